@@ -1,0 +1,163 @@
+"""BrowserID assertions, verified locally (mozilla/id-specs, browserid/index.md).
+
+A bundle is `certificate~assertion`: a domain certifies a key of one of its emails for a day at most,
+and that key signs, for one audience and a few minutes, that its owner is here. All cheap checks come
+before any lookup, and any lookup before any signature.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cachetools import LRUCache
+
+from persona_profile.auth import ProvedEmail
+from persona_profile.auth.discovery import Discovery
+from persona_profile.auth.jws import InvalidJws, Jws, PublicKey, parse_jws, parse_public_key
+from persona_profile.emails import InvalidEmail, canonical_email, is_canonical_domain
+from persona_profile.encoding import Json
+from persona_profile.errors import InvalidProof
+
+MAX_BUNDLE_CHARACTERS: Final = 16_384
+MAX_CERTIFICATE_LIFE_MS: Final = 24 * 3600 * 1000
+MAX_ASSERTION_LIFE_MS: Final = 5 * 60 * 1000
+DEFAULT_SKEW_SECONDS: Final = 60
+SIGNATURE_CACHE_ENTRIES: Final = 8192
+
+_ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class _Certificate:
+    jws: Jws
+    issuer: str
+    email: str
+    domain: str
+    key: PublicKey
+
+
+class BrowserIDVerifier:
+    """Verifies bundles that are meant for this server.
+
+    Args:
+        audiences: the origins of this server, any of which an assertion may name.
+        discovery: finds the keys of issuers.
+        fallback_issuers: domains that may vouch for emails of domains without support of their own.
+        algorithms: names of the algorithms that are accepted (RFC 7518 style, see `jws`).
+        skew_seconds: how far clocks may be apart.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        audiences: Iterable[str],
+        discovery: Discovery,
+        *,
+        algorithms: Iterable[str],
+        fallback_issuers: Iterable[str] = (),
+        skew_seconds: int = DEFAULT_SKEW_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._audiences = frozenset(filter(None, map(_origin, audiences)))
+        self._discovery = discovery
+        self._algorithms = frozenset(algorithms)
+        self._fallback_issuers = frozenset(fallback_issuers)
+        self._skew_ms = skew_seconds * 1000
+        self._clock = clock
+        self._lock = threading.Lock()
+        # That a key signed some bytes stays true, so a dialog that opens often with the same
+        # certificate pays for it once.
+        self._certified: LRUCache[bytes, bool] = LRUCache(SIGNATURE_CACHE_ENTRIES)
+
+    def verify(self, proof: str) -> ProvedEmail:
+        """Return the email that a bundle proves. See `auth.Authenticator`."""
+        if len(proof) > MAX_BUNDLE_CHARACTERS:
+            raise InvalidProof("proof_too_large")
+        parts = proof.split("~")
+        if len(parts) != 2 or not all(parts):
+            raise InvalidProof("malformed_bundle")
+        try:
+            certificate, assertion = (parse_jws(part, self._algorithms) for part in parts)
+            now = int(self._clock() * 1000)
+            certified = self._read_certificate(certificate, now)
+            expires_at = self._check_assertion(assertion, now)
+        except InvalidJws as error:
+            raise InvalidProof(error.code) from None
+        if assertion.algorithm != certified.key.algorithm:
+            raise InvalidProof("algorithm_mismatch")
+        self._check_certificate_signature(certified)
+        if not assertion.is_signed_by(certified.key):
+            raise InvalidProof("assertion_signature_invalid")
+        lapses_at = (expires_at + self._skew_ms) // 1000 + 1
+        return ProvedEmail(certified.email, assertion.digest, lapses_at)
+
+    def _read_certificate(self, jws: Jws, now: int) -> _Certificate:
+        self._check_times(jws.payload, now, MAX_CERTIFICATE_LIFE_MS, "certificate")
+        principal = jws.payload.get("principal")
+        email = principal.get("email") if isinstance(principal, dict) else None
+        issuer = jws.payload.get("iss")
+        if not isinstance(email, str):
+            raise InvalidProof("email_missing")
+        try:
+            canonical = canonical_email(email)
+        except InvalidEmail:
+            raise InvalidProof("email_invalid") from None
+        if not isinstance(issuer, str) or not is_canonical_domain(issuer):
+            raise InvalidProof("issuer_invalid")
+        key = parse_public_key(jws.payload.get("public-key"))
+        return _Certificate(jws, issuer, canonical, canonical.rpartition("@")[2], key)
+
+    def _check_assertion(self, jws: Jws, now: int) -> int:
+        """Return the instant at which the assertion expires, in milliseconds since 1970."""
+        expires_at = self._check_times(jws.payload, now, MAX_ASSERTION_LIFE_MS, "assertion")
+        audience = jws.payload.get("aud")
+        if not isinstance(audience, str) or _origin(audience) not in self._audiences:
+            raise InvalidProof("audience_mismatch")
+        return expires_at
+
+    def _check_times(self, payload: Mapping[str, Json], now: int, life: int, what: str) -> int:
+        expires_at, issued_at = payload.get("exp"), payload.get("iat", now)
+        if type(expires_at) is not int or type(issued_at) is not int:
+            raise InvalidProof(f"{what}_times_invalid")
+        if expires_at <= now - self._skew_ms:
+            raise InvalidProof(f"{what}_expired")
+        if issued_at > now + self._skew_ms:
+            raise InvalidProof(f"{what}_not_yet_valid")
+        # Without `iat` the life is counted from now, by a clock that may be late.
+        allowance = 0 if "iat" in payload else self._skew_ms
+        if expires_at - issued_at > life + allowance or expires_at <= issued_at - allowance:
+            raise InvalidProof(f"{what}_life_invalid")
+        return expires_at
+
+    def _check_certificate_signature(self, certificate: _Certificate) -> None:
+        keys = self._discovery.keys_of_issuer(
+            certificate.domain, certificate.issuer, self._fallback_issuers
+        )
+        for key in keys:
+            if self._is_certified(certificate.jws, key):
+                return
+        raise InvalidProof("certificate_signature_invalid")
+
+    def _is_certified(self, jws: Jws, key: PublicKey) -> bool:
+        fact = key.fingerprint + jws.digest
+        with self._lock:
+            known = self._certified.get(fact, False)
+        if not known and jws.is_signed_by(key):
+            with self._lock:
+                known = self._certified[fact] = True
+        return known
+
+
+def _origin(text: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port of an origin as browsers serialize it (RFC 6454, 6.2)."""
+    match = _ORIGIN.fullmatch(text) if len(text) <= 512 else None
+    if match is None:
+        return None
+    scheme, host, port = match.groups()
+    return scheme, host, int(port or _DEFAULT_PORTS[scheme])

@@ -1,0 +1,219 @@
+"""Support documents: which key speaks for a domain (mozilla/id-specs, browserid/index.md)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cachetools import TTLCache
+
+from persona_profile.auth.fetch import Fetched, FetchError
+from persona_profile.auth.jws import InvalidJws, PublicKey, parse_public_key
+from persona_profile.emails import InvalidDomain, canonical_domain
+from persona_profile.encoding import Json, MalformedText, json_decode
+from persona_profile.errors import InvalidProof
+
+WELL_KNOWN_PATH: Final = "/.well-known/browserid"
+MAX_DELEGATIONS: Final = 5
+MAX_KEYS: Final = 8
+CACHE_ENTRIES: Final = 4096
+FOUND_SECONDS: Final = 3600
+MISSED_SECONDS: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class SupportDocument:
+    """What a domain says of itself: its keys, or who speaks for it, or that it takes no part."""
+
+    keys: tuple[PublicKey, ...] = ()
+    authority: str | None = None
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A lookup that failed, remembered by its reason alone."""
+
+    code: str
+
+
+_NO_SUPPORT = SupportDocument()
+_Outcome = SupportDocument | _Failure
+
+
+class PinnedIssuers:
+    """Support documents that are configured instead of looked up.
+
+    Args:
+        documents: by domain; `*.example.com` stands for every domain under `example.com`.
+    """
+
+    def __init__(self, documents: Mapping[str, SupportDocument]) -> None:
+        self._documents = dict(documents)
+
+    @classmethod
+    def load(cls, path: Path) -> PinnedIssuers:
+        """Read a JSON file `{domain: support document}`.
+
+        Raises:
+            ValueError: the file is unreadable or holds anything else; the message says where.
+        """
+        try:
+            return cls.parse(json_decode(path.read_bytes()))
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    @classmethod
+    def parse(cls, documents: Json) -> PinnedIssuers:
+        """Read `{domain: support document}`.
+
+        Raises:
+            ValueError: it is anything else; the message names the domain.
+        """
+        if not isinstance(documents, dict):
+            raise ValueError("not an object of support documents")  # noqa: TRY004 - a file's content
+        pinned = {}
+        for pattern, document in documents.items():
+            wildcard, name = ("*.", pattern[2:]) if pattern.startswith("*.") else ("", pattern)
+            try:
+                # A whole top-level domain may be pinned, as `.example` is in development.
+                canonical = canonical_domain(f"any.{name}").removeprefix("any.")
+                pinned[wildcard + canonical] = parse_support_document(document)
+            except (InvalidDomain, InvalidProof):
+                raise ValueError(f"{pattern}: not a domain with a support document") from None
+        return cls(pinned)
+
+    def get(self, domain: str) -> SupportDocument | None:
+        """Return the document pinned for a domain itself, else for the nearest wildcard above it."""
+        if domain in self._documents:
+            return self._documents[domain]
+        parent = domain
+        while "." in parent:
+            parent = parent.partition(".")[2]
+            if (document := self._documents.get(f"*.{parent}")) is not None:
+                return document
+        return None
+
+    def merged_with(self, other: PinnedIssuers) -> PinnedIssuers:
+        """Return these and the other's documents; these win."""
+        return PinnedIssuers(other._documents | self._documents)
+
+
+class Discovery:
+    """Finds the keys that speak for a domain: pinned, cached, or fetched.
+
+    Args:
+        pinned: documents that are never looked up.
+        fetch: fetches `https://<domain><path>`, raising FetchError.
+        clock: seconds, for the age of cache entries.
+    """
+
+    def __init__(
+        self,
+        pinned: PinnedIssuers,
+        fetch: Callable[[str, str], Fetched],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pinned = pinned
+        self._fetch = fetch
+        self._lock = threading.Lock()
+        # Apart, so that a flood of names that lead nowhere can't push out those that do.
+        self._found: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, FOUND_SECONDS, clock)
+        self._missed: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, MISSED_SECONDS, clock)
+
+    def keys_of_issuer(
+        self, domain: str, issuer: str, fallback_issuers: frozenset[str]
+    ) -> tuple[PublicKey, ...]:
+        """Return the keys by which `issuer` may vouch for emails of `domain`.
+
+        Raises:
+            InvalidProof: the issuer may not, or it can't be found out.
+            Overloaded: too many lookups are under way.
+        """
+        authority, document = self._follow(domain)
+        if document is _NO_SUPPORT:
+            # Only a domain that was reached gets here: who blocks a lookup must gain nothing.
+            if issuer not in fallback_issuers:
+                raise InvalidProof("issuer_without_support")
+            authority, document = self._follow(issuer)
+        if authority != issuer or not document.keys:
+            raise InvalidProof("issuer_not_authoritative")
+        return document.keys
+
+    def _follow(self, domain: str) -> tuple[str, SupportDocument]:
+        """Follow delegations from a domain to the document of the one that speaks for it."""
+        seen = {domain}
+        document = self._document(domain)
+        while document.authority is not None:
+            domain = document.authority
+            if domain in seen:
+                raise InvalidProof("delegation_cycle")
+            if len(seen) > MAX_DELEGATIONS:
+                raise InvalidProof("delegation_too_long")
+            seen.add(domain)
+            document = self._document(domain)
+            if document is _NO_SUPPORT:
+                raise InvalidProof("issuer_without_support")
+        if document.disabled:
+            raise InvalidProof("issuer_disabled")
+        return domain, document
+
+    def _document(self, domain: str) -> SupportDocument:
+        if (pinned := self._pinned.get(domain)) is not None:
+            return pinned
+        with self._lock:
+            outcome = self._found.get(domain) or self._missed.get(domain)
+        if outcome is None:
+            outcome = self._look_up(domain)
+            missed = isinstance(outcome, _Failure) or outcome is _NO_SUPPORT
+            with self._lock:
+                (self._missed if missed else self._found)[domain] = outcome
+        if isinstance(outcome, _Failure):
+            raise InvalidProof(outcome.code)
+        return outcome
+
+    def _look_up(self, domain: str) -> _Outcome:
+        try:
+            fetched = self._fetch(domain, WELL_KNOWN_PATH)
+            if fetched.status in (404, 410):
+                return _NO_SUPPORT
+            if fetched.status != 200:
+                return _Failure("issuer_unreachable")
+            if fetched.media_type != "application/json":
+                return _Failure("support_document_invalid")
+            return parse_support_document(json_decode(fetched.body))
+        except MalformedText:
+            return _Failure("support_document_invalid")
+        except (FetchError, InvalidProof) as error:
+            return _Failure(error.code)
+
+
+def parse_support_document(document: Json) -> SupportDocument:
+    """Read a support document.
+
+    Raises:
+        InvalidProof: `support_document_invalid`, for anything that says nothing usable.
+    """
+    try:
+        if not isinstance(document, dict):
+            raise InvalidProof("support_document_invalid")
+        if (disabled := document.get("disabled", False)) is not False:
+            if disabled is not True:
+                raise InvalidProof("support_document_invalid")
+            return SupportDocument(disabled=True)
+        if (authority := document.get("authority")) is not None:
+            if not isinstance(authority, str):
+                raise InvalidProof("support_document_invalid")
+            return SupportDocument(authority=canonical_domain(authority))
+        keys = document["keys"] if "keys" in document else [document.get("public-key")]
+        if not isinstance(keys, list) or not 0 < len(keys) <= MAX_KEYS:
+            raise InvalidProof("support_document_invalid")
+        return SupportDocument(keys=tuple(map(parse_public_key, keys)))
+    except (InvalidDomain, InvalidJws):
+        raise InvalidProof("support_document_invalid") from None

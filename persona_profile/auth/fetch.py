@@ -1,0 +1,178 @@
+"""Fetch small documents over HTTPS from hosts that strangers name, and from nowhere else.
+
+The rules against server-side request forgery: a name with two labels or more, never an address;
+port 443; the address that is connected to must be public, and it is the one that was checked, as the
+name is resolved once; a valid certificate for the name; no redirects; a bounded answer; one deadline
+over everything, name resolution included; few lookups at once.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Final
+
+from persona_profile.emails import is_canonical_domain
+from persona_profile.errors import Overloaded
+
+MAX_DOCUMENT_BYTES: Final = 64 * 1024
+DEADLINE_SECONDS: Final = 5.0
+MAX_LOOKUPS: Final = 4
+
+# RFC 6052, RFC 3056, RFC 4380: IPv6 that a gateway turns into an IPv4 address of the sender's choice.
+_TRANSLATED = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
+)
+
+
+class FetchError(Exception):
+    """The document can't be had; `code` is the reason."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer: HTTP status, media type without parameters in lower case, body."""
+
+    status: int
+    media_type: str
+    body: bytes
+
+
+def is_public_address(address: str) -> bool:
+    """Tell whether an IP address is globally reachable (IANA special-purpose registries)."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return is_public_address(str(parsed.ipv4_mapped))
+        if any(parsed in network for network in _TRANSLATED):
+            return False
+    return parsed.is_global and not parsed.is_multicast
+
+
+def resolve(name: str) -> Sequence[str]:
+    """Return the addresses of a name, as the system's resolver orders them."""
+    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class HttpsFetcher:
+    """Fetches documents under the rules of this module, several threads at once.
+
+    The arguments are there for tests, which serve documents on loopback.
+
+    Args:
+        resolve: returns the addresses of a name.
+        is_allowed: tells whether an address may be connected to.
+        port: TCP port.
+        context: TLS settings; by default the system's certificate authorities.
+        deadline: seconds for one document from start to end.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolve: Callable[[str], Sequence[str]] = resolve,
+        is_allowed: Callable[[str], bool] = is_public_address,
+        port: int = 443,
+        context: ssl.SSLContext | None = None,
+        deadline: float = DEADLINE_SECONDS,
+    ) -> None:
+        self._resolve = resolve
+        self._is_allowed = is_allowed
+        self._port = port
+        self._context = context or ssl.create_default_context()
+        self._deadline = deadline
+        self._places = threading.BoundedSemaphore(MAX_LOOKUPS)
+        self._executor = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="fetch")
+
+    def fetch(self, domain: str, path: str) -> Fetched:
+        """Fetch `https://<domain><path>`.
+
+        Raises:
+            FetchError: `issuer_address_forbidden`, `issuer_unreachable`, `support_document_too_large`.
+            Overloaded: too many lookups are under way.
+        """
+        if not is_canonical_domain(domain):
+            raise FetchError("issuer_address_forbidden")
+        if not self._places.acquire(blocking=False):
+            raise Overloaded("Too many identity providers are being looked up.", retry_after=1)
+        future = self._executor.submit(self._fetch_and_leave, domain, path)
+        try:
+            return future.result(self._deadline + 0.5)
+        except FutureTimeoutError:
+            # The thread is stuck in name resolution, the one thing that can't be interrupted; it
+            # keeps its place until the resolver gives up, so the others are never crowded out.
+            raise FetchError("issuer_unreachable") from None
+
+    def close(self) -> None:
+        """Wait for no more answers."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch_and_leave(self, domain: str, path: str) -> Fetched:
+        try:
+            return self._fetch(domain, path, time.monotonic() + self._deadline)
+        except (OSError, http.client.HTTPException, UnicodeError, ValueError):
+            raise FetchError("issuer_unreachable") from None
+        finally:
+            self._places.release()
+
+    def _fetch(self, domain: str, path: str, deadline: float) -> Fetched:
+        addresses = self._resolve(domain)
+        if not addresses or not all(map(self._is_allowed, addresses)):
+            raise FetchError("issuer_address_forbidden")
+        plain = self._connect(addresses, deadline)
+        secure = self._context.wrap_socket(plain, server_hostname=domain, do_handshake_on_connect=False)
+        with secure:
+            # Time-outs of a socket count from byte to byte; only this ends a slow drip.
+            watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, (secure,))
+            watchdog.daemon = True
+            watchdog.start()
+            try:
+                secure.do_handshake()
+                return _exchange(secure, domain, path)
+            finally:
+                watchdog.cancel()
+
+    def _connect(self, addresses: Sequence[str], deadline: float) -> socket.socket:
+        failure: OSError = TimeoutError()
+        for address in addresses[:4]:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            try:
+                return socket.create_connection((address, self._port), timeout=min(remaining, 2.0))
+            except OSError as error:
+                failure = error
+        raise failure
+
+
+def _exchange(secure: ssl.SSLSocket, domain: str, path: str) -> Fetched:
+    connection = http.client.HTTPConnection(domain)
+    connection.sock = secure
+    headers = {"Accept": "application/json", "Connection": "close", "User-Agent": "persona-profile"}
+    connection.request("GET", path, headers=headers)
+    with connection.getresponse() as response:
+        body = response.read(MAX_DOCUMENT_BYTES + 1)
+        if len(body) > MAX_DOCUMENT_BYTES:
+            raise FetchError("support_document_too_large")
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Fetched(response.status, media_type, body)
+
+
+def _cut(secure: ssl.SSLSocket) -> None:
+    try:
+        socket.socket.shutdown(secure, socket.SHUT_RDWR)
+    except OSError:
+        pass  # it was closed first

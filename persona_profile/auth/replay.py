@@ -1,0 +1,33 @@
+"""Each proof opens one session: the backend remembers its digest until it lapses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from backends import ABSENT, Backend, Conflict, Put
+from persona_profile.auth import ProvedEmail
+from persona_profile.errors import InvalidProof
+
+PARTITION_PREFIX = b"\x00"
+"""First byte of the partitions of used proofs; those of emails begin with an index version from 1."""
+
+
+class UsedProofs:
+    """The proofs that were accepted, across all processes that share a backend."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def use(self, proofs: Iterable[ProvedEmail]) -> None:
+        """Accept proofs, each for the first and last time.
+
+        Raises:
+            InvalidProof: `proof_replayed`; the proofs before it are used up all the same.
+            Unavailable: the storage does not answer.
+        """
+        for proof in proofs:
+            mark = Put("used", b"", if_version=ABSENT, expires_at=proof.expires_at)
+            try:
+                self._backend.apply(PARTITION_PREFIX + proof.proof_id, [mark])
+            except Conflict:
+                raise InvalidProof("proof_replayed") from None

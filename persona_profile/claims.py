@@ -1,0 +1,160 @@
+"""The claims that a profile can hold, and what may stand in them.
+
+Names and meanings are those of OpenID Connect Core 1.0, section 5.1, where it has one.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zoneinfo
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import urlsplit
+
+import idna
+
+TEXT_CHARACTERS: Final = 100
+LONG_TEXT_CHARACTERS: Final = 200
+
+# RFC 5646, 2.1 in outline: a language, then subtags.
+_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
+
+# Control, format, surrogate, private-use, unassigned; line and paragraph separators.
+_REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Default_Ignorable_Code_Point outside those, and the blank Braille pattern: they show nothing.
+_INVISIBLE: Final = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+)
+_ZERO_WIDTH_NON_JOINER: Final = "\u200c"
+_ZERO_WIDTH_JOINER: Final = "\u200d"
+_EMOJI_JOINED: Final = frozenset({"So", "Sk", "Mn"})
+
+
+class InvalidClaim(ValueError):
+    """What is wrong with a claim, in words for the person who typed it; never quotes the claim."""
+
+
+def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
+    """Return visible, one-line text: NFC, trimmed, at most `limit` characters (code points).
+
+    Controls, line breaks, bidirectional overrides and invisible characters are refused, as they
+    spoof a sign-in dialog. The joiners U+200C and U+200D are taken where a script or an emoji needs
+    them (RFC 5892, appendix A.1 and A.2).
+
+    Raises:
+        InvalidClaim: for anything else.
+    """
+    # Normalization of hostile text is costly, and makes it three times as long at most.
+    if len(value) > 8 * limit:
+        raise InvalidClaim(f"must have at most {limit} characters")
+    normalized = unicodedata.normalize("NFC", value).strip()
+    if len(normalized) > limit:
+        raise InvalidClaim(f"must have at most {limit} characters")
+    if not (normalized.isascii() and normalized.isprintable()):
+        for position, character in enumerate(normalized):
+            if not _is_visible(normalized, position, character):
+                raise InvalidClaim(f"must not contain the character U+{ord(character):04X}")
+    return normalized
+
+
+def long_text(value: str) -> str:
+    """Like `text`, with LONG_TEXT_CHARACTERS."""
+    return text(value, LONG_TEXT_CHARACTERS)
+
+
+def website(value: str) -> str:
+    """Return an https URL without user information, host and scheme in lower case.
+
+    Raises:
+        InvalidClaim: for anything else.
+    """
+    trimmed = text(value, LONG_TEXT_CHARACTERS)
+    if not trimmed:
+        return trimmed
+    try:
+        parts = urlsplit(trimmed)
+        host = idna.encode(parts.hostname or "", uts46=True, std3_rules=True).decode("ascii")
+        port = "" if parts.port in (None, 443) else f":{parts.port}"
+    except (ValueError, UnicodeError, IndexError):
+        raise InvalidClaim("must be an https URL") from None
+    if (
+        parts.scheme != "https"
+        or "@" in parts.netloc
+        or "." not in host
+        or any(map(str.isspace, trimmed))
+    ):
+        raise InvalidClaim("must be an https URL")
+    url = parts._replace(scheme="https", netloc=host + port).geturl()
+    if len(url) > LONG_TEXT_CHARACTERS:
+        raise InvalidClaim(f"must have at most {LONG_TEXT_CHARACTERS} characters")
+    return url
+
+
+def locale(value: str) -> str:
+    """Return a BCP 47 language tag.
+
+    Raises:
+        InvalidClaim: for anything else.
+    """
+    trimmed = value.strip()
+    if trimmed and not _LANGUAGE_TAG.fullmatch(trimmed):
+        raise InvalidClaim("must be a language tag such as en-GB")
+    return trimmed
+
+
+def time_zone(value: str) -> str:
+    """Return the name of a zone of the IANA Time Zone Database.
+
+    Raises:
+        InvalidClaim: for anything else.
+    """
+    trimmed = value.strip()
+    if trimmed and trimmed not in _time_zones():
+        raise InvalidClaim("must be a time zone such as Europe/Paris")
+    return trimmed
+
+
+CLAIMS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
+    {
+        "name": text,
+        "given_name": text,
+        "family_name": text,
+        "nickname": text,
+        "pronouns": text,
+        "website": website,
+        "locale": locale,
+        "zoneinfo": time_zone,
+        "label": text,
+        "picture_alt": long_text,
+    }
+)
+"""Every claim, with the function that returns its stored spelling or raises InvalidClaim."""
+
+
+def _is_visible(whole: str, position: int, character: str) -> bool:
+    if character in (_ZERO_WIDTH_JOINER, _ZERO_WIDTH_NON_JOINER):
+        return _joins(whole, position)
+    if character in _INVISIBLE or 0xE0100 <= ord(character) <= 0xE01EF:
+        return False
+    return unicodedata.category(character) not in _REFUSED_CATEGORIES
+
+
+def _joins(whole: str, position: int) -> bool:
+    """Tell whether a joiner stands where it changes what is seen."""
+    if not 0 < position < len(whole) - 1:
+        return False
+    before, after = whole[position - 1], whole[position + 1]
+    if whole[position] == _ZERO_WIDTH_JOINER and unicodedata.category(after) == "So":
+        return unicodedata.category(before) in _EMOJI_JOINED
+    try:
+        return idna.valid_contextj(whole, position)
+    except (ValueError, idna.IDNAError):
+        return False
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones() - {"localtime", "posixrules", "Factory"})

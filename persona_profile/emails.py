@@ -1,0 +1,89 @@
+"""Email addresses in one canonical spelling."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import idna
+
+MAX_BYTES = 254
+"""Longest address in UTF-8 bytes (RFC 5321, section 4.5.3.1.3, less the angle brackets)."""
+
+MAX_LOCAL_BYTES = 64
+"""Longest part before the @, in UTF-8 bytes (RFC 5321, section 4.5.3.1.1)."""
+
+_ASCII_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
+_DOT_ATOM = re.compile(rf"[{_ASCII_ATEXT}\u0080-\U0010ffff]+(\.[{_ASCII_ATEXT}\u0080-\U0010ffff]+)*")
+_HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
+_ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+_LETTERS_MARKS_NUMBERS_SYMBOLS = frozenset("LMNPS")
+
+
+class InvalidEmail(ValueError):
+    """Not an email address that this service takes. Never carries the address itself."""
+
+
+class InvalidDomain(ValueError):
+    """Not a domain name that can hold email addresses. Never carries the name itself."""
+
+
+def canonical_email(address: str) -> str:
+    """Return the one spelling under which an address is known here.
+
+    The local part is NFC with ASCII letters in lower case (RFC 6532); the domain is lower-case
+    IDNA (UTS 46, A-labels). Quoted local parts, comments, IP literals, single-label domains and
+    invisible characters are refused.
+
+    Raises:
+        InvalidEmail: for anything else, or more than MAX_BYTES.
+    """
+    if len(address) > MAX_BYTES:
+        raise InvalidEmail("too long")
+    local, at, domain = address.rpartition("@")
+    if not at:
+        raise InvalidEmail("no @")
+    try:
+        canonical = f"{_canonical_local(local)}@{canonical_domain(domain)}"
+        length = len(canonical.encode("utf-8"))
+    except (InvalidDomain, UnicodeEncodeError):
+        raise InvalidEmail("invalid domain or character") from None
+    if length > MAX_BYTES:
+        raise InvalidEmail("too long")
+    return canonical
+
+
+def canonical_domain(name: str) -> str:
+    """Return a domain name of at least two labels in lower-case A-labels (UTS 46, RFC 5891).
+
+    Raises:
+        InvalidDomain: for an IP address, a port, a trailing dot, a single label, or an invalid label.
+    """
+    if len(name) > MAX_BYTES:
+        raise InvalidDomain("too long")
+    try:
+        ascii_name = idna.encode(name, uts46=True, transitional=False, std3_rules=True).decode("ascii")
+    except (UnicodeError, IndexError):
+        raise InvalidDomain("not a domain name") from None
+    if not _HOSTNAME.fullmatch(ascii_name) or ascii_name.rsplit(".", 1)[1].isdigit():
+        raise InvalidDomain("not a domain name")
+    return ascii_name
+
+
+def is_canonical_domain(name: str) -> bool:
+    """Tell whether a name is spelled as `canonical_domain` does it."""
+    try:
+        return canonical_domain(name) == name
+    except InvalidDomain:
+        return False
+
+
+def _canonical_local(local: str) -> str:
+    local = unicodedata.normalize("NFC", local)
+    if not _DOT_ATOM.fullmatch(local) or len(local.encode("utf-8")) > MAX_LOCAL_BYTES:
+        raise InvalidEmail("invalid local part")
+    if not local.isascii() and any(
+        unicodedata.category(character)[0] not in _LETTERS_MARKS_NUMBERS_SYMBOLS for character in local
+    ):
+        raise InvalidEmail("invisible character")
+    return local.translate(_ASCII_LOWER)

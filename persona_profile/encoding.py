@@ -1,0 +1,90 @@
+"""Strict decoders for text that strangers send: JSON and base64url."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from typing import Any, NoReturn
+
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+
+class MalformedText(ValueError):
+    """The text is not what its encoding allows. Never carries the text itself."""
+
+
+def base64url_encode(data: bytes) -> str:
+    """Encode as base64url without padding (RFC 4648, section 5; RFC 7515, section 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def base64url_decode(text: str) -> bytes:
+    """Decode unpadded base64url; only the canonical spelling of the bytes is taken.
+
+    Raises:
+        MalformedText: padding, a foreign character, or stray bits at the end.
+    """
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise MalformedText("not base64url") from None
+    if base64url_encode(data) != text:
+        raise MalformedText("not canonical base64url")
+    return data
+
+
+def json_decode(text: bytes) -> Json:
+    """Decode one JSON text (RFC 8259) more strictly than the standard library does.
+
+    Refused besides broken syntax: invalid UTF-8, a byte-order mark, repeated member names, NaN and
+    infinities, numbers of thousands of digits, unpaired surrogates, and nesting that exhausts the
+    stack. The caller bounds the size.
+
+    Raises:
+        MalformedText: with a description that does not quote the text.
+    """
+    try:
+        decoded: Json = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_unique_members,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+        if b"\\u" in text:
+            json.dumps(decoded, ensure_ascii=False).encode("utf-8")
+    except MalformedText:
+        raise
+    except UnicodeDecodeError:
+        raise MalformedText("not UTF-8") from None
+    except UnicodeEncodeError:
+        raise MalformedText("unpaired surrogate") from None
+    except RecursionError:
+        raise MalformedText("nested too deeply") from None
+    except ValueError:
+        raise MalformedText("not JSON") from None
+    return decoded
+
+
+def json_encode(value: Any) -> bytes:
+    """Encode as compact UTF-8 JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def _unique_members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise MalformedText("repeated member name")
+    return members
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise MalformedText("number out of range")
+    return number
+
+
+def _no_constant(_name: str) -> NoReturn:
+    raise MalformedText("not a JSON number")

@@ -1,0 +1,261 @@
+"""Domain errors, and the one place that renders them as problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from pyramid.config import Configurator
+from pyramid.httpexceptions import HTTPException, HTTPForbidden, HTTPNotFound
+from pyramid.request import Request
+from pyramid.response import Response
+
+import backends
+from persona_profile.encoding import json_encode
+
+logger = logging.getLogger(__name__)
+
+CHALLENGE = 'Bearer realm="persona-profile"'
+"""The WWW-Authenticate challenge of every 401 (RFC 6750, section 3)."""
+
+
+class FieldError(NamedTuple):
+    """One thing that is wrong with a request: in its body, querystring, path or header."""
+
+    location: str
+    name: str
+    description: str
+
+
+class ServiceError(Exception):
+    """Base of all that is answered with a problem.
+
+    Args:
+        detail: a sentence for the developer of the client; never holds personal data.
+        errors: what is wrong, field by field.
+        headers: response headers beyond the usual.
+        members: further members of the problem object.
+    """
+
+    status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR
+    code: str = "internal_error"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        errors: tuple[FieldError, ...] = (),
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.headers = dict(headers or {})
+        self.members = dict(members or {})
+
+
+class MalformedRequest(ServiceError):
+    """The request can't be read at all."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "malformed_request"
+
+
+class ValidationFailed(ServiceError):
+    """The request was read; `errors` tells which parts of it are not acceptable."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "validation_failed"
+
+
+class Unauthorized(ServiceError):
+    """A proof or a session is missing or does not hold; `code` is the reason."""
+
+    status = HTTPStatus.UNAUTHORIZED
+
+    def __init__(self, code: str, detail: str = "", *, errors: tuple[FieldError, ...] = ()) -> None:
+        super().__init__(detail, errors=errors, headers={"WWW-Authenticate": CHALLENGE})
+        self.code = code
+
+
+class InvalidProof(Unauthorized):
+    """A proof of email ownership does not hold."""
+
+
+class InvalidSession(Unauthorized):
+    """The bearer token opens no session (any more)."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(code, detail)
+        self.headers["WWW-Authenticate"] = f'{CHALLENGE}, error="invalid_token"'
+
+
+class Forbidden(ServiceError):
+    """The session may not do this."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "forbidden"
+
+
+class EmailNotProved(Forbidden):
+    """The session has not proved this email; whether anything is stored for it stays unsaid."""
+
+    code = "email_not_proved"
+
+
+class OriginRefused(Forbidden):
+    """A page of an origin that is not configured asks for a picture."""
+
+    code = "origin_refused"
+
+
+class NotFound(ServiceError):
+    """There is nothing at this address (any more)."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "not_found"
+
+
+class NotAcceptable(ServiceError):
+    """No representation that the client accepts."""
+
+    status = HTTPStatus.NOT_ACCEPTABLE
+    code = "not_acceptable"
+
+
+class WriteConflict(ServiceError):
+    """Others kept writing to the same profile for longer than a request may wait."""
+
+    status = HTTPStatus.CONFLICT
+    code = "conflict"
+
+
+class PreconditionFailed(ServiceError):
+    """If-Match or If-None-Match does not hold for the profile as it is."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+    code = "precondition_failed"
+
+
+class BodyTooLarge(ServiceError):
+    """The body is over the limit of this call, which the problem names in bytes."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "body_too_large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body may have at most {limit} bytes.", members={"limit": limit})
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body is of a kind that this call does not take."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    code = "unsupported_media_type"
+
+
+class UnprocessablePicture(ServiceError):
+    """The picture is of a known format but can't be used; `code` says why."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, code: str, detail: str, **members: int) -> None:
+        super().__init__(detail, members=members)
+        self.code = code
+
+
+class Overloaded(ServiceError):
+    """Not now; `retry_after` in seconds."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "overloaded"
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class StorageUnavailable(Overloaded):
+    """The storage backend does not answer."""
+
+    code = "storage_unavailable"
+
+
+class UnreadableProfile(Overloaded):
+    """What is stored for an email does not open: damaged, or its key is not in the keyring."""
+
+    code = "profile_unreadable"
+
+
+def problem_document(
+    status: int, code: str, request_id: str, detail: str = "", **members: Any
+) -> dict[str, Any]:
+    """Return a problem object (RFC 9457); its type is `about:blank`, so its title is HTTP's own."""
+    document: dict[str, Any] = {
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "request_id": request_id,
+    }
+    if detail:
+        document["detail"] = detail
+    return document | members
+
+
+def new_request_id() -> str:
+    """Return a fresh identifier that stands in the answer and in every log line of a request."""
+    return uuid.uuid4().hex
+
+
+def includeme(config: Configurator) -> None:
+    """Render every exception and every answer that Pyramid makes for itself as a problem."""
+    config.add_request_method(lambda _request: new_request_id(), "request_id", reify=True)
+    for context in (Exception, HTTPException, HTTPNotFound, HTTPForbidden):
+        config.add_exception_view(_problem_view, context=context)
+
+
+def _problem_view(error: Exception, request: Request) -> Response:
+    known = _service_error(error, request)
+    if isinstance(known, HTTPException):
+        return known
+    members = dict(known.members)
+    if known.errors:
+        members["errors"] = [each._asdict() for each in known.errors]
+    document = problem_document(known.status, known.code, request.request_id, known.detail, **members)
+    response = Response(
+        json_encode(document), status=int(known.status), content_type="application/problem+json"
+    )
+    response.headers.update(known.headers)
+    return response
+
+
+def _service_error(error: Exception, request: Request) -> ServiceError | HTTPException:
+    """Translate what others raise: Pyramid's own answers, the storage's, and mistakes of ours."""
+    match error:
+        case ServiceError():
+            return error
+        case backends.Unavailable():
+            return StorageUnavailable("The storage does not answer; try again.", error.retry_after)
+        case HTTPException() if error.code < 400:
+            return error
+        case HTTPException():
+            translated = ServiceError()
+            translated.status = HTTPStatus(error.code)
+            translated.code = translated.status.name.lower()
+            if "Allow" in error.headers:
+                translated.headers["Allow"] = error.headers["Allow"]
+            return translated
+        case _:
+            _log_mistake(error, request)
+            return ServiceError("This is a mistake of the server; it was logged.")
+
+
+def _log_mistake(error: Exception, request: Request) -> None:
+    """Log where it happened, not with which values: those may be personal data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-8:]))
+    logger.error("unhandled %s at %s request_id=%s", type(error).__name__, where, request.request_id)

@@ -1,0 +1,108 @@
+"""The waitress server around the application."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+from pyramid.router import Router
+from waitress import create_server
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask
+
+from persona_profile.app import max_body_bytes, services_of
+from persona_profile.encoding import json_encode
+from persona_profile.errors import new_request_id, problem_document
+
+_CODES: Final = {
+    400: "malformed_request",
+    413: "body_too_large",
+    431: "request_headers_too_large",
+    501: "not_implemented",
+}
+
+# One table of what we decide otherwise than waitress does; any of its settings may stand in the .ini.
+_DEFAULTS: Final[dict[str, Any]] = {
+    "listen": "127.0.0.1:6543",
+    "threads": 8,
+    "ident": None,  # no Server header: it helps attackers alone
+    "max_request_header_size": 32 * 1024,  # a token of 20 emails has 8 KiB; waitress takes 256 KiB
+    "channel_timeout": 60,
+    "expose_tracebacks": False,
+}
+
+
+def serve(app: Router, _global_config: object = None, **settings: Any) -> None:
+    """Serve the application until the process is told to stop (a PasteDeploy server runner).
+
+    Args:
+        app: what `app.main` returned.
+        settings: waitress' own, by their names there.
+    """
+    server = make_server(app, **settings)
+    _announce(server, app)
+    try:
+        server.run()
+    finally:
+        services_of(app).backend.close()
+
+
+def make_server(app: Router, **settings: Any) -> Any:
+    """Return a waitress server that listens already and runs when its `run` is called."""
+    settings = _DEFAULTS | settings
+    if "host" in settings or "port" in settings:
+        del settings["listen"]
+    server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
+    _render_problems(server, app)
+    return server
+
+
+def _announce(server: Any, app: Router) -> None:
+    # With one socket waitress makes a server that knows its own, with several one that knows all.
+    sockets = getattr(server, "effective_listen", None) or [
+        (server.effective_host, server.effective_port)
+    ]
+    where = " and ".join(f"http://{host}:{port}/" for host, port in sockets)
+    if services_of(app).identity_provider is None:
+        print(f"Persona Profile Server listens on {where}", file=sys.stderr)
+        return
+    print(
+        f"Persona Profile Server, for development (throw-away keys), listens on {where}\n"
+        "Try first: open it in a browser, or run `persona-profile assertion alice@example.com`.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _render_problems(server: Any, app: Router) -> None:
+    """Make waitress answer what it refuses by itself as problems, readable by the dialog."""
+    origins = services_of(app).dialog_origins
+
+    class ProblemTask(ErrorTask):  # type: ignore[misc]
+        """Renders an error of waitress as a problem (RFC 9457)."""
+
+        def execute(self) -> None:
+            """Write the answer."""
+            status = self.request.error.code
+            members: dict[str, Any] = {"limit": max_body_bytes(app)} if status == 413 else {}
+            code = _CODES.get(status, "internal_error")
+            body = json_encode(problem_document(status, code, new_request_id(), **members))
+            self.status = f"{status} {self.request.error.reason}"
+            self.response_headers.append(("Content-Type", "application/problem+json"))
+            origin = self.request.headers.get("ORIGIN")
+            if origin in origins:
+                self.response_headers.append(("Access-Control-Allow-Origin", origin))
+                self.response_headers.append(("Vary", "Origin"))
+            self.set_close_on_finish()
+            self.content_length = len(body)
+            self.write(body)
+
+    class ProblemChannel(HTTPChannel):  # type: ignore[misc]
+        """A connection whose errors are problems."""
+
+        error_task_class = ProblemTask
+
+    # With several sockets to listen on, waitress makes several servers.
+    for each in [server, *getattr(server, "map", {}).values()]:
+        if hasattr(each, "channel_class"):
+            each.channel_class = ProblemChannel

@@ -1,0 +1,182 @@
+"""Settings: one Colander schema of strings, from the `.ini` file and the environment.
+
+Each setting may be overridden by an environment variable: `backend.url` by `PERSONA_BACKEND_URL`.
+All that is wrong is reported at once, by name, and never with its value: that may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import colander
+
+from persona_profile.emails import InvalidDomain, canonical_domain
+
+PICTURE_FORMATS: Final = ("avif", "webp", "jpeg")
+"""Formats that can be served, the better compressed first."""
+
+BROWSERID_ALGORITHMS: Final = ("RS256", "DS128", "DS256")
+
+ENVIRONMENT_PREFIX: Final = "PERSONA_"
+MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
+JPEG_PIXELS: Final = 100_000_000
+OTHER_PIXELS: Final = 50_000_000
+
+# What frameworks put beside ours: Pyramid's own settings, and where PasteDeploy found the file.
+_FOREIGN = re.compile(r"pyramid\..*|here|__file__")
+_ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+
+
+class InvalidSettings(Exception):
+    """The settings can't be used; the message has a line for each that is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator can decide. Names, units, defaults and reasons: see `production.ini`."""
+
+    development: bool
+    development_folder: Path
+    backend: str
+    backend_url: str | None
+    keyring_path: Path | None
+    public_origins: tuple[str, ...]
+    dialog_origins: tuple[str, ...]
+    browserid_algorithms: tuple[str, ...]
+    browserid_pinned_issuers: Path | None
+    browserid_fallback_issuers: tuple[str, ...]
+    browserid_clock_skew: int
+    sessions_lifetime: int
+    pictures_max_bytes: int
+    pictures_max_pixels_jpeg: int
+    pictures_max_pixels_other: int
+    pictures_formats: tuple[str, ...]
+    pictures_concurrency: int
+    pictures_url_window: int
+
+
+def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
+    """Return the settings of a file, overridden from the environment.
+
+    Raises:
+        InvalidSettings: something is missing, unknown or wrong.
+    """
+    variables = {_variable(node.name): node.name for node in _SCHEMA.children}
+    merged = {name: value for name, value in settings.items() if not _FOREIGN.fullmatch(name)}
+    known = {node.name for node in _SCHEMA.children}
+    problems = dict.fromkeys(merged.keys() - known, "there is no such setting")
+    for variable in (name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
+        if variable in variables:
+            merged[variables[variable]] = environ[variable]
+        else:
+            problems[variable] = "there is no such setting"
+    try:
+        values = _SCHEMA.deserialize({name: merged[name] for name in merged.keys() & known})
+        problems |= _contradictions(values)
+    except colander.Invalid as invalid:
+        problems |= invalid.asdict()
+    if problems:
+        lines = (f"  {name}: {problem}" for name, problem in sorted(problems.items()))
+        raise InvalidSettings("\n".join(["these settings can't be used:", *lines]))
+    return Settings(**{name.replace(".", "_"): value for name, value in values.items()})
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
+    if values["keyring.path"] is None and not values["development"]:
+        return {"keyring.path": "needed, unless development = true"}
+    return {}
+
+
+class _Type:
+    """A setting read from a string by a function that raises ValueError with the reason."""
+
+    def __init__(self, read: Any) -> None:
+        self._read = read
+
+    def deserialize(self, node: Any, cstruct: Any) -> Any:
+        if cstruct is colander.null or not cstruct.strip():
+            return colander.null
+        try:
+            return self._read(cstruct.strip())
+        except ValueError as error:
+            raise colander.Invalid(node, str(error)) from None
+
+
+def _boolean(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return value == "true"
+
+
+def _whole(least: int, most: int) -> Any:
+    def read(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,12}", value) or not least <= int(value) <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return int(value)
+
+    return read
+
+
+def _words(read: Any) -> Any:
+    return lambda value: tuple(dict.fromkeys(read(word) for word in value.split()))
+
+
+def _origin(value: str) -> str:
+    """Read an origin; its default port is left away, as in what browsers send (RFC 6454, 6.2)."""
+    match = _ORIGIN.fullmatch(value.lower())
+    if match is None:
+        raise ValueError("must be origins such as https://profiles.example.com, without a path")
+    scheme, host, port = match.groups()
+    default = {"http": ":80", "https": ":443"}[scheme]
+    return f"{scheme}://{host}{'' if port in (None, default) else port}"
+
+
+def _domain(value: str) -> str:
+    try:
+        return canonical_domain(value)
+    except InvalidDomain:
+        raise ValueError("must be domain names") from None
+
+
+def _one_of(choices: tuple[str, ...]) -> Any:
+    def read(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be of {', '.join(choices)}")
+        return value
+
+    return read
+
+
+def _setting(name: str, read: Any, default: Any = None) -> Any:
+    return colander.SchemaNode(_Type(read), name=name, missing=default)
+
+
+_SCHEMA: Final = colander.SchemaNode(
+    colander.Mapping(),
+    _setting("development", _boolean, False),
+    _setting("development.folder", Path, Path("var")),
+    _setting("backend", str, "memory"),
+    _setting("backend.url", str),
+    _setting("keyring.path", Path),
+    _setting("public_origins", _words(_origin), colander.required),
+    _setting("dialog_origins", _words(_origin), ()),
+    _setting("browserid.algorithms", _words(_one_of(BROWSERID_ALGORITHMS)), BROWSERID_ALGORITHMS),
+    _setting("browserid.pinned_issuers", Path),
+    _setting("browserid.fallback_issuers", _words(_domain), ()),
+    _setting("browserid.clock_skew", _whole(0, 600), 60),
+    _setting("sessions.lifetime", _whole(60, 24 * 3600), 3600),
+    _setting("pictures.max_bytes", _whole(1024, 200 * 1024 * 1024), MAX_PICTURE_BYTES),
+    _setting("pictures.max_pixels_jpeg", _whole(1, 1_000_000_000), JPEG_PIXELS),
+    _setting("pictures.max_pixels_other", _whole(1, 1_000_000_000), OTHER_PIXELS),
+    _setting("pictures.formats", _words(_one_of(PICTURE_FORMATS)), PICTURE_FORMATS),
+    _setting("pictures.concurrency", _whole(1, 256), 2),
+    _setting("pictures.url_window", _whole(60, 90 * 24 * 3600), 24 * 3600),
+)

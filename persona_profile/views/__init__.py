@@ -1,0 +1,57 @@
+"""The HTTP API: thin Cornice services over the service objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+
+from backends import Backend
+from persona_profile.auth import Authenticator
+from persona_profile.auth.development import DevelopmentIdentityProvider
+from persona_profile.auth.replay import UsedProofs
+from persona_profile.images import Renderer
+from persona_profile.pictures import PictureService
+from persona_profile.profiles import ProfileService
+from persona_profile.tokens import SessionTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the views work with; `request.services`.
+
+    Attributes:
+        public_origins: the origins of this server; the first is in URLs unless the request came by
+            another.
+        dialog_origins: the origins of pages that may call this server from a browser.
+        picture_formats: the formats that are made, the better compressed first.
+        max_picture_bytes: largest upload in bytes.
+        identity_provider: mints assertions, in development only.
+    """
+
+    backend: Backend
+    profiles: ProfileService
+    pictures: PictureService
+    authenticator: Authenticator
+    used_proofs: UsedProofs
+    tokens: SessionTokens
+    renderer: Renderer
+    public_origins: tuple[str, ...]
+    dialog_origins: tuple[str, ...]
+    picture_formats: tuple[str, ...]
+    max_picture_bytes: int
+    identity_provider: DevelopmentIdentityProvider | None
+
+
+def origin_of(request: Request) -> str:
+    """Return the public origin by which a request came, or the first; never what a stranger sent."""
+    services: Services = request.services
+    came_by: str = request.host_url
+    return came_by if came_by in services.public_origins else services.public_origins[0]
+
+
+def includeme(config: Configurator) -> None:
+    """Register the API; the demo page only in development."""
+    for module in ("cors", "operations", "sessions", "profiles", "pictures"):
+        config.include(f"persona_profile.views.{module}")

@@ -1,0 +1,67 @@
+"""The demo dialog, and an identity provider for it; included in development only."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cornice import Service
+from pyramid.config import Configurator
+from pyramid.path import AssetResolver
+from pyramid.request import Request
+from pyramid.response import FileResponse, Response
+
+from persona_profile.errors import FieldError, NotFound, ValidationFailed
+from persona_profile.schemas import assertion_body
+from persona_profile.views import Services, origin_of
+from persona_profile.views.bodies import json_body
+from persona_profile.views.representations import json_response
+
+MAX_BODY_BYTES: Final = 4096
+
+_PAGE: Final = {"index.html": "text/html", "demo.css": "text/css", "demo.js": "text/javascript"}
+_CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+assertions = Service(
+    name="assertions", path="/development/assertions", description="Assertions for the demo."
+)
+
+
+@assertions.post()  # type: ignore[untyped-decorator]
+def mint(request: Request) -> Response:
+    """Return an assertion for an email of an example domain."""
+    services: Services = request.services
+    if services.identity_provider is None:
+        raise NotFound
+    email = json_body(request, assertion_body(), MAX_BODY_BYTES)["email"]
+    try:
+        bundle = services.identity_provider.bundle(email, origin_of(request))
+    except ValueError as error:
+        wrong = FieldError("body", "email", str(error))
+        raise ValidationFailed("No assertion for this email.", errors=(wrong,)) from None
+    return json_response({"assertion": bundle}, status=201)
+
+
+def page(request: Request) -> Response:
+    """Return a file of the demo dialog."""
+    name = request.matchdict.get("name", "index.html")
+    if name not in _PAGE:
+        raise NotFound
+    path = AssetResolver("persona_profile").resolve(f"static/{name}").abspath()
+    response = FileResponse(path, request=request, content_type=_PAGE[name])
+    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def includeme(config: Configurator) -> None:
+    """Register the page and the identity provider."""
+    config.add_cornice_service(assertions)
+    config.add_route("demo", "/")
+    config.add_route("demo-file", "/static/{name}")
+    for route in ("demo", "demo-file"):
+        config.add_view(page, route_name=route, request_method="GET")

@@ -1,0 +1,86 @@
+"""What the service says of itself, to clients and to those who run it (Dockerflow)."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+from cornice import Service
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.security import NO_PERMISSION_REQUIRED
+
+import backends
+from persona_profile.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
+from persona_profile.encoding import json_encode
+from persona_profile.images import MEDIA_TYPES, SIZES
+from persona_profile.images.decoding import ACCEPTED_MEDIA_TYPES
+from persona_profile.views import Services
+from persona_profile.views.representations import json_response
+from persona_profile.views.sessions import MAX_EMAILS
+
+NAME: Final = "Persona Profile Server"
+VERSION: Final = version("persona-profile-server")
+
+root = Service(name="root", path="/v1/", description="Limits, claims, sizes and formats.")
+load_balancer = Service(name="lbheartbeat", path="/__lbheartbeat__", description="Is it up?")
+heartbeat = Service(name="heartbeat", path="/__heartbeat__", description="Can it do its work?")
+about = Service(name="version", path="/__version__", description="Which build is this?")
+
+
+@root.get()  # type: ignore[untyped-decorator]
+def describe(request: Request) -> Response:
+    """Return what a client needs to know before its first call."""
+    services: Services = request.services
+    document = {
+        "name": NAME,
+        "version": VERSION,
+        "claims": list(CLAIMS),
+        "limits": {
+            "emails_per_session": MAX_EMAILS,
+            "text_characters": TEXT_CHARACTERS,
+            "long_text_characters": LONG_TEXT_CHARACTERS,
+            "picture_bytes": services.max_picture_bytes,
+        },
+        "pictures": {
+            "sizes": SIZES,
+            "formats": [MEDIA_TYPES[name] for name in services.picture_formats],
+            "accepted": ACCEPTED_MEDIA_TYPES,
+        },
+    }
+    response = Response(json_encode(document), content_type="application/json")
+    response.headers["Cache-Control"] = "public, max-age=300"
+    return response
+
+
+@load_balancer.get()  # type: ignore[untyped-decorator]
+def is_up(request: Request) -> Response:
+    """Answer, without looking at anything else."""
+    return json_response({"status": "ok"})
+
+
+@heartbeat.get()  # type: ignore[untyped-decorator]
+def is_working(request: Request) -> Response:
+    """Look at what the service depends on; read only."""
+    services: Services = request.services
+    try:
+        services.backend.ping()
+    except backends.Unavailable:
+        return json_response({"status": "error", "checks": {"storage": "error"}}, 503)
+    return json_response({"status": "ok", "checks": {"storage": "ok"}})
+
+
+@about.get()  # type: ignore[untyped-decorator]
+def which_build(request: Request) -> Response:
+    """Return name and version."""
+    return json_response({"name": NAME, "version": VERSION})
+
+
+def includeme(config: Configurator) -> None:
+    """Register the services."""
+    for service in (root, load_balancer, heartbeat, about):
+        config.add_cornice_service(service)
+    # `/v1` without the slash is what people type.
+    config.add_route("root-without-slash", "/v1")
+    config.add_view(describe, route_name="root-without-slash", permission=NO_PERMISSION_REQUIRED)

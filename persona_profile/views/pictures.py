@@ -1,0 +1,106 @@
+"""Pictures: upload for those who proved the email, read for those who hold a capability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from cornice import Service
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+
+from persona_profile.auth.policy import OWN_EMAIL, email_in_path
+from persona_profile.encoding import base64url_encode
+from persona_profile.errors import NotAcceptable
+from persona_profile.images import MEDIA_TYPES
+from persona_profile.views import Services
+from persona_profile.views.bodies import crop_parameter, picture_body
+from persona_profile.views.cors import check_embedding_origin
+from persona_profile.views.profiles import EMAIL_PATH
+from persona_profile.views.representations import is_known, precondition, profile_response
+
+_SAFE_TO_OPEN: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    # Dialogs live on other sites; `check_embedding_origin` tells which.
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+own_picture = Service(
+    name="own-picture", path=f"{EMAIL_PATH}/picture", description="A profile's picture."
+)
+rendition = Service(
+    name="picture", path="/v1/pictures/{capability}", description="One size of a picture."
+)
+
+
+@own_picture.put(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def upload(request: Request) -> Response:
+    """Replace the picture."""
+    services: Services = request.services
+    email = email_in_path(request)
+    check = precondition(request)
+    crop = crop_parameter(request)
+    source = picture_body(request, services.max_picture_bytes)
+    # Before the costly part: whether the session lives, and whether the write may succeed at all.
+    check(services.profiles.profile(request.identity, email))
+    renditions = services.renderer.render(source, crop)
+    written = services.profiles.write_picture(request.identity, email, renditions, check)
+    return profile_response(request, written)
+
+
+@own_picture.delete(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def remove(request: Request) -> Response:
+    """Remove the picture."""
+    services: Services = request.services
+    services.profiles.delete_picture(request.identity, email_in_path(request), precondition(request))
+    return Response(status=204)
+
+
+@rendition.get()  # type: ignore[untyped-decorator]
+def read(request: Request) -> Response:
+    """Return one size of a picture in the smallest format that the client takes."""
+    services: Services = request.services
+    check_embedding_origin(request, services.public_origins + services.dialog_origins)
+    capability, seconds = services.pictures.open_capability(request.matchdict["capability"])
+    name = _negotiate(request, capability.formats)
+    data = services.pictures.read(capability, name)
+    etag = f'"{base64url_encode(capability.picture_id)}.{capability.size}.{name}"'
+    if is_known(request, etag):
+        response = Response(status=304)
+    else:
+        response = Response(data, content_type=MEDIA_TYPES[name])
+    response.headers.update(_SAFE_TO_OPEN)
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = f"private, max-age={seconds}, immutable"
+    response.vary = ("Accept",)
+    return response
+
+
+def _negotiate(request: Request, stored: Sequence[str]) -> str:
+    """Return the best format that the client takes.
+
+    Formats besides JPEG must be named by Accept: `image/*` comes from programs that know none of
+    them. A client that takes only a format which is not stored, because it would be larger, gets
+    JPEG nevertheless (RFC 9110, 12.5.1).
+
+    Raises:
+        NotAcceptable: it takes no picture at all.
+    """
+    acceptable = {
+        media_type for media_type, _ in request.accept.acceptable_offers(list(MEDIA_TYPES.values()))
+    }
+    if not acceptable:
+        raise NotAcceptable(f"Pictures are {', '.join(MEDIA_TYPES.values())}.")
+    named = (request.headers.get("Accept") or "").lower()
+    for name in stored:
+        if MEDIA_TYPES[name] in acceptable and MEDIA_TYPES[name] in named:
+            return name
+    return "jpeg"
+
+
+def includeme(config: Configurator) -> None:
+    """Register the services."""
+    config.add_cornice_service(own_picture)
+    config.add_cornice_service(rendition)

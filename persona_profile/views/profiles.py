@@ -1,0 +1,128 @@
+"""Profiles: read, write, erase, take away."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from cornice import Service
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+
+from persona_profile.auth.policy import OWN_EMAIL, SESSION, email_in_path
+from persona_profile.errors import UnreadableProfile
+from persona_profile.images import SIZES
+from persona_profile.model import Profile
+from persona_profile.schemas import CLAIMS_BODY
+from persona_profile.views import Services
+from persona_profile.views.bodies import JSON, MERGE_PATCH, json_body, thumbnail_parameter
+from persona_profile.views.representations import (
+    precondition,
+    profile_response,
+    profiles_response,
+    represent,
+)
+
+EMAIL_PATH: Final = "/v1/profiles/{email:[^@]+@[^@/]+}"
+MAX_BODY_BYTES: Final = 64 * 1024
+
+profiles = Service(name="profiles", path="/v1/profiles", description="All profiles of the session.")
+profile = Service(name="profile", path=EMAIL_PATH, description="One profile.")
+export = Service(name="export", path=f"{EMAIL_PATH}/export", description="One profile to take away.")
+
+
+@profiles.get(permission=SESSION)  # type: ignore[untyped-decorator]
+def list_all(request: Request) -> Response:
+    """Return the profiles of the session's emails, in the order proved."""
+    services: Services = request.services
+    size = thumbnail_parameter(request, SIZES)
+    return profiles_response(request, services.profiles.profiles(request.identity), size)
+
+
+@profile.get(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def read(request: Request) -> Response:
+    """Return one profile."""
+    services: Services = request.services
+    found = services.profiles.profile(request.identity, email_in_path(request))
+    return profile_response(request, found)
+
+
+@profile.put(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def replace(request: Request) -> Response:
+    """Replace all claims."""
+    claims = json_body(request, CLAIMS_BODY, MAX_BODY_BYTES)
+    return _write(request, lambda _current: _set(claims))
+
+
+@profile.patch(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def merge(request: Request) -> Response:
+    """Change the claims that the body names, by the rules of RFC 7396."""
+    claims = json_body(request, CLAIMS_BODY, MAX_BODY_BYTES, (MERGE_PATCH, JSON))
+    return _write(request, lambda current: _set({**current, **claims}))
+
+
+@profile.delete(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def erase(request: Request) -> Response:
+    """Remove everything about one email."""
+    services: Services = request.services
+    services.profiles.erase(request.identity, email_in_path(request), precondition(request))
+    return Response(status=204)
+
+
+@export.get(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def take_away(request: Request) -> Response:
+    """Return a zip of everything that is kept for one email."""
+    found, renditions = _whole_profile(request)
+    [document] = represent(request, [found])
+    document.pop("etag")
+    if document["picture"] is not None:
+        del document["picture"]["urls"]
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        text = json.dumps(document, ensure_ascii=False, indent=2)
+        files.writestr("profile.json", text, zipfile.ZIP_DEFLATED)
+        for name, data in renditions.items():
+            files.writestr(f"picture/{name}", data)
+    response = Response(archive.getvalue(), content_type="application/zip")
+    response.headers["Content-Disposition"] = 'attachment; filename="profile.zip"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _whole_profile(request: Request) -> tuple[Profile, Mapping[str, bytes]]:
+    """Read profile and picture, once more if the picture was replaced in between."""
+    services: Services = request.services
+    email = email_in_path(request)
+    found = services.profiles.profile(request.identity, email)
+    try:
+        return found, services.pictures.all_renditions(found)
+    except UnreadableProfile:
+        again = services.profiles.profile(request.identity, email)
+        if again == found:
+            raise
+        return again, services.pictures.all_renditions(again)
+
+
+def _set(claims: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in claims.items() if value is not None}
+
+
+def _write(request: Request, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> Response:
+    services: Services = request.services
+    written = services.profiles.write_claims(
+        request.identity,
+        email_in_path(request),
+        change,
+        precondition(request),
+    )
+    return profile_response(request, written)
+
+
+def includeme(config: Configurator) -> None:
+    """Register the services."""
+    for service in (profiles, profile, export):
+        config.add_cornice_service(service)

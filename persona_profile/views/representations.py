@@ -1,0 +1,146 @@
+"""Profiles as clients see them: JSON, entity tags, conditional requests (RFC 9110, section 13)."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final
+
+from pyramid.request import Request
+from pyramid.response import Response
+
+from persona_profile.claims import CLAIMS
+from persona_profile.encoding import base64url_encode, json_encode
+from persona_profile.errors import PreconditionFailed
+from persona_profile.images import MEDIA_TYPES
+from persona_profile.model import Profile
+from persona_profile.views import Services, origin_of
+
+THUMBNAIL_FORMATS: Final = ("webp", "jpeg")
+"""What every browser of the last years shows in a data URI, the better compressed first."""
+
+_ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+
+
+def timestamp(milliseconds: int) -> str:
+    """Return an instant since 1970 as RFC 3339 in UTC."""
+    instant = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def represent(
+    request: Request, profiles: Sequence[Profile], thumbnail_size: int | None = None
+) -> list[dict[str, Any]]:
+    """Return profiles as JSON objects, with thumbnails as data URIs if a size is given."""
+    services: Services = request.services
+    thumbnails = {}
+    if thumbnail_size is not None:
+        thumbnails = services.pictures.thumbnails(profiles, thumbnail_size, THUMBNAIL_FORMATS)
+    return [_profile(request, each, thumbnails.get(each.email)) for each in profiles]
+
+
+def json_response(document: Any, status: int = 200) -> Response:
+    """Return a JSON answer that nobody but the client keeps."""
+    response = Response(json_encode(document), status=status, content_type="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def profile_response(request: Request, profile: Profile) -> Response:
+    """Return one profile with its entity tag; 304 if a GET says that the client has it."""
+    [document] = represent(request, [profile])
+    return _validated(request, json_encode(document), document["etag"])
+
+
+def profiles_response(
+    request: Request, profiles: Sequence[Profile], thumbnail_size: int | None
+) -> Response:
+    """Return profiles with an entity tag over all of them; 304 if the client has them."""
+    body = json_encode({"profiles": represent(request, profiles, thumbnail_size)})
+    return _validated(request, body, f'"{base64url_encode(sha256(body).digest()[:16])}"')
+
+
+def precondition(request: Request) -> Callable[[Profile], None]:
+    """Return a check of If-Match and If-None-Match against a profile that is to be written.
+
+    An entity tag is `"<state>.<expiry>"`: the state names what is stored; the expiry tells
+    representations apart whose picture URLs differ, which makes no difference to a write. `*` stands
+    for any profile that is not blank. Weak tags count, as proxies that compress make tags weak.
+    """
+    if_match = request.headers.get("If-Match")
+    if_none_match = request.headers.get("If-None-Match")
+
+    def check(profile: Profile) -> None:
+        if if_match is not None and not _matches(if_match, profile):
+            raise PreconditionFailed("If-Match: the profile has changed.")
+        if if_none_match is not None and _matches(if_none_match, profile):
+            raise PreconditionFailed("If-None-Match: the profile is there.")
+
+    return check
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Tell whether If-None-Match of a GET or HEAD names an entity tag (weak comparison)."""
+    header = request.headers.get("If-None-Match", "")
+    return request.method in ("GET", "HEAD") and etag.strip('"') in _ENTITY_TAG.findall(header)
+
+
+def _profile(request: Request, profile: Profile, thumbnail: tuple[str, bytes] | None) -> dict[str, Any]:
+    document: dict[str, Any] = {"email": profile.email}
+    for name in CLAIMS:
+        document[name] = profile.claims.get(name)
+    document["picture"] = _picture(request, profile, thumbnail)
+    document["updated_at"] = None if profile.updated_at is None else timestamp(profile.updated_at)
+    document["version"] = profile.version
+    document["etag"] = _etag(request, profile)
+    if not profile.readable:
+        document["error"] = "profile_unreadable"
+    return document
+
+
+def _picture(
+    request: Request, profile: Profile, thumbnail: tuple[str, bytes] | None
+) -> dict[str, Any] | None:
+    if profile.picture is None:
+        return None
+    services: Services = request.services
+    prefix = f"{origin_of(request)}/v1/pictures/"
+    urls = services.pictures.capabilities(profile).items()
+    picture: dict[str, Any] = {
+        "id": base64url_encode(profile.picture.id),
+        "urls": {str(size): prefix + capability for size, capability in urls},
+    }
+    if thumbnail is not None:
+        name, data = thumbnail
+        encoded = base64.b64encode(data).decode("ascii")
+        picture["thumbnail"] = f"data:{MEDIA_TYPES[name]};base64,{encoded}"
+    return picture
+
+
+def _state(profile: Profile) -> str:
+    return format(profile.stored_version or 0, "x")
+
+
+def _etag(request: Request, profile: Profile) -> str:
+    services: Services = request.services
+    expiry = services.pictures.capabilities_expire_at(profile) if profile.picture else 0
+    return f'"{_state(profile)}.{expiry:x}"'
+
+
+def _matches(header: str, profile: Profile) -> bool:
+    if header.strip() == "*":
+        return profile.stored_version is not None
+    return _state(profile) in {tag.partition(".")[0] for tag in _ENTITY_TAG.findall(header)}
+
+
+def _validated(request: Request, body: bytes, etag: str) -> Response:
+    if is_known(request, etag):
+        response = Response(status=304)
+    else:
+        response = Response(body, content_type="application/json")
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response

@@ -1,0 +1,72 @@
+"""Packaging of the Persona Profile Server."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+setup(
+    name="persona-profile-server",
+    version="0.1.0",
+    description="The service behind the profile cards of a federated sign-in dialog",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MPL-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[
+        "backends",
+        "persona_profile",
+        "persona_profile.auth",
+        "persona_profile.images",
+        "persona_profile.views",
+    ],
+    package_dir={"": "."},
+    package_data={
+        "backends": ["py.typed"],
+        "persona_profile": ["py.typed", "static/*"],
+    },
+    install_requires=[
+        "cachetools>=7",
+        "colander>=2.0",
+        "cornice>=6.1,<7",
+        "cryptography>=46",
+        "idna>=3.10",
+        "multipart>=1.3,<2",
+        "pillow>=12.1",
+        "pillow-heif>=1.1",
+        "plaster>=1.1",
+        "plaster-pastedeploy>=1.0",
+        "pyramid>=2.1,<3",
+        # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.
+        "setuptools>=77,<82",
+        # Names of time zones, whatever the operating system brings.
+        "tzdata",
+        "waitress>=3.0.1,<4",
+    ],
+    extras_require={
+        "lint": [
+            "import-linter>=2.3",
+            "mypy>=1.18",
+            "ruff>=0.14",
+            "types-cachetools",
+        ],
+        "test": [
+            "hypothesis>=6.140",
+            "mock",  # PyBrowserID's test support imports it
+            "numpy>=2.1",
+            "PyBrowserID==0.14.0",
+            "pytest>=9",
+            "pytest-benchmark>=5.1",
+            "pytest-timeout>=2.4",
+            "selenium>=4.36",
+            "trustme>=1.2",
+            "WebTest>=3.0.7",
+        ],
+    },
+    entry_points={
+        "console_scripts": ["persona-profile = persona_profile.cli:main"],
+        "paste.app_factory": ["main = persona_profile.app:main"],
+        "paste.server_runner": ["main = persona_profile.server:serve"],
+        "persona_profile.backends": ["memory = backends.memory:MemoryBackend.from_url"],
+    },
+)

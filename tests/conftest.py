@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import webtest
+from support.applications import application, running
+
+from persona_profile.app import services_of
+
+AUDIENCE = "http://127.0.0.1:6543"
+
+
+@pytest.fixture(scope="session")
+def development_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the development identity provider keeps its key during the run."""
+    return tmp_path_factory.mktemp("development")
+
+
+@pytest.fixture
+def app(development_folder: Path) -> webtest.TestApp:
+    """A development application with an empty store, driven without a network."""
+    return webtest.TestApp(application(development_folder), extra_environ={"HTTP_HOST": "localhost"})
+
+
+@pytest.fixture
+def assertion(app: webtest.TestApp) -> Callable[..., str]:
+    """Mints assertions by the development identity provider."""
+    provider = services_of(app.app).identity_provider
+    return lambda email, audience=AUDIENCE: provider.bundle(email, audience)
+
+
+@pytest.fixture
+def sign_in(app: webtest.TestApp, assertion: Callable[..., str]) -> Callable[..., dict[str, str]]:
+    """Opens a session of some emails; returns the headers that carry it."""
+
+    def open_session(*emails: str) -> dict[str, str]:
+        proofs = [{"assertion": assertion(email)} for email in emails]
+        answer = app.post_json("/v1/sessions", {"proofs": proofs}, status=201).json
+        return {"Authorization": f"Bearer {answer['token']}"}
+
+    return open_session
+
+
+@pytest.fixture
+def server(development_folder: Path) -> Iterator[str]:
+    """The origin of a real waitress server on loopback."""
+    with running(application(development_folder)) as origin:
+        yield origin

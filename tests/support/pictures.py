@@ -1,0 +1,53 @@
+"""Pictures that tests make themselves; nothing is read from files."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 30), (30, 30, 220), (255, 255, 255)
+
+
+def quadrants(width: int = 400, height: int = 400) -> Image.Image:
+    """Return a picture whose quarters are red, green (top), blue, white (bottom)."""
+    picture = Image.new("RGB", (width, height), RED)
+    picture.paste(GREEN, (width // 2, 0, width, height // 2))
+    picture.paste(BLUE, (0, height // 2, width // 2, height))
+    picture.paste(WHITE, (width // 2, height // 2, width, height))
+    return picture
+
+
+def encode(picture: Image.Image, format_name: str = "JPEG", **options: Any) -> bytes:
+    """Return the bytes of a file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format_name, **options)
+    return buffer.getvalue()
+
+
+def exif_orientation(value: int) -> bytes:
+    """Return an EXIF block that says how the picture is to be turned, and where it was taken."""
+    exif = Image.Exif()
+    exif[0x0112] = value
+    exif[0x010F] = "SECRET-CAMERA"
+    exif.get_ifd(0x8825)[1] = "N"
+    return exif.tobytes()
+
+
+@cache
+def photo(width: int = 4032, height: int = 3024, seed: int = 7) -> bytes:
+    """Return a JPEG with the entropy of a camera's: structure at every scale, and noise."""
+    random = np.random.default_rng(seed)
+    pixels = np.zeros((height, width, 3), np.float32)
+    for level in (4, 16, 64, 256, 1024):
+        small = random.normal(0, 1, (3, max(2, height * level // 4096), max(2, width * level // 4096)))
+        for channel in range(3):
+            layer = Image.fromarray(small[channel].astype(np.float32))
+            scaled = layer.resize((width, height), Image.Resampling.BICUBIC)
+            pixels[..., channel] += np.asarray(scaled) * (60.0 / level**0.45)
+    pixels += random.normal(0, 3, (height, width, 1)).astype(np.float32)
+    array = np.clip(pixels + 128, 0, 255).astype(np.uint8)
+    return encode(Image.fromarray(array), quality=90, exif=exif_orientation(1))
