@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from pyramid.config import Configurator
+from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPException, HTTPForbidden, HTTPNotFound
 from pyramid.request import Request
 from pyramid.response import Response
@@ -240,6 +241,8 @@ def _service_error(error: Exception, request: Request) -> ServiceError | HTTPExc
             return error
         case backends.Unavailable():
             return StorageUnavailable("The storage does not answer; try again.", error.retry_after)
+        case URLDecodeError():
+            return MalformedRequest("The path is not UTF-8.")
         case HTTPException() if error.code < 400:
             return error
         case HTTPException():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import time
 from typing import Any, Final
 
 from pyramid.router import Router
@@ -13,6 +15,9 @@ from waitress.task import ErrorTask
 from persona_profile.app import max_body_bytes, services_of
 from persona_profile.encoding import json_encode
 from persona_profile.errors import new_request_id, problem_document
+
+LINGER_SECONDS: Final = 30
+"""How long a client may go on sending after it was refused; nginx' `lingering_time`."""
 
 _CODES: Final = {
     400: "malformed_request",
@@ -74,6 +79,39 @@ def _announce(server: Any, app: Router) -> None:
     )
 
 
+class LingeringChannel(HTTPChannel):  # type: ignore[misc]
+    """A connection that lets a client finish sending before it closes after a refusal.
+
+    To close a socket that holds unread data resets the connection (RFC 9112, 9.6), and a client that
+    is still sending a body which is too large would see that instead of the answer.
+    """
+
+    refused = False
+    _lingers_until: float | None = None
+
+    def handle_close(self) -> None:
+        """Close; after a refusal only the sending half, the first time."""
+        if self.refused:
+            self.refused = False
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # the client has gone already
+            else:
+                self.will_close = False
+                self._lingers_until = time.monotonic() + LINGER_SECONDS
+                return
+        super().handle_close()
+
+    def received(self, data: bytes) -> bool:
+        """Take what arrives; after a refusal throw it away."""
+        if self._lingers_until is None:
+            return bool(super().received(data))
+        if time.monotonic() > self._lingers_until:
+            self.handle_close()
+        return False
+
+
 def _render_problems(server: Any, app: Router) -> None:
     """Make waitress answer what it refuses by itself as problems, readable by the dialog."""
     origins = services_of(app).dialog_origins
@@ -93,11 +131,12 @@ def _render_problems(server: Any, app: Router) -> None:
             if origin in origins:
                 self.response_headers.append(("Access-Control-Allow-Origin", origin))
                 self.response_headers.append(("Vary", "Origin"))
+            self.channel.refused = True
             self.set_close_on_finish()
             self.content_length = len(body)
             self.write(body)
 
-    class ProblemChannel(HTTPChannel):  # type: ignore[misc]
+    class ProblemChannel(LingeringChannel):
         """A connection whose errors are problems."""
 
         error_task_class = ProblemTask

@@ -1,0 +1,50 @@
+# `make help` lists what there is. Everything is installed into .venv; Debian packages only by `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGING := setup.py pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format benchmark clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+run: $(VENV)/installed ## start the development server on http://127.0.0.1:6543/
+	@exec $(BIN)/persona-profile serve
+
+test: $(VENV)/installed-tools ## install what the tests need, and run all of them
+	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/installed-tools ## style, types and import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed-tools ## put the code into the one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+benchmark: $(VENV)/installed-tools ## measure, as ratios of two things run side by side
+	$(BIN)/python benchmarks/requests_per_second.py
+
+clean: ## remove everything that the other commands made
+	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/oracle/node_modules
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'Python 3.11 or newer is needed; name one: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || sh tests/install-debian-packages \
+	  $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python $(PACKAGING)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-tools: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lint,test]'
+	@touch $@

@@ -1,0 +1,393 @@
+"""The suite that every backend passes; a third party runs it on a backend of its own.
+
+Inherit `BackendConformance` in a test module and give it a fixture `backend` that yields an empty,
+initialized backend. It needs pytest.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from backends import (
+    ABSENT,
+    MAX_NAME_BYTES,
+    MAX_OPERATIONS,
+    MAX_PARTITION_BYTES,
+    MAX_VALUE_BYTES,
+    Address,
+    Backend,
+    Conflict,
+    Delete,
+    Item,
+    Operation,
+    Put,
+)
+
+P1 = b"\x01" + b"a" * 32
+P2 = b"\x01" + b"b" * 32
+
+
+def read(backend: Backend, name: str, partition: bytes = P1) -> Item | None:
+    """Return one item, or none."""
+    address = Address(partition, name)
+    return backend.get_many([address]).get(address)
+
+
+def write(backend: Backend, name: str, value: bytes, partition: bytes = P1) -> int:
+    """Write one item, whatever was there; return its version."""
+    return backend.apply(partition, [Put(name, value)])[name]
+
+
+class Reading:
+    """What `get_many` answers."""
+
+    def test_empty(self, backend: Backend) -> None:
+        """Nothing is found in an empty store, and asking for nothing is no error."""
+        assert backend.get_many([Address(P1, "x")]) == {}
+        assert backend.get_many([]) == {}
+
+    def test_across_partitions(self, backend: Backend) -> None:
+        """One call reads several partitions, and absent items are missing from the answer."""
+        write(backend, "x", b"1", P1)
+        write(backend, "x", b"2", P2)
+        found = backend.get_many([Address(P1, "x"), Address(P2, "x"), Address(P2, "y")])
+        assert {address: item.value for address, item in found.items()} == {
+            Address(P1, "x"): b"1",
+            Address(P2, "x"): b"2",
+        }
+
+    def test_repeated_address(self, backend: Backend) -> None:
+        """An address that is asked for twice is answered once."""
+        write(backend, "x", b"1")
+        assert len(backend.get_many([Address(P1, "x")] * 2)) == 1
+
+    @pytest.mark.parametrize("value", [b"", b"\x00", bytes(range(256)) * 300, b"'\"\\;--%s"])
+    def test_any_bytes(self, backend: Backend, value: bytes) -> None:
+        """A value comes back as it was, whatever its bytes."""
+        version = write(backend, "x", value)
+        assert read(backend, "x") == Item(value, version)
+
+    def test_names_are_exact(self, backend: Backend) -> None:
+        """Names differ by case, trailing space and length; no pattern characters mean anything."""
+        names = ["a", "A", "a ", "ab", "a%", "a_", "n" * MAX_NAME_BYTES]
+        for name in names:
+            write(backend, name, name.encode())
+        assert [read(backend, name) for name in names] == [
+            Item(name.encode(), item.version)
+            for name in names
+            if (item := read(backend, name)) is not None
+        ]
+        assert read(backend, "a  ") is None
+
+    def test_partitions_are_exact(self, backend: Backend) -> None:
+        """Partitions are bytes: none is a prefix, a case or a padding of another."""
+        partitions = [b"\x00", b"\x00\x00", b"a", b"A", b"a ", b"\xff" * MAX_PARTITION_BYTES]
+        for partition in partitions:
+            write(backend, "x", partition, partition)
+        for partition in partitions:
+            item = read(backend, "x", partition)
+            assert item is not None
+            assert item.value == partition
+
+    def test_largest_value(self, backend: Backend) -> None:
+        """A value of the largest size is kept whole."""
+        value = b"\xa5" * MAX_VALUE_BYTES
+        write(backend, "x", value)
+        item = read(backend, "x")
+        assert item is not None
+        assert item.value == value
+
+
+class Writing:
+    """What `apply` does, and when it refuses."""
+
+    def test_versions_never_repeat(self, backend: Backend) -> None:
+        """Every write gives a new version, also after the item was deleted, also of equal bytes."""
+        versions = []
+        for _ in range(20):
+            versions.append(write(backend, "x", b"same"))
+            backend.apply(P1, [Delete("x")])
+        assert len(set(versions)) == len(versions)
+
+    def test_version_is_returned(self, backend: Backend) -> None:
+        """The version that a write returns is the one that a read tells."""
+        version = write(backend, "x", b"1")
+        item = read(backend, "x")
+        assert item is not None
+        assert item.version == version
+
+    def test_absent_expected(self, backend: Backend) -> None:
+        """A put that expects absence succeeds once."""
+        backend.apply(P1, [Put("x", b"1", ABSENT)])
+        with pytest.raises(Conflict):
+            backend.apply(P1, [Put("x", b"2", ABSENT)])
+        item = read(backend, "x")
+        assert item is not None
+        assert item.value == b"1"
+
+    def test_version_expected(self, backend: Backend) -> None:
+        """A put that names the version succeeds, and one that names an older version does not."""
+        first = write(backend, "x", b"1")
+        backend.apply(P1, [Put("x", b"2", first)])
+        with pytest.raises(Conflict):
+            backend.apply(P1, [Put("x", b"3", first)])
+        with pytest.raises(Conflict):
+            backend.apply(P1, [Delete("x", first)])
+        item = read(backend, "x")
+        assert item is not None
+        assert item.value == b"2"
+
+    def test_version_expected_of_absent(self, backend: Backend) -> None:
+        """Expecting a version of an item that is not there is a conflict, for put and delete."""
+        version = write(backend, "x", b"1")
+        backend.apply(P1, [Delete("x", version)])
+        with pytest.raises(Conflict):
+            backend.apply(P1, [Put("x", b"2", version)])
+        with pytest.raises(Conflict):
+            backend.apply(P1, [Delete("x", version)])
+        assert read(backend, "x") is None
+
+    def test_delete_expecting_absence(self, backend: Backend) -> None:
+        """A delete that expects absence is a check."""
+        backend.apply(P1, [Delete("x", ABSENT), Put("y", b"1")])
+        write(backend, "x", b"1")
+        with pytest.raises(Conflict):
+            backend.apply(P1, [Delete("x", ABSENT), Put("y", b"2")])
+        item = read(backend, "y")
+        assert item is not None
+        assert item.value == b"1"
+
+    def test_delete_of_absent(self, backend: Backend) -> None:
+        """Deleting what is not there is no error."""
+        assert backend.apply(P1, [Delete("x")]) == {}
+
+    def test_all_or_nothing(self, backend: Backend) -> None:
+        """One expectation that is not met undoes the whole batch, wherever it stands in it."""
+        kept = write(backend, "kept", b"old")
+        write(backend, "other", b"old")
+        bad = Put("bad", b"x", if_version=kept)
+        good: list[Operation] = [Put("kept", b"new"), Put("fresh", b"new"), Delete("other")]
+        for position in range(len(good) + 1):
+            with pytest.raises(Conflict):
+                backend.apply(P1, [*good[:position], bad, *good[position:]])
+        assert read(backend, "kept") == Item(b"old", kept)
+        assert read(backend, "fresh") is None
+        assert read(backend, "other") is not None
+
+    def test_batch(self, backend: Backend) -> None:
+        """A batch puts, replaces and deletes at once, and returns the versions of its puts."""
+        old = write(backend, "replaced", b"1")
+        write(backend, "gone", b"1")
+        versions = backend.apply(
+            P1, [Put("replaced", b"2", old), Put("made", b"3", ABSENT), Delete("gone")]
+        )
+        assert read(backend, "replaced") == Item(b"2", versions["replaced"])
+        assert read(backend, "made") == Item(b"3", versions["made"])
+        assert read(backend, "gone") is None
+        assert versions.keys() == {"replaced", "made"}
+
+    def test_empty_batch(self, backend: Backend) -> None:
+        """A batch of nothing does nothing."""
+        assert backend.apply(P1, []) == {}
+        assert backend.scan(None, 10) == []
+
+    @pytest.mark.parametrize(
+        ("partition", "operations"),
+        [
+            (b"", [Put("x", b"")]),
+            (b"p" * (MAX_PARTITION_BYTES + 1), [Put("x", b"")]),
+            (P1, [Put("", b"")]),
+            (P1, [Put("n" * (MAX_NAME_BYTES + 1), b"")]),
+            (P1, [Put("ä", b"")]),
+            (P1, [Delete("a\n")]),
+            (P1, [Put("x", b""), Delete("x")]),
+            (P1, [Put(f"n{n}", b"") for n in range(MAX_OPERATIONS + 1)]),
+            (P1, [Put("x", bytes(MAX_VALUE_BYTES + 1))]),
+        ],
+        ids=[
+            "empty partition",
+            "long partition",
+            "empty name",
+            "long name",
+            "foreign name",
+            "line break in name",
+            "name twice",
+            "many operations",
+            "large value",
+        ],
+    )
+    def test_limits(self, backend: Backend, partition: bytes, operations: list[Put | Delete]) -> None:
+        """A batch beyond the limits is an error, and nothing of it is written."""
+        with pytest.raises(ValueError, match=r"has|have|names"):
+            backend.apply(partition, operations)
+        assert backend.scan(None, 10) == []
+
+
+class Expiry:
+    """Items that end by themselves."""
+
+    def test_expired_is_absent(self, backend: Backend) -> None:
+        """From its instant on an item is not read, listed or scanned."""
+        past = int(time.time()) - 1
+        backend.apply(P1, [Put("x", b"1", expires_at=past)])
+        assert read(backend, "x") is None
+        assert list(backend.list(P1)) == []
+        assert list(backend.scan(None, 10)) == []
+
+    def test_expired_meets_absent(self, backend: Backend) -> None:
+        """An expired item counts as absent for whoever expects that, and its version is void."""
+        past = int(time.time()) - 1
+        version = backend.apply(P1, [Put("x", b"1", expires_at=past)])["x"]
+        with pytest.raises(Conflict):
+            backend.apply(P1, [Put("x", b"2", version)])
+        with pytest.raises(Conflict):
+            backend.apply(P1, [Delete("x", version)])
+        backend.apply(P1, [Put("x", b"2", ABSENT)])
+        assert read(backend, "x") is not None
+
+    def test_not_yet_expired(self, backend: Backend) -> None:
+        """Until then it is an item like any other, and its expiry is told."""
+        future = int(time.time()) + 1000
+        version = backend.apply(P1, [Put("x", b"1", expires_at=future)])["x"]
+        assert read(backend, "x") == Item(b"1", version, future)
+        assert backend.list(P1)[0].expires_at == future
+        with pytest.raises(Conflict):
+            backend.apply(P1, [Put("x", b"2", ABSENT)])
+
+    def test_replaced_without_expiry(self, backend: Backend) -> None:
+        """A put without expiry makes an item permanent."""
+        backend.apply(P1, [Put("x", b"1", expires_at=int(time.time()) + 1)])
+        version = write(backend, "x", b"2")
+        assert read(backend, "x") == Item(b"2", version, None)
+
+    def test_purge(self, backend: Backend) -> None:
+        """A purge removes expired items alone, no more than asked for at a time."""
+        past = int(time.time()) - 1
+        for number in range(5):
+            backend.apply(bytes([1, number]), [Put("x", b"1")])
+            backend.apply(bytes([2, number]), [Put("x", b"1", expires_at=past)])
+        purged = 0
+        while removed := backend.purge_expired(2):
+            assert removed <= 2
+            purged += removed
+        assert purged <= 5
+        assert len(backend.scan(None, 100)) == 5
+
+
+class Listing:
+    """What a partition holds, and which partitions there are."""
+
+    def test_list(self, backend: Backend) -> None:
+        """A listing tells names in order, versions and sizes of one partition."""
+        versions = backend.apply(P1, [Put("b", b"22"), Put("a", b""), Put("B", b"333")])
+        write(backend, "z", b"", P2)
+        assert [(info.name, info.version, info.size) for info in backend.list(P1)] == [
+            ("B", versions["B"], 3),
+            ("a", versions["a"], 0),
+            ("b", versions["b"], 2),
+        ]
+        assert list(backend.list(b"\x07")) == []
+
+    def test_scan(self, backend: Backend) -> None:
+        """A scan walks all partitions in the order of their bytes, page by page."""
+        partitions = sorted([b"\x00", b"\x00\x01", b"\x01", b"A", b"a", b"\x7f\xff", b"\x80", b"\xff"])
+        for partition in reversed(partitions):
+            backend.apply(partition, [Put("x", b""), Put("y", b"")])
+        seen: list[bytes] = []
+        while page := backend.scan(seen[-1] if seen else None, 3):
+            assert len(page) <= 3
+            seen += page
+        assert seen == partitions
+
+    def test_emptied_partition(self, backend: Backend) -> None:
+        """A partition whose last item went is not scanned any more."""
+        write(backend, "x", b"")
+        backend.apply(P1, [Delete("x")])
+        assert list(backend.scan(None, 10)) == []
+
+    def test_ping_and_initialize(self, backend: Backend) -> None:
+        """A store that works answers a ping, and initializing it again loses nothing."""
+        write(backend, "x", b"1")
+        backend.ping()
+        backend.initialize()
+        assert read(backend, "x") is not None
+
+
+class Concurrency:
+    """What several threads may rely on."""
+
+    WRITERS = 6
+    WRITES = 30
+
+    def test_no_acknowledged_write_is_lost(self, backend: Backend) -> None:
+        """Writers that count up by compare-and-set on five items end with the exact sums."""
+        names = [f"counter{number}" for number in range(5)]
+        for name in names:
+            write(backend, name, b"0")
+
+        def count(writer: int) -> Counter[str]:
+            acknowledged: Counter[str] = Counter()
+            for step in range(self.WRITES):
+                name = names[(writer + step) % len(names)]
+                while True:
+                    item = read(backend, name)
+                    assert item is not None
+                    try:
+                        backend.apply(P1, [Put(name, b"%d" % (int(item.value) + 1), item.version)])
+                    except Conflict:
+                        continue
+                    acknowledged[name] += 1
+                    break
+            return acknowledged
+
+        with ThreadPoolExecutor(self.WRITERS) as pool:
+            total = sum(pool.map(count, range(self.WRITERS)), Counter())
+        values = {name: int(item.value) for name in names if (item := read(backend, name))}
+        assert values == total
+        assert total.total() == self.WRITERS * self.WRITES
+
+    def test_one_creator(self, backend: Backend) -> None:
+        """Of many who expect absence at once, exactly one succeeds."""
+        barrier = threading.Barrier(self.WRITERS)
+
+        def create(writer: int) -> bool:
+            barrier.wait(10)
+            try:
+                backend.apply(P1, [Put("x", b"%d" % writer, ABSENT)])
+            except Conflict:
+                return False
+            return True
+
+        with ThreadPoolExecutor(self.WRITERS) as pool:
+            assert sum(pool.map(create, range(self.WRITERS))) == 1
+
+    def test_batches_are_never_seen_half(self, backend: Backend) -> None:
+        """A reader of two items that are always written together never sees them differ."""
+        backend.apply(P1, [Put("a", b"0"), Put("b", b"0")])
+        stop = threading.Event()
+
+        def rewrite() -> None:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                backend.apply(P1, [Put("a", b"%d" % number), Put("b", b"%d" % number)])
+
+        with ThreadPoolExecutor(2) as pool:
+            writers = [pool.submit(rewrite) for _ in range(2)]
+            try:
+                for _ in range(200):
+                    items = backend.get_many([Address(P1, "a"), Address(P1, "b")]).values()
+                    assert len({item.value for item in items}) == 1
+            finally:
+                stop.set()
+            for writer in writers:
+                writer.result(10)
+
+
+class BackendConformance(Reading, Writing, Expiry, Listing, Concurrency):
+    """All of it; inherit this."""

@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import pytest
+
+from persona_profile.settings import InvalidSettings, parse_settings
+
+GOOD = {"development": "true", "public_origins": "https://profiles.example"}
+
+
+def problems(settings: dict[str, str], environ: dict[str, str] | None = None) -> str:
+    """Return the message about settings that are wrong."""
+    with pytest.raises(InvalidSettings) as caught:
+        parse_settings(settings, environ or {})
+    return str(caught.value)
+
+
+def test_defaults():
+    """What is left away has a default."""
+    settings = parse_settings(GOOD, {})
+    assert settings.backend == "memory"
+    assert settings.pictures_max_bytes == 20 * 1024 * 1024
+    assert settings.sessions_lifetime == 3600
+    assert settings.dialog_origins == ()
+
+
+def test_environment_wins():
+    """A variable overrides the file, dots and case by rule."""
+    environ = {"PERSONA_BACKEND_URL": "mysql://u:p@h/d", "PERSONA_SESSIONS_LIFETIME": "60", "HOME": "/"}
+    settings = parse_settings({**GOOD, "sessions.lifetime": "120"}, environ)
+    assert settings.backend_url == "mysql://u:p@h/d"
+    assert settings.sessions_lifetime == 60
+
+
+def test_all_is_reported_at_once():
+    """One message names everything that is wrong, missing or unknown."""
+    message = problems(
+        {"sessions.lifetime": "soon", "picture.max_bytes": "5", "browserid.algorithms": "RS64"},
+        {"PERSONA_BACKEND_URI": "x"},
+    )
+    for name in (
+        "sessions.lifetime",
+        "picture.max_bytes",
+        "browserid.algorithms",
+        "public_origins",
+        "PERSONA_BACKEND_URI",
+    ):
+        assert name in message
+
+
+def test_values_are_never_shown():
+    """A password in a setting that is wrong, unknown or in the environment is not printed."""
+    secret = "hunter2"
+    message = problems(
+        dict.fromkeys(("development", "public_origins", "backend.password", "sessions.lifetime"), secret),
+        {"PERSONA_PASSWORD": secret, "PERSONA_PICTURES_FORMATS": secret},
+    )
+    assert secret not in message
+
+
+def test_keyring_is_needed_outside_development():
+    """Without development a keyring must be named."""
+    assert "keyring.path" in problems({"public_origins": "https://profiles.example"})
+    settings = parse_settings(
+        {"public_origins": "https://profiles.example", "keyring.path": "/etc/keyring.json"}, {}
+    )
+    assert settings.keyring_path == Path("/etc/keyring.json")
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("https://A.example:443", ("https://a.example",)),
+        ("http://a.example:80 http://a.example", ("http://a.example",)),
+        ("https://a.example:8443", ("https://a.example:8443",)),
+        ("http://[::1]:6543", ("http://[::1]:6543",)),
+    ],
+)
+def test_origins(given, read):
+    """Origins are read as browsers write them."""
+    assert parse_settings({**GOOD, "public_origins": given}, {}).public_origins == read
+
+
+@pytest.mark.parametrize("wrong", ["https://a.example/", "a.example", "ftp://a.example", "*", "null"])
+def test_no_origins(wrong):
+    """What is no origin is refused, wildcards too."""
+    assert "dialog_origins" in problems({**GOOD, "dialog_origins": wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("development", "yes"),
+        ("sessions.lifetime", "59"),
+        ("sessions.lifetime", "86401"),
+        ("sessions.lifetime", "-1"),
+        ("sessions.lifetime", "1e3"),
+        ("sessions.lifetime", "٣٦٠٠"),
+        ("pictures.formats", "jpeg gif"),
+        ("pictures.concurrency", "0"),
+        ("browserid.fallback_issuers", "https://a.example"),
+        ("browserid.clock_skew", "601"),
+    ],
+)
+def test_wrong_values(name, wrong):
+    """A value of another kind or out of range is refused."""
+    assert name in problems({**GOOD, name: wrong})
+
+
+def test_blank_is_left_away():
+    """A setting that is there but empty has its default."""
+    assert parse_settings({**GOOD, "backend.url": " "}, {}).backend_url is None
+
+
+def test_foreign_settings():
+    """What Pyramid and PasteDeploy put into the section is not ours to judge."""
+    given = {**GOOD, "pyramid.debug_all": "true", "here": "/", "__file__": "/x.ini"}
+    assert parse_settings(given, {}).development
