@@ -26,7 +26,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 MAX_PARTITION_BYTES: Final = 33
 MAX_NAME_BYTES: Final = 64
@@ -66,7 +66,11 @@ ABSENT: Final = Expectation.ABSENT
 
 
 class Address(NamedTuple):
-    """Where an item is kept."""
+    """Where an item is kept.
+
+    A name with a slash marks a bulk item: backends may keep those apart from the small ones, so that
+    reading the small ones stays fast.
+    """
 
     partition: bytes
     name: str
@@ -106,7 +110,7 @@ class Delete:
     """Remove an item; one that is absent already is no error unless a version is named."""
 
     name: str
-    if_version: int | Expectation = ANYTHING
+    if_version: int | Literal[Expectation.ANYTHING] = ANYTHING
 
 
 Operation = Put | Delete

@@ -152,16 +152,6 @@ class Writing:
             backend.apply(P1, [Delete("x", version)])
         assert read(backend, "x") is None
 
-    def test_delete_expecting_absence(self, backend: Backend) -> None:
-        """A delete that expects absence is a check."""
-        backend.apply(P1, [Delete("x", ABSENT), Put("y", b"1")])
-        write(backend, "x", b"1")
-        with pytest.raises(Conflict):
-            backend.apply(P1, [Delete("x", ABSENT), Put("y", b"2")])
-        item = read(backend, "y")
-        assert item is not None
-        assert item.value == b"1"
-
     def test_delete_of_absent(self, backend: Backend) -> None:
         """Deleting what is not there is no error."""
         assert backend.apply(P1, [Delete("x")]) == {}

@@ -103,7 +103,6 @@ class Keyring:
         """
         self._encryption_keys, self._primary = _by_version("encryption_keys", encryption_keys)
         _, self._primary_index = _by_version("index_keys", index_keys)
-        self._derive = lru_cache(maxsize=64)(self._derive_uncached)
 
     @classmethod
     def generate(cls) -> Keyring:
@@ -154,13 +153,6 @@ class Keyring:
         Raises:
             Unreadable: there is no such key any more.
         """
-        return self._derive(version, info, length)
-
-    def derive_once(self, version: int, info: bytes, length: int) -> bytes:
-        """Like `derive`, for purposes too many to remember."""
-        return self._derive_uncached(version, info, length)
-
-    def _derive_uncached(self, version: int, info: bytes, length: int) -> bytes:
         key = self._encryption_keys.get(version)
         if key is None or key.secret is None:
             raise Unreadable
@@ -172,12 +164,16 @@ class KeyWrapper:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
+        # Set up once: the first steps of HMAC cost more than an email does.
+        self._index = hmac.new(keyring.index_key.secret or b"", digestmod="sha256")
+        self._index_version = bytes([keyring.index_key.version])
+        self._token_cipher = lru_cache(maxsize=64)(self._make_token_cipher)
 
     def partition(self, email: str) -> bytes:
         """Return the 33-byte partition of a canonical email: index version, then HMAC-SHA256."""
-        key = self._keyring.index_key
-        assert key.secret is not None  # a primary key has its secret
-        return bytes([key.version]) + hmac.digest(key.secret, email.encode("utf-8"), "sha256")
+        index = self._index.copy()
+        index.update(email.encode("utf-8"))
+        return self._index_version + index.digest()
 
     def new_data_key(self) -> bytes:
         """Return KEY_BYTES random bytes."""
@@ -266,9 +262,9 @@ class KeyWrapper:
             raise Unreadable from None
 
     def _wrapping_key(self, version: int, partition: bytes) -> bytes:
-        return self._keyring.derive_once(version, b"persona-profile/wrap/v1" + partition, KEY_BYTES)
+        return self._keyring.derive(version, b"persona-profile/wrap/v1" + partition, KEY_BYTES)
 
-    def _token_cipher(self, version: int, purpose: str) -> AESSIV:
+    def _make_token_cipher(self, version: int, purpose: str) -> AESSIV:
         info = b"persona-profile/token/v1/" + purpose.encode("ascii")
         return AESSIV(self._keyring.derive(version, info, 2 * KEY_BYTES))
 

@@ -16,6 +16,7 @@ sessions of the email were ended, 8 bytes of milliseconds since 1970.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -42,6 +43,8 @@ WRITE_PATIENCE_SECONDS: Final = 5.0
 PICTURE_ID_BYTES: Final = 16
 
 _T = TypeVar("_T")
+
+logger = logging.getLogger(__name__)
 
 Precondition = Callable[[Profile], None]
 """Raises PreconditionFailed if a profile is not as the client expects."""
@@ -251,13 +254,15 @@ class ProfileService:
         profile_item = items.get(Address(partition, PROFILE_ITEM))
         if key_item is None and profile_item is None:
             return _Stored(Profile(email), None)
-        if key_item is None or profile_item is None:
-            return _Stored(Profile(email, readable=False), None)
         try:
+            if key_item is None or profile_item is None:
+                raise Unreadable  # noqa: TRY301 - half a profile is as good as a damaged one
             data_key = self._keys.unwrap(partition, key_item.value[:WRAPPED_KEY_BYTES])
             plaintext = self._keys.open(data_key, PROFILE_ITEM, profile_item.value)
         except Unreadable:
-            return _Stored(Profile(email, stored_version=profile_item.version, readable=False), None)
+            logger.error("unreadable profile in partition %s", partition.hex())  # noqa: TRY400
+            version = profile_item.version if profile_item else None
+            return _Stored(Profile(email, stored_version=version, readable=False), None)
         return _Stored(Profile.from_bytes(plaintext, email, profile_item.version), data_key)
 
     def _write(

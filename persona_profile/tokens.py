@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from persona_profile.encoding import json_decode, json_encode
+from persona_profile.encoding import json_encode
 from persona_profile.images import FORMATS
 from persona_profile.keywrap import KeyWrapper, Unreadable
 
@@ -48,10 +49,9 @@ class SessionTokens:
         """
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise Unreadable
-        payload = json_decode(self._keys.open_token(self._PURPOSE, token))
-        assert isinstance(payload, list)  # sealed by `seal` above
+        payload = json.loads(self._keys.open_token(self._PURPOSE, token))
         issued_at, expires_at, *emails = payload
-        return Session(tuple(emails), issued_at, expires_at)  # type: ignore[arg-type]
+        return Session(tuple(emails), issued_at, expires_at)
 
 
 @dataclass(frozen=True, slots=True)

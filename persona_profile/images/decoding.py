@@ -6,6 +6,8 @@ library can be reached by any upload.
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable
 from typing import BinaryIO, Final, TypeVar
 
@@ -36,6 +38,17 @@ _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ORIENTATION_TAG: Final = 0x0112
 
+_MAX_SCANS: Final = 100
+"""In one JPEG; encoders write up to about 20. An empty scan has 10 bytes and costs as much as any."""
+
+_END_OF_IMAGE: Final = b"\xd9"
+_START_OF_SCAN: Final = b"\xda"
+# Those that stand in front of a segment, and the end; not the restarts and escapes inside of scans.
+_MARKER: Final = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
+
+# Damaged metadata and odd sizes make the library warn; they are none of the operator's business.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 _Decoder = Callable[[BinaryIO], ImageFile]
 _T = TypeVar("_T")
 
@@ -58,10 +71,20 @@ def open_picture(source: BinaryIO, limits: Limits) -> ImageFile:
     if decoder is None:
         taken = ", ".join(ACCEPTED_MEDIA_TYPES)
         raise UnsupportedMediaType(f"This is not a picture of a format that is taken: {taken}.")
-    source.seek(0)
-    picture = reading(lambda: decoder(source))
     limit = limits.max_pixels_jpeg if decoder is JpegImageFile else limits.max_pixels_other
+
+    def read_header() -> ImageFile:
+        try:
+            return decoder(source)
+        except Image.DecompressionBombError:  # twice as many as the library itself would take
+            raise _too_many_pixels(limit) from None
+
+    source.seek(0)
+    picture = reading(read_header)
     check_pixels(picture, limit)
+    if decoder is JpegImageFile:
+        source.seek(0)
+        _check_scans(source.read())
     return picture
 
 
@@ -69,18 +92,19 @@ def check_pixels(picture: Image.Image, limit: int) -> None:
     """Raise UnprocessablePicture if a picture has no or too many pixels."""
     pixels = picture.width * picture.height
     if pixels > limit:
-        raise UnprocessablePicture(
-            "picture_too_many_pixels",
-            f"The picture has {pixels} pixels; at most {limit} are taken.",
-            pixels=pixels,
-            limit=limit,
-        )
+        raise _too_many_pixels(limit, pixels=pixels)
     if not pixels:
         raise broken_picture()
 
 
-def orientation(picture: Image.Image) -> int:
-    """Return how the picture is to be turned, 1 to 8 (EXIF 2.32, 4.6.4.A); 1 if it does not say."""
+def orientation(picture: ImageFile) -> int:
+    """Return how the picture is to be turned, 1 to 8 (EXIF 2.32, 4.6.4.A); 1 if it does not say.
+
+    Raises:
+        UnprocessablePicture: `picture_broken`; a PNG is decoded, as its EXIF may follow the pixels.
+    """
+    if isinstance(picture, PngImageFile):
+        reading(picture.load)
     try:
         value = picture.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # noqa: BLE001 - whatever a damaged block of metadata does to its parser
@@ -106,6 +130,21 @@ def reading(step: Callable[[], _T]) -> _T:
         raise
     except Exception:  # noqa: BLE001 - see above
         raise broken_picture() from None
+
+
+def _too_many_pixels(limit: int, **members: int) -> UnprocessablePicture:
+    detail = f"The picture has too many pixels; at most {limit} are taken."
+    return UnprocessablePicture("picture_too_many_pixels", detail, limit=limit, **members)
+
+
+def _check_scans(data: bytes) -> None:
+    """Raise UnprocessablePicture if a JPEG has so many scans that it can but be made for harm."""
+    position = scans = 0
+    while (marker := _MARKER.search(data, position)) and marker[1] != _END_OF_IMAGE:
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+        scans += marker[1] == _START_OF_SCAN
+        if scans > _MAX_SCANS:
+            raise broken_picture()
 
 
 def _sniff(head: bytes) -> _Decoder | None:

@@ -76,9 +76,9 @@ def _squares(
     turn = orientation(picture)
     box = _stored_box(picture.size, turn, crop)
     side = min(round(box[2] - box[0]), sizes[0])
-    decoded, scale = _decode(picture, side / (box[2] - box[0]), limits)
-    scaled_box = _scaled_box(box, scale, decoded.size)
-    square = reading(lambda: _resample(_flat_mode(decoded), side, scaled_box))
+    scales = _decode(picture, side / (box[2] - box[0]), limits)
+    scaled_box = _scaled_box(box, scales, picture.size)
+    square = reading(lambda: _without_idle_alpha(_resample(_flat_mode(picture), side, scaled_box)))
     square = _to_srgb(square, picture.info.get("icc_profile"))
     if turn in _UPRIGHT:
         square = square.transpose(_UPRIGHT[turn])
@@ -115,33 +115,40 @@ def _stored_box(stored: tuple[int, int], turn: int, crop: Crop | None) -> tuple[
     return x, y, x + side, y + side
 
 
-def _decode(picture: ImageFile, scale: float, limits: Limits) -> tuple[Image.Image, float]:
-    """Decode the pixels; a JPEG in the DCT domain at the smallest size that is at least `scale`."""
-    full_width = picture.width
-    wanted = (math.ceil(picture.width * scale), math.ceil(picture.height * scale))
+def _decode(picture: ImageFile, scale: float, limits: Limits) -> tuple[float, float]:
+    """Decode the pixels; a JPEG in the DCT domain at the smallest size that is at least `scale`.
 
-    def load() -> None:
-        picture.draft(None, wanted)
+    Returns:
+        The scale at which it was decoded, across and down: not quite the quotient of the sizes, as
+        the last column and row may stand for less than the others.
+    """
+    width, height = picture.size
+    wanted = (math.ceil(width * scale), math.ceil(height * scale))
+
+    def load() -> tuple[float, float]:
+        drafted = picture.draft(None, wanted)
         picture.load()
+        _, box = drafted or (None, (0, 0, width, height))
+        return box[2] / width, box[3] / height
 
-    reading(load)
+    scales = reading(load)
     # Some decoders learn the true size of the first frame only now.
     check_pixels(picture, max(limits.max_pixels_jpeg, limits.max_pixels_other))
-    return picture, picture.width / full_width
+    return scales
 
 
 def _scaled_box(
-    box: tuple[int, int, int, int], scale: float, decoded: tuple[int, int]
+    box: tuple[int, int, int, int], scales: tuple[float, float], decoded: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    left, top, right, bottom = (edge * scale for edge in box)
-    return left, top, min(right, decoded[0]), min(bottom, decoded[1])
+    (left, top, right, bottom), (across, down) = box, scales
+    return left * across, top * down, min(right * across, decoded[0]), min(bottom * down, decoded[1])
 
 
 def _flat_mode(picture: Image.Image) -> Image.Image:
     """Return the picture in a mode that can be resampled: L, RGB, RGBA or CMYK."""
     if picture.mode.startswith("I"):
         # 16 bits of grey: keep the upper eight. Pillow would clip instead.
-        return picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+        return picture.point(lambda value: value * (1 / 257) + 0.5).convert("L")
     if picture.mode in ("LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         return picture.convert("RGBA")
     if picture.mode == "1":
@@ -154,6 +161,13 @@ def _resample(
 ) -> Image.Image:
     resampled = picture.resize((side, side), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
     return resampled if resampled is not picture else picture.copy()
+
+
+def _without_idle_alpha(square: Image.Image) -> Image.Image:
+    """Return a picture without the alpha channel if that is opaque everywhere."""
+    if square.mode == "RGBA" and square.getchannel("A").getextrema() == (255, 255):
+        return square.convert("RGB")
+    return square
 
 
 def _to_srgb(square: Image.Image, profile: object) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from typing import Any, BinaryIO, Final, cast
 
 import multipart
@@ -25,6 +26,9 @@ MULTIPART: Final = "multipart/form-data"
 FORM_OVERHEAD_BYTES: Final = 64 * 1024
 """What a form may hold beside the picture: boundaries, headers, other small fields."""
 
+_FORM_PARTS: Final = 128
+_FORM_SPOOL_BYTES: Final = 1024 * 1024
+
 _CROP = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})", re.ASCII)
 
 
@@ -34,11 +38,12 @@ def json_body(request: Request, schema: Any, limit: int, media_types: tuple[str,
     Raises:
         UnsupportedMediaType, BodyTooLarge, MalformedRequest, ValidationFailed: it is not acceptable.
     """
-    if request.content_type not in media_types:
+    if (request.content_type or "").lower() not in media_types:
         raise UnsupportedMediaType(f"The body must be {' or '.join(media_types)}.")
     _check_length(request, limit)
     try:
-        document = json_decode(request.body)
+        # Not `request.body`: it would copy the body to a temporary file first.
+        document = json_decode(request.body_file_raw.read(request.content_length or 0))
     except MalformedText as error:
         raise MalformedRequest(f"The body is not acceptable JSON: {error}.") from None
     return validate(schema, document)
@@ -50,14 +55,18 @@ def picture_body(request: Request, limit: int) -> BinaryIO:
     Raises:
         UnsupportedMediaType, BodyTooLarge, MalformedRequest, ValidationFailed: it is not acceptable.
     """
-    kind = request.content_type or ""
+    kind = (request.content_type or "").lower()
     if kind == MULTIPART:
         _check_length(request, limit + FORM_OVERHEAD_BYTES)
         return _form_picture(request, limit)
     if not (kind in ("", "application/octet-stream") or kind.startswith("image/")):
         raise UnsupportedMediaType(f"The body must be a picture (image/*) or {MULTIPART}.")
     _check_length(request, limit)
-    return cast(BinaryIO, request.body_file_seekable)
+    if hasattr(request.body_file_raw, "tell"):  # waitress passes on the file itself: nothing to copy
+        return cast(BinaryIO, request.body_file_raw)
+    copied: BinaryIO = request.body_file_seekable
+    request.add_finished_callback(lambda _request: copied.close())
+    return copied
 
 
 def crop_parameter(request: Request) -> Crop | None:
@@ -66,7 +75,7 @@ def crop_parameter(request: Request) -> Crop | None:
     Raises:
         ValidationFailed: it is not of that form.
     """
-    text = request.GET.get("crop")
+    text = _query_parameter(request, "crop")
     if text is None:
         return None
     match = _CROP.fullmatch(text)
@@ -81,12 +90,24 @@ def thumbnail_parameter(request: Request, sizes: tuple[int, ...]) -> int | None:
     Raises:
         ValidationFailed: it is none of `sizes`.
     """
-    text = request.GET.get("thumbnails")
+    text = _query_parameter(request, "thumbnails")
     if text is None:
         return None
     if text not in map(str, sizes):
         raise _query_error("thumbnails", f"must be one of {', '.join(map(str, sizes))}")
     return int(text)
+
+
+def _query_parameter(request: Request, name: str) -> str | None:
+    if not request.query_string:
+        return None  # most requests have none, and to parse it costs as much as to open a session
+    try:
+        values: list[str] = request.GET.getall(name)
+    except UnicodeDecodeError:
+        raise MalformedRequest("The query is not UTF-8.") from None
+    if len(values) > 1:
+        raise _query_error(name, "may be given once")
+    return values[0] if values else None
 
 
 def _query_error(name: str, description: str) -> ValidationFailed:
@@ -102,18 +123,35 @@ def _check_length(request: Request, limit: int) -> None:
 
 
 def _form_picture(request: Request, limit: int) -> BinaryIO:
+    """Return the file of the one `picture` field; the other fields are read over."""
+    picture = tempfile.SpooledTemporaryFile(_FORM_SPOOL_BYTES)  # noqa: SIM115 - closed by the callback
+    request.add_finished_callback(lambda _request: picture.close())
+    found: list[multipart.MultipartSegment] = []
+    wanted = False
     try:
-        fields, files = multipart.parse_form_data(
-            request.environ, strict=True, disk_limit=limit + FORM_OVERHEAD_BYTES
-        )
+        with _form_parser(request) as parser:
+            for event in parser.parse_blocking(request.body_file_raw.read):
+                if isinstance(event, multipart.MultipartSegment):
+                    wanted = event.name == "picture"
+                    if wanted:
+                        found.append(event)
+                elif event and wanted:
+                    picture.write(event)
     except multipart.MultipartError:
         raise MalformedRequest("The body is not a well-formed form.") from None
-    picture = files.get("picture")
-    if picture is None:
-        reason = "must be a file" if "picture" in fields else "Required"
+    if len(found) != 1 or not found[0].filename:
+        reason = "may be given once" if len(found) > 1 else "must be a file" if found else "Required"
         error = FieldError("body", "picture", reason)
-        raise ValidationFailed("The form has no picture.", errors=(error,))
-    if picture.size > limit:
+        raise ValidationFailed("The form has not one picture.", errors=(error,))
+    if picture.tell() > limit:
         raise BodyTooLarge(limit)
-    picture.file.seek(0)
-    return cast(BinaryIO, picture.file)
+    picture.seek(0)
+    return cast(BinaryIO, picture)
+
+
+def _form_parser(request: Request) -> multipart.PushMultipartParser:
+    _, options = multipart.parse_options_header(request.headers["Content-Type"])
+    if not options.get("boundary"):
+        raise MalformedRequest("The form has no boundary.")
+    length = request.content_length or 0
+    return multipart.PushMultipartParser(options["boundary"], length, max_segment_count=_FORM_PARTS)

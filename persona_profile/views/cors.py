@@ -54,7 +54,7 @@ def cors_tween_factory(
         origin = request.headers.get("Origin")
         if origin is None or origin not in request.services.dialog_origins:
             response = handler(request)
-            response.vary = (*(response.vary or ()), "Origin")
+            response.headers.add("Vary", "Origin")
             return response
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             response = Response(status=204)
@@ -65,7 +65,7 @@ def cors_tween_factory(
             response = handler(request)
             response.headers["Access-Control-Expose-Headers"] = _RESPONSE_HEADERS
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.vary = (*(response.vary or ()), "Origin")
+        response.headers.add("Vary", "Origin")
         return response
 
     return cors_tween

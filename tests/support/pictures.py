@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from functools import cache
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 30), (30, 30, 220), (255, 255, 255)
@@ -51,3 +54,56 @@ def photo(width: int = 4032, height: int = 3024, seed: int = 7) -> bytes:
     pixels += random.normal(0, 3, (height, width, 1)).astype(np.float32)
     array = np.clip(pixels + 128, 0, 255).astype(np.uint8)
     return encode(Image.fromarray(array), quality=90, exif=exif_orientation(1))
+
+
+FORMATS_IN = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "HEIC")
+
+
+def heic(picture: Image.Image, **options: Any) -> bytes:
+    """Return the bytes of a HEIC file."""
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(picture).save(buffer, **options)
+    return buffer.getvalue()
+
+
+def in_format(name: str, picture: Image.Image, **options: Any) -> bytes:
+    """Return a picture as a file of one of FORMATS_IN."""
+    if name == "HEIC":
+        return heic(picture, **options)
+    return encode(picture, name, **options)
+
+
+def decoded(data: bytes) -> Image.Image:
+    """Return a file's picture, all of it read."""
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return picture
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """Return one chunk of a PNG file."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: bytes) -> bytes:
+    """Return a PNG file of raw rows (each with its filter byte); `chunks` stand before the pixels."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    parts = (png_chunk(b"IHDR", header), *chunks, png_chunk(b"IDAT", zlib.compress(rows, 9)))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + png_chunk(b"IEND", b"")
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    """Return a white 1-bit PNG of that size, about a thousandth of what it decodes to."""
+    return png(width, height, 1, 0, (b"\0" + b"\xff" * ((width + 7) // 8)) * height)
+
+
+def with_segment(jpeg: bytes, marker: int, payload: bytes) -> bytes:
+    """Return a JPEG file with one more segment at its start."""
+    segment = b"\xff" + bytes([marker]) + (len(payload) + 2).to_bytes(2) + payload
+    return jpeg[:2] + segment + jpeg[2:]
+
+
+def resized_header(jpeg: bytes, width: int, height: int) -> bytes:
+    """Return a JPEG file whose header claims another size than its pixels have."""
+    start = next(at for marker in (b"\xff\xc0", b"\xff\xc2") if (at := jpeg.find(marker)) > 0)
+    return jpeg[: start + 5] + struct.pack(">HH", height, width) + jpeg[start + 9 :]

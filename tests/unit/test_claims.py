@@ -143,9 +143,7 @@ def test_locale_that_is_taken(tag):
     assert locale(tag) == tag
 
 
-@pytest.mark.parametrize(
-    "tag", ["e", "en_GB", "en-", "-en", "englishlanguage", "12", "en\n-GB"]
-)
+@pytest.mark.parametrize("tag", ["e", "en_GB", "en-", "-en", "englishlanguage", "12", "en\n-GB"])
 def test_locale_that_is_refused(tag):
     """What is no language tag is refused."""
     with pytest.raises(InvalidClaim):

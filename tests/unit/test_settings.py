@@ -51,7 +51,9 @@ def test_values_are_never_shown():
     """A password in a setting that is wrong, unknown or in the environment is not printed."""
     secret = "hunter2"
     message = problems(
-        dict.fromkeys(("development", "public_origins", "backend.password", "sessions.lifetime"), secret),
+        dict.fromkeys(
+            ("development", "public_origins", "backend.password", "sessions.lifetime"), secret
+        ),
         {"PERSONA_PASSWORD": secret, "PERSONA_PICTURES_FORMATS": secret},
     )
     assert secret not in message

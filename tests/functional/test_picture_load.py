@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import http.client
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import webtest
+from PIL import Image
+from support.applications import application, running
+from support.pictures import encode, photo, png_bomb, quadrants
+
+from persona_profile.app import services_of
+
+EMAIL = "alice@example.com"
+PICTURE = f"/v1/profiles/{EMAIL}/picture"
+AUDIENCE = "http://127.0.0.1:6543"
+LIMIT = 100_000
+
+
+class Client:
+    """A client of a real server on loopback, with a session of Alice."""
+
+    def __init__(self, origin, app) -> None:
+        self.address = origin.removeprefix("http://")
+        proof = services_of(app).identity_provider.bundle(EMAIL, AUDIENCE)
+        body = json.dumps({"proofs": [{"assertion": proof}]})
+        _, answer = self.call("POST", "/v1/sessions", body, {"Content-Type": "application/json"})
+        self.headers = {"Authorization": f"Bearer {answer['token']}", "Content-Type": "image/jpeg"}
+
+    def call(self, method, path, body, headers, **options):
+        connection = http.client.HTTPConnection(self.address, timeout=30)
+        connection.request(method, path, body, headers, **options)
+        response = connection.getresponse()
+        content = response.read()
+        connection.close()
+        return response, json.loads(content) if content else None
+
+    def upload(self, body, **options):
+        return self.call("PUT", PICTURE, body, self.headers, **options)
+
+
+@pytest.fixture(scope="module")
+def small(development_folder):
+    """A server that takes small bodies alone."""
+    app = application(development_folder, pictures__max_bytes=str(LIMIT))
+    with running(app) as origin:
+        yield Client(origin, app)
+
+
+def pieces(body, size=20_000):
+    """Return a body in pieces, so that it is sent chunked."""
+    return iter([body[at : at + size] for at in range(0, len(body), size)])
+
+
+@pytest.mark.parametrize("side", [64, 900])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_upload(small, side, chunked):
+    """A picture arrives whole, with its length told before or in chunks."""
+    body = encode(quadrants(side, side), quality=95)
+    response, profile = small.upload(pieces(body, 500) if chunked else body, encode_chunked=chunked)
+    assert (response.status, set(profile["picture"]["urls"])) == (200, {"64", "128", "256", "512"})
+
+
+def test_upload_spooled_to_disk(development_folder):
+    """A body that the server keeps in a file is read from there."""
+    app = application(development_folder)
+    body = photo(1600, 1200) + bytes(3_000_000)
+    with running(app) as origin:
+        client = Client(origin, app)
+        for sent in (body, pieces(body)):
+            response, _ = client.upload(sent, encode_chunked=sent is not body)
+            assert response.status == 200
+
+
+@pytest.mark.parametrize("size", [LIMIT + 1, LIMIT + 70_000, 1_000_000, 30_000_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_too_large(small, size, chunked):
+    """A client that sends too much, however much, reads that it did and what the limit is."""
+    body = bytes(size)
+    for _ in range(5):
+        response, problem = small.upload(pieces(body) if chunked else body, encode_chunked=chunked)
+        assert (response.status, problem["code"]) == (413, "body_too_large")
+        assert LIMIT <= problem["limit"] <= LIMIT + 100_000
+        assert response.headers["Content-Type"] == "application/problem+json"
+    assert small.upload(encode(quadrants(64, 64)))[0].status == 200
+
+
+@pytest.fixture
+def slow(development_folder):
+    """An application that renders one picture at a time, and the headers of a session."""
+    app = webtest.TestApp(application(development_folder, pictures__concurrency="1"))
+    proof = services_of(app.app).identity_provider.bundle(EMAIL, AUDIENCE)
+    token = app.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json["token"]
+    return app.app, {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
+
+
+def test_many_uploads_at_once(slow):
+    """Of more uploads than can be worked on some are told to come back, and all is well after."""
+    app, headers = slow
+    large = encode(Image.new("RGB", (8000, 8000)), progressive=True)
+
+    def upload(_) -> webtest.TestResponse:
+        return webtest.TestApp(app).put(PICTURE, large, headers=headers, expect_errors=True)
+
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(upload, range(32)))
+    statuses = Counter(answer.status_code for answer in answers)
+    assert statuses.keys() == {200, 503}
+    for answer in answers:
+        if answer.status_code == 503:
+            assert answer.json["code"] == "overloaded"
+            assert int(answer.headers["Retry-After"]) > 0
+    after = webtest.TestApp(app)
+    after.put(PICTURE, encode(quadrants(64, 64)), headers=headers, status=200)
+    after.get("/__heartbeat__", status=200)
+
+
+def test_bombs_delay_nobody(slow):
+    """Refused bombs hold no place: good uploads among them all succeed."""
+    app, headers = slow
+    bomb, good = png_bomb(12_000, 12_000), encode(quadrants(64, 64))
+
+    def upload(number) -> int:
+        body = good if number % 2 else bomb
+        return webtest.TestApp(app).put(PICTURE, body, headers=headers, expect_errors=True).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(upload, range(32))) == [422, 200] * 16

@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import pytest
+import webtest
+from support.applications import application
+from support.pictures import FORMATS_IN, decoded, encode, in_format, png_bomb, quadrants
+
+from persona_profile.app import services_of
+
+EMAIL = "alice@example.com"
+PROFILE = f"/v1/profiles/{EMAIL}"
+PICTURE = f"{PROFILE}/picture"
+FORM = "multipart/form-data; boundary=xyz"
+JPEG = encode(quadrants(64, 64))
+
+
+@pytest.fixture
+def headers(sign_in) -> dict[str, str]:
+    """The headers of a session of Alice and Carol."""
+    return sign_in(EMAIL, "carol@example.com")
+
+
+@pytest.fixture
+def put(app, headers):
+    """Uploads a body; returns the answer, whatever its status."""
+
+    def put(body=JPEG, media_type="image/jpeg", query="", **more) -> webtest.TestResponse:
+        given = {**headers, "Content-Type": media_type, **more}
+        return app.put(PICTURE + query, body, headers=given, expect_errors=True)
+
+    return put
+
+
+def part(disposition, content, more=b"") -> bytes:
+    """Return one part of a form."""
+    head = b"--xyz\r\nContent-Disposition: form-data; " + disposition + b"\r\n" + more
+    return head + b"\r\n" + content + b"\r\n"
+
+
+def form(*parts) -> bytes:
+    """Return the body of a form."""
+    return b"".join(parts) + b"--xyz--\r\n"
+
+
+FILE = part(b'name="picture"; filename="me.jpg"', JPEG, b"Content-Type: image/jpeg\r\n")
+
+
+@pytest.mark.parametrize(
+    "media_type", ["image/jpeg", "image/png", "Image/JPEG", "application/octet-stream", ""]
+)
+def test_raw(put, media_type):
+    """The bytes of a picture are taken under any name of a picture, or none."""
+    answer = put(media_type=media_type)
+    assert answer.status_code == 200
+    assert set(answer.json["picture"]["urls"]) == {"64", "128", "256", "512"}
+    assert answer.headers["ETag"] == answer.json["etag"]
+
+
+@pytest.mark.parametrize("name", FORMATS_IN)
+def test_formats(put, name):
+    """Each format that is taken makes a picture."""
+    assert put(in_format(name, quadrants(64, 64))).json["picture"] is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form(FILE),
+        form(part(b'name="a"', b"x"), FILE, part(b'name="other"; filename="b"', b"y" * 9000)),
+        form(part(b'name="a"', b"\xff\xfe"), FILE),
+        form(part(b'name="a"', b"x" * 60_000), FILE),
+        b"preamble\r\n" + form(FILE) + b"epilogue",
+    ],
+    ids=["alone", "others", "not-text", "large-other", "surrounded"],
+)
+@pytest.mark.parametrize(
+    "media_type", [FORM, FORM.title().replace("Xyz", "xyz"), FORM + "; charset=hex"]
+)
+def test_form(put, body, media_type):
+    """Of a form the field `picture` is taken; whatever else it holds is passed over."""
+    assert put(body, media_type).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "reason"),
+    [
+        (form(), "validation_failed", "Required"),
+        (form(part(b'name="a"', b"x")), "validation_failed", "Required"),
+        (form(part(b'name="picture"', b"me.jpg")), "validation_failed", "must be a file"),
+        (form(part(b'name="picture"; filename=""', b"")), "validation_failed", "must be a file"),
+        (form(FILE, FILE), "validation_failed", "may be given once"),
+        (form(FILE).replace(b"xyz", b"abc"), "malformed_request", None),
+        (form(FILE)[:-9], "malformed_request", None),
+        (form(FILE)[:200], "malformed_request", None),
+        (b"", "malformed_request", None),
+        (JPEG, "malformed_request", None),
+        (form(*[part(b'name="a"', b"x")] * 500, FILE), "malformed_request", None),
+        (form(part(b'name="a"', b"x", b"X: y\r\n" * 100), FILE), "malformed_request", None),
+        (form(part(b'name="\xff"', b"x"), FILE), "malformed_request", None),
+    ],
+)
+def test_unusable_form(put, body, code, reason):
+    """A form that is broken or has not exactly one file as its picture is refused with the reason."""
+    answer = put(body, FORM)
+    assert (answer.status_code, answer.json["code"]) == (400, code)
+    expected = [{"location": "body", "name": "picture", "description": reason}]
+    assert answer.json.get("errors", [{}]) == (expected if reason else [{}])
+
+
+@pytest.mark.parametrize("media_type", ["multipart/form-data", "multipart/form-data; boundary="])
+def test_form_without_boundary(put, media_type):
+    """A form that does not tell its boundary is malformed."""
+    answer = put(form(FILE), media_type)
+    assert (answer.status_code, answer.json["code"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["text/plain", "application/x-www-form-urlencoded", "application/json", "junk", "video/mp4"],
+)
+def test_other_media_types(put, media_type):
+    """A body that does not even claim to be a picture is not read."""
+    answer = put(media_type=media_type)
+    assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("body", [b"", b"junk", b"<svg/>", b"\xff\xd8"])
+def test_no_picture(put, body):
+    """What is no picture is told so, whatever its media type says."""
+    assert put(body).json["code"] == "unsupported_media_type"
+    assert put(body).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "members"),
+    [
+        (JPEG[:700], "picture_broken", {}),
+        (b"\xff\xd8\xff<html></html>", "picture_broken", {}),
+        (
+            png_bomb(12_000, 12_000),
+            "picture_too_many_pixels",
+            {"pixels": 144_000_000, "limit": 50_000_000},
+        ),
+    ],
+)
+def test_unusable_picture(put, body, code, members):
+    """A picture that can't be used is refused with the reason, in numbers where it has any."""
+    answer = put(body)
+    assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
+    assert answer.json["code"] == code
+    assert members.items() <= answer.json.items()
+
+
+def test_crop(app, put):
+    """A crop of a quarter shows that quarter."""
+    url = put(encode(quadrants()), query="?crop=200,0,200").json["picture"]["urls"]["64"]
+    assert decoded(app.get(url).body).resize((1, 1)).getpixel((0, 0)) == pytest.approx(
+        (30, 180, 30), abs=6
+    )
+
+
+@pytest.mark.parametrize(
+    "crop", ["", "0", "0,0", "0,0,", "a,b,c", "-1,0,3", "1.5,0,5", "0,0,0", "0,0,9,9", "0,0,9%0a",
+             "%20 0,0,9", "%d9%a0,0,9", "0,0,9999999", "9" * 400 + ",0,1", "0,0,9&crop=0,0,9"],
+)  # fmt: skip
+def test_malformed_crop(put, crop):
+    """A crop is three whole numbers, given once."""
+    answer = put(query=f"?crop={crop}")
+    assert (answer.status_code, answer.json["code"]) == (400, "validation_failed")
+    assert answer.json["errors"][0]["name"] == "crop"
+
+
+def test_query_that_is_no_text(put):
+    """A query of bytes that are no text is malformed."""
+    assert put(query="?crop=%ff").status_code == 400
+
+
+@pytest.mark.parametrize("crop", ["0,0,65", "1,0,64", "999999,999999,1", "0,64,1"])
+def test_crop_outside(put, crop):
+    """A crop beyond the picture is told how large the picture is."""
+    answer = put(query=f"?crop={crop}")
+    assert (answer.status_code, answer.json["code"]) == (422, "crop_outside_picture")
+    assert (answer.json["width"], answer.json["height"]) == (64, 64)
+
+
+def test_too_large(development_folder):
+    """A body over the limit is refused with the limit; one of exactly the limit is not."""
+    app = webtest.TestApp(application(development_folder, pictures__max_bytes="2048"))
+    proof = services_of(app.app).identity_provider.bundle(EMAIL, "http://localhost")
+    token = app.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json["token"]
+    app.authorization = ("Bearer", token)
+    exact = JPEG + bytes(2048 - len(JPEG))
+    raw = {"Content-Type": "image/jpeg"}
+    app.put(PICTURE, exact, headers=raw, status=200)
+    answer = app.put(PICTURE, exact + b"x", headers=raw, status=413)
+    assert (answer.json["code"], answer.json["limit"]) == ("body_too_large", 2048)
+    named = b'name="picture"; filename="a"'
+    app.put(PICTURE, form(part(named, exact)), headers={"Content-Type": FORM}, status=200)
+    answer = app.put(
+        PICTURE, form(part(named, exact + b"x")), headers={"Content-Type": FORM}, status=413
+    )
+    assert answer.json["limit"] == 2048
+
+
+def test_who_may(app, put, headers):
+    """Only who has proved an email may give it a picture or take it away."""
+    raw = {"Content-Type": "image/jpeg"}
+    for call in (lambda url, more, status: app.put(url, JPEG, headers=more | raw, status=status),
+                 lambda url, more, status: app.delete(url, headers=more, status=status)):  # fmt: skip
+        assert (
+            call("/v1/profiles/bob@example.com/picture", headers, 403).json["code"]
+            == "email_not_proved"
+        )
+        assert "WWW-Authenticate" in call(PICTURE, {}, 401).headers
+        call(PICTURE, {"Authorization": "Bearer junk"}, 401)
+
+
+def test_failed_upload_changes_nothing(app, put, headers):
+    """After a failed upload the picture and the profile are the old ones."""
+    before = put().json
+    for body, query in ((b"junk", ""), (JPEG[:500], ""), (JPEG, "?crop=0,0,999")):
+        assert put(body, query=query).status_code >= 400
+    assert app.get(PROFILE, headers=headers).json == before
+
+
+def test_claims_stay(app, put, headers):
+    """A picture changes no claim, and claims no picture."""
+    app.put_json(PROFILE, {"name": "Alice", "picture_alt": "Me"}, headers=headers)
+    uploaded = put().json
+    assert (uploaded["name"], uploaded["picture_alt"]) == ("Alice", "Me")
+    patched = app.patch_json(PROFILE, {"name": "Al"}, headers=headers).json
+    assert patched["picture"] == uploaded["picture"]
+
+
+def test_if_match(app, put, headers):
+    """A stale If-Match stops an upload before the picture is looked at, and a fresh one does not."""
+    stale = put().headers["ETag"]
+    fresh = put(encode(quadrants(32, 32))).headers["ETag"]
+    assert put(b"junk", **{"If-Match": stale}).status_code == 412
+    assert put(b"junk", **{"If-None-Match": "*"}).status_code == 412
+    assert put(b"junk", **{"If-Match": fresh}).status_code == 415
+    assert put(**{"If-Match": fresh}).status_code == 200
+    app.delete(PICTURE, headers=headers | {"If-Match": fresh}, status=412)
+    assert app.get(PROFILE, headers=headers).json["picture"] is not None
+
+
+def test_delete(app, put, headers):
+    """Removing a picture works once and harms no more after that, nor where there never was one."""
+    app.delete(PICTURE, headers=headers, status=204)
+    put()
+    for _ in range(2):
+        app.delete(PICTURE, headers=headers, status=204)
+    assert app.get(PROFILE, headers=headers).json["picture"] is None
+
+
+def _items(app) -> set[str]:
+    """Return the names of all items of all partitions."""
+    backend = services_of(app.app).backend
+    items = {item.name for owner in backend.scan(None, 100) for item in backend.list(owner)}
+    return items - {"used"}  # the mark of a proof
+
+
+def test_no_orphans(app, put, headers):
+    """Replacing and removing pictures leaves nothing of the former ones in the store."""
+    for side in (300, 8, 200):
+        picture = put(encode(quadrants(side, side))).json["picture"]["id"]
+        stored = {name for name in _items(app) if name.startswith("picture/")}
+        assert {name.split("/")[1] for name in stored} == {picture}
+        assert {f"picture/{picture}/{size}.jpeg" for size in (64, 128, 256, 512)} <= stored
+    app.delete(PICTURE, headers=headers)
+    assert _items(app) == {"key", "profile"}
+    put()
+    app.delete(PROFILE, headers=headers)
+    assert _items(app) == set()

@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import io
+import random
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+import zlib
+from functools import cache
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+from support.pictures import (
+    FORMATS_IN,
+    RED,
+    decoded,
+    encode,
+    exif_orientation,
+    in_format,
+    png,
+    png_bomb,
+    png_chunk,
+    quadrants,
+    resized_header,
+    with_segment,
+)
+
+from persona_profile.errors import UnprocessablePicture, UnsupportedMediaType
+from persona_profile.images import Crop, Limits
+from persona_profile.images.pipeline import render_picture
+
+LIMITS = Limits(100_000_000, 50_000_000)
+
+# Production ignores what the library has to say about damaged metadata; see test_silence.
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+
+
+def render(data, limits=LIMITS, sizes=(32,)):
+    """Return the renditions as JPEG alone: encoding is not what is tested here."""
+    return render_picture(io.BytesIO(data), None, limits, sizes, ("jpeg",))
+
+
+def refusal(data, limits=LIMITS) -> str:
+    """Return the code with which a file is refused."""
+    with pytest.raises((UnprocessablePicture, UnsupportedMediaType)) as caught:
+        render(data, limits)
+    return caught.value.code
+
+
+def outcome(data) -> str:
+    """Return the code with which a file is refused, or `taken`; nothing else may come of it."""
+    try:
+        [rendition] = render(data)
+    except (UnprocessablePicture, UnsupportedMediaType) as error:
+        return error.code
+    assert decoded(rendition.data).format == "JPEG"
+    return "taken"
+
+
+@cache
+def valid(name, side=120) -> bytes:
+    """Return a file of a format with metadata and some structure."""
+    noise = Image.effect_noise((side, side), 40)
+    picture = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
+    told = {} if name == "GIF" else {"exif": exif_orientation(6)}
+    return in_format(name, picture, **told)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"\xff\xd8",
+        b"junk " * 1000,
+        b"\0" * 4096,
+        b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
+        b"<!DOCTYPE html><script>alert(1)</script>",
+        b"%PDF-1.7\n",
+        b"8BPS\0\1" + bytes(64),
+        b"RIFF\x24\0\0\0WAVEfmt " + bytes(32),
+        b"\0\0\0\x20ftypisom\0\0\2\0isomiso2avc1mp41" + bytes(64),
+        b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        *(
+            encode(Image.new("RGB", (32, 32)), name)
+            for name in ("TIFF", "BMP", "ICO", "PPM", "JPEG2000")
+        ),
+    ],
+)
+def test_other_formats(data):
+    """What is no picture of a format that is taken is told so."""
+    assert refusal(data) == "unsupported_media_type"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8\xff" + b"\xe0junk" * 100,
+        b"\xff\xd8\xff<html><script>alert(1)</script></html>",
+        b"\x89PNG\r\n\x1a\n" + b"junk" * 100,
+        b"GIF89a" + b"\xff" * 400,
+        b"GIF89a",
+        b"RIFF\x24\0\0\0WEBPVP8 " + bytes(32),
+        b"RIFF\x24\0\0\0WEBPjunk" + bytes(32),
+        b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B" + bytes(64),
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64),
+    ],
+)
+def test_begins_like_a_picture(data):
+    """What begins like a picture and does not go on so is broken."""
+    assert refusal(data) == "picture_broken"
+
+
+@pytest.mark.parametrize("name", FORMATS_IN)
+def test_truncated(name):
+    """A picture that lacks its end is refused, wherever it was cut."""
+    data = valid(name)
+    body = len(data) - (24 if name == "PNG" else 4)  # checksums and the end marker may be missing
+    for length in (*range(33, min(body, 400), 37), *np.linspace(400, body, 12).astype(int)):
+        code = "unsupported_media_type" if length < 12 else "picture_broken"
+        assert refusal(data[: min(int(length), body)]) == code
+
+
+def test_told_by_content():
+    """The format is what a file holds: a GIF under any name is a GIF."""
+    assert outcome(valid("GIF")) == "taken"
+    assert outcome(b"\x89PNG\r\n\x1a\n" + valid("GIF")) == "picture_broken"
+    assert outcome(valid("JPEG") + b"<html><script>alert(1)</script></html>") == "taken"
+
+
+def test_bomb_is_refused_by_its_header():
+    """A small PNG of 144 megapixels costs neither time nor memory."""
+    bomb = png_bomb(12_000, 12_000)
+    assert len(bomb) < 450_000
+    tracemalloc.start()
+    began = time.process_time()
+    with pytest.raises(UnprocessablePicture) as caught:
+        render(bomb)
+    seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert caught.value.code == "picture_too_many_pixels"
+    assert caught.value.members == {"pixels": 144_000_000, "limit": 50_000_000}
+    assert (seconds < 0.1, peak < 1_000_000) == (True, True)
+
+
+def test_bomb_without_pixels():
+    """The number of pixels is told before it shows that the rest of the file is missing."""
+    assert refusal(png_bomb(12_000, 12_000)[:60]) == "picture_too_many_pixels"
+    huge = resized_header(encode(quadrants()), 65_500, 65_500)
+    assert refusal(huge[: huge.find(b"\xff\xda") + 20]) == "picture_too_many_pixels"
+
+
+@pytest.mark.parametrize("name", FORMATS_IN)
+def test_limits_by_format(name):
+    """The limit of JPEG is another than that of all others; both are inclusive."""
+    pixels = 120 * 120
+    exact, less = (pixels, 1), (pixels - 1, 10**9)
+    others = name != "JPEG"
+    assert render(valid(name), Limits(*(reversed(exact) if others else exact)))
+    refused = Limits(*(reversed(less) if others else less))
+    assert refusal(valid(name), refused) == "picture_too_many_pixels"
+
+
+def _gif(screen, frame) -> bytes:
+    """Return a GIF of one frame of another size than its screen."""
+    data = bytearray(encode(Image.new("P", (8, 8)), "GIF"))
+    struct.pack_into("<HH", data, 6, *screen)
+    struct.pack_into("<HH", data, data.rindex(b",\0\0\0\0") + 5, *frame)
+    return bytes(data)
+
+
+def _webp(width, height) -> bytes:
+    """Return a WebP whose canvas is larger than its one frame."""
+    still = encode(Image.new("RGBA", (8, 8), (255, 0, 0, 128)), "WEBP", lossless=True)
+    bits = still[still.index(b"VP8L") :]
+    canvas = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    extent = struct.pack("<I", 7)[:3] * 2
+    frame = bytes(6) + extent + b"\x64\0\0\0" + bits
+    chunks = ((b"VP8X", b"\x12\0\0\0" + canvas), (b"ANIM", bytes(6)), (b"ANMF", frame))
+    body = b"WEBP" + b"".join(name + struct.pack("<I", len(data)) + data for name, data in chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _gif((8, 8), (60_000, 60_000)),
+        _gif((8, 8), (9_000, 9_000)),
+        _gif((8, 8), (11_000, 10_000)),
+        _gif((60_000, 60_000), (8, 8)),
+        _webp(16_000, 16_000),
+        _webp(12_000, 12_000),
+        _webp(1 << 24, 200),
+    ],
+)
+def test_more_pixels_than_it_seems(data):
+    """Frames larger than their screen and canvases larger than their frames count as such."""
+    assert refusal(data) == "picture_too_many_pixels"
+
+
+def test_frame_larger_than_the_screen():
+    """A GIF whose frame is a little larger than its screen is taken or refused, no more."""
+    assert outcome(_gif((4, 4), (8, 8))) == "taken"
+    assert outcome(_gif((0, 0), (8, 8))) in ("taken", "picture_broken")
+    assert outcome(_gif((0, 0), (0, 0))) == "picture_broken"
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
+def test_compressed_metadata_bomb(kind):
+    """Metadata of a PNG that would unpack to a gigabyte does not."""
+    packed = zlib.compress(bytes(64_000_000), 9)
+    text = b"a\0\0" + packed if kind != b"iTXt" else b"a\0\1\0\0\0" + packed
+    data = png(80, 80, 1, 0, (b"\0" + bytes(10)) * 80, png_chunk(kind, text) * 16)
+    began = time.process_time()
+    assert outcome(data) in ("taken", "picture_broken")
+    assert time.process_time() - began < 2
+
+
+def test_many_scans():
+    """A JPEG of more scans than any encoder writes is refused before it is decoded."""
+    scene = encode(quadrants(), progressive=True)
+    scan = b"\xff\xda\0\x08\x01\x01\x11\x01\x3f\0"
+    assert refusal(scene[:-2] + scan * 1_000_000 + scene[-2:]) == "picture_broken"
+    assert outcome(scene[:-2] + scan * 20 + scene[-2:]) == "taken"
+
+
+def test_scans_of_other_pictures():
+    """Previews in metadata and whatever follows a picture's end do not count as its scans."""
+    preview = b"\xff\xda\0\x08" * 10_000
+    data = with_segment(encode(quadrants()), 0xEC, preview) + preview * 100
+    assert outcome(data) == "taken"
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_unknown_orientation(value):
+    """An orientation that does not exist turns nothing."""
+    [rendition] = render(encode(quadrants(), exif=exif_orientation(value)))
+    assert decoded(rendition.data).getpixel((5, 5)) == pytest.approx(RED, abs=8)
+
+
+def _exif(kind, count, value=b"\x06\0\0\0") -> bytes:
+    entry = struct.pack("<HHI", 0x0112, kind, count) + value
+    return b"Exif\0\0II*\0\x08\0\0\0\x01\0" + entry + bytes(4)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0II*\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + bytes(40),
+        b"Exif\0\0JUNK" * 100,
+        _exif(2, 4, b"six\0"),
+        _exif(3, 0),
+        _exif(3, 0xFFFFFFFF),
+        _exif(5, 1, b"\xff\xff\xff\x7f"),
+        _exif(7, 4),
+        _exif(11, 1, b"\0\0\xc0\x7f"),
+        _exif(99, 1),
+        b"Exif\0\0" + bytes(65_000),
+    ],
+)
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
+def test_malformed_exif(name, block):
+    """Damaged metadata costs nobody a picture."""
+    [rendition] = render(encode(quadrants(), name, exif=block))
+    assert decoded(rendition.data).getpixel((5, 5)) == pytest.approx(RED, abs=8)
+
+
+def test_huge_exif():
+    """Megabytes of metadata are passed over."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "x" * 60_000
+    data = encode(quadrants(), exif=exif.tobytes())
+    for _ in range(100):
+        data = with_segment(data, 0xE1, b"http://ns.adobe.com/xap/1.0/\0" + b"x" * 60_000)
+    assert outcome(data) == "taken"
+    wide = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag in range(50_000, 55_000):
+        wide[tag] = tag
+    block = b"Exif\0\0" + wide.tobytes(8)
+    assert outcome(encode(quadrants(), "PNG", exif=block)) == "taken"
+
+
+def mutated(data, source) -> bytes:
+    """Return a file with some bytes changed, parts doubled, cut out or zeroed."""
+    found = bytearray(data)
+    for _ in range(source.choice((1, 1, 2, 4, 16))):
+        # Headers are where the decisions are made.
+        near_start = source.random() < 0.5
+        at = source.randrange(min(len(found), 400) if near_start else len(found))
+        length = source.choice((1, 2, 4, 30))
+        match source.randrange(6):
+            case 0:
+                found[at] ^= 1 << source.randrange(8)
+            case 1:
+                found[at : at + length] = source.randbytes(length)
+            case 2:
+                found[at : at + length] = source.choice((b"\0", b"\xff", b"\x7f", b"\x80")) * length
+            case 3:
+                del found[at : at + length]
+            case 4:
+                found[at:at] = found[max(0, at - 50) : at]
+            case _:
+                del found[max(at, 400) :]
+    return bytes(found)
+
+
+@pytest.mark.parametrize("name", FORMATS_IN)
+@pytest.mark.parametrize("seed", range(5))
+def test_mutations(name, seed):
+    """Whatever happens to a file, it is taken or refused with the reason."""
+    source = random.Random(f"{name} {seed}")
+    outcomes = {outcome(mutated(valid(name, 60), source)) for _ in range(12)}
+    assert outcomes <= {"taken", "picture_broken", "picture_too_many_pixels", "unsupported_media_type"}
+
+
+_SILENT = """
+import random, sys
+sys.path.insert(0, sys.argv[1])
+from unit.test_hostile_images import FORMATS_IN, _exif, encode, mutated, outcome, quadrants, valid
+source = random.Random(11)
+for name in FORMATS_IN:
+    for _ in range(25):
+        outcome(mutated(valid(name, 60), source))
+for block in (b"Exif\\0\\0II*\\0\\x08\\0\\0\\0\\xff\\xff" + bytes(40), _exif(3, 0), _exif(3, 1 << 31)):
+    outcome(encode(quadrants(), exif=block))
+"""
+
+
+def test_silence(request):
+    """In production hostile files print nothing: no warning, no word of a native library."""
+    folder = request.config.rootpath / "tests"
+    command = [sys.executable, "-c", _SILENT, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", FORMATS_IN)
+def test_crop_before_decoding(name):
+    """A crop is no way to make a broken file look like a crop of the wrong size, nor to crash."""
+    cut = valid(name)[: len(valid(name)) * 3 // 4]
+    with pytest.raises(UnprocessablePicture):
+        render_picture(io.BytesIO(cut), Crop(0, 0, 5000), LIMITS, (32,), ("jpeg",))

@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+from support.pictures import (
+    BLUE,
+    GREEN,
+    RED,
+    WHITE,
+    decoded,
+    encode,
+    heic,
+    png,
+    png_chunk,
+    quadrants,
+    with_segment,
+)
+from support.profiles import cmyk_profile, grey_profile, rgb_profile, swapped_profile
+
+from persona_profile.images import FORMATS, Limits
+from persona_profile.images.pipeline import render_picture
+
+LIMITS = Limits(100_000_000, 50_000_000)
+POINTS = {(12, 12): RED, (52, 12): GREEN, (12, 52): BLUE, (52, 52): WHITE}
+
+
+def render(data, formats=("jpeg",)) -> dict[str, Image.Image]:
+    """Return the decoded squares of 64 pixels by their format."""
+    renditions = render_picture(io.BytesIO(data), None, LIMITS, (64,), formats)
+    return {each.format: decoded(each.data) for each in renditions}
+
+
+def colour(data, point=(32, 32)) -> tuple[int, ...]:
+    """Return the colour of a point of the 64 pixel JPEG."""
+    return render(data)["jpeg"].getpixel(point)
+
+
+def near(expected, tolerance=4):
+    """Compare channels with what lossy compression does to them."""
+    return pytest.approx(expected, abs=tolerance)
+
+
+def filled(mode, value) -> Image.Image:
+    """Return a picture of one colour."""
+    return Image.new(mode, (80, 80), value)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_profile_of_swapped_colours(name):
+    """Colours are those that the embedded profile means, not those of its numbers."""
+    data = encode(filled("RGB", (255, 0, 0)), name, icc_profile=swapped_profile(), quality=95)
+    assert colour(data) == near((0, 255, 0), 8)
+
+
+def test_profile_in_heic():
+    """A phone's picture is converted by its profile too."""
+    assert colour(heic(filled("RGB", (255, 0, 0)), icc_profile=swapped_profile())) == near(
+        (0, 255, 0), 8
+    )
+
+
+def test_wide_gamut():
+    """Display P3, which phones use, comes out as its own library converts it."""
+    # XYZ at D50 of the primaries of SMPTE RP 431-2 with a white of D65.
+    display_p3 = ((0.5151, 0.2412, -0.0011), (0.2920, 0.6922, 0.0419), (0.1571, 0.0666, 0.7841))
+    profile = rgb_profile(display_p3)
+    picture = filled("RGB", (200, 100, 80))
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"))
+    expected = converted.getpixel((0, 0))
+    assert expected[0] > 208
+    assert colour(encode(picture, "PNG", icc_profile=profile)) == near(expected)
+
+
+def test_profile_of_a_transparent_picture():
+    """The profile changes colours and leaves alpha as it is."""
+    picture = filled("RGBA", (255, 0, 0, 128))
+    found = render(encode(picture, "PNG", icc_profile=swapped_profile()), ("webp", "jpeg"))
+    assert found["webp"].getpixel((32, 32)) == near((0, 255, 0, 128), 8)
+
+
+def test_profile_of_a_palette_picture():
+    """The colours of a palette are subject to the profile."""
+    picture = filled("RGB", (255, 0, 0)).quantize(4)
+    assert colour(encode(picture, "PNG", icc_profile=swapped_profile())) == near((0, 255, 0))
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG"])
+def test_grey_profile(name):
+    """A grey picture with linear values comes out at the brightness that they mean."""
+    data = encode(filled("L", 55), name, icc_profile=grey_profile(1.0))
+    assert colour(data) == near((128, 128, 128))
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        b"junk",
+        b"\0" * 4096,
+        swapped_profile()[:200],
+        swapped_profile()[:128] + b"\xff" * 352,
+        swapped_profile() + bytes(5 * 1024 * 1024),
+        grey_profile(1.0),
+        cmyk_profile(lambda *_inks: (0, 0, 0)),
+        swapped_profile().replace(b"RGB ", b"Lab "),
+        swapped_profile().replace(b"RGB ", b"\xff\xfe\xfd "),
+    ],
+    ids=["junk", "zeros", "cut", "no-tags", "huge", "grey", "cmyk", "lab", "unknown"],
+)
+def test_unusable_profile(profile):
+    """A profile that is broken, huge or of other channels is as if there were none."""
+    data = encode(filled("RGB", (220, 30, 30)), "JPEG", quality=95, icc_profile=profile)
+    assert colour(data) == near((220, 30, 30))
+
+
+def test_srgb_profile():
+    """The profile of sRGB itself changes nothing."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert colour(encode(filled("RGB", GREEN), "PNG", icc_profile=profile)) == near(GREEN)
+
+
+@pytest.mark.parametrize("ink", range(4))
+def test_cmyk_without_profile(ink):
+    """A print shop's JPEG (CMYK, stored inverted) is not a negative."""
+    inks = [0, 0, 0, 0]
+    inks[ink] = 255
+    expected = [(0, 255, 255), (255, 0, 255), (255, 255, 0), (0, 0, 0)][ink]
+    assert colour(encode(filled("CMYK", tuple(inks)), quality=95)) == near(expected)
+    assert colour(encode(filled("CMYK", (0, 0, 0, 0)))) == near(WHITE)
+
+
+def test_cmyk_with_profile():
+    """Inks have the colours that their profile gives them."""
+    profile = cmyk_profile(lambda cyan, *_inks: (50, 60, 0) if cyan else (100, 0, 0))
+    assert colour(encode(filled("CMYK", (255, 0, 0, 0)), icc_profile=profile)) == near(
+        (205, 62, 121), 6
+    )
+    assert colour(encode(filled("CMYK", (0, 0, 0, 0)), icc_profile=profile)) == near(WHITE)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG"])
+def test_grey(name):
+    """Grey pictures become RGB of the same values."""
+    assert colour(encode(filled("L", 77), name)) == near((77, 77, 77), 2)
+
+
+def test_one_bit():
+    """A 1-bit picture stays black and white."""
+    picture = filled("1", 0)
+    picture.paste(1, (40, 0, 80, 80))
+    found = render(encode(picture, "PNG"))["jpeg"]
+    assert (found.getpixel((8, 32)), found.getpixel((56, 32))) == (near((0, 0, 0)), near(WHITE))
+
+
+@pytest.mark.parametrize("name", ["PNG", "GIF"])
+def test_palette(name):
+    """A picture of few colours keeps them."""
+    found = render(encode(quadrants(80, 80).quantize(8), name))["jpeg"]
+    for point, expected in POINTS.items():
+        assert found.getpixel(point) == near(expected, 8)
+
+
+def _half_transparent_palette() -> Image.Image:
+    picture = Image.new("P", (80, 80), 1)
+    picture.putpalette([0, 0, 0, *RED, *GREEN])
+    picture.paste(2, (40, 0, 80, 80))
+    return picture
+
+
+@pytest.mark.parametrize("name", ["PNG", "GIF"])
+def test_transparent_colour_of_a_palette(name):
+    """The transparent colour of a palette is transparent in WebP and white in JPEG."""
+    found = render(encode(_half_transparent_palette(), name, transparency=2), ("webp", "jpeg"))
+    assert found["webp"].getpixel((8, 32)) == near((*RED, 255), 12)
+    assert found["webp"].getpixel((56, 32))[3] == 0
+    assert found["jpeg"].getpixel((8, 32)) == near(RED, 8)
+    assert found["jpeg"].getpixel((56, 32)) == near(WHITE)
+
+
+def test_partly_transparent_palette():
+    """Each colour of a palette may have its own alpha."""
+    data = encode(_half_transparent_palette(), "PNG", transparency=bytes((255, 255, 64)))
+    found = render(data, ("webp", "jpeg"))
+    assert found["webp"].getpixel((56, 32))[3] == near(64)
+    assert found["jpeg"].getpixel((56, 32)) == near((199, 236, 199), 8)
+
+
+def test_transparent_colour():
+    """The one colour of an RGB or grey PNG that is transparent becomes so, and no other."""
+    row = b"\0" + bytes(GREEN) * 40 + bytes(RED) * 40
+    data = png(80, 80, 8, 2, row * 80, png_chunk(b"tRNS", struct.pack(">3H", *GREEN)))
+    grey = png(80, 80, 8, 0, (b"\0" + b"\x50" * 40 + b"\xa0" * 40) * 80, png_chunk(b"tRNS", b"\0\x50"))
+    for picture in (data, grey):
+        found = render(picture, ("webp", "jpeg"))["webp"]
+        assert (found.getpixel((8, 32))[3], found.getpixel((56, 32))[3]) == (0, 255)
+
+
+def test_grey_with_alpha():
+    """Grey with alpha keeps both."""
+    picture = filled("LA", (77, 128))
+    found = render(encode(picture, "PNG"), ("webp", "jpeg"))
+    assert found["webp"].getpixel((32, 32)) == near((77, 77, 77, 128))
+    assert found["jpeg"].getpixel((32, 32)) == near((166, 166, 166))
+
+
+@pytest.mark.parametrize(
+    ("colour_type", "sample"),
+    [
+        (0, (0x8080,)),
+        (2, (0x8080, 0x4040, 0xC0C0)),
+        (4, (0x8080, 0xFFFF)),
+        (6, (0x8080, 0x4040, 0xC0C0, 0xFFFF)),
+    ],
+)
+def test_sixteen_bits(colour_type, sample):
+    """Of 16 bits the upper eight count: a middle grey stays a middle grey."""
+    row = b"\0" + struct.pack(f">{len(sample)}H", *sample) * 80
+    expected = (0x80, 0x40, 0xC0) if len(sample) > 2 else (0x80, 0x80, 0x80)
+    assert colour(png(80, 80, 16, colour_type, row * 80)) == near(expected, 2)
+
+
+def test_sixteen_bit_ramp():
+    """All values of a 16-bit grey picture are in their order, from black to white."""
+    ramp = np.linspace(0, 65535, 64).astype(">u2").tobytes()
+    row = np.asarray(render(png(64, 64, 16, 0, (b"\0" + ramp) * 64))["jpeg"].convert("L"))[32]
+    assert np.abs(row - np.linspace(0, 255, 64)).max() < 6
+
+
+@pytest.mark.parametrize("name", ["PNG", "WEBP", "AVIF", "HEIC"])
+def test_alpha(name):
+    """Alpha stays in AVIF and WebP; in JPEG the picture stands on white."""
+    picture = Image.new("RGBA", (80, 80), (0, 0, 0, 0))
+    picture.paste((*RED, 255), (0, 0, 40, 80))
+    data = heic(picture) if name == "HEIC" else encode(picture, name)
+    found = render(data, FORMATS)
+    for made in found.keys() - {"jpeg"}:
+        assert found[made].getpixel((8, 32)) == near((*RED, 255), 12)
+        assert found[made].getpixel((56, 32))[3] == 0
+    assert "webp" in found
+    assert found["jpeg"].getpixel((8, 32)) == near(RED, 8)
+    assert found["jpeg"].getpixel((56, 32)) == near(WHITE)
+
+
+def test_alpha_in_avif():
+    """AVIF has the alpha too where it is kept."""
+    noise = Image.effect_noise((64, 64), 90)
+    picture = Image.merge("RGBA", (noise, noise.rotate(90), noise.rotate(180), noise.rotate(270)))
+    found = render(encode(picture, "PNG"), FORMATS)
+    for made in ("webp", "avif"):
+        alpha = np.asarray(found[made].getchannel("A"), np.int16)
+        assert np.abs(alpha - np.asarray(picture.getchannel("A"), np.int16)).mean() < 20
+
+
+def test_no_dark_fringes():
+    """Colours that hide under full transparency do not bleed into what is seen."""
+    picture = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
+    picture.paste((255, 255, 255, 255), (0, 0, 203, 400))
+    assert np.asarray(render(encode(picture, "PNG"))["jpeg"]).min() > 250
+
+
+def test_fully_transparent():
+    """A picture of nothing is nothing, and white in JPEG."""
+    found = render(encode(filled("RGBA", (10, 20, 30, 0)), "PNG"), ("webp", "jpeg"))
+    assert found["webp"].getchannel("A").getextrema() == (0, 0)
+    assert found["jpeg"].getpixel((32, 32)) == near(WHITE)
+
+
+def test_idle_alpha():
+    """An alpha channel that hides nothing is not stored, and the formats compete by size."""
+    noise = Image.effect_noise((64, 64), 60).convert("RGBA")
+    renditions = render_picture(io.BytesIO(encode(noise, "PNG")), None, LIMITS, (64,), FORMATS)
+    assert all(decoded(each.data).mode == "RGB" for each in renditions)
+    lengths = [len(each.data) for each in renditions]
+    assert lengths == sorted(set(lengths), reverse=True)
+
+
+def test_adobe_marker():
+    """A JPEG stored as RGB, said by Adobe's marker alone, has its colours."""
+    picture = filled("RGB", GREEN)
+    plain = encode(picture, quality=95, keep_rgb=True)
+    assert colour(plain) == near(GREEN)
+    marked = with_segment(encode(picture, quality=95), 0xEE, b"Adobe\0\x64\0\0\0\0\x01")
+    assert colour(marked) == near(GREEN)
