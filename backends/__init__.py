@@ -30,7 +30,7 @@ from typing import Final, Literal, NamedTuple
 
 MAX_PARTITION_BYTES: Final = 33
 MAX_NAME_BYTES: Final = 64
-MAX_VALUE_BYTES: Final = 8 * 1024 * 1024
+MAX_VALUE_BYTES: Final = 4 * 1024 * 1024
 MAX_OPERATIONS: Final = 100
 
 

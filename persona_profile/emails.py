@@ -13,11 +13,19 @@ MAX_BYTES = 254
 MAX_LOCAL_BYTES = 64
 """Longest part before the @, in UTF-8 bytes (RFC 5321, section 4.5.3.1.1)."""
 
-_ASCII_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
-_DOT_ATOM = re.compile(rf"[{_ASCII_ATEXT}\u0080-\U0010ffff]+(\.[{_ASCII_ATEXT}\u0080-\U0010ffff]+)*")
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+"
+_DOT_ATOM = re.compile(rf"{_ATEXT}(\.{_ATEXT})*")
 _HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _LETTERS_MARKS_NUMBERS_SYMBOLS = frozenset("LMNPS")
+# Letters, marks and symbols that show nothing (Default_Ignorable_Code_Point, blank Braille), and those
+# that NFC turns into ASCII: whoever owns the one address need not own the other.
+_DECEPTIVE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
+    "\u1fef\u212a]"
+)
+# Last label of an IPv4 address in any spelling that resolvers take (WHATWG URL, ends-in-a-number).
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 class InvalidEmail(ValueError):
@@ -65,7 +73,7 @@ def canonical_domain(name: str) -> str:
         ascii_name = idna.encode(name, uts46=True, transitional=False, std3_rules=True).decode("ascii")
     except (UnicodeError, IndexError):
         raise InvalidDomain("not a domain name") from None
-    if not _HOSTNAME.fullmatch(ascii_name) or ascii_name.rsplit(".", 1)[1].isdigit():
+    if not _HOSTNAME.fullmatch(ascii_name) or _NUMBER.fullmatch(ascii_name.rsplit(".", 1)[1]):
         raise InvalidDomain("not a domain name")
     return ascii_name
 
@@ -79,6 +87,8 @@ def is_canonical_domain(name: str) -> bool:
 
 
 def _canonical_local(local: str) -> str:
+    if _DECEPTIVE.search(local):
+        raise InvalidEmail("deceptive character")
     local = unicodedata.normalize("NFC", local)
     if not _DOT_ATOM.fullmatch(local) or len(local.encode("utf-8")) > MAX_LOCAL_BYTES:
         raise InvalidEmail("invalid local part")

@@ -6,9 +6,13 @@ import base64
 import binascii
 import json
 import math
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+
+
+MAX_DEPTH: Final = 64
+"""Arrays and objects within each other that `json_decode` takes, whatever the stack would bear."""
 
 
 class MalformedText(ValueError):
@@ -39,8 +43,8 @@ def json_decode(text: bytes) -> Json:
     """Decode one JSON text (RFC 8259) more strictly than the standard library does.
 
     Refused besides broken syntax: invalid UTF-8, a byte-order mark, repeated member names, NaN and
-    infinities, numbers of thousands of digits, unpaired surrogates, and nesting that exhausts the
-    stack. The caller bounds the size.
+    infinities, numbers of thousands of digits, unpaired surrogates, and nesting beyond MAX_DEPTH. The
+    caller bounds the size.
 
     Raises:
         MalformedText: with a description that does not quote the text.
@@ -52,6 +56,7 @@ def json_decode(text: bytes) -> Json:
             parse_constant=_no_constant,
             parse_float=_finite,
         )
+        _check_depth(decoded)
         if b"\\u" in text:
             json.dumps(decoded, ensure_ascii=False).encode("utf-8")
     except MalformedText:
@@ -70,6 +75,20 @@ def json_decode(text: bytes) -> Json:
 def json_encode(value: Any) -> bytes:
     """Encode as compact UTF-8 JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+
+
+def _check_depth(value: Json) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        containers = [each for each in level if isinstance(each, dict | list)]
+        if not containers:
+            return
+        level = [
+            child
+            for each in containers
+            for child in (each.values() if isinstance(each, dict) else each)
+        ]
+    raise MalformedText("nested too deeply")
 
 
 def _unique_members(pairs: list[tuple[str, Json]]) -> dict[str, Json]:

@@ -26,9 +26,11 @@ _CODES: Final = {
     501: "not_implemented",
 }
 
+DEFAULT_ADDRESS: Final = "127.0.0.1:6543"
+_ADDRESSES: Final = {"listen", "host", "port", "unix_socket", "sockets"}
+
 # One table of what we decide otherwise than waitress does; any of its settings may stand in the .ini.
 _DEFAULTS: Final[dict[str, Any]] = {
-    "listen": "127.0.0.1:6543",
     "threads": 8,
     "ident": None,  # no Server header: it helps attackers alone
     "max_request_header_size": 32 * 1024,  # a token of 20 emails has 8 KiB; waitress takes 256 KiB
@@ -54,9 +56,9 @@ def serve(app: Router, _global_config: object = None, **settings: Any) -> None:
 
 def make_server(app: Router, **settings: Any) -> Any:
     """Return a waitress server that listens already and runs when its `run` is called."""
+    if not settings.keys() & _ADDRESSES:
+        settings["listen"] = DEFAULT_ADDRESS
     settings = _DEFAULTS | settings
-    if "host" in settings or "port" in settings:
-        del settings["listen"]
     server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
     _render_problems(server, app)
     return server
@@ -122,7 +124,8 @@ def _render_problems(server: Any, app: Router) -> None:
         def execute(self) -> None:
             """Write the answer."""
             status = self.request.error.code
-            members: dict[str, Any] = {"limit": max_body_bytes(app)} if status == 413 else {}
+            limit = services_of(app).max_picture_bytes
+            members: dict[str, Any] = {"limit": limit} if status == 413 else {}
             code = _CODES.get(status, "internal_error")
             body = json_encode(problem_document(status, code, new_request_id(), **members))
             self.status = f"{status} {self.request.error.reason}"

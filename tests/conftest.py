@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import webtest
-from support.applications import application, running
+from support.applications import application, development_server
 
 from persona_profile.app import services_of
 
@@ -46,5 +46,5 @@ def sign_in(app: webtest.TestApp, assertion: Callable[..., str]) -> Callable[...
 @pytest.fixture
 def server(development_folder: Path) -> Iterator[str]:
     """The origin of a real waitress server on loopback."""
-    with running(application(development_folder)) as origin:
+    with development_server(development_folder) as origin:
         yield origin

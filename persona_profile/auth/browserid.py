@@ -7,6 +7,7 @@ before any lookup, and any lookup before any signature.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 import time
@@ -95,7 +96,9 @@ class BrowserIDVerifier:
         if not assertion.is_signed_by(certified.key):
             raise InvalidProof("assertion_signature_invalid")
         lapses_at = (expires_at + self._skew_ms) // 1000 + 1
-        return ProvedEmail(certified.email, assertion.digest, lapses_at)
+        # Who said what: the same statement is the same proof under any signature or certificate.
+        proof_id = hashlib.sha256(certified.key.fingerprint + assertion.signed).digest()
+        return ProvedEmail(certified.email, proof_id, lapses_at)
 
     def _read_certificate(self, jws: Jws, now: int) -> _Certificate:
         self._check_times(jws.payload, now, MAX_CERTIFICATE_LIFE_MS, "certificate")

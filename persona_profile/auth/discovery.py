@@ -19,6 +19,7 @@ from persona_profile.errors import InvalidProof
 
 WELL_KNOWN_PATH: Final = "/.well-known/browserid"
 MAX_DELEGATIONS: Final = 5
+DELEGATION_SECONDS: Final = 5.0
 MAX_KEYS: Final = 8
 CACHE_ENTRIES: Final = 4096
 FOUND_SECONDS: Final = 3600
@@ -111,7 +112,7 @@ class Discovery:
     Args:
         pinned: documents that are never looked up.
         fetch: fetches `https://<domain><path>`, raising FetchError.
-        clock: seconds, for the age of cache entries.
+        clock: seconds, for the age of cache entries and the patience with delegations.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Discovery:
     ) -> None:
         self._pinned = pinned
         self._fetch = fetch
+        self._clock = clock
         self._lock = threading.Lock()
         # Apart, so that a flood of names that lead nowhere can't push out those that do.
         self._found: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, FOUND_SECONDS, clock)
@@ -149,6 +151,7 @@ class Discovery:
     def _follow(self, domain: str) -> tuple[str, SupportDocument]:
         """Follow delegations from a domain to the document of the one that speaks for it."""
         seen = {domain}
+        last_start = self._clock() + DELEGATION_SECONDS
         document = self._document(domain)
         while document.authority is not None:
             domain = document.authority
@@ -156,6 +159,9 @@ class Discovery:
                 raise InvalidProof("delegation_cycle")
             if len(seen) > MAX_DELEGATIONS:
                 raise InvalidProof("delegation_too_long")
+            if self._clock() > last_start:
+                # Each lookup has a deadline of its own; a chain of slow ones must not add up.
+                raise InvalidProof("issuer_unreachable")
             seen.add(domain)
             document = self._document(domain)
             if document is _NO_SUPPORT:

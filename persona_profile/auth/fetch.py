@@ -8,13 +8,14 @@ over everything, name resolution included; few lookups at once.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ipaddress
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -27,10 +28,10 @@ MAX_DOCUMENT_BYTES: Final = 64 * 1024
 DEADLINE_SECONDS: Final = 5.0
 MAX_LOOKUPS: Final = 4
 
-# RFC 6052, RFC 3056, RFC 4380: IPv6 that a gateway turns into an IPv4 address of the sender's choice.
-_TRANSLATED = tuple(
-    map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32"))
-)
+# What IANA gives out of IPv6: no site-local, IPv4-compatible or translated (RFC 6052) addresses.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# Within it RFC 3056, RFC 4380: a gateway makes an IPv4 address of the sender's choice of these.
+_TUNNELLED = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32")))
 
 
 class FetchError(Exception):
@@ -56,7 +57,7 @@ def is_public_address(address: str) -> bool:
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
             return is_public_address(str(parsed.ipv4_mapped))
-        if any(parsed in network for network in _TRANSLATED):
+        if parsed not in _GLOBAL_UNICAST or any(parsed in network for network in _TUNNELLED):
             return False
     return parsed.is_global and not parsed.is_multicast
 
@@ -108,7 +109,11 @@ class HttpsFetcher:
             raise FetchError("issuer_address_forbidden")
         if not self._places.acquire(blocking=False):
             raise Overloaded("Too many identity providers are being looked up.", retry_after=1)
-        future = self._executor.submit(self._fetch_and_leave, domain, path)
+        try:
+            future = self._executor.submit(self._fetch_and_leave, domain, path)
+        except RuntimeError:  # the system gives no more threads
+            self._places.release()
+            raise Overloaded("No identity provider can be looked up.", retry_after=1) from None
         try:
             return future.result(self._deadline + 0.5)
         except FutureTimeoutError:
@@ -123,7 +128,7 @@ class HttpsFetcher:
     def _fetch_and_leave(self, domain: str, path: str) -> Fetched:
         try:
             return self._fetch(domain, path, time.monotonic() + self._deadline)
-        except (OSError, http.client.HTTPException, UnicodeError, ValueError):
+        except (OSError, http.client.HTTPException, ValueError, RuntimeError):
             raise FetchError("issuer_unreachable") from None
         finally:
             self._places.release()
@@ -132,18 +137,18 @@ class HttpsFetcher:
         addresses = self._resolve(domain)
         if not addresses or not all(map(self._is_allowed, addresses)):
             raise FetchError("issuer_address_forbidden")
-        plain = self._connect(addresses, deadline)
-        secure = self._context.wrap_socket(plain, server_hostname=domain, do_handshake_on_connect=False)
-        with secure:
-            # Time-outs of a socket count from byte to byte; only this ends a slow drip.
-            watchdog = threading.Timer(max(0.0, deadline - time.monotonic()), _cut, (secure,))
-            watchdog.daemon = True
-            watchdog.start()
-            try:
-                secure.do_handshake()
-                return _exchange(secure, domain, path)
-            finally:
-                watchdog.cancel()
+        with (
+            self._connect(addresses, deadline) as plain,
+            self._context.wrap_socket(
+                plain, server_hostname=domain, do_handshake_on_connect=False
+            ) as secure,
+            _ended_at(deadline, secure),
+        ):
+            secure.do_handshake()
+            fetched = _exchange(secure, domain, path)
+        if time.monotonic() >= deadline:
+            raise TimeoutError  # what was cut may look like a whole answer
+        return fetched
 
     def _connect(self, addresses: Sequence[str], deadline: float) -> socket.socket:
         failure: OSError = TimeoutError()
@@ -169,6 +174,21 @@ def _exchange(secure: ssl.SSLSocket, domain: str, path: str) -> Fetched:
             raise FetchError("support_document_too_large")
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         return Fetched(response.status, media_type, body)
+
+
+@contextlib.contextmanager
+def _ended_at(deadline: float, secure: ssl.SSLSocket) -> Iterator[None]:
+    """Cut a connection at a deadline: time-outs of a socket count from byte to byte, a drip goes on."""
+    remaining = max(0.0, deadline - time.monotonic())
+    secure.settimeout(remaining + 1.0)
+    watchdog = threading.Timer(remaining, _cut, (secure,))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+        watchdog.join()  # or it might cut whatever gets the number of this socket next
 
 
 def _cut(secure: ssl.SSLSocket) -> None:

@@ -57,7 +57,7 @@ def picture_body(request: Request, limit: int) -> BinaryIO:
     """
     kind = (request.content_type or "").lower()
     if kind == MULTIPART:
-        _check_length(request, limit + FORM_OVERHEAD_BYTES)
+        _check_length(request, limit, FORM_OVERHEAD_BYTES)
         return _form_picture(request, limit)
     if not (kind in ("", "application/octet-stream") or kind.startswith("image/")):
         raise UnsupportedMediaType(f"The body must be a picture (image/*) or {MULTIPART}.")
@@ -116,9 +116,9 @@ def _query_error(name: str, description: str) -> ValidationFailed:
     )
 
 
-def _check_length(request: Request, limit: int) -> None:
+def _check_length(request: Request, limit: int, overhead: int = 0) -> None:
     # The server gives every body that it hands over a length, chunked or not.
-    if (request.content_length or 0) > limit:
+    if (request.content_length or 0) > limit + overhead:
         raise BodyTooLarge(limit)
 
 

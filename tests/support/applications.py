@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,14 +39,32 @@ def application(folder: Path, clock: Any = None, **settings: str) -> Router:
 
 
 @contextlib.contextmanager
-def running(app: Router) -> Iterator[str]:
-    """Serve an application with waitress on a free port of loopback; yield its origin."""
-    server = make_server(app, listen="127.0.0.1:0")
+def running(app: Router, port: int = 0) -> Iterator[str]:
+    """Serve an application with waitress on loopback, by default on a free port; yield its origin."""
+    server = make_server(app, listen=f"127.0.0.1:{port}")
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
+
+    def stop() -> None:
+        for channel in list(server.active_channels.values()):
+            channel.handle_close()
+        server.close()
+
     try:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
-        server.close()
-        server.task_dispatcher.shutdown()
+        # In the server's own thread, which otherwise goes on for as long as a browser is connected.
+        server.trigger.pull_trigger(stop)
         thread.join(5)
+        server.task_dispatcher.shutdown()
+
+
+@contextlib.contextmanager
+def development_server(folder: Path) -> Iterator[str]:
+    """Serve a development application that knows its own origin, as URLs of pictures need; yield it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    origins = f"http://127.0.0.1:6543 http://localhost http://127.0.0.1:{port}"
+    with running(application(folder, public_origins=origins), port) as origin:
+        yield origin
