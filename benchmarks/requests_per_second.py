@@ -19,6 +19,10 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+from cornice import Service
+from pyramid.config import Configurator
+from waitress import create_server
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.applications import application
@@ -30,6 +34,8 @@ from support.identities import (
     support_document,
 )
 
+from persona_profile.auth.jws import sign_jws
+
 ROUNDS = 5
 SECONDS = 3.0
 CONNECTIONS = 4
@@ -40,9 +46,6 @@ Request = tuple[str, str, bytes, dict[str, str]]
 
 def hello_app():
     """Return an application that answers a constant."""
-    from cornice import Service
-    from pyramid.config import Configurator
-
     hello = Service(name="hello", path="/hello")
     hello.add_view("GET", lambda _request: {"hello": "world"}, renderer="json")
     config = Configurator()
@@ -54,8 +57,6 @@ def hello_app():
 def serve(kind: str, folder: str, ports: multiprocessing.Queue) -> None:
     """Serve one of the applications until the process is ended."""
     os.sched_setaffinity(0, {0})
-    from waitress import create_server
-
     if kind == "hello":
         app = hello_app()
     else:
@@ -111,9 +112,6 @@ class Clients:
     """Makes the requests of signed-in people with a DS128 key each."""
 
     def __init__(self, folder: str) -> None:
-        from persona_profile.auth.jws import sign_jws
-
-        self._sign = sign_jws
         self._issuer = dsa_key("issuer")
         documents = {"example.com": support_document(self._issuer)}
         Path(folder, "issuers.json").write_text(json.dumps(documents))
@@ -124,7 +122,7 @@ class Clients:
         }
         self._count = 0
 
-    def session(self, fresh_certificates: bool) -> Request:
+    def session(self, *, fresh_certificates: bool) -> Request:
         """Return a POST that proves both emails."""
         proofs = []
         for email, key in self._keys.items():
@@ -132,11 +130,18 @@ class Clients:
             certificate = self._certificates[email]
             if fresh_certificates:
                 claims = certificate_claims(email, key, nonce=self._count)
-                certificate = self._sign(claims, self._issuer)
+                certificate = sign_jws(claims, self._issuer)
             claims = assertion_claims(AUDIENCE, nonce=self._count)
-            proofs.append({"assertion": f"{certificate}~{self._sign(claims, key)}"})
+            proofs.append({"assertion": f"{certificate}~{sign_jws(claims, key)}"})
         body = json.dumps({"proofs": proofs}).encode()
         return "POST", "/v1/sessions", body, {"Content-Type": "application/json"}
+
+    def sessions(self, *, fresh_certificates: bool) -> list[list[Request]]:
+        """Return more such POSTs for each connection than can be answered in one run."""
+        return [
+            [self.session(fresh_certificates=fresh_certificates) for _ in range(1500)]
+            for _ in range(CONNECTIONS)
+        ]
 
     def token(self, port: int) -> str:
         """Open a session of both emails with a profile each; return its token."""
@@ -191,7 +196,8 @@ def main() -> None:
                     ours,
                     hello,
                     lambda fresh=fresh: [
-                        [clients.session(fresh) for _ in range(1500)] for _ in range(CONNECTIONS)
+                        [clients.session(fresh_certificates=fresh) for _ in range(1500)]
+                        for _ in range(CONNECTIONS)
                     ],
                 )
 

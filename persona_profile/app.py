@@ -81,9 +81,10 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     if settings.development:
         identity_provider = DevelopmentIdentityProvider.load(settings.development_folder)
         pinned = pinned.merged_with(identity_provider.pinned_issuers())
+    fetcher = HttpsFetcher()
     authenticator = BrowserIDVerifier(
         settings.public_origins,
-        Discovery(pinned, HttpsFetcher().fetch),
+        Discovery(pinned, fetcher.fetch),
         algorithms=settings.browserid_algorithms,
         fallback_issuers=settings.browserid_fallback_issuers,
         skew_seconds=settings.browserid_clock_skew,
@@ -107,6 +108,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         picture_formats=settings.pictures_formats,
         max_picture_bytes=settings.pictures_max_bytes,
         identity_provider=identity_provider,
+        closers=(fetcher.close, backend.close),
     )
 
 

@@ -69,10 +69,12 @@ def canonical_domain(name: str) -> str:
     """
     if len(name) > MAX_BYTES:
         raise InvalidDomain("too long")
-    try:
-        ascii_name = idna.encode(name, uts46=True, transitional=False, std3_rules=True).decode("ascii")
-    except (UnicodeError, IndexError):
-        raise InvalidDomain("not a domain name") from None
+    ascii_name = name.lower()
+    if not name.isascii() or "--" in name:  # the rest of IDNA concerns other names alone
+        try:
+            ascii_name = idna.encode(name, uts46=True, std3_rules=True).decode("ascii")
+        except (UnicodeError, IndexError):
+            raise InvalidDomain("not a domain name") from None
     if not _HOSTNAME.fullmatch(ascii_name) or _NUMBER.fullmatch(ascii_name.rsplit(".", 1)[1]):
         raise InvalidDomain("not a domain name")
     return ascii_name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import math
@@ -21,7 +20,7 @@ class MalformedText(ValueError):
 
 def base64url_encode(data: bytes) -> str:
     """Encode as base64url without padding (RFC 4648, section 5; RFC 7515, section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL_SAFE, b"=").decode("ascii")
 
 
 def base64url_decode(text: str) -> bytes:
@@ -31,8 +30,9 @@ def base64url_decode(text: str) -> bytes:
         MalformedText: padding, a foreign character, or stray bits at the end.
     """
     try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
+        standard = text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-len(text) % 4)
+        data = binascii.a2b_base64(standard)
+    except ValueError:
         raise MalformedText("not base64url") from None
     if base64url_encode(data) != text:
         raise MalformedText("not canonical base64url")
@@ -50,13 +50,9 @@ def json_decode(text: bytes) -> Json:
         MalformedText: with a description that does not quote the text.
     """
     try:
-        decoded: Json = json.loads(
-            text.decode("utf-8"),
-            object_pairs_hook=_unique_members,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
-        _check_depth(decoded)
+        decoded: Json = _DECODER.decode(text.decode("utf-8"))
+        if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+            _check_depth(decoded)
         if b"\\u" in text:
             json.dumps(decoded, ensure_ascii=False).encode("utf-8")
     except MalformedText:
@@ -74,7 +70,7 @@ def json_decode(text: bytes) -> Json:
 
 def json_encode(value: Any) -> bytes:
     """Encode as compact UTF-8 JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    return _ENCODER.encode(value).encode("utf-8")
 
 
 def _check_depth(value: Json) -> None:
@@ -107,3 +103,11 @@ def _finite(digits: str) -> float:
 
 def _no_constant(_name: str) -> NoReturn:
     raise MalformedText("not a JSON number")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite
+)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")

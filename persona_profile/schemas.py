@@ -112,11 +112,10 @@ class ListOf:
         error = colander.Invalid(node)
         elements = []
         for position, element in enumerate(cstruct):
-            child = node.children[0].clone()
-            child.name = str(position)
             try:
-                elements.append(child.deserialize(element))
+                elements.append(node.children[0].deserialize(element))
             except colander.Invalid as invalid:
+                invalid.node = colander.SchemaNode(node.children[0].typ, name=str(position))
                 error.add(invalid, position)
         if error.children:
             raise error

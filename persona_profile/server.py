@@ -51,7 +51,7 @@ def serve(app: Router, _global_config: object = None, **settings: Any) -> None:
     try:
         server.run()
     finally:
-        services_of(app).backend.close()
+        services_of(app).close()
 
 
 def make_server(app: Router, **settings: Any) -> Any:

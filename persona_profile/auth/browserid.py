@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cachetools import LRUCache
@@ -28,7 +28,7 @@ MAX_BUNDLE_CHARACTERS: Final = 16_384
 MAX_CERTIFICATE_LIFE_MS: Final = 24 * 3600 * 1000
 MAX_ASSERTION_LIFE_MS: Final = 5 * 60 * 1000
 DEFAULT_SKEW_SECONDS: Final = 60
-SIGNATURE_CACHE_ENTRIES: Final = 8192
+CERTIFICATE_CACHE_ENTRIES: Final = 2048
 
 _ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -41,6 +41,7 @@ class _Certificate:
     email: str
     domain: str
     key: PublicKey
+    signed_by: bytes | None = None
 
 
 class BrowserIDVerifier:
@@ -72,9 +73,9 @@ class BrowserIDVerifier:
         self._skew_ms = skew_seconds * 1000
         self._clock = clock
         self._lock = threading.Lock()
-        # That a key signed some bytes stays true, so a dialog that opens often with the same
-        # certificate pays for it once.
-        self._certified: LRUCache[bytes, bool] = LRUCache(SIGNATURE_CACHE_ENTRIES)
+        # A dialog that opens often with the same certificate pays for it once: what stands in it and
+        # who signed it stays true. Times and issuers are looked at again.
+        self._certificates: LRUCache[str, _Certificate] = LRUCache(CERTIFICATE_CACHE_ENTRIES)
 
     def verify(self, proof: str) -> ProvedEmail:
         """Return the email that a bundle proves. See `auth.Authenticator`."""
@@ -83,25 +84,30 @@ class BrowserIDVerifier:
         parts = proof.split("~")
         if len(parts) != 2 or not all(parts):
             raise InvalidProof("malformed_bundle")
+        now = int(self._clock() * 1000)
         try:
-            certificate, assertion = (parse_jws(part, self._algorithms) for part in parts)
-            now = int(self._clock() * 1000)
-            certified = self._read_certificate(certificate, now)
-            expires_at = self._check_assertion(assertion, now)
+            certificate = self._read_certificate(parts[0])
+            assertion = parse_jws(parts[1], self._algorithms)
         except InvalidJws as error:
             raise InvalidProof(error.code) from None
-        if assertion.algorithm != certified.key.algorithm:
+        self._check_times(certificate.jws.payload, now, MAX_CERTIFICATE_LIFE_MS, "certificate")
+        expires_at = self._check_assertion(assertion, now)
+        if assertion.algorithm != certificate.key.algorithm:
             raise InvalidProof("algorithm_mismatch")
-        self._check_certificate_signature(certified)
-        if not assertion.is_signed_by(certified.key):
+        self._check_certificate_signature(parts[0], certificate)
+        if not assertion.is_signed_by(certificate.key):
             raise InvalidProof("assertion_signature_invalid")
         lapses_at = (expires_at + self._skew_ms) // 1000 + 1
         # Who said what: the same statement is the same proof under any signature or certificate.
-        proof_id = hashlib.sha256(certified.key.fingerprint + assertion.signed).digest()
-        return ProvedEmail(certified.email, proof_id, lapses_at)
+        proof_id = hashlib.sha256(certificate.key.fingerprint + assertion.signed).digest()
+        return ProvedEmail(certificate.email, proof_id, lapses_at)
 
-    def _read_certificate(self, jws: Jws, now: int) -> _Certificate:
-        self._check_times(jws.payload, now, MAX_CERTIFICATE_LIFE_MS, "certificate")
+    def _read_certificate(self, text: str) -> _Certificate:
+        with self._lock:
+            known = self._certificates.get(text)
+        if known is not None:
+            return known
+        jws = parse_jws(text, self._algorithms)
         principal = jws.payload.get("principal")
         email = principal.get("email") if isinstance(principal, dict) else None
         issuer = jws.payload.get("iss")
@@ -138,23 +144,18 @@ class BrowserIDVerifier:
             raise InvalidProof(f"{what}_life_invalid")
         return expires_at
 
-    def _check_certificate_signature(self, certificate: _Certificate) -> None:
+    def _check_certificate_signature(self, text: str, certificate: _Certificate) -> None:
         keys = self._discovery.keys_of_issuer(
             certificate.domain, certificate.issuer, self._fallback_issuers
         )
+        if any(key.fingerprint == certificate.signed_by for key in keys):
+            return
         for key in keys:
-            if self._is_certified(certificate.jws, key):
+            if certificate.jws.is_signed_by(key):
+                with self._lock:
+                    self._certificates[text] = replace(certificate, signed_by=key.fingerprint)
                 return
         raise InvalidProof("certificate_signature_invalid")
-
-    def _is_certified(self, jws: Jws, key: PublicKey) -> bool:
-        fact = key.fingerprint + jws.digest
-        with self._lock:
-            known = self._certified.get(fact, False)
-        if not known and jws.is_signed_by(key):
-            with self._lock:
-                known = self._certified[fact] = True
-        return known
 
 
 def _origin(text: str) -> tuple[str, str, int] | None:

@@ -56,11 +56,19 @@ class InvalidJws(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A verified-to-be-sane public key; `fingerprint` identifies it (32 bytes)."""
+    """A public key of a sound form.
+
+    Attributes:
+        algorithm: the only one that it is for.
+        fingerprint: identifies it (32 bytes).
+        key: what verifies.
+        order: q of a DSA key.
+    """
 
     algorithm: str
     fingerprint: bytes
     key: rsa.RSAPublicKey | dsa.DSAPublicKey
+    order: int = 0
 
     def verify(self, signature: bytes, signed: bytes) -> bool:
         """Tell whether `signature` over `signed` was made with the private half of this key."""
@@ -71,17 +79,16 @@ class PublicKey:
                 self.key.verify(padded, signed, padding.PKCS1v15(), SHA256())
             else:
                 digest = _DSA_PARAMETERS[self.algorithm][2]
-                self.key.verify(self._der_signature(self.key, signature), signed, digest)
+                self.key.verify(self._der_signature(signature), signed, digest)
         except InvalidSignature:
             return False
         return True
 
-    def _der_signature(self, key: dsa.DSAPublicKey, signature: bytes) -> bytes:
+    def _der_signature(self, signature: bytes) -> bytes:
         """Return `r || s`, each as long as q, in the form that `cryptography` takes."""
         half = _DSA_PARAMETERS[self.algorithm][1] // 8
         r, s = int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
-        q = key.parameters().parameter_numbers().q
-        if len(signature) != 2 * half or not (0 < r < q and 0 < s < q):
+        if len(signature) != 2 * half or not (0 < r < self.order and 0 < s < self.order):
             raise InvalidSignature
         return encode_dss_signature(r, s)
 
@@ -90,11 +97,9 @@ class PublicKey:
 class Jws:
     """A parsed, not yet verified JWS in compact serialization (RFC 7515).
 
-    `digest` identifies the whole text (32 bytes), `signed` what is said: one statement may come with
-    several signatures, as DSA's are random and RSA's may lack their leading zeros.
+    `signed` is what is said: one statement may come with several signatures.
     """
 
-    digest: bytes
     algorithm: str
     payload: Mapping[str, Json]
     signed: bytes
@@ -130,8 +135,7 @@ def parse_jws(text: str, algorithms: Collection[str] = BROWSERID_ALGORITHMS) -> 
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise InvalidJws("algorithm_not_allowed")
-    digest = hashlib.sha256(text.encode("ascii")).digest()
-    return Jws(digest, algorithm, payload, f"{parts[0]}.{parts[1]}".encode("ascii"), signature)
+    return Jws(algorithm, payload, f"{parts[0]}.{parts[1]}".encode("ascii"), signature)
 
 
 def parse_public_key(document: Json) -> PublicKey:
@@ -198,7 +202,7 @@ def _dsa_key(document: Mapping[str, Json]) -> PublicKey:
     if algorithm is None or not odd or (p - 1) % q or not (1 < g < p - 1 and 1 < y < p - 1):
         raise ValueError("parameters")
     numbers = dsa.DSAPublicNumbers(y, dsa.DSAParameterNumbers(p, q, g))
-    return PublicKey(algorithm, _fingerprint("DS", p, q, g, y), numbers.public_key())
+    return PublicKey(algorithm, _fingerprint("DS", p, q, g, y), numbers.public_key(), q)
 
 
 def _number(text: Json, form: re.Pattern[str], base: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyramid.config import Configurator
@@ -28,6 +29,7 @@ class Services:
         picture_formats: the formats that are made, the better compressed first.
         max_picture_bytes: largest upload in bytes.
         identity_provider: mints assertions, in development only.
+        closers: what `close` calls.
     """
 
     backend: Backend
@@ -42,6 +44,12 @@ class Services:
     picture_formats: tuple[str, ...]
     max_picture_bytes: int
     identity_provider: DevelopmentIdentityProvider | None
+    closers: tuple[Callable[[], None], ...]
+
+    def close(self) -> None:
+        """Give back what the services hold: connections, files, threads."""
+        for closer in self.closers:
+            closer()
 
 
 def origin_of(request: Request) -> str:
