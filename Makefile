@@ -5,14 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGING := setup.py pyproject.toml
 
+BACKEND ?= memory
+URL_sqlite := sqlite:///var/development.sqlite
+
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format benchmark clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
-run: $(VENV)/installed ## start the development server on http://127.0.0.1:6543/
-	@exec $(BIN)/persona-profile serve
+run: $(VENV)/installed ## start the development server on http://127.0.0.1:6543/ (BACKEND=sqlite keeps data)
+	@PERSONA_BACKEND=$(BACKEND) PERSONA_BACKEND_URL=$(URL_$(BACKEND)) exec $(BIN)/persona-profile serve
 
 test: $(VENV)/installed-tools ## install what the tests need, and run all of them
 	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)

@@ -15,8 +15,11 @@ setup(
     python_requires=">=3.11",
     packages=[
         "backends",
+        "backends.migrations",
+        "backends.migrations.versions",
         "persona_profile",
         "persona_profile.auth",
+        "persona_profile.commands",
         "persona_profile.images",
         "persona_profile.views",
     ],
@@ -26,6 +29,7 @@ setup(
         "persona_profile": ["py.typed", "static/*"],
     },
     install_requires=[
+        "alembic>=1.16",
         "cachetools>=7",
         "colander>=2.0",
         "cornice>=6.1,<7",
@@ -36,9 +40,11 @@ setup(
         "pillow-heif>=1.1",
         "plaster>=1.1",
         "plaster-pastedeploy>=1.0",
+        "pymysql>=1.1.2",
         "pyramid>=2.1,<3",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.
         "setuptools>=77,<82",
+        "sqlalchemy>=2.0.44",
         # Names of time zones, whatever the operating system brings.
         "tzdata",
         "waitress>=3.0.1,<4",
@@ -67,6 +73,10 @@ setup(
         "console_scripts": ["persona-profile = persona_profile.cli:main"],
         "paste.app_factory": ["main = persona_profile.app:main"],
         "paste.server_runner": ["main = persona_profile.server:serve"],
-        "persona_profile.backends": ["memory = backends.memory:MemoryBackend.from_url"],
+        "persona_profile.backends": [
+            "memory = backends.memory:MemoryBackend.from_url",
+            "mysql = backends.mysql:MysqlBackend.from_url",
+            "sqlite = backends.sqlite:SqliteBackend.from_url",
+        ],
     },
 )

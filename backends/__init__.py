@@ -54,6 +54,10 @@ class Unavailable(BackendError):
         self.retry_after = retry_after
 
 
+class WrongSchema(BackendError):
+    """The store is not laid out as this version expects; the message says what to do."""
+
+
 class Expectation(enum.Enum):
     """What an operation expects to find when it names no version."""
 
@@ -172,7 +176,23 @@ class Backend(ABC):
 
     @abstractmethod
     def initialize(self) -> None:
-        """Make an empty store ready for use; harmless when it is already."""
+        """Make a store ready for this version: an empty one, or one that an older version made.
+
+        Harmless when it is ready already, and when several machines do it at once.
+
+        Raises:
+            WrongSchema: a newer version made it.
+            Unavailable: the store can't answer now.
+        """
+
+    @abstractmethod
+    def check_schema(self) -> None:
+        """Return if the store is ready for this version; never writes.
+
+        Raises:
+            WrongSchema: it is not.
+            Unavailable: the store can't answer now.
+        """
 
     @abstractmethod
     def close(self) -> None:

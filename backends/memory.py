@@ -97,6 +97,9 @@ class MemoryBackend(Backend):
     def initialize(self) -> None:
         return
 
+    def check_schema(self) -> None:
+        return
+
     def close(self) -> None:
         with self._lock:
             self._partitions.clear()

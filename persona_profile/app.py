@@ -7,13 +7,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Final, cast
 
 from pyramid.config import Configurator
 from pyramid.path import DottedNameResolver
 from pyramid.router import Router
 
-from backends import Backend
+from backends import Backend, BackendError
 from persona_profile.auth.browserid import BrowserIDVerifier
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.auth.discovery import Discovery, PinnedIssuers
@@ -74,8 +75,14 @@ def max_body_bytes(app: Router) -> int:
 
 
 def _services(settings: Settings, clock: Callable[[], float]) -> Services:
-    keys = KeyWrapper(_keyring(settings))
-    backend = open_backend(settings.backend, settings.backend_url)
+    keys = KeyWrapper(load_keyring(settings))
+    backend = open_backend(settings)
+    try:
+        if settings.development:
+            backend.initialize()
+        backend.check_schema()
+    except BackendError as error:
+        raise InvalidSettings(f"backend: {error}") from None
     identity_provider = None
     pinned = _pinned_issuers(settings)
     if settings.development:
@@ -112,17 +119,21 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     )
 
 
-def open_backend(name: str, url: str | None) -> Backend:
-    """Open the backend of a short name (entry-point group) or a dotted name.
+def open_backend(settings: Settings) -> Backend:
+    """Open the backend of a short name (entry-point group) or a dotted name; its store may be empty.
 
     Raises:
         InvalidSettings: there is none of that name, or it does not take the URL.
     """
-    found = entry_points(group=BACKENDS_GROUP, name=name)
+    found = entry_points(group=BACKENDS_GROUP, name=settings.backend)
+    url = settings.backend_url
     try:
-        opener = next(iter(found)).load() if found else DottedNameResolver().resolve(name)
+        if settings.backend_url_file is not None:
+            url = settings.backend_url_file.read_text(encoding="utf-8").strip()
+        opener = next(iter(found)).load() if found else DottedNameResolver().resolve(settings.backend)
         backend = opener(url)
-        backend.initialize()
+    except OSError as error:
+        raise InvalidSettings(f"backend.url_file: {error.strerror}") from None
     except ImportError:
         known = ", ".join(sorted(entry_points(group=BACKENDS_GROUP).names))
         message = f"backend: neither one of {known} nor a dotted name that can be imported"
@@ -132,14 +143,32 @@ def open_backend(name: str, url: str | None) -> Backend:
     return cast(Backend, backend)
 
 
-def _keyring(settings: Settings) -> Keyring:
-    if settings.keyring_path is None:
+def load_keyring(settings: Settings) -> Keyring:
+    """Return the configured keyring; in development one that lives as long as what is stored.
+
+    Raises:
+        InvalidSettings: it can't be used.
+    """
+    path = settings.keyring_path
+    if path is None and settings.backend == "memory":
         logger.warning("keyring: made in memory; what is stored can't be read after a restart")
         return Keyring.generate()
     try:
-        return Keyring.load(settings.keyring_path)
-    except KeyringError as error:
+        if path is None:
+            path = settings.development_folder / "keyring.json"
+            _make_keyring(path)
+        return Keyring.load(path)
+    except (KeyringError, OSError) as error:
         raise InvalidSettings(f"keyring.path: {error}") from None
+
+
+def _make_keyring(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Keyring.generate().save_new(path)
+    except FileExistsError:
+        return
+    logger.warning("keyring: made for development, %s", path)
 
 
 def _pinned_issuers(settings: Settings) -> PinnedIssuers:

@@ -23,9 +23,11 @@ that of the data key, 1 until data keys can be replaced.
 from __future__ import annotations
 
 import hmac
+import json
 import os
 import stat
 import struct
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -102,7 +104,7 @@ class Keyring:
             KeyringError: versions repeat, or there is not exactly one primary key of a kind.
         """
         self._encryption_keys, self._primary = _by_version("encryption_keys", encryption_keys)
-        _, self._primary_index = _by_version("index_keys", index_keys)
+        self._index_keys, self._primary_index = _by_version("index_keys", index_keys)
 
     @classmethod
     def generate(cls) -> Keyring:
@@ -136,6 +138,29 @@ class Keyring:
             return cls(_parse_keys(document, "encryption_keys"), _parse_keys(document, "index_keys"))
         except KeyringError as error:
             raise KeyringError(f"{path}: {error}") from None
+
+    def save_new(self, path: Path) -> None:
+        """Write the keyring to a new file, mode 0600: whole and on disk, or not at all.
+
+        Raises:
+            FileExistsError: there is a file already, which stays as it is.
+            OSError: it can't be written.
+        """
+        document = {
+            "format": 1,
+            "encryption_keys": [_describe(key) for key in self._encryption_keys.values()],
+            "index_keys": [_describe(key) for key in self._index_keys.values()],
+        }
+        with tempfile.NamedTemporaryFile(dir=path.parent) as file:  # mode 0600
+            file.write(json.dumps(document, indent=2).encode("ascii"))
+            file.flush()
+            os.fsync(file.fileno())
+            os.link(file.name, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     @property
     def primary_version(self) -> int:
@@ -291,6 +316,11 @@ def _by_version(kind: str, keys: Iterable[Key]) -> tuple[Mapping[int, Key], Key]
     if len(primary) != 1:
         raise KeyringError(f"{kind}: exactly one key must be primary, not {len(primary)}")
     return versions, primary[0]
+
+
+def _describe(key: Key) -> dict[str, object]:
+    secret = key.secret and base64url_encode(key.secret)
+    return {"version": key.version, "state": key.state, "secret": secret}
 
 
 def _parse_keys(document: Mapping[str, Any], kind: str) -> list[Key]:

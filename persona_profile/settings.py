@@ -43,6 +43,7 @@ class Settings:
     development_folder: Path
     backend: str
     backend_url: str | None
+    backend_url_file: Path | None
     keyring_path: Path | None
     public_origins: tuple[str, ...]
     dialog_origins: tuple[str, ...]
@@ -90,9 +91,12 @@ def _variable(name: str) -> str:
 
 
 def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
+    problems = {}
     if values["keyring.path"] is None and not values["development"]:
-        return {"keyring.path": "needed, unless development = true"}
-    return {}
+        problems["keyring.path"] = "needed, unless development = true"
+    if values["backend.url"] and values["backend.url_file"]:
+        problems["backend.url_file"] = "not together with backend.url"
+    return problems
 
 
 class _Type:
@@ -165,6 +169,7 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("development.folder", Path, Path("var")),
     _setting("backend", str, "memory"),
     _setting("backend.url", str),
+    _setting("backend.url_file", Path),
     _setting("keyring.path", Path),
     _setting("public_origins", _words(_origin), colander.required),
     _setting("dialog_origins", _words(_origin), ()),

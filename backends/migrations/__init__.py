@@ -1,0 +1,95 @@
+"""The schema's history under Alembic, and how a database gets to its newest state."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Final
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Column, Connection, MetaData, String, Table
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateTable
+
+from backends import WrongSchema
+
+RACE_ATTEMPTS: Final = 10
+"""How often an upgrade is begun again that failed because another machine did the same step."""
+
+VERSION_TABLE: Final = "schema_version"
+
+# As Alembic would make it, but with an encoding of its own, whatever the database's is.
+_VERSIONS: Final = Table(
+    VERSION_TABLE,
+    MetaData(),
+    Column("version_num", String(32), primary_key=True),
+    mysql_default_charset="ascii",
+)
+
+
+def check(connection: Connection) -> None:
+    """Return if the database is in the newest state; never writes.
+
+    Raises:
+        WrongSchema: it is in another one; the message says what to do.
+    """
+    script = _script()
+    current = _current(connection, script)
+    if current is None:
+        raise WrongSchema("the database has no tables yet: run `persona-profile storage init`")
+    if current != script.get_current_head():
+        raise WrongSchema(
+            f"the database's schema {current} is older than this version's "
+            f"{script.get_current_head()}: run `persona-profile storage upgrade`"
+        )
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the database to the newest state, from wherever it is.
+
+    Every step can be repeated, so machines that do it at once only make each other try again.
+
+    Raises:
+        WrongSchema: a newer version of the software made it.
+    """
+    for attempt in range(RACE_ATTEMPTS):
+        try:
+            _upgrade_once(connection)
+        except (DBAPIError, CommandError):
+            if attempt == RACE_ATTEMPTS - 1:
+                raise
+            time.sleep(random.uniform(0, 0.2))  # noqa: S311 - spreads machines, hides nothing
+        else:
+            return
+
+
+def _upgrade_once(connection: Connection) -> None:
+    script = _script()
+    _current(connection, script)
+    connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
+
+    def steps(revision: str, _context: MigrationContext) -> object:
+        return script._upgrade_revs("head", revision)  # noqa: SLF001 - as Alembic's own commands do
+
+    with EnvironmentContext(Config(), script, fn=steps) as environment:
+        environment.configure(connection=connection, version_table=VERSION_TABLE)
+        environment.run_migrations()
+
+
+def _current(connection: Connection, script: ScriptDirectory) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    current = context.get_current_revision()
+    if current is not None and current not in {each.revision for each in script.walk_revisions()}:
+        raise WrongSchema(
+            f"the database's schema {current} is newer than this version knows: upgrade the software"
+        )
+    return current
+
+
+def _script() -> ScriptDirectory:
+    return ScriptDirectory(str(Path(__file__).parent))

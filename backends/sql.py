@@ -1,0 +1,371 @@
+"""Items in a SQL database, by SQLAlchemy Core: what MySQL and SQLite have in common.
+
+Every statement is filtered by partition (purge and scan excepted, which are the operator's), and every
+expectation is a condition of the statement that writes, never a read before it. A batch of one
+statement is sent without a transaction around it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final, TypeVar, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Engine,
+    Row,
+    Table,
+    and_,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    union,
+    union_all,
+    update,
+)
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.sql import Executable
+
+from backends import (
+    ABSENT,
+    ANYTHING,
+    Address,
+    Backend,
+    BackendError,
+    Conflict,
+    Delete,
+    Item,
+    ItemInfo,
+    Operation,
+    Put,
+    Unavailable,
+    check_batch,
+    migrations,
+    new_version,
+)
+from backends.schema import BULK, SMALL, table_of
+
+MAX_STATEMENT_BYTES: Final = 1024 * 1024
+"""How many bytes of values one statement carries, unless one value has more: far below the packet
+sizes that servers take by default."""
+
+_T = TypeVar("_T")
+_Step = Callable[[Connection], None]
+
+
+class Transient(BackendError):
+    """The database undid what was sent and asks to try again."""
+
+
+class ConnectionLost(BackendError):
+    """The connection broke: what was sent last may or may not have taken effect."""
+
+
+class SqlBackend(Backend):
+    """A backend on an engine in AUTOCOMMIT mode; transactions are begun by hand.
+
+    Args:
+        engine: where to connect; its pool refuses instead of queueing without bound.
+        time_limit: seconds after which an operation is given up that the database undid or broke off.
+        clock: seconds since 1970.
+    """
+
+    BEGIN: ClassVar[str]
+    """The statement that begins a transaction which will write."""
+
+    def __init__(
+        self, engine: Engine, time_limit: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._engine = engine
+        self._time_limit = time_limit
+        self._clock = clock
+
+    def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
+        wanted: dict[Table, dict[bytes, set[bytes]]] = {}
+        for partition, name in addresses:
+            by_partition = wanted.setdefault(table_of(name), {})
+            by_partition.setdefault(partition, set()).add(name.encode("ascii"))
+        reads = [
+            select(table.c.partition, table.c.name, table.c.version, table.c.expires_at, table.c.value)
+            .where(or_(*(_names(table, *each) for each in by_partition.items())))
+            .where(self._is_live(table))
+            for table, by_partition in wanted.items()
+        ]
+        if not reads:
+            return {}
+        return {
+            Address(bytes(row.partition), bytes(row.name).decode("ascii")): Item(
+                bytes(row.value), row.version, row.expires_at
+            )
+            for row in self._read(reads[0] if len(reads) == 1 else union_all(*reads))
+        }
+
+    def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
+        check_batch(partition, operations)
+        versions = {each.name: new_version() for each in operations if isinstance(each, Put)}
+        steps = list(self._steps(partition, operations, versions))
+        if steps:
+            self._write(steps, lambda: self._has_arrived(partition, operations, versions))
+        return versions
+
+    def list(self, partition: bytes) -> Sequence[ItemInfo]:
+        reads = (
+            select(
+                table.c.name,
+                table.c.version,
+                func.length(table.c.value).label("size"),
+                table.c.expires_at,
+            )
+            .where(table.c.partition == partition)
+            .where(self._is_live(table))
+            for table in (SMALL, BULK)
+        )
+        infos = (
+            ItemInfo(bytes(row.name).decode("ascii"), row.version, row.size, row.expires_at)
+            for row in self._read(union_all(*reads))
+        )
+        return sorted(infos, key=lambda info: info.name)
+
+    def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
+        pages = (
+            select(table.c.partition)
+            .distinct()
+            .where(table.c.partition > (after or b""))
+            .where(self._is_live(table))
+            .order_by(table.c.partition)
+            .limit(limit)
+            .subquery()
+            for table in (SMALL, BULK)
+        )
+        both = union(*(select(page.c.partition) for page in pages)).subquery()
+        rows = self._read(select(both.c.partition).order_by(both.c.partition).limit(limit))
+        return [bytes(row.partition) for row in rows]
+
+    def purge_expired(self, limit: int) -> int:
+        now = int(self._clock())
+        purged = 0
+        for table in (SMALL, BULK):
+            expired = select(table.c.partition, table.c.name, table.c.version)
+            for row in self._read(expired.where(table.c.expires_at <= now).limit(limit - purged)):
+                # One short statement each, by primary key: nobody waits for a purge.
+                statement = _by_key(delete(table), table, row.partition, row.name)
+                statement = statement.where(table.c.version == row.version)
+                self._write([_expecting_nothing(statement)], lambda: True)
+                purged += 1
+        return purged
+
+    def ping(self) -> None:
+        self._read(select(literal(1)))
+
+    def initialize(self) -> None:
+        with self._connected() as connection:
+            migrations.upgrade(connection)
+
+    def check_schema(self) -> None:
+        with self._connected() as connection:
+            migrations.check(connection)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @abstractmethod
+    def _upsert(self, table: Table) -> Any:
+        """Return an INSERT that replaces the row of the same key."""
+
+    @abstractmethod
+    def _translate(self, error: DBAPIError) -> BackendError:
+        """Return what an error of the driver means: Transient, ConnectionLost or Unavailable."""
+
+    def _is_live(self, table: Table) -> Any:
+        return or_(table.c.expires_at.is_(None), table.c.expires_at > int(self._clock()))
+
+    def _steps(
+        self, partition: bytes, operations: Sequence[Operation], versions: Mapping[str, int]
+    ) -> Iterator[_Step]:
+        """Return the statements of a batch, those that can fail first.
+
+        In the order of tables and names, so that two batches never lock rows in opposite orders.
+        """
+        ordered = sorted(operations, key=lambda each: ("/" in each.name, each.name))
+        for each in ordered:
+            if each.if_version is not ANYTHING:
+                yield self._expecting(partition, each, versions)
+        for table in (SMALL, BULK):
+            free = [
+                each for each in ordered if each.if_version is ANYTHING and table_of(each.name) is table
+            ]
+            names = {each.name.encode("ascii") for each in free if isinstance(each, Delete)}
+            if names:
+                yield _expecting_nothing(delete(table).where(_names(table, partition, names)))
+            puts = [each for each in free if isinstance(each, Put)]
+            for rows in _portions(partition, puts, versions):
+                yield _expecting_nothing(self._upsert(table).values(rows))
+
+    def _expecting(self, partition: bytes, operation: Operation, versions: Mapping[str, int]) -> _Step:
+        table = table_of(operation.name)
+        name = operation.name.encode("ascii")
+        if isinstance(operation, Delete):
+            statement = _by_key(delete(table), table, partition, name)
+            expected = table.c.version == operation.if_version
+            return _expecting_one(statement.where(expected, self._is_live(table)))
+        row = _row(partition, operation, versions)
+        replace = _by_key(update(table), table, partition, name).values(row)
+        if operation.if_version is not ABSENT:
+            expected = table.c.version == operation.if_version
+            return _expecting_one(replace.where(expected, self._is_live(table)))
+
+        def create(connection: Connection) -> None:
+            try:
+                connection.execute(insert(table).values(row))
+            except IntegrityError:
+                # What is there may have expired.
+                expired = table.c.expires_at <= int(self._clock())
+                _expecting_one(replace.where(expired))(connection)
+
+        return create
+
+    def _has_arrived(
+        self, partition: bytes, operations: Sequence[Operation], versions: Mapping[str, int]
+    ) -> bool:
+        """Tell whether a batch took effect whose outcome is unknown: the versions are its signature.
+
+        Raises:
+            Conflict: neither it nor what it expected is there: somebody else wrote in between.
+        """
+        names = [each.name for each in operations]
+        found = self.get_many([Address(partition, name) for name in names])
+        stored = {address.name: item.version for address, item in found.items()}
+        if any(stored.get(name) == version for name, version in versions.items()):
+            return True
+        for each in operations:
+            if each.if_version is ABSENT and each.name in stored:
+                raise Conflict("the item was made by somebody else")
+            if isinstance(each.if_version, int) and stored.get(each.name) != each.if_version:
+                if isinstance(each, Delete) and each.name not in stored:
+                    continue
+                raise Conflict("the item was written by somebody else")
+        return not versions and not stored
+
+    def _read(self, statement: Executable) -> Sequence[Row[Any]]:
+        return self._retrying(lambda connection: connection.execute(statement).all(), lambda: None)
+
+    def _write(self, steps: Sequence[_Step], has_arrived: Callable[[], bool]) -> None:
+        def carry_out(connection: Connection) -> bool:
+            if len(steps) == 1:
+                steps[0](connection)
+                return True
+            with self._transaction(connection):
+                for step in steps:
+                    step(connection)
+            return True
+
+        self._retrying(carry_out, lambda: has_arrived() or None)
+
+    def _retrying(
+        self, work: Callable[[Connection], _T], outcome_after_loss: Callable[[], _T | None]
+    ) -> _T:
+        """Do work until the database has done it, within the time limit.
+
+        After a lost connection `outcome_after_loss` finds out whether the work took effect; None means
+        that it did not.
+        """
+        deadline = time.monotonic() + self._time_limit
+        pause = 0.005
+        while True:
+            try:
+                with self._connected() as connection:
+                    return work(connection)
+            except (Transient, ConnectionLost) as failure:
+                if time.monotonic() + pause > deadline:
+                    raise Unavailable("the database did not do it in time") from None
+                if isinstance(failure, ConnectionLost):
+                    outcome = outcome_after_loss()
+                    if outcome is not None:
+                        return outcome
+            time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, hides nothing
+            pause *= 2
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Borrow a connection from the pool; what the driver raises meanwhile is translated."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except PoolTimeoutError:
+            raise Unavailable("all connections to the database are in use", retry_after=1) from None
+        except DBAPIError as error:
+            raise self._translate(error) from None
+
+    @contextmanager
+    def _transaction(self, connection: Connection) -> Iterator[None]:
+        connection.exec_driver_sql(self.BEGIN)
+        try:
+            yield
+            connection.exec_driver_sql("COMMIT")
+        except BaseException:
+            try:
+                connection.exec_driver_sql("ROLLBACK")
+            except SQLAlchemyError:
+                connection.invalidate()
+            raise
+
+
+def _expecting_nothing(statement: Executable) -> _Step:
+    def step(connection: Connection) -> None:
+        connection.execute(statement)
+
+    return step
+
+
+def _expecting_one(statement: Executable) -> _Step:
+    """Return a step that is a conflict unless its statement finds the row that it expects."""
+
+    def step(connection: Connection) -> None:
+        if cast("CursorResult[Any]", connection.execute(statement)).rowcount != 1:
+            raise Conflict("the item is absent or at another version")
+
+    return step
+
+
+def _by_key(statement: Any, table: Table, partition: bytes, name: bytes) -> Any:
+    return statement.where(table.c.partition == partition, table.c.name == name)
+
+
+def _names(table: Table, partition: bytes, names: Iterable[bytes]) -> ColumnElement[bool]:
+    return and_(table.c.partition == partition, table.c.name.in_(sorted(names)))
+
+
+def _row(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "partition": partition,
+        "name": put.name.encode("ascii"),
+        "version": versions[put.name],
+        "expires_at": put.expires_at,
+        "value": put.value,
+    }
+
+
+def _portions(
+    partition: bytes, puts: Iterable[Put], versions: Mapping[str, int]
+) -> Iterator[list[dict[str, Any]]]:
+    """Divide puts into statements of MAX_STATEMENT_BYTES."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for put in puts:
+        if rows and size + len(put.value) > MAX_STATEMENT_BYTES:
+            yield rows
+            rows, size = [], 0
+        rows.append(_row(partition, put, versions))
+        size += len(put.value)
+    if rows:
+        yield rows

@@ -1,0 +1,18 @@
+from collections.abc import Iterator
+
+import pytest
+from support.mariadb import MariaDB
+
+from backends.conformance import BackendConformance
+from backends.mysql import MysqlBackend
+
+
+class TestMariaDB(BackendConformance):
+    @pytest.fixture
+    def backend(self, mariadb: MariaDB) -> Iterator[MysqlBackend]:
+        """An empty database."""
+        mariadb.create_database()
+        backend = MysqlBackend.from_url(mariadb.url)
+        backend.initialize()
+        yield backend
+        backend.close()
