@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import socket
 import sys
+import threading
 import time
 from typing import Any, Final
 
@@ -12,12 +15,21 @@ from waitress import create_server
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask
 
+from backends import Backend, BackendError
 from persona_profile.app import max_body_bytes, services_of
 from persona_profile.encoding import json_encode
 from persona_profile.errors import new_request_id, problem_document
 
+PURGE_SECONDS: Final = 60
+"""How often, on average, a process removes expired items."""
+
+PURGE_ITEMS: Final = 500
+"""How many at a time."""
+
 LINGER_SECONDS: Final = 30
 """How long a client may go on sending after it was refused; nginx' `lingering_time`."""
+
+logger = logging.getLogger(__name__)
 
 _CODES: Final = {
     400: "malformed_request",
@@ -47,11 +59,17 @@ def serve(app: Router, _global_config: object = None, **settings: Any) -> None:
         settings: waitress' own, by their names there.
     """
     server = make_server(app, **settings)
+    services = services_of(app)
+    stopped = threading.Event()
+    purge = threading.Thread(target=_purge_regularly, args=(services.backend, stopped), daemon=True)
+    purge.start()
     _announce(server, app)
     try:
         server.run()
     finally:
-        services_of(app).close()
+        stopped.set()
+        purge.join(PURGE_SECONDS)
+        services.close()
 
 
 def make_server(app: Router, **settings: Any) -> Any:
@@ -62,6 +80,16 @@ def make_server(app: Router, **settings: Any) -> Any:
     server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
     _render_problems(server, app)
     return server
+
+
+def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:
+    """Remove what has expired, a little at a time; every process does, and none needs to be the one."""
+    while not stopped.wait(random.uniform(0.5, 1.5) * PURGE_SECONDS):  # noqa: S311 - spreads processes
+        try:
+            while backend.purge_expired(PURGE_ITEMS) == PURGE_ITEMS and not stopped.is_set():
+                pass
+        except BackendError as error:
+            logger.warning("expired items were not purged: %s", error)
 
 
 def _announce(server: Any, app: Router) -> None:
