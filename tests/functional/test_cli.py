@@ -1,6 +1,5 @@
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -95,7 +94,7 @@ def test_serve(ini, command):
             answer = post(f"http://127.0.0.1:{port}/v1/sessions", {"proofs": [{"assertion": bundle}]})
             assert answer["profiles"][0]["email"] == "alice@example.com"
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         said = process.stderr.read()
     assert f"for development (throw-away keys), listens on http://127.0.0.1:{port}/\n" in said
     assert "Try first:" in said
