@@ -191,28 +191,27 @@ def _nobody(change: Mapping[str, Any]) -> str:
 
 def rsa_signatures() -> Iterator[Forgery]:
     """Yield RSA signatures that aren't."""
-    n = rsa_key("user").public_key().public_numbers().n
-    changes: dict[str, Callable[[bytes], bytes]] = {
-        "empty": lambda _made: b"",
-        "of one byte": lambda _made: b"\1",
-        "of zeros": lambda made: bytes(len(made)),
-        "truncated": lambda made: made[:-1],
-        "with a zero in front": lambda made: b"\0" + made,
-        "with a zero at the end": lambda made: made + b"\0",
-        "twice": lambda made: made + made,
-        "reversed": lambda made: made[::-1],
-        "with a bit flipped": lambda made: made[:-1] + bytes([made[-1] ^ 1]),
-        "plus the modulus": lambda made: (int.from_bytes(made) + n).to_bytes(257),
-        "negated": lambda made: (n - int.from_bytes(made)).to_bytes(256),
-        "of the largest number": lambda made: b"\xff" * len(made),
-        "of the modulus": lambda _made: n.to_bytes(256),
-        "of 1": lambda _made: (1).to_bytes(256),
-        "of 8 KiB": lambda _made: b"\1" * 8192,
+    changes: dict[str, Callable[[bytes, int], bytes]] = {
+        "empty": lambda _made, _n: b"",
+        "of one byte": lambda _made, _n: b"\1",
+        "of zeros": lambda made, _n: bytes(len(made)),
+        "truncated": lambda made, _n: made[:-1],
+        "with a zero in front": lambda made, _n: b"\0" + made,
+        "with a zero at the end": lambda made, _n: made + b"\0",
+        "twice": lambda made, _n: made + made,
+        "reversed": lambda made, _n: made[::-1],
+        "with a bit flipped": lambda made, _n: made[:-1] + bytes([made[-1] ^ 1]),
+        "plus the modulus": lambda made, n: (int.from_bytes(made) + n).to_bytes(257),
+        "negated": lambda made, n: (n - int.from_bytes(made)).to_bytes(256),
+        "of the largest number": lambda made, _n: b"\xff" * len(made),
+        "of the modulus": lambda _made, n: n.to_bytes(256),
+        "of 1": lambda _made, _n: (1).to_bytes(256),
+        "of 8 KiB": lambda _made, _n: b"\1" * 8192,
     }
     for name, change in changes.items():
 
         def sign(signed: bytes, key: Any, change: Any = change) -> bytes:
-            return change(signature(signed, key))
+            return change(signature(signed, key), key.public_key().public_numbers().n)
 
         yield Forgery(f"assertion signature {name}", ASSERTION, with_assertion(sign=sign))
         if name != "plus the modulus":
