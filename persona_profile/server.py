@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import socket
 import sys
 import threading
@@ -77,9 +78,16 @@ def make_server(app: Router, **settings: Any) -> Any:
     if not settings.keys() & _ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
     settings = _DEFAULTS | settings
+    logging.getLogger("waitress").addFilter(_without_paths)
     server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
     _render_problems(server, app)
     return server
+
+
+def _without_paths(record: logging.LogRecord) -> bool:
+    """Cut the path from waitress' messages: it may hold an email."""
+    record.msg = re.sub(r"(while serving) .*", r"\1 a request", str(record.msg), flags=re.DOTALL)
+    return True
 
 
 def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:

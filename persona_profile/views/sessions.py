@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from typing import Final
 
 from cornice import Service
@@ -9,8 +11,9 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 
+from persona_profile.auth import ProvedEmail
 from persona_profile.auth.policy import SESSION
-from persona_profile.errors import FieldError, InvalidProof, ValidationFailed
+from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
 from persona_profile.images import SIZES
 from persona_profile.schemas import session_body
 from persona_profile.views import Services
@@ -19,6 +22,8 @@ from persona_profile.views.representations import json_response, represent, time
 
 MAX_EMAILS: Final = 20
 MAX_BODY_BYTES: Final = 512 * 1024
+VERIFICATION_SECONDS: Final = 10
+"""After that long no further proof of a request is looked at, whose issuer may have to be looked up."""
 
 _BODY: Final = session_body(SIZES)
 sessions = Service(name="sessions", path="/v1/sessions", description="Prove emails, sign out.")
@@ -30,13 +35,7 @@ def create(request: Request) -> Response:
     services: Services = request.services
     body = json_body(request, _BODY, MAX_BODY_BYTES)
     previous = request.identity
-    proved = []
-    for position, proof in enumerate(body["proofs"]):
-        try:
-            proved.append(services.authenticator.verify(proof["assertion"]))
-        except InvalidProof as error:
-            where = FieldError("body", f"proofs.{position}.assertion", error.code)
-            raise InvalidProof(error.code, "A proof does not hold.", errors=(where,)) from None
+    proved = _verify(services, [proof["assertion"] for proof in body["proofs"]])
     session, profiles = services.profiles.open_session([each.email for each in proved], previous)
     if len(session.emails) > MAX_EMAILS:
         limit = FieldError("body", "proofs", f"a session has at most {MAX_EMAILS} emails")
@@ -58,6 +57,26 @@ def sign_out(request: Request) -> Response:
     services: Services = request.services
     services.profiles.sign_out(request.identity)
     return Response(status=204)
+
+
+def _verify(services: Services, proofs: Sequence[str]) -> list[ProvedEmail]:
+    """Return what all proofs prove.
+
+    Raises:
+        InvalidProof: one does not hold; `errors` tells which.
+        Overloaded: identity providers are too slow for that many proofs in one request.
+    """
+    deadline = time.monotonic() + VERIFICATION_SECONDS
+    proved = []
+    for position, proof in enumerate(proofs):
+        if time.monotonic() > deadline:
+            raise Overloaded("Identity providers answer too slowly.", retry_after=5)
+        try:
+            proved.append(services.authenticator.verify(proof))
+        except InvalidProof as error:
+            where = FieldError("body", f"proofs.{position}.assertion", error.code)
+            raise InvalidProof(error.code, "A proof does not hold.", errors=(where,)) from None
+    return proved
 
 
 def includeme(config: Configurator) -> None:

@@ -1,4 +1,5 @@
 import json
+import logging
 import socket
 import urllib.error
 import urllib.request
@@ -229,6 +230,14 @@ class TestServer:
         """A method that nobody knows is refused like any other."""
         _, body = self.ask(server, b"BREW /v1/ HTTP/1.1\r\nConnection: close\r\n\r\n")
         assert json.loads(body)["code"] == "method_not_allowed"
+
+    @pytest.mark.parametrize("text", ["Client disconnected while serving", "Exception while serving"])
+    def test_log_without_paths(self, server, caplog, text):
+        """What waitress logs of a request does not hold its path, in which an email stands."""
+        assert server
+        logging.getLogger("waitress").error("%s /v1/profiles/alice@example.com" % text)  # noqa: G002, UP031 - as it does
+        assert f"{text} a request" in caplog.text
+        assert "alice" not in caplog.text
 
     def test_readable_by_the_dialog(self, server):
         """The dialog can read that a body is too large, and which limit there is."""
