@@ -40,7 +40,7 @@ setup(
         "pillow-heif>=1.1",
         "plaster>=1.1",
         "plaster-pastedeploy>=1.0",
-        "pymysql>=1.1.2",
+        "pymysql>=1.2.0",  # the first that refuses a server without TLS if TLS was asked for
         "pyramid>=2.1,<3",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.
         "setuptools>=77,<82",
@@ -56,8 +56,11 @@ setup(
             "ruff>=0.14",
             "types-cachetools",
         ],
+        # For the chart of `storage stats --plot`.
+        "plot": ["matplotlib>=3.10"],
         "test": [
             "hypothesis>=6.140",
+            "matplotlib>=3.10",
             "mock",  # PyBrowserID's test support imports it
             "numpy>=2.1",
             "PyBrowserID==0.14.0",

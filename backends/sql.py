@@ -59,6 +59,10 @@ MAX_STATEMENT_BYTES: Final = 1024 * 1024
 """How many bytes of values one statement carries, unless one value has more: far below the packet
 sizes that servers take by default."""
 
+MAX_LOSSES: Final = 3
+"""How many connections in a row an operation may lose: a server that breaks off every time, as it does
+when a packet is too large for it, is not asked for ever."""
+
 _T = TypeVar("_T")
 _Step = Callable[[Connection], None]
 
@@ -69,6 +73,10 @@ class Transient(BackendError):
 
 class ConnectionLost(BackendError):
     """The connection broke: what was sent last may or may not have taken effect."""
+
+
+class AllInUse(Unavailable):
+    """No connection of the pool became free in time."""
 
 
 class SqlBackend(Backend):
@@ -168,12 +176,10 @@ class SqlBackend(Backend):
         self._read(select(literal(1)))
 
     def initialize(self) -> None:
-        with self._connected() as connection:
-            migrations.upgrade(connection)
+        self._retrying(migrations.upgrade, lambda: None)
 
     def check_schema(self) -> None:
-        with self._connected() as connection:
-            migrations.check(connection)
+        self._retrying(migrations.check, lambda: None)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -194,7 +200,8 @@ class SqlBackend(Backend):
     ) -> Iterator[_Step]:
         """Return the statements of a batch, those that can fail first.
 
-        In the order of tables and names, so that two batches never lock rows in opposite orders.
+        Among those that can fail, and among the others, in the order of tables and names, so that
+        two batches seldom lock rows in opposite orders.
         """
         ordered = sorted(operations, key=lambda each: ("/" in each.name, each.name))
         for each in ordered:
@@ -228,9 +235,12 @@ class SqlBackend(Backend):
             try:
                 connection.execute(insert(table).values(row))
             except IntegrityError:
-                # What is there may have expired.
-                expired = table.c.expires_at <= int(self._clock())
-                _expecting_one(replace.where(expired))(connection)
+                pass  # its message, which names the partition, is not to be the context of a conflict
+            else:
+                return
+            # What is there may have expired.
+            expired = table.c.expires_at <= int(self._clock())
+            _expecting_one(replace.where(expired))(connection)
 
         return create
 
@@ -240,7 +250,8 @@ class SqlBackend(Backend):
         """Tell whether a batch took effect whose outcome is unknown: the versions are its signature.
 
         Raises:
-            Conflict: neither it nor what it expected is there: somebody else wrote in between.
+            Unavailable: neither it nor what it expected is there: somebody else wrote, before it or
+                over it, and nothing tells which.
         """
         names = [each.name for each in operations]
         found = self.get_many([Address(partition, name) for name in names])
@@ -248,28 +259,32 @@ class SqlBackend(Backend):
         if any(stored.get(name) == version for name, version in versions.items()):
             return True
         for each in operations:
-            if each.if_version is ABSENT and each.name in stored:
-                raise Conflict("the item was made by somebody else")
-            if isinstance(each.if_version, int) and stored.get(each.name) != each.if_version:
-                if isinstance(each, Delete) and each.name not in stored:
-                    continue
-                raise Conflict("the item was written by somebody else")
+            if isinstance(each, Delete) and each.name not in stored:
+                continue
+            expected = None if each.if_version is ABSENT else each.if_version
+            if expected is not ANYTHING and stored.get(each.name) != expected:
+                raise Unavailable("the connection broke and somebody else wrote", retry_after=1)
         return not versions and not stored
 
     def _read(self, statement: Executable) -> Sequence[Row[Any]]:
         return self._retrying(lambda connection: connection.execute(statement).all(), lambda: None)
 
     def _write(self, steps: Sequence[_Step], has_arrived: Callable[[], bool]) -> None:
+        is_in_doubt = False  # whether anything was sent that may take effect without our knowing
+
         def carry_out(connection: Connection) -> bool:
+            nonlocal is_in_doubt
             if len(steps) == 1:
+                is_in_doubt = True
                 steps[0](connection)
                 return True
             with self._transaction(connection):
                 for step in steps:
                     step(connection)
+                is_in_doubt = True
             return True
 
-        self._retrying(carry_out, lambda: has_arrived() or None)
+        self._retrying(carry_out, lambda: (is_in_doubt and has_arrived()) or None)
 
     def _retrying(
         self, work: Callable[[Connection], _T], outcome_after_loss: Callable[[], _T | None]
@@ -281,11 +296,20 @@ class SqlBackend(Backend):
         """
         deadline = time.monotonic() + self._time_limit
         pause = 0.005
+        losses = 0
         while True:
             try:
                 with self._connected() as connection:
                     return work(connection)
+            except Conflict:
+                # With what was sent before the loss, which took effect after it was looked for?
+                if losses and (outcome := outcome_after_loss()) is not None:
+                    return outcome
+                raise
             except (Transient, ConnectionLost) as failure:
+                losses += isinstance(failure, ConnectionLost)
+                if losses >= MAX_LOSSES:
+                    raise Unavailable("the database broke off every connection") from None
                 if time.monotonic() + pause > deadline:
                     raise Unavailable("the database did not do it in time") from None
                 if isinstance(failure, ConnectionLost):
@@ -299,10 +323,18 @@ class SqlBackend(Backend):
     def _connected(self) -> Iterator[Connection]:
         """Borrow a connection from the pool; what the driver raises meanwhile is translated."""
         try:
-            with self._engine.connect() as connection:
-                yield connection
+            connection = self._engine.connect()
         except PoolTimeoutError:
-            raise Unavailable("all connections to the database are in use", retry_after=1) from None
+            raise AllInUse("all connections to the database are in use", retry_after=1) from None
+        except DBAPIError as error:
+            failure = self._translate(error)
+            if isinstance(failure, ConnectionLost):
+                # Nothing was sent yet, and a new connection would hardly fare better.
+                failure = Unavailable("the database breaks off new connections")
+            raise failure from None
+        try:
+            with connection:
+                yield connection
         except DBAPIError as error:
             raise self._translate(error) from None
 

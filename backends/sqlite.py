@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ _PRAGMAS: Final = (
 )
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _PRIMARY_CODE: Final = 0xFF
+
+logger = logging.getLogger(__name__)
 
 
 class SqliteBackend(SqlBackend):
@@ -71,6 +74,9 @@ class SqliteBackend(SqlBackend):
         if code & _PRIMARY_CODE in _BUSY:
             return Transient("another process is writing")
         name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
+        logger.error("SQLite error %s", name)
+        if code == sqlite3.SQLITE_FULL:
+            return Unavailable("the database file has no room left", retry_after=60)
         return Unavailable(f"the database file can't be used: {name}")
 
 

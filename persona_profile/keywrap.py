@@ -216,12 +216,7 @@ class KeyWrapper:
         Raises:
             Unreadable: the wrap is another owner's, altered, or its KEK is gone.
         """
-        if len(wrapped) != WRAPPED_KEY_BYTES:
-            raise Unreadable
-        magic, version = _WRAPPED_HEADER.unpack_from(wrapped)
-        if magic != _WRAPPED_MAGIC:
-            raise Unreadable
-        wrapping_key = self._wrapping_key(version, partition)
+        wrapping_key = self._wrapping_key(self.wrapping_version(wrapped), partition)
         try:
             data_key = aes_key_unwrap_with_padding(wrapping_key, wrapped[_WRAPPED_HEADER.size :])
         except InvalidUnwrap:
@@ -229,6 +224,20 @@ class KeyWrapper:
         if len(data_key) != KEY_BYTES:
             raise Unreadable
         return data_key
+
+    @staticmethod
+    def wrapping_version(wrapped: bytes) -> int:
+        """Return the version of the KEK that a wrapped key is under, whether or not it is here.
+
+        Raises:
+            Unreadable: this is no wrapped key.
+        """
+        if len(wrapped) != WRAPPED_KEY_BYTES:
+            raise Unreadable
+        magic, version = _WRAPPED_HEADER.unpack_from(wrapped)
+        if magic != _WRAPPED_MAGIC:
+            raise Unreadable
+        return int(version)
 
     def needs_rewrap(self, wrapped: bytes) -> bool:
         """Tell whether a wrapped key is under another KEK than the primary one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,6 +14,8 @@ from persona_profile.images import Rendition
 KEY_ITEM: Final = "key"
 PROFILE_ITEM: Final = "profile"
 NOT_BEFORE_ITEM: Final = "not_before"
+
+_PICTURE_ITEM: Final = re.compile(r"picture/([A-Za-z0-9_-]{22})/([1-9][0-9]{0,4})\.([a-z0-9]{1,8})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +99,9 @@ class Profile:
 def picture_item(picture_id: bytes, size: int, format_name: str) -> str:
     """Return the name of the item that holds one rendition."""
     return f"picture/{base64url_encode(picture_id)}/{size}.{format_name}"
+
+
+def parse_picture_item(name: str) -> tuple[int, str] | None:
+    """Return size and format of the rendition that an item holds, by its name; none for others."""
+    match = _PICTURE_ITEM.fullmatch(name)
+    return match and (int(match[2]), match[3])

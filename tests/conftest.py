@@ -6,16 +6,35 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import application, development_server
+from support.mariadb import MariaDB
 
 from persona_profile.app import services_of
 
 AUDIENCE = "http://127.0.0.1:6543"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let some tests run longer than in the usual run."""
+    parser.addoption("--crashes", type=int, default=20, help="how often each test of crashes crashes")
+    parser.addoption("--profiles", type=int, default=200, help="profiles that are searched for leaks")
+
+
 @pytest.fixture(scope="session")
 def development_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the development identity provider keeps its key during the run."""
     return tmp_path_factory.mktemp("development")
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    """A MariaDB server of the run's own."""
+    server = MariaDB(tmp_path_factory.mktemp("db"))
+    server.install()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture

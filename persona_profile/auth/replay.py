@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from backends import ABSENT, Backend, Conflict, Put
 from persona_profile.auth import ProvedEmail
 from persona_profile.errors import InvalidProof
-
-PARTITION_PREFIX = b"\x00"
-"""First byte of the partitions of used proofs; those of emails begin with an index version from 1."""
+from persona_profile.partitions import USED_PROOF_ITEM, USED_PROOF_PREFIX
 
 
 class UsedProofs:
@@ -26,8 +24,8 @@ class UsedProofs:
             Unavailable: the storage does not answer.
         """
         for proof in proofs:
-            mark = Put("used", b"", if_version=ABSENT, expires_at=proof.expires_at)
+            mark = Put(USED_PROOF_ITEM, b"", if_version=ABSENT, expires_at=proof.expires_at)
             try:
-                self._backend.apply(PARTITION_PREFIX + proof.proof_id, [mark])
+                self._backend.apply(USED_PROOF_PREFIX + proof.proof_id, [mark])
             except Conflict:
                 raise InvalidProof("proof_replayed") from None

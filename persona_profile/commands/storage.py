@@ -9,6 +9,7 @@ from typing import Any
 
 from backends import Backend
 from persona_profile.app import open_backend
+from persona_profile.commands import inspection, transfer
 from persona_profile.commands.settings import load_settings
 
 
@@ -20,6 +21,8 @@ def add_to(commands: Any) -> None:
     for name, text in (("init", "make an empty store ready"), ("upgrade", "bring a store up to date")):
         job = jobs.add_parser(name, help=f"{text}; harmless when it is already")
         job.set_defaults(run=_initialize)
+    inspection.add_to(jobs)
+    transfer.add_to(jobs)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ class MariaDB:
                 "these tests need MariaDB: apt-get install --no-install-recommends mariadb-server"
             )
         self._folder = folder
-        self._options = options
+        self.options = options
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -61,7 +61,7 @@ class MariaDB:
             "innodb-log-file-size": "64M",
             "max-allowed-packet": "16M",
             "log-error": f"{self._folder}/error.log",
-        } | {name.replace("_", "-"): value for name, value in self._options.items()}
+        } | {name.replace("_", "-"): value for name, value in self.options.items()}
         user = ["--user=root"] if os.getuid() == 0 else []
         arguments = [f"--{name}={value}" for name, value in options.items()]
         self._process = subprocess.Popen(
@@ -71,11 +71,15 @@ class MariaDB:
         )
         self._wait()
 
+    def connect(self, database: str | None = None) -> pymysql.Connection:
+        """Connect as the database's administrator."""
+        return pymysql.connect(
+            unix_socket=f"{self._folder}/s", user="root", database=database, autocommit=True
+        )
+
     def query(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
         """Carry out a statement as the database's administrator."""
-        with pymysql.connect(
-            unix_socket=f"{self._folder}/s", user="root", database=database, autocommit=True
-        ) as connection:
+        with self.connect(database) as connection:
             cursor = connection.cursor()
             cursor.execute(statement)
             return list(cursor.fetchall())

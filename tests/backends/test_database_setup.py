@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trustme
+from support.counting import open_store
+from support.mariadb import MariaDB
+from support.refusals import refused
+from support.services import Service
+
+from backends.mysql import MysqlBackend
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    """Who vouches for the server."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def tls_server(authority, tmp_path_factory) -> Iterator[MariaDB]:
+    """A server that speaks TLS."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate = authority.issue_cert("127.0.0.1")
+    files = {"ssl_ca": "ca.pem", "ssl_cert": "cert.pem", "ssl_key": "key.pem"}
+    paths = {option: folder / name for option, name in files.items()}
+    authority.cert_pem.write_to_path(paths["ssl_ca"])
+    certificate.cert_chain_pems[0].write_to_path(paths["ssl_cert"])
+    certificate.private_key_pem.write_to_path(paths["ssl_key"])
+    server = MariaDB(folder, **{option: str(path) for option, path in paths.items()})
+    server.install()
+    try:
+        server.start()
+        server.create_database()
+        server.query("ALTER USER persona@'127.0.0.1' REQUIRE SSL")
+        yield server
+    finally:
+        server.stop()
+
+
+class TestTLS:
+    def test_verified(self, tls_server, authority, tmp_path):
+        """A server that a known authority vouches for is spoken to, encrypted."""
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        url = f"{tls_server.url}?ssl_ca={tmp_path}/ca.pem"
+        with closing(MysqlBackend.from_url(url)) as backend:
+            backend.initialize()
+            with backend._engine.connect() as connection:
+                status = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Ssl_cipher'").one()
+        assert status[1]
+
+    def test_wrong_authority(self, tls_server, tmp_path):
+        """A server that nobody known vouches for is refused."""
+        trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+        url = f"{tls_server.url}?ssl_ca={tmp_path}/ca.pem"
+        with closing(MysqlBackend.from_url(url)) as backend, refused("can't be reached", within=3):
+            backend.ping()
+
+    def test_wrong_name(self, tls_server, authority, tmp_path):
+        """A certificate for another name is refused."""
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        url = f"{tls_server.url}?ssl_ca={tmp_path}/ca.pem".replace("127.0.0.1", "localhost")
+        with closing(MysqlBackend.from_url(url)) as backend, refused("can't be reached", within=3):
+            backend.ping()
+
+    def test_without_tls(self, connect, authority, tmp_path):
+        """A server without TLS is refused where TLS was asked for."""
+        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        with refused("does not speak TLS", within=3):
+            connect(f"ssl_ca={tmp_path}/ca.pem").ping()
+
+
+@pytest.fixture(params=["sqlite", "mysql"])
+def empty(request, tmp_path: Path) -> Service:
+    """A service, not started, whose store nobody has made ready."""
+    url = f"sqlite:///{tmp_path}/items.sqlite"
+    if request.param == "mysql":
+        mariadb = request.getfixturevalue("mariadb")
+        mariadb.create_database()
+        url = mariadb.url
+    return Service(tmp_path / "service", request.param, url, development=False)
+
+
+class TestSchema:
+    def test_eight_at_once(self, empty):
+        """Machines that make one store ready at the same time all succeed, and again later."""
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(lambda _: empty.run("storage", "init"), range(8)))
+        results.append(empty.run("storage", "upgrade"))
+        assert [(each.returncode, each.stderr) for each in results] == [(0, "")] * 9
+
+    def test_not_ready(self, empty):
+        """A service on an empty store says what to do."""
+        result = empty.run("serve")
+        assert result.returncode == 2
+        assert "run `persona-profile storage init`" in result.stderr
+        assert "Traceback" not in result.stderr
+
+    def test_newer(self, empty):
+        """A store that newer software made is left alone, and the message says so."""
+        assert empty.run("storage", "init").returncode == 0
+        with (
+            closing(open_store(empty.url)) as backend,
+            backend._engine.connect() as connection,
+        ):
+            connection.exec_driver_sql("UPDATE schema_version SET version_num = '9999'")
+        for command, status in ((("storage", "upgrade"), 1), (("serve",), 2)):
+            result = empty.run(*command)
+            assert result.returncode == status
+            assert "9999 is newer than this version knows: upgrade the software" in result.stderr
+            assert "Traceback" not in result.stderr

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import itertools
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from support.applications import application
+from support.mariadb import MariaDB
+from support.pictures import photo
+
+from backends import Address, Backend, Put
+from persona_profile.app import services_of
+from persona_profile.tokens import Session
+
+MARK = "Xochiquetzal"
+"""Part of every email, name and website, so that one search finds any of them."""
+
+PICTURES = 3
+MAGIC = (b"JFIF", b"WEBPVP8", b"ftypavif", b"Exif\0\0")
+
+
+class Stored(NamedTuple):
+    """What was given to a store, and how to see all the bytes that it keeps of that."""
+
+    backend: Backend
+    emails: tuple[str, ...]
+    pictures: tuple[bytes, ...]
+    copies: Callable[[], Iterator[bytes]]
+
+
+def encodings(secret: bytes) -> set[bytes]:
+    """Return a secret as it would look in files of many kinds."""
+    found = {secret, secret.hex().encode(), secret.hex().upper().encode()}
+    for offset in range(3):
+        # What stands before the secret and after it shares its first and last characters.
+        encoded = base64.b64encode(b"\0" * offset + secret)
+        inner = encoded[offset and 4 : len(encoded) - 4]
+        found |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
+    return found
+
+
+def texts(secret: str) -> set[bytes]:
+    """Return a text in its encodings, and those of its bytes."""
+    spellings = {secret, secret.lower(), secret.upper()}
+    names = ("utf-8", "utf-16-le", "utf-16-be")
+    return {
+        each
+        for spelling, name in itertools.product(spellings, names)
+        for each in encodings(spelling.encode(name))
+    }
+
+
+def found_in(copies: Iterable[bytes], needles: Iterable[bytes]) -> list[bytes]:
+    """Return which needles are somewhere in the bytes."""
+    needles = list(needles)
+    return [needle for copy in copies for needle in needles if needle in copy]
+
+
+def mariadb_copies(server: MariaDB, folder: Path) -> Iterator[bytes]:
+    """Yield the dump of a database, then, the server stopped, each of its files."""
+    command = ["mariadb-dump", "--no-defaults", f"--socket={folder}/s", "--user=root", "--hex-blob"]
+    yield subprocess.run([*command, "persona"], check=True, capture_output=True).stdout
+    server.stop()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path.read_bytes()
+    server.start()
+
+
+def fill(app, count: int) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
+    """Make profiles, some with a picture; return emails, and the bytes of uploads and renditions."""
+    services = services_of(app)
+    uploads = [photo(600, 600, seed) for seed in range(PICTURES)]
+    rendered = [services.renderer.render(io.BytesIO(upload), None) for upload in uploads]
+    now = int(time.time())
+    emails = tuple(f"{MARK.lower()}{number}@{MARK.lower()}.example" for number in range(count))
+    for number, email in enumerate(emails):
+        session = Session((email,), now * 1000, (now + 3600) * 1000)
+        claims = {"name": f"{MARK} Ünïcode {number}", "website": f"https://{MARK.lower()}.example/"}
+        services.profiles.write_claims(session, email, lambda _, new=claims: new, lambda _: None)
+        if number % 10 == 0:
+            renditions = rendered[number // 10 % PICTURES]
+            services.profiles.write_picture(session, email, renditions, lambda _: None)
+    return emails, (*uploads, *(each.data for renditions in rendered for each in renditions))
+
+
+@pytest.fixture(scope="module", params=["sqlite", "mysql"])
+def stored(request, development_folder, tmp_path_factory) -> Iterator[Stored]:
+    """A store of many profiles."""
+    folder = tmp_path_factory.mktemp("db")
+    server = None
+    if request.param == "mysql":
+        server = MariaDB(folder, innodb_log_file_size="16M")
+        server.install()
+        server.start()
+        server.create_database()
+    try:
+        url = server.url if server else f"sqlite:///{folder}/items.sqlite"
+        app = application(development_folder, backend=request.param, backend__url=url)
+        emails, pictures = fill(app, request.config.getoption("--profiles"))
+
+        def copies() -> Iterator[bytes]:
+            if server:
+                return mariadb_copies(server, folder)
+            return (path.read_bytes() for path in folder.iterdir())
+
+        yield Stored(services_of(app).backend, emails, pictures, copies)
+        services_of(app).close()
+    finally:
+        if server:
+            server.stop()
+
+
+def test_texts(stored):
+    """No copy of the store holds anybody's name, email or website, however written."""
+    assert found_in(stored.copies(), texts(MARK)) == []
+
+
+def test_pictures(stored):
+    """No copy of the store holds a piece of an upload or of a rendition, however written."""
+    needles = set()
+    for picture in stored.pictures:
+        for place in (len(picture) // 3, len(picture) // 2):
+            needles |= encodings(picture[place : place + 15])
+    assert len(needles) > 12 * len(stored.pictures)
+    assert found_in(stored.copies(), needles) == []
+
+
+def test_values(stored):
+    """No value shows that it is a picture; no partition is a hash that anybody can compute."""
+    partitions = stored.backend.scan(None, 10 * len(stored.emails))
+    assert len(partitions) == len(stored.emails)
+    hashes = {
+        hashlib.new(name, email.encode()).digest()
+        for email in stored.emails
+        for name in ("md5", "sha1", "sha256", "sha512")
+    }
+    values = 0
+    for partition in partitions:
+        assert not any(each[: len(partition) - 1] == partition[1:] for each in hashes)
+        names = [info.name for info in stored.backend.list(partition)]
+        addresses = [Address(partition, name) for name in names]
+        for item in stored.backend.get_many(addresses).values():
+            values += 1
+            assert not item.value.startswith((b"\xff\xd8\xff", b"RIFF"))
+            assert not any(magic in item.value for magic in MAGIC)
+    assert values > 2 * len(stored.emails)
+
+
+def test_search_finds(stored):
+    """The searches above do find what stands in a store as it is, in text or base64."""
+    secret = f"{MARK}: {base64.b64encode(b'??' + stored.pictures[0]).decode()}"
+    stored.backend.apply(b"\x01", [Put("leak", secret.encode())])
+    piece = stored.pictures[0][len(stored.pictures[0]) // 2 :][:15]
+    copies = list(stored.copies())
+    assert found_in(copies, texts(MARK))
+    assert found_in(copies, encodings(piece))
+    stored.backend.apply(b"\x01", [Put("leak", stored.pictures[0])])
+    assert found_in(stored.copies(), encodings(piece))

@@ -1,0 +1,108 @@
+"""A proxy between a database and its client that breaks off at the worst instants."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+LATE_SECONDS = 0.5
+
+When = Literal["before", "after", "late"]
+
+
+class Proxy:
+    """Passes everything on, until it meets what it was told to break off at, once."""
+
+    def __init__(self, upstream: int) -> None:
+        self.cuts = 0
+        self._upstream = upstream
+        self._plan: tuple[bytes, When] | None = None
+        self._meanwhile: Callable[[], object] = bool
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._spawn(self._accept)
+
+    def cut(self, statement: bytes, when: When, meanwhile: Callable[[], object] = bool) -> None:
+        """Break off at the next statement that begins so.
+
+        - before: the server never gets it;
+        - after: the server has done it, the client never hears;
+        - late: the client is cut off first, the server gets it a while later.
+
+        `meanwhile` is called when the server has done it, and the client has not noticed yet.
+        """
+        self._plan = statement, when
+        self._meanwhile = meanwhile
+
+    def close(self) -> None:
+        """Break off everything."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for each in (self._listener, *self._sockets):
+            _end(each)
+        for thread in self._threads:
+            thread.join(10)
+
+    def _spawn(self, target, *arguments) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._upstream))
+                self._sockets += (client, server)
+                muted = threading.Event()
+                self._spawn(self._to_server, client, server, muted)
+                self._spawn(self._to_client, client, server, muted)
+
+    def _to_server(self, client, server, muted) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                # A packet is its length (3 bytes), its number, the command and the statement.
+                if self._plan is not None and data[5:].startswith(self._plan[0]):
+                    (_, when), self._plan = self._plan, None
+                    self.cuts += 1
+                    if when == "before":
+                        break
+                    muted.set()
+                    if when == "late":
+                        _end(client)
+                        time.sleep(LATE_SECONDS)
+                    server.sendall(data)
+                    return
+                server.sendall(data)
+        _end(client)
+        _end(server)
+
+    def _to_client(self, client, server, muted) -> None:
+        with contextlib.suppress(OSError):
+            while (data := server.recv(65536)) and not muted.is_set():
+                client.sendall(data)
+            if muted.is_set():
+                self._meanwhile()
+        _end(client)
+        _end(server)
+
+
+def _end(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+@contextlib.contextmanager
+def proxy(upstream: int) -> Iterator[Proxy]:
+    """Run a proxy before a port of loopback."""
+    running = Proxy(upstream)
+    try:
+        yield running
+    finally:
+        running.close()

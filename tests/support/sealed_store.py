@@ -1,0 +1,96 @@
+"""A store of sealed profiles in memory, and ways to damage it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backends import Address, Delete, Put
+from backends.memory import MemoryBackend
+from persona_profile.images import Rendition
+from persona_profile.keywrap import WRAPPED_KEY_BYTES, Key, Keyring, KeyState, KeyWrapper
+from persona_profile.model import KEY_ITEM, Profile
+from persona_profile.profiles import ProfileService
+from persona_profile.tokens import Session
+from persona_profile.verification import Finding, Verification, Verified
+
+ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"
+FOREVER = Session((ALICE, BOB, CAROL), 10**15, 10**16)
+FORMATS = {
+    "avif": b"\x00\x00\x00\x1cftypavif",
+    "webp": b"RIFF\x00\x00\x00\x00WEBP",
+    "jpeg": b"\xff\xd8\xff\xe0",
+}
+
+
+def key(version: int, state: KeyState = KeyState.PRIMARY) -> Key:
+    """Return a key whose bytes are its version."""
+    return Key(version, state, bytes([version]) * 32)
+
+
+def renditions(bulk: int = 200) -> list[Rendition]:
+    """Return what looks like the renditions of a picture, of about `bulk` bytes each."""
+    return [
+        Rendition(size, name, start + bytes(bulk))
+        for size in (64, 512)
+        for name, start in FORMATS.items()
+    ]
+
+
+@dataclass
+class Store:
+    """A store in memory, and ways to damage it."""
+
+    keyring: Keyring
+    backend: MemoryBackend = field(default_factory=MemoryBackend)
+
+    def __post_init__(self) -> None:
+        self.keys = KeyWrapper(self.keyring)
+        self.profiles = ProfileService(self.backend, self.keys, session_lifetime=3600)
+
+    def write(self, email: str, name: str = "N") -> Profile:
+        """Write a profile."""
+        return self.profiles.write_claims(FOREVER, email, lambda _: {"name": name}, lambda _: None)
+
+    def put_picture(self, email: str, bulk: int = 200) -> Profile:
+        """Write a picture."""
+        return self.profiles.write_picture(FOREVER, email, renditions(bulk), lambda _: None)
+
+    def get(self, email: str, name: str) -> bytes:
+        """Return the value of an item."""
+        address = Address(self.keys.partition(email), name)
+        return self.backend.get_many([address])[address].value
+
+    def put(self, email: str, name: str, value: bytes) -> None:
+        """Write an item past the service."""
+        self.backend.apply(self.keys.partition(email), [Put(name, value)])
+
+    def delete(self, email: str, *names: str) -> None:
+        """Remove items past the service."""
+        self.backend.apply(self.keys.partition(email), [Delete(name) for name in names])
+
+    def seal(self, email: str, name: str, plaintext: bytes) -> None:
+        """Write an item that opens, past the service."""
+        data_key = self.data_key(email)
+        self.put(email, name, self.keys.seal(data_key, name, plaintext))
+
+    def data_key(self, email: str) -> bytes:
+        """Return an email's data key."""
+        wrapped = self.get(email, KEY_ITEM)[:WRAPPED_KEY_BYTES]
+        return self.keys.unwrap(self.keys.partition(email), wrapped)
+
+    def pictures(self, email: str) -> list[str]:
+        """Return the names of the renditions that are there."""
+        partition = self.keys.partition(email)
+        return [info.name for info in self.backend.list(partition) if "/" in info.name]
+
+    def verify(self, **options: float) -> tuple[list[Finding], Verified]:
+        """Return what verification finds."""
+        findings: list[Finding] = []
+        return findings, Verification(self.backend, self.keys, findings.append, **options).run()
+
+    def only_finding(self) -> tuple[str, str, str]:
+        """Return kind, email and item of the one thing that verification finds."""
+        [finding], verified = self.verify()
+        assert verified.findings == {finding.kind: 1}
+        emails = {self.keys.partition(email): email for email in (ALICE, BOB, CAROL)}
+        return finding.kind, emails.get(finding.partition, finding.partition), finding.item

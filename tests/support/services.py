@@ -1,0 +1,185 @@
+"""The service as operators run it: a process of its own, with a settings file; and its clients."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from persona_profile.auth.development import DevelopmentIdentityProvider
+from persona_profile.keywrap import Keyring
+
+_COMMAND = Path(sys.executable).with_name("persona-profile")
+
+_INI = """
+[app:main]
+use = egg:persona-profile-server
+development = {development}
+development.folder = %(here)s/var
+keyring.path = %(here)s/keyring.json
+backend = {backend}
+backend.url = {url}
+public_origins = http://127.0.0.1:{port}
+pictures.formats = jpeg
+
+[server:main]
+use = egg:persona-profile-server
+listen = 127.0.0.1:{port}
+"""
+
+
+class Answer(NamedTuple):
+    """What a client got; `seconds` from the first byte sent to the last received."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+    seconds: float
+
+    @property
+    def json(self) -> Any:
+        """The body, read."""
+        return json.loads(self.body)
+
+    @property
+    def says_when_to_retry(self) -> bool:
+        """Whether this is a 503 as clients expect it."""
+        problem = self.headers.get_content_type() == "application/problem+json"
+        return self.status == 503 and problem and int(self.headers.get("Retry-After", 0)) > 0
+
+
+class Service:
+    """A `persona-profile serve` process that a test starts, ends and kills.
+
+    Args:
+        folder: of its settings file, keys and log.
+        backend: name of the backend.
+        url: where that connects.
+        development: whether it makes the store ready by itself, and people can sign in.
+    """
+
+    def __init__(self, folder: Path, backend: str, url: str, *, development: bool = True) -> None:
+        folder.mkdir(exist_ok=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.folder = folder
+        self.keyring = folder / "keyring.json"
+        if not self.keyring.exists():
+            Keyring.generate().save_new(self.keyring)
+        self._ini = folder / "test.ini"
+        told = str(development).lower()
+        self._ini.write_text(_INI.format(port=self.port, development=told, backend=backend, url=url))
+        self.url = url
+        self._log = folder / "service.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.clients: list[Client] = []
+
+    @property
+    def origin(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """All that it has written so far."""
+        return self._log.read_text()
+
+    def start(self) -> None:
+        """Start it; return when it answers."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [_COMMAND, "-c", self._ini, "serve"], stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return
+        raise RuntimeError(f"the service did not start: {self.log[-2000:]}")
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another command on the same settings."""
+        return subprocess.run(
+            [_COMMAND, "-c", self._ini, *arguments],
+            env=os.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def close(self) -> None:
+        """End it if it runs, and hang up its clients."""
+        for client in self.clients:
+            client.close()
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(30)
+
+
+class Client:
+    """One connection at a time to a service, with the session of an email."""
+
+    def __init__(self, service: Service, email: str, timeout: float = 60) -> None:
+        self.email = email
+        self.profile = f"/v1/profiles/{email}"
+        self.picture = f"{self.profile}/picture"
+        self._headers: dict[str, str] = {}
+        self._connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=timeout)
+        self._service = service
+        service.clients.append(self)
+
+    def sign_in(self) -> None:
+        """Prove the email."""
+        provider = DevelopmentIdentityProvider.load(self._service.folder / "var")
+        proof = provider.bundle(self.email, self._service.origin)
+        body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
+        answer = self.call("POST", "/v1/sessions", body, "application/json")
+        assert answer.status == 201, answer
+        self._headers = {"Authorization": f"Bearer {answer.json['token']}"}
+
+    def call(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> Answer:
+        """Send a request and read its answer.
+
+        Raises:
+            OSError, http.client.HTTPException: the connection broke.
+        """
+        began = time.monotonic()
+        headers = self._headers | ({"Content-Type": kind} if kind else {})
+        try:
+            self._connection.request(method, path, body, headers)
+            with self._connection.getresponse() as response:
+                content = response.read()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            raise
+        return Answer(response.status, response.headers, content, time.monotonic() - began)
+
+    def set_name(self, name: str) -> Answer:
+        """Change one claim."""
+        body = json.dumps({"name": name}).encode()
+        return self.call("PATCH", self.profile, body, "application/merge-patch+json")
+
+    def upload(self, picture: bytes) -> Answer:
+        """Replace the picture."""
+        return self.call("PUT", self.picture, picture, "image/jpeg")
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
