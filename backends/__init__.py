@@ -12,7 +12,7 @@ Every backend guarantees, and `backends.conformance` holds it to:
   was deleted and made again never meets an old expectation, and a writer that lost its connection
   can tell by reading whether its own write arrived.
 - **Read your writes.** What `apply` has acknowledged, every later read from this backend sees.
-  `get_many` sees each partition whole: never half of a batch.
+  `get_many` and `list` see each partition whole: never half of a batch.
 - **Durability.** Except in `memory`, what was acknowledged outlives the process and the machine.
 - **Expiry.** From its `expires_at` on, an item is as if it did not exist, for reads and
   expectations alike; its bytes are removed some time later.

@@ -357,22 +357,24 @@ class Concurrency:
             assert sum(pool.map(create, range(self.WRITERS))) == 1
 
     def test_batches_are_never_seen_half(self, backend: Backend) -> None:
-        """A reader of two items that are always written together never sees them differ."""
-        backend.apply(P1, [Put("a", b"0"), Put("b", b"0")])
+        """Who reads or lists items that are always written together never sees them differ."""
+        backend.apply(P1, [Put("a", b"0"), Put("bulk/b", b"0")])
         stop = threading.Event()
 
         def rewrite() -> None:
             number = 0
             while not stop.is_set():
                 number += 1
-                backend.apply(P1, [Put("a", b"%d" % number), Put("b", b"%d" % number)])
+                value = b"x" * (number % 50)
+                backend.apply(P1, [Put("a", value), Put("bulk/b", value)])
 
         with ThreadPoolExecutor(2) as pool:
             writers = [pool.submit(rewrite) for _ in range(2)]
             try:
                 for _ in range(200):
-                    items = backend.get_many([Address(P1, "a"), Address(P1, "b")]).values()
+                    items = backend.get_many([Address(P1, "a"), Address(P1, "bulk/b")]).values()
                     assert len({item.value for item in items}) == 1
+                    assert len({info.size for info in backend.list(P1)}) == 1
             finally:
                 stop.set()
             for writer in writers:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table
+from sqlalchemy import BigInteger, Column, ColumnElement, LargeBinary, MetaData, Table, and_
 from sqlalchemy.dialects import mysql
 
 from backends import MAX_NAME_BYTES, MAX_PARTITION_BYTES
@@ -45,3 +46,13 @@ BULK: Final = _table("bulk_items")
 def table_of(name: str) -> Table:
     """Return the table that holds items of a name."""
     return BULK if "/" in name else SMALL
+
+
+def by_key(statement: Any, table: Table, partition: bytes, name: bytes) -> Any:
+    """Return a statement restricted to one row."""
+    return statement.where(table.c.partition == partition, table.c.name == name)
+
+
+def names_of(table: Table, partition: bytes, names: Iterable[bytes]) -> ColumnElement[bool]:
+    """Return the condition that a row is one of some items of a partition."""
+    return and_(table.c.partition == partition, table.c.name.in_(sorted(names)))

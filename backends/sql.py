@@ -15,13 +15,11 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, Final, TypeVar, cast
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     CursorResult,
     Engine,
     Row,
     Table,
-    and_,
     delete,
     func,
     insert,
@@ -53,7 +51,7 @@ from backends import (
     migrations,
     new_version,
 )
-from backends.schema import BULK, SMALL, table_of
+from backends.schema import BULK, SMALL, by_key, names_of, table_of
 
 MAX_STATEMENT_BYTES: Final = 1024 * 1024
 """How many bytes of values one statement carries, unless one value has more: far below the packet
@@ -105,7 +103,7 @@ class SqlBackend(Backend):
             by_partition.setdefault(partition, set()).add(name.encode("ascii"))
         reads = [
             select(table.c.partition, table.c.name, table.c.version, table.c.expires_at, table.c.value)
-            .where(or_(*(_names(table, *each) for each in by_partition.items())))
+            .where(or_(*(names_of(table, *each) for each in by_partition.items())))
             .where(self._is_live(table))
             for table, by_partition in wanted.items()
         ]
@@ -166,7 +164,7 @@ class SqlBackend(Backend):
             expired = select(table.c.partition, table.c.name, table.c.version)
             for row in self._read(expired.where(table.c.expires_at <= now).limit(limit - purged)):
                 # One short statement each, by primary key: nobody waits for a purge.
-                statement = _by_key(delete(table), table, row.partition, row.name)
+                statement = by_key(delete(table), table, row.partition, row.name)
                 statement = statement.where(table.c.version == row.version)
                 self._write([_expecting_nothing(statement)], lambda: True)
                 purged += 1
@@ -213,7 +211,7 @@ class SqlBackend(Backend):
             ]
             names = {each.name.encode("ascii") for each in free if isinstance(each, Delete)}
             if names:
-                yield _expecting_nothing(delete(table).where(_names(table, partition, names)))
+                yield _expecting_nothing(delete(table).where(names_of(table, partition, names)))
             puts = [each for each in free if isinstance(each, Put)]
             for rows in _portions(partition, puts, versions):
                 yield _expecting_nothing(self._upsert(table).values(rows))
@@ -222,11 +220,11 @@ class SqlBackend(Backend):
         table = table_of(operation.name)
         name = operation.name.encode("ascii")
         if isinstance(operation, Delete):
-            statement = _by_key(delete(table), table, partition, name)
+            statement = by_key(delete(table), table, partition, name)
             expected = table.c.version == operation.if_version
             return _expecting_one(statement.where(expected, self._is_live(table)))
         row = _row(partition, operation, versions)
-        replace = _by_key(update(table), table, partition, name).values(row)
+        replace = by_key(update(table), table, partition, name).values(row)
         if operation.if_version is not ABSENT:
             expected = table.c.version == operation.if_version
             return _expecting_one(replace.where(expected, self._is_live(table)))
@@ -367,14 +365,6 @@ def _expecting_one(statement: Executable) -> _Step:
             raise Conflict("the item is absent or at another version")
 
     return step
-
-
-def _by_key(statement: Any, table: Table, partition: bytes, name: bytes) -> Any:
-    return statement.where(table.c.partition == partition, table.c.name == name)
-
-
-def _names(table: Table, partition: bytes, names: Iterable[bytes]) -> ColumnElement[bool]:
-    return and_(table.c.partition == partition, table.c.name.in_(sorted(names)))
 
 
 def _row(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str, Any]:

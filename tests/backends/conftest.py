@@ -1,9 +1,14 @@
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from support.mariadb import MariaDB
+from support.stores import Opener
 
+from backends import Backend
+from backends.memory import MemoryBackend
 from backends.mysql import MysqlBackend
+from backends.sqlite import SqliteBackend
 
 Connect = Callable[..., MysqlBackend]
 
@@ -24,5 +29,29 @@ def connect(mariadb: MariaDB) -> Iterator[Connect]:
 
     connect().initialize()
     yield connect
+    for backend in opened:
+        backend.close()
+
+
+@pytest.fixture
+def open_store(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Opener]:
+    """Opens empty stores by kind."""
+    opened: list[Backend] = []
+
+    def open_one(kind: str) -> Backend:
+        backend: Backend
+        if kind == "memory":
+            backend = MemoryBackend()
+        elif kind == "sqlite":
+            backend = SqliteBackend.from_url(f"sqlite:///{tmp_path}/{len(opened)}.sqlite")
+        else:
+            server: MariaDB = request.getfixturevalue("mariadb")
+            server.create_database()
+            backend = MysqlBackend.from_url(server.url)
+        backend.initialize()
+        opened.append(backend)
+        return backend
+
+    yield open_one
     for backend in opened:
         backend.close()

@@ -1,96 +1,29 @@
-"""Copying between stores, and archives, without the command."""
+"""Copying between stores, without the command."""
 
 import random
 import stat
-import struct
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from zlib import crc32
 
 import pytest
 from support.applications import Clock
-from support.mariadb import MariaDB
+from support.stores import (
+    FUTURE,
+    NAMES,
+    Opener,
+    Watched,
+    everything,
+    fill,
+    partition_of,
+    write_all,
+)
 
-from backends import MAX_VALUE_BYTES, Address, Backend, Delete, Item, Put, Unavailable
-from backends.archive import ArchiveError, Contents, backup, check, restore
+from backends import MAX_VALUE_BYTES, Address, Delete, Item, Put, Unavailable
 from backends.copy_state import CopyState, InvalidState
 from backends.memory import MemoryBackend
-from backends.mysql import MysqlBackend
 from backends.sqlite import SqliteBackend
-from backends.transfer import CopyResult, NotEmpty, NotWritten, copy, read_partition, walk
-
-FUTURE = int(time.time()) + 100_000
-NAMES = ("key", "profile", "picture/1/64.jpeg", "picture/1/512.jpeg")
-
-Everything = dict[bytes, dict[str, tuple[bytes, int | None]]]
-Opener = Callable[[str], Backend]
-
-
-def everything(backend: Backend) -> Everything:
-    """Return all that a store holds, less the versions."""
-    return {
-        partition: {
-            name: (item.value, item.expires_at)
-            for name, item in read_partition(backend, partition).items()
-        }
-        for partition in walk(backend)
-    }
-
-
-def partition_of(number: int) -> bytes:
-    """Return one of the partitions, spread as digests are."""
-    return b"\x01" + random.Random(number).randbytes(32)
-
-
-def fill(backend: Backend, partitions: int = 30) -> None:
-    """Write items of all kinds."""
-    randomness = random.Random(7)
-    for number in range(partitions):
-        size = randomness.choice([0, 1, 100, 5000])
-        puts = [Put(name, randomness.randbytes(size)) for name in NAMES]
-        if number % 5 == 0:
-            puts.append(Put("not_before", b"12345678", expires_at=FUTURE))
-        backend.apply(partition_of(number), puts)
-    backend.apply(b"\x00mark", [Put("used", b"", expires_at=FUTURE)])
-    backend.apply(b"\x00old", [Put("used", b"", expires_at=int(time.time()) - 1)])
-
-
-def write_all(backend: Backend, partitions: list[bytes], stop: threading.Event, seed: int) -> None:
-    """Write all items of a partition at once, again and again, or delete them."""
-    randomness = random.Random(seed)
-    while not stop.wait(0.002):
-        partition = randomness.choice(partitions)
-        if randomness.random() < 0.2:
-            backend.apply(partition, [Delete(name) for name in NAMES])
-        else:
-            value = b"%d" % randomness.randrange(10**9)
-            backend.apply(partition, [Put(name, value) for name in NAMES])
-
-
-@pytest.fixture
-def open_store(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Opener]:
-    """Opens empty stores by kind."""
-    opened: list[Backend] = []
-
-    def open_one(kind: str) -> Backend:
-        backend: Backend
-        if kind == "memory":
-            backend = MemoryBackend()
-        elif kind == "sqlite":
-            backend = SqliteBackend.from_url(f"sqlite:///{tmp_path}/{len(opened)}.sqlite")
-        else:
-            server: MariaDB = request.getfixturevalue("mariadb")
-            server.create_database()
-            backend = MysqlBackend.from_url(server.url)
-        backend.initialize()
-        opened.append(backend)
-        return backend
-
-    yield open_one
-    for backend in opened:
-        backend.close()
+from backends.transfer import CopyResult, NotEmpty, NotWritten, copy
 
 
 @pytest.fixture
@@ -98,27 +31,6 @@ def state(tmp_path: Path) -> Iterator[CopyState]:
     """A new state file."""
     with CopyState(tmp_path / "copy.state") as opened:
         yield opened
-
-
-class Watched(MemoryBackend):
-    """A store that lets a test interfere when partitions are written or listed."""
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(clock)
-        self.writes = 0
-        self.reads = 0
-        self.before_write: Callable[[], None] = lambda: None
-        self.before_read: Callable[[], None] = lambda: None
-
-    def apply(self, partition, operations):
-        self.before_write()
-        self.writes += 1
-        return super().apply(partition, operations)
-
-    def get_many(self, addresses):
-        self.before_read()
-        self.reads += 1
-        return super().get_many(addresses)
 
 
 class TestCopy:
@@ -409,229 +321,3 @@ class TestState:
                 CopyState(path)
         assert text.read_text() == "important\n" * 100
         assert store.read_bytes() == before
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    """A small archive."""
-    source = MemoryBackend()
-    source.apply(b"\x00m", [Put("used", b"", expires_at=FUTURE)])
-    source.apply(b"\x01a", [Put("key", b"k" * 20), Put("picture/1", b"p" * 30)])
-    backup(source, tmp_path / "small.archive", software="test 1.0")
-    return tmp_path / "small.archive"
-
-
-class TestArchive:
-    @pytest.mark.parametrize(
-        ("source_kind", "destination_kind"),
-        [("memory", "sqlite"), ("sqlite", "mariadb"), ("mariadb", "memory")],
-    )
-    def test_there_and_back(self, open_store: Opener, tmp_path, source_kind, destination_kind):
-        """What was backed up is restored by value, with its expiry, on any kind of store."""
-        source, destination = open_store(source_kind), open_store(destination_kind)
-        fill(source)
-        path = tmp_path / "archive"
-        reports = []
-        contents = backup(source, path, software="test 1.0", report=reports.append)
-        assert (contents.partitions, contents.items) == (31, 30 * 4 + 6 + 1)
-        assert contents.software == "test 1.0"
-        assert contents.bytes == reports[-1].bytes
-        assert check(path) == contents
-        restored = restore(path, destination, report=reports.append)
-        assert (restored.contents, restored.written) == (contents, 31)
-        assert everything(destination) == everything(source)
-        assert {each.stage for each in reports} == {"writing", "checking"}
-
-    def test_empty_store(self, tmp_path):
-        """An empty store has an archive too."""
-        contents = backup(MemoryBackend(), tmp_path / "archive", software="test 1.0")
-        destination = MemoryBackend()
-        assert restore(tmp_path / "archive", destination).contents == contents
-        assert contents == Contents(contents.created_at, "test 1.0", 0, 0, 0)
-
-    def test_big_partitions(self, tmp_path):
-        """The largest values, and more items than a batch takes, are kept."""
-        source, destination = MemoryBackend(), MemoryBackend()
-        source.apply(b"\x01big", [Put(f"p/{n}", bytes([n]) * MAX_VALUE_BYTES) for n in range(3)])
-        for start in range(0, 250, 50):
-            source.apply(b"\x01many", [Put(f"item/{start + n}", b"v") for n in range(50)])
-        backup(source, tmp_path / "archive", software="test")
-        restore(tmp_path / "archive", destination)
-        assert everything(destination) == everything(source)
-
-    def test_format(self, tmp_path):
-        """The bytes are those that the documentation describes."""
-        source = MemoryBackend(Clock(1_700_000_000))
-        source.apply(b"\x01a", [Put("key", b"k"), Put("p/1", b"", expires_at=1_700_000_099)])
-        path = tmp_path / "archive"
-        backup(source, path, software="test 1.0", clock=Clock(1_700_000_000))
-        data = path.read_bytes()
-        header = b'{"created_at": "2023-11-14T22:13:20Z", "software": "test 1.0"}'
-        items = b"\x02\x01a" + b"\x03key" + struct.pack(">qI", 0, 1) + b"k"
-        items += b"\x03p/1" + struct.pack(">qI", 1_700_000_099, 0)
-        expected = b"\x89PPS\r\n\x1a\n\x00\x01"
-        for kind, body in ((b"H", header), (b"P", items)):
-            head = kind + struct.pack(">Q", len(body))
-            expected += head + struct.pack(">I", crc32(head))
-            expected += body + struct.pack(">I", crc32(body))
-        assert data.startswith(expected)
-        assert data[len(expected) :].startswith(b"E" + struct.pack(">Q", 56))
-        assert len(data) == len(expected) + 9 + 4 + 56 + 4
-
-    def test_every_flipped_bit(self, archive, tmp_path):
-        """Whichever bit is flipped, the archive is refused, and nothing is written."""
-        data = archive.read_bytes()
-        destination = Watched()
-        damaged = tmp_path / "damaged"
-        for index in range(len(data)):
-            for bit in (0x01, 0x80) if index % 8 else (1, 2, 4, 8, 16, 32, 64, 128):
-                flipped = bytearray(data)
-                flipped[index] ^= bit
-                damaged.write_bytes(flipped)
-                with pytest.raises(ArchiveError):
-                    restore(damaged, destination)
-        assert destination.writes == 0
-
-    def test_every_truncation(self, archive, tmp_path):
-        """Wherever the archive is cut off, it is refused, and nothing is written."""
-        data = archive.read_bytes()
-        destination = Watched()
-        damaged = tmp_path / "damaged"
-        for length in range(len(data)):
-            damaged.write_bytes(data[:length])
-            with pytest.raises(ArchiveError, match="ends too early"):
-                restore(damaged, destination)
-        assert destination.writes == 0
-
-    def test_trailing_bytes(self, archive):
-        """Anything behind the end is refused, another archive too."""
-        data = archive.read_bytes()
-        for junk in (b"\0", b"\n", data):
-            archive.write_bytes(data + junk)
-            with pytest.raises(ArchiveError, match="goes on after its end"):
-                restore(archive, MemoryBackend())
-
-    def test_left_out_or_moved_records(self, archive):
-        """Records that were left out, doubled or put into another order are noticed."""
-        data = archive.read_bytes()
-        first, second, end = (data.index(kind + bytes(7)) for kind in (b"P", b"P", b"E"))
-        second = data.index(b"P" + bytes(7), first + 1)
-        parts = data[:first], data[first:second], data[second:end], data[end:]
-        for order in ([0, 1, 3], [0, 1, 1, 2, 3], [0, 2, 1, 3], [0, 3]):
-            archive.write_bytes(b"".join(parts[index] for index in order))
-            with pytest.raises(ArchiveError):
-                check(archive)
-
-    @pytest.mark.parametrize(
-        "body",
-        [
-            b"",
-            b"\x00",
-            b"\x22" + b"x" * 34,
-            b"\x01a\x00" + bytes(12),
-            b"\x01a\x01\xff" + bytes(12),
-            b"\x01a\x01\n" + bytes(12),
-            b"\x01a\x01k" + struct.pack(">qI", 0, 5) + b"four",
-            b"\x01a" + 2 * (b"\x01k" + bytes(12)),
-            b"\x01a\x01k\x00",
-        ],
-    )
-    def test_records_that_make_no_sense(self, archive, body):
-        """A record with right checksums and impossible contents is refused too."""
-        data = archive.read_bytes()
-        head = b"P" + struct.pack(">Q", len(body))
-        record = head + struct.pack(">I", crc32(head)) + body + struct.pack(">I", crc32(body))
-        archive.write_bytes(data[: data.index(b"P" + bytes(7))] + record)
-        with pytest.raises(ArchiveError, match="damaged at byte"):
-            check(archive)
-
-    def test_other_formats(self, archive):
-        """A format of the future, and files of other kinds, are told apart from damage."""
-        data = archive.read_bytes()
-        archive.write_bytes(data[:8] + b"\x00\x02" + data[10:])
-        with pytest.raises(ArchiveError, match="format 2; this version reads format 1"):
-            check(archive)
-        archive.write_bytes(b"SQLite format 3\0" * 10)
-        with pytest.raises(ArchiveError, match="no archive of a store"):
-            check(archive)
-
-    def test_store_that_is_not_empty(self, archive):
-        """A restore is refused there, unless it is to replace; then what the archive has not stays."""
-        destination = MemoryBackend()
-        destination.apply(b"\x01a", [Put("key", b"new"), Put("picture/2", b"new")])
-        destination.apply(b"\x01b", [Put("key", b"other")])
-        before = everything(destination)
-        with pytest.raises(NotEmpty, match="nothing was written"):
-            restore(archive, destination)
-        assert everything(destination) == before
-        assert restore(archive, destination, overwrite=True).written == 2
-        assert everything(destination) == {
-            b"\x00m": {"used": (b"", FUTURE)},
-            b"\x01a": {"key": (b"k" * 20, None), "picture/1": (b"p" * 30, None)},
-            b"\x01b": {"key": (b"other", None)},
-        }
-        assert restore(archive, destination, overwrite=True).written == 0
-
-    def test_what_has_expired_since(self, archive):
-        """Items that expired after the backup are not restored."""
-        clock = Clock(FUTURE)
-        destination = MemoryBackend(clock)
-        assert restore(archive, destination, clock=clock).written == 1
-        assert list(everything(destination)) == [b"\x01a"]
-
-    def test_store_that_loses_writes(self, archive):
-        """A write that can't be read back is an error."""
-
-        class Forgetful(MemoryBackend):
-            def apply(self, partition, operations):
-                return super().apply(partition, operations[:1])
-
-        with pytest.raises(NotWritten):
-            restore(archive, Forgetful())
-
-    def test_backup_that_fails(self, archive, tmp_path):
-        """A backup that fails leaves the file of that name as it was, and no other."""
-        before, files = archive.read_bytes(), sorted(tmp_path.iterdir())
-        source = Watched()
-        fill(source)
-
-        def fail() -> None:
-            if source.reads > 10:
-                raise Unavailable
-
-        source.before_read = fail
-        with pytest.raises(Unavailable):
-            backup(source, archive, software="test")
-        assert archive.read_bytes() == before
-        assert sorted(tmp_path.iterdir()) == files
-
-    def test_is_private(self, archive):
-        """An archive is readable by its owner alone."""
-        assert stat.S_IMODE(archive.stat().st_mode) == 0o600
-
-    def test_while_writers_write(self, tmp_path):
-        """Each partition is in the archive whole, whoever writes meanwhile."""
-        source, destination = MemoryBackend(), MemoryBackend()
-        partitions = [partition_of(number) for number in range(100)]
-        stop = threading.Event()
-
-        def write() -> None:
-            number = 0
-            while not stop.is_set():
-                number += 1
-                partition = partitions[number * 7 % len(partitions)]
-                source.apply(partition, [Put(name, b"%d" % number) for name in NAMES])
-                time.sleep(0.0001)
-
-        thread = threading.Thread(target=write)
-        thread.start()
-        try:
-            for _ in range(5):
-                backup(source, tmp_path / "archive", software="test")
-        finally:
-            stop.set()
-            thread.join()
-        restore(tmp_path / "archive", destination)
-        for items in everything(destination).values():
-            assert set(items) == set(NAMES)
-            assert len(set(items.values())) == 1

@@ -1,0 +1,80 @@
+"""Stores full of items, for tests that carry them elsewhere."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from backends import Backend, Delete, Put
+from backends.memory import MemoryBackend
+from backends.transfer import read_partition, walk
+
+FUTURE = int(time.time()) + 100_000
+NAMES = ("key", "profile", "picture/1/64.jpeg", "picture/1/512.jpeg")
+
+Everything = dict[bytes, dict[str, tuple[bytes, int | None]]]
+Opener = Callable[[str], Backend]
+
+
+def everything(backend: Backend) -> Everything:
+    """Return all that a store holds, less the versions."""
+    return {
+        partition: {
+            name: (item.value, item.expires_at)
+            for name, item in read_partition(backend, partition).items()
+        }
+        for partition in walk(backend)
+    }
+
+
+def partition_of(number: int) -> bytes:
+    """Return one of the partitions, spread as digests are."""
+    return b"\x01" + random.Random(number).randbytes(32)
+
+
+def fill(backend: Backend, partitions: int = 30) -> None:
+    """Write items of all kinds."""
+    randomness = random.Random(7)
+    for number in range(partitions):
+        size = randomness.choice([0, 1, 100, 5000])
+        puts = [Put(name, randomness.randbytes(size)) for name in NAMES]
+        if number % 5 == 0:
+            puts.append(Put("not_before", b"12345678", expires_at=FUTURE))
+        backend.apply(partition_of(number), puts)
+    backend.apply(b"\x00mark", [Put("used", b"", expires_at=FUTURE)])
+    backend.apply(b"\x00old", [Put("used", b"", expires_at=int(time.time()) - 1)])
+
+
+def write_all(backend: Backend, partitions: list[bytes], stop: threading.Event, seed: int) -> None:
+    """Write all items of a partition at once, again and again, or delete them."""
+    randomness = random.Random(seed)
+    while not stop.wait(0.002):
+        partition = randomness.choice(partitions)
+        if randomness.random() < 0.2:
+            backend.apply(partition, [Delete(name) for name in NAMES])
+        else:
+            value = b"%d" % randomness.randrange(10**9)
+            backend.apply(partition, [Put(name, value) for name in NAMES])
+
+
+class Watched(MemoryBackend):
+    """A store that lets a test interfere when partitions are written or listed."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(clock)
+        self.writes = 0
+        self.reads = 0
+        self.before_write: Callable[[], None] = lambda: None
+        self.before_read: Callable[[], None] = lambda: None
+
+    def apply(self, partition, operations):
+        self.before_write()
+        self.writes += 1
+        return super().apply(partition, operations)
+
+    def get_many(self, addresses):
+        self.before_read()
+        self.reads += 1
+        return super().get_many(addresses)
