@@ -1,12 +1,15 @@
 import json
 import logging
 import socket
+import threading
+import time
 import urllib.error
 import urllib.request
 
 import pytest
 
-from backends import Unavailable
+from backends import Put, Unavailable
+from persona_profile import server as server_module
 from persona_profile.app import services_of
 
 DIALOG = {"Origin": "https://dialog.example"}
@@ -254,3 +257,30 @@ class TestServer:
             urllib.request.urlopen(f"{server}/nothing", timeout=10)
         with caught.value as problem:
             assert json.load(problem)["code"] == "not_found"
+
+
+def test_expired_items_are_purged(app, monkeypatch):
+    """A running server removes what has expired by itself, and goes on when the storage fails once."""
+    monkeypatch.setattr(server_module, "PURGE_SECONDS", 0.01)
+    backend = services_of(app.app).backend
+    purge, failures = backend.purge_expired, [Unavailable()]
+
+    def fail_once(limit):
+        if failures:
+            raise failures.pop()
+        return purge(limit)
+
+    monkeypatch.setattr(backend, "purge_expired", fail_once)
+    backend.apply(b"\x00old", [Put("used", b"", expires_at=int(time.time()) + 1)])
+    stopped = threading.Event()
+    thread = threading.Thread(target=server_module._purge_regularly, args=(backend, stopped))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 10
+        while backend._partitions and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        stopped.set()
+        thread.join(5)
+    assert not backend._partitions
+    assert not failures
