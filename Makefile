@@ -1,11 +1,12 @@
-# `make help` lists what there is. Everything is installed into .venv; Debian packages only by `make test`.
+# `make help` lists what there is. Everything is installed into .venv, but for Debian packages that are missing:
+# the one that Python needs to make it, and those that `make test` needs.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGING := setup.py pyproject.toml
 
-BACKEND ?= memory
+BACKEND ?= $(or $(PERSONA_BACKEND),memory)
 URL_sqlite := sqlite:///var/development.sqlite
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
 run: $(VENV)/installed ## start the development server on http://127.0.0.1:6543/ (BACKEND=sqlite keeps data)
-	@PERSONA_BACKEND=$(BACKEND) PERSONA_BACKEND_URL=$(URL_$(BACKEND)) exec $(BIN)/persona-profile serve
+	@PERSONA_BACKEND=$(BACKEND) PERSONA_BACKEND_URL='$(or $(PERSONA_BACKEND_URL),$(URL_$(BACKEND)))' exec $(BIN)/persona-profile serve
 
 test: $(VENV)/installed-tools ## install what the tests need, and run all of them
 	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
