@@ -300,11 +300,11 @@ def alterations() -> Iterator[Forgery]:
     )
     yield Forgery("certificate with a member more", certificate_invalid, altered(0, x=1))
     yield Forgery("assertion with a member more", assertion_invalid, altered(1, x=1))
-    yield Forgery(
-        "assertion with a later end",
-        assertion_invalid,
-        lambda: altered(1, exp=now() + 200_000)(),  # in time for a test that runs late
-    )
+
+    def prolonged() -> str:
+        return altered(1, exp=now() + 200_000)()
+
+    yield Forgery("assertion with a later end", assertion_invalid, prolonged)
 
 
 ROWS = (
