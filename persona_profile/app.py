@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Final, cast
 
 from pyramid.config import Configurator
@@ -21,9 +20,12 @@ from persona_profile.auth.discovery import Discovery, PinnedIssuers
 from persona_profile.auth.fetch import HttpsFetcher
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
+from persona_profile.homes import Homes
 from persona_profile.images import SIZES, Limits
 from persona_profile.images.rendering import ThreadRenderer
-from persona_profile.keywrap import Keyring, KeyringError, KeyWrapper
+from persona_profile.keyring import Keyring, KeyringError
+from persona_profile.keyring_file import KeyringFile, KeyringWatch
+from persona_profile.keywrap import KeyWrapper
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
@@ -75,7 +77,8 @@ def max_body_bytes(app: Router) -> int:
 
 
 def _services(settings: Settings, clock: Callable[[], float]) -> Services:
-    keys = KeyWrapper(load_keyring(settings))
+    file, keyring = open_keyring(settings)
+    keys = KeyWrapper(keyring)
     backend = open_backend(settings)
     try:
         if settings.development:
@@ -97,13 +100,16 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         skew_seconds=settings.browserid_clock_skew,
         clock=clock,
     )
+    homes = Homes(backend, keys, picture_url_seconds(settings))
     limits = Limits(settings.pictures_max_pixels_jpeg, settings.pictures_max_pixels_other)
     return Services(
         backend=backend,
         profiles=ProfileService(
-            backend, keys, session_lifetime=settings.sessions_lifetime, clock=clock
+            backend, homes, keys, session_lifetime=settings.sessions_lifetime, clock=clock
         ),
-        pictures=PictureService(backend, keys, url_window=settings.pictures_url_window, clock=clock),
+        pictures=PictureService(
+            backend, homes, keys, url_window=settings.pictures_url_window, clock=clock
+        ),
         authenticator=authenticator,
         used_proofs=UsedProofs(backend),
         tokens=SessionTokens(keys),
@@ -115,6 +121,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         picture_formats=settings.pictures_formats,
         max_picture_bytes=settings.pictures_max_bytes,
         identity_provider=identity_provider,
+        keyring_watch=KeyringWatch(file, keyring, keys.use) if file else None,
         closers=(fetcher.close, backend.close),
     )
 
@@ -143,32 +150,56 @@ def open_backend(settings: Settings) -> Backend:
     return cast(Backend, backend)
 
 
-def load_keyring(settings: Settings) -> Keyring:
+def picture_url_seconds(settings: Settings) -> int:
+    """Return for how many seconds the URL of a picture works at the most."""
+    return 2 * settings.pictures_url_window
+
+
+def open_keyring(settings: Settings) -> tuple[KeyringFile | None, Keyring]:
     """Return the configured keyring; in development one that lives as long as what is stored.
+
+    Its file is missing if it is in memory only.
 
     Raises:
         InvalidSettings: it can't be used.
     """
-    path = settings.keyring_path
-    if path is None and settings.backend == "memory":
+    file = keyring_file(settings)
+    if file is None:
         logger.warning("keyring: made in memory; what is stored can't be read after a restart")
-        return Keyring.generate()
+        return None, Keyring.generate()
     try:
-        if path is None:
-            path = settings.development_folder / "keyring.json"
-            _make_keyring(path)
-        return Keyring.load(path)
+        if settings.keyring_path is None:
+            _make_keyring(file)
+        return file, file.load()
     except (KeyringError, OSError) as error:
         raise InvalidSettings(f"keyring.path: {error}") from None
 
 
-def _make_keyring(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def keyring_file(settings: Settings) -> KeyringFile | None:
+    """Return where the keyring is kept; none if it is in memory only."""
+    if settings.keyring_path is not None:
+        return KeyringFile(settings.keyring_path)
+    if settings.backend == "memory":
+        return None
+    return KeyringFile(settings.development_folder / "keyring.json")
+
+
+def open_key_wrapper(settings: Settings) -> KeyWrapper:
+    """Return what wraps keys by the settings.
+
+    Raises:
+        InvalidSettings: the keyring can't be used.
+    """
+    return KeyWrapper(open_keyring(settings)[1])
+
+
+def _make_keyring(file: KeyringFile) -> None:
+    file.path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        Keyring.generate().save_new(path)
+        file.create(Keyring.generate())
     except FileExistsError:
         return
-    logger.warning("keyring: made for development, %s", path)
+    logger.warning("keyring: made for development, %s", file.path)
 
 
 def _pinned_issuers(settings: Settings) -> PinnedIssuers:

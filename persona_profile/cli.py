@@ -8,7 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from backends import BackendError
-from persona_profile.commands import serving, storage
+from persona_profile.commands import keys, serving, storage
+from persona_profile.keyring import KeyringError
+from persona_profile.keyservice import KeysUnavailable
 from persona_profile.settings import InvalidSettings
 
 
@@ -20,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidSettings as error:
         print(f"persona-profile: {options.config}: {error}", file=sys.stderr)
         return 2
-    except BackendError as error:
+    except (BackendError, KeyringError, KeysUnavailable) as error:
         print(f"persona-profile: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
@@ -44,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     serving.add_to(commands)
     storage.add_to(commands)
+    keys.add_to(commands)
     return parser
 
 

@@ -17,6 +17,7 @@ from pyramid.response import Response
 
 import backends
 from persona_profile.encoding import json_encode
+from persona_profile.keyservice import KeysUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,14 @@ class EmailNotProved(Forbidden):
     code = "email_not_proved"
 
 
+class ProfileKeyRequired(Forbidden):
+    """The profile opens only with the person's own key, and the session holds none or another."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__("Open a session with the profile key of this email, or erase the profile.")
+        self.code = code
+
+
 class OriginRefused(Forbidden):
     """A page of an origin that is not configured asks for a picture."""
 
@@ -186,6 +195,12 @@ class StorageUnavailable(Overloaded):
     code = "storage_unavailable"
 
 
+class KeyServiceUnavailable(Overloaded):
+    """The service that wraps the keys of emails does not answer."""
+
+    code = "keys_unavailable"
+
+
 class UnreadableProfile(Overloaded):
     """What is stored for an email does not open: damaged, or its key is not in the keyring."""
 
@@ -239,8 +254,8 @@ def _service_error(error: Exception, request: Request) -> ServiceError | HTTPExc
     match error:
         case ServiceError():
             return error
-        case backends.Unavailable():
-            return StorageUnavailable("The storage does not answer; try again.", error.retry_after)
+        case backends.Unavailable() | KeysUnavailable():
+            return _unavailable(error)
         case URLDecodeError():
             return MalformedRequest("The path is not UTF-8.")
         case HTTPException() if error.code < 400:
@@ -255,6 +270,12 @@ def _service_error(error: Exception, request: Request) -> ServiceError | HTTPExc
         case _:
             _log_mistake(error, request)
             return ServiceError("This is a mistake of the server; it was logged.")
+
+
+def _unavailable(error: backends.Unavailable | KeysUnavailable) -> ServiceError:
+    if isinstance(error, KeysUnavailable):
+        return KeyServiceUnavailable("The key service does not answer; try again.", error.retry_after)
+    return StorageUnavailable("The storage does not answer; try again.", error.retry_after)
 
 
 def _log_mistake(error: Exception, request: Request) -> None:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Final
 
+from backends import Item
 from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
 from persona_profile.images import Rendition
+from persona_profile.records import RecordKey
+from persona_profile.tokens import Session
 
 KEY_ITEM: Final = "key"
 PROFILE_ITEM: Final = "profile"
 NOT_BEFORE_ITEM: Final = "not_before"
+MOVED_PREFIX: Final = "moved/"
+"""Of items that hold the copy of a profile while the index key changes; see `homes`."""
+
+UNREADABLE: Final = "profile_unreadable"
+PROFILE_KEY_REQUIRED: Final = "profile_key_required"
+PROFILE_KEY_WRONG: Final = "profile_key_wrong"
 
 _PICTURE_ITEM: Final = re.compile(r"picture/([A-Za-z0-9_-]{22})/([1-9][0-9]{0,4})\.([a-z0-9]{1,8})")
 
@@ -50,8 +60,15 @@ class Profile:
         picture: the current picture.
         updated_at: milliseconds since 1970 of the last write; none for a blank profile.
         version: how often it was written since it was blank.
+        partition: where it is kept, or would be made.
         stored_version: the storage's own version, by which a write finds out that another came first.
-        readable: false if what is stored does not open; everything else is blank then.
+        state: names what is stored, wherever that is kept: no two writes give the same; empty if
+            nothing is.
+        problem: why everything else is blank, although something is stored: UNREADABLE,
+            PROFILE_KEY_REQUIRED or PROFILE_KEY_WRONG.
+        is_protected: whether it opens only with the person's own profile key.
+        content_key: what it was opened with.
+        session: what it was read in.
     """
 
     email: str
@@ -59,8 +76,13 @@ class Profile:
     picture: Picture | None = None
     updated_at: int | None = None
     version: int = 0
+    partition: bytes = b""
     stored_version: int | None = None
-    readable: bool = True
+    state: str = ""
+    problem: str | None = None
+    is_protected: bool = False
+    content_key: RecordKey | None = field(default=None, repr=False, compare=False)
+    session: Session | None = field(default=None, repr=False, compare=False)
 
     def to_bytes(self) -> bytes:
         """Return the plaintext of the `profile` item."""
@@ -77,23 +99,35 @@ class Profile:
             }
         )
 
-    @classmethod
-    def from_bytes(cls, plaintext: bytes, email: str, stored_version: int) -> Profile:
-        """Read what `to_bytes` wrote."""
+    def filled(self, plaintext: bytes) -> Profile:
+        """Return this profile with what `to_bytes` wrote.
+
+        Raises:
+            ValueError, LookupError, TypeError, AttributeError: that is not of the form that is written.
+        """
         document = json.loads(plaintext)
         described = document["picture"]
         picture = described and Picture(
             base64url_decode(described["id"]),
             {int(size): tuple(names) for size, names in described["formats"].items()},
         )
-        return cls(
-            email=email,
+        return replace(
+            self,
             claims=document["claims"],
             picture=picture,
             updated_at=document["updated_at"],
             version=document["version"],
-            stored_version=stored_version,
         )
+
+
+def state_of(record: bytes) -> str:
+    """Return the state that a sealed profile is: records differ, as each has a salt of its own."""
+    return sha256(record).hexdigest()[:16]
+
+
+def instant_of(mark: Item | None) -> int:
+    """Return when sessions were ended, as a `not_before` item tells: milliseconds since 1970, or 0."""
+    return int.from_bytes(mark.value) if mark else 0
 
 
 def picture_item(picture_id: bytes, size: int, format_name: str) -> str:

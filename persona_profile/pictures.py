@@ -7,9 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from backends import Address, Backend, Item
 from persona_profile.errors import NotFound, UnreadableProfile
-from persona_profile.keywrap import WRAPPED_KEY_BYTES, KeyWrapper, Unreadable
-from persona_profile.model import KEY_ITEM, Profile, picture_item
-from persona_profile.tokens import PictureCapabilities, PictureCapability
+from persona_profile.homes import Homes
+from persona_profile.key_items import KeyItem
+from persona_profile.keyservice import Unreadable
+from persona_profile.keywrap import KeyWrapper
+from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, Profile, instant_of, picture_item
+from persona_profile.records import RecordKey
+from persona_profile.tokens import PictureCapabilities, PictureCapability, Protection
 
 
 class PictureService:
@@ -17,20 +21,24 @@ class PictureService:
 
     Args:
         backend: where sealed items are kept.
+        homes: finds them while the index key changes.
         keys: what seals them.
-        url_window: seconds for which the URL of a picture stays the same; it works for up to two.
+        url_window: seconds for which the URL of a picture stays the same; it works for up to two. That
+            of a protected profile works during the session that it was made in.
         clock: seconds since 1970.
     """
 
     def __init__(
         self,
         backend: Backend,
+        homes: Homes,
         keys: KeyWrapper,
         *,
         url_window: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._backend = backend
+        self._homes = homes
         self._keys = keys
         self._capabilities = PictureCapabilities(keys, url_window, clock)
 
@@ -38,15 +46,17 @@ class PictureService:
         """Return the last part of the URL for each size of the current picture."""
         if profile.picture is None:
             return {}
-        partition = self._keys.partition(profile.email)
+        protection = _protection(profile)
         return {
-            size: self._capabilities.seal(PictureCapability(partition, profile.picture.id, size, names))
+            size: self._capabilities.seal(
+                PictureCapability(profile.partition, profile.picture.id, size, names, protection)
+            )
             for size, names in profile.picture.formats.items()
         }
 
     def capabilities_expire_at(self, profile: Profile) -> int:
         """Return when those of `capabilities` stop working, in seconds since 1970."""
-        return self._capabilities.expiry(self._keys.partition(profile.email))
+        return self._capabilities.expiry(profile.partition, _protection(profile))
 
     def open_capability(self, text: str) -> tuple[PictureCapability, int]:
         """Return a capability, and the seconds for which it still works.
@@ -63,16 +73,23 @@ class PictureService:
         """Return the bytes of the rendition that a capability permits.
 
         Raises:
-            NotFound: the picture was replaced or removed.
+            NotFound: the picture was replaced or removed, or the session that it was for has ended.
             UnreadableProfile: what is stored does not open.
-            Unavailable: the storage does not answer.
+            Unavailable, KeysUnavailable: the storage or the key service does not answer.
         """
-        item = picture_item(capability.picture_id, capability.size, format_name)
-        address = Address(capability.partition, item)
-        items = self._backend.get_many([Address(capability.partition, KEY_ITEM), address])
-        if len(items) < 2:
+        name = picture_item(capability.picture_id, capability.size, format_name)
+        protection = capability.protection
+        names = [name] if protection is None else [name, NOT_BEFORE_ITEM]
+        partition, items = self._homes.follow(capability.partition, names)
+        if name not in items or KEY_ITEM not in items:
             raise NotFound
-        return self._open_or_refuse(items, address)
+        if protection and protection.issued_at <= instant_of(items.get(NOT_BEFORE_ITEM)):
+            raise NotFound
+        try:
+            key = protection.picture_key if protection else self._data_key(partition, items[KEY_ITEM])
+            return key.open(name, items[name].value)
+        except Unreadable:
+            raise _unreadable() from None
 
     def thumbnails(
         self, profiles: Sequence[Profile], size: int, formats: Sequence[str]
@@ -82,21 +99,24 @@ class PictureService:
         The format is the first of `formats` that is stored. All come from one read; a picture that
         does not open is missing from the answer.
         """
-        wanted: dict[str, tuple[str, Address]] = {}
+        wanted: dict[Address, tuple[Profile, str]] = {}
         for profile in profiles:
             stored = profile.picture.formats.get(size, ()) if profile.picture else ()
             name = next((name for name in formats if name in stored), None)
             if profile.picture is not None and name is not None:
-                item = picture_item(profile.picture.id, size, name)
-                wanted[profile.email] = name, Address(self._keys.partition(profile.email), item)
-        addresses = [address for _, address in wanted.values()]
-        keys = [Address(address.partition, KEY_ITEM) for address in addresses]
-        items = self._backend.get_many(addresses + keys) if addresses else {}
+                rendition = picture_item(profile.picture.id, size, name)
+                wanted[Address(profile.partition, rendition)] = profile, name
+        items = self._backend.get_many(wanted) if wanted else {}
         found = {}
-        for email, (name, address) in wanted.items():
+        for address, (profile, name) in wanted.items():
+            # What is missing was replaced, or moved to another partition, since the profile was read.
+            item = items.get(address) or self._homes.follow(address.partition, [address.name])[1].get(
+                address.name
+            )
             try:
-                found[email] = name, self._open(items, address)
-            except (KeyError, Unreadable):
+                if item is not None:
+                    found[profile.email] = name, _picture_key(profile).open(address.name, item.value)
+            except Unreadable:
                 continue
         return found
 
@@ -107,23 +127,44 @@ class PictureService:
             UnreadableProfile: one is missing or does not open.
             Unavailable: the storage does not answer.
         """
-        if profile.picture is None:
-            return {}
-        partition = self._keys.partition(profile.email)
-        addresses = [Address(partition, name) for name in profile.picture.item_names()]
-        items = self._backend.get_many([Address(partition, KEY_ITEM), *addresses])
-        return {
-            address.name.rpartition("/")[2]: self._open_or_refuse(items, address)
-            for address in addresses
-        }
+        renditions = read_renditions(self._backend, profile)
+        return {name.rpartition("/")[2]: data for name, data in renditions.items()}
 
-    def _open_or_refuse(self, items: Mapping[Address, Item], address: Address) -> bytes:
-        try:
-            return self._open(items, address)
-        except (KeyError, Unreadable):
-            raise UnreadableProfile("The picture can't be read now.", retry_after=60) from None
+    def _data_key(self, partition: bytes, key: Item) -> RecordKey:
+        return KeyItem.parse(key.value, self._keys).data_key(self._keys, partition)
 
-    def _open(self, items: Mapping[Address, Item], address: Address) -> bytes:
-        wrapped = items[Address(address.partition, KEY_ITEM)].value[:WRAPPED_KEY_BYTES]
-        data_key = self._keys.unwrap(address.partition, wrapped)
-        return self._keys.open(data_key, address.name, items[address].value)
+
+def read_renditions(backend: Backend, profile: Profile) -> Mapping[str, bytes]:
+    """Return every rendition of a profile's picture, by the name of its item.
+
+    Raises:
+        UnreadableProfile: one is missing or does not open.
+        Unavailable: the storage does not answer.
+    """
+    if profile.picture is None:
+        return {}
+    addresses = [Address(profile.partition, name) for name in profile.picture.item_names()]
+    items = backend.get_many(addresses)
+    key = _picture_key(profile)
+    try:
+        return {each.name: key.open(each.name, items[each].value) for each in addresses}
+    except (KeyError, Unreadable):
+        raise _unreadable() from None
+
+
+def _picture_key(profile: Profile) -> RecordKey:
+    """Return what opens the renditions of a profile that has a picture, and so was opened itself."""
+    assert profile.content_key is not None
+    assert profile.picture is not None
+    return profile.content_key.for_picture(profile.picture.id)
+
+
+def _protection(profile: Profile) -> Protection | None:
+    if not profile.is_protected or profile.picture is None or profile.session is None:
+        return None
+    session = profile.session
+    return Protection(_picture_key(profile), session.issued_at, session.expires_at)
+
+
+def _unreadable() -> UnreadableProfile:
+    return UnreadableProfile("The picture can't be read now.", retry_after=60)

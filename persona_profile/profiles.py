@@ -1,8 +1,9 @@
 """The profile service: with `pictures`, the only place where plaintext, keys and storage meet.
 
-An email's partition holds, once something was written for it:
+An email's home partition (see `homes`) holds, once something was written for it:
 
-- `key`: its wrapped data key, then a record with the email itself, so that it can be indexed anew;
+- `key`: its wrapped data key, then a record with the email itself, so that it can be indexed anew; and,
+  if the profile is protected, its content key between the two (see `key_items`);
 - `profile`: a record with the claims, the current picture's description and the times;
 - `picture/<id>/<size>.<format>`: one record for each rendition of the current picture.
 
@@ -16,27 +17,38 @@ sessions of the email were ended, 8 bytes of milliseconds since 1970.
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeVar
 
-from backends import ABSENT, Address, Backend, Conflict, Delete, Item, Operation, Put
-from persona_profile.encoding import json_encode
-from persona_profile.errors import InvalidSession, UnreadableProfile, WriteConflict
+from backends import ABSENT, Backend, Conflict, Delete, Operation, Put
+from persona_profile.errors import (
+    InvalidSession,
+    ProfileKeyRequired,
+    UnreadableProfile,
+    WriteConflict,
+)
+from persona_profile.homes import Home, Homes
 from persona_profile.images import Rendition
-from persona_profile.keywrap import WRAPPED_KEY_BYTES, KeyWrapper, Unreadable
+from persona_profile.key_items import KeyItem
+from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import (
     KEY_ITEM,
     NOT_BEFORE_ITEM,
     PROFILE_ITEM,
+    UNREADABLE,
     Picture,
     Profile,
+    parse_picture_item,
     picture_item,
+    state_of,
 )
+from persona_profile.opening import Stored, open_profile
+from persona_profile.pictures import read_renditions
+from persona_profile.records import KeyRole, RecordKey
 from persona_profile.tokens import Session
 
 WRITE_PATIENCE_SECONDS: Final = 5.0
@@ -44,18 +56,8 @@ PICTURE_ID_BYTES: Final = 16
 
 _T = TypeVar("_T")
 
-logger = logging.getLogger(__name__)
-
 Precondition = Callable[[Profile], None]
 """Raises PreconditionFailed if a profile is not as the client expects."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """A profile with the data key that opens it; no key while the profile is blank."""
-
-    profile: Profile
-    data_key: bytes | None
 
 
 class ProfileService:
@@ -63,7 +65,8 @@ class ProfileService:
 
     Args:
         backend: where sealed items are kept.
-        keys: what seals them.
+        homes: finds them.
+        keys: what wraps their keys.
         session_lifetime: seconds after which any session has expired.
         clock: seconds since 1970.
     """
@@ -71,26 +74,29 @@ class ProfileService:
     def __init__(
         self,
         backend: Backend,
+        homes: Homes,
         keys: KeyWrapper,
         *,
         session_lifetime: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._backend = backend
+        self._homes = homes
         self._keys = keys
         self._session_lifetime = session_lifetime
         self._clock = clock
 
     def open_session(
-        self, emails: Iterable[str], previous: Session | None
+        self, emails: Iterable[str], previous: Session | None, profile_key: bytes | None = None
     ) -> tuple[Session, list[Profile]]:
         """Return a session of emails that were proved just now, and the profiles of all its emails.
 
         It takes in the emails of a `previous` session, and then ends with that one unless all of
-        them were proved again: a proof makes no other email's session longer.
+        them were proved again: a proof makes no other email's session longer. It holds the person's
+        `profile_key`, by default that of the previous one.
 
         Raises:
-            InvalidSession, Unavailable: see `profiles`.
+            InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
         """
         now = self._now()
         proved = list(emails)
@@ -99,16 +105,16 @@ class ProfileService:
             emails=tuple(dict.fromkeys([*older, *proved])),
             issued_at=now,
             expires_at=now + 1000 * self._session_lifetime,
+            profile_key=profile_key or (previous.profile_key if previous else None),
         )
-        items, partitions = self._fetch(session, session.emails)
-        signed_out_at = [_sign_out_instant(items, partition) for partition in partitions.values()]
+        homes, signed_out_at = self._homes.find(session.emails, session.emails)
         if previous is not None:
-            _check_not_ended(previous, items, partitions)
+            _check_not_ended(previous, signed_out_at)
             if not set(previous.emails) <= set(proved):
                 session = replace(session, expires_at=previous.expires_at)
         # Another machine's clock may be ahead: a new session is younger than the last sign-out.
-        session = replace(session, issued_at=max(now, 1 + max(signed_out_at)))
-        opened = (self._open_profile(items, *owner) for owner in partitions.items())
+        session = replace(session, issued_at=max(now, 1 + max(signed_out_at.values())))
+        opened = self._open(homes, session.emails, session)
         return session, [stored.profile for stored in opened]
 
     def profiles(self, session: Session) -> list[Profile]:
@@ -117,6 +123,7 @@ class ProfileService:
         Raises:
             InvalidSession: the session was ended.
             Unavailable: the storage does not answer.
+            KeysUnavailable: the key service does not answer.
         """
         return [stored.profile for stored in self._read(session, session.emails)]
 
@@ -124,8 +131,9 @@ class ProfileService:
         """Return the profile of one of the session's emails.
 
         Raises:
-            InvalidSession, Unavailable: see `profiles`.
+            InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
             UnreadableProfile: what is stored does not open.
+            ProfileKeyRequired: it opens only with a profile key that the session does not hold.
         """
         return self._readable(session, email).profile
 
@@ -143,7 +151,8 @@ class ProfileService:
             expires_at=now // 1000 + self._session_lifetime + 1,
         )
         for email in session.emails:
-            self._backend.apply(self._keys.partition(email), [mark])
+            for partition in self._keys.partitions(email):
+                self._backend.apply(partition, [mark])
 
     def write_claims(
         self,
@@ -155,7 +164,8 @@ class ProfileService:
         """Replace the claims by what `change` makes of them; return the new profile.
 
         Raises:
-            InvalidSession, Unavailable, UnreadableProfile: see `profile`.
+            InvalidSession, Unavailable, KeysUnavailable, UnreadableProfile, ProfileKeyRequired: see
+                `profile`.
             PreconditionFailed: by the precondition.
             WriteConflict: others kept writing for WRITE_PATIENCE_SECONDS.
         """
@@ -178,10 +188,10 @@ class ProfileService:
             See `write_claims`.
         """
         picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions)
-        puts = [Put(picture_item(picture.id, each.size, each.format), each.data) for each in renditions]
 
         def write(profile: Profile) -> tuple[Profile, list[Operation]]:
-            return replace(profile, picture=picture), [*_picture_deletes(profile), *puts]
+            operations = [*_picture_deletes(profile), *_picture_puts(picture, renditions)]
+            return replace(profile, picture=picture), operations
 
         return self._write(session, email, write, precondition)
 
@@ -200,70 +210,82 @@ class ProfileService:
 
             self._write(session, email, write, precondition)
 
+    def set_profile_key(
+        self, session: Session, email: str, profile_key: bytes | None, precondition: Precondition
+    ) -> tuple[Session, Profile]:
+        """Seal a profile anew, so that it opens only with a profile key, or, with none, without.
+
+        The session holds the key that it opens with until now, if any. Nothing that was sealed before
+        opens what is sealed now: there is a new content key, and the picture has a new id.
+
+        Returns:
+            A session like the given one that holds the new key, if there is one; the profile.
+
+        Raises:
+            See `write_claims`.
+        """
+
+        def attempt() -> Profile:
+            stored = self._settled(session, email)
+            precondition(stored.profile)
+            if profile_key is None and not stored.profile.is_protected:
+                return stored.profile
+            return self._protect(stored, profile_key)
+
+        profile = self._until_no_conflict(attempt)
+        if profile_key is not None:
+            session = replace(session, profile_key=profile_key)
+        return session, replace(profile, session=session)
+
     def erase(self, session: Session, email: str, precondition: Precondition) -> None:
         """Remove everything about an email, readable or not: the profile is blank again.
 
         Raises:
-            See `write_claims`, less UnreadableProfile.
+            See `write_claims`, less UnreadableProfile and ProfileKeyRequired.
         """
-        partition = self._keys.partition(email)
 
         def attempt() -> None:
             [stored] = self._read(session, [email])
             precondition(stored.profile)
-            # Expecting each version, so that a picture that comes at this instant is not left over.
-            deletes = [
-                Delete(info.name, info.version)
-                for info in self._backend.list(partition)
-                if info.name != NOT_BEFORE_ITEM
-            ]
-            if deletes:
-                self._backend.apply(partition, deletes)
+            home = stored.home
+            if home.move_id is not None:
+                self._homes.settle(home.partition, home.move_id)
+            for partition in home.partitions:
+                # Expecting each version, so that a picture that comes at this instant is not left over.
+                infos = [info for info in self._backend.list(partition) if info.name != NOT_BEFORE_ITEM]
+                is_elsewhere = any(info.name == KEY_ITEM for info in infos)
+                if infos and (partition == home.partition or not is_elsewhere):
+                    self._backend.apply(partition, [Delete(info.name, info.version) for info in infos])
 
         self._until_no_conflict(attempt)
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
-    def _fetch(
-        self, session: Session, emails: Sequence[str]
-    ) -> tuple[Mapping[Address, Item], dict[str, bytes]]:
-        """Fetch profiles, and when sessions of any of the session's emails were ended, in one trip."""
-        partitions = {email: self._keys.partition(email) for email in session.emails}
-        addresses = [Address(partition, NOT_BEFORE_ITEM) for partition in partitions.values()]
-        for email in emails:
-            addresses += (
-                Address(partitions[email], KEY_ITEM),
-                Address(partitions[email], PROFILE_ITEM),
-            )
-        return self._backend.get_many(addresses), partitions
+    def _read(self, session: Session, emails: Sequence[str]) -> list[Stored]:
+        homes, signed_out_at = self._homes.find(emails, session.emails)
+        _check_not_ended(session, signed_out_at)
+        return self._open(homes, emails, session)
 
-    def _read(self, session: Session, emails: Sequence[str]) -> list[_Stored]:
-        items, partitions = self._fetch(session, emails)
-        _check_not_ended(session, items, partitions)
-        return [self._open_profile(items, email, partitions[email]) for email in emails]
+    def _open(self, homes: Iterable[Home], emails: Iterable[str], session: Session) -> list[Stored]:
+        owned = zip(homes, emails, strict=True)
+        return [open_profile(home, email, session, self._keys) for home, email in owned]
 
-    def _readable(self, session: Session, email: str) -> _Stored:
+    def _readable(self, session: Session, email: str) -> Stored:
         [stored] = self._read(session, [email])
-        if not stored.profile.readable:
+        if stored.profile.problem == UNREADABLE:
             raise UnreadableProfile("What is stored for this email can't be read.", retry_after=60)
+        if stored.profile.problem is not None:
+            raise ProfileKeyRequired(stored.profile.problem)
         return stored
 
-    def _open_profile(self, items: Mapping[Address, Item], email: str, partition: bytes) -> _Stored:
-        key_item = items.get(Address(partition, KEY_ITEM))
-        profile_item = items.get(Address(partition, PROFILE_ITEM))
-        if key_item is None and profile_item is None:
-            return _Stored(Profile(email), None)
-        try:
-            if key_item is None or profile_item is None:
-                raise Unreadable  # noqa: TRY301 - half a profile is as good as a damaged one
-            data_key = self._keys.unwrap(partition, key_item.value[:WRAPPED_KEY_BYTES])
-            plaintext = self._keys.open(data_key, PROFILE_ITEM, profile_item.value)
-        except Unreadable:
-            logger.error("unreadable profile in partition %s", partition.hex())  # noqa: TRY400
-            version = profile_item.version if profile_item else None
-            return _Stored(Profile(email, stored_version=version, readable=False), None)
-        return _Stored(Profile.from_bytes(plaintext, email, profile_item.version), data_key)
+    def _settled(self, session: Session, email: str) -> Stored:
+        """Return a profile that is to be written, under the usual names."""
+        stored = self._readable(session, email)
+        if stored.home.move_id is None:
+            return stored
+        self._homes.settle(stored.home.partition, stored.home.move_id)
+        return self._readable(session, email)
 
     def _write(
         self,
@@ -273,37 +295,65 @@ class ProfileService:
         precondition: Precondition,
     ) -> Profile:
         """Write what `change` makes of the profile as it is, again until nobody was faster."""
-        partition = self._keys.partition(email)
 
         def attempt() -> Profile:
-            stored = self._readable(session, email)
+            stored = self._settled(session, email)
             precondition(stored.profile)
             changed, operations = change(stored.profile)
-            changed = replace(changed, version=changed.version + 1, updated_at=self._now())
-            return self._store(partition, stored, changed, operations)
+            if stored.key_item is not None:
+                return self._store(changed, operations)
+            self._homes.reserve(stored.home, self._clock())
+            key_item, data_key = KeyItem.create(self._keys, changed.partition, email)
+            created = Put(KEY_ITEM, key_item.to_bytes(), ABSENT)
+            return self._store(replace(changed, content_key=data_key), [created, *operations])
 
         return self._until_no_conflict(attempt)
 
-    def _store(
-        self, partition: bytes, stored: _Stored, changed: Profile, operations: list[Operation]
-    ) -> Profile:
-        """Seal and write a changed profile over the one that was read, in one batch."""
-        batch: list[Operation] = []
-        data_key = stored.data_key
-        if data_key is None:
-            data_key = self._keys.new_data_key()
-            owner = self._keys.seal(data_key, KEY_ITEM, json_encode({"email": changed.email}))
-            batch.append(Put(KEY_ITEM, self._keys.wrap(partition, data_key) + owner, ABSENT))
-        record = self._keys.seal(data_key, PROFILE_ITEM, changed.to_bytes())
-        batch.append(Put(PROFILE_ITEM, record, stored.profile.stored_version or ABSENT))
+    def _protect(self, stored: Stored, profile_key: bytes | None) -> Profile:
+        """Seal a profile under a new content key; without a profile key, under its data key."""
+        profile, key_item, home = stored.profile, stored.key_item, stored.home
+        if key_item is None or home.key is None:
+            self._homes.reserve(home, self._clock())
+            key_item, data_key = KeyItem.create(self._keys, home.partition, profile.email)
+        else:
+            data_key = key_item.data_key(self._keys, home.partition)
+        content_key, wrapped = data_key, None
+        if profile_key is not None:
+            content_key = RecordKey.generate(KeyRole.CONTENT)
+            wrapped = data_key.wrap_content_key(profile_key, content_key)
+        renditions = [
+            Rendition(*described, data)
+            for name, data in read_renditions(self._backend, profile).items()
+            if (described := parse_picture_item(name)) is not None
+        ]
+        picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions) if renditions else None
+        changed = replace(
+            profile, picture=picture, content_key=content_key, is_protected=profile_key is not None
+        )
+        value = replace(key_item, content_key=wrapped).to_bytes()
+        put = Put(KEY_ITEM, value, home.key.version if home.key else ABSENT)
+        return self._store(
+            changed, [put, *_picture_deletes(profile), *_picture_puts(picture, renditions)]
+        )
+
+    def _store(self, changed: Profile, operations: Sequence[Operation]) -> Profile:
+        """Seal and write a changed profile over the one that was read, in one batch.
+
+        Renditions among the operations are sealed; the `key` item is as it is written.
+        """
+        content_key = changed.content_key
+        assert content_key is not None
+        changed = replace(changed, version=changed.version + 1, updated_at=self._now())
+        record = content_key.seal(PROFILE_ITEM, changed.to_bytes())
+        batch: list[Operation] = [Put(PROFILE_ITEM, record, changed.stored_version or ABSENT)]
         for operation in operations:
-            if isinstance(operation, Put):
-                sealed = self._keys.seal(data_key, operation.name, operation.value)
-                batch.append(replace(operation, value=sealed))
+            if isinstance(operation, Put) and operation.name != KEY_ITEM and changed.picture:
+                key = content_key.for_picture(changed.picture.id)
+                batch.append(replace(operation, value=key.seal(operation.name, operation.value)))
             else:
                 batch.append(operation)
-        versions = self._backend.apply(partition, batch)
-        return replace(changed, stored_version=versions[PROFILE_ITEM])
+        versions = self._backend.apply(changed.partition, batch)
+        return replace(changed, stored_version=versions[PROFILE_ITEM], state=state_of(record))
 
     def _until_no_conflict(self, attempt: Callable[[], _T]) -> _T:
         deadline = time.monotonic() + WRITE_PATIENCE_SECONDS
@@ -322,16 +372,12 @@ def _picture_deletes(profile: Profile) -> list[Operation]:
     return [Delete(name) for name in profile.picture.item_names()] if profile.picture else []
 
 
-def _sign_out_instant(items: Mapping[Address, Item], partition: bytes) -> int:
-    """Return when the sessions of an email were last ended, in milliseconds since 1970, or 0."""
-    mark = items.get(Address(partition, NOT_BEFORE_ITEM))
-    return int.from_bytes(mark.value) if mark else 0
+def _picture_puts(picture: Picture | None, renditions: Iterable[Rendition]) -> list[Operation]:
+    if picture is None:
+        return []
+    return [Put(picture_item(picture.id, each.size, each.format), each.data) for each in renditions]
 
 
-def _check_not_ended(
-    session: Session, items: Mapping[Address, Item], partitions: Mapping[str, bytes]
-) -> None:
-    if any(
-        session.issued_at <= _sign_out_instant(items, partitions[email]) for email in session.emails
-    ):
+def _check_not_ended(session: Session, signed_out_at: Mapping[str, int]) -> None:
+    if any(session.issued_at <= signed_out_at[email] for email in session.emails):
         raise InvalidSession("session_revoked", "This session was signed out.")

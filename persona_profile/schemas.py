@@ -12,12 +12,13 @@ from typing import Any, Final
 import colander
 
 from persona_profile.claims import CLAIMS, InvalidClaim
-from persona_profile.encoding import Json
+from persona_profile.encoding import Json, MalformedText, base64url_decode
 from persona_profile.errors import FieldError, ValidationFailed
+from persona_profile.records import KEY_BYTES
 
 MAX_PROOFS: Final = 20
 _MAX_NAME_CHARACTERS: Final = 64
-_READ_ONLY: Final = frozenset({"email", "picture", "updated_at", "version"})
+_READ_ONLY: Final = frozenset({"email", "picture", "updated_at", "version", "protected", "etag"})
 
 
 class Object:
@@ -92,6 +93,26 @@ class Exactly:
         return cstruct
 
 
+class ProfileKey:
+    """The key of a person: base64url of KEY_BYTES, or null for none."""
+
+    def deserialize(self, node: Any, cstruct: Any) -> Any:
+        """Return the bytes, or None.
+
+        Raises:
+            colander.Invalid: it is not acceptable.
+        """
+        if cstruct is colander.null or cstruct is None:
+            return cstruct
+        try:
+            key = base64url_decode(cstruct) if isinstance(cstruct, str) else b""
+        except MalformedText:
+            key = b""
+        if len(key) != KEY_BYTES:
+            raise colander.Invalid(node, f"must be base64url of {KEY_BYTES} bytes, or null")
+        return key
+
+
 class ListOf:
     """A JSON array of `least` to `most` elements of the node's only child."""
 
@@ -134,7 +155,7 @@ CLAIMS_BODY: Final = _node(
 
 
 def session_body(thumbnail_sizes: tuple[int, ...]) -> Any:
-    """Return the schema of `{"proofs": [{"assertion": "..."}], "thumbnails": SIZE}`."""
+    """Return the schema of the body that opens a session with these sizes of thumbnails."""
     proof = _node(Object(), _node(Exactly(str, "a string"), name="assertion"))
     return _node(
         Object(),
@@ -145,7 +166,12 @@ def session_body(thumbnail_sizes: tuple[int, ...]) -> Any:
             missing=None,
             validator=_one_of(thumbnail_sizes),
         ),
+        _node(ProfileKey(), name="profile_key", missing=None),
     )
+
+
+PROFILE_KEY_BODY: Final = _node(Object(), _node(ProfileKey(), name="profile_key"))
+"""`{"profile_key": KEY}`: the key that a profile opens with from now on; None for none."""
 
 
 def assertion_body() -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+import signal
 import socket
 import sys
 import threading
@@ -20,12 +21,16 @@ from backends import Backend, BackendError
 from persona_profile.app import max_body_bytes, services_of
 from persona_profile.encoding import json_encode
 from persona_profile.errors import new_request_id, problem_document
+from persona_profile.keyring_file import KeyringWatch
 
 PURGE_SECONDS: Final = 60
 """How often, on average, a process removes expired items."""
 
 PURGE_ITEMS: Final = 500
 """How many at a time."""
+
+KEYRING_SECONDS: Final = 1.0
+"""How often a process looks whether the keyring's file has changed."""
 
 LINGER_SECONDS: Final = 30
 """How long a client may go on sending after it was refused; nginx' `lingering_time`."""
@@ -62,14 +67,19 @@ def serve(app: Router, _global_config: object = None, **settings: Any) -> None:
     server = make_server(app, **settings)
     services = services_of(app)
     stopped = threading.Event()
-    purge = threading.Thread(target=_purge_regularly, args=(services.backend, stopped), daemon=True)
-    purge.start()
+    threads = [threading.Thread(target=_purge_regularly, args=(services.backend, stopped), daemon=True)]
+    if services.keyring_watch is not None:
+        arguments = services.keyring_watch, _hangups(), stopped
+        threads.append(threading.Thread(target=_watch_keyring, args=arguments, daemon=True))
+    for thread in threads:
+        thread.start()
     _announce(server, app)
     try:
         server.run()
     finally:
         stopped.set()
-        purge.join(PURGE_SECONDS)
+        for thread in threads:
+            thread.join(PURGE_SECONDS)
         services.close()
 
 
@@ -98,6 +108,22 @@ def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:
                 pass
         except BackendError as error:
             logger.warning("expired items were not purged: %s", error)
+
+
+def _hangups() -> threading.Event:
+    """Return what is set by each SIGHUP from now on."""
+    event = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, lambda _number, _frame: event.set())
+    return event
+
+
+def _watch_keyring(watch: KeyringWatch, hangups: threading.Event, stopped: threading.Event) -> None:
+    """Take the keyring anew soon after its file has changed, and at SIGHUP."""
+    while not stopped.is_set():
+        hangups.wait(KEYRING_SECONDS)
+        hangups.clear()
+        watch.check()
 
 
 def _announce(server: Any, app: Router) -> None:

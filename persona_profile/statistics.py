@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backends import Backend, ItemInfo
-from persona_profile.model import PROFILE_ITEM, parse_picture_item
+from persona_profile.model import KEY_ITEM, PROFILE_ITEM, parse_picture_item
 from persona_profile.partitions import USED_PROOF_PREFIX, walk
 
 _STEP: Final = 64
@@ -66,6 +66,7 @@ class Statistics:
 
     Attributes:
         profiles: emails that hold a profile.
+        forwards: partitions whose profile is kept under another index key by now.
         with_picture: those of them with renditions.
         blank: emails without a profile that something else is kept for, as when sessions were ended.
         used_proofs: proofs that are remembered until they expire.
@@ -75,6 +76,7 @@ class Statistics:
     """
 
     profiles: int = 0
+    forwards: int = 0
     with_picture: int = 0
     blank: int = 0
     used_proofs: int = 0
@@ -101,6 +103,8 @@ class Statistics:
             self.profiles += 1
             self.with_picture += bool(renditions)
             self.profile_bytes.add(size)
+        elif any(info.name == KEY_ITEM for info in infos):
+            self.forwards += 1
         else:
             self.blank += 1
 

@@ -6,26 +6,33 @@ import json
 import struct
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from persona_profile.encoding import json_encode
+from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
 from persona_profile.images import FORMATS
-from persona_profile.keywrap import KeyWrapper, Unreadable
+from persona_profile.keyservice import Unreadable
+from persona_profile.keywrap import KeyWrapper
+from persona_profile.records import KEY_BYTES, KeyRole, RecordKey
 
 MAX_TOKEN_CHARACTERS: Final = 12_000
 """Longer than a session of the most and longest emails."""
 
 _CAPABILITY = struct.Struct(">33s16sHBI")
+_PROTECTION = struct.Struct(f">{KEY_BYTES}sQ")
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Emails that somebody has proved, in the order proved; instants in milliseconds since 1970."""
+    """Emails that somebody has proved, in the order proved; instants in milliseconds since 1970.
+
+    `profile_key` is the person's own key, if the dialog has sent one: KEY_BYTES.
+    """
 
     emails: tuple[str, ...]
     issued_at: int
     expires_at: int
+    profile_key: bytes | None = field(default=None, repr=False)
 
 
 class SessionTokens:
@@ -38,7 +45,8 @@ class SessionTokens:
 
     def seal(self, session: Session) -> str:
         """Return the token of a session."""
-        payload = [session.issued_at, session.expires_at, *session.emails]
+        key = session.profile_key and base64url_encode(session.profile_key)
+        payload = [session.issued_at, session.expires_at, key, *session.emails]
         return self._keys.seal_token(self._PURPOSE, json_encode(payload))
 
     def open(self, token: str) -> Session:
@@ -50,8 +58,23 @@ class SessionTokens:
         if len(token) > MAX_TOKEN_CHARACTERS:
             raise Unreadable
         payload = json.loads(self._keys.open_token(self._PURPOSE, token))
-        issued_at, expires_at, *emails = payload
-        return Session(tuple(emails), issued_at, expires_at)
+        issued_at, expires_at, key, *emails = payload
+        return Session(tuple(emails), issued_at, expires_at, key and base64url_decode(key))
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What opens a picture of a protected profile, during one session.
+
+    Attributes:
+        picture_key: opens the renditions.
+        issued_at: when the session was opened, in milliseconds since 1970.
+        expires_at: when it ends, likewise.
+    """
+
+    picture_key: RecordKey
+    issued_at: int
+    expires_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +85,7 @@ class PictureCapability:
     picture_id: bytes
     size: int
     formats: tuple[str, ...]
+    protection: Protection | None = None
 
 
 class PictureCapabilities:
@@ -85,14 +109,17 @@ class PictureCapabilities:
         self._clock = clock
 
     def seal(self, capability: PictureCapability) -> str:
-        """Return the text of a capability in the current window."""
+        """Return the text of a capability in the current window, or of a protected one's session."""
+        protection = capability.protection
         payload = _CAPABILITY.pack(
             capability.partition,
             capability.picture_id,
             capability.size,
             _mask(capability.formats),
-            self.expiry(capability.partition),
+            self.expiry(capability.partition, protection),
         )
+        if protection is not None:
+            payload += _PROTECTION.pack(protection.picture_key.secret, protection.issued_at)
         return self._keys.seal_token(self._PURPOSE, payload)
 
     def open(self, text: str) -> tuple[PictureCapability, int]:
@@ -104,15 +131,21 @@ class PictureCapabilities:
         if len(text) > MAX_TOKEN_CHARACTERS:
             raise Unreadable
         payload = self._keys.open_token(self._PURPOSE, text)
-        partition, picture_id, size, mask, expires_at = _CAPABILITY.unpack(payload)
+        partition, picture_id, size, mask, expires_at = _CAPABILITY.unpack_from(payload)
         remaining = expires_at - int(self._clock())
         if remaining <= 0:
             raise Unreadable
+        protection = None
+        if len(payload) > _CAPABILITY.size:
+            secret, issued_at = _PROTECTION.unpack_from(payload, _CAPABILITY.size)
+            protection = Protection(RecordKey(KeyRole.PICTURE, secret), issued_at, 1000 * expires_at)
         names = tuple(name for bit, name in enumerate(FORMATS) if mask & 1 << bit)
-        return PictureCapability(partition, picture_id, size, names), remaining
+        return PictureCapability(partition, picture_id, size, names, protection), remaining
 
-    def expiry(self, partition: bytes) -> int:
+    def expiry(self, partition: bytes, protection: Protection | None = None) -> int:
         """Return when the capabilities that are sealed now stop working, in seconds since 1970."""
+        if protection is not None:
+            return protection.expires_at // 1000
         offset = int.from_bytes(partition[-4:]) % self._window
         return ((int(self._clock()) + offset) // self._window + 2) * self._window - offset
 

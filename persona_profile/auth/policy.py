@@ -11,7 +11,7 @@ from pyramid.security import Allowed
 
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import EmailNotProved, InvalidSession, NotFound, Unauthorized
-from persona_profile.keywrap import Unreadable
+from persona_profile.keyservice import Unreadable
 from persona_profile.tokens import Session, SessionTokens
 
 SESSION: Final = "session"

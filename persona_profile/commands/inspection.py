@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from backends import MAX_PARTITION_BYTES, BackendError
-from persona_profile.app import load_keyring, open_backend
+from persona_profile.app import open_backend, open_key_wrapper
 from persona_profile.commands.settings import load_settings
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.partition_check import Finding
 from persona_profile.partitions import USED_PROOF_PREFIX
 from persona_profile.statistics import Distribution, Statistics, measure
-from persona_profile.verification import MEANINGS, Finding, Verification, Verified
+from persona_profile.verification import MEANINGS, Verification, Verified
 
 PLOT_FORMATS: Final = (".png", ".svg")
 PROGRESS_SECONDS: Final = 1.0
@@ -89,7 +89,7 @@ class Progress:
 
 def _verify(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
-    keys = KeyWrapper(load_keyring(settings))
+    keys = open_key_wrapper(settings)
     progress = Progress(sys.stderr)
     with closing(open_backend(settings)) as backend:
         backend.check_schema()
@@ -126,6 +126,7 @@ class _TextFindings:
             print()
         rows = [
             ("profiles", f"{verified.profiles:,}"),
+            ("  protected, so not opened", f"{verified.protected:,}"),
             ("renditions", f"{verified.renditions:,}"),
             ("used proofs", f"{verified.used_proofs:,}"),
             ("read", _bytes(verified.bytes_read)),
@@ -133,6 +134,8 @@ class _TextFindings:
         for version, count in sorted(verified.key_versions.items()):
             rows.append((f"data keys under key version {version}", f"{count:,}"))
         rows.append(("  of these to be wrapped anew", f"{verified.stale_keys:,}"))
+        if verified.moving:
+            rows.append(("moves that have not ended", f"{verified.moving:,}"))
         if verified.unsettled:
             rows.append(("not checked, for they kept changing", f"{verified.unsettled:,}"))
         _print_rows(rows)
@@ -167,11 +170,13 @@ class _JsonFindings:
             "findings_by_kind": dict(sorted(verified.findings.items())),
             "partitions": verified.partitions,
             "profiles": verified.profiles,
+            "protected": verified.protected,
             "renditions": verified.renditions,
             "used_proofs": verified.used_proofs,
             "bytes_read": verified.bytes_read,
-            "key_versions": {str(v): count for v, count in sorted(verified.key_versions.items())},
+            "key_versions": dict(sorted(verified.key_versions.items())),
             "stale_keys": verified.stale_keys,
+            "moving": verified.moving,
             "unsettled": verified.unsettled,
         }
         sys.stdout.write("],\n" + json.dumps(document, indent=1)[2:] + "\n")
@@ -216,6 +221,7 @@ def _document(statistics: Statistics) -> dict[str, Any]:
         "profiles": statistics.profiles,
         "with_picture": statistics.with_picture,
         "blank": statistics.blank,
+        "forwards": statistics.forwards,
         "used_proofs": statistics.used_proofs,
         "total_bytes": statistics.total_bytes,
         "profile_bytes": _described(statistics.profile_bytes),
@@ -239,6 +245,7 @@ def _print_statistics(statistics: Statistics) -> None:
             ("profiles", f"{statistics.profiles:,}"),
             ("  with a picture", f"{statistics.with_picture:,}"),
             ("emails without a profile, signed out", f"{statistics.blank:,}"),
+            ("forwards to another index key", f"{statistics.forwards:,}"),
             ("used proofs", f"{statistics.used_proofs:,}"),
             ("bytes in all", _bytes(statistics.total_bytes)),
         ]

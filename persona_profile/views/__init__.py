@@ -13,6 +13,7 @@ from persona_profile.auth import Authenticator
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.auth.replay import UsedProofs
 from persona_profile.images import Renderer
+from persona_profile.keyring_file import KeyringWatch
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.tokens import SessionTokens
@@ -29,6 +30,7 @@ class Services:
         picture_formats: the formats that are made, the better compressed first.
         max_picture_bytes: largest upload in bytes.
         identity_provider: mints assertions, in development only.
+        keyring_watch: takes the keyring anew when its file changes; none if it is in memory.
         closers: what `close` calls.
     """
 
@@ -44,6 +46,7 @@ class Services:
     picture_formats: tuple[str, ...]
     max_picture_bytes: int
     identity_provider: DevelopmentIdentityProvider | None
+    keyring_watch: KeyringWatch | None
     closers: tuple[Callable[[], None], ...]
 
     def close(self) -> None:

@@ -17,14 +17,16 @@ from persona_profile.auth.policy import OWN_EMAIL, SESSION, email_in_path
 from persona_profile.errors import UnreadableProfile
 from persona_profile.images import SIZES
 from persona_profile.model import Profile
-from persona_profile.schemas import CLAIMS_BODY
+from persona_profile.schemas import CLAIMS_BODY, PROFILE_KEY_BODY
 from persona_profile.views import Services
 from persona_profile.views.bodies import JSON, MERGE_PATCH, json_body, thumbnail_parameter
 from persona_profile.views.representations import (
+    json_response,
     precondition,
     profile_response,
     profiles_response,
     represent,
+    session_document,
 )
 
 EMAIL_PATH: Final = "/v1/profiles/{email:[^@]+@[^@/]+}"
@@ -32,6 +34,11 @@ MAX_BODY_BYTES: Final = 64 * 1024
 
 profiles = Service(name="profiles", path="/v1/profiles", description="All profiles of the session.")
 profile = Service(name="profile", path=EMAIL_PATH, description="One profile.")
+profile_key = Service(
+    name="profile-key",
+    path=f"{EMAIL_PATH}/profile-key",
+    description="The key that a profile opens with.",
+)
 export = Service(name="export", path=f"{EMAIL_PATH}/export", description="One profile to take away.")
 
 
@@ -71,6 +78,19 @@ def erase(request: Request) -> Response:
     services: Services = request.services
     services.profiles.erase(request.identity, email_in_path(request), precondition(request))
     return Response(status=204)
+
+
+@profile_key.put(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def set_profile_key(request: Request) -> Response:
+    """Set, change or remove the person's own key, without which the profile does not open."""
+    services: Services = request.services
+    key = json_body(request, PROFILE_KEY_BODY, MAX_BODY_BYTES)["profile_key"]
+    session, written = services.profiles.set_profile_key(
+        request.identity, email_in_path(request), key, precondition(request)
+    )
+    document = session_document(services.tokens.seal(session), session)
+    [document["profile"]] = represent(request, [written])
+    return json_response(document)
 
 
 @export.get(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
@@ -124,5 +144,5 @@ def _write(request: Request, change: Callable[[Mapping[str, str]], Mapping[str, 
 
 def includeme(config: Configurator) -> None:
     """Register the services."""
-    for service in (profiles, profile, export):
+    for service in (profiles, profile, profile_key, export):
         config.add_cornice_service(service)

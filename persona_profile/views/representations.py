@@ -17,6 +17,7 @@ from persona_profile.encoding import base64url_encode, json_encode
 from persona_profile.errors import PreconditionFailed
 from persona_profile.images import MEDIA_TYPES
 from persona_profile.model import Profile
+from persona_profile.tokens import Session
 from persona_profile.views import Services, origin_of
 
 THUMBNAIL_FORMATS: Final = ("webp", "jpeg")
@@ -47,6 +48,11 @@ def json_response(document: Any, status: int = 200) -> Response:
     response = Response(json_encode(document), status=status, content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def session_document(token: str, session: Session) -> dict[str, Any]:
+    """Return what a client is told of its session."""
+    return {"token": token, "token_type": "Bearer", "expires_at": timestamp(session.expires_at)}
 
 
 def profile_response(request: Request, profile: Profile) -> Response:
@@ -95,9 +101,10 @@ def _profile(request: Request, profile: Profile, thumbnail: tuple[str, bytes] | 
     document["picture"] = _picture(request, profile, thumbnail)
     document["updated_at"] = None if profile.updated_at is None else timestamp(profile.updated_at)
     document["version"] = profile.version
+    document["protected"] = profile.is_protected
     document["etag"] = _etag(request, profile)
-    if not profile.readable:
-        document["error"] = "profile_unreadable"
+    if profile.problem is not None:
+        document["error"] = profile.problem
     return document
 
 
@@ -121,7 +128,7 @@ def _picture(
 
 
 def _state(profile: Profile) -> str:
-    return format(profile.stored_version or 0, "x")
+    return profile.state or "0"
 
 
 def _etag(request: Request, profile: Profile) -> str:

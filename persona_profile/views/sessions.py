@@ -18,7 +18,7 @@ from persona_profile.images import SIZES
 from persona_profile.schemas import session_body
 from persona_profile.views import Services
 from persona_profile.views.bodies import json_body
-from persona_profile.views.representations import json_response, represent, timestamp
+from persona_profile.views.representations import json_response, represent, session_document
 
 MAX_EMAILS: Final = 20
 MAX_BODY_BYTES: Final = 512 * 1024
@@ -36,18 +36,15 @@ def create(request: Request) -> Response:
     body = json_body(request, _BODY, MAX_BODY_BYTES)
     previous = request.identity
     proved = _verify(services, [proof["assertion"] for proof in body["proofs"]])
-    session, profiles = services.profiles.open_session([each.email for each in proved], previous)
+    emails = [each.email for each in proved]
+    session, profiles = services.profiles.open_session(emails, previous, body["profile_key"])
     if len(session.emails) > MAX_EMAILS:
         limit = FieldError("body", "proofs", f"a session has at most {MAX_EMAILS} emails")
         raise ValidationFailed("Too many emails.", errors=(limit,))
     # Last, so that no proof is used up by a request that fails.
     services.used_proofs.use(proved)
-    document = {
-        "token": services.tokens.seal(session),
-        "token_type": "Bearer",
-        "expires_at": timestamp(session.expires_at),
-        "profiles": represent(request, profiles, body["thumbnails"]),
-    }
+    document = session_document(services.tokens.seal(session), session)
+    document["profiles"] = represent(request, profiles, body["thumbnails"])
     return json_response(document, status=201)
 
 

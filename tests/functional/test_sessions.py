@@ -45,6 +45,7 @@ class TestOpening:
         assert answer["expires_at"].endswith("Z")
         [profile] = answer["profiles"]
         assert profile.pop("etag")
+        assert profile.pop("protected") is False
         assert {name for name, value in profile.items() if value is not None} == {"email", "version"}
         assert (profile["email"], profile["version"]) == (ALICE, 0)
 

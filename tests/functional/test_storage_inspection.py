@@ -139,6 +139,8 @@ class TestVerify:
             "renditions": len(renditions(backend)),
             "key_versions": {"1": 3},
             "stale_keys": 0,
+            "protected": 0,
+            "moving": 0,
             "unsettled": 0,
         }
 

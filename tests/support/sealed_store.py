@@ -6,12 +6,17 @@ from dataclasses import dataclass, field
 
 from backends import Address, Delete, Put
 from backends.memory import MemoryBackend
+from persona_profile.homes import Homes
 from persona_profile.images import Rendition
-from persona_profile.keywrap import WRAPPED_KEY_BYTES, Key, Keyring, KeyState, KeyWrapper
+from persona_profile.key_items import KeyItem
+from persona_profile.keyring import Key, Keyring, KeyState
+from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import KEY_ITEM, Profile
+from persona_profile.partition_check import Finding
 from persona_profile.profiles import ProfileService
+from persona_profile.records import RecordKey
 from persona_profile.tokens import Session
-from persona_profile.verification import Finding, Verification, Verified
+from persona_profile.verification import Verification, Verified
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"
 FOREVER = Session((ALICE, BOB, CAROL), 10**15, 10**16)
@@ -45,7 +50,8 @@ class Store:
 
     def __post_init__(self) -> None:
         self.keys = KeyWrapper(self.keyring)
-        self.profiles = ProfileService(self.backend, self.keys, session_lifetime=3600)
+        self.homes = Homes(self.backend, self.keys, 3600)
+        self.profiles = ProfileService(self.backend, self.homes, self.keys, session_lifetime=3600)
 
     def write(self, email: str, name: str = "N") -> Profile:
         """Write a profile."""
@@ -70,13 +76,15 @@ class Store:
 
     def seal(self, email: str, name: str, plaintext: bytes) -> None:
         """Write an item that opens, past the service."""
-        data_key = self.data_key(email)
-        self.put(email, name, self.keys.seal(data_key, name, plaintext))
+        self.put(email, name, self.data_key(email).seal(name, plaintext))
 
-    def data_key(self, email: str) -> bytes:
+    def data_key(self, email: str) -> RecordKey:
         """Return an email's data key."""
-        wrapped = self.get(email, KEY_ITEM)[:WRAPPED_KEY_BYTES]
-        return self.keys.unwrap(self.keys.partition(email), wrapped)
+        return self.key_item(email).data_key(self.keys, self.keys.partition(email))
+
+    def key_item(self, email: str) -> KeyItem:
+        """Return what an email's data key is wrapped in."""
+        return KeyItem.parse(self.get(email, KEY_ITEM), self.keys)
 
     def pictures(self, email: str) -> list[str]:
         """Return the names of the renditions that are there."""

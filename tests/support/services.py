@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from persona_profile.auth.development import DevelopmentIdentityProvider
-from persona_profile.keywrap import Keyring
+from persona_profile.keyring import Keyring
+from persona_profile.keyring_file import KeyringFile
 
 _COMMAND = Path(sys.executable).with_name("persona-profile")
 
@@ -72,7 +73,7 @@ class Service:
         self.folder = folder
         self.keyring = folder / "keyring.json"
         if not self.keyring.exists():
-            Keyring.generate().save_new(self.keyring)
+            KeyringFile(self.keyring).create(Keyring.generate())
         self._ini = folder / "test.ini"
         told = str(development).lower()
         self._ini.write_text(_INI.format(port=self.port, development=told, backend=backend, url=url))

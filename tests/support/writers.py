@@ -16,7 +16,8 @@ from PIL import Image
 
 from backends import Backend
 from persona_profile.encoding import json_decode
-from persona_profile.keywrap import Keyring, KeyWrapper
+from persona_profile.keyring_file import KeyringFile
+from persona_profile.keywrap import KeyWrapper
 from support.pictures import decoded, encode
 from support.services import Answer, Client, Service
 
@@ -133,7 +134,7 @@ class Writer:
                 assert (served.status, number_of(served.body)) == (200, number)
             prefix = f"picture/{profile['picture']['id']}"
             expected |= {f"{prefix}/{size}.jpeg" for size in SIZES}
-        partition = KeyWrapper(Keyring.load(keyring)).partition(self.client.email)
+        partition = KeyWrapper(KeyringFile(keyring).load()).partition(self.client.email)
         assert {info.name for info in backend.list(partition)} == expected
 
 

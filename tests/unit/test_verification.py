@@ -11,7 +11,8 @@ from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditi
 from backends import Put
 from backends.memory import MemoryBackend
 from persona_profile.encoding import json_encode
-from persona_profile.keywrap import WRAPPED_KEY_BYTES, Key, Keyring, KeyState, KeyWrapper
+from persona_profile.keyring import Key, Keyring, KeyState
+from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import (
     KEY_ITEM,
     NOT_BEFORE_ITEM,
@@ -20,8 +21,9 @@ from persona_profile.model import (
     Profile,
     picture_item,
 )
+from persona_profile.partition_check import READ_BYTES, FindingKind
 from persona_profile.tokens import Session
-from persona_profile.verification import MEANINGS, READ_BYTES, FindingKind, Verification, Verified
+from persona_profile.verification import MEANINGS, Verification, Verified
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ class TestClean:
         assert findings == []
         assert (verified.partitions, verified.profiles, verified.renditions) == (5, 3, 12)
         assert (verified.used_proofs, verified.unsettled, verified.stale_keys) == (1, 0, 0)
-        assert verified.key_versions == {1: 3}
+        assert verified.key_versions == {"1": 3}
         sealed = sum(
             info.size
             for partition in store.backend.scan(None, 10)
@@ -81,11 +83,11 @@ class TestClean:
         store.write(CAROL)
         findings, verified = store.verify()
         assert findings == []
-        assert (verified.key_versions, verified.stale_keys) == ({1: 2, 2: 1}, 2)
+        assert (verified.key_versions, verified.stale_keys) == ({"1": 2, "2": 1}, 2)
 
 
 class TestFindings:
-    @pytest.mark.parametrize("position", [5, 20, WRAPPED_KEY_BYTES + 20, WRAPPED_KEY_BYTES + 90, -1])
+    @pytest.mark.parametrize("position", [5, 20, 48 + 20, 48 + 90, -1])
     def test_flipped_byte_in_key(self, store, position):
         """An altered key is found, whether its wrap or the email in it, and nothing that follows."""
         flip(store, BOB, KEY_ITEM, position)
@@ -97,13 +99,13 @@ class TestFindings:
         findings = []
         verified = Verification(store.backend, other, findings.append).run()
         assert {finding.kind for finding in findings} == {"unreadable_key"}
-        assert (len(findings), verified.key_versions) == (3, {1: 3})
+        assert (len(findings), verified.key_versions) == (3, {"1": 3})
 
     @pytest.mark.parametrize("owner", [b"[]", b"{}", b'{"email": 1}', b"\xff"])
     def test_key_without_email(self, store, owner):
         """A key whose sealed owner is no email is found."""
-        wrapped = store.get(BOB, KEY_ITEM)[:WRAPPED_KEY_BYTES]
-        store.put(BOB, KEY_ITEM, wrapped + store.keys.seal(store.data_key(BOB), KEY_ITEM, owner))
+        record = store.data_key(BOB).seal(KEY_ITEM, owner)
+        store.put(BOB, KEY_ITEM, store.key_item(BOB).wrapped + record)
         assert store.only_finding() == ("unreadable_key", BOB, "key")
 
     @pytest.mark.parametrize("position", [0, 20, 50, 80, -1])
@@ -143,14 +145,15 @@ class TestFindings:
 
     def test_wrong_partition(self, store):
         """An email that is sealed in another's partition is found."""
-        owner = store.keys.seal(store.data_key(CAROL), KEY_ITEM, json_encode({"email": BOB}))
-        store.put(CAROL, KEY_ITEM, store.get(CAROL, KEY_ITEM)[:WRAPPED_KEY_BYTES] + owner)
+        owner = store.data_key(CAROL).seal(KEY_ITEM, json_encode({"email": BOB}))
+        store.put(CAROL, KEY_ITEM, store.key_item(CAROL).wrapped + owner)
         assert store.only_finding() == ("wrong_partition", CAROL, "key")
 
     def test_old_index_key(self, store):
         """A profile that was left behind under an older index key is in the wrong partition."""
         findings = []
-        keys = KeyWrapper(Keyring([key(1)], [key(9, KeyState.DECRYPT_ONLY), key(10)]))
+        destroyed = Key(9, KeyState.DESTROYED, None)
+        keys = KeyWrapper(Keyring([key(1)], [destroyed, key(10)]))
         Verification(store.backend, keys, findings.append).run()
         kinds = Counter(finding.kind for finding in findings)
         # The fourth email has nothing but the mark of an ended session.

@@ -1,0 +1,168 @@
+"""The values of `key` items, and of the copies that a change of the index key makes.
+
+Layouts, integers big-endian:
+
+    key item    wrapped key | owner record
+    protected   wrapped key | "PPC" | format 0x01 | wrapped content key (40) | owner record
+    forward     "PPF" | format 0x01 | move id (16) | partition (33)
+    moved       names of pictures, each with a line feed | 0x00 | length of the key item (4) | key item
+                | profile record
+
+The owner record holds the email itself, sealed under the data key, so that it can be indexed anew. A
+forward stands where a profile was, or would be, before the index key changed; see `homes`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+from typing import Final
+
+from persona_profile.encoding import json_decode, json_encode
+from persona_profile.keyservice import Unreadable
+from persona_profile.keywrap import KeyWrapper
+from persona_profile.model import KEY_ITEM
+from persona_profile.records import WRAPPED_CONTENT_KEY_BYTES, KeyRole, RecordKey
+
+MOVE_ID_BYTES: Final = 16
+NO_MOVE: Final = bytes(MOVE_ID_BYTES)
+"""The move of a forward behind which nothing was moved: the profile was made there."""
+
+_PROTECTED_MAGIC = b"PPC\x01"
+_PROTECTED_BYTES = len(_PROTECTED_MAGIC) + WRAPPED_CONTENT_KEY_BYTES
+_FORWARD = struct.Struct(">4s16s33s")
+_FORWARD_MAGIC = b"PPF\x01"
+_MOVED = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyItem:
+    """What the keys of an email are wrapped in.
+
+    Attributes:
+        wrapped: the data key, as a key service wrapped it.
+        content_key: the content key, wrapped under the person's profile key; none if the profile is
+            not protected.
+        owner: the record of the email.
+    """
+
+    wrapped: bytes
+    content_key: bytes | None
+    owner: bytes
+
+    @classmethod
+    def parse(cls, value: bytes, keys: KeyWrapper) -> KeyItem:
+        """Take a value apart.
+
+        Raises:
+            Unreadable: it is not of the form that is written.
+        """
+        wrapped, rest = keys.split(value)
+        if not rest.startswith(_PROTECTED_MAGIC):
+            return cls(wrapped, None, rest)
+        return cls(wrapped, rest[len(_PROTECTED_MAGIC) : _PROTECTED_BYTES], rest[_PROTECTED_BYTES:])
+
+    @classmethod
+    def create(cls, keys: KeyWrapper, partition: bytes, email: str) -> tuple[KeyItem, RecordKey]:
+        """Return the item of a new data key, and that key.
+
+        Raises:
+            KeysUnavailable: the key service can't be asked now.
+        """
+        data_key = RecordKey.generate(KeyRole.DATA)
+        owner = data_key.seal(KEY_ITEM, json_encode({"email": email}))
+        return cls(keys.wrap(partition, data_key.secret), None, owner), data_key
+
+    def to_bytes(self) -> bytes:
+        """Return the value of the item."""
+        if self.content_key is None:
+            return self.wrapped + self.owner
+        return b"".join((self.wrapped, _PROTECTED_MAGIC, self.content_key, self.owner))
+
+    def data_key(self, keys: KeyWrapper, partition: bytes) -> RecordKey:
+        """Return the data key.
+
+        Raises:
+            Unreadable: it is another partition's, altered, or its KEK is gone.
+            KeysUnavailable: the key service can't be asked now.
+        """
+        return RecordKey(KeyRole.DATA, keys.unwrap(partition, self.wrapped))
+
+    def rewrapped(self, keys: KeyWrapper, partition: bytes, destination: bytes) -> KeyItem:
+        """Return the item with its data key wrapped by the primary KEK, for another partition maybe.
+
+        Raises:
+            Unreadable, KeysUnavailable: see `data_key`.
+        """
+        data_key = self.data_key(keys, partition)
+        return replace(self, wrapped=keys.wrap(destination, data_key.secret))
+
+    def email(self, data_key: RecordKey) -> str:
+        """Return whose item this is.
+
+        Raises:
+            Unreadable: that does not open, or is not of the form that is written.
+        """
+        try:
+            document = json_decode(data_key.open(KEY_ITEM, self.owner))
+        except ValueError:
+            raise Unreadable from None
+        email = document.get("email") if isinstance(document, dict) else None
+        if not isinstance(email, str):
+            raise Unreadable
+        return email
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """The `key` item of a partition whose profile is kept in another one.
+
+    Attributes:
+        move_id: which copy there took the place of what was here; NO_MOVE if nothing was.
+        partition: where the profile is.
+    """
+
+    move_id: bytes
+    partition: bytes
+
+    @classmethod
+    def parse(cls, value: bytes) -> Forward | None:
+        """Read a value; none if it is no forward."""
+        if len(value) != _FORWARD.size or not value.startswith(_FORWARD_MAGIC):
+            return None
+        _, move_id, partition = _FORWARD.unpack(value)
+        return cls(move_id, partition)
+
+    def to_bytes(self) -> bytes:
+        """Return the value of the item."""
+        return _FORWARD.pack(_FORWARD_MAGIC, self.move_id, self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The copy of a profile on its way to another partition.
+
+    Attributes:
+        key_item: the value of the `key` item there.
+        profile: the value of the `profile` item.
+        pictures: the names of the items that are copied beside this one.
+    """
+
+    key_item: bytes
+    profile: bytes
+    pictures: frozenset[str]
+
+    @classmethod
+    def parse(cls, value: bytes) -> Moved:
+        """Read a value; what is not of the form that is written gives parts that do not open."""
+        names, _, rest = value.partition(b"\0")
+        if len(rest) < _MOVED.size:
+            rest = bytes(_MOVED.size)
+        end = _MOVED.size + _MOVED.unpack_from(rest)[0]
+        pictures = names.decode("ascii", "replace").splitlines()
+        return cls(rest[_MOVED.size : end], rest[end:], frozenset(pictures))
+
+    def to_bytes(self) -> bytes:
+        """Return the value of the item."""
+        names = "".join(f"{name}\n" for name in sorted(self.pictures)).encode("ascii")
+        return b"".join((names, b"\0", _MOVED.pack(len(self.key_item)), self.key_item, self.profile))

@@ -1,0 +1,162 @@
+"""Which keys are still needed by what a store holds, and wrapping anew what is under an older one."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from backends import Address, Backend, Conflict, Item, Put
+from persona_profile.key_items import Forward, KeyItem
+from persona_profile.keyservice import Unreadable
+from persona_profile.keywrap import KeyWrapper
+from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM
+from persona_profile.partitions import walk_items
+
+MAX_PASSES: Final = 10
+"""After that many walks that found something, somebody keeps wrapping with an older keyring."""
+
+Progress = Callable[[bytes], None]
+"""Is told of each partition that was done."""
+
+
+@dataclass(slots=True)
+class KeyUse:
+    """What needs which key.
+
+    Attributes:
+        wraps: data keys by the version of the key-encryption key that they are wrapped under.
+        stale: those of them that are not under the primary one.
+        unreadable: `key` items of an unknown form, or of a key service that is not configured.
+        profiles: partitions with a data key, by index version.
+        marks: partitions with the mark of an ended session, by index version; they go by themselves.
+        forwards: partitions whose profile was moved to another index key; they go by themselves.
+        moving: those of them whose move has not ended.
+    """
+
+    wraps: Counter[str] = field(default_factory=Counter)
+    stale: int = 0
+    unreadable: int = 0
+    profiles: Counter[int] = field(default_factory=Counter)
+    marks: Counter[int] = field(default_factory=Counter)
+    forwards: int = 0
+    moving: int = 0
+
+    def add(self, keys: KeyWrapper, partition: bytes, key: Item | None, mark: Item | None) -> None:
+        """Count one partition."""
+        self.marks[partition[0]] += mark is not None
+        if key is None:
+            return
+        if Forward.parse(key.value) is not None:
+            self.forwards += 1
+            self.moving += key.expires_at is None
+            return
+        self.profiles[partition[0]] += 1
+        try:
+            wrapped = KeyItem.parse(key.value, keys).wrapped
+            self.wraps[keys.wrapping_version(wrapped)] += 1
+            self.stale += keys.needs_rewrap(wrapped)
+        except Unreadable:
+            self.unreadable += 1
+
+
+def count_use(backend: Backend, keys: KeyWrapper, progress: Progress = lambda _: None) -> KeyUse:
+    """Count which keys a store needs.
+
+    Raises:
+        Unavailable, KeysUnavailable: the storage or the key service does not answer.
+    """
+    use = KeyUse()
+    for partition, items in walk_items(backend, [KEY_ITEM, NOT_BEFORE_ITEM]):
+        use.add(keys, partition, items.get(KEY_ITEM), items.get(NOT_BEFORE_ITEM))
+        progress(partition)
+    return use
+
+
+class Pace:
+    """Holds work to a number of steps per second, so that the service beside it stays fast."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pause = 1 / per_second
+        self._clock = clock
+        self._next = clock()
+
+    def __call__(self) -> None:
+        """Wait until the next step may begin."""
+        now = self._clock()
+        if now < self._next:
+            time.sleep(self._next - now)
+        self._next = max(now, self._next) + self._pause
+
+
+@dataclass(slots=True)
+class Rewrapped:
+    """What came of wrapping anew.
+
+    Attributes:
+        keys: data keys that were wrapped anew.
+        unreadable: partitions whose data key does not open.
+        is_complete: the last walk found nothing left to do.
+    """
+
+    keys: int = 0
+    unreadable: Sequence[bytes] = ()
+    is_complete: bool = False
+
+
+class Rewrapping:
+    """Wraps every data key under the primary key-encryption key, while the store is in use.
+
+    Touches `key` items alone, each by compare-and-set; what seals values stays the same. Killed at any
+    instant it leaves whole items; started again it passes over those that are done.
+
+    Args:
+        backend: where sealed items are kept.
+        keys: what wraps.
+        pace: is called before each data key.
+    """
+
+    def __init__(self, backend: Backend, keys: KeyWrapper, pace: Callable[[], None]) -> None:
+        self._backend = backend
+        self._keys = keys
+        self._pace = pace
+        self.done = Rewrapped()
+
+    def run(self, progress: Progress = lambda _: None) -> Rewrapped:
+        """Walk over all partitions until nothing is left to do, MAX_PASSES times at the most.
+
+        Raises:
+            Unavailable, KeysUnavailable: the storage or the key service does not answer.
+        """
+        for _ in range(MAX_PASSES):
+            unreadable = []
+            done_before = self.done.keys
+            for partition, items in walk_items(self._backend, [KEY_ITEM]):
+                try:
+                    self._rewrap(partition, items.get(KEY_ITEM))
+                except Unreadable:
+                    unreadable.append(partition)
+                progress(partition)
+            self.done.unreadable = unreadable
+            if self.done.keys == done_before:
+                self.done.is_complete = True
+                break
+        return self.done
+
+    def _rewrap(self, partition: bytes, key: Item | None) -> None:
+        while key is not None and Forward.parse(key.value) is None:
+            key_item = KeyItem.parse(key.value, self._keys)
+            if not self._keys.needs_rewrap(key_item.wrapped):
+                return
+            self._pace()
+            value = key_item.rewrapped(self._keys, partition, partition).to_bytes()
+            try:
+                self._backend.apply(partition, [Put(KEY_ITEM, value, if_version=key.version)])
+            except Conflict:
+                address = Address(partition, KEY_ITEM)
+                key = self._backend.get_many([address]).get(address)
+            else:
+                self.done.keys += 1
+                return

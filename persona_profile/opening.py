@@ -1,0 +1,76 @@
+"""From what stands in a partition to a profile."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+from persona_profile.homes import Home
+from persona_profile.key_items import KeyItem
+from persona_profile.keyservice import Unreadable
+from persona_profile.keywrap import KeyWrapper
+from persona_profile.model import (
+    PROFILE_ITEM,
+    PROFILE_KEY_REQUIRED,
+    PROFILE_KEY_WRONG,
+    UNREADABLE,
+    Profile,
+    state_of,
+)
+from persona_profile.records import RecordKey
+from persona_profile.tokens import Session
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A profile with where it is kept, and what opens its data key; no key item while it is blank."""
+
+    profile: Profile
+    home: Home
+    key_item: KeyItem | None = None
+
+
+class _Locked(Exception):
+    """A profile opens only with another profile key than the session's; the message is the problem."""
+
+
+def open_profile(home: Home, email: str, session: Session, keys: KeyWrapper) -> Stored:
+    """Return the profile of an email, with a problem if something is there that does not open.
+
+    Raises:
+        KeysUnavailable: the key service can't be asked now.
+    """
+    profile = Profile(email, partition=home.partition, session=session)
+    if home.key is None and home.profile is None:
+        return Stored(profile, home)
+    if home.profile is not None:
+        version, state = home.profile.version, state_of(home.profile.value)
+        profile = replace(profile, stored_version=version, state=state)
+    try:
+        if home.key is None or home.profile is None:
+            raise Unreadable  # noqa: TRY301 - half a profile is as good as a damaged one
+        key_item = KeyItem.parse(home.key.value, keys)
+        profile = replace(profile, is_protected=key_item.content_key is not None)
+        data_key = key_item.data_key(keys, home.partition)
+        content_key = _content_key(data_key, key_item, session)
+        plaintext = content_key.open(PROFILE_ITEM, home.profile.value)
+    except _Locked as locked:
+        return Stored(replace(profile, problem=str(locked)), home)
+    except Unreadable:
+        logger.error("unreadable profile in partition %s", home.partition.hex())  # noqa: TRY400
+        return Stored(replace(profile, problem=UNREADABLE), home)
+    return Stored(replace(profile, content_key=content_key).filled(plaintext), home, key_item)
+
+
+def _content_key(data_key: RecordKey, key_item: KeyItem, session: Session) -> RecordKey:
+    """Return what seals the profile: the data key, or what the session's profile key unwraps."""
+    if key_item.content_key is None:
+        return data_key
+    if session.profile_key is None:
+        raise _Locked(PROFILE_KEY_REQUIRED)
+    try:
+        return data_key.unwrap_content_key(session.profile_key, key_item.content_key)
+    except Unreadable:
+        raise _Locked(PROFILE_KEY_WRONG) from None
