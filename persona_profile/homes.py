@@ -31,7 +31,14 @@ from backends import ABSENT, MAX_OPERATIONS, Address, Backend, Delete, Item, Ope
 from persona_profile.encoding import base64url_encode
 from persona_profile.key_items import NO_MOVE, Forward, Moved
 from persona_profile.keywrap import KeyWrapper
-from persona_profile.model import KEY_ITEM, MOVED_PREFIX, NOT_BEFORE_ITEM, PROFILE_ITEM, instant_of
+from persona_profile.model import (
+    KEY_ITEM,
+    MOVED_PREFIX,
+    NOT_BEFORE_ITEM,
+    PROFILE_ITEM,
+    instant_of,
+    parse_picture_item,
+)
 
 _Items = dict[Address, Item]
 
@@ -156,6 +163,8 @@ class Homes:
         items = self._named(partition, [KEY_ITEM, *names])
         forward = Forward.parse(items[KEY_ITEM].value) if KEY_ITEM in items else None
         if forward is None:
+            if KEY_ITEM not in items:
+                items |= self._copied_key(partition, items)
             return partition, items
         moved = moved_name(forward.move_id)
         del items[KEY_ITEM]
@@ -164,6 +173,17 @@ class Homes:
         if KEY_ITEM not in items and moved in items:
             items[KEY_ITEM] = _parts(items[moved])[0]
         return forward.partition, items
+
+    def _copied_key(self, partition: bytes, items: Mapping[str, Item]) -> Mapping[str, Item]:
+        """Return the `key` item of the copy that pictures belong to, under its usual name."""
+        if not any(map(parse_picture_item, items)):
+            return {}
+        infos = self._backend.list(partition)
+        names = [info.name for info in infos if info.name.startswith(MOVED_PREFIX)]
+        for item in self._named(partition, names).values():
+            if Moved.parse(item.value).pictures & items.keys():
+                return {KEY_ITEM: _parts(item)[0]}
+        return {}
 
     def _delete(self, partition: bytes, names: Sequence[str]) -> None:
         for start in range(0, len(names), MAX_OPERATIONS):

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from backends import Address, Backend, Conflict, Delete, Item, ItemInfo, Operation, Put
 from persona_profile.homes import Homes, moved_name
-from persona_profile.key_items import MOVE_ID_BYTES, Forward, KeyItem, Moved
+from persona_profile.key_items import MOVE_ID_BYTES, NO_MOVE, Forward, KeyItem, Moved
 from persona_profile.key_use import Progress
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
@@ -137,7 +137,10 @@ class Reindexing:
                 return
             forward = Forward.parse(snapshot.key.value)
             if forward is not None:
-                self._delete(destination, {name for name in copied if name.startswith(MOVED_PREFIX)})
+                # Pictures stay if they may be those that another run has moved: it copied the same.
+                if forward.move_id != NO_MOVE:
+                    copied = {name for name in copied if name.startswith(MOVED_PREFIX)}
+                self._delete(destination, copied)
                 self._finish(partition, snapshot.key, forward)
                 self.done.finished += 1
                 return

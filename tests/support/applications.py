@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,14 @@ def application(folder: Path, clock: Any = None, **settings: str) -> Router:
     } | {name.replace("__", "."): value for name, value in settings.items()}
     parsed = parse_settings(given, {})
     return make_app(parsed, clock) if clock else make_app(parsed)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Return once a condition holds; fail if it does not for that long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

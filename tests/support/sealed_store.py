@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from backends import Address, Delete, Put
+from backends import Address, Backend, Delete, Put
 from backends.memory import MemoryBackend
 from persona_profile.homes import Homes
 from persona_profile.images import Rendition
@@ -13,6 +13,7 @@ from persona_profile.keyring import Key, Keyring, KeyState
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import KEY_ITEM, Profile
 from persona_profile.partition_check import Finding
+from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.records import RecordKey
 from persona_profile.tokens import Session
@@ -51,7 +52,13 @@ class Store:
     def __post_init__(self) -> None:
         self.keys = KeyWrapper(self.keyring)
         self.homes = Homes(self.backend, self.keys, 3600)
-        self.profiles = ProfileService(self.backend, self.homes, self.keys, session_lifetime=3600)
+        clock = self.backend._clock
+        self.profiles = ProfileService(
+            self.backend, self.homes, self.keys, session_lifetime=3600, clock=clock
+        )
+        self.pictures_service = PictureService(
+            self.backend, self.homes, self.keys, url_window=3600, clock=clock
+        )
 
     def write(self, email: str, name: str = "N") -> Profile:
         """Write a profile."""
@@ -102,3 +109,12 @@ class Store:
         assert verified.findings == {finding.kind: 1}
         emails = {self.keys.partition(email): email for email in (ALICE, BOB, CAROL)}
         return finding.kind, emails.get(finding.partition, finding.partition), finding.item
+
+
+def fill(backend: Backend, keys: KeyWrapper, profiles: int) -> None:
+    """Write profiles of people who are not there."""
+    service = ProfileService(backend, Homes(backend, keys, 3600), keys, session_lifetime=3600)
+    for number in range(profiles):
+        session = replace(FOREVER, emails=(f"absent{number}@example.com",))
+        [email] = session.emails
+        service.write_claims(session, email, lambda _: {"name": "absent"}, lambda _: None)

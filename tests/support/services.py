@@ -125,6 +125,15 @@ class Service:
             check=False,
         )
 
+    def spawn(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start another command on the same settings."""
+        return subprocess.Popen(
+            [_COMMAND, "-c", self._ini, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def close(self) -> None:
         """End it if it runs, and hang up its clients."""
         for client in self.clients:
@@ -147,7 +156,8 @@ class Client:
         service.clients.append(self)
 
     def sign_in(self) -> None:
-        """Prove the email."""
+        """Prove the email, in a session of its own."""
+        self._headers = {}
         provider = DevelopmentIdentityProvider.load(self._service.folder / "var")
         proof = provider.bundle(self.email, self._service.origin)
         body = json.dumps({"proofs": [{"assertion": proof}]}).encode()

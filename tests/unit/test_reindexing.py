@@ -1,0 +1,384 @@
+"""Profiles move to another index key while others read and write, and movers are killed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+
+import pytest
+from support.sealed_store import ALICE, BOB, FOREVER, Store, key, renditions
+
+from backends import Put
+from backends.memory import MemoryBackend
+from persona_profile.homes import moved_name
+from persona_profile.key_items import Forward
+from persona_profile.key_use import count_use
+from persona_profile.keyring import Keyring, KeyState
+from persona_profile.model import KEY_ITEM, PROFILE_ITEM, Profile
+from persona_profile.reindexing import Reindexed, Reindexing
+from persona_profile.tokens import Session
+
+OLD = Keyring([key(1)], [key(1)])
+PENDING = Keyring([key(1)], [key(1), key(2, KeyState.DECRYPT_ONLY)])
+PROMOTED = Keyring([key(1)], [key(1, KeyState.DECRYPT_ONLY), key(2)])
+ENDED = Keyring([key(1)], [key(2)])
+FORWARD_SECONDS = 1000
+PROFILE_KEY = b"p" * 32
+WITH_KEY = Session(FOREVER.emails, 10**12, 4 * 10**12, PROFILE_KEY)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Interrupted(MemoryBackend):
+    """A store that interferes at the n-th call of a mover."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: self.now)
+        self.now = 1_000_000.0
+        self.calls = 0
+        self.at = -1
+        self.interfere: Callable[[], None] = lambda: None
+
+    def arm(self, at: int, interfere: Callable[[], None]) -> None:
+        self.calls, self.at, self.interfere = 0, at, interfere
+
+    def _call(self) -> None:
+        self.calls += 1
+        if self.calls == self.at:
+            self.at = -1
+            self.interfere()
+
+    def get_many(self, addresses):
+        self._call()
+        return super().get_many(addresses)
+
+    def list(self, partition):
+        self._call()
+        return super().list(partition)
+
+    def apply(self, partition, operations):
+        self._call()
+        return super().apply(partition, operations)
+
+
+class World:
+    """One store, seen by a process that knows the old index key alone, or both, or the new one."""
+
+    def __init__(self) -> None:
+        self.backend = Interrupted()
+        self.old, self.pending, self.promoted, self.ended = (
+            Store(keyring, self.backend) for keyring in (OLD, PENDING, PROMOTED, ENDED)
+        )
+
+    def move(self) -> Reindexed:
+        return self.mover().run()
+
+    def mover(self) -> Reindexing:
+        return Reindexing(
+            self.backend, self.promoted.keys, FORWARD_SECONDS, lambda: None, lambda: self.backend.now
+        )
+
+    def everybody(self) -> list[Store]:
+        return [self.pending, self.promoted]
+
+    def check(self, email: str, expected: tuple[str | None, bytes | None]) -> None:
+        """Fail unless everybody reads the same name and picture, and the store is sound."""
+        for store in self.everybody():
+            assert seen(store, email) == expected
+        findings, verified = self.promoted.verify()
+        assert (findings, verified.moving) == ([], 0)
+
+    def check_moved(self) -> None:
+        """Fail unless the old index key is needed no more."""
+        use = count_use(self.backend, self.promoted.keys)
+        assert (use.profiles[1], use.moving) == (0, 0)
+
+
+def seen(store: Store, email: str) -> tuple[str | None, bytes | None]:
+    """Return name and the smallest JPEG of a profile, as a session reads them."""
+    profile = store.profiles.profile(WITH_KEY, email)
+    name = profile.claims.get("name")
+    if profile.picture is None:
+        return name, None
+    capability, _ = store.pictures_service.open_capability(
+        store.pictures_service.capabilities(profile)[64]
+    )
+    return name, store.pictures_service.read(capability, "jpeg")
+
+
+@pytest.fixture
+def world() -> World:
+    """A store with profiles under the old index key."""
+    world = World()
+    world.old.write(ALICE, "first")
+    world.old.put_picture(ALICE)
+    return world
+
+
+PICTURE = next(each.data for each in renditions() if each.format == "jpeg")
+OTHER_PICTURE = next(each.data for each in renditions(300) if each.format == "jpeg")
+
+
+class TestMoving:
+    def test_moves_everything(self, world):
+        """A profile and its picture are where the new key says, and nothing is left but a forward."""
+        done = world.move()
+        assert (done.moved, done.is_complete, done.unreadable) == (1, True, [])
+        world.check(ALICE, ("first", PICTURE))
+        world.check_moved()
+        [old_partition, _] = world.promoted.keys.partitions(ALICE)
+        [info] = world.backend.list(old_partition)
+        assert (info.name, info.expires_at) == (KEY_ITEM, 1_000_000 + FORWARD_SECONDS)
+
+    def test_values_move_as_they_are(self, world):
+        """Records are not sealed anew, and the profile's entity tag stays valid."""
+        before = world.old.profiles.profile(FOREVER, ALICE)
+        record = world.old.get(ALICE, PROFILE_ITEM)
+        world.move()
+        assert world.ended.get(ALICE, PROFILE_ITEM) == record
+        assert world.ended.profiles.profile(FOREVER, ALICE).state == before.state
+
+    def test_a_second_run_finds_nothing(self, world):
+        """What is moved stays where it is."""
+        world.move()
+        assert world.move() == Reindexed(is_complete=True)
+
+    def test_protected(self, world):
+        """A profile that the server can't open is moved all the same, and opens with its key."""
+        world.old.profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY, lambda _: None)
+        world.move()
+        world.check(ALICE, ("first", PICTURE))
+        locked = world.promoted.profiles.profiles(FOREVER)[0]
+        assert locked.problem == "profile_key_required"
+
+    def test_damaged(self, world):
+        """A profile whose key does not open stays, and is told."""
+        world.old.write(BOB)
+        world.old.put(BOB, KEY_ITEM, b"PPK\x01" + bytes(150))
+        done = world.move()
+        assert (done.moved, done.unreadable) == (1, [world.old.keys.partition(BOB)])
+
+    def test_in_another_s_partition(self, world):
+        """An item that somebody put into another's partition is not moved."""
+        world.old.write(BOB)
+        partition = world.old.keys.partition(BOB)
+        owner = world.old.data_key(BOB).seal(KEY_ITEM, b'{"email": "carol@example.net"}')
+        world.old.put(BOB, KEY_ITEM, world.old.key_item(BOB).wrapped + owner)
+        assert world.move().unreadable == [partition]
+
+    def test_old_picture_urls_lead_on(self, world):
+        """A URL that was made before the move works after it, until the forward expires."""
+        pictures = world.old.pictures_service
+        text = pictures.capabilities(world.old.profiles.profile(FOREVER, ALICE))[64]
+        world.move()
+        for store in [*world.everybody(), world.ended]:
+            capability, _ = store.pictures_service.open_capability(text)
+            assert store.pictures_service.read(capability, "jpeg") == PICTURE
+
+    def test_after_the_end(self, world):
+        """Once the old key is destroyed, all is found by the new one, and forwards are no findings."""
+        world.move()
+        assert seen(world.ended, ALICE) == ("first", PICTURE)
+        assert world.ended.verify()[0] == []
+        world.backend.now += FORWARD_SECONDS + 1
+        assert seen(world.ended, ALICE) == ("first", PICTURE)
+        assert len(list(world.backend.scan(None, 10))) == 1
+
+
+class TestMaking:
+    def test_under_the_new_key(self, world):
+        """A profile that is made after the promotion is under the new key, for everybody."""
+        world.promoted.write(BOB, "new")
+        world.pending.write(BOB, "newer")
+        world.check(BOB, ("newer", None))
+        assert world.ended.profiles.profile(FOREVER, BOB).claims == {"name": "newer"}
+
+    def test_under_the_old_key(self, world):
+        """A process that has not heard of the promotion makes it under the old key, for everybody."""
+        world.pending.write(BOB, "old")
+        world.promoted.write(BOB, "newer")
+        world.check(BOB, ("newer", None))
+
+    @pytest.mark.parametrize("first", ["pending", "promoted"])
+    @pytest.mark.parametrize("at", range(1, 12))
+    def test_by_two_at_once(self, world, first, at):
+        """Two processes that make the same profile, each under another key, make one."""
+        makers = {"pending": world.pending, "promoted": world.promoted}
+        maker, other = makers.pop(first), next(iter(makers.values()))
+        names = {"name": "N"}
+
+        def adds(store: Store, name: str) -> Profile:
+            change = lambda claims: {**claims, name: "X"}  # noqa: E731
+            return store.profiles.write_claims(FOREVER, BOB, change, lambda _: None)
+
+        world.backend.arm(at, lambda: adds(other, "nickname"))
+        adds(maker, "label")
+        if world.backend.at == -1:
+            names = {"nickname": "X", "label": "X"}
+            for store in world.everybody():
+                assert store.profiles.profile(FOREVER, BOB).claims == names
+        assert world.promoted.verify()[0] == []
+
+    def test_again_after_erasing(self, world):
+        """What was moved, erased and made again is at the new place, also once the forward is gone."""
+        world.move()
+        world.pending.profiles.erase(FOREVER, ALICE, lambda _: None)
+        world.check(ALICE, (None, None))
+        world.pending.write(ALICE, "again")
+        world.check(ALICE, ("again", None))
+        world.backend.now += FORWARD_SECONDS + 1
+        world.check(ALICE, ("again", None))
+
+
+def writes(store: Store) -> tuple[str | None, bytes | None]:
+    """Change the name."""
+    store.write(ALICE, "second")
+    return "second", PICTURE
+
+
+def uploads(store: Store) -> tuple[str | None, bytes | None]:
+    """Replace the picture."""
+    store.put_picture(ALICE, 300)
+    return "first", OTHER_PICTURE
+
+
+def erases(store: Store) -> tuple[str | None, bytes | None]:
+    """Erase the profile."""
+    store.profiles.erase(FOREVER, ALICE, lambda _: None)
+    return None, None
+
+
+def makes_again(store: Store) -> tuple[str | None, bytes | None]:
+    """Erase the profile and make it again."""
+    store.profiles.erase(FOREVER, ALICE, lambda _: None)
+    store.write(ALICE, "again")
+    return "again", None
+
+
+def protects(store: Store) -> tuple[str | None, bytes | None]:
+    """Seal the profile with the person's own key."""
+    store.profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY, lambda _: None)
+    return "first", PICTURE
+
+
+ACTIONS = [writes, uploads, erases, makes_again, protects]
+STEPS = range(1, 26)
+
+
+class TestInterference:
+    @pytest.mark.parametrize("who", ["old", "pending", "promoted"])
+    @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
+    def test_at_every_step(self, world, action, who):
+        """Whatever a person does between two steps of a mover is kept, and nothing else comes back."""
+        for at in itertools.count(1):
+            world = World()
+            world.old.write(ALICE, "first")
+            world.old.put_picture(ALICE)
+            expected = [("first", PICTURE)]
+            stores = {"old": world.pending, "pending": world.pending, "promoted": world.promoted}
+            world.backend.arm(at, lambda: expected.append(action(stores[who])))  # noqa: B023
+            world.move()
+            if len(expected) == 1:
+                assert at > 10  # every step had its turn
+                return
+            world.check(ALICE, expected[-1])
+            world.move()
+            world.check_moved()
+            world.check(ALICE, expected[-1])
+
+    @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
+    def test_killed_at_every_step(self, action):
+        """A mover that is killed leaves one state; what a person does then is kept by the next run."""
+
+        def kill() -> None:
+            raise Killed
+
+        for at in itertools.count(1):
+            world = World()
+            world.old.write(ALICE, "first")
+            world.old.put_picture(ALICE)
+            world.backend.arm(at, kill)
+            try:
+                world.move()
+            except Killed:
+                pass
+            else:
+                assert at > 10
+                return
+            for store in world.everybody():
+                assert seen(store, ALICE) == ("first", PICTURE)
+            expected = action(world.pending if at % 2 else world.promoted)
+            for store in world.everybody():
+                assert seen(store, ALICE) == expected
+            assert world.promoted.verify()[0] == []
+            world.move()
+            world.check_moved()
+            world.check(ALICE, expected)
+
+    @pytest.mark.parametrize("at", STEPS)
+    def test_two_movers(self, world, at):
+        """A second mover that overtakes the first moves the profile, once."""
+        moved = []
+        world.backend.arm(at, lambda: moved.append(world.move()))
+        world.move()
+        world.check_moved()
+        world.check(ALICE, ("first", PICTURE))
+
+    def test_killed_again_and_again(self, world):
+        """Copies of many movers that were killed, each of another picture, are all cleaned away."""
+
+        def kill() -> None:
+            raise Killed
+
+        for _ in range(20):
+            world.promoted.put_picture(ALICE)
+            # After the copy was written, before the forward.
+            world.backend.arm(5, kill)
+            with pytest.raises(Killed):
+                world.move()
+        [_, new_partition] = world.promoted.keys.partitions(ALICE)
+        assert len(world.backend.list(new_partition)) > 100
+        world.move()
+        world.check_moved()
+        world.check(ALICE, ("first", PICTURE))
+
+
+class TestHalfWay:
+    def test_a_copy_that_no_forward_names_is_nothing(self, world):
+        """What a mover has only copied is read by nobody."""
+        [old, new] = world.promoted.keys.partitions(BOB)
+        world.backend.apply(new, [Put(moved_name(os.urandom(16)), b"\0copy")])
+        assert seen(world.promoted, BOB) == (None, None)
+        world.promoted.write(BOB, "new")
+        assert seen(world.pending, BOB) == ("new", None)
+        assert Forward.parse(world.backend.get_many([(old, KEY_ITEM)])[old, KEY_ITEM].value)
+
+    def test_a_damaged_copy(self, world):
+        """A copy that was altered is an unreadable profile, which can be erased."""
+        [old, new] = world.promoted.keys.partitions(BOB)
+        forward = Forward(os.urandom(16), new)
+        world.backend.apply(old, [Put(KEY_ITEM, forward.to_bytes())])
+        world.backend.apply(new, [Put(moved_name(forward.move_id), b"junk")])
+        assert world.promoted.profiles.profiles(FOREVER)[1].problem == "profile_unreadable"
+        world.promoted.profiles.erase(FOREVER, BOB, lambda _: None)
+        assert seen(world.promoted, BOB) == (None, None)
+
+    def test_sessions_that_were_ended_stay_ended(self, world):
+        """Signing out holds wherever the profile is, also for the URLs of protected pictures."""
+        session = Session((ALICE,), 999_000_000, 4 * 10**12)
+        session, profile = world.old.profiles.set_profile_key(
+            session, ALICE, PROFILE_KEY, lambda _: None
+        )
+        text = world.old.pictures_service.capabilities(profile)[64]
+        capability, _ = world.old.pictures_service.open_capability(text)
+        assert world.old.pictures_service.read(capability, "jpeg") == PICTURE
+        world.old.profiles.sign_out(session)
+        world.move()
+        for store in world.everybody():
+            with pytest.raises(Exception, match="signed out"):
+                store.profiles.profiles(session)
+            with pytest.raises(Exception, match=r"^$"):
+                store.pictures_service.read(capability, "jpeg")
