@@ -49,7 +49,7 @@ SILENT: Final = "the key service did not answer in time"
 STANDBY: Final = "this node of the key service is on standby"
 UNKNOWN: Final = "the key service has no such key or mount"
 UNREACHABLE: Final = "the key service can't be reached"
-UNTRUSTED: Final = "the key service can't be trusted: check its certificate and the ca_file"
+UNTRUSTED: Final = "TLS with the key service fails: check its address, its certificate and the ca_file"
 
 logger = logging.getLogger(__name__)
 
@@ -131,11 +131,12 @@ class VaultClient:
         self._timeout = timeout
         self._clock = clock
         self._silence = _Silence(clock)
-        self._logged: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._log_after: dict[str, float] = {}
         # A connection is a place as well: who finds none is refused. The last that was used comes
         # first, so that a quiet server keeps few.
         self._connections: queue.LifoQueue[HTTPConnection] = queue.LifoQueue()
-        context = _tls(ca_file)
+        context = _tls(ca_file) if parts.scheme == "https" or ca_file else None
         for _ in range(max_connections):
             self._connections.put(_connection(parts, context, timeout))
         self._executor = ThreadPoolExecutor(max_connections, thread_name_prefix="vault")
@@ -154,9 +155,12 @@ class VaultClient:
 
     def failure(self, message: str, retry_after: int = 5) -> KeysUnavailable:
         """Make the exception to raise, and log it unless that was done within LOG_SECONDS."""
-        now = self._clock()
-        if now - self._logged.get(message, -LOG_SECONDS) >= LOG_SECONDS:
-            self._logged[message] = now
+        with self._lock:
+            now = self._clock()
+            is_news = now >= self._log_after.get(message, now)
+            if is_news:
+                self._log_after[message] = now + LOG_SECONDS
+        if is_news:
             logger.error("%s", message)
         return KeysUnavailable(message, retry_after)
 
@@ -224,7 +228,7 @@ class _Call:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
     deadline: float
-    socket: socket.socket | None = None
+    sock: socket.socket | None = None
 
     def carry_out(self, connection: HTTPConnection) -> tuple[int, bytes]:
         """Return status and body; time-outs, and no connection, raise what Python raises for them."""
@@ -248,9 +252,9 @@ class _Call:
 
     def cut(self) -> None:
         """Break off: time-outs of a socket count from byte to byte, a drip goes on."""
-        if self.socket is not None:
+        if self.sock is not None:
             try:
-                socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
             except OSError:
                 pass  # it was closed first
 
@@ -258,7 +262,7 @@ class _Call:
         if not connection.is_connected:
             connection.close()
             connection.connect()
-        self.socket = connection.sock
+        self.sock = connection.sock
         if time.monotonic() >= self.deadline:
             raise TimeoutError  # nobody waits any more
         connection.request(
@@ -360,7 +364,7 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
         ) from None
 
 
-def _connection(parts: SplitResult, context: ssl.SSLContext, timeout: float) -> HTTPConnection:
+def _connection(parts: SplitResult, context: ssl.SSLContext | None, timeout: float) -> HTTPConnection:
     host = parts.hostname or ""
     if parts.scheme == "http":
         return HTTPConnection(host, parts.port or 80, timeout=timeout)

@@ -281,6 +281,7 @@ def test_tls(token_file: Path, tmp_path: Path) -> None:
     with fake_transit(server_context("127.0.0.1")) as fake:
         service = TransitService(fake.url, KEY, token_file, ca_file=ca_file, timeout=30)
         service.check()
+        assert len(fake.sockets) == 1
         fake.drop_connections()
         service.check()
         service.close()
