@@ -140,6 +140,7 @@ class VaultClient:
         for _ in range(max_connections):
             self._connections.put(_connection(parts, context, timeout))
         self._executor = ThreadPoolExecutor(max_connections, thread_name_prefix="vault")
+        self._is_closed = False
 
     def request(self, method: str, path: str, document: Mapping[str, str] | None = None) -> Answer:
         """Send a request that is safe to repeat; `path` is the part after `/v1/`.
@@ -166,9 +167,9 @@ class VaultClient:
 
     def close(self) -> None:
         """Let go of the server; no request can be sent any more."""
+        self._is_closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
-        while not self._connections.empty():
-            self._connections.get().close()
+        self._close_idle()
 
     def _read_token(self, *, anew: bool = False) -> str:
         try:
@@ -208,7 +209,7 @@ class VaultClient:
         try:
             future = self._executor.submit(call.carry_out, connection)
         except RuntimeError:  # closed, or the system gives no more threads
-            self._connections.put(connection)
+            self._give_back(connection)
             raise
         try:
             return future.result(self._timeout)
@@ -216,7 +217,19 @@ class VaultClient:
             call.cut()
             raise
         finally:
-            future.add_done_callback(lambda _: self._connections.put(connection))
+            future.add_done_callback(lambda _: self._give_back(connection))
+
+    def _give_back(self, connection: HTTPConnection) -> None:
+        self._connections.put(connection)
+        if self._is_closed:
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        try:
+            while True:
+                self._connections.get_nowait().close()
+        except queue.Empty:
+            pass
 
 
 @dataclass(slots=True)
