@@ -27,6 +27,7 @@ from support.transit import (
 )
 
 from persona_profile import vault
+from persona_profile.encoding import json_encode
 from persona_profile.keyservice import KeysUnavailable
 from persona_profile.transit import TransitService
 
@@ -74,6 +75,9 @@ def service(fake: FakeTransit, token_file: Path, clock: Clock) -> Iterator[Trans
     running.close()
 
 
+GOOD = json_encode(
+    {"data": {"plaintext": "AAAA" * 10 + "AAA=", "ciphertext": "vault:v1:AAAA", "latest_version": 1}}
+)
 ANSWERS = {
     "sealed": (refuses(503, "Vault is sealed"), vault.SEALED),
     "sealed, of several": (refuses(503, "1 error occurred:\n\t* Vault is sealed\n\n"), vault.SEALED),
@@ -110,7 +114,7 @@ ANSWERS = {
     "no text": (sends(b"\xff\xfe\x00"), vault.MALFORMED),
     "deep": (sends(b"[" * 30_000), vault.MALFORMED),
     "nothing": (sends(b"", 204), vault.MALFORMED),
-    "too long": (sends(b'{"data": {}}' + b" " * vault.MAX_ANSWER_BYTES), vault.MALFORMED),
+    "too long": (sends(GOOD + b" " * vault.MAX_ANSWER_BYTES), vault.MALFORMED),
     "endless": (drips(HEADERS + b"\r\n", b" " * 100_000), vault.MALFORMED),
     "compressed": (sends(b"\x1f\x8b", **{"Content-Encoding": "gzip"}), vault.MALFORMED),
     "no HTTP": (sends_bytes(b"SSH-2.0-OpenSSH_9.2\r\n"), vault.MALFORMED),
