@@ -47,6 +47,7 @@ setup(
         "sqlalchemy>=2.0.44",
         # Names of time zones, whatever the operating system brings.
         "tzdata",
+        "urllib3>=2.5,<3",
         "waitress>=3.0.1,<4",
     ],
     extras_require={
