@@ -30,6 +30,7 @@ from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
 from persona_profile.tokens import SessionTokens
+from persona_profile.transit import CachingService, TransitService
 from persona_profile.views import Services
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 
@@ -78,7 +79,7 @@ def max_body_bytes(app: Router) -> int:
 
 def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     file, keyring = open_keyring(settings)
-    keys = KeyWrapper(keyring)
+    keys = make_key_wrapper(settings, keyring)
     backend = open_backend(settings)
     try:
         if settings.development:
@@ -122,7 +123,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         max_picture_bytes=settings.pictures_max_bytes,
         identity_provider=identity_provider,
         keyring_watch=KeyringWatch(file, keyring, keys.use) if file else None,
-        closers=(fetcher.close, backend.close),
+        closers=(fetcher.close, keys.close, backend.close),
     )
 
 
@@ -184,13 +185,30 @@ def keyring_file(settings: Settings) -> KeyringFile | None:
     return KeyringFile(settings.development_folder / "keyring.json")
 
 
-def open_key_wrapper(settings: Settings) -> KeyWrapper:
+def make_key_wrapper(settings: Settings, keyring: Keyring) -> KeyWrapper:
     """Return what wraps keys by the settings.
 
     Raises:
-        InvalidSettings: the keyring can't be used.
+        InvalidSettings: the key service can't be used so.
     """
-    return KeyWrapper(open_keyring(settings)[1])
+    if settings.transit_url is None or settings.transit_token_file is None:
+        return KeyWrapper(keyring)
+    try:
+        service = TransitService(
+            settings.transit_url,
+            settings.transit_key,
+            settings.transit_token_file,
+            mount=settings.transit_mount,
+            namespace=settings.transit_namespace,
+            ca_file=settings.transit_ca_file,
+            timeout=settings.transit_timeout,
+        )
+    except ValueError as error:
+        raise InvalidSettings(f"transit: {error}") from None
+    cached = CachingService(
+        service, settings.key_service_cache_keys, settings.key_service_cache_seconds
+    )
+    return KeyWrapper(keyring, cached, is_primary=settings.key_service == "transit")
 
 
 def _make_keyring(file: KeyringFile) -> None:

@@ -162,7 +162,9 @@ class KeyringWatch:
         if _describe(keyring) != _describe(self._keyring):
             self._keyring = keyring
             self._use(keyring)
-            logger.warning("keyring: taken anew")
+            encryption, index = (keyring.primary(kind).version for kind in KeyKind)
+            message = "keyring: taken anew; primary are encryption key %d and index key %d"
+            logger.warning(message, encryption, index)
 
 
 class _NoKeyring(Exception):

@@ -39,6 +39,18 @@ class KeyService(Protocol):
         """The first MAGIC_BYTES of what it wraps."""
         ...
 
+    def check(self) -> None:
+        """Return if the service can be used: for operators, before anything is stored.
+
+        Raises:
+            KeysUnavailable: the message tells what is wrong.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; nothing can be wrapped or unwrapped any more."""
+        ...
+
     def length(self, data: bytes) -> int:
         """Return how many bytes the wrapped key has with which `data` begins.
 

@@ -47,6 +47,12 @@ class KeyringService:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
+    def check(self) -> None:  # noqa: D102
+        return
+
+    def close(self) -> None:  # noqa: D102
+        return
+
     def length(self, data: bytes) -> int:  # noqa: D102
         if len(data) < _WRAPPED_BYTES or not data.startswith(self.magic):
             raise Unreadable
@@ -86,17 +92,35 @@ class KeyWrapper:
     """Finds partitions, wraps data keys, seals tokens.
 
     Args:
-        keyring: index keys, the keys of tokens, and, without another service, of data keys.
-        service: what wraps data keys instead of the keyring, whose wraps are still read.
+        keyring: index keys, the keys of tokens, and of data keys unless another service wraps those.
+        service: another key service; what it has wrapped is read.
+        is_primary: whether that wraps what is new, rather than the keyring; either way the other's
+            wraps are read.
     """
 
-    def __init__(self, keyring: Keyring, service: KeyService | None = None) -> None:
+    def __init__(
+        self, keyring: Keyring, service: KeyService | None = None, *, is_primary: bool = True
+    ) -> None:
         self._service = service
+        self._is_primary = is_primary
         self._keys = _Keys(keyring)
 
     def use(self, keyring: Keyring) -> None:
         """Go on with another keyring; what is under way ends with the one that it began with."""
         self._keys = _Keys(keyring)
+
+    def check(self) -> None:
+        """Return if data keys can be wrapped.
+
+        Raises:
+            KeysUnavailable: the message tells what is wrong.
+        """
+        self._primary_service.check()
+
+    def close(self) -> None:
+        """Let go of the key service."""
+        if self._service is not None:
+            self._service.close()
 
     def partition(self, email: str) -> bytes:
         """Return the 33-byte partition of a canonical email: index version, then HMAC-SHA256."""
@@ -189,7 +213,7 @@ class KeyWrapper:
 
     @property
     def _primary_service(self) -> KeyService:
-        return self._service or self._keys.service
+        return self._service if self._service and self._is_primary else self._keys.service
 
     def _service_of(self, wrapped: bytes) -> KeyService:
         magic = wrapped[:MAGIC_BYTES]

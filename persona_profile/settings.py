@@ -19,6 +19,9 @@ from persona_profile.emails import InvalidDomain, canonical_domain
 PICTURE_FORMATS: Final = ("avif", "webp", "jpeg")
 """Formats that can be served, the better compressed first."""
 
+KEY_SERVICES: Final = ("keyring", "transit")
+"""What may wrap the data keys of emails."""
+
 BROWSERID_ALGORITHMS: Final = ("RS256", "DS128", "DS256")
 
 ENVIRONMENT_PREFIX: Final = "PERSONA_"
@@ -45,6 +48,16 @@ class Settings:
     backend_url: str | None
     backend_url_file: Path | None
     keyring_path: Path | None
+    key_service: str
+    key_service_cache_seconds: int
+    key_service_cache_keys: int
+    transit_url: str | None
+    transit_key: str
+    transit_mount: str
+    transit_namespace: str | None
+    transit_token_file: Path | None
+    transit_ca_file: Path | None
+    transit_timeout: int
     public_origins: tuple[str, ...]
     dialog_origins: tuple[str, ...]
     browserid_algorithms: tuple[str, ...]
@@ -96,6 +109,10 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
         problems["keyring.path"] = "needed, unless development = true"
     if values["backend.url"] and values["backend.url_file"]:
         problems["backend.url_file"] = "not together with backend.url"
+    if values["key_service"] == "transit" and not values["transit.url"]:
+        problems["transit.url"] = "needed for key_service = transit"
+    if values["transit.url"] and not values["transit.token_file"]:
+        problems["transit.token_file"] = "needed for transit.url"
     return problems
 
 
@@ -143,6 +160,13 @@ def _origin(value: str) -> str:
     return f"{scheme}://{host}{'' if port in (None, default) else port}"
 
 
+def _transit_url(value: str) -> str:
+    """Read an address that is not spoken to in the clear, unless that stays on this machine."""
+    if not re.match(r"https://|http://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)", value):
+        raise ValueError("must begin with https://, or http:// for an agent on this machine")
+    return value
+
+
 def _domain(value: str) -> str:
     try:
         return canonical_domain(value)
@@ -171,6 +195,16 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("backend.url", str),
     _setting("backend.url_file", Path),
     _setting("keyring.path", Path),
+    _setting("key_service", _one_of(KEY_SERVICES), KEY_SERVICES[0]),
+    _setting("key_service.cache_seconds", _whole(1, 24 * 3600), 300),
+    _setting("key_service.cache_keys", _whole(1, 10_000_000), 10_000),
+    _setting("transit.url", _transit_url),
+    _setting("transit.key", str, "persona-profile"),
+    _setting("transit.mount", str, "transit"),
+    _setting("transit.namespace", str),
+    _setting("transit.token_file", Path),
+    _setting("transit.ca_file", Path),
+    _setting("transit.timeout", _whole(1, 60), 2),
     _setting("public_origins", _words(_origin), colander.required),
     _setting("dialog_origins", _words(_origin), ()),
     _setting("browserid.algorithms", _words(_one_of(BROWSERID_ALGORITHMS)), BROWSERID_ALGORITHMS),

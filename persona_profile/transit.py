@@ -62,7 +62,7 @@ class TransitService:
         namespace: namespace of the mount, if any.
         ca_file: certificate authorities (PEM) that are trusted instead of the system's.
         timeout: seconds that an operation may take; twice that if the token was just renewed.
-        max_connections: as many threads may wait for the server; others are refused at once.
+        max_connections: as many threads may wait for the server; others are refused soon.
         clock: seconds, for what is remembered.
 
     Raises:
@@ -246,6 +246,16 @@ class CachingService:
     def magic(self) -> bytes:
         """The first bytes of what the service wraps."""
         return self._service.magic
+
+    def check(self) -> None:
+        """Do what the service does."""
+        self._service.check()
+
+    def close(self) -> None:
+        """Do what the service does, and forget."""
+        self._service.close()
+        with self._lock:
+            self._data_keys.clear()
 
     def length(self, data: bytes) -> int:
         """Do what the service does."""

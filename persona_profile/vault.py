@@ -35,6 +35,8 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_TOKEN_BYTES: Final = 8 * 1024
 SILENCE_SECONDS: Final = 1.0
 LOG_SECONDS: Final = 60.0
+PLACE_SECONDS: Final = 0.25
+"""How long a request waits for others to be answered, when as many as may are under way."""
 
 BUSY: Final = "too many requests wait for the key service"
 DENIED: Final = "the key service denies permission: check the token and its policy"
@@ -100,7 +102,7 @@ class VaultClient:
         namespace: the namespace of all requests, if any.
         ca_file: certificate authorities (PEM) that are trusted instead of the system's.
         timeout: seconds for one exchange from start to end.
-        max_connections: as many threads may wait for the server; others are refused at once.
+        max_connections: as many threads may wait for the server; others are refused soon.
         clock: seconds, for what is remembered.
 
     Raises:
@@ -205,7 +207,7 @@ class VaultClient:
 
     def _carry_out(self, call: _Call) -> tuple[int, bytes]:
         """Have a thread carry out a call, as name resolution can't be interrupted."""
-        connection = self._connections.get_nowait()
+        connection = self._connections.get(timeout=PLACE_SECONDS)
         try:
             future = self._executor.submit(call.carry_out, connection)
         except RuntimeError:  # closed, or the system gives no more threads

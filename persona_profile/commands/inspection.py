@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from backends import MAX_PARTITION_BYTES, BackendError
-from persona_profile.app import open_backend, open_key_wrapper
+from persona_profile.app import make_key_wrapper, open_backend, open_keyring
 from persona_profile.commands.settings import load_settings
+from persona_profile.keyservice import KeysUnavailable
 from persona_profile.partition_check import Finding
 from persona_profile.partitions import USED_PROOF_PREFIX
 from persona_profile.statistics import Distribution, Statistics, measure
@@ -89,15 +90,15 @@ class Progress:
 
 def _verify(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
-    keys = open_key_wrapper(settings)
+    keys = make_key_wrapper(settings, open_keyring(settings)[1])
     progress = Progress(sys.stderr)
-    with closing(open_backend(settings)) as backend:
+    with closing(keys), closing(open_backend(settings)) as backend:
         backend.check_schema()
         output = _JsonFindings() if options.json else _TextFindings(progress)
         verification = Verification(backend, keys, output.finding)
         try:
             verified = verification.run(options.after, progress)
-        except (KeyboardInterrupt, BackendError):
+        except (KeyboardInterrupt, BackendError, KeysUnavailable):
             progress.clear()
             if progress.last is not None:
                 print(f"stopped; go on with --after {progress.last.hex()}", file=sys.stderr)

@@ -14,8 +14,9 @@ from typing import Any, Final
 from backends import Backend, BackendError
 from persona_profile.app import (
     keyring_file,
+    make_key_wrapper,
     open_backend,
-    open_key_wrapper,
+    open_keyring,
     picture_url_seconds,
 )
 from persona_profile.commands.inspection import Progress
@@ -95,7 +96,7 @@ def _init(options: argparse.Namespace) -> int:
         try:
             file.create(Keyring.generate(_now()))
         except FileExistsError:
-            raise KeyringError(f"{file.path}: there is one already; it was left as it is") from None
+            raise KeyringError(f"{file.path}: there is one already; it was left as it was") from None
     print(
         f"Made {file.path}.\n"
         "Keep a copy where backups of the database are not: whoever loses it loses all that is stored."
@@ -329,9 +330,10 @@ def _locked(file: KeyringFile) -> Iterator[None]:
 def _store(settings: Settings) -> Iterator[tuple[Backend, KeyWrapper]]:
     if settings.backend == "memory":
         raise InvalidSettings("backend: what is in memory is the server's alone")
-    keys = open_key_wrapper(settings)
-    with closing(open_backend(settings)) as backend:
+    keys = make_key_wrapper(settings, open_keyring(settings)[1])
+    with closing(keys), closing(open_backend(settings)) as backend:
         backend.check_schema()
+        keys.check()
         yield backend, keys
 
 

@@ -114,6 +114,11 @@ class Service:
         self._process.kill()
         self._process.wait(30)
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command on the same settings."""
         return subprocess.run(

@@ -1,0 +1,231 @@
+"""The `keys` command, as an operator uses it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.applications import wait_for
+from support.services import Client, Service
+
+from persona_profile.keyring_file import KeyringFile
+
+EMAIL = "alice@example.com"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A service that is not yet started, on SQLite."""
+    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def client(service: Service) -> Client:
+    """A person with a profile, at the running service."""
+    service.start()
+    client = Client(service, EMAIL)
+    client.sign_in()
+    assert client.set_name("Alice").status == 200
+    return client
+
+
+def run(service: Service, *arguments: str, status: int = 0) -> str:
+    """Run a `keys` command, which never shows a key; return what it tells."""
+    result = service.run("keys", *arguments)
+    assert result.returncode == status, result
+    told = result.stdout + result.stderr
+    assert "Traceback" not in told
+    if service.keyring.exists():
+        document = json.loads(service.keyring.read_text())
+        for key in document["encryption_keys"] + document["index_keys"]:
+            assert (key.get("secret") or "-" * 43) not in told
+    return told
+
+
+class TestInit:
+    def test_makes_a_keyring(self, service):
+        """Where there is none a keyring is made, which its owner alone can read."""
+        service.keyring.unlink()
+        told = run(service, "init")
+        assert str(service.keyring) in told
+        assert stat.S_IMODE(service.keyring.stat().st_mode) == 0o600
+        assert KeyringFile(service.keyring).load()
+
+    def test_leaves_one(self, service):
+        """A keyring that is there is left."""
+        before = service.keyring.read_bytes()
+        assert "left as it was" in run(service, "init", status=1)
+        assert service.keyring.read_bytes() == before
+
+    def test_no_folder(self, service):
+        """A folder that is not there is named."""
+        ini = service.folder / "test.ini"
+        ini.write_text(ini.read_text().replace("/keyring.json", "/absent/keyring.json"))
+        assert "absent/keyring.json" in run(service, "init", status=1)
+
+    def test_in_memory(self, service):
+        """In development with everything in memory there is no file to look after."""
+        ini = service.folder / "test.ini"
+        text = re.sub("backend = .*\nbackend.url = .*\n", "backend = memory\n", ini.read_text())
+        ini.write_text(re.sub("keyring.path = .*\n", "", text))
+        for job in (["init"], ["rotate"], ["status"], ["rewrap"], ["destroy", "1"]):
+            assert "keyring.path: none is set" in run(service, *job, status=2)
+
+
+class TestStatus:
+    def test_for_people(self, service, client):
+        """The keys, their fingerprints and what needs each are listed."""
+        told = run(service, "status")
+        assert re.search(r"encryption +1 +primary .* [0-9a-f]{16} +1\n", told)
+        assert re.search(r"index +1 +primary .* [0-9a-f]{16} +1\n", told)
+        assert "0 data keys are stale" in told
+        assert EMAIL not in told
+
+    def test_for_programs(self, service, client):
+        """The same as one JSON object."""
+        run(service, "rotate")
+        document = json.loads(run(service, "status", "--json"))
+        assert [
+            (key["kind"], key["version"], key["state"], key["needed_by"]) for key in document["keys"]
+        ] == [
+            ("encryption", 1, "primary", 1),
+            ("encryption", 2, "decrypt-only", 0),
+            ("index", 1, "primary", 1),
+        ]
+        assert (document["stale"], document["wraps"], document["problems"]) == (0, {"1": 1}, [])
+
+    def test_of_a_lost_keyring(self, service, client):
+        """Data under keys that are not there are a problem, and the exit status says so."""
+        run(service, "rotate")
+        run(service, "rotate", "--promote")
+        document = json.loads(service.keyring.read_text())
+        document["encryption_keys"][0] |= {"state": "destroyed", "secret": None}
+        service.keyring.write_text(json.dumps(document))
+        told = run(service, "status", status=1)
+        assert "PROBLEM: 1 data keys are under encryption key 1, which is not here." in told
+
+    def test_without_a_keyring(self, service, client):
+        """A keyring that is not there is named."""
+        service.keyring.unlink()
+        assert "No such file" in run(service, "status", status=1)
+
+
+class TestRotation:
+    @pytest.mark.parametrize("flag", [[], ["--index"]], ids=["encryption", "index"])
+    def test_each_step_names_the_next(self, service, client, flag):
+        """An operator who does what each step says ends with the old key destroyed."""
+        told = run(service, "rotate", *flag)
+        for _ in range(3):
+            commands = re.findall(r"persona-profile -c \S+ keys (.*)", told)
+            told = "".join(run(service, *command.split(), *_revoke(command)) for command in commands)
+        status = json.loads(run(service, "status", "--json"))
+        kind = "index" if flag else "encryption"
+        states = {key["version"]: key["state"] for key in status["keys"] if key["kind"] == kind}
+        assert states == {1: "destroyed", 2: "primary"}
+        wait_for(lambda: f"{kind} key 2" in service.log)
+        client.sign_in()
+        assert client.call("GET", client.profile).json["name"] == "Alice"
+        assert service.run("storage", "verify").returncode == 0
+
+    def test_out_of_order(self, service, client):
+        """Steps in another order are refused, and the keyring stays."""
+        before = service.keyring.read_bytes()
+        for flag in ([], ["--index"]):
+            assert "primary already" in run(service, "rotate", *flag, "--promote", status=1)
+            assert "is primary" in run(service, "destroy", *flag, "1", status=1)
+            assert "there is no" in run(service, "destroy", *flag, "7", status=1)
+        assert "nothing to move" in run(service, "rewrap", "--index")
+        assert service.keyring.read_bytes() == before
+        run(service, "rotate", "--index")
+        assert "--promote` first" in run(service, "rewrap", "--index", status=1)
+        assert "waits to be promoted" in run(service, "rotate", "--index", status=1)
+
+    def test_destroying_what_is_needed(self, service, client):
+        """A key under which something is, or that sealed what may still be used, is not destroyed."""
+        run(service, "rotate")
+        run(service, "rotate", "--promote")
+        assert "work until" in run(service, "destroy", "1", status=1)
+        assert "1 data keys are under it" in run(service, "destroy", "1", "--revoke", status=1)
+        run(service, "rewrap")
+        run(service, "destroy", "1", "--revoke")
+        assert "destroyed already" in run(service, "destroy", "1", "--revoke", status=1)
+
+    def test_destroying_an_index_key_with_marks(self, service, client):
+        """The mark of an ended session is waited for: without it tokens would live again."""
+        assert client.call("DELETE", "/v1/sessions").status == 204
+        run(service, "rotate", "--index")
+        run(service, "rotate", "--index", "--promote")
+        run(service, "rewrap", "--index")
+        told = run(service, "destroy", "--index", "1", status=1)
+        assert "1 marks of ended sessions are under it, and go by themselves" in told
+
+    def test_taking_back(self, service, client):
+        """A key that was added and is not wanted is destroyed before it was promoted."""
+        for flag in ([], ["--index"]):
+            run(service, "rotate", *flag)
+            run(service, "destroy", *flag, "2")
+        assert client.call("GET", client.profile).status == 200
+
+
+class TestReload:
+    @pytest.mark.parametrize("signals", [True, False])
+    def test_without_a_restart(self, service, client, signals):
+        """A running service takes a changed keyring, by itself or at SIGHUP, and goes on."""
+        run(service, "rotate")
+        run(service, "rotate", "--promote")
+        if signals:
+            service.signal(signal.SIGHUP)
+        wait_for(lambda: "keyring: taken anew" in service.log)
+        assert client.call("GET", client.profile).status == 200
+        wait_for(lambda: self.makes_keys_of_version_2(service))
+
+    @staticmethod
+    def makes_keys_of_version_2(service: Service) -> bool:
+        """Tell whether what is new is under the new key."""
+        client = Client(service, f"new{len(service.clients)}@example.com")
+        client.sign_in()
+        assert client.set_name("New").status == 200
+        return "2" in json.loads(run(service, "status", "--json"))["wraps"]
+
+    def test_of_a_broken_file(self, service, client):
+        """A file that can't be used changes nothing but the log."""
+        good = service.keyring.read_bytes()
+        service.keyring.write_bytes(good[:-20])
+        wait_for(lambda: "keyring: not taken anew" in service.log)
+        assert client.set_name("Still here").status == 200
+        service.keyring.write_bytes(good)
+
+    def test_hangups_end_nothing(self, service, client):
+        """SIGHUP by itself, however often, changes nothing."""
+        for _ in range(5):
+            service.signal(signal.SIGHUP)
+            assert client.call("GET", client.profile).status == 200
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["destroy"],
+            ["destroy", "one"],
+            ["rewrap", "--rate", "0"],
+            ["rewrap", "--rate", "fast"],
+            ["rewrap", "--rate", "nan"],
+            ["rotate", "--what"],
+        ],
+    )
+    def test_wrong(self, service, arguments):
+        """Wrong usage is told, with status 2."""
+        assert "usage:" in run(service, *arguments, status=2)
+
+
+def _revoke(command: str) -> list[str]:
+    return ["--revoke"] if command.startswith("destroy ") and "--index" not in command else []
