@@ -63,6 +63,7 @@ setup(
             "matplotlib>=3.10",
             "mock",  # PyBrowserID's test support imports it
             "numpy>=2.1",
+            "pycryptodome>=3.21",  # independent_keys.py must not share the service's library
             "PyBrowserID==0.14.0",
             "pytest>=9",
             "pytest-benchmark>=5.1",
