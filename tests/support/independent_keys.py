@@ -249,14 +249,14 @@ def pack_moved(moved: Moved) -> bytes:
 
 def split_moved(item: bytes) -> Moved:
     """Read a `moved/...` item, without opening anything."""
-    names, found, rest = item.partition(b"\0")
-    length, rest = int.from_bytes(rest[:4]), rest[4:]
-    _require(
-        bool(found) and (not names or names.endswith(b"\n")) and len(rest) > length, "not a moved item"
-    )
+    names, _, rest = item.partition(b"\0")
+    length = int.from_bytes(rest[:4])
+    _require(len(rest) >= 4 + length, "not a moved item")
+    _require(not names or names.endswith(b"\n"), "a moved picture's name")
+    _require(names.isascii(), "a moved picture's name")
     pictures = tuple(name.decode() for name in names.split(b"\n")[:-1])
     _require(all(name.startswith("picture/") for name in pictures), "a moved picture's name")
-    return Moved(pictures, rest[:length], rest[length:])
+    return Moved(pictures, rest[4 : 4 + length], rest[4 + length :])
 
 
 def seal_token(purpose: str, version: int, encryption_key: bytes, payload: bytes) -> str:
