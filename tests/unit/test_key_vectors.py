@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from support import independent_keys as independent
 from support.damage import every_damage
+from support.independent_store import open_data_key
 
 from persona_profile.key_items import Forward, KeyItem, Moved
 from persona_profile.keyring import Key, Keyring, KeyState
@@ -284,11 +285,38 @@ class TestBothWays:
             token = independent.seal_token("session", VERSION, ENCRYPTION_KEY, payload)
             assert SessionTokens(wrapper).seal(session) == token
 
-    def test_refuses_alike(self):
-        """Where the service refuses a damaged record, so does the independent implementation."""
+    @pytest.mark.parametrize("sealed", ["record", "wrapped key", "key item", "token"])
+    def test_refuses_alike(self, wrapper, sealed):
+        """What the service refuses when it is damaged, the independent implementation refuses too."""
         key = RecordKey(KeyRole.DATA, DATA_KEY)
-        for damaged in every_damage(key.seal("profile", b"plaintext")):
+        value, opening, independently = {
+            "record": (
+                key.seal("profile", b"plaintext"),
+                lambda data: key.open("profile", data),
+                lambda data: independent.open_record(independent.DATA_KEY, DATA_KEY, "profile", data),
+            ),
+            "wrapped key": (
+                wrapper.wrap(PARTITION, DATA_KEY),
+                lambda data: wrapper.unwrap(PARTITION, data),
+                lambda data: independent.unwrap_data_key(KEYS, PARTITION, data),
+            ),
+            "key item": (
+                *unhex(VECTORS["key_items"][0], "item"),
+                lambda data: KeyItem.parse(data, wrapper).email(
+                    KeyItem.parse(data, wrapper).data_key(wrapper, PARTITION)
+                ),
+                lambda data: open_data_key(PARTITION, data, KEYS),
+            ),
+            "token": (
+                VECTORS["tokens"][0]["token"].encode(),
+                lambda data: wrapper.open_token("session", data.decode("latin-1")),
+                lambda data: independent.open_token("session", KEYS, data.decode("latin-1")),
+            ),
+        }[sealed]
+        assert opening(value)
+        assert independently(value)
+        for damaged in every_damage(value):
             with pytest.raises(Unreadable):
-                key.open("profile", damaged)
+                opening(damaged)
             with pytest.raises(independent.Refused):
-                independent.open_record(independent.DATA_KEY, DATA_KEY, "profile", damaged)
+                independently(damaged)
