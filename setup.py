@@ -60,11 +60,13 @@ setup(
         # For the chart of `storage stats --plot`.
         "plot": ["matplotlib>=3.10"],
         "test": [
+            "cryptography_vectors>=46",  # those of NIST and the RFCs
             "hypothesis>=6.140",
             "matplotlib>=3.10",
             "mock",  # PyBrowserID's test support imports it
             "numpy>=2.1",
             "PyBrowserID==0.14.0",
+            "pycryptodome>=3.21",  # independent_keys.py must not share the service's library
             "pytest>=9",
             "pytest-benchmark>=5.1",
             "pytest-timeout>=2.4",

@@ -3,10 +3,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import itertools
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import pytest
 from support.applications import application
 from support.mariadb import MariaDB
 from support.pictures import photo
+from support.searching import encodings, found_in, texts
 
 from backends import Address, Backend, Put
 from persona_profile.app import services_of
@@ -33,34 +33,6 @@ class Stored(NamedTuple):
     emails: tuple[str, ...]
     pictures: tuple[bytes, ...]
     copies: Callable[[], Iterator[bytes]]
-
-
-def encodings(secret: bytes) -> set[bytes]:
-    """Return a secret as it would look in files of many kinds."""
-    found = {secret, secret.hex().encode(), secret.hex().upper().encode()}
-    for offset in range(3):
-        # What stands before the secret and after it shares its first and last characters.
-        encoded = base64.b64encode(b"\0" * offset + secret)
-        inner = encoded[offset and 4 : len(encoded) - 4]
-        found |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
-    return found
-
-
-def texts(secret: str) -> set[bytes]:
-    """Return a text in its encodings, and those of its bytes."""
-    spellings = {secret, secret.lower(), secret.upper()}
-    names = ("utf-8", "utf-16-le", "utf-16-be")
-    return {
-        each
-        for spelling, name in itertools.product(spellings, names)
-        for each in encodings(spelling.encode(name))
-    }
-
-
-def found_in(copies: Iterable[bytes], needles: Iterable[bytes]) -> list[bytes]:
-    """Return which needles are somewhere in the bytes."""
-    needles = list(needles)
-    return [needle for copy in copies for needle in needles if needle in copy]
 
 
 def mariadb_copies(server: MariaDB, folder: Path) -> Iterator[bytes]:

@@ -155,20 +155,20 @@ class Client:
         self.email = email
         self.profile = f"/v1/profiles/{email}"
         self.picture = f"{self.profile}/picture"
-        self._headers: dict[str, str] = {}
+        self.token = ""
         self._connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=timeout)
         self._service = service
         service.clients.append(self)
 
-    def sign_in(self) -> None:
-        """Prove the email, in a session of its own."""
-        self._headers = {}
+    def sign_in(self, profile_key: str | None = None) -> None:
+        """Prove the email, in a session of its own; with a person's own key, if one is given."""
+        self.token = ""
         provider = DevelopmentIdentityProvider.load(self._service.folder / "var")
         proof = provider.bundle(self.email, self._service.origin)
-        body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
+        body = json.dumps({"proofs": [{"assertion": proof}], "profile_key": profile_key}).encode()
         answer = self.call("POST", "/v1/sessions", body, "application/json")
         assert answer.status == 201, answer
-        self._headers = {"Authorization": f"Bearer {answer.json['token']}"}
+        self.token = answer.json["token"]
 
     def call(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> Answer:
         """Send a request and read its answer.
@@ -177,7 +177,8 @@ class Client:
             OSError, http.client.HTTPException: the connection broke.
         """
         began = time.monotonic()
-        headers = self._headers | ({"Content-Type": kind} if kind else {})
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        headers |= {"Content-Type": kind} if kind else {}
         try:
             self._connection.request(method, path, body, headers)
             with self._connection.getresponse() as response:
@@ -195,6 +196,14 @@ class Client:
     def upload(self, picture: bytes) -> Answer:
         """Replace the picture."""
         return self.call("PUT", self.picture, picture, "image/jpeg")
+
+    def protect(self, profile_key: str | None) -> Answer:
+        """Seal the profile with another key of the person's, and go on with that session."""
+        body = json.dumps({"profile_key": profile_key}).encode()
+        answer = self.call("PUT", f"{self.profile}/profile-key", body, "application/json")
+        if answer.status == 200:
+            self.token = answer.json["token"]
+        return answer
 
     def close(self) -> None:
         """Hang up."""

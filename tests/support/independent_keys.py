@@ -1,0 +1,375 @@
+"""The formats of docs/keys.md, written from that page alone and on other primitives than the service's.
+
+What is sealed here the service must open, and the other way round: so the page is complete.
+`Refused` is raised for whatever is wrong with what is opened.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from Crypto.Cipher import AES
+
+DATA_KEY, CONTENT_KEY, PICTURE_KEY = 1, 2, 3  # the roles of a record's key
+
+_WRAPPED_SIZE = 48
+_CONTENT_SIZE = 44
+_RECORD_OVERHEAD = 88
+_PARTITION_SIZE = 33
+_ID_SIZE = 16
+_KWP_CONSTANT = bytes.fromhex("a65959a6")
+
+
+class Refused(Exception):
+    """What was given is not what the page says, or is not under these keys."""
+
+
+class KeyItem(NamedTuple):
+    """The parts of a `key` item; `wrapped_content_key` is that of a protected profile."""
+
+    wrapped_key: bytes
+    wrapped_content_key: bytes | None
+    owner_record: bytes
+
+
+class Moved(NamedTuple):
+    """The parts of a `moved/...` item."""
+
+    pictures: tuple[str, ...]
+    key_item: bytes
+    profile: bytes
+
+
+class PictureToken(NamedTuple):
+    """What the URL of a picture holds; the last two are those of a protected profile."""
+
+    partition: bytes
+    picture_id: bytes
+    size: int
+    formats: int
+    expires_at: int
+    picture_key: bytes | None = None
+    session_issued_at: int | None = None
+
+
+class SessionToken(NamedTuple):
+    """What the token of a session holds."""
+
+    issued_at: int
+    expires_at: int
+    profile_key: bytes | None
+    emails: tuple[str, ...]
+
+
+def base64url(data: bytes) -> str:
+    """Return base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def from_base64url(text: str) -> bytes:
+    """Decode base64url without padding, and nothing that is only like it."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]*", text) or len(text) % 4 == 1:
+        raise Refused("not base64url")
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if base64url(data) != text:
+        raise Refused("base64url with bits left over")
+    return data
+
+
+def hkdf(key: bytes, info: bytes, length: int, salt: bytes = b"", algorithm: str = "sha256") -> bytes:
+    """Derive bytes by RFC 5869."""
+    size = hashlib.new(algorithm).digest_size
+    extracted = hmac.digest(salt or bytes(size), key, algorithm)
+    block, derived = b"", b""
+    for counter in range(1, -(-length // size) + 1):
+        block = hmac.digest(extracted, block + info + bytes([counter]), algorithm)
+        derived += block
+    return derived[:length]
+
+
+def kwp_wrap(key: bytes, plaintext: bytes) -> bytes:
+    """Wrap by RFC 5649, section 4.1."""
+    cipher = AES.new(key, AES.MODE_ECB)
+    head = _KWP_CONSTANT + len(plaintext).to_bytes(4)
+    padded = plaintext + bytes(-len(plaintext) % 8)
+    if len(padded) == 8:
+        return cipher.encrypt(head + padded)
+    blocks = [padded[at : at + 8] for at in range(0, len(padded), 8)]
+    for step in range(1, 6 * len(blocks) + 1):
+        at = (step - 1) % len(blocks)
+        out = cipher.encrypt(head + blocks[at])
+        head, blocks[at] = _xor(out[:8], step), out[8:]
+    return head + b"".join(blocks)
+
+
+def kwp_unwrap(key: bytes, wrapped: bytes) -> bytes:
+    """Unwrap by RFC 5649, section 4.2, with all the checks of section 3."""
+    if len(wrapped) < 16 or len(wrapped) % 8:
+        raise Refused("not the length of a wrapped key")
+    cipher = AES.new(key, AES.MODE_ECB)
+    if len(wrapped) == 16:
+        out = cipher.decrypt(wrapped)
+        head, padded = out[:8], out[8:]
+    else:
+        head, *blocks = (wrapped[at : at + 8] for at in range(0, len(wrapped), 8))
+        for step in range(6 * len(blocks), 0, -1):
+            at = (step - 1) % len(blocks)
+            out = cipher.decrypt(_xor(head, step) + blocks[at])
+            head, blocks[at] = out[:8], out[8:]
+        padded = b"".join(blocks)
+    length = int.from_bytes(head[4:])
+    _require(head[:4] == _KWP_CONSTANT, "a wrapped key does not open")
+    _require(len(padded) - 8 < length <= len(padded), "a wrapped key's length")
+    _require(not any(padded[length:]), "a wrapped key's padding")
+    return padded[:length]
+
+
+def partition_of(version: int, index_key: bytes, email: str) -> bytes:
+    """Return the partition of an email."""
+    return bytes([version]) + hmac.digest(index_key, email.encode(), "sha256")
+
+
+def fingerprint(key: bytes) -> str:
+    """Return what `keys status` shows of a key."""
+    return hkdf(key, b"persona-profile/fingerprint/v1", 8).hex()
+
+
+def wrap_data_key(version: int, encryption_key: bytes, partition: bytes, data_key: bytes) -> bytes:
+    """Wrap a data key for its partition."""
+    wrapping_key = hkdf(encryption_key, b"persona-profile/wrap/v1" + partition, 32)
+    return b"PPK\x01" + version.to_bytes(4) + kwp_wrap(wrapping_key, data_key)
+
+
+def unwrap_data_key(encryption_keys: Mapping[int, bytes], partition: bytes, wrapped: bytes) -> bytes:
+    """Open a data key with the keyring's keys, by version."""
+    _require(len(wrapped) == _WRAPPED_SIZE and wrapped.startswith(b"PPK\x01"), "not a wrapped key")
+    encryption_key = _key_of_version(encryption_keys, wrapped[4:8])
+    return _key(
+        kwp_unwrap(hkdf(encryption_key, b"persona-profile/wrap/v1" + partition, 32), wrapped[8:])
+    )
+
+
+def wrap_content_key(data_key: bytes, profile_key: bytes, content_key: bytes) -> bytes:
+    """Wrap a content key by data key and profile key together."""
+    return kwp_wrap(_content_wrapping_key(data_key, profile_key), content_key)
+
+
+def unwrap_content_key(data_key: bytes, profile_key: bytes, wrapped: bytes) -> bytes:
+    """Open a content key, for which both other keys are needed."""
+    _require(len(wrapped) == 40, "not a wrapped content key")
+    return _key(kwp_unwrap(_content_wrapping_key(data_key, profile_key), wrapped))
+
+
+def picture_key_of(content_key: bytes, picture_id: bytes) -> bytes:
+    """Derive the key of one picture of a protected profile."""
+    return hkdf(content_key, b"persona-profile/picture/v1" + picture_id, 32)
+
+
+def seal_record(role: int, key: bytes, name: str, plaintext: bytes, salt: bytes) -> bytes:
+    """Seal a record; `salt` must be new each time outside of tests."""
+    head = b"PPR\x01" + role.to_bytes(4)
+    cipher, commitment = _record_cipher(key, salt, head, name)
+    ciphertext, tag = cipher.encrypt_and_digest(plaintext)
+    return head + salt + commitment + ciphertext + tag
+
+
+def open_record(role: int, key: bytes, name: str, record: bytes) -> bytes:
+    """Open the record of this role and name."""
+    head = b"PPR\x01" + role.to_bytes(4)
+    _require(len(record) >= _RECORD_OVERHEAD and record.startswith(head), "not a record of this role")
+    cipher, commitment = _record_cipher(key, record[8:40], head, name)
+    _require(hmac.compare_digest(commitment, record[40:72]), "a record is under another key")
+    try:
+        return cipher.decrypt_and_verify(record[72:-16], record[-16:])
+    except ValueError:
+        raise Refused("a record does not open") from None
+
+
+def pack_key_item(item: KeyItem) -> bytes:
+    """Write a `key` item."""
+    content = b"" if item.wrapped_content_key is None else b"PPC\x01" + item.wrapped_content_key
+    return item.wrapped_key + content + item.owner_record
+
+
+def split_key_item(item: bytes) -> KeyItem:
+    """Read a `key` item that the keyring wrapped, without opening anything."""
+    _require(item.startswith(b"PPK\x01"), "not a key item")
+    wrapped, rest = item[:_WRAPPED_SIZE], item[_WRAPPED_SIZE:]
+    content = None
+    if rest.startswith(b"PPC\x01"):
+        content, rest = rest[4:_CONTENT_SIZE], rest[_CONTENT_SIZE:]
+    _require(
+        len(rest) >= _RECORD_OVERHEAD and rest.startswith(b"PPR\x01"), "a key item without an owner"
+    )
+    return KeyItem(wrapped, content, rest)
+
+
+def seal_owner(data_key: bytes, email: str, salt: bytes) -> bytes:
+    """Seal the owner record of a `key` item."""
+    return seal_record(DATA_KEY, data_key, "key", _json({"email": email}), salt)
+
+
+def open_owner(data_key: bytes, owner_record: bytes) -> str:
+    """Return the email that a `key` item is of."""
+    owner = _from_json(open_record(DATA_KEY, data_key, "key", owner_record))
+    _require(isinstance(owner, dict) and list(owner) == ["email"], "not an owner")
+    return _text(owner["email"])
+
+
+def open_profile(role: int, key: bytes, record: bytes) -> dict[str, Any]:
+    """Return what a `profile` item says."""
+    profile = _from_json(open_record(role, key, "profile", record))
+    members = {"claims", "picture", "updated_at", "version"}
+    _require(isinstance(profile, dict) and set(profile) == members, "not a profile")
+    return profile
+
+
+def pack_forward(move_id: bytes, partition: bytes) -> bytes:
+    """Write a forward to another partition."""
+    return b"PPF\x01" + move_id + partition
+
+
+def split_forward(item: bytes) -> tuple[bytes, bytes]:
+    """Return the move's id and the partition that a forward names."""
+    _require(
+        len(item) == 4 + _ID_SIZE + _PARTITION_SIZE and item.startswith(b"PPF\x01"), "not a forward"
+    )
+    return item[4 : 4 + _ID_SIZE], item[4 + _ID_SIZE :]
+
+
+def pack_moved(moved: Moved) -> bytes:
+    """Write a `moved/...` item."""
+    names = b"".join(name.encode() + b"\n" for name in moved.pictures)
+    return names + b"\0" + len(moved.key_item).to_bytes(4) + moved.key_item + moved.profile
+
+
+def split_moved(item: bytes) -> Moved:
+    """Read a `moved/...` item, without opening anything."""
+    names, _, rest = item.partition(b"\0")
+    length = int.from_bytes(rest[:4])
+    _require(len(rest) >= 4 + length, "not a moved item")
+    _require(not names or names.endswith(b"\n"), "a moved picture's name")
+    _require(names.isascii(), "a moved picture's name")
+    pictures = tuple(name.decode() for name in names.split(b"\n")[:-1])
+    _require(all(name.startswith("picture/") for name in pictures), "a moved picture's name")
+    return Moved(pictures, rest[4 : 4 + length], rest[4 + length :])
+
+
+def seal_token(purpose: str, version: int, encryption_key: bytes, payload: bytes) -> str:
+    """Seal a token of a purpose."""
+    head = b"\x01" + version.to_bytes(4)
+    ciphertext, synthetic_iv = _token_cipher(purpose, encryption_key, head).encrypt_and_digest(payload)
+    return base64url(head + synthetic_iv + ciphertext)
+
+
+def open_token(purpose: str, encryption_keys: Mapping[int, bytes], token: str) -> bytes:
+    """Return the payload of a token of this purpose."""
+    data = from_base64url(token)
+    _require(len(data) > 21 and data[0] == 1, "not a token")
+    cipher = _token_cipher(purpose, _key_of_version(encryption_keys, data[1:5]), data[:5])
+    try:
+        return cipher.decrypt_and_verify(data[21:], data[5:21])
+    except ValueError:
+        raise Refused("a token does not open") from None
+
+
+def pack_session(session: SessionToken) -> bytes:
+    """Write the payload of a session's token."""
+    key = None if session.profile_key is None else base64url(session.profile_key)
+    return _json([session.issued_at, session.expires_at, key, *session.emails])
+
+
+def split_session(payload: bytes) -> SessionToken:
+    """Read the payload of a session's token."""
+    session = _from_json(payload)
+    _require(isinstance(session, list) and len(session) >= 3, "not a session")
+    issued_at, expires_at, key, *emails = session
+    _require(type(issued_at) is int and type(expires_at) is int, "a session's times")
+    profile_key = None if key is None else _key(from_base64url(_text(key)))
+    return SessionToken(issued_at, expires_at, profile_key, tuple(map(_text, emails)))
+
+
+def pack_picture(picture: PictureToken) -> bytes:
+    """Write the payload of a picture's URL."""
+    numbers = picture.size.to_bytes(2) + bytes([picture.formats]) + picture.expires_at.to_bytes(4)
+    protected = b""
+    if picture.picture_key is not None and picture.session_issued_at is not None:
+        protected = picture.picture_key + picture.session_issued_at.to_bytes(8)
+    return picture.partition + picture.picture_id + numbers + protected
+
+
+def split_picture(payload: bytes) -> PictureToken:
+    """Read the payload of a picture's URL."""
+    _require(len(payload) in (56, 96), "not a picture's URL")
+    partition, picture_id, size, formats, expires_at, key, issued_at = _cut(
+        payload, 33, 16, 2, 1, 4, 32, 8
+    )
+    _require(formats[0] in range(1, 8), "the formats of a picture's URL")
+    number = int.from_bytes
+    protected = (key, number(issued_at)) if key else (None, None)
+    return PictureToken(partition, picture_id, number(size), formats[0], number(expires_at), *protected)
+
+
+def _record_cipher(key: bytes, salt: bytes, head: bytes, name: str) -> tuple[Any, bytes]:
+    derived = hkdf(_key(key), b"persona-profile/record/v1", 64, salt, "sha512")
+    cipher = AES.new(derived[:32], AES.MODE_GCM, nonce=bytes(12), mac_len=16)
+    cipher.update(head + name.encode())
+    return cipher, derived[32:]
+
+
+def _token_cipher(purpose: str, encryption_key: bytes, head: bytes) -> Any:
+    info = b"persona-profile/token/v1/" + purpose.encode()
+    cipher = AES.new(hkdf(encryption_key, info, 64), AES.MODE_SIV)
+    cipher.update(head)
+    return cipher
+
+
+def _content_wrapping_key(data_key: bytes, profile_key: bytes) -> bytes:
+    return hkdf(_key(profile_key), b"persona-profile/profile-key/v1", 32, _key(data_key))
+
+
+def _key_of_version(keys: Mapping[int, bytes], version: bytes) -> bytes:
+    try:
+        return _key(keys[int.from_bytes(version)])
+    except KeyError:
+        raise Refused("a key that is not in the keyring") from None
+
+
+def _key(key: bytes) -> bytes:
+    _require(len(key) == 32, "not the length of a key")
+    return key
+
+
+def _text(value: Any) -> str:
+    _require(isinstance(value, str), "not a text")
+    return value
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _from_json(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode())
+    except ValueError:
+        raise Refused("not JSON in UTF-8") from None
+
+
+def _cut(data: bytes, *sizes: int) -> Iterable[bytes]:
+    for size in sizes:
+        yield data[:size]
+        data = data[size:]
+
+
+def _xor(head: bytes, step: int) -> bytes:
+    return (int.from_bytes(head) ^ step).to_bytes(8)
+
+
+def _require(holds: bool, why: str) -> None:  # noqa: FBT001 - it reads as a statement
+    if not holds:
+        raise Refused(why)

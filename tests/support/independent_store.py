@@ -1,0 +1,57 @@
+"""All of a person's items opened by `independent_keys`, with no part of the service."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from support import independent_keys as keys
+
+
+class Opened(NamedTuple):
+    """What the items of a partition hold; pictures by the name of their items."""
+
+    email: str
+    profile: dict[str, Any]
+    pictures: dict[str, bytes]
+
+
+def open_data_key(partition: bytes, key_item: bytes, keyring: Mapping[int, bytes]) -> tuple[bytes, str]:
+    """Return the data key of a partition, and whose it is."""
+    parts = keys.split_key_item(key_item)
+    data_key = keys.unwrap_data_key(keyring, partition, parts.wrapped_key)
+    return data_key, keys.open_owner(data_key, parts.owner_record)
+
+
+def open_items(
+    partition: bytes,
+    items: Mapping[str, bytes],
+    keyring: Mapping[int, bytes],
+    profile_key: bytes | None = None,
+) -> Opened:
+    """Open every item of a partition; refused if one is left over, missing, or does not open."""
+    data_key, email = open_data_key(partition, items["key"], keyring)
+    wrapped = keys.split_key_item(items["key"]).wrapped_content_key
+    role, key = keys.DATA_KEY, data_key
+    if wrapped is not None:
+        if profile_key is None:
+            raise keys.Refused("a protected profile needs its key")
+        role, key = keys.CONTENT_KEY, keys.unwrap_content_key(data_key, profile_key, wrapped)
+    profile = keys.open_profile(role, key, items["profile"])
+    names = picture_names(profile)
+    if {"key", "profile", *names} != set(items):
+        raise keys.Refused("the items are not those that the profile names")
+    if wrapped is not None and names:
+        picture_id = keys.from_base64url(profile["picture"]["id"])
+        role, key = keys.PICTURE_KEY, keys.picture_key_of(key, picture_id)
+    return Opened(
+        email, profile, {name: keys.open_record(role, key, name, items[name]) for name in names}
+    )
+
+
+def picture_names(profile: Mapping[str, Any]) -> list[str]:
+    """Return the names of the items that hold the picture of a profile."""
+    picture = profile["picture"] or {"id": "", "formats": {}}
+    return [
+        f"picture/{picture['id']}/{size}.{name}"
+        for size, names in picture["formats"].items()
+        for name in names
+    ]
