@@ -3,13 +3,13 @@
 Layouts, integers big-endian:
 
     key item    wrapped key | owner record
-    protected   wrapped key | "PPC" | format 0x01 | wrapped content key (40) | owner record
     forward     "PPF" | format 0x01 | move id (16) | partition (33)
     moved       names of pictures, each with a line feed | 0x00 | length of the key item (4) | key item
                 | profile record
 
-The owner record holds the email itself, sealed under the data key, so that it can be indexed anew. A
-forward stands where a profile was, or would be, before the index key changed; see `homes`.
+The owner record holds the email itself, sealed under the data key, so that it can be indexed anew, and
+the wrapped content key of a protected profile. A forward stands where a profile was, or would be,
+before the index key changed; see `homes`.
 """
 
 from __future__ import annotations
@@ -18,36 +18,58 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Final
 
-from persona_profile.encoding import json_decode, json_encode
+from persona_profile.encoding import (
+    MalformedText,
+    base64url_decode,
+    base64url_encode,
+    json_decode,
+    json_encode,
+)
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import KEY_ITEM
-from persona_profile.records import WRAPPED_CONTENT_KEY_BYTES, KeyRole, RecordKey
+from persona_profile.records import KeyRole, RecordKey
 
 MOVE_ID_BYTES: Final = 16
 NO_MOVE: Final = bytes(MOVE_ID_BYTES)
 """The move of a forward behind which nothing was moved: the profile was made there."""
 
-_PROTECTED_MAGIC = b"PPC\x01"
-_PROTECTED_BYTES = len(_PROTECTED_MAGIC) + WRAPPED_CONTENT_KEY_BYTES
 _FORWARD = struct.Struct(">4s16s33s")
 _FORWARD_MAGIC = b"PPF\x01"
 _MOVED = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a `key` item is.
+
+    Attributes:
+        email: in its canonical spelling.
+        content_key: the content key, wrapped under the person's profile key; none if the profile is
+            not protected.
+    """
+
+    email: str
+    content_key: bytes | None = None
+
+    def seal(self, data_key: RecordKey) -> bytes:
+        """Return the owner record."""
+        document = {"email": self.email}
+        if self.content_key is not None:
+            document["content_key"] = base64url_encode(self.content_key)
+        return data_key.seal(KEY_ITEM, json_encode(document))
+
+
+@dataclass(frozen=True, slots=True)
 class KeyItem:
-    """What the keys of an email are wrapped in.
+    """What the data key of an email is wrapped in.
 
     Attributes:
         wrapped: the data key, as a key service wrapped it.
-        content_key: the content key, wrapped under the person's profile key; none if the profile is
-            not protected.
-        owner: the record of the email.
+        owner: the owner record.
     """
 
     wrapped: bytes
-    content_key: bytes | None
     owner: bytes
 
     @classmethod
@@ -57,10 +79,7 @@ class KeyItem:
         Raises:
             Unreadable: it is not of the form that is written.
         """
-        wrapped, rest = keys.split(value)
-        if not rest.startswith(_PROTECTED_MAGIC):
-            return cls(wrapped, None, rest)
-        return cls(wrapped, rest[len(_PROTECTED_MAGIC) : _PROTECTED_BYTES], rest[_PROTECTED_BYTES:])
+        return cls(*keys.split(value))
 
     @classmethod
     def create(cls, keys: KeyWrapper, partition: bytes, email: str) -> tuple[KeyItem, RecordKey]:
@@ -70,14 +89,11 @@ class KeyItem:
             KeysUnavailable: the key service can't be asked now.
         """
         data_key = RecordKey.generate(KeyRole.DATA)
-        owner = data_key.seal(KEY_ITEM, json_encode({"email": email}))
-        return cls(keys.wrap(partition, data_key.secret), None, owner), data_key
+        return cls(keys.wrap(partition, data_key.secret), Owner(email).seal(data_key)), data_key
 
     def to_bytes(self) -> bytes:
         """Return the value of the item."""
-        if self.content_key is None:
-            return self.wrapped + self.owner
-        return b"".join((self.wrapped, _PROTECTED_MAGIC, self.content_key, self.owner))
+        return self.wrapped + self.owner
 
     def data_key(self, keys: KeyWrapper, partition: bytes) -> RecordKey:
         """Return the data key.
@@ -97,7 +113,7 @@ class KeyItem:
         data_key = self.data_key(keys, partition)
         return replace(self, wrapped=keys.wrap(destination, data_key.secret))
 
-    def email(self, data_key: RecordKey) -> str:
+    def open_owner(self, data_key: RecordKey) -> Owner:
         """Return whose item this is.
 
         Raises:
@@ -105,12 +121,14 @@ class KeyItem:
         """
         try:
             document = json_decode(data_key.open(KEY_ITEM, self.owner))
-        except ValueError:
-            raise Unreadable from None
-        email = document.get("email") if isinstance(document, dict) else None
-        if not isinstance(email, str):
-            raise Unreadable
-        return email
+            match document:
+                case {"email": str(email), "content_key": str(wrapped)}:
+                    return Owner(email, base64url_decode(wrapped))
+                case {"email": str(email), **others} if not others:
+                    return Owner(email)
+        except MalformedText:
+            pass
+        raise Unreadable
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from persona_profile.homes import Home
-from persona_profile.key_items import KeyItem
+from persona_profile.key_items import KeyItem, Owner
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import (
@@ -52,9 +52,10 @@ def open_profile(home: Home, email: str, session: Session, keys: KeyWrapper) -> 
         if home.key is None or home.profile is None:
             raise Unreadable  # noqa: TRY301 - half a profile is as good as a damaged one
         key_item = KeyItem.parse(home.key.value, keys)
-        profile = replace(profile, is_protected=key_item.content_key is not None)
         data_key = key_item.data_key(keys, home.partition)
-        content_key = _content_key(data_key, key_item, session)
+        owner = key_item.open_owner(data_key)
+        profile = replace(profile, is_protected=owner.content_key is not None)
+        content_key = _content_key(data_key, owner, session)
         plaintext = content_key.open(PROFILE_ITEM, home.profile.value)
     except _Locked as locked:
         return Stored(replace(profile, problem=str(locked)), home)
@@ -64,13 +65,13 @@ def open_profile(home: Home, email: str, session: Session, keys: KeyWrapper) -> 
     return Stored(replace(profile, content_key=content_key).filled(plaintext), home, key_item)
 
 
-def _content_key(data_key: RecordKey, key_item: KeyItem, session: Session) -> RecordKey:
+def _content_key(data_key: RecordKey, owner: Owner, session: Session) -> RecordKey:
     """Return what seals the profile: the data key, or what the session's profile key unwraps."""
-    if key_item.content_key is None:
+    if owner.content_key is None:
         return data_key
     if session.profile_key is None:
         raise _Locked(PROFILE_KEY_REQUIRED)
     try:
-        return data_key.unwrap_content_key(session.profile_key, key_item.content_key)
+        return data_key.unwrap_content_key(session.profile_key, owner.content_key)
     except Unreadable:
         raise _Locked(PROFILE_KEY_WRONG) from None

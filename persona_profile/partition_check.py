@@ -23,7 +23,7 @@ from persona_profile.model import (
     Profile,
     parse_picture_item,
 )
-from persona_profile.records import RecordKey
+from persona_profile.records import KeyRole, RecordKey, is_record
 
 READ_BYTES: Final = MAX_VALUE_BYTES
 """About how many bytes of renditions are in memory at once."""
@@ -128,12 +128,24 @@ class PartitionCheck:
         self._check_orphans(())
 
     def _check_profile(self, data_key: RecordKey | None, profile: Item) -> None:
-        if data_key is None or self.is_protected:
+        if data_key is None:
+            return
+        if self.is_protected:
+            self._check_protected(profile)
             return
         names = self._open_profile(data_key, profile)
         if names is not None:
             self._check_renditions(data_key, names)
             self._check_orphans(names)
+
+    def _check_protected(self, profile: Item) -> None:
+        """Check what can be told of a protected profile: whether records are what they should be."""
+        if not is_record(profile.value, KeyRole.CONTENT):
+            self._found(FindingKind.UNREADABLE_PROFILE, PROFILE_ITEM)
+        names = [name for name in self._infos if parse_picture_item(name)]
+        for name, record in self._renditions(names):
+            if not is_record(record, KeyRole.PICTURE):
+                self._found(FindingKind.UNREADABLE_PICTURE, name)
 
     def _found(self, kind: FindingKind, item: str) -> None:
         self.findings.append(Finding(kind, self._partition, item))
@@ -147,18 +159,19 @@ class PartitionCheck:
         return items.pop(KEY_ITEM, None), items.pop(PROFILE_ITEM, None), items
 
     def _open_key(self, item: Item | None) -> RecordKey | None:
+        """Return the data key; none if it does not open, or what tells whose it is does not."""
         if item is None:
             return None
-        data_key = None
         try:
             key_item = KeyItem.parse(item.value, self._keys)
             self.wrapped = key_item.wrapped
-            self.is_protected = key_item.content_key is not None
             data_key = key_item.data_key(self._keys, self._partition)
-            partitions = self._keys.partitions(key_item.email(data_key))
-            self.is_misplaced = self._partition not in partitions
+            owner = key_item.open_owner(data_key)
         except Unreadable:
             self._found(FindingKind.UNREADABLE_KEY, KEY_ITEM)
+            return None
+        self.is_protected = owner.content_key is not None
+        self.is_misplaced = self._partition not in self._keys.partitions(owner.email)
         if self.is_misplaced:
             self._found(FindingKind.WRONG_PARTITION, KEY_ITEM)
         return data_key
@@ -173,17 +186,22 @@ class PartitionCheck:
             return None
 
     def _check_renditions(self, data_key: RecordKey, names: Iterable[str]) -> None:
+        for name, record in self._renditions(names):
+            if not self._is_rendition(data_key, name, record):
+                self._found(FindingKind.UNREADABLE_PICTURE, name)
+
+    def _renditions(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield the records of renditions that the profile has; those that are missing are found."""
         for portion in self._portions(names):
             key, profile, items = self._read(portion)
             if (_version(key), _version(profile)) != self._versions:
                 raise Changed
             for name in portion:
-                if name not in items:
+                if name in items:
+                    self.renditions += 1
+                    yield name, items[name].value
+                else:
                     self._found(FindingKind.DANGLING_PICTURE, name)
-                    continue
-                self.renditions += 1
-                if not self._is_rendition(data_key, name, items[name].value):
-                    self._found(FindingKind.UNREADABLE_PICTURE, name)
 
     def _is_rendition(self, data_key: RecordKey, name: str, record: bytes) -> bool:
         try:

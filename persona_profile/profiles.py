@@ -2,8 +2,8 @@
 
 An email's home partition (see `homes`) holds, once something was written for it:
 
-- `key`: its wrapped data key, then a record with the email itself, so that it can be indexed anew; and,
-  if the profile is protected, its content key between the two (see `key_items`);
+- `key`: its wrapped data key, then a record with the email itself, so that it can be indexed anew, and,
+  if the profile is protected, its content key (see `key_items`);
 - `profile`: a record with the claims, the current picture's description and the times;
 - `picture/<id>/<size>.<format>`: one record for each rendition of the current picture.
 
@@ -33,7 +33,7 @@ from persona_profile.errors import (
 )
 from persona_profile.homes import Home, Homes
 from persona_profile.images import Rendition
-from persona_profile.key_items import KeyItem
+from persona_profile.key_items import KeyItem, Owner
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import (
     KEY_ITEM,
@@ -330,8 +330,12 @@ class ProfileService:
         changed = replace(
             profile, picture=picture, content_key=content_key, is_protected=profile_key is not None
         )
-        value = replace(key_item, content_key=wrapped).to_bytes()
-        put = Put(KEY_ITEM, value, home.key.version if home.key else ABSENT)
+        owner = Owner(profile.email, wrapped).seal(data_key)
+        put = Put(
+            KEY_ITEM,
+            replace(key_item, owner=owner).to_bytes(),
+            home.key.version if home.key else ABSENT,
+        )
         return self._store(
             changed, [put, *_picture_deletes(profile), *_picture_puts(picture, renditions)]
         )

@@ -44,12 +44,12 @@ from persona_profile.keyservice import Unreadable
 KEY_BYTES: Final = 32
 SALT_BYTES: Final = 32
 COMMITMENT_BYTES: Final = 32
-WRAPPED_CONTENT_KEY_BYTES: Final = 40
 
 _HEADER = struct.Struct(">4sI")
 _MAGIC = b"PPR\x01"
 _OVERHEAD = _HEADER.size + SALT_BYTES + COMMITMENT_BYTES
 _NONCE = bytes(12)
+_TAG_BYTES = 16
 
 
 class KeyRole(IntEnum):
@@ -106,7 +106,7 @@ class RecordKey:
         return RecordKey(KeyRole.PICTURE, _hkdf_sha256(self.secret, None, info))
 
     def wrap_content_key(self, profile_key: bytes, content_key: RecordKey) -> bytes:
-        """Wrap the content key of this data key's email; WRAPPED_CONTENT_KEY_BYTES long."""
+        """Wrap the content key of this data key's email; 40 bytes long."""
         return aes_key_wrap_with_padding(self._protecting_key(profile_key), content_key.secret)
 
     def unwrap_content_key(self, profile_key: bytes, wrapped: bytes) -> RecordKey:
@@ -134,6 +134,11 @@ class RecordKey:
 
     def _protecting_key(self, profile_key: bytes) -> bytes:
         return _hkdf_sha256(profile_key, self.secret, b"persona-profile/profile-key/v1")
+
+
+def is_record(value: bytes, role: KeyRole) -> bool:
+    """Tell whether a value looks like a record under a key of a role, which may not be here."""
+    return value.startswith(_HEADER.pack(_MAGIC, role)) and len(value) >= _OVERHEAD + _TAG_BYTES
 
 
 def _hkdf_sha256(secret: bytes, salt: bytes | None, info: bytes) -> bytes:

@@ -161,7 +161,7 @@ class Reindexing:
             Unreadable: it is not known which partition that is.
         """
         key_item = KeyItem.parse(snapshot.key.value, self._keys)
-        email = key_item.email(key_item.data_key(self._keys, partition))
+        email = key_item.open_owner(key_item.data_key(self._keys, partition)).email
         here, destination = self._keys.partitions(email)
         if here != partition:
             raise Unreadable
@@ -202,7 +202,7 @@ class Reindexing:
         if item is None:
             return
         key_item = KeyItem.parse(Moved.parse(item.value).key_item, self._keys)
-        email = key_item.email(key_item.data_key(self._keys, partition))
+        email = key_item.open_owner(key_item.data_key(self._keys, partition)).email
         older = Address(self._keys.partitions(email)[0], KEY_ITEM)
         if older not in self._backend.get_many([older]):
             self._delete(partition, {info.name for info in infos if _is_copied(info)})

@@ -220,8 +220,7 @@ def test_keyring_secrets(kept, keyring_secrets):
 def test_data_keys(kept):
     """No data key and no content key is anywhere in the clear."""
     partition, items = kept.partition(PROTECTED)
-    data_key, _ = open_data_key(partition, items["key"], kept.keyring)
-    wrapped = independent.split_key_item(items["key"]).wrapped_content_key
+    data_key, (_, wrapped) = open_data_key(partition, items["key"], kept.keyring)
     content_key = independent.unwrap_content_key(data_key, SECOND_KEY, wrapped)
     assert leaks(kept, encodings(data_key) | encodings(content_key)) == {}
 
@@ -264,7 +263,7 @@ def test_keyring_and_database(kept):
 def test_neither_opens_a_protected_profile(kept):
     """Who has both opens the email of a protected profile, but neither claims nor picture."""
     partition, items = kept.partition(PROTECTED)
-    data_key, email = open_data_key(partition, items["key"], kept.keyring)
+    data_key, (email, wrapped) = open_data_key(partition, items["key"], kept.keyring)
     assert email == PROTECTED
     opened = open_items(partition, items, kept.keyring, SECOND_KEY)
     assert opened.profile["claims"]["name"] == f"{MARK} Ünïcode 5"
@@ -272,7 +271,6 @@ def test_neither_opens_a_protected_profile(kept):
     names = ["profile", *picture_names(opened.profile)]
     assert len(names) > 1
     picture_id = independent.from_base64url(opened.profile["picture"]["id"])
-    wrapped = independent.split_key_item(items["key"]).wrapped_content_key
     held = [data_key, *kept.secrets, bytes(32), FIRST_KEY, WRONG_KEY]
     for key in held:
         with pytest.raises(independent.Refused):

@@ -17,7 +17,6 @@ from Crypto.Cipher import AES
 DATA_KEY, CONTENT_KEY, PICTURE_KEY = 1, 2, 3  # the roles of a record's key
 
 _WRAPPED_SIZE = 48
-_CONTENT_SIZE = 44
 _RECORD_OVERHEAD = 88
 _PARTITION_SIZE = 33
 _ID_SIZE = 16
@@ -29,11 +28,17 @@ class Refused(Exception):
 
 
 class KeyItem(NamedTuple):
-    """The parts of a `key` item; `wrapped_content_key` is that of a protected profile."""
+    """The parts of a `key` item."""
 
     wrapped_key: bytes
-    wrapped_content_key: bytes | None
     owner_record: bytes
+
+
+class Owner(NamedTuple):
+    """What an owner record holds; `wrapped_content_key` is that of a protected profile."""
+
+    email: str
+    wrapped_content_key: bytes | None = None
 
 
 class Moved(NamedTuple):
@@ -191,33 +196,34 @@ def open_record(role: int, key: bytes, name: str, record: bytes) -> bytes:
 
 def pack_key_item(item: KeyItem) -> bytes:
     """Write a `key` item."""
-    content = b"" if item.wrapped_content_key is None else b"PPC\x01" + item.wrapped_content_key
-    return item.wrapped_key + content + item.owner_record
+    return item.wrapped_key + item.owner_record
 
 
 def split_key_item(item: bytes) -> KeyItem:
     """Read a `key` item that the keyring wrapped, without opening anything."""
     _require(item.startswith(b"PPK\x01"), "not a key item")
     wrapped, rest = item[:_WRAPPED_SIZE], item[_WRAPPED_SIZE:]
-    content = None
-    if rest.startswith(b"PPC\x01"):
-        content, rest = rest[4:_CONTENT_SIZE], rest[_CONTENT_SIZE:]
     _require(
         len(rest) >= _RECORD_OVERHEAD and rest.startswith(b"PPR\x01"), "a key item without an owner"
     )
-    return KeyItem(wrapped, content, rest)
+    return KeyItem(wrapped, rest)
 
 
-def seal_owner(data_key: bytes, email: str, salt: bytes) -> bytes:
+def seal_owner(data_key: bytes, owner: Owner, salt: bytes) -> bytes:
     """Seal the owner record of a `key` item."""
-    return seal_record(DATA_KEY, data_key, "key", _json({"email": email}), salt)
+    document = {"email": owner.email}
+    if owner.wrapped_content_key is not None:
+        document["content_key"] = base64url(owner.wrapped_content_key)
+    return seal_record(DATA_KEY, data_key, "key", _json(document), salt)
 
 
-def open_owner(data_key: bytes, owner_record: bytes) -> str:
-    """Return the email that a `key` item is of."""
+def open_owner(data_key: bytes, owner_record: bytes) -> Owner:
+    """Return what an owner record holds."""
     owner = _from_json(open_record(DATA_KEY, data_key, "key", owner_record))
-    _require(isinstance(owner, dict) and list(owner) == ["email"], "not an owner")
-    return _text(owner["email"])
+    members = (["email"], ["email", "content_key"])
+    _require(isinstance(owner, dict) and list(owner) in members, "not an owner")
+    content_key = from_base64url(_text(owner["content_key"])) if "content_key" in owner else None
+    return Owner(_text(owner["email"]), content_key)
 
 
 def open_profile(role: int, key: bytes, record: bytes) -> dict[str, Any]:

@@ -14,7 +14,9 @@ class Opened(NamedTuple):
     pictures: dict[str, bytes]
 
 
-def open_data_key(partition: bytes, key_item: bytes, keyring: Mapping[int, bytes]) -> tuple[bytes, str]:
+def open_data_key(
+    partition: bytes, key_item: bytes, keyring: Mapping[int, bytes]
+) -> tuple[bytes, keys.Owner]:
     """Return the data key of a partition, and whose it is."""
     parts = keys.split_key_item(key_item)
     data_key = keys.unwrap_data_key(keyring, partition, parts.wrapped_key)
@@ -28,8 +30,7 @@ def open_items(
     profile_key: bytes | None = None,
 ) -> Opened:
     """Open every item of a partition; refused if one is left over, missing, or does not open."""
-    data_key, email = open_data_key(partition, items["key"], keyring)
-    wrapped = keys.split_key_item(items["key"]).wrapped_content_key
+    data_key, (email, wrapped) = open_data_key(partition, items["key"], keyring)
     role, key = keys.DATA_KEY, data_key
     if wrapped is not None:
         if profile_key is None:

@@ -12,7 +12,7 @@ from support.salamander import opens_under_both
 from support.sealed_store import ALICE, BOB, FOREVER, Store, key
 
 from persona_profile.encoding import base64url_decode, base64url_encode
-from persona_profile.key_items import KeyItem
+from persona_profile.key_items import KeyItem, Owner
 from persona_profile.keyring import Key, Keyring, KeyState
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
@@ -196,16 +196,17 @@ def make_key_item(email: str, *, is_protected: bool) -> KeyItem:
     item, data_key = KeyItem.create(KEYS, KEYS.partition(email), email)
     content_key = RecordKey.generate(KeyRole.CONTENT)
     wrapped = data_key.wrap_content_key(PROFILE_KEY, content_key) if is_protected else None
-    return KeyItem(item.wrapped, wrapped, item.owner)
+    return KeyItem(item.wrapped, Owner(email, wrapped).seal(data_key))
 
 
 def open_key_item(value: bytes) -> str:
     """Open everything in the key item of ALICE's partition."""
     item = KeyItem.parse(value, KEYS)
     data_key = item.data_key(KEYS, HOME)
-    if item.content_key is not None:
-        data_key.unwrap_content_key(PROFILE_KEY, item.content_key)
-    return item.email(data_key)
+    owner = item.open_owner(data_key)
+    if owner.content_key is not None:
+        data_key.unwrap_content_key(PROFILE_KEY, owner.content_key)
+    return owner.email
 
 
 @pytest.mark.parametrize("is_protected", [False, True], ids=["plain", "protected"])
@@ -221,7 +222,7 @@ class TestKeyItems:
     def test_kinds(self, is_protected):
         """A part is not taken for one of another kind."""
         value = make_key_item(ALICE, is_protected=is_protected).to_bytes()
-        for start, kind in product((0, 48, 92), "KRCFX"):
+        for start, kind in product((0, 48), "KRCFX"):
             damaged = value[:start] + b"PP" + kind.encode() + value[start + 3 :]
             if damaged != value:
                 with pytest.raises(Unreadable):
@@ -234,11 +235,9 @@ class TestKeyItems:
             make_key_item(BOB, is_protected=is_protected),
             make_key_item(ALICE, is_protected=is_protected),
         ):
-            contents = {own.content_key, other.content_key}
-            for parts in product((own.wrapped, other.wrapped), contents, (own.owner, other.owner)):
-                if KeyItem(*parts) not in (own, other):
-                    with pytest.raises(Unreadable):
-                        open_key_item(KeyItem(*parts).to_bytes())
+            for mixed in (KeyItem(own.wrapped, other.owner), KeyItem(other.wrapped, own.owner)):
+                with pytest.raises(Unreadable):
+                    open_key_item(mixed.to_bytes())
         assert open_key_item(own.to_bytes()) == ALICE
         with pytest.raises(Unreadable):
             open_key_item(make_key_item(BOB, is_protected=is_protected).to_bytes())
@@ -302,45 +301,35 @@ def test_tokens_without_their_key():
             tokens.open(token)
 
 
-def without_protection(item: bytes) -> bytes:
-    """Return a protected key item as if the profile were plain."""
-    return item[:48] + item[92:]
-
-
-def with_protection(item: bytes) -> bytes:
-    """Return a plain key item as if the profile were protected."""
-    return item[:48] + b"PPC\x01" + bytes(40) + item[48:]
-
-
-def with_altered_protection(item: bytes) -> bytes:
-    """Return a protected key item with another wrapped content key."""
-    return item[:52] + bytes(40) + item[92:]
-
-
-NOT_NOTICED = pytest.mark.xfail(
-    strict=True,
-    reason="nothing that opens without the profile key says whether a profile is protected",
-)
-
-
-@pytest.mark.parametrize(
-    ("is_protected", "damage"),
-    [
-        (True, without_protection),
-        pytest.param(False, with_protection, marks=NOT_NOTICED),
-        pytest.param(True, with_altered_protection, marks=NOT_NOTICED),
-    ],
-)
-def test_altered_protection_is_noticed(is_protected, damage):
-    """Who alters how a profile is protected makes it unreadable, and verification says so."""
+@pytest.mark.parametrize("was_protected", [False, True])
+@pytest.mark.parametrize("is_protected", [False, True])
+def test_altered_protection_is_noticed(was_protected, is_protected):
+    """An owner record from when it was protected otherwise, or of another data key, is unreadable."""
     store = Store(Keyring([key(1)], [key(9)]))
     store.write(ALICE)
     session = replace(FOREVER, profile_key=PROFILE_KEY)
-    if is_protected:
+    if was_protected:
         store.profiles.set_profile_key(session, ALICE, PROFILE_KEY, lambda _: None)
     assert store.profiles.profile(session, ALICE).claims == {"name": "N"}
-    store.put(ALICE, "key", damage(store.get(ALICE, "key")))
+    other = make_key_item(ALICE, is_protected=is_protected)
+    store.put(ALICE, "key", store.key_item(ALICE).wrapped + other.owner)
     [profile] = store.profiles.profiles(replace(session, emails=(ALICE,)))
-    findings, _ = store.verify()
-    assert findings
+    assert store.only_finding() == ("unreadable_key", ALICE, "key")
     assert profile.problem == "profile_unreadable"
+
+
+@pytest.mark.parametrize("item", ["profile", "picture"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "plain"])
+def test_protected_items_that_are_none(item, damage):
+    """What can't be a record of a protected profile is found without its key."""
+    store = Store(Keyring([key(1)], [key(9)]))
+    store.put_picture(ALICE)
+    session = replace(FOREVER, profile_key=PROFILE_KEY)
+    store.profiles.set_profile_key(session, ALICE, PROFILE_KEY, lambda _: None)
+    assert store.verify()[0] == []
+    name = "profile" if item == "profile" else store.pictures(ALICE)[0]
+    sealed = {"cut": store.get(ALICE, name)[:87], "empty": b"", "plain": b""}[damage]
+    if damage == "plain":
+        sealed = store.data_key(ALICE).seal(name, b"plain")
+    store.put(ALICE, name, sealed)
+    assert store.only_finding() == (f"unreadable_{item}", ALICE, name)

@@ -96,8 +96,8 @@ def test_protected(store, profile_key):
     """Of a protected profile no more than the email opens without the person's own key."""
     partition = independent.partition_of(9, INDEX_SECRETS[9], CAROL)
     items = items_of(store, partition)
-    data_key, email = open_data_key(partition, items["key"], SECRETS)
-    assert email == CAROL
+    data_key, owner = open_data_key(partition, items["key"], SECRETS)
+    assert owner.email == CAROL
     with pytest.raises(independent.Refused):
         open_items(partition, items, SECRETS, profile_key)
     sealed = items.keys() - {"key"}

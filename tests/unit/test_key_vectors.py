@@ -91,19 +91,16 @@ class TestTheIndependentImplementation:
         salt, item = unhex(vector, "owner_salt", "item")
         parts = independent.split_key_item(item)
         data_key = independent.unwrap_data_key(KEYS, PARTITION, parts.wrapped_key)
-        assert independent.open_owner(data_key, parts.owner_record) == EMAIL
-        wrapped = None
+        owner = independent.Owner(EMAIL)
         if "profile_key" in vector:
             profile_key, content_key = unhex(VECTORS["content_key"], "profile_key", "content_key")
             wrapped = independent.wrap_content_key(data_key, profile_key, content_key)
-            assert (
-                independent.unwrap_content_key(data_key, profile_key, parts.wrapped_content_key)
-                == content_key
-            )
+            assert independent.unwrap_content_key(data_key, profile_key, wrapped) == content_key
+            owner = independent.Owner(EMAIL, wrapped)
+        assert independent.open_owner(data_key, parts.owner_record) == owner
         made = independent.KeyItem(
             independent.wrap_data_key(VERSION, ENCRYPTION_KEY, PARTITION, data_key),
-            wrapped,
-            independent.seal_owner(data_key, EMAIL, salt),
+            independent.seal_owner(data_key, owner, salt),
         )
         assert independent.pack_key_item(made) == item
 
@@ -199,8 +196,9 @@ class TestTheService:
         """Key items are opened down to the email, and written alike again."""
         (item,) = unhex(vector, "item")
         parsed = KeyItem.parse(item, wrapper)
-        assert parsed.email(parsed.data_key(wrapper, PARTITION)) == EMAIL
-        assert (parsed.content_key is not None) == ("profile_key" in vector)
+        owner = parsed.open_owner(parsed.data_key(wrapper, PARTITION))
+        assert owner.email == EMAIL
+        assert (owner.content_key is not None) == ("profile_key" in vector)
         assert parsed.to_bytes() == item
 
     def test_makes_and_reads_the_forward(self):
@@ -302,7 +300,7 @@ class TestBothWays:
             ),
             "key item": (
                 *unhex(VECTORS["key_items"][0], "item"),
-                lambda data: KeyItem.parse(data, wrapper).email(
+                lambda data: KeyItem.parse(data, wrapper).open_owner(
                     KeyItem.parse(data, wrapper).data_key(wrapper, PARTITION)
                 ),
                 lambda data: open_data_key(PARTITION, data, KEYS),
