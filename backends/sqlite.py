@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class SqliteBackend(SqlBackend):
             raise ValueError("must be sqlite:///path") from None
         if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
             raise ValueError("must be sqlite:///path")
+        _make_private(str(parsed.database))
         engine = create_engine(
             parsed,
             poolclass=QueuePool,
@@ -78,6 +80,14 @@ class SqliteBackend(SqlBackend):
         if code == sqlite3.SQLITE_FULL:
             return Unavailable("the database file has no room left", retry_after=60)
         return Unavailable(f"the database file can't be used: {name}")
+
+
+def _make_private(path: str) -> None:
+    """Make the file so that its owner alone can read it; SQLite's other files take after it."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError:
+        pass  # what is wrong is told by who connects
 
 
 def _set_up(connection: Any, _record: object) -> None:

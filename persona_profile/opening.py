@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 
 from persona_profile.homes import Home
-from persona_profile.key_items import KeyItem, Owner
+from persona_profile.key_items import KeyItem
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import (
@@ -17,7 +17,7 @@ from persona_profile.model import (
     Profile,
     state_of,
 )
-from persona_profile.records import RecordKey
+from persona_profile.records import KeyRole, RecordKey, is_record
 from persona_profile.tokens import Session
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,12 @@ def open_profile(home: Home, email: str, session: Session, keys: KeyWrapper) -> 
             raise Unreadable  # noqa: TRY301 - half a profile is as good as a damaged one
         key_item = KeyItem.parse(home.key.value, keys)
         data_key = key_item.data_key(keys, home.partition)
-        owner = key_item.open_owner(data_key)
-        profile = replace(profile, is_protected=owner.content_key is not None)
-        content_key = _content_key(data_key, owner, session)
+        content_key = data_key
+        # Only then the owner record is needed, and opening it is a third of the work.
+        if is_record(home.profile.value, KeyRole.CONTENT):
+            wrapped = key_item.open_owner(data_key).content_key
+            profile = replace(profile, is_protected=wrapped is not None)
+            content_key = _content_key(data_key, wrapped, session)
         plaintext = content_key.open(PROFILE_ITEM, home.profile.value)
     except _Locked as locked:
         return Stored(replace(profile, problem=str(locked)), home)
@@ -65,13 +68,13 @@ def open_profile(home: Home, email: str, session: Session, keys: KeyWrapper) -> 
     return Stored(replace(profile, content_key=content_key).filled(plaintext), home, key_item)
 
 
-def _content_key(data_key: RecordKey, owner: Owner, session: Session) -> RecordKey:
-    """Return what seals the profile: the data key, or what the session's profile key unwraps."""
-    if owner.content_key is None:
-        return data_key
+def _content_key(data_key: RecordKey, wrapped: bytes | None, session: Session) -> RecordKey:
+    """Return what the session's profile key unwraps."""
+    if wrapped is None:
+        raise Unreadable
     if session.profile_key is None:
         raise _Locked(PROFILE_KEY_REQUIRED)
     try:
-        return data_key.unwrap_content_key(session.profile_key, owner.content_key)
+        return data_key.unwrap_content_key(session.profile_key, wrapped)
     except Unreadable:
         raise _Locked(PROFILE_KEY_WRONG) from None

@@ -313,9 +313,22 @@ def test_altered_protection_is_noticed(was_protected, is_protected):
     assert store.profiles.profile(session, ALICE).claims == {"name": "N"}
     other = make_key_item(ALICE, is_protected=is_protected)
     store.put(ALICE, "key", store.key_item(ALICE).wrapped + other.owner)
-    [profile] = store.profiles.profiles(replace(session, emails=(ALICE,)))
     assert store.only_finding() == ("unreadable_key", ALICE, "key")
-    assert profile.problem == "profile_unreadable"
+    [profile] = store.profiles.profiles(replace(session, emails=(ALICE,)))
+    # A plain profile opens without what tells how it is protected.
+    assert profile.problem == ("profile_unreadable" if was_protected else None)
+    assert profile.is_protected is False
+
+
+def test_a_plain_profile_that_says_it_is_protected():
+    """Who makes a plain profile look like a protected one makes it unreadable."""
+    store = Store(Keyring([key(1)], [key(9)]))
+    store.write(ALICE)
+    record = store.get(ALICE, "profile")
+    store.put(ALICE, "profile", record[:7] + bytes([KeyRole.CONTENT]) + record[8:])
+    session = replace(FOREVER, emails=(ALICE,), profile_key=PROFILE_KEY)
+    assert store.profiles.profiles(session)[0].problem == "profile_unreadable"
+    assert store.only_finding() == ("unreadable_profile", ALICE, "profile")
 
 
 @pytest.mark.parametrize("item", ["profile", "picture"])

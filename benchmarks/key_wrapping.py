@@ -1,0 +1,194 @@
+"""What sealing and key wrapping cost of a dialog open and of a picture read, as a share.
+
+A waitress process on a private MariaDB answers requests, one after the other. Its functions that
+wrap, unwrap, seal and open, also tokens, are timed where they are called. Printed are their shares in
+the time that the client waits, and in the CPU time of the process, of which the database's is no part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import functools
+import http.client
+import io
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from requests_per_second import EMAILS, Clients, Request
+from support.applications import application
+from support.mariadb import MariaDB
+from waitress import create_server
+
+from persona_profile.keywrap import KeyringService, KeyWrapper
+from persona_profile.records import RecordKey
+
+REQUESTS = 60
+"""Of each kind in each round."""
+
+TIMED = (
+    (KeyringService, "wrap"),
+    (KeyringService, "unwrap"),
+    (RecordKey, "seal"),
+    (RecordKey, "open"),
+    (KeyWrapper, "seal_token"),
+    (KeyWrapper, "open_token"),
+)
+
+
+def add_time(function: Callable[..., bytes], spent: ctypes.c_double) -> Callable[..., bytes]:
+    """Return a function that adds the seconds that it takes."""
+
+    def timed(*arguments: object) -> bytes:
+        began = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            spent.value += time.perf_counter() - began
+
+    return timed
+
+
+def serve(folder: str, url: str, ports: multiprocessing.Queue, spent: ctypes.c_double) -> None:
+    """Serve until the process is ended."""
+    for owner, name in TIMED:
+        setattr(owner, name, add_time(getattr(owner, name), spent))
+    settings = {"backend": "mysql", "backend__url": url, "pictures__formats": "avif webp jpeg"}
+    app = application(Path(folder), browserid__pinned_issuers=f"{folder}/issuers.json", **settings)
+    server = create_server(app, listen="127.0.0.1:0", threads=8)
+    ports.put(server.effective_port)
+    server.run()
+
+
+class Dialog:
+    """A client of the service, with two profiles that have pictures."""
+
+    def __init__(self, folder: str, process: multiprocessing.Process, port: int) -> None:
+        self._clients = Clients(folder)
+        self._process = process
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        token = json.loads(self.ask(self.opening()))["token"]
+        self._bearer = {"Authorization": f"Bearer {token}"}
+        for email in EMAILS:
+            path = f"/v1/profiles/{email}"
+            picture = self._bearer | {"Content-Type": "image/jpeg"}
+            self.ask(("PUT", f"{path}/picture", photo(), picture))
+            claims = json.dumps({"name": "Alice Example", "label": "Work"}).encode()
+            headers = self._bearer | {"Content-Type": "application/merge-patch+json"}
+            self._urls = json.loads(self.ask(("PATCH", path, claims, headers)))["picture"]["urls"]
+
+    def opening(self) -> Request:
+        """Return the request of a dialog that opens."""
+        return self._clients.session(fresh_certificates=False)
+
+    def profiles(self) -> Request:
+        """Return the request for all profiles of a session."""
+        return "GET", "/v1/profiles", b"", self._bearer
+
+    def picture(self, size: int) -> Request:
+        """Return the request for one size of a picture."""
+        path = "/" + self._urls[str(size)].split("/", 3)[3]
+        return "GET", path, b"", {"Accept": "image/avif,image/webp,*/*"}
+
+    def ask(self, request: Request) -> bytes:
+        """Return the body of an answer, which must be a success."""
+        method, path, body, headers = request
+        self._connection.request(method, path, body or None, headers)
+        with self._connection.getresponse() as response:
+            answer = response.read()
+        assert response.status < 300, (response.status, answer)
+        return answer
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the service has used so far."""
+        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
+@contextmanager
+def running(url: str, spent: ctypes.c_double) -> Iterator[Dialog]:
+    """Run the service."""
+    with tempfile.TemporaryDirectory() as folder:
+        Clients(folder)
+        context = multiprocessing.get_context("spawn")
+        ports = context.Queue()
+        process = context.Process(target=serve, args=(folder, url, ports, spent), daemon=True)
+        process.start()
+        try:
+            yield Dialog(folder, process, ports.get(timeout=60))
+        finally:
+            process.terminate()
+            process.join(10)
+
+
+Make = Callable[[Dialog], Request]
+
+
+def photo() -> bytes:
+    """Return a picture whose renditions are about as large as those of photos: soft noise."""
+    noise = Image.frombytes("RGB", (96, 96), os.urandom(96 * 96 * 3)).resize((600, 600))
+    file = io.BytesIO()
+    noise.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def measure(name: str, dialog: Dialog, spent: ctypes.c_double, rounds: int, make: Make) -> None:
+    """Have a request answered many times, and print the shares of sealing."""
+    waits, shares, cpu_shares = [], [], []
+    for _ in range(rounds):
+        requests = [make(dialog) for _ in range(REQUESTS)]
+        sealing, cpu = spent.value, dialog.cpu_seconds()
+        began = time.perf_counter()
+        for request in requests:
+            dialog.ask(request)
+        waits.append((time.perf_counter() - began) / REQUESTS)
+        sealing = spent.value - sealing
+        shares.append(sealing / waits[-1] / REQUESTS)
+        cpu_shares.append(sealing / (dialog.cpu_seconds() - cpu))
+    low, median, high = statistics.quantiles(shares, n=4)
+    print(
+        f"{name:<36} {median:5.1%}  (quartiles {low:.1%}, {high:.1%}; "
+        f"{1000 * statistics.median(waits):.2f} ms)   {statistics.median(cpu_shares):5.1%}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=25)
+    rounds = parser.parse_args().rounds
+    spent = multiprocessing.get_context("spawn").Value("d", lock=False)
+    print(f"{'share of sealing, median of rounds':<36} in the wait of a client           in CPU time")
+    with tempfile.TemporaryDirectory() as folder:
+        database = MariaDB(Path(folder))
+        database.install()
+        database.start()
+        database.create_database()
+        try:
+            with running(database.url, spent) as dialog:
+                measure("POST /v1/sessions, two emails", dialog, spent, rounds, Dialog.opening)
+                measure("GET /v1/profiles, two emails", dialog, spent, rounds, Dialog.profiles)
+                for size in (64, 512):
+                    kilobytes = len(dialog.ask(dialog.picture(size))) / 1000
+                    name = f"GET a picture, {size} px, {kilobytes:.1f} kB"
+                    picture = functools.partial(Dialog.picture, size=size)
+                    measure(name, dialog, spent, rounds, picture)
+        finally:
+            database.stop()
+
+
+if __name__ == "__main__":
+    main()
