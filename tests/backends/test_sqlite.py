@@ -1,8 +1,10 @@
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from backends import Put
 from backends.conformance import BackendConformance
 from backends.sqlite import SqliteBackend
 
@@ -15,3 +17,10 @@ class TestSqlite(BackendConformance):
         backend.initialize()
         yield backend
         backend.close()
+
+    def test_is_its_owner_s_alone(self, backend, tmp_path):
+        """The file, and those that SQLite puts beside it, can be read by nobody else."""
+        backend.apply(b"p", [Put("n", b"v")])
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        assert "items.sqlite" in modes
+        assert set(modes.values()) == {0o600}
