@@ -47,7 +47,7 @@ def use_transit(service: Service, fake: FakeTransit, monkeypatch):
 
 @pytest.fixture
 def client(service: Service, use_transit) -> Client:
-    """A person with a profile, whose data key the Transit engine has wrapped; nothing is cached long."""
+    """A person with a profile whose data key the Transit engine has wrapped; it is cached briefly."""
     use_transit(key_service_cache_seconds="1")
     service.start()
     client = Client(service, EMAIL)
