@@ -64,6 +64,9 @@ const SENTENCES = {
   conflict: "Someone else is changing this profile just now. Try again.",
   overloaded: TRY_LATER,
   storage_unavailable: TRY_LATER,
+  keys_unavailable: TRY_LATER,
+  profile_key_required: "This profile opens only with your own key.",
+  profile_key_wrong: "This profile opens with another key of yours.",
   profile_unreadable: "What is stored for this address can’t be read just now. Try again later.",
 };
 const LIMITS = {

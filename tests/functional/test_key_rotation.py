@@ -15,7 +15,7 @@ import pytest
 from support.applications import wait_for
 from support.sealed_store import fill
 from support.services import Client, Service
-from support.writers import COLOURS, coloured, number_of
+from support.writers import COLOURS, coloured, meanwhile, number_of
 
 from backends import Backend
 from backends.mysql import MysqlBackend
@@ -135,16 +135,8 @@ class Person:
 @contextlib.contextmanager
 def living(people: list[Person]) -> Iterator[None]:
     """Let people use the site meanwhile; fail if an answer was wrong."""
-    stop = threading.Event()
-    threads = [threading.Thread(target=person.live_until, args=[stop]) for person in people]
-    for thread in threads:
-        thread.start()
-    try:
+    with meanwhile([person.live_until for person in people]):
         yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(60)
     assert [wrong for person in people for wrong in person.wrong] == []
     assert all(person.rounds > 5 for person in people)
 

@@ -8,7 +8,7 @@ import io
 import threading
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -141,8 +141,15 @@ class Writer:
 @contextlib.contextmanager
 def writing(writers: Sequence[Writer]) -> Iterator[None]:
     """Let them all write meanwhile."""
+    with meanwhile([writer.write_until for writer in writers]):
+        yield
+
+
+@contextlib.contextmanager
+def meanwhile(work: Iterable[Callable[[threading.Event], None]]) -> Iterator[None]:
+    """Have work done in threads, each until its event is set."""
     stop = threading.Event()
-    threads = [threading.Thread(target=writer.write_until, args=[stop]) for writer in writers]
+    threads = [threading.Thread(target=each, args=[stop]) for each in work]
     for thread in threads:
         thread.start()
     try:

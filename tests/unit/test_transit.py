@@ -4,46 +4,18 @@ import base64
 import json
 import ssl
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.applications import Clock
 from support.tls import authority, server_context
-from support.transit import KEY, TOKEN, FakeKey, FakeTransit, answers, fake_transit, write_token
+from support.transit import KEY, TOKEN, FakeKey, FakeTransit, answers, fake_transit
 
 from persona_profile.keyservice import KeyService, KeysUnavailable, Unreadable
 from persona_profile.transit import TransitService
 
 PARTITION = b"p" * 32
 DATA_KEY = bytes(range(32))
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeTransit]:
-    """A server with a key."""
-    with fake_transit() as running:
-        yield running
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    """A file with the server's token."""
-    return write_token(tmp_path / "token")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The clock of what is remembered."""
-    return Clock(1000.0)
-
-
-@pytest.fixture
-def service(fake: FakeTransit, token_file: Path, clock: Clock) -> Iterator[TransitService]:
-    """The service at that server."""
-    running = TransitService(fake.url, KEY, token_file, timeout=30, clock=clock)
-    yield running
-    running.close()
 
 
 def test_wrap_and_unwrap(service: KeyService) -> None:

@@ -5,7 +5,7 @@ import json
 import logging
 import socket
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,33 +46,6 @@ OPERATIONS: dict[str, Operation] = {
     "primary_version": lambda service: service.primary_version(),
     "check": lambda service: service.check(),
 }
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeTransit]:
-    """A server with a key."""
-    with fake_transit() as running:
-        yield running
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    """A file with the server's token."""
-    return write_token(tmp_path / "token")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The clock of what is remembered."""
-    return Clock(1000.0)
-
-
-@pytest.fixture
-def service(fake: FakeTransit, token_file: Path, clock: Clock) -> Iterator[TransitService]:
-    """The service at that server, with time enough."""
-    running = TransitService(fake.url, KEY, token_file, timeout=30, clock=clock)
-    yield running
-    running.close()
 
 
 GOOD = json_encode(

@@ -14,9 +14,7 @@ from support.transit import (
     Behaviour,
     FakeTransit,
     drips,
-    fake_transit,
     freezes,
-    write_token,
 )
 
 from persona_profile import vault
@@ -29,33 +27,6 @@ MARK = "text-of-the-server"
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 SHORT = 0.3
 """Seconds for those who won't keep it anyway."""
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeTransit]:
-    """A server with a key."""
-    with fake_transit() as running:
-        yield running
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    """A file with the server's token."""
-    return write_token(tmp_path / "token")
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """The clock of what is remembered."""
-    return Clock(1000.0)
-
-
-@pytest.fixture
-def service(fake: FakeTransit, token_file: Path, clock: Clock) -> Iterator[TransitService]:
-    """The service at that server, with time enough."""
-    running = TransitService(fake.url, KEY, token_file, timeout=30, clock=clock)
-    yield running
-    running.close()
 
 
 @pytest.fixture
