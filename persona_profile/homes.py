@@ -219,8 +219,8 @@ class Homes:
             profile = items.get(Address(newer, PROFILE_ITEM))
             if key or profile:
                 return Home(partitions, newer, key, profile)
-            index = self._keys.index_versions.index(self._keys.primary_index_version)
-            return Home(partitions, partitions[index], None, None)
+            is_older = older[0] == self._keys.primary_index_version
+            return Home(partitions, older if is_older else newer, None, None)
         mark = items[Address(older, KEY_ITEM)]
         key = items.get(Address(newer, KEY_ITEM))
         profile = items.get(Address(newer, PROFILE_ITEM))
