@@ -82,10 +82,18 @@ class Key:
         return self.secret is not None
 
     @property
+    def created_at(self) -> datetime | None:
+        """When it was made, as far as its notes tell."""
+        return self._instant(CREATED)
+
+    @property
     def retired_at(self) -> datetime | None:
         """When it ceased to be primary, as far as its notes tell."""
+        return self._instant(RETIRED)
+
+    def _instant(self, note: str) -> datetime | None:
         try:
-            instant = datetime.fromisoformat(self.notes[RETIRED])
+            instant = datetime.fromisoformat(self.notes[note])
         except (KeyError, TypeError, ValueError):
             return None
         return instant if instant.tzinfo else None

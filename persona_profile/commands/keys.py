@@ -22,7 +22,7 @@ from persona_profile.app import (
 from persona_profile.commands.inspection import Progress
 from persona_profile.commands.settings import load_settings
 from persona_profile.key_use import KeyUse, Pace, Rewrapping, count_use
-from persona_profile.keyring import KeyKind, Keyring, KeyringError
+from persona_profile.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringError
 from persona_profile.keyring_file import KeyringFile
 from persona_profile.keyservice import KeysUnavailable
 from persona_profile.keywrap import KeyWrapper
@@ -31,6 +31,10 @@ from persona_profile.settings import InvalidSettings, Settings
 
 DEFAULT_RATE: Final = 500
 """Data keys or profiles a second: a small part of what a database does."""
+
+
+TAKING_SECONDS: Final = 3.0
+"""Longer than a running server needs to take a changed keyring."""
 
 
 def add_to(commands: Any) -> None:
@@ -123,6 +127,8 @@ def _rotate(options: argparse.Namespace) -> int:
                 f"  persona-profile -c {options.config} keys rotate{flag} --promote"
             )
             return 0
+        pending = before.pending(kind)
+        _let_servers_take_it(pending.created_at if pending else None)
         after = before.promoting(kind, _now())
         file.replace(after)
         print(
@@ -182,6 +188,8 @@ def _destroy(options: argparse.Namespace) -> int:
         after = before.destroying(kind, options.version, _now())
         if kind is KeyKind.ENCRYPTION and not options.revoke:
             _check_tokens(settings, before, options.version)
+        key = before.find(kind, options.version)
+        _let_servers_take_it(key.retired_at if key else None)
         with _store(settings) as (backend, keys), _progress() as progress:
             reasons = _needs(count_use(backend, keys, progress), kind, options.version)
         if reasons:
@@ -266,8 +274,8 @@ def _status_document(keyring: Keyring, use: KeyUse, problems: list[str]) -> dict
             "kind": kind,
             "version": key.version,
             "state": key.state,
-            "created_at": key.notes.get("created_at"),
-            "retired_at": key.notes.get("retired_at"),
+            "created_at": key.notes.get(CREATED),
+            "retired_at": key.notes.get(RETIRED),
             "fingerprint": key.fingerprint() if key.is_live else None,
             "needed_by": _needed_by(use, kind, key.version),
         }
@@ -289,7 +297,7 @@ def _print_status(keyring: Keyring, use: KeyUse, problems: list[str]) -> None:
     print(f"{'KIND':12}{'VERSION':9}{'STATE':14}{'MADE':22}{'FINGERPRINT':18}{'NEEDED BY':>12}")
     for kind in KeyKind:
         for key in keyring.keys(kind):
-            made = str(key.notes.get("created_at", "-"))
+            made = str(key.notes.get(CREATED, "-"))
             fingerprint = key.fingerprint() if key.is_live else "-"
             count = _needed_by(use, kind, key.version)
             print(f"{kind:12}{key.version:<9}{key.state:14}{made:22}{fingerprint:18}{count:>12,}")
@@ -349,6 +357,13 @@ def _progress() -> Iterator[Progress]:
         raise
     finally:
         progress.clear()
+
+
+def _let_servers_take_it(since: datetime | None) -> None:
+    """Wait until the servers of this machine use a keyring that was changed just now."""
+    if since is not None:
+        age = (_now() - since).total_seconds()
+        time.sleep(max(0.0, min(TAKING_SECONDS, TAKING_SECONDS - age)))
 
 
 def _now() -> datetime:
