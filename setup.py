@@ -35,6 +35,7 @@ setup(
         "cornice>=6.1,<7",
         "cryptography>=46",
         "idna>=3.10",
+        "mozjpeg-lossless-optimization>=1.3",
         "multipart>=1.3,<2",
         "pillow>=12.1",
         "pillow-heif>=1.1",

@@ -38,9 +38,11 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
 
 
 @pytest.fixture
-def app(development_folder: Path) -> webtest.TestApp:
+def app(development_folder: Path) -> Iterator[webtest.TestApp]:
     """A development application with an empty store, driven without a network."""
-    return webtest.TestApp(application(development_folder), extra_environ={"HTTP_HOST": "localhost"})
+    app = application(development_folder)
+    yield webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
+    services_of(app).close()
 
 
 @pytest.fixture

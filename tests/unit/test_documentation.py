@@ -9,7 +9,7 @@ SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("
 def test_every_code_is_documented():
     """Every code that an error can have stands in the documentation of the API."""
     raised = re.findall(
-        r"(?:InvalidProof|InvalidSession|InvalidJws|FetchError|Unauthorized|UnprocessablePicture|_Failure)"
+        r"(?:InvalidProof|InvalidSession|InvalidJws|FetchError|Unauthorized|UnprocessablePicture|PictureRefused|_Failure)"
         r'\(\s*"([a-z_0-9]+)"',
         SOURCE,
     )

@@ -21,16 +21,18 @@ from support.pictures import (
 )
 from support.profiles import cmyk_profile, grey_profile, rgb_profile, swapped_profile
 
-from persona_profile.images import FORMATS, Limits
+from persona_profile.images import FORMATS, Encoding, Limits, PictureOptions
 from persona_profile.images.pipeline import render_picture
 
-LIMITS = Limits(100_000_000, 50_000_000)
+LIMITS = Limits(100_000_000, 50_000_000, 2**30)
 POINTS = {(12, 12): RED, (52, 12): GREEN, (12, 52): BLUE, (52, 52): WHITE}
 
 
 def render(data, formats=("jpeg",)) -> dict[str, Image.Image]:
     """Return the decoded squares of 64 pixels by their format."""
-    renditions = render_picture(io.BytesIO(data), None, LIMITS, (64,), formats)
+    renditions = render_picture(
+        io.BytesIO(data), None, PictureOptions(LIMITS, Encoding(formats), (64,))
+    )
     return {each.format: decoded(each.data) for each in renditions}
 
 
@@ -272,7 +274,9 @@ def test_fully_transparent():
 def test_idle_alpha():
     """An alpha channel that hides nothing is not stored, and the formats compete by size."""
     noise = Image.effect_noise((64, 64), 60).convert("RGBA")
-    renditions = render_picture(io.BytesIO(encode(noise, "PNG")), None, LIMITS, (64,), FORMATS)
+    renditions = render_picture(
+        io.BytesIO(encode(noise, "PNG")), None, PictureOptions(LIMITS, sizes=(64,))
+    )
     assert all(decoded(each.data).mode == "RGB" for each in renditions)
     lengths = [len(each.data) for each in renditions]
     assert lengths == sorted(set(lengths), reverse=True)
