@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
-
-from persona_profile.images.decoding import broken_picture
 
 _MAX_ICC_BYTES: Final = 4 * 1024 * 1024
 _SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
@@ -19,7 +19,11 @@ _CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
     "GRAY": ("L", "RGBA"),
     "CMYK": ("CMYK",),
 }
-"""Modes of a picture to which a profile of some colour space can belong."""
+"""Modes of a picture to which a profile of some colour space can belong; its own the first."""
+
+_STEPS: Final = range(0, 256, 17)
+_GRID: Final = Image.new("RGB", (len(_STEPS) ** 2, len(_STEPS)))
+_GRID.putdata(list(itertools.product(_STEPS, repeat=3)))
 
 _GREY_MODES: Final = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 _SIXTEEN_TO_EIGHT: Final = [round(value / 257) for value in range(65536)]
@@ -78,18 +82,11 @@ def to_srgb(square: Image.Image, profile: object, *, grey: bool) -> Image.Image:
         square: of mode L, RGB, RGBA or CMYK.
         profile: the ICC profile as it stood in the file, if it has one.
         grey: whether the file was grey, whatever mode it has now.
-
-    Raises:
-        PictureRefused: `picture_broken`.
     """
     if isinstance(profile, bytes) and 0 < len(profile) <= _MAX_ICC_BYTES:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            space = source.profile.xcolor_space
-            if square.mode in _CHANNELS.get(space, ()) and (space != "GRAY" or grey):
-                return _transform(square, source, space)
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            pass
+        space, transform = _transform_of(profile)
+        if transform and square.mode in _CHANNELS[space] and (space != "GRAY" or grey):
+            return _transformed(square, transform)
     return square if square.mode in ("RGB", "RGBA") else square.convert("RGB")
 
 
@@ -111,19 +108,43 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return Image.merge("RGBA", (grey, grey, grey, alpha))
 
 
-def _transform(square: Image.Image, source: ImageCms.ImageCmsProfile, space: str) -> Image.Image:
+@lru_cache(maxsize=4)
+def _transform_of(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
+    """Return the colour space of a profile and how to get from there to sRGB.
+
+    There is no transform if the profile is sRGB under whichever name, or can't be used.
+    """
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space: str = source.profile.xcolor_space
+        if space not in _CHANNELS:
+            return space, None
+        transform = ImageCms.buildTransform(
+            source,
+            _SRGB,
+            _CHANNELS[space][0],
+            "RGB",
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return "", None
+    return space, None if space == "RGB " and _changes_nothing(transform) else transform
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Return whether a transform leaves a grid of all colours as they are, but for rounding."""
+    changed = ImageCms.applyTransform(_GRID, transform)
+    assert changed is not None  # it does not work in place
+    extrema = ImageChops.difference(_GRID, changed).getextrema()
+    return all(isinstance(most, int) and most <= 1 for _, most in extrema)  # type: ignore[misc]
+
+
+def _transformed(square: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
     alpha = square.getchannel("A") if square.mode == "RGBA" else None
-    opaque = square.convert("L" if space == "GRAY" else "RGB") if alpha else square
-    converted = ImageCms.profileToProfile(
-        opaque,
-        source,
-        _SRGB,
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        outputMode="RGB",
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    )
-    if converted is None:
-        raise broken_picture()
+    opaque = square.convert(transform.input_mode) if alpha else square
+    converted = ImageCms.applyTransform(opaque, transform)
+    assert converted is not None  # it does not work in place
     if alpha:
         converted.putalpha(alpha)
     return converted
