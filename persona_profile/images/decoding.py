@@ -30,7 +30,7 @@ _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ORIENTATION_TAG: Final = 0x0112
 
-_MAX_SCANS: Final = 100
+_MAX_SCANS: Final = 50
 """In one JPEG; encoders write up to about 20. An empty scan has 10 bytes and costs as much as any."""
 
 _END_OF_IMAGE: Final = b"\xd9"

@@ -21,9 +21,6 @@ from persona_profile.images import FORMATS, Crop, PictureOptions, Rendition
 from persona_profile.images.admission import Admission
 from persona_profile.images.channel import Channel, MalformedMessage
 
-_JOBS_OF_A_WORKER: Final = 200
-"""After so many it is replaced: what native libraries leak stays small."""
-
 _REAP_SECONDS: Final = 5.0
 
 # The decoder stumbled over the file; any other end, such as the kernel's for want of memory, is not the
@@ -51,6 +48,7 @@ class WorkerRenderer:
         admission: which uploads may begin; it has as many places as there are workers at most.
         processor_seconds: processor time that one picture may take.
         deadline_seconds: time that one picture may take, from the place to the last byte.
+        jobs_of_a_worker: after so many it is replaced: what native libraries leak stays small.
     """
 
     def __init__(
@@ -60,11 +58,13 @@ class WorkerRenderer:
         *,
         processor_seconds: int,
         deadline_seconds: float,
+        jobs_of_a_worker: int = 200,
     ) -> None:
         self._options = options
         self._admission = admission
         self._processor_seconds = processor_seconds
         self._deadline = deadline_seconds
+        self._jobs_of_a_worker = jobs_of_a_worker
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
@@ -177,7 +177,7 @@ class WorkerRenderer:
 
     def _give_back(self, worker: _Worker) -> None:
         worker.jobs += 1
-        if worker.jobs >= _JOBS_OF_A_WORKER:
+        if worker.jobs >= self._jobs_of_a_worker:
             self._end(worker)
             return
         with self._lock:
