@@ -1,10 +1,10 @@
 """What uploads at saturation do to everything else: memory, answers, and the time that sign-in takes.
 
 Sixty-four clients upload 100 megapixel JPEGs and 50 megapixel PNGs at once, and come back when they are
-told to, until each has succeeded. Meanwhile another client signs in at a steady rate. Prints the answers,
-the most memory that service and workers had together (proportional set size), and the ratio of the 99th
-percentile of `POST /v1/sessions` during that to the same before it. Uploaders run at low priority: in
-reality they are not on the service's machine.
+told to, until each has succeeded. Meanwhile another client signs in at a steady rate. Prints the
+answers, the most memory that service and workers had together (proportional set size), and the ratio of the
+99th percentile of `POST /v1/sessions` during that to the same before it. Uploaders run at low priority:
+in reality they are not on the service's machine.
 """
 
 from __future__ import annotations

@@ -8,18 +8,17 @@ import sys
 import time
 import tracemalloc
 import zlib
-from functools import cache
 
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
+from support.mutations import mutated, valid
 from support.pictures import (
     FORMATS_IN,
     RED,
     decoded,
     encode,
     exif_orientation,
-    in_format,
     png,
     png_bomb,
     png_chunk,
@@ -58,15 +57,6 @@ def outcome(data) -> str:
         return error.code
     assert decoded(rendition.data).format == "JPEG"
     return "taken"
-
-
-@cache
-def valid(name, side=120) -> bytes:
-    """Return a file of a format with metadata and some structure."""
-    noise = Image.effect_noise((side, side), 40)
-    picture = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
-    told = {} if name == "GIF" else {"exif": exif_orientation(6)}
-    return in_format(name, picture, **told)
 
 
 @pytest.mark.parametrize(
@@ -287,30 +277,6 @@ def test_huge_exif():
     assert outcome(encode(quadrants(), "PNG", exif=block)) == "taken"
 
 
-def mutated(data, source) -> bytes:
-    """Return a file with some bytes changed, parts doubled, cut out or zeroed."""
-    found = bytearray(data)
-    for _ in range(source.choice((1, 1, 2, 4, 16))):
-        # Headers are where the decisions are made.
-        near_start = source.random() < 0.5
-        at = source.randrange(min(len(found), 400) if near_start else len(found))
-        length = source.choice((1, 2, 4, 30))
-        match source.randrange(6):
-            case 0:
-                found[at] ^= 1 << source.randrange(8)
-            case 1:
-                found[at : at + length] = source.randbytes(length)
-            case 2:
-                found[at : at + length] = source.choice((b"\0", b"\xff", b"\x7f", b"\x80")) * length
-            case 3:
-                del found[at : at + length]
-            case 4:
-                found[at:at] = found[max(0, at - 50) : at]
-            case _:
-                del found[max(at, 400) :]
-    return bytes(found)
-
-
 @pytest.mark.parametrize("name", FORMATS_IN)
 @pytest.mark.parametrize("seed", range(5))
 def test_mutations(name, seed):
@@ -323,7 +289,8 @@ def test_mutations(name, seed):
 _SILENT = """
 import random, sys
 sys.path.insert(0, sys.argv[1])
-from unit.test_hostile_images import FORMATS_IN, _exif, encode, mutated, outcome, quadrants, valid
+from support.mutations import mutated, valid
+from unit.test_hostile_images import FORMATS_IN, _exif, encode, outcome, quadrants
 source = random.Random(11)
 for name in FORMATS_IN:
     for _ in range(25):
