@@ -51,6 +51,8 @@ setup(
         "waitress>=3.0.1,<4",
     ],
     extras_require={
+        # What the benchmarks of pictures measure with, and against.
+        "benchmark": ["matplotlib>=3.10", "pebble>=5.1", "ssimulacra2>=0.3"],
         "lint": [
             "import-linter>=2.3",
             "mypy>=1.18",

@@ -1,10 +1,10 @@
 """What uploads at saturation do to everything else: memory, answers, and the time that sign-in takes.
 
-Sixty-four clients upload 100 megapixel JPEGs and 50 megapixel PNGs at once, and come back when they are
-told to, until each has succeeded. Meanwhile another client signs in at a steady rate. Prints the
-answers, the most memory that service and workers had together (proportional set size), and the ratio of the
-99th percentile of `POST /v1/sessions` during that to the same before it. Uploaders run at low priority:
-in reality they are not on the service's machine.
+Sixty-four clients upload 100 megapixel JPEGs and 50 megapixel PNGs at once, and come back when they
+are told to, until each has succeeded. Meanwhile another client signs in at a steady rate. Prints the
+answers, the most memory that service and workers had together (proportional set size), and the ratio of
+the 99th percentile of `POST /v1/sessions` during that to the same before it. Uploaders have what
+processor time nobody else wants: in reality they are on other machines.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def encode(picture: Image.Image, name: str, **options) -> bytes:
 
 def upload_all(service: Service, clients: int, start, results: multiprocessing.Queue) -> None:
     """Upload from so many clients at once, each until it has succeeded; put statuses and seconds."""
-    os.nice(19)
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     files = pictures()
     uploaders = [
         Client(service, f"c{number}@example.com", PATIENCE_SECONDS) for number in range(clients)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from backends import BackendError
-from persona_profile.commands import serving, storage
+from persona_profile.commands import pictures, serving, storage
 from persona_profile.settings import InvalidSettings
 
 
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     serving.add_to(commands)
     storage.add_to(commands)
+    pictures.add_to(commands)
     return parser
 
 
