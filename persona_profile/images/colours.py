@@ -29,7 +29,7 @@ _GREY_MODES: Final = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 _SIXTEEN_TO_EIGHT: Final = [round(value / 257) for value in range(65536)]
 
 # A PNG's transparent value is of the file's own depth, but the library has stretched the samples.
-_STRETCHED: Final = {"1": 255, "L;2": 85, "L;4": 17}
+_STRETCHED: Final = {"L;2": 85, "L;4": 17}
 
 
 def is_grey(picture: Image.Image) -> bool:

@@ -33,6 +33,10 @@ _ORIENTATION_TAG: Final = 0x0112
 _MAX_SCANS: Final = 50
 """In one JPEG; encoders write up to about 20. An empty scan has 10 bytes and costs as much as any."""
 
+_MAX_ITEMS: Final = 1000
+"""In one HEIF or AVIF; a 48 megapixel phone's has some 200. Libraries take a time that is quadratic."""
+
+_ITEM: Final = b"infe"  # what each begins with (ISO/IEC 14496-12, 8.11.6)
 _END_OF_IMAGE: Final = b"\xd9"
 _START_OF_SCAN: Final = b"\xda"
 # Those that stand in front of a segment, and the end; not the restarts and escapes inside of scans.
@@ -136,6 +140,10 @@ def open_picture(source: BinaryIO, limits: Limits, side: int | None, wanted: int
         except Image.DecompressionBombError:  # twice as many as the library itself would take
             raise _too_many_pixels(limit) from None
 
+    if decoder in (AvifImageFile, HeifImageFile):
+        source.seek(0)
+        if source.read().count(_ITEM) > _MAX_ITEMS:
+            raise broken_picture()
     source.seek(0)
     picture = reading(read_header)
     _check_pixels(picture, limit)

@@ -121,7 +121,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "webp": lambda: _webp(16_384, 16_384),
     "webp-within-the-limit": lambda: _webp(6_000, 6_000),
     "avif-grid": lambda: avif_grid(200, 200),
-    "avif-grid-within-the-limit": lambda: avif_grid(100, 100),
+    "avif-grid-within-the-limit": lambda: avif_grid(30, 30),
     "avif": lambda: _resized_ispe(encode(quadrants(), "AVIF"), 60_000, 60_000),
     "heic": lambda: _resized_ispe(heic(quadrants()), 60_000, 60_000),
     "jpeg": lambda: resized_header(encode(quadrants()), 65_500, 65_500),
