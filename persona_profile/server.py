@@ -79,6 +79,11 @@ def make_server(app: Router, **settings: Any) -> Any:
     if not settings.keys() & _ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
     settings = _DEFAULTS | settings
+    if services_of(app).renderer.most_at_once >= int(settings["threads"]):
+        logger.warning(
+            "uploads may hold all %s threads: pictures.workers + pictures.queue should be fewer",
+            settings["threads"],
+        )
     logging.getLogger("waitress").addFilter(_without_paths)
     server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
     _render_problems(server, app)

@@ -123,6 +123,11 @@ class PictureOptions:
 class Renderer(Protocol):
     """Turns an upload into renditions."""
 
+    @property
+    def most_at_once(self) -> int:
+        """How many uploads are worked on or wait; each holds a thread of the server."""
+        ...
+
     def render(self, source: BinaryIO, crop: Crop | None, client: Hashable) -> tuple[Rendition, ...]:
         """Return the renditions of a picture.
 

@@ -47,6 +47,11 @@ class Admission:
         self._job_seconds = 1.0
         self._appointment = 0.0
 
+    @property
+    def most_at_once(self) -> int:
+        """How many uploads are worked on or wait."""
+        return self._places + self._queue
+
     @contextmanager
     def place(self, client: Hashable) -> Iterator[float]:
         """Hold a place; yield until when memory may be waited for (`time.monotonic`).

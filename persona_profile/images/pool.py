@@ -72,6 +72,11 @@ class WorkerRenderer:
         # For those who forget to close, and at exit.
         self._finalizer = weakref.finalize(self, _end_all, self._all)
 
+    @property
+    def most_at_once(self) -> int:
+        """How many uploads are worked on or wait."""
+        return self._admission.most_at_once
+
     def render(self, source: BinaryIO, crop: Crop | None, client: Hashable) -> tuple[Rendition, ...]:
         """Return the renditions of a picture. See `images.Renderer`."""
         with self._admission.place(client) as until, _descriptor(source) as descriptor:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.applications import application
 from support.pictures import encode, png, quadrants
 from support.services import Client, Service
 from support.workers import (
@@ -33,6 +34,7 @@ from persona_profile.errors import Overloaded, UnprocessablePicture
 from persona_profile.images import Crop, Encoding, Limits, PictureOptions
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
+from persona_profile.server import make_server
 
 GOOD = encode(quadrants(64, 64))
 
@@ -135,7 +137,7 @@ def test_idle_worker_dies():
         assert outcome(render, GOOD) == "taken"
         [pid] = worker_pids()
         os.kill(pid, signal.SIGKILL)
-        await_workers(lambda _found: not is_alive(pid))
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert outcome(render, GOOD) == "taken"
 
 
@@ -266,6 +268,7 @@ _ORPHAN = """
 import io, os, sys
 sys.path.insert(0, sys.argv[1])
 from support.workers import outcome, renderer, worker_pids
+from support.applications import application
 from support.pictures import encode, quadrants
 context = renderer()
 render = context.__enter__()
@@ -313,3 +316,12 @@ def test_overload_says_when_to_return(pool):
         [pid] = worker_pids()
         os.kill(pid, signal.SIGKILL)
         upload.result(10)
+
+
+@pytest.mark.parametrize(("threads", "warns"), [(4, True), (5, False)])
+def test_threads_for_others(development_folder, caplog, threads, warns):
+    """The operator is told if uploads may hold every thread of the server: sign-in would wait."""
+    server = make_server(application(development_folder), listen="127.0.0.1:0", threads=threads)
+    server.close()
+    server.task_dispatcher.shutdown()
+    assert ("uploads may hold all" in caplog.text) is warns
