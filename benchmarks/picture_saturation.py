@@ -1,7 +1,7 @@
 """What uploads at saturation do to everything else: memory, answers, and the time that sign-in takes.
 
-Sixty-four clients upload 100 megapixel JPEGs and 50 megapixel PNGs at once, and come back when they
-are told to, until each has succeeded. Meanwhile another client signs in at a steady rate. Prints the
+Sixty-four clients upload JPEGs of 100 megapixels, PNGs and WebPs of 50, all at once, and come back when
+they are told to, until each has succeeded. Meanwhile another client signs in at a steady rate. Prints the
 answers, the most memory that service and workers had together (proportional set size), and the ratio of
 the 99th percentile of `POST /v1/sessions` during that to the same before it. Uploaders have what
 processor time nobody else wants: in reality they are on other machines.
@@ -37,7 +37,7 @@ PATIENCE_SECONDS = 600
 
 
 def pictures() -> list[bytes]:
-    """Return the large files: JPEG baseline and progressive, PNG opaque and with alpha."""
+    """Return the large files: JPEG of one scan and progressive, PNG opaque and with alpha, WebP."""
     noise = Image.effect_noise((1000, 750), 50)
     small = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
     jpeg = small.resize((11_500, 8_625), Image.Resampling.BICUBIC)
@@ -49,6 +49,7 @@ def pictures() -> list[bytes]:
         encode(jpeg, "JPEG", quality=80, progressive=True),
         encode(plain, "PNG", compress_level=3),
         encode(clear, "PNG", compress_level=3),
+        encode(plain, "WEBP", quality=60, method=0),
     ]
 
 

@@ -196,7 +196,7 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("pictures.workers", _whole(1, 256), 2),
     _setting("pictures.queue", _whole(0, 1024), 2),
     _setting("pictures.patience", _whole(0, 60), 3),
-    _setting("pictures.memory", _whole(64, 65536), 768),
+    _setting("pictures.memory", _whole(64, 65536), 864),
     _setting("pictures.processor_time", _whole(1, 600), 10),
     _setting("pictures.deadline", _whole(1, 600), 30),
     _setting("pictures.url_window", _whole(60, 90 * 24 * 3600), 24 * 3600),

@@ -59,7 +59,7 @@ _BYTES_PER_PIXEL: Final[dict[type, int]] = {
     # What decoding takes at its worst, measured: the library's picture and its decoder's own copies.
     PngImageFile: 5,
     GifImageFile: 6,
-    WebPImageFile: 19,  # two canvases of its animation decoder, a copy of bytes, alpha
+    WebPImageFile: 18,  # two canvases of its animation decoder, a copy of bytes, alpha
     AvifImageFile: 14,
     HeifImageFile: 14,
 }

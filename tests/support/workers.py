@@ -16,7 +16,7 @@ from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
 
 MIB = 1024 * 1024
-LIMITS = Limits(100_000_000, 50_000_000, 768 * MIB)
+LIMITS = Limits(100_000_000, 50_000_000, 864 * MIB)
 SMALL_JPEG = PictureOptions(LIMITS, Encoding(("jpeg",), effort="fast"), (32,))
 
 
