@@ -3,9 +3,9 @@
 Sixty-four clients upload JPEGs of 100 megapixels, PNGs and WebPs of 50, all at once, and come back when
 they are told to, until each has succeeded. Meanwhile another client signs in at a steady rate.
 
-Prints the answers, the most memory that service and workers had together (proportional set size), and the
-ratio of the 99th percentile of `POST /v1/sessions` during that to the same before it. Uploaders have what
-processor time nobody else wants: in reality they are on other machines.
+Prints the answers, the most memory that service and workers had together (proportional set size), and
+the ratio of the 99th percentile of `POST /v1/sessions` during that to the same before it. Uploaders
+have what processor time nobody else wants: in reality they are on other machines.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from PIL import AvifImagePlugin, Image
 
 from persona_profile.images import Crop, PictureOptions, PictureRefused
 from persona_profile.images.channel import Channel
+from persona_profile.images.decoding import too_complex
 from persona_profile.images.pipeline import render_picture
 
 NICENESS: Final = 10
@@ -110,11 +111,10 @@ def _answer(channel: Channel, job: dict[str, Any], descriptor: int) -> None:
             renditions = render_picture(source, crop, options, admit)
     except _Withdrawn:
         return
-    except PictureRefused as refusal:
+    except (PictureRefused, MemoryError) as error:
+        refusal = error if isinstance(error, PictureRefused) else too_complex()
         told = {"code": refusal.code, "detail": refusal.detail, "members": refusal.members}
         channel.send({"refused": told})
-    except MemoryError:
-        channel.send({"refused": {"code": "picture_too_complex", "detail": "", "members": {}}})
     except Exception as error:  # noqa: BLE001 - a mistake of ours costs this upload, not the worker
         channel.send({"failed": _place_of(error)})
     else:
