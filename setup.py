@@ -35,6 +35,7 @@ setup(
         "cornice>=6.1,<7",
         "cryptography>=46",
         "idna>=3.10",
+        "mozjpeg-lossless-optimization>=1.3",
         "multipart>=1.3,<2",
         "pillow>=12.1",
         "pillow-heif>=1.1",
@@ -51,6 +52,8 @@ setup(
         "waitress>=3.0.1,<4",
     ],
     extras_require={
+        # What the benchmarks of pictures measure with, and against.
+        "benchmark": ["matplotlib>=3.10", "pebble>=5.1", "ssimulacra2>=0.3"],
         "lint": [
             "import-linter>=2.3",
             "mypy>=1.18",

@@ -21,8 +21,9 @@ from persona_profile.auth.fetch import HttpsFetcher
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
 from persona_profile.homes import Homes
-from persona_profile.images import SIZES, Limits
-from persona_profile.images.rendering import ThreadRenderer
+from persona_profile.images import Encoding, Limits, PictureOptions
+from persona_profile.images.admission import Admission
+from persona_profile.images.pool import WorkerRenderer
 from persona_profile.keyring import Keyring, KeyringError
 from persona_profile.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keywrap import KeyWrapper
@@ -35,6 +36,7 @@ from persona_profile.views import Services
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 
 BACKENDS_GROUP: Final = "persona_profile.backends"
+_MIB: Final = 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         clock=clock,
     )
     homes = Homes(backend, keys, picture_url_seconds(settings))
-    limits = Limits(settings.pictures_max_pixels_jpeg, settings.pictures_max_pixels_other)
+    renderer = _renderer(settings)
     return Services(
         backend=backend,
         profiles=ProfileService(
@@ -114,16 +116,49 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         authenticator=authenticator,
         used_proofs=UsedProofs(backend),
         tokens=SessionTokens(keys),
-        renderer=ThreadRenderer(
-            limits, SIZES, settings.pictures_formats, settings.pictures_concurrency
-        ),
+        renderer=renderer,
         public_origins=settings.public_origins,
         dialog_origins=settings.dialog_origins,
         picture_formats=settings.pictures_formats,
         max_picture_bytes=settings.pictures_max_bytes,
         identity_provider=identity_provider,
         keyring_watch=KeyringWatch(file, keyring, keys.use) if file else None,
-        closers=(fetcher.close, keys.close, backend.close),
+        closers=(renderer.close, fetcher.close, keys.close, backend.close),
+    )
+
+
+def picture_options(settings: Settings) -> PictureOptions:
+    """Return what the settings say about decoding and encoding pictures."""
+    return PictureOptions(
+        Limits(
+            settings.pictures_max_pixels_jpeg,
+            settings.pictures_max_pixels_other,
+            settings.pictures_memory * _MIB,
+        ),
+        Encoding(
+            settings.pictures_formats,
+            {
+                "avif": settings.pictures_quality_avif,
+                "webp": settings.pictures_quality_webp,
+                "jpeg": settings.pictures_quality_jpeg,
+            },
+            settings.pictures_effort,
+        ),
+    )
+
+
+def _renderer(settings: Settings) -> WorkerRenderer:
+    admission = Admission(
+        settings.pictures_workers,
+        settings.pictures_queue,
+        settings.pictures_patience,
+        settings.pictures_memory * _MIB,
+    )
+    return WorkerRenderer(
+        picture_options(settings),
+        admission,
+        processor_seconds=settings.pictures_processor_time,
+        deadline_seconds=settings.pictures_deadline,
     )
 
 

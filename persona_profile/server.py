@@ -53,6 +53,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "ident": None,  # no Server header: it helps attackers alone
     "max_request_header_size": 32 * 1024,  # a token of 20 emails has 8 KiB; waitress takes 256 KiB
     "channel_timeout": 60,
+    "recv_bytes": 128 * 1024,  # waitress takes 8 KiB, so that a picture is 2,500 turns of its loop
     "expose_tracebacks": False,
 }
 
@@ -88,6 +89,11 @@ def make_server(app: Router, **settings: Any) -> Any:
     if not settings.keys() & _ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
     settings = _DEFAULTS | settings
+    if services_of(app).renderer.most_at_once >= int(settings["threads"]):
+        logger.warning(
+            "uploads may hold all %s threads: pictures.workers + pictures.queue should be fewer",
+            settings["threads"],
+        )
     logging.getLogger("waitress").addFilter(_without_paths)
     server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
     _render_problems(server, app)

@@ -15,9 +15,7 @@ from typing import Any, Final
 import colander
 
 from persona_profile.emails import InvalidDomain, canonical_domain
-
-PICTURE_FORMATS: Final = ("avif", "webp", "jpeg")
-"""Formats that can be served, the better compressed first."""
+from persona_profile.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
 
 KEY_SERVICES: Final = ("keyring", "transit")
 """What may wrap the data keys of emails."""
@@ -69,7 +67,16 @@ class Settings:
     pictures_max_pixels_jpeg: int
     pictures_max_pixels_other: int
     pictures_formats: tuple[str, ...]
-    pictures_concurrency: int
+    pictures_effort: str
+    pictures_quality_avif: int
+    pictures_quality_webp: int
+    pictures_quality_jpeg: int
+    pictures_workers: int
+    pictures_queue: int
+    pictures_patience: int
+    pictures_memory: int
+    pictures_processor_time: int
+    pictures_deadline: int
     pictures_url_window: int
 
 
@@ -215,7 +222,16 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("pictures.max_bytes", _whole(1024, 200 * 1024 * 1024), MAX_PICTURE_BYTES),
     _setting("pictures.max_pixels_jpeg", _whole(1, 1_000_000_000), JPEG_PIXELS),
     _setting("pictures.max_pixels_other", _whole(1, 1_000_000_000), OTHER_PIXELS),
-    _setting("pictures.formats", _words(_one_of(PICTURE_FORMATS)), PICTURE_FORMATS),
-    _setting("pictures.concurrency", _whole(1, 256), 2),
+    _setting("pictures.formats", _words(_one_of(FORMATS)), FORMATS),
+    _setting("pictures.effort", _one_of(EFFORTS), DEFAULT_EFFORT),
+    _setting("pictures.quality_avif", _whole(1, 100), DEFAULT_QUALITIES["avif"]),
+    _setting("pictures.quality_webp", _whole(1, 100), DEFAULT_QUALITIES["webp"]),
+    _setting("pictures.quality_jpeg", _whole(1, 100), DEFAULT_QUALITIES["jpeg"]),
+    _setting("pictures.workers", _whole(1, 256), 2),
+    _setting("pictures.queue", _whole(0, 1024), 2),
+    _setting("pictures.patience", _whole(0, 60), 3),
+    _setting("pictures.memory", _whole(64, 65536), 864),
+    _setting("pictures.processor_time", _whole(1, 600), 10),
+    _setting("pictures.deadline", _whole(1, 600), 30),
     _setting("pictures.url_window", _whole(60, 90 * 24 * 3600), 24 * 3600),
 )

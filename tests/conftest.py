@@ -16,6 +16,7 @@ AUDIENCE = "http://127.0.0.1:6543"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let some tests run longer than in the usual run."""
     parser.addoption("--crashes", type=int, default=20, help="how often each test of crashes crashes")
+    parser.addoption("--mutations", type=int, default=20_000, help="damaged pictures that are uploaded")
     parser.addoption("--profiles", type=int, default=1000, help="profiles that are searched for leaks")
 
 
@@ -38,9 +39,11 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
 
 
 @pytest.fixture
-def app(development_folder: Path) -> webtest.TestApp:
+def app(development_folder: Path) -> Iterator[webtest.TestApp]:
     """A development application with an empty store, driven without a network."""
-    return webtest.TestApp(application(development_folder), extra_environ={"HTTP_HOST": "localhost"})
+    app = application(development_folder)
+    yield webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
+    services_of(app).close()
 
 
 @pytest.fixture

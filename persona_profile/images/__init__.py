@@ -1,18 +1,46 @@
-"""Pictures: from whatever a camera made to a few small squares, once, at upload."""
+"""Pictures: from whatever a camera made to a few small squares, once, at upload.
+
+The service itself decodes nothing: `pool` sends each upload to a worker process, where `pipeline` does
+the work. `admission` decides which uploads may begin.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import BinaryIO, Final, Protocol
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, BinaryIO, Protocol, Self
 
-from persona_profile.settings import PICTURE_FORMATS
+from persona_profile.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, FORMATS, MEDIA_TYPES, SIZES
 
-FORMATS: Final = PICTURE_FORMATS
-"""The better compressed first. JPEG, which every client takes, is always made."""
+__all__ = [
+    "FORMATS",
+    "MEDIA_TYPES",
+    "SIZES",
+    "Crop",
+    "Encoding",
+    "Limits",
+    "PictureOptions",
+    "PictureRefused",
+    "Renderer",
+    "Rendition",
+]
 
-MEDIA_TYPES: Final = {"avif": "image/avif", "webp": "image/webp", "jpeg": "image/jpeg"}
-SIZES: Final = (64, 128, 256, 512)
-"""Widths (and heights) of the squares, in pixels."""
+
+class PictureRefused(Exception):
+    """A file can't be made into renditions.
+
+    Attributes:
+        code: `unsupported_media_type`, `picture_broken`, `picture_too_many_pixels`,
+            `picture_too_complex` or `crop_outside_picture`.
+        detail: a sentence for the developer of the client.
+        members: figures that belong to it: `limit`, `pixels`, `width`, `height`.
+    """
+
+    def __init__(self, code: str, detail: str, **members: int) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.members = members
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +63,82 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is decoded at all: width x height, in pixels, told by the header."""
+    """What is decoded at all, told by the header.
+
+    Attributes:
+        max_pixels_jpeg: width x height of a JPEG.
+        max_pixels_other: width x height of any other picture.
+        memory: bytes that decoding may take.
+    """
 
     max_pixels_jpeg: int
     max_pixels_other: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What is made, and how well.
+
+    Attributes:
+        formats: which of `FORMATS`; JPEG is made in any case.
+        qualities: by format, 1 to 100; the scale of each encoder differs from the others'.
+        effort: one of `formats.EFFORTS`.
+    """
+
+    formats: tuple[str, ...] = FORMATS
+    qualities: Mapping[str, int] = field(default_factory=lambda: DEFAULT_QUALITIES)
+    effort: str = DEFAULT_EFFORT
+
+
+@dataclass(frozen=True, slots=True)
+class PictureOptions:
+    """All that the pipeline is told besides the picture. It crosses to the workers as JSON.
+
+    Attributes:
+        limits: what is decoded at all.
+        encoding: what is made.
+        sizes: widths of the squares in pixels.
+    """
+
+    limits: Limits
+    encoding: Encoding = field(default_factory=Encoding)
+    sizes: tuple[int, ...] = SIZES
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `as_json` made."""
+        encoding = document["encoding"]
+        return cls(
+            Limits(**document["limits"]),
+            Encoding(tuple(encoding["formats"]), encoding["qualities"], encoding["effort"]),
+            tuple(document["sizes"]),
+        )
 
 
 class Renderer(Protocol):
     """Turns an upload into renditions."""
 
-    def render(self, source: BinaryIO, crop: Crop | None) -> tuple[Rendition, ...]:
-        """Return the renditions of a picture; `source` is seekable and stands at its start.
+    @property
+    def most_at_once(self) -> int:
+        """How many uploads are worked on or wait; each holds a thread of the server."""
+        ...
+
+    def render(self, source: BinaryIO, crop: Crop | None, client: Hashable) -> tuple[Rendition, ...]:
+        """Return the renditions of a picture.
+
+        Args:
+            source: the file, at its start.
+            crop: which square of the upright picture; by default the largest in its centre.
+            client: who uploads; no client gets more than a share of the places.
 
         Raises:
             UnsupportedMediaType: no picture of a format that is taken.
-            UnprocessablePicture: `picture_broken`, `picture_too_many_pixels` or
-                `crop_outside_picture`.
+            UnprocessablePicture: the other codes of `PictureRefused`.
             Overloaded: too many pictures are under way.
         """
         ...

@@ -1,4 +1,4 @@
-"""Which files are pictures, and what their headers say.
+"""Which files are pictures, what their headers say, and what it takes to decode them.
 
 A format is told by content alone, and its one decoder is called directly: no other decoder of the
 library can be reached by any upload.
@@ -6,9 +6,11 @@ library can be reached by any upload.
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import BinaryIO, Final, TypeVar
 
 from PIL import Image
@@ -20,27 +22,21 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
-from persona_profile.errors import UnprocessablePicture, UnsupportedMediaType
-from persona_profile.images import Limits
-
-ACCEPTED_MEDIA_TYPES: Final = (
-    "image/jpeg",
-    "image/png",
-    "image/webp",
-    "image/gif",
-    "image/heic",
-    "image/heif",
-    "image/avif",
-)
+from persona_profile.formats import ACCEPTED_MEDIA_TYPES
+from persona_profile.images import Limits, PictureRefused
 
 _SNIFFED_BYTES: Final = 32
 _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ORIENTATION_TAG: Final = 0x0112
 
-_MAX_SCANS: Final = 100
+_MAX_SCANS: Final = 50
 """In one JPEG; encoders write up to about 20. An empty scan has 10 bytes and costs as much as any."""
 
+_MAX_ITEMS: Final = 1000
+"""In one HEIF or AVIF; a 48 megapixel phone's has some 200. Libraries take a time that is quadratic."""
+
+_ITEM: Final = b"infe"  # what each begins with (ISO/IEC 14496-12, 8.11.6)
 _END_OF_IMAGE: Final = b"\xd9"
 _START_OF_SCAN: Final = b"\xda"
 # Those that stand in front of a segment, and the end; not the restarts and escapes inside of scans.
@@ -59,18 +55,83 @@ _MAGIC: Final[dict[bytes, _Decoder]] = {
     b"GIF89a": GifImageFile,
 }
 
+_BYTES_PER_PIXEL: Final[dict[type, int]] = {
+    # What decoding takes at its worst, measured: the library's picture and its decoder's own copies.
+    PngImageFile: 5,
+    GifImageFile: 6,
+    WebPImageFile: 18,  # two canvases of its animation decoder, a copy of bytes, alpha
+    AvifImageFile: 14,
+    HeifImageFile: 14,
+}
+_LIBRARY_BYTES: Final = 4
+"""Of a pixel in the library's own memory, whatever its channels."""
 
-def open_picture(source: BinaryIO, limits: Limits) -> ImageFile:
+_COEFFICIENT_BYTES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPicture:
+    """A picture of which the header was read, and no pixel.
+
+    Attributes:
+        picture: the library's.
+        width, height: pixels as stored, not turned.
+        bytes_needed: memory that `load` takes.
+        scales: the size to which it will be decoded, across and down, as a part of what is stored:
+            not quite the quotient of the sizes, as the last column and row of a reduced JPEG may stand
+            for less than the others.
+    """
+
+    picture: ImageFile
+    width: int
+    height: int
+    bytes_needed: int
+    scales: tuple[float, float]
+
+    @property
+    def may_turn_later(self) -> bool:
+        """Whether `orientation` is known only after `load`: the EXIF of a PNG may follow its pixels."""
+        return isinstance(self.picture, PngImageFile)
+
+    def orientation(self) -> int:
+        """Return how it is to be turned, 1 to 8 (EXIF 2.32, 4.6.4.A); 1 if it does not say."""
+        try:
+            value = self.picture.getexif().get(_ORIENTATION_TAG, 1)
+        except Exception:  # noqa: BLE001 - whatever a damaged block of metadata does to its parser
+            return 1
+        return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+    def load(self, limits: Limits) -> None:
+        """Decode the pixels.
+
+        Raises:
+            PictureRefused: `picture_broken`, `picture_too_many_pixels` or `picture_too_complex`.
+        """
+        reading(self.picture.load)
+        # Some decoders learn the true size of the first frame only now.
+        _check_pixels(self.picture, max(limits.max_pixels_jpeg, limits.max_pixels_other))
+
+
+def open_picture(source: BinaryIO, limits: Limits, side: int | None, wanted: int) -> OpenedPicture:
     """Open a picture and check what its header says, without decoding any pixel.
 
+    Args:
+        source: seekable, at its start.
+        limits: what is decoded at all.
+        side: length of the side of the square that is wanted, in pixels of the picture; None for the
+            largest. A JPEG will be decoded in the DCT domain at the smallest size at which that square
+            has at least `wanted` pixels a side.
+        wanted: see `side`.
+
     Raises:
-        UnsupportedMediaType: this is no picture of a format that is taken.
-        UnprocessablePicture: `picture_broken` or `picture_too_many_pixels`.
+        PictureRefused: `unsupported_media_type`, `picture_broken` or `picture_too_many_pixels`.
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
         taken = ", ".join(ACCEPTED_MEDIA_TYPES)
-        raise UnsupportedMediaType(f"This is not a picture of a format that is taken: {taken}.")
+        raise PictureRefused(
+            "unsupported_media_type", f"This is not a picture of a format that is taken: {taken}."
+        )
     limit = limits.max_pixels_jpeg if decoder is JpegImageFile else limits.max_pixels_other
 
     def read_header() -> ImageFile:
@@ -79,17 +140,56 @@ def open_picture(source: BinaryIO, limits: Limits) -> ImageFile:
         except Image.DecompressionBombError:  # twice as many as the library itself would take
             raise _too_many_pixels(limit) from None
 
+    if decoder in (AvifImageFile, HeifImageFile):
+        source.seek(0)
+        if source.read().count(_ITEM) > _MAX_ITEMS:
+            raise broken_picture()
     source.seek(0)
     picture = reading(read_header)
-    check_pixels(picture, limit)
-    if decoder is JpegImageFile:
+    _check_pixels(picture, limit)
+    width, height = picture.size
+    scales, needed = (1.0, 1.0), width * height * _BYTES_PER_PIXEL.get(type(picture), 0)
+    if isinstance(picture, JpegImageFile):
         source.seek(0)
-        _check_scans(source.read())
-    return picture
+        needed = _coefficient_bytes(picture, _count_scans(source.read()))
+        scales = reading(lambda: _reduce_jpeg(picture, side or min(width, height), wanted))
+        needed += picture.width * picture.height * _LIBRARY_BYTES
+    if needed > limits.memory:
+        pixels = width * height
+        raise _too_many_pixels(pixels * limits.memory // needed, pixels=pixels)
+    return OpenedPicture(picture, width, height, needed, scales)
 
 
-def check_pixels(picture: Image.Image, limit: int) -> None:
-    """Raise UnprocessablePicture if a picture has no or too many pixels."""
+def broken_picture() -> PictureRefused:
+    """Return the error for a file that begins like a picture and does not go on like one."""
+    return PictureRefused("picture_broken", "The file is damaged or not complete.")
+
+
+def too_complex() -> PictureRefused:
+    """Return the error for a file that takes more time or memory than its size explains."""
+    return PictureRefused("picture_too_complex", "The picture takes too much time or memory to decode.")
+
+
+def reading(step: Callable[[], _T]) -> _T:
+    """Carry out a step that parses hostile bytes.
+
+    Raises:
+        PictureRefused: `picture_too_complex` if memory was short; else `picture_broken`, whichever
+            exception of the decoder it was: they raise OSError, SyntaxError, ValueError, struct.error,
+            IndexError and more.
+    """
+    try:
+        return step()
+    except PictureRefused:
+        raise
+    except MemoryError:
+        raise too_complex() from None
+    except Exception:  # noqa: BLE001 - see above
+        raise broken_picture() from None
+
+
+def _check_pixels(picture: Image.Image, limit: int) -> None:
+    """Raise PictureRefused if a picture has no or too many pixels."""
     pixels = picture.width * picture.height
     if pixels > limit:
         raise _too_many_pixels(limit, pixels=pixels)
@@ -97,54 +197,43 @@ def check_pixels(picture: Image.Image, limit: int) -> None:
         raise broken_picture()
 
 
-def orientation(picture: ImageFile) -> int:
-    """Return how the picture is to be turned, 1 to 8 (EXIF 2.32, 4.6.4.A); 1 if it does not say.
-
-    Raises:
-        UnprocessablePicture: `picture_broken`; a PNG is decoded, as its EXIF may follow the pixels.
-    """
-    if isinstance(picture, PngImageFile):
-        reading(picture.load)
-    try:
-        value = picture.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # noqa: BLE001 - whatever a damaged block of metadata does to its parser
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def broken_picture() -> UnprocessablePicture:
-    """Return the error for a file that begins like a picture and does not go on like one."""
-    return UnprocessablePicture("picture_broken", "The file is damaged or not complete.")
-
-
-def reading(step: Callable[[], _T]) -> _T:
-    """Carry out a step that parses hostile bytes.
-
-    Raises:
-        UnprocessablePicture: `picture_broken`, whichever exception of the decoder it was: they raise
-            OSError, SyntaxError, ValueError, struct.error, IndexError and more.
-    """
-    try:
-        return step()
-    except UnprocessablePicture:
-        raise
-    except Exception:  # noqa: BLE001 - see above
-        raise broken_picture() from None
-
-
-def _too_many_pixels(limit: int, **members: int) -> UnprocessablePicture:
+def _too_many_pixels(limit: int, **members: int) -> PictureRefused:
     detail = f"The picture has too many pixels; at most {limit} are taken."
-    return UnprocessablePicture("picture_too_many_pixels", detail, limit=limit, **members)
+    return PictureRefused("picture_too_many_pixels", detail, limit=limit, **members)
 
 
-def _check_scans(data: bytes) -> None:
-    """Raise UnprocessablePicture if a JPEG has so many scans that it can but be made for harm."""
+def _count_scans(data: bytes) -> int:
+    """Return the scans of a JPEG.
+
+    Raises:
+        PictureRefused: `picture_broken`: it has so many that it can but be made for harm.
+    """
     position = scans = 0
     while (marker := _MARKER.search(data, position)) and marker[1] != _END_OF_IMAGE:
         position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
         scans += marker[1] == _START_OF_SCAN
         if scans > _MAX_SCANS:
             raise broken_picture()
+    return scans
+
+
+def _coefficient_bytes(picture: JpegImageFile, scans: int) -> int:
+    """Return the bytes of DCT coefficients that stay in memory; none if they come in a single scan."""
+    if scans < 2 and "progressive" not in picture.info:
+        return 0
+    samples = [(layer[1], layer[2]) for layer in picture.layer]
+    largest = max((h for h, _ in samples), default=1) * max((v for _, v in samples), default=1)
+    density = sum(h * v for h, v in samples) / max(1, largest)
+    return round(picture.width * picture.height * density * _COEFFICIENT_BYTES)
+
+
+def _reduce_jpeg(picture: JpegImageFile, side: int, wanted: int) -> tuple[float, float]:
+    """Have a JPEG decoded at reduced size; return at which part of its width and height."""
+    width, height = picture.size
+    scale = min(wanted, side) / side
+    drafted = picture.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
+    _, box = drafted or (None, (0, 0, width, height))
+    return box[2] / width, box[3] / height
 
 
 def _sniff(head: bytes) -> _Decoder | None:

@@ -45,7 +45,7 @@ def upload(request: Request) -> Response:
     source = picture_body(request, services.max_picture_bytes)
     # Before the costly part: whether the session lives, and whether the write may succeed at all.
     check(services.profiles.profile(request.identity, email))
-    renditions = services.renderer.render(source, crop)
+    renditions = services.renderer.render(source, crop, request.identity.emails[0])
     written = services.profiles.write_picture(request.identity, email, renditions, check)
     return profile_response(request, written)
 

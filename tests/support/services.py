@@ -27,7 +27,7 @@ keyring.path = %(here)s/keyring.json
 backend = {backend}
 backend.url = {url}
 public_origins = http://127.0.0.1:{port}
-pictures.formats = jpeg
+{more}
 
 [server:main]
 use = egg:persona-profile-server
@@ -63,9 +63,18 @@ class Service:
         backend: name of the backend.
         url: where that connects.
         development: whether it makes the store ready by itself, and people can sign in.
+        more: further lines of the settings file; by default few formats, as few tests are about those.
     """
 
-    def __init__(self, folder: Path, backend: str, url: str, *, development: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        backend: str,
+        url: str,
+        *,
+        development: bool = True,
+        more: str = "pictures.formats = jpeg",
+    ) -> None:
         folder.mkdir(exist_ok=True)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -76,16 +85,28 @@ class Service:
             KeyringFile(self.keyring).create(Keyring.generate())
         self._ini = folder / "test.ini"
         told = str(development).lower()
-        self._ini.write_text(_INI.format(port=self.port, development=told, backend=backend, url=url))
+        self._ini.write_text(
+            _INI.format(port=self.port, development=told, backend=backend, url=url, more=more)
+        )
         self.url = url
         self._log = folder / "service.log"
         self._process: subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
 
+    def identity_provider(self) -> DevelopmentIdentityProvider:
+        """Return what vouches for anybody, once it has started."""
+        return DevelopmentIdentityProvider.load(self.folder / "var")
+
     @property
     def origin(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Its process id, while it runs."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def log(self) -> str:
@@ -163,8 +184,7 @@ class Client:
     def sign_in(self, profile_key: str | None = None) -> None:
         """Prove the email, in a session of its own; with a person's own key, if one is given."""
         self.token = ""
-        provider = DevelopmentIdentityProvider.load(self._service.folder / "var")
-        proof = provider.bundle(self.email, self._service.origin)
+        proof = self._service.identity_provider().bundle(self.email, self._service.origin)
         body = json.dumps({"proofs": [{"assertion": proof}], "profile_key": profile_key}).encode()
         answer = self.call("POST", "/v1/sessions", body, "application/json")
         assert answer.status == 201, answer

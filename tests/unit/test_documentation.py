@@ -9,7 +9,7 @@ SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("
 def test_every_code_is_documented():
     """Every code that an error can have stands in the documentation of the API."""
     raised = re.findall(
-        r"(?:InvalidProof|InvalidSession|InvalidJws|FetchError|Unauthorized|UnprocessablePicture|_Failure)"
+        r"(?:InvalidProof|InvalidSession|InvalidJws|FetchError|Unauthorized|UnprocessablePicture|PictureRefused|_Failure)"
         r'\(\s*"([a-z_0-9]+)"',
         SOURCE,
     )
@@ -40,3 +40,14 @@ def test_decisions_are_listed():
     folder = ROOT / "docs" / "adr"
     index = (folder / "README.md").read_text()
     assert all(path.name in index for path in folder.glob("0*.md"))
+
+
+def test_conformance_of_pictures():
+    """Every row of the table of pictures names tests that there are."""
+    rows = re.findall(
+        r"^\| .+ \| ((?:`test_\w+`(?:, )?)+) \|$", (ROOT / "docs/pictures.md").read_text(), re.MULTILINE
+    )
+    named = {name for row in rows for name in re.findall(r"test_\w+", row)}
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(rows) > 30
+    assert {name for name in named if f"def {name}(" not in tests} == set()

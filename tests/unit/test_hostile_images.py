@@ -8,18 +8,17 @@ import sys
 import time
 import tracemalloc
 import zlib
-from functools import cache
 
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
+from support.mutations import mutated, valid
 from support.pictures import (
     FORMATS_IN,
     RED,
     decoded,
     encode,
     exif_orientation,
-    in_format,
     png,
     png_bomb,
     png_chunk,
@@ -28,11 +27,11 @@ from support.pictures import (
     with_segment,
 )
 
-from persona_profile.errors import UnprocessablePicture, UnsupportedMediaType
-from persona_profile.images import Crop, Limits
+from persona_profile.images import Crop, Encoding, Limits, PictureOptions, PictureRefused
 from persona_profile.images.pipeline import render_picture
 
-LIMITS = Limits(100_000_000, 50_000_000)
+LIMITS = Limits(100_000_000, 50_000_000, 2**30)
+FAST_JPEG = Encoding(("jpeg",), effort="fast")
 
 # Production ignores what the library has to say about damaged metadata; see test_silence.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
@@ -40,12 +39,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 def render(data, limits=LIMITS, sizes=(32,)):
     """Return the renditions as JPEG alone: encoding is not what is tested here."""
-    return render_picture(io.BytesIO(data), None, limits, sizes, ("jpeg",))
+    return render_picture(io.BytesIO(data), None, PictureOptions(limits, FAST_JPEG, sizes))
 
 
 def refusal(data, limits=LIMITS) -> str:
     """Return the code with which a file is refused."""
-    with pytest.raises((UnprocessablePicture, UnsupportedMediaType)) as caught:
+    with pytest.raises(PictureRefused) as caught:
         render(data, limits)
     return caught.value.code
 
@@ -54,19 +53,10 @@ def outcome(data) -> str:
     """Return the code with which a file is refused, or `taken`; nothing else may come of it."""
     try:
         [rendition] = render(data)
-    except (UnprocessablePicture, UnsupportedMediaType) as error:
+    except PictureRefused as error:
         return error.code
     assert decoded(rendition.data).format == "JPEG"
     return "taken"
-
-
-@cache
-def valid(name, side=120) -> bytes:
-    """Return a file of a format with metadata and some structure."""
-    noise = Image.effect_noise((side, side), 40)
-    picture = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
-    told = {} if name == "GIF" else {"exif": exif_orientation(6)}
-    return in_format(name, picture, **told)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +127,7 @@ def test_bomb_is_refused_by_its_header():
     assert len(bomb) < 450_000
     tracemalloc.start()
     began = time.process_time()
-    with pytest.raises(UnprocessablePicture) as caught:
+    with pytest.raises(PictureRefused) as caught:
         render(bomb)
     seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -159,8 +149,8 @@ def test_limits_by_format(name):
     pixels = 120 * 120
     exact, less = (pixels, 1), (pixels - 1, 10**9)
     others = name != "JPEG"
-    assert render(valid(name), Limits(*(reversed(exact) if others else exact)))
-    refused = Limits(*(reversed(less) if others else less))
+    assert render(valid(name), Limits(*(reversed(exact) if others else exact), 2**30))
+    refused = Limits(*(reversed(less) if others else less), 2**30)
     assert refusal(valid(name), refused) == "picture_too_many_pixels"
 
 
@@ -287,30 +277,6 @@ def test_huge_exif():
     assert outcome(encode(quadrants(), "PNG", exif=block)) == "taken"
 
 
-def mutated(data, source) -> bytes:
-    """Return a file with some bytes changed, parts doubled, cut out or zeroed."""
-    found = bytearray(data)
-    for _ in range(source.choice((1, 1, 2, 4, 16))):
-        # Headers are where the decisions are made.
-        near_start = source.random() < 0.5
-        at = source.randrange(min(len(found), 400) if near_start else len(found))
-        length = source.choice((1, 2, 4, 30))
-        match source.randrange(6):
-            case 0:
-                found[at] ^= 1 << source.randrange(8)
-            case 1:
-                found[at : at + length] = source.randbytes(length)
-            case 2:
-                found[at : at + length] = source.choice((b"\0", b"\xff", b"\x7f", b"\x80")) * length
-            case 3:
-                del found[at : at + length]
-            case 4:
-                found[at:at] = found[max(0, at - 50) : at]
-            case _:
-                del found[max(at, 400) :]
-    return bytes(found)
-
-
 @pytest.mark.parametrize("name", FORMATS_IN)
 @pytest.mark.parametrize("seed", range(5))
 def test_mutations(name, seed):
@@ -323,7 +289,8 @@ def test_mutations(name, seed):
 _SILENT = """
 import random, sys
 sys.path.insert(0, sys.argv[1])
-from unit.test_hostile_images import FORMATS_IN, _exif, encode, mutated, outcome, quadrants, valid
+from support.mutations import mutated, valid
+from unit.test_hostile_images import FORMATS_IN, _exif, encode, outcome, quadrants
 source = random.Random(11)
 for name in FORMATS_IN:
     for _ in range(25):
@@ -345,5 +312,5 @@ def test_silence(request):
 def test_crop_before_decoding(name):
     """A crop is no way to make a broken file look like a crop of the wrong size, nor to crash."""
     cut = valid(name)[: len(valid(name)) * 3 // 4]
-    with pytest.raises(UnprocessablePicture):
-        render_picture(io.BytesIO(cut), Crop(0, 0, 5000), LIMITS, (32,), ("jpeg",))
+    with pytest.raises(PictureRefused):
+        render_picture(io.BytesIO(cut), Crop(0, 0, 5000), PictureOptions(LIMITS, FAST_JPEG, (32,)))

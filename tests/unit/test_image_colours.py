@@ -21,16 +21,18 @@ from support.pictures import (
 )
 from support.profiles import cmyk_profile, grey_profile, rgb_profile, swapped_profile
 
-from persona_profile.images import FORMATS, Limits
+from persona_profile.images import FORMATS, Encoding, Limits, PictureOptions
 from persona_profile.images.pipeline import render_picture
 
-LIMITS = Limits(100_000_000, 50_000_000)
+LIMITS = Limits(100_000_000, 50_000_000, 2**30)
 POINTS = {(12, 12): RED, (52, 12): GREEN, (12, 52): BLUE, (52, 52): WHITE}
 
 
 def render(data, formats=("jpeg",)) -> dict[str, Image.Image]:
     """Return the decoded squares of 64 pixels by their format."""
-    renditions = render_picture(io.BytesIO(data), None, LIMITS, (64,), formats)
+    renditions = render_picture(
+        io.BytesIO(data), None, PictureOptions(LIMITS, Encoding(formats), (64,))
+    )
     return {each.format: decoded(each.data) for each in renditions}
 
 
@@ -272,7 +274,9 @@ def test_fully_transparent():
 def test_idle_alpha():
     """An alpha channel that hides nothing is not stored, and the formats compete by size."""
     noise = Image.effect_noise((64, 64), 60).convert("RGBA")
-    renditions = render_picture(io.BytesIO(encode(noise, "PNG")), None, LIMITS, (64,), FORMATS)
+    renditions = render_picture(
+        io.BytesIO(encode(noise, "PNG")), None, PictureOptions(LIMITS, sizes=(64,))
+    )
     assert all(decoded(each.data).mode == "RGB" for each in renditions)
     lengths = [len(each.data) for each in renditions]
     assert lengths == sorted(set(lengths), reverse=True)
@@ -285,3 +289,89 @@ def test_adobe_marker():
     assert colour(plain) == near(GREEN)
     marked = with_segment(encode(picture, quality=95), 0xEE, b"Adobe\0\x64\0\0\0\0\x01")
     assert colour(marked) == near(GREEN)
+
+
+@pytest.mark.parametrize(("depth", "value"), [(1, 1), (2, 2), (4, 9), (8, 80)])
+def test_transparent_grey_of_any_depth(depth, value):
+    """The transparent value of a grey PNG is of the file's own depth, and no other is transparent."""
+    other = 0
+    samples = [value] * 40 + [other] * 40
+    packed = sum(sample << (depth * (79 - at)) for at, sample in enumerate(samples))
+    row = b"\0" + packed.to_bytes(80 * depth // 8)
+    data = png(80, 80, depth, 0, row * 80, png_chunk(b"tRNS", struct.pack(">H", value)))
+    found = render(data, ("webp", "jpeg"))["webp"]
+    assert (found.getpixel((8, 32))[3], found.getpixel((56, 32))) == (0, near((0, 0, 0, 255)))
+
+
+def test_transparent_value_of_sixteen_bits():
+    """The transparent value of a 16-bit PNG counts: of grey all bits, of colours the upper eight."""
+    greys = struct.pack(">40H", *[0x8081] * 40) + struct.pack(">40H", *[0x8080] * 40)
+    grey = png(80, 80, 16, 0, (b"\0" + greys) * 80, png_chunk(b"tRNS", struct.pack(">H", 0x8081)))
+    colours = struct.pack(">3H", 0x8080, 0x4040, 0xC0C0) * 40 + struct.pack(">3H", 0, 0x4040, 0) * 40
+    key = png_chunk(b"tRNS", struct.pack(">3H", 0x8080, 0x4040, 0xC0C0))
+    for data in (grey, png(80, 80, 16, 2, (b"\0" + colours) * 80, key)):
+        found = render(data, ("webp", "jpeg"))["webp"]
+        assert (found.getpixel((8, 32))[3], found.getpixel((56, 32))[3]) == (0, 255)
+
+
+def test_grey_profile_with_alpha():
+    """A grey picture with alpha is converted by its profile as one without."""
+    data = encode(filled("LA", (55, 128)), "PNG", icc_profile=grey_profile(1.0))
+    assert render(data, ("webp", "jpeg"))["webp"].getpixel((32, 32)) == near((128, 128, 128, 128))
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "I;16", "1"])
+@pytest.mark.parametrize("size", [(3000, 2500), (2600, 900)])
+def test_large_pictures_of_any_mode(mode, size):
+    """Pictures that are converted piece by piece come out whole, their edges in place."""
+    width, height = size
+    grey = Image.new("L", size, 0)
+    grey.paste(255, (width // 2, 0, width, height // 2))
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(grey, np.uint16) * 257)
+    elif mode == "P":
+        picture = grey.convert("RGB").quantize(4)
+    else:
+        picture = grey.convert(mode)
+    told = {"transparency": 3} if mode == "P" else {}
+    found = np.asarray(
+        render(encode(picture, "PNG", compress_level=1, **told))["jpeg"].convert("L"), float
+    )
+    right, above = found[:, 34:], found[:30]
+    assert found[34:].max() < 40
+    assert found[:, :30].max() < 40
+    assert right[:30].min() > 215
+    assert above[:, 34:].min() > 215
+    assert found.mean() == pytest.approx(255 / 4, abs=4)
+
+
+def _drawing() -> Image.Image:
+    """Return red on blue with hard edges, whose colours a photo's encoders would smear."""
+    picture = Image.new("RGB", (512, 512), (20, 20, 200))
+    for left in range(0, 512, 16):
+        picture.paste((220, 20, 20), (left + 1, 0, left + 4, 512))
+    return picture
+
+
+def test_drawings_are_not_smeared():
+    """A drawing of few colours keeps them exactly in WebP, and sharp in all formats."""
+    picture = _drawing()
+    options = PictureOptions(LIMITS, sizes=(512,))
+    made = render_picture(io.BytesIO(encode(picture, "PNG")), None, options)
+    found = {each.format: np.asarray(decoded(each.data), np.int16) for each in made}
+    assert (found["webp"] == np.asarray(picture)).all()
+    for pixels in found.values():
+        assert np.abs(pixels - np.asarray(picture)).max() < 60
+    smeared = np.asarray(decoded(encode(picture, quality=80)), np.int16)
+    assert np.abs(smeared - np.asarray(picture)).max() > 100
+
+
+def test_photos_take_the_usual_path():
+    """A photo is no drawing: its colour is at half resolution, which nobody sees, for fewer bytes."""
+    noise = Image.effect_noise((512, 512), 60)
+    scene = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
+    [made] = render_picture(
+        io.BytesIO(encode(scene, "PNG")), None, PictureOptions(LIMITS, Encoding(("jpeg",)), (512,))
+    )
+    sampling = [layer[1:3] for layer in Image.open(io.BytesIO(made.data)).layer]
+    assert sampling == [(2, 2), (1, 1), (1, 1)]

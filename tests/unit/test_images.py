@@ -24,17 +24,27 @@ from support.pictures import (
     with_segment,
 )
 
-from persona_profile.errors import UnprocessablePicture
-from persona_profile.images import FORMATS, SIZES, Crop, Limits, Rendition
+from persona_profile.images import (
+    FORMATS,
+    SIZES,
+    Crop,
+    Encoding,
+    Limits,
+    PictureOptions,
+    PictureRefused,
+    Rendition,
+)
 from persona_profile.images.pipeline import render_picture
 
-LIMITS = Limits(100_000_000, 50_000_000)
+LIMITS = Limits(100_000_000, 50_000_000, 2**30)
 TURNS = range(1, 9)
 
 
 def render(data, crop=None, sizes=SIZES, formats=("jpeg",)) -> dict[tuple[int, str], bytes]:
     """Return the renditions by size and format."""
-    renditions = render_picture(io.BytesIO(data), crop, LIMITS, sizes, formats)
+    renditions = render_picture(
+        io.BytesIO(data), crop, PictureOptions(LIMITS, Encoding(formats), sizes)
+    )
     return {(each.size, each.format): each.data for each in renditions}
 
 
@@ -180,7 +190,7 @@ def test_small_crop_is_not_enlarged():
 def test_crop_outside(crop):
     """A crop beyond the upright picture is refused with the size that the picture has."""
     data = encode(quadrants(200, 300), exif=exif_orientation(6))
-    with pytest.raises(UnprocessablePicture) as caught:
+    with pytest.raises(PictureRefused) as caught:
         render(data, crop)
     assert caught.value.code == "crop_outside_picture"
     assert caught.value.members == {"width": 300, "height": 200}
@@ -252,7 +262,7 @@ def test_better_formats_are_smaller():
 def test_deterministic():
     """The same file gives the same renditions."""
     data = photo(900, 700)
-    first, second = (render_picture(io.BytesIO(data), None, LIMITS, SIZES, FORMATS) for _ in range(2))
+    first, second = (render_picture(io.BytesIO(data), None, PictureOptions(LIMITS)) for _ in range(2))
     assert first == second
     assert isinstance(first[0], Rendition)
 

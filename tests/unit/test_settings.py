@@ -98,7 +98,7 @@ def test_no_origins(wrong):
         ("sessions.lifetime", "1e3"),
         ("sessions.lifetime", "٣٦٠٠"),
         ("pictures.formats", "jpeg gif"),
-        ("pictures.concurrency", "0"),
+        ("pictures.workers", "0"),
         ("browserid.fallback_issuers", "https://a.example"),
         ("browserid.clock_skew", "601"),
     ],

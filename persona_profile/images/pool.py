@@ -1,0 +1,266 @@
+"""Renders pictures in worker processes: a hostile file can kill its worker, not the service."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Hashable, Iterator
+from typing import Any, BinaryIO, Final
+
+from persona_profile.errors import Overloaded, UnprocessablePicture, UnsupportedMediaType
+from persona_profile.images import FORMATS, Crop, PictureOptions, Rendition
+from persona_profile.images.admission import Admission
+from persona_profile.images.channel import Channel, MalformedMessage
+
+_REAP_SECONDS: Final = 5.0
+
+# The decoder stumbled over the file; any other end, such as the kernel's for want of memory, is not the
+# file's fault.
+_CRASHES: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+
+_REFUSALS: Final = {
+    "picture_broken",
+    "picture_too_many_pixels",
+    "picture_too_complex",
+    "crop_outside_picture",
+}
+
+# One arena, as each reserves address space, which is limited; freed pictures go back to the system.
+_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+
+_SECRETIVE: Final = "PERSONA_"
+"""What begins so in the environment are settings, with passwords among them: none of a worker's."""
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerRenderer:
+    """Renders in worker processes, which are started when they are first needed.
+
+    Args:
+        options: what is decoded and made.
+        admission: which uploads may begin; it has as many places as there are workers at most.
+        processor_seconds: processor time that one picture may take.
+        deadline_seconds: time that one picture may take, from the place to the last byte.
+        jobs_of_a_worker: after so many it is replaced: what native libraries leak stays small.
+    """
+
+    def __init__(
+        self,
+        options: PictureOptions,
+        admission: Admission,
+        *,
+        processor_seconds: int,
+        deadline_seconds: float,
+        jobs_of_a_worker: int = 200,
+    ) -> None:
+        self._options = options
+        self._admission = admission
+        self._processor_seconds = processor_seconds
+        self._deadline = deadline_seconds
+        self._jobs_of_a_worker = jobs_of_a_worker
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._all: set[_Worker] = set()
+        self._closed = False
+        # For those who forget to close, and at exit.
+        self._finalizer = weakref.finalize(self, _end_all, self._all)
+
+    @property
+    def most_at_once(self) -> int:
+        """How many uploads are worked on or wait."""
+        return self._admission.most_at_once
+
+    def render(self, source: BinaryIO, crop: Crop | None, client: Hashable) -> tuple[Rendition, ...]:
+        """Return the renditions of a picture. See `images.Renderer`."""
+        with self._admission.place(client) as until, _descriptor(source) as descriptor:
+            worker = self._take()
+            try:
+                answer = self._converse(worker, descriptor, crop, until)
+            except BaseException as error:
+                ended = self._end(worker)
+                if isinstance(error, EOFError):
+                    raise self._explained(ended) from None
+                if isinstance(error, (TimeoutError, MalformedMessage, OSError)):
+                    logger.warning("a picture worker was ended: %s", type(error).__name__)
+                    raise self._admission.refusal() from None
+                raise
+            self._give_back(worker)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End all workers; what they are at is refused."""
+        with self._lock:
+            self._closed = True
+        self._finalizer()
+
+    def _converse(
+        self, worker: _Worker, descriptor: int, crop: Crop | None, until: float
+    ) -> tuple[Rendition, ...] | Exception:
+        """Have a worker render a picture; return the renditions, or why there are none."""
+        deadline = time.monotonic() + self._deadline
+        job = {
+            "options": self._options.as_json(),
+            "crop": crop and [crop.x, crop.y, crop.side],
+            "processor_seconds": self._processor_seconds,
+        }
+        worker.channel.send(job, descriptor=descriptor)
+        document, blobs = worker.channel.receive(deadline)
+        if "needs" not in document:
+            return self._outcome(document, blobs)
+        try:
+            with self._admission.memory(int(document["needs"]), until):
+                worker.channel.send({"go": True})
+                return self._outcome(*worker.channel.receive(deadline))
+        except Overloaded as refusal:
+            worker.channel.send({"go": False})
+            return refusal
+
+    def _outcome(
+        self, document: dict[str, Any], blobs: list[bytes]
+    ) -> tuple[Rendition, ...] | Exception:
+        """Read a worker's last word on a picture.
+
+        Raises:
+            MalformedMessage: it is none.
+        """
+        try:
+            if "renditions" in document:
+                return self._renditions(document["renditions"], blobs)
+            if "failed" in document:
+                logger.error("mistake in a picture worker: %.500s", document["failed"])
+                return self._admission.refusal()
+            refused = document["refused"]
+            code, detail = str(refused["code"]), str(refused["detail"])
+            members = {str(name): int(value) for name, value in refused["members"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise MalformedMessage from None
+        if code == "unsupported_media_type":
+            return UnsupportedMediaType(detail)
+        if code not in _REFUSALS:
+            raise MalformedMessage
+        return UnprocessablePicture(code, detail, **members)
+
+    def _renditions(self, made: Any, blobs: list[bytes]) -> tuple[Rendition, ...]:
+        renditions = tuple(
+            Rendition(size, name, data) for (size, name), data in zip(made, blobs, strict=True)
+        )
+        for each in renditions:
+            if each.size not in self._options.sizes or each.format not in FORMATS:
+                raise MalformedMessage
+        return renditions
+
+    def _take(self) -> _Worker:
+        with self._lock:
+            while self._idle:
+                worker = self._idle.pop()
+                if worker.is_alive():
+                    return worker
+                worker.end()
+                self._all.discard(worker)
+        try:
+            worker = _Worker()
+        except OSError as error:
+            logger.error(  # noqa: TRY400 - the reason is the system's
+                "no picture worker could be started: %s", error.strerror
+            )
+            raise self._admission.refusal() from None
+        with self._lock:
+            if not self._closed:
+                self._all.add(worker)
+                return worker
+        worker.end()
+        raise self._admission.refusal()
+
+    def _give_back(self, worker: _Worker) -> None:
+        worker.jobs += 1
+        if worker.jobs >= self._jobs_of_a_worker:
+            self._end(worker)
+            return
+        with self._lock:
+            self._idle.append(worker)
+
+    def _end(self, worker: _Worker) -> int:
+        with self._lock:
+            self._all.discard(worker)
+        return worker.end()
+
+    def _explained(self, status: int) -> Exception:
+        """Return the error for a worker that ended by itself; minus the signal, or its exit status."""
+        logger.warning("a picture worker ended: status=%d", status)
+        if -status == signal.SIGXCPU:
+            return UnprocessablePicture(
+                "picture_too_complex", "The picture takes too much time to decode."
+            )
+        if -status in _CRASHES:
+            return UnprocessablePicture("picture_broken", "The file is damaged or not complete.")
+        return self._admission.refusal()
+
+
+class _Worker:
+    """A process that runs `images.worker`, and the conversation with it."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "persona_profile.images.worker"],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,  # native libraries write what they find in files
+                    env=_environment(),
+                )
+            except OSError:
+                ours.close()
+                raise
+        self.channel = Channel(ours)
+        self.jobs = 0
+
+    def is_alive(self) -> bool:
+        """Return whether the process runs."""
+        return self._process.poll() is None
+
+    def end(self) -> int:
+        """End the process, if it has not ended by itself; return minus the signal, or its status."""
+        self._process.kill()  # if it is exiting already, its status stays what it was
+        status: int = self._process.wait(_REAP_SECONDS)
+        self.channel.close()
+        return status
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETIVE)}
+    return kept | _ENVIRONMENT
+
+
+def _end_all(workers: set[_Worker]) -> None:
+    for worker in tuple(workers):
+        worker.end()
+
+
+@contextlib.contextmanager
+def _descriptor(source: BinaryIO) -> Iterator[int]:
+    """Yield a descriptor of a file; one in memory is copied to a file that is in memory too."""
+    try:
+        number = source.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        number = os.memfd_create("picture", os.MFD_CLOEXEC)
+        with os.fdopen(number, "wb") as copy:
+            copy.write(source.read())
+            copy.flush()
+            yield number
+    else:
+        source.flush()
+        yield number

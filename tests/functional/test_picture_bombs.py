@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.bombs import BOMBS, avif_grid
+from support.pictures import decoded, encode, quadrants
+from support.services import Client, Service
+from support.workers import LIMITS, renderer
+
+from persona_profile.images import Encoding, PictureOptions
+
+SECONDS = 15
+CODES = {"picture_broken", "picture_too_many_pixels", "picture_too_complex"}
+HARMLESS = {
+    # Valid, if odd: a single colour or a grey field of many pixels, or metadata that are passed over.
+    "avif-grid-within-the-limit",
+    "png-within-the-limit",
+    "webp-within-the-limit",
+    "jpeg-within-the-limit",
+    "jpeg-of-as-many-scans-as-are-taken",
+    "icc",
+    "exif",
+}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory) -> Service:
+    """The service in a process of its own, with the limits that it has by default."""
+    made = Service(tmp_path_factory.mktemp("service"), "memory", "")
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def mallory(service) -> Client:
+    """Somebody who uploads bombs."""
+    client = Client(service, "mallory@example.com")
+    client.sign_in()
+    return client
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_bomb(service, mallory, name):
+    """A small file that would cost much is answered in time, correctly, and costs nobody else."""
+    answer = mallory.upload(BOMBS[name]())
+    if name in HARMLESS:
+        assert answer.status == 200
+    else:
+        assert (answer.status, answer.json["code"] in CODES) == (422, True)
+    assert answer.seconds < SECONDS
+    assert mallory.upload(encode(quadrants(64, 64))).status == 200
+    assert "unhandled" not in service.log
+    assert "mistake" not in service.log
+
+
+def test_bombs_delay_nobody_beyond_their_share(service, mallory):
+    """While one client uploads the costliest files without pause, another's uploads go on."""
+    alice = Client(service, "alice@example.com")
+    alice.sign_in()
+    good, costly = encode(quadrants(64, 64)), BOMBS["jpeg-of-as-many-scans-as-are-taken"]()
+    alone = max(alice.upload(good).seconds for _ in range(5))
+    with ThreadPoolExecutor(1) as threads:
+        attack = threads.submit(lambda: [mallory.upload(costly).status for _ in range(2)])
+        answers = []
+        while not attack.done():
+            answers.append(alice.upload(good))
+            time.sleep(0.1)
+        assert attack.result() == [200] * 2
+    assert len(answers) > 10
+    assert {answer.status for answer in answers} == {200}
+    typical = sorted(answer.seconds for answer in answers)[len(answers) // 2]
+    assert typical < alone + 1
+
+
+def test_grids_are_real():
+    """A small grid made like the bombs is a picture, so that it is their size that is refused."""
+    data = avif_grid(3, 2)
+    with renderer(PictureOptions(LIMITS, Encoding(("jpeg",)), (64,))) as render:
+        [made] = render.render(io.BytesIO(data), None, "")
+    assert decoded(made.data).getpixel((60, 60)) == pytest.approx((90, 120, 40), abs=4)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support.pictures import decoded, encode, photo, quadrants
+
+from persona_profile.images import SIZES
+
+INI = """
+[app:main]
+use = egg:persona-profile-server
+development = true
+public_origins = http://127.0.0.1:6543
+"""
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Runs `pictures process` on files in the folder of the test; returns what came of it."""
+    (tmp_path / "test.ini").write_text(INI)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [Path(sys.executable).with_name("persona-profile"), "-c", "test.ini"]
+        return subprocess.run(
+            [*command, "pictures", "process", *arguments, "--out", "out"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_renditions_and_sheet(process, tmp_path):
+    """Each file gets a folder of renditions, and all of them a band of the contact sheet."""
+    (tmp_path / "photo.jpg").write_bytes(photo(700, 560))
+    (tmp_path / "drawing.png").write_bytes(encode(quadrants(600, 600), "PNG"))
+    done = process("photo.jpg", "drawing.png")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "photo.jpg" in done.stdout
+    for name in ("photo.jpg", "drawing.png"):
+        for size in SIZES:
+            made = decoded((tmp_path / "out" / name / f"{size}.jpeg").read_bytes())
+            assert (made.format, made.size) == ("JPEG", (size, size))
+    sheet = decoded((tmp_path / "out" / "contact-sheet.png").read_bytes())
+    colours = {colour for _, colour in sheet.getcolors(1 << 24)}
+    assert {(220, 30, 30), (30, 180, 30), (30, 30, 220)} <= colours
+    assert process("photo.jpg").returncode == 0
+    alone = decoded((tmp_path / "out" / "contact-sheet.png").read_bytes())
+    assert alone.height < sheet.height
+
+
+def test_json(process, tmp_path):
+    """Programs read bytes and times of each rendition."""
+    (tmp_path / "photo.jpg").write_bytes(photo(700, 560))
+    [document] = json.loads(process("photo.jpg", "--json").stdout)
+    assert document["file"] == "photo.jpg"
+    assert document["decoding_seconds"] > 0 < document["encoding_seconds"]
+    for each in document["renditions"]:
+        file = tmp_path / "out" / "photo.jpg" / f"{each['size']}.{each['format']}"
+        assert file.stat().st_size == each["bytes"]
+
+
+def test_options(process, tmp_path):
+    """Quality, effort and crop are tried without a change of the settings file."""
+    (tmp_path / "photo.jpg").write_bytes(photo(700, 560))
+
+    def bytes_of(*arguments: str) -> dict[str, int]:
+        [document] = json.loads(process("photo.jpg", "--json", *arguments).stdout)
+        return {each["format"]: each["bytes"] for each in document["renditions"] if each["size"] == 512}
+
+    usual = bytes_of()
+    assert bytes_of("--quality", "jpeg=50")["jpeg"] < usual["jpeg"]
+    assert bytes_of("--effort", "max")["webp"] < usual["webp"]
+    process("photo.jpg", "--crop", "0,0,100")
+    assert decoded((tmp_path / "out" / "photo.jpg" / "512.jpeg").read_bytes()).size == (100, 100)
+
+
+def test_same_name_twice(process, tmp_path):
+    """Files of the same name in two folders don't overwrite each other's renditions."""
+    for folder, colour in (("a", "red"), ("b", "lime")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "me.png").write_bytes(encode(Image.new("RGB", (80, 80), colour), "PNG"))
+    process("a/me.png", "b/me.png")
+    found = [
+        decoded((tmp_path / "out" / name / "64.jpeg").read_bytes()) for name in ("me.png", "me.png-2")
+    ]
+    assert [each.getpixel((9, 9)) for each in found] == [
+        pytest.approx((254, 0, 0), abs=3),
+        pytest.approx((0, 255, 0), abs=3),
+    ]
+
+
+def test_refused_and_missing(process, tmp_path):
+    """A file that can't be used is named with the reason; the others are made, the status is 1."""
+    (tmp_path / "photo.jpg").write_bytes(photo(700, 560))
+    (tmp_path / "cut.jpg").write_bytes(photo(700, 560)[:5000])
+    done = process("cut.jpg", "nowhere.jpg", "photo.jpg")
+    assert done.returncode == 1
+    assert "cut.jpg: picture_broken" in done.stderr
+    assert "nowhere.jpg: No such file" in done.stderr
+    assert (tmp_path / "out" / "photo.jpg" / "512.jpeg").exists()
+    assert "Traceback" not in done.stderr
+    none = process("cut.jpg", "--json")
+    assert (none.returncode, json.loads(none.stdout)) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--crop", "1,2"),
+        ("--crop", "1,2,0"),
+        ("--quality", "jpeg=0"),
+        ("--quality", "gif=50"),
+        ("--quality", "jpeg"),
+        ("--effort", "more"),
+    ],
+)
+def test_wrong_usage(process, arguments):
+    """What can't be meant is wrong usage."""
+    done = process("photo.jpg", *arguments)
+    assert (done.returncode, "usage:" in done.stderr) == (2, True)

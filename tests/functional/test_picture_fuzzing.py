@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.mutations import KINDS, mutated
+from support.pictures import encode, quadrants
+from support.workers import outcome, renderer
+
+WORKERS = 2
+DEADLINE_SECONDS = 30
+EXPECTED = {
+    "taken",
+    "picture_broken",
+    "picture_too_many_pixels",
+    "picture_too_complex",
+    "unsupported_media_type",
+}
+
+
+@pytest.fixture(scope="module")
+def render():
+    """A renderer with real workers, used by all."""
+    with renderer(workers=WORKERS, deadline_seconds=DEADLINE_SECONDS) as made:
+        yield made
+
+
+def upload_all(render, files) -> Counter[str]:
+    """Upload files from two clients; return how often what came of it, each in time."""
+
+    def upload(numbered) -> str:
+        number, data = numbered
+        began = time.monotonic()
+        found = outcome(render, data, client=str(number % WORKERS))
+        assert time.monotonic() - began < DEADLINE_SECONDS
+        return found
+
+    with ThreadPoolExecutor(WORKERS) as threads:
+        return Counter(threads.map(upload, enumerate(files)))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutations(render, kind, request):
+    """Whatever happens to a file, it is taken or refused with a reason, and the next one is taken."""
+    count = -(-request.config.getoption("mutations") // len(KINDS))
+    source = random.Random(kind)
+    good = KINDS[kind](60)
+    found = upload_all(render, (mutated(good, source) for _ in range(count)))
+    assert found.total() == count
+    assert found.keys() <= EXPECTED
+    assert found["taken"] < count
+    assert outcome(render, good) == "taken"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_truncations(render, kind):
+    """A file that was cut at any kilobyte is refused; whole, it is taken."""
+    good = KINDS[kind](200)
+    essential = (
+        len(good) // 3 if kind in ("mpo", "apng", "animated-webp", "animated-gif") else len(good)
+    )
+    cuts = range(1024, essential - 1024, 1024)
+    assert len(cuts) > 3
+    found = upload_all(render, (good[:cut] for cut in cuts))
+    assert found == {"picture_broken": len(cuts)}
+    assert outcome(render, good) == "taken"
+
+
+def test_after_all_that(render):
+    """The workers are as good as new."""
+    assert outcome(render, encode(quadrants(64, 64))) == "taken"

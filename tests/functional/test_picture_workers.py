@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import gc
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support.applications import application
+from support.pictures import encode, png, quadrants
+from support.services import Client, Service
+from support.workers import (
+    LIMITS,
+    MIB,
+    SMALL_JPEG,
+    await_workers,
+    is_alive,
+    outcome,
+    processor_seconds,
+    renderer,
+    worker_pids,
+)
+
+from persona_profile.errors import Overloaded, UnprocessablePicture
+from persona_profile.images import Crop, Encoding, Limits, PictureOptions
+from persona_profile.images.admission import Admission
+from persona_profile.images.pool import WorkerRenderer
+from persona_profile.server import make_server
+
+GOOD = encode(quadrants(64, 64))
+
+
+@cache
+def slow() -> bytes:
+    """Return a small JPEG of many scans and pixels that takes seconds to decode."""
+    scene = encode(Image.new("RGB", (9900, 9900), (90, 120, 40)), progressive=True)
+    scan = scene[scene.rindex(b"\xff\xda") : -2]  # refines what is there, the slowest kind
+    return scene[:-2] + scan * 38 + scene[-2:]
+
+
+@pytest.fixture
+def pool() -> ThreadPoolExecutor:
+    """Threads that upload."""
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
+
+
+def busy_worker() -> int:
+    """Return the process id of the one worker, once it decodes."""
+    [pid] = await_workers(lambda found: len(found) == 1 and processor_seconds(*found) > 0.4)
+    return pid
+
+
+def test_renditions():
+    """What comes from a worker is what the pipeline makes, by crop, sizes and formats."""
+    options = PictureOptions(LIMITS, Encoding(("webp",)), (16, 64))
+    with renderer(options) as render:
+        made = render.render(io.BytesIO(GOOD), Crop(0, 0, 30), "")
+    assert {(each.size, each.format) for each in made} >= {(16, "jpeg"), (64, "jpeg")}
+    for each in made:
+        picture = Image.open(io.BytesIO(each.data))
+        assert picture.size == (min(each.size, 30),) * 2
+        assert picture.convert("RGB").getpixel((5, 5)) == pytest.approx((220, 30, 30), abs=12)
+
+
+def test_file_is_handed_over(tmp_path):
+    """A file on disk is read by the worker itself, whatever its position and what is still buffered."""
+    with renderer() as render, (tmp_path / "picture").open("w+b") as file:
+        file.write(GOOD)
+        file.seek(0)
+        for _ in range(3):
+            assert render.render(file, None, "")
+
+
+def test_workers_start_when_needed_and_end_with_the_renderer():
+    """No process runs before the first picture, and none after the end."""
+    with renderer() as render:
+        assert worker_pids() == set()
+        assert outcome(render, GOOD) == "taken"
+        [pid] = worker_pids()
+    assert not is_alive(pid)
+    assert outcome(render, GOOD) == "overloaded"
+
+
+def test_forgotten_renderer():
+    """A renderer that nobody closed takes its workers along when nobody uses it any more."""
+    admission = Admission(2, 2, 60, LIMITS.memory)
+    render = WorkerRenderer(SMALL_JPEG, admission, processor_seconds=10, deadline_seconds=30)
+    assert outcome(render, GOOD) == "taken"
+    assert len(worker_pids()) == 1
+    del render
+    gc.collect()
+    assert worker_pids() == set()
+
+
+def test_recycling():
+    """A worker is replaced after so many pictures."""
+    with renderer(workers=1, jobs_of_a_worker=3) as render:
+        seen = []
+        for _ in range(6):
+            assert outcome(render, GOOD) == "taken"
+            seen.append(tuple(worker_pids()))
+    assert len(set(seen[:2])) == len(set(seen[3:5])) == 1
+    assert (seen[2], seen[5]) == ((), ())
+    assert seen[0] != seen[3]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (signal.SIGSEGV, "picture_broken"),
+        (signal.SIGABRT, "picture_broken"),
+        (signal.SIGKILL, "overloaded"),
+    ],
+)
+def test_crash(pool, number, expected):
+    """A worker that dies costs the one upload: the file's fault is 422, the machine's 503."""
+    with renderer(workers=1) as render:
+        upload: Future[str] = pool.submit(outcome, render, slow())
+        os.kill(busy_worker(), number)
+        assert upload.result(10) == expected
+        assert outcome(render, GOOD) == "taken"
+
+
+def test_idle_worker_dies():
+    """A worker that dies while it has nothing to do is nobody's loss."""
+    with renderer(workers=1) as render:
+        assert outcome(render, GOOD) == "taken"
+        [pid] = worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert outcome(render, GOOD) == "taken"
+
+
+def test_processor_time():
+    """A picture that takes more processor time than is allowed is refused as such, in time."""
+    with renderer(workers=1, processor_seconds=1) as render:
+        began = time.monotonic()
+        assert outcome(render, slow()) == "picture_too_complex"
+        assert time.monotonic() - began < 20
+        assert outcome(render, GOOD) == "taken"
+
+
+def test_deadline(pool):
+    """A worker that stands still is ended at the deadline, and the upload may come again."""
+    with renderer(workers=1, deadline_seconds=2) as render:
+        upload = pool.submit(outcome, render, slow())
+        pid = busy_worker()
+        os.kill(pid, signal.SIGSTOP)
+        assert upload.result(10) == "overloaded"
+        assert not is_alive(pid)
+        assert outcome(render, GOOD) == "taken"
+
+
+def test_close_amid_a_picture(pool):
+    """To end the service does not wait for a picture: its upload is refused."""
+    with renderer(workers=1) as render:
+        upload = pool.submit(outcome, render, slow())
+        pid = busy_worker()
+    assert upload.result(5) == "overloaded"
+    assert not is_alive(pid)
+
+
+def test_limits_of_a_worker():
+    """Each worker is confined: memory, processor time, no core, no files to write, low priority."""
+    with renderer() as render:
+        assert outcome(render, GOOD) == "taken"
+        [pid] = worker_pids()
+        limits = Path(f"/proc/{pid}/limits").read_text()
+
+        def soft(name: str) -> str:
+            return re.search(rf"^Max {name} +(\S+)", limits, re.MULTILINE)[1]
+
+        assert (soft("core file size"), soft("file size"), soft("cpu time")) == ("0", "0", "11")
+        assert int(soft("address space")) < 512 * MIB
+        assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) > 0
+        files = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
+        assert all(each.startswith(("/dev/null", "socket:", "pipe:")) for each in files)
+
+
+def test_picture_that_needs_more_than_there_is():
+    """A picture that needs more memory than the whole budget is told how many pixels would do."""
+    options = PictureOptions(Limits(10**8, 10**8, 4 * MIB), SMALL_JPEG.encoding, (32,))
+    large = encode(Image.new("RGB", (2000, 2000)), "PNG")
+    with renderer(options) as render:
+        with pytest.raises(UnprocessablePicture) as caught:
+            render.render(io.BytesIO(large), None, "")
+        limit = caught.value.members["limit"]
+        assert (caught.value.code, caught.value.members["pixels"]) == (
+            "picture_too_many_pixels",
+            4 * 10**6,
+        )
+        side = int(limit**0.5)
+        assert outcome(render, encode(Image.new("RGB", (side, side)), "PNG")) == "taken"
+
+
+def test_memory_is_shared(pool):
+    """Pictures that would need more memory together than there is are decoded in turn."""
+    options = PictureOptions(Limits(10**8, 10**8, 100 * MIB), SMALL_JPEG.encoding, (32,))
+    row = b"\0" + bytes(4000 * 3)
+    large = png(4000, 4000, 8, 2, row * 4000)
+    with renderer(options, workers=4) as render:
+        peak = Peak()
+        uploads = [pool.submit(outcome, render, large, str(number)) for number in range(8)]
+        assert [upload.result(60) for upload in uploads] == ["taken"] * 8
+        # Four workers of 30 MiB, and one picture of 64 MB; four of those would be 256.
+        assert peak.stop() < 4 * 45 + 110
+
+
+class Peak:
+    """Watches the resident memory of all workers, in MiB, until it is stopped."""
+
+    def __init__(self) -> None:
+        self._most = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self) -> float:
+        """Return the most that all of them together had."""
+        self._stopped.set()
+        self._thread.join()
+        return self._most
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(0.005):
+            pages = 0
+            for pid in worker_pids():
+                try:
+                    resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
+                except OSError:
+                    continue
+                pages += int(resident) - int(shared)
+            self._most = max(self._most, pages * os.sysconf("SC_PAGE_SIZE") / MIB)
+
+
+def test_end_of_a_killed_service(tmp_path):
+    """Workers do not outlive the service, also when it is killed amid a picture."""
+    service = Service(tmp_path / "service", "memory", "")
+    service.start()
+    client = Client(service, "alice@example.com")
+    client.sign_in()
+    assert client.upload(GOOD).status == 200
+    [pid] = await_workers(lambda found: len(found) == 1, service.pid)
+    with ThreadPoolExecutor(1) as threads:
+        began = processor_seconds(pid)
+        upload = threads.submit(client.upload, slow())
+        await_workers(lambda _found: processor_seconds(pid) > began + 0.3, service.pid)
+        service.kill()
+        assert upload.exception(10) is not None
+    deadline = time.monotonic() + 5
+    while is_alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+_ORPHAN = """
+import io, os, sys
+sys.path.insert(0, sys.argv[1])
+from support.workers import outcome, renderer, worker_pids
+from support.applications import application
+from support.pictures import encode, quadrants
+context = renderer()
+render = context.__enter__()
+assert outcome(render, encode(quadrants(64, 64))) == "taken"
+print(*worker_pids())
+"""
+
+
+def test_end_of_a_careless_program(request):
+    """A program that never closes its renderer leaves no process behind, and says nothing."""
+    command = [
+        sys.executable,
+        "-W",
+        "error::ResourceWarning",
+        "-c",
+        _ORPHAN,
+        str(request.config.rootpath / "tests"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not is_alive(int(done.stdout))
+
+
+def test_no_decoder_in_the_service():
+    """The service's own process has no picture library in it at all."""
+    command = "import sys, persona_profile.server; print({'PIL', 'pillow_heif'} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", command], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_overload_says_when_to_return(pool):
+    """Who is refused is told when to come back, each a little later than the one before."""
+    with renderer(workers=1, queue=0) as render:
+        upload = pool.submit(outcome, render, slow())
+        busy_worker()
+        waits = []
+        for number in range(20):
+            with pytest.raises(Overloaded) as caught:
+                render.render(io.BytesIO(GOOD), None, number)
+            waits.append(int(caught.value.headers["Retry-After"]))
+        assert waits == sorted(waits)
+        assert 2 <= waits[0] < waits[-1] <= 60
+        [pid] = worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        upload.result(10)
+
+
+@pytest.mark.parametrize(("threads", "warns"), [(4, True), (5, False)])
+def test_threads_for_others(development_folder, caplog, threads, warns):
+    """The operator is told if uploads may hold every thread of the server: sign-in would wait."""
+    server = make_server(application(development_folder), listen="127.0.0.1:0", threads=threads)
+    server.close()
+    server.task_dispatcher.shutdown()
+    assert ("uploads may hold all" in caplog.text) is warns

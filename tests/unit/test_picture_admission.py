@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from persona_profile.errors import Overloaded
+from persona_profile.images.admission import Admission
+
+
+class Uploads:
+    """Uploads that hold their places until they are told to go."""
+
+    def __init__(self, admission: Admission, threads: ThreadPoolExecutor) -> None:
+        self.admission = admission
+        self.begun: list[Hashable] = []
+        self._threads = threads
+        self._gates: list[threading.Event] = []
+
+    def start(self, client: Hashable, memory: int = 0) -> tuple[Future[None], threading.Event]:
+        """Start an upload; return what comes of it, and what lets it go on to its end."""
+        gate, asked = threading.Event(), threading.Event()
+        self._gates.append(gate)
+
+        def upload() -> None:
+            asked.set()
+            with self.admission.place(client) as until, self.admission.memory(memory, until):
+                self.begun.append(client)
+                assert gate.wait(10)
+
+        future = self._threads.submit(upload)
+        asked.wait(5)
+        time.sleep(0.02)  # until it has its place or waits for it
+        return future, gate
+
+    def finish(self) -> None:
+        """Let all go."""
+        for gate in self._gates:
+            gate.set()
+
+
+@pytest.fixture
+def make():
+    """Makes an Admission with uploads around it."""
+    with ThreadPoolExecutor(32) as threads:
+        made = []
+
+        def make(places=2, queue=2, patience=5.0, memory=100) -> Uploads:
+            made.append(Uploads(Admission(places, queue, patience, memory), threads))
+            return made[-1]
+
+        yield make
+        for each in made:
+            each.finish()
+
+
+def refused(future: Future[None]) -> bool:
+    """Return whether an upload was refused, once that is known."""
+    return isinstance(future.exception(5), Overloaded)
+
+
+def test_places_and_queue(make):
+    """So many begin at once, so many wait, and the next is refused at once."""
+    uploads = make(places=2, queue=2)
+    _, first = uploads.start("a")
+    uploads.start("b")
+    waiting = [uploads.start(client)[0] for client in ("c", "d")]
+    began = time.monotonic()
+    assert refused(uploads.start("e")[0])
+    assert time.monotonic() - began < 1
+    assert uploads.begun == ["a", "b"]
+    first.set()
+    time.sleep(0.05)
+    assert uploads.begun == ["a", "b", "c"]
+    uploads.finish()
+    assert [each.exception(5) for each in waiting] == [None, None]
+
+
+def test_no_queue(make):
+    """Without a queue who finds no place is refused."""
+    uploads = make(places=1, queue=0)
+    uploads.start("a")
+    assert refused(uploads.start("b")[0])
+
+
+def test_wait_is_limited(make):
+    """Nobody waits for longer than the patience, and gives up the turn."""
+    uploads = make(places=1, queue=2, patience=0.2)
+    _, gate = uploads.start("a")
+    began = time.monotonic()
+    assert refused(uploads.start("b")[0])
+    assert 0.1 < time.monotonic() - began < 2
+    gate.set()
+    future, gate = uploads.start("c")
+    gate.set()
+    assert future.exception(5) is None
+
+
+def test_share_of_one_client(make):
+    """One client fills neither all places nor the queue; another begins at once."""
+    uploads = make(places=2, queue=6)
+    flood = [uploads.start("mallory")[0] for _ in range(10)]
+    assert uploads.begun == ["mallory"]
+    assert sum(each.done() for each in flood) == 6
+    assert all(refused(each) for each in flood if each.done())
+    uploads.start("alice")
+    assert uploads.begun == ["mallory", "alice"]
+
+
+def test_least_served_first(make):
+    """Of those that wait the one goes first whose client has the least under way."""
+    uploads = make(places=3, queue=6)
+    gates = [uploads.start(client)[1] for client in ("a", "a", "b")]
+    for client in ("a", "b", "c"):
+        uploads.start(client)
+    gates[0].set()
+    time.sleep(0.05)
+    assert uploads.begun == ["a", "a", "b", "c"]
+
+
+def test_single_place(make):
+    """With a single place it is everybody's in turn."""
+    uploads = make(places=1, queue=4)
+    gates = [uploads.start(client)[1] for client in ("a", "b", "a")]
+    gates[0].set()
+    time.sleep(0.05)
+    assert uploads.begun == ["a", "b"]
+
+
+def test_memory_is_held(make):
+    """Memory is given out once, in the order in which it was asked for."""
+    uploads = make(places=4, queue=0, memory=100)
+    _, first = uploads.start("a", 60)
+    uploads.start("b", 70)
+    uploads.start("c", 10)
+    assert uploads.begun == ["a"]
+    first.set()
+    time.sleep(0.05)
+    assert uploads.begun == ["a", "b", "c"]
+
+
+def test_memory_that_does_not_become_free(make):
+    """Who waits for memory in vain is refused, gives back the place and holds up nobody."""
+    uploads = make(places=3, queue=0, patience=0.2, memory=100)
+    _, first = uploads.start("a", 100)
+    assert refused(uploads.start("b", 1)[0])
+    first.set()
+    time.sleep(0.05)
+    later = [uploads.start(client, 30) for client in ("c", "d", "e")]
+    uploads.finish()
+    assert [future.exception(5) for future, _ in later] == [None] * 3
+
+
+def test_all_is_given_back(make):
+    """After many uploads with errors of their own, places and memory are all there again."""
+    uploads = make(places=2, queue=0, memory=10)
+    for number in range(100):
+        with (
+            pytest.raises(KeyError),
+            uploads.admission.place(number) as until,
+            uploads.admission.memory(10, until),
+        ):
+            raise KeyError
+    for client in ("a", "b"):
+        uploads.start(client, 5)
+    assert uploads.begun == ["a", "b"]
+
+
+def test_when_to_return(make):
+    """Those refused are told times that follow each other, 2 to 60 seconds away."""
+    uploads = make(places=1, queue=0)
+    uploads.start("a")
+    waits = []
+    for number in range(200):
+        error = uploads.start(number)[0].exception(5) if number < 3 else uploads.admission.refusal()
+        waits.append(int(error.headers["Retry-After"]))
+    assert waits == sorted(waits)
+    assert 2 <= waits[0] <= 4
+    assert waits[-1] == 60
