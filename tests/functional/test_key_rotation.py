@@ -129,7 +129,7 @@ class Person:
                 answer = reader.call("GET", "/" + url.split("/", 3)[3])
                 if answer.status != 200 or number_of(answer.body) != colour:
                     self.wrong.append(answer)
-            stop.wait(0.4)
+            stop.wait(0.8)
 
 
 @contextlib.contextmanager
