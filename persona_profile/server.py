@@ -53,7 +53,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "ident": None,  # no Server header: it helps attackers alone
     "max_request_header_size": 32 * 1024,  # a token of 20 emails has 8 KiB; waitress takes 256 KiB
     "channel_timeout": 60,
-    "recv_bytes": 128 * 1024,  # waitress takes 8 KiB, so that a picture is 2,500 turns of its loop
+    "recv_bytes": 64 * 1024,  # waitress takes 8 KiB, so that a picture is 2,500 turns of its loop
     "expose_tracebacks": False,
 }
 

@@ -34,8 +34,8 @@ _REFUSALS: Final = {
     "crop_outside_picture",
 }
 
-# One arena, as each reserves address space, which is limited; freed pictures go back to the system.
-_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "1048576"}
+# One arena, as each reserves address space, which is limited.
+_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1"}
 
 _SECRETIVE: Final = "PERSONA_"
 """What begins so in the environment are settings, with passwords among them: none of a worker's."""

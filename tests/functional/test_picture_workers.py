@@ -54,6 +54,15 @@ def pool() -> ThreadPoolExecutor:
         yield threads
 
 
+@pytest.fixture
+def service(tmp_path) -> Service:
+    """The service in a process of its own."""
+    made = Service(tmp_path / "service", "memory", "")
+    made.start()
+    yield made
+    made.close()
+
+
 def busy_worker() -> int:
     """Return the process id of the one worker, once it decodes."""
     [pid] = await_workers(lambda found: len(found) == 1 and processor_seconds(*found) > 0.4)
@@ -93,13 +102,15 @@ def test_workers_start_when_needed_and_end_with_the_renderer():
 
 def test_forgotten_renderer():
     """A renderer that nobody closed takes its workers along when nobody uses it any more."""
+    gc.collect()
+    before = worker_pids()
     admission = Admission(2, 2, 60, LIMITS.memory)
     render = WorkerRenderer(SMALL_JPEG, admission, processor_seconds=10, deadline_seconds=30)
     assert outcome(render, GOOD) == "taken"
-    assert len(worker_pids()) == 1
+    assert len(worker_pids() - before) == 1
     del render
     gc.collect()
-    assert worker_pids() == set()
+    assert worker_pids() <= before
 
 
 def test_recycling():
@@ -244,10 +255,8 @@ class Peak:
             self._most = max(self._most, pages * os.sysconf("SC_PAGE_SIZE") / MIB)
 
 
-def test_end_of_a_killed_service(tmp_path):
+def test_end_of_a_killed_service(service):
     """Workers do not outlive the service, also when it is killed amid a picture."""
-    service = Service(tmp_path / "service", "memory", "")
-    service.start()
     client = Client(service, "alice@example.com")
     client.sign_in()
     assert client.upload(GOOD).status == 200
@@ -258,7 +267,7 @@ def test_end_of_a_killed_service(tmp_path):
         await_workers(lambda _found: processor_seconds(pid) > began + 0.3, service.pid)
         service.kill()
         assert upload.exception(10) is not None
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 10
     while is_alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)

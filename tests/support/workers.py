@@ -17,6 +17,9 @@ from persona_profile.images.pool import WorkerRenderer
 
 MIB = 1024 * 1024
 LIMITS = Limits(100_000_000, 50_000_000, 864 * MIB)
+_of_others: set[int] = set()
+"""Workers of this process that were there before the last renderer was made."""
+
 SMALL_JPEG = PictureOptions(LIMITS, Encoding(("jpeg",), effort="fast"), (32,))
 
 
@@ -31,6 +34,8 @@ def renderer(
     **more: Any,
 ) -> Iterator[WorkerRenderer]:
     """Yield a renderer whose queue refuses none of a test's own uploads."""
+    _of_others.clear()
+    _of_others.update(worker_pids())
     admission = Admission(workers, queue, 60, options.limits.memory)
     made = WorkerRenderer(
         options,
@@ -55,8 +60,9 @@ def outcome(render: WorkerRenderer, data: bytes, client: str = "", crop: Crop | 
 
 
 def worker_pids(parent: int | None = None) -> set[int]:
-    """Return the process ids of the workers of a process, of this one by default."""
-    return {pid for pid in _children(parent or os.getpid()) if _runs_a_worker(pid)}
+    """Return the process ids of the workers of a process; by default of the last `renderer`."""
+    found = {pid for pid in _children(parent or os.getpid()) if _runs_a_worker(pid)}
+    return found if parent else found - _of_others
 
 
 def await_workers(is_so: Callable[[set[int]], bool], parent: int | None = None) -> set[int]:
