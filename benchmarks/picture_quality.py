@@ -172,9 +172,9 @@ def plot(path: str, curve: dict, tools: dict[str, tuple[str, Point]], size: int)
             axes.annotate(
                 f"{name} {DEFAULT_QUALITIES[name]}",
                 (chosen.size / 1000, chosen.score),
-                xytext=(-9, 6),
+                xytext=(10, -8) if name == "jpeg" else (-9, 6),
                 textcoords="offset points",
-                horizontalalignment="right",
+                horizontalalignment="left" if name == "jpeg" else "right",
             )
     for tool, (name, point) in tools.items():
         axes.plot(point.size / 1000, point.score, "x", color=COLOURS[name], markersize=9)
