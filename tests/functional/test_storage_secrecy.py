@@ -50,7 +50,7 @@ def fill(app, count: int) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
     """Make profiles, some with a picture; return emails, and the bytes of uploads and renditions."""
     services = services_of(app)
     uploads = [photo(600, 600, seed) for seed in range(PICTURES)]
-    rendered = [services.renderer.render(io.BytesIO(upload), None) for upload in uploads]
+    rendered = [services.renderer.render(io.BytesIO(upload), None, "") for upload in uploads]
     now = int(time.time())
     emails = tuple(f"{MARK.lower()}{number}@{MARK.lower()}.example" for number in range(count))
     for number, email in enumerate(emails):
