@@ -124,6 +124,7 @@ class SignIns:
 
 def watch_memory(pid: int, stop, results: multiprocessing.Queue) -> None:
     """Watch a service and its workers until told to stop; put the most in MiB, and that of workers."""
+    os.nice(19)  # who looks on is in nobody's way
     most = most_workers = 0.0
     while not stop.wait(0.1):
         workers = sum(map(proportional_set_size, worker_pids(pid)))

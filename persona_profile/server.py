@@ -32,6 +32,10 @@ PURGE_ITEMS: Final = 500
 KEYRING_SECONDS: Final = 1.0
 """How often a process looks whether the keyring's file has changed."""
 
+SWITCH_SECONDS: Final = 0.0005
+"""After how long a thread lets others run: a sign-in waits for no more of an upload than that. Python's
+own default is ten times as much."""
+
 LINGER_SECONDS: Final = 30
 """How long a client may go on sending after it was refused; nginx' `lingering_time`."""
 
@@ -67,6 +71,7 @@ def serve(app: Router, _global_config: object = None, **settings: Any) -> None:
     """
     server = make_server(app, **settings)
     services = services_of(app)
+    sys.setswitchinterval(SWITCH_SECONDS)
     stopped = threading.Event()
     threads = [threading.Thread(target=_purge_regularly, args=(services.backend, stopped), daemon=True)]
     if services.keyring_watch is not None:

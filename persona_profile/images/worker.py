@@ -64,10 +64,18 @@ def _confine() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
+    _leave_a_core()
     # Not through a buffer of Python's, as files of any length are already forbidden.
     adjustment = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     os.write(adjustment, _KILLED_FIRST.encode())
     os.close(adjustment)
+
+
+def _leave_a_core() -> None:
+    """Keep off one core, if there are several: priorities alone let sign-in wait for milliseconds."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(0, cores[1:])
 
 
 def _end_with(connection: socket.socket) -> None:

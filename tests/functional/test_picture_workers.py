@@ -100,6 +100,25 @@ def test_workers_start_when_needed_and_end_with_the_renderer():
     assert outcome(render, GOOD) == "overloaded"
 
 
+def test_workers_go_behind_the_service():
+    """A worker has a lower priority, and leaves one core to others if there are several."""
+    with renderer() as render:
+        assert outcome(render, GOOD) == "taken"
+        [pid] = worker_pids()
+        assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        cores = sorted(os.sched_getaffinity(0))
+        assert os.sched_getaffinity(pid) == set(cores[1:] or cores)
+
+
+def test_environment_of_workers(monkeypatch):
+    """What a hostile file could get at in its worker's environment holds no setting of ours."""
+    monkeypatch.setenv("PERSONA_BACKEND_URL", "mysql://persona:secret@db.example.com/persona")
+    with renderer() as render:
+        assert outcome(render, GOOD) == "taken"
+        [pid] = worker_pids()
+        assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
 def test_forgotten_renderer():
     """A renderer that nobody closed takes its workers along when nobody uses it any more."""
     gc.collect()
