@@ -6,6 +6,7 @@ input. It ends when the other end is closed, so also when the service was killed
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
@@ -75,7 +76,8 @@ def _leave_a_core() -> None:
     """Keep off one core, if there are several: priorities alone let sign-in wait for milliseconds."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
-        os.sched_setaffinity(0, cores[1:])
+        with contextlib.suppress(OSError):  # where it is forbidden, the priority must do
+            os.sched_setaffinity(0, cores[1:])
 
 
 def _end_with(connection: socket.socket) -> None:
