@@ -188,9 +188,15 @@ def fill(store: Backend) -> tuple[dict[bytes, bytes], Unavailable]:
 
 
 def check_full_disk(
-    service: Service, store: Backend, make_room: Callable[[], object], *, database_survives: bool = True
+    service: Service,
+    store: Backend,
+    make_room: Callable[[], object],
+    has_survived: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Fail unless a full disk costs refusals alone, and all is well once there is room."""
+    """Fail unless a full disk costs refusals alone, and all is well once there is room.
+
+    What a database says and still serves is asked only if it has not broken down of it.
+    """
     writers = [Writer(service, email) for email in EMAILS]
     with writing(writers):
         time.sleep(0.5)
@@ -199,7 +205,7 @@ def check_full_disk(
         time.sleep(1)
     assert refused.retry_after > 0
     assert filled
-    if database_survives:
+    if has_survived():
         assert "has no room left" in str(refused)
         assert all(writer.refusals for writer in writers)
         for writer in writers:
@@ -245,9 +251,13 @@ def installed(server: MariaDB) -> Iterator[MariaDB]:
 
 
 def test_tables_full_in_mariadb(tmp_path, make_service):
-    """Tables that may not grow cost refusals and nothing else."""
+    """Tables that may not grow cost refusals and nothing else, even if MariaDB breaks down of it."""
     files = "ibdata1:12M;ibdata2:12M"
     server = MariaDB(tmp_path, innodb_file_per_table="0", innodb_data_file_path=files)
+
+    def survives() -> bool:
+        time.sleep(1)  # InnoDB aborts when a rollback finds no room, and takes its time
+        return server.is_running
 
     def make_room() -> None:
         server.stop()
@@ -255,7 +265,7 @@ def test_tables_full_in_mariadb(tmp_path, make_service):
         server.start()
 
     with installed(server), contextlib.closing(open_store(server.url)) as store:
-        check_full_disk(make_service(server.url), store, make_room)
+        check_full_disk(make_service(server.url), store, make_room, survives)
         assert server.query("CHECK TABLE persona.bulk_items")[0][3] == "OK"
 
 
@@ -272,5 +282,5 @@ def test_disk_full_under_mariadb(tmp_path, make_service):
                 ballast.unlink()
                 server.start()
 
-            check_full_disk(service, store, make_room, database_survives=False)
+            check_full_disk(service, store, make_room, has_survived=lambda: False)
             assert server.query("CHECK TABLE persona.bulk_items")[0][3] == "OK"

@@ -91,6 +91,11 @@ class MariaDB:
         self.query("CREATE USER IF NOT EXISTS persona@'127.0.0.1' IDENTIFIED BY 'secret'")
         self.query("GRANT ALL ON persona.* TO persona@'127.0.0.1'")
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the server's process lives."""
+        return self._process is not None and self._process.poll() is None
+
     def signal(self, number: signal.Signals) -> None:
         """Freeze (SIGSTOP), thaw (SIGCONT) or kill the server."""
         assert self._process is not None
@@ -100,7 +105,7 @@ class MariaDB:
 
     def stop(self) -> None:
         """End the server, however it is."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.is_running:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
             try:
