@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from cornice import Service
 from pyramid.config import Configurator
-from pyramid.path import AssetResolver
 from pyramid.request import Request
 from pyramid.response import FileResponse, Response
 
+import persona_profile
 from persona_profile.errors import FieldError, NotFound, ValidationFailed
 from persona_profile.schemas import assertion_body
 from persona_profile.views import Services, origin_of
@@ -18,9 +19,14 @@ from persona_profile.views.representations import json_response
 
 MAX_BODY_BYTES: Final = 4096
 
-_PAGE: Final = {"index.html": "text/html", "demo.css": "text/css", "demo.js": "text/javascript"}
+_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_PAGE: Final = {
+    path.name: path
+    for path in Path(persona_profile.__file__).with_name("static").iterdir()
+    if path.suffix in _TYPES
+}
 _CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -49,8 +55,8 @@ def page(request: Request) -> Response:
     name = request.matchdict.get("name", "index.html")
     if name not in _PAGE:
         raise NotFound
-    path = AssetResolver("persona_profile").resolve(f"static/{name}").abspath()
-    response = FileResponse(path, request=request, content_type=_PAGE[name])
+    path = _PAGE[name]
+    response = FileResponse(str(path), request=request, content_type=_TYPES[path.suffix])
     response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
