@@ -6,12 +6,16 @@ export const WORKER_NAME = "persona-profile-reduction";
 const SIDE = 1024; // twice the largest size that the server keeps
 const MAX_CANVAS_SIDE = 4096; // Safari on phones draws nothing on larger ones, and says nothing
 const BYTES = 256 * 1024; // what a photo should have at most
-const LOSSLESS_BYTES = 1024 * 1024; // the same for graphics
 const TINY_BYTES = 32 * 1024; // not worth decoding
+const HUGE_BYTES = 256 * 1024 * 1024; // a film, most likely; too much to be looked at
 const MAX_PIXELS = 120e6; // some 500 MB when decoded; more may end the page
 const PIXELS_PER_COLOUR = 64; // the server's own rule: fewer colours make a graphic
 const QUALITIES = [0.95, 0.92, 0.88, 0.84, 0.8, 0.7];
 const FULL_CHROMA_SIDE = 640; // up to here pixels are few enough to keep nearly all of each
+
+/** EXIF of a PNG or WebP by which it is not upright: not all browsers turn those. */
+const TURNED =
+  /(?:eXIf|EXIF)[^]{0,4000}?(?:\x01\x12\0\x03\0\0\0\x01\0[\x02-\x08]|\x12\x01\x03\0\x01\0\0\0[\x02-\x08]\0)/;
 
 /**
  * Returns a square of a picture, scaled to at most 1024 pixels a side, upright, in sRGB, encoded.
@@ -22,12 +26,13 @@ const FULL_CHROMA_SIDE = 640; // up to here pixels are few enough to keep nearly
  *   the browser can't decode it or tampers with what it reads back, or the crop lies outside.
  */
 export async function reducePicture(file, crop) {
-  if (file.size <= TINY_BYTES || !readsBackTruly()) {
+  if (file.size <= TINY_BYTES || file.size > HUGE_BYTES || !readsBackTruly()) {
     return null;
   }
-  const head = new DataView(await file.slice(0, 256 * 1024).arrayBuffer());
-  const header = readHeader(head);
-  if (header.pixels > MAX_PIXELS || header.isUnsafe || !(await honoursOrientation())) {
+  const bytes = await file.arrayBuffer();
+  const { isJpeg, pixels, isUnsafe } = readHeader(new DataView(bytes));
+  const isTurned = !isJpeg && TURNED.test(new TextDecoder("latin1").decode(bytes));
+  if (pixels > MAX_PIXELS || isUnsafe || isTurned || !(await honoursOrientation())) {
     return null;
   }
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
@@ -42,13 +47,13 @@ export async function reducePicture(file, crop) {
   } finally {
     bitmap.close();
   }
-  const blob = await encoded(canvas, !header.isJpeg);
+  const blob = await encoded(canvas, !isJpeg);
   return blob && blob.size < file.size ? { blob, side: canvas.width } : null;
 }
 
-/** Returns what must be known before a file is decoded; of most formats the browser knows enough. */
+/** Returns what must be known before a file (of over 24 bytes) is decoded; pixels: of PNG and JPEG, else 0. */
 function readHeader(view) {
-  const start = view.byteLength > 24 ? view.getUint32(0) : 0;
+  const start = view.getUint32(0);
   if (start === 0x89504e47) {
     return { isJpeg: false, pixels: view.getUint32(16) * view.getUint32(20) };
   }
@@ -94,17 +99,14 @@ function scaled(bitmap, { left, top, side }) {
   return source;
 }
 
-/** Returns a file: lossless for graphics, unless that is large; null if nothing was drawn. */
+/** Returns a file, lossless for graphics; null if nothing was drawn. */
 async function encoded(canvas, mayBeGraphic) {
   const { isGraphic, isOpaque, isBlank } = contentsOf(canvas);
   if (isBlank) {
     return null;
   }
   if (isGraphic && mayBeGraphic) {
-    const png = await canvas.convertToBlob({ type: "image/png" });
-    if (png.size <= LOSSLESS_BYTES) {
-      return png;
-    }
+    return canvas.convertToBlob({ type: "image/png" }); // of so few colours, under 2 MB
   }
   // At equal bytes the server makes more of JPEG, as it decodes that at half size by itself.
   const type = isOpaque ? "image/jpeg" : "image/webp";

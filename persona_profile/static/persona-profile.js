@@ -340,7 +340,7 @@ export class ProfileClient extends EventTarget {
 
 async function demandReadable(file) {
   try {
-    await file.slice(0, 1).arrayBuffer();
+    await (file.size ? file.slice(0, 1) : file).arrayBuffer();
   } catch (cause) {
     throw new ProfileError("file_unreadable", "The file was moved, changed or deleted.", { cause });
   }

@@ -65,7 +65,8 @@ class AnsweringServer:
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+            # A connection for each request: one that is used again, and breaks, the browser itself repeats.
+            protocol_version = "HTTP/1.0"
 
             def log_message(self, *_arguments: object) -> None:
                 pass
@@ -81,13 +82,17 @@ class AnsweringServer:
                     )
                 elif name.endswith(".js"):
                     self._send(200, (STATIC / name).read_bytes(), {"Content-Type": "text/javascript"})
-                else:
+                elif self.path.startswith("/v1/"):
                     self._reply()
+                else:
+                    self._send(404, b"", {})
 
             def _reply(self) -> None:
                 reply = owner.next_reply()
                 length = int(self.headers.get("Content-Length") or 0) if reply.reads_body else 0
                 body = self.rfile.read(length)
+                if len(body) < length:
+                    return
                 owner.asked.append(Asked(self.command, self.path, self.headers, body, time.monotonic()))
                 reply.before()
                 if reply is HANG_UP:
