@@ -74,7 +74,8 @@ class TestSession:
     def test_signing_in(self, scripts):
         """One call opens a session of two emails, brings both profiles, and outlives a reload."""
         script = """
-            const client = new module.ProfileClient({ origin: location.origin, storage: sessionStorage });
+            const { origin } = location;
+            const client = new module.ProfileClient({ origin, storage: sessionStorage });
             let events = 0;
             client.addEventListener("session", () => { events += 1; });
             const profiles = await client.signIn([await tools.mint(alice), await tools.mint(bob)]);
@@ -83,7 +84,8 @@ class TestSession:
         assert scripts.run(script, alice=ALICE, bob=BOB) == [[ALICE, BOB], [ALICE, BOB], 1]
         scripts.browser.refresh()
         again = """
-            const client = new module.ProfileClient({ origin: location.origin, storage: sessionStorage });
+            const { origin } = location;
+            const client = new module.ProfileClient({ origin, storage: sessionStorage });
             return [client.session.emails, (await client.profiles()).length];
         """
         assert scripts.run(again) == [[ALICE, BOB], 2]
@@ -145,7 +147,7 @@ class TestSession:
         assert scripts.run(script, alice=ALICE) == [[ALICE], None]
 
     def test_profile_key(self, scripts):
-        """Two profiles get a key, one after the other, then another one; without it both stay closed."""
+        """Two profiles get a key, each in its turn, then another; without it both stay closed."""
         script = """
             const client = new module.ProfileClient({ origin: location.origin });
             const assertions = () => Promise.all([alice, bob].map((email) => tools.mint(email)));
@@ -168,7 +170,7 @@ class TestSession:
 
 class TestProfiles:
     def test_life_of_one(self, scripts):
-        """It is changed, has a picture with a thumbnail, is taken away, loses the picture, is erased."""
+        """It is changed, has a picture with a thumbnail, is taken away, loses that, is erased."""
         script = """
             const client = await tools.signedIn(email);
             const named = await client.update(email, { name: " Alice ", label: "Work" });
@@ -182,9 +184,14 @@ class TestProfiles:
             const { name, version } = await client.profile(email);
             const { name: service } = await client.service();
             return {
-              named: [named.name, named.label, named.nickname], sizes: Object.keys(pictured.picture.urls),
+              named: [named.name, named.label, named.nickname],
+              sizes: Object.keys(pictured.picture.urls),
               thumbnails: [thumbnail.slice(0, 16), read.picture.thumbnail === thumbnail],
-              zip: String.fromCharCode(...zip.slice(0, 2)), bare: bare.picture, erased: [name, version], service };
+              zip: String.fromCharCode(...zip.slice(0, 2)),
+              bare: bare.picture,
+              erased: [name, version],
+              service,
+            };
         """
         told = scripts.run(script, email=ALICE, picture=_base64(encode(quadrants())))
         assert told["named"] == ["Alice", "Work", None]
@@ -228,12 +235,12 @@ class TestTwoWriters:
     def test_of_different_claims(self, scripts):
         """Both changes stay, though each was made from a state without the other."""
         script = """
-            const form = await here.profile(email);
+            const { etag } = await here.profile(email); // as a form was opened
             await there.update(email, { label: "Work" });
             await there.update(email, { nickname: "Al" });
             await here.profile(email);
-            const { name, label, nickname } = await here.update(email, { name: "Alice" }, { etag: form.etag });
-            return [name, label, nickname];
+            const made = await here.update(email, { name: "Alice" }, { etag });
+            return [made.name, made.label, made.nickname];
         """
         assert scripts.run(self.BOTH + script, email=ALICE) == ["Alice", "Work", "Al"]
 
@@ -244,7 +251,8 @@ class TestTwoWriters:
             const error = await here.update(email, { name: "Here" }).catch((error) => error);
             const agreed = await there.update(email, { name: "There " });
             const insisted = await here.update(email, { name: "Here" }, { etag: null });
-            return [error.code, error.status, error.current.name, agreed.name, insisted.name, insisted.label];
+            const { code, status, current } = error;
+            return [code, status, current.name, agreed.name, insisted.name, insisted.label];
         """
         told = scripts.run(self.BOTH + script, email=ALICE)
         assert told == ["precondition_failed", 412, "There", "There", "Here", "Work"]
@@ -297,7 +305,7 @@ class TestServerInTrouble:
         assert len(answers.asked) == 2
 
     def test_assertion_is_sent_again(self, scripts, answers):
-        """Signing in is repeated too: if the first try was accepted after all, the second is refused."""
+        """Signing in is repeated too: if the first try was taken after all, the second is refused."""
         replayed = {"code": "proof_replayed", "status": 401}
         answers.plan = [Reply(503, BUSY, {"Retry-After": "0"}), HANG_UP, Reply(401, replayed)]
         assert refused_of(self.call, scripts, answers)["code"] == "proof_replayed"
@@ -394,7 +402,7 @@ class TestUpload:
         return scripts.run(script, email=ALICE, **{"options": {}, **values})
 
     def test_progress(self, scripts, tmp_path):
-        """Bytes are told while they leave, in order, then that the server works; the picture is there."""
+        """Bytes are told while they leave, in order, then that the server works; all is there."""
         (tmp_path / "photo.jpg").write_bytes(photo())
         scripts.choose(tmp_path / "photo.jpg")
         scripts.set_network(upload=200_000)
@@ -436,8 +444,8 @@ class TestUpload:
         stalled = Reply(200, PROFILE, before=lambda: goes_on.wait(30), reads_body=False)
         answers.plan += [stalled]
         source = "new Blob([new Uint8Array(16_000_000)], { type: 'image/jpeg' })"
+        values = {"origin": answers.origin, "options": {"reduce": False, "timeout": 400}}
         with pytest.raises(ScriptError) as caught:
-            values = {"origin": answers.origin, "options": {"reduce": False, "timeout": 400}}
             self.upload(scripts, ELSEWHERE, source, **values)
         goes_on.set()
         assert caught.value.code == "timeout"
@@ -469,7 +477,7 @@ class TestUpload:
             assert caught.value.code == "file_unreadable"
 
     def test_what_the_server_refuses(self, scripts, tmp_path):
-        """A broken file, one that is no picture, and a crop outside: the server's own words and figures."""
+        """A broken file, one that is no picture, a crop outside: the server's own codes and figures."""
         whole = photo(1600, 1200)
         for name, data, crop, code in (
             ("cut.jpg", whole[: len(whole) // 2], None, "picture_broken"),

@@ -38,6 +38,7 @@ def reduce(scripts, tmp_path):
 
 
 def reduced_by(scripts, folder, data, crop):
+    """Return what a page makes of a file."""
     (folder / "picture").write_bytes(data)
     scripts.choose(folder / "picture")
     side, kind, text = scripts.run(REDUCE, file=None, crop=crop)
@@ -80,7 +81,7 @@ class TestPhotos:
     @pytest.mark.parametrize("orientation", [1, 6, 7])
     @pytest.mark.parametrize("crop", [None, {"left": 301, "top": 422, "side": 2345}])
     def test_of_twelve_megapixels(self, reduce, orientation, crop):
-        """It leaves as under 300 kB, and what the server makes of that differs by no more than noise."""
+        """It leaves as under 300 kB, of which the server makes the same but for noise."""
         turned = decoded(photo())
         data = encode(turned, quality=90, exif=exif_orientation(orientation))
         side, kind, sent = reduce(data, crop)

@@ -46,88 +46,86 @@ HANG_UP = Reply(0)
 """No answer: the connection is closed."""
 
 
-class AnsweringServer:
-    """Gives the replies of `plan` one after the other, the last one for good; `/` is an empty page."""
+class AnsweringServer(ThreadingHTTPServer):
+    """Gives the replies of `plan` one after the other, the last one for good.
+
+    `/` is an empty page with `page_headers`; the client's modules are there too.
+    """
+
+    daemon_threads = True
 
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.plan: list[Reply] = []
         self.page_headers: dict[str, str] = {}
         self.asked: list[Asked] = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.server.daemon_threads = True
-        self.origin = f"http://127.0.0.1:{self.server.server_port}"
+        self.origin = f"http://127.0.0.1:{self.server_port}"
 
     def next_reply(self) -> Reply:
         """Return the reply that is due."""
         return self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        owner = self
 
-        class Handler(BaseHTTPRequestHandler):
-            # A connection for each request: one that is used again, and breaks, the browser itself repeats.
-            protocol_version = "HTTP/1.0"
+class _Handler(BaseHTTPRequestHandler):
+    # A connection for each request: if one that is used again breaks, the browser itself repeats.
+    protocol_version = "HTTP/1.0"
+    server: AnsweringServer
 
-            def log_message(self, *_arguments: object) -> None:
-                pass
+    def log_message(self, *_arguments: object) -> None:
+        pass
 
-            def do_OPTIONS(self) -> None:
-                self._send(204, b"", _CORS)
+    def do_OPTIONS(self) -> None:
+        self._send(204, b"", _CORS)
 
-            def do_GET(self) -> None:
-                name = self.path.removeprefix("/static/")
-                if self.path == "/":
-                    self._send(
-                        200, b"<!doctype html>", {"Content-Type": "text/html", **owner.page_headers}
-                    )
-                elif name.endswith(".js"):
-                    self._send(200, (STATIC / name).read_bytes(), {"Content-Type": "text/javascript"})
-                elif self.path.startswith("/v1/"):
-                    self._reply()
-                else:
-                    self._send(404, b"", {})
+    def do_GET(self) -> None:
+        name = self.path.removeprefix("/static/")
+        if self.path.startswith("/v1/"):
+            self._reply()
+        elif self.path == "/":
+            self._send(
+                200, b"<!doctype html>", {"Content-Type": "text/html", **self.server.page_headers}
+            )
+        elif name.endswith(".js"):
+            self._send(200, (STATIC / name).read_bytes(), {"Content-Type": "text/javascript"})
+        else:
+            self._send(404, b"", {})
 
-            def _reply(self) -> None:
-                reply = owner.next_reply()
-                length = int(self.headers.get("Content-Length") or 0) if reply.reads_body else 0
-                body = self.rfile.read(length)
-                if len(body) < length:
-                    return
-                owner.asked.append(Asked(self.command, self.path, self.headers, body, time.monotonic()))
-                reply.before()
-                if reply is HANG_UP:
-                    self.close_connection = True
-                    return
-                is_text = isinstance(reply.document, str)
-                content = reply.document if is_text else json.dumps(reply.document)
-                kind = "text/html" if is_text else "application/json"
-                with contextlib.suppress(OSError):  # the client may be gone
-                    self._send(
-                        reply.status, content.encode(), {"Content-Type": kind, **_CORS, **reply.headers}
-                    )
+    def _reply(self) -> None:
+        reply = self.server.next_reply()
+        length = int(self.headers.get("Content-Length") or 0) if reply.reads_body else 0
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # the client has ended the upload
+        now = time.monotonic()
+        self.server.asked.append(Asked(self.command, self.path, self.headers, body, now))
+        reply.before()
+        if reply is HANG_UP:
+            return
+        is_text = isinstance(reply.document, str)
+        content = reply.document if is_text else json.dumps(reply.document)
+        kind = "text/html" if is_text else "application/json"
+        with contextlib.suppress(OSError):  # the client may be gone
+            self._send(reply.status, content.encode(), {"Content-Type": kind, **_CORS, **reply.headers})
 
-            do_POST = do_PUT = do_PATCH = do_DELETE = _reply  # noqa: N815 - names that the library fixes
+    do_POST = do_PUT = do_PATCH = do_DELETE = _reply  # noqa: N815 - names that the library fixes
 
-            def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-        return Handler
+    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
 
 @contextlib.contextmanager
 def answering() -> Iterator[AnsweringServer]:
     """Run such a server on loopback."""
-    made = AnsweringServer()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield made
-    finally:
-        made.server.shutdown()
-        made.server.server_close()
-        thread.join(5)
+    with AnsweringServer() as made:
+        thread = threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield made
+        finally:
+            made.shutdown()
+            thread.join(5)
