@@ -73,7 +73,7 @@ style.replaceSync(`
   box-shadow: inset 0 0 0 1px var(--persona-card-accent, var(--accent)), 0 1px 2px var(--shadow);
 }
 
-.portrait { position: relative; display: grid; aspect-ratio: 1; }
+.portrait { position: relative; display: grid; aspect-ratio: 1; container-type: inline-size; }
 .portrait > * { grid-area: 1 / 1; inline-size: 100%; block-size: 100%; min-block-size: 0; border-radius: 50%; }
 
 .monogram {
@@ -82,7 +82,7 @@ style.replaceSync(`
   overflow: clip;
   background: linear-gradient(135deg, oklch(52% .13 var(--hue)), oklch(42% .13 calc(var(--hue) + 45)));
   color: #fff;
-  font-size: 1.375rem;
+  font-size: 34cqi;
   font-weight: 600;
   line-height: 1;
   white-space: nowrap;
@@ -94,11 +94,11 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 /* What is chosen is told by a sign too, not by colour alone. */
 .portrait .mark {
   position: absolute;
-  inset-block-end: -.125rem;
-  inset-inline-end: -.125rem;
+  inset-block-end: -3%;
+  inset-inline-end: -3%;
   display: none;
-  inline-size: 1.375rem;
-  block-size: 1.375rem;
+  inline-size: 34%;
+  block-size: 34%;
   border: 2px solid var(--persona-card-surface, var(--surface));
   background: var(--persona-card-accent, var(--accent));
 }
@@ -106,9 +106,9 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 .mark::before {
   content: "";
   position: absolute;
-  inset: .25rem auto auto .4375rem;
-  inline-size: .3125rem;
-  block-size: .5625rem;
+  inset: 16% auto auto 36%;
+  inline-size: 30%;
+  block-size: 52%;
   border: solid var(--persona-card-surface, var(--surface));
   border-width: 0 2px 2px 0;
   transform: rotate(45deg);
@@ -125,7 +125,9 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 
 .name {
   align-self: end;
+  justify-self: start;
   display: -webkit-box;
+  max-inline-size: 100%;
   max-block-size: 2.625rem;
   overflow: hidden;
   -webkit-box-orient: vertical;
@@ -149,11 +151,13 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 
 .address { display: flex; min-inline-size: 0; }
 .local, .domain { overflow: hidden; text-overflow: ellipsis; }
-.local { flex: 0 1 auto; min-inline-size: 0; }
+
+/* Gives way first, until one letter is left; then the domain does. */
+.local { flex: 0 10000 auto; min-inline-size: 3ch; }
+.local.short { flex: none; min-inline-size: 0; }
 
 /* Its own end is what counts too, so the ellipsis stands where a line from right to left ends. */
-.domain { flex: none; max-inline-size: calc(100% - 2.25rem); direction: rtl; }
-.local:empty + .domain { max-inline-size: 100%; }
+.domain { flex: 0 1 auto; min-inline-size: 0; direction: rtl; }
 
 .more {
   display: flex;
@@ -169,7 +173,7 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 .more > :empty { display: none; }
 
 .label {
-  flex: 0 1 auto;
+  flex: none;
   max-inline-size: 60%;
   padding-inline: .5625rem;
   border-radius: 1rem;

@@ -1,8 +1,10 @@
-// Cards of profiles for a sign-in dialog: an element for one, a cache, and a deck of all that a person has.
+// Cards of profiles for a sign-in dialog: an element for one, a cache, and a deck for all of a person's.
 
 import { loadPicture } from "./persona-card-picture.js";
 import { style } from "./persona-card-style.js";
-import { aboutTexts, canonicalEmail, displayName, emailParts, monogram, visibleText } from "./persona-card-text.js";
+import {
+  aboutTexts, canonicalEmail, displayName, emailParts, monogram, visibleText,
+} from "./persona-card-text.js";
 
 export { CardCache } from "./persona-card-cache.js";
 export { CardDeck } from "./persona-card-deck.js";
@@ -164,6 +166,7 @@ export class PersonaCard extends HTMLElement {
     const initials = monogram(this.email, visibleText(profile?.name));
     write(parts.name, name);
     write(parts.local, local);
+    parts.local.classList.toggle("short", local.length < 5);
     write(parts.domain, domain);
     write(parts.label, label);
     write(parts.about, aboutTexts(profile, name).join(" · "));
@@ -195,6 +198,7 @@ export class PersonaCard extends HTMLElement {
   #placePicture(image, isLate) {
     this.#image?.remove();
     this.#image = image;
+    this.#parts.card.setAttribute("aria-describedby", image ? "about picture" : "about");
     if (image) {
       image.id = "picture";
       image.className = isLate ? "late" : "";
@@ -246,19 +250,20 @@ function makeParts() {
     return element;
   };
 
-  const [name, local, domain, label, about] = ["", "local", "", "label", "about"].map(text);
+  const [name, local, domain, label, about] = ["name", "local", "", "label", "about"].map(text);
   local.dir = domain.dir = "ltr";
   about.id = "about";
   const monogramPart = make("span", "monogram");
   const portrait = part(make("span", "portrait", monogramPart, make("span", "mark")));
-  portrait.setAttribute("aria-hidden", "true");
-  const address = Object.assign(make("bdi", "address", local, make("span", "domain", domain)), { dir: "ltr" });
+  monogramPart.setAttribute("aria-hidden", "true");
+  const address = make("bdi", "address", local, make("span", "domain", domain));
+  address.dir = "ltr";
   const email = part(make("span", "email", address));
   const more = make("span", "more", part(label), part(about));
-  const texts = make("span", "texts", part(make("span", "name", name)), email, more);
+  const texts = make("span", "texts", part(name), email, more);
   const card = part(make("button", "card", portrait, texts));
   card.type = "button";
-  card.setAttribute("aria-describedby", "about picture");
+  card.setAttribute("aria-describedby", "about");
   return { card, monogram: monogramPart, name, email, local, domain, label, about };
 }
 
