@@ -34,7 +34,6 @@ style.replaceSync(`
 
 /* Its height follows from its lines alone, whatever stands in them: so nothing jumps. */
 .card {
-  --row-gap: .125rem;
   color: var(--persona-card-ink, var(--ink));
   display: grid;
   grid-template-columns: minmax(0, min(4rem, 24%)) minmax(0, 1fr);
@@ -89,6 +88,9 @@ style.replaceSync(`
   user-select: none;
 }
 
+/* No text of the page: it repeats what the name says. */
+.monogram::before { content: attr(data-text); }
+
 img { display: block; object-fit: cover; background: var(--persona-card-surface, var(--surface)); }
 
 /* What is chosen is told by a sign too, not by colour alone. */
@@ -118,13 +120,13 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 
 .texts {
   display: grid;
-  grid-template-columns: minmax(0, 1fr);
-  grid-template-rows: 2.625rem 1.25rem 1.375rem;
-  row-gap: var(--row-gap);
+  grid-template: 2.625rem 1.25rem 1.375rem / fit-content(60%) minmax(0, 1fr);
+  row-gap: .125rem;
 }
 
-.name {
-  align-self: end;
+.name { grid-area: 1 / 1 / 2 / 3; display: grid; grid-template-columns: minmax(0, 1fr); align-content: end; }
+
+.name > bdi {
   justify-self: start;
   display: -webkit-box;
   max-inline-size: 100%;
@@ -141,6 +143,7 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 
 /* Of an address that is too long the domain stays: it decides who one signs in as. */
 .email {
+  grid-area: 2 / 1 / 3 / 3;
   display: flex;
   overflow: hidden;
   color: var(--persona-card-muted, var(--muted));
@@ -159,22 +162,18 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 /* Its own end is what counts too, so the ellipsis stands where a line from right to left ends. */
 .domain { flex: 0 1 auto; min-inline-size: 0; direction: rtl; }
 
-.more {
-  display: flex;
-  align-items: center;
-  gap: .5rem;
+.label, .about {
+  grid-row: 3;
   overflow: hidden;
   font-size: .75rem;
   line-height: 1.375rem;
+  text-overflow: ellipsis;
   white-space: nowrap;
 }
 
-.more > * { overflow: hidden; text-overflow: ellipsis; }
-.more > :empty { display: none; }
-
 .label {
-  flex: none;
-  max-inline-size: 60%;
+  grid-column: 1;
+  margin-inline-end: .5rem;
   padding-inline: .5625rem;
   border-radius: 1rem;
   background: color-mix(in oklab, var(--persona-card-accent, var(--accent)) 13%, var(--persona-card-surface, var(--surface)));
@@ -182,7 +181,8 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
   font-weight: 600;
 }
 
-.about { flex: 0 1 auto; min-inline-size: 0; color: var(--persona-card-muted, var(--muted)); }
+.label:empty { display: none; }
+.about { grid-column: 2; justify-self: start; max-inline-size: 100%; color: var(--persona-card-muted, var(--muted)); }
 
 @media (prefers-reduced-motion: no-preference) {
   .card { transition: border-color .15s, box-shadow .15s, background-color .15s; }

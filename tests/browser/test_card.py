@@ -13,12 +13,31 @@ from webob import Request
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 PATIENCE_SECONDS = 20
-# Cumulative layout shift below 0.1 counts as good; these cards are to have none.
-NO_SHIFT = 0.001
 
 ZALGO = "Z" + "\u0300\u0301\u0336\u0489" * 40 + "algo" + "\u0310" * 60
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+
+# Email, name, and what the monogram makes of them.
+MONOGRAMS = [
+    (ALICE, None, "A"),
+    ("alice.liddell+shop@example.com", None, "AL"),
+    (ALICE, "ada lovelace", "AL"),
+    (ALICE, "Ada Maria King Lovelace", "AL"),
+    (ALICE, f"{FAMILY} Smith", FAMILY),
+    (ALICE, "\U0001f1e9\U0001f1ea", "\U0001f1e9\U0001f1ea"),
+    (ALICE, "e\u0301mile", "E\u0301"),
+    (ALICE, "\u00dfeta", "\u00df"),
+    (ALICE, "محمد الخوارزمي", "م"),
+    (ALICE, "山田 太郎", "山"),
+    (ALICE, "क्षितिज", "क्षि"),
+    (ALICE, ZALGO, "Z\u0300\u0301\u0336"),
+    (ALICE, "\u202eecila", "E"),
+    (ALICE, "--- !!!", "A"),
+    (ALICE, "\u3164\u200b", "A"),
+    ("---@example.com", None, "E"),
+    ("", None, "?"),
+]
 
 # Where a part lies outside the card, or the name over the email; the email itself must be in sight.
 MISPLACED = """
@@ -26,9 +45,9 @@ return [...container.children].flatMap((card) => {
   const wrong = [];
   const outer = card.getBoundingClientRect();
   const box = (selector) => part(card, selector).getBoundingClientRect();
-  for (const each of card.shadowRoot.querySelectorAll(".card, .portrait, .name, .email, .more, .domain")) {
-    const { left, right, top, bottom } = each.getBoundingClientRect();
-    if (left < outer.left - 1 || right > outer.right + 1 || top < outer.top - 1 || bottom > outer.bottom + 1) {
+  for (const each of card.shadowRoot.querySelectorAll(".card, .portrait, .name, .name bdi, .email, .label, .about, .domain")) {
+    const { left, right, top, bottom, width } = each.getBoundingClientRect();
+    if (width && (left < outer.left - 1 || right > outer.right + 1 || top < outer.top - 1 || bottom > outer.bottom + 1)) {
       wrong.push(`${card.email}: ${each.className} sticks out`);
     }
   }
@@ -43,6 +62,27 @@ return [...container.children].flatMap((card) => {
     wrong.push(`${card.email}: domain covered by ${hit?.className}`);
   }
   return wrong;
+});
+"""
+
+# Of the letters of a monogram to its gradient at the worst of five places, by hue.
+CONTRASTS = """
+const monogram = part(addCard("a@example.com"), ".monogram");
+const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+const luminance = (colour) => {
+  canvas.fillStyle = colour;
+  canvas.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = [...canvas.getImageData(0, 0, 1, 1).data].map((level) =>
+    level <= 10 ? level / 3294.6 : ((level / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+};
+return Array.from({ length: 360 }, (_, hue) => {
+  monogram.style.setProperty("--hue", hue);
+  const { color, backgroundImage } = getComputedStyle(monogram);
+  const [from, to] = backgroundImage.match(/ok[a-z]+\\([^)]*\\)/g);
+  const letters = luminance(color) + 0.05;
+  return Math.min(...[0, 25, 50, 75, 100].map((part) =>
+    letters / (luminance(`color-mix(in oklab, ${from}, ${to} ${part}%)`) + 0.05)));
 });
 """
 
@@ -66,8 +106,8 @@ class CardPage:
 
     def open(self, fragment=""):
         """Load it anew."""
-        self.browser.get("about:blank")
-        self.browser.get(f"{self.server.origin}/{fragment}")
+        # Another query, since a new fragment alone would load nothing.
+        self.browser.get(f"{self.server.origin}/?{fragment.strip('#')}{fragment}")
         self.wait_for("return window.ready")
 
     def run(self, script, *arguments):
@@ -94,7 +134,7 @@ class CardPage:
 
     def resize(self, width):
         """Show the page as wide as that."""
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        metrics = {"width": width, "height": 4000, "deviceScaleFactor": 1, "mobile": False}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def offline(self, is_offline):
@@ -149,78 +189,39 @@ def thumbnail(card_server):
 
 
 class TestMonogram:
-    @pytest.mark.parametrize(
-        ("email", "name", "text"),
-        [
-            (ALICE, None, "A"),
-            ("alice.liddell+shop@example.com", None, "AL"),
-            (ALICE, "ada lovelace", "AL"),
-            (ALICE, "Ada Maria King Lovelace", "AL"),
-            (ALICE, f"{FAMILY} Smith", FAMILY),
-            (ALICE, "\U0001f1e9\U0001f1ea", "\U0001f1e9\U0001f1ea"),
-            (ALICE, "e\u0301mile", "E\u0301"),
-            (ALICE, "\u00dfeta", "\u00df"),
-            (ALICE, "محمد الخوارزمي", "م"),
-            (ALICE, "山田 太郎", "山"),
-            (ALICE, "क्षितिज", "क्षि"),
-            (ALICE, ZALGO, "Z\u0300\u0301\u0336"),
-            (ALICE, "\u202eecila", "E"),
-            (ALICE, "--- !!!", "A"),
-            (ALICE, "\u3164\u200b", "A"),
-            ("---@example.com", None, "E"),
-            ("", None, "?"),
-        ],
-    )
-    def test_letters(self, page, email, name, text):
+    def test_letters(self, page):
         """Whole characters of the name, or else of the email; never none."""
-        assert page.run("return monogram(...arguments).text", email, name) == text
+        texts = page.run(
+            "return arguments[0].map(([email, name]) => monogram(email, name).text)", MONOGRAMS
+        )
+        assert texts == [text for _, _, text in MONOGRAMS]
 
     def test_hues(self, page):
         """Every email keeps its hue, whatever its spelling, and all hues are equally likely."""
         counts = page.run(
             """
             const counts = Array(360).fill(0);
-            for (let number = 0; number < 72000; number += 1) {
+            for (let number = 0; number < 18000; number += 1) {
               counts[monogram(`person${number}@example.com`).hue] += 1;
             }
             return counts;
             """
         )
         # Chi-square of 359 degrees of freedom: above 463 in one of 10,000 even hashes.
-        assert sum((count - 200) ** 2 / 200 for count in counts) < 463
+        assert sum((count - 50) ** 2 / 50 for count in counts) < 463
         hues = page.run(
             "return arguments[0].map((email) => monogram(email).hue)",
             ["Zoé@Bücher.example", "zoe\u0301@xn--bcher-kva.example", "zoé@bücher.example"],
         )
         assert len(set(hues)) == 1
 
-    @pytest.mark.parametrize("scheme", ["light", "dark"])
-    def test_contrast(self, page, scheme):
+    def test_contrast(self, page):
         """The letters stand out from every hue, all over the gradient, by at least 4.5 to 1."""
-        page.emulate(prefers_color_scheme=scheme)
-        contrasts = page.run(
-            """
-            const monogram = part(addCard("a@example.com"), ".monogram");
-            const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-            const luminance = (colour) => {
-              canvas.fillStyle = colour;
-              canvas.fillRect(0, 0, 1, 1);
-              const [red, green, blue] = [...canvas.getImageData(0, 0, 1, 1).data].map((level) =>
-                level <= 10 ? level / 3294.6 : ((level / 255 + 0.055) / 1.055) ** 2.4);
-              return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-            };
-            return Array.from({ length: 360 }, (_, hue) => {
-              monogram.style.setProperty("--hue", hue);
-              const { color, backgroundImage } = getComputedStyle(monogram);
-              const [from, to] = backgroundImage.match(/ok[a-z]+\\([^)]*\\)/g);
-              const letters = luminance(color) + 0.05;
-              return Math.min(...[0, 25, 50, 75, 100].map((part) =>
-                letters / (luminance(`color-mix(in oklab, ${from}, ${to} ${part}%)`) + 0.05)));
-            });
-            """
-        )
-        assert len(contrasts) == 360
-        assert 4.5 <= min(contrasts) < max(contrasts) < 21
+        for scheme in ("light", "dark"):
+            page.emulate(prefers_color_scheme=scheme)
+            contrasts = page.run(CONTRASTS)
+            assert len(contrasts) == 360
+            assert 4.5 <= min(contrasts) < max(contrasts) < 21
 
 
 class TestFallback:
@@ -244,7 +245,7 @@ class TestFallback:
         page.wait_for("return deck.cards[0].state === 'ready'")
         assert page.names() == ["Alice Liddell", "bob"]
         assert page.run("return deck.cards[1].state") == "fallback"
-        assert sum(shift["value"] for shift in page.seen("shifts")) < NO_SHIFT
+        assert page.seen("shifts") == []
 
     def test_late_answer_with_everything(self, page, thumbnail):
         """A card that got name, label and picture after its patience has moved nothing on the page."""
@@ -289,15 +290,21 @@ class TestFallback:
         assert states == [["fallback", None]] * 3 + [["fallback", "From the cache"]]
         assert page.names() == ["a", "b", "c", "From the cache"]
 
-    @pytest.mark.parametrize(
-        "answer",
-        ["null", "7", "'text'", "[]", "{}", "{email: 7}", "{email: 'eve@example.com', name: 'Eve'}"],
-    )
-    def test_answers_that_are_no_profile_of_this_email(self, page, answer):
+    def test_answers_that_are_no_profile_of_this_email(self, page):
         """They count as none: the card stays what it was."""
-        page.run(f"const card = addCard('{ALICE}'); card.answer({answer}); await card.done")
-        assert page.names() == ["alice"]
-        assert page.run("return container.firstChild.state") == "fallback"
+        states = page.run(
+            """
+            const answers = [null, undefined, 7, "text", [], {}, { email: 7 }, { email: "eve@example.com" }];
+            return Promise.all(answers.map(async (answer) => {
+              const card = addCard("alice@example.com");
+              card.answer(answer);
+              await card.done;
+              return card.state;
+            }));
+            """
+        )
+        assert states == ["fallback"] * 8
+        assert page.names() == ["alice"] * 8
 
     def test_claims_and_pictures_of_wrong_types(self, page):
         """What can't be shown is left away, the rest is shown."""
@@ -349,16 +356,18 @@ class TestPictures:
             const picture = { id: String(container.children.length), urls: {}, ...arguments[0] };
             card.answer({ email: card.email, picture, picture_alt: "Four\\u202e colours" });
             await card.done;
+            const [, wait] = arguments;
             const image = await new Promise((resolve) => {
               const began = performance.now();
               (function look() {
                 const image = part(card, "img");
-                image || performance.now() - began > arguments[1] ? resolve(image) : setTimeout(look, 10);
-              }).call();
+                image || performance.now() - began > wait ? resolve(image) : setTimeout(look, 10);
+              })();
             });
             return image && { url: image.currentSrc, alt: image.alt, width: image.width };
-            """.replace("arguments[1]", "400"),
+            """,
             picture,
+            400,
         )
 
     def test_thumbnail_first(self, page, thumbnail):
@@ -381,22 +390,26 @@ class TestPictures:
         """A picture that is gone, cut off or no picture leaves the monogram; a broken thumbnail, the URL."""
         gone, broken = (f"{page.server.origin}/picture/{kind}" for kind in ("gone", "broken"))
         assert self.show(page, urls={"64": gone}) is None
-        assert self.show(page, urls={"64": broken}) is None
-        assert self.show(page, thumbnail=thumbnail[:60]) is None
+        assert page.run("return loadPicture({urls: {64: arguments[0]}}, 64)", broken) is None
+        assert page.run("return loadPicture({thumbnail: arguments[0]}, 64)", thumbnail[:60]) is None
         good = f"{page.server.origin}/picture/64"
         assert self.show(page, urls={"64": good}, thumbnail=thumbnail[:60])["url"] == good
 
     def test_addresses_that_are_not_taken(self, page):
         """Scripts, SVG and files are not even asked for."""
-        for address in (
+        addresses = (
             "javascript:alert(1)",
             "data:image/svg+xml;base64,PHN2Zy8+",
             "data:text/html,x",
             "file:///etc/passwd",
             "blob:null/x",
             "//example.com/x",
-        ):
-            assert self.show(page, urls={"64": address}, thumbnail=address) is None
+        )
+        loaded = page.run(
+            "return Promise.all(arguments[0].map((text) => loadPicture({urls: {64: text}, thumbnail: text}, 64)))",
+            addresses,
+        )
+        assert loaded == [None] * len(addresses)
 
     def test_replaced_picture(self, page, thumbnail):
         """The one before stays until the new one is decoded, and goes if there is none any more."""
@@ -433,7 +446,9 @@ HOSTILE = {
     "family@example.com": {"name": FAMILY * 40, "label": FAMILY},
     "zalgo@example.com": {"name": ZALGO * 3, "label": ZALGO, "nickname": ZALGO},
     "nothing@example.com": {"name": "\u200b\u3164\u00ad\ufeff", "label": "\u2063"},
-    "halves@example.com": {"name": "\ud800\udc00\udc00half".encode("utf-16", "surrogatepass").decode("utf-16", "replace")},
+    "halves@example.com": {
+        "name": "\ud800\udc00\udc00half".encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    },
     f"{'long.local.part.' * 8}@example.com": {"name": "Long local part"},
     f"short@{'sub.' * 50}bank.example": {"name": "Long domain"},
     f"{'x' * 60}@{'y' * 60}.bank.example": {"name": "x@bank.example"},
@@ -447,26 +462,26 @@ class TestHostileProfiles:
         """A page with a card for each of them."""
         page.run(
             """
-            for (const [email, claims] of Object.entries(arguments[0])) {
+            for (const [email, claims] of arguments[0]) {
               const card = addCard(email);
               card.answer({ email, ...claims });
               await card.done;
             }
             """,
-            HOSTILE,
+            list(HOSTILE.items()),
         )
         return page
 
-    @pytest.mark.parametrize(("width", "direction"), [(320, "ltr"), (320, "rtl"), (1280, "ltr")])
-    def test_nothing_sticks_out(self, hostile, width, direction):
+    def test_nothing_sticks_out(self, hostile):
         """Every part stays within its card, all of one height, and no name covers an email."""
-        hostile.resize(width)
-        hostile.run("document.documentElement.dir = arguments[0]", direction)
-        assert hostile.run(MISPLACED) == []
-        heights = hostile.run("return [...container.children].map((card) => card.offsetHeight)")
-        assert len(set(heights)) == 1
-        assert heights[0] >= 44
-        assert hostile.run("return document.documentElement.scrollWidth <= innerWidth")
+        for width, direction in [(320, "ltr"), (320, "rtl"), (1280, "ltr")]:
+            hostile.resize(width)
+            hostile.run("document.documentElement.dir = arguments[0]", direction)
+            assert hostile.run(MISPLACED) == []
+            heights = hostile.run("return [...container.children].map((card) => card.offsetHeight)")
+            assert len(set(heights)) == 1
+            assert heights[0] >= 44
+            assert hostile.run("return document.documentElement.scrollWidth <= innerWidth")
 
     def test_texts_are_texts(self, hostile):
         """Markup is shown as it is, nothing of it runs, and nothing turns the text around."""
@@ -521,7 +536,7 @@ class TestButton:
         assert page.run("return part(container.firstChild, '.card:focus') !== null")
 
     def test_accessible_name(self, page, thumbnail):
-        """Name, label and email name the button; picture and the rest describe it; pressed if selectable."""
+        """Name, label and email come first; the picture describes the button; pressed if selectable."""
         page.run(
             "addCard(arguments[0].email, {selectable: ''}).answer(arguments[0])",
             profile(
@@ -536,25 +551,18 @@ class TestButton:
         page.wait_for("return part(container.firstChild, 'img')")
         button = page.run("return part(container.firstChild, 'button')")
         node = page.run("return container.firstChild")
-        assert button.accessible_name == f"Alice, Work, {ALICE}"
+        assert button.accessible_name == f"Alice, Work, {ALICE}, she/her"
         assert button.aria_role == "button"
         assert button.get_attribute("aria-pressed") == "false"
         page.run("arguments[0].selected = true", node)
         assert button.get_attribute("aria-pressed") == "true"
         page.run("arguments[0].selectable = false", node)
         assert button.get_attribute("aria-pressed") is None
-        described = page.run(
-            "const root = container.firstChild.shadowRoot;"
-            "return arguments[0].getAttribute('aria-describedby').split(' ').map((id) => {"
-            " const each = root.getElementById(id); return each.alt ?? each.textContent; })",
-            button,
-        )
-        assert described == ["she/her", "Four colours"]
+        described = "return container.firstChild.shadowRoot.getElementById(arguments[0])?.alt"
+        assert page.run(described, button.get_attribute("aria-describedby")) == "Four colours"
 
-    @pytest.mark.parametrize("scheme", ["light", "dark"])
-    def test_axe(self, page, thumbnail, scheme):
-        """Nothing serious, in any state of a card."""
-        page.emulate(prefers_color_scheme=scheme)
+    def test_axe(self, page, thumbnail):
+        """Nothing serious in any state of a card, light or dark."""
         page.run(
             """
             const answer = (card, claims) => card.answer({ email: card.email, ...claims });
@@ -572,9 +580,11 @@ class TestButton:
             },
         )
         page.wait_for("return part(container.children[2], 'img')")
-        assert violations(page.browser) == []
-        scheme_of_card = "return getComputedStyle(part(container.firstChild, '.card')).backgroundColor"
-        assert page.run(scheme_of_card) == {"light": "rgb(255, 255, 255)", "dark": "rgb(30, 28, 38)"}[scheme]
+        surface = "return getComputedStyle(part(container.firstChild, '.card')).backgroundColor"
+        for scheme, colour in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(30, 28, 38)")):
+            page.emulate(prefers_color_scheme=scheme)
+            page.wait_for(f"{surface} === '{colour}'")
+            assert violations(page.browser) == []
 
     def test_dialog_that_forces_light(self, page):
         """The card follows the page's colour scheme, not the system's; forced colours win over both."""
@@ -597,13 +607,17 @@ class TestButton:
 class TestCache:
     def put(self, page, *profiles):
         """Keep profiles; return what is kept, as text."""
-        return page.run("new CardCache().put(arguments[0]); return localStorage['persona-cards']", profiles)
+        return page.run(
+            "new CardCache().put(arguments[0]); return localStorage['persona-cards']", profiles
+        )
 
     def test_what_is_kept(self, page, thumbnail):
         """Claims and thumbnail come back; URLs, etag and unknown members are not kept."""
         picture = {"id": "1", "urls": {"64": "https://secret.example/cap"}, "thumbnail": thumbnail}
         kept = self.put(
-            page, profile("Alice@Example.com", name="Alice", picture=picture, token="secret"), profile(BOB)
+            page,
+            profile("Alice@Example.com", name="Alice", picture=picture, token="secret"),
+            profile(BOB),
         )
         assert "secret" not in kept
         assert page.run("return new CardCache().emails") == ["Alice@Example.com", BOB]
@@ -618,7 +632,9 @@ class TestCache:
         kept = self.put(page, profile(ALICE, name="Hidden", picture=picture, protected=True))
         assert "Hidden" not in kept
         assert "base64" not in kept
-        assert page.run("const cache = new CardCache(); return [cache.emails, cache.get(cache.emails[0])]") == [
+        assert page.run(
+            "const cache = new CardCache(); return [cache.emails, cache.get(cache.emails[0])]"
+        ) == [
             [ALICE],
             None,
         ]
@@ -631,18 +647,23 @@ class TestCache:
 
     def test_limits(self, page):
         """20 emails, about a megabyte: thumbnails of the last ones go first."""
-        big = "data:image/png;base64," + "A" * 300_000
-        picture = {"id": "1", "urls": {}, "thumbnail": big}
-        kept = self.put(page, *(profile(f"p{number}@example.com", picture=picture) for number in range(25)))
-        assert len(kept) <= 1_000_000
+        length = page.run(
+            """
+            const thumbnail = "data:image/png;base64," + "A".repeat(300000);
+            const emails = Array.from({ length: 25 }, (_, number) => `p${number}@example.com`);
+            new CardCache().put(emails.map((email) => ({ email, picture: { id: "1", urls: {}, thumbnail } })));
+            return localStorage["persona-cards"].length;
+            """
+        )
+        assert length <= 1_000_000
         pictures = page.run(
             "const cache = new CardCache(); return cache.emails.map((email) => cache.get(email).picture !== null)"
         )
         assert pictures == [True] * 3 + [False] * 17
 
-    @pytest.mark.parametrize(
-        "content",
-        [
+    def test_foreign_content(self, page):
+        """It counts as nothing."""
+        contents = [
             "",
             "{",
             "null",
@@ -651,15 +672,18 @@ class TestCache:
             '{"version":2,"cards":[{"email":"a@example.com"}]}',
             '{"version":1,"cards":7}',
             '{"version":1,"cards":[null,7,{"email":7},{"email":""}]}',
-        ],
-    )
-    def test_foreign_content(self, page, content):
-        """It counts as nothing."""
-        page.run("localStorage['persona-cards'] = arguments[0]", content)
-        assert page.run("const cache = new CardCache(); return [cache.emails, cache.get('a@example.com')]") == [
-            [],
-            None,
         ]
+        found = page.run(
+            """
+            return arguments[0].map((content) => {
+              localStorage["persona-cards"] = content;
+              const cache = new CardCache();
+              return [cache.emails, cache.get("a@example.com")];
+            });
+            """,
+            contents,
+        )
+        assert found == [[[], None]] * len(contents)
 
     def test_foreign_values(self, page):
         """Claims and pictures that could not have come from a profile are not given out."""
@@ -711,9 +735,9 @@ class TestCache:
     def test_forgetting(self, page):
         """One email, or all."""
         self.put(page, profile(ALICE), profile(BOB))
-        assert page.run("const cache = new CardCache(); cache.forget('ALICE@example.com'); return cache.emails") == [
-            BOB
-        ]
+        assert page.run(
+            "const cache = new CardCache(); cache.forget('ALICE@example.com'); return cache.emails"
+        ) == [BOB]
         page.run("new CardCache().forget()")
         assert page.run("return localStorage.length") == 0
 
@@ -724,7 +748,7 @@ class TestDeck:
         page.run(f"window.deck = new CardDeck({{ client, container, {options} }}); deck.open()")
 
     def test_cached_cards_before_the_answer(self, page, thumbnail):
-        """The next opening paints the cards of the last one, then what the server has, without a shift."""
+        """The next opening paints the cards of the last one, then what the server has; nothing moves."""
         picture = {"id": "1", "urls": {}, "thumbnail": thumbnail}
         page.server.answer({"profiles": [profile(ALICE, name="Alice", picture=picture), profile(BOB)]})
         self.deck(page)
@@ -732,11 +756,14 @@ class TestDeck:
         assert page.names() == ["Alice", "bob"]
         page.open()
         page.server.hold()
-        page.server.answer({"profiles": [profile(ALICE, name="Alice II", picture=picture), profile(BOB)]})
+        page.server.answer(
+            {"profiles": [profile(ALICE, name="Alice II", picture=picture), profile(BOB)]}
+        )
         self.deck(page)
         assert page.names() == ["Alice", "bob"]
         assert page.wait_for("return part(deck.cards[0], 'img')")
-        page.run("await painted(); seen.shifts.length = 0; deck.refresh(); window.image = part(deck.cards[0], 'img')")
+        page.run("await painted(); seen.shifts.length = 0; window.image = part(deck.cards[0], 'img')")
+        page.run("deck.refresh()")
         assert page.run("return deck.cards[0].state") == "pending"
         page.server.release()
         page.wait_for("return deck.cards[0].state === 'ready'")
@@ -802,7 +829,9 @@ class TestDeck:
     def test_answer_that_is_there_already(self, page):
         """Cards are those of the answer, in its order; ones that stay are the same elements."""
         self.deck(page)
-        page.run("deck.refresh(arguments[0]); window.first = deck.cards[1]", [profile(ALICE), profile(BOB)])
+        page.run(
+            "deck.refresh(arguments[0]); window.first = deck.cards[1]", [profile(ALICE), profile(BOB)]
+        )
         page.run("deck.refresh(arguments[0])", [profile(BOB, name="Bob"), profile("c@example.com")])
         page.wait_for("return deck.cards.every(({ state }) => state === 'ready')")
         assert page.names() == ["Bob", "c"]
@@ -813,15 +842,20 @@ class TestDeck:
     def test_emails_that_were_told(self, page):
         """Those keep their cards, also when the answer lacks them; what it adds comes after them."""
         self.deck(page, f"emails: ['{BOB}', '{ALICE.upper()}']")
-        page.run("await deck.refresh(arguments[0])", [profile(ALICE, name="Alice"), profile("c@example.com")])
+        page.run(
+            "await deck.refresh(arguments[0])", [profile(ALICE, name="Alice"), profile("c@example.com")]
+        )
         page.wait_for("return deck.cards.map(({ state }) => state).join() === 'fallback,ready,ready'")
         assert page.names() == ["bob", "Alice", "c"]
 
     @pytest.mark.parametrize(("minutes", "kept"), [(60, []), (-1, [ALICE])])
     def test_session_that_ends(self, page, minutes, kept):
-        """Signing out empties cache and cards; a session that ran out leaves them for the next opening."""
+        """Signing out empties cache and cards; a session that ran out leaves them for next time."""
         self.deck(page)
-        page.run(f"client.enter({session(minutes)}); deck.refresh(arguments[0])", [profile(ALICE, name="Alice")])
+        page.run(
+            f"client.enter({session(minutes)}); deck.refresh(arguments[0])",
+            [profile(ALICE, name="Alice")],
+        )
         page.wait_for("return deck.cards[0].state === 'ready'")
         page.run("client.enter(null)")
         assert page.run("return new CardCache().emails") == kept
@@ -829,18 +863,18 @@ class TestDeck:
 
     def test_signing_out_in_another_tab(self, page):
         """Cards that came from the cache go; those of this tab's own session stay."""
-        page.run("new CardCache().put(arguments[0])", [profile(ALICE, name="Alice"), profile(BOB, name="Bob")])
+        page.run(
+            "new CardCache().put(arguments[0])",
+            [profile(ALICE, name="Alice"), profile(BOB, name="Bob")],
+        )
         self.deck(page)
         page.run("await deck.cards[1].await(Promise.resolve(arguments[0]))", profile(BOB, name="Bob"))
-        page.run(
-            """
-            const frame = document.createElement("iframe");
-            frame.src = "/cards.css";
-            document.body.append(frame);
-            await new Promise((resolve) => { frame.onload = resolve; });
-            frame.contentWindow.localStorage.removeItem("persona-cards");
-            """
-        )
+        here = page.browser.current_window_handle
+        page.browser.switch_to.new_window("tab")
+        page.browser.get(f"{page.server.origin}/cards.css")
+        page.run("localStorage.removeItem('persona-cards')")
+        page.browser.close()
+        page.browser.switch_to.window(here)
         page.wait_for("return deck.cards[0].profile === null")
         assert page.names() == ["alice", "Bob"]
 

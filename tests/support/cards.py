@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "gone":
             self._send(404, b"gone", "text/plain", {})
         elif kind == "broken":
-            self._send(200, self.server.picture[:100], "image/png", {})
+            self._send(200, self.server.picture[:40], "image/png", {})
         else:
             if kind == "slow":
                 self.server.wait()

@@ -1,7 +1,7 @@
 // A page that the tests of the card drive: what they need stands in `window`.
 
 import * as cards from "/static/persona-card.js";
-import * as texts from "/static/persona-card-text.js";
+import { loadPicture } from "/static/persona-card-picture.js";
 
 /** A client as a deck needs it, against whatever the tests' server answers. */
 class Client extends EventTarget {
@@ -51,7 +51,7 @@ new PerformanceObserver((list) => {
 const client = new Client();
 Object.assign(window, {
   ...cards,
-  ...texts,
+  loadPicture,
   client,
   container,
   seen,
