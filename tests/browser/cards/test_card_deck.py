@@ -102,8 +102,10 @@ class TestDeck:
         page.run(
             "deck.refresh(arguments[0]); window.first = deck.cards[1]", [profile(ALICE), profile(BOB)]
         )
-        page.run("deck.refresh(arguments[0])", [profile(BOB, name="Bob"), profile("c@example.com")])
-        page.wait_for("return deck.cards.every(({ state }) => state === 'ready')")
+        page.run(
+            "await deck.refresh(arguments[0])", [profile(BOB, name="Bob"), profile("c@example.com")]
+        )
+        assert page.run("return deck.cards.every(({ state }) => state === 'ready')")
         assert page.names() == ["Bob", "c"]
         assert page.run("return deck.cards[0] === first")
         assert page.run("return [...container.children].every((card, at) => card === deck.cards[at])")
