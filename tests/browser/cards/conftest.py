@@ -34,10 +34,11 @@ def page(browser, card_server):
     opened.run("localStorage.clear()")
     yield opened
     card_server.release()
-    assert opened.seen("violations") == []
-    assert opened.complaints() == []
+    opened.offline(is_offline=False)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     opened.emulate()
+    assert opened.seen("violations") == []
+    assert opened.complaints() == []
 
 
 @pytest.fixture

@@ -133,8 +133,8 @@ class TestFallback:
 
 
 class TestPictures:
-    def show(self, page, **picture):
-        """Show a card with a picture; return the URL that is shown in the end, or None."""
+    def show(self, page, wait_ms=20_000, **picture):
+        """Show a card with a picture; return what is shown of it within that time, or None."""
         return page.run(
             """
             const card = addCard("alice@example.com");
@@ -152,7 +152,7 @@ class TestPictures:
             return image && { url: image.currentSrc, alt: image.alt, width: image.width };
             """,
             picture,
-            400,
+            wait_ms,
         )
 
     def test_thumbnail_first(self, page, thumbnail):
@@ -174,7 +174,7 @@ class TestPictures:
     def test_broken_ones(self, page, thumbnail):
         """One that is gone or cut off leaves the monogram; if it is the thumbnail, the URL is tried."""
         gone, broken = (f"{page.server.origin}/picture/{kind}" for kind in ("gone", "broken"))
-        assert self.show(page, urls={"64": gone}) is None
+        assert self.show(page, 400, urls={"64": gone}) is None
         assert page.run("return loadPicture({urls: {64: arguments[0]}}, 64)", broken) is None
         assert page.run("return loadPicture({thumbnail: arguments[0]}, 64)", thumbnail[:60]) is None
         good = f"{page.server.origin}/picture/64"
