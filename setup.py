@@ -73,6 +73,7 @@ setup(
             "pytest>=9",
             "pytest-benchmark>=5.1",
             "pytest-timeout>=2.4",
+            "pytest-xdist>=3.8",
             "selenium>=4.36",
             "trustme>=1.2",
             "WebTest>=3.0.7",

@@ -140,6 +140,7 @@ class Poll(threading.Thread):
         self.join(30)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("url", ["mysql"], indirect=True)
 def test_database_frozen(url, store, make_service, mariadb):
     """A database that says nothing costs refusals within the time limit, not the service's threads."""

@@ -12,6 +12,8 @@ from support.workers import LIMITS, renderer
 
 from persona_profile.images import Encoding, PictureOptions
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 15
 CODES = {"picture_broken", "picture_too_many_pixels", "picture_too_complex"}
 HARMLESS = {

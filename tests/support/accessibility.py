@@ -27,8 +27,7 @@ def violations(browser: webdriver.Chrome) -> list[dict[str, Any]]:
 
     Each has the rule's `id`, `impact`, `help`, and `nodes` with their `target` and `failureSummary`.
     """
-    if not _AXE.exists():
-        install_packages()
+    install_packages(_AXE)
     # By the driver, so that the page's policy need not allow it.
     browser.execute_script(_AXE.read_text(encoding="utf-8"))
     found: list[dict[str, Any]] = browser.execute_async_script(_RUN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import shutil
 import subprocess
@@ -43,7 +44,8 @@ class Oracle:
 def running_oracle() -> Iterator[Oracle]:
     """Install the library if need be, and run it."""
     node = _program("node")
-    _install(node)
+    with _alone():
+        _install(node)
     with subprocess.Popen(
         [node, str(FOLDER / "mint.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -51,9 +53,19 @@ def running_oracle() -> Iterator[Oracle]:
         process.terminate()
 
 
-def install_packages() -> None:
-    """Install what `package.json` names, into the folder beside it."""
-    _run(_program("npm"), *_INSTALL)
+def install_packages(needed: Path) -> None:
+    """Install what `package.json` names into the folder beside it, unless a file of it is there."""
+    with _alone():
+        if not needed.exists():
+            _run(_program("npm"), *_INSTALL)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Hold off other processes of the run that need the same packages."""
+    with (FOLDER / "package.json").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _install(node: str) -> None:
@@ -61,7 +73,7 @@ def _install(node: str) -> None:
     done = _LIBRARY / "libs" / "built"
     if done.exists():
         return
-    install_packages()
+    _run(_program("npm"), *_INSTALL)
     for path in built:
         path.unlink(missing_ok=True)  # the script appends to what is there
     _run(node, str(_LIBRARY / "scripts" / "package.js"))
