@@ -41,6 +41,7 @@ setup(
         "pillow-heif>=1.1",
         "plaster>=1.1",
         "plaster-pastedeploy>=1.0",
+        "prometheus-client>=0.23",
         "pymysql>=1.2.0",  # the first that refuses a server without TLS if TLS was asked for
         "pyramid>=2.1,<3",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from typing import Final, cast
 
 from pyramid.config import Configurator
@@ -21,12 +21,14 @@ from persona_profile.auth.fetch import HttpsFetcher
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
 from persona_profile.homes import Homes
-from persona_profile.images import Encoding, Limits, PictureOptions
+from persona_profile.images import Encoding, Limits, PictureOptions, UploadFigures
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
 from persona_profile.keyring import Keyring, KeyringError
 from persona_profile.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keywrap import KeyWrapper
+from persona_profile.metrics import Metrics
+from persona_profile.observed import ObservedBackend
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
@@ -80,9 +82,10 @@ def max_body_bytes(app: Router) -> int:
 
 
 def _services(settings: Settings, clock: Callable[[], float]) -> Services:
+    metrics = Metrics(version("persona-profile-server"))
     file, keyring = open_keyring(settings)
-    keys = make_key_wrapper(settings, keyring)
-    backend = open_backend(settings)
+    keys = make_key_wrapper(settings, keyring, metrics.count_stale_key)
+    backend = ObservedBackend(open_backend(settings), metrics.count_storage)
     try:
         if settings.development:
             backend.initialize()
@@ -102,9 +105,12 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         fallback_issuers=settings.browserid_fallback_issuers,
         skew_seconds=settings.browserid_clock_skew,
         clock=clock,
+        observe=metrics.count_proof,
     )
     homes = Homes(backend, keys, picture_url_seconds(settings))
-    renderer = _renderer(settings)
+    renderer = _renderer(settings, metrics.count_upload)
+    metrics.watch_backend(backend.figures)
+    metrics.watch_pictures(renderer.figures)
     return Services(
         backend=backend,
         profiles=ProfileService(
@@ -114,7 +120,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
             backend, homes, keys, url_window=settings.pictures_url_window, clock=clock
         ),
         authenticator=authenticator,
-        used_proofs=UsedProofs(backend),
+        used_proofs=UsedProofs(backend, lambda: metrics.count_proof("proof_replayed", "unknown")),
         tokens=SessionTokens(keys),
         renderer=renderer,
         public_origins=settings.public_origins,
@@ -122,7 +128,9 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         picture_formats=settings.pictures_formats,
         max_picture_bytes=settings.pictures_max_bytes,
         identity_provider=identity_provider,
-        keyring_watch=KeyringWatch(file, keyring, keys.use) if file else None,
+        keyring_watch=_watch(file, keyring, keys, metrics) if file else None,
+        metrics=metrics,
+        metrics_listen=settings.metrics_listen,
         closers=(renderer.close, fetcher.close, keys.close, backend.close),
     )
 
@@ -147,7 +155,11 @@ def picture_options(settings: Settings) -> PictureOptions:
     )
 
 
-def _renderer(settings: Settings) -> WorkerRenderer:
+def _watch(file: KeyringFile, keyring: Keyring, keys: KeyWrapper, metrics: Metrics) -> KeyringWatch:
+    return KeyringWatch(file, keyring, keys.use, metrics.reload_counter("keyring"))
+
+
+def _renderer(settings: Settings, observe: Callable[[UploadFigures], None]) -> WorkerRenderer:
     admission = Admission(
         settings.pictures_workers,
         settings.pictures_queue,
@@ -159,6 +171,7 @@ def _renderer(settings: Settings) -> WorkerRenderer:
         admission,
         processor_seconds=settings.pictures_processor_time,
         deadline_seconds=settings.pictures_deadline,
+        observe=observe,
     )
 
 
@@ -220,14 +233,16 @@ def keyring_file(settings: Settings) -> KeyringFile | None:
     return KeyringFile(settings.development_folder / "keyring.json")
 
 
-def make_key_wrapper(settings: Settings, keyring: Keyring) -> KeyWrapper:
-    """Return what wraps keys by the settings.
+def make_key_wrapper(
+    settings: Settings, keyring: Keyring, observe_stale: Callable[[], None] = lambda: None
+) -> KeyWrapper:
+    """Return what wraps keys by the settings; `observe_stale` is called when an older key is needed.
 
     Raises:
         InvalidSettings: the key service can't be used so.
     """
     if settings.transit_url is None or settings.transit_token_file is None:
-        return KeyWrapper(keyring)
+        return KeyWrapper(keyring, observe_stale=observe_stale)
     try:
         service = TransitService(
             settings.transit_url,
@@ -243,7 +258,8 @@ def make_key_wrapper(settings: Settings, keyring: Keyring) -> KeyWrapper:
     cached = CachingService(
         service, settings.key_service_cache_keys, settings.key_service_cache_seconds
     )
-    return KeyWrapper(keyring, cached, is_primary=settings.key_service == "transit")
+    is_primary = settings.key_service == "transit"
+    return KeyWrapper(keyring, cached, is_primary=is_primary, observe_stale=observe_stale)
 
 
 def _make_keyring(file: KeyringFile) -> None:

@@ -238,6 +238,7 @@ def _problem_view(error: Exception, request: Request) -> Response:
     known = _service_error(error, request)
     if isinstance(known, HTTPException):
         return known
+    request.problem_code = known.code  # for those who count
     members = dict(known.members)
     if known.errors:
         members["errors"] = [each._asdict() for each in known.errors]

@@ -21,6 +21,7 @@ from backends import Backend, BackendError
 from persona_profile.app import max_body_bytes, services_of
 from persona_profile.encoding import json_encode
 from persona_profile.errors import new_request_id, problem_document
+from persona_profile.exposition import ExpositionServer, listen
 from persona_profile.keyring_file import KeyringWatch
 
 PURGE_SECONDS: Final = 60
@@ -69,8 +70,11 @@ def serve(app: Router, _global_config: object = None, **settings: Any) -> None:
         app: what `app.main` returned.
         settings: waitress' own, by their names there.
     """
-    server = make_server(app, **settings)
     services = services_of(app)
+    figures = None
+    if services.metrics_listen is not None:
+        figures = ExpositionServer(listen(services.metrics_listen), services.metrics.exposition)
+    server = make_server(app, **settings)
     sys.setswitchinterval(SWITCH_SECONDS)
     stopped = threading.Event()
     threads = [threading.Thread(target=_purge_regularly, args=(services.backend, stopped), daemon=True)]
@@ -79,6 +83,8 @@ def serve(app: Router, _global_config: object = None, **settings: Any) -> None:
         threads.append(threading.Thread(target=_watch_keyring, args=arguments, daemon=True))
     for thread in threads:
         thread.start()
+    if figures is not None:
+        figures.start()
     _announce(server, app)
     try:
         server.run()
@@ -86,6 +92,8 @@ def serve(app: Router, _global_config: object = None, **settings: Any) -> None:
         stopped.set()
         for thread in threads:
             thread.join(PURGE_SECONDS)
+        if figures is not None:
+            figures.close()
         services.close()
 
 

@@ -78,6 +78,7 @@ class Settings:
     pictures_processor_time: int
     pictures_deadline: int
     pictures_url_window: int
+    metrics_listen: tuple[str, int] | None
 
 
 def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
@@ -174,6 +175,14 @@ def _transit_url(value: str) -> str:
     return value
 
 
+def _address(value: str) -> tuple[str, int]:
+    """Read host and port of one interface of this machine."""
+    match = re.fullmatch(r"([0-9.]+|\[[0-9a-f:]+\]):([1-9][0-9]{0,4})", value)
+    if match is None or int(match[2]) > 65535:
+        raise ValueError("must be the IP address and port of one interface, such as 127.0.0.1:9464")
+    return match[1].strip("[]"), int(match[2])
+
+
 def _domain(value: str) -> str:
     try:
         return canonical_domain(value)
@@ -234,4 +243,5 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("pictures.processor_time", _whole(1, 600), 10),
     _setting("pictures.deadline", _whole(1, 600), 30),
     _setting("pictures.url_window", _whole(60, 90 * 24 * 3600), 24 * 3600),
+    _setting("metrics.listen", _address),
 )

@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 
 from backends import Put, Unavailable
+from backends.memory import MemoryBackend
 from persona_profile import server as server_module
 from persona_profile.app import services_of
 
@@ -259,10 +260,10 @@ class TestServer:
             assert json.load(problem)["code"] == "not_found"
 
 
-def test_expired_items_are_purged(app, monkeypatch):
+def test_expired_items_are_purged(monkeypatch):
     """A running server removes what has expired by itself, and goes on when the storage fails once."""
     monkeypatch.setattr(server_module, "PURGE_SECONDS", 0.01)
-    backend = services_of(app.app).backend
+    backend = MemoryBackend()
     purge, failures = backend.purge_expired, [Unavailable()]
 
     def fail_once(limit):

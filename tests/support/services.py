@@ -55,6 +55,13 @@ class Answer(NamedTuple):
         return self.status == 503 and problem and int(self.headers.get("Retry-After", 0)) > 0
 
 
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Service:
     """A `persona-profile serve` process that a test starts, ends and kills.
 
@@ -76,9 +83,7 @@ class Service:
         more: str = "pictures.formats = jpeg",
     ) -> None:
         folder.mkdir(exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.folder = folder
         self.keyring = folder / "keyring.json"
         if not self.keyring.exists():
