@@ -26,7 +26,7 @@ setup(
     package_dir={"": "."},
     package_data={
         "backends": ["py.typed"],
-        "persona_profile": ["py.typed", "static/*"],
+        "persona_profile": ["py.typed", "static/*", "version.json"],
     },
     install_requires=[
         "alembic>=1.16",

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points, version
+from importlib.metadata import entry_points
 from typing import Final, cast
 
 from pyramid.config import Configurator
@@ -14,12 +14,15 @@ from pyramid.path import DottedNameResolver
 from pyramid.router import Router
 
 from backends import Backend, BackendError
+from persona_profile import logs
 from persona_profile.auth.browserid import BrowserIDVerifier
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.auth.discovery import Discovery, PinnedIssuers
 from persona_profile.auth.fetch import HttpsFetcher
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
+from persona_profile.build import describe_build
+from persona_profile.heartbeat import Heartbeat
 from persona_profile.homes import Homes
 from persona_profile.images import Encoding, Limits, PictureOptions, UploadFigures
 from persona_profile.images.admission import Admission
@@ -27,6 +30,7 @@ from persona_profile.images.pool import WorkerRenderer
 from persona_profile.keyring import Keyring, KeyringError
 from persona_profile.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keywrap import KeyWrapper
+from persona_profile.lifecycle import Lifecycle
 from persona_profile.metrics import Metrics
 from persona_profile.observed import ObservedBackend
 from persona_profile.pictures import PictureService
@@ -49,7 +53,9 @@ def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Ro
     Raises:
         InvalidSettings: they can't be used; the message says which and why.
     """
-    return make_app(parse_settings(settings, os.environ))
+    parsed = parse_settings(settings, os.environ)
+    logs.configure(parsed.logging_format, parsed.logging_level)
+    return make_app(parsed)
 
 
 def make_app(settings: Settings, clock: Callable[[], float] = time.time) -> Router:
@@ -82,7 +88,8 @@ def max_body_bytes(app: Router) -> int:
 
 
 def _services(settings: Settings, clock: Callable[[], float]) -> Services:
-    metrics = Metrics(version("persona-profile-server"))
+    build = _build(settings)
+    metrics = Metrics(build["version"], build["commit"])
     file, keyring = open_keyring(settings)
     keys = make_key_wrapper(settings, keyring, metrics.count_stale_key)
     backend = ObservedBackend(open_backend(settings), metrics.count_storage)
@@ -93,14 +100,13 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     except BackendError as error:
         raise InvalidSettings(f"backend: {error}") from None
     identity_provider = None
-    pinned = _pinned_issuers(settings)
     if settings.development:
         identity_provider = DevelopmentIdentityProvider.load(settings.development_folder)
-        pinned = pinned.merged_with(identity_provider.pinned_issuers())
     fetcher = HttpsFetcher()
+    discovery = Discovery(_pinned_issuers(settings, identity_provider), fetcher.fetch)
     authenticator = BrowserIDVerifier(
         settings.public_origins,
-        Discovery(pinned, fetcher.fetch),
+        discovery,
         algorithms=settings.browserid_algorithms,
         fallback_issuers=settings.browserid_fallback_issuers,
         skew_seconds=settings.browserid_clock_skew,
@@ -111,6 +117,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     renderer = _renderer(settings, metrics.count_upload)
     metrics.watch_backend(backend.figures)
     metrics.watch_pictures(renderer.figures)
+    heartbeat = Heartbeat({"storage": backend.ping, "keyring": keys.check, "pictures": renderer.check})
     return Services(
         backend=backend,
         profiles=ProfileService(
@@ -131,7 +138,11 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         keyring_watch=_watch(file, keyring, keys, metrics) if file else None,
         metrics=metrics,
         metrics_listen=settings.metrics_listen,
-        closers=(renderer.close, fetcher.close, keys.close, backend.close),
+        lifecycle=Lifecycle(settings.shutdown_drain, settings.shutdown_grace),
+        heartbeat=heartbeat,
+        build=build,
+        reload_issuers=_issuers_reloader(settings, identity_provider, discovery, metrics),
+        closers=(heartbeat.close, renderer.close, fetcher.close, keys.close, backend.close),
     )
 
 
@@ -271,10 +282,41 @@ def _make_keyring(file: KeyringFile) -> None:
     logger.warning("keyring: made for development, %s", file.path)
 
 
-def _pinned_issuers(settings: Settings) -> PinnedIssuers:
-    if settings.browserid_pinned_issuers is None:
-        return PinnedIssuers({})
+def _build(settings: Settings) -> Mapping[str, str]:
     try:
-        return PinnedIssuers.load(settings.browserid_pinned_issuers)
+        return describe_build(settings.version_path)
     except ValueError as error:
-        raise InvalidSettings(f"browserid.pinned_issuers: {error}") from None
+        raise InvalidSettings(f"version.path: {error}") from None
+
+
+def _pinned_issuers(settings: Settings, provider: DevelopmentIdentityProvider | None) -> PinnedIssuers:
+    pinned = PinnedIssuers({})
+    if settings.browserid_pinned_issuers is not None:
+        try:
+            pinned = PinnedIssuers.load(settings.browserid_pinned_issuers)
+        except ValueError as error:
+            raise InvalidSettings(f"browserid.pinned_issuers: {error}") from None
+    return pinned if provider is None else pinned.merged_with(provider.pinned_issuers())
+
+
+def _issuers_reloader(
+    settings: Settings,
+    provider: DevelopmentIdentityProvider | None,
+    discovery: Discovery,
+    metrics: Metrics,
+) -> Callable[[], None]:
+    count = metrics.reload_counter("pinned_issuers")
+
+    def reload() -> None:
+        if settings.browserid_pinned_issuers is None:
+            return
+        try:
+            discovery.use(_pinned_issuers(settings, provider))
+        except InvalidSettings as error:
+            count("refused")
+            logger.error("not taken anew: %s", error)  # noqa: TRY400 - no trace: no values
+        else:
+            count("taken")
+            logger.warning("pinned issuers: taken anew")
+
+    return reload

@@ -27,7 +27,7 @@ from persona_profile.images import PictureFigures, UploadFigures
 _REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _STORAGE_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 10)
 _EMAILS: Final = tuple(range(1, 21))
-_METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 Observer = Callable[[str], None]
 
@@ -78,7 +78,7 @@ class Metrics:
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered; `route` is a pattern, never a path."""
-        key = (route, method if method in _METHODS else "other", status)
+        key = (route, method if method in METHODS else "other", status)
         found = self._of_request.get(key)
         if found is None:
             route, method, _ = key

@@ -49,6 +49,11 @@ class Admission:
         self._appointment = 0.0
 
     @property
+    def places(self) -> int:
+        """How many uploads are worked on at once."""
+        return self._places
+
+    @property
     def most_at_once(self) -> int:
         """How many uploads are worked on or wait."""
         return self._places + self._queue

@@ -36,6 +36,9 @@ from persona_profile.images import (
 from persona_profile.images.admission import Admission
 from persona_profile.images.channel import Channel, MalformedMessage
 
+CHECK_SECONDS: Final = 2.5
+"""How long a worker may take to say that it is there; to start one takes some tenths of a second."""
+
 _REAP_SECONDS: Final = 5.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 
@@ -104,6 +107,27 @@ class WorkerRenderer:
         with self._lock:
             workers = len(self._all)
         return PictureFigures(workers, *self._admission.figures())
+
+    def check(self) -> None:
+        """Return if a worker answers, or all are at work.
+
+        Raises:
+            Overloaded, OSError, TimeoutError, EOFError, MalformedMessage: no worker can be had.
+        """
+        with self._lock:
+            if self._all and not self._idle:
+                return
+        worker = self._take()
+        try:
+            worker.ping(time.monotonic() + CHECK_SECONDS)
+        except BaseException:
+            self._end(worker)
+            raise
+        with self._lock:
+            if len(self._idle) < self._admission.places:
+                self._idle.append(worker)
+                return
+        self._end(worker)
 
     def render(self, source: BinaryIO, crop: Crop | None, client: Hashable) -> tuple[Rendition, ...]:
         """Return the renditions of a picture. See `images.Renderer`."""
@@ -304,6 +328,20 @@ class _Worker:
     def is_alive(self) -> bool:
         """Return whether the process runs."""
         return self._process.poll() is None
+
+    def ping(self, until: float) -> None:
+        """Return if the process answers.
+
+        Raises:
+            OSError, TimeoutError, EOFError, MalformedMessage: it does not, by then.
+        """
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.channel.send({"ping": True}, descriptor=nothing)
+        finally:
+            os.close(nothing)
+        if self.channel.receive(until)[0] != {"pong": True}:
+            raise MalformedMessage
 
     def measure(self) -> float:
         """Return the processor time in seconds that it had since the last time of asking."""

@@ -102,7 +102,11 @@ def _close_decoders() -> None:
 
 
 def _answer(channel: Channel, job: dict[str, Any], descriptor: int) -> None:
-    """Render the picture of a file and send what came of it."""
+    """Render the picture of a file and send what came of it, or just answer."""
+    if "ping" in job:
+        os.close(descriptor)
+        channel.send({"pong": True})
+        return
     options = PictureOptions.from_json(job["options"])
     crop = Crop(*job["crop"]) if job["crop"] else None
 
