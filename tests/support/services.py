@@ -118,11 +118,11 @@ class Service:
         """All that it has written so far."""
         return self._log.read_text()
 
-    def start(self) -> None:
-        """Start it; return when it answers."""
+    def start(self, *arguments: str) -> None:
+        """Start it, with arguments of `serve`; return when it answers."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [_COMMAND, "-c", self._ini, "serve"], stdout=log, stderr=log
+                [_COMMAND, "-c", self._ini, "serve", *arguments], stdout=log, stderr=log
             )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -144,6 +144,11 @@ class Service:
         """Send it a signal."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def wait(self, seconds: float = 30) -> int:
+        """Wait until it has ended; return its exit status."""
+        assert self._process is not None
+        return self._process.wait(seconds)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command on the same settings."""
