@@ -188,18 +188,8 @@ class Supervisor:
             total = self._departed.copy()
             for each in self._processes:
                 total.add(each.figures)
-            return total.text() + self._own_figures()
-
-    def _own_figures(self) -> str:
-        well = sum(each.is_well for each in self._processes)
-        return (
-            "# HELP persona_processes Processes that can do their work.\n"
-            "# TYPE persona_processes gauge\n"
-            f"persona_processes {well}\n"
-            "# HELP persona_process_deaths_total Processes that ended by themselves.\n"
-            "# TYPE persona_process_deaths_total counter\n"
-            f"persona_process_deaths_total {self._ended_by_themselves}\n"
-        )
+            well = sum(each.is_well for each in self._processes)
+            return total.text() + own_figures(well, self._ended_by_themselves)
 
     def _turn(self, wakes: socket.socket) -> None:
         for key, _ in self._selector.select(_TURN_SECONDS):
@@ -323,6 +313,18 @@ class Supervisor:
             old.stop(RETIRE, self._plan.stop_seconds)
             if old not in self._processes:
                 self._replacing = None
+
+
+def own_figures(well: int, deaths: int) -> str:
+    """Return the figures that the supervisor has itself."""
+    return (
+        "# HELP persona_processes Processes that can do their work.\n"
+        "# TYPE persona_processes gauge\n"
+        f"persona_processes {well}\n"
+        "# HELP persona_process_deaths_total Processes that ended by themselves.\n"
+        "# TYPE persona_process_deaths_total counter\n"
+        f"persona_process_deaths_total {deaths}\n"
+    )
 
 
 def main() -> int:
