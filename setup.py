@@ -1,8 +1,31 @@
 """Packaging of the Persona Profile Server."""
 
+import json
+import subprocess
 from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
+
+
+class BuildWithCommit(build_py):
+    """Notes in the package which commit it is built from, if that is known."""
+
+    def run(self) -> None:
+        """Copy the package, and write `version.json` beside it."""
+        super().run()
+        if self.editable_mode:
+            return  # a checkout changes without being built again
+        told = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git there is
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        document = {"version": self.distribution.get_version(), "commit": told.stdout.strip()}
+        Path(self.build_lib, "persona_profile", "version.json").write_text(json.dumps(document))
+
 
 setup(
     name="persona-profile-server",
@@ -12,6 +35,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MPL-2.0",
     license_files=["LICENSE"],
+    cmdclass={"build_py": BuildWithCommit},
     python_requires=">=3.11",
     packages=[
         "backends",
@@ -26,7 +50,7 @@ setup(
     package_dir={"": "."},
     package_data={
         "backends": ["py.typed"],
-        "persona_profile": ["py.typed", "static/*"],
+        "persona_profile": ["py.typed", "static/*", "version.json"],
     },
     install_requires=[
         "alembic>=1.16",
@@ -41,6 +65,7 @@ setup(
         "pillow-heif>=1.1",
         "plaster>=1.1",
         "plaster-pastedeploy>=1.0",
+        "prometheus-client>=0.23",
         "pymysql>=1.2.0",  # the first that refuses a server without TLS if TLS was asked for
         "pyramid>=2.1,<3",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.

@@ -25,7 +25,7 @@ import enum
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 MAX_PARTITION_BYTES: Final = 33
@@ -120,6 +120,23 @@ class Delete:
 Operation = Put | Delete
 
 
+@dataclass(frozen=True, slots=True)
+class BackendFigures:
+    """What a backend tells those who watch it; of this instance, since it was made.
+
+    Attributes:
+        retries: attempts that were repeated, by reason: `transient`, `connection_lost`.
+        connections_in_use: connections that are lent to an operation now.
+        connections_most: how many there can be; 0 for a backend without connections.
+        is_silent: whether the store is held to be silent, so that operations are refused at once.
+    """
+
+    retries: Mapping[str, int] = field(default_factory=dict)
+    connections_in_use: int = 0
+    connections_most: int = 0
+    is_silent: bool = False
+
+
 class Backend(ABC):
     """The interface of a store. See the module's text for what each implementation guarantees."""
 
@@ -193,6 +210,10 @@ class Backend(ABC):
             WrongSchema: it is not.
             Unavailable: the store can't answer now.
         """
+
+    def figures(self) -> BackendFigures:
+        """Return what there is to watch, without asking the store."""
+        return BackendFigures()
 
     @abstractmethod
     def close(self) -> None:

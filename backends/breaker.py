@@ -61,6 +61,12 @@ class Breaker:
                 elif self._clock() - began > SILENCE_SECONDS:
                     self._is_open = True
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the database is held to be silent now."""
+        with self._lock:
+            return self._is_open or self._is_silent()
+
     def _is_silent(self) -> bool:
         if self._is_open:
             return bool(self._under_way)

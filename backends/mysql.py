@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 import pymysql  # type: ignore[import-untyped]
@@ -18,7 +19,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, mak
 from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from backends import MAX_VALUE_BYTES, BackendError, Unavailable, WrongSchema
+from backends import MAX_VALUE_BYTES, BackendError, BackendFigures, Unavailable, WrongSchema
 from backends.breaker import Breaker
 from backends.sql import ConnectionLost, SqlBackend, Transient
 
@@ -133,6 +134,9 @@ class MysqlBackend(SqlBackend):
             raise WrongSchema(
                 f"the database's max_allowed_packet of {largest} bytes must be at least {PACKET_BYTES}"
             )
+
+    def figures(self) -> BackendFigures:
+        return replace(super().figures(), is_silent=self._breaker.is_silent)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, ColumnElement, LargeBinary, MetaData, Table, and_
 from sqlalchemy.dialects import mysql
 
-from backends import MAX_NAME_BYTES, MAX_PARTITION_BYTES
+from backends import MAX_NAME_BYTES, MAX_PARTITION_BYTES, Put
+
+MAX_STATEMENT_BYTES: Final = 1024 * 1024
+"""How many bytes of values one statement carries, unless one value has more: far below the packet
+sizes that servers take by default."""
 
 METADATA: Final = MetaData()
 
@@ -56,3 +60,30 @@ def by_key(statement: Any, table: Table, partition: bytes, name: bytes) -> Any:
 def names_of(table: Table, partition: bytes, names: Iterable[bytes]) -> ColumnElement[bool]:
     """Return the condition that a row is one of some items of a partition."""
     return and_(table.c.partition == partition, table.c.name.in_(sorted(names)))
+
+
+def row_of(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str, Any]:
+    """Return the row that a put writes."""
+    return {
+        "partition": partition,
+        "name": put.name.encode("ascii"),
+        "version": versions[put.name],
+        "expires_at": put.expires_at,
+        "value": put.value,
+    }
+
+
+def portions(
+    partition: bytes, puts: Iterable[Put], versions: Mapping[str, int]
+) -> Iterator[list[dict[str, Any]]]:
+    """Divide puts into statements of MAX_STATEMENT_BYTES."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for put in puts:
+        if rows and size + len(put.value) > MAX_STATEMENT_BYTES:
+            yield rows
+            rows, size = [], 0
+        rows.append(row_of(partition, put, versions))
+        size += len(put.value)
+    if rows:
+        yield rows

@@ -8,8 +8,10 @@ statement is sent without a transaction around it.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, TypeVar, cast
@@ -32,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql import Executable
 
 from backends import (
@@ -40,6 +43,7 @@ from backends import (
     Address,
     Backend,
     BackendError,
+    BackendFigures,
     Conflict,
     Delete,
     Item,
@@ -51,11 +55,7 @@ from backends import (
     migrations,
     new_version,
 )
-from backends.schema import BULK, SMALL, by_key, names_of, table_of
-
-MAX_STATEMENT_BYTES: Final = 1024 * 1024
-"""How many bytes of values one statement carries, unless one value has more: far below the packet
-sizes that servers take by default."""
+from backends.schema import BULK, SMALL, by_key, names_of, portions, row_of, table_of
 
 MAX_LOSSES: Final = 3
 """How many connections in a row an operation may lose: a server that breaks off every time, as it does
@@ -95,6 +95,8 @@ class SqlBackend(Backend):
         self._engine = engine
         self._time_limit = time_limit
         self._clock = clock
+        self._lock = threading.Lock()
+        self._retries: Counter[str] = Counter()
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
         wanted: dict[Table, dict[bytes, set[bytes]]] = {}
@@ -179,6 +181,14 @@ class SqlBackend(Backend):
     def check_schema(self) -> None:
         self._retrying(migrations.check, lambda: None)
 
+    def figures(self) -> BackendFigures:
+        with self._lock:
+            retries = dict(self._retries)
+        pool = self._engine.pool
+        if not isinstance(pool, QueuePool):
+            return BackendFigures(retries)
+        return BackendFigures(retries, pool.checkedout(), pool.size())
+
     def close(self) -> None:
         self._engine.dispose()
 
@@ -213,7 +223,7 @@ class SqlBackend(Backend):
             if names:
                 yield _expecting_nothing(delete(table).where(names_of(table, partition, names)))
             puts = [each for each in free if isinstance(each, Put)]
-            for rows in _portions(partition, puts, versions):
+            for rows in portions(partition, puts, versions):
                 yield _expecting_nothing(self._upsert(table).values(rows))
 
     def _expecting(self, partition: bytes, operation: Operation, versions: Mapping[str, int]) -> _Step:
@@ -223,7 +233,7 @@ class SqlBackend(Backend):
             statement = by_key(delete(table), table, partition, name)
             expected = table.c.version == operation.if_version
             return _expecting_one(statement.where(expected, self._is_live(table)))
-        row = _row(partition, operation, versions)
+        row = row_of(partition, operation, versions)
         replace = by_key(update(table), table, partition, name).values(row)
         if operation.if_version is not ABSENT:
             expected = table.c.version == operation.if_version
@@ -314,8 +324,14 @@ class SqlBackend(Backend):
                     outcome = outcome_after_loss()
                     if outcome is not None:
                         return outcome
+                self._count_retry(failure)
             time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, hides nothing
             pause *= 2
+
+    def _count_retry(self, failure: BackendError) -> None:
+        reason = "connection_lost" if isinstance(failure, ConnectionLost) else "transient"
+        with self._lock:
+            self._retries[reason] += 1
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -365,29 +381,3 @@ def _expecting_one(statement: Executable) -> _Step:
             raise Conflict("the item is absent or at another version")
 
     return step
-
-
-def _row(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "partition": partition,
-        "name": put.name.encode("ascii"),
-        "version": versions[put.name],
-        "expires_at": put.expires_at,
-        "value": put.value,
-    }
-
-
-def _portions(
-    partition: bytes, puts: Iterable[Put], versions: Mapping[str, int]
-) -> Iterator[list[dict[str, Any]]]:
-    """Divide puts into statements of MAX_STATEMENT_BYTES."""
-    rows: list[dict[str, Any]] = []
-    size = 0
-    for put in puts:
-        if rows and size + len(put.value) > MAX_STATEMENT_BYTES:
-            yield rows
-            rows, size = [], 0
-        rows.append(_row(partition, put, versions))
-        size += len(put.value)
-    if rows:
-        yield rows

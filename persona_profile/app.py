@@ -14,19 +14,25 @@ from pyramid.path import DottedNameResolver
 from pyramid.router import Router
 
 from backends import Backend, BackendError
+from persona_profile import logs
 from persona_profile.auth.browserid import BrowserIDVerifier
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.auth.discovery import Discovery, PinnedIssuers
 from persona_profile.auth.fetch import HttpsFetcher
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
+from persona_profile.build import describe_build
+from persona_profile.heartbeat import Heartbeat
 from persona_profile.homes import Homes
-from persona_profile.images import Encoding, Limits, PictureOptions
+from persona_profile.images import Encoding, Limits, PictureOptions, UploadFigures
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
 from persona_profile.keyring import Keyring, KeyringError
 from persona_profile.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keywrap import KeyWrapper
+from persona_profile.lifecycle import Lifecycle
+from persona_profile.metrics import Metrics
+from persona_profile.observed import ObservedBackend
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
@@ -47,7 +53,9 @@ def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Ro
     Raises:
         InvalidSettings: they can't be used; the message says which and why.
     """
-    return make_app(parse_settings(settings, os.environ))
+    parsed = parse_settings(settings, os.environ)
+    logs.configure(parsed.logging_format, parsed.logging_level)
+    return make_app(parsed)
 
 
 def make_app(settings: Settings, clock: Callable[[], float] = time.time) -> Router:
@@ -80,9 +88,11 @@ def max_body_bytes(app: Router) -> int:
 
 
 def _services(settings: Settings, clock: Callable[[], float]) -> Services:
+    build = _build(settings)
+    metrics = Metrics(build["version"], build["commit"])
     file, keyring = open_keyring(settings)
-    keys = make_key_wrapper(settings, keyring)
-    backend = open_backend(settings)
+    keys = make_key_wrapper(settings, keyring, metrics.count_stale_key)
+    backend = ObservedBackend(open_backend(settings), metrics.count_storage)
     try:
         if settings.development:
             backend.initialize()
@@ -90,21 +100,24 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     except BackendError as error:
         raise InvalidSettings(f"backend: {error}") from None
     identity_provider = None
-    pinned = _pinned_issuers(settings)
     if settings.development:
         identity_provider = DevelopmentIdentityProvider.load(settings.development_folder)
-        pinned = pinned.merged_with(identity_provider.pinned_issuers())
     fetcher = HttpsFetcher()
+    discovery = Discovery(_pinned_issuers(settings, identity_provider), fetcher.fetch)
     authenticator = BrowserIDVerifier(
         settings.public_origins,
-        Discovery(pinned, fetcher.fetch),
+        discovery,
         algorithms=settings.browserid_algorithms,
         fallback_issuers=settings.browserid_fallback_issuers,
         skew_seconds=settings.browserid_clock_skew,
         clock=clock,
+        observe=metrics.count_proof,
     )
     homes = Homes(backend, keys, picture_url_seconds(settings))
-    renderer = _renderer(settings)
+    renderer = _renderer(settings, metrics.count_upload)
+    metrics.watch_backend(backend.figures)
+    metrics.watch_pictures(renderer.figures)
+    heartbeat = Heartbeat({"storage": backend.ping, "keyring": keys.check, "pictures": renderer.check})
     return Services(
         backend=backend,
         profiles=ProfileService(
@@ -114,7 +127,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
             backend, homes, keys, url_window=settings.pictures_url_window, clock=clock
         ),
         authenticator=authenticator,
-        used_proofs=UsedProofs(backend),
+        used_proofs=UsedProofs(backend, lambda: metrics.count_proof("proof_replayed", "unknown")),
         tokens=SessionTokens(keys),
         renderer=renderer,
         public_origins=settings.public_origins,
@@ -122,8 +135,14 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         picture_formats=settings.pictures_formats,
         max_picture_bytes=settings.pictures_max_bytes,
         identity_provider=identity_provider,
-        keyring_watch=KeyringWatch(file, keyring, keys.use) if file else None,
-        closers=(renderer.close, fetcher.close, keys.close, backend.close),
+        keyring_watch=_watch(file, keyring, keys, metrics) if file else None,
+        metrics=metrics,
+        metrics_listen=settings.metrics_listen,
+        lifecycle=Lifecycle(settings.shutdown_drain, settings.shutdown_grace),
+        heartbeat=heartbeat,
+        build=build,
+        reload_issuers=_issuers_reloader(settings, identity_provider, discovery, metrics),
+        closers=(heartbeat.close, renderer.close, fetcher.close, keys.close, backend.close),
     )
 
 
@@ -147,7 +166,11 @@ def picture_options(settings: Settings) -> PictureOptions:
     )
 
 
-def _renderer(settings: Settings) -> WorkerRenderer:
+def _watch(file: KeyringFile, keyring: Keyring, keys: KeyWrapper, metrics: Metrics) -> KeyringWatch:
+    return KeyringWatch(file, keyring, keys.use, metrics.reload_counter("keyring"))
+
+
+def _renderer(settings: Settings, observe: Callable[[UploadFigures], None]) -> WorkerRenderer:
     admission = Admission(
         settings.pictures_workers,
         settings.pictures_queue,
@@ -159,6 +182,7 @@ def _renderer(settings: Settings) -> WorkerRenderer:
         admission,
         processor_seconds=settings.pictures_processor_time,
         deadline_seconds=settings.pictures_deadline,
+        observe=observe,
     )
 
 
@@ -220,14 +244,16 @@ def keyring_file(settings: Settings) -> KeyringFile | None:
     return KeyringFile(settings.development_folder / "keyring.json")
 
 
-def make_key_wrapper(settings: Settings, keyring: Keyring) -> KeyWrapper:
-    """Return what wraps keys by the settings.
+def make_key_wrapper(
+    settings: Settings, keyring: Keyring, observe_stale: Callable[[], None] = lambda: None
+) -> KeyWrapper:
+    """Return what wraps keys by the settings; `observe_stale` is called when an older key is needed.
 
     Raises:
         InvalidSettings: the key service can't be used so.
     """
     if settings.transit_url is None or settings.transit_token_file is None:
-        return KeyWrapper(keyring)
+        return KeyWrapper(keyring, observe_stale=observe_stale)
     try:
         service = TransitService(
             settings.transit_url,
@@ -243,7 +269,8 @@ def make_key_wrapper(settings: Settings, keyring: Keyring) -> KeyWrapper:
     cached = CachingService(
         service, settings.key_service_cache_keys, settings.key_service_cache_seconds
     )
-    return KeyWrapper(keyring, cached, is_primary=settings.key_service == "transit")
+    is_primary = settings.key_service == "transit"
+    return KeyWrapper(keyring, cached, is_primary=is_primary, observe_stale=observe_stale)
 
 
 def _make_keyring(file: KeyringFile) -> None:
@@ -255,10 +282,41 @@ def _make_keyring(file: KeyringFile) -> None:
     logger.warning("keyring: made for development, %s", file.path)
 
 
-def _pinned_issuers(settings: Settings) -> PinnedIssuers:
-    if settings.browserid_pinned_issuers is None:
-        return PinnedIssuers({})
+def _build(settings: Settings) -> Mapping[str, str]:
     try:
-        return PinnedIssuers.load(settings.browserid_pinned_issuers)
+        return describe_build(settings.version_path)
     except ValueError as error:
-        raise InvalidSettings(f"browserid.pinned_issuers: {error}") from None
+        raise InvalidSettings(f"version.path: {error}") from None
+
+
+def _pinned_issuers(settings: Settings, provider: DevelopmentIdentityProvider | None) -> PinnedIssuers:
+    pinned = PinnedIssuers({})
+    if settings.browserid_pinned_issuers is not None:
+        try:
+            pinned = PinnedIssuers.load(settings.browserid_pinned_issuers)
+        except ValueError as error:
+            raise InvalidSettings(f"browserid.pinned_issuers: {error}") from None
+    return pinned if provider is None else pinned.merged_with(provider.pinned_issuers())
+
+
+def _issuers_reloader(
+    settings: Settings,
+    provider: DevelopmentIdentityProvider | None,
+    discovery: Discovery,
+    metrics: Metrics,
+) -> Callable[[], None]:
+    count = metrics.reload_counter("pinned_issuers")
+
+    def reload() -> None:
+        if settings.browserid_pinned_issuers is None:
+            return
+        try:
+            discovery.use(_pinned_issuers(settings, provider))
+        except InvalidSettings as error:
+            count("refused")
+            logger.error("not taken anew: %s", error)  # noqa: TRY400 - no trace: no values
+        else:
+            count("taken")
+            logger.warning("pinned issuers: taken anew")
+
+    return reload

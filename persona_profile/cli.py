@@ -11,19 +11,22 @@ from backends import BackendError
 from persona_profile.commands import keys, pictures, serving, storage
 from persona_profile.keyring import KeyringError
 from persona_profile.keyservice import KeysUnavailable
+from persona_profile.logs import configure_command
 from persona_profile.settings import InvalidSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     options = _parser().parse_args(arguments)
+    log = configure_command()  # the server changes that, once it has read its settings
     try:
         status: int = options.run(options)
     except InvalidSettings as error:
         print(f"persona-profile: {options.config}: {error}", file=sys.stderr)
         return 2
     except (BackendError, KeyringError, KeysUnavailable) as error:
-        print(f"persona-profile: {error}", file=sys.stderr)
+        if str(error) not in log.said:
+            print(f"persona-profile: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # Who read the output has seen enough; what is still buffered goes nowhere.

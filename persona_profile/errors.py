@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import traceback
-import uuid
+import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from pyramid.response import Response
 import backends
 from persona_profile.encoding import json_encode
 from persona_profile.keyservice import KeysUnavailable
+from persona_profile.logs import REQUEST_ID, place_of
 
 logger = logging.getLogger(__name__)
 
@@ -224,12 +224,14 @@ def problem_document(
 
 def new_request_id() -> str:
     """Return a fresh identifier that stands in the answer and in every log line of a request."""
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 def includeme(config: Configurator) -> None:
     """Render every exception and every answer that Pyramid makes for itself as a problem."""
-    config.add_request_method(lambda _request: new_request_id(), "request_id", reify=True)
+    config.add_request_method(
+        lambda _request: REQUEST_ID.get() or new_request_id(), "request_id", reify=True
+    )
     for context in (Exception, HTTPException, HTTPNotFound, HTTPForbidden):
         config.add_exception_view(_problem_view, context=context)
 
@@ -238,6 +240,7 @@ def _problem_view(error: Exception, request: Request) -> Response:
     known = _service_error(error, request)
     if isinstance(known, HTTPException):
         return known
+    request.problem_code = known.code  # for those who count
     members = dict(known.members)
     if known.errors:
         members["errors"] = [each._asdict() for each in known.errors]
@@ -280,6 +283,5 @@ def _unavailable(error: backends.Unavailable | KeysUnavailable) -> ServiceError:
 
 def _log_mistake(error: Exception, request: Request) -> None:
     """Log where it happened, not with which values: those may be personal data."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames[-8:]))
+    where = place_of(error.__traceback__)
     logger.error("unhandled %s at %s request_id=%s", type(error).__name__, where, request.request_id)

@@ -8,6 +8,9 @@ from typing import Final
 FORMATS: Final = ("avif", "webp", "jpeg")
 """What can be made, the better compressed first. JPEG, which every client takes, is always made."""
 
+FORMATS_IN: Final = ("jpeg", "png", "webp", "gif", "heif", "avif")
+"""What can be read; HEIC is HEIF."""
+
 MEDIA_TYPES: Final = {"avif": "image/avif", "webp": "image/webp", "jpeg": "image/jpeg"}
 SIZES: Final = (64, 128, 256, 512)
 """Widths (and heights) of the squares, in pixels."""

@@ -134,12 +134,20 @@ class KeyringWatch:
         file: what to watch.
         keyring: the one in use.
         use: is given each later one.
+        observe: is told `taken` or `refused` whenever the file has changed.
     """
 
-    def __init__(self, file: KeyringFile, keyring: Keyring, use: Callable[[Keyring], None]) -> None:
+    def __init__(
+        self,
+        file: KeyringFile,
+        keyring: Keyring,
+        use: Callable[[Keyring], None],
+        observe: Callable[[str], None] = lambda _outcome: None,
+    ) -> None:
         self._file = file
         self._keyring = keyring
         self._use = use
+        self._observe = observe
         self._seen: object = None
 
     def check(self) -> None:
@@ -157,11 +165,13 @@ class KeyringWatch:
             keyring = self._file.load()
             keyring.check_continues(self._keyring)
         except KeyringError as error:
+            self._observe("refused")
             logger.error("keyring: not taken anew: %s", error)  # noqa: TRY400 - no trace: no values
             return
         if _describe(keyring) != _describe(self._keyring):
             self._keyring = keyring
             self._use(keyring)
+            self._observe("taken")
             encryption, index = (keyring.primary(kind).version for kind in KeyKind)
             message = "keyring: taken anew; primary are encryption key %d and index key %d"
             logger.warning(message, encryption, index)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hmac
 import struct
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -96,13 +97,21 @@ class KeyWrapper:
         service: another key service; what it has wrapped is read.
         is_primary: whether that wraps what is new, rather than the keyring; either way the other's
             wraps are read.
+        observe_stale: is called for each data key that is opened and is not under the primary key, as
+            far as that is known without asking the other service.
     """
 
     def __init__(
-        self, keyring: Keyring, service: KeyService | None = None, *, is_primary: bool = True
+        self,
+        keyring: Keyring,
+        service: KeyService | None = None,
+        *,
+        is_primary: bool = True,
+        observe_stale: Callable[[], None] = lambda: None,
     ) -> None:
         self._service = service
         self._is_primary = is_primary
+        self._observe_stale = observe_stale
         self._keys = _Keys(keyring)
 
     def use(self, keyring: Keyring) -> None:
@@ -155,7 +164,14 @@ class KeyWrapper:
             Unreadable: the wrap is another owner's, altered, or its KEK is gone.
             KeysUnavailable: the key service can't be asked now.
         """
-        return self._service_of(wrapped).unwrap(partition, wrapped)
+        service, primary = self._service_of(wrapped), self._primary_service
+        data_key = service.unwrap(partition, wrapped)
+        if service is not primary or (
+            isinstance(service, KeyringService)
+            and service.version(wrapped) != service.primary_version()
+        ):
+            self._observe_stale()
+        return data_key
 
     def split(self, data: bytes) -> tuple[bytes, bytes]:
         """Return the wrapped key with which `data` begins, and what follows it.

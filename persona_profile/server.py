@@ -6,7 +6,6 @@ import logging
 import random
 import re
 import signal
-import socket
 import sys
 import threading
 import time
@@ -14,14 +13,14 @@ from typing import Any, Final
 
 from pyramid.router import Router
 from waitress import create_server
-from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask
 
 from backends import Backend, BackendError
 from persona_profile.app import max_body_bytes, services_of
-from persona_profile.encoding import json_encode
-from persona_profile.errors import new_request_id, problem_document
-from persona_profile.keyring_file import KeyringWatch
+from persona_profile.connections import prepare, run
+from persona_profile.control import FIGURES, STOP, WELL, ControlChannel
+from persona_profile.exposition import ExpositionServer, listen
+from persona_profile.lifecycle import Hangups, Lifecycle
+from persona_profile.views import Services
 
 PURGE_SECONDS: Final = 60
 """How often, on average, a process removes expired items."""
@@ -32,24 +31,17 @@ PURGE_ITEMS: Final = 500
 KEYRING_SECONDS: Final = 1.0
 """How often a process looks whether the keyring's file has changed."""
 
+WELL_SECONDS: Final = 0.5
+"""How often a process that has just begun looks whether it can do its work."""
+
 SWITCH_SECONDS: Final = 0.0005
 """After how long a thread lets others run: a sign-in waits for no more of an upload than that. Python's
 own default is ten times as much."""
 
-LINGER_SECONDS: Final = 30
-"""How long a client may go on sending after it was refused; nginx' `lingering_time`."""
-
 logger = logging.getLogger(__name__)
 
-_CODES: Final = {
-    400: "malformed_request",
-    413: "body_too_large",
-    431: "request_headers_too_large",
-    501: "not_implemented",
-}
-
 DEFAULT_ADDRESS: Final = "127.0.0.1:6543"
-_ADDRESSES: Final = {"listen", "host", "port", "unix_socket", "sockets"}
+ADDRESSES: Final = {"listen", "host", "port", "unix_socket", "sockets"}
 
 # One table of what we decide otherwise than waitress does; any of its settings may stand in the .ini.
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -62,36 +54,62 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-def serve(app: Router, _global_config: object = None, **settings: Any) -> None:
+def serve(
+    app: Router,
+    _global_config: object = None,
+    supervisor: ControlChannel | None = None,
+    **settings: Any,
+) -> None:
     """Serve the application until the process is told to stop (a PasteDeploy server runner).
+
+    SIGTERM and SIGINT stop it as `Lifecycle` describes; a second one ends it at once. SIGHUP has files
+    taken anew.
 
     Args:
         app: what `app.main` returned.
+        supervisor: who looks after this process and tells its figures, if it is one of several.
         settings: waitress' own, by their names there.
     """
-    server = make_server(app, **settings)
     services = services_of(app)
+    figures = None
+    if services.metrics_listen is not None and supervisor is None:
+        figures = ExpositionServer(listen(services.metrics_listen), services.metrics.exposition)
+    server = make_server(app, **settings)
     sys.setswitchinterval(SWITCH_SECONDS)
     stopped = threading.Event()
-    threads = [threading.Thread(target=_purge_regularly, args=(services.backend, stopped), daemon=True)]
-    if services.keyring_watch is not None:
-        arguments = services.keyring_watch, _hangups(), stopped
-        threads.append(threading.Thread(target=_watch_keyring, args=arguments, daemon=True))
+    hangups = Hangups()
+    _take_signals(services.lifecycle, hangups)
+    threads = [
+        threading.Thread(target=target, args=arguments, daemon=True)
+        for target, arguments in (
+            (_purge_regularly, (services.backend, stopped)),
+            (_reload_regularly, (services, hangups, stopped)),
+        )
+    ]
     for thread in threads:
         thread.start()
-    _announce(server, app)
+    if figures is not None:
+        figures.start()
+    if supervisor is None:
+        _announce(server, app)
+    else:
+        threading.Thread(target=_obey, args=(supervisor, services), daemon=True).start()
     try:
-        server.run()
+        run(server, services.lifecycle)
     finally:
         stopped.set()
         for thread in threads:
             thread.join(PURGE_SECONDS)
+        if figures is not None:
+            figures.close()
+        if supervisor is not None:
+            supervisor.send(FIGURES, services.metrics.exposition())
         services.close()
 
 
 def make_server(app: Router, **settings: Any) -> Any:
     """Return a waitress server that listens already and runs when its `run` is called."""
-    if not settings.keys() & _ADDRESSES:
+    if not settings.keys() & ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
     settings = _DEFAULTS | settings
     if services_of(app).renderer.most_at_once >= int(settings["threads"]):
@@ -101,7 +119,7 @@ def make_server(app: Router, **settings: Any) -> Any:
         )
     logging.getLogger("waitress").addFilter(_without_paths)
     server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
-    _render_problems(server, app)
+    prepare(server, app)
     return server
 
 
@@ -121,20 +139,42 @@ def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:
             logger.warning("expired items were not purged: %s", error)
 
 
-def _hangups() -> threading.Event:
-    """Return what is set by each SIGHUP from now on."""
-    event = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGHUP, lambda _number, _frame: event.set())
-    return event
-
-
-def _watch_keyring(watch: KeyringWatch, hangups: threading.Event, stopped: threading.Event) -> None:
-    """Take the keyring anew soon after its file has changed, and at SIGHUP."""
+def _reload_regularly(services: Services, hangups: Hangups, stopped: threading.Event) -> None:
+    """Take the keyring anew soon after its file has changed, and all files at SIGHUP."""
     while not stopped.is_set():
-        hangups.wait(KEYRING_SECONDS)
-        hangups.clear()
-        watch.check()
+        if hangups.wait(KEYRING_SECONDS):
+            services.reload_issuers()
+        if services.keyring_watch is not None:
+            services.keyring_watch.check()
+
+
+def _take_signals(lifecycle: Lifecycle, hangups: Hangups) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
+
+    def stop(_number: int, _frame: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)  # once more, and it ends at once
+        lifecycle.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: hangups.tell())
+
+
+def _obey(supervisor: ControlChannel, services: Services) -> None:
+    """Tell the supervisor when all is well, then do what it asks for; stop when it is gone."""
+    while set(services.heartbeat.statuses().values()) != {"ok"}:
+        if services.lifecycle.is_stopping:
+            return
+        time.sleep(WELL_SECONDS)
+    supervisor.send(WELL)
+    for kind, _ in supervisor.messages():
+        if kind == FIGURES:
+            supervisor.send(FIGURES, services.metrics.exposition())
+        else:
+            services.lifecycle.stop(announce=kind == STOP)
+    services.lifecycle.stop(announce=False)
 
 
 def _announce(server: Any, app: Router) -> None:
@@ -144,7 +184,7 @@ def _announce(server: Any, app: Router) -> None:
     ]
     where = " and ".join(f"http://{host}:{port}/" for host, port in sockets)
     if services_of(app).identity_provider is None:
-        print(f"Persona Profile Server listens on {where}", file=sys.stderr)
+        logger.info("Persona Profile Server listens on %s", where)
         return
     print(
         f"Persona Profile Server, for development (throw-away keys), listens on {where}\n"
@@ -152,72 +192,3 @@ def _announce(server: Any, app: Router) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-class LingeringChannel(HTTPChannel):  # type: ignore[misc]
-    """A connection that lets a client finish sending before it closes after a refusal.
-
-    To close a socket that holds unread data resets the connection (RFC 9112, 9.6), and a client that
-    is still sending a body which is too large would see that instead of the answer.
-    """
-
-    refused = False
-    _lingers_until: float | None = None
-
-    def handle_close(self) -> None:
-        """Close; after a refusal only the sending half, the first time."""
-        if self.refused:
-            self.refused = False
-            try:
-                self.socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass  # the client has gone already
-            else:
-                self.will_close = False
-                self._lingers_until = time.monotonic() + LINGER_SECONDS
-                return
-        super().handle_close()
-
-    def received(self, data: bytes) -> bool:
-        """Take what arrives; after a refusal throw it away."""
-        if self._lingers_until is None:
-            return bool(super().received(data))
-        if time.monotonic() > self._lingers_until:
-            self.handle_close()
-        return False
-
-
-def _render_problems(server: Any, app: Router) -> None:
-    """Make waitress answer what it refuses by itself as problems, readable by the dialog."""
-    origins = services_of(app).dialog_origins
-
-    class ProblemTask(ErrorTask):  # type: ignore[misc]
-        """Renders an error of waitress as a problem (RFC 9457)."""
-
-        def execute(self) -> None:
-            """Write the answer."""
-            status = self.request.error.code
-            limit = services_of(app).max_picture_bytes
-            members: dict[str, Any] = {"limit": limit} if status == 413 else {}
-            code = _CODES.get(status, "internal_error")
-            body = json_encode(problem_document(status, code, new_request_id(), **members))
-            self.status = f"{status} {self.request.error.reason}"
-            self.response_headers.append(("Content-Type", "application/problem+json"))
-            origin = self.request.headers.get("ORIGIN")
-            if origin in origins:
-                self.response_headers.append(("Access-Control-Allow-Origin", origin))
-                self.response_headers.append(("Vary", "Origin"))
-            self.channel.refused = True
-            self.set_close_on_finish()
-            self.content_length = len(body)
-            self.write(body)
-
-    class ProblemChannel(LingeringChannel):
-        """A connection whose errors are problems."""
-
-        error_task_class = ProblemTask
-
-    # With several sockets to listen on, waitress makes several servers.
-    for each in [server, *getattr(server, "map", {}).values()]:
-        if hasattr(each, "channel_class"):
-            each.channel_class = ProblemChannel

@@ -16,6 +16,8 @@ import colander
 
 from persona_profile.emails import InvalidDomain, canonical_domain
 from persona_profile.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
+from persona_profile.logs import FORMATS as LOG_FORMATS
+from persona_profile.logs import LEVELS as LOG_LEVELS
 
 KEY_SERVICES: Final = ("keyring", "transit")
 """What may wrap the data keys of emails."""
@@ -78,6 +80,12 @@ class Settings:
     pictures_processor_time: int
     pictures_deadline: int
     pictures_url_window: int
+    metrics_listen: tuple[str, int] | None
+    logging_format: str
+    logging_level: str
+    shutdown_drain: int
+    shutdown_grace: int
+    version_path: Path | None
 
 
 def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
@@ -103,6 +111,9 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
     if problems:
         lines = (f"  {name}: {problem}" for name, problem in sorted(problems.items()))
         raise InvalidSettings("\n".join(["these settings can't be used:", *lines]))
+    values["logging.format"] = values["logging.format"] or (
+        "text" if values["development"] else "mozlog"
+    )
     return Settings(**{name.replace(".", "_"): value for name, value in values.items()})
 
 
@@ -174,6 +185,14 @@ def _transit_url(value: str) -> str:
     return value
 
 
+def _address(value: str) -> tuple[str, int]:
+    """Read host and port of one interface of this machine."""
+    match = re.fullmatch(r"([0-9.]+|\[[0-9a-f:]+\]):([1-9][0-9]{0,4})", value)
+    if match is None or int(match[2]) > 65535:
+        raise ValueError("must be the IP address and port of one interface, such as 127.0.0.1:9464")
+    return match[1].strip("[]"), int(match[2])
+
+
 def _domain(value: str) -> str:
     try:
         return canonical_domain(value)
@@ -234,4 +253,10 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("pictures.processor_time", _whole(1, 600), 10),
     _setting("pictures.deadline", _whole(1, 600), 30),
     _setting("pictures.url_window", _whole(60, 90 * 24 * 3600), 24 * 3600),
+    _setting("metrics.listen", _address),
+    _setting("logging.format", _one_of(LOG_FORMATS)),
+    _setting("logging.level", _one_of(LOG_LEVELS), "info"),
+    _setting("shutdown.drain", _whole(0, 600), 0),
+    _setting("shutdown.grace", _whole(0, 3600), 30),
+    _setting("version.path", Path),
 )

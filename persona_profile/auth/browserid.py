@@ -22,7 +22,7 @@ from persona_profile.auth.discovery import Discovery
 from persona_profile.auth.jws import InvalidJws, Jws, PublicKey, parse_jws, parse_public_key
 from persona_profile.emails import InvalidEmail, canonical_email, is_canonical_domain
 from persona_profile.encoding import Json
-from persona_profile.errors import InvalidProof
+from persona_profile.errors import InvalidProof, ServiceError
 
 MAX_BUNDLE_CHARACTERS: Final = 16_384
 MAX_CERTIFICATE_LIFE_MS: Final = 24 * 3600 * 1000
@@ -54,6 +54,8 @@ class BrowserIDVerifier:
         algorithms: names of the algorithms that are accepted (RFC 7518 style, see `jws`).
         skew_seconds: how far clocks may be apart.
         clock: seconds since 1970.
+        observe: is told of each proof: `proved` or the code of its refusal, and its algorithm, or
+            `unknown` if it was refused before that was read.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class BrowserIDVerifier:
         fallback_issuers: Iterable[str] = (),
         skew_seconds: int = DEFAULT_SKEW_SECONDS,
         clock: Callable[[], float] = time.time,
+        observe: Callable[[str, str], None] = lambda _outcome, _algorithm: None,
     ) -> None:
         self._audiences = frozenset(filter(None, map(_origin, audiences)))
         self._discovery = discovery
@@ -72,6 +75,7 @@ class BrowserIDVerifier:
         self._fallback_issuers = frozenset(fallback_issuers)
         self._skew_ms = skew_seconds * 1000
         self._clock = clock
+        self._observe = observe
         self._lock = threading.Lock()
         # A dialog that opens often with the same certificate pays for it once: what stands in it and
         # who signed it stays true. Times and issuers are looked at again.
@@ -79,22 +83,39 @@ class BrowserIDVerifier:
 
     def verify(self, proof: str) -> ProvedEmail:
         """Return the email that a bundle proves. See `auth.Authenticator`."""
+        outcome, algorithm = "failed", "unknown"
+        try:
+            certificate_text, certificate, assertion = self._read(proof)
+            algorithm = assertion.algorithm
+            proved = self._check(certificate_text, certificate, assertion)
+            outcome = "proved"
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._observe(outcome, algorithm)
+        return proved
+
+    def _read(self, proof: str) -> tuple[str, _Certificate, Jws]:
+        """Return the certificate of a bundle, as text and read, and the assertion."""
         if len(proof) > MAX_BUNDLE_CHARACTERS:
             raise InvalidProof("proof_too_large")
         parts = proof.split("~")
         if len(parts) != 2 or not all(parts):
             raise InvalidProof("malformed_bundle")
-        now = int(self._clock() * 1000)
         try:
-            certificate = self._read_certificate(parts[0])
-            assertion = parse_jws(parts[1], self._algorithms)
+            return parts[0], self._read_certificate(parts[0]), parse_jws(parts[1], self._algorithms)
         except InvalidJws as error:
             raise InvalidProof(error.code) from None
+
+    def _check(self, certificate_text: str, certificate: _Certificate, assertion: Jws) -> ProvedEmail:
+        """Return the email that the parts of a bundle prove."""
+        now = int(self._clock() * 1000)
         self._check_times(certificate.jws.payload, now, MAX_CERTIFICATE_LIFE_MS, "certificate")
         expires_at = self._check_assertion(assertion, now)
         if assertion.algorithm != certificate.key.algorithm:
             raise InvalidProof("algorithm_mismatch")
-        self._check_certificate_signature(parts[0], certificate)
+        self._check_certificate_signature(certificate_text, certificate)
         if not assertion.is_signed_by(certificate.key):
             raise InvalidProof("assertion_signature_invalid")
         lapses_at = (expires_at + self._skew_ms) // 1000 + 1

@@ -129,6 +129,10 @@ class Discovery:
         self._found: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, FOUND_SECONDS, clock)
         self._missed: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, MISSED_SECONDS, clock)
 
+    def use(self, pinned: PinnedIssuers) -> None:
+        """Go on with other pinned issuers."""
+        self._pinned = pinned
+
     def keys_of_issuer(
         self, domain: str, issuer: str, fallback_issuers: frozenset[str]
     ) -> tuple[PublicKey, ...]:

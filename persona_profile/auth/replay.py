@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from backends import ABSENT, Backend, Conflict, Put
 from persona_profile.auth import ProvedEmail
@@ -11,10 +11,16 @@ from persona_profile.partitions import USED_PROOF_ITEM, USED_PROOF_PREFIX
 
 
 class UsedProofs:
-    """The proofs that were accepted, across all processes that share a backend."""
+    """The proofs that were accepted, across all processes that share a backend.
 
-    def __init__(self, backend: Backend) -> None:
+    Args:
+        backend: where they are remembered.
+        observe_replay: is called for each that comes again.
+    """
+
+    def __init__(self, backend: Backend, observe_replay: Callable[[], None] = lambda: None) -> None:
         self._backend = backend
+        self._observe_replay = observe_replay
 
     def use(self, proofs: Iterable[ProvedEmail]) -> None:
         """Accept proofs, each for the first and last time.
@@ -28,4 +34,5 @@ class UsedProofs:
             try:
                 self._backend.apply(USED_PROOF_PREFIX + proof.proof_id, [mark])
             except Conflict:
+                self._observe_replay()
                 raise InvalidProof("proof_replayed") from None

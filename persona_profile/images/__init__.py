@@ -19,10 +19,12 @@ __all__ = [
     "Crop",
     "Encoding",
     "Limits",
+    "PictureFigures",
     "PictureOptions",
     "PictureRefused",
     "Renderer",
     "Rendition",
+    "UploadFigures",
 ]
 
 
@@ -120,12 +122,50 @@ class PictureOptions:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class UploadFigures:
+    """What one upload cost.
+
+    Attributes:
+        format: one of `formats.FORMATS_IN`, or `unknown` if it was refused before that was clear.
+        outcome: `taken`, or the code with which it was refused.
+        pixels: width x height, if it was decoded.
+        processor_seconds: that its worker took.
+    """
+
+    format: str
+    outcome: str
+    pixels: int
+    processor_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFigures:
+    """What is under way.
+
+    Attributes:
+        workers: worker processes that run.
+        under_way: uploads that have a place.
+        waiting: uploads that wait for one.
+        admitted_bytes: memory that is granted to pictures under decoding.
+    """
+
+    workers: int
+    under_way: int
+    waiting: int
+    admitted_bytes: int
+
+
 class Renderer(Protocol):
     """Turns an upload into renditions."""
 
     @property
     def most_at_once(self) -> int:
         """How many uploads are worked on or wait; each holds a thread of the server."""
+        ...
+
+    def figures(self) -> PictureFigures:
+        """Return what is under way now."""
         ...
 
     def render(self, source: BinaryIO, crop: Crop | None, client: Hashable) -> tuple[Rendition, ...]:

@@ -37,6 +37,7 @@ class Admission:
         self._places = places
         self._queue = queue
         self._patience = patience
+        self._memory = memory
         self._free_memory = memory
         self._share = max(1, (places + queue) // 2)
         self._places_of_one = max(1, places - 1)
@@ -48,9 +49,20 @@ class Admission:
         self._appointment = 0.0
 
     @property
+    def places(self) -> int:
+        """How many uploads are worked on at once."""
+        return self._places
+
+    @property
     def most_at_once(self) -> int:
         """How many uploads are worked on or wait."""
         return self._places + self._queue
+
+    def figures(self) -> tuple[int, int, int]:
+        """Return how many uploads have a place, how many wait for one, and the bytes admitted."""
+        with self._changed:
+            admitted = self._memory - self._free_memory
+            return self._under_way.total(), len(self._waiting), admitted
 
     @contextmanager
     def place(self, client: Hashable) -> Iterator[float]:

@@ -89,6 +89,11 @@ class OpenedPicture:
     scales: tuple[float, float]
 
     @property
+    def format(self) -> str:
+        """One of `formats.FORMATS_IN`."""
+        return str(self.picture.format).lower()
+
+    @property
     def may_turn_later(self) -> bool:
         """Whether `orientation` is known only after `load`: the EXIF of a PNG may follow its pixels."""
         return isinstance(self.picture, PngImageFile)

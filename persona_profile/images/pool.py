@@ -13,15 +13,34 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from persona_profile.errors import Overloaded, UnprocessablePicture, UnsupportedMediaType
-from persona_profile.images import FORMATS, Crop, PictureOptions, Rendition
+from persona_profile.errors import (
+    Overloaded,
+    ServiceError,
+    UnprocessablePicture,
+    UnsupportedMediaType,
+)
+from persona_profile.formats import FORMATS_IN
+from persona_profile.images import (
+    FORMATS,
+    Crop,
+    PictureFigures,
+    PictureOptions,
+    Rendition,
+    UploadFigures,
+)
 from persona_profile.images.admission import Admission
 from persona_profile.images.channel import Channel, MalformedMessage
 
+CHECK_SECONDS: Final = 2.5
+"""How long a worker may take to say that it is there; to start one takes some tenths of a second."""
+
 _REAP_SECONDS: Final = 5.0
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 # The decoder stumbled over the file; any other end, such as the kernel's for want of memory, is not the
 # file's fault.
@@ -52,6 +71,7 @@ class WorkerRenderer:
         processor_seconds: processor time that one picture may take.
         deadline_seconds: time that one picture may take, from the place to the last byte.
         jobs_of_a_worker: after so many it is replaced: what native libraries leak stays small.
+        observe: is told of each upload.
     """
 
     def __init__(
@@ -62,12 +82,14 @@ class WorkerRenderer:
         processor_seconds: int,
         deadline_seconds: float,
         jobs_of_a_worker: int = 200,
+        observe: Callable[[UploadFigures], None] = lambda _figures: None,
     ) -> None:
         self._options = options
         self._admission = admission
         self._processor_seconds = processor_seconds
         self._deadline = deadline_seconds
         self._jobs_of_a_worker = jobs_of_a_worker
+        self._observe = observe
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
@@ -80,20 +102,63 @@ class WorkerRenderer:
         """How many uploads are worked on or wait."""
         return self._admission.most_at_once
 
+    def figures(self) -> PictureFigures:
+        """Return what is under way now."""
+        with self._lock:
+            workers = len(self._all)
+        return PictureFigures(workers, *self._admission.figures())
+
+    def check(self) -> None:
+        """Return if a worker answers, or all are at work.
+
+        Raises:
+            Overloaded, OSError, TimeoutError, EOFError, MalformedMessage: no worker can be had.
+        """
+        with self._lock:
+            if self._all and not self._idle:
+                return
+        worker = self._take()
+        try:
+            worker.ping(time.monotonic() + CHECK_SECONDS)
+        except BaseException:
+            self._end(worker)
+            raise
+        with self._lock:
+            if len(self._idle) < self._admission.places:
+                self._idle.append(worker)
+                return
+        self._end(worker)
+
     def render(self, source: BinaryIO, crop: Crop | None, client: Hashable) -> tuple[Rendition, ...]:
         """Return the renditions of a picture. See `images.Renderer`."""
+        upload = _Upload()
+        try:
+            renditions = self._render(source, crop, client, upload)
+            upload.outcome = "taken"
+        except ServiceError as error:
+            upload.outcome = error.code
+            raise
+        finally:
+            self._observe(upload.figures())
+        return renditions
+
+    def _render(
+        self, source: BinaryIO, crop: Crop | None, client: Hashable, upload: _Upload
+    ) -> tuple[Rendition, ...]:
         with self._admission.place(client) as until, _descriptor(source) as descriptor:
             worker = self._take()
             try:
-                answer = self._converse(worker, descriptor, crop, until)
+                answer = self._converse(worker, descriptor, crop, until, upload)
             except BaseException as error:
                 ended = self._end(worker)
+                upload.processor_seconds = worker.new_processor_seconds
                 if isinstance(error, EOFError):
                     raise self._explained(ended) from None
                 if isinstance(error, (TimeoutError, MalformedMessage, OSError)):
                     logger.warning("a picture worker was ended: %s", type(error).__name__)
                     raise self._admission.refusal() from None
                 raise
+            upload.processor_seconds = worker.measure()
             self._give_back(worker)
         if isinstance(answer, Exception):
             raise answer
@@ -106,7 +171,7 @@ class WorkerRenderer:
         self._finalizer()
 
     def _converse(
-        self, worker: _Worker, descriptor: int, crop: Crop | None, until: float
+        self, worker: _Worker, descriptor: int, crop: Crop | None, until: float, upload: _Upload
     ) -> tuple[Rendition, ...] | Exception:
         """Have a worker render a picture; return the renditions, or why there are none."""
         deadline = time.monotonic() + self._deadline
@@ -119,8 +184,10 @@ class WorkerRenderer:
         document, blobs = worker.channel.receive(deadline)
         if "needs" not in document:
             return self._outcome(document, blobs)
+        needed, pixels = upload.read(document)
         try:
-            with self._admission.memory(int(document["needs"]), until):
+            with self._admission.memory(needed, until):
+                upload.pixels = pixels
                 worker.channel.send({"go": True})
                 return self._outcome(*worker.channel.receive(deadline))
         except Overloaded as refusal:
@@ -208,6 +275,34 @@ class WorkerRenderer:
         return self._admission.refusal()
 
 
+@dataclass(slots=True)
+class _Upload:
+    """What becomes known of an upload while it is worked on. See `UploadFigures`."""
+
+    format: str = "unknown"
+    outcome: str = "failed"
+    pixels: int = 0
+    processor_seconds: float = 0.0
+
+    def read(self, document: dict[str, Any]) -> tuple[int, int]:
+        """Take what a worker found out from the header; return bytes of memory needed, and pixels.
+
+        Raises:
+            MalformedMessage: it is nothing that a worker says.
+        """
+        needed, pixels = document["needs"], document.get("pixels")
+        if type(needed) is not int or type(pixels) is not int or min(needed, pixels) < 0:
+            raise MalformedMessage
+        if document.get("format") not in FORMATS_IN:
+            raise MalformedMessage
+        self.format = document["format"]
+        return needed, pixels
+
+    def figures(self) -> UploadFigures:
+        """Return what is known at last."""
+        return UploadFigures(self.format, self.outcome, self.pixels, self.processor_seconds)
+
+
 class _Worker:
     """A process that runs `images.worker`, and the conversation with it."""
 
@@ -227,17 +322,62 @@ class _Worker:
                 raise
         self.channel = Channel(ours)
         self.jobs = 0
+        self.new_processor_seconds = 0.0
+        self._measured = 0.0
 
     def is_alive(self) -> bool:
         """Return whether the process runs."""
         return self._process.poll() is None
 
+    def ping(self, until: float) -> None:
+        """Return if the process answers.
+
+        Raises:
+            OSError, TimeoutError, EOFError, MalformedMessage: it does not, by then.
+        """
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.channel.send({"ping": True}, descriptor=nothing)
+        finally:
+            os.close(nothing)
+        if self.channel.receive(until)[0] != {"pong": True}:
+            raise MalformedMessage
+
+    def measure(self) -> float:
+        """Return the processor time in seconds that it had since the last time of asking."""
+        is_collected = self._process.returncode is not None  # then its number may be another's
+        used = None if is_collected else _processor_seconds(self._process.pid)
+        if used is not None:
+            self.new_processor_seconds = used - self._measured
+            self._measured = used
+        return self.new_processor_seconds
+
+    def _await_exit(self) -> None:
+        """Wait until the process has ended, and leave it to be collected: only so its time is final."""
+        deadline = time.monotonic() + _REAP_SECONDS
+        with contextlib.suppress(ChildProcessError):
+            while time.monotonic() < deadline:
+                if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+                    return
+                time.sleep(0.001)
+
     def end(self) -> int:
         """End the process, if it has not ended by itself; return minus the signal, or its status."""
         self._process.kill()  # if it is exiting already, its status stays what it was
+        self._await_exit()
+        self.measure()
         status: int = self._process.wait(_REAP_SECONDS)
         self.channel.close()
         return status
+
+
+def _processor_seconds(pid: int) -> float | None:
+    """Return the processor time that a process has had, also one that waits to be collected."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _environment() -> dict[str, str]:

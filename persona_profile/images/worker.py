@@ -22,7 +22,7 @@ from PIL import AvifImagePlugin, Image
 
 from persona_profile.images import Crop, PictureOptions, PictureRefused
 from persona_profile.images.channel import Channel
-from persona_profile.images.decoding import too_complex
+from persona_profile.images.decoding import OpenedPicture, too_complex
 from persona_profile.images.pipeline import render_picture
 
 NICENESS: Final = 10
@@ -102,12 +102,18 @@ def _close_decoders() -> None:
 
 
 def _answer(channel: Channel, job: dict[str, Any], descriptor: int) -> None:
-    """Render the picture of a file and send what came of it."""
+    """Render the picture of a file and send what came of it, or just answer."""
+    if "ping" in job:
+        os.close(descriptor)
+        channel.send({"pong": True})
+        return
     options = PictureOptions.from_json(job["options"])
     crop = Crop(*job["crop"]) if job["crop"] else None
 
-    def admit(needed: int) -> None:
-        channel.send({"needs": needed})
+    def admit(opened: OpenedPicture) -> None:
+        needed = opened.bytes_needed
+        pixels = opened.width * opened.height
+        channel.send({"needs": needed, "format": opened.format, "pixels": pixels})
         answer, _ = channel.receive()
         if not answer["go"]:
             raise _Withdrawn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pyramid.config import Configurator
@@ -12,8 +12,11 @@ from backends import Backend
 from persona_profile.auth import Authenticator
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.auth.replay import UsedProofs
+from persona_profile.heartbeat import Heartbeat
 from persona_profile.images import Renderer
 from persona_profile.keyring_file import KeyringWatch
+from persona_profile.lifecycle import Lifecycle
+from persona_profile.metrics import Metrics
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.tokens import SessionTokens
@@ -31,6 +34,12 @@ class Services:
         max_picture_bytes: largest upload in bytes.
         identity_provider: mints assertions, in development only.
         keyring_watch: takes the keyring anew when its file changes; none if it is in memory.
+        metrics: what is counted.
+        metrics_listen: host and port where that is told, if it is.
+        lifecycle: whether the process is on its way out.
+        heartbeat: whether the service can do its work.
+        build: what `/__version__` tells.
+        reload_issuers: takes the file of pinned issuers anew, if there is one.
         closers: what `close` calls.
     """
 
@@ -47,6 +56,12 @@ class Services:
     max_picture_bytes: int
     identity_provider: DevelopmentIdentityProvider | None
     keyring_watch: KeyringWatch | None
+    metrics: Metrics
+    metrics_listen: tuple[str, int] | None
+    lifecycle: Lifecycle
+    heartbeat: Heartbeat
+    build: Mapping[str, str]
+    reload_issuers: Callable[[], None]
     closers: tuple[Callable[[], None], ...]
 
     def close(self) -> None:
@@ -64,5 +79,5 @@ def origin_of(request: Request) -> str:
 
 def includeme(config: Configurator) -> None:
     """Register the API; the demo page only in development."""
-    for module in ("cors", "operations", "sessions", "profiles", "pictures"):
+    for module in ("observation", "cors", "operations", "sessions", "profiles", "pictures"):
         config.include(f"persona_profile.views.{module}")

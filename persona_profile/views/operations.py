@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Final
 
 from cornice import Service
@@ -11,7 +10,6 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.security import NO_PERMISSION_REQUIRED
 
-import backends
 from persona_profile.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
 from persona_profile.encoding import json_encode
 from persona_profile.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES
@@ -20,7 +18,7 @@ from persona_profile.views.representations import json_response
 from persona_profile.views.sessions import MAX_EMAILS
 
 NAME: Final = "Persona Profile Server"
-VERSION: Final = version("persona-profile-server")
+_STOPPING: Final = {"status": "stopping"}
 
 root = Service(name="root", path="/v1/", description="Limits, claims, sizes and formats.")
 load_balancer = Service(name="lbheartbeat", path="/__lbheartbeat__", description="Is it up?")
@@ -34,7 +32,7 @@ def describe(request: Request) -> Response:
     services: Services = request.services
     document = {
         "name": NAME,
-        "version": VERSION,
+        "version": services.build["version"],
         "claims": list(CLAIMS),
         "limits": {
             "emails_per_session": MAX_EMAILS,
@@ -55,7 +53,9 @@ def describe(request: Request) -> Response:
 
 @load_balancer.get()  # type: ignore[untyped-decorator]
 def is_up(request: Request) -> Response:
-    """Answer, without looking at anything else."""
+    """Answer, without looking at anything else but whether the process is to stop."""
+    if request.services.lifecycle.is_announced:
+        return json_response(_STOPPING, 503)
     return json_response({"status": "ok"})
 
 
@@ -63,17 +63,18 @@ def is_up(request: Request) -> Response:
 def is_working(request: Request) -> Response:
     """Look at what the service depends on; read only."""
     services: Services = request.services
-    try:
-        services.backend.ping()
-    except backends.Unavailable:
-        return json_response({"status": "error", "checks": {"storage": "error"}}, 503)
-    return json_response({"status": "ok", "checks": {"storage": "ok"}})
+    if services.lifecycle.is_announced:
+        return json_response(_STOPPING, 503)
+    checks = services.heartbeat.statuses()
+    is_well = set(checks.values()) == {"ok"}
+    document = {"status": "ok" if is_well else "error", "checks": checks}
+    return json_response(document, 200 if is_well else 503)
 
 
 @about.get()  # type: ignore[untyped-decorator]
 def which_build(request: Request) -> Response:
-    """Return name and version."""
-    return json_response({"name": NAME, "version": VERSION})
+    """Return name, version, and what else is known of the build."""
+    return json_response({"name": NAME, **request.services.build})
 
 
 def includeme(config: Configurator) -> None:

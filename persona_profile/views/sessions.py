@@ -43,6 +43,7 @@ def create(request: Request) -> Response:
         raise ValidationFailed("Too many emails.", errors=(limit,))
     # Last, so that no proof is used up by a request that fails.
     services.used_proofs.use(proved)
+    services.metrics.count_session(len(session.emails))
     document = session_document(services.tokens.seal(session), session)
     document["profiles"] = represent(request, profiles, body["thumbnails"])
     return json_response(document, status=201)

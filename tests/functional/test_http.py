@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 
 from backends import Put, Unavailable
+from backends.memory import MemoryBackend
 from persona_profile import server as server_module
 from persona_profile.app import services_of
 
@@ -155,8 +156,8 @@ class TestOperations:
     def test_heartbeats(self, app):
         """A server that works says so."""
         assert app.get("/__lbheartbeat__").json == {"status": "ok"}
-        assert app.get("/__heartbeat__").json["checks"] == {"storage": "ok"}
-        assert app.get("/__version__").json["version"]
+        checks = dict.fromkeys(("storage", "keyring", "pictures"), "ok")
+        assert app.get("/__heartbeat__").json == {"status": "ok", "checks": checks}
 
     def test_heartbeat_without_storage(self, app, monkeypatch):
         """A server whose storage does not answer says so, and is still up."""
@@ -164,8 +165,9 @@ class TestOperations:
         def refuse():
             raise Unavailable
 
-        monkeypatch.setattr(services_of(app.app).backend, "ping", refuse)
-        assert app.get("/__heartbeat__", status=503).json["checks"] == {"storage": "error"}
+        heartbeat = services_of(app.app).heartbeat
+        monkeypatch.setattr(heartbeat, "_checks", {**heartbeat._checks, "storage": refuse})
+        assert app.get("/__heartbeat__", status=503).json["checks"]["storage"] == "error"
         app.get("/__lbheartbeat__", status=200)
 
 
@@ -259,10 +261,10 @@ class TestServer:
             assert json.load(problem)["code"] == "not_found"
 
 
-def test_expired_items_are_purged(app, monkeypatch):
+def test_expired_items_are_purged(monkeypatch):
     """A running server removes what has expired by itself, and goes on when the storage fails once."""
     monkeypatch.setattr(server_module, "PURGE_SECONDS", 0.01)
-    backend = services_of(app.app).backend
+    backend = MemoryBackend()
     purge, failures = backend.purge_expired, [Unavailable()]
 
     def fail_once(limit):

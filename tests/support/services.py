@@ -55,6 +55,13 @@ class Answer(NamedTuple):
         return self.status == 503 and problem and int(self.headers.get("Retry-After", 0)) > 0
 
 
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Service:
     """A `persona-profile serve` process that a test starts, ends and kills.
 
@@ -76,9 +83,7 @@ class Service:
         more: str = "pictures.formats = jpeg",
     ) -> None:
         folder.mkdir(exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.folder = folder
         self.keyring = folder / "keyring.json"
         if not self.keyring.exists():
@@ -113,11 +118,11 @@ class Service:
         """All that it has written so far."""
         return self._log.read_text()
 
-    def start(self) -> None:
-        """Start it; return when it answers."""
+    def start(self, *arguments: str) -> None:
+        """Start it, with arguments of `serve`; return when it answers."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [_COMMAND, "-c", self._ini, "serve"], stdout=log, stderr=log
+                [_COMMAND, "-c", self._ini, "serve", *arguments], stdout=log, stderr=log
             )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -139,6 +144,11 @@ class Service:
         """Send it a signal."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def wait(self, seconds: float = 30) -> int:
+        """Wait until it has ended; return its exit status."""
+        assert self._process is not None
+        return self._process.wait(seconds)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command on the same settings."""

@@ -1,5 +1,12 @@
+import json
 import re
 from pathlib import Path
+
+from support.applications import application
+from support.figures import Figures
+
+from persona_profile.app import services_of
+from persona_profile.supervisor import own_figures
 
 ROOT = Path(__file__).parents[2]
 API = (ROOT / "docs" / "api.md").read_text()
@@ -51,3 +58,27 @@ def test_conformance_of_pictures():
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert len(rows) > 30
     assert {name for name in named if f"def {name}(" not in tests} == set()
+
+
+def families(text: str) -> set[str]:
+    """Return the metrics that a text names, without what is told of each apart."""
+    names = re.findall(r"\b(?:persona|process)_[a-z_]+", text)
+    return {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in names}
+
+
+def test_every_metric_is_explained(tmp_path):
+    """What is counted is what the guide lists; the dashboard and the alerts name nothing else."""
+    app = application(tmp_path)
+    text = services_of(app).metrics.exposition() + own_figures(0, 0)
+    services_of(app).close()
+    counted = families("\n".join(Figures(text).families))
+    ours = {name for name in counted if name.startswith("persona_")}
+    guide = (ROOT / "docs" / "monitoring.md").read_text()
+    listed = families("".join(re.findall(r"^\| `persona_[a-z_]+`", guide, re.MULTILINE)))
+    assert listed == ours
+    assert families(guide) - {"process"} <= counted | {"process"}
+    dashboard = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
+    targets = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    shown = families(" ".join(targets))
+    assert shown <= counted
+    assert ours <= shown | {"persona_http_request_seconds"}

@@ -1,0 +1,172 @@
+"""The connections of waitress: how they end, and what they answer by themselves."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from typing import Any, Final
+
+from pyramid.router import Router
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import BaseWSGIServer
+from waitress.task import ErrorTask, WSGITask
+from waitress.trigger import trigger
+
+from persona_profile.app import services_of
+from persona_profile.encoding import json_encode
+from persona_profile.errors import new_request_id, problem_document
+from persona_profile.lifecycle import Lifecycle
+
+LINGER_SECONDS: Final = 30
+"""How long a client may go on sending after it was refused; nginx' `lingering_time`."""
+
+IDLE_SECONDS: Final = 1.0
+"""How long a connection without a request stays open once the process stops: who has sent the next
+request already is answered."""
+
+UNPARSED: Final = "unparsed"
+"""The route of requests that waitress refuses by itself."""
+
+_POLL_SECONDS: Final = 0.1
+
+_CODES: Final = {
+    400: "malformed_request",
+    413: "body_too_large",
+    431: "request_headers_too_large",
+    501: "not_implemented",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def run(server: Any, lifecycle: Lifecycle) -> None:
+    """Serve until the process is to stop and what was in flight is answered, or its time is over."""
+    # With one socket to listen on waitress makes a server with a private map, else one with a public.
+    sockets: dict[int, Any] = server.map if hasattr(server, "map") else server._map  # noqa: SLF001
+    lifecycle.on_stop(lambda: _wake(sockets))
+
+    def turn(seconds: float) -> None:
+        wasyncore.loop(seconds, server.adj.asyncore_use_poll, sockets, 1)
+
+    while not lifecycle.must_close:
+        turn(_POLL_SECONDS if lifecycle.is_stopping else server.adj.asyncore_loop_timeout)
+    _close_listeners(sockets)
+    closed_at = time.time()
+    deadline = time.monotonic() + lifecycle.grace_seconds
+    while (left := _channels(sockets)) and time.monotonic() < deadline:
+        for channel in left:
+            if channel.is_idle and time.time() - max(closed_at, channel.last_activity) > IDLE_SECONDS:
+                channel.will_close = True
+        turn(_POLL_SECONDS)
+    if left:
+        logger.warning("stopped with %d connections in flight", len(left))
+    server.task_dispatcher.shutdown(timeout=1 if left else 5)
+
+
+def _channels(sockets: dict[int, Any]) -> list[Any]:
+    return [each for each in list(sockets.values()) if isinstance(each, HTTPChannel)]
+
+
+def _close_listeners(sockets: dict[int, Any]) -> None:
+    for each in list(sockets.values()):
+        if isinstance(each, BaseWSGIServer):
+            known = -1
+            while known < len(each.active_channels):  # who has connected already is answered
+                known = len(each.active_channels)
+                each.handle_accept()
+            # Not the server's own close: the threads that answer still need its trigger.
+            wasyncore.dispatcher.close(each)
+
+
+def _wake(sockets: dict[int, Any]) -> None:
+    for each in list(sockets.values()):
+        if isinstance(each, trigger):
+            each.pull_trigger()
+
+
+class LingeringChannel(HTTPChannel):  # type: ignore[misc]
+    """A connection that lets a client finish sending before it closes after a refusal.
+
+    To close a socket that holds unread data resets the connection (RFC 9112, 9.6), and a client that
+    is still sending a body which is too large would see that instead of the answer.
+    """
+
+    refused = False
+    _lingers_until: float | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being received or answered."""
+        return self.request is None and not self.requests and not self.total_outbufs_len
+
+    def handle_close(self) -> None:
+        """Close; after a refusal only the sending half, the first time."""
+        if self.refused:
+            self.refused = False
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # the client has gone already
+            else:
+                self.will_close = False
+                self._lingers_until = time.monotonic() + LINGER_SECONDS
+                return
+        super().handle_close()
+
+    def received(self, data: bytes) -> bool:
+        """Take what arrives; after a refusal throw it away."""
+        if self._lingers_until is None:
+            return bool(super().received(data))
+        if time.monotonic() > self._lingers_until:
+            self.handle_close()
+        return False
+
+
+def prepare(server: Any, app: Router) -> None:
+    """Make waitress answer what it refuses by itself as problems, and close connections in order."""
+    services = services_of(app)
+
+    class ProblemTask(ErrorTask):  # type: ignore[misc]
+        """Renders an error of waitress as a problem (RFC 9457)."""
+
+        def execute(self) -> None:
+            """Write the answer."""
+            status = self.request.error.code
+            limit = services.max_picture_bytes
+            members: dict[str, Any] = {"limit": limit} if status == 413 else {}
+            code = _CODES.get(status, "internal_error")
+            services.metrics.count_request(UNPARSED, "other", status, 0)
+            services.metrics.count_problem(code, status)
+            body = json_encode(problem_document(status, code, new_request_id(), **members))
+            self.status = f"{status} {self.request.error.reason}"
+            self.response_headers.append(("Content-Type", "application/problem+json"))
+            origin = self.request.headers.get("ORIGIN")
+            if origin in services.dialog_origins:
+                self.response_headers.append(("Access-Control-Allow-Origin", origin))
+                self.response_headers.append(("Vary", "Origin"))
+            self.channel.refused = True
+            self.set_close_on_finish()
+            self.content_length = len(body)
+            self.write(body)
+
+    class LastTask(WSGITask):  # type: ignore[misc]
+        """Answers a request; the last of its connection, if the process stops."""
+
+        def build_response_header(self) -> bytes:
+            """Return status line and headers."""
+            if services.lifecycle.is_stopping:
+                self.set_close_on_finish()
+            return bytes(super().build_response_header())
+
+    class ProblemChannel(LingeringChannel):
+        """A connection whose errors are problems."""
+
+        task_class = LastTask
+        error_task_class = ProblemTask
+
+    # With several sockets to listen on, waitress makes several servers.
+    for each in [server, *getattr(server, "map", {}).values()]:
+        if hasattr(each, "channel_class"):
+            each.channel_class = ProblemChannel

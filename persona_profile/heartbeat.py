@@ -1,0 +1,56 @@
+"""Whether the service can do its work: every check at the same time, each within a limit."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+LIMIT_SECONDS: Final = 3.0
+
+logger = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """Carries out checks. While one is under way nobody begins it again: all wait for that one.
+
+    Args:
+        checks: by name; each returns if all is well, and raises otherwise. They write nothing.
+        limit: seconds after which a check has failed.
+    """
+
+    def __init__(self, checks: Mapping[str, Callable[[], None]], limit: float = LIMIT_SECONDS) -> None:
+        self._checks = checks
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._under_way: dict[str, Future[None]] = {}
+        self._executor = ThreadPoolExecutor(len(checks), thread_name_prefix="heartbeat")
+
+    def statuses(self) -> dict[str, str]:
+        """Return `ok`, `error` or `timeout` for each check."""
+        until = time.monotonic() + self._limit
+        with self._lock:
+            for name, check in self._checks.items():
+                if name not in self._under_way or self._under_way[name].done():
+                    self._under_way[name] = self._executor.submit(check)
+            futures = dict(self._under_way)
+        return {name: _status(name, future, until) for name, future in futures.items()}
+
+    def close(self) -> None:
+        """Begin no more checks."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _status(name: str, future: Future[None], until: float) -> str:
+    try:
+        future.result(max(0.0, until - time.monotonic()))
+    except TimeoutError:
+        logger.warning("heartbeat: %s did not answer in time", name)
+        return "timeout"
+    except Exception as error:  # noqa: BLE001 - whatever it is, the check has failed
+        logger.warning("heartbeat: %s failed: %s", name, type(error).__name__)
+        return "error"
+    return "ok"

@@ -1,0 +1,158 @@
+"""What the service says of itself in logs: mozlog for programs, lines for people.
+
+Neither form ever holds the values of an exception: those may be personal data. It tells the type, and
+where it happened. The standard library alone.
+
+mozlog: https://wiki.mozilla.org/Firefox/Services/Logging
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import traceback
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Final, TextIO
+
+FORMATS: Final = ("mozlog", "text")
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
+"""The request that is being answered."""
+
+_LOGGER: Final = "persona-profile"
+_FRAMES: Final = 8
+_SYSLOG: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
+
+_QUIET: Final = {
+    "alembic": logging.WARNING,  # tells of every step that it does not take
+    "waitress": logging.WARNING,  # tells of every client that hangs up
+    "sqlalchemy": logging.WARNING,  # tells statements
+    "urllib3": logging.WARNING,  # tells addresses
+}
+
+
+class MozlogFormatter(logging.Formatter):
+    """One JSON object a line. What `extra={"fields": {...}}` holds stands in `Fields`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Put together by hand where all is known: there is a line for each request.
+        self._middle = (
+            f',"Logger":"{_LOGGER}","Hostname":{_encode(socket.gethostname())},"EnvVersion":"2.0"'
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        fields = getattr(record, "fields", None)
+        kind = record.name
+        if fields is None:
+            fields = {"msg": record.getMessage()}
+        else:
+            kind = record.msg
+        request_id = REQUEST_ID.get()
+        if request_id:
+            fields["rid"] = request_id
+        if record.exc_info and record.exc_info[1] is not None:
+            fields["error"] = type(record.exc_info[1]).__name__
+            fields["stack"] = place_of(record.exc_info[2])
+        start = f'{{"Timestamp":{int(record.created * 1e9)},"Type":{_encode(kind)}{self._middle}'
+        severity = _SYSLOG.get(record.levelno, 2)
+        return f'{start},"Severity":{severity},"Pid":{os.getpid()},"Fields":{_encode(fields)}}}'
+
+
+_encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+class TextFormatter(logging.Formatter):
+    """A line that a person reads."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        fields = getattr(record, "fields", {})
+        parts = [record.levelname, record.name.removeprefix("persona_profile.") + ":"]
+        parts.append(record.getMessage())
+        parts += [f"{name}={value}" for name, value in fields.items()]
+        if request_id := REQUEST_ID.get():
+            parts.append(f"rid={request_id}")
+        if record.exc_info and record.exc_info[1] is not None:
+            parts.append(f"({type(record.exc_info[1]).__name__} at {place_of(record.exc_info[2])})")
+        return " ".join(parts)
+
+
+class CommandHandler(logging.StreamHandler[TextIO]):
+    """Prints warnings as a command does, and remembers them: what was said is not said twice.
+
+    Attributes:
+        said: the messages.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self.said: set[str] = set()
+        # What storage backends log of an error stands in the exception that they raise for it, too.
+        self.addFilter(lambda record: not record.name.startswith("backends."))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        message = record.getMessage()
+        self.said.add(message)
+        return f"persona-profile: {message}"
+
+
+def configure(form: str, level: str) -> None:
+    """Log so from now on, in this process: mozlog to the standard output, lines to standard error.
+
+    Args:
+        form: of FORMATS.
+        level: of LEVELS; the least that is told.
+    """
+    handler: logging.Handler
+    if form == "mozlog":
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(MozlogFormatter())
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(TextFormatter())
+    _install(handler, level.upper())
+    # What neither form tells is not looked up for each record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.captureWarnings(capture=True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def configure_command() -> CommandHandler:
+    """Print warnings for the person who runs a command; return what remembers them."""
+    handler = CommandHandler()
+    _install(handler, "WARNING")
+    return handler
+
+
+def place_of(trace: TracebackType | None) -> str:
+    """Return the innermost lines of a stack, without any value."""
+    frames = traceback.extract_tb(trace)[-_FRAMES:]
+    return " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames))
+
+
+def _install(handler: logging.Handler, level: str) -> None:
+    root = logging.getLogger()
+    for other in list(root.handlers):
+        root.removeHandler(other)
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
+
+
+def _log_uncaught(
+    kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> Any:
+    if error is None or issubclass(kind, KeyboardInterrupt):
+        return
+    logging.getLogger(__name__).critical("uncaught", exc_info=(kind, error, trace))

@@ -1,0 +1,85 @@
+"""A backend that tells of each of its calls how it ended and how long it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ParamSpec, TypeVar
+
+from backends import (
+    Address,
+    Backend,
+    BackendFigures,
+    Conflict,
+    Item,
+    ItemInfo,
+    Operation,
+    Unavailable,
+)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+Observer = Callable[[str, str, float], None]
+"""Takes the operation, its outcome (`ok`, `conflict`, `unavailable`, `failed`) and seconds."""
+
+
+class ObservedBackend(Backend):
+    """Does what another backend does.
+
+    Args:
+        backend: the other one.
+        observe: is told of each call.
+    """
+
+    def __init__(self, backend: Backend, observe: Observer) -> None:
+        self._backend = backend
+        self._observe = observe
+
+    def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
+        return self._observed("get_many", self._backend.get_many, addresses)
+
+    def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
+        return self._observed("apply", self._backend.apply, partition, operations)
+
+    def list(self, partition: bytes) -> Sequence[ItemInfo]:
+        return self._observed("list", self._backend.list, partition)
+
+    def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
+        return self._observed("scan", self._backend.scan, after, limit)
+
+    def purge_expired(self, limit: int) -> int:
+        return self._observed("purge_expired", self._backend.purge_expired, limit)
+
+    def ping(self) -> None:
+        self._observed("ping", self._backend.ping)
+
+    def initialize(self) -> None:
+        self._observed("initialize", self._backend.initialize)
+
+    def check_schema(self) -> None:
+        self._observed("check_schema", self._backend.check_schema)
+
+    def figures(self) -> BackendFigures:
+        return self._backend.figures()
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def _observed(
+        self, operation: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        began = time.perf_counter()
+        outcome = "failed"
+        try:
+            result = call(*args, **kwargs)
+            outcome = "ok"
+        except Conflict:
+            outcome = "conflict"
+            raise
+        except Unavailable:
+            outcome = "unavailable"
+            raise
+        finally:
+            self._observe(operation, outcome, time.perf_counter() - began)
+        return result

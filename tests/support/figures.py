@@ -1,0 +1,30 @@
+"""Reading what the service counts of itself."""
+
+from __future__ import annotations
+
+from prometheus_client.parser import text_string_to_metric_families
+
+
+class Figures:
+    """An exposition in the text format of Prometheus, read by its own library."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.families = {family.name: family for family in text_string_to_metric_families(text)}
+        self._samples = [each for family in self.families.values() for each in family.samples]
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all series."""
+        return {each.name for each in self._samples}
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return the sum of the series of a name that have some labels; 0 if there is none."""
+        return sum(
+            each.value
+            for each in self._samples
+            if each.name == name and labels.items() <= each.labels.items()
+        )
