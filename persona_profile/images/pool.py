@@ -13,10 +13,10 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, BinaryIO, Final
 
-from persona_profile.errors import Overloaded, UnprocessablePicture, UnsupportedMediaType
+from persona_profile.errors import Overloaded, RateLimited, UnprocessablePicture, UnsupportedMediaType
 from persona_profile.images import FORMATS, Crop, PictureOptions, Rendition
 from persona_profile.images.admission import Admission
 from persona_profile.images.channel import Channel, MalformedMessage
@@ -80,12 +80,18 @@ class WorkerRenderer:
         """How many uploads are worked on or wait."""
         return self._admission.most_at_once
 
-    def render(self, source: BinaryIO, crop: Crop | None, client: Hashable) -> tuple[Rendition, ...]:
+    def render(
+        self,
+        source: BinaryIO,
+        crop: Crop | None,
+        client: Hashable,
+        charge: Callable[[int], None] = lambda _pixels: None,
+    ) -> tuple[Rendition, ...]:
         """Return the renditions of a picture. See `images.Renderer`."""
         with self._admission.place(client) as until, _descriptor(source) as descriptor:
             worker = self._take()
             try:
-                answer = self._converse(worker, descriptor, crop, until)
+                answer = self._converse(worker, descriptor, crop, until, charge)
             except BaseException as error:
                 ended = self._end(worker)
                 if isinstance(error, EOFError):
@@ -106,7 +112,12 @@ class WorkerRenderer:
         self._finalizer()
 
     def _converse(
-        self, worker: _Worker, descriptor: int, crop: Crop | None, until: float
+        self,
+        worker: _Worker,
+        descriptor: int,
+        crop: Crop | None,
+        until: float,
+        charge: Callable[[int], None],
     ) -> tuple[Rendition, ...] | Exception:
         """Have a worker render a picture; return the renditions, or why there are none."""
         deadline = time.monotonic() + self._deadline
@@ -120,10 +131,17 @@ class WorkerRenderer:
         if "needs" not in document:
             return self._outcome(document, blobs)
         try:
-            with self._admission.memory(int(document["needs"]), until):
+            needed, pixels = int(document["needs"]), int(document["pixels"])
+        except (KeyError, TypeError, ValueError):
+            raise MalformedMessage from None
+        if pixels < 1:
+            raise MalformedMessage
+        try:
+            with self._admission.memory(needed, until):
+                charge(pixels)  # last, so that nobody pays for what is not decoded
                 worker.channel.send({"go": True})
                 return self._outcome(*worker.channel.receive(deadline))
-        except Overloaded as refusal:
+        except (Overloaded, RateLimited) as refusal:
             worker.channel.send({"go": False})
             return refusal
 

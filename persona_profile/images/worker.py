@@ -106,8 +106,8 @@ def _answer(channel: Channel, job: dict[str, Any], descriptor: int) -> None:
     options = PictureOptions.from_json(job["options"])
     crop = Crop(*job["crop"]) if job["crop"] else None
 
-    def admit(needed: int) -> None:
-        channel.send({"needs": needed})
+    def admit(needed: int, pixels: int) -> None:
+        channel.send({"needs": needed, "pixels": pixels})
         answer, _ = channel.receive()
         if not answer["go"]:
             raise _Withdrawn

@@ -16,6 +16,7 @@ from persona_profile.images import Renderer
 from persona_profile.keyring_file import KeyringWatch
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
+from persona_profile.rate_limits import RateLimits
 from persona_profile.tokens import SessionTokens
 
 
@@ -41,6 +42,7 @@ class Services:
     used_proofs: UsedProofs
     tokens: SessionTokens
     renderer: Renderer
+    rate_limits: RateLimits
     public_origins: tuple[str, ...]
     dialog_origins: tuple[str, ...]
     picture_formats: tuple[str, ...]
