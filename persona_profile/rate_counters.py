@@ -27,8 +27,8 @@ MEMORY_KEYS: Final = 20_000
 PAUSE_SECONDS: Final = 2.0
 """After Redis has failed, one request in so many seconds looks whether it is there again."""
 
-_CLOCK_NOISE: Final = 1e-6
-"""Seconds by which differences of instants may be off."""
+_CLOCK_NOISE: Final = 0.005
+"""Seconds by which instants may be off: Redis has milliseconds."""
 
 _KEY_PREFIX: Final = "persona-profile"
 
