@@ -32,6 +32,23 @@ _CLOCK_NOISE: Final = 0.005
 
 _KEY_PREFIX: Final = "persona-profile"
 
+# ARGV: amount, seconds, cost of each key; KEYS: previous and current window of each.
+_SCRIPT: Final = b"""
+local function acquire(KEYS, ARGV)
+%(acquire)s
+end
+local function standing(KEYS, ARGV)
+%(standing)s
+end
+local answers = {}
+for i = 1, #KEYS / 2 do
+    local keys = {KEYS[2 * i - 1], KEYS[2 * i]}
+    local accepted = acquire(keys, {ARGV[1], ARGV[2], ARGV[2 + i]})
+    answers[i] = {accepted, standing(keys, {ARGV[2]})}
+end
+return answers
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -183,18 +200,9 @@ class RedisCounters:
 
     def _ask(self, policy: str, limit: RateLimitItem, costs: Mapping[str, int]) -> list[Window]:
         length = limit.get_expiry()
-        with self._storage.storage.pipeline(transaction=False) as pipe:
-            for key, cost in costs.items():
-                keys = self._storage.window_keys(limit.key_for(policy, key))
-                pipe.eval(
-                    RedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW, 2, *keys, limit.amount, length, cost
-                )
-                pipe.eval(RedisStorage.SCRIPT_SLIDING_WINDOW, 2, *keys, length)
-            answers = pipe.execute()
-        return [
-            _window(accepted, counts, length)
-            for accepted, counts in zip(answers[::2], answers[1::2], strict=True)
-        ]
+        keys = [part for key in costs for part in self._storage.window_keys(limit.key_for(policy, key))]
+        answers = self._storage.script(keys, [limit.amount, length, *costs.values()])
+        return [_window(answer, length) for answer in answers]
 
     def _may_ask(self) -> bool:
         if not self._is_out:
@@ -226,7 +234,15 @@ class RedisCounters:
 
 
 class _Storage(RedisStorage):
-    """`limits`' own, which also tells under which keys its scripts work."""
+    """`limits`' own, whose scripts for one key are called by one for several, in one command."""
+
+    def initialize_storage(self, uri: str) -> None:
+        """Prepare the scripts; nothing is sent yet."""
+        super().initialize_storage(uri)
+        acquire, standing = self.SCRIPT_ACQUIRE_SLIDING_WINDOW, self.SCRIPT_SLIDING_WINDOW
+        self.script = self.storage.register_script(
+            _SCRIPT % {b"acquire": acquire, b"standing": standing}
+        )
 
     def window_keys(self, key: str) -> tuple[str, str]:
         """Return the keys of the previous window and of the current one."""
@@ -250,8 +266,8 @@ def _storage(url: str, timeout: float) -> _Storage:
         raise ValueError("can't be read as the URL of a Redis server") from None
 
 
-def _window(accepted: object, counts: list[Any], length: int) -> Window:
-    """Read what the two scripts answer; the present count is kept for a window beyond its own."""
-    previous, _, current, expires = counts
+def _window(answer: list[Any], length: int) -> Window:
+    """Read what `_SCRIPT` answers; a count expires one window after its own has ended."""
+    accepted, (previous, _, current, expires) = answer
     left = max(0.0, int(expires) / 1000 - length)
     return Window(bool(accepted), int(previous or 0), int(current or 0), left)
