@@ -44,7 +44,7 @@ def render_picture(
     source: BinaryIO,
     crop: Crop | None,
     options: PictureOptions,
-    admit: Callable[[int, int], None] = lambda _bytes, _pixels: None,
+    admit: Callable[[OpenedPicture], None] = lambda _opened: None,
 ) -> tuple[Rendition, ...]:
     """Return the renditions of a picture, metadata gone, colours sRGB, upright, square.
 
@@ -52,8 +52,7 @@ def render_picture(
         source: a seekable file at its start.
         crop: which square of the upright picture; by default the largest in its centre.
         options: what is decoded and made. A better format that comes out larger is left away.
-        admit: called before the first pixel is decoded, with the bytes of memory that it takes and the
-            pixels of the picture.
+        admit: called before the first pixel is decoded, with what is to be decoded.
 
     Raises:
         PictureRefused: the file can't be used.
@@ -71,7 +70,7 @@ def squares_of(
     source: BinaryIO,
     crop: Crop | None,
     options: PictureOptions,
-    admit: Callable[[int, int], None] = lambda _bytes, _pixels: None,
+    admit: Callable[[OpenedPicture], None] = lambda _opened: None,
 ) -> dict[int, Image.Image]:
     """Decode a picture into squares, each made from the next larger one; largest size first.
 
@@ -81,7 +80,7 @@ def squares_of(
     opened = open_picture(source, options.limits, max(crop.side, 1) if crop else None, sizes[0])
     if not opened.may_turn_later:
         _stored_box(opened, crop)  # a crop that lies outside is refused before any pixel is decoded
-    admit(opened.bytes_needed, opened.width * opened.height)
+    admit(opened)
     match_transparency(opened.picture)
     opened.load(options.limits)
     turn, box = opened.orientation(), _stored_box(opened, crop)

@@ -22,7 +22,7 @@ from PIL import AvifImagePlugin, Image
 
 from persona_profile.images import Crop, PictureOptions, PictureRefused
 from persona_profile.images.channel import Channel
-from persona_profile.images.decoding import too_complex
+from persona_profile.images.decoding import OpenedPicture, too_complex
 from persona_profile.images.pipeline import render_picture
 
 NICENESS: Final = 10
@@ -106,7 +106,9 @@ def _answer(channel: Channel, job: dict[str, Any], descriptor: int) -> None:
     options = PictureOptions.from_json(job["options"])
     crop = Crop(*job["crop"]) if job["crop"] else None
 
-    def admit(needed: int, pixels: int) -> None:
+    def admit(opened: OpenedPicture) -> None:
+        needed = opened.bytes_needed
+        pixels = opened.width * opened.height
         channel.send({"needs": needed, "pixels": pixels})
         answer, _ = channel.receive()
         if not answer["go"]:
