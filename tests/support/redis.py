@@ -13,14 +13,20 @@ import redis
 
 
 class RedisServer:
-    """A server that a test starts, stops, freezes and kills."""
+    """A server that a test starts, stops, freezes and kills.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: for its data and its Unix socket `s`.
+        options: more of its options; those of names with `tls` take the place of its port.
+    """
+
+    def __init__(self, folder: Path, **options: str) -> None:
         if shutil.which("redis-server") is None:
             raise RuntimeError(
                 "these tests need Redis: apt-get install --no-install-recommends redis-server"
             )
         self._folder = folder
+        self._options = {name.replace("_", "-"): value for name, value in options.items()}
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -33,12 +39,16 @@ class RedisServer:
 
     def start(self) -> None:
         """Start the server, empty; return when it answers."""
+        ports = {"port": str(self.port)}
+        if any(name.startswith("tls") for name in self._options):
+            ports = {"port": "0", "tls-port": str(self.port), "tls-auth-clients": "no"}
         options = {
-            "port": str(self.port),
+            **ports,
             "bind": "127.0.0.1",
             "dir": str(self._folder),
             "unixsocket": str(self._folder / "s"),
             "save": "",
+            **self._options,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(["redis-server", *arguments], stdout=subprocess.DEVNULL)

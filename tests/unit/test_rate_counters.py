@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from limits import RateLimitItemPerSecond, parse
@@ -259,6 +260,30 @@ class TestRedis:
         assert accepted(counters, cost=10)
         assert not accepted(shared)
         counters.close()
+
+
+class TestTls:
+    def test_certificate_is_verified(self, tmp_path, caplog):
+        """TLS works with a certificate that is trusted; another is as good as no Redis."""
+        authority = trustme.CA()
+        server_certificate = authority.issue_cert("127.0.0.1")
+        certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+        server_certificate.cert_chain_pems[0].write_to_path(certificate)
+        server_certificate.private_key_pem.write_to_path(key)
+        trusted, other = tmp_path / "trusted.pem", tmp_path / "other.pem"
+        authority.cert_pem.write_to_path(trusted)
+        trustme.CA().cert_pem.write_to_path(other)
+        server = RedisServer(tmp_path, tls_cert_file=str(certificate), tls_key_file=str(key))
+        server.start()
+        try:
+            for file, is_taken in ((trusted, True), (other, False)):
+                url = f"rediss://127.0.0.1:{server.port}?ssl_ca_certs={file}"
+                counters = RedisCounters(url, 10, MemoryCounters())
+                assert accepted(counters)
+                assert (OUTAGE not in caplog.text) is is_taken
+                counters.close()
+        finally:
+            server.stop()
 
 
 class TestOutage:
