@@ -1,8 +1,8 @@
-"""What rate limits cost: requests per second with limits, counted in memory or in Redis, over without.
+"""What rate limits cost: processor time of a request with limits, in memory or in Redis, over without.
 
 Servers with the same settings but for `ratelimit.url` run on one core, in turns, with limits that
-nothing reaches; Redis, on loopback, and the client have the other core. Prints the median of the ratios
-of each pair of runs, and what one hit takes by itself.
+nothing reaches; Redis, on loopback, and the client have the other core. It is the server's time, not
+Redis'. Prints the median of the ratios of each pair of runs, and what one hit takes by itself.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def serve(folder: str, url: str, ports: multiprocessing.Queue) -> None:
 
 @contextmanager
 def running(folder: str, url: str):
-    """Run a server in a process of its own; yield its port."""
+    """Run a server in a process of its own; yield its process id and port."""
     context = multiprocessing.get_context("spawn")
     ports = context.Queue()
     process = context.Process(target=serve, args=(folder, url, ports), daemon=True)
     process.start()
     try:
-        yield ports.get(timeout=30)
+        yield process.pid, ports.get(timeout=30)
     finally:
         process.terminate()
         process.join(10)
@@ -73,17 +73,31 @@ def write(token: str) -> list[list[Request]]:
     return [[request]] * CONNECTIONS
 
 
-def compare(name: str, clients: Clients, off: int, on: int) -> None:
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has had."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cost(server: tuple[int, int], prepared: list[list[Request]]) -> float:
+    """Send requests; return the processor time of each in the server."""
+    pid, port = server
+    began, used = time.perf_counter(), processor_seconds(pid)
+    rate = requests_per_second(port, prepared)
+    return (processor_seconds(pid) - used) / (rate * (time.perf_counter() - began))
+
+
+def compare(name: str, clients: Clients, off: tuple[int, int], on: tuple[int, int]) -> None:
     """Run both in turns and print the ratios."""
-    tokens = {port: clients.token(port) for port in (off, on)}
+    tokens = {server: clients.token(server[1]) for server in (off, on)}
     for what, prepare in (
-        ("POST /v1/sessions (2 hits)", lambda _port: sessions(clients)),
-        ("PATCH /v1/profiles/EMAIL (1 hit)", lambda port: write(tokens[port])),
+        ("POST /v1/sessions (2 hits)", lambda _server: sessions(clients)),
+        ("PATCH /v1/profiles/EMAIL (1 hit)", lambda server: write(tokens[server])),
     ):
         ratios = []
         for _ in range(ROUNDS):
-            base = requests_per_second(off, prepare(off))
-            ratios.append(requests_per_second(on, prepare(on)) / base)
+            base = cost(off, prepare(off))
+            ratios.append(cost(on, prepare(on)) / base)
         spread = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
         print(f"{name:<8}{what:<36}{statistics.median(ratios):5.2f}  ({spread})", flush=True)
 
@@ -106,7 +120,7 @@ def main() -> None:
             os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
             hit("memory", MemoryCounters())
             hit("redis", RedisCounters(redis.url, 1, MemoryCounters()))
-            print("requests/s over those without limits, median of rounds (all rounds)")
+            print("processor time of a request over that without limits, median (all rounds)")
             clients = Clients(folder)
             for name, url in (("memory", "memory://"), ("redis", redis.url)):
                 with running(folder, "off") as off, running(folder, url) as on:
