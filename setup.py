@@ -59,6 +59,7 @@ setup(
         "cornice>=6.1,<7",
         "cryptography>=46",
         "idna>=3.10",
+        "limits>=5.6,<6",
         "mozjpeg-lossless-optimization>=1.3",
         "multipart>=1.3,<2",
         "pillow>=12.1",
@@ -87,6 +88,8 @@ setup(
         ],
         # For the chart of `storage stats --plot`.
         "plot": ["matplotlib>=3.10"],
+        # Rate limits that several processes share.
+        "redis": ["redis>=6.2,<8"],
         "test": [
             "cryptography_vectors>=46",  # those of NIST and the RFCs
             "hypothesis>=6.140",
@@ -99,6 +102,7 @@ setup(
             "pytest-benchmark>=5.1",
             "pytest-timeout>=2.4",
             "pytest-xdist>=3.8",
+            "redis>=6.2,<8",
             "selenium>=4.36",
             "trustme>=1.2",
             "WebTest>=3.0.7",

@@ -35,6 +35,8 @@ from persona_profile.metrics import Metrics
 from persona_profile.observed import ObservedBackend
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
+from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
+from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, RateLimits
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
 from persona_profile.tokens import SessionTokens
 from persona_profile.transit import CachingService, TransitService
@@ -115,6 +117,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     )
     homes = Homes(backend, keys, picture_url_seconds(settings))
     renderer = _renderer(settings, metrics.count_upload)
+    rate_limits = _rate_limits(settings, keys, clock)
     metrics.watch_backend(backend.figures)
     metrics.watch_pictures(renderer.figures)
     heartbeat = Heartbeat({"storage": backend.ping, "keyring": keys.check, "pictures": renderer.check})
@@ -130,6 +133,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         used_proofs=UsedProofs(backend, lambda: metrics.count_proof("proof_replayed", "unknown")),
         tokens=SessionTokens(keys),
         renderer=renderer,
+        rate_limits=rate_limits,
         public_origins=settings.public_origins,
         dialog_origins=settings.dialog_origins,
         picture_formats=settings.pictures_formats,
@@ -142,7 +146,14 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         heartbeat=heartbeat,
         build=build,
         reload_issuers=_issuers_reloader(settings, identity_provider, discovery, metrics),
-        closers=(heartbeat.close, renderer.close, fetcher.close, keys.close, backend.close),
+        closers=(
+            heartbeat.close,
+            renderer.close,
+            rate_limits.close,
+            fetcher.close,
+            keys.close,
+            backend.close,
+        ),
     )
 
 
@@ -184,6 +195,27 @@ def _renderer(settings: Settings, observe: Callable[[UploadFigures], None]) -> W
         deadline_seconds=settings.pictures_deadline,
         observe=observe,
     )
+
+
+def _rate_limits(settings: Settings, keys: KeyWrapper, clock: Callable[[], float]) -> RateLimits:
+    url = settings.ratelimit_url or ("off" if settings.development else "memory://")
+    if url == "off":
+        return NoRateLimits()
+    counters: Counters = MemoryCounters(clock=clock)
+    if url != "memory://":
+        try:
+            counters = RedisCounters(url, settings.ratelimit_timeout / 1000, counters)
+        except ValueError as error:
+            raise InvalidSettings(f"ratelimit.url: {error}") from None
+    limits = {
+        Policy.SESSIONS_PER_ADDRESS: settings.ratelimit_sessions_per_address,
+        Policy.PROOFS_PER_ISSUER: settings.ratelimit_proofs_per_issuer,
+        Policy.WRITES_PER_EMAIL: settings.ratelimit_writes_per_email,
+        Policy.PIXELS_PER_EMAIL: settings.ratelimit_pixels_per_email,
+        Policy.READS_PER_PICTURE: settings.ratelimit_reads_per_picture,
+    }
+    configured = {policy: limit for policy, limit in limits.items() if limit is not None}
+    return CountedRateLimits(configured, counters, keys.pseudonym)
 
 
 def open_backend(settings: Settings) -> Backend:

@@ -179,6 +179,20 @@ class UnprocessablePicture(ServiceError):
         self.code = code
 
 
+class RateLimited(ServiceError):
+    """The client has used up what a policy allows it; `retry_after` in seconds."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    code = "rate_limited"
+
+    def __init__(self, policy: str, retry_after: int, headers: Mapping[str, str]) -> None:
+        super().__init__(
+            "Too much in too short a time; `policy` tells of what.",
+            headers={**headers, "Retry-After": str(retry_after)},
+            members={"policy": policy},
+        )
+
+
 class Overloaded(ServiceError):
     """Not now; `retry_after` in seconds."""
 

@@ -38,6 +38,7 @@ _WRAPPED_HEADER = struct.Struct(">4sI")
 _WRAPPED_BYTES: Final = _WRAPPED_HEADER.size + KEY_BYTES + 8
 _TOKEN_HEADER = struct.Struct(">BI")
 _TOKEN_FORMAT = 1
+_PSEUDONYM_BYTES: Final = 16
 
 
 class KeyringService:
@@ -149,6 +150,13 @@ class KeyWrapper:
         """The version of the index key under which new profiles are made."""
         return self._keys.primary_index_version
 
+    def pseudonym(self, purpose: str, text: str) -> bytes:
+        """Return what may stand for a text outside this service: 16 bytes of a keyed hash.
+
+        The same in every process with the same primary encryption key: nothing lasting may hang on it.
+        """
+        return self._keys.pseudonym(purpose, text)
+
     def wrap(self, partition: bytes, data_key: bytes) -> bytes:
         """Wrap a data key for the owner of a partition.
 
@@ -252,6 +260,10 @@ class _Keys:
             key.version: hmac.new(key.secret or b"", digestmod="sha256")
             for key in keyring.live(KeyKind.INDEX)
         }
+        pseudonyms = keyring.primary(KeyKind.ENCRYPTION).derive(
+            b"persona-profile/pseudonym/v1", KEY_BYTES
+        )
+        self._pseudonyms = hmac.new(pseudonyms, digestmod="sha256")
         self.token_cipher = lru_cache(maxsize=64)(self._make_token_cipher)
 
     def partitions(self, email: str, versions: list[int]) -> tuple[bytes, ...]:
@@ -262,6 +274,11 @@ class _Keys:
             digest.update(encoded)
             found.append(bytes([version]) + digest.digest())
         return tuple(found)
+
+    def pseudonym(self, purpose: str, text: str) -> bytes:
+        digest = self._pseudonyms.copy()
+        digest.update(f"{purpose}\0{text}".encode("utf-8", "surrogateescape"))
+        return digest.digest()[:_PSEUDONYM_BYTES]
 
     def _make_token_cipher(self, version: int, purpose: str) -> AESSIV:
         key = self._keyring.find(KeyKind.ENCRYPTION, version)

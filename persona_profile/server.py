@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pyramid.router import Router
@@ -117,10 +118,27 @@ def make_server(app: Router, **settings: Any) -> Any:
             "uploads may hold all %s threads: pictures.workers + pictures.queue should be fewer",
             settings["threads"],
         )
+    _check_addresses(app, settings)
     logging.getLogger("waitress").addFilter(_without_paths)
     server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
     prepare(server, app)
     return server
+
+
+def _check_addresses(app: Router, settings: Mapping[str, Any]) -> None:
+    """Warn if limits by address would hold all clients of a proxy to what one may do."""
+    where = str(settings.get("listen") or settings.get("host") or settings.get("unix_socket"))
+    is_local = all(re.match(r"127\.|localhost|\[::1\]|/", each) for each in where.split())
+    told = {"x-forwarded-for", "forwarded"} & set(str(settings.get("trusted_proxy_headers")).split())
+    if (
+        (is_local or "trusted_proxy" in settings)
+        and not told
+        and services_of(app).rate_limits.by_address
+    ):
+        logger.warning(
+            "limits by address take all clients for one: behind a proxy set trusted_proxy and "
+            "trusted_proxy_headers (production.ini), else ratelimit.sessions_per_address = off"
+        )
 
 
 def _without_paths(record: logging.LogRecord) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import colander
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, parse_many
 
 from persona_profile.emails import InvalidDomain, canonical_domain
 from persona_profile.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
@@ -28,6 +29,8 @@ ENVIRONMENT_PREFIX: Final = "PERSONA_"
 MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
 JPEG_PIXELS: Final = 100_000_000
 OTHER_PIXELS: Final = 50_000_000
+MAX_RATE_AMOUNT: Final = 10**12
+MAX_RATE_SECONDS: Final = 7 * 24 * 3600
 
 # What frameworks put beside ours: Pyramid's own settings, and where PasteDeploy found the file.
 _FOREIGN = re.compile(r"pyramid\..*|here|__file__")
@@ -86,6 +89,13 @@ class Settings:
     shutdown_drain: int
     shutdown_grace: int
     version_path: Path | None
+    ratelimit_url: str | None
+    ratelimit_timeout: int
+    ratelimit_sessions_per_address: RateLimitItem | None
+    ratelimit_proofs_per_issuer: RateLimitItem | None
+    ratelimit_writes_per_email: RateLimitItem | None
+    ratelimit_pixels_per_email: RateLimitItem | None
+    ratelimit_reads_per_picture: RateLimitItem | None
 
 
 def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
@@ -131,6 +141,10 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
         problems["transit.url"] = "needed for key_service = transit"
     if values["transit.url"] and not values["transit.token_file"]:
         problems["transit.token_file"] = "needed for transit.url"
+    pixels = values["ratelimit.pixels_per_email"]
+    largest = max(values["pictures.max_pixels_jpeg"], values["pictures.max_pixels_other"])
+    if pixels and pixels.amount < largest:
+        problems["ratelimit.pixels_per_email"] = "must let the largest picture pass"
     return problems
 
 
@@ -191,6 +205,26 @@ def _address(value: str) -> tuple[str, int]:
     if match is None or int(match[2]) > 65535:
         raise ValueError("must be the IP address and port of one interface, such as 127.0.0.1:9464")
     return match[1].strip("[]"), int(match[2])
+
+
+def _rate_limit_url(value: str) -> str:
+    """Read where rate limits are counted."""
+    if not re.fullmatch(r"off|memory://|(redis|rediss|redis\+unix)://\S+", value):
+        raise ValueError("must be off, memory://, or begin with redis://, rediss:// or redis+unix://")
+    return value
+
+
+def _rate_limit(value: str) -> RateLimitItem | None:
+    """Read a limit in the notation of the library `limits`."""
+    if value == "off":
+        return None
+    try:
+        [limit] = parse_many(value)
+    except ValueError:
+        raise ValueError("must be off, or such as 300/minute or 2000/6hour") from None
+    if not 1 <= limit.amount <= MAX_RATE_AMOUNT or not 1 <= limit.get_expiry() <= MAX_RATE_SECONDS:
+        raise ValueError(f"must be from 1 to {MAX_RATE_AMOUNT}, in up to {MAX_RATE_SECONDS} seconds")
+    return limit
 
 
 def _domain(value: str) -> str:
@@ -259,4 +293,11 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("shutdown.drain", _whole(0, 600), 0),
     _setting("shutdown.grace", _whole(0, 3600), 30),
     _setting("version.path", Path),
+    _setting("ratelimit.url", _rate_limit_url),
+    _setting("ratelimit.timeout", _whole(1, 10_000), 100),
+    _setting("ratelimit.sessions_per_address", _rate_limit, RateLimitItemPerMinute(300)),
+    _setting("ratelimit.proofs_per_issuer", _rate_limit, RateLimitItemPerMinute(12_000)),
+    _setting("ratelimit.writes_per_email", _rate_limit, RateLimitItemPerMinute(60)),
+    _setting("ratelimit.pixels_per_email", _rate_limit, RateLimitItemPerHour(1_000_000_000)),
+    _setting("ratelimit.reads_per_picture", _rate_limit, RateLimitItemPerMinute(120)),
 )

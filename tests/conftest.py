@@ -7,6 +7,7 @@ import pytest
 import webtest
 from support.applications import application, development_server
 from support.mariadb import MariaDB
+from support.redis import RedisServer
 
 from persona_profile.app import services_of
 
@@ -37,6 +38,17 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     """A MariaDB server of the run's own."""
     server = MariaDB(tmp_path_factory.mktemp("db"))
     server.install()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server of the run's own."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
     try:
         server.start()
         yield server

@@ -12,11 +12,13 @@ class ProvedEmail:
 
     Attributes:
         email: the address in its canonical spelling.
+        issuer: the domain that vouches for it.
         proof_id: 32 bytes that are the same whenever the same proof is presented.
         expires_at: seconds since 1970 from which on the proof is refused for its age.
     """
 
     email: str
+    issuer: str
     proof_id: bytes
     expires_at: int
 

@@ -121,7 +121,7 @@ class BrowserIDVerifier:
         lapses_at = (expires_at + self._skew_ms) // 1000 + 1
         # Who said what: the same statement is the same proof under any signature or certificate.
         proof_id = hashlib.sha256(certificate.key.fingerprint + assertion.signed).digest()
-        return ProvedEmail(certificate.email, proof_id, lapses_at)
+        return ProvedEmail(certificate.email, certificate.issuer, proof_id, lapses_at)
 
     def _read_certificate(self, text: str) -> _Certificate:
         with self._lock:

@@ -6,7 +6,7 @@ the work. `admission` decides which uploads may begin.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Protocol, Self
 
@@ -168,17 +168,25 @@ class Renderer(Protocol):
         """Return what is under way now."""
         ...
 
-    def render(self, source: BinaryIO, crop: Crop | None, client: Hashable) -> tuple[Rendition, ...]:
+    def render(
+        self,
+        source: BinaryIO,
+        crop: Crop | None,
+        client: Hashable,
+        charge: Callable[[int], None] = lambda _pixels: None,
+    ) -> tuple[Rendition, ...]:
         """Return the renditions of a picture.
 
         Args:
             source: the file, at its start.
             crop: which square of the upright picture; by default the largest in its centre.
             client: who uploads; no client gets more than a share of the places.
+            charge: called with the picture's pixels when its header was read and decoding may begin.
 
         Raises:
             UnsupportedMediaType: no picture of a format that is taken.
             UnprocessablePicture: the other codes of `PictureRefused`.
             Overloaded: too many pictures are under way.
+            RateLimited: `charge` raised it.
         """
         ...

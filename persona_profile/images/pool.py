@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Final
 
 from persona_profile.errors import (
     Overloaded,
+    RateLimited,
     ServiceError,
     UnprocessablePicture,
     UnsupportedMediaType,
@@ -129,9 +130,15 @@ class WorkerRenderer:
                 return
         self._end(worker)
 
-    def render(self, source: BinaryIO, crop: Crop | None, client: Hashable) -> tuple[Rendition, ...]:
+    def render(
+        self,
+        source: BinaryIO,
+        crop: Crop | None,
+        client: Hashable,
+        charge: Callable[[int], None] = lambda _pixels: None,
+    ) -> tuple[Rendition, ...]:
         """Return the renditions of a picture. See `images.Renderer`."""
-        upload = _Upload()
+        upload = _Upload(charge)
         try:
             renditions = self._render(source, crop, client, upload)
             upload.outcome = "taken"
@@ -187,10 +194,11 @@ class WorkerRenderer:
         needed, pixels = upload.read(document)
         try:
             with self._admission.memory(needed, until):
+                upload.charge(pixels)  # last, so that nobody pays for what is not decoded
                 upload.pixels = pixels
                 worker.channel.send({"go": True})
                 return self._outcome(*worker.channel.receive(deadline))
-        except Overloaded as refusal:
+        except (Overloaded, RateLimited) as refusal:
             worker.channel.send({"go": False})
             return refusal
 
@@ -279,6 +287,7 @@ class WorkerRenderer:
 class _Upload:
     """What becomes known of an upload while it is worked on. See `UploadFigures`."""
 
+    charge: Callable[[int], None]
     format: str = "unknown"
     outcome: str = "failed"
     pixels: int = 0
@@ -291,7 +300,7 @@ class _Upload:
             MalformedMessage: it is nothing that a worker says.
         """
         needed, pixels = document["needs"], document.get("pixels")
-        if type(needed) is not int or type(pixels) is not int or min(needed, pixels) < 0:
+        if type(needed) is not int or type(pixels) is not int or needed < 0 or pixels < 1:
             raise MalformedMessage
         if document.get("format") not in FORMATS_IN:
             raise MalformedMessage

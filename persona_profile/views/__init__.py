@@ -19,6 +19,7 @@ from persona_profile.lifecycle import Lifecycle
 from persona_profile.metrics import Metrics
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
+from persona_profile.rate_limits import RateLimits
 from persona_profile.tokens import SessionTokens
 
 
@@ -50,6 +51,7 @@ class Services:
     used_proofs: UsedProofs
     tokens: SessionTokens
     renderer: Renderer
+    rate_limits: RateLimits
     public_origins: tuple[str, ...]
     dialog_origins: tuple[str, ...]
     picture_formats: tuple[str, ...]

@@ -20,7 +20,10 @@ from persona_profile.errors import OriginRefused
 PREFLIGHT_SECONDS: Final = 7200
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _REQUEST_HEADERS: Final = "Authorization, Content-Type, If-Match, If-None-Match"
-_RESPONSE_HEADERS: Final = "Content-Disposition, ETag, Retry-After, WWW-Authenticate, X-Request-Id"
+_RESPONSE_HEADERS: Final = (
+    "Content-Disposition, ETag, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, "
+    "X-Request-Id"
+)
 
 
 def check_embedding_origin(request: Request, allowed: tuple[str, ...]) -> None:

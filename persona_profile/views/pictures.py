@@ -14,10 +14,12 @@ from persona_profile.auth.policy import OWN_EMAIL, email_in_path
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import NotAcceptable
 from persona_profile.images import MEDIA_TYPES
+from persona_profile.rate_limits import Policy
 from persona_profile.views import Services
 from persona_profile.views.bodies import crop_parameter, picture_body
 from persona_profile.views.cors import check_embedding_origin
 from persona_profile.views.profiles import EMAIL_PATH
+from persona_profile.views.rate_limiting import charge, charge_write
 from persona_profile.views.representations import is_known, precondition, profile_response
 
 _SAFE_TO_OPEN: Final = {
@@ -38,6 +40,7 @@ rendition = Service(
 @own_picture.put(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
 def upload(request: Request) -> Response:
     """Replace the picture."""
+    charge_write(request)
     services: Services = request.services
     email = email_in_path(request)
     check = precondition(request)
@@ -45,7 +48,12 @@ def upload(request: Request) -> Response:
     source = picture_body(request, services.max_picture_bytes)
     # Before the costly part: whether the session lives, and whether the write may succeed at all.
     check(services.profiles.profile(request.identity, email))
-    renditions = services.renderer.render(source, crop, request.identity.emails[0])
+    renditions = services.renderer.render(
+        source,
+        crop,
+        request.identity.emails[0],
+        lambda pixels: charge(request, Policy.PIXELS_PER_EMAIL, {email: pixels}),
+    )
     written = services.profiles.write_picture(request.identity, email, renditions, check)
     return profile_response(request, written)
 
@@ -53,6 +61,7 @@ def upload(request: Request) -> Response:
 @own_picture.delete(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
 def remove(request: Request) -> Response:
     """Remove the picture."""
+    charge_write(request)
     services: Services = request.services
     services.profiles.delete_picture(request.identity, email_in_path(request), precondition(request))
     return Response(status=204)
@@ -64,6 +73,7 @@ def read(request: Request) -> Response:
     services: Services = request.services
     check_embedding_origin(request, services.public_origins + services.dialog_origins)
     capability, seconds = services.pictures.open_capability(request.matchdict["capability"])
+    charge(request, Policy.READS_PER_PICTURE, {request.matchdict["capability"]: 1})
     name = _negotiate(request, capability.formats)
     data = services.pictures.read(capability, name)
     etag = f'"{base64url_encode(capability.picture_id)}.{capability.size}.{name}"'

@@ -20,6 +20,7 @@ from persona_profile.model import Profile
 from persona_profile.schemas import CLAIMS_BODY, PROFILE_KEY_BODY
 from persona_profile.views import Services
 from persona_profile.views.bodies import JSON, MERGE_PATCH, json_body, thumbnail_parameter
+from persona_profile.views.rate_limiting import charge_write
 from persona_profile.views.representations import (
     json_response,
     precondition,
@@ -61,6 +62,7 @@ def read(request: Request) -> Response:
 @profile.put(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
 def replace(request: Request) -> Response:
     """Replace all claims."""
+    charge_write(request)
     claims = json_body(request, CLAIMS_BODY, MAX_BODY_BYTES)
     return _write(request, lambda _current: _set(claims))
 
@@ -68,6 +70,7 @@ def replace(request: Request) -> Response:
 @profile.patch(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
 def merge(request: Request) -> Response:
     """Change the claims that the body names, by the rules of RFC 7396."""
+    charge_write(request)
     claims = json_body(request, CLAIMS_BODY, MAX_BODY_BYTES, (MERGE_PATCH, JSON))
     return _write(request, lambda current: _set({**current, **claims}))
 
@@ -75,6 +78,7 @@ def merge(request: Request) -> Response:
 @profile.delete(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
 def erase(request: Request) -> Response:
     """Remove everything about one email."""
+    charge_write(request)
     services: Services = request.services
     services.profiles.erase(request.identity, email_in_path(request), precondition(request))
     return Response(status=204)
@@ -83,6 +87,7 @@ def erase(request: Request) -> Response:
 @profile_key.put(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
 def set_profile_key(request: Request) -> Response:
     """Set, change or remove the person's own key, without which the profile does not open."""
+    charge_write(request)
     services: Services = request.services
     key = json_body(request, PROFILE_KEY_BODY, MAX_BODY_BYTES)["profile_key"]
     session, written = services.profiles.set_profile_key(
@@ -96,6 +101,7 @@ def set_profile_key(request: Request) -> Response:
 @export.get(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
 def take_away(request: Request) -> Response:
     """Return a zip of everything that is kept for one email."""
+    charge_write(request)  # it costs more than one
     found, renditions = _whole_profile(request)
     [document] = represent(request, [found])
     document.pop("etag")

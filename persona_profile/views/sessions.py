@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,9 +16,11 @@ from persona_profile.auth import ProvedEmail
 from persona_profile.auth.policy import SESSION
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
 from persona_profile.images import SIZES
+from persona_profile.rate_limits import Policy
 from persona_profile.schemas import session_body
 from persona_profile.views import Services
 from persona_profile.views.bodies import json_body
+from persona_profile.views.rate_limiting import charge, client_of
 from persona_profile.views.representations import json_response, represent, session_document
 
 MAX_EMAILS: Final = 20
@@ -33,9 +36,12 @@ sessions = Service(name="sessions", path="/v1/sessions", description="Prove emai
 def create(request: Request) -> Response:
     """Open a session of the emails proved, and of those of the session that the request carries."""
     services: Services = request.services
+    charge(request, Policy.SESSIONS_PER_ADDRESS, {client_of(request): 1})
     body = json_body(request, _BODY, MAX_BODY_BYTES)
     previous = request.identity
     proved = _verify(services, [proof["assertion"] for proof in body["proofs"]])
+    # Of proofs that hold: else anybody could use up what a domain's people need.
+    charge(request, Policy.PROOFS_PER_ISSUER, Counter(each.issuer for each in proved))
     emails = [each.email for each in proved]
     session, profiles = services.profiles.open_session(emails, previous, body["profile_key"])
     if len(session.emails) > MAX_EMAILS:

@@ -48,9 +48,9 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 @contextlib.contextmanager
-def running(app: Router, port: int = 0) -> Iterator[str]:
+def running(app: Router, port: int = 0, **settings: str) -> Iterator[str]:
     """Serve an application with waitress on loopback, by default on a free port; yield its origin."""
-    server = make_server(app, listen=f"127.0.0.1:{port}")
+    server = make_server(app, listen=f"127.0.0.1:{port}", **settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 
 from persona_profile.settings import InvalidSettings, parse_settings
 
@@ -117,3 +118,38 @@ def test_foreign_settings():
     """What Pyramid and PasteDeploy put into the section is not ours to judge."""
     given = {**GOOD, "pyramid.debug_all": "true", "here": "/", "__file__": "/x.ini"}
     assert parse_settings(given, {}).development
+
+
+class TestRateLimits:
+    def test_notation(self):
+        """Limits are written as the library `limits` does; each may be off."""
+        given = {
+            "ratelimit.url": "redis://cache.example:6379/1",
+            "ratelimit.sessions_per_address": "10 per 2 hours",
+            "ratelimit.proofs_per_issuer": "off",
+        }
+        settings = parse_settings(GOOD | given, {})
+        assert settings.ratelimit_sessions_per_address == RateLimitItemPerHour(10, 2)
+        assert settings.ratelimit_proofs_per_issuer is None
+        assert settings.ratelimit_writes_per_email == RateLimitItemPerMinute(60)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("url", "memcached://h:11211"),
+            ("url", "mysql://h"),
+            ("timeout", "0"),
+            ("writes_per_email", "many"),
+            ("writes_per_email", "60"),
+            ("writes_per_email", "0/minute"),
+            ("writes_per_email", "5/fortnight"),
+            ("writes_per_email", "1/year"),
+            ("writes_per_email", "60/minute; 100/hour"),
+            ("pixels_per_email", "99999999/hour"),
+        ],
+    )
+    def test_wrong(self, name, value):
+        """A limit that can't be meant so is an error at start, told by its name alone."""
+        message = problems(GOOD | {f"ratelimit.{name}": value})
+        assert f"ratelimit.{name}: must" in message
+        assert value not in message or value == "0"

@@ -1,0 +1,273 @@
+"""Counts for rate limits: in this process, or in Redis, which all processes share.
+
+Both are the sliding window counter of the library `limits`: of each key the count of the present window
+and of the one before it, which weighs less the further the present one has come. So a key takes the
+same memory whatever its limit is and whatever was sent, and nobody has twice the limit around the end
+of a window. What is refused is not counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from math import floor
+from typing import Any, Final, NamedTuple, Protocol
+
+from cachetools import LRUCache
+from limits import RateLimitItem
+from limits.errors import ConfigurationError
+from limits.storage import RedisStorage
+
+MEMORY_KEYS: Final = 20_000
+"""How many keys of each policy a process remembers, the most recently used: some 6 MB."""
+
+PAUSE_SECONDS: Final = 2.0
+"""After Redis has failed, one request in so many seconds looks whether it is there again."""
+
+_CLOCK_NOISE: Final = 0.005
+"""Seconds by which instants may be off: Redis has milliseconds."""
+
+_KEY_PREFIX: Final = "persona-profile"
+
+# ARGV: amount, seconds, cost of each key; KEYS: previous and current window of each.
+_SCRIPT: Final = b"""
+local function acquire(KEYS, ARGV)
+%(acquire)s
+end
+local function standing(KEYS, ARGV)
+%(standing)s
+end
+local answers = {}
+for i = 1, #KEYS / 2 do
+    local keys = {KEYS[2 * i - 1], KEYS[2 * i]}
+    local accepted = acquire(keys, {ARGV[1], ARGV[2], ARGV[2 + i]})
+    answers[i] = {accepted, standing(keys, {ARGV[2]})}
+end
+return answers
+"""
+
+logger = logging.getLogger(__name__)
+
+
+class Window(NamedTuple):
+    """How a key stands after a hit.
+
+    Attributes:
+        accepted: whether the hit was within the limit, and so counted.
+        previous: the count of the window before the present one.
+        current: the count of the present one.
+        left: seconds until the present window ends.
+    """
+
+    accepted: bool
+    previous: int
+    current: int
+    left: float
+
+    def remaining(self, limit: RateLimitItem) -> int:
+        """Return how many units are within the limit now."""
+        carried = floor(self.previous * self.left / limit.get_expiry())
+        return max(0, limit.amount - carried - self.current)
+
+    def seconds_until(self, limit: RateLimitItem, cost: int) -> int:
+        """Return after how many whole seconds without a hit a cost that was refused is accepted."""
+        length = limit.get_expiry()
+        room = limit.amount - self.current - cost
+        if room >= 0:
+            # As soon as less than one unit too many is carried over from the previous window.
+            carried = min(1.0, (room + 1) / self.previous) if self.previous else 1.0
+            seconds = self.left - carried * length
+        else:
+            # Not in this window, only in the next one, of which it will be the previous.
+            carried = max(0, limit.amount - cost + 1) / self.current if self.current else 1.0
+            seconds = self.left + (1 - min(1.0, carried)) * length
+        return floor(max(0.0, seconds) + _CLOCK_NOISE) + 1
+
+
+class Counters(Protocol):
+    """Where counts are kept."""
+
+    def hit(self, policy: str, limit: RateLimitItem, costs: Mapping[str, int]) -> list[Window]:
+        """Count costs, each unless that goes beyond the limit; return how each key stands, in order.
+
+        Args:
+            policy: the limit's name; keys of different policies have nothing to do with each other.
+            limit: how much in which time.
+            costs: units, at least 1, by key.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class MemoryCounters:
+    """Counts of one process, bounded.
+
+    Where more keys are in use than `most_keys`, those least recently used begin anew. Each policy has
+    room of its own: to wash out the counts of one, its own price must be paid for thousands of keys.
+    (`limits` keeps all keys, and goes through all of them up to a hundred times a second.)
+
+    Args:
+        most_keys: of each policy.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, most_keys: int = MEMORY_KEYS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._windows: defaultdict[str, LRUCache[str, tuple[float, int, int]]] = defaultdict(
+            lambda: LRUCache(most_keys)
+        )
+
+    def hit(self, policy: str, limit: RateLimitItem, costs: Mapping[str, int]) -> list[Window]:
+        """Count costs. See `Counters`."""
+        with self._lock:
+            windows, now = self._windows[policy], self._clock()
+            return [_hit(windows, limit, key, cost, now) for key, cost in costs.items()]
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _hit(
+    windows: LRUCache[str, tuple[float, int, int]],
+    limit: RateLimitItem,
+    key: str,
+    cost: int,
+    now: float,
+) -> Window:
+    length = limit.get_expiry()
+    began, previous, current = windows.get(key, (now, 0, 0))
+    # A clock that was set back must not lengthen a window.
+    past = (now - began) // length if now >= began else 2
+    if past >= 2:
+        began, previous, current = now, 0, 0
+    elif past == 1:
+        began, previous, current = began + length, current, 0
+    left = began + length - now
+    accepted = floor(previous * left / length) + current + cost <= limit.amount
+    current += cost if accepted else 0
+    windows[key] = began, previous, current
+    return Window(accepted, previous, current, left)
+
+
+class RedisCounters:
+    """Counts that all processes share, in one round trip a hit.
+
+    While Redis does not answer, each process counts for itself; nobody waits for it but one request
+    every PAUSE_SECONDS, for `timeout` at most, and the outage is logged once.
+
+    Args:
+        url: `redis://`, `rediss://` or `redis+unix://`.
+        timeout: seconds that a connection, and an answer, may take.
+        fallback: counts meanwhile.
+
+    Raises:
+        ValueError: the URL can't be used, or the client of Redis is not installed.
+    """
+
+    def __init__(self, url: str, timeout: float, fallback: Counters) -> None:
+        self._storage = _storage(url, timeout)
+        self._failures = self._storage.base_exceptions
+        self._fallback = fallback
+        self._lock = threading.Lock()
+        self._is_out = False
+        self._ask_again_at = 0.0
+
+    def hit(self, policy: str, limit: RateLimitItem, costs: Mapping[str, int]) -> list[Window]:
+        """Count costs. See `Counters`."""
+        if self._may_ask():
+            try:
+                found = self._ask(policy, limit, costs)
+            except self._failures as error:
+                self._note_outage(error)
+            else:
+                self._note_answer()
+                return found
+        return self._fallback.hit(policy, limit, costs)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._storage.storage.close()
+        self._fallback.close()
+
+    def _ask(self, policy: str, limit: RateLimitItem, costs: Mapping[str, int]) -> list[Window]:
+        length = limit.get_expiry()
+        keys = [part for key in costs for part in self._storage.window_keys(limit.key_for(policy, key))]
+        answers = self._storage.script(keys, [limit.amount, length, *costs.values()])
+        return [_window(answer, length) for answer in answers]
+
+    def _may_ask(self) -> bool:
+        if not self._is_out:
+            return True
+        with self._lock:
+            now = time.monotonic()
+            if now < self._ask_again_at:
+                return False
+            self._ask_again_at = now + PAUSE_SECONDS
+            return True
+
+    def _note_outage(self, error: Exception) -> None:
+        with self._lock:
+            was_out, self._is_out = self._is_out, True
+            self._ask_again_at = time.monotonic() + PAUSE_SECONDS
+        if not was_out:
+            logger.warning(
+                "rate limits: Redis does not answer (%s); each process counts for itself until it does",
+                type(error).__name__,
+            )
+
+    def _note_answer(self) -> None:
+        if not self._is_out:
+            return
+        with self._lock:
+            was_out, self._is_out = self._is_out, False
+        if was_out:
+            logger.warning("rate limits: Redis answers again")
+
+
+class _Storage(RedisStorage):
+    """`limits`' own, whose scripts for one key are called by one for several, in one command."""
+
+    def initialize_storage(self, uri: str) -> None:
+        """Prepare the scripts; nothing is sent yet."""
+        super().initialize_storage(uri)
+        acquire, standing = self.SCRIPT_ACQUIRE_SLIDING_WINDOW, self.SCRIPT_SLIDING_WINDOW
+        self.script = self.storage.register_script(
+            _SCRIPT % {b"acquire": acquire, b"standing": standing}
+        )
+
+    def window_keys(self, key: str) -> tuple[str, str]:
+        """Return the keys of the previous window and of the current one."""
+        previous, current = self._previous_window_key(key), self._current_window_key(key)
+        return self.prefixed_key(previous), self.prefixed_key(current)
+
+
+def _storage(url: str, timeout: float) -> _Storage:
+    try:
+        from redis.backoff import NoBackoff  # noqa: PLC0415 - an extra
+        from redis.retry import Retry  # noqa: PLC0415
+    except ImportError:
+        raise ValueError('needs the extra "redis"') from None
+    # The client would by itself try again, for up to ten seconds.
+    options: dict[str, Any] = {"socket_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
+    if not url.startswith("redis+unix:"):
+        options["socket_connect_timeout"] = timeout
+    try:
+        return _Storage(url, key_prefix=_KEY_PREFIX, **options)
+    except (ConfigurationError, ValueError, TypeError):
+        raise ValueError("can't be read as the URL of a Redis server") from None
+
+
+def _window(answer: list[Any], length: int) -> Window:
+    """Read what `_SCRIPT` answers; a count expires one window after its own has ended."""
+    accepted, (previous, _, current, expires) = answer
+    left = max(0.0, int(expires) / 1000 - length)
+    return Window(bool(accepted), int(previous or 0), int(current or 0), left)

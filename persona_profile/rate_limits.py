@@ -1,0 +1,180 @@
+"""Rate limits: how much one client may do in a time, by named policies.
+
+What identifies a client (its address, its email, the URL of its picture) is counted under a keyed hash
+and never kept. Answers tell how things stand in the fields of draft-ietf-httpapi-ratelimit-headers-11
+(work in progress): `RateLimit-Policy` names quota (q), unit (qu, if not requests) and window in seconds
+(w), `RateLimit` what remains (r) and the seconds until more does (t).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv6Address, ip_address, ip_network
+from math import ceil
+from typing import Final, Protocol
+
+from limits import RateLimitItem
+
+from persona_profile.encoding import base64url_encode
+from persona_profile.errors import RateLimited
+from persona_profile.rate_counters import Counters, Window
+
+IPV6_PREFIX: Final = 64
+"""Bits of an IPv6 address that tell one customer's network from another's (RFC 6177): a household has
+2^64 addresses."""
+
+
+class Policy(StrEnum):
+    """What is limited, by whom."""
+
+    SESSIONS_PER_ADDRESS = "sessions-per-address"
+    PROOFS_PER_ISSUER = "proofs-per-issuer"
+    WRITES_PER_EMAIL = "writes-per-email"
+    PIXELS_PER_EMAIL = "pixels-per-email"
+    READS_PER_PICTURE = "reads-per-picture"
+
+
+_UNITS: Final = {Policy.PIXELS_PER_EMAIL: "pixels"}
+
+# It would tell how many other people of the same domain sign in.
+_CONFIDENTIAL: Final = frozenset({Policy.PROOFS_PER_ISSUER})
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How a client stands with one policy.
+
+    Attributes:
+        policy: which.
+        limit: how much in which time.
+        remaining: units that are left now.
+        reset: whole seconds until there are more; after a refusal, until what was refused would pass.
+    """
+
+    policy: Policy
+    limit: RateLimitItem
+    remaining: int
+    reset: int
+
+    def headers(self) -> dict[str, str]:
+        """Return the fields that tell a client."""
+        unit = f';qu="{_UNITS[self.policy]}"' if self.policy in _UNITS else ""
+        quota = f"q={self.limit.amount}{unit};w={self.limit.get_expiry()}"
+        return {
+            "RateLimit-Policy": f'"{self.policy}";{quota}',
+            "RateLimit": f'"{self.policy}";r={self.remaining};t={self.reset}',
+        }
+
+
+class RateLimits(Protocol):
+    """Counts what clients do."""
+
+    @property
+    def by_address(self) -> bool:
+        """Whether clients are told apart by their addresses."""
+        ...
+
+    def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
+        """Count what clients are about to do.
+
+        Args:
+            policy: by which limit.
+            costs: units (requests, proofs, pixels), at least 1, by what identifies the client.
+
+        Returns:
+            How the client stands, of several the one with the least left; none if there is no limit, or
+            it is not the client's to know.
+
+        Raises:
+            RateLimited: one goes beyond the limit.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class NoRateLimits:
+    """Lets everything pass."""
+
+    by_address = False
+
+    def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
+        """Count nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class CountedRateLimits:
+    """Holds clients to limits.
+
+    Args:
+        limits: by policy; one that is missing does not limit.
+        counters: where counts are kept.
+        pseudonym: returns a keyed hash of a purpose and a text, the same in every process.
+    """
+
+    def __init__(
+        self,
+        limits: Mapping[Policy, RateLimitItem],
+        counters: Counters,
+        pseudonym: Callable[[str, str], bytes],
+    ) -> None:
+        self._limits = dict(limits)
+        self._counters = counters
+        self._pseudonym = pseudonym
+
+    @property
+    def by_address(self) -> bool:
+        """Whether clients are told apart by their addresses."""
+        return Policy.SESSIONS_PER_ADDRESS in self._limits
+
+    def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
+        """Count what clients are about to do. See `RateLimits`."""
+        limit = self._limits.get(policy)
+        if limit is None or not costs:
+            return None
+        hidden = {
+            base64url_encode(self._pseudonym(policy, client)): cost for client, cost in costs.items()
+        }
+        windows = self._counters.hit(policy, limit, hidden)
+        quotas = [
+            _quota(policy, limit, window, cost)
+            for window, cost in zip(windows, hidden.values(), strict=True)
+        ]
+        refused = [quota for quota, window in zip(quotas, windows, strict=True) if not window.accepted]
+        is_told = policy not in _CONFIDENTIAL
+        if refused:
+            worst = max(refused, key=lambda quota: quota.reset)
+            raise RateLimited(policy, worst.reset, worst.headers() if is_told else {})
+        return min(quotas, key=lambda quota: quota.remaining) if is_told else None
+
+    def close(self) -> None:
+        """Let go of connections."""
+        self._counters.close()
+
+
+def client_network(address: str) -> str:
+    """Return what stands for a client in limits by address: IPv4 address, or /64 of an IPv6 one.
+
+    An IPv4 address that is written as an IPv6 one (RFC 4291, 2.5.5.2) is itself. What is no address at
+    all, as of a Unix socket, stands for itself.
+    """
+    try:
+        read = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(read, IPv6Address):
+        return str(read)
+    if read.ipv4_mapped is not None:
+        return str(read.ipv4_mapped)
+    return str(ip_network((read, IPV6_PREFIX), strict=False))
+
+
+def _quota(policy: Policy, limit: RateLimitItem, window: Window, cost: int) -> Quota:
+    reset = max(1, ceil(window.left)) if window.accepted else window.seconds_until(limit, cost)
+    return Quota(policy, limit, window.remaining(limit), reset)

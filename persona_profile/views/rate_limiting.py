@@ -1,0 +1,50 @@
+"""Holding requests to the rate limits, and telling clients how they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyramid.request import Request
+from pyramid.response import Response
+
+from persona_profile.auth.policy import email_in_path
+from persona_profile.rate_limits import Policy, Quota, client_network
+from persona_profile.views import Services
+
+
+def charge(request: Request, policy: Policy, costs: Mapping[str, int]) -> None:
+    """Count what a request is about to do, by what identifies the client; its answer will tell.
+
+    Raises:
+        RateLimited: it is too much.
+    """
+    services: Services = request.services
+    quota = services.rate_limits.hit(policy, costs)
+    if quota is not None:
+        request.add_response_callback(lambda _request, response: _tell(response, quota))
+
+
+def charge_write(request: Request) -> None:
+    """Count a change of the email in the path, or what costs as much.
+
+    Raises:
+        RateLimited: there were too many.
+    """
+    charge(request, Policy.WRITES_PER_EMAIL, {email_in_path(request): 1})
+
+
+def client_of(request: Request) -> str:
+    """Return what stands for the client in limits by address (see `client_network`).
+
+    The address is that of the connection, or what a proxy that waitress' settings trust has told.
+    """
+    address: str = request.environ.get("REMOTE_ADDR", "")
+    port = str(request.environ.get("REMOTE_PORT", ""))
+    if "." in port:  # waitress 3.0 takes the end of ::ffff:192.0.2.1 in X-Forwarded-For for the port
+        address = f"{address}:{port}"
+    return client_network(address)
+
+
+def _tell(response: Response, quota: Quota) -> None:
+    for name, value in quota.headers().items():
+        response.headers.add(name, value)
