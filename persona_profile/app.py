@@ -120,7 +120,9 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     rate_limits = _rate_limits(settings, keys, clock)
     metrics.watch_backend(backend.figures)
     metrics.watch_pictures(renderer.figures)
-    heartbeat = Heartbeat({"storage": backend.ping, "keyring": keys.check, "pictures": renderer.check})
+    heartbeat = Heartbeat(
+        {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": renderer.check}
+    )
     return Services(
         backend=backend,
         profiles=ProfileService(
