@@ -1,0 +1,199 @@
+// The look of a card. A constructed sheet, so that a page's policy may forbid inline styles.
+
+export const style = new CSSStyleSheet();
+
+style.replaceSync(`
+:host {
+  display: block;
+  min-inline-size: 0;
+
+  /* System colours follow the page's colour scheme everywhere; light-dark() does where it is known. */
+  --surface: Canvas;
+  --ink: CanvasText;
+  --muted: color-mix(in srgb, CanvasText 70%, Canvas);
+  --accent: LinkText;
+  --line: color-mix(in srgb, CanvasText 16%, Canvas);
+  --hover: color-mix(in srgb, CanvasText 4%, Canvas);
+  --shadow: rgb(0 0 0 / 10%);
+}
+
+@supports (color: light-dark(red, red)) {
+  :host {
+    --surface: light-dark(#fff, #1e1c26);
+    --ink: light-dark(#1d1b26, #eeecf4);
+    --muted: light-dark(#5f5b6e, #aaa6ba);
+    --accent: light-dark(#5146c9, #a9a1ff);
+    --line: light-dark(#dcdae4, #34313f);
+    --hover: light-dark(#faf9fd, #242230);
+    --shadow: light-dark(rgb(29 27 38 / 8%), rgb(0 0 0 / 30%));
+  }
+}
+
+:host([hidden]) { display: none; }
+*, ::before { box-sizing: border-box; }
+
+/* Its height follows from its lines alone, whatever stands in them: so nothing jumps. */
+.card {
+  --row-gap: .125rem;
+  color: var(--persona-card-ink, var(--ink));
+  display: grid;
+  grid-template-columns: minmax(0, min(4rem, 24%)) minmax(0, 1fr);
+  align-items: center;
+  column-gap: clamp(.75rem, 4%, 1rem);
+  inline-size: 100%;
+  min-block-size: 44px;
+  margin: 0;
+  padding: .75rem clamp(.75rem, 4%, 1rem);
+  overflow: clip;
+  border: 1px solid var(--line);
+  border-radius: var(--persona-card-radius, 16px);
+  background: var(--persona-card-surface, var(--surface));
+  box-shadow: 0 1px 2px var(--shadow);
+  font: 1rem/1.25 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif;
+  letter-spacing: normal;
+  text-align: start;
+  text-transform: none;
+  cursor: pointer;
+  -webkit-tap-highlight-color: transparent;
+}
+
+.card:hover:enabled {
+  border-color: var(--persona-card-accent, var(--accent));
+  background: var(--persona-card-surface, var(--hover));
+  box-shadow: 0 1px 2px var(--shadow), 0 6px 18px var(--shadow);
+}
+
+.card:active:enabled { box-shadow: none; }
+.card:focus-visible { outline: 3px solid var(--persona-card-accent, var(--accent)); outline-offset: 2px; }
+.card:disabled { cursor: not-allowed; }
+.card:disabled :is(.portrait, .texts) { opacity: .55; }
+
+.card[aria-pressed="true"] {
+  border-color: var(--persona-card-accent, var(--accent));
+  box-shadow: inset 0 0 0 1px var(--persona-card-accent, var(--accent)), 0 1px 2px var(--shadow);
+}
+
+.portrait { position: relative; display: grid; aspect-ratio: 1; }
+.portrait > * { grid-area: 1 / 1; inline-size: 100%; block-size: 100%; min-block-size: 0; border-radius: 50%; }
+
+.monogram {
+  display: grid;
+  place-items: center;
+  overflow: clip;
+  background: linear-gradient(135deg, oklch(52% .13 var(--hue)), oklch(42% .13 calc(var(--hue) + 45)));
+  color: #fff;
+  font-size: 1.375rem;
+  font-weight: 600;
+  line-height: 1;
+  white-space: nowrap;
+  user-select: none;
+}
+
+img { display: block; object-fit: cover; background: var(--persona-card-surface, var(--surface)); }
+
+/* What is chosen is told by a sign too, not by colour alone. */
+.portrait .mark {
+  position: absolute;
+  inset-block-end: -.125rem;
+  inset-inline-end: -.125rem;
+  display: none;
+  inline-size: 1.375rem;
+  block-size: 1.375rem;
+  border: 2px solid var(--persona-card-surface, var(--surface));
+  background: var(--persona-card-accent, var(--accent));
+}
+
+.mark::before {
+  content: "";
+  position: absolute;
+  inset: .25rem auto auto .4375rem;
+  inline-size: .3125rem;
+  block-size: .5625rem;
+  border: solid var(--persona-card-surface, var(--surface));
+  border-width: 0 2px 2px 0;
+  transform: rotate(45deg);
+}
+
+.card[aria-pressed="true"] .mark { display: block; }
+
+.texts {
+  display: grid;
+  grid-template-columns: minmax(0, 1fr);
+  grid-template-rows: 2.625rem 1.25rem 1.375rem;
+  row-gap: var(--row-gap);
+}
+
+.name {
+  align-self: end;
+  display: -webkit-box;
+  max-block-size: 2.625rem;
+  overflow: hidden;
+  -webkit-box-orient: vertical;
+  -webkit-line-clamp: 2;
+  font-size: 1.0625rem;
+  font-weight: 620;
+  line-height: 1.3125rem;
+  letter-spacing: -.01em;
+  overflow-wrap: anywhere;
+}
+
+/* Of an address that is too long the domain stays: it decides who one signs in as. */
+.email {
+  display: flex;
+  overflow: hidden;
+  color: var(--persona-card-muted, var(--muted));
+  font-size: .875rem;
+  line-height: 1.25rem;
+  white-space: pre;
+}
+
+.address { display: flex; min-inline-size: 0; }
+.local, .domain { overflow: hidden; text-overflow: ellipsis; }
+.local { flex: 0 1 auto; min-inline-size: 0; }
+
+/* Its own end is what counts too, so the ellipsis stands where a line from right to left ends. */
+.domain { flex: none; max-inline-size: calc(100% - 2.25rem); direction: rtl; }
+.local:empty + .domain { max-inline-size: 100%; }
+
+.more {
+  display: flex;
+  align-items: center;
+  gap: .5rem;
+  overflow: hidden;
+  font-size: .75rem;
+  line-height: 1.375rem;
+  white-space: nowrap;
+}
+
+.more > * { overflow: hidden; text-overflow: ellipsis; }
+.more > :empty { display: none; }
+
+.label {
+  flex: 0 1 auto;
+  max-inline-size: 60%;
+  padding-inline: .5625rem;
+  border-radius: 1rem;
+  background: color-mix(in oklab, var(--persona-card-accent, var(--accent)) 13%, var(--persona-card-surface, var(--surface)));
+  color: var(--persona-card-accent, var(--accent));
+  font-weight: 600;
+}
+
+.about { flex: 0 1 auto; min-inline-size: 0; color: var(--persona-card-muted, var(--muted)); }
+
+@media (prefers-reduced-motion: no-preference) {
+  .card { transition: border-color .15s, box-shadow .15s, background-color .15s; }
+  .late { animation: appear .2s ease-out; }
+  @keyframes appear { from { opacity: 0; } }
+}
+
+@media (forced-colors: active) {
+  .card, .card:hover:enabled { border-color: ButtonBorder; background: ButtonFace; color: ButtonText; }
+  .card[aria-pressed="true"] { border-color: Highlight; outline: 2px solid Highlight; }
+  .card:focus-visible { outline: 3px solid Highlight; }
+  .card:disabled { color: GrayText; }
+  .email, .about, .label { color: inherit; }
+  .monogram, .label { border: 1px solid currentcolor; }
+  .portrait .mark { forced-color-adjust: none; border-color: ButtonFace; background: Highlight; }
+  .mark::before { border-color: HighlightText; }
+}
+`);
