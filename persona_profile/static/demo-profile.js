@@ -33,9 +33,7 @@ export class ProfilePanel {
     this.#options = options;
     this.#picture = new PictureEditor(this.#find(".picture"), {
       cropper: options.cropper,
-      upload: async (file, settings) => {
-        options.onChange(await this.#client.uploadPicture(email, file, settings));
-      },
+      upload: (file, settings) => this.#upload(file, settings),
       remove: async () => options.onChange(await this.#client.removePicture(email)),
     });
     this.#listen();
@@ -209,6 +207,17 @@ export class ProfilePanel {
     }
     this.#closeForm();
     say("Saved.");
+  }
+
+  async #upload(file, settings) {
+    if (!settings.crop) {
+      // It goes as it is: nobody shall wait for an upload that is refused at its end.
+      const limit = (await this.#client.service(settings)).limits?.picture_bytes;
+      if (file.size > limit) {
+        throw Object.assign(new Error("Larger than the server takes."), { code: "body_too_large", limit });
+      }
+    }
+    this.#options.onChange(await this.#client.uploadPicture(this.email, file, settings));
   }
 
   async #takeAway() {

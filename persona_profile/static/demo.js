@@ -72,19 +72,19 @@ async function mintAssertion(email) {
   return document.assertion;
 }
 
+/** Ends the session here whatever the server says, and elsewhere if it answers. */
 async function signOut() {
+  const ended = client.signOut();
+  closeSession({ forget: true });
   try {
-    await client.signOut();
+    await ended;
+    say("You are signed out, everywhere.");
   } catch (error) {
     if (!error.isTemporary) {
       throw error;
     }
-    closeSession();
     say("You are signed out here. The server did not answer, so sessions on other devices may go on.", "error");
-    return;
   }
-  closeSession();
-  say("You are signed out, everywhere.");
 }
 
 /** Shows the cards of the session, from the cache until the server has answered. */
@@ -111,9 +111,9 @@ function openSession() {
   render();
 }
 
-/** Leaves nothing of the session on the page, nor of its cards on the device. */
-function closeSession() {
-  deck.close({ forget: true });
+/** Leaves nothing of the session on the page; nothing of its cards on the device either, if `forget` says so. */
+function closeSession({ forget = false } = {}) {
+  deck.close({ forget });
   panels.forEach(({ element }) => element.remove());
   panels.clear();
   erased.clear();
@@ -266,12 +266,13 @@ function listen() {
   });
   byId("sign-out").addEventListener("click", () => attempt(document.body, signOut));
   client.addEventListener("profiles", ({ detail }) => takeProfiles(detail));
-  client.addEventListener("session", () => {
+  // The deck hears of it first: it knows whether the cache may keep the cards.
+  client.addEventListener("session", () => queueMicrotask(() => {
     if (!client.session && panels.size) {
       closeSession();
       say("You are signed out. Please sign in again.", "error");
     }
-  });
+  }));
   document.addEventListener("paste", (event) => panels.get(chosen)?.take(event.clipboardData));
   // A file that is dropped beside its place would replace the page.
   for (const type of ["dragover", "drop"]) {
