@@ -38,6 +38,7 @@ benchmark: $(VENV)/installed-tools ## measure, as ratios of two things run side 
 	$(BIN)/python benchmarks/key_wrapping.py
 	$(BIN)/python benchmarks/picture_cost.py
 	$(BIN)/python benchmarks/picture_saturation.py
+	$(BIN)/python benchmarks/picture_reduction.py
 
 clean: ## remove everything that the other commands made
 	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/oracle/node_modules

@@ -49,7 +49,8 @@ export interface Crop {
 }
 
 export interface Progress {
-  /** `reducing` in the browser, `uploading`, then `processing` on the server. */
+  /** `reducing` in the browser, `uploading`, then `processing` on the server; `uploading` again if the server
+   *  was too busy, or the line broke, and all is sent once more. */
   phase: "reducing" | "uploading" | "processing";
   /** Bytes that left so far, and in all; 0 while reducing. */
   sent: number;
@@ -60,7 +61,8 @@ export interface ClientOptions {
   /** Of the profile server, such as `https://profiles.example`. */
   origin: string;
   /** How long a call may take, its retries included, in milliseconds; 8000 unless told. An upload may take
-   *  as long as bytes go on leaving, and after the last one six times this long. */
+   *  as long as bytes go on leaving: it ends when none has left for twice this long, or when there is no
+   *  answer six times this long after the last one. */
   timeout?: number;
   /** Where the session outlives a reload: `sessionStorage`. Without it, it lives in memory alone. */
   storage?: Pick<Storage, "getItem" | "setItem" | "removeItem"> | null;
@@ -104,7 +106,8 @@ export interface Service {
  *
  * `code` is the server's own (docs/api.md), or one of: `offline` (the browser says so), `no_answer` (no
  * server, or not one that may be read from this page), `timeout`, `aborted`, `answer_invalid` (not an
- * answer of a profile server).
+ * answer of a profile server), `file_unreadable` (it was moved, changed or deleted since it was chosen),
+ * `session_missing` (nobody is signed in: nothing was sent).
  */
 export class ProfileError extends Error {
   readonly code: string;
@@ -135,9 +138,12 @@ export class ProfileClient extends EventTarget {
   readonly origin: string;
   /** Null when nobody is signed in, or the session has expired. */
   readonly session: Session | null;
-  /** Opens a session; the answer is every profile of it, in the order proved. */
+  /** Opens a session; the answer is every profile of it, in the order proved. A session that was to be kept
+   *  and is over is left behind. `proof_replayed` after an answer was lost on its way, or the server was too
+   *  busy to finish, means: get new assertions. */
   signIn(assertions: string[], options?: SignInOptions): Promise<Profile[]>;
-  /** Ends every session of these emails, everywhere; this one is forgotten even if the server is down. */
+  /** Ends every session of these emails, everywhere; this one is forgotten even if the server is down, and
+   *  then the error is thrown all the same: elsewhere, sessions live on until they expire. */
   signOut(options?: CallOptions): Promise<void>;
   profiles(options?: CallOptions): Promise<Profile[]>;
   profile(email: string, options?: CallOptions): Promise<Profile>;
@@ -151,7 +157,9 @@ export class ProfileClient extends EventTarget {
   uploadPicture(email: string, file: Blob, options?: UploadOptions): Promise<Profile>;
   removePicture(email: string, options?: CallOptions): Promise<Profile>;
   /** Seals the profile with the person's own key, with another one, or (null) with none. A key that is lost
-   *  can't be replaced, and with it the profile is lost. */
+   *  can't be replaced, and with it the profile is lost. The session holds the new key from then on; change the
+   *  profiles of one session one after the other, in one go. Not repeated if the answer is lost: open the
+   *  session with the key before its first use. */
   setProfileKey(email: string, key: string | null, options?: CallOptions): Promise<Profile>;
   /** Erases everything about this email. */
   remove(email: string, options?: CallOptions): Promise<void>;
@@ -171,5 +179,9 @@ export interface Reduced {
 /**
  * Makes the square of a picture that the server needs, no larger than it needs (1024 pixels), off the
  * page's thread where the browser can.
+ *
+ * The file goes as it is if it is small already, if the browser can't decode it or gives noise for what it
+ * has drawn, if it has over 120 megapixels or takes over a minute, or if the crop lies outside.
+ * Throws `aborted` and `file_unreadable`.
  */
 export function reduce(file: Blob, crop?: Crop | null, signal?: AbortSignal): Promise<Reduced>;

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageDraw
+from support.answering import answering
+from support.pictures import decoded, encode, exif_orientation, heic, photo, quadrants
+from support.scripts import Scripts
+from support.workers import LIMITS
+
+from persona_profile.images import Crop, Encoding, PictureOptions
+from persona_profile.images.pipeline import squares_of
+
+OPTIONS = PictureOptions(LIMITS, Encoding(("jpeg",)))
+
+REDUCE = """
+const { blob, side } = await module.reduce(file ?? tools.file(), crop);
+return [side, blob.type, await tools.base64(blob)];
+"""
+
+
+@pytest.fixture
+def scripts(browser, server):
+    """A page of the server's origin with nothing on it."""
+    browser.set_script_timeout(60)
+    made = Scripts(browser)
+    made.open(f"{server}/v1/")
+    return made
+
+
+@pytest.fixture
+def reduce(scripts, tmp_path):
+    """Returns what the browser makes of a file: side, media type, bytes."""
+    return lambda data, crop=None: reduced_by(scripts, tmp_path, data, crop)
+
+
+def reduced_by(scripts, folder, data, crop):
+    """Return what a page makes of a file."""
+    (folder / "picture").write_bytes(data)
+    scripts.choose(folder / "picture")
+    side, kind, text = scripts.run(REDUCE, file=None, crop=crop)
+    return side, kind, base64.b64decode(text)
+
+
+def square(data, crop=None):
+    """Return the largest size that the server makes of a file."""
+    place = Crop(crop["left"], crop["top"], crop["side"]) if crop else None
+    return squares_of(io.BytesIO(data), place, OPTIONS)[512]
+
+
+def difference(one, other):
+    """Return the mean absolute difference of two pictures, in levels of 255."""
+    assert one.size == other.size
+    assert one.mode == other.mode
+    return float(np.abs(np.asarray(one, np.float32) - np.asarray(other, np.float32)).mean())
+
+
+def in_display_p3(picture):
+    """Return a picture's colours, taken for Display P3, as a JPEG that says so."""
+    # The matrix and curve of the standard: SMPTE EG 432-1 primaries, white D65, the curve of sRGB.
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    replaced = bytearray(profile)
+    columns = {
+        b"rXYZ": (0.51512, 0.24120, -0.00105),
+        b"gXYZ": (0.29198, 0.69225, 0.04189),
+        b"bXYZ": (0.15710, 0.06657, 0.78407),
+    }
+    for index in range(int.from_bytes(profile[128:132])):
+        entry = 132 + 12 * index
+        name, offset = profile[entry : entry + 4], int.from_bytes(profile[entry + 4 : entry + 8])
+        for position, value in enumerate(columns.get(name, ())):
+            at = offset + 8 + 4 * position
+            replaced[at : at + 4] = round(value * 65536).to_bytes(4, signed=True)
+    return encode(picture, quality=95, icc_profile=bytes(replaced))
+
+
+class TestPhotos:
+    @pytest.mark.parametrize("orientation", [1, 6, 7])
+    @pytest.mark.parametrize("crop", [None, {"left": 301, "top": 422, "side": 2345}])
+    def test_of_twelve_megapixels(self, reduce, orientation, crop):
+        """It leaves as under 300 kB, of which the server makes the same but for noise."""
+        turned = decoded(photo())
+        data = encode(turned, quality=90, exif=exif_orientation(orientation))
+        side, kind, sent = reduce(data, crop)
+        assert (side, kind) == (1024, "image/jpeg")
+        assert decoded(sent).size == (1024, 1024)
+        assert len(sent) < 300_000 < len(data)
+        assert b"SECRET-CAMERA" not in sent
+        own = square(data, crop)
+        assert difference(square(sent), own) < 2
+        # That bound is no wide one: a square one pixel aside is beyond it.
+        assert difference(own.transform(own.size, Image.Transform.AFFINE, (1, 0, 1, 0, 1, 0)), own) > 2
+
+    def test_small_square(self, reduce):
+        """A square of few pixels keeps every one of them."""
+        data, crop = photo(), {"left": 900, "top": 700, "side": 400}
+        side, kind, sent = reduce(data, crop)
+        assert (side, kind) == (400, "image/jpeg")
+        assert len(sent) < 300_000
+        own = squares_of(io.BytesIO(data), Crop(900, 700, 400), OPTIONS)[512]
+        assert difference(square(sent), own) < 1.5
+
+    def test_wide_colours(self, reduce):
+        """A photo in Display P3 leaves in sRGB, with the colours that the server makes of it."""
+        patches = Image.new("RGB", (1600, 1600))
+        draw = ImageDraw.Draw(patches)
+        for index, colour in enumerate([(200, 90, 60), (90, 200, 90), (60, 90, 200), (128, 128, 128)]):
+            left, top = 800 * (index % 2), 800 * (index // 2)
+            draw.rectangle((left, top, left + 799, top + 799), colour)
+        noise = Image.effect_noise((1600, 1600), 12)
+        data = in_display_p3(Image.blend(patches, Image.merge("RGB", [noise] * 3), 0.2))
+        side, _, sent = reduce(data)
+        assert side == 1024
+        own, made = square(data), square(sent)
+        assert difference(made, own) < 2
+        unconverted = squares_of(io.BytesIO(encode(decoded(data), quality=95)), None, OPTIONS)[512]
+        assert difference(unconverted, own) > 4
+
+    def test_in_grey(self, reduce):
+        """A photo without colours is no graphic, though it has few of them."""
+        data = encode(decoded(photo(2000, 2000)).convert("L"), quality=95)
+        side, kind, sent = reduce(data)
+        assert (side, kind) == (1024, "image/jpeg")
+        assert difference(square(sent), square(data)) < 2
+
+
+class TestGraphics:
+    def test_with_few_colours(self, reduce):
+        """A screenshot stays lossless, as the server's own is."""
+        picture = Image.new("RGB", (3000, 2000), "white")
+        draw = ImageDraw.Draw(picture)
+        random = np.random.default_rng(1)
+        for row in range(60):
+            letters = "".join(map(chr, random.integers(33, 127, 300)))
+            draw.text((int(random.integers(20)), 33 * row), letters, fill=(20, 20, 60), font_size=22)
+        data = encode(picture, "PNG", compress_level=1)
+        side, kind, sent = reduce(data)
+        assert (side, kind) == (1024, "image/png")
+        assert difference(square(sent), square(data)) < 4
+        assert square(sent).getcolors(4096)
+
+    def test_with_transparency(self, reduce):
+        """What can be seen through stays so, in photos and in graphics."""
+        alpha = Image.linear_gradient("L").resize((1600, 1600))
+        clear = decoded(photo(1600, 1600)).copy()
+        clear.putalpha(alpha)
+        for picture, expected in ((clear, "image/webp"), (quadrants(1600, 1600), "image/png")):
+            picture.putalpha(alpha)
+            data = encode(picture, "PNG", compress_level=0)
+            side, kind, sent = reduce(data)
+            assert (side, kind) == (1024, expected)
+            made, own = square(sent), square(data)
+            assert made.mode == "RGBA"
+            assert difference(made.getchannel("A"), own.getchannel("A")) < 1
+
+    def test_of_which_the_first_frame_counts(self, reduce):
+        """An animation is the picture that the server would take of it."""
+        frames = [decoded(photo(1300, 1300, seed)) for seed in (7, 8)]
+        data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+        side, _, sent = reduce(data)
+        assert side == 1024
+        assert difference(square(sent).convert("RGB"), square(data).convert("RGB")) < 3
+
+
+class TestAsItIs:
+    def test_what_the_browser_cannot_decode(self, reduce):
+        """HEIC, broken files and other things are left to the server."""
+        whole = photo(1600, 1200)
+        for data in (heic(decoded(whole)), whole[: len(whole) // 2], b"text " * 20_000):
+            assert reduce(data) == (None, "", data)
+
+    def test_what_is_small(self, reduce):
+        """A picture of few bytes and pixels is not encoded anew."""
+        data = encode(decoded(photo(1000, 800)), quality=80)
+        assert len(data) > 64 * 1024
+        assert reduce(data)[0] is None
+
+    def test_crop_outside(self, reduce):
+        """The server tells what is wrong with it."""
+        assert reduce(photo(), {"left": 3000, "top": 0, "side": 2000})[0] is None
+
+    def test_what_not_all_browsers_turn(self, reduce):
+        """A PNG or WebP that is to be turned is left to the server, one that is upright is not."""
+        picture = decoded(photo(1500, 1100))
+        for orientation, side in ((6, None), (1, 1024)):
+            exif = exif_orientation(orientation)
+            assert reduce(encode(picture, "PNG", compress_level=1, exif=exif))[0] == side
+            webp = encode(picture, "WEBP", lossless=True, method=0, exif=exif)
+            assert reduce(webp)[0] == side
+
+    def test_inks(self, reduce):
+        """CMYK is left to the server, as browsers do not agree on its colours."""
+        assert reduce(encode(decoded(photo(1600, 1200)).convert("CMYK"), quality=95))[0] is None
+
+    def test_more_pixels_than_a_page_can_hold(self, reduce):
+        """A picture of 400 megapixels is not even tried."""
+        flat = Image.new("L", (20_000, 20_000))
+        assert reduce(encode(flat, "PNG", compress_level=1))[0] is None
+
+
+class TestWorker:
+    def test_leaves_the_page_free(self, scripts, tmp_path):
+        """The page goes on painting while a picture of 48 megapixels is made small."""
+        data = encode(decoded(photo()).resize((8064, 6048)), quality=60)
+        (tmp_path / "picture").write_bytes(data)
+        scripts.choose(tmp_path / "picture")
+        script = """
+            let [longest, frames, last, isOver] = [0, 0, performance.now(), false];
+            const look = (now) => {
+              longest = Math.max(longest, now - last);
+              [last, frames] = [now, frames + 1];
+              if (!isOver) requestAnimationFrame(look);
+            };
+            requestAnimationFrame(look);
+            const began = performance.now();
+            const { side } = await module.reduce(tools.file());
+            isOver = true;
+            return [side, frames, longest, performance.now() - began];
+        """
+        side, frames, longest, took = scripts.run(script)
+        assert side == 1024
+        assert frames > 5
+        assert longest < max(250, took / 2)
+
+    def test_that_the_page_forbids(self, scripts, tmp_path):
+        """Under a policy without workers the same is done on the page's own thread."""
+        (tmp_path / "picture").write_bytes(photo())
+        made = []
+        with answering() as elsewhere:
+            for policy in ("worker-src 'self'", "worker-src 'none'"):
+                elsewhere.page_headers = {"Content-Security-Policy": policy}
+                scripts.open(f"{elsewhere.origin}/")
+                made.append(reduced_by(scripts, tmp_path, photo(), None))
+            # The page overrides how its own thread reads back, as some browsers do for all.
+            noisy = """
+                const { prototype } = OffscreenCanvasRenderingContext2D;
+                const { getImageData } = prototype;
+                prototype.getImageData = function (...place) {
+                  const read = getImageData.apply(this, place);
+                  read.data[5] ^= 1;
+                  return read;
+                };
+            """
+            scripts.run(noisy)
+            assert reduced_by(scripts, tmp_path, photo(), None)[0] is None
+        assert made[0][0] == 1024
+        assert made[0] == made[1]

@@ -1,0 +1,90 @@
+"""Modules of the browser client, run in a page of a real browser."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+_FRAME = """
+const [values, done] = arguments;
+window.tools ??= {
+  /** An assertion of the development identity provider of `origin`. */
+  mint: async (email, origin = location.origin) => {
+    const body = JSON.stringify({ email });
+    const headers = { "Content-Type": "application/json" };
+    const answer = await fetch(`${origin}/development/assertions`, { method: "POST", body, headers });
+    return (await answer.json()).assertion;
+  },
+  signedIn: async (email = "alice@example.com", options = {}) => {
+    const client = new module.ProfileClient({ origin: location.origin, ...options });
+    await client.signIn([await tools.mint(email)]);
+    return client;
+  },
+  file: () => document.querySelector("input[type=file]").files[0],
+  base64: async (blob) => {
+    const reader = new FileReader();
+    const read = new Promise((resolve) => { reader.onload = resolve; });
+    reader.readAsDataURL(blob);
+    await read;
+    return reader.result.split(",")[1];
+  },
+};
+const fail = (error) => done({ error: { ...error, name: error.name, message: error.message } });
+(async () => {
+  window.module ??= await import("/static/persona-profile.js");
+  const run = Object.getPrototypeOf(async () => {}).constructor;
+  return new run(...Object.keys(values), BODY)(...Object.values(values));
+})().then((value) => done({ value }), fail);
+"""
+
+
+class ScriptError(Exception):
+    """What a script threw; `told` has the members of a ProfileError."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        super().__init__(told.get("message"), told)
+        self.told = told
+        self.code = told.get("code")
+
+
+class Scripts:
+    """A page with nothing on it, in which a test runs the client: as `module`, with `tools`."""
+
+    def __init__(self, browser: webdriver.Chrome) -> None:
+        self.browser = browser
+
+    def open(self, url: str) -> None:
+        """Load a page of the origin that serves the modules; what ran in the last one is gone."""
+        self.browser.get(url)
+
+    def run(self, body: str, **values: Any) -> Any:
+        """Return what the body of an asynchronous function returns; `values` are its variables.
+
+        Raises:
+            ScriptError: it threw.
+        """
+        answer = self.browser.execute_async_script(_FRAME.replace("BODY", json.dumps(body)), values)
+        if "error" in answer:
+            raise ScriptError(answer["error"])
+        return answer.get("value")
+
+    def choose(self, path: Path) -> None:
+        """Choose a file in an input of the page: `tools.file()` from then on."""
+        self.browser.execute_script(
+            "document.querySelectorAll('input').forEach((each) => each.remove());"
+            "const input = document.createElement('input'); input.type = 'file';"
+            "document.body.append(input);"
+        )
+        self.browser.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(path))
+
+    def set_network(self, *, offline: bool = False, upload: int = -1) -> None:
+        """Take the network away, or limit what leaves to some bytes per second."""
+        conditions = {"offline": offline, "latency": 0, "downloadThroughput": -1}
+        self.browser.execute_cdp_cmd("Network.enable", {})
+        self.browser.execute_cdp_cmd(
+            "Network.emulateNetworkConditions", {**conditions, "uploadThroughput": upload}
+        )
