@@ -34,7 +34,6 @@ style.replaceSync(`
 
 /* Its height follows from its lines alone, whatever stands in them: so nothing jumps. */
 .card {
-  --row-gap: .125rem;
   color: var(--persona-card-ink, var(--ink));
   display: grid;
   grid-template-columns: minmax(0, min(4rem, 24%)) minmax(0, 1fr);
@@ -73,7 +72,7 @@ style.replaceSync(`
   box-shadow: inset 0 0 0 1px var(--persona-card-accent, var(--accent)), 0 1px 2px var(--shadow);
 }
 
-.portrait { position: relative; display: grid; aspect-ratio: 1; }
+.portrait { position: relative; display: grid; aspect-ratio: 1; container-type: inline-size; }
 .portrait > * { grid-area: 1 / 1; inline-size: 100%; block-size: 100%; min-block-size: 0; border-radius: 50%; }
 
 .monogram {
@@ -82,23 +81,26 @@ style.replaceSync(`
   overflow: clip;
   background: linear-gradient(135deg, oklch(52% .13 var(--hue)), oklch(42% .13 calc(var(--hue) + 45)));
   color: #fff;
-  font-size: 1.375rem;
+  font-size: 34cqi;
   font-weight: 600;
   line-height: 1;
   white-space: nowrap;
   user-select: none;
 }
 
+/* No text of the page: it repeats what the name says. */
+.monogram::before { content: attr(data-text); }
+
 img { display: block; object-fit: cover; background: var(--persona-card-surface, var(--surface)); }
 
 /* What is chosen is told by a sign too, not by colour alone. */
 .portrait .mark {
   position: absolute;
-  inset-block-end: -.125rem;
-  inset-inline-end: -.125rem;
+  inset-block-end: -3%;
+  inset-inline-end: -3%;
   display: none;
-  inline-size: 1.375rem;
-  block-size: 1.375rem;
+  inline-size: 34%;
+  block-size: 34%;
   border: 2px solid var(--persona-card-surface, var(--surface));
   background: var(--persona-card-accent, var(--accent));
 }
@@ -106,9 +108,9 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 .mark::before {
   content: "";
   position: absolute;
-  inset: .25rem auto auto .4375rem;
-  inline-size: .3125rem;
-  block-size: .5625rem;
+  inset: 16% auto auto 36%;
+  inline-size: 30%;
+  block-size: 52%;
   border: solid var(--persona-card-surface, var(--surface));
   border-width: 0 2px 2px 0;
   transform: rotate(45deg);
@@ -118,14 +120,16 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 
 .texts {
   display: grid;
-  grid-template-columns: minmax(0, 1fr);
-  grid-template-rows: 2.625rem 1.25rem 1.375rem;
-  row-gap: var(--row-gap);
+  grid-template: 2.625rem 1.25rem 1.375rem / fit-content(60%) minmax(0, 1fr);
+  row-gap: .125rem;
 }
 
-.name {
-  align-self: end;
+.name { grid-area: 1 / 1 / 2 / 3; display: grid; grid-template-columns: minmax(0, 1fr); align-content: end; }
+
+.name > bdi {
+  justify-self: start;
   display: -webkit-box;
+  max-inline-size: 100%;
   max-block-size: 2.625rem;
   overflow: hidden;
   -webkit-box-orient: vertical;
@@ -139,6 +143,7 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 
 /* Of an address that is too long the domain stays: it decides who one signs in as. */
 .email {
+  grid-area: 2 / 1 / 3 / 3;
   display: flex;
   overflow: hidden;
   color: var(--persona-card-muted, var(--muted));
@@ -149,28 +154,26 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 
 .address { display: flex; min-inline-size: 0; }
 .local, .domain { overflow: hidden; text-overflow: ellipsis; }
-.local { flex: 0 1 auto; min-inline-size: 0; }
+
+/* Gives way first, until one letter is left; then the domain does. */
+.local { flex: 0 10000 auto; min-inline-size: 3ch; }
+.local.short { flex: none; min-inline-size: 0; }
 
 /* Its own end is what counts too, so the ellipsis stands where a line from right to left ends. */
-.domain { flex: none; max-inline-size: calc(100% - 2.25rem); direction: rtl; }
-.local:empty + .domain { max-inline-size: 100%; }
+.domain { flex: 0 1 auto; min-inline-size: 0; direction: rtl; }
 
-.more {
-  display: flex;
-  align-items: center;
-  gap: .5rem;
+.label, .about {
+  grid-row: 3;
   overflow: hidden;
   font-size: .75rem;
   line-height: 1.375rem;
+  text-overflow: ellipsis;
   white-space: nowrap;
 }
 
-.more > * { overflow: hidden; text-overflow: ellipsis; }
-.more > :empty { display: none; }
-
 .label {
-  flex: 0 1 auto;
-  max-inline-size: 60%;
+  grid-column: 1;
+  margin-inline-end: .5rem;
   padding-inline: .5625rem;
   border-radius: 1rem;
   background: color-mix(in oklab, var(--persona-card-accent, var(--accent)) 13%, var(--persona-card-surface, var(--surface)));
@@ -178,7 +181,8 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
   font-weight: 600;
 }
 
-.about { flex: 0 1 auto; min-inline-size: 0; color: var(--persona-card-muted, var(--muted)); }
+.label:empty { display: none; }
+.about { grid-column: 2; justify-self: start; max-inline-size: 100%; color: var(--persona-card-muted, var(--muted)); }
 
 @media (prefers-reduced-motion: no-preference) {
   .card { transition: border-color .15s, box-shadow .15s, background-color .15s; }

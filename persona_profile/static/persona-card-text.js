@@ -5,8 +5,10 @@ const LONGEST_TEXT = 200;
 
 // Controls, line breaks, lone surrogates, and what shows nothing or turns the text around. Taken are the
 // joiners of scripts and emoji, the selectors of variants, and the tags that spell a flag.
-const HARMFUL =
-  /(\u{1F3F4}[\u{E0020}-\u{E007E}]+\u{E007F})|(?![\u200C\u200D\uFE00-\uFE0F\u{E0100}-\u{E01EF}])[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]/gu;
+const FLAG = /(\u{1F3F4}[\u{E0020}-\u{E007E}]+\u{E007F})/u.source;
+const TAKEN = /(?![\u200C\u200D\uFE00-\uFE0F\u{E0100}-\u{E01EF}])/u.source;
+const REFUSED = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]/u.source;
+const HARMFUL = new RegExp(`${FLAG}|${TAKEN}${REFUSED}`, "gu");
 const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}]/u;
 
 // A letter may carry marks; a tower of them is no letter any more.
@@ -26,10 +28,12 @@ export function visibleText(text) {
     return "";
   }
   // Cut twice: the first spares the work on what is far too long, the second keeps characters whole.
-  const harmless = text.slice(0, 4 * LONGEST_TEXT).replace(HARMFUL, "$1");
-  const short = Array.from(harmless.replace(/\s+/gu, " ").trim()).slice(0, LONGEST_TEXT).join("");
+  const short = Array.from(oneLine(text.slice(0, 4 * LONGEST_TEXT))).slice(0, LONGEST_TEXT).join("");
   return VISIBLE.test(short) ? short : "";
 }
+
+/** Space first: line breaks are controls too, and what they part must not run together. */
+const oneLine = (text) => text.replace(/\s+/gu, " ").replace(HARMFUL, "$1").trim();
 
 /**
  * The two halves of an email as they are shown; the `@` belongs to the domain.
@@ -39,7 +43,7 @@ export function visibleText(text) {
  */
 export function emailParts(email) {
   // Not cut like other texts: its end is what counts.
-  const whole = email.replace(HARMFUL, "").replace(/\s+/gu, " ").trim();
+  const whole = oneLine(email);
   const at = whole.lastIndexOf("@");
   return at < 0 ? { local: "", domain: whole } : { local: whole.slice(0, at), domain: whole.slice(at) };
 }
@@ -87,8 +91,8 @@ export function displayName(email, profile) {
  */
 export function aboutTexts(profile, name) {
   const nickname = visibleText(profile?.nickname);
-  const texts = [nickname === name ? "" : nickname, visibleText(profile?.pronouns), websiteHost(profile?.website)];
-  return texts.filter(Boolean);
+  const pronouns = visibleText(profile?.pronouns);
+  return [nickname === name ? "" : nickname, pronouns, websiteHost(profile?.website)].filter(Boolean);
 }
 
 function websiteHost(website) {

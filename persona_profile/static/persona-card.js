@@ -1,8 +1,10 @@
-// Cards of profiles for a sign-in dialog: an element for one, a cache, and a deck of all that a person has.
+// Cards of profiles for a sign-in dialog: an element for one, a cache, and a deck for all of a person's.
 
 import { loadPicture } from "./persona-card-picture.js";
 import { style } from "./persona-card-style.js";
-import { aboutTexts, canonicalEmail, displayName, emailParts, monogram, visibleText } from "./persona-card-text.js";
+import {
+  aboutTexts, canonicalEmail, displayName, emailParts, monogram, visibleText,
+} from "./persona-card-text.js";
 
 export { CardCache } from "./persona-card-cache.js";
 export { CardDeck } from "./persona-card-deck.js";
@@ -156,21 +158,29 @@ export class PersonaCard extends HTMLElement {
   }
 
   #renderTexts() {
-    const { card, email, ...parts } = this.#parts;
+    const parts = this.#parts;
+    const { card, email } = parts;
     const profile = this.#profile;
     const { local, domain } = emailParts(this.email);
     const name = displayName(this.email, profile);
     const label = visibleText(profile?.label);
+    const about = aboutTexts(profile, name).join(" · ");
     const initials = monogram(this.email, visibleText(profile?.name));
-    write(parts.name, name);
+    if (parts.line.textContent !== name) {
+      renew(parts, "line").textContent = name;
+    }
     write(parts.local, local);
+    parts.local.classList.toggle("short", local.length < 5);
     write(parts.domain, domain);
     write(parts.label, label);
-    write(parts.about, aboutTexts(profile, name).join(" · "));
-    write(parts.monogram, initials.text);
+    write(parts.about, about);
+    if (parts.monogram.dataset.text !== initials.text) {
+      renew(parts, "monogram").dataset.text = initials.text;
+    }
     parts.monogram.style.setProperty("--hue", String(initials.hue));
     email.title = local + domain;
-    card.setAttribute("aria-label", [name, label, local + domain].filter(Boolean).join(", "));
+    // All that is seen, in the order of the elements; the emails' halves would be read apart without it.
+    card.setAttribute("aria-label", [name, label, local + domain, about].filter(Boolean).join(", "));
   }
 
   async #renderPicture() {
@@ -200,6 +210,9 @@ export class PersonaCard extends HTMLElement {
       image.className = isLate ? "late" : "";
       image.draggable = false;
       this.#parts.monogram.after(image);
+      this.#parts.card.setAttribute("aria-describedby", image.id);
+    } else {
+      this.#parts.card.removeAttribute("aria-describedby");
     }
   }
 
@@ -246,20 +259,28 @@ function makeParts() {
     return element;
   };
 
-  const [name, local, domain, label, about] = ["", "local", "", "label", "about"].map(text);
+  const [line, local, domain, label, about] = ["line", "local", "", "label", "about"].map(text);
   local.dir = domain.dir = "ltr";
-  about.id = "about";
   const monogramPart = make("span", "monogram");
   const portrait = part(make("span", "portrait", monogramPart, make("span", "mark")));
-  portrait.setAttribute("aria-hidden", "true");
-  const address = Object.assign(make("bdi", "address", local, make("span", "domain", domain)), { dir: "ltr" });
+  monogramPart.setAttribute("aria-hidden", "true");
+  const address = make("bdi", "address", local, make("span", "domain", domain));
+  address.dir = "ltr";
   const email = part(make("span", "email", address));
-  const more = make("span", "more", part(label), part(about));
-  const texts = make("span", "texts", part(make("span", "name", name)), email, more);
+  const name = part(make("span", "name", line));
+  // In the order of hearing, which is not that of the rows; with space between, for what reads the text.
+  const texts = make("span", "texts", name, " ", part(label), " ", email, " ", part(about));
   const card = part(make("button", "card", portrait, texts));
   card.type = "button";
-  card.setAttribute("aria-describedby", "about picture");
-  return { card, monogram: monogramPart, name, email, local, domain, label, about };
+  return { card, monogram: monogramPart, line, email, local, domain, label, about };
+}
+
+/** Puts a copy in a part's place: what is centred, or grows upwards, would count as moved with a new text. */
+function renew(parts, name) {
+  const fresh = parts[name].cloneNode(false);
+  parts[name].replaceWith(fresh);
+  parts[name] = fresh;
+  return fresh;
 }
 
 /** Only what changes is written, so that nothing is announced or laid out for nothing. */

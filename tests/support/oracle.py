@@ -51,12 +51,17 @@ def running_oracle() -> Iterator[Oracle]:
         process.terminate()
 
 
+def install_packages() -> None:
+    """Install what `package.json` names, into the folder beside it."""
+    _run(_program("npm"), *_INSTALL)
+
+
 def _install(node: str) -> None:
     built = [_LIBRARY / "libs" / name for name in ("all.js", "minimal.js")]
     done = _LIBRARY / "libs" / "built"
     if done.exists():
         return
-    _run(_program("npm"), *_INSTALL)
+    install_packages()
     for path in built:
         path.unlink(missing_ok=True)  # the script appends to what is there
     _run(node, str(_LIBRARY / "scripts" / "package.js"))
