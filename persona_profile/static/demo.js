@@ -142,7 +142,9 @@ function newPanel(email) {
     cropper,
     thumbnailSize: THUMBNAIL_SIZE,
     onChange(profile) {
-      erased.delete(email);
+      if (profile.version) {
+        erased.delete(email);
+      }
       panels.get(email)?.show(profile);
       keepCards();
     },

@@ -29,6 +29,8 @@ _SWITCHES = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # What fades in counts as invisible at first.
+    "--force-prefers-reduced-motion",
 )
 
 
