@@ -57,6 +57,8 @@ class FrontPage:
         """Show the page as on a screen of that width; windows can't be as narrow as phones."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        # As on a phone, where they take no room; a picture of the page would leave that room out.
+        self.browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": width < 400})
 
     def prefer(self, **features: str) -> None:
         """Tell the page what the person prefers, as `color_scheme="dark"`."""
@@ -102,7 +104,7 @@ class FrontPage:
         return self.find(".profile:not([hidden])")
 
     def sign_in(self, *emails: str) -> WebElement:
-        """Choose the cards of these emails; return the profile that is shown when the session is there."""
+        """Choose the cards of these emails; return the profile that is shown then."""
         if len(emails) > 1:
             self.find("#several").click()
         for email in emails:
@@ -225,5 +227,6 @@ def page(browser: webdriver.Chrome, server: str, downloads: Path) -> Iterator[Fr
     opened.open(server)
     yield opened
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": False})
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert not opened.complaints()
