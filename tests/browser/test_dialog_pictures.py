@@ -13,7 +13,7 @@ from support.pictures import encode, quadrants
 
 ALICE = "alice@example.com"
 
-# A page can't fill the clipboard or drag a file without a person; the events are what a browser sends then.
+# No driver can paste or drag a file; the events are what a browser sends when a person does.
 GIVE = """
 const [type, target, bytes, kind] = arguments;
 const file = new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], "picture", {type: kind});
@@ -36,7 +36,7 @@ SPOOFS = [
 
 @pytest.fixture
 def give(page):
-    """Sends what a browser sends for a file that is pasted or dragged; returns whether the page took it."""
+    """Sends the events of a file that is pasted or dragged; returns whether the page took it."""
     picture = base64.b64encode(encode(quadrants())).decode()
 
     def send(kind, target, media_type="image/jpeg"):
@@ -70,7 +70,7 @@ class TestWaysIn:
         assert not page.find("#crop").is_displayed()
 
     def test_drop(self, page, give):
-        """The profile shows that it takes what is dragged over it; beside it a drop leaves the page alone."""
+        """The profile shows that it takes what is dragged over it; a drop beside it does nothing."""
         profile = page.sign_in(ALICE)
         target = profile.find_element(By.CSS_SELECTOR, ".drop-here")
         assert give("drop", page.find("header"))
@@ -155,7 +155,7 @@ class TestStrangersText:
         "name", SPOOFS, ids=["markup", "address", "right to left", "emoji", "long"]
     )
     def test_name(self, page, name):
-        """Whatever a name is, the card still shows whose it is, in its place, and nothing moves out of it."""
+        """Whatever a name is, the card still shows whose it is, and nothing is wider than the page."""
         page.resize(320)
         profile = page.sign_in(ALICE)
         page.save(profile, name=name, label=name[:100], pronouns=name[:100])
