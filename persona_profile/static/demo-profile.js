@@ -8,7 +8,7 @@ import { PictureEditor, pictureOf } from "./demo-picture.js";
 const LOCKED = ["profile_key_required", "profile_key_wrong"];
 
 /** What is known of a profile before the server has answered. */
-const nothing = (email) => ({ email, picture: null, updated_at: null, version: 0 });
+export const nothing = (email) => ({ email, picture: null, updated_at: null, version: 0 });
 
 export class ProfilePanel {
   #client;
@@ -244,5 +244,3 @@ export class ProfilePanel {
     this.#client.profile(this.email).then(this.#options.onChange, (error) => report(error, this.#find("footer")));
   }
 }
-
-export { nothing };

@@ -238,6 +238,8 @@ function choose(card) {
   if (panels.has(card.email)) {
     clearProblems(chooser);
     select(card.email);
+    // On a phone it is below the cards.
+    panels.get(card.email).element.scrollIntoView({ block: "nearest" });
   } else if (card.selectable) {
     card.selected = !card.selected;
     countSelected();
