@@ -96,7 +96,8 @@ export class CardCache {
       return { email };
     }
     const thumbnail = thumbnailOf(profile.picture);
-    return { email, claims: claimsOf(profile), ...(thumbnail && { id: String(profile.picture.id), thumbnail }) };
+    const picture = thumbnail && { id: String(profile.picture.id), thumbnail };
+    return { email, claims: claimsOf(profile), ...picture };
   }
 
   /** Anybody on this origin may have written there, so everything is looked at again. */

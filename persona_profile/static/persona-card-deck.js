@@ -57,14 +57,14 @@ export class CardDeck {
     }
     const { signal } = (this.#refreshing = new AbortController());
     if (profiles) {
-      this.#take(profiles);
+      await this.#take(profiles);
       return;
     }
     for (let failures = 0; !signal.aborted; failures += 1) {
       try {
         const found = await this.#ask(signal);
         if (!signal.aborted) {
-          this.#take(found);
+          await this.#take(found);
         }
         return;
       } catch (error) {
@@ -111,7 +111,7 @@ export class CardDeck {
   }
 
   /** Makes the cards those of an answer. */
-  #take(answer) {
+  async #take(answer) {
     const profiles = answer.filter((profile) => typeof profile?.email === "string");
     const known = new Set(this.#cards.map((card) => canonicalEmail(card.email)));
     const added = profiles.map(({ email }) => email).filter((email) => !known.has(canonicalEmail(email)));
@@ -120,9 +120,7 @@ export class CardDeck {
     const emails = this.#isTold ? [...kept, ...added] : profiles.map(({ email }) => email);
     this.#cache?.put(profiles);
     this.#arrange(emails);
-    for (const card of this.#cards) {
-      card.await(Promise.resolve(profileOf(card, profiles)));
-    }
+    await Promise.all(this.#cards.map((card) => card.await(Promise.resolve(profileOf(card, profiles)))));
   }
 
   /** Leaves every card that stays where it is: moving one would take the focus from it. */
@@ -182,7 +180,7 @@ export class CardDeck {
     this.#sessionEnds = 0;
   }
 
-  /** Another tab signed out: what came from the cache goes here too; what this tab's own session gave stays. */
+  /** Another tab signed out: what came from the cache goes here too. What this tab's own session gave stays. */
   #noteStorage({ key, newValue }) {
     if (this.#cache && newValue === null && (key === this.#cache.name || key === null)) {
       this.#blank(this.#cards.filter(({ state }) => state !== "ready"));

@@ -176,13 +176,19 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
   margin-inline-end: .5rem;
   padding-inline: .5625rem;
   border-radius: 1rem;
-  background: color-mix(in oklab, var(--persona-card-accent, var(--accent)) 13%, var(--persona-card-surface, var(--surface)));
+  background: color-mix(in oklab, currentcolor 13%, var(--persona-card-surface, var(--surface)));
   color: var(--persona-card-accent, var(--accent));
   font-weight: 600;
 }
 
-.label:empty { display: none; }
-.about { grid-column: 2; justify-self: start; max-inline-size: 100%; color: var(--persona-card-muted, var(--muted)); }
+.label[hidden] { display: none; }
+
+.about {
+  grid-column: 2;
+  justify-self: start;
+  max-inline-size: 100%;
+  color: var(--persona-card-muted, var(--muted));
+}
 
 @media (prefers-reduced-motion: no-preference) {
   .card { transition: border-color .15s, box-shadow .15s, background-color .15s; }

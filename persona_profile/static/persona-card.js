@@ -114,9 +114,9 @@ export class PersonaCard extends HTMLElement {
     if (this.#acceptable(profile)) {
       this.#shown = number;
       this.#receive(profile);
-    } else if (number === this.#asked) {
+    } else if (number === this.#asked && this.#state !== "ready") {
       clearTimeout(this.#timer);
-      this.#enter(this.#state === "ready" ? "ready" : "fallback");
+      this.#enter("fallback");
     }
   }
 
@@ -173,6 +173,7 @@ export class PersonaCard extends HTMLElement {
     parts.local.classList.toggle("short", local.length < 5);
     write(parts.domain, domain);
     write(parts.label, label);
+    parts.label.parentNode.hidden = !label;
     write(parts.about, about);
     if (parts.monogram.dataset.text !== initials.text) {
       renew(parts, "monogram").dataset.text = initials.text;
@@ -259,7 +260,7 @@ function makeParts() {
     return element;
   };
 
-  const [line, local, domain, label, about] = ["line", "local", "", "label", "about"].map(text);
+  const [line, local, domain, label, about] = ["line", "local", "", "", "about"].map(text);
   local.dir = domain.dir = "ltr";
   const monogramPart = make("span", "monogram");
   const portrait = part(make("span", "portrait", monogramPart, make("span", "mark")));
@@ -269,7 +270,8 @@ function makeParts() {
   const email = part(make("span", "email", address));
   const name = part(make("span", "name", line));
   // In the order of hearing, which is not that of the rows; with space between, for what reads the text.
-  const texts = make("span", "texts", name, " ", part(label), " ", email, " ", part(about));
+  const chip = part(make("span", "label", label));
+  const texts = make("span", "texts", name, " ", chip, " ", email, " ", part(about));
   const card = part(make("button", "card", portrait, texts));
   card.type = "button";
   return { card, monogram: monogramPart, line, email, local, domain, label, about };

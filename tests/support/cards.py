@@ -10,6 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
+
 import persona_profile
 
 FOLDERS = {
@@ -18,6 +21,35 @@ FOLDERS = {
 }
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _LONGEST_WAIT_SECONDS = 30
+_PATIENCE_SECONDS = 20
+
+# Where a part lies outside the card, or the name over the email; the email itself must be in sight.
+MISPLACED = """
+return [...container.children].flatMap((card) => {
+  const wrong = [];
+  const outer = card.getBoundingClientRect();
+  const box = (selector) => part(card, selector).getBoundingClientRect();
+  const parts = ".card, .portrait, .name, .name bdi, .email, .label, .about, .domain";
+  for (const each of card.shadowRoot.querySelectorAll(parts)) {
+    const { left, right, top, bottom, width } = each.getBoundingClientRect();
+    const sticksOut = left < outer.left - 1 || right > outer.right + 1;
+    if (width && (sticksOut || top < outer.top - 1 || bottom > outer.bottom + 1)) {
+      wrong.push(`${card.email}: ${each.className} sticks out`);
+    }
+  }
+  const [name, email] = [box(".name"), box(".email")];
+  if (name.bottom > email.top + 0.5) {
+    wrong.push(`${card.email}: name over email`);
+  }
+  // What is drawn there, and not under anything else.
+  const address = box(".domain");
+  const hit = card.shadowRoot.elementFromPoint(address.right - 2, (address.top + address.bottom) / 2);
+  if (!address.width || !hit?.closest(".domain")) {
+    wrong.push(`${card.email}: domain covered by ${hit?.className}`);
+  }
+  return wrong;
+});
+"""
 
 
 class CardServer(ThreadingHTTPServer):
@@ -124,3 +156,64 @@ def running_cards(policy: str, picture: bytes) -> Iterator[CardServer]:
         server.shutdown()
         thread.join(5)
         server.server_close()
+
+
+def profile(email: str, **claims: Any) -> dict[str, Any]:
+    """Return what the server says of an email."""
+    return {"email": email, "picture": None, "version": 1, "protected": False, "etag": '"1"'} | claims
+
+
+class CardPage:
+    """The page of cards in a browser."""
+
+    def __init__(self, browser: webdriver.Chrome, server: CardServer) -> None:
+        self.browser = browser
+        self.server = server
+
+    def open(self, fragment: str = "") -> None:
+        """Load it anew."""
+        # Another query, since a new fragment alone would load nothing.
+        self.browser.get(f"{self.server.origin}/?{fragment.strip('#')}{fragment}")
+        self.wait_for("return window.ready")
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Return what JavaScript returns, its promises resolved."""
+        return self.browser.execute_script(script, *arguments)
+
+    def wait_for(self, script: str, *arguments: Any) -> Any:
+        """Return what JavaScript gives as soon as it is true."""
+        waiting = WebDriverWait(self.browser, _PATIENCE_SECONDS, poll_frequency=0.05)
+        return waiting.until(lambda _browser: self.run(script, *arguments))
+
+    def seen(self, what: str) -> list[Any]:
+        """Return what the page noted down: `chosen`, `states`, `violations`, `shifts`."""
+        return self.run("await painted(); return seen[arguments[0]]", what)
+
+    def names(self) -> list[str]:
+        """Return the names that the cards show, in order."""
+        return self.run("return [...container.children].map((card) => part(card, '.name').textContent)")
+
+    def emulate(self, **features: str) -> None:
+        """Show the page as a person with these preferences sees it; `prefers_color_scheme="dark"`."""
+        told = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": told})
+
+    def resize(self, width: int) -> None:
+        """Show the page as wide as that."""
+        metrics = {"width": width, "height": 4000, "deviceScaleFactor": 1, "mobile": False}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def offline(self, *, is_offline: bool) -> None:
+        """Take the browser off the network, or bring it back."""
+        line = {"offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.browser.execute_cdp_cmd("Network.enable", {})
+        self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", line)
+
+    def complaints(self) -> list[str]:
+        """Return errors of the console, but for requests that a test let fail."""
+        log = self.browser.get_log("browser")
+        return [
+            entry["message"]
+            for entry in log
+            if entry["level"] == "SEVERE" and "Failed to load resource" not in entry["message"]
+        ]

@@ -1,0 +1,47 @@
+"""The page of cards, in a browser."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from support.applications import application
+from support.cards import CardPage, running_cards
+from support.pictures import encode, quadrants
+from webob import Request
+
+
+@pytest.fixture(scope="module")
+def card_server(tmp_path_factory):
+    """A server of the page, under the very policy that the demo dialog has."""
+    app = application(tmp_path_factory.mktemp("development"))
+    answer = Request.blank("/").get_response(app)
+    answer.app_iter.close()
+    policy = answer.headers["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    with running_cards(policy, encode(quadrants(128, 128), "PNG")) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser, card_server):
+    """The page with an empty cache; no exception, no violated policy."""
+    card_server.reset()
+    browser.get_log("browser")
+    opened = CardPage(browser, card_server)
+    opened.open()
+    opened.run("localStorage.clear()")
+    yield opened
+    card_server.release()
+    opened.offline(is_offline=False)
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    opened.emulate()
+    assert opened.seen("violations") == []
+    assert opened.complaints() == []
+
+
+@pytest.fixture
+def thumbnail(card_server):
+    """A picture within a profile."""
+    return "data:image/png;base64," + base64.b64encode(card_server.picture).decode()
