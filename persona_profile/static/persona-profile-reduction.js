@@ -5,12 +5,12 @@ export const WORKER_NAME = "persona-profile-reduction";
 
 const SIDE = 1024; // twice the largest size that the server keeps
 const MAX_CANVAS_SIDE = 4096; // Safari on phones draws nothing on larger ones, and says nothing
-const BYTES = 256 * 1024; // what a photo should have at most
+const BYTES = 280 * 1024; // what a photo should have at most
 const TINY_BYTES = 32 * 1024; // not worth decoding
 const HUGE_BYTES = 256 * 1024 * 1024; // a film, most likely; too much to be looked at
 const MAX_PIXELS = 120e6; // some 500 MB when decoded; more may end the page
 const PIXELS_PER_COLOUR = 64; // the server's own rule: fewer colours make a graphic
-const QUALITIES = [0.95, 0.92, 0.88, 0.84, 0.8, 0.7];
+const QUALITIES = [0.95, 0.93, 0.9, 0.87, 0.84, 0.81, 0.78, 0.74, 0.7, 0.6, 0.5];
 const FULL_CHROMA_SIDE = 640; // up to here pixels are few enough to keep nearly all of each
 
 /** EXIF of a PNG or WebP by which it is not upright: not all browsers turn those. */

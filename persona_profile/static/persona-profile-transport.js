@@ -1,4 +1,4 @@
-// Requests of persona-profile.js: errors, time limits, repeating.
+// Requests and answers of persona-profile.js: errors, time limits, repeating, shapes.
 
 const STALL = 2; // times the timeout, without a byte that leaves
 const PROCESSING = 6; // times the timeout, for the answer to an upload
@@ -6,6 +6,8 @@ const REPEAT_MS = 250;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const TEMPORARY_CODES = ["offline", "no_answer", "timeout", "issuer_unreachable"];
 const TEMPORARY_STATUSES = [409, 429, 502, 503, 504];
+const CLAIMS =
+  "name given_name family_name nickname pronouns website locale zoneinfo label picture_alt".split(" ");
 
 export class ProfileError extends Error {
   /**
@@ -126,8 +128,10 @@ export function viaXhr(call, url, { method, headers, body }, timeout, tell) {
     Object.entries(headers).forEach(([name, value]) => request.setRequestHeader(name, value));
     request.upload.onprogress = ({ loaded }) => report("uploading", loaded, STALL);
     request.upload.onload = () => report("processing", total, PROCESSING);
-    request.onload = () =>
-      resolve({ status: request.status, header: (name) => request.getResponseHeader(name), body: request.response });
+    request.onload = () => {
+      const header = (name) => request.getResponseHeader(name);
+      resolve({ status: request.status, header, body: request.response });
+    };
     request.onerror = request.onabort = () => reject(call.signal.aborted ? call.signal.reason : lost());
     call.signal.addEventListener("abort", () => request.abort());
     report("uploading", 0, STALL);
@@ -137,7 +141,8 @@ export function viaXhr(call, url, { method, headers, body }, timeout, tell) {
 
 /** Returns seconds, of a Retry-After in either form (RFC 9110, 10.2.3), or null. */
 function secondsOf(retryAfter) {
-  const seconds = /^\d+$/.test(retryAfter) ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000;
+  const isNumber = /^\d+$/.test(retryAfter);
+  const seconds = isNumber ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000;
   return retryAfter && Number.isFinite(seconds) ? Math.max(0, seconds) : null;
 }
 
@@ -202,4 +207,27 @@ function pauseAfter({ code, status, retryAfter }, attempt, isRepeatable, left) {
   const least = Math.max((retryAfter ?? 0) * 1000, REPEAT_MS * 2 ** attempt);
   // Not all that were refused together come back together.
   return least < left ? least + Math.random() * Math.min(least / 4 + REPEAT_MS, (left - least) / 2) : null;
+}
+
+export const isText = (value) => typeof value === "string";
+const isTextOrNull = (value) => value === null || isText(value);
+/** Throws if an answer is not what this API answers. */
+export const demand = (condition) => {
+  if (!condition) {
+    throw new TypeError("wrong shape");
+  }
+};
+
+export function profileOf(answer) {
+  const blank = Object.fromEntries(CLAIMS.map((name) => [name, null]));
+  const profile = { ...blank, picture: null, updated_at: null, version: 0, protected: false, ...answer };
+  const { email, etag, picture } = profile;
+  demand(isText(email) && isText(etag) && CLAIMS.every((name) => isTextOrNull(profile[name])));
+  demand(picture === null || (isText(picture.id) && Object.values(picture.urls).every(isText)));
+  return profile;
+}
+
+export function sessionOf({ token, expires_at, emails }) {
+  demand(/^[\x21-\x7e]+$/.test(token) && isText(token) && Date.parse(expires_at) && emails.every(isText));
+  return { token, expires_at, emails };
 }

@@ -41,7 +41,7 @@ export interface Session {
   emails: string[];
 }
 
-/** A square in pixels of the upright picture. */
+/** A square in pixels of the upright picture; fractions are cut off. */
 export interface Crop {
   left: number;
   top: number;

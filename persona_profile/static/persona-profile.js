@@ -1,39 +1,16 @@
 // The API of a persona profile server, for pages. persona-profile.d.ts tells what everything means.
 
-import { Call, ProfileError, aborted, exchange, viaFetch, viaXhr } from "./persona-profile-transport.js";
+import {
+  Call, ProfileError, aborted, demand, exchange, isText, profileOf, sessionOf, viaFetch, viaXhr,
+} from "./persona-profile-transport.js";
 
 export { ProfileError };
 
-const CLAIMS = [
-  "name", "given_name", "family_name", "nickname", "pronouns", "website", "locale", "zoneinfo", "label", "picture_alt",
-];
 const TIMEOUT_MS = 8000;
 const REDUCING_MS = 60_000; // then the picture goes as it is
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const REMEMBERED = 8; // states of each profile
 const CONFLICTS = 4; // in a row, until update gives up
-
-const isText = (value) => typeof value === "string";
-const isTextOrNull = (value) => value === null || isText(value);
-const demand = (condition) => {
-  if (!condition) {
-    throw new TypeError("wrong shape");
-  }
-};
-
-function profileOf(document) {
-  const blank = Object.fromEntries(CLAIMS.map((name) => [name, null]));
-  const profile = { ...blank, picture: null, updated_at: null, version: 0, protected: false, ...document };
-  const { email, etag, picture } = profile;
-  demand(isText(email) && isText(etag) && CLAIMS.every((name) => isTextOrNull(profile[name])));
-  demand(picture === null || (isText(picture.id) && Object.values(picture.urls).every(isText)));
-  return profile;
-}
-
-function sessionOf({ token, expires_at, emails }) {
-  demand(/^[\x21-\x7e]+$/.test(token) && isText(token) && Date.parse(expires_at) && emails.every(isText));
-  return { token, expires_at, emails };
-}
 
 /** A claim as the server keeps it, to tell whether it has it already. */
 const tidy = (claim) => claim?.normalize("NFC").trim() || null;
@@ -79,16 +56,17 @@ export class ProfileClient extends EventTarget {
       const json = { proofs: assertions.map((assertion) => ({ assertion })), profile_key: profileKey };
       json.thumbnails = this.#thumbnails;
       // To repeat this is safe: an assertion that was accepted is refused, so that no second session opens.
-      const open = (isKept) =>
-        this.#json(call, "POST", "/v1/sessions", { json, token: (isKept && this.session?.token) || null }, (document) => {
-          const profiles = document.profiles.map(profileOf);
+      const open = (token) =>
+        this.#json(call, "POST", "/v1/sessions", { json, token }, (answer) => {
+          const profiles = answer.profiles.map(profileOf);
           const emails = profiles.map(({ email }) => email);
-          return { profiles, session: sessionOf({ ...document, emails }) };
+          return { profiles, session: sessionOf({ ...answer, emails }) };
         });
-      const { session, profiles } = await open(keep).catch((error) => {
+      const kept = (keep && this.session?.token) || null;
+      const { session, profiles } = await open(kept).catch((error) => {
         // The session to be kept is over, which uses up no proof.
-        if (keep && error.code.startsWith("session_")) {
-          return open(false);
+        if (kept && error.code.startsWith("session_")) {
+          return open(null);
         }
         throw error;
       });
@@ -101,10 +79,13 @@ export class ProfileClient extends EventTarget {
     const token = this.session?.token;
     this.#setSession(null);
     if (token) {
-      await this.#call(signal, (call) => this.#request(call, "DELETE", "/v1/sessions", { token })).catch((error) => {
-        // It was over already, or the answer to the first try was lost.
-        if (error.status !== 401) {
-          throw error;
+      await this.#call(signal, async (call) => {
+        try {
+          await this.#request(call, "DELETE", "/v1/sessions", { token });
+        } catch (error) {
+          if (error.status !== 401) {
+            throw error;
+          } // else it was over already, or the answer to the first try was lost
         }
       });
     }
@@ -113,7 +94,7 @@ export class ProfileClient extends EventTarget {
   profiles({ signal } = {}) {
     const query = this.#thumbnails ? `?thumbnails=${this.#thumbnails}` : "";
     return this.#call(signal, async (call) => {
-      const read = (document) => document.profiles.map(profileOf);
+      const read = (answer) => answer.profiles.map(profileOf);
       const profiles = await this.#json(call, "GET", `/v1/profiles${query}`, {}, read);
       return profiles.map((profile) => this.#remember(profile));
     });
@@ -158,10 +139,13 @@ export class ProfileClient extends EventTarget {
       signal,
       async (call) => {
         this.#tokenNow();
-        const { blob, side } = isReduced
-          ? (tell({ phase: "reducing", sent: 0, total: 0 }), await reduce(file, crop, call.signal))
-          : { blob: file, side: null };
-        const square = crop && side === null ? `?crop=${[crop.left, crop.top, crop.side].map(Math.round)}` : "";
+        let [blob, side] = [file, null];
+        if (isReduced) {
+          tell({ phase: "reducing", sent: 0, total: 0 });
+          ({ blob, side } = await reduce(file, crop, call.signal));
+        }
+        const { left, top, side: length } = crop ? wholePixels(crop) : {};
+        const square = crop && side === null ? `?crop=${[left, top, length]}` : "";
         // The server looks at the content; a type that is wrong would be refused.
         const type = blob.type.startsWith("image/") ? blob.type : "application/octet-stream";
         const send = (...request) => viaXhr(...request, this.#timeout, tell);
@@ -194,9 +178,9 @@ export class ProfileClient extends EventTarget {
           "PUT",
           this.#path(email, "/profile-key"),
           { json: { profile_key: key }, token, isRepeatable: false },
-          (document) => {
+          (answer) => {
             const emails = this.#session?.emails ?? [];
-            return { profile: profileOf(document.profile), session: sessionOf({ ...document, emails }) };
+            return { profile: profileOf(answer.profile), session: sessionOf({ ...answer, emails }) };
           },
         );
       let token = this.#tokenNow();
@@ -233,9 +217,9 @@ export class ProfileClient extends EventTarget {
 
   service({ signal } = {}) {
     return this.#call(signal, (call) =>
-      this.#json(call, "GET", "/v1/", { token: null }, (document) => {
-        demand(isText(document.name) && isText(document.version));
-        return document;
+      this.#json(call, "GET", "/v1/", { token: null }, (answer) => {
+        demand(isText(answer.name) && isText(answer.version));
+        return answer;
       }),
     );
   }
@@ -278,7 +262,8 @@ export class ProfileClient extends EventTarget {
     try {
       return await exchange(call, this.origin + path, { method, headers, body }, isRepeatable, send);
     } catch (error) {
-      if (error.status === 401 && error.code.startsWith("session_") && token && token === this.#session?.token) {
+      const isOver = error.status === 401 && error.code.startsWith("session_");
+      if (isOver && token && token === this.#session?.token) {
         this.#setSession(null);
       }
       throw error;
@@ -338,6 +323,13 @@ export class ProfileClient extends EventTarget {
   }
 }
 
+/** Cut off, as what lies inside of the picture then stays there. */
+const wholePixels = ({ left, top, side }) => ({
+  left: Math.trunc(left),
+  top: Math.trunc(top),
+  side: Math.trunc(side),
+});
+
 async function demandReadable(file) {
   try {
     await (file.size ? file.slice(0, 1) : file).arrayBuffer();
@@ -359,7 +351,8 @@ export async function reduce(file, crop = null, signal) {
     const timer = setTimeout(resolve, REDUCING_MS);
     end.signal.addEventListener("abort", () => clearTimeout(timer));
   });
-  const job = demandReadable(file).then(() => reduceInWorker(file, crop, end.signal));
+  const square = crop && wholePixels(crop);
+  const job = demandReadable(file).then(() => reduceInWorker(file, square, end.signal));
   try {
     return (await Promise.race([stopped, job, late])) ?? { blob: file, side: null };
   } finally {

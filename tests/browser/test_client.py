@@ -3,12 +3,14 @@ from __future__ import annotations
 import base64
 import gzip
 import itertools
+import json
+import subprocess
 import threading
 
 import pytest
 from support.answering import HANG_UP, STATIC, Reply, answering
 from support.applications import application, running
-from support.pictures import encode, photo, quadrants
+from support.pictures import decoded, encode, photo, quadrants
 from support.scripts import ScriptError, Scripts
 from support.services import Service
 
@@ -63,11 +65,27 @@ def refused(scripts, body, **values):
     return caught.value.told
 
 
-class TestSize:
-    def test_of_modules(self):
+class TestPackage:
+    def test_size(self):
         """The client, all its modules together, has less than 12 kB when compressed."""
         sizes = [len(gzip.compress((STATIC / name).read_bytes(), 9)) for name in MODULES]
         assert sum(sizes) < 12_000
+
+    def test_contents(self):
+        """What npm would publish is the modules and their types, and nothing of the demo."""
+        packed = subprocess.run(
+            ["npm", "pack", "--dry-run", "--json", "--offline"],
+            cwd=STATIC,
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        [package] = json.loads(packed.stdout)
+        names = {each["path"] for each in package["files"]}
+        ours = {path.name for path in STATIC.glob("persona-*")}
+        assert names == ours | {"README.md", "package.json"}
+        assert names > {*MODULES, "persona-profile.d.ts"}
+        assert package["name"] == "persona-profile-client"
 
 
 class TestSession:
@@ -461,7 +479,7 @@ class TestUpload:
         assert profile["picture"]["id"] == "p"
         assert seen[-1] == {"phase": "processing", "sent": 1000, "total": 1000}
         [first, second] = answers.asked[1:]
-        assert first.path == second.path == "/v1/profiles/alice%40example.com/picture?crop=0,7,100"
+        assert first.path == second.path == "/v1/profiles/alice%40example.com/picture?crop=0,7,99"
         assert first.body == second.body == bytes(1000)
         assert first.headers["Content-Type"] == "application/octet-stream"
 
@@ -475,6 +493,19 @@ class TestUpload:
             with pytest.raises(ScriptError) as caught:
                 self.upload(scripts, self.SERVER, "tools.file()", options=options)
             assert caught.value.code == "file_unreadable"
+
+    def test_file_over_the_limit(self, scripts, tmp_path):
+        """The limit is for what is sent: a larger file that can be made small is taken."""
+        data = encode(decoded(photo()).resize((3000, 2400)), "PNG", compress_level=0)
+        (tmp_path / "large.png").write_bytes(data)
+        scripts.choose(tmp_path / "large.png")
+        profile, seen = self.upload(scripts, self.SERVER, "tools.file()")
+        assert profile["picture"]
+        assert seen[-1]["total"] < 300_000
+        with pytest.raises(ScriptError) as caught:
+            self.upload(scripts, self.SERVER, "tools.file()", options={"reduce": False})
+        assert caught.value.code == "body_too_large"
+        assert caught.value.told["limit"] == 20 * 1024 * 1024 < len(data)
 
     def test_what_the_server_refuses(self, scripts, tmp_path):
         """A broken file, one that is no picture, a crop outside: the server's own codes and figures."""

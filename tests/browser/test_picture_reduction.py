@@ -225,6 +225,13 @@ class TestWorker:
         assert frames > 5
         assert longest < max(250, took / 2)
 
+    def test_of_another_origin(self, scripts, tmp_path):
+        """Modules of another origin than the page's may start no worker; the page does it then."""
+        with answering() as elsewhere:
+            script = "window.module = await import(`${origin}/static/persona-profile.js`)"
+            scripts.run(script, origin=elsewhere.origin)
+            assert reduced_by(scripts, tmp_path, photo(), None)[0] == 1024
+
     def test_that_the_page_forbids(self, scripts, tmp_path):
         """Under a policy without workers the same is done on the page's own thread."""
         (tmp_path / "picture").write_bytes(photo())

@@ -86,7 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
                 200, b"<!doctype html>", {"Content-Type": "text/html", **self.server.page_headers}
             )
         elif name.endswith(".js"):
-            self._send(200, (STATIC / name).read_bytes(), {"Content-Type": "text/javascript"})
+            script = {"Content-Type": "text/javascript", **_CORS}
+            self._send(200, (STATIC / name).read_bytes(), script)
         else:
             self._send(404, b"", {})
 
