@@ -46,7 +46,7 @@ async function signIn(emails, options) {
   chosen = added?.email ?? emails[0];
   openSession();
   takeProfiles(profiles);
-  keepCards(profiles);
+  keepCards();
   byId("heading").focus();
   say(`Signed in as ${emails.join(" and ")}.`);
 }
@@ -165,9 +165,11 @@ function takeProfiles(profiles) {
   }
 }
 
-/** Gives the deck, and so the cache, what the panels show. */
-function keepCards(profiles = [...panels.values()].map((panel) => panel.profile)) {
-  deck.refresh(profiles).then(forgetErased);
+/** Gives the deck, and so the cache, what the panels show; what none of them knows yet is asked for. */
+function keepCards() {
+  const profiles = [...panels.values()].map(({ profile }) => profile);
+  const isKnown = profiles.every(({ email, etag }) => etag || erased.has(email));
+  deck.refresh(isKnown ? profiles : undefined).then(forgetErased);
 }
 
 function forgetErased() {

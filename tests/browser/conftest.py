@@ -220,13 +220,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterat
 
 
 @pytest.fixture
-def page(browser: webdriver.Chrome, server: str, downloads: Path) -> Iterator[FrontPage]:
-    """The front page of a server with an empty store; the console must stay free of errors."""
+def unopened(browser: webdriver.Chrome, downloads: Path) -> Iterator[FrontPage]:
+    """A front page that has yet to be opened, at the usual size and with the usual preferences."""
     browser.get_log("browser")
-    opened = FrontPage(browser, downloads)
-    opened.open(server)
-    yield opened
+    yield FrontPage(browser, downloads)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": False})
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    assert not opened.complaints()
+
+
+@pytest.fixture
+def page(unopened: FrontPage, server: str) -> Iterator[FrontPage]:
+    """The front page of a server with an empty store; the console must stay free of errors."""
+    unopened.open(server)
+    yield unopened
+    assert not unopened.complaints()

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import FrontPage
 from selenium.webdriver.common.by import By
 from support.dialogs import dialog_of
 from support.pictures import encode, quadrants
@@ -34,7 +33,7 @@ def example(language):
 
 
 @pytest.fixture
-def page(browser, downloads, tmp_path):
+def page(unopened, tmp_path):
     """The guide's dialog, with a server that has started."""
     service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
     script = example("js")
@@ -46,13 +45,11 @@ def page(browser, downloads, tmp_path):
     }
     with dialog_of(service, pages) as origin:
         service.start()
-        browser.get_log("browser")
-        opened = FrontPage(browser, downloads)
-        opened.open(origin)
-        yield opened
-        browser.get("about:blank")
+        unopened.open(origin)
+        yield unopened
+        unopened.open("about:blank")
         # A browser asks for an icon, which the guide's page does not have.
-        assert not [each for each in opened.complaints() if "favicon" not in each]
+        assert not [each for each in unopened.complaints() if "favicon" not in each]
 
 
 def test_example_works(page, tmp_path):

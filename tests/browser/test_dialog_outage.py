@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from conftest import FrontPage
 from selenium.webdriver.common.by import By
 from support.dialogs import STATIC, dialog_of
 from support.services import Service
@@ -50,14 +49,13 @@ def dialog(tmp_path):
 
 
 @pytest.fixture
-def page(browser, downloads):
+def page(browser, unopened):
     """A page that watches itself from its first moment; that calls are refused is no complaint."""
     added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
-    opened = FrontPage(browser, downloads)
-    yield opened
+    yield unopened
     browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
-    browser.get("about:blank")
-    serious = [each for each in opened.complaints() if "ERR_CONNECTION" not in each]
+    unopened.open("about:blank")
+    serious = [each for each in unopened.complaints() if "ERR_CONNECTION" not in each]
     assert not serious
 
 

@@ -11,7 +11,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from support.accessibility import violations
-from support.pictures import BLUE, GREEN, RED, WHITE, encode, exif_orientation, photo, quadrants
+from support.pictures import BLUE, RED, WHITE, encode, exif_orientation, photo, quadrants
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 
@@ -155,9 +155,7 @@ class TestCropping:
         page.wait_for_notice("The picture is saved.")
         assert all(is_like(pixel, BLUE) for pixel in colour(profile))
 
-    @pytest.mark.parametrize(
-        ("across", "down", "wanted"), [(1, 1, RED), (-1, 1, GREEN), (1, -1, BLUE), (-1, -1, WHITE)]
-    )
+    @pytest.mark.parametrize(("across", "down", "wanted"), [(1, 1, RED), (-1, -1, WHITE)])
     def test_by_pointer(self, page, colour, tmp_path, across, down, wanted):
         """The wheel zooms where the pointer is, and the picture follows the pointer to its edge."""
         path = tmp_path / "wide.jpg"
