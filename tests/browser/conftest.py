@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 PATIENCE_SECONDS = 20
 
+# Not under version control; what people look at after a run.
+SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
+
 _SWITCHES = (
     "--headless=new",
     "--no-sandbox",
@@ -25,6 +29,8 @@ _SWITCHES = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # What fades in counts as invisible at first.
+    "--force-prefers-reduced-motion",
 )
 
 
@@ -40,47 +46,121 @@ class FrontPage:
         """Load the page of a server."""
         self.browser.get(origin)
 
-    def reload(self) -> list[WebElement]:
-        """Load the page again; return the cards of the session, which must be there still."""
+    def reload(self) -> WebElement:
+        """Load the page again; return the profile that is shown, once the server has told of it."""
         self.browser.refresh()
-        return self.wait_for(self.cards)
+        profile = self.profile()
+        self.wait_for(lambda: not self.shown(profile, "updated").startswith("Waiting"))
+        return profile
 
-    def resize(self, width: int) -> None:
+    def resize(self, width: int, height: int = 800) -> None:
         """Show the page as on a screen of that width; windows can't be as narrow as phones."""
-        metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        # As on a phone, where they take no room; a picture of the page would leave that room out.
+        self.browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": width < 400})
+
+    def prefer(self, **features: str) -> None:
+        """Tell the page what the person prefers, as `color_scheme="dark"`."""
+        told = [{"name": f"prefers-{k.replace('_', '-')}", "value": v} for k, v in features.items()]
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": told})
+
+    def photograph(self, name: str) -> None:
+        """Keep a picture of all of the page, or of the dialog that is open, for people to look at."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.browser.execute_script(
+            "return Promise.all(document.getAnimations().map((a) => a.finished))"
+        )
+        shot = self.browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+        (SCREENSHOTS / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
     def find(self, selector: str) -> WebElement:
         """Return the first element that a CSS selector names."""
         return self.browser.find_element(By.CSS_SELECTOR, selector)
 
+    def focused(self) -> WebElement:
+        """Return the element that has the focus."""
+        return self.browser.switch_to.active_element
+
     def cards(self) -> list[WebElement]:
-        """Return the cards from left to right."""
-        return self.browser.find_elements(By.CSS_SELECTOR, ".card")
+        """Return the cards that can be chosen among, from top to bottom."""
+        return self.browser.find_elements(By.CSS_SELECTOR, "#cards persona-card")
 
-    def sign_in(self, emails: str) -> list[WebElement]:
-        """Choose the button of these emails; return the cards when the session is there."""
-        self.find(f".choice[data-emails='{emails}']").click()
+    def emails(self) -> list[str]:
+        """Return the emails of the cards."""
+        return [str(card.get_property("email")) for card in self.cards()]
+
+    def card(self, email: str) -> WebElement:
+        """Return the card of an email."""
+        return self.find(f"#chooser persona-card[email='{email}']")
+
+    def on_card(self, email: str, part: str) -> str:
+        """Return the text that a part of a card shows."""
+        root = self.card(email).shadow_root
+        return root.find_element(By.CSS_SELECTOR, f"[part~={part}]").text
+
+    def profile(self) -> WebElement:
+        """Return the profile that is shown."""
+        return self.find(".profile:not([hidden])")
+
+    def sign_in(self, *emails: str) -> WebElement:
+        """Choose the cards of these emails; return the profile that is shown then."""
+        if len(emails) > 1:
+            self.find("#several").click()
+        for email in emails:
+            self.card(email).click()
+        if len(emails) > 1:
+            self.find("#continue").click()
         self.wait_for_notice("Signed in as")
-        return self.cards()
+        return self.profile()
 
-    def edit(self, card: WebElement, **claims: str) -> None:
-        """Put claims into the form of a card, and save."""
-        if not card.find_element(By.TAG_NAME, "details").get_property("open"):
-            card.find_element(By.TAG_NAME, "summary").click()
+    def edit(self, profile: WebElement, **claims: str) -> None:
+        """Put claims into the form of a profile, and save."""
+        if not profile.find_element(By.CSS_SELECTOR, ".editor").get_property("open"):
+            profile.find_element(By.CSS_SELECTOR, ".editor summary").click()
         for name, value in claims.items():
             # Chromedriver types no characters beyond U+FFFF.
-            field = card.find_element(By.NAME, name)
+            field = profile.find_element(By.NAME, name)
             self.browser.execute_script("arguments[0].value = arguments[1]", field, value)
-        card.find_element(By.CSS_SELECTOR, "[type=submit]").click()
+        profile.find_element(By.CSS_SELECTOR, ".claims [type=submit]").click()
 
-    def press(self, card: WebElement, action: str) -> None:
-        """Press the button of an action of a card."""
-        card.find_element(By.CSS_SELECTOR, f"[data-action={action}]").click()
+    def save(self, profile: WebElement, **claims: str) -> None:
+        """Put claims into the form of a profile, and save them with success."""
+        self.edit(profile, **claims)
+        self.wait_for_notice("Saved.")
 
-    def shown(self, card: WebElement, part: str) -> str:
-        """Return the text that a part of a card shows."""
-        return card.find_element(By.CSS_SELECTOR, f"[data-show={part}]").text
+    def choose_file(self, profile: WebElement, path: Path) -> None:
+        """Choose a file as the picture of a profile."""
+        profile.find_element(By.NAME, "picture").send_keys(str(path))
+
+    def cropper(self) -> WebElement:
+        """Return the dialog that asks for the part of a picture, once it is open."""
+        dialog = self.find("#crop")
+        self.wait_for(dialog.is_displayed)
+        return dialog
+
+    def upload(self, profile: WebElement, path: Path) -> None:
+        """Choose a file as the picture of a profile, and its largest square; wait until it is saved."""
+        self.choose_file(profile, path)
+        self.cropper().find_element(By.CSS_SELECTOR, "[value=use]").click()
+        self.wait_for_notice("The picture is saved.")
+
+    def press(self, profile: WebElement, action: str) -> None:
+        """Press the button of an action of a profile."""
+        profile.find_element(By.CSS_SELECTOR, f"[data-action={action}]").click()
+
+    def shown(self, profile: WebElement, part: str) -> str:
+        """Return the text that a part of a profile shows."""
+        return profile.find_element(By.CSS_SELECTOR, f"[data-show={part}]").text
+
+    def wait_for_problem(self, scope: WebElement, words: str) -> None:
+        """Wait until a part of the page tells of a problem, which must have these words in it."""
+
+        def problem() -> str:
+            places = scope.find_elements(By.CSS_SELECTOR, ".problem")
+            return "".join(place.text for place in places)
+
+        assert words in self.wait_for(problem)
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
         """Return what a condition gives as soon as it is true."""
@@ -90,9 +170,9 @@ class FrontPage:
         """Wait until the notice says something, which must have these words in it."""
         assert words in self.wait_for(lambda: self.find("#notice").text)
 
-    def shown_picture(self, card: WebElement) -> str:
-        """Return the address of the picture of a card as soon as it is decoded."""
-        image = card.find_element(By.CSS_SELECTOR, ".portrait img")
+    def shown_picture(self, profile: WebElement) -> str:
+        """Return the address of the picture of a profile as soon as it is decoded."""
+        image = profile.find_element(By.CSS_SELECTOR, ".portrait img")
         self.wait_for(lambda: image.get_property("complete") and image.get_property("naturalWidth"))
         assert image.is_displayed()
         return str(image.get_property("currentSrc"))
@@ -140,11 +220,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterat
 
 
 @pytest.fixture
-def page(browser: webdriver.Chrome, server: str, downloads: Path) -> Iterator[FrontPage]:
-    """The front page of a server with an empty store; the console must stay free of errors."""
+def unopened(browser: webdriver.Chrome, downloads: Path) -> Iterator[FrontPage]:
+    """A front page that has yet to be opened, at the usual size and with the usual preferences."""
     browser.get_log("browser")
-    opened = FrontPage(browser, downloads)
-    opened.open(server)
-    yield opened
+    yield FrontPage(browser, downloads)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    assert not opened.complaints()
+    browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": False})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+@pytest.fixture
+def page(unopened: FrontPage, server: str) -> Iterator[FrontPage]:
+    """The front page of a server with an empty store; the console must stay free of errors."""
+    unopened.open(server)
+    yield unopened
+    assert not unopened.complaints()

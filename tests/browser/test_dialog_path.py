@@ -1,0 +1,187 @@
+"""The whole path of a person by clicks and by keys, photographed on the way into var/screenshots/."""
+
+from __future__ import annotations
+
+import io
+import urllib.request
+
+import pytest
+from PIL import Image
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from support.accessibility import violations
+from support.pictures import BLUE, RED, WHITE, encode, exif_orientation, photo, quadrants
+
+ALICE, BOB = "alice@example.com", "bob@example.org"
+
+WIDTHS = (320, 1280)
+SCHEMES = ("light", "dark")
+
+NOTE_PROGRESS = """
+window.seen = [];
+const progress = document.querySelector(".profile:not([hidden]) .progress");
+const [phase, percent] = progress.querySelectorAll(".phase, .percent");
+new MutationObserver(() => window.seen.push(`${phase.textContent} ${percent.textContent}`.trim()))
+  .observe(progress, {childList: true, subtree: true, characterData: true});
+"""
+
+
+@pytest.fixture
+def look(page):
+    """Photographs a stage on phone and desktop, light and dark; axe-core must find nothing grave."""
+
+    def photograph(stage):
+        for width in WIDTHS:
+            page.resize(width, 900 if width > 400 else 640)
+            assert page.find("html").get_property("scrollWidth") <= width
+            for scheme in SCHEMES:
+                page.prefer(color_scheme=scheme, reduced_motion="reduce")
+                page.photograph(f"{stage}-{width}-{scheme}")
+                assert violations(page.browser) == [], f"{stage} {width} {scheme}"
+
+    return photograph
+
+
+@pytest.fixture
+def colour(page):
+    """Returns colours of the picture of a profile: at nine points of it."""
+
+    def fetch(profile):
+        source = page.shown_picture(profile)
+        with urllib.request.urlopen(source, timeout=10) as answer:
+            picture = Image.open(io.BytesIO(answer.read())).convert("RGB")
+        side = picture.width
+        points = [(x * side // 8, y * side // 8) for x in (1, 4, 7) for y in (1, 4, 7)]
+        return [picture.getpixel(point) for point in points]
+
+    return fetch
+
+
+def is_like(pixel, wanted):
+    """Whether a colour came through the encoders."""
+    return all(abs(a - b) < 30 for a, b in zip(pixel, wanted, strict=True))
+
+
+class TestWholePath:
+    def test_by_clicks(self, page, look, tmp_path):
+        """Two cards, edit, crop, a photo of 12 megapixels with progress; a reload shows all of it."""
+        path = tmp_path / "photo.jpg"
+        path.write_bytes(photo())
+        look("1-choose-a-card")
+        profile = page.sign_in(ALICE, BOB)
+        page.save(profile, name="Alice Liddell", label="Work", pronouns="she/her", nickname="Al")
+        page.choose_file(profile, path)
+        cropper = page.cropper()
+        viewport = cropper.find_element(By.CSS_SELECTOR, ".viewport")
+        ActionChains(page.browser).drag_and_drop_by_offset(viewport, 40, 0).perform()
+        look("2-crop")
+        page.browser.execute_script(NOTE_PROGRESS)
+        slow = {"offline": False, "latency": 1, "downloadThroughput": -1, "uploadThroughput": 150_000}
+        page.browser.execute_cdp_cmd("Network.enable", {})
+        page.browser.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+        try:
+            cropper.find_element(By.CSS_SELECTOR, "[value=use]").click()
+            page.wait_for(lambda: "Uploading" in profile.find_element(By.CSS_SELECTOR, ".phase").text)
+            page.photograph("3-uploading")
+            page.wait_for_notice("The picture is saved.")
+        finally:
+            page.browser.execute_cdp_cmd("Network.disable", {})
+        seen = page.browser.execute_script("return window.seen")
+        assert any(each.startswith("Making the picture smaller") for each in seen)
+        percents = [
+            int(each.split()[1]) for each in seen if each.startswith("Uploading") and "%" in each
+        ]
+        assert percents == sorted(percents)
+        assert any(0 < each < 100 for each in percents)
+        assert any(each.startswith("Preparing the picture") for each in seen)
+        page.shown_picture(profile)
+        look("4-profile")
+        profile.find_element(By.CSS_SELECTOR, ".editor summary").click()
+        page.edit(profile, name="x" * 101)
+        page.wait_for_problem(profile, "see the marked field")
+        look("5-edit")
+        page.expect_complaint("400")
+        profile = page.reload()
+        assert page.emails() == [ALICE, BOB]
+        assert page.on_card(ALICE, "name") == page.shown(profile, "title") == "Alice Liddell"
+        assert page.shown_picture(profile).startswith("data:image/")
+
+    def test_by_keyboard(self, page, tmp_path):
+        """Sign-in, editing, cropping and erasing need no pointer; the focus is always somewhere."""
+        path = tmp_path / "picture.jpg"
+        path.write_bytes(encode(quadrants()))
+        ActionChains(page.browser).send_keys(Keys.TAB, Keys.ENTER).perform()
+        page.wait_for_notice("Signed in as")
+
+        def tab_to(selector):
+            wanted = page.profile().find_element(By.CSS_SELECTOR, selector)
+            for _ in range(20):
+                ActionChains(page.browser).send_keys(Keys.TAB).perform()
+                if page.focused() == wanted:
+                    return wanted
+            raise AssertionError(selector)
+
+        tab_to(".editor summary").send_keys(Keys.ENTER)
+        tab_to("[name=name]").send_keys("Alice Liddell", Keys.ENTER)
+        page.wait_for_notice("Saved.")
+        assert page.focused().tag_name == "summary"
+        page.choose_file(page.profile(), path)
+        page.cropper()
+        assert page.focused().get_dom_attribute("class") == "viewport"
+        page.focused().send_keys("++", Keys.ARROW_LEFT, Keys.ENTER)
+        page.wait_for_notice("The picture is saved.")
+        tab_to("[data-action=erase]").send_keys(Keys.ENTER)
+        ActionChains(page.browser).send_keys(Keys.TAB, Keys.ENTER).perform()
+        page.wait_for_notice("is erased")
+        assert page.focused().tag_name == "h2"
+
+
+class TestCropping:
+    def test_by_keys(self, page, colour, tmp_path):
+        """What the keys choose is what is kept; orientation is honoured, and the position is told."""
+        # Turned by a quarter to the right when shown: the lower left quarter comes to the upper left.
+        path = tmp_path / "turned.jpg"
+        path.write_bytes(encode(quadrants(1200, 900), exif=exif_orientation(6)))
+        profile = page.sign_in(ALICE)
+        page.choose_file(profile, path)
+        cropper = page.cropper()
+        page.focused().send_keys(
+            "+" * 10, Keys.SHIFT, Keys.ARROW_LEFT * 20, Keys.ARROW_UP * 30, Keys.NULL
+        )
+        status = cropper.find_element(By.CSS_SELECTOR, "[role=status]")
+        assert "Zoom 259 %" in status.get_property("textContent")
+        page.focused().send_keys(Keys.ENTER)
+        page.wait_for_notice("The picture is saved.")
+        assert all(is_like(pixel, BLUE) for pixel in colour(profile))
+
+    @pytest.mark.parametrize(("across", "down", "wanted"), [(1, 1, RED), (-1, -1, WHITE)])
+    def test_by_pointer(self, page, colour, tmp_path, across, down, wanted):
+        """The wheel zooms where the pointer is, and the picture follows the pointer to its edge."""
+        path = tmp_path / "wide.jpg"
+        path.write_bytes(encode(quadrants(1600, 1200)))
+        profile = page.sign_in(ALICE)
+        page.choose_file(profile, path)
+        viewport = page.cropper().find_element(By.CSS_SELECTOR, ".viewport")
+        turn = "arguments[0].dispatchEvent(new WheelEvent('wheel', {deltaY: -500, cancelable: true}))"
+        page.browser.execute_script(turn, viewport)
+        for _ in range(5):
+            drag = ActionChains(page.browser, duration=0).move_to_element(viewport).click_and_hold()
+            drag.move_by_offset(120 * across, 120 * down).release().perform()
+        page.find("#crop [value=use]").click()
+        page.wait_for_notice("The picture is saved.")
+        assert all(is_like(pixel, wanted) for pixel in colour(profile))
+
+    def test_calling_it_off(self, page, tmp_path):
+        """Escape and the button upload nothing, and the same file can be chosen again."""
+        path = tmp_path / "picture.jpg"
+        path.write_bytes(encode(quadrants()))
+        profile = page.sign_in(ALICE)
+        page.choose_file(profile, path)
+        page.cropper()
+        page.focused().send_keys(Keys.ESCAPE)
+        page.wait_for(lambda: not page.find("#crop").is_displayed())
+        page.choose_file(profile, path)
+        page.cropper().find_element(By.CSS_SELECTOR, "[value=cancel]").click()
+        assert page.shown(profile, "picture-action") == "Add a picture"
+        assert page.shown(page.reload(), "picture-action") == "Add a picture"
