@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 import jsonschema_rs
 from pyramid.request import Request
@@ -50,7 +51,8 @@ class Contract:
         for name in response.get("headers", {}):
             if name not in answer.headers:
                 raise Broken(f"{call} without {name}")
-            self._validate(f"#/components/headers/{name}/schema", _typed(answer.headers[name]), call)
+            where = _pointer("components", "headers", name, "schema")
+            self._validate(where, _typed(answer.headers[name]), call)
         content = response.get("content", {})
         if not content:
             if answer.body or "Content-Type" in answer.headers:
@@ -58,8 +60,9 @@ class Contract:
         elif answer.content_type not in content:
             raise Broken(f"{call} as {answer.content_type}")
         elif "schema" in content[answer.content_type]:
-            media_type = answer.content_type.replace("/", "~1")
-            self._validate(f"{pointer}/content/{media_type}/schema", answer.json, call)
+            self._validate(
+                _pointer(*pointer, "content", answer.content_type, "schema"), answer.json, call
+            )
 
     def validate(self, schema: str, instance: Any) -> None:
         """Check an instance against one of the named schemas.
@@ -67,7 +70,15 @@ class Contract:
         Raises:
             Broken: it is not as the schema says.
         """
-        self._validate(f"#/components/schemas/{schema}", instance, schema)
+        self.validate_at(("components", "schemas", schema), instance)
+
+    def validate_at(self, pointer: tuple[str, ...], instance: Any) -> None:
+        """Check an instance against the schema at a place in the document.
+
+        Raises:
+            Broken: it is not as the schema says.
+        """
+        self._validate(_pointer(*pointer), instance, "/".join(pointer))
 
     def _response(self, method: str, pattern: str | None, status: int, call: str) -> Any:
         operations = self._document["paths"].get(pattern)
@@ -77,13 +88,12 @@ class Contract:
                 response = operations[verb]["responses"][str(status)]
             except KeyError:
                 raise Broken(f"{call} is not documented") from None
-            path = pattern.replace("/", "~1").replace("{", "%7B").replace("}", "%7D")
-            return response, f"#/paths/{path}/{verb}/responses/{status}"
+            return response, ("paths", pattern, verb, "responses", str(status))
         # What leads nowhere, or can't be read.
         name = {400: "Malformed", 404: "NotFound", 405: "MethodNotAllowed"}.get(status)
         if name is None or (status == 405) != bool(operations):
             raise Broken(f"{call} is not documented")
-        return self._document["components"]["responses"][name], f"#/components/responses/{name}"
+        return self._document["components"]["responses"][name], ("components", "responses", name)
 
     def _validate(self, pointer: str, instance: Any, call: str) -> None:
         validator = self._validators.get(pointer)
@@ -136,6 +146,11 @@ def _closed(schema: Any) -> Any:
     if "properties" in closed and schema.get("required") != ["openapi", "info", "paths"]:
         closed.setdefault("additionalProperties", False)
     return closed
+
+
+def _pointer(*names: str) -> str:
+    """Return a JSON pointer as a fragment (RFC 6901, section 6)."""
+    return "#" + "".join(f"/{quote(name.replace('~', '~0').replace('/', '~1'))}" for name in names)
 
 
 def _typed(header: str) -> Any:

@@ -12,11 +12,11 @@ from pyramid.response import Response
 
 from persona_profile.encoding import base64url_encode, json_encode
 from persona_profile.errors import CHALLENGE
-from persona_profile.views.openapi.answers import ENTITY_TAG_SCHEMA, EXAMPLES, SCHEMAS
+from persona_profile.views.openapi.answers import ENTITY_TAG_SCHEMA, EXAMPLES, SCHEMAS, VERSION
 from persona_profile.views.openapi.calls import OPERATIONS, Answer, Operation
 from persona_profile.views.openapi.problems import problem_examples, problem_responses
 from persona_profile.views.openapi.requests import PARAMETERS
-from persona_profile.views.operations import NAME, VERSION
+from persona_profile.views.operations import NAME
 from persona_profile.views.representations import is_known
 
 _DESCRIPTION: Final = (

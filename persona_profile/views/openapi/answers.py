@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any, Final
 
 from persona_profile.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
@@ -11,8 +12,10 @@ from persona_profile.model import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREA
 from persona_profile.schemas import CLAIMS_BODY, JsonSchema, json_schema
 from persona_profile.settings import MAX_PICTURE_BYTES
 from persona_profile.views.openapi.problems import FIELD_ERROR_SCHEMA, PROBLEM_SCHEMA
-from persona_profile.views.operations import NAME, VERSION
+from persona_profile.views.operations import NAME
 from persona_profile.views.sessions import MAX_EMAILS
+
+VERSION: Final = version("persona-profile-server")
 
 EMAIL_SCHEMA: Final[JsonSchema] = {"type": "string", "format": "email", "maxLength": MAX_BYTES}
 ENTITY_TAG_SCHEMA: Final[JsonSchema] = {"type": "string", "pattern": '^"[!#-~]*"$'}
