@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+import resource
 import signal
 import socket
 import sys
@@ -14,7 +15,6 @@ from typing import Any, Final
 
 from pyramid.router import Router
 from waitress import create_server
-from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask
 
 from backends import Backend, BackendError
@@ -22,6 +22,7 @@ from persona_profile.app import max_body_bytes, services_of
 from persona_profile.encoding import json_encode
 from persona_profile.errors import new_request_id, problem_document
 from persona_profile.keyring_file import KeyringWatch
+from persona_profile.pipelining import PatientChannel
 
 PURGE_SECONDS: Final = 60
 """How often, on average, a process removes expired items."""
@@ -35,6 +36,12 @@ KEYRING_SECONDS: Final = 1.0
 SWITCH_SECONDS: Final = 0.0005
 """After how long a thread lets others run: a sign-in waits for no more of an upload than that. Python's
 own default is ten times as much."""
+
+CONNECTIONS: Final = 4096
+"""How many may be open at once; waitress takes 100, and whoever holds those keeps all others out."""
+
+SPARE_FILES: Final = 256
+"""Files that a process may need beside its connections."""
 
 LINGER_SECONDS: Final = 30
 """How long a client may go on sending after it was refused; nginx' `lingering_time`."""
@@ -59,6 +66,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "channel_timeout": 60,
     "recv_bytes": 64 * 1024,  # waitress takes 8 KiB, so that a picture is 2,500 turns of its loop
     "expose_tracebacks": False,
+    "asyncore_use_poll": True,  # select() bears 1024 files
 }
 
 
@@ -93,7 +101,7 @@ def make_server(app: Router, **settings: Any) -> Any:
     """Return a waitress server that listens already and runs when its `run` is called."""
     if not settings.keys() & _ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
-    settings = _DEFAULTS | settings
+    settings = _DEFAULTS | {"connection_limit": _connections()} | settings
     if services_of(app).renderer.most_at_once >= int(settings["threads"]):
         logger.warning(
             "uploads may hold all %s threads: pictures.workers + pictures.queue should be fewer",
@@ -103,6 +111,17 @@ def make_server(app: Router, **settings: Any) -> Any:
     server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
     _render_problems(server, app)
     return server
+
+
+def _connections() -> int:
+    """Return how many connections there may be; allow the process as many files, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + SPARE_FILES
+    if resource.RLIM_INFINITY not in (soft, hard):
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(wanted - SPARE_FILES, 100)
 
 
 def _without_paths(record: logging.LogRecord) -> bool:
@@ -154,7 +173,7 @@ def _announce(server: Any, app: Router) -> None:
     )
 
 
-class LingeringChannel(HTTPChannel):  # type: ignore[misc]
+class LingeringChannel(PatientChannel):
     """A connection that lets a client finish sending before it closes after a refusal.
 
     To close a socket that holds unread data resets the connection (RFC 9112, 9.6), and a client that
