@@ -15,11 +15,18 @@ class PatientChannel(HTTPChannel):  # type: ignore[misc]
 
     waitress answers all requests that came, and lets a thread wait, without limit, once 16 MiB were not
     read: as many clients as there are threads would stop the server. Here the requests wait instead,
-    and the connection counts as idle: waitress ends it after `channel_timeout`.
+    and the connection counts as idle. It ends after `channel_timeout`, while waitress alone would wait
+    until the client takes something.
     """
 
     requests: list[Any]
     _postponed: list[Any] | None = None
+
+    def readable(self) -> bool:
+        """Tell whether more is wanted; asked in each turn of the server's loop."""
+        if self.will_close and self.total_outbufs_len:
+            self.server.trigger.pull_trigger(self.handle_close)  # in this turn, outside its scan
+        return bool(super().readable())
 
     def service(self) -> None:
         """Answer a request, unless the answers to those before were not read yet."""
