@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +101,7 @@ def fuzz(folder: Path, examples: int, number: int) -> Counter[tuple[str, str, in
         number: calls of another number are others.
 
     Raises:
-        AssertionError, ExceptionGroup: an answer is not as documented.
+        AssertionError: an answer is not as documented.
     """
     gc.set_threshold(50_000)  # Hypothesis makes so many objects that collecting them takes its time
     owner = Owner(folder)
@@ -116,7 +117,11 @@ def fuzz(folder: Path, examples: int, number: int) -> Counter[tuple[str, str, in
         lively = []
         for position, kind in enumerate(kinds):
             before = seen.total()
-            _make_up(kind, owner, seen, f"{number}/{turn}/{position}")
+            try:
+                _make_up(kind, owner, seen, f"{number}/{turn}/{position}")
+            except Exception as error:  # noqa: BLE001 - whatever it is must reach the waiting process
+                told = "".join(traceback.format_exception(error))
+                raise AssertionError(f"{kind.operation.label} by {kind.caller}: {told}") from None
             if seen.total() - before >= _ROUND:
                 lively.append(kind)
         kinds = lively
@@ -133,7 +138,7 @@ def _kinds(schema: Any, app: Any) -> Iterator[Kind]:
             yield Kind(operation, GenerationMode.NEGATIVE, OWNER)
         if "{" in operation.path:
             yield Kind(operation, GenerationMode.POSITIVE, STRANGER)
-        if "{email}" in operation.path and not operation.body:
+        if operation.label == "GET /v1/profiles/{email}":  # all read their path alike
             yield Kind(operation, GenerationMode.NEGATIVE, STRANGER)
         if operation.definition.raw["security"]:
             yield Kind(operation, GenerationMode.POSITIVE, ANONYMOUS)
