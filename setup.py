@@ -46,6 +46,7 @@ setup(
         "persona_profile.commands",
         "persona_profile.images",
         "persona_profile.views",
+        "persona_profile.views.openapi",
     ],
     package_dir={"": "."},
     package_data={
@@ -93,9 +94,11 @@ setup(
         "test": [
             "cryptography_vectors>=46",  # those of NIST and the RFCs
             "hypothesis>=6.140",
+            "jsonschema-rs>=0.60",
             "matplotlib>=3.10",
             "mock",  # PyBrowserID's test support imports it
             "numpy>=2.1",
+            "openapi-spec-validator>=0.9",
             "PyBrowserID==0.14.0",
             "pycryptodome>=3.21",  # independent_keys.py must not share the service's library
             "pytest>=9",
@@ -103,6 +106,7 @@ setup(
             "pytest-timeout>=2.4",
             "pytest-xdist>=3.8",
             "redis>=6.2,<8",
+            "schemathesis>=4.32,<5",
             "selenium>=4.36",
             "trustme>=1.2",
             "WebTest>=3.0.7",

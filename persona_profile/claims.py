@@ -19,8 +19,10 @@ import idna
 TEXT_CHARACTERS: Final = 100
 LONG_TEXT_CHARACTERS: Final = 200
 
-# RFC 5646, 2.1 in outline: a language, then subtags.
-_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
+LANGUAGE_TAG: Final = "[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}"
+"""A pattern: RFC 5646, 2.1 in outline, a language, then subtags."""
+
+_LANGUAGE_TAG = re.compile(LANGUAGE_TAG)
 
 # Control, format, surrogate, private-use, unassigned; line and paragraph separators.
 _REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

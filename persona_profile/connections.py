@@ -18,6 +18,7 @@ from persona_profile.app import services_of
 from persona_profile.encoding import json_encode
 from persona_profile.errors import new_request_id, problem_document
 from persona_profile.lifecycle import Lifecycle
+from persona_profile.pipelining import PatientChannel
 
 LINGER_SECONDS: Final = 30
 """How long a client may go on sending after it was refused; nginx' `lingering_time`."""
@@ -86,7 +87,7 @@ def _wake(sockets: dict[int, Any]) -> None:
             each.pull_trigger()
 
 
-class LingeringChannel(HTTPChannel):  # type: ignore[misc]
+class LingeringChannel(PatientChannel):
     """A connection that lets a client finish sending before it closes after a refusal.
 
     To close a socket that holds unread data resets the connection (RFC 9112, 9.6), and a client that
@@ -99,7 +100,8 @@ class LingeringChannel(HTTPChannel):  # type: ignore[misc]
     @property
     def is_idle(self) -> bool:
         """Whether no request is being received or answered."""
-        return self.request is None and not self.requests and not self.total_outbufs_len
+        waits = self.request is None and not self.requests and not self._postponed
+        return waits and not self.total_outbufs_len
 
     def handle_close(self) -> None:
         """Close; after a refusal only the sending half, the first time."""

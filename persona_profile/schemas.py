@@ -1,17 +1,28 @@
-"""Colander schemas of request bodies, and how they report what is wrong.
+"""Colander schemas of request bodies: how they report what is wrong, and how they are published.
 
 Colander's own types quote the value in their messages and take a number for a string; these do
-neither.
+neither. Each also says what it takes as JSON Schema, so that the two can't disagree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import colander
 
-from persona_profile.claims import CLAIMS, InvalidClaim
+from persona_profile.claims import (
+    CLAIMS,
+    LANGUAGE_TAG,
+    LONG_TEXT_CHARACTERS,
+    TEXT_CHARACTERS,
+    InvalidClaim,
+    locale,
+    long_text,
+    text,
+    time_zone,
+    website,
+)
 from persona_profile.encoding import Json, MalformedText, base64url_decode
 from persona_profile.errors import FieldError, ValidationFailed
 from persona_profile.records import KEY_BYTES
@@ -19,6 +30,19 @@ from persona_profile.records import KEY_BYTES
 MAX_PROOFS: Final = 20
 _MAX_NAME_CHARACTERS: Final = 64
 _READ_ONLY: Final = frozenset({"email", "picture", "updated_at", "version", "protected", "etag"})
+
+JsonSchema = dict[str, Any]
+"""A schema of JSON Schema 2020-12."""
+
+# What JSON Schema can say of a claim; nothing but space, which removes it, is the empty string here.
+_CLAIM_SCHEMAS: Final[Mapping[Callable[[str], str], JsonSchema]] = {
+    text: {"maxLength": TEXT_CHARACTERS},
+    long_text: {"maxLength": LONG_TEXT_CHARACTERS},
+    website: {"maxLength": LONG_TEXT_CHARACTERS, "pattern": "^(https://.+)?$"},
+    locale: {"pattern": f"^({LANGUAGE_TAG})?$"},
+    time_zone: {"pattern": "^([A-Za-z][A-Za-z0-9+_/-]*)?$"},
+}
+_BASE64URL: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 
 class Object:
@@ -52,6 +76,15 @@ class Object:
             raise error
         return members
 
+    def describe(self, node: Any) -> JsonSchema:
+        """Return what it takes."""
+        return {
+            "type": "object",
+            "properties": {child.name: json_schema(child) for child in node.children},
+            "required": [child.name for child in node.children if child.required],
+            "additionalProperties": False,
+        }
+
 
 class Claim:
     """A string that a function of `claims` accepts; null or nothing but space means no claim."""
@@ -74,13 +107,18 @@ class Claim:
         except InvalidClaim as invalid:
             raise colander.Invalid(node, str(invalid)) from None
 
+    def describe(self, _node: Any) -> JsonSchema:
+        """Return what it takes, once trimmed and in NFC."""
+        return {"type": ["string", "null"], **_CLAIM_SCHEMAS[self._accept]}
+
 
 class Exactly:
     """A value of one JSON type; true and false are no numbers."""
 
-    def __init__(self, kind: type, name: str) -> None:
+    def __init__(self, kind: type, name: str, json_type: str) -> None:
         self._kind = kind
         self._name = name
+        self._json_type = json_type
 
     def deserialize(self, node: Any, cstruct: Any) -> Any:
         """Return the value.
@@ -91,6 +129,10 @@ class Exactly:
         if cstruct is not colander.null and type(cstruct) is not self._kind:
             raise colander.Invalid(node, f"must be {self._name}")
         return cstruct
+
+    def describe(self, _node: Any) -> JsonSchema:
+        """Return what it takes."""
+        return {"type": self._json_type}
 
 
 class ProfileKey:
@@ -111,6 +153,15 @@ class ProfileKey:
         if len(key) != KEY_BYTES:
             raise colander.Invalid(node, f"must be base64url of {KEY_BYTES} bytes, or null")
         return key
+
+    def describe(self, _node: Any) -> JsonSchema:
+        """Return what it takes: the last character's spare bits are zero."""
+        characters = -(-8 * KEY_BYTES // 6)
+        last = _BASE64URL[:: 2 ** (6 * characters - 8 * KEY_BYTES)]
+        return {
+            "type": ["string", "null"],
+            "pattern": f"^[A-Za-z0-9_-]{{{characters - 1}}}[{last}]$",
+        }
 
 
 class ListOf:
@@ -142,6 +193,41 @@ class ListOf:
             raise error
         return elements
 
+    def describe(self, node: Any) -> JsonSchema:
+        """Return what it takes."""
+        items = json_schema(node.children[0])
+        return {"type": "array", "items": items, "minItems": self._least, "maxItems": self._most}
+
+
+class OneOf:
+    """A validator that takes some values alone."""
+
+    def __init__(self, values: tuple[int, ...]) -> None:
+        self._values = values
+
+    def __call__(self, node: Any, value: Any) -> None:
+        """Check a value.
+
+        Raises:
+            colander.Invalid: it is none of them.
+        """
+        if value is not None and value not in self._values:
+            raise colander.Invalid(node, f"must be one of {', '.join(map(str, self._values))}")
+
+    def describe(self) -> JsonSchema:
+        """Return what it takes."""
+        return {"enum": list(self._values)}
+
+
+def json_schema(node: Any) -> JsonSchema:
+    """Return what a node takes, with its description, as JSON Schema 2020-12."""
+    schema: JsonSchema = node.typ.describe(node)
+    if node.validator is not None:
+        schema |= node.validator.describe()
+    if node.description:
+        schema["description"] = node.description
+    return schema
+
 
 def _node(kind: Any, *children: Any, **options: Any) -> Any:
     return colander.SchemaNode(kind, *children, **options)
@@ -156,27 +242,49 @@ CLAIMS_BODY: Final = _node(
 
 def session_body(thumbnail_sizes: tuple[int, ...]) -> Any:
     """Return the schema of the body that opens a session with these sizes of thumbnails."""
-    proof = _node(Object(), _node(Exactly(str, "a string"), name="assertion"))
+    assertion = _node(
+        Exactly(str, "a string", "string"),
+        name="assertion",
+        description="A BrowserID bundle, `certificate~assertion`, for one of the server's origins.",
+    )
     return _node(
         Object(),
-        _node(ListOf(1, MAX_PROOFS), proof, name="proofs"),
         _node(
-            Exactly(int, "a number"),
+            ListOf(1, MAX_PROOFS),
+            _node(Object(), assertion),
+            name="proofs",
+            description="Each proves an email; the session has those of all of them.",
+        ),
+        _node(
+            Exactly(int, "a number", "integer"),
             name="thumbnails",
             missing=None,
-            validator=_one_of(thumbnail_sizes),
+            validator=OneOf(thumbnail_sizes),
+            description="Width in pixels of the pictures that come within the answer.",
         ),
-        _node(ProfileKey(), name="profile_key", missing=None),
+        _node(
+            ProfileKey(),
+            name="profile_key",
+            missing=None,
+            description="Opens profiles that are protected by the person's own key.",
+        ),
     )
 
 
-PROFILE_KEY_BODY: Final = _node(Object(), _node(ProfileKey(), name="profile_key"))
+PROFILE_KEY_BODY: Final = _node(
+    Object(),
+    _node(
+        ProfileKey(),
+        name="profile_key",
+        description=f"What the profile opens with from now on: {KEY_BYTES} bytes; null for none.",
+    ),
+)
 """`{"profile_key": KEY}`: the key that a profile opens with from now on; None for none."""
 
 
 def assertion_body() -> Any:
     """Return the schema of `{"email": "..."}`, which asks for an assertion in development."""
-    return _node(Object(), _node(Exactly(str, "a string"), name="email"))
+    return _node(Object(), _node(Exactly(str, "a string", "string"), name="email"))
 
 
 def validate(schema: Any, document: Json) -> Any:
@@ -192,11 +300,3 @@ def validate(schema: Any, document: Json) -> Any:
             FieldError("body", name, description) for name, description in invalid.asdict().items()
         )
         raise ValidationFailed("The body is not acceptable.", errors=errors) from None
-
-
-def _one_of(values: tuple[int, ...]) -> Callable[[Any, Any], None]:
-    def check(node: Any, value: Any) -> None:
-        if value is not None and value not in values:
-            raise colander.Invalid(node, f"must be one of {', '.join(map(str, values))}")
-
-    return check

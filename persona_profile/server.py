@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import re
+import resource
 import signal
 import sys
 import threading
@@ -39,6 +40,12 @@ SWITCH_SECONDS: Final = 0.0005
 """After how long a thread lets others run: a sign-in waits for no more of an upload than that. Python's
 own default is ten times as much."""
 
+CONNECTIONS: Final = 4096
+"""How many may be open at once; waitress takes 100, and whoever holds those keeps all others out."""
+
+SPARE_FILES: Final = 256
+"""Files that a process may need beside its connections."""
+
 logger = logging.getLogger(__name__)
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:6543"
@@ -52,6 +59,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "channel_timeout": 60,
     "recv_bytes": 64 * 1024,  # waitress takes 8 KiB, so that a picture is 2,500 turns of its loop
     "expose_tracebacks": False,
+    "asyncore_use_poll": True,  # select() bears 1024 files
 }
 
 
@@ -112,7 +120,7 @@ def make_server(app: Router, **settings: Any) -> Any:
     """Return a waitress server that listens already and runs when its `run` is called."""
     if not settings.keys() & ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
-    settings = _DEFAULTS | settings
+    settings = _DEFAULTS | {"connection_limit": _connections()} | settings
     if services_of(app).renderer.most_at_once >= int(settings["threads"]):
         logger.warning(
             "uploads may hold all %s threads: pictures.workers + pictures.queue should be fewer",
@@ -139,6 +147,17 @@ def _check_addresses(app: Router, settings: Mapping[str, Any]) -> None:
             "limits by address take all clients for one: behind a proxy set trusted_proxy and "
             "trusted_proxy_headers (production.ini), else ratelimit.sessions_per_address = off"
         )
+
+
+def _connections() -> int:
+    """Return how many connections there may be; allow the process as many files, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + SPARE_FILES
+    if resource.RLIM_INFINITY not in (soft, hard):
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(wanted - SPARE_FILES, 100)
 
 
 def _without_paths(record: logging.LogRecord) -> bool:

@@ -81,5 +81,5 @@ def origin_of(request: Request) -> str:
 
 def includeme(config: Configurator) -> None:
     """Register the API; the demo page only in development."""
-    for module in ("observation", "cors", "operations", "sessions", "profiles", "pictures"):
+    for module in ("observation", "cors", "operations", "sessions", "profiles", "pictures", "openapi"):
         config.include(f"persona_profile.views.{module}")

@@ -29,7 +29,9 @@ FORM_OVERHEAD_BYTES: Final = 64 * 1024
 _FORM_PARTS: Final = 128
 _FORM_SPOOL_BYTES: Final = 1024 * 1024
 
-_CROP = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})", re.ASCII)
+CROP_PATTERN: Final = "([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})"
+
+_CROP = re.compile(CROP_PATTERN, re.ASCII)
 
 
 def json_body(request: Request, schema: Any, limit: int, media_types: tuple[str, ...] = (JSON,)) -> Any:

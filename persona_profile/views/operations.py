@@ -8,7 +8,6 @@ from cornice import Service
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
-from pyramid.security import NO_PERMISSION_REQUIRED
 
 from persona_profile.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
 from persona_profile.encoding import json_encode
@@ -21,12 +20,15 @@ NAME: Final = "Persona Profile Server"
 _STOPPING: Final = {"status": "stopping"}
 
 root = Service(name="root", path="/v1/", description="Limits, claims, sizes and formats.")
+# What people type.
+bare_root = Service(name="root-without-slash", path="/v1", description="The same.")
 load_balancer = Service(name="lbheartbeat", path="/__lbheartbeat__", description="Is it up?")
 heartbeat = Service(name="heartbeat", path="/__heartbeat__", description="Can it do its work?")
 about = Service(name="version", path="/__version__", description="Which build is this?")
 
 
 @root.get()  # type: ignore[untyped-decorator]
+@bare_root.get()  # type: ignore[untyped-decorator]
 def describe(request: Request) -> Response:
     """Return what a client needs to know before its first call."""
     services: Services = request.services
@@ -79,8 +81,5 @@ def which_build(request: Request) -> Response:
 
 def includeme(config: Configurator) -> None:
     """Register the services."""
-    for service in (root, load_balancer, heartbeat, about):
+    for service in (root, bare_root, load_balancer, heartbeat, about):
         config.add_cornice_service(service)
-    # `/v1` without the slash is what people type.
-    config.add_route("root-without-slash", "/v1")
-    config.add_view(describe, route_name="root-without-slash", permission=NO_PERMISSION_REQUIRED)

@@ -15,6 +15,7 @@ from pyramid.router import Router
 from persona_profile.app import make_app
 from persona_profile.server import make_server
 from persona_profile.settings import parse_settings
+from support.contract import hold_to_contract
 
 
 class Clock:
@@ -28,7 +29,10 @@ class Clock:
 
 
 def application(folder: Path, clock: Any = None, **settings: str) -> Router:
-    """Return a development application; settings as `name__part="value"`."""
+    """Return a development application that breaks no promise of its OpenAPI document unnoticed.
+
+    Settings are given as `name__part="value"`.
+    """
     given = {
         "development": "true",
         "development.folder": str(folder),
@@ -36,7 +40,7 @@ def application(folder: Path, clock: Any = None, **settings: str) -> Router:
         "dialog_origins": "https://dialog.example",
     } | {name.replace("__", "."): value for name, value in settings.items()}
     parsed = parse_settings(given, {})
-    return make_app(parsed, clock) if clock else make_app(parsed)
+    return hold_to_contract(make_app(parsed, clock) if clock else make_app(parsed))
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

@@ -6,7 +6,12 @@ from support.applications import application
 from support.figures import Figures
 
 from persona_profile.app import services_of
+from persona_profile.connections import _CODES
+from persona_profile.errors import Forbidden, ServiceError
+from persona_profile.model import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
 from persona_profile.supervisor import own_figures
+from persona_profile.views.openapi.calls import OPERATIONS
+from persona_profile.views.openapi.problems import PROBLEMS, PROOF_PROBLEMS, STATUS_OF
 
 ROOT = Path(__file__).parents[2]
 API = (ROOT / "docs" / "api.md").read_text()
@@ -14,7 +19,7 @@ SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("
 
 
 def test_every_code_is_documented():
-    """Every code that an error can have stands in the documentation of the API."""
+    """The codes that errors can have are those of the OpenAPI document."""
     raised = re.findall(
         r"(?:InvalidProof|InvalidSession|InvalidJws|FetchError|Unauthorized|UnprocessablePicture|PictureRefused|_Failure)"
         r'\(\s*"([a-z_0-9]+)"',
@@ -26,9 +31,59 @@ def test_every_code_is_documented():
         for reason in re.findall(r'InvalidProof\(f"\{what\}_([a-z_]+)"', SOURCE)
         for what in ("certificate", "assertion")
     ]
-    codes = {*raised, *declared, *composed} - {"forbidden"}
-    assert len(codes) > 40
-    assert {code for code in codes if f"`{code}`" not in API} == set()
+    of_profiles = [UNREADABLE, PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG]
+    of_http = ["method_not_allowed", *_CODES.values()]
+    codes = {*raised, *declared, *composed, *of_profiles, *of_http} - {"forbidden"}
+    assert codes == set(STATUS_OF)
+
+
+def test_every_error_is_documented_with_its_status():
+    """Each class of errors with a code of its own has the status that the OpenAPI document says."""
+    classes, seen = [ServiceError], set()
+    while classes:
+        error = classes.pop()
+        classes += error.__subclasses__()
+        if "code" in vars(error) and error is not Forbidden:
+            assert STATUS_OF[error.code] == error.status
+            seen.add(error.code)
+    assert len(seen) >= 15
+
+
+def test_errors_of_the_api():
+    """The tables of errors in the documentation are those of the OpenAPI document, row by row."""
+    expected = [f"| {row.status} | {quoted(row.codes)} | {row.advice} |" for row in PROBLEMS]
+    expected.insert(4, "| 401 | one of the reasons below | the proof does not hold |")
+    assert table("## Errors") == expected
+    assert table("### Why a proof does not hold") == [
+        f"| {quoted(row.codes)} | {row.advice} |".replace("|  |", "| |") for row in PROOF_PROBLEMS
+    ]
+
+
+def test_calls_of_the_api():
+    """The table of calls in the documentation has those of the OpenAPI document, with their status."""
+    documented = set()
+    for row in table("## Calls"):
+        calls, _body, answer, _end = row.removeprefix("| ").split("|", 3)
+        for method, paths in re.findall(r"`([A-Z]+) ([^`]+(?:`, `/[^`]+)*)`", calls):
+            for path in paths.split("`, `"):
+                status = re.match(r" (\d+)\b", answer)
+                documented.add((method, path.partition("[")[0], int(status[1]) if status else 200))
+    assert documented == {
+        (operation.method, operation.path, min(operation.answers))
+        for operation in OPERATIONS
+        if operation.path != "/v1"
+    }
+
+
+def table(heading):
+    """Return the rows of the first table below a heading."""
+    rows = re.findall(r"^\|.*\|$", API[API.index(heading) :].split("\n#", 1)[0], re.MULTILINE)
+    return rows[2:]
+
+
+def quoted(codes):
+    """Return codes as they stand in a table."""
+    return ", ".join(f"`{code}`" for code in codes)
 
 
 def test_every_setting_is_explained():

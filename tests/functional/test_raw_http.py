@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import random
+import resource
+import socket
+import threading
+import time
+
+import pytest
+from support.applications import application, wait_for
+from support.contract import contract
+from support.services import Service
+
+from persona_profile.app import services_of
+from persona_profile.server import make_server
+
+CONNECTIONS = 1000
+PIPELINED = 1000
+ROUNDS = 5000
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """A service in a process of its own, which all tests here attack one after the other."""
+    running = Service(tmp_path_factory.mktemp("service"), "memory", "")
+    running.start()
+    yield running
+    running.close()
+
+
+@pytest.fixture(autouse=True)
+def many_files():
+    """Files for the connections of a test."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, 2 * CONNECTIONS)
+    assert hard == resource.RLIM_INFINITY or wanted <= hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def connect(service):
+    """Opens connections that are closed when the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def open_connection():
+            address = ("127.0.0.1", service.port)
+            return stack.enter_context(socket.create_connection(address, PATIENCE_SECONDS))
+
+        yield open_connection
+
+
+def assert_others_are_served(service):
+    """Check that somebody who comes now is answered."""
+    for _ in range(3):
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_SECONDS)
+        with contextlib.closing(connection):
+            connection.request("GET", "/v1/")
+            with connection.getresponse() as response:
+                assert json.loads(response.read())["name"] == "Persona Profile Server"
+
+
+class TestHolding:
+    """Clients that hold what they got."""
+
+    def test_idle_connections(self, service, connect):
+        """A thousand connections on which nothing comes leave room for others."""
+        for _ in range(CONNECTIONS):
+            connect()
+        assert_others_are_served(service)
+
+    @pytest.mark.parametrize(
+        "start",
+        [
+            b"GET /v1/ HTTP/1.1\r\nX-Header: ",
+            b"PUT / HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n",
+            b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n",
+        ],
+        ids=["header", "body", "chunk"],
+    )
+    def test_slow_requests(self, service, connect, start):
+        """Requests that come a byte at a time hold no thread, and are answered in the end."""
+        connections = [connect() for _ in range(100)]
+        for connection in connections:
+            connection.sendall(start)
+        for _ in range(3):
+            for connection in connections:
+                connection.sendall(b"x")
+            assert_others_are_served(service)
+
+    def test_answers_that_nobody_reads(self, service, connect):
+        """Who asks a thousand times and reads nothing holds no thread, and is answered later."""
+        connections = [connect() for _ in range(16)]
+        asked = b"GET /v1/openapi.json HTTP/1.1\r\n\r\n" * (PIPELINED - 1)
+        asked += b"GET /v1/openapi.json HTTP/1.1\r\nConnection: close\r\n\r\n"
+        for connection in connections:
+            connection.sendall(asked)
+        time.sleep(1)  # until as much as possible waits to be read
+        assert_others_are_served(service)
+        answers = 0
+        with connections[0].makefile("rb") as stream:
+            for line in stream:
+                answers += line.endswith(b"HTTP/1.1 200 OK\r\n")
+        assert answers == PIPELINED
+
+
+BROKEN = [
+    b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
+    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;a=\0\r\nhello\r\n0\r\n\r\n",
+    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello",
+    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 5_0\r\n\r\nhello",
+    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\nHost : x\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\n folded: x\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\nX: a\0b\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\nX: a\n\n",
+    b"GET /v1/ HTTP/9.9\r\n\r\n",
+    b"GET  /v1/  HTTP/1.1\r\n\r\n",
+    b"GET http://[::1/v1/ HTTP/1.1\r\n\r\n",
+    b"GET /v1/%zz?%ff=%00 HTTP/1.1\r\nHost: \xff\r\n\r\n",
+    b"CONNECT evil.example:443 HTTP/1.1\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
+    b"GET /v1/ HTTP/1.1\r\n" + b"".join(b"X-%d: x\r\n" % number for number in range(5000)) + b"\r\n",
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 100_000,
+    b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n",
+    b"\r\n" * 1000,
+]
+"""Framing that is broken, or on which servers disagree (RFC 9112, 6.3, 7.1 and 11.2)."""
+
+
+class TestBrokenFraming:
+    @pytest.mark.parametrize("raw", BROKEN, ids=range(len(BROKEN)))
+    def test_is_refused(self, connect, raw):
+        """What is no clear HTTP gets an answer that the document knows, or the connection ends."""
+        assert_answers_are_known(ask(connect(), raw))
+
+    def test_random_changes(self, service, connect):
+        """Whatever is cut, doubled or thrown in: no answer is a mistake, and others are served."""
+        source = random.Random(1)
+        for _ in range(ROUNDS):
+            raw = bytearray(source.choice(BROKEN)[:2000])
+            for _ in range(source.randint(1, 6)):
+                change(raw, source)
+            assert_answers_are_known(ask(connect(), bytes(raw)))
+        assert_others_are_served(service)
+
+
+def change(raw, source):
+    """Damage some bytes of a request."""
+    at, end = sorted(source.randrange(len(raw) + 1) for _ in range(2))
+    match source.randrange(4):
+        case 0:
+            raw[at:end] = b""
+        case 1:
+            raw[at:at] = raw[at:end]
+        case 2:
+            raw[at:at] = source.choice((b"\r\n", b"\n", b"\0", b"\xff", b":", b" ", b"\r\n\r\n"))
+        case _:
+            raw[at : at + 4] = source.randbytes(4)
+
+
+def ask(connection, raw):
+    """Send bytes and nothing more; return all that comes back until the server ends as well."""
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := connection.recv(65536):
+            answer += piece
+    connection.close()
+    return answer
+
+
+def assert_answers_are_known(answer):
+    """Check that bytes are nothing, or answers of which none is a mistake of ours."""
+    while answer:
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines[1:])
+        status = int(lines[0].split()[1])
+        body = rest[: int(headers["Content-Length"])]
+        answer = rest[len(body) :]
+        assert status < 500 or status == 501
+        if status >= 400 and body:
+            assert headers["Content-Type"] == "application/problem+json"
+            contract().validate("Problem", json.loads(body))
+
+
+def test_unread_answers_are_given_up(development_folder):
+    """A connection whose client reads nothing ends, although requests of it wait."""
+    app = application(development_folder)
+    server = make_server(app, listen="127.0.0.1:0", channel_timeout=1, cleanup_interval=1)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.effective_port)) as connection:
+            connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\n\r\n" * PIPELINED)
+            wait_for(lambda: any(each.total_outbufs_len for each in server.active_channels.values()))
+            wait_for(lambda: not server.active_channels)
+    finally:
+        server.trigger.pull_trigger(server.close)
+        thread.join(5)
+        server.task_dispatcher.shutdown()
+        services_of(app).close()

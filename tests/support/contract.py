@@ -1,0 +1,157 @@
+"""The OpenAPI document as a contract that every answer is held to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+import jsonschema_rs
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.router import Router
+
+from persona_profile.views.openapi import openapi_document
+
+UNDOCUMENTED = {"/", "/static/{name}", "/development/assertions"}
+"""Routes of the development server alone."""
+
+_BASE = "urn:document"
+
+
+class Broken(AssertionError):
+    """An answer is not as the document says; names the call and what is wrong with its answer."""
+
+
+def document_path(pattern: str) -> str:
+    """Return the path by which the document knows a pattern of Pyramid's."""
+    return re.sub(r"\{(\w+):[^{}]+\}", r"{\1}", pattern)
+
+
+class Contract:
+    """What a document promises. Members of objects that it does not name count as broken promises."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._document = document
+        schemas = {name: _closed(schema) for name, schema in document["components"]["schemas"].items()}
+        self._whole = dict(document) | {"components": {**document["components"], "schemas": schemas}}
+        self._registry = jsonschema_rs.Registry([(_BASE, self._whole)])
+        self._validators: dict[str, Any] = {}
+
+    def check(self, method: str, pattern: str | None, answer: Response) -> None:
+        """Check the answer of a call to a route, or to none.
+
+        Raises:
+            Broken: it is not documented so.
+        """
+        call = f"{method} {pattern}: {answer.status_int}"
+        response, pointer = self._response(method, pattern, answer.status_int, call)
+        for name in response.get("headers", {}):
+            if name not in answer.headers:
+                raise Broken(f"{call} without {name}")
+            where = _pointer("components", "headers", name, "schema")
+            self._validate(where, _typed(answer.headers[name]), call)
+        content = response.get("content", {})
+        if not content:
+            if answer.body or "Content-Type" in answer.headers:
+                raise Broken(f"{call} with a body")
+        elif answer.content_type not in content:
+            raise Broken(f"{call} as {answer.content_type}")
+        elif "schema" in content[answer.content_type]:
+            self._validate(
+                _pointer(*pointer, "content", answer.content_type, "schema"), answer.json, call
+            )
+
+    def validate(self, schema: str, instance: Any) -> None:
+        """Check an instance against one of the named schemas.
+
+        Raises:
+            Broken: it is not as the schema says.
+        """
+        self.validate_at(("components", "schemas", schema), instance)
+
+    def validate_at(self, pointer: tuple[str, ...], instance: Any) -> None:
+        """Check an instance against the schema at a place in the document.
+
+        Raises:
+            Broken: it is not as the schema says.
+        """
+        self._validate(_pointer(*pointer), instance, "/".join(pointer))
+
+    def _response(self, method: str, pattern: str | None, status: int, call: str) -> Any:
+        operations = self._document["paths"].get(pattern)
+        verb = "get" if method == "HEAD" else method.lower()
+        if operations and verb in operations:
+            try:
+                response = operations[verb]["responses"][str(status)]
+            except KeyError:
+                raise Broken(f"{call} is not documented") from None
+            return response, ("paths", pattern, verb, "responses", str(status))
+        # What leads nowhere, or can't be read.
+        name = {400: "Malformed", 404: "NotFound", 405: "MethodNotAllowed"}.get(status)
+        if name is None or (status == 405) != bool(operations):
+            raise Broken(f"{call} is not documented")
+        return self._document["components"]["responses"][name], ("components", "responses", name)
+
+    def _validate(self, pointer: str, instance: Any, call: str) -> None:
+        validator = self._validators.get(pointer)
+        if validator is None:
+            validator = jsonschema_rs.Draft202012Validator(
+                {"$ref": f"{_BASE}{pointer}"}, registry=self._registry
+            )
+            self._validators[pointer] = validator
+        if not validator.is_valid(instance):
+            reasons = "; ".join(
+                f"{'/'.join(map(str, error.instance_path))}: {error.message}"
+                for error in validator.iter_errors(instance)
+            )
+            raise Broken(f"{call}: {reasons[:2000]}")
+
+
+@cache
+def contract() -> Contract:
+    """Return the contract of the document that this service publishes."""
+    return Contract(openapi_document())
+
+
+def hold_to_contract(app: Router) -> Router:
+    """Make an application raise Broken instead of an answer that its document does not promise."""
+    invoke = app.invoke_request
+
+    def invoke_and_check(request: Request, *arguments: Any, **options: Any) -> Response:
+        answer = invoke(request, *arguments, **options)
+        route = getattr(request, "matched_route", None)
+        pattern = document_path(route.pattern) if route else None
+        is_preflight = answer.status_int == 204 and request.method == "OPTIONS"
+        if pattern not in UNDOCUMENTED and not is_preflight:
+            contract().check(request.method, pattern, answer)
+        return answer
+
+    app.invoke_request = invoke_and_check
+    return app
+
+
+def _closed(schema: Any) -> Any:
+    """Return a schema by which objects have no other members than it names."""
+    if not isinstance(schema, dict):
+        return schema
+    closed = {
+        name: {each: _closed(value) for each, value in part.items()}
+        if name == "properties"
+        else _closed(part)
+        for name, part in schema.items()
+    }
+    if "properties" in closed and schema.get("required") != ["openapi", "info", "paths"]:
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _pointer(*names: str) -> str:
+    """Return a JSON pointer as a fragment (RFC 6901, section 6)."""
+    return "#" + "".join(f"/{quote(name.replace('~', '~0').replace('/', '~1'))}" for name in names)
+
+
+def _typed(header: str) -> Any:
+    return int(header) if re.fullmatch("[0-9]+", header) else header
