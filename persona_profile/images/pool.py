@@ -375,9 +375,9 @@ class _Worker:
         self._process.kill()  # if it is exiting already, its status stays what it was
         self._await_exit()
         self.measure()
-        status: int = self._process.wait(_REAP_SECONDS)
+        status = self._process.poll()
         self.channel.close()
-        return status
+        return -signal.SIGKILL if status is None else status  # it may wait for the kernel; we don't
 
 
 def _processor_seconds(pid: int) -> float | None:
