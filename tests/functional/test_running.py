@@ -20,6 +20,8 @@ from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
 from support.workers import is_alive, worker_pids
 
+pytestmark = pytest.mark.alone
+
 MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
 
 
