@@ -17,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let some tests run longer than in the usual run."""
     parser.addoption("--crashes", type=int, default=20, help="how often each test of crashes crashes")
     parser.addoption("--mutations", type=int, default=20_000, help="damaged pictures that are uploaded")
+    parser.addoption(
+        "--slow-connections", type=int, default=300, help="that hold an upload while others sign in"
+    )
     parser.addoption("--profiles", type=int, default=1000, help="profiles that are searched for leaks")
 
 
