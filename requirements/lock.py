@@ -23,13 +23,15 @@ def main() -> int:
     wanted = [each for each in requires("persona-profile-server") or () if "extra ==" not in each]
     resolver = [sys.executable, "-m", "uv", "pip", "compile", "-", "--upgrade", "--universal"]
     options = ["--python-version", "3.11", "--generate-hashes", "--no-header", "--no-build", "--quiet"]
-    found = subprocess.run(
+    found = subprocess.run(  # noqa: S603 - the command is our own
         [*resolver, *options], input="\n".join(wanted), capture_output=True, text=True, check=False
     )
     if found.returncode:
-        print(found.stderr, file=sys.stderr)
+        sys.stderr.write(found.stderr)
         return 1
-    text = found.stdout.replace("# via -r -\n", "# via setup.py\n").replace("#   -r -\n", "#   setup.py\n")
+    text = found.stdout.replace("# via -r -\n", "# via setup.py\n").replace(
+        "#   -r -\n", "#   setup.py\n"
+    )
     LOCK.write_text(HEADER + text)
     return 0
 
