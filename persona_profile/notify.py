@@ -16,16 +16,14 @@ STOPPING: Final = "STOPPING=1"
 logger = logging.getLogger(__name__)
 
 
-def notify(state: str) -> bool:
-    """Tell a state to who asked for it by `NOTIFY_SOCKET`; return whether somebody did and was told."""
+def notify(state: str) -> None:
+    """Tell a state to who asked by `NOTIFY_SOCKET`, if somebody did; a failure is logged alone."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
-        return False
+        return
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.settimeout(1)
             sender.sendto(state.encode(), address.replace("@", "\0", 1))
     except OSError as error:
         logger.warning("systemd was not told %s: %s", state, error.strerror)
-        return False
-    return True

@@ -89,7 +89,9 @@ class Nginx:
     def start(self) -> None:
         """Start it; return when it answers."""
         with (self.folder / "said").open("ab") as said:
-            self._process = subprocess.Popen(self.command("-g", "daemon off;"), stdout=said, stderr=said)
+            self._process = subprocess.Popen(
+                self.command("-g", "daemon off;"), stdout=said, stderr=said
+            )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
