@@ -117,7 +117,9 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     renderer = _renderer(settings, metrics.count_upload)
     metrics.watch_backend(backend.figures)
     metrics.watch_pictures(renderer.figures)
-    heartbeat = Heartbeat({"storage": backend.ping, "keyring": keys.check, "pictures": renderer.check})
+    heartbeat = Heartbeat(
+        {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": renderer.check}
+    )
     return Services(
         backend=backend,
         profiles=ProfileService(

@@ -38,6 +38,7 @@ _WRAPPED_HEADER = struct.Struct(">4sI")
 _WRAPPED_BYTES: Final = _WRAPPED_HEADER.size + KEY_BYTES + 8
 _TOKEN_HEADER = struct.Struct(">BI")
 _TOKEN_FORMAT = 1
+_CHECK: Final = "check"
 
 
 class KeyringService:
@@ -125,6 +126,14 @@ class KeyWrapper:
             KeysUnavailable: the message tells what is wrong.
         """
         self._primary_service.check()
+
+    def check_keyring(self) -> None:
+        """Return if tokens can be sealed and opened, which sign-in needs; no other machine is asked.
+
+        Raises:
+            Unreadable: they can't.
+        """
+        self.open_token(_CHECK, self.seal_token(_CHECK, b"\0"))
 
     def close(self) -> None:
         """Let go of the key service."""

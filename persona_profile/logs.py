@@ -42,7 +42,10 @@ class MozlogFormatter(logging.Formatter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._hostname = socket.gethostname()
+        # Put together by hand where all is known: there is a line for each request.
+        self._middle = (
+            f',"Logger":"{_LOGGER}","Hostname":{_encode(socket.gethostname())},"EnvVersion":"2.0"'
+        )
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
@@ -58,18 +61,9 @@ class MozlogFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             fields["error"] = type(record.exc_info[1]).__name__
             fields["stack"] = place_of(record.exc_info[2])
-        return _encode(
-            {
-                "Timestamp": int(record.created * 1e9),
-                "Type": kind,
-                "Logger": _LOGGER,
-                "Hostname": self._hostname,
-                "EnvVersion": "2.0",
-                "Severity": _SYSLOG.get(record.levelno, 2),
-                "Pid": os.getpid(),
-                "Fields": fields,
-            }
-        )
+        start = f'{{"Timestamp":{int(record.created * 1e9)},"Type":{_encode(kind)}{self._middle}'
+        severity = _SYSLOG.get(record.levelno, 2)
+        return f'{start},"Severity":{severity},"Pid":{os.getpid()},"Fields":{_encode(fields)}}}'
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
@@ -126,6 +120,8 @@ def configure(form: str, level: str) -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(TextFormatter())
     _install(handler, level.upper())
+    # What neither form tells is not looked up for each record.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)

@@ -121,6 +121,7 @@ def test_down(service, client, fake, behaviour):
         assert client.call("GET", "/__heartbeat__").status == 200
         told = service.run("keys", "status")
         assert told.returncode == 1
+        assert told.stderr.count("the key service") == 1  # not logged and printed
         assert "persona-profile: the key service" in told.stderr
         assert TOKEN not in service.log + told.stderr
     finally:
