@@ -291,7 +291,7 @@ def test_one_address_with_many_requests(front):
 
 
 def test_rolling_restart(front):
-    """Under a steady load all processes are replaced, and no request fails."""
+    """Under a steady load, and an upload of 8 MB, all processes are replaced and no request fails."""
     _, token = front.sign_in()
     failures: list[object] = []
     counts = [0, 0, 0]
@@ -329,12 +329,25 @@ def test_rolling_restart(front):
     threads = [threading.Thread(target=load, args=(number,)) for number in range(len(calls))]
     for thread in threads:
         thread.start()
+    picture = encode(quadrants(), quality=95) + bytes(8_000_000)
+    upload = http.client.HTTPSConnection(
+        "127.0.0.1", front.nginx.port, timeout=60, context=front.nginx.tls
+    )
     try:
+        upload.putrequest("PUT", f"/v1/profiles/{EMAIL}/picture")
+        upload.putheader("Authorization", f"Bearer {token}")
+        upload.putheader("Content-Type", "image/jpeg")
+        upload.putheader("Content-Length", str(len(picture)))
+        upload.endheaders(picture[:4_000_000])
         before = serving()
         front.service.signal(signal.SIGHUP)
         front.service.signal(signal.SIGUSR2)
-        wait_for(lambda: len(serving()) == 2 and not serving() & before)
+        wait_for(lambda: not serving() & before)
+        upload.send(picture[4_000_000:])
+        with upload.getresponse() as response:
+            assert response.status == 200
     finally:
+        upload.close()
         stopped.set()
         for thread in threads:
             thread.join()

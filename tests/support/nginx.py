@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import shutil
 import signal
@@ -10,6 +12,7 @@ import ssl
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import trustme
 
@@ -26,31 +29,37 @@ class Nginx:
     Args:
         folder: of its configuration, certificate, logs and spooled bodies.
         service_port: where the service listens, or will.
+        domain: whose certificate it has.
     """
 
-    def __init__(self, folder: Path, service_port: int) -> None:
+    def __init__(self, folder: Path, service_port: int, domain: str = DOMAIN) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.port, self.plain_port = free_port(), free_port()
         self.configuration = folder / "nginx.conf"
+        self._domain, self._service_port = domain, service_port
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.pem")
-        certificate = authority.issue_cert(DOMAIN, "127.0.0.1")
+        certificate = authority.issue_cert(domain, "127.0.0.1")
         certificate.private_key_pem.write_to_path(folder / "privkey.pem")
         for blob in certificate.cert_chain_pems:
             blob.write_to_path(folder / "fullchain.pem", append=True)
         self.tls = ssl.create_default_context(cafile=folder / "ca.pem")
-        self.configuration.write_text(self._rendered(service_port))
+        text = SHIPPED.read_text().replace("/etc/ssl/persona-profile/", f"{folder}/")
+        self.configuration.write_text(self._rendered(text))
         self._process: subprocess.Popen[bytes] | None = None
 
-    def _rendered(self, service_port: int) -> str:
-        text = SHIPPED.read_text()
+    def use(self, configuration: Path, tls: Path) -> None:
+        """Use a configuration that was made from the shipped one, and its self-signed certificate."""
+        self.configuration.write_text(self._rendered(configuration.read_text()))
+        self.tls = ssl.create_default_context(cafile=tls / "fullchain.pem")
+
+    def _rendered(self, text: str) -> str:
         replaced = {
             "user www-data;": "user root;" if os.getuid() == 0 else "",
             "pid /run/nginx.pid;": f"pid {self.folder}/nginx.pid;",
             "/var/log/nginx/": f"{self.folder}/",
-            "/etc/ssl/persona-profile/": f"{self.folder}/",
-            "server 127.0.0.1:6543;": f"server 127.0.0.1:{service_port};",
+            "server 127.0.0.1:6543;": f"server 127.0.0.1:{self._service_port};",
             "listen 80 ": f"listen 127.0.0.1:{self.plain_port} ",
             "    listen [::]:80 backlog=4096;\n": "",
             "listen 443 ": f"listen 127.0.0.1:{self.port} ",
@@ -114,7 +123,17 @@ class Nginx:
             ("127.0.0.1", self.port), timeout=30, source_address=(source, 0)
         )
         try:
-            return self.tls.wrap_socket(connection, server_hostname=DOMAIN)
+            return self.tls.wrap_socket(connection, server_hostname=self._domain)
         except BaseException:
             connection.close()
             raise
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
+        """Send JSON over a connection of its own; return status and JSON."""
+        with self.connect() as connection:
+            head = f"{method} {path} HTTP/1.1\r\nHost: {self._domain}\r\n"
+            kind = f"Content-Type: application/json\r\nContent-Length: {len(body or b'')}\r\n\r\n"
+            connection.sendall((head + kind).encode() + (body or b""))
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            return response.status, json.loads(response.read())
