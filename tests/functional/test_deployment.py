@@ -98,7 +98,9 @@ def test_shipped_configuration_is_sound(front):
     """The server finds nothing to warn of, and the limit of bodies is the service's own."""
     checked = subprocess.run(front.nginx.command("-t"), capture_output=True, text=True, check=False)
     assert checked.returncode == 0
-    assert "warn" not in checked.stderr.replace('the "listen ... http2" directive is deprecated', "")
+    # Later releases have another spelling for it, which that of Debian 12 does not know.
+    said = [line for line in checked.stderr.splitlines() if '"listen ... http2"' not in line]
+    assert not any("[warn]" in line for line in said), said
     [kibibytes] = re.findall(r"client_max_body_size (\d+)k;", SHIPPED.read_text())
     assert int(kibibytes) * 1024 == MAX_PICTURE_BYTES + FORM_OVERHEAD_BYTES
 

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,15 +126,19 @@ def test_install_page(machine):
     machine.nginx.use(Path(machine.variables["NGINX"]) / "nginx.conf", Path(machine.variables["TLS"]))
     machine.start()
     wait_for(lambda: machine.nginx.ask("GET", "/v1/")[0] == 200)
-    said = machine.paste(
-        [blocks[0], *commands("sh check")], PERSONA_BACKEND_URL_FILE=f"{machine.config}/backend.url"
-    )
+    said = machine.paste([blocks[0], *commands("sh check")])
     assert '"Persona Profile Server"' in said
     assert "No findings." in said
     proof = bundle("alice@example.com", f"https://{DOMAIN}")
     body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
     status, answer = machine.nginx.ask("POST", "/v1/sessions", body)
     assert (status, [each["email"] for each in answer["profiles"]]) == (201, ["alice@example.com"])
+    path, token = "/v1/profiles/alice@example.com", answer["token"]
+    assert machine.nginx.ask("PATCH", path, b'{"name": "Alice"}', token)[0] == 200
+    assert machine.paste([blocks[0], *commands("sh people")]).endswith("Erased.\n")
+    with zipfile.ZipFile(machine.clone / "alice.zip") as files:
+        assert json.loads(files.read("profile.json"))["name"] == "Alice"
+    assert machine.nginx.ask("GET", path, token=token)[1]["name"] is None
 
 
 def test_commands_for_root():

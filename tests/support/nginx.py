@@ -128,12 +128,17 @@ class Nginx:
             connection.close()
             raise
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
+    def ask(self, method: str, path: str, body: bytes = b"", token: str = "") -> tuple[int, Any]:
         """Send JSON over a connection of its own; return status and JSON."""
         with self.connect() as connection:
-            head = f"{method} {path} HTTP/1.1\r\nHost: {self._domain}\r\n"
-            kind = f"Content-Type: application/json\r\nContent-Length: {len(body or b'')}\r\n\r\n"
-            connection.sendall((head + kind).encode() + (body or b""))
+            lines = [
+                f"{method} {path} HTTP/1.1",
+                f"Host: {self._domain}",
+                *([f"Authorization: Bearer {token}"] if token else []),
+                "Content-Type: application/json",
+                f"Content-Length: {len(body)}",
+            ]
+            connection.sendall("\r\n".join([*lines, "\r\n"]).encode() + body)
             response = http.client.HTTPResponse(connection, method=method)
             response.begin()
             return response.status, json.loads(response.read())
