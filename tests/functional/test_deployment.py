@@ -8,6 +8,7 @@ import json
 import re
 import resource
 import signal
+import socket
 import ssl
 import subprocess
 import threading
@@ -196,6 +197,30 @@ def test_service_down(tmp_path):
         wait_for(lambda: '"status":503,"upstream_status":"502"' in front.nginx.logs, 10)
     finally:
         front.close()
+
+
+def test_what_clients_say_of_their_address(tmp_path):
+    """The service is told the address that nginx sees, whatever a client says of itself."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        nginx = Nginx(tmp_path / "nginx", listener.getsockname()[1])
+        try:
+            nginx.start()
+            with nginx.connect() as client:
+                client.sendall(
+                    f"GET /v1/ HTTP/1.1\r\nHost: {DOMAIN}\r\nX-Forwarded-For: 192.0.2.1\r\n"
+                    "X-Real-IP: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n"
+                    "X-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: http\r\n\r\n".encode()
+                )
+                service, _ = listener.accept()
+                with service:
+                    told = service.recv(65536).decode().lower()
+        finally:
+            nginx.close()
+    assert "\r\nx-forwarded-for: 127.0.0.1\r\n" in told
+    assert "\r\nx-forwarded-proto: https\r\n" in told
+    assert "192.0.2.1" not in told
+    assert "evil.example" not in told
 
 
 class SlowClients:
