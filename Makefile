@@ -10,7 +10,7 @@ BACKEND ?= $(or $(PERSONA_BACKEND),memory)
 URL_sqlite := sqlite:///var/development.sqlite
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format benchmark clean
+.PHONY: help run test lint lock format benchmark clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -28,6 +28,9 @@ lint: $(VENV)/installed-tools ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lock: $(VENV)/installed-tools ## renew the dependencies that production installs, with their hashes
+	$(BIN)/python requirements/lock.py
 
 format: $(VENV)/installed-tools ## put the code into the one format
 	$(BIN)/ruff format .

@@ -86,6 +86,7 @@ setup(
             "mypy>=1.18",
             "ruff>=0.14",
             "types-cachetools",
+            "uv>=0.9",  # for `make lock`
         ],
         # For the chart of `storage stats --plot`.
         "plot": ["matplotlib>=3.10"],

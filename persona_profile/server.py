@@ -22,6 +22,7 @@ from persona_profile.connections import prepare, run
 from persona_profile.control import FIGURES, STOP, WELL, ControlChannel
 from persona_profile.exposition import ExpositionServer, listen
 from persona_profile.lifecycle import Hangups, Lifecycle
+from persona_profile.notify import READY, STOPPING, notify
 from persona_profile.views import Services
 
 PURGE_SECONDS: Final = 60
@@ -100,7 +101,9 @@ def serve(
     if figures is not None:
         figures.start()
     if supervisor is None:
+        services.lifecycle.on_stop(lambda: notify(STOPPING))
         _announce(server, app)
+        notify(READY)
     else:
         threading.Thread(target=_obey, args=(supervisor, services), daemon=True).start()
     try:

@@ -30,6 +30,7 @@ from typing import Any, Final, Self
 from persona_profile import logs
 from persona_profile.control import FIGURES, RETIRE, STOP, WELL, ControlChannel, Messages
 from persona_profile.exposition import ExpositionServer, Sum
+from persona_profile.notify import READY, STOPPING, notify
 
 WELL_SECONDS: Final = 60.0
 """How long a process may take until it can do its work, before it is given up."""
@@ -217,6 +218,8 @@ class Supervisor:
         with self._changed:
             for kind, text in process.messages.feed(data):
                 if kind == WELL:
+                    if not self._was_well:
+                        notify(READY)
                     process.is_well = self._was_well = True
                     if process.missed_hangup:
                         process.signal(signal.SIGHUP)
@@ -245,6 +248,7 @@ class Supervisor:
 
     def _stop(self, kind: bytes) -> None:
         if not self._is_stopping:
+            notify(STOPPING)
             for descriptor in self._plan.sockets:
                 os.close(descriptor)
         self._is_stopping = True

@@ -19,6 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--crashes", type=int, default=20, help="how often each test of crashes crashes")
     parser.addoption("--examples", type=int, default=20_000, help="calls that are made up")
     parser.addoption("--mutations", type=int, default=20_000, help="damaged pictures that are uploaded")
+    parser.addoption(
+        "--slow-connections", type=int, default=300, help="that hold an upload while others sign in"
+    )
     parser.addoption("--profiles", type=int, default=1000, help="profiles that are searched for leaks")
 
 

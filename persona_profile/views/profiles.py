@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -14,10 +11,9 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from persona_profile.auth.policy import OWN_EMAIL, SESSION, email_in_path
-from persona_profile.errors import UnreadableProfile
 from persona_profile.images import SIZES
-from persona_profile.model import Profile
 from persona_profile.schemas import CLAIMS_BODY, PROFILE_KEY_BODY
+from persona_profile.takeaway import whole_profile, zip_of
 from persona_profile.views import Services
 from persona_profile.views.bodies import JSON, MERGE_PATCH, json_body, thumbnail_parameter
 from persona_profile.views.rate_limiting import charge_write
@@ -102,35 +98,13 @@ def set_profile_key(request: Request) -> Response:
 def take_away(request: Request) -> Response:
     """Return a zip of everything that is kept for one email."""
     charge_write(request)  # it costs more than one
-    found, renditions = _whole_profile(request)
-    [document] = represent(request, [found])
-    document.pop("etag")
-    if document["picture"] is not None:
-        del document["picture"]["urls"]
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as files:
-        text = json.dumps(document, ensure_ascii=False, indent=2)
-        files.writestr("profile.json", text, zipfile.ZIP_DEFLATED)
-        for name, data in renditions.items():
-            files.writestr(f"picture/{name}", data)
-    response = Response(archive.getvalue(), content_type="application/zip")
+    services: Services = request.services
+    email = email_in_path(request)
+    found = whole_profile(services.profiles, services.pictures, request.identity, email)
+    response = Response(zip_of(*found), content_type="application/zip")
     response.headers["Content-Disposition"] = 'attachment; filename="profile.zip"'
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-def _whole_profile(request: Request) -> tuple[Profile, Mapping[str, bytes]]:
-    """Read profile and picture, once more if the picture was replaced in between."""
-    services: Services = request.services
-    email = email_in_path(request)
-    found = services.profiles.profile(request.identity, email)
-    try:
-        return found, services.pictures.all_renditions(found)
-    except UnreadableProfile:
-        again = services.profiles.profile(request.identity, email)
-        if again == found:
-            raise
-        return again, services.pictures.all_renditions(again)
 
 
 def _set(claims: Mapping[str, str | None]) -> dict[str, str]:

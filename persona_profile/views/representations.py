@@ -5,18 +5,17 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final
 
 from pyramid.request import Request
 from pyramid.response import Response
 
-from persona_profile.claims import CLAIMS
 from persona_profile.encoding import base64url_encode, json_encode
 from persona_profile.errors import PreconditionFailed
 from persona_profile.images import MEDIA_TYPES
 from persona_profile.model import Profile
+from persona_profile.takeaway import profile_document, timestamp
 from persona_profile.tokens import Session
 from persona_profile.views import Services, origin_of
 
@@ -24,12 +23,6 @@ THUMBNAIL_FORMATS: Final = ("webp", "jpeg")
 """What every browser of the last years shows in a data URI, the better compressed first."""
 
 _ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
-
-
-def timestamp(milliseconds: int) -> str:
-    """Return an instant since 1970 as RFC 3339 in UTC."""
-    instant = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def represent(
@@ -95,31 +88,20 @@ def is_known(request: Request, etag: str) -> bool:
 
 
 def _profile(request: Request, profile: Profile, thumbnail: tuple[str, bytes] | None) -> dict[str, Any]:
-    document: dict[str, Any] = {"email": profile.email}
-    for name in CLAIMS:
-        document[name] = profile.claims.get(name)
-    document["picture"] = _picture(request, profile, thumbnail)
-    document["updated_at"] = None if profile.updated_at is None else timestamp(profile.updated_at)
-    document["version"] = profile.version
-    document["protected"] = profile.is_protected
+    document = profile_document(profile)
+    if profile.picture is not None:
+        document["picture"] |= _picture(request, profile, thumbnail)
     document["etag"] = _etag(request, profile)
     if profile.problem is not None:
         document["error"] = profile.problem
     return document
 
 
-def _picture(
-    request: Request, profile: Profile, thumbnail: tuple[str, bytes] | None
-) -> dict[str, Any] | None:
-    if profile.picture is None:
-        return None
+def _picture(request: Request, profile: Profile, thumbnail: tuple[str, bytes] | None) -> dict[str, Any]:
     services: Services = request.services
     prefix = f"{origin_of(request)}/v1/pictures/"
     urls = services.pictures.capabilities(profile).items()
-    picture: dict[str, Any] = {
-        "id": base64url_encode(profile.picture.id),
-        "urls": {str(size): prefix + capability for size, capability in urls},
-    }
+    picture: dict[str, Any] = {"urls": {str(size): prefix + capability for size, capability in urls}}
     if thumbnail is not None:
         name, data = thumbnail
         encoded = base64.b64encode(data).decode("ascii")

@@ -137,3 +137,34 @@ def test_every_metric_is_explained(tmp_path):
     shown = families(" ".join(targets))
     assert shown <= counted
     assert ours <= shown | {"persona_http_request_seconds"}
+
+
+def _tests(path: Path) -> set[str]:
+    return set(re.findall(r"def (test_\w+)\(", path.read_text()))
+
+
+def test_threat_model():
+    """Every line of the threat model names tests that there are, where they are."""
+    rows = re.findall(r"^\| .* \| (`tests/.*`) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    assert len(rows) > 15
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", "".join(rows)):
+        assert name in _tests(ROOT / path), f"{path}::{name}"
+
+
+def test_guides_for_operators():
+    """What the guides for operators name is there: tests, files, sections of other pages."""
+    there = {name for path in (ROOT / "tests").rglob("test_*.py") for name in _tests(path)}
+    for guide in ("docs/operators.md", "docs/questions.md", "SECURITY.md"):
+        text = (ROOT / guide).read_text()
+        named = set(re.findall(r"`(test_\w+)`", text))
+        assert named <= there, (guide, named - there)
+        for path in re.findall(
+            r"`((?:persona_profile|backends|benchmarks|deploy|tests)/[\w./-]+)`", text
+        ):
+            assert (ROOT / path).exists(), (guide, path)
+        for target, anchor in re.findall(r"\]\(([\w./-]+\.md)(?:#([\w-]+))?\)", text):
+            linked = (ROOT / guide).parent / target
+            assert linked.is_file(), (guide, target)
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+            assert not anchor or anchor in slugs, (guide, target, anchor)

@@ -1,0 +1,382 @@
+"""The service behind nginx, with the configuration that is shipped."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+import resource
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.applications import wait_for
+from support.nginx import DIALOG, DOMAIN, SHIPPED, Nginx
+from support.pictures import encode, quadrants
+from support.services import Service
+
+from persona_profile.settings import MAX_PICTURE_BYTES
+from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
+
+EMAIL = "alice@example.com"
+SERVICE = f"pictures.formats = jpeg\ndialog_origins = {DIALOG}\nlogging.format = mozlog\n"
+BEGUN = (
+    f"PUT /v1/profiles/{EMAIL}/picture HTTP/1.1\r\nHost: {DOMAIN}\r\n"
+    "Content-Type: image/jpeg\r\nContent-Length: 8000000\r\n\r\nslow"
+).encode()
+
+
+class Front:
+    """nginx and the service behind it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        url = f"sqlite:///{folder}/items.sqlite"
+        self.service = Service(folder / "service", "sqlite", url, more=SERVICE)
+        self.nginx = Nginx(folder / "nginx", self.service.port)
+
+    def call(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        """Send a request over a connection of its own, as a page of the dialog does."""
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.nginx.port, timeout=60, context=self.nginx.tls
+        )
+        told = {"Origin": DIALOG} | {name.replace("_", "-"): text for name, text in headers.items()}
+        try:
+            connection.request(method, path, body, told)
+            with connection.getresponse() as response:
+                return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    def sign_in(self, email: str = EMAIL) -> tuple[int, str]:
+        """Open a session; return the status and the token."""
+        proof = self.service.identity_provider().bundle(email, self.service.origin)
+        body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
+        status, _, answer = self.call("POST", "/v1/sessions", body, Content_Type="application/json")
+        return status, json.loads(answer).get("token", "")
+
+    def close(self) -> None:
+        """End both."""
+        self.nginx.close()
+        self.service.close()
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """Two processes of the service behind nginx."""
+    made = Front(tmp_path_factory.mktemp("front"))
+    try:
+        made.service.start("--processes", "2")
+        made.nginx.start()
+        # Two processes that begin make the identity provider; one of them is well.
+        wait_for(lambda: made.call("GET", "/v1/")[0] == 200)
+        yield made
+    finally:
+        made.close()
+
+
+def problem(answer: tuple[int, http.client.HTTPMessage, bytes]) -> dict[str, object]:
+    """Return the problem of an answer that pages of the dialog can read."""
+    status, headers, body = answer
+    assert headers.get_content_type() == "application/problem+json"
+    assert headers.get_all("Access-Control-Allow-Origin") == [DIALOG]
+    document = json.loads(body)
+    assert document["status"] == status
+    assert len(document["request_id"]) == 32
+    return document
+
+
+def test_shipped_configuration_is_sound(front):
+    """The server finds nothing to warn of, and the limit of bodies is the service's own."""
+    checked = subprocess.run(front.nginx.command("-t"), capture_output=True, text=True, check=False)
+    assert checked.returncode == 0
+    # Later releases have another spelling for it, which that of Debian 12 does not know.
+    said = [line for line in checked.stderr.splitlines() if '"listen ... http2"' not in line]
+    assert not any("[warn]" in line for line in said), said
+    [kibibytes] = re.findall(r"client_max_body_size (\d+)k;", SHIPPED.read_text())
+    assert int(kibibytes) * 1024 == MAX_PICTURE_BYTES + FORM_OVERHEAD_BYTES
+
+
+def test_upload(front):
+    """A photo of 8 MB is taken, and its picture served to the dialog's pages."""
+    status, token = front.sign_in()
+    assert status == 201
+    body = encode(quadrants(), quality=95) + bytes(8_000_000)
+    path = f"/v1/profiles/{EMAIL}/picture"
+    headers = {"Authorization": f"Bearer {token}", "Content_Type": "image/jpeg"}
+    status, told, answer = front.call("PUT", path, body, **headers)
+    assert (status, told.get_all("Access-Control-Allow-Origin")) == (200, [DIALOG])
+    assert told["Strict-Transport-Security"]
+    capability = json.loads(answer)["picture"]["urls"]["64"].partition("/v1/")[2]
+    status, told, _ = front.call("GET", f"/v1/{capability}")
+    assert (status, told["Content-Type"]) == (200, "image/jpeg")
+    wait_for(lambda: '"route":"picture","status":200' in front.nginx.logs, 10)
+    logs = front.nginx.logs + front.service.log
+    assert '"route":"profile_picture","status":200' in logs
+    for secret in (EMAIL, EMAIL.partition("@")[0], token, capability, capability[-20:], "127.0.0.1"):
+        assert secret not in logs.replace(f"http://127.0.0.1:{front.service.port}/", "")
+
+
+def test_headers_of_a_long_session(front):
+    """A token as long as they get is passed on; larger headers are refused as a problem."""
+    status, *_ = answer = front.call("GET", "/v1/profiles", Authorization=f"Bearer {'x' * 12_000}")
+    assert status == 401
+    assert problem(answer)["code"] == "session_invalid"
+    answer = front.call("GET", "/v1/profiles", Authorization=f"Bearer {'x' * 20_000}")
+    assert problem(answer)["code"] == "request_headers_too_large"
+
+
+def test_body_over_the_limit(front):
+    """A body that is too large is refused before it is sent, with the limit."""
+    with front.nginx.connect() as connection:
+        connection.sendall(
+            BEGUN.replace(b"8000000", b"30000000").replace(
+                b"\r\n\r\n", b"\r\nOrigin: %s\r\n\r\n" % DIALOG.encode()
+            )
+        )
+        response = http.client.HTTPResponse(connection, method="PUT")
+        response.begin()
+        document = problem((response.status, response.headers, response.read()))
+    assert (document["status"], document["code"]) == (413, "body_too_large")
+    assert document["limit"] == MAX_PICTURE_BYTES
+
+
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/__heartbeat__", "/__lbheartbeat__", "/__version__", "/"]
+)
+def test_what_is_not_public(front, path):
+    """Heartbeats and figures are not there for the public."""
+    answer = front.call("GET", path)
+    assert (answer[0], problem(answer)["code"]) == (404, "not_found")
+
+
+def test_bad_framing(front):
+    """What is not HTTP is refused as a problem."""
+    with front.nginx.connect() as connection:
+        connection.sendall(b"GET /v1/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        document = json.loads(response.read())
+    assert (response.status, document["code"]) == (400, "malformed_request")
+
+
+def test_plain_http(front):
+    """Plain HTTP is sent to TLS."""
+    connection = http.client.HTTPConnection("127.0.0.1", front.nginx.plain_port, timeout=10)
+    connection.request("GET", "/v1/", headers={"Host": DOMAIN})
+    with connection.getresponse() as response:
+        assert (response.status, response.headers["Location"]) == (308, f"https://{DOMAIN}/v1/")
+    connection.close()
+
+
+def test_service_down(tmp_path):
+    """While the service is down, pages read a 503 that says when to come back, preflights included."""
+    front = Front(tmp_path / "front")
+    try:
+        front.nginx.start()
+        answer = front.call("POST", "/v1/sessions", b"{}", Content_Type="application/json")
+        assert (answer[0], problem(answer)["code"]) == (503, "service_unavailable")
+        assert int(answer[1]["Retry-After"]) > 0
+        assert "Retry-After" in answer[1]["Access-Control-Expose-Headers"]
+        asked = {"Access_Control_Request_Method": "POST"}
+        status, headers, body = front.call("OPTIONS", "/v1/sessions", **asked)
+        assert (status, headers["Access-Control-Allow-Origin"], body) == (204, DIALOG, b"")
+        assert "Authorization" in headers["Access-Control-Allow-Headers"]
+        assert "PUT" in headers["Access-Control-Allow-Methods"]
+        foreign = front.call("POST", "/v1/sessions", b"{}", Origin="https://evil.example")
+        assert (foreign[0], foreign[1]["Access-Control-Allow-Origin"]) == (503, None)
+        wait_for(lambda: '"status":503,"upstream_status":"502"' in front.nginx.logs, 10)
+    finally:
+        front.close()
+
+
+def test_what_clients_say_of_their_address(tmp_path):
+    """The service is told the address that nginx sees, whatever a client says of itself."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        nginx = Nginx(tmp_path / "nginx", listener.getsockname()[1])
+        try:
+            nginx.start()
+            with nginx.connect() as client:
+                client.sendall(
+                    f"GET /v1/ HTTP/1.1\r\nHost: {DOMAIN}\r\nX-Forwarded-For: 192.0.2.1\r\n"
+                    "X-Real-IP: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n"
+                    "X-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: http\r\n\r\n".encode()
+                )
+                service, _ = listener.accept()
+                with service:
+                    told = service.recv(65536).decode().lower()
+        finally:
+            nginx.close()
+    assert "\r\nx-forwarded-for: 127.0.0.1\r\n" in told
+    assert "\r\nx-forwarded-proto: https\r\n" in told
+    assert "192.0.2.1" not in told
+    assert "evil.example" not in told
+
+
+class SlowClients:
+    """Connections from many addresses of loopback that go on sending, a byte now and then.
+
+    Args:
+        nginx: where to.
+        count: how many.
+        begun: what each sends at once.
+    """
+
+    PER_ADDRESS = 50
+
+    def __init__(self, nginx: Nginx, count: int, begun: bytes) -> None:
+        self._connections = []
+        for number in range(count):
+            high, low = divmod(number // self.PER_ADDRESS, 250)
+            connection = nginx.connect(f"127.1.{high}.{low + 1}")
+            self._connections.append(connection)
+            connection.sendall(begun)
+
+    def send(self) -> int:
+        """Send a byte over each; return over how many that works."""
+        alive = 0
+        for each in self._connections:
+            try:
+                each.sendall(b".")
+            except OSError:
+                continue
+            alive += 1
+        return alive
+
+    def closed(self) -> int:
+        """Return how many were hung up or answered."""
+        count = 0
+        for each in self._connections:
+            each.setblocking(False)
+            try:
+                each.recv(1)
+            except (ssl.SSLWantReadError, BlockingIOError):
+                continue
+            except OSError:
+                pass
+            finally:
+                with contextlib.suppress(OSError):
+                    each.settimeout(30)
+            count += 1
+        return count
+
+    def close(self) -> None:
+        """Hang up."""
+        for each in self._connections:
+            each.close()
+
+
+def _let_many_be_open(count: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = count + 500
+    assert hard >= needed, f"this many connections need `ulimit -n {needed}`"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
+
+
+@pytest.mark.parametrize("begun", [BEGUN, b""], ids=["uploads", "idle"])
+def test_slow_clients(front, pytestconfig, begun):
+    """Hundreds of connections that hold a slow upload, or nothing at all, don't stop a sign-in."""
+    count = pytestconfig.getoption("slow_connections") if begun else 1000
+    _let_many_be_open(count)
+    clients = SlowClients(front.nginx, count, begun)
+    try:
+        if begun:
+            assert clients.send() == count
+            assert clients.closed() == 0
+        began = time.monotonic()
+        for _ in range(5):
+            assert front.sign_in()[0] == 201
+        seconds = (time.monotonic() - began) / 5
+        print(f"{count} connections, a sign-in took {seconds * 1000:.0f} ms")
+        assert seconds < 5
+    finally:
+        clients.close()
+
+
+def test_one_address_with_many_requests(front):
+    """Slow uploads of one address are refused beyond a number; others are served."""
+
+    class One(SlowClients):
+        PER_ADDRESS = 10_000
+
+    clients = One(front.nginx, 120, BEGUN)
+    try:
+        wait_for(lambda: clients.closed() == 20, 10)
+        assert front.sign_in()[0] == 201
+    finally:
+        clients.close()
+
+
+def test_rolling_restart(front):
+    """Under a steady load, and an upload of 8 MB, all processes are replaced and no request fails."""
+    _, token = front.sign_in()
+    failures: list[object] = []
+    counts = [0, 0, 0]
+    stopped = threading.Event()
+    calls = [
+        lambda: front.sign_in()[0] == 201,
+        lambda: front.call("GET", "/v1/profiles", Authorization=f"Bearer {token}")[0] == 200,
+        lambda: (
+            front.call(
+                "PATCH",
+                f"/v1/profiles/{EMAIL}",
+                b'{"name": "A"}',
+                Authorization=f"Bearer {token}",
+                Content_Type="application/merge-patch+json",
+            )[0]
+            == 200
+        ),
+    ]
+
+    def load(number: int) -> None:
+        while not stopped.wait(0.02):
+            try:
+                well = calls[number]()
+            except (OSError, http.client.HTTPException) as error:
+                well = False
+                failures.append(error)
+            if not well:
+                failures.append(number)
+            counts[number] += 1
+
+    def serving() -> set[str]:
+        pid = front.service.pid
+        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+    threads = [threading.Thread(target=load, args=(number,)) for number in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    picture = encode(quadrants(), quality=95) + bytes(8_000_000)
+    upload = http.client.HTTPSConnection(
+        "127.0.0.1", front.nginx.port, timeout=60, context=front.nginx.tls
+    )
+    try:
+        upload.putrequest("PUT", f"/v1/profiles/{EMAIL}/picture")
+        upload.putheader("Authorization", f"Bearer {token}")
+        upload.putheader("Content-Type", "image/jpeg")
+        upload.putheader("Content-Length", str(len(picture)))
+        upload.endheaders(picture[:4_000_000])
+        before = serving()
+        front.service.signal(signal.SIGHUP)
+        front.service.signal(signal.SIGUSR2)
+        wait_for(lambda: not serving() & before)
+        upload.send(picture[4_000_000:])
+        with upload.getresponse() as response:
+            assert response.status == 200
+    finally:
+        upload.close()
+        stopped.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert min(counts) > 10

@@ -1,0 +1,90 @@
+"""What people ask of operators: `persona-profile export` and `erase`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import zipfile
+
+import pytest
+from support.pictures import encode, quadrants
+from support.services import Client, Service
+
+from persona_profile.encoding import base64url_encode
+
+EMAIL = "alice@example.com"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """A service with a store that commands see too."""
+    folder = tmp_path_factory.mktemp("people")
+    made = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite")
+    made.start()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def alice(service):
+    """Somebody with a name and a picture."""
+    client = Client(service, EMAIL)
+    client.sign_in()
+    assert client.set_name("Alice").status == 200
+    assert client.upload(encode(quadrants())).status == 200
+    return client
+
+
+def contents(archive: bytes) -> dict[str, bytes]:
+    """Return the files of a zip."""
+    with zipfile.ZipFile(io.BytesIO(archive)) as files:
+        return {name: files.read(name) for name in files.namelist()}
+
+
+def test_export(service, alice, tmp_path):
+    """The command writes what the person gets by the API, for its owner alone, over no other file."""
+    out = tmp_path / "alice.zip"
+    done = service.run("export", "Alice@Example.com", "--out", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert contents(out.read_bytes()) == contents(alice.call("GET", f"{alice.profile}/export").body)
+    assert json.loads(contents(out.read_bytes())["profile.json"])["name"] == "Alice"
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    again = service.run("export", EMAIL, "--out", str(out))
+    assert (again.returncode, "File exists" in again.stderr) == (1, True)
+
+
+def test_export_after_signing_out(service, alice, tmp_path):
+    """That a person has ended all sessions keeps nobody from exporting."""
+    assert alice.call("DELETE", "/v1/sessions").status == 204
+    assert service.run("export", EMAIL, "--out", str(tmp_path / "a.zip")).returncode == 0
+
+
+def test_erase(service, alice, tmp_path):
+    """The command erases everything, and says so; once more there was nothing."""
+    assert "--yes" in service.run("erase", EMAIL).stderr
+    assert alice.call("GET", alice.profile).json["name"] == "Alice"
+    assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
+    left = alice.call("GET", alice.profile).json
+    assert (left["name"], left["picture"], left["version"]) == (None, None, 0)
+    assert service.run("erase", EMAIL, "--yes").stdout == "Nothing was kept about this email.\n"
+    nothing = service.run("export", EMAIL, "--out", str(tmp_path / "a.zip"))
+    assert (nothing.returncode, "nothing is kept" in nothing.stderr) == (1, True)
+
+
+def test_protected(service, alice, tmp_path):
+    """A protected profile is not exported, and the reason told; it can be erased."""
+    assert alice.protect(base64url_encode(os.urandom(32))).status == 200
+    out = tmp_path / "a.zip"
+    refused = service.run("export", EMAIL, "--out", str(out))
+    assert (refused.returncode, out.exists()) == (1, False)
+    assert "protected by the person's own key" in refused.stderr
+    assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
+
+
+def test_wrong_use(service, tmp_path):
+    """What is no email is refused by status 2, and not repeated."""
+    refused = service.run("export", "secret-name", "--out", str(tmp_path / "a.zip"))
+    assert (refused.returncode, "no @" in refused.stderr) == (2, True)
+    assert "secret-name" not in refused.stderr

@@ -1,0 +1,77 @@
+"""The unit for systemd that is shipped, and what the service tells systemd."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.services import Service
+
+from persona_profile.supervisor import SPARE_SECONDS
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "deploy" / "persona-profile.service"
+EXPOSURE_LIMIT = 20
+"""Tenths of what `systemd-analyze security` gives a unit: 0 is shut in, 100 is open."""
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run systemd-analyze."""
+    if shutil.which("systemd-analyze") is None:
+        raise RuntimeError("these tests need systemd: apt-get install --no-install-recommends systemd")
+    return subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_unit(tmp_path):
+    """The shipped unit has no mistake that systemd finds, and shuts the service in."""
+    program = Path(sys.executable).with_name("persona-profile")
+    text = UNIT.read_text().replace("/opt/persona-profile/venv/bin/persona-profile", str(program))
+    text = re.sub("^Documentation=.*\n", "", text, flags=re.MULTILINE)
+    unit = tmp_path / UNIT.name
+    unit.write_text(text)
+    verified = analyze("verify", str(unit))
+    assert (verified.returncode, verified.stderr) == (0, "")
+    rated = analyze("security", "--offline=true", f"--threshold={EXPOSURE_LIMIT}", str(unit))
+    assert rated.returncode == 0, rated.stdout[-500:]
+
+
+def test_unit_waits_for_what_is_in_flight():
+    """Systemd waits for as long as a stop may take, and tells nobody but the supervisor."""
+    unit = UNIT.read_text()
+    settings = (ROOT / "production.ini").read_text()
+    limits = [
+        re.search(rf"^shutdown.{name} = (\d+)$", settings, re.MULTILINE) for name in ("drain", "grace")
+    ]
+    [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert int(seconds) > sum(int(found[1]) for found in limits) + SPARE_SECONDS
+    assert "KillMode=mixed\n" in unit
+
+
+@pytest.mark.parametrize("arguments", [(), ("--processes", "1")])
+def test_notifications(tmp_path, monkeypatch, arguments):
+    """Systemd is told when the service can do its work, and when it is on its way out."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        folder = tmp_path / "service"
+        service = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite")
+        try:
+            service.start(*arguments)
+            assert systemd.recv(100) == b"READY=1"
+            service.signal(signal.SIGTERM)
+            assert systemd.recv(100) == b"STOPPING=1"
+            assert service.wait() == 0
+            systemd.settimeout(0.1)
+            with pytest.raises(TimeoutError):  # each was told once
+                systemd.recv(100)
+        finally:
+            service.close()

@@ -1,0 +1,144 @@
+"""nginx with the configuration that is shipped: only paths, ports, names and the user are put in."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from support.services import free_port
+
+SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx.conf"
+DOMAIN = "profiles.example.com"
+DIALOG = "https://login.example.com"
+
+
+class Nginx:
+    """A server that a test starts and ends, in front of a port of loopback.
+
+    Args:
+        folder: of its configuration, certificate, logs and spooled bodies.
+        service_port: where the service listens, or will.
+        domain: whose certificate it has.
+    """
+
+    def __init__(self, folder: Path, service_port: int, domain: str = DOMAIN) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder = folder
+        self.port, self.plain_port = free_port(), free_port()
+        self.configuration = folder / "nginx.conf"
+        self._domain, self._service_port = domain, service_port
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        certificate = authority.issue_cert(domain, "127.0.0.1")
+        certificate.private_key_pem.write_to_path(folder / "privkey.pem")
+        for blob in certificate.cert_chain_pems:
+            blob.write_to_path(folder / "fullchain.pem", append=True)
+        self.tls = ssl.create_default_context(cafile=folder / "ca.pem")
+        text = SHIPPED.read_text().replace("/etc/ssl/persona-profile/", f"{folder}/")
+        self.configuration.write_text(self._rendered(text))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def use(self, configuration: Path, tls: Path) -> None:
+        """Use a configuration that was made from the shipped one, and its self-signed certificate."""
+        self.configuration.write_text(self._rendered(configuration.read_text()))
+        self.tls = ssl.create_default_context(cafile=tls / "fullchain.pem")
+
+    def _rendered(self, text: str) -> str:
+        replaced = {
+            "user www-data;": "user root;" if os.getuid() == 0 else "",
+            "pid /run/nginx.pid;": f"pid {self.folder}/nginx.pid;",
+            "/var/log/nginx/": f"{self.folder}/",
+            "server 127.0.0.1:6543;": f"server 127.0.0.1:{self._service_port};",
+            "listen 80 ": f"listen 127.0.0.1:{self.plain_port} ",
+            "    listen [::]:80 backlog=4096;\n": "",
+            "listen 443 ": f"listen 127.0.0.1:{self.port} ",
+            "    listen [::]:443 ssl http2 backlog=4096;\n": "",
+            # Where Debian's nginx was built to spool what it buffers.
+            "http {\n": "http {\n"
+            + "".join(
+                f"    {kind}_temp_path {self.folder}/{kind};\n"
+                for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
+            ),
+        }
+        for old, new in replaced.items():
+            assert old in text, old
+            text = text.replace(old, new)
+        return text
+
+    @property
+    def origin(self) -> str:
+        """Where it listens."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def logs(self) -> str:
+        """All that it has logged."""
+        return "".join((self.folder / name).read_text() for name in ("access.log", "error.log"))
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return a command line for this configuration."""
+        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+        if program is None:
+            raise RuntimeError(
+                "these tests need nginx: apt-get install --no-install-recommends nginx-light"
+            )
+        return [program, "-p", str(self.folder), "-c", str(self.configuration), *arguments]
+
+    def start(self) -> None:
+        """Start it; return when it answers."""
+        with (self.folder / "said").open("ab") as said:
+            self._process = subprocess.Popen(
+                self.command("-g", "daemon off;"), stdout=said, stderr=said
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return
+        raise RuntimeError(f"nginx did not start: {(self.folder / 'said').read_text()[-2000:]}")
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait(30)
+
+    def connect(self, source: str = "127.0.0.1") -> ssl.SSLSocket:
+        """Return a connection from an address of loopback, past the handshake."""
+        connection = socket.create_connection(
+            ("127.0.0.1", self.port), timeout=30, source_address=(source, 0)
+        )
+        try:
+            return self.tls.wrap_socket(connection, server_hostname=self._domain)
+        except BaseException:
+            connection.close()
+            raise
+
+    def ask(self, method: str, path: str, body: bytes = b"", token: str = "") -> tuple[int, Any]:
+        """Send JSON over a connection of its own; return status and JSON."""
+        with self.connect() as connection:
+            lines = [
+                f"{method} {path} HTTP/1.1",
+                f"Host: {self._domain}",
+                *([f"Authorization: Bearer {token}"] if token else []),
+                "Content-Type: application/json",
+                f"Content-Length: {len(body)}",
+            ]
+            connection.sendall("\r\n".join([*lines, "\r\n"]).encode() + body)
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            return response.status, json.loads(response.read())
