@@ -60,6 +60,8 @@ setup(
             "ruff>=0.14",
             "types-cachetools",
         ],
+        # What the load test makes pictures with.
+        "loadtest": ["numpy>=2.1"],
         # For the chart of `storage stats --plot`.
         "plot": ["matplotlib>=3.10"],
         "test": [

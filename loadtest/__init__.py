@@ -1,0 +1,1 @@
+"""The load test: how many active users does a build carry?"""
