@@ -27,6 +27,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -268,8 +269,9 @@ def mint(folder: Path, processes: int = 1, tell: Callable[[int, int], None] = la
     count = Identities.open(folder).users
     blocks = [(folder, start, min(start + 1000, count)) for start in range(0, count, 1000)]
     done = 0
-    with multiprocessing.get_context("spawn").Pool(processes) as workers:
-        for users in workers.imap_unordered(_mint_block, blocks):
+    start_anew = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, start_anew) as workers:
+        for users in workers.map(_mint_block, blocks):
             done += users
             tell(done, count)
 
