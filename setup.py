@@ -27,7 +27,7 @@ setup(
     package_dir={"": "."},
     package_data={
         "backends": ["py.typed"],
-        "loadtest": ["py.typed", "costs.json"],
+        "loadtest": ["py.typed", "costs.json", "report.html", "service-levels.toml"],
         "persona_profile": ["py.typed", "static/*"],
     },
     install_requires=[
