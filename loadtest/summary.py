@@ -205,7 +205,10 @@ def summarize(lines: Iterable[Line]) -> Summary:
     """
     by_kind: dict[type[Line], list[Line]] = defaultdict(list)
     for line in lines:
-        _check(line)
+        try:
+            _check(line)
+        except (TypeError, AttributeError) as error:
+            raise InvalidRecord(f"a line of kind {line.kind}: {error}") from None
         by_kind[type(line)].append(line)
     runs = [each for each in by_kind[Run] if isinstance(each, Run)]
     if len(runs) != 1:
@@ -322,7 +325,7 @@ def _check(line: Line) -> None:
     texts: list[object] = []
     numbers: list[object] = [line.at]
     if isinstance(line, Run):
-        texts = [line.shape, line.host, *line.parameters]
+        texts = [line.shape, line.host, *line.parameters, *line.server_version.keys()]
         numbers += [line.seed, line.workers, *line.parameters.values()]
     elif isinstance(line, Step):
         texts = [*line.rates]
