@@ -17,6 +17,7 @@ setup(
         "backends",
         "backends.migrations",
         "backends.migrations.versions",
+        "loadtest",
         "persona_profile",
         "persona_profile.auth",
         "persona_profile.commands",
@@ -26,6 +27,7 @@ setup(
     package_dir={"": "."},
     package_data={
         "backends": ["py.typed"],
+        "loadtest": ["py.typed", "costs.json"],
         "persona_profile": ["py.typed", "static/*"],
     },
     install_requires=[
@@ -61,8 +63,8 @@ setup(
             "types-cachetools",
         ],
         # What the load test makes pictures with.
-        "loadtest": ["numpy>=2.1"],
-        # For the chart of `storage stats --plot`.
+        "loadtest": ["locust>=2.39", "numpy>=2.1"],
+        # For the charts of `storage stats --plot` and `model --plot`.
         "plot": ["matplotlib>=3.10"],
         "test": [
             "cryptography_vectors>=46",  # those of NIST and the RFCs

@@ -76,9 +76,10 @@ class Second:
         at: the second, a whole number: that in which the requests were planned to start.
         endpoint: an activity of the capacity model.
         planned: requests that were to start.
-        latencies: of answers that were right, from the planned start to the last byte: count by `bucket`.
-        errors: counts by what went wrong: a problem code, `status_500`, `connection_refused`, `timeout`,
-            `wrong_content`, ...
+        latencies: of answers that were right, from the planned start to the last byte: count by
+            `bucket`.
+        errors: counts by what went wrong: a problem code, `status_500`, `connection_refused`,
+            `timeout`, `wrong_content`, ...
         shed: 503 and 429 with Retry-After, in no other count.
         sent: bytes of bodies.
         received: bytes of bodies.

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from backends import BackendError
-from persona_profile.commands import keys, pictures, serving, storage
+from persona_profile.commands import capacity, keys, pictures, serving, storage
 from persona_profile.keyring import KeyringError
 from persona_profile.keyservice import KeysUnavailable
 from persona_profile.settings import InvalidSettings
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     storage.add_to(commands)
     keys.add_to(commands)
     pictures.add_to(commands)
+    capacity.add_to(commands)
     return parser
 
 
