@@ -11,6 +11,7 @@ core in the meantime is told too, and the prediction is repeated for what was le
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
@@ -143,7 +144,7 @@ def steps_of(record: Path, meter: Meter) -> list[Found]:
     lines = list(read(record))
     steps = sorted((each for each in lines if isinstance(each, Step)), key=lambda each: each.at)
     found = []
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in itertools.pairwise(steps):
         if not step.is_measured:
             continue
         seconds = [
@@ -187,7 +188,8 @@ def report(costs: dict[str, Used], found: list[Found]) -> None:
         share = lowest.used.server + lowest.used.database
         knee = (carried + lowest.users) / 2
         print(
-            f"broke at {lowest.users:.0f} users: the knee is at {knee:.0f}, {knee / prediction:.2f} of it"
+            f"broke at {lowest.users:.0f} users: the knee is at {knee:.0f}, "
+            f"{knee / prediction:.2f} of it"
         )
         print(f"of the core there was left {share:.3f}: predicted for that {share * prediction:.0f}")
         print(f"knee / prediction for what was left: {knee / (share * prediction):.2f}")

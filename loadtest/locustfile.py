@@ -11,6 +11,7 @@ import argparse
 import logging
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import gevent
@@ -24,7 +25,7 @@ from loadtest.identities import Identities
 from loadtest.leading import Conductor
 from loadtest.options import InvalidOptions, Options, add_arguments, checked
 from loadtest.pictures import KINDS, PictureLibrary
-from loadtest.planning import PREPARED
+from loadtest.planning import PREPARED, SMALL_KINDS
 from loadtest.preflight import Unfit, check
 from loadtest.record import Second, Writer, line_of
 from loadtest.tally import RIGHT, SHED
@@ -51,6 +52,9 @@ class Session:
         given = environment.parsed_options
         assert given is not None
         self._given = given
+        # Of this machine: Locust's master overwrites a worker's options by its own.
+        self._identities, self._pictures = Path(given.identities), Path(given.pictures)
+        self._has_small_pictures = bool(given.small_pictures)
         if not isinstance(environment.runner, WorkerRunner):
             self._lead()
         if not isinstance(environment.runner, MasterRunner):
@@ -174,8 +178,8 @@ class Session:
                 told["process"],
                 told["host"],
                 told["audience"],
-                Identities.open(self._given.identities),
-                PictureLibrary.open(self._given.pictures, (*KINDS, PREPARED), tell=_log.info),
+                Identities.open(self._identities),
+                self._library(),
                 self._count,
             )
             self.engine.prepare(
@@ -187,6 +191,10 @@ class Session:
         if failure is None:
             gevent.spawn(self._report, self.engine, told["process"])
             self._workers = told["workers"]
+
+    def _library(self) -> PictureLibrary:
+        kinds = SMALL_KINDS if self._has_small_pictures else (*KINDS, PREPARED)
+        return PictureLibrary.open(self._pictures, kinds, tell=_log.info)
 
     def _on_rate(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
         if self.engine is not None:

@@ -75,9 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--shape", choices=sorted(LENGTHS), default="smoke", help="default: %(default)s")
     add("--users-active", type=float, default=100_000, metavar="U", help="default: %(default)g")
     add("--seed", type=int, default=1, help="of users and pictures; default: %(default)s")
-    add("--folder", type=Path, help="of the record; default: var/loadtest/TIME")
-    add("--identities", type=Path, default=DEFAULT_FOLDER / "identities", help="default: %(default)s")
-    add("--pictures", type=Path, default=DEFAULT_FOLDER / "pictures", help="default: %(default)s")
+    # Text, as Locust sends these to its workers.
+    add("--folder", help="of the record; default: var/loadtest/TIME")
+    add("--identities", default=str(DEFAULT_FOLDER / "identities"), help="default: %(default)s")
+    add("--pictures", default=str(DEFAULT_FOLDER / "pictures"), help="default: %(default)s")
     add("--audience", help="origin that the server calls its own; default: that of --host")
     add("--metrics", metavar="URL", help="where the server's /metrics is read; default: nowhere")
     add("--server-pid", type=int, metavar="PID", help="of a server on this machine, to watch it")
@@ -91,6 +92,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--warm-up", type=float, metavar="SECONDS", help="of each change, not measured")
     add("--measured", type=float, metavar="SECONDS", help="of each step, or of the whole run")
     add("--most-steps", type=int, default=12, help="of the shape steps; default: %(default)s")
+    add(
+        "--small-pictures",
+        action="store_true",
+        help="of 0.4 megapixels alone: to try the load test itself, not a server",
+    )
     add("--i-own-this-host", action="store_true", help="a host that is not this machine may be loaded")
 
 
@@ -125,15 +131,20 @@ def checked(given: argparse.Namespace) -> Options:
         host,
         _origin("--audience", given.audience) if given.audience else host,
         given.seed,
-        given.folder or DEFAULT_FOLDER / time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime()),
-        given.identities,
-        given.pictures,
+        Path(given.folder) if given.folder else DEFAULT_FOLDER / new_name(),
+        Path(given.identities),
+        Path(given.pictures),
         given.metrics,
         given.server_pid,
         _parameters(given.shape, given.model_set),
         Lengths(warm_up, measured),
         given.most_steps,
     )
+
+
+def new_name() -> str:
+    """Return a name for the folder of a record: when it began, UTC."""
+    return time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
 
 
 def is_loopback(host: str) -> bool:

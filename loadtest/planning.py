@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 from collections import deque
@@ -23,6 +24,9 @@ NEWCOMER_SHARE: Final = 0.1
 PREPARED: Final = Kind("prepared", "jpeg", 0, 768, 576, quality=85, noise=4.0, texture=6.0)
 """Of the pictures that are there when a run begins: soon decoded, while the renditions are those of
 any picture."""
+
+SMALL_KINDS: Final = (dataclasses.replace(PREPARED, share=100),)
+"""For trying the load test itself."""
 
 
 @dataclass(frozen=True, slots=True)

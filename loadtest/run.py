@@ -25,10 +25,12 @@ from typing import Final
 
 from loadtest import identities, pictures
 from loadtest.model import Parameters
-from loadtest.options import DEFAULT_FOLDER
+from loadtest.options import DEFAULT_FOLDER, new_name
 from loadtest.planning import PREPARED
 
-SMOKE_USERS: Final = 40
+LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
+
+SMOKE_USERS: Final = 20
 """Identities of a smoke run: their pictures are there before its first request."""
 
 SMOKE_ACTIVE_USERS: Final = 40_000
@@ -142,9 +144,11 @@ def make_data(folder: Path, users: int) -> None:
 
 def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], workers: int) -> int:
     """Run Locust here, with so many processes that make load; return its exit status."""
-    common = [sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("locustfile.py"))]
+    common = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE)]
     data = ["--identities", str(folder / "identities"), "--pictures", str(folder / "pictures")]
     lead = ["--headless", "--only-summary", "--host", host, "--folder", str(record), *data, *arguments]
+    if "--small-pictures" in arguments:
+        data.append("--small-pictures")
     if workers <= 1:
         return subprocess.call([*common, *lead])  # noqa: S603 - our own command
     port = str(free_port())
@@ -175,7 +179,7 @@ def verdict(record: Path) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a load test and judge it; return the exit status."""
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
-    record = options.folder / time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
+    record = options.folder / new_name()
     try:
         make_data(options.folder, options.identities)
         if options.command == "smoke":
