@@ -115,7 +115,8 @@ class Plan:
 
     def _place(self, activity: str) -> tuple[int, int]:
         """Return whose turn it is; keep who has a picture."""
-        if activity in {"first_upload", "launch_upload"} and self._blank:
+        is_first = activity in UPLOADS and (activity != "replacement" or not self._held)
+        if is_first and self._blank:
             place = self._blank.popleft()
             self._index[place] = len(self._held)
             self._held.append(place)

@@ -136,7 +136,7 @@ def make_data(folder: Path, users: int) -> None:
     """
     people = folder / "identities"
     if not (people / "users.json").exists():
-        print(f"making {users} users in {people}")  # noqa: T201
+        print(f"making {users} users in {people}")
         identities.make(people, users=users)
         identities.mint(people, max(1, os.cpu_count() or 1))
     pictures.PictureLibrary.open(folder / "pictures", (*pictures.KINDS, PREPARED), tell=print)
@@ -171,7 +171,7 @@ def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], work
 def verdict(record: Path) -> int:
     """Judge a record; return the exit status."""
     if importlib.util.find_spec("loadtest.gate") is None:
-        print(f"the record is in {record}")  # noqa: T201
+        print(f"the record is in {record}")
         return 0
     return subprocess.call([sys.executable, "-m", "loadtest.gate", str(record)])  # noqa: S603
 
@@ -193,14 +193,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 )
         else:
             steady = options.users * Parameters().peak
-            print(f"{options.users:g} users in the busiest hour act as {steady:g} on average")  # noqa: T201
+            print(f"{options.users:g} users in the busiest hour act as {steady:g} on average")
             more = ["--shape", options.shape, "--users-active", str(steady)]
             more += ["--i-own-this-host"] if options.i_own_this_host else []
             status = locust(
                 options.folder, record, options.host, [*more, *options.more], options.workers
             )
     except (NotStarted, OSError, ValueError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return 3
     return status or verdict(record)
 

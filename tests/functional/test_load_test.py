@@ -1,6 +1,7 @@
 """The load test itself: short runs against real servers, one that does well and some that do not."""
 
 import collections
+import itertools
 import signal
 import subprocess
 import sys
@@ -50,9 +51,7 @@ class Trial:
         """What was planned in measured steps, by endpoint."""
         steps = sorted(self.of(record.Step), key=lambda step: step.at)
         [(start, end)] = [
-            (step.at, after.at)
-            for step, after in zip(steps, steps[1:], strict=False)
-            if step.is_measured
+            (step.at, after.at) for step, after in itertools.pairwise(steps) if step.is_measured
         ]
         found = collections.defaultdict(list)
         for second in self.of(record.Second):
@@ -76,6 +75,7 @@ class Trial:
 
 
 def total(seconds, name):
+    """Return a count of all seconds together."""
     return sum((collections.Counter(getattr(each, name)) for each in seconds), collections.Counter())
 
 

@@ -1,4 +1,4 @@
-"""A proxy that spoils answers: other pictures than were asked for, refusals in good and in bad manners."""
+"""A proxy that spoils answers: other pictures than were asked for, and refusals of both kinds."""
 
 from __future__ import annotations
 
