@@ -62,13 +62,14 @@ setup(
             "ruff>=0.14",
             "types-cachetools",
         ],
-        # What the load test makes pictures with.
-        "loadtest": ["numpy>=2.1"],
+        # What makes the load, and what its pictures are made with.
+        "loadtest": ["locust>=2.39", "numpy>=2.1"],
         # For the charts of `storage stats --plot` and `model --plot`.
         "plot": ["matplotlib>=3.10"],
         "test": [
             "cryptography_vectors>=46",  # those of NIST and the RFCs
             "hypothesis>=6.140",
+            "locust>=2.39",
             "matplotlib>=3.10",
             "mock",  # PyBrowserID's test support imports it
             "numpy>=2.1",

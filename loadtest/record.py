@@ -76,7 +76,8 @@ class Second:
         at: the second, a whole number: that in which the requests were planned to start.
         endpoint: an activity of the capacity model.
         planned: requests that were to start.
-        latencies: of answers that were right, from the planned start to the last byte; by `bucket`.
+        latencies: of answers that were right, from the planned start to the last byte: count by
+            `bucket`.
         errors: counts by what went wrong: a problem code, `status_500`, `connection_refused`,
             `timeout`, `wrong_content`, ...
         shed: 503 and 429 with Retry-After, in no other count.
@@ -181,12 +182,17 @@ def read(folder: Path) -> Iterator[Line]:
         text = path.read_text("utf-8")
         for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), 1):
             try:
-                yield _line(json.loads(line))
+                yield line_of(json.loads(line))
             except (ValueError, TypeError, KeyError) as error:
                 raise InvalidRecord(f"{path}, line {number}: {error}") from None
 
 
-def _line(document: dict[str, Any]) -> Line:
+def line_of(document: dict[str, Any]) -> Line:
+    """Return the line that a JSON object says.
+
+    Raises:
+        KeyError, TypeError: it is something else.
+    """
     kind = _KINDS[document.pop("kind")]
     if kind is Second:
         document["latencies"] = {int(number): count for number, count in document["latencies"].items()}

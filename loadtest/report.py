@@ -30,7 +30,6 @@ _WORDS: Final = {
     "slower": '<span class="bad">slower</span>',
     "faster": '<span class="good">faster</span>',
     "same": "not told apart",
-    "few": "too few answers",
 }
 _FIGURES: Final = {
     "users_carried": "users carried",
@@ -147,7 +146,7 @@ def _tiles(summary: Summary, levels: Levels, verdict: Verdict) -> str:
 def _latency(shown: Judged, levels: Levels, verdict: Verdict) -> str:
     grown = charts.latency_by_users(verdict.steps, levels)
     made = f'<div class="charts">{charts.latency_spread(shown, levels)}</div>'
-    made += "<p></p>" + _endpoints(shown, levels)
+    made += _endpoints(shown, levels)
     if grown:
         made += f'<h2>Latency by users</h2>{charts.latency_legend()}<div class="charts small">'
         made += "".join(grown) + "</div>"
@@ -286,7 +285,9 @@ def _comparison(comparison: Comparison | None) -> str:
     }[comparison.word]
     if comparison.users is None:
         told += " They have no step of the same number of users in common."
-    rows = [_compared(each) for each in comparison.rows]
+    rows = [_compared(each) for each in comparison.rows if each.word != "few"]
+    if few := sorted({each.endpoint for each in comparison.rows if each.word == "few"}):
+        told += f" Too few answers to compare all figures of {', '.join(few)}."
     at = "" if comparison.users is None else f"At {comparison.users:,.0f} users"
     heads = ["Endpoint", "Figure", "This run", "Accepted", "Ratio", "Difference"]
     made = table(at, heads, rows, texts={1, 5}) if rows else ""
@@ -318,6 +319,7 @@ def _generator(verdict: Verdict) -> str:
             escape(process.name),
             f"{process.cpu:.0%}",
             f"{process.lag * 1000:,.0f}",
+            f"{process.late_seconds:,}",
             f"{process.silence:.1f}",
         ]
         for judged in verdict.steps
@@ -325,8 +327,15 @@ def _generator(verdict: Verdict) -> str:
     ]
     if not rows:
         return '<p class="note">Nothing is known of it.</p>'
-    heads = ["Users", "Process", "CPU of one core", "Latest start, ms late", "Longest silence, s"]
-    note = "Above 85 % of a core, or where requests started more than 250 ms late, a step is void."
+    heads = [
+        "Users",
+        "Process",
+        "CPU of one core",
+        "Latest start, ms late",
+        "Seconds with late starts",
+        "Longest silence, s",
+    ]
+    note = "Above 85 % of a core, or where requests often started late, a step is void."
     return f'{table("", heads, rows, texts={1})}<p class="note">{note}</p>'
 
 

@@ -19,6 +19,9 @@ WRONG_CONTENT: Final = "wrong_content"
 BUSY_WINDOW: Final = 5
 """Seconds over which a generator's use of its core is averaged: a single busy second harms nothing."""
 
+LATE: Final = 0.25
+"""Seconds by which a request may start after its plan: more would hide in the latencies."""
+
 _COUNTERS: Final = ("_total", "_count", "_sum", "_bucket")
 
 
@@ -105,6 +108,7 @@ class Process:
         name: of the process.
         cpu: share of one core: the busiest `BUSY_WINDOW` seconds.
         lag: seconds by which a request started too late, at worst.
+        late_seconds: in which one started more than `LATE` too late.
         silence: longest time between two of its signs of life, in seconds.
         went_back: whether its clock did.
     """
@@ -112,6 +116,7 @@ class Process:
     name: str
     cpu: float
     lag: float
+    late_seconds: int
     silence: float
     went_back: bool
 
@@ -292,7 +297,9 @@ def _processes(lines: Sequence[Generator], start: int, end: int) -> list[Process
         width = min(BUSY_WINDOW, len(loads))
         means = [sum(loads[at : at + width]) / width for at in range(len(loads) - width + 1)]
         went_back = any(later < earlier for earlier, later in itertools.pairwise(instants))
-        made.append(Process(name, max(means), max(each.lag for each in own), max(steps), went_back))
+        lags = [each.lag for each in own]
+        late = sum(lag > LATE for lag in lags)
+        made.append(Process(name, max(means), max(lags), late, max(steps), went_back))
     return made
 
 

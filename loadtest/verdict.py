@@ -25,12 +25,15 @@ from loadtest.costs import Costs
 from loadtest.levels import Levels
 from loadtest.model import Parameters, knee, rates
 from loadtest.record import Server
-from loadtest.summary import WRONG_CONTENT, Process, StepSummary, Summary, Traffic, percentile
+from loadtest.summary import LATE, WRONG_CONTENT, Process, StepSummary, Summary, Traffic, percentile
 
 MOST_CPU: Final = 0.85
 """Share of a core above which a generator's process measures itself."""
-MOST_LAG: Final = 0.25
-"""Seconds by which a request may start too late: more would hide in the latencies, or make them up."""
+MOST_LAG: Final = 1.0
+"""Seconds by which no request may start too late."""
+MOST_LATE: Final = 0.01
+"""Share of seconds in which one may start too late by `LATE`, beside `_FORGIVEN` ones."""
+_FORGIVEN: Final = 2
 MOST_SILENCE: Final = 5.0
 """Seconds without a sign of life of a process that gives one a second."""
 LEAST_OFFERED: Final = 0.99
@@ -307,7 +310,7 @@ def _step_doubts(step: StepSummary) -> list[Doubt]:
     at = f"At {step.users:,.0f} users"
     found = []
     for process in step.processes:
-        found += _process_doubts(process, at)
+        found += _process_doubts(process, step.duration, at)
     if not step.processes:
         found.append(Doubt("generator_unknown", f"{at} no generator told how it fared.", True))
     planned = step.whole.planned
@@ -321,14 +324,15 @@ def _step_doubts(step: StepSummary) -> list[Doubt]:
     return found
 
 
-def _process_doubts(process: Process, at: str) -> list[Doubt]:
+def _process_doubts(process: Process, duration: int, at: str) -> list[Doubt]:
     found = []
     name = f"the generator process {process.name}"
     if process.cpu > MOST_CPU:
         text = f"{at} {name} used {process.cpu:.0%} of its core, more than {MOST_CPU:.0%}."
         found.append(Doubt("generator_busy", text, True))
-    if process.lag > MOST_LAG:
-        text = f"{at} {name} started requests up to {process.lag * 1000:,.0f} ms late."
+    if process.lag > MOST_LAG or process.late_seconds > _FORGIVEN + MOST_LATE * duration:
+        text = f"{at} {name} started requests up to {process.lag * 1000:,.0f} ms late"
+        text += f", in {process.late_seconds:,} seconds more than {LATE * 1000:.0f} ms."
         found.append(Doubt("generator_late", text, True))
     if process.silence > MOST_SILENCE:
         text = f"{at} {name} gave no sign of life for {process.silence:,.0f} s."

@@ -98,7 +98,7 @@ def test_target_that_was_not_tried(judged):
     ("change", "figure"),
     [
         (late, "p95"),
-        (of(Second, lambda line: line.at % 7 == 0, latencies={}, errors={"timeout": 1}), "achieved"),
+        (of(Second, lambda line: not line.at % 7, latencies={}), "achieved"),
         (wrong, "wrong_content"),
     ],
 )
@@ -130,7 +130,7 @@ def test_shedding_is_told_from_breaking(judged):
 
 VOID = {
     "generator_busy": of(Generator, lambda line: START + 20 < line.at < START + 30, cpu=0.97),
-    "generator_late": of(Generator, lambda line: START + 20 < line.at < START + 21, lag=0.4),
+    "generator_late": of(Generator, lambda line: START + 20 < line.at < START + 24, lag=0.4),
     "generator_silent": lambda line: (
         None if isinstance(line, Generator) and START + 20 < line.at < START + 30 else line
     ),
@@ -164,10 +164,10 @@ def test_void_runs(judged, code):
 
 
 def test_what_voids_nothing(judged):
-    """One busy second, one slow look at the server's clock, and a step beyond the knee decide nothing."""
+    """One busy second, one slow look at the clock, and a step beyond the knee decide nothing."""
 
     def change(line):
-        line = of(Generator, lambda line: line.at == START + 20.9, cpu=1.0)(line)
+        line = of(Generator, lambda line: line.at == START + 20.9, cpu=1.0, lag=0.4)(line)
         line = of(Server, lambda line: line.at == START + 30, clock_offset=-3.4)(line)
         return of(Generator, lambda line: line.at > START + 80, cpu=1.0)(line)
 
