@@ -99,9 +99,11 @@ def starved(trial):
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
     """Return what the gate says of four runs at the same time, and of the two builds side by side."""
-    formats = {"frozen": "jpeg", "starved": "jpeg", "quick": "jpeg", "slow": "avif, webp, jpeg"}
-    trials = {name: Trial(tmp_path_factory.mktemp(name), each) for name, each in formats.items()}
+    formats = {"frozen": "jpeg", "starved": "jpeg", "quick": "jpeg", "slow": "avif webp jpeg"}
+    trials = {}
     try:
+        for name, each in formats.items():
+            trials[name] = Trial(tmp_path_factory.mktemp(name), each)
         with ThreadPoolExecutor(4) as pool:
             running = {
                 "frozen": pool.submit(frozen, trials["frozen"]),

@@ -60,7 +60,7 @@ def wrong(line):
 
 
 def test_good_run(judged):
-    """A run whose steps all met their levels promotes, and tells what it carried with which headroom."""
+    """A run whose steps all met their levels promotes, and tells what it carried."""
     status, report = judged(Recorded(users=(300_000, 600_000)))
     assert (status, report["outcome"], report["doubts"]) == (0, "promote", [])
     assert report["users_carried"]["carried"] == 600_000
