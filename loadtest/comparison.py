@@ -124,9 +124,8 @@ def cost_estimate(step: StepSummary) -> Estimate | None:
     pairs = []
     for piece in _pieces(step):
         spent = _read(step.processor, piece[-1] + 1) - _read(step.processor, piece[0])
-        pairs.append(
-            (spent, sum(t.answered for second in piece for t in step.seconds[second].values()))
-        )
+        seconds = range(piece[0], piece[-1] + 1)
+        pairs.append((spent, sum(step.finished.get(second, 0) for second in seconds)))
     draw = random.Random(_SEED)  # noqa: S311 - no secret
     found = []
     for _ in range(_RESAMPLES):

@@ -138,6 +138,7 @@ class StepSummary:
         seconds_per_request: processor seconds of the server; None if unknown.
         resident_bytes: the server's most; None if unknown.
         processor: pairs of instant and processor seconds so far.
+        finished: requests by the second in which they came to their end, whenever they were planned.
     """
 
     users: float
@@ -152,6 +153,7 @@ class StepSummary:
     seconds_per_request: float | None
     resident_bytes: float | None
     processor: Sequence[tuple[float, float]]
+    finished: Mapping[int, int]
 
     @property
     def whole(self) -> Traffic:
@@ -232,8 +234,9 @@ def summarize(lines: Iterable[Line]) -> Summary:
         second: {name: Traffic.of(found) for name, found in by_second[second].items()}
         for second in sorted(by_second)
     }
+    finished = _finished(traffic)
     made = [
-        _step(step, edges[number + 1], traffic, generators, servers)
+        _step(step, edges[number + 1], traffic, finished, generators, servers)
         for number, step in enumerate(steps)
     ]
     measured = [each for each in made if each.is_measured]
@@ -252,6 +255,7 @@ def _step(
     step: Step,
     end: float,
     traffic: Mapping[int, Mapping[str, Traffic]],
+    finished: Mapping[int, int],
     generators: Sequence[Generator],
     servers: Sequence[Server],
 ) -> StepSummary:
@@ -267,7 +271,9 @@ def _step(
     cores = None
     if len(told) > 1 and told[-1][0] > told[0][0]:
         cores = (told[-1][1] - told[0][1]) / (told[-1][0] - told[0][0])
-    answered = sum(each.answered for each in endpoints.values())
+    # Of a server that is overloaded, many are finished later: their processor time is not of this step.
+    ended = {second: count for second, count in finished.items() if first <= second < last}
+    answered = sum(ended.values())
     return StepSummary(
         step.users,
         first,
@@ -281,7 +287,19 @@ def _step(
         cores * (last - first) / answered if cores is not None and answered else None,
         max((each.resident_bytes for each in within if each.resident_bytes is not None), default=None),
         told,
+        ended,
     )
+
+
+def _finished(traffic: Mapping[int, Mapping[str, Traffic]]) -> dict[int, int]:
+    """Count requests by the second of their end: right answers to within 5 % of their latency."""
+    ended: Counter[int] = Counter()
+    for second, found in traffic.items():
+        for each in found.values():
+            ended[second] += each.failed + each.shed
+            for number, count in each.latencies.items():
+                ended[int(second + 0.5 + upper_bound(number) / 1000)] += count
+    return dict(ended)
 
 
 def _processes(lines: Sequence[Generator], start: int, end: int) -> list[Process]:
