@@ -96,7 +96,7 @@ def _header(summary: Summary, verdict: Verdict) -> str:
         f"{_instant(run.at)} UTC",
         "cut off" if summary.ended_at is None else f"{(summary.ended_at - run.at) / 60:,.1f} minutes",
         f"seed {run.seed}",
-        f"{run.workers} generator processes",
+        f"generator processes: {run.workers}",
     ]
     reasons = "".join(f"<li>{escape(each)}</li>" for each in verdict.reasons)
     code = verdict.outcome.code

@@ -332,7 +332,7 @@ def _process_doubts(process: Process, duration: int, at: str) -> list[Doubt]:
         found.append(Doubt("generator_busy", text, True))
     if process.lag > MOST_LAG or process.late_seconds > _FORGIVEN + MOST_LATE * duration:
         text = f"{at} {name} started requests up to {process.lag * 1000:,.0f} ms late"
-        text += f", in {process.late_seconds:,} seconds more than {LATE * 1000:.0f} ms."
+        text += f", more than {LATE * 1000:.0f} ms in {process.late_seconds:,} s of {duration:,}."
         found.append(Doubt("generator_late", text, True))
     if process.silence > MOST_SILENCE:
         text = f"{at} {name} gave no sign of life for {process.silence:,.0f} s."
