@@ -28,6 +28,7 @@ class Card:
         paths: of the picture's sizes, as last told.
         writes: how often a write began or ended: whoever sees two values saw no one state.
         is_written: while a write is under way.
+        is_lost: a write was never answered: the server may do it at any time, even after later ones.
     """
 
     name: Any = UNKNOWN
@@ -35,6 +36,7 @@ class Card:
     paths: Mapping[int, str] = field(default_factory=dict)
     writes: int = 0
     is_written: bool = False
+    is_lost: bool = False
 
     def begin(self) -> None:
         """Note that a write begins: until it ends well, nobody knows what stands there."""
@@ -42,10 +44,16 @@ class Card:
         self.is_written = True
         self.name = self.picture = UNKNOWN
 
-    def end(self) -> None:
+    def end(self, *, has_answer: bool) -> None:
         """Note that a write has ended."""
         self.writes += 1
         self.is_written = False
+        self.is_lost = self.is_lost or not has_answer
+
+    def know(self, name: Any, picture: Any) -> None:
+        """Note what stands there."""
+        if not self.is_lost:
+            self.name, self.picture = name, picture
 
     def learn(self, profile: Mapping[str, Any]) -> None:
         """Take in the URLs that the server tells."""

@@ -17,7 +17,7 @@ from loadtest.shapes import Lengths, stages
 from loadtest.tally import Tally
 from loadtest.watching import Processes, samples
 
-MIX = rates(Parameters(edits=500, take_aways=300, erases=100, replacements=300), 1000)
+MIX = rates(Parameters(edits=500, take_aways=300, erases=10, replacements=300), 1000)
 
 
 @pytest.fixture(scope="module")
