@@ -10,10 +10,10 @@ BACKEND ?= $(or $(PERSONA_BACKEND),memory)
 URL_sqlite := sqlite:///var/development.sqlite
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint lock format benchmark clean
+.PHONY: help run test lint lock format benchmark loadtest loadtest-promote clean
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
 
 run: $(VENV)/installed ## start the development server on http://127.0.0.1:6543/ (BACKEND=sqlite keeps data)
 	@PERSONA_BACKEND=$(BACKEND) PERSONA_BACKEND_URL='$(or $(PERSONA_BACKEND_URL),$(URL_$(BACKEND)))' exec $(BIN)/persona-profile serve
@@ -43,6 +43,13 @@ benchmark: $(VENV)/installed-tools ## measure, as ratios of two things run side 
 	$(BIN)/python benchmarks/picture_cost.py
 	$(BIN)/python benchmarks/picture_saturation.py
 	$(BIN)/python benchmarks/picture_reduction.py
+
+loadtest: $(VENV)/installed-tools ## a load test of some two minutes against a server of its own
+	$(BIN)/python -m loadtest.run smoke $(ARGS)
+
+loadtest-promote: $(VENV)/installed-tools ## may HOST=https://... carry USERS=1000000? (loadtest/README.md)
+	@test -n '$(HOST)' -a -n '$(USERS)' || { echo 'make loadtest-promote HOST=https://... USERS=1000000' >&2; exit 2; }
+	$(BIN)/python -m loadtest.run promote --host '$(HOST)' --users '$(USERS)' $(ARGS)
 
 clean: ## remove everything that the other commands made
 	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/oracle/node_modules

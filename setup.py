@@ -41,6 +41,7 @@ setup(
         "backends",
         "backends.migrations",
         "backends.migrations.versions",
+        "loadtest",
         "persona_profile",
         "persona_profile.auth",
         "persona_profile.commands",
@@ -51,6 +52,7 @@ setup(
     package_dir={"": "."},
     package_data={
         "backends": ["py.typed"],
+        "loadtest": ["py.typed", "costs.json", "report.html", "service-levels.toml"],
         "persona_profile": ["py.typed", "static/*", "version.json"],
     },
     install_requires=[
@@ -88,7 +90,9 @@ setup(
             "types-cachetools",
             "uv>=0.9",  # for `make lock`
         ],
-        # For the chart of `storage stats --plot`.
+        # What makes the load, and what its pictures are made with.
+        "loadtest": ["locust>=2.39", "numpy>=2.1"],
+        # For the charts of `storage stats --plot` and `model --plot`.
         "plot": ["matplotlib>=3.10"],
         # Rate limits that several processes share.
         "redis": ["redis>=6.2,<8"],
@@ -96,6 +100,7 @@ setup(
             "cryptography_vectors>=46",  # those of NIST and the RFCs
             "hypothesis>=6.140",
             "jsonschema-rs>=0.60",
+            "locust>=2.39",
             "matplotlib>=3.10",
             "mock",  # PyBrowserID's test support imports it
             "numpy>=2.1",

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from backends import BackendError
-from persona_profile.commands import keys, people, pictures, serving, storage
+from persona_profile.commands import capacity, keys, people, pictures, serving, storage
 from persona_profile.keyring import KeyringError
 from persona_profile.keyservice import KeysUnavailable
 from persona_profile.logs import configure_command
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     keys.add_to(commands)
     people.add_to(commands)
     pictures.add_to(commands)
+    capacity.add_to(commands)
     return parser
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any, Final, TextIO
 
 from backends import MAX_PARTITION_BYTES, BackendError
 from persona_profile.app import make_key_wrapper, open_backend, open_keyring
+from persona_profile.commands.plot_option import add_plot_option, drawing, draws
 from persona_profile.commands.settings import load_settings
 from persona_profile.keyservice import KeysUnavailable
 from persona_profile.partition_check import Finding
@@ -21,7 +20,6 @@ from persona_profile.partitions import USED_PROOF_PREFIX
 from persona_profile.statistics import Distribution, Statistics, measure
 from persona_profile.verification import MEANINGS, Verification, Verified
 
-PLOT_FORMATS: Final = (".png", ".svg")
 PROGRESS_SECONDS: Final = 1.0
 
 
@@ -41,12 +39,7 @@ def add_to(jobs: Any) -> None:
 
     stats = jobs.add_parser("stats", help="count profiles, pictures and bytes")
     stats.add_argument("--json", action="store_true", help="for programs")
-    stats.add_argument(
-        "--plot",
-        metavar="FILE",
-        type=_plot_path,
-        help="draw the sizes into a file, .svg or .png; needs the extra `plot`",
-    )
+    add_plot_option(stats, "the sizes")
     stats.set_defaults(run=_stats)
 
 
@@ -186,12 +179,8 @@ class _JsonFindings:
 def _stats(options: argparse.Namespace) -> int:
     draw = None
     if options.plot is not None:
-        try:
-            # Only who draws needs the library, which is larger than the service.
-            draw = importlib.import_module("persona_profile.commands.plotting").draw
-        except ImportError:
-            message = "--plot needs matplotlib: pip install 'persona-profile-server[plot]'"
-            print(f"persona-profile: {message}", file=sys.stderr)
+        draw = drawing("plotting")
+        if draw is None:
             return 2
     progress = Progress(sys.stderr)
     with closing(open_backend(load_settings(options.config))) as backend:
@@ -200,12 +189,8 @@ def _stats(options: argparse.Namespace) -> int:
             statistics = measure(backend, progress)
         finally:
             progress.clear()
-    if draw is not None:
-        try:
-            draw(statistics, options.plot)
-        except OSError as error:
-            print(f"persona-profile: {options.plot}: {error.strerror}", file=sys.stderr)
-            return 1
+    if draw is not None and not draws(draw, options.plot, statistics):
+        return 1
     if options.json:
         print(json.dumps(_document(statistics), indent=1))
     else:
@@ -279,12 +264,3 @@ def _partition(text: str) -> bytes:
     if not 0 < len(partition) <= MAX_PARTITION_BYTES:
         raise ValueError
     return partition
-
-
-def _plot_path(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in PLOT_FORMATS:
-        raise argparse.ArgumentTypeError("the name must end in .svg or .png")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError("there is no such folder")
-    return path

@@ -1,4 +1,4 @@
-"""The chart of `storage stats --plot`. Needs matplotlib, the extra `plot`."""
+"""The style of all charts, and that of `storage stats --plot`. Needs matplotlib, the extra `plot`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from persona_profile.statistics import Distribution, Statistics
 _BINS: Final = 48
 _LABEL_WIDTH: Final = 0.1
 """Share of the axis that a label of a percentile takes."""
-_INK: Final = "#333333"
-_PALE: Final = "#8a8a8a"
+INK: Final = "#333333"
+PALE: Final = "#8a8a8a"
 _BARS: Final = "#4477aa"
 # Apart for colour-blind eyes as well (Paul Tol's bright scheme).
 _FORMAT_COLOURS: Final = {"avif": "#4477aa", "webp": "#ccbb44", "jpeg": "#ee6677"}
-_STYLE: Final[Any] = {
-    "axes.edgecolor": _PALE,
-    "axes.labelcolor": _INK,
+STYLE: Final[Any] = {
+    "axes.edgecolor": PALE,
+    "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -31,9 +31,9 @@ _STYLE: Final[Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
     "svg.hashsalt": "persona-profile",
-    "text.color": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
 }
 
 
@@ -43,15 +43,24 @@ def draw(statistics: Statistics, path: Path) -> None:
     Raises:
         OSError: the file can't be written.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(h_pad=0.15, w_pad=0.15)
         figure = Figure(figsize=(10, 8.5), layout=layout)
         profiles, renditions = figure.subplots(2, 1)
         _draw_profiles(profiles, statistics)
         _draw_renditions(renditions, statistics)
-        # No date inside: the same sizes give the same file.
-        metadata = {"Date": None} if path.suffix == ".svg" else {}
-        figure.savefig(path, format=path.suffix[1:], dpi=150, metadata=metadata)
+        save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure, drawn under `STYLE`, as SVG or PNG, told by the ending of the path.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    # No date inside: the same figures give the same file.
+    metadata = {"Date": None} if path.suffix == ".svg" else {}
+    figure.savefig(path, format=path.suffix[1:], dpi=150, metadata=metadata)
 
 
 def _draw_profiles(axes: Any, statistics: Statistics) -> None:
@@ -85,7 +94,7 @@ def _mark_percentiles(axes: Any, sizes: Distribution) -> None:
     labels: list[tuple[int, list[str]]] = []
     for percent in (50, 95, 99):
         size = sizes.percentile(percent)
-        axes.axvline(size, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
+        axes.axvline(size, color=INK, linewidth=1, linestyle=(0, (4, 3)))
         text = f"p{percent}: {EngFormatter('B', places=0)(size)}"
         if labels and size - labels[-1][0] < sizes.maximum * _LABEL_WIDTH:
             labels[-1][1].append(text)
@@ -129,8 +138,8 @@ def _draw_renditions(axes: Any, statistics: Statistics) -> None:
             width * 0.92,
             yerr=([0] * len(at), above),
             label=name,
-            color=_FORMAT_COLOURS.get(name, _PALE),
-            error_kw={"ecolor": _INK, "elinewidth": 1, "capsize": 3},
+            color=_FORMAT_COLOURS.get(name, PALE),
+            error_kw={"ecolor": INK, "elinewidth": 1, "capsize": 3},
         )
         tops = [EngFormatter(places=1, sep="")(average) for average in averages]
         axes.bar_label(bars, tops, padding=2, fontsize="small")
@@ -139,6 +148,6 @@ def _draw_renditions(axes: Any, statistics: Statistics) -> None:
 
 
 def _draw_nothing(axes: Any) -> None:
-    axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=_PALE)
+    axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=PALE)
     axes.set_xticks([])
     axes.set_yticks([])

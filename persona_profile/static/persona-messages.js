@@ -52,6 +52,7 @@ const MESSAGES = {
   picture_too_many_pixels: ["choose-file", tooManyPixels],
   picture_too_complex: ["choose-file", "This picture is too complex to be used. Save it as a JPEG, or choose another one."],
   crop_outside_picture: ["choose-file", "The chosen square lies outside the picture. Choose the picture again."],
+  rate_limited: ["wait", (error) => `That was too much in a short time. ${MOMENT(error)}`],
   request_headers_too_large: [
     "sign-in",
     "This browser sends more than the server takes. Sign out, then sign in with fewer addresses.",
@@ -60,6 +61,7 @@ const MESSAGES = {
   overloaded: ["wait", busy],
   storage_unavailable: ["wait", (error) => `Profiles can’t be reached just now. Nothing is lost. ${MOMENT(error)}`],
   keys_unavailable: ["wait", (error) => `Profiles can’t be opened just now. Nothing is lost. ${MOMENT(error)}`],
+  service_unavailable: ["wait", (error) => `The profile server is down just now. Nothing is lost. ${MOMENT(error)}`],
   profile_unreadable: [
     "wait",
     "What is stored for this address can’t be read just now. Those who run the server know; try again later.",

@@ -68,6 +68,11 @@ PROBLEMS: Final = (
         ("profile_unreadable",),
         "what is stored does not open; it was reported to the operators",
     ),
+    Row(
+        503,
+        ("service_unavailable",),
+        "the reverse proxy can't reach the service; wait, and show fallback cards",
+    ),
     Row(500, ("internal_error",), "a mistake of ours; tell us the `request_id`"),
 )
 

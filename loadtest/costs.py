@@ -1,0 +1,160 @@
+"""What each activity costs a server, as `benchmarks/activity_cost.py` measures and prints it.
+
+Standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import resources
+from typing import Any, Final, Self
+
+MEASURED_ACTIVITIES: Final = ("dialog_open", "picture_read", "edit", "take_away", "erase")
+"""Those that have a cost of their own; each kind of upload has one by the kind of its picture."""
+
+PICTURE_KINDS: Final = ("jpeg_12mp", "jpeg_24mp", "jpeg_48mp", "png_screenshot", "heic")
+
+MOST: Final = 1e15
+"""Larger numbers are mistakes, whatever their unit."""
+
+
+class InvalidCosts(ValueError):
+    """A document holds no costs; the message says what is wrong where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one request of an activity costs.
+
+    Attributes:
+        service_seconds: processor time of the server's own process.
+        worker_seconds: processor time of its picture workers.
+        database_seconds: processor time of the database.
+        statements: that the database is asked to carry out.
+        request_bytes: of the body that comes.
+        answer_bytes: of the body that goes.
+    """
+
+    service_seconds: float
+    worker_seconds: float
+    database_seconds: float
+    statements: float
+    request_bytes: float
+    answer_bytes: float
+
+    @property
+    def server_seconds(self) -> float:
+        """Processor time of the server, its workers included, without the database's."""
+        return self.service_seconds + self.worker_seconds
+
+    @classmethod
+    def mean(cls, weighted: Iterable[tuple[float, Cost]]) -> Cost:
+        """Return the mean of costs, each with its share; shares have the sum 1."""
+        pairs = list(weighted)
+        names = (field.name for field in fields(cls))
+        return cls(
+            **{name: sum(share * getattr(cost, name) for share, cost in pairs) for name in names}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a server was measured to cost.
+
+    Attributes:
+        measured_on: the machine, in words.
+        activities: by name, each of `MEASURED_ACTIVITIES`.
+        uploads: by kind of picture, each of `PICTURE_KINDS`.
+        picture_set_bytes: sealed bytes of all renditions of a picture.
+        profile_bytes: sealed bytes of all else that is kept of an email.
+        database_factor: bytes of the database's files over sealed bytes.
+    """
+
+    measured_on: str
+    activities: Mapping[str, Cost]
+    uploads: Mapping[str, Cost]
+    picture_set_bytes: float
+    profile_bytes: float
+    database_factor: float
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `benchmarks/activity_cost.py` prints.
+
+        Raises:
+            InvalidCosts: it is something else.
+        """
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            raise InvalidCosts("this is no JSON") from None
+        whole = _members(document, "", ("measured_on", "activities", "uploads", "stored_bytes"))
+        if not isinstance(whole["measured_on"], str) or not whole["measured_on"].isprintable():
+            raise InvalidCosts("measured_on: must be a line of text")
+        stored = _members(
+            whole["stored_bytes"], "stored_bytes", ("picture_set", "profile", "database_factor")
+        )
+        return cls(
+            whole["measured_on"],
+            _costs(whole["activities"], "activities", MEASURED_ACTIVITIES),
+            _costs(whole["uploads"], "uploads", PICTURE_KINDS),
+            _number(stored["picture_set"], "stored_bytes.picture_set"),
+            _number(stored["profile"], "stored_bytes.profile"),
+            _number(stored["database_factor"], "stored_bytes.database_factor"),
+        )
+
+    @classmethod
+    def measured(cls) -> Costs:
+        """Return those that were measured once, and come with the package."""
+        return _measured()
+
+    def of(self, activity: str, mix: Mapping[str, float]) -> Cost:
+        """Return what one request of an activity costs.
+
+        Args:
+            activity: one of `MEASURED_ACTIVITIES`; any other is an upload.
+            mix: the share of each kind of picture among uploads.
+        """
+        if activity in self.activities:
+            return self.activities[activity]
+        return Cost.mean((share, self.uploads[kind]) for kind, share in mix.items())
+
+
+@cache
+def _measured() -> Costs:
+    return Costs.parse(resources.files(__package__).joinpath("costs.json").read_text("utf-8"))
+
+
+def _costs(document: Any, place: str, names: tuple[str, ...]) -> dict[str, Cost]:
+    found = _members(document, place, names)
+    figures = tuple(field.name for field in fields(Cost))
+    made = {}
+    for name in names:
+        each = _members(found[name], f"{place}.{name}", figures)
+        made[name] = Cost(
+            **{figure: _number(each[figure], f"{place}.{name}.{figure}") for figure in figures}
+        )
+    return made
+
+
+def _members(document: Any, place: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return an object that has these members and no others."""
+    prefix = f"{place}: " if place else ""
+    if not isinstance(document, dict):
+        raise InvalidCosts(f"{prefix}must be an object")
+    if missing := [name for name in names if name not in document]:
+        raise InvalidCosts(f"{prefix}{', '.join(missing)} missing")
+    if unknown := sorted(document.keys() - set(names)):
+        raise InvalidCosts(f"{prefix}{', '.join(map(repr, unknown))} unknown")
+    return document
+
+
+def _number(value: Any, place: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidCosts(f"{place}: must be a number")
+    if not 0 <= value <= MOST:
+        raise InvalidCosts(f"{place}: must be a number from 0 to {MOST:g}")
+    return float(value)

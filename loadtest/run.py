@@ -1,0 +1,230 @@
+"""One command for a whole load test: makes what it needs, runs Locust, asks for the verdict.
+
+    python -m loadtest.run smoke
+    python -m loadtest.run promote --host https://profiles.example.com --users 1000000 --i-own-this-host
+
+What stands after `--` is handed on to Locust.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from loadtest import identities, pictures
+from loadtest.model import Parameters
+from loadtest.options import DEFAULT_FOLDER, new_name
+from loadtest.planning import PREPARED
+
+LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
+
+SMOKE_USERS: Final = 20
+"""Identities of a smoke run: their pictures are there before its first request."""
+
+SMOKE_ACTIVE_USERS: Final = 40_000
+"""For whose rates a smoke run stands: a few requests a second."""
+
+PROMOTE_USERS: Final = 1_000
+"""Identities of a run before promotion, unless there are some already."""
+
+_START_SECONDS: Final = 60
+
+_SETTINGS: Final = """\
+[app:main]
+use = egg:persona-profile-server
+development = true
+development.folder = {folder}
+backend = memory
+public_origins = {origin}
+browserid.pinned_issuers = {issuers}
+{more}
+[server:main]
+use = egg:persona-profile-server
+listen = 127.0.0.1:{port}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that was started for a run.
+
+    Attributes:
+        origin: where it answers.
+        pid: its process id.
+        metrics: where its figures are, if it has any.
+    """
+
+    origin: str
+    pid: int
+    metrics: str | None
+
+
+class NotStarted(Exception):
+    """The server did not start; the message names its log."""
+
+
+def free_port() -> int:
+    """Return a port of loopback on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def development_server(folder: Path, issuers: Path) -> Iterator[Server]:
+    """Start a server with everything in memory that trusts the identities; end it.
+
+    Raises:
+        NotStarted: it did not answer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port, figures = free_port(), free_port()
+    has_metrics = importlib.util.find_spec("persona_profile.metrics") is not None
+    origin = f"http://127.0.0.1:{port}"
+    settings, log = folder / "server.ini", folder / "server.log"
+    settings.write_text(
+        _SETTINGS.format(
+            folder=folder.resolve(),
+            origin=origin,
+            issuers=issuers.resolve(),
+            port=port,
+            more=f"metrics.listen = 127.0.0.1:{figures}\n" if has_metrics else "",
+        )
+    )
+    command = Path(sys.executable).with_name("persona-profile")
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [command, "-c", settings, "serve"], stdout=output, stderr=output
+        )
+    try:
+        _await(process, origin, log)
+        metrics = f"http://127.0.0.1:{figures}/metrics" if has_metrics else None
+        yield Server(origin, process.pid, metrics)
+    finally:
+        process.terminate()
+        process.wait(_START_SECONDS)
+
+
+def _await(process: subprocess.Popen[bytes], origin: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{origin}/__lbheartbeat__", timeout=5):  # noqa: S310 - loopback
+                return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.05)
+    raise NotStarted(f"the server did not start; see {log}")
+
+
+def make_data(folder: Path, users: int) -> None:
+    """Make the identities, unless there are some, and the files of pictures.
+
+    Raises:
+        OSError, ValueError: the folder can't be used.
+    """
+    people = folder / "identities"
+    if not (people / "users.json").exists():
+        print(f"making {users} users in {people}")
+        identities.make(people, users=users)
+        identities.mint(people, max(1, os.cpu_count() or 1))
+    pictures.PictureLibrary.open(folder / "pictures", (*pictures.KINDS, PREPARED), tell=print)
+
+
+def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], workers: int) -> int:
+    """Run Locust here, with so many processes that make load; return its exit status."""
+    common = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE)]
+    data = ["--identities", str(folder / "identities"), "--pictures", str(folder / "pictures")]
+    lead = ["--headless", "--only-summary", "--host", host, "--folder", str(record), *data, *arguments]
+    if "--small-pictures" in arguments:
+        data.append("--small-pictures")
+    if workers <= 1:
+        return subprocess.call([*common, *lead])  # noqa: S603 - our own command
+    port = str(free_port())
+    helpers = [
+        subprocess.Popen(  # noqa: S603
+            [*common, "--worker", "--master-host", "127.0.0.1", "--master-port", port, *data]
+        )
+        for _ in range(workers)
+    ]
+    try:
+        bind = ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+        return subprocess.call([*common, *bind, "--expect-workers", str(workers), *lead])  # noqa: S603
+    finally:
+        for helper in helpers:
+            helper.terminate()
+        for helper in helpers:
+            helper.wait(_START_SECONDS)
+
+
+def verdict(record: Path) -> int:
+    """Judge a record; return the exit status."""
+    if importlib.util.find_spec("loadtest.gate") is None:
+        print(f"the record is in {record}")
+        return 0
+    return subprocess.call([sys.executable, "-m", "loadtest.gate", str(record)])  # noqa: S603
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a load test and judge it; return the exit status."""
+    options = _options(list(sys.argv[1:] if arguments is None else arguments))
+    record = options.folder / new_name()
+    try:
+        make_data(options.folder, options.identities)
+        if options.command == "smoke":
+            issuers = options.folder / "identities" / "pinned-issuers.json"
+            with development_server(options.folder / "server", issuers) as server:
+                more = ["--shape", "smoke", "--users-active", str(options.users)]
+                more += ["--server-pid", str(server.pid)]
+                more += ["--metrics", server.metrics] if server.metrics else []
+                status = locust(
+                    options.folder, record, server.origin, [*more, *options.more], options.workers
+                )
+        else:
+            steady = options.users * Parameters().peak
+            print(f"{options.users:g} users in the busiest hour act as {steady:g} on average")
+            more = ["--shape", options.shape, "--users-active", str(steady)]
+            more += ["--i-own-this-host"] if options.i_own_this_host else []
+            status = locust(
+                options.folder, record, options.host, [*more, *options.more], options.workers
+            )
+    except (NotStarted, OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 3
+    return status or verdict(record)
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    ours, more = arguments[:at], arguments[at + 1 :]
+    parser = argparse.ArgumentParser(prog="python -m loadtest.run", description=main.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    smoke = commands.add_parser("smoke", help="one minute against a server that is started for it")
+    smoke.set_defaults(users=SMOKE_ACTIVE_USERS)
+    promote = commands.add_parser("promote", help="against a server that is about to be promoted")
+    promote.add_argument("--host", required=True)
+    promote.add_argument("--users", type=float, required=True, help="active users that it has to carry")
+    promote.add_argument("--shape", default="average")
+    promote.add_argument("--i-own-this-host", action="store_true")
+    for command, count in ((smoke, SMOKE_USERS), (promote, PROMOTE_USERS)):
+        command.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="default: %(default)s")
+        command.add_argument("--identities", type=int, default=count, help="to make, if there are none")
+        command.add_argument("--workers", type=int, default=1, help="processes; default: %(default)s")
+    options = parser.parse_args(ours)
+    options.more = more
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

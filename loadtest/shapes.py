@@ -1,0 +1,99 @@
+"""How many users are active when: the shapes of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+SMOKE_PARAMETERS: Final[Mapping[str, float]] = {
+    "replacements": 60,
+    "edits": 300,
+    "take_aways": 150,
+    "erases": 60,
+}
+"""What a smoke run changes of the model: so short a one would see no rare activity otherwise."""
+
+LAUNCH_DAYS: Final = 7
+"""In which everybody uploads, in the shape `launch`, unless `--model-set launch_days` tells."""
+
+SHARE_SOUGHT: Final = 0.1
+"""Steps end when the knee is known to within this share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """So many users for so long.
+
+    Attributes:
+        users: active users.
+        seconds: how long.
+        is_measured: false where the server warms up or changes over.
+    """
+
+    users: float
+    seconds: float
+    is_measured: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Seconds of each part of a run.
+
+    Attributes:
+        warm_up: of each change of users, not measured.
+        measured: of each step, or of the middle of another shape.
+    """
+
+    warm_up: float
+    measured: float
+
+
+LENGTHS: Final[Mapping[str, Lengths]] = {
+    "smoke": Lengths(10, 50),
+    "average": Lengths(60, 600),
+    "steps": Lengths(15, 45),
+    "spike": Lengths(30, 120),
+    "soak": Lengths(60, 8 * 3600),
+    "launch": Lengths(60, 1800),
+}
+
+Shape = Iterator[Stage]
+Judge = Callable[[], bool]
+"""Tells whether the measured stage that is just over met the service levels."""
+
+
+def stages(shape: str, users: float, lengths: Lengths, *, most_steps: int, met: Judge) -> Shape:
+    """Yield the stages of a shape, one after the other.
+
+    Args:
+        shape: a key of `LENGTHS`.
+        users: active users; for `steps` those of the first step.
+        lengths: of its parts.
+        most_steps: after which `steps` ends at the latest.
+        met: asked after each measured step of `steps`.
+    """
+    if shape == "steps":
+        yield from _steps(users, lengths, most_steps, met)
+        return
+    levels = (1, 2, 1) if shape == "spike" else (1,)
+    for level in levels:
+        yield Stage(users * level, lengths.warm_up, is_measured=False)
+        yield Stage(users * level, lengths.measured)
+
+
+def _steps(users: float, lengths: Lengths, most_steps: int, met: Judge) -> Shape:
+    """Double until a step breaks, then halve the range until it is narrow."""
+    carried, broken, at = 0.0, 0.0, users
+    for _ in range(most_steps):
+        yield Stage(at, lengths.warm_up, is_measured=False)
+        yield Stage(at, lengths.measured)
+        if met():
+            carried = at
+        else:
+            broken = at
+            # What piled up must not be the next step's.
+            yield Stage(0, lengths.warm_up, is_measured=False)
+        if broken and (broken - carried) <= SHARE_SOUGHT * broken:
+            return
+        at = (carried + broken) / 2 if broken else at * 2

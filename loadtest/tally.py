@@ -1,0 +1,114 @@
+"""Counts of one process, by the second in which requests were planned to start."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from loadtest.record import Second, bucket
+
+RIGHT: Final = ""
+SHED: Final = "shed"
+WRONG_CONTENT: Final = "wrong_content"
+NOT_OFFERED: Final = "not_offered"
+
+
+@dataclass(slots=True)
+class _Counts:
+    planned: int = 0
+    done: int = 0
+    latencies: Counter[int] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    shed: int = 0
+    sent: int = 0
+    received: int = 0
+
+
+class Tally:
+    """Counts what was planned and what came of it.
+
+    Args:
+        tell: gets the activity, milliseconds from the planned start, bytes received and outcome of
+            each request.
+    """
+
+    def __init__(self, tell: Callable[[str, float, int, str], None]) -> None:
+        self._counts: dict[tuple[int, str], _Counts] = {}
+        self._tell = tell
+        self.in_flight = 0
+        self.withdrawn = 0
+
+    def plan(self, activity: str, planned_at: float) -> None:
+        """Count a request that is to start; `finish` has to follow."""
+        self._of(activity, planned_at).planned += 1
+        self.in_flight += 1
+
+    def withdraw(self, activity: str, planned_at: float) -> None:
+        """Uncount a request: what it was to ask for is not there, through no fault of its own."""
+        self._of(activity, planned_at).planned -= 1
+        self.in_flight -= 1
+        self.withdrawn += 1
+
+    def finish(
+        self,
+        activity: str,
+        planned_at: float,
+        outcome: str,
+        *,
+        ended_at: float | None = None,
+        sent: int = 0,
+        received: int = 0,
+    ) -> None:
+        """Count what came of a request.
+
+        Args:
+            activity: which.
+            planned_at: as it was planned.
+            outcome: `RIGHT`, `SHED`, or what went wrong.
+            ended_at: when the answer was there; by default now.
+            sent: bytes of its body.
+            received: bytes of the answer's body.
+        """
+        milliseconds = ((ended_at or time.time()) - planned_at) * 1000
+        counts = self._of(activity, planned_at)
+        counts.done += 1
+        self.in_flight -= 1
+        counts.sent += sent
+        counts.received += received
+        if outcome == RIGHT:
+            counts.latencies[bucket(milliseconds)] += 1
+        elif outcome == SHED:
+            counts.shed += 1
+        else:
+            counts.errors[outcome] += 1
+        self._tell(activity, milliseconds, received, outcome)
+
+    def settled(self, now: float) -> list[Second]:
+        """Return, once, the seconds that are over and of which every request has its outcome."""
+        over = [key for key, each in self._counts.items() if key[0] + 1 < now]
+        return [
+            self._second(key) for key in over if self._counts[key].done == self._counts[key].planned
+        ]
+
+    def rest(self) -> list[Second]:
+        """Return what is left; requests without an outcome have none."""
+        return [self._second(key) for key in list(self._counts)]
+
+    def _of(self, activity: str, planned_at: float) -> _Counts:
+        return self._counts.setdefault((int(planned_at), activity), _Counts())
+
+    def _second(self, key: tuple[int, str]) -> Second:
+        counts = self._counts.pop(key)
+        return Second(
+            float(key[0]),
+            key[1],
+            counts.planned,
+            dict(counts.latencies),
+            dict(counts.errors),
+            counts.shed,
+            counts.sent,
+            counts.received,
+        )

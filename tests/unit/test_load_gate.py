@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.load_records import START, Recorded
+
+from loadtest import document, gate, record
+from loadtest.levels import InvalidLevels, Levels
+from loadtest.record import Generator, Run, Second, Server, Step, bucket
+from loadtest.summary import percentile
+
+LATE = bucket(9_000)
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """Return what judges a run: its exit status and its report as JSON."""
+
+    def judge(recorded, *arguments):
+        number = len(list(tmp_path.iterdir()))
+        folder = recorded.write(tmp_path / str(number))
+        accepted = ["--accepted", str(tmp_path / "accepted.json")]
+        status = gate.main([str(folder), *accepted, *arguments])
+        return status, json.loads((folder / "report.json").read_text())
+
+    return judge
+
+
+def codes(report):
+    """Return why a run is void."""
+    return {each["code"] for each in report["doubts"]}
+
+
+def of(kind, where=lambda line: True, **changes):
+    """Return a change of lines of a kind."""
+    return lambda line: replace(line, **changes) if isinstance(line, kind) and where(line) else line
+
+
+def late(line):
+    """What a server does that answers nobody for three seconds."""
+    if isinstance(line, Second) and START + 20 <= line.at < START + 23:
+        waited = bucket(1000 * (START + 23 - line.at))
+        return replace(line, latencies={waited: line.planned})
+    return line
+
+
+def wrong(line):
+    """What a server does that mixes up pictures for a second."""
+    if isinstance(line, Second) and line.endpoint == "picture_read" and line.at == START + 30:
+        return replace(line, latencies={}, errors={"wrong_content": line.planned})
+    return line
+
+
+def test_good_run(judged):
+    """A run whose steps all met their levels promotes, and tells what it carried."""
+    status, report = judged(Recorded(users=(300_000, 600_000)))
+    assert (status, report["outcome"], report["doubts"]) == (0, "promote", [])
+    assert report["users_carried"]["carried"] == 600_000
+    assert report["users_carried"]["failed"] is None is report["users_carried"]["knee"]
+    [_, step] = report["steps"]
+    assert step["seconds_per_request"]["value"] == pytest.approx(0.008, rel=0.1)
+    opened = step["endpoints"]["dialog_open"]
+    assert opened["p50"] < opened["p95"]["value"] < opened["p99"]["value"]
+    assert opened["headroom"] == pytest.approx(
+        min(400 / opened["p95"]["value"], 1000 / opened["p99"]["value"])
+    )
+    assert report["server_metrics"]['persona_storage_retries_total{reason="transient"}'] > 100
+
+
+def test_knee_and_target(judged):
+    """The knee is between the most users carried and the fewest that were not; the target decides."""
+    users = (500_000, 1_000_000, 2_500_000)
+    status, report = judged(Recorded(users=users, seconds=40), "--cores", "2")
+    assert (status, report["steps"][-1]["outcome"]) == (1, "failed")
+    told = report["users_carried"]
+    assert (told["carried"], told["failed"], told["knee"]) == (1_000_000, 2_500_000, 1_750_000)
+    assert told["predicted_over_measured"] == pytest.approx(told["predicted_knee"] / 1_750_000)
+    assert judged(Recorded(users=users, seconds=40), "--users", "1000000")[0] == 0
+    assert judged(Recorded(users=users, seconds=40), "--users", "1000001")[0] == 1
+
+
+def test_target_that_was_not_tried(judged):
+    """A run that never had so many users does not show that they are carried."""
+    status, report = judged(Recorded(users=(300_000,)), "--users", "400000")
+    assert status == 1
+    assert "No step had 400,000 users" in report["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "figure"),
+    [
+        (late, "p95"),
+        (of(Second, lambda line: not line.at % 7, latencies={}), "achieved"),
+        (wrong, "wrong_content"),
+    ],
+)
+def test_missed_levels(judged, change, figure):
+    """A server that stands still, breaks, or answers with something else is not promoted."""
+    status, report = judged(Recorded(seconds=30, change=change))
+    assert status == 1
+    assert figure in {each["figure"] for each in report["steps"][0]["breaches"]}
+
+
+def test_shedding_is_told_from_breaking(judged):
+    """What was refused with Retry-After is no error, and has a level of its own."""
+
+    def some(line):
+        return isinstance(line, Second) and line.endpoint == "edit"
+
+    def shed(line):
+        return replace(line, latencies={}, shed=line.planned) if some(line) else line
+
+    def break_(line):
+        return replace(line, latencies={}, errors={"status_503": line.planned}) if some(line) else line
+
+    for change, figure, kept in ((shed, "shed_share", "errors"), (break_, "error_share", "shed")):
+        status, report = judged(Recorded(change=change))
+        [breach] = report["steps"][0]["breaches"]
+        assert (status, breach["endpoint"], breach["figure"]) == (1, "edit", figure)
+        assert not report["steps"][0][kept]
+
+
+VOID = {
+    "generator_busy": of(Generator, lambda line: START + 20 < line.at < START + 30, cpu=0.97),
+    "generator_late": of(Generator, lambda line: START + 20 < line.at < START + 24, lag=0.4),
+    "generator_silent": lambda line: (
+        None if isinstance(line, Generator) and START + 20 < line.at < START + 30 else line
+    ),
+    "generator_unknown": lambda line: None if isinstance(line, Generator) else line,
+    "generator_missing": of(Run, workers=3),
+    "target_not_offered": lambda line: (
+        None if isinstance(line, Second) and START + 20 < line.at < START + 30 else line
+    ),
+    "too_few_requests": lambda line: (
+        None
+        if isinstance(line, Second)
+        else replace(line, rates={"edit": 0.05})
+        if isinstance(line, Step)
+        else line
+    ),
+    "nothing_measured": of(Step, is_measured=False),
+    "server_restarted": of(Server, lambda line: line.at > START + 30, started_at=START + 30),
+    "clock_offset": of(Server, clock_offset=-30.0),
+    "clock_jumped": of(Server, lambda line: line.at > START + 30, clock_offset=3.0),
+    "cut_off": lambda line: line,
+}
+
+
+@pytest.mark.parametrize("code", VOID)
+def test_void_runs(judged, code):
+    """Nothing follows from a run in which something beside the server was wrong."""
+    status, report = judged(Recorded(change=VOID[code], has_end=code != "cut_off"))
+    assert (status, report["outcome"]) == (3, "void")
+    assert code in codes(report)
+    assert report["reasons"][0].endswith(".")
+
+
+def test_what_voids_nothing(judged):
+    """One busy second, one slow look at the clock, and a step beyond the knee decide nothing."""
+
+    def change(line):
+        line = of(Generator, lambda line: line.at == START + 20.9, cpu=1.0, lag=0.4)(line)
+        line = of(Server, lambda line: line.at == START + 30, clock_offset=-3.4)(line)
+        return of(Generator, lambda line: line.at > START + 80, cpu=1.0)(line)
+
+    users = (400_000, 2_500_000, 3_000_000)
+    status, report = judged(Recorded(users=users, seconds=30, change=change), "--users", "400000")
+    assert (status, codes(report)) == (0, set())
+    assert report["steps"][2]["outcome"] == "void"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("cut_off", 1), ("server_restarted", 3), ("generator_busy", 3), ("clock_jumped", 3)],
+)
+def test_wrong_content_and_void(judged, code, status):
+    """Wrong content counts in a run that was cut off, not in one that may have made it up."""
+
+    def change(line):
+        changed = VOID[code](line)
+        return changed and wrong(changed)
+
+    assert judged(Recorded(change=change, has_end=code != "cut_off"))[0] == status
+
+
+def test_file_that_was_cut_off(tmp_path):
+    """A run that was killed in the middle of a line is void, and what it saw until then is told."""
+    folder = Recorded().write(tmp_path / "run")
+    for path in folder.glob("*.jsonl"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    assert gate.main([str(folder), "--accepted", str(tmp_path / "none")]) == 3
+    assert json.loads((folder / "report.json").read_text())["steps"][0]["planned"] > 1000
+    assert "cut off" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no JSON",
+        '{"kind": "second", "at": 1, "endpoint": "edit", "planned": "many"}',
+        '{"kind": "second", "at": 1, "endpoint": "edit", "planned": 1, "latencies": {"100000": 1}}',
+        '{"kind": "second", "at": NaN, "endpoint": "edit", "planned": 1, "latencies": {}}',
+        '{"kind": "generator", "at": 1, "process": 4, "cpu": 0.1, "lag": 0}',
+        '{"kind": "step", "at": 1, "users": -4, "rates": {}, "is_measured": true}',
+        '{"kind": "step", "at": 1, "users": 4, "rates": null, "is_measured": true}',
+        '{"kind": "what"}',
+        "[]",
+    ],
+)
+def test_records_that_are_none(tmp_path, capsys, line):
+    """A record that can't be read is told in a line, with an exit status of its own."""
+    folder = Recorded(seconds=1).write(tmp_path / "run")
+    (folder / "other.jsonl").write_text(line + "\n")
+    assert gate.main([str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("gate: ")
+    assert error.count("\n") == 1
+
+
+def test_folders_that_hold_none(tmp_path, capsys):
+    """An empty folder, and a baseline, levels or costs that are not there are told in a line."""
+    assert gate.main([str(tmp_path)]) == 2
+    folder = str(Recorded(seconds=1).write(tmp_path / "run"))
+    (tmp_path / "text").write_text("what")
+    for option in ("--baseline", "--levels", "--costs"):
+        for name in ("text", "missing"):
+            assert gate.main([folder, option, str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err.count("\n") == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("p95 = 250", "p95 = 0"), "endpoints.default.p95: must be more than 0"),
+        (("p95 = 250", "p95 = true"), "endpoints.default.p95: must be a number"),
+        (("p95 = 250", "p95 = 5000"), "p95 must not be more than p99"),
+        (("p95 = 250", "p90 = 250"), "'p90' unknown"),
+        (("p95 = 250", ""), "p95 missing"),
+        (("achieved = 0.99", "achieved = 1.2"), "step.achieved: must be a number from 0 to 1"),
+        (("achieved = 0.99", ""), "achieved missing"),
+        (("[endpoints.dialog_open]", "[endpoints.dialog]"), "'dialog' unknown"),
+        (("[step]", "[steps]"), "'steps' unknown"),
+        (("[step]", "[step"), "no TOML"),
+    ],
+)
+def test_levels_that_are_none(change, message):
+    """Every mistake in the levels is told with its place."""
+    text = (gate.Path(gate.__file__).with_name("service-levels.toml")).read_text()
+    assert change[0] in text
+    with pytest.raises(InvalidLevels, match=re.escape(message)):
+        Levels.parse(text.replace(*change, 1))
+
+
+def test_levels_of_an_endpoint():
+    """An endpoint has its own levels, and the default for those that it does not name."""
+    levels = Levels.packaged()
+    assert levels.of("launch_upload").p95 > levels.of("edit").p95 == levels.default.p95
+    assert levels.of("launch_upload").error_share == levels.default.error_share
+
+
+@given(
+    st.lists(st.floats(1, 1e6), min_size=1, max_size=300), st.sampled_from([0.5, 0.95, 0.99]), st.data()
+)
+def test_percentiles(latencies, share, data):
+    """A percentile of merged histograms is within 5 % of the exact one, and never below it."""
+    cut = data.draw(st.integers(0, len(latencies)))
+    merged = Counter(map(bucket, latencies[:cut])) + Counter(map(bucket, latencies[cut:]))
+    exact = sorted(latencies)[math.ceil(share * len(latencies) - 1e-9) - 1]
+    assert exact * (1 - 1e-9) <= percentile(merged, share) <= exact * record.BUCKET_RATIO * (1 + 1e-9)
+
+
+def test_json_is_read_back(judged, tmp_path):
+    """What was written as JSON can be compared with, and its shape is the documented one."""
+    status, report = judged(Recorded(users=(400_000, 2_500_000)), "--users", "400000", "--accept")
+    text = (tmp_path / "accepted.json").read_text()
+    assert status == 0
+    assert document.parse(text) == json.loads(text) == report
+    pages = (gate.Path(gate.__file__).parents[1] / "docs" / "load-report.md").read_text()
+    members = {*report, *report["run"], *report["users_carried"], *report["steps"][0]}
+    members |= report["steps"][0]["endpoints"]["edit"].keys()
+    assert {name for name in members if f"`{name}`" not in pages} == set()
+    for damaged in ("[]", "{", '{"version": 2}', '{"version": 1}', text.replace('"value"', '"worth"')):
+        with pytest.raises(document.InvalidReport):
+            document.parse(damaged)
+
+
+def test_same_build_is_not_called_different(judged):
+    """Runs of one build differ by chance alone, and the report says so."""
+    assert judged(Recorded(), "--accept")[1]["comparison"] is None
+    for seed in range(2, 7):
+        _, report = judged(Recorded(seed=seed))
+        assert report["comparison"]["word"] == "same", report["comparison"]
+
+
+@pytest.mark.parametrize(("slowness", "word"), [(1.4, "slower"), (0.7, "faster")])
+def test_two_builds_are_told_apart(judged, slowness, word):
+    """A build that takes longer is called slower, with the ratio of what each request costs."""
+    judged(Recorded(), "--accept")
+    _, report = judged(Recorded(seed=2, slowness=slowness))
+    comparison = report["comparison"]
+    rows = {(each["endpoint"], each["figure"]): each for each in comparison["rows"]}
+    assert comparison["word"] == word
+    assert rows["", "seconds_per_request"]["ratio"] == pytest.approx(slowness, rel=0.1)
+    assert rows["dialog_open", "p95"]["word"] == word
+    assert rows["edit", "p99"]["word"] == "few"
+
+
+def test_only_a_good_run_is_accepted(judged, tmp_path):
+    """A run that does not promote is never kept for comparison."""
+    assert judged(Recorded(change=late), "--accept")[0] == 1
+    assert not (tmp_path / "accepted.json").exists()
+
+
+class _Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_page(tmp_path):
+    """The page asks for nothing, every drawing has words for it, and hostile names are text alone."""
+    evil = '"><script>alert(1)</script><img src=//evil.example/x>\ud800'
+
+    def change(line):
+        if isinstance(line, Run):
+            return replace(line, host=evil, shape=evil, server_version={"version": evil})
+        if isinstance(line, Generator):
+            return replace(line, process=line.process + evil)
+        if isinstance(line, Server):
+            return replace(line, metrics={evil: 1.0, f'persona_proofs_total{{outcome="{evil}"}}': 1.0})
+        if isinstance(line, Second) and line.endpoint == "edit":
+            return replace(line, endpoint=evil, latencies={}, errors={evil: line.planned})
+        if isinstance(line, Step):
+            asked = {**line.rates, evil: line.rates["edit"]}
+            return replace(line, rates={name: asked[name] for name in asked if name != "edit"})
+        return line
+
+    folder = Recorded(change=change).write(tmp_path / "run")
+    assert gate.main([str(folder), "--accepted", str(tmp_path / "none")]) == 1
+    html = (folder / "report.html").read_text()
+    parsed = _Page()
+    parsed.feed(html)
+    names = {tag for tag, _ in parsed.tags}
+    assert not names & {"script", "img", "link", "iframe", "object", "form", "a"}
+    assert not any("src" in attributes or "href" in attributes for _, attributes in parsed.tags)
+    assert "<script>alert(1)</script>" in parsed.text
+    assert "url(" not in html
+    drawings = [attributes for tag, attributes in parsed.tags if tag == "svg"]
+    assert len(drawings) > 5
+    assert all("aria-label" in each or each.get("aria-hidden") == "true" for each in drawings)
+    assert "Do not promote" in parsed.text

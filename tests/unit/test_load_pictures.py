@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import collections
+import io
+import itertools
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image, ImageOps
+from support.pictures import decoded, encode, photo
+
+from loadtest.pictures import KINDS, Kind, PictureLibrary, number_in, numbers
+from persona_profile.images import FORMATS, SIZES, Encoding, Limits, PictureOptions
+from persona_profile.images.pipeline import render_picture
+
+SMALL = (
+    Kind("photo", "jpeg", 80, 768, 576, quality=90, noise=6, texture=8),
+    Kind("screenshot", "png", 10, 576, 1248),
+    Kind("heic", "heic", 10, 768, 576, quality=60, noise=2, texture=6),
+)
+OPTIONS = PictureOptions(Limits(100_000_000, 50_000_000, 2**30), Encoding(FORMATS), SIZES)
+# The orientation of a picture of a given kind goes by its number: four in a row are all there are.
+TURNED = range(10**9, 10**9 + 4)
+NUMBERS = (0, 1, 2**40 - 1, 2**39, 0x5A5A5A5A5A)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with the files of the small kinds."""
+    return tmp_path_factory.mktemp("pictures")
+
+
+@pytest.fixture(scope="module")
+def library(folder):
+    """Return the pictures of the small kinds."""
+    return PictureLibrary.open(folder, SMALL)
+
+
+def pixels(body: bytes) -> np.ndarray:
+    """Return all pixels of a file, as stored; fail if it is not complete and sound."""
+    if body[4:8] == b"ftyp":
+        return np.asarray(pillow_heif.open_heif(io.BytesIO(body)))
+    return np.asarray(decoded(body))
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [*(("photo", number) for number in TURNED), ("screenshot", 2**40 - 7), ("heic", 77)],
+)
+def test_number_in_every_rendition(library, kind, number):
+    """Each size and format that the server makes shows the number, and no other picture's."""
+    picture = library.picture_of_kind(number, kind)
+    other = library.picture_of_kind(number + 4, kind)
+    renditions = render_picture(io.BytesIO(picture.body), None, OPTIONS)
+    assert {each.size for each in renditions} == set(SIZES)
+    assert {each.format for each in renditions} >= {"jpeg", "webp"}
+    for each in renditions:
+        assert number_in(each.data) == number
+        assert picture.matches(each.data)
+        assert not other.matches(each.data)
+
+
+def test_every_way_of_holding_a_phone(library):
+    """The photos that were tested are of all four orientations, and say so in their EXIF."""
+    pictures = [library.picture_of_kind(number, "photo") for number in TURNED]
+    assert sorted(picture.orientation for picture in pictures) == [1, 3, 6, 8]
+    for picture in pictures:
+        opened = decoded(picture.body)
+        assert opened.getexif()[0x0112] == picture.orientation
+        assert opened.size == (picture.width, picture.height)
+        assert ImageOps.exif_transpose(opened).size == (
+            opened.size if picture.orientation < 5 else opened.size[::-1]
+        )
+
+
+@pytest.mark.parametrize("kind", ["photo", "screenshot", "heic"])
+def test_every_upload_differs(library, kind):
+    """No two pictures have the same bytes, or nearly the same pixels."""
+    pictures = [library.picture_of_kind(number, kind) for number in NUMBERS]
+    assert len({picture.body for picture in pictures}) == len(NUMBERS)
+    seen = [pixels(picture.body).astype(int) for picture in pictures]
+    for one, other in itertools.combinations(seen, 2):
+        assert one.shape == other.shape
+        assert np.abs(one - other).mean() > 3
+
+
+def test_photo_is_put_together_without_loss(library, folder):
+    """Each part of a JPEG decodes to what it was in the file that it is from: none of it is damaged."""
+    cool, warm = (pixels(next(folder.glob(f"photo-*-{t}.jpeg")).read_bytes()) for t in ("cool", "warm"))
+    mixed = pixels(library.picture_of_kind(NUMBERS[-1], "photo").body)
+    is_cool, is_warm = ((mixed == each).all(-1) for each in (cool, warm))
+    # Decoders smooth chroma over edges of parts: one or two pixels there are of neither.
+    inside = np.zeros_like(is_cool)
+    for top, left in itertools.product(range(0, 576, 16), range(0, 768, 16)):
+        inside[top + 2 : top + 14, left + 2 : left + 14] = True
+    assert (is_cool | is_warm)[inside].all()
+    assert 0.1 < (is_warm & ~is_cool).mean() < 0.5
+
+
+def test_screenshot_has_all_checksums(library):
+    """A PNG's chunks have their CRC, its pixels their Adler-32, and nothing follows."""
+    body = library.picture_of_kind(NUMBERS[-1], "screenshot").body
+    at, data, kinds = 8, b"", []
+    while at < len(body):
+        length = int.from_bytes(body[at : at + 4])
+        kind, payload = body[at + 4 : at + 8], body[at + 8 : at + 8 + length]
+        at += 12 + length
+        assert int.from_bytes(body[at - 4 : at]) == zlib.crc32(kind + payload)
+        data += payload if kind == b"IDAT" else b""
+        kinds.append(kind)
+    assert (kinds[0], kinds[-1], set(kinds[1:-1])) == (b"IHDR", b"IEND", {b"IDAT"})
+    assert len(zlib.decompress(data)) == 1248 * (1 + 3 * 576)  # which checks the Adler-32
+
+
+def test_heic_is_a_grid(library):
+    """A HEIC is one picture of its full size, put together by the decoder from tiles."""
+    body = library.picture_of_kind(5, "heic").body
+    opened = pillow_heif.open_heif(io.BytesIO(body))
+    assert (len(opened), opened.size) == (1, (768, 576))
+    assert body.count(b"infe") == 1 + 12 * 9
+
+
+def test_same_seed_same_sequence(library, tmp_path):
+    """A machine that makes its files itself hands out the same bytes in the same order."""
+    kinds = [kind for kind in SMALL if kind.format != "heic"]
+    kinds[0] = replace(kinds[0], share=90)
+    one, other = (PictureLibrary.open(tmp_path / name, kinds) for name in ("one", "other"))
+    for number in itertools.islice(numbers(seed=3, worker=1, workers=2), 12):
+        assert one.picture(number) == other.picture(number)
+    another = PictureLibrary.open(tmp_path / "one", kinds, seed=2)
+    assert another.picture_of_kind(1, "photo").body != one.picture_of_kind(1, "photo").body
+
+
+def test_numbers_of_workers():
+    """Workers share the numbers of a seed out among them; another seed has others."""
+    one, other = (list(itertools.islice(numbers(7, worker, 2), 500)) for worker in range(2))
+    assert not set(one) & set(other)
+    assert sorted(one + other) == sorted(itertools.islice(numbers(7), 1000))
+    assert not set(one) & set(itertools.islice(numbers(8), 1000))
+    with pytest.raises(ValueError, match="no worker 2 of 2"):
+        numbers(7, 2, 2)
+
+
+def test_mix(library, folder):
+    """Kinds come as often as their shares say."""
+    drawn = collections.Counter(
+        library.picture(number).kind for number in itertools.islice(numbers(1), 2000)
+    )
+    assert {name: pytest.approx(drawn[name] / 20, abs=3) for name in drawn} == {
+        kind.name: kind.share for kind in SMALL
+    }
+    assert sum(kind.share for kind in KINDS) == 100
+    with pytest.raises(ValueError, match="add up to 80 percent"):
+        PictureLibrary.open(folder, SMALL[:1])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"<html>", encode(Image.new("RGB", (64, 64), "red")), photo(320, 320), b"\xff\xd8\xff\xe0"],
+    ids=["nothing", "no picture", "plain", "photo", "cut off"],
+)
+def test_no_number_in_other_pictures(data):
+    """What does not show a number is told apart from what shows another one."""
+    assert number_in(data) is None
+
+
+def test_no_number_in_a_truncated_rendition(library):
+    """A rendition that came back incomplete does not pass."""
+    square = ImageOps.fit(decoded(library.picture_of_kind(9, "screenshot").body), (256, 256))
+    rendition = encode(square)
+    assert number_in(rendition) == 9
+    assert number_in(rendition[: len(rendition) // 2]) is None
+
+
+def test_files_are_made_once(tmp_path):
+    """Several that open an empty folder at once get the same files, made by one of them."""
+    told: list[str] = []
+    kinds = [replace(SMALL[0], share=100)]
+    with ThreadPoolExecutor(3) as threads:
+        opened = list(
+            threads.map(lambda _: PictureLibrary.open(tmp_path, kinds, tell=told.append), range(3))
+        )
+    assert told == ["making photo"]
+    assert len({library.picture(4).body for library in opened}) == 1
+    assert not list(tmp_path.glob("*.new"))
+
+
+def test_damaged_files_are_refused(tmp_path):
+    """A file that was cut off is refused when the folder is opened, not sent to a server."""
+    kinds = [replace(SMALL[0], share=100)]
+    PictureLibrary.open(tmp_path, kinds)
+    path = next(tmp_path.glob("*-warm.jpeg"))
+    path.write_bytes(path.read_bytes()[:50_000])
+    with pytest.raises(ValueError, match="restart intervals"):
+        PictureLibrary.open(tmp_path, kinds)
+
+
+def test_size_of_a_phones_photo(tmp_path):
+    """The commonest picture has the bytes per pixel of a phone's photo, and can be decoded whole."""
+    kind = replace(KINDS[0], share=100)
+    picture = PictureLibrary.open(tmp_path, [kind]).picture(1)
+    assert 0.2 < len(picture.body) / (kind.width * kind.height) < 0.5
+    assert decoded(picture.body).size == (4032, 3024)
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 770}, {"height": 800}, {"format": "gif"}, {"format": "heic", "height": 592}]
+)
+def test_sizes_that_do_not_suit(change):
+    """A kind whose size can't be cut into parts is refused when it is described."""
+    with pytest.raises(ValueError, match="photo: no"):
+        replace(SMALL[0], **change)

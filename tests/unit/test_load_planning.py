@@ -1,0 +1,171 @@
+"""What a load test is going to do, before anything is asked of a server."""
+
+import argparse
+import itertools
+import os
+import time
+
+import gevent
+import pytest
+
+from loadtest import identities
+from loadtest.model import ACTIVITIES, UPLOADS, Parameters, rates
+from loadtest.options import InvalidOptions, add_arguments, checked, is_loopback
+from loadtest.pacing import Pacer
+from loadtest.planning import Plan
+from loadtest.shapes import Lengths, stages
+from loadtest.tally import Tally
+from loadtest.watching import Processes, samples
+
+MIX = rates(Parameters(edits=500, take_aways=300, erases=10, replacements=300), 1000)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Some users."""
+    return identities.make(tmp_path_factory.mktemp("people"), users=40, pool=1, shares={"RS256": 100})
+
+
+def drawn(plan, count=2000):
+    """Return the first arrivals."""
+    return list(itertools.islice(plan.arrivals(MIX), count))
+
+
+def test_same_seed_gives_same_users_and_pictures(people):
+    """The whole sequence follows from the seed, and another seed gives another."""
+    first, again, other = (Plan(people, seed, 0, 1) for seed in (5, 5, 6))
+    assert first.prepared == again.prepared
+    found = drawn(first)
+    assert found == drawn(again) != drawn(other)
+
+
+def test_rates_alone_do_not_change_the_sequence(people):
+    """More users come faster, and are the same ones in the same order."""
+    twice = {name: 2 * rate for name, rate in MIX.items()}
+    assert drawn(Plan(people, 5, 0, 1), 500) == list(
+        itertools.islice(Plan(people, 5, 0, 1).arrivals(twice), 500)
+    )
+
+
+def test_workers_share_neither_users_nor_pictures(people):
+    """No two of them act as the same user or upload the same picture."""
+    plans = [drawn(Plan(people, 5, worker, 3)) for worker in range(3)]
+    for one, two in itertools.combinations(plans, 2):
+        assert not {each.user for each in one} & {each.user for each in two}
+        pictures = [{each.picture for each in plan if each.picture is not None} for plan in (one, two)]
+        assert not pictures[0] & pictures[1]
+
+
+def test_what_is_asked_for_is_there(people):
+    """Pictures are read, replaced and taken away only where the plan has put one before."""
+    plan = Plan(people, 5, 0, 1)
+    held = {place for place, _ in plan.prepared}
+    for arrival in drawn(plan, 5000):
+        place = (arrival.user, arrival.email)
+        if arrival.activity in {"picture_read", "replacement", "take_away", "erase"}:
+            assert place in held
+        if arrival.activity in UPLOADS:
+            held.add(place)
+        if arrival.activity == "erase":
+            held.remove(place)
+
+
+def test_mix_is_that_of_the_rates(people):
+    """Every activity comes as often as its rate says, within five standard deviations."""
+    count = 20_000
+    found = [each.activity for each in drawn(Plan(people, 5, 0, 1), count)]
+    whole = sum(MIX.values())
+    for activity in ACTIVITIES:
+        expected = count * MIX[activity] / whole
+        assert abs(found.count(activity) - expected) <= 5 * expected**0.5
+
+
+def test_arrivals_do_not_wait_for_answers(people):
+    """With answers that never come, as many start as were planned, at the instants planned."""
+    tally = Tally(lambda *_: None)
+    started = []
+    pacer = Pacer(lambda _arrival, planned_at: started.append(planned_at), tally)
+    begin = time.time()
+    pacer.change(begin, 400)
+
+    def arrivals():
+        for number, arrival in enumerate(Plan(people, 5, 0, 1).arrivals(MIX)):
+            if number == 200:
+                pacer.end()
+            yield arrival
+
+    pacer.run(arrivals())
+    gaps = [each.gap for each in drawn(Plan(people, 5, 0, 1), 200)]
+    expected = [begin + gap / 400 for gap in itertools.accumulate(gaps)]
+    gevent.sleep(0.1)
+    assert len(started) >= 199
+    for planned_at, instant in zip(started, expected, strict=False):
+        assert abs(planned_at - instant) < 0.05
+    assert tally.in_flight == len(started)
+
+
+@pytest.mark.parametrize("knee", [1000, 5600, 16_000])
+def test_steps_find_the_knee(knee):
+    """Whatever the knee is, the last steps have it between them, ten percent apart."""
+    carried, broken, at = 0.0, float("inf"), [0.0]
+
+    def met():
+        return at[0] <= knee
+
+    for stage in stages("steps", 800, Lengths(1, 10), most_steps=20, met=met):
+        if stage.is_measured:
+            at[0] = stage.users
+            if met():
+                carried = max(carried, stage.users)
+            else:
+                broken = min(broken, stage.users)
+    assert carried <= knee < broken
+    assert broken - carried <= 0.1 * broken
+
+
+def test_spike_is_twice_and_back():
+    """A spike doubles the users and takes them away again."""
+    found = stages("spike", 100, Lengths(1, 10), most_steps=1, met=lambda: True)
+    assert [stage.users for stage in found if stage.is_measured] == [100, 200, 100]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shape=smoke"], "--host"),
+        (["--model-set=edits"], "NAME=VALUE"),
+        (["--model-set=edit=1"], "no such parameter"),
+        (["--measured=0"], "--measured"),
+        (["--most-steps=0"], "--most-steps"),
+    ],
+)
+def test_mistakes_are_told(arguments, message):
+    """An option that can't be used is named."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default=None if message == "--host" else "http://localhost:1")
+    add_arguments(parser)
+    with pytest.raises(InvalidOptions, match=message):
+        checked(parser.parse_args(arguments))
+
+
+@pytest.mark.parametrize(
+    ("host", "is_this_machine"), [("127.0.0.1", True), ("::1", True), ("192.0.2.1", False), ("", False)]
+)
+def test_only_loopback_is_this_machine(host, is_this_machine):
+    """Any other address belongs to somebody."""
+    assert is_loopback(host) == is_this_machine
+
+
+def test_figures_of_an_exposition_are_read():
+    """Names keep their labels; comments and what is no number are left away."""
+    text = '# HELP a b\na_total{x="1 2",y="}"} 3\nplain 1.5e3\nodd nonsense\nat 1 1700000000\n'
+    assert samples(text) == {'a_total{x="1 2",y="}"}': 3.0, "plain": 1500.0, "at": 1.0}
+
+
+def test_processes_are_measured_with_their_children():
+    """This process has had some time and memory; there is no process 0."""
+    found = Processes.of(os.getpid())
+    assert found is not None
+    assert found.cpu_seconds > 0.1
+    assert found.resident_bytes > 10_000_000
+    assert Processes.of(2**22 + 1) is None
