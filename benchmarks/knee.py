@@ -170,13 +170,16 @@ def report(costs: dict[str, Used], found: list[Found]) -> None:
     for activity in ACTIVITIES:
         cost = costs[activity]
         print(f"  {activity:14} {1000 * cost.server:8.2f} {1000 * cost.database:8.2f}")
-    print("\nusers      met   right   cores used: server, database, others on the same core")
+    print(
+        "\nusers      met   right   cores used: server, database, others there; users served per core used"
+    )
     for step in found:
         used = step.used
         others = used.core - used.server - used.database
         print(
             f"{step.users:9.0f}  {step.met!s:5} {step.right:6.3f}"
             f"   {used.server:.3f} {used.database:.3f} {others:.3f}"
+            f"   {step.right * step.users / (used.server + used.database):.0f}"
         )
     carried = max((step.users for step in found if step.met), default=0.0)
     broken = [step for step in found if not step.met and step.users > carried]
