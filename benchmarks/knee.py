@@ -170,9 +170,7 @@ def report(costs: dict[str, Used], found: list[Found]) -> None:
     for activity in ACTIVITIES:
         cost = costs[activity]
         print(f"  {activity:14} {1000 * cost.server:8.2f} {1000 * cost.database:8.2f}")
-    print(
-        "\nusers      met   right   cores used: server, database, others there; users served per core used"
-    )
+    print("\nusers      met   right   cores used: server, database, others; served per core")
     for step in found:
         used = step.used
         others = used.core - used.server - used.database
