@@ -168,18 +168,25 @@ def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], work
             helper.wait(_START_SECONDS)
 
 
-def verdict(record: Path) -> int:
-    """Judge a record; return the exit status."""
+def verdict(record: Path, users: float | None) -> int:
+    """Judge a record; return the exit status.
+
+    Args:
+        record: folder of it.
+        users: that have to be carried; None if every step has to meet its levels.
+    """
     if importlib.util.find_spec("loadtest.gate") is None:
         print(f"the record is in {record}")
         return 0
-    return subprocess.call([sys.executable, "-m", "loadtest.gate", str(record)])  # noqa: S603
+    wanted = [] if users is None else ["--users", str(users)]
+    return subprocess.call([sys.executable, "-m", "loadtest.gate", str(record), *wanted])  # noqa: S603
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a load test and judge it; return the exit status."""
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
     record = options.folder / new_name()
+    steady = None if options.command == "smoke" else options.users * Parameters().peak
     try:
         make_data(options.folder, options.identities)
         if options.command == "smoke":
@@ -192,7 +199,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     options.folder, record, server.origin, [*more, *options.more], options.workers
                 )
         else:
-            steady = options.users * Parameters().peak
             print(f"{options.users:g} users in the busiest hour act as {steady:g} on average")
             more = ["--shape", options.shape, "--users-active", str(steady)]
             more += ["--i-own-this-host"] if options.i_own_this_host else []
@@ -202,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NotStarted, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 3
-    return status or verdict(record)
+    return status or verdict(record, steady)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

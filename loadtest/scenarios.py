@@ -376,16 +376,8 @@ class Erase(Writing):
                 raise Wrong
 
 
-SCENARIOS: Final[Sequence[type[Scenario]]] = (
-    DialogOpen,
-    FirstUpload,
-    Replacement,
-    LaunchUpload,
-    PictureRead,
-    Edit,
-    TakeAway,
-    Erase,
-)
+_UPLOADS: Final = (FirstUpload, Replacement, LaunchUpload)
+SCENARIOS: Final[Sequence[type[Scenario]]] = (DialogOpen, *_UPLOADS, PictureRead, Edit, TakeAway, Erase)
 
 
 def outcome_of(answer: Answer) -> str:

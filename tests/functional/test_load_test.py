@@ -16,12 +16,13 @@ from loadtest import identities, record, run
 from loadtest.model import ACTIVITIES
 
 MIX = ("replacements=1500", "edits=2000", "take_aways=800", "erases=300", "launch_days=0")
+MEASURED = 6
 BRIEF = [
     "--small-pictures",
     "--shape=smoke",
     "--users-active=50000",
     "--warm-up=1",
-    "--measured=8",
+    f"--measured={MEASURED}",
     *(f"--model-set={each}" for each in MIX),
 ]
 FROZEN_SECONDS = 3
@@ -113,7 +114,7 @@ def test_record_of_two_workers_is_complete(trials):
     assert planned == sum(total(every, "latencies").values()) + sum(second.shed for second in every)
     measured = sum(second.planned for part in trial.seconds().values() for second in part)
     [step] = [step for step in trial.of(record.Step) if step.is_measured]
-    expected = sum(step.rates.values()) * 8
+    expected = sum(step.rates.values()) * MEASURED
     assert abs(measured - expected) < 5 * expected**0.5  # of a Poisson distribution
     assert {second.endpoint for second in every} >= set(ACTIVITIES) - {"first_upload", "launch_upload"}
     assert {each.process for each in trial.of(record.Generator)} == {"worker-0", "worker-1"}
