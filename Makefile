@@ -20,7 +20,7 @@ run: $(VENV)/installed ## start the development server on http://127.0.0.1:6543/
 
 test: $(VENV)/installed-tools ## install what the tests need, and run all of them
 	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
-	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal -m 'not alone' $(ARGS)
+	$(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal -m 'not alone' $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
 
 lint: $(VENV)/installed-tools ## style, types and import rules

@@ -25,6 +25,8 @@ from support.services import Service
 from persona_profile.settings import MAX_PICTURE_BYTES
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 
+pytestmark = pytest.mark.alone
+
 EMAIL = "alice@example.com"
 SERVICE = f"pictures.formats = jpeg\ndialog_origins = {DIALOG}\nlogging.format = mozlog\n"
 BEGUN = (

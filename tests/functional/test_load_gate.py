@@ -13,6 +13,8 @@ from support.services import Service
 from loadtest import gate, identities, run
 from loadtest.record import InvalidRecord, Step, read
 
+pytestmark = pytest.mark.alone
+
 MIX = ("replacements=330", "edits=800", "take_aways=300", "erases=100", "launch_days=0")
 STOPPED_SECONDS = 3
 ATTEMPTS = 3

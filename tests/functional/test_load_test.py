@@ -15,6 +15,8 @@ from support.spoiling import SpoilingProxy
 from loadtest import identities, record, run
 from loadtest.model import ACTIVITIES
 
+pytestmark = pytest.mark.alone
+
 MIX = ("replacements=1500", "edits=2000", "take_aways=800", "erases=300", "launch_days=0")
 MEASURED = 6
 BRIEF = [
