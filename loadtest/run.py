@@ -68,7 +68,7 @@ class Server:
 
     origin: str
     pid: int
-    metrics: str | None
+    metrics: str
 
 
 class NotStarted(Exception):
@@ -188,8 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             issuers = options.folder / "identities" / "pinned-issuers.json"
             with development_server(options.folder / "server", issuers) as server:
                 more = ["--shape", "smoke", "--users-active", str(options.users)]
-                more += ["--server-pid", str(server.pid)]
-                more += ["--metrics", server.metrics] if server.metrics else []
+                more += ["--server-pid", str(server.pid), "--metrics", server.metrics]
                 status = locust(
                     options.folder, record, server.origin, [*more, *options.more], options.workers
                 )
