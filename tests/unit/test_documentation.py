@@ -33,7 +33,8 @@ def test_every_code_is_documented():
     ]
     of_profiles = [UNREADABLE, PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG]
     of_http = ["method_not_allowed", *_CODES.values()]
-    codes = {*raised, *declared, *composed, *of_profiles, *of_http} - {"forbidden"}
+    of_nginx = re.findall(r'"code":"([a-z_]+)"', (ROOT / "deploy" / "nginx.conf").read_text())
+    codes = {*raised, *declared, *composed, *of_profiles, *of_http, *of_nginx} - {"forbidden"}
     assert codes == set(STATUS_OF)
 
 

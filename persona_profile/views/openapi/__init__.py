@@ -38,6 +38,7 @@ _ELSEWHERE: Final = {
     "Malformed": "malformed_request",
     "NotFound": "not_found",
     "MethodNotAllowed": "method_not_allowed",
+    "Unavailable": "service_unavailable",
 }
 """Answers that belong to no call."""
 

@@ -22,7 +22,6 @@ ANY: Final = (
     "request_headers_too_large",
     "not_implemented",
     "internal_error",
-    "service_unavailable",
 )
 """Problems of any call, most of which the server answers before it looks at the address."""
 
