@@ -94,27 +94,12 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     metrics = Metrics(build["version"], build["commit"])
     file, keyring = open_keyring(settings)
     keys = make_key_wrapper(settings, keyring, metrics.count_stale_key)
-    backend = ObservedBackend(open_backend(settings), metrics.count_storage)
-    try:
-        if settings.development:
-            backend.initialize()
-        backend.check_schema()
-    except BackendError as error:
-        raise InvalidSettings(f"backend: {error}") from None
+    backend = _checked_backend(settings, metrics)
     identity_provider = None
     if settings.development:
         identity_provider = DevelopmentIdentityProvider.load(settings.development_folder)
     fetcher = HttpsFetcher()
     discovery = Discovery(_pinned_issuers(settings, identity_provider), fetcher.fetch)
-    authenticator = BrowserIDVerifier(
-        settings.public_origins,
-        discovery,
-        algorithms=settings.browserid_algorithms,
-        fallback_issuers=settings.browserid_fallback_issuers,
-        skew_seconds=settings.browserid_clock_skew,
-        clock=clock,
-        observe=metrics.count_proof,
-    )
     homes = Homes(backend, keys, picture_url_seconds(settings))
     renderer = _renderer(settings, metrics.count_upload)
     rate_limits = _rate_limits(settings, keys, clock)
@@ -131,7 +116,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         pictures=PictureService(
             backend, homes, keys, url_window=settings.pictures_url_window, clock=clock
         ),
-        authenticator=authenticator,
+        authenticator=_authenticator(settings, discovery, metrics, clock),
         used_proofs=UsedProofs(backend, lambda: metrics.count_proof("proof_replayed", "unknown")),
         tokens=SessionTokens(keys),
         renderer=renderer,
@@ -156,6 +141,32 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
             keys.close,
             backend.close,
         ),
+    )
+
+
+def _checked_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
+    """Return the storage, ready for use; in development it is made so."""
+    backend = ObservedBackend(open_backend(settings), metrics.count_storage)
+    try:
+        if settings.development:
+            backend.initialize()
+        backend.check_schema()
+    except BackendError as error:
+        raise InvalidSettings(f"backend: {error}") from None
+    return backend
+
+
+def _authenticator(
+    settings: Settings, discovery: Discovery, metrics: Metrics, clock: Callable[[], float]
+) -> BrowserIDVerifier:
+    return BrowserIDVerifier(
+        settings.public_origins,
+        discovery,
+        algorithms=settings.browserid_algorithms,
+        fallback_issuers=settings.browserid_fallback_issuers,
+        skew_seconds=settings.browserid_clock_skew,
+        clock=clock,
+        observe=metrics.count_proof,
     )
 
 
