@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -194,14 +195,16 @@ def load_authenticators(
 
 
 def _load(name: str, context: AuthenticatorContext) -> Authenticator:
+    """Make the authenticator of an entry point, or of the dotted name of a factory."""
     points = entry_points(group=GROUP, name=name)
-    if not points:
-        known = ", ".join(sorted(entry_points(group=GROUP).names))
-        raise InvalidSettings(f"authenticators: {name} is none of {known}")
     try:
-        authenticator: Authenticator = next(iter(points)).load()(context)
-    except ImportError:
-        raise InvalidSettings(f"authenticators: {name} can't be imported") from None
+        factory = next(iter(points)).load() if points else pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError):
+        known = ", ".join(sorted(entry_points(group=GROUP).names))
+        message = f"authenticators: {name}: neither one of {known} nor a dotted name to import"
+        raise InvalidSettings(message) from None
+    try:
+        authenticator: Authenticator = factory(context)
     except ValueError as error:
         raise InvalidSettings(f"authenticators: {name}: {error}") from None
     return authenticator
