@@ -35,7 +35,7 @@ class AuthenticatorContext:
     """What an authenticator may be made of.
 
     Attributes:
-        settings: all of them; what begins with `authenticator.` is in `authenticator_options`.
+        settings: all of them; see `option` for those of an authenticator's own.
         nonces: issued by `POST /v1/nonces`; what an authenticator does with them is its own affair.
         clock: seconds since 1970.
         observe: counts a proof: `proved` or the code of its refusal, and its algorithm.
@@ -55,6 +55,17 @@ class AuthenticatorContext:
     fetch: Callable[[str], Fetched] = _fetch_nothing
     pinned_issuers: PinnedIssuers = field(default_factory=lambda: PinnedIssuers({}))
     openid_issuers: OpenIDIssuers = field(default_factory=OpenIDIssuers)
+
+    def option(self, name: str) -> str:
+        """Return the setting `authenticator.<name>`, which is nobody's but an authenticator's.
+
+        Raises:
+            InvalidSettings: it is missing.
+        """
+        value = self.settings.authenticator_options.get(f"authenticator.{name}", "").strip()
+        if not value:
+            raise InvalidSettings(f"authenticator.{name}: needed")
+        return value
 
 
 class Authenticators:
@@ -205,6 +216,8 @@ def _load(name: str, context: AuthenticatorContext) -> Authenticator:
         raise InvalidSettings(message) from None
     try:
         authenticator: Authenticator = factory(context)
+    except OSError as error:
+        raise InvalidSettings(f"authenticators: {name}: {error.strerror}") from None
     except ValueError as error:
         raise InvalidSettings(f"authenticators: {name}: {error}") from None
     return authenticator
