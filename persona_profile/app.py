@@ -118,6 +118,7 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         ),
         authenticator=_authenticator(settings, discovery, metrics, clock),
         used_proofs=UsedProofs(backend, lambda: metrics.count_proof("proof_replayed", "unknown")),
+        account_id=keys.account_id,
         tokens=SessionTokens(keys),
         renderer=renderer,
         rate_limits=rate_limits,

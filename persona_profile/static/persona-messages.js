@@ -35,6 +35,7 @@ const MESSAGES = {
   profile_key_required: ["key", "This profile opens only with your own key. Enter the key to see or change it."],
   profile_key_wrong: ["key", "This profile opens with another key of yours. Enter that key to see or change it."],
   origin_refused: ["report", "The profile server does not work with this website. Tell those who run the website."],
+  fedcm_direct_call: ["report", page("The browser asked the profile server for something that it does not give to browsers.")],
   not_found: ["look-again", "This is not there any more. Load the profile again."],
   method_not_allowed: ["report", page("The server can’t do this.")],
   not_acceptable: ["report", page("The server has no picture that this browser asked for.")],

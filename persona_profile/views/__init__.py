@@ -33,6 +33,7 @@ class Services:
         dialog_origins: the origins of pages that may call this server from a browser.
         picture_formats: the formats that are made, the better compressed first.
         max_picture_bytes: largest upload in bytes.
+        account_id: names an email to identity providers.
         identity_provider: mints assertions, in development only.
         keyring_watch: takes the keyring anew when its file changes; none if it is in memory.
         metrics: what is counted.
@@ -49,6 +50,7 @@ class Services:
     pictures: PictureService
     authenticator: Authenticator
     used_proofs: UsedProofs
+    account_id: Callable[[str], str]
     tokens: SessionTokens
     renderer: Renderer
     rate_limits: RateLimits
@@ -81,5 +83,5 @@ def origin_of(request: Request) -> str:
 
 def includeme(config: Configurator) -> None:
     """Register the API; the demo page only in development."""
-    for module in ("observation", "cors", "operations", "sessions", "profiles", "pictures", "openapi"):
+    for module in ("observation", "cors", "operations", "sessions", "profiles", "pictures", "fedcm", "openapi"):
         config.include(f"persona_profile.views.{module}")
