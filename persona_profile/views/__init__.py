@@ -83,5 +83,14 @@ def origin_of(request: Request) -> str:
 
 def includeme(config: Configurator) -> None:
     """Register the API; the demo page only in development."""
-    for module in ("observation", "cors", "operations", "sessions", "profiles", "pictures", "fedcm", "openapi"):
+    for module in (
+        "observation",
+        "cors",
+        "operations",
+        "sessions",
+        "profiles",
+        "pictures",
+        "fedcm",
+        "openapi",
+    ):
         config.include(f"persona_profile.views.{module}")
