@@ -62,6 +62,7 @@ setup(
         "cornice>=6.1,<7",
         "cryptography>=46",
         "idna>=3.10",
+        "joserfc>=1.6.2,<2",
         "limits>=5.6,<6",
         "mozjpeg-lossless-optimization>=1.3",
         "multipart>=1.3,<2",
@@ -106,6 +107,7 @@ setup(
             "numpy>=2.1",
             "openapi-spec-validator>=0.9",
             "PyBrowserID==0.14.0",
+            "PyJWT>=2.10",
             "pycryptodome>=3.21",  # independent_keys.py must not share the service's library
             "pytest>=9",
             "pytest-benchmark>=5.1",
@@ -122,6 +124,10 @@ setup(
         "console_scripts": ["persona-profile = persona_profile.cli:main"],
         "paste.app_factory": ["main = persona_profile.app:main"],
         "paste.server_runner": ["main = persona_profile.server:serve"],
+        "persona_profile.authenticators": [
+            "browserid = persona_profile.auth.browserid:from_context",
+            "openid = persona_profile.auth.openid:from_context",
+        ],
         "persona_profile.backends": [
             "memory = backends.memory:MemoryBackend.from_url",
             "mysql = backends.mysql:MysqlBackend.from_url",

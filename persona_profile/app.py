@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Final, cast
 
@@ -15,9 +16,12 @@ from pyramid.router import Router
 
 from backends import Backend, BackendError
 from persona_profile import logs
-from persona_profile.auth.browserid import BrowserIDVerifier
+from persona_profile.auth.authenticators import (
+    AuthenticatorContext,
+    Authenticators,
+    load_authenticators,
+)
 from persona_profile.auth.development import DevelopmentIdentityProvider
-from persona_profile.auth.discovery import Discovery, PinnedIssuers
 from persona_profile.auth.fetch import HttpsFetcher
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
@@ -38,7 +42,7 @@ from persona_profile.profiles import ProfileService
 from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, RateLimits
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
-from persona_profile.tokens import SessionTokens
+from persona_profile.tokens import Nonces, SessionTokens
 from persona_profile.transit import CachingService, TransitService
 from persona_profile.views import Services
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
@@ -60,13 +64,22 @@ def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Ro
     return make_app(parsed)
 
 
-def make_app(settings: Settings, clock: Callable[[], float] = time.time) -> Router:
-    """Return the application; `clock` gives seconds since 1970.
+def make_app(
+    settings: Settings,
+    clock: Callable[[], float] = time.time,
+    new_fetcher: Callable[[], HttpsFetcher] = HttpsFetcher,
+) -> Router:
+    """Return the application.
+
+    Args:
+        settings: what it is to be like.
+        clock: seconds since 1970.
+        new_fetcher: makes what looks identity providers up.
 
     Raises:
         InvalidSettings: a file that they name can't be used.
     """
-    services = _services(settings, clock)
+    services = _services(settings, clock, new_fetcher)
     config = Configurator(settings={"handle_exceptions": False})
     config.set_security_policy(BearerPolicy(services.tokens, clock))
     config.add_request_method(lambda _request: services, "services", property=True)
@@ -89,7 +102,9 @@ def max_body_bytes(app: Router) -> int:
     return services_of(app).max_picture_bytes + FORM_OVERHEAD_BYTES
 
 
-def _services(settings: Settings, clock: Callable[[], float]) -> Services:
+def _services(
+    settings: Settings, clock: Callable[[], float], new_fetcher: Callable[[], HttpsFetcher]
+) -> Services:
     build = _build(settings)
     metrics = Metrics(build["version"], build["commit"])
     file, keyring = open_keyring(settings)
@@ -98,8 +113,15 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
     identity_provider = None
     if settings.development:
         identity_provider = DevelopmentIdentityProvider.load(settings.development_folder)
-    fetcher = HttpsFetcher()
-    discovery = Discovery(_pinned_issuers(settings, identity_provider), fetcher.fetch)
+    nonces = Nonces(keys, settings.openid_nonce_lifetime, clock)
+    context = AuthenticatorContext(
+        settings=settings,
+        nonces=nonces,
+        clock=clock,
+        observe=metrics.count_proof,
+        reload_counter=metrics.reload_counter,
+    )
+    authenticators = _authenticators(context, identity_provider, new_fetcher)
     homes = Homes(backend, keys, picture_url_seconds(settings))
     renderer = _renderer(settings, metrics.count_upload)
     rate_limits = _rate_limits(settings, keys, clock)
@@ -116,7 +138,8 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         pictures=PictureService(
             backend, homes, keys, url_window=settings.pictures_url_window, clock=clock
         ),
-        authenticator=_authenticator(settings, discovery, metrics, clock),
+        authenticators=authenticators,
+        nonces=nonces,
         used_proofs=UsedProofs(backend, lambda: metrics.count_proof("proof_replayed", "unknown")),
         account_id=keys.account_id,
         tokens=SessionTokens(keys),
@@ -133,12 +156,11 @@ def _services(settings: Settings, clock: Callable[[], float]) -> Services:
         lifecycle=Lifecycle(settings.shutdown_drain, settings.shutdown_grace),
         heartbeat=heartbeat,
         build=build,
-        reload_issuers=_issuers_reloader(settings, identity_provider, discovery, metrics),
         closers=(
             heartbeat.close,
             renderer.close,
             rate_limits.close,
-            fetcher.close,
+            authenticators.close,
             keys.close,
             backend.close,
         ),
@@ -157,18 +179,15 @@ def _checked_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
     return backend
 
 
-def _authenticator(
-    settings: Settings, discovery: Discovery, metrics: Metrics, clock: Callable[[], float]
-) -> BrowserIDVerifier:
-    return BrowserIDVerifier(
-        settings.public_origins,
-        discovery,
-        algorithms=settings.browserid_algorithms,
-        fallback_issuers=settings.browserid_fallback_issuers,
-        skew_seconds=settings.browserid_clock_skew,
-        clock=clock,
-        observe=metrics.count_proof,
-    )
+def _authenticators(
+    context: AuthenticatorContext,
+    identity_provider: DevelopmentIdentityProvider | None,
+    new_fetcher: Callable[[], HttpsFetcher],
+) -> Authenticators:
+    """Return what verifies proofs; in development that trusts the provider for it too."""
+    if identity_provider is not None:
+        context = replace(context, pinned_issuers=identity_provider.pinned_issuers())
+    return load_authenticators(context, new_fetcher)
 
 
 def picture_options(settings: Settings) -> PictureOptions:
@@ -333,36 +352,3 @@ def _build(settings: Settings) -> Mapping[str, str]:
         return describe_build(settings.version_path)
     except ValueError as error:
         raise InvalidSettings(f"version.path: {error}") from None
-
-
-def _pinned_issuers(settings: Settings, provider: DevelopmentIdentityProvider | None) -> PinnedIssuers:
-    pinned = PinnedIssuers({})
-    if settings.browserid_pinned_issuers is not None:
-        try:
-            pinned = PinnedIssuers.load(settings.browserid_pinned_issuers)
-        except ValueError as error:
-            raise InvalidSettings(f"browserid.pinned_issuers: {error}") from None
-    return pinned if provider is None else pinned.merged_with(provider.pinned_issuers())
-
-
-def _issuers_reloader(
-    settings: Settings,
-    provider: DevelopmentIdentityProvider | None,
-    discovery: Discovery,
-    metrics: Metrics,
-) -> Callable[[], None]:
-    count = metrics.reload_counter("pinned_issuers")
-
-    def reload() -> None:
-        if settings.browserid_pinned_issuers is None:
-            return
-        try:
-            discovery.use(_pinned_issuers(settings, provider))
-        except InvalidSettings as error:
-            count("refused")
-            logger.error("not taken anew: %s", error)  # noqa: TRY400 - no trace: no values
-        else:
-            count("taken")
-            logger.warning("pinned issuers: taken anew")
-
-    return reload

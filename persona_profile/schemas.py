@@ -86,6 +86,32 @@ class Object:
         }
 
 
+class OneMember(Object):
+    """A JSON object with exactly one of the members of the node's children."""
+
+    def deserialize(self, node: Any, cstruct: Any) -> Any:
+        """Return the member that is there.
+
+        Raises:
+            colander.Invalid: as of `Object`, or there is none, or more than one.
+        """
+        members = super().deserialize(node, cstruct)
+        if members is colander.null or len(members) == 1:
+            return members
+        names = [child.name for child in node.children]
+        if not members:
+            raise colander.Invalid(node, f"must have one of these members: {', '.join(names)}")
+        error = colander.Invalid(node)
+        for name in list(members)[1:]:
+            position = names.index(name)
+            error.add(colander.Invalid(node.children[position], "is beside another proof"), position)
+        raise error
+
+    def describe(self, node: Any) -> JsonSchema:
+        """Return what it takes."""
+        return super().describe(node) | {"minProperties": 1, "maxProperties": 1}
+
+
 class Claim:
     """A string that a function of `claims` accepts; null or nothing but space means no claim."""
 
@@ -240,18 +266,27 @@ CLAIMS_BODY: Final = _node(
 """Claims to set; None for those to remove."""
 
 
-def session_body(thumbnail_sizes: tuple[int, ...]) -> Any:
-    """Return the schema of the body that opens a session with these sizes of thumbnails."""
-    assertion = _node(
-        Exactly(str, "a string", "string"),
-        name="assertion",
-        description="A BrowserID bundle, `certificate~assertion`, for one of the server's origins.",
+def session_body(thumbnail_sizes: tuple[int, ...], proofs: Mapping[str, str]) -> Any:
+    """Return the schema of the body that opens a session.
+
+    Args:
+        thumbnail_sizes: in pixels.
+        proofs: the members that a proof may have, with a description of each.
+    """
+    kinds = (
+        _node(
+            Exactly(str, "a string", "string"),
+            name=member,
+            missing=colander.drop,
+            description=description,
+        )
+        for member, description in proofs.items()
     )
     return _node(
         Object(),
         _node(
             ListOf(1, MAX_PROOFS),
-            _node(Object(), assertion),
+            _node(OneMember(), *kinds),
             name="proofs",
             description="Each proves an email; the session has those of all of them.",
         ),

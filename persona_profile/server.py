@@ -183,7 +183,7 @@ def _reload_regularly(services: Services, hangups: Hangups, stopped: threading.E
     """Take the keyring anew soon after its file has changed, and all files at SIGHUP."""
     while not stopped.is_set():
         if hangups.wait(KEYRING_SECONDS):
-            services.reload_issuers()
+            services.authenticators.reload()
         if services.keyring_watch is not None:
             services.keyring_watch.check()
 

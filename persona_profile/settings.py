@@ -25,6 +25,9 @@ KEY_SERVICES: Final = ("keyring", "transit")
 
 BROWSERID_ALGORITHMS: Final = ("RS256", "DS128", "DS256")
 
+AUTHENTICATORS: Final = ("browserid", "openid")
+"""Those that are used where nothing else is said; entry points name what there is."""
+
 ENVIRONMENT_PREFIX: Final = "PERSONA_"
 MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
 JPEG_PIXELS: Final = 100_000_000
@@ -34,6 +37,8 @@ MAX_RATE_SECONDS: Final = 7 * 24 * 3600
 
 # What frameworks put beside ours: Pyramid's own settings, and where PasteDeploy found the file.
 _FOREIGN = re.compile(r"pyramid\..*|here|__file__")
+# What belongs to an authenticator that somebody else has written.
+_OPTION = re.compile(r"authenticator\.[a-z0-9_.]+")
 _ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
 
 
@@ -63,10 +68,14 @@ class Settings:
     transit_timeout: int
     public_origins: tuple[str, ...]
     dialog_origins: tuple[str, ...]
+    authenticators: tuple[str, ...]
     browserid_algorithms: tuple[str, ...]
     browserid_pinned_issuers: Path | None
     browserid_fallback_issuers: tuple[str, ...]
     browserid_clock_skew: int
+    openid_issuers: Path | None
+    openid_clock_skew: int
+    openid_nonce_lifetime: int
     sessions_lifetime: int
     pictures_max_bytes: int
     pictures_max_pixels_jpeg: int
@@ -96,6 +105,7 @@ class Settings:
     ratelimit_writes_per_email: RateLimitItem | None
     ratelimit_pixels_per_email: RateLimitItem | None
     ratelimit_reads_per_picture: RateLimitItem | None
+    authenticator_options: Mapping[str, str]
 
 
 def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
@@ -104,9 +114,10 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
     Raises:
         InvalidSettings: something is missing, unknown or wrong.
     """
-    variables = {_variable(node.name): node.name for node in _SCHEMA.children}
     merged = {name: value for name, value in settings.items() if not _FOREIGN.fullmatch(name)}
-    known = {node.name for node in _SCHEMA.children}
+    options = {name for name in merged if _OPTION.fullmatch(name)}
+    known = {node.name for node in _SCHEMA.children} | options
+    variables = {_variable(name): name for name in known}
     problems = dict.fromkeys(merged.keys() - known, "there is no such setting")
     for variable in (name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
         if variable in variables:
@@ -114,7 +125,7 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
         else:
             problems[variable] = "there is no such setting"
     try:
-        values = _SCHEMA.deserialize({name: merged[name] for name in merged.keys() & known})
+        values = _SCHEMA.deserialize({name: merged[name] for name in merged.keys() & known - options})
         problems |= _contradictions(values)
     except colander.Invalid as invalid:
         problems |= invalid.asdict()
@@ -124,6 +135,7 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
     values["logging.format"] = values["logging.format"] or (
         "text" if values["development"] else "mozlog"
     )
+    values["authenticator_options"] = {name: merged[name] for name in options}
     return Settings(**{name.replace(".", "_"): value for name, value in values.items()})
 
 
@@ -267,10 +279,14 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("transit.timeout", _whole(1, 60), 2),
     _setting("public_origins", _words(_origin), colander.required),
     _setting("dialog_origins", _words(_origin), ()),
+    _setting("authenticators", _words(str), AUTHENTICATORS),
     _setting("browserid.algorithms", _words(_one_of(BROWSERID_ALGORITHMS)), BROWSERID_ALGORITHMS),
     _setting("browserid.pinned_issuers", Path),
     _setting("browserid.fallback_issuers", _words(_domain), ()),
     _setting("browserid.clock_skew", _whole(0, 600), 60),
+    _setting("openid.issuers", Path),
+    _setting("openid.clock_skew", _whole(0, 300), 60),
+    _setting("openid.nonce_lifetime", _whole(60, 3600), 600),
     _setting("sessions.lifetime", _whole(60, 24 * 3600), 3600),
     _setting("pictures.max_bytes", _whole(1024, 200 * 1024 * 1024), MAX_PICTURE_BYTES),
     _setting("pictures.max_pixels_jpeg", _whole(1, 1_000_000_000), JPEG_PIXELS),

@@ -1,8 +1,10 @@
-"""Sealed, stateless tokens that others keep for the server: sessions and picture capabilities."""
+"""Sealed, stateless tokens that others keep for the server: sessions, picture capabilities, nonces."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import secrets
 import struct
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +22,7 @@ MAX_TOKEN_CHARACTERS: Final = 12_000
 
 _CAPABILITY = struct.Struct(">33s16sHBI")
 _PROTECTION = struct.Struct(f">{KEY_BYTES}sQ")
+_NONCE = struct.Struct(">16sQQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,56 @@ class SessionTokens:
         payload = json.loads(self._keys.open_token(self._PURPOSE, token))
         issued_at, expires_at, key, *emails = payload
         return Session(tuple(emails), issued_at, expires_at, key and base64url_decode(key))
+
+
+@dataclass(frozen=True, slots=True)
+class Nonce:
+    """A number used once, by which an identity provider ties its token to one sign-in.
+
+    Attributes:
+        digest: 32 bytes that stand for it.
+        issued_at: seconds since 1970.
+        expires_at: likewise.
+    """
+
+    digest: bytes
+    issued_at: int
+    expires_at: int
+
+
+class Nonces:
+    """Nonces that only this server can make; that each is used once is for the storage to know.
+
+    Args:
+        keys: what seals them.
+        lifetime: seconds.
+        clock: seconds since 1970.
+    """
+
+    _PURPOSE = "nonce"
+
+    def __init__(self, keys: KeyWrapper, lifetime: int, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._lifetime = lifetime
+        self._clock = clock
+
+    def issue(self) -> tuple[str, int]:
+        """Return the text of a new nonce, and when it expires in seconds since 1970."""
+        now = int(self._clock())
+        payload = _NONCE.pack(secrets.token_bytes(16), now, now + self._lifetime)
+        return self._keys.seal_token(self._PURPOSE, payload), now + self._lifetime
+
+    def open(self, text: str) -> Nonce:
+        """Return the nonce of a text, which may have expired.
+
+        Raises:
+            Unreadable: the text is not one of ours.
+        """
+        if len(text) > MAX_TOKEN_CHARACTERS:
+            raise Unreadable
+        payload = self._keys.open_token(self._PURPOSE, text)
+        _, issued_at, expires_at = _NONCE.unpack(payload)
+        return Nonce(hashlib.sha256(b"nonce" + payload).digest(), issued_at, expires_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 
@@ -12,7 +14,7 @@ class ProvedEmail:
 
     Attributes:
         email: the address in its canonical spelling.
-        issuer: the domain that vouches for it.
+        issuer: who vouches for it: a domain, or a URL.
         proof_id: 32 bytes that are the same whenever the same proof is presented.
         expires_at: seconds since 1970 from which on the proof is refused for its age.
     """
@@ -24,12 +26,30 @@ class ProvedEmail:
 
 
 class Authenticator(Protocol):
-    """Verifies one kind of proof."""
+    """Verifies one kind of proof.
+
+    Attributes:
+        member: what such a proof is called in a request: `{"proofs": [{member: "..."}]}`.
+        description: a sentence on what stands there, for the OpenAPI document.
+        codes: those of `InvalidProof` that the service does not have itself, with their meaning.
+    """
+
+    member: str
+    description: str
+    codes: Mapping[str, str] = MappingProxyType({})
 
     def verify(self, proof: str) -> ProvedEmail:
-        """Return what the proof proves, without any lasting effect.
+        """Return what the proof proves, without any lasting effect; several threads do so at once.
 
         Raises:
             InvalidProof: it does not hold; its code says why.
         """
         ...
+
+    def reload(self) -> None:
+        """Take files of the configuration anew; what can't be used leaves things as they are."""
+        return
+
+    def close(self) -> None:
+        """Give back what is held."""
+        return

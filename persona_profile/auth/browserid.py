@@ -17,12 +17,15 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from persona_profile.auth import ProvedEmail
-from persona_profile.auth.discovery import Discovery
+from persona_profile.auth import Authenticator, ProvedEmail
+from persona_profile.auth.authenticators import AuthenticatorContext, Reloading, file_reloader
+from persona_profile.auth.discovery import Discovery, PinnedIssuers
+from persona_profile.auth.fetch import Fetched
 from persona_profile.auth.jws import InvalidJws, Jws, PublicKey, parse_jws, parse_public_key
 from persona_profile.emails import InvalidEmail, canonical_email, is_canonical_domain
 from persona_profile.encoding import Json
 from persona_profile.errors import InvalidProof, ServiceError
+from persona_profile.settings import InvalidSettings
 
 MAX_BUNDLE_CHARACTERS: Final = 16_384
 MAX_CERTIFICATE_LIFE_MS: Final = 24 * 3600 * 1000
@@ -44,7 +47,7 @@ class _Certificate:
     signed_by: bytes | None = None
 
 
-class BrowserIDVerifier:
+class BrowserIDVerifier(Authenticator):
     """Verifies bundles that are meant for this server.
 
     Args:
@@ -57,6 +60,9 @@ class BrowserIDVerifier:
         observe: is told of each proof: `proved` or the code of its refusal, and its algorithm, or
             `unknown` if it was refused before that was read.
     """
+
+    member = "assertion"
+    description = "A BrowserID bundle, `certificate~assertion`, for one of the server's origins."
 
     def __init__(
         self,
@@ -186,3 +192,39 @@ def _origin(text: str) -> tuple[str, str, int] | None:
         return None
     scheme, host, port = match.groups()
     return scheme, host, int(port or _DEFAULT_PORTS[scheme])
+
+
+def from_context(context: AuthenticatorContext) -> Authenticator:
+    """Return the verifier that the settings describe (an entry point).
+
+    Raises:
+        InvalidSettings: the file of pinned issuers can't be used.
+    """
+    settings = context.settings
+    observe_reload = context.reload_counter("pinned_issuers")
+
+    def load() -> PinnedIssuers:
+        if settings.browserid_pinned_issuers is None:
+            return context.pinned_issuers
+        try:
+            pinned = PinnedIssuers.load(settings.browserid_pinned_issuers)
+        except ValueError as error:
+            raise InvalidSettings(f"browserid.pinned_issuers: {error}") from None
+        return pinned.merged_with(context.pinned_issuers)
+
+    def fetch(domain: str, path: str) -> Fetched:
+        return context.fetch(f"https://{domain}{path}")
+
+    discovery = Discovery(load(), fetch)
+    verifier = BrowserIDVerifier(
+        settings.public_origins,
+        discovery,
+        algorithms=settings.browserid_algorithms,
+        fallback_issuers=settings.browserid_fallback_issuers,
+        skew_seconds=settings.browserid_clock_skew,
+        clock=context.clock,
+        observe=context.observe,
+    )
+    if settings.browserid_pinned_issuers is None:
+        return verifier
+    return Reloading(verifier, file_reloader("pinned issuers", load, discovery.use, observe_reload))

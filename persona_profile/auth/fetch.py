@@ -1,9 +1,9 @@
 """Fetch small documents over HTTPS from hosts that strangers name, and from nowhere else.
 
 The rules against server-side request forgery: a name with two labels or more, never an address;
-port 443; the address that is connected to must be public, and it is the one that was checked, as the
-name is resolved once; a valid certificate for the name; no redirects; a bounded answer; one deadline
-over everything, name resolution included; few lookups at once.
+port 443, unless the configuration states another; the address that is connected to must be public, and
+it is the one that was checked, as the name is resolved once; a valid certificate for the name; no
+redirects; a bounded answer; one deadline over everything, name resolution included; few at once.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -27,6 +28,14 @@ from persona_profile.errors import Overloaded
 MAX_DOCUMENT_BYTES: Final = 64 * 1024
 DEADLINE_SECONDS: Final = 5.0
 MAX_LOOKUPS: Final = 4
+HTTPS_PORT: Final = 443
+MAX_URL_CHARACTERS: Final = 1024
+
+# No user information, no fragment; the host is looked at apart.
+_URL = re.compile(
+    r"(https?)://([a-z0-9.-]+)(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?)"
+    r"((?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)"
+)
 
 # What IANA gives out of IPv6: no site-local, IPv4-compatible or translated (RFC 6052) addresses.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
@@ -49,6 +58,45 @@ class Fetched:
     status: int
     media_type: str
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a document is, as a URL tells it; `target` is its path and query."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    query: str
+
+    @classmethod
+    def parse(cls, url: str) -> Location:
+        """Read an absolute URL in lower-case spelling, as configurations and documents hold it.
+
+        Raises:
+            ValueError: it is none, or has user information, a fragment or an address for a host.
+        """
+        match = _URL.fullmatch(url) if len(url) <= MAX_URL_CHARACTERS else None
+        if match is None:
+            raise ValueError("not a URL such as https://accounts.example.com/path")
+        scheme, host, port, path, query = match.groups()
+        number = int(port or (HTTPS_PORT if scheme == "https" else 80))
+        if number > 65535:
+            raise ValueError("no such port")
+        return cls(scheme, host, number, path, query)
+
+    @property
+    def origin(self) -> str:
+        """Return scheme, host and port, which is left away where it is the scheme's own."""
+        default = HTTPS_PORT if self.scheme == "https" else 80
+        port = "" if self.port == default else f":{self.port}"
+        return f"{self.scheme}://{self.host}{port}"
+
+    @property
+    def target(self) -> str:
+        """Return what a request line names."""
+        return (self.path or "/") + self.query
 
 
 def is_public_address(address: str) -> bool:
@@ -76,7 +124,7 @@ class HttpsFetcher:
     Args:
         resolve: returns the addresses of a name.
         is_allowed: tells whether an address may be connected to.
-        port: TCP port.
+        port: TCP port where nothing else is stated.
         context: TLS settings; by default the system's certificate authorities.
         deadline: seconds for one document from start to end.
     """
@@ -86,7 +134,7 @@ class HttpsFetcher:
         *,
         resolve: Callable[[str], Sequence[str]] = resolve,
         is_allowed: Callable[[str], bool] = is_public_address,
-        port: int = 443,
+        port: int = HTTPS_PORT,
         context: ssl.SSLContext | None = None,
         deadline: float = DEADLINE_SECONDS,
     ) -> None:
@@ -98,8 +146,8 @@ class HttpsFetcher:
         self._places = threading.BoundedSemaphore(MAX_LOOKUPS)
         self._executor = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="fetch")
 
-    def fetch(self, domain: str, path: str) -> Fetched:
-        """Fetch `https://<domain><path>`.
+    def fetch(self, domain: str, path: str, port: int | None = None) -> Fetched:
+        """Fetch `https://<domain>[:<port>]<path>`.
 
         Raises:
             FetchError: `issuer_address_forbidden`, `issuer_unreachable`, `support_document_too_large`.
@@ -110,7 +158,7 @@ class HttpsFetcher:
         if not self._places.acquire(blocking=False):
             raise Overloaded("Too many identity providers are being looked up.", retry_after=1)
         try:
-            future = self._executor.submit(self._fetch_and_leave, domain, path)
+            future = self._executor.submit(self._fetch_and_leave, domain, path, port)
         except RuntimeError:  # the system gives no more threads
             self._places.release()
             raise Overloaded("No identity provider can be looked up.", retry_after=1) from None
@@ -125,46 +173,83 @@ class HttpsFetcher:
         """Wait for no more answers."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch_and_leave(self, domain: str, path: str) -> Fetched:
+    def _fetch_and_leave(self, domain: str, path: str, port: int | None) -> Fetched:
         try:
-            return self._fetch(domain, path, time.monotonic() + self._deadline)
+            return self._fetch(domain, path, port, time.monotonic() + self._deadline)
         except (OSError, http.client.HTTPException, ValueError, RuntimeError):
             raise FetchError("issuer_unreachable") from None
         finally:
             self._places.release()
 
-    def _fetch(self, domain: str, path: str, deadline: float) -> Fetched:
+    def _fetch(self, domain: str, path: str, port: int | None, deadline: float) -> Fetched:
         addresses = self._resolve(domain)
         if not addresses or not all(map(self._is_allowed, addresses)):
             raise FetchError("issuer_address_forbidden")
         with (
-            self._connect(addresses, deadline) as plain,
+            self._connect(addresses, port or self._port, deadline) as plain,
             self._context.wrap_socket(
                 plain, server_hostname=domain, do_handshake_on_connect=False
             ) as secure,
             _ended_at(deadline, secure),
         ):
             secure.do_handshake()
-            fetched = _exchange(secure, domain, path)
+            fetched = _exchange(secure, f"{domain}:{port}" if port else domain, path)
         if time.monotonic() >= deadline:
             raise TimeoutError  # what was cut may look like a whole answer
         return fetched
 
-    def _connect(self, addresses: Sequence[str], deadline: float) -> socket.socket:
+    def _connect(self, addresses: Sequence[str], port: int, deadline: float) -> socket.socket:
         failure: OSError = TimeoutError()
         for address in addresses[:4]:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 break
             try:
-                return socket.create_connection((address, self._port), timeout=min(remaining, 2.0))
+                return socket.create_connection((address, port), timeout=min(remaining, 2.0))
             except OSError as error:
                 failure = error
         raise failure
 
 
-def _exchange(secure: ssl.SSLSocket, domain: str, path: str) -> Fetched:
-    connection = http.client.HTTPConnection(domain)
+class DocumentFetcher:
+    """Fetches documents by their URLs.
+
+    Args:
+        https: fetches them, unless
+        own: has a fetch for their origin.
+    """
+
+    def __init__(
+        self, https: HttpsFetcher, own: Mapping[str, Callable[[str], Fetched]] | None = None
+    ) -> None:
+        self._https = https
+        self._own = dict(own or {})
+
+    def fetch(self, url: str) -> Fetched:
+        """Fetch what is at a URL.
+
+        Raises:
+            FetchError, Overloaded: as `HttpsFetcher.fetch`.
+        """
+        try:
+            location = Location.parse(url)
+        except ValueError:
+            raise FetchError("issuer_address_forbidden") from None
+        own = self._own.get(location.origin)
+        if own is not None:
+            return own(url)
+        if location.scheme != "https":
+            raise FetchError("issuer_address_forbidden")
+        port = None if location.port == HTTPS_PORT else location.port
+        return self._https.fetch(location.host, location.target, port)
+
+    def close(self) -> None:
+        """Wait for no more answers."""
+        self._https.close()
+
+
+def _exchange(secure: ssl.SSLSocket, host: str, path: str) -> Fetched:
+    connection = http.client.HTTPConnection(host)
     connection.sock = secure
     headers = {"Accept": "application/json", "Connection": "close", "User-Agent": "persona-profile"}
     connection.request("GET", path, headers=headers)

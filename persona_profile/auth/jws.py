@@ -43,7 +43,7 @@ _DSA_PARAMETERS: Final = {
 _MAX_DECIMAL_DIGITS: Final = 1234  # of a number of 4096 bits
 _DECIMAL = re.compile(rf"[1-9][0-9]{{0,{_MAX_DECIMAL_DIGITS - 1}}}")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,512}")
-_HEADER_MEMBERS: Final = {"alg", "typ"}
+_HEADER_MEMBERS: Final = frozenset({"alg", "typ"})
 
 
 class InvalidJws(ValueError):
@@ -101,6 +101,7 @@ class Jws:
     """
 
     algorithm: str
+    header: Mapping[str, Json]
     payload: Mapping[str, Json]
     signed: bytes
     signature: bytes
@@ -110,10 +111,14 @@ class Jws:
         return self.algorithm == key.algorithm and key.verify(self.signature, self.signed)
 
 
-def parse_jws(text: str, algorithms: Collection[str] = BROWSERID_ALGORITHMS) -> Jws:
+def parse_jws(
+    text: str,
+    algorithms: Collection[str] = BROWSERID_ALGORITHMS,
+    header_members: Collection[str] = _HEADER_MEMBERS,
+) -> Jws:
     """Parse a compact JWS whose size the caller has bounded.
 
-    The header may hold `alg` and `typ` alone: whoever puts a key, a URL or an extension there
+    The header may hold `header_members` alone: whoever puts a key, a URL or an extension there
     expects something that this service does not do.
 
     Raises:
@@ -130,12 +135,12 @@ def parse_jws(text: str, algorithms: Collection[str] = BROWSERID_ALGORITHMS) -> 
         raise InvalidJws("malformed_jws") from None
     if not isinstance(header, dict) or not isinstance(payload, dict):
         raise InvalidJws("malformed_jws")
-    if not header.keys() <= _HEADER_MEMBERS:
+    if not header.keys() <= set(header_members):
         raise InvalidJws("header_not_allowed")
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise InvalidJws("algorithm_not_allowed")
-    return Jws(algorithm, payload, f"{parts[0]}.{parts[1]}".encode("ascii"), signature)
+    return Jws(algorithm, header, payload, f"{parts[0]}.{parts[1]}".encode("ascii"), signature)
 
 
 def parse_public_key(document: Json) -> PublicKey:

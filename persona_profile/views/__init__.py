@@ -9,7 +9,7 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 
 from backends import Backend
-from persona_profile.auth import Authenticator
+from persona_profile.auth.authenticators import Authenticators
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.auth.replay import UsedProofs
 from persona_profile.heartbeat import Heartbeat
@@ -20,7 +20,7 @@ from persona_profile.metrics import Metrics
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.rate_limits import RateLimits
-from persona_profile.tokens import SessionTokens
+from persona_profile.tokens import Nonces, SessionTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +41,14 @@ class Services:
         lifecycle: whether the process is on its way out.
         heartbeat: whether the service can do its work.
         build: what `/__version__` tells.
-        reload_issuers: takes the file of pinned issuers anew, if there is one.
         closers: what `close` calls.
     """
 
     backend: Backend
     profiles: ProfileService
     pictures: PictureService
-    authenticator: Authenticator
+    authenticators: Authenticators
+    nonces: Nonces
     used_proofs: UsedProofs
     account_id: Callable[[str], str]
     tokens: SessionTokens
@@ -65,7 +65,6 @@ class Services:
     lifecycle: Lifecycle
     heartbeat: Heartbeat
     build: Mapping[str, str]
-    reload_issuers: Callable[[], None]
     closers: tuple[Callable[[], None], ...]
 
     def close(self) -> None:

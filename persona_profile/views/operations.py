@@ -35,6 +35,7 @@ def describe(request: Request) -> Response:
     document = {
         "name": NAME,
         "version": services.build["version"],
+        "proofs": list(services.authenticators.descriptions),
         "claims": list(CLAIMS),
         "limits": {
             "emails_per_session": MAX_EMAILS,

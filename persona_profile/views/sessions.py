@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cornice import Service
@@ -18,6 +18,7 @@ from persona_profile.errors import FieldError, InvalidProof, Overloaded, Validat
 from persona_profile.images import SIZES
 from persona_profile.rate_limits import Policy
 from persona_profile.schemas import session_body
+from persona_profile.takeaway import timestamp
 from persona_profile.views import Services
 from persona_profile.views.bodies import json_body
 from persona_profile.views.rate_limiting import charge, client_of
@@ -28,8 +29,20 @@ MAX_BODY_BYTES: Final = 512 * 1024
 VERIFICATION_SECONDS: Final = 10
 """After that long no further proof of a request is looked at, whose issuer may have to be looked up."""
 
-_BODY: Final = session_body(SIZES)
+_BODY: Final = "session_body"
+"""Where the registry has the schema of the body: it depends on the configured authenticators."""
+
+nonces = Service(name="nonces", path="/v1/nonces", description="For tokens of identity providers.")
 sessions = Service(name="sessions", path="/v1/sessions", description="Prove emails, sign out.")
+
+
+@nonces.post()  # type: ignore[untyped-decorator]
+def issue(request: Request) -> Response:
+    """Return a nonce, by which an identity provider ties its token to one sign-in."""
+    services: Services = request.services
+    charge(request, Policy.SESSIONS_PER_ADDRESS, {client_of(request): 1})
+    nonce, expires_at = services.nonces.issue()
+    return json_response({"nonce": nonce, "expires_at": timestamp(1000 * expires_at)}, status=201)
 
 
 @sessions.post()  # type: ignore[untyped-decorator]
@@ -37,9 +50,9 @@ def create(request: Request) -> Response:
     """Open a session of the emails proved, and of those of the session that the request carries."""
     services: Services = request.services
     charge(request, Policy.SESSIONS_PER_ADDRESS, {client_of(request): 1})
-    body = json_body(request, _BODY, MAX_BODY_BYTES)
+    body = json_body(request, request.registry[_BODY], MAX_BODY_BYTES)
     previous = request.identity
-    proved = _verify(services, [proof["assertion"] for proof in body["proofs"]])
+    proved = _verify(services, body["proofs"])
     # Of proofs that hold: else anybody could use up what a domain's people need.
     charge(request, Policy.PROOFS_PER_ISSUER, Counter(each.issuer for each in proved))
     emails = [each.email for each in proved]
@@ -63,8 +76,8 @@ def sign_out(request: Request) -> Response:
     return Response(status=204)
 
 
-def _verify(services: Services, proofs: Sequence[str]) -> list[ProvedEmail]:
-    """Return what all proofs prove.
+def _verify(services: Services, proofs: Sequence[Mapping[str, str]]) -> list[ProvedEmail]:
+    """Return what all proofs prove, each of which has one member.
 
     Raises:
         InvalidProof: one does not hold; `errors` tells which.
@@ -75,14 +88,18 @@ def _verify(services: Services, proofs: Sequence[str]) -> list[ProvedEmail]:
     for position, proof in enumerate(proofs):
         if time.monotonic() > deadline:
             raise Overloaded("Identity providers answer too slowly.", retry_after=5)
+        [(member, text)] = proof.items()
         try:
-            proved.append(services.authenticator.verify(proof))
+            proved.append(services.authenticators.verify(member, text))
         except InvalidProof as error:
-            where = FieldError("body", f"proofs.{position}.assertion", error.code)
+            where = FieldError("body", f"proofs.{position}.{member}", error.code)
             raise InvalidProof(error.code, "A proof does not hold.", errors=(where,)) from None
     return proved
 
 
 def includeme(config: Configurator) -> None:
-    """Register the service."""
+    """Register the services."""
+    services: Services = config.registry["services"]
+    config.registry[_BODY] = session_body(SIZES, services.authenticators.descriptions)
+    config.add_cornice_service(nonces)
     config.add_cornice_service(sessions)

@@ -93,7 +93,7 @@ class TestOpening:
             ({}, "proofs"),
             ({"proofs": []}, "proofs"),
             ({"proofs": "x"}, "proofs"),
-            ({"proofs": [{}]}, "proofs.0.assertion"),
+            ({"proofs": [{}]}, "proofs.0"),
             ({"proofs": [{"assertion": 5}]}, "proofs.0.assertion"),
             ({"proofs": [{"assertion": "x", "id_token": "y"}]}, "proofs.0.id_token"),
             ({"proofs": ["x"]}, "proofs.0"),

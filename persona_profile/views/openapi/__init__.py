@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final
 
@@ -12,9 +13,15 @@ from pyramid.response import Response
 
 from persona_profile.encoding import base64url_encode, json_encode
 from persona_profile.errors import CHALLENGE
+from persona_profile.views import Services
 from persona_profile.views.openapi.answers import ENTITY_TAG_SCHEMA, EXAMPLES, SCHEMAS, VERSION
-from persona_profile.views.openapi.calls import OPERATIONS, Answer, Operation
-from persona_profile.views.openapi.problems import problem_examples, problem_responses
+from persona_profile.views.openapi.calls import DEFAULT_PROOFS, Answer, Operation, operations
+from persona_profile.views.openapi.problems import (
+    own_problems,
+    problem_examples,
+    problem_responses,
+    problem_schema,
+)
 from persona_profile.views.openapi.requests import PARAMETERS
 from persona_profile.views.operations import NAME
 from persona_profile.views.representations import is_known
@@ -69,10 +76,18 @@ _HEADERS: Final[dict[str, Any]] = {
 openapi = Service(name="openapi", path="/v1/openapi.json", description="The API for programs.")
 
 
-def openapi_document() -> dict[str, Any]:
-    """Return the OpenAPI document; it is the same for all servers of this version."""
+def openapi_document(
+    proofs: Mapping[str, str] = DEFAULT_PROOFS, codes: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the OpenAPI document of a server of this version.
+
+    Args:
+        proofs: the members that a proof may have there, with a description of each.
+        codes: those of refusals that somebody's own authenticators have, with their meanings.
+    """
+    own = own_problems(codes or {})
     paths: dict[str, Any] = {}
-    for operation in OPERATIONS:
+    for operation in operations(proofs, tuple(code for row in own for code in row.codes)):
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     return {
         "openapi": "3.1.1",
@@ -94,11 +109,11 @@ def openapi_document() -> dict[str, Any]:
                 }
             },
             "parameters": PARAMETERS,
-            "schemas": SCHEMAS,
+            "schemas": SCHEMAS | {"Problem": problem_schema(own)},
             "headers": _HEADERS,
             "examples": {
                 **{name: {"value": value} for name, value in EXAMPLES.items()},
-                **problem_examples(),
+                **problem_examples(own),
             },
             "responses": {
                 name: next(iter(problem_responses([code]).values()))
@@ -147,22 +162,28 @@ def _answer(answer: Answer) -> dict[str, Any]:
     return described
 
 
-_BODY: Final = json_encode(openapi_document())
-_ETAG: Final = f'"{base64url_encode(sha256(_BODY).digest()[:16])}"'
+_DOCUMENT: Final = "openapi_document"
+"""Where the registry has the document, encoded."""
 
 
 @openapi.get()  # type: ignore[untyped-decorator]
 def describe(request: Request) -> Response:
     """Return the document."""
-    if is_known(request, _ETAG):
+    body: bytes = request.registry[_DOCUMENT]
+    etag = f'"{base64url_encode(sha256(body).digest()[:16])}"'
+    if is_known(request, etag):
         response = Response(status=304)
     else:
-        response = Response(_BODY, content_type="application/json")
-    response.headers["ETag"] = _ETAG
+        response = Response(body, content_type="application/json")
+    response.headers["ETag"] = etag
     response.headers["Cache-Control"] = "public, max-age=300"
     return response
 
 
 def includeme(config: Configurator) -> None:
-    """Register the service."""
+    """Register the service, and make the document."""
+    services: Services = config.registry["services"]
+    authenticators = services.authenticators
+    document = openapi_document(authenticators.descriptions, authenticators.codes)
+    config.registry[_DOCUMENT] = json_encode(document)
     config.add_cornice_service(openapi)

@@ -109,6 +109,11 @@ SCHEMAS: Final[dict[str, JsonSchema]] = {
             "description": "Why all else is blank although something is stored.",
         },
     ),
+    "Nonce": _object(
+        "A number used once.",
+        nonce=_text("What the provider is sent as `nonce`."),
+        expires_at=_INSTANT,
+    ),
     "Profiles": _object(
         "The profiles of the session's emails, in the order proved.",
         profiles={"type": "array", "items": _ref("Profile"), "minItems": 1, "maxItems": MAX_EMAILS},
@@ -145,6 +150,12 @@ SCHEMAS: Final[dict[str, JsonSchema]] = {
         "What this server takes and makes.",
         name={"const": NAME},
         version=_text("Of the server."),
+        proofs={
+            "type": "array",
+            "items": _text("A member that a proof may have."),
+            "minItems": 1,
+            "description": "The kinds of proofs that open sessions.",
+        },
         claims={"type": "array", "items": {"enum": list(CLAIMS)}},
         limits=_object(
             "What is too much.",
@@ -236,10 +247,15 @@ EXAMPLES: Final[dict[str, Any]] = {
             }
         ]
     },
+    "Nonce": {
+        "nonce": "AQAAAAE8yQ2Jc0rA6b1nWkqzX4sT9vYd3mRgLhPuEoFi",
+        "expires_at": "2026-01-01T11:10:00.000Z",
+    },
     "ProfileKeySession": _SESSION | {"profile": _PROFILE | {"version": 2, "protected": True}},
     "Service": {
         "name": NAME,
         "version": VERSION,
+        "proofs": ["assertion", "id_token"],
         "claims": list(CLAIMS),
         "limits": {
             "emails_per_session": MAX_EMAILS,

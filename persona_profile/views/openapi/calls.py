@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from persona_profile.auth.browserid import BrowserIDVerifier
+from persona_profile.auth.openid import OpenIDVerifier
 from persona_profile.formats import MEDIA_TYPES
 from persona_profile.views import profiles, sessions
 from persona_profile.views.bodies import JSON, MERGE_PATCH
@@ -13,7 +16,7 @@ from persona_profile.views.openapi.requests import (
     CLAIMS_JSON,
     PICTURE_BODIES,
     PROFILE_KEY_JSON,
-    SESSION_JSON,
+    session_json,
 )
 
 ANY: Final = (
@@ -96,6 +99,10 @@ class Operation:
         return self.call.partition(" ")[2]
 
 
+DEFAULT_PROOFS: Final = {each.member: each.description for each in (BrowserIDVerifier, OpenIDVerifier)}
+"""What the members of proofs hold, where the settings name no other authenticators."""
+
+_OPEN_SESSION: Final = "openSession"
 _JSON_BYTES: Final = f"At most {profiles.MAX_BODY_BYTES // 1024} KiB."
 _READ: Final = ("ETag", "Cache-Control")
 _NOT_MODIFIED: Final = Answer(description="The client has it already.", headers=_READ)
@@ -138,17 +145,29 @@ OPERATIONS: Final = (
         problems=ANY,
     ),
     Operation(
+        call="POST /v1/nonces",
+        id="issueNonce",
+        tag="sessions",
+        summary="A nonce for an identity provider's token",
+        description=(
+            "Send it to the provider as `nonce` (OpenID Connect, Portier); the ID token that holds it "
+            "opens one session. It has no body, and depends on nothing that is stored."
+        ),
+        answers={201: Answer(description="The nonce, and when it expires.", schema="Nonce")},
+        problems=(*ANY, "rate_limited"),
+    ),
+    Operation(
         call="POST /v1/sessions",
-        id="openSession",
+        id=_OPEN_SESSION,
         tag="sessions",
         summary="Prove emails; get a session and their profiles",
         description=(
             "The dialog's one round trip. Send an older token along to add emails to its session. Each "
-            "assertion is accepted once; if one proof does not hold, none is used up. "
+            "proof is accepted once; if one does not hold, none is used up. "
             f"At most {sessions.MAX_BODY_BYTES // 1024} KiB."
         ),
         session="optional",
-        bodies={JSON: SESSION_JSON},
+        bodies={JSON: session_json(DEFAULT_PROOFS)},
         answers={201: Answer(description="The session and the profiles.", schema="Session")},
         problems=(*ANY, *BODY, *TOKEN, *PROOF_CODES, *STORAGE, "overloaded", "rate_limited"),
     ),
@@ -361,3 +380,13 @@ OPERATIONS: Final = (
         problems=ANY,
     ),
 )
+
+
+def operations(proofs: Mapping[str, str], own_codes: tuple[str, ...]) -> tuple[Operation, ...]:
+    """Return every call, of a server that takes these kinds of proofs, refused by these codes too."""
+    return tuple(
+        replace(each, bodies={JSON: session_json(proofs)}, problems=(*each.problems, *own_codes))
+        if each.id == _OPEN_SESSION
+        else each
+        for each in OPERATIONS
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -87,7 +87,10 @@ PROOF_PROBLEMS: Final = tuple(
         (("proof_too_large",), "over 16,384 characters"),
         (("malformed_bundle",), "not exactly one certificate and one assertion"),
         (("malformed_jws",), "not three parts of canonical base64url with JSON objects"),
-        (("header_not_allowed",), "a header has more than `alg` and `typ`"),
+        (
+            ("header_not_allowed",),
+            "a header has more than `alg` and `typ` (of an ID token, and `kid`), or another `typ`",
+        ),
         (("algorithm_not_allowed",), "`alg` is none of those accepted here"),
         (("algorithm_mismatch",), "`alg` is not what the key is for"),
         (("key_not_allowed",), "a key of a size or form that no sound generator makes"),
@@ -101,8 +104,8 @@ PROOF_PROBLEMS: Final = tuple(
             ("certificate_life_invalid", "assertion_life_invalid"),
             "longer than 24 hours, 5 minutes; or none at all",
         ),
-        (("audience_mismatch",), "meant for another origin"),
-        (("email_missing",), "no confirmed email in the certificate"),
+        (("audience_mismatch",), "meant for another origin, or another client of the provider"),
+        (("email_missing",), "no email in the certificate or the ID token"),
         (("email_invalid",), "not an address that is taken here"),
         (("issuer_invalid",), "not a domain name in lower case"),
         (("issuer_not_authoritative",), "it does not speak for the email's domain"),
@@ -111,10 +114,10 @@ PROOF_PROBLEMS: Final = tuple(
             "the domain was reached and takes no part, and nobody stands in for it",
         ),
         (("issuer_disabled",), "the domain has switched BrowserID off"),
-        (("issuer_unreachable",), "the domain can't be reached now; try again later"),
+        (("issuer_unreachable",), "the issuer can't be reached now; try again later"),
         (
             ("issuer_address_forbidden",),
-            "the domain's name leads to an address that is not public",
+            "the issuer's name leads to an address that is not public",
         ),
         (
             ("support_document_invalid", "support_document_too_large"),
@@ -125,7 +128,25 @@ PROOF_PROBLEMS: Final = tuple(
             "domains point at each other, or on more than 5 times",
         ),
         (("certificate_signature_invalid", "assertion_signature_invalid"), ""),
-        (("proof_replayed",), "it has opened a session before"),
+        (("issuer_unknown",), "no provider that is configured has the identifier in `iss`"),
+        (("authorized_party_mismatch",), "`azp` is another client, or missing beside several `aud`"),
+        (("token_times_invalid",), "`exp` or `iat` is missing, or a time is no whole number"),
+        (("token_expired",), ""),
+        (("token_not_yet_valid",), "issued in the future"),
+        (("token_life_invalid",), "longer than 24 hours, or none at all"),
+        (("nonce_invalid",), "`nonce` is missing, or not one that this server has issued"),
+        (("nonce_expired",), "too long ago: get another, and sign in again"),
+        (("token_older_than_nonce",), "issued before its nonce was"),
+        (("subject_missing",), "no `sub` of 1 to 255 characters"),
+        (("email_not_verified",), "`email_verified` is not `true`"),
+        (
+            ("discovery_document_invalid", "key_set_invalid"),
+            "what the provider publishes can't be used",
+        ),
+        (("key_unknown",), "the provider has no key of that `kid` that may sign tokens"),
+        (("key_ambiguous",), "several keys of the provider fit"),
+        (("token_signature_invalid",), ""),
+        (("proof_replayed",), "it, or its nonce, has opened a session before"),
     )
 )
 """Why a proof does not hold."""
@@ -195,22 +216,34 @@ FIELD_ERROR_SCHEMA: Final[JsonSchema] = {
 }
 
 
+def own_problems(codes: Mapping[str, str]) -> tuple[Row, ...]:
+    """Return the rows of why a proof does not hold that somebody's own authenticator has."""
+    return tuple(Row(401, (code,), meaning) for code, meaning in codes.items() if code not in STATUS_OF)
+
+
+def problem_schema(own: Iterable[Row]) -> JsonSchema:
+    """Return the schema of problems that may have these codes too."""
+    codes = [*STATUS_OF, *(code for row in own for code in row.codes)]
+    properties = PROBLEM_SCHEMA["properties"]
+    return PROBLEM_SCHEMA | {"properties": properties | {"code": properties["code"] | {"enum": codes}}}
+
+
 def problem_responses(codes: Iterable[str]) -> dict[str, Any]:
-    """Return the response objects of these codes, by status."""
+    """Return the response objects of these codes, by status; one of `own_problems` is of a proof."""
     by_status: dict[int, list[str]] = {}
     for code in codes:
-        by_status.setdefault(STATUS_OF[code], []).append(code)
+        by_status.setdefault(STATUS_OF.get(code, 401), []).append(code)
     return {str(status): _response(status, by_status[status]) for status in sorted(by_status)}
 
 
-def problem_examples() -> dict[str, Any]:
-    """Return an example object of each code."""
+def problem_examples(own: Iterable[Row]) -> dict[str, Any]:
+    """Return an example object of each code, `own` ones too."""
     return {
         code: {
             "summary": row.advice or code.replace("_", " "),
             "value": problem_document(row.status, code, "0" * 32, **_MEMBERS.get(code, {})),
         }
-        for row in (*PROBLEMS, *PROOF_PROBLEMS)
+        for row in (*PROBLEMS, *PROOF_PROBLEMS, *own)
         for code in row.codes
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from persona_profile.formats import SIZES
@@ -89,11 +90,18 @@ PICTURE_BODIES: Final[dict[str, Any]] = {
         }
     },
 }
-SESSION_JSON: Final = {
-    "schema": json_schema(session_body(SIZES)),
-    "example": {"proofs": [{"assertion": "eyJhbGciOiJSUzI1NiJ9.e30.AA~eyJhbGciOiJSUzI1NiJ9.e30.AA"}]},
+EXAMPLE_PROOFS: Final = {
+    "assertion": "eyJhbGciOiJSUzI1NiJ9.e30.AA~eyJhbGciOiJSUzI1NiJ9.e30.AA",
+    "id_token": "eyJhbGciOiJSUzI1NiIsImtpZCI6ImEifQ.e30.AA",
 }
 PROFILE_KEY_JSON: Final = {
     "schema": json_schema(PROFILE_KEY_BODY),
     "example": {"profile_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"},
 }
+
+
+def session_json(proofs: Mapping[str, str]) -> dict[str, Any]:
+    """Return the media object of a body that opens a session by these kinds of proofs."""
+    member = next(iter(proofs))
+    example = {"proofs": [{member: EXAMPLE_PROOFS.get(member, "...")}]}
+    return {"schema": json_schema(session_body(SIZES, proofs)), "example": example}

@@ -1,0 +1,236 @@
+"""ID tokens of OpenID providers (OpenID Connect Core 1.0) and Portier brokers, verified locally.
+
+A token names this service's client and carries a nonce that this service has issued. All cheap checks
+come before any lookup, and any lookup before the signature.
+"""
+
+from __future__ import annotations
+
+import time
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from persona_profile.auth import Authenticator, ProvedEmail
+from persona_profile.auth.authenticators import AuthenticatorContext, Reloading, file_reloader
+from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
+from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
+from persona_profile.auth.openid_keys import ProviderKeys, read_key_id
+from persona_profile.emails import InvalidEmail, canonical_email
+from persona_profile.encoding import Json
+from persona_profile.errors import InvalidProof, ServiceError
+from persona_profile.keyservice import Unreadable
+from persona_profile.settings import InvalidSettings
+from persona_profile.tokens import Nonce, Nonces
+
+MAX_TOKEN_CHARACTERS: Final = 16_384
+MAX_TOKEN_LIFE_SECONDS: Final = 24 * 3600
+MAX_AUDIENCES: Final = 16
+MAX_SUBJECT_CHARACTERS: Final = 255
+DEFAULT_SKEW_SECONDS: Final = 60
+
+_HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ"})
+
+
+class OpenIDVerifier(Authenticator):
+    """Verifies ID tokens that are meant for this server.
+
+    Args:
+        issuers: the providers that are trusted.
+        keys: finds their keys.
+        nonces: what the tokens' nonces are opened with.
+        origins: those by which Portier brokers know this server's dialogs.
+        skew_seconds: how far clocks may be apart.
+        clock: seconds since 1970.
+        observe: is told of each proof: `proved` or the code of its refusal, and its algorithm, or
+            `unknown` if it was refused before that was read.
+    """
+
+    member = "id_token"
+    description = "An ID token of an OpenID provider or a Portier broker, with a nonce of this server."
+
+    def __init__(
+        self,
+        issuers: OpenIDIssuers,
+        keys: ProviderKeys,
+        nonces: Nonces,
+        *,
+        origins: Iterable[str] = (),
+        skew_seconds: int = DEFAULT_SKEW_SECONDS,
+        clock: Callable[[], float] = time.time,
+        observe: Callable[[str, str], None] = lambda _outcome, _algorithm: None,
+    ) -> None:
+        self._issuers = issuers
+        self._keys = keys
+        self._nonces = nonces
+        self._origins = frozenset(origins)
+        self._skew = skew_seconds
+        self._clock = clock
+        self._observe = observe
+
+    def verify(self, proof: str) -> ProvedEmail:
+        """Return the email that a token proves. See `auth.Authenticator`."""
+        outcome, algorithm = "failed", "unknown"
+        try:
+            token = _read(proof)
+            algorithm = token.algorithm
+            proved = self._check(token)
+            outcome = "proved"
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._observe(outcome, algorithm)
+        return proved
+
+    def use(self, issuers: OpenIDIssuers) -> None:
+        """Go on with other providers."""
+        self._issuers = issuers
+        self._keys.keep(issuers.urls)
+
+    def _check(self, token: Jws) -> ProvedEmail:
+        payload, now = token.payload, int(self._clock())
+        issuer = self._issuer(payload)
+        if token.algorithm not in issuer.algorithms:
+            raise InvalidProof("algorithm_not_allowed")
+        key_id = _key_id(token, is_needed=issuer.is_portier)
+        self._check_audience(issuer, payload)
+        self._check_times(payload, now)
+        nonce = self._nonce(payload, now)
+        email = _email(issuer, payload)
+        key = self._keys.find(issuer.url, token.algorithm, key_id)
+        if not key.verify(token.signature, token.signed):
+            raise InvalidProof("token_signature_invalid")
+        # The nonce stands for the proof: whatever else a token says, it is spent with it.
+        return ProvedEmail(email, issuer.url, nonce.digest, nonce.expires_at + self._skew)
+
+    def _issuer(self, payload: Mapping[str, Json]) -> OpenIDIssuer:
+        url = payload.get("iss")
+        issuer = self._issuers.get(url) if isinstance(url, str) else None
+        if issuer is None:
+            raise InvalidProof("issuer_unknown")
+        return issuer
+
+    def _check_audience(self, issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> None:
+        """Hold a token to those that it is meant for (OpenID Connect Core, 3.1.3.7, 3 to 5)."""
+        ours = self._origins if issuer.is_portier else issuer.client_ids
+        audience, party = payload.get("aud"), payload.get("azp")
+        audiences = audience if isinstance(audience, list) and not issuer.is_portier else [audience]
+        if not 0 < len(audiences) <= MAX_AUDIENCES:
+            raise InvalidProof("audience_mismatch")
+        names = [each for each in audiences if isinstance(each, str)]
+        if len(names) != len(audiences) or ours.isdisjoint(names):
+            raise InvalidProof("audience_mismatch")
+        if ("azp" in payload or len(names) > 1) and not (isinstance(party, str) and party in ours):
+            raise InvalidProof("authorized_party_mismatch")
+
+    def _check_times(self, payload: Mapping[str, Json], now: int) -> None:
+        expires_at, issued_at = payload.get("exp"), payload.get("iat")
+        not_before = payload.get("nbf", issued_at)
+        if type(expires_at) is not int or type(issued_at) is not int or type(not_before) is not int:
+            raise InvalidProof("token_times_invalid")
+        if expires_at <= now - self._skew:
+            raise InvalidProof("token_expired")
+        if max(issued_at, not_before) > now + self._skew:
+            raise InvalidProof("token_not_yet_valid")
+        if not 0 < expires_at - issued_at <= MAX_TOKEN_LIFE_SECONDS:
+            raise InvalidProof("token_life_invalid")
+
+    def _nonce(self, payload: Mapping[str, Json], now: int) -> Nonce:
+        text = payload.get("nonce")
+        try:
+            nonce = self._nonces.open(text if isinstance(text, str) else "")
+        except Unreadable:
+            raise InvalidProof("nonce_invalid") from None
+        if nonce.expires_at <= now:
+            raise InvalidProof("nonce_expired")
+        issued_at = payload["iat"]
+        if isinstance(issued_at, int) and issued_at < nonce.issued_at - self._skew:
+            raise InvalidProof("token_older_than_nonce")
+        return nonce
+
+
+def _read(proof: str) -> Jws:
+    """Return a token that is of the right form; nothing that it says is verified."""
+    if len(proof) > MAX_TOKEN_CHARACTERS:
+        raise InvalidProof("proof_too_large")
+    try:
+        return parse_jws(proof, ALGORITHMS, _HEADER_MEMBERS)
+    except InvalidJws as error:
+        raise InvalidProof(error.code) from None
+
+
+def _key_id(token: Jws, *, is_needed: bool) -> str | None:
+    kind = token.header.get("typ", "JWT")
+    if not isinstance(kind, str) or kind.upper() != "JWT":
+        raise InvalidProof("header_not_allowed")
+    try:
+        key_id = read_key_id(token.header)
+    except ValueError:
+        raise InvalidProof("header_not_allowed") from None
+    if key_id is None and is_needed:
+        raise InvalidProof("header_not_allowed")
+    return key_id
+
+
+def _email(issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> str:
+    """Return the email that an issuer vouches for."""
+    subject = payload.get("sub")
+    if not issuer.is_portier and not (
+        isinstance(subject, str) and 0 < len(subject) <= MAX_SUBJECT_CHARACTERS
+    ):
+        raise InvalidProof("subject_missing")
+    # A broker does nothing but verify emails, and need not say so.
+    if payload.get("email_verified", issuer.is_portier) is not True:
+        raise InvalidProof("email_not_verified")
+    email = payload.get("email")
+    if not isinstance(email, str) or not email:
+        raise InvalidProof("email_missing")
+    canonical = _canonical(email)
+    if issuer.is_portier:
+        # The protocol has the broker normalize it, and leave what was typed beside it.
+        original = payload.get("email_original", email)
+        if not isinstance(original, str) or canonical != unicodedata.normalize("NFC", email):
+            raise InvalidProof("email_invalid")
+        _canonical(original)
+    if not issuer.vouches_for(canonical.rpartition("@")[2]):
+        raise InvalidProof("issuer_not_authoritative")
+    return canonical
+
+
+def _canonical(email: str) -> str:
+    try:
+        return canonical_email(email)
+    except InvalidEmail:
+        raise InvalidProof("email_invalid") from None
+
+
+def from_context(context: AuthenticatorContext) -> Authenticator:
+    """Return the verifier that the settings describe (an entry point).
+
+    Raises:
+        InvalidSettings: the file of providers can't be used.
+    """
+    settings = context.settings
+    observe_reload = context.reload_counter("openid_issuers")
+
+    def load() -> OpenIDIssuers:
+        if settings.openid_issuers is None:
+            return context.openid_issuers
+        try:
+            return OpenIDIssuers.load(settings.openid_issuers).merged_with(context.openid_issuers)
+        except ValueError as error:
+            raise InvalidSettings(f"openid.issuers: {error}") from None
+
+    verifier = OpenIDVerifier(
+        load(),
+        ProviderKeys(context.fetch),
+        context.nonces,
+        origins=(*settings.public_origins, *settings.dialog_origins),
+        skew_seconds=settings.openid_clock_skew,
+        clock=context.clock,
+        observe=context.observe,
+    )
+    if settings.openid_issuers is None:
+        return verifier
+    return Reloading(verifier, file_reloader("OpenID issuers", load, verifier.use, observe_reload))

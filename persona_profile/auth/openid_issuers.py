@@ -1,0 +1,188 @@
+"""Which OpenID providers and Portier brokers are trusted, and for which emails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from persona_profile.auth.fetch import Location
+from persona_profile.emails import InvalidDomain, canonical_domain, is_canonical_domain
+from persona_profile.encoding import Json, json_decode
+
+OPENID: Final = "openid"
+PORTIER: Final = "portier"
+ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+DEFAULT_ALGORITHMS: Final = ("RS256", "ES256")
+PORTIER_ALGORITHMS: Final = ("RS256",)
+EVERY_DOMAIN: Final = "*"
+
+_MEMBERS: Final = frozenset({"issuer", "client_ids", "domains", "algorithms", "profile"})
+_MAX_CLIENT_ID_CHARACTERS: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIDIssuer:
+    """One provider.
+
+    Attributes:
+        url: its identifier, which tokens have as `iss`.
+        client_ids: by which it knows this service's dialogs; none for a Portier broker, which knows
+            them by their origins.
+        domains: those whose emails it may vouch for; `*.example.com` is every domain under
+            `example.com`, `*` every domain there is.
+        algorithms: those that its tokens may be signed with.
+        profile: OPENID or PORTIER.
+    """
+
+    url: str
+    client_ids: frozenset[str]
+    domains: frozenset[str]
+    algorithms: frozenset[str] = frozenset(DEFAULT_ALGORITHMS)
+    profile: str = OPENID
+
+    @property
+    def is_portier(self) -> bool:
+        """Whether it is a Portier broker."""
+        return self.profile == PORTIER
+
+    def vouches_for(self, domain: str) -> bool:
+        """Tell whether it may vouch for emails of a domain, which is in its canonical spelling."""
+        if EVERY_DOMAIN in self.domains or domain in self.domains:
+            return True
+        parent = domain
+        while "." in parent:
+            parent = parent.partition(".")[2]
+            if f"*.{parent}" in self.domains:
+                return True
+        return False
+
+
+class OpenIDIssuers:
+    """The providers that are trusted.
+
+    Args:
+        issuers: each with another URL.
+    """
+
+    def __init__(self, issuers: Iterable[OpenIDIssuer] = ()) -> None:
+        self._issuers = {issuer.url: issuer for issuer in issuers}
+
+    @classmethod
+    def load(cls, path: Path) -> OpenIDIssuers:
+        """Read a JSON file: a list of issuers.
+
+        Raises:
+            ValueError: the file is unreadable or holds anything else; the message says where.
+        """
+        try:
+            return cls.parse(json_decode(path.read_bytes()))
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    @classmethod
+    def parse(cls, document: Json) -> OpenIDIssuers:
+        """Read a list of issuers.
+
+        Raises:
+            ValueError: it is anything else; the message names the issuer by its position and URL.
+        """
+        if not isinstance(document, list):
+            raise ValueError("not a list of issuers")  # noqa: TRY004 - a file's content
+        issuers: dict[str, OpenIDIssuer] = {}
+        for position, entry in enumerate(document):
+            url = entry.get("issuer") if isinstance(entry, dict) else None
+            name = f"issuer {position}" + (f" ({url})" if isinstance(url, str) else "")
+            try:
+                issuer = _parse_issuer(entry)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            if issuer.url in issuers:
+                raise ValueError(f"{name}: is there twice")
+            issuers[issuer.url] = issuer
+        return cls(issuers.values())
+
+    def get(self, url: str) -> OpenIDIssuer | None:
+        """Return the provider whose identifier is exactly that."""
+        return self._issuers.get(url)
+
+    @property
+    def urls(self) -> frozenset[str]:
+        """The identifiers of all providers."""
+        return frozenset(self._issuers)
+
+    def merged_with(self, other: OpenIDIssuers) -> OpenIDIssuers:
+        """Return these and the other's providers; these win."""
+        return OpenIDIssuers((other._issuers | self._issuers).values())
+
+
+def _parse_issuer(entry: Json) -> OpenIDIssuer:
+    if not isinstance(entry, dict):
+        raise ValueError("is not an object")  # noqa: TRY004 - a file's content
+    if unknown := sorted(entry.keys() - _MEMBERS):
+        raise ValueError(f"{unknown[0]}: there is no such member")
+    profile = entry.get("profile", OPENID)
+    if profile not in (OPENID, PORTIER):
+        raise ValueError(f"profile: must be {OPENID} or {PORTIER}")
+    return OpenIDIssuer(
+        _parse_url(entry.get("issuer"), is_origin=profile == PORTIER),
+        _parse_client_ids(entry, is_needed=profile == OPENID),
+        frozenset(map(_parse_domain, _strings(entry, "domains"))),
+        _parse_algorithms(entry, PORTIER_ALGORITHMS if profile == PORTIER else ALGORITHMS),
+        str(profile),
+    )
+
+
+def _parse_url(url: Json, *, is_origin: bool) -> str:
+    try:
+        location = Location.parse(url if isinstance(url, str) else "")
+    except ValueError as error:
+        raise ValueError(f"issuer: {error}") from None
+    if location.scheme != "https" or not is_canonical_domain(location.host):
+        raise ValueError("issuer: must begin with https:// and the name of a host")
+    if location.query:
+        raise ValueError("issuer: must have no query")
+    if is_origin and url != location.origin:
+        raise ValueError("issuer: a Portier broker is an origin, without a path or a slash at its end")
+    return str(url)
+
+
+def _parse_client_ids(entry: Mapping[str, Json], *, is_needed: bool) -> frozenset[str]:
+    if not is_needed:
+        if "client_ids" in entry:
+            raise ValueError("client_ids: a Portier broker knows clients by their origins")
+        return frozenset()
+    found = _strings(entry, "client_ids")
+    if not all(0 < len(each) <= _MAX_CLIENT_ID_CHARACTERS for each in found):
+        raise ValueError(f"client_ids: each has 1 to {_MAX_CLIENT_ID_CHARACTERS} characters")
+    return frozenset(found)
+
+
+def _parse_algorithms(entry: Mapping[str, Json], possible: tuple[str, ...]) -> frozenset[str]:
+    if "algorithms" not in entry:
+        return frozenset(set(DEFAULT_ALGORITHMS) & set(possible))
+    found = frozenset(_strings(entry, "algorithms"))
+    if not found <= set(possible):
+        raise ValueError(f"algorithms: must be of {', '.join(possible)}")
+    return found
+
+
+def _parse_domain(pattern: str) -> str:
+    if pattern == EVERY_DOMAIN:
+        return pattern
+    wildcard, name = ("*.", pattern[2:]) if pattern.startswith("*.") else ("", pattern)
+    try:
+        return wildcard + canonical_domain(name)
+    except InvalidDomain:
+        raise ValueError('domains: must be "*", names such as example.com, or *.example.com') from None
+
+
+def _strings(entry: Mapping[str, Json], name: str) -> list[str]:
+    found = entry.get(name)
+    strings = [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
+    if not isinstance(found, list) or not strings or len(strings) != len(found):
+        raise ValueError(f"{name}: must be a list of strings, and not an empty one")
+    return strings

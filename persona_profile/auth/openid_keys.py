@@ -1,0 +1,364 @@
+"""The keys of OpenID providers: discovery documents and JSON Web Key Sets (RFC 7517), kept for a while.
+
+What is kept is for speed alone: any process finds the same keys by asking anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
+
+from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, Location
+from persona_profile.encoding import (
+    Json,
+    MalformedText,
+    base64url_decode,
+    base64url_encode,
+    json_decode,
+)
+from persona_profile.errors import InvalidProof, Overloaded
+
+WELL_KNOWN_PATH: Final = "/.well-known/openid-configuration"
+MAX_KEYS: Final = 64
+MAX_KEY_ID_CHARACTERS: Final = 256
+MIN_RSA_BITS: Final = 2048
+MAX_RSA_BITS: Final = 8192
+
+FRESH_SECONDS: Final = 3600
+"""After that long keys are asked for anew, and one that was withdrawn is no longer taken."""
+
+LASTING_SECONDS: Final = 24 * 3600
+"""For that long they go on if the provider can't be reached."""
+
+RETRY_SECONDS: Final = 30
+"""After a failure the provider is not asked again sooner, unless for a key that is not known."""
+
+UNKNOWN_KEY_SECONDS: Final = 10
+"""Tokens with keys that are not known cause one request in that time, however many they are."""
+
+PATIENCE_SECONDS: Final = 5.0
+"""After that long for the discovery document, the keys are not begun with."""
+
+MAX_WAITING: Final = 4
+"""Threads that may wait for a request of another; more are told to come back."""
+
+_KEY_SET_TYPES: Final = frozenset({"application/json", "application/jwk-set+json"})
+_PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+# joserfc warns of EdDSA, which RFC 9864 calls by the name of the one curve that is taken here.
+_JOSE_NAMES: Final = {"RS256": "RS256", "ES256": "ES256", "EdDSA": "Ed25519"}
+_REGISTRY: Final = JWSRegistry(algorithms=list(_JOSE_NAMES.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """A public key of a sound form, which admits one algorithm.
+
+    Attributes:
+        key_id: what its provider calls it.
+        algorithm: by the name that tokens have.
+        fingerprint: identifies it (32 bytes).
+        key: what verifies.
+    """
+
+    key_id: str | None
+    algorithm: str
+    fingerprint: bytes
+    key: Any
+
+    def verify(self, signature: bytes, signed: bytes) -> bool:
+        """Tell whether `signature` over `signed` was made with the private half of this key."""
+        algorithm = _REGISTRY.get_alg(_JOSE_NAMES[self.algorithm])
+        try:
+            algorithm.check_key(self.key)
+            return algorithm.verify(signed, signature, self.key)
+        except (JoseError, ValueError):
+            return False
+
+
+def parse_key_set(document: Json) -> tuple[VerificationKey, ...]:
+    """Return those keys of a JSON Web Key Set that may sign tokens.
+
+    Keys for other purposes, of other kinds or of a form that no sound generator makes are passed over,
+    as providers publish all sorts of keys in one set.
+
+    Raises:
+        InvalidProof: `key_set_invalid`, if it is no such set, is too large, or has no such key.
+    """
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or len(entries) > MAX_KEYS:
+        raise InvalidProof("key_set_invalid")
+    keys: dict[tuple[str | None, bytes], VerificationKey] = {}
+    for entry in entries:
+        try:
+            key = _parse_key(entry)
+        except (JoseError, ValueError):
+            continue
+        keys[key.key_id, key.fingerprint] = key
+    if not keys:
+        raise InvalidProof("key_set_invalid")
+    return tuple(keys.values())
+
+
+def _parse_key(entry: Json) -> VerificationKey:
+    """Read one key of a set.
+
+    Raises:
+        JoseError, ValueError: it is none that may sign tokens.
+    """
+    if not isinstance(entry, dict) or entry.keys() & _PRIVATE_MEMBERS:
+        raise ValueError("not a public key")
+    uses = entry.get("key_ops", ["verify"])
+    if entry.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
+        raise ValueError("for another use")
+    key_id = read_key_id(entry)
+    key: RSAKey | ECKey | OKPKey
+    match entry.get("kty"), entry.get("crv"):
+        case "RSA", None:
+            algorithm, key = "RS256", _rsa_key(entry)
+        case "EC", "P-256":
+            numbers = _numbers(entry, "x", "y", size=32)
+            algorithm, key = "ES256", ECKey.import_key({"kty": "EC", "crv": "P-256", **numbers})
+        case "OKP", "Ed25519":
+            numbers = _numbers(entry, "x", size=32)
+            algorithm, key = "EdDSA", OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", **numbers})
+        case _:
+            raise ValueError("kty")
+    if entry.get("alg", algorithm) not in (algorithm, _JOSE_NAMES[algorithm]):
+        raise ValueError("alg")
+    public = key.as_dict(private=False)
+    parts = [algorithm, *(str(public[name]) for name in ("n", "e", "x", "y") if name in public)]
+    fingerprint = hashlib.sha256(":".join(parts).encode("ascii")).digest()
+    return VerificationKey(key_id, algorithm, fingerprint, key)
+
+
+def read_key_id(members: Mapping[str, Json]) -> str | None:
+    """Return the `kid` of a key or of a header, if there is one.
+
+    Raises:
+        ValueError: it is none that anybody would choose.
+    """
+    key_id = members.get("kid")
+    if key_id is None and "kid" not in members:
+        return None
+    if not isinstance(key_id, str) or not 0 < len(key_id) <= MAX_KEY_ID_CHARACTERS:
+        raise ValueError("kid")
+    return key_id
+
+
+def _rsa_key(entry: Mapping[str, Json]) -> RSAKey:
+    numbers = _numbers(entry, "n", "e")
+    n, e = (int.from_bytes(base64url_decode(numbers[name])) for name in ("n", "e"))
+    if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS or n % 2 == 0:
+        raise ValueError("modulus")
+    if not 2**16 < e < 2**32 or e % 2 == 0:
+        raise ValueError("exponent")
+    return RSAKey.import_key({"kty": "RSA", **numbers})
+
+
+def _numbers(entry: Mapping[str, Json], *names: str, size: int | None = None) -> dict[str, str]:
+    """Return members that are base64url, of so many bytes, without zeros before an RSA number."""
+    numbers = {}
+    for name in names:
+        text = entry.get(name)
+        data = base64url_decode(text if isinstance(text, str) else "")
+        if not 0 < len(data) <= MAX_RSA_BITS // 8 + 1 or size not in (None, len(data)):
+            raise ValueError(name)
+        numbers[name] = base64url_encode(data if size else data.lstrip(b"\0"))
+    return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is known of a provider's keys; instants by the clock of `ProviderKeys`."""
+
+    keys: tuple[VerificationKey, ...] = ()
+    taken_at: float = -math.inf
+    tried_at: float = -math.inf
+    missed_at: float = -math.inf
+    failure: str = ""
+    key_set_url: str = ""
+
+
+class _Provider:
+    """The keys of one provider, and the one request for them that may be under way."""
+
+    def __init__(
+        self,
+        url: str,
+        fetch: Callable[[str], Fetched],
+        clock: Callable[[], float],
+        places: threading.BoundedSemaphore,
+    ) -> None:
+        self._url = url
+        self._fetch = fetch
+        self._clock = clock
+        self._places = places
+        self._refreshing = threading.Lock()
+        self._state = _State()
+
+    def keys(self) -> tuple[VerificationKey, ...]:
+        """Return the keys, of which none is older than it may be.
+
+        Raises:
+            InvalidProof: they can't be had.
+            Overloaded: too many others wait for them.
+        """
+        state, now = self._state, self._clock()
+        if now - state.taken_at >= FRESH_SECONDS and (
+            not state.failure or now - state.tried_at >= RETRY_SECONDS
+        ):
+            self._refresh(state, may_do_without=now - state.taken_at < LASTING_SECONDS)
+            state = self._state
+        if now - state.taken_at >= LASTING_SECONDS:
+            raise InvalidProof(state.failure or "issuer_unreachable")
+        return state.keys
+
+    def newest_keys(self, since: float) -> tuple[VerificationKey, ...]:
+        """Return the keys, asked for anew unless they were `since`, or just now for the same reason.
+
+        Raises:
+            InvalidProof: they can't be had.
+            Overloaded: too many others wait for them.
+        """
+        state = self._state
+        if state.taken_at < since and self._clock() - state.missed_at >= UNKNOWN_KEY_SECONDS:
+            self._refresh(state, is_for_unknown=True)
+            state = self._state
+        if state.failure:
+            raise InvalidProof(state.failure)
+        return state.keys
+
+    def _refresh(
+        self, seen: _State, *, is_for_unknown: bool = False, may_do_without: bool = False
+    ) -> None:
+        """Ask for the keys, unless somebody did since `seen` was so, or does and one may do without."""
+        if not self._refreshing.acquire(blocking=False):
+            if may_do_without:
+                return
+            if not self._places.acquire(blocking=False):
+                raise Overloaded("An identity provider is being looked up.", retry_after=1)
+            try:
+                self._refreshing.acquire()
+            finally:
+                self._places.release()
+        try:
+            if self._state is seen:
+                self._state = self._asked(seen, is_for_unknown=is_for_unknown)
+        finally:
+            self._refreshing.release()
+
+    def _asked(self, state: _State, *, is_for_unknown: bool) -> _State:
+        """Return what is known after the provider was asked."""
+        begun = self._clock()
+        state = replace(state, tried_at=begun, failure="")
+        if is_for_unknown:
+            state = replace(state, missed_at=begun)
+        try:
+            url = (is_for_unknown and state.key_set_url) or self._discover()
+            self._check_patience(begun)
+            keys = parse_key_set(self._document(url, _KEY_SET_TYPES, "key_set_invalid"))
+        except InvalidProof as error:
+            return replace(state, failure=error.code)
+        return replace(state, keys=keys, taken_at=begun, key_set_url=url)
+
+    def _check_patience(self, begun: float) -> None:
+        # Each request has a deadline of its own; two slow ones must not add up.
+        if self._clock() > begun + PATIENCE_SECONDS:
+            raise InvalidProof("issuer_unreachable")
+
+    def _discover(self) -> str:
+        """Return where the provider's discovery document says that its keys are."""
+        code = "discovery_document_invalid"
+        url = self._url.removesuffix("/") + WELL_KNOWN_PATH
+        document = self._document(url, {"application/json"}, code)
+        if not isinstance(document, dict) or document.get("issuer") != self._url:
+            raise InvalidProof("discovery_document_invalid")
+        found = document.get("jwks_uri")
+        try:
+            location = Location.parse(found if isinstance(found, str) else "")
+        except ValueError:
+            raise InvalidProof("discovery_document_invalid") from None
+        own = location.origin == Location.parse(self._url).origin
+        if not own and (location.scheme != "https" or location.port != HTTPS_PORT):
+            raise InvalidProof("discovery_document_invalid")
+        return str(found)
+
+    def _document(self, url: str, media_types: Collection[str], code: str) -> Json:
+        try:
+            fetched = self._fetch(url)
+            if fetched.status != 200:
+                raise InvalidProof("issuer_unreachable")
+            if fetched.media_type not in media_types:
+                raise InvalidProof(code)
+            return json_decode(fetched.body)
+        except MalformedText:
+            raise InvalidProof(code) from None
+        except FetchError as error:
+            is_too_large = error.code == "support_document_too_large"
+            raise InvalidProof(code if is_too_large else error.code) from None
+
+
+class ProviderKeys:
+    """Finds the keys by which providers sign.
+
+    Args:
+        fetch: fetches what is at a URL, raising FetchError.
+        clock: seconds, for the age of what is kept.
+    """
+
+    def __init__(
+        self, fetch: Callable[[str], Fetched], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(MAX_WAITING)
+        self._providers: dict[str, _Provider] = {}
+
+    def find(self, url: str, algorithm: str, key_id: str | None) -> VerificationKey:
+        """Return the key by which a provider signed a token; without `kid`, it must be its only one.
+
+        Raises:
+            InvalidProof: there is none, or it can't be found out.
+            Overloaded: too many lookups are under way.
+        """
+        provider, begun = self._provider(url), self._clock()
+        found = _matching(provider.keys(), algorithm, key_id)
+        if not found:
+            found = _matching(provider.newest_keys(since=begun), algorithm, key_id)
+        if not found:
+            raise InvalidProof("key_unknown")
+        fitting = [key for key in found if key.algorithm == algorithm]
+        if not fitting:
+            raise InvalidProof("algorithm_mismatch")
+        if len(fitting) > 1:
+            raise InvalidProof("key_ambiguous")
+        return fitting[0]
+
+    def keep(self, urls: Collection[str]) -> None:
+        """Forget the keys of all other providers."""
+        with self._lock:
+            self._providers = {url: each for url, each in self._providers.items() if url in urls}
+
+    def _provider(self, url: str) -> _Provider:
+        with self._lock:
+            if url not in self._providers:
+                self._providers[url] = _Provider(url, self._fetch, self._clock, self._places)
+            return self._providers[url]
+
+
+def _matching(
+    keys: tuple[VerificationKey, ...], algorithm: str, key_id: str | None
+) -> list[VerificationKey]:
+    if key_id is None:
+        return [key for key in keys if key.algorithm == algorithm]
+    return [key for key in keys if key.key_id == key_id]
