@@ -15,6 +15,7 @@ from persona_profile.encoding import json_encode
 from persona_profile.errors import DirectCall
 from persona_profile.model import Profile
 from persona_profile.views import Services, origin_of
+from persona_profile.views.cors import is_account_chooser
 from persona_profile.views.representations import digest_tag, validated
 
 PICTURE_SIZE: Final = 128
@@ -25,7 +26,7 @@ class _Context:
     """Where the call of a browser ends before anybody asks for its session, which it can't have."""
 
     def __init__(self, request: Request) -> None:
-        if request.headers.get("Sec-Fetch-Dest", "").lower() == "webidentity":
+        if is_account_chooser(request):
             raise DirectCall(
                 "A browser asks its identity provider for accounts, with that one's cookies; the "
                 "provider's server asks here, with a session, and passes the answer on."
