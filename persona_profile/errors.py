@@ -125,7 +125,7 @@ class OriginRefused(Forbidden):
 
 
 class DirectCall(Forbidden):
-    """A browser's own request for accounts (FedCM), which identity providers answer, not this server."""
+    """A browser's own request for accounts (FedCM), which identity providers answer."""
 
     code = "fedcm_direct_call"
 

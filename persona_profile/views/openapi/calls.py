@@ -338,8 +338,8 @@ OPERATIONS: Final = (
         tag="fedcm",
         summary="The session's emails as accounts of FedCM",
         description=(
-            "What the accounts endpoint of an identity provider may answer with, which asks here with a "
-            "session; a browser that asks by itself is refused."
+            "What the accounts endpoint of an identity provider may answer with, whose server asks "
+            "here with a session; a browser that asks by itself is refused."
         ),
         session="required",
         parameters=("If-Changed",),

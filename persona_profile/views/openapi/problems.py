@@ -37,7 +37,7 @@ PROBLEMS: Final = (
     Row(
         403,
         ("fedcm_direct_call",),
-        "a browser asked here for accounts: its identity provider's server has to ([fedcm.md](fedcm.md))",
+        "a browser asked for accounts: its identity provider's server has to ([fedcm.md](fedcm.md))",
     ),
     Row(404, ("not_found",), "nothing there, or a picture URL that is over"),
     Row(405, ("method_not_allowed",), "see `Allow`"),
