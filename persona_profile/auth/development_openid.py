@@ -91,15 +91,11 @@ class DevelopmentOpenIDProvider:
     Args:
         issuer: its identifier, which is the origin that it is served on.
         redirect_uris: of its one client.
-        folder: of its keys.
+        folder: of its keys, which are made when they are needed first.
         clock: seconds since 1970.
 
     Attributes:
         is_served: whether it is to be asked, here or by another process of this server.
-
-    Raises:
-        ValueError: a key file holds something else.
-        OSError: the folder can't be used.
     """
 
     def __init__(
@@ -119,7 +115,7 @@ class DevelopmentOpenIDProvider:
         self._clock = clock
         self._lock = threading.Lock()
         self._codes: OrderedDict[str, _Grant] = OrderedDict()
-        self._keys = self._load_keys()
+        self._loaded: tuple[_SigningKey, ...] = ()
 
     @property
     def authorization_endpoint(self) -> str:
@@ -174,17 +170,14 @@ class DevelopmentOpenIDProvider:
         return {"keys": [key.document for key in reversed(self._keys)]}
 
     def rotate(self) -> str:
-        """Sign with a new key from now on; return its `kid`. The one before stays published.
-
-        Raises:
-            OSError: the folder can't be used.
-        """
+        """Sign with a new key from now on; return its `kid`. The one before stays published."""
+        keys = self._keys
         with self._lock:
-            number = self._keys[-1].number + 1
+            number = keys[-1].number + 1
             added = _SigningKey(number, read_or_write_key(self._path(number)))
-            for old in (*self._keys, added)[:-PUBLISHED_KEYS]:
+            for old in (*keys, added)[:-PUBLISHED_KEYS]:
                 self._path(old.number).unlink(missing_ok=True)
-            self._keys = (*self._keys, added)[-PUBLISHED_KEYS:]
+            self._loaded = (*keys, added)[-PUBLISHED_KEYS:]
             return added.id
 
     def read(self, parameters: Parameters) -> AuthorizationRequest:
@@ -289,8 +282,14 @@ class DevelopmentOpenIDProvider:
     def _path(self, number: int) -> Path:
         return self._folder / f"development-openid-{number}.pem"
 
-    def _load_keys(self) -> tuple[_SigningKey, ...]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        matches = (_KEY_FILE.fullmatch(path.name) for path in self._folder.iterdir())
-        numbers = sorted(int(match[1]) for match in matches if match)[-PUBLISHED_KEYS:] or [1]
-        return tuple(_SigningKey(each, read_or_write_key(self._path(each))) for each in numbers)
+    @property
+    def _keys(self) -> tuple[_SigningKey, ...]:
+        """Those that are published, the one that signs last."""
+        with self._lock:
+            if not self._loaded:
+                matches = (_KEY_FILE.fullmatch(path.name) for path in self._folder.glob("*.pem"))
+                numbers = sorted(int(match[1]) for match in matches if match)[-PUBLISHED_KEYS:] or [1]
+                self._loaded = tuple(
+                    _SigningKey(each, read_or_write_key(self._path(each))) for each in numbers
+                )
+            return self._loaded

@@ -23,6 +23,9 @@ const MESSAGES = {
   aborted: ["none", "Cancelled."],
   answer_invalid: ["retry", "Something else than the profile server answered. Check your connection, then try again."],
   file_unreadable: ["choose-file", "This file can’t be read. It may have been moved or deleted; choose it again."],
+  sign_in_denied: ["none", "You did not sign in at the provider. Nothing has changed here."],
+  sign_in_failed: ["retry", "The provider could not sign you in. Nothing is lost; try again, or choose another way."],
+  sign_in_mismatch: ["retry", "What came back belongs to no sign-in that was begun in this window. Nothing has changed; sign in again."],
 
   // Of the service.
   malformed_request: ["report", page("The server did not understand this page.")],
@@ -100,6 +103,22 @@ const MESSAGES = {
   delegation_too_long: ["other-address", PROVIDER_SETUP],
   certificate_signature_invalid: ["other-address", PROVIDER_PROOF],
   assertion_signature_invalid: ["sign-in", proof("The proof of your address does not hold.")],
+  issuer_unknown: ["other-address", provider("The profile server does not know the provider that you signed in at.")],
+  authorized_party_mismatch: ["sign-in", proof("The proof of your address was made for another website.")],
+  token_times_invalid: ["other-address", PROVIDER_PROOF],
+  token_expired: ["sign-in", OUTDATED_PROOF],
+  token_not_yet_valid: ["sign-in", CLOCK],
+  token_life_invalid: ["other-address", PROVIDER_PROOF],
+  nonce_invalid: ["sign-in", proof("The proof of your address was not made for this sign-in.")],
+  nonce_expired: ["sign-in", proof("Signing in at the provider took too long.")],
+  token_older_than_nonce: ["sign-in", OUTDATED_PROOF],
+  subject_missing: ["other-address", PROVIDER_PROOF],
+  email_not_verified: ["other-address", provider("The provider has not checked that the address is yours.")],
+  discovery_document_invalid: ["other-address", PROVIDER_SETUP],
+  key_set_invalid: ["other-address", PROVIDER_SETUP],
+  key_unknown: ["wait", "The provider has changed its keys just now. Try again in a moment."],
+  key_ambiguous: ["other-address", PROVIDER_SETUP],
+  token_signature_invalid: ["other-address", PROVIDER_PROOF],
   proof_replayed: ["sign-in", proof("The proof of your address was used before.")],
 };
 

@@ -71,7 +71,7 @@ class Service:
         backend: name of the backend.
         url: where that connects.
         development: whether it makes the store ready by itself, and people can sign in.
-        has_provider: whether its OpenID provider is served too, on `provider_port`.
+        provider_port: where its OpenID provider is served too, if it is to be.
         more: further lines of the settings file; by default few formats, as few tests are about those.
     """
 
@@ -82,7 +82,7 @@ class Service:
         url: str,
         *,
         development: bool = True,
-        has_provider: bool = False,
+        provider_port: int = 0,
         more: str = "pictures.formats = jpeg",
     ) -> None:
         folder.mkdir(exist_ok=True)
@@ -92,11 +92,11 @@ class Service:
         if not self.keyring.exists():
             KeyringFile(self.keyring).create(Keyring.generate())
         self._ini = folder / "test.ini"
-        self.provider_port = free_port() if has_provider else 0
+        self.provider_port = provider_port
         self._ini.write_text(
             _INI.format(
                 port=self.port,
-                provider=f"127.0.0.1:{self.provider_port}" if has_provider else "off",
+                provider=f"127.0.0.1:{provider_port}" if provider_port else "off",
                 development=str(development).lower(),
                 backend=backend,
                 url=url,
