@@ -65,8 +65,7 @@ def _account(request: Request, profile: Profile) -> dict[str, Any]:
         account["given_name"] = given_name
     capabilities = services.pictures.capabilities(profile)
     if capabilities:
-        size = min((each for each in capabilities if each >= PICTURE_SIZE), default=max(capabilities))
-        account["picture"] = f"{origin_of(request)}/v1/pictures/{capabilities[size]}"
+        account["picture"] = f"{origin_of(request)}/v1/pictures/{capabilities[PICTURE_SIZE]}"
     return account
 
 

@@ -137,7 +137,7 @@ SCHEMAS: Final[dict[str, JsonSchema]] = {
         picture_={
             "type": "string",
             "format": "uri",
-            "description": "128 pixels wide, or the largest that there is; dies by itself.",
+            "description": "Of 128 pixels, or fewer if it is smaller; dies by itself.",
         },
         login_hints={"type": "array", "items": EMAIL_SCHEMA, "minItems": 1, "maxItems": 1},
         domain_hints={"type": "array", "items": _text("A domain."), "minItems": 1, "maxItems": 1},
