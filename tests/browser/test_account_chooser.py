@@ -129,7 +129,7 @@ def profile_server(development_folder):
 
 @pytest.fixture
 def asking(browser, profile_server):
-    """The provider of the guide, its origin, and what asks for a sign-in there; nobody has consented yet."""
+    """The provider of the guide, and what asks for a sign-in there from a website."""
     provider = Provider()
     provider.example["PROFILES"], provider.example["SESSIONS"]["cookie-1"] = profile_server
     with serving(provider) as origin, serving(website) as site:
@@ -152,7 +152,7 @@ def outcome(browser):
 
 
 def test_guide_in_a_browser(browser, asking, caplog):
-    """The cards stand in Chromium's chooser, picture included; the choice comes back by its identifier."""
+    """Chromium shows the cards, fetches the picture, and sends the choice back by its identifier."""
     caplog.set_level(logging.INFO, logger="persona_profile.requests")
     provider, ask = asking
     dialog = ask()

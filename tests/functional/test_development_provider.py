@@ -86,7 +86,7 @@ def claims_of(client, token):
 
 class TestPublishing:
     def test_discovery(self, client):
-        """The discovery document has what the specification demands, all of it on the issuer's origin."""
+        """The discovery document has what is demanded, all of it on the issuer's origin."""
         response = client.get("/.well-known/openid-configuration")
         assert response.headers["Access-Control-Allow-Origin"] == "*"
         document = response.json
@@ -106,8 +106,13 @@ class TestPublishing:
 
     @pytest.mark.parametrize(
         ("method", "path", "status"),
-        [("GET", "/nothing", 404), ("PUT", "/authorize", 405), ("GET", "/token", 405)]
-        + [("HEAD", "/jwks.json", 200), ("GET", "/%ff", 400)],
+        [
+            ("GET", "/nothing", 404),
+            ("PUT", "/authorize", 405),
+            ("GET", "/token", 405),
+            ("HEAD", "/jwks.json", 200),
+            ("GET", "/%ff", 400),
+        ],
     )
     def test_paths(self, client, method, path, status):
         """What is not there is told as HTTP does."""
