@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,7 @@ class AuthenticatorContext:
     """What an authenticator may be made of.
 
     Attributes:
-        settings: all of them; what begins with `authenticator.` is in `authenticator_options`.
+        settings: all of them; see `option` for those of an authenticator's own.
         nonces: issued by `POST /v1/nonces`; what an authenticator does with them is its own affair.
         clock: seconds since 1970.
         observe: counts a proof: `proved` or the code of its refusal, and its algorithm.
@@ -54,6 +55,17 @@ class AuthenticatorContext:
     fetch: Callable[[str], Fetched] = _fetch_nothing
     pinned_issuers: PinnedIssuers = field(default_factory=lambda: PinnedIssuers({}))
     openid_issuers: OpenIDIssuers = field(default_factory=OpenIDIssuers)
+
+    def option(self, name: str) -> str:
+        """Return the setting `authenticator.<name>`, which is nobody's but an authenticator's.
+
+        Raises:
+            InvalidSettings: it is missing.
+        """
+        value = self.settings.authenticator_options.get(f"authenticator.{name}", "").strip()
+        if not value:
+            raise InvalidSettings(f"authenticator.{name}: needed")
+        return value
 
 
 class Authenticators:
@@ -194,14 +206,18 @@ def load_authenticators(
 
 
 def _load(name: str, context: AuthenticatorContext) -> Authenticator:
+    """Make the authenticator of an entry point, or of the dotted name of a factory."""
     points = entry_points(group=GROUP, name=name)
-    if not points:
-        known = ", ".join(sorted(entry_points(group=GROUP).names))
-        raise InvalidSettings(f"authenticators: {name} is none of {known}")
     try:
-        authenticator: Authenticator = next(iter(points)).load()(context)
-    except ImportError:
-        raise InvalidSettings(f"authenticators: {name} can't be imported") from None
+        factory = next(iter(points)).load() if points else pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError):
+        known = ", ".join(sorted(entry_points(group=GROUP).names))
+        message = f"authenticators: {name}: neither one of {known} nor a dotted name to import"
+        raise InvalidSettings(message) from None
+    try:
+        authenticator: Authenticator = factory(context)
+    except OSError as error:
+        raise InvalidSettings(f"authenticators: {name}: {error.strerror}") from None
     except ValueError as error:
         raise InvalidSettings(f"authenticators: {name}: {error}") from None
     return authenticator

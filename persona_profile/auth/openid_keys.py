@@ -189,7 +189,11 @@ class _State:
 
 
 class _Provider:
-    """The keys of one provider, and the one request for them that may be under way."""
+    """The keys of one provider, and the one request for them that may be under way.
+
+    Attributes:
+        state: what is known, replaced by another object whenever the provider was asked.
+    """
 
     def __init__(
         self,
@@ -203,7 +207,7 @@ class _Provider:
         self._clock = clock
         self._places = places
         self._refreshing = threading.Lock()
-        self._state = _State()
+        self.state = _State()
 
     def keys(self) -> tuple[VerificationKey, ...]:
         """Return the keys, of which none is older than it may be.
@@ -212,27 +216,27 @@ class _Provider:
             InvalidProof: they can't be had.
             Overloaded: too many others wait for them.
         """
-        state, now = self._state, self._clock()
+        state, now = self.state, self._clock()
         if now - state.taken_at >= FRESH_SECONDS and (
             not state.failure or now - state.tried_at >= RETRY_SECONDS
         ):
             self._refresh(state, may_do_without=now - state.taken_at < LASTING_SECONDS)
-            state = self._state
+            state = self.state
         if now - state.taken_at >= LASTING_SECONDS:
             raise InvalidProof(state.failure or "issuer_unreachable")
         return state.keys
 
-    def newest_keys(self, since: float) -> tuple[VerificationKey, ...]:
-        """Return the keys, asked for anew unless they were `since`, or just now for the same reason.
+    def newest_keys(self, seen: object) -> tuple[VerificationKey, ...]:
+        """Return the keys, asked for anew unless they were since `state` was `seen`, or just now.
 
         Raises:
             InvalidProof: they can't be had.
             Overloaded: too many others wait for them.
         """
-        state = self._state
-        if state.taken_at < since and self._clock() - state.missed_at >= UNKNOWN_KEY_SECONDS:
+        state = self.state
+        if state is seen and self._clock() - state.missed_at >= UNKNOWN_KEY_SECONDS:
             self._refresh(state, is_for_unknown=True)
-            state = self._state
+            state = self.state
         if state.failure:
             raise InvalidProof(state.failure)
         return state.keys
@@ -251,8 +255,8 @@ class _Provider:
             finally:
                 self._places.release()
         try:
-            if self._state is seen:
-                self._state = self._asked(seen, is_for_unknown=is_for_unknown)
+            if self.state is seen:
+                self.state = self._asked(seen, is_for_unknown=is_for_unknown)
         finally:
             self._refreshing.release()
 
@@ -331,10 +335,11 @@ class ProviderKeys:
             InvalidProof: there is none, or it can't be found out.
             Overloaded: too many lookups are under way.
         """
-        provider, begun = self._provider(url), self._clock()
+        provider = self._provider(url)
+        before = provider.state
         found = _matching(provider.keys(), algorithm, key_id)
         if not found:
-            found = _matching(provider.newest_keys(since=begun), algorithm, key_id)
+            found = _matching(provider.newest_keys(before), algorithm, key_id)
         if not found:
             raise InvalidProof("key_unknown")
         fitting = [key for key in found if key.algorithm == algorithm]

@@ -150,27 +150,32 @@ def _refuses(service: Service) -> bool:
     return False
 
 
-def test_hangup_takes_pinned_issuers(tmp_path):
-    """SIGHUP takes the file of pinned issuers anew; one that can't be used changes nothing."""
-    issuers = tmp_path / "issuers.json"
+def test_hangup_takes_issuers(tmp_path):
+    """SIGHUP takes the files of issuers anew; one that can't be used changes nothing."""
+    issuers, providers = tmp_path / "issuers.json", tmp_path / "providers.json"
     issuers.write_text("{}")
-    service = Watched(tmp_path / "service", f"browserid.pinned_issuers = {issuers}\n")
+    providers.write_text("[]")
+    more = f"browserid.pinned_issuers = {issuers}\nopenid.issuers = {providers}\n"
+    service = Watched(tmp_path / "service", more)
 
-    def reloads(outcome: str) -> float:
-        name = "persona_reloads_total"
-        return service.figures().value(name, file="pinned_issuers", outcome=outcome)
+    def reloads(outcome: str, file: str = "pinned_issuers") -> float:
+        return service.figures().value("persona_reloads_total", file=file, outcome=outcome)
 
     try:
         service.start()
         client = Client(service, "alice@example.com")
         client.sign_in()
         issuers.write_text("nonsense")
+        providers.write_text("{}")
         service.signal(signal.SIGHUP)
         wait_for(lambda: reloads("refused") == 1, 10)
+        wait_for(lambda: reloads("refused", "openid_issuers") == 1, 10)
         client.sign_in()
+        providers.write_text("[]")
         issuers.write_text(json.dumps({"example.com": support_document(dsa_key("other"))}))
         service.signal(signal.SIGHUP)
         wait_for(lambda: reloads("taken") == 1, 10)
+        wait_for(lambda: reloads("taken", "openid_issuers") == 1, 10)
         with pytest.raises(AssertionError, match=r"issuer_not_authoritative|signature_invalid"):
             client.sign_in()
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -116,9 +117,15 @@ def contract() -> Contract:
     return Contract(openapi_document())
 
 
+@cache
+def _contract_of(document: bytes) -> Contract:
+    return Contract(json.loads(document))
+
+
 def hold_to_contract(app: Router) -> Router:
     """Make an application raise Broken instead of an answer that its document does not promise."""
     invoke = app.invoke_request
+    promised = _contract_of(app.registry["openapi_document"])
 
     def invoke_and_check(request: Request, *arguments: Any, **options: Any) -> Response:
         answer = invoke(request, *arguments, **options)
@@ -126,7 +133,7 @@ def hold_to_contract(app: Router) -> Router:
         pattern = document_path(route.pattern) if route else None
         is_preflight = answer.status_int == 204 and request.method == "OPTIONS"
         if pattern not in UNDOCUMENTED and not is_preflight:
-            contract().check(request.method, pattern, answer)
+            promised.check(request.method, pattern, answer)
         return answer
 
     app.invoke_request = invoke_and_check

@@ -299,6 +299,17 @@ def split_session(payload: bytes) -> SessionToken:
     return SessionToken(issued_at, expires_at, profile_key, tuple(map(_text, emails)))
 
 
+def pack_nonce(random: bytes, issued_at: int, expires_at: int) -> bytes:
+    """Write the payload of a nonce."""
+    return random + issued_at.to_bytes(8) + expires_at.to_bytes(8)
+
+
+def split_nonce(payload: bytes) -> tuple[bytes, int, int]:
+    """Read the payload of a nonce: random bytes, issued at, expires at."""
+    _require(len(payload) == 32, "not a nonce")
+    return payload[:16], int.from_bytes(payload[16:24]), int.from_bytes(payload[24:])
+
+
 def pack_picture(picture: PictureToken) -> bytes:
     """Write the payload of a picture's URL."""
     numbers = picture.size.to_bytes(2) + bytes([picture.formats]) + picture.expires_at.to_bytes(4)

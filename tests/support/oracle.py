@@ -1,4 +1,4 @@
-"""Mozilla's own implementation of BrowserID in JavaScript, as a process that mints and verifies."""
+"""Mozilla's own implementation of BrowserID in JavaScript, and JOSE's, as processes that mint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Oracle:
         self._process = process
 
     def ask(self, op: str, **request: Any) -> Any:
-        """Return what the oracle answers to an operation of `mint.js`.
+        """Return what the oracle answers to an operation of its script.
 
         Raises:
             ValueError: it refuses, in its own words.
@@ -46,8 +46,25 @@ def running_oracle() -> Iterator[Oracle]:
     node = _program("node")
     with _alone():
         _install(node)
+    with _running("mint.js") as oracle:
+        yield oracle
+
+
+@contextlib.contextmanager
+def running_jose() -> Iterator[Oracle]:
+    """Install the npm package `jose` if need be, and run what mints ID tokens with it."""
+    install_packages(FOLDER / "node_modules" / "jose" / "package.json")
+    with _running("jose.js") as oracle:
+        yield oracle
+
+
+@contextlib.contextmanager
+def _running(script: str) -> Iterator[Oracle]:
     with subprocess.Popen(
-        [node, str(FOLDER / "mint.js")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [_program("node"), str(FOLDER / script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         yield Oracle(process)
         process.terminate()

@@ -28,7 +28,13 @@ from support.tls import (
 )
 
 from persona_profile.auth.discovery import Discovery, PinnedIssuers
-from persona_profile.auth.fetch import MAX_DOCUMENT_BYTES, Fetched, FetchError
+from persona_profile.auth.fetch import (
+    MAX_DOCUMENT_BYTES,
+    DocumentFetcher,
+    Fetched,
+    FetchError,
+    Location,
+)
 
 
 def test_good_document():
@@ -228,3 +234,67 @@ def test_second_address():
     with serving(answering(answer()), server_context(NAME)) as server:
         subject = fetcher(server.port, resolve=lambda _name: ["127.0.0.99", "127.0.0.1"])
         assert subject.fetch(NAME, PATH).status == 200
+
+
+def test_stated_port():
+    """A URL with a port of its own is asked for there, and the server is told so; so is its query."""
+    with serving(answering(answer()), server_context(NAME)) as server:
+        subject = DocumentFetcher(fetcher(1))
+        assert subject.fetch(f"https://{NAME}:{server.port}/keys?p=a%20b").status == 200
+        request = server.requests[0].decode().lower()
+    assert request.startswith("get /keys?p=a%20b http/1.1\r\n")
+    assert f"\r\nhost: {NAME}:{server.port}\r\n" in request
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://issuer.test/",
+        "https://127.0.0.1/",
+        "https://localhost/",
+        "https://issuer/",
+        "https://issuer.test./",
+        "https://a@issuer.test/",
+        "https://issuer.test/#a",
+        "https://issuer.test/a b",
+        "https://issuer.test/\r\nX: y",
+        "https://issuer.test\\@evil.test/",
+        "https://issuer.test:0/",
+        "https://issuer.test:99999/",
+        "https://[::1]/",
+        "ftp://issuer.test/",
+        "//issuer.test/",
+        "",
+    ],
+)
+def test_urls_that_are_refused(url):
+    """What is no https URL of a name is not asked for."""
+    subject = DocumentFetcher(fetcher(1))
+    with pytest.raises(FetchError, match="issuer_address_forbidden"):
+        subject.fetch(url)
+
+
+def test_own_origin():
+    """An origin that the application answers for itself is that one alone, and asked nowhere else."""
+    own = Fetched(200, "application/json", b"{}")
+    subject = DocumentFetcher(fetcher(1), {"http://127.0.0.1:6543": lambda _url: own})
+    assert subject.fetch("http://127.0.0.1:6543/idp/jwks") is own
+    for url in ("http://127.0.0.1:6544/", "http://localhost:6543/", "https://127.0.0.1:6543/"):
+        with pytest.raises(FetchError, match="issuer_address_forbidden"):
+            subject.fetch(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "target"),
+    [
+        ("https://a.test", "https://a.test", "/"),
+        ("https://a.test:443/x?y=z", "https://a.test", "/x?y=z"),
+        ("https://a.test:8443/", "https://a.test:8443", "/"),
+        ("http://a.test:80?y", "http://a.test", "/?y"),
+        ("http://127.0.0.1:6543/a", "http://127.0.0.1:6543", "/a"),
+    ],
+)
+def test_locations(url, origin, target):
+    """A URL is an origin, without the port that its scheme has anyway, and what is asked for there."""
+    location = Location.parse(url)
+    assert (location.origin, location.target) == (origin, target)

@@ -1,6 +1,7 @@
 """What docs/keys.md says is sealed and opened alike by the service and by who read that page alone."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 
@@ -15,6 +16,8 @@ from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.records import KeyRole, RecordKey
 from persona_profile.tokens import (
+    Nonce,
+    Nonces,
     PictureCapabilities,
     PictureCapability,
     Protection,
@@ -123,10 +126,12 @@ class TestTheIndependentImplementation:
         (payload,), purpose = unhex(vector, "payload"), vector["purpose"]
         assert independent.seal_token(purpose, VERSION, ENCRYPTION_KEY, payload) == vector["token"]
         assert independent.open_token(purpose, KEYS, vector["token"]) == payload
-        if purpose == "session":
-            assert independent.pack_session(independent.split_session(payload)) == payload
-        else:
-            assert independent.pack_picture(independent.split_picture(payload)) == payload
+        pack, split = {
+            "session": (independent.pack_session, independent.split_session),
+            "picture": (independent.pack_picture, independent.split_picture),
+            "nonce": (lambda held: independent.pack_nonce(*held), independent.split_nonce),
+        }[purpose]
+        assert pack(split(payload)) == payload
 
     def test_reads_the_profile(self):
         """The sealed profile has the members that the page names, and the picture of the vectors."""
@@ -239,6 +244,20 @@ class TestTheService:
         capabilities = PictureCapabilities(wrapper, WINDOW, lambda: held.expires_at - 1.5 * WINDOW)
         assert capabilities.seal(permission) == vector["token"]
         assert capabilities.open(vector["token"])[0] == permission
+
+    def test_opens_the_nonce(self, wrapper):
+        """The nonce of the vectors is opened, and has the digest that the page says."""
+        [vector] = of_purpose("nonce")
+        payload = bytes.fromhex(vector["payload"])
+        _, *times = independent.split_nonce(payload)
+        nonce = Nonces(wrapper, 600).open(vector["token"])
+        assert nonce == Nonce(sha256(b"nonce" + payload).digest(), *times)
+
+    def test_makes_nonces(self, wrapper):
+        """A new nonce is sealed as the page says, and lives for its time."""
+        token, expires_at = Nonces(wrapper, 600, lambda: 1767225600.9).issue()
+        _, *times = independent.split_nonce(independent.open_token("nonce", KEYS, token))
+        assert [*times, expires_at] == [1767225600, 1767226200, 1767226200]
 
 
 class TestBothWays:

@@ -1,0 +1,142 @@
+"""The file of OpenID providers that are trusted."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from persona_profile.auth.openid_issuers import OpenIDIssuer, OpenIDIssuers
+
+GOOD = {"issuer": "https://accounts.test", "client_ids": ["a"], "domains": ["mail.test"]}
+BROKER = {"issuer": "https://broker.test", "profile": "portier", "domains": ["*"]}
+
+
+def parsed(**changes):
+    """Return the only issuer of a file, with these members changed; None removes one."""
+    entry = {name: value for name, value in (GOOD | changes).items() if value is not None}
+    return OpenIDIssuers.parse([entry]).get(entry["issuer"])
+
+
+def test_defaults():
+    """RSA and P-256 may sign; nobody is vouched for but whom the file names."""
+    assert parsed() == OpenIDIssuer(
+        "https://accounts.test",
+        frozenset({"a"}),
+        frozenset({"mail.test"}),
+        frozenset({"RS256", "ES256"}),
+        "openid",
+    )
+    broker = OpenIDIssuers.parse([BROKER]).get("https://broker.test")
+    assert broker.algorithms == {"RS256"}
+    assert broker.is_portier
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://accounts.test/",
+        "https://accounts.test/a/b",
+        "https://accounts.test:8443/a",
+        "https://xn--mnchen-3ya.test",
+        "https://a.b.c.accounts.test/t/%20/v2.0",
+    ],
+)
+def test_identifiers(url):
+    """An identifier is an https URL, and stays as it is spelled."""
+    assert parsed(issuer=url).url == url
+
+
+@pytest.mark.parametrize(
+    ("domains", "vouched", "others"),
+    [
+        (["*"], ["mail.test", "a.b.example"], []),
+        (["mail.test"], ["mail.test"], ["a.mail.test", "xmail.test", "test"]),
+        (["*.mail.test"], ["a.mail.test", "b.a.mail.test"], ["mail.test", "xmail.test"]),
+        (["Mail.TEST", "*.bücher.test"], ["mail.test", "a.xn--bcher-kva.test"], ["xn--bcher-kva.test"]),
+    ],
+)
+def test_domains(domains, vouched, others):
+    """Names stand for themselves, wildcards for what is below them, the star for all."""
+    issuer = parsed(domains=domains)
+    assert all(map(issuer.vouches_for, vouched))
+    assert not any(map(issuer.vouches_for, others))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"issuer": 5}, "issuer: not a URL"),
+        ({"issuer": "accounts.test"}, "issuer: not a URL"),
+        ({"issuer": "http://accounts.test"}, "issuer: must begin with https://"),
+        ({"issuer": "https://localhost"}, "issuer: must begin with https:// and the name"),
+        ({"issuer": "https://127.0.0.1"}, "issuer: must begin with https:// and the name"),
+        ({"issuer": "https://[::1]"}, "issuer: not a URL"),
+        ({"issuer": "https://Accounts.test"}, "issuer: not a URL"),
+        ({"issuer": "https://accounts.test?a=b"}, "issuer: must have no query"),
+        ({"issuer": "https://accounts.test#a"}, "issuer: not a URL"),
+        ({"issuer": "https://a@accounts.test"}, "issuer: not a URL"),
+        ({"issuer": "https://accounts.test:0"}, "issuer: not a URL"),
+        ({"issuer": "https://accounts.test:65536"}, "issuer: no such port"),
+        ({"issuer": "https://accounts.test/" + "a" * 1024}, "issuer: not a URL"),
+        ({"client_ids": None}, "client_ids: must be a list"),
+        ({"client_ids": []}, "client_ids: must be a list"),
+        ({"client_ids": "a"}, "client_ids: must be a list"),
+        ({"client_ids": [5]}, "client_ids: must be a list"),
+        ({"client_ids": [""]}, "client_ids: each has 1 to 255"),
+        ({"domains": None}, "domains: must be a list"),
+        ({"domains": []}, "domains: must be a list"),
+        ({"domains": "*"}, "domains: must be a list"),
+        ({"domains": ["*.*"]}, "domains: must be"),
+        ({"domains": ["test"]}, "domains: must be"),
+        ({"domains": ["mail.*"]}, "domains: must be"),
+        ({"domains": ["127.0.0.1"]}, "domains: must be"),
+        ({"algorithms": ["HS256"]}, "algorithms: must be of RS256, ES256, EdDSA"),
+        ({"algorithms": ["none"]}, "algorithms: must be of"),
+        ({"algorithms": []}, "algorithms: must be a list"),
+        ({"profile": "saml"}, "profile: must be openid or portier"),
+        ({"jwks_uri": "https://accounts.test/jwks"}, "jwks_uri: there is no such member"),
+        ({"profile": "portier"}, "client_ids: a Portier broker"),
+        ({"profile": "portier", "client_ids": None, "issuer": "https://b.test/"}, "issuer: a Portier"),
+        ({"profile": "portier", "client_ids": None, "algorithms": ["ES256"]}, "must be of RS256$"),
+    ],
+)
+def test_refused(changes, reason):
+    """What can't be used is named by position, URL and member."""
+    with pytest.raises(ValueError, match=rf"^issuer 0( \(.*\))?: .*{reason}"):
+        parsed(**changes)
+
+
+def test_position():
+    """The message names the issuer that is wrong."""
+    bad = GOOD | {"issuer": "https://second.test", "domains": []}
+    with pytest.raises(ValueError, match=re.escape("issuer 1 (https://second.test): domains:")):
+        OpenIDIssuers.parse([GOOD, bad])
+    with pytest.raises(ValueError, match=re.escape("issuer 1 (https://accounts.test): is there twice")):
+        OpenIDIssuers.parse([GOOD, GOOD])
+    for document in ({}, "x", None):
+        with pytest.raises(ValueError, match="not a list of issuers"):
+            OpenIDIssuers.parse(document)
+    with pytest.raises(ValueError, match="issuer 0: is not an object"):
+        OpenIDIssuers.parse(["https://accounts.test"])
+
+
+def test_merging():
+    """Of two issuers of one URL the first file's stays."""
+    ours = OpenIDIssuers([OpenIDIssuer("https://a.test", frozenset(), frozenset())])
+    theirs = OpenIDIssuers(
+        OpenIDIssuer(url, frozenset("x"), frozenset()) for url in ("https://a.test", "https://b.test")
+    )
+    merged = ours.merged_with(theirs)
+    assert merged.urls == {"https://a.test", "https://b.test"}
+    assert merged.get("https://a.test").client_ids == frozenset()
+
+
+def test_files(tmp_path):
+    """A file that is missing or is no JSON is named."""
+    path = tmp_path / "issuers.json"
+    with pytest.raises(ValueError, match=rf"{path}: No such file"):
+        OpenIDIssuers.load(path)
+    path.write_text('[{"issuer": 1, "issuer": 2}]')
+    with pytest.raises(ValueError, match=rf"{path}: repeated member name"):
+        OpenIDIssuers.load(path)

@@ -1,0 +1,237 @@
+"""How keys of OpenID providers are kept, asked for anew, and given up."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from support.applications import Clock
+from support.openid import ACCOUNTS, Provider, edwards, elliptic, public, rsa
+
+from persona_profile.auth import openid_keys
+from persona_profile.auth.fetch import FetchError
+from persona_profile.auth.openid_keys import ProviderKeys, parse_key_set
+from persona_profile.errors import InvalidProof, Overloaded
+
+JWKS = f"{ACCOUNTS}/jwks"
+DISCOVERY = f"{ACCOUNTS}/.well-known/openid-configuration"
+
+
+class World:
+    """A provider, what knows its keys, and a clock."""
+
+    def __init__(self) -> None:
+        self.provider = Provider()
+        self.clock = Clock(0.0)
+        self.failure: Exception | None = None
+        self.keys = ProviderKeys(self.fetch, self.clock)
+
+    def fetch(self, url):
+        """Answer, or fail."""
+        if self.failure is not None:
+            self.provider.requests.append(url)
+            raise self.failure
+        return self.provider.fetch(url)
+
+    def find(self, kid="rsa", algorithm="RS256"):
+        """Return the code by which a key is refused, or nothing."""
+        try:
+            self.keys.find(ACCOUNTS, algorithm, kid)
+        except InvalidProof as error:
+            return error.code
+        return None
+
+    @property
+    def lookups(self):
+        """How often the provider was asked for anything."""
+        return len(self.provider.requests)
+
+
+@pytest.fixture
+def world():
+    """A provider with one key, which nobody has asked for yet."""
+    return World()
+
+
+def test_kept_while_fresh(world):
+    """Keys are asked for once an hour."""
+    for _ in range(3):
+        assert world.find() is None
+    world.clock.now += openid_keys.FRESH_SECONDS - 1
+    assert world.find() is None
+    assert world.provider.requests == [DISCOVERY, JWKS]
+    world.clock.now += 1
+    assert world.find() is None
+    assert world.provider.requests == [DISCOVERY, JWKS] * 2
+
+
+def test_withdrawn_key(world):
+    """A key that its provider has withdrawn is refused an hour later at the latest."""
+    world.find()
+    world.provider.publish(ACCOUNTS, [public(rsa("next"), "next")])
+    world.clock.now += openid_keys.FRESH_SECONDS
+    assert world.find() == "key_unknown"
+
+
+def test_provider_down(world):
+    """Keys go on for a day while their provider can't be reached, which is tried now and then."""
+    assert world.find() is None
+    world.failure = FetchError("issuer_unreachable")
+    world.clock.now = openid_keys.FRESH_SECONDS
+    for _ in range(5):
+        assert world.find() is None
+    assert world.lookups == 3
+    world.clock.now += openid_keys.RETRY_SECONDS
+    assert world.find() is None
+    assert world.lookups == 4
+    world.clock.now = openid_keys.LASTING_SECONDS - 1
+    assert world.find() is None
+    world.clock.now += openid_keys.RETRY_SECONDS
+    assert world.find() == "issuer_unreachable"
+    world.failure = None
+    world.clock.now += openid_keys.RETRY_SECONDS
+    assert world.find() is None
+
+
+def test_never_reached(world):
+    """A provider that was never reached is asked again after a while, not for each token."""
+    world.failure = FetchError("issuer_address_forbidden")
+    for _ in range(5):
+        assert world.find() == "issuer_address_forbidden"
+    assert world.lookups == 1
+    world.failure = None
+    assert world.find() == "issuer_address_forbidden"
+    world.clock.now += openid_keys.RETRY_SECONDS
+    assert world.find() is None
+
+
+def test_unknown_key_is_asked_for_seldom(world):
+    """Unknown keys cause one request in ten seconds, for the keys alone; known ones go on."""
+    world.find()
+    for number in range(50):
+        assert world.find(f"k{number}") == "key_unknown"
+        assert world.find() is None
+    assert world.provider.requests == [DISCOVERY, JWKS, JWKS]
+    world.clock.now += openid_keys.UNKNOWN_KEY_SECONDS
+    assert world.find("k") == "key_unknown"
+    assert world.lookups == 4
+
+
+def test_unknown_key_of_a_fresh_set(world):
+    """Keys that came for the very same token are not asked for again."""
+    assert world.find("k") == "key_unknown"
+    assert world.provider.requests == [DISCOVERY, JWKS]
+
+
+def test_unknown_key_while_the_provider_is_down(world):
+    """When an unknown key can't be asked for, the refusal says so; known keys go on."""
+    world.find()
+    world.failure = FetchError("issuer_unreachable")
+    assert world.find("next") == "issuer_unreachable"
+    assert world.find() is None
+
+
+def test_old_keys_after_a_bad_set(world):
+    """A set that can't be used replaces nothing."""
+    world.find()
+    world.provider.put(JWKS, {"keys": []})
+    assert world.find("next") == "key_set_invalid"
+    assert world.find() is None
+
+
+def test_forgotten_providers(world):
+    """The keys of a provider that is no longer trusted are let go."""
+    world.find()
+    world.keys.keep([ACCOUNTS])
+    world.find()
+    assert world.lookups == 2
+    world.keys.keep([])
+    world.find()
+    assert world.lookups == 4
+
+
+def test_two_slow_documents(world):
+    """A slow discovery document leaves no time for the keys: two deadlines don't add up."""
+
+    def fetch(url):
+        world.clock.now += openid_keys.PATIENCE_SECONDS + 1
+        return world.provider.fetch(url)
+
+    world.keys = ProviderKeys(fetch, world.clock)
+    assert world.find() == "issuer_unreachable"
+    assert world.provider.requests == [DISCOVERY]
+
+
+def test_old_keys_serve_while_new_ones_come(world):
+    """Who needs a key that is known does not wait for the hourly lookup of another."""
+    world.find()
+    world.clock.now += openid_keys.FRESH_SECONDS
+    under_way, go_on = threading.Event(), threading.Event()
+
+    def fetch(url):
+        under_way.set()
+        assert go_on.wait(30)
+        return world.provider.fetch(url)
+
+    world.keys._provider(ACCOUNTS)._fetch = fetch
+    thread = threading.Thread(target=world.find)
+    thread.start()
+    try:
+        assert under_way.wait(30)
+        assert world.find() is None
+    finally:
+        go_on.set()
+        thread.join()
+
+
+def test_busy_fetcher(world):
+    """That too many lookups are under way is no failure of the provider, and not remembered."""
+    world.failure = Overloaded("too many", retry_after=1)
+    with pytest.raises(Overloaded):
+        world.find()
+    world.failure = None
+    assert world.find() is None
+
+
+def test_trailing_slash():
+    """The slash at the end of an identifier is left away before the well-known path."""
+    provider = Provider()
+    url = "https://slash.test/"
+    document = {"issuer": url, "jwks_uri": JWKS}
+    provider.put("https://slash.test/.well-known/openid-configuration", document)
+    assert ProviderKeys(provider.fetch).find(url, "RS256", "rsa").algorithm == "RS256"
+
+
+def test_key_sets_as_others_publish_them():
+    """Foreign members, certificates, leading zeros and the names of RFC 9864 do no harm."""
+    zeros = public(rsa("rsa"), "zeros", x5c=["MIIB"], x5t="AA", issuer="https://x.test", use="sig")
+    named = public(edwards("ed"), "ed", alg="Ed25519")
+    keys = parse_key_set({"keys": [zeros, named, public(elliptic("ec"), None)], "more": 1})
+    assert [(key.key_id, key.algorithm) for key in keys] == [
+        ("zeros", "RS256"),
+        ("ed", "EdDSA"),
+        (None, "ES256"),
+    ]
+
+
+def test_same_key_twice():
+    """One key that a set has twice under one name is one key."""
+    assert (
+        len(parse_key_set({"keys": [public(rsa("rsa"), "a"), public(rsa("rsa"), "a", use="sig")]})) == 1
+    )
+
+
+@pytest.mark.parametrize("bits", [2048, 8192])
+def test_sizes_of_rsa(bits):
+    """Moduli of 2048 to 8192 bits are taken."""
+    n = (1 << bits - 1) + 1
+    key = public(rsa("rsa"), "a", n=openid_keys.base64url_encode(n.to_bytes(bits // 8)))
+    assert parse_key_set({"keys": [key]})
+    too_long = openid_keys.base64url_encode((n << 1 | 1).to_bytes(bits // 8 + 1))
+    found = {"keys": [key | {"n": too_long}]}
+    if bits == openid_keys.MAX_RSA_BITS:
+        with pytest.raises(InvalidProof) as refusal:
+            parse_key_set(found)
+        assert refusal.value.code == "key_set_invalid"
+    else:
+        assert parse_key_set(found)
