@@ -139,7 +139,7 @@ def guide():
 
 
 def test_guide(development_folder):
-    """The example passes accounts on to browsers alone, and goes on while the profile server is down."""
+    """The example passes accounts on to browsers alone, also while the profile server is down."""
     example = guide()
     app = application(development_folder)
     direct = webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
