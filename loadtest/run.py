@@ -45,6 +45,7 @@ _SETTINGS: Final = """\
 use = egg:persona-profile-server
 development = true
 development.folder = {folder}
+development.provider_listen = off
 backend = memory
 public_origins = {origin}
 browserid.pinned_issuers = {issuers}

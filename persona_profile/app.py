@@ -22,7 +22,9 @@ from persona_profile.auth.authenticators import (
     load_authenticators,
 )
 from persona_profile.auth.development import DevelopmentIdentityProvider
+from persona_profile.auth.development_openid import DevelopmentOpenIDProvider
 from persona_profile.auth.fetch import HttpsFetcher
+from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
 from persona_profile.build import describe_build
@@ -113,6 +115,7 @@ def _services(
     identity_provider = None
     if settings.development:
         identity_provider = DevelopmentIdentityProvider.load(settings.development_folder)
+    openid_provider = _openid_provider(settings, clock)
     nonces = Nonces(keys, settings.openid_nonce_lifetime, clock)
     context = AuthenticatorContext(
         settings=settings,
@@ -121,7 +124,7 @@ def _services(
         observe=metrics.count_proof,
         reload_counter=metrics.reload_counter,
     )
-    authenticators = _authenticators(context, identity_provider, new_fetcher)
+    authenticators = _authenticators(context, identity_provider, openid_provider, new_fetcher)
     homes = Homes(backend, keys, picture_url_seconds(settings))
     renderer = _renderer(settings, metrics.count_upload)
     rate_limits = _rate_limits(settings, keys, clock)
@@ -141,6 +144,7 @@ def _services(
         authenticators=authenticators,
         nonces=nonces,
         used_proofs=UsedProofs(backend, lambda: metrics.count_proof("proof_replayed", "unknown")),
+        account_id=keys.account_id,
         tokens=SessionTokens(keys),
         renderer=renderer,
         rate_limits=rate_limits,
@@ -149,6 +153,7 @@ def _services(
         picture_formats=settings.pictures_formats,
         max_picture_bytes=settings.pictures_max_bytes,
         identity_provider=identity_provider,
+        openid_provider=openid_provider,
         keyring_watch=_watch(file, keyring, keys, metrics) if file else None,
         metrics=metrics,
         metrics_listen=settings.metrics_listen,
@@ -181,12 +186,33 @@ def _checked_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
 def _authenticators(
     context: AuthenticatorContext,
     identity_provider: DevelopmentIdentityProvider | None,
+    openid_provider: DevelopmentOpenIDProvider | None,
     new_fetcher: Callable[[], HttpsFetcher],
 ) -> Authenticators:
-    """Return what verifies proofs; in development that trusts the provider for it too."""
+    """Return what verifies proofs; in development that trusts the providers for it too."""
+    own_origins = {}
     if identity_provider is not None:
         context = replace(context, pinned_issuers=identity_provider.pinned_issuers())
-    return load_authenticators(context, new_fetcher)
+    if openid_provider is not None:
+        context = replace(context, openid_issuers=OpenIDIssuers([openid_provider.trust]))
+        own_origins[openid_provider.issuer] = openid_provider.fetch
+    return load_authenticators(context, new_fetcher, own_origins)
+
+
+def _openid_provider(
+    settings: Settings, clock: Callable[[], float]
+) -> DevelopmentOpenIDProvider | None:
+    """Return the provider for development, whose clients are front pages of this server."""
+    if settings.development_provider_listen is None:
+        return None
+    host, port = settings.development_provider_listen
+    origins = dict.fromkeys((*settings.public_origins, *settings.dialog_origins))
+    return DevelopmentOpenIDProvider(
+        f"http://{host}:{port}",
+        [f"{origin}/" for origin in origins],
+        settings.development_folder,
+        clock,
+    )
 
 
 def picture_options(settings: Settings) -> PictureOptions:

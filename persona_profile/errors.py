@@ -124,6 +124,12 @@ class OriginRefused(Forbidden):
     code = "origin_refused"
 
 
+class DirectCall(Forbidden):
+    """A browser's own request for accounts (FedCM), which identity providers answer."""
+
+    code = "fedcm_direct_call"
+
+
 class NotFound(ServiceError):
     """There is nothing at this address (any more)."""
 

@@ -166,6 +166,13 @@ class KeyWrapper:
         """
         return self._keys.pseudonym(purpose, text)
 
+    def account_id(self, email: str) -> str:
+        """Return what names a canonical email to identity providers: 22 characters of a keyed hash.
+
+        It lasts as long as the index key: another one changes it, once the older is destroyed.
+        """
+        return base64url_encode(self._keys.account_id(email))
+
     def wrap(self, partition: bytes, data_key: bytes) -> bytes:
         """Wrap a data key for the owner of a partition.
 
@@ -283,6 +290,11 @@ class _Keys:
             digest.update(encoded)
             found.append(bytes([version]) + digest.digest())
         return tuple(found)
+
+    def account_id(self, email: str) -> bytes:
+        digest = self._digests[self.index_versions[0]].copy()
+        digest.update(f"account/v1\0{email}".encode())  # no email has a NUL: never a partition
+        return digest.digest()[:_PSEUDONYM_BYTES]
 
     def pseudonym(self, purpose: str, text: str) -> bytes:
         digest = self._pseudonyms.copy()

@@ -18,8 +18,10 @@ from waitress import create_server
 
 from backends import Backend, BackendError
 from persona_profile.app import max_body_bytes, services_of
+from persona_profile.auth.development_openid import CLIENT_ID
 from persona_profile.connections import prepare, run
 from persona_profile.control import FIGURES, STOP, WELL, ControlChannel
+from persona_profile.development_provider import take_up
 from persona_profile.exposition import ExpositionServer, listen
 from persona_profile.lifecycle import Hangups, Lifecycle
 from persona_profile.notify import READY, STOPPING, notify
@@ -85,6 +87,7 @@ def serve(
     if services.metrics_listen is not None and supervisor is None:
         figures = ExpositionServer(listen(services.metrics_listen), services.metrics.exposition)
     server = make_server(app, **settings)
+    close_provider = take_up(services.openid_provider, is_one_of_several=supervisor is not None)
     sys.setswitchinterval(SWITCH_SECONDS)
     stopped = threading.Event()
     hangups = Hangups()
@@ -114,6 +117,7 @@ def serve(
             thread.join(PURGE_SECONDS)
         if figures is not None:
             figures.close()
+        close_provider()
         if supervisor is not None:
             supervisor.send(FIGURES, services.metrics.exposition())
         services.close()
@@ -232,3 +236,10 @@ def _announce(server: Any, app: Router) -> None:
         file=sys.stderr,
         flush=True,
     )
+    provider = services_of(app).openid_provider
+    if provider is not None and provider.is_served:
+        print(
+            f"OpenID provider, for development, at {provider.issuer} (client_id {CLIENT_ID}).",
+            file=sys.stderr,
+            flush=True,
+        )

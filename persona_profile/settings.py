@@ -23,6 +23,9 @@ from persona_profile.logs import LEVELS as LOG_LEVELS
 KEY_SERVICES: Final = ("keyring", "transit")
 """What may wrap the data keys of emails."""
 
+PROVIDER_LISTEN: Final = ("127.0.0.1", 6544)
+OFF: Final = "off"
+
 BROWSERID_ALGORITHMS: Final = ("RS256", "DS128", "DS256")
 
 AUTHENTICATORS: Final = ("browserid", "openid")
@@ -52,6 +55,7 @@ class Settings:
 
     development: bool
     development_folder: Path
+    development_provider_listen: tuple[str, int] | None
     backend: str
     backend_url: str | None
     backend_url_file: Path | None
@@ -132,6 +136,7 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
     if problems:
         lines = (f"  {name}: {problem}" for name, problem in sorted(problems.items()))
         raise InvalidSettings("\n".join(["these settings can't be used:", *lines]))
+    values["development.provider_listen"] = _provider_listen(values)
     values["logging.format"] = values["logging.format"] or (
         "text" if values["development"] else "mozlog"
     )
@@ -143,10 +148,17 @@ def _variable(name: str) -> str:
     return ENVIRONMENT_PREFIX + re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 
+def _provider_listen(values: Mapping[str, Any]) -> tuple[str, int] | None:
+    listen = values["development.provider_listen"] or PROVIDER_LISTEN
+    return listen if values["development"] and listen != OFF else None
+
+
 def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     problems = {}
     if values["keyring.path"] is None and not values["development"]:
         problems["keyring.path"] = "needed, unless development = true"
+    if values["development.provider_listen"] not in (None, OFF) and not values["development"]:
+        problems["development.provider_listen"] = "only with development = true: it vouches for anybody"
     if values["backend.url"] and values["backend.url_file"]:
         problems["backend.url_file"] = "not together with backend.url"
     if values["key_service"] == "transit" and not values["transit.url"]:
@@ -219,6 +231,16 @@ def _address(value: str) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2])
 
 
+def _loopback(value: str) -> tuple[str, int] | str:
+    """Read host and port of an interface that this machine alone reaches, or `off`."""
+    if value == OFF:
+        return OFF
+    host, port = _address(value)
+    if not re.fullmatch(r"127(\.[0-9]{1,3}){3}", host):
+        raise ValueError("must be off, or an address of loopback such as 127.0.0.1:6544")
+    return host, port
+
+
 def _rate_limit_url(value: str) -> str:
     """Read where rate limits are counted."""
     if not re.fullmatch(r"off|memory://|(redis|rediss|redis\+unix)://\S+", value):
@@ -263,6 +285,7 @@ _SCHEMA: Final = colander.SchemaNode(
     colander.Mapping(),
     _setting("development", _boolean, False),
     _setting("development.folder", Path, Path("var")),
+    _setting("development.provider_listen", _loopback),
     _setting("backend", str, "memory"),
     _setting("backend.url", str),
     _setting("backend.url_file", Path),

@@ -63,14 +63,7 @@ class DevelopmentIdentityProvider:
             ValueError: the key file holds something else.
             OSError: the folder can't be used.
         """
-        path = folder / "development-idp.pem"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_new(path, _new_key())
-        key = load_pem_private_key(path.read_bytes(), password=None)
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise ValueError(f"{path}: not an RSA key")  # noqa: TRY004 - it is a file's content
-        return cls(key)
+        return cls(read_or_write_key(folder / "development-idp.pem"))
 
     def pinned_issuers(self) -> PinnedIssuers:
         """Return the support documents by which a server trusts this provider."""
@@ -96,6 +89,22 @@ class DevelopmentIdentityProvider:
         return mint_bundle(
             canonical, audience, issuer=domain, issuer_key=self._key, user_key=_new_key()
         )
+
+
+def read_or_write_key(path: Path) -> rsa.RSAPrivateKey:
+    """Read a key file, or make it and its folder; two processes may do so at once.
+
+    Raises:
+        ValueError: the file holds something else.
+        OSError: the folder can't be used.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_new(path, _new_key())
+    key = load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError(f"{path}: not an RSA key")  # noqa: TRY004 - it is a file's content
+    return key
 
 
 def _new_key() -> rsa.RSAPrivateKey:

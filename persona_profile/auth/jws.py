@@ -173,10 +173,18 @@ def public_key_document(key: rsa.RSAPublicKey | dsa.DSAPublicKey) -> dict[str, J
     return {"algorithm": "DS", **{name: format(value, "x") for name, value in values.items()}}
 
 
-def sign_jws(payload: Mapping[str, Any], key: rsa.RSAPrivateKey | dsa.DSAPrivateKey) -> str:
-    """Return the payload as a compact JWS, signed by the algorithm that the key admits."""
+def sign_jws(
+    payload: Mapping[str, Any],
+    key: rsa.RSAPrivateKey | dsa.DSAPrivateKey,
+    header: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the payload as a compact JWS, signed by the algorithm that the key admits.
+
+    `header` is what its header has beside that.
+    """
     algorithm = parse_public_key(public_key_document(key.public_key())).algorithm
-    segments = (base64url_encode(json_encode(part)) for part in ({"alg": algorithm}, payload))
+    parts = {"alg": algorithm, **(header or {})}, payload
+    segments = (base64url_encode(json_encode(part)) for part in parts)
     signed = ".".join(segments)
     if isinstance(key, rsa.RSAPrivateKey):
         signature = key.sign(signed.encode("ascii"), padding.PKCS1v15(), SHA256())

@@ -43,7 +43,7 @@ export function report(error, scope) {
   if (!error.code) {
     console.error(error);
   }
-  const explanation = explain(error);
+  const explanation = explain(error, { no_provider: error.text });
   const unplaced = explanation.fields.filter((field) => !showFieldError(scope, field));
   const marked = scope.querySelector("[aria-invalid=true]");
   marked?.focus();

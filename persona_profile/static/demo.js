@@ -2,6 +2,7 @@
 
 import { CardCache, CardDeck, PersonaCard } from "./persona-card.js";
 import { ProfileClient } from "./persona-profile.js";
+import { OpenIDSignIn } from "./demo-openid.js";
 import { Cropper } from "./demo-crop.js";
 import { attempt, byId, clearProblems, say } from "./demo-page.js";
 import { ProfilePanel, nothing } from "./demo-profile.js";
@@ -29,6 +30,7 @@ const client = new ObservedClient({
 const cache = new CardCache();
 const deck = new CardDeck({ client, container: byId("cards"), cache });
 const cropper = new Cropper(byId("crop"));
+const openid = new OpenIDSignIn(client);
 
 /** @type {Map<string, ProfilePanel>} Of the session, by email. */
 const panels = new Map();
@@ -40,8 +42,11 @@ let chosen = null;
 // Signing in and out.
 
 async function signIn(emails, options) {
-  const assertions = await Promise.all(emails.map(mintAssertion));
-  const profiles = await client.signIn(assertions, options);
+  await enter(emails, await Promise.all(emails.map(mintAssertion)), options);
+}
+
+async function enter(emails, proofs, options) {
+  const profiles = await client.signIn(proofs, options);
   const added = profiles.find(({ email }) => !panels.has(email));
   chosen = added?.email ?? emails[0];
   openSession();
@@ -49,6 +54,18 @@ async function signIn(emails, options) {
   keepCards();
   byId("heading").focus();
   say(`Signed in as ${emails.join(" and ")}.`);
+}
+
+/** Opens a session with what the OpenID provider answered; where that fails for the moment, it can be repeated. */
+async function finishOpenID() {
+  byId("openid").textContent = "Sign in with OpenID Connect (local provider)";
+  try {
+    await openid.finish(({ email, idToken }) => enter([email], [{ id_token: idToken }]));
+  } finally {
+    if (openid.hasReturned) {
+      byId("openid").textContent = "Finish signing in";
+    }
+  }
 }
 
 /** Asks the development identity provider; in a real dialog, the browser has the assertions. */
@@ -262,6 +279,9 @@ function listen() {
     const emails = deck.cards.filter(({ selected }) => selected).map(({ email }) => email);
     attempt(chooser, () => signIn(emails));
   });
+  byId("openid").addEventListener("click", () => {
+    attempt(chooser, () => (openid.hasReturned ? finishOpenID() : openid.begin()));
+  });
   byId("other-email").addEventListener("submit", (event) => {
     event.preventDefault();
     const input = event.target.elements.email;
@@ -295,4 +315,7 @@ if (client.session) {
   resume();
 } else {
   openChooser();
+}
+if (openid.hasReturned) {
+  attempt(byId("chooser"), finishOpenID);
 }

@@ -4,7 +4,7 @@ const STALL = 2; // times the timeout, without a byte that leaves
 const PROCESSING = 6; // times the timeout, for the answer to an upload
 const REPEAT_MS = 250;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
-const TEMPORARY_CODES = ["offline", "no_answer", "timeout", "issuer_unreachable"];
+const TEMPORARY_CODES = ["offline", "no_answer", "timeout", "issuer_unreachable", "key_unknown"];
 const TEMPORARY_STATUSES = [409, 429, 502, 503, 504];
 const CLAIMS =
   "name given_name family_name nickname pronouns website locale zoneinfo label picture_alt".split(" ");

@@ -41,6 +41,16 @@ export interface Session {
   emails: string[];
 }
 
+/** A BrowserID assertion, which may stand by itself, or an ID token. */
+export type Proof = string | { assertion: string } | { id_token: string };
+
+export interface Nonce {
+  /** What the identity provider is to put into its token. */
+  nonce: string;
+  /** RFC 3339: until then the token must have opened a session. */
+  expires_at: string;
+}
+
 /** A square in pixels of the upright picture; fractions are cut off. */
 export interface Crop {
   left: number;
@@ -138,10 +148,12 @@ export class ProfileClient extends EventTarget {
   readonly origin: string;
   /** Null when nobody is signed in, or the session has expired. */
   readonly session: Session | null;
+  /** Gets a nonce for one ID token (persona-openid.js does so by itself). */
+  nonce(options?: CallOptions): Promise<Nonce>;
   /** Opens a session; the answer is every profile of it, in the order proved. A session that was to be kept
    *  and is over is left behind. `proof_replayed` after an answer was lost on its way, or the server was too
-   *  busy to finish, means: get new assertions. */
-  signIn(assertions: string[], options?: SignInOptions): Promise<Profile[]>;
+   *  busy to finish, means: get new proofs. */
+  signIn(proofs: Proof[], options?: SignInOptions): Promise<Profile[]>;
   /** Ends every session of these emails, everywhere; this one is forgotten even if the server is down, and
    *  then the error is thrown all the same: elsewhere, sessions live on until they expire. */
   signOut(options?: CallOptions): Promise<void>;

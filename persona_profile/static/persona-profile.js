@@ -51,11 +51,21 @@ export class ProfileClient extends EventTarget {
     return isOpen ? structuredClone(this.#session) : null;
   }
 
-  signIn(assertions, { profileKey, keep = true, signal } = {}) {
+  nonce({ signal } = {}) {
+    return this.#call(signal, (call) =>
+      this.#json(call, "POST", "/v1/nonces", { token: null }, ({ nonce, expires_at }) => {
+        demand(isText(nonce) && Date.parse(expires_at));
+        return { nonce, expires_at };
+      }),
+    );
+  }
+
+  signIn(proofs, { profileKey, keep = true, signal } = {}) {
     return this.#call(signal, async (call) => {
-      const json = { proofs: assertions.map((assertion) => ({ assertion })), profile_key: profileKey };
+      const json = { proofs: proofs.map((proof) => (isText(proof) ? { assertion: proof } : proof)) };
+      json.profile_key = profileKey;
       json.thumbnails = this.#thumbnails;
-      // To repeat this is safe: an assertion that was accepted is refused, so that no second session opens.
+      // To repeat this is safe: a proof that was accepted is refused, so that no second session opens.
       const open = (token) =>
         this.#json(call, "POST", "/v1/sessions", { json, token }, (answer) => {
           const profiles = answer.profiles.map(profileOf);

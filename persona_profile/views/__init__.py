@@ -11,6 +11,7 @@ from pyramid.request import Request
 from backends import Backend
 from persona_profile.auth.authenticators import Authenticators
 from persona_profile.auth.development import DevelopmentIdentityProvider
+from persona_profile.auth.development_openid import DevelopmentOpenIDProvider
 from persona_profile.auth.replay import UsedProofs
 from persona_profile.heartbeat import Heartbeat
 from persona_profile.images import Renderer
@@ -33,7 +34,9 @@ class Services:
         dialog_origins: the origins of pages that may call this server from a browser.
         picture_formats: the formats that are made, the better compressed first.
         max_picture_bytes: largest upload in bytes.
+        account_id: names an email to identity providers.
         identity_provider: mints assertions, in development only.
+        openid_provider: signs ID tokens, likewise; the server serves it.
         keyring_watch: takes the keyring anew when its file changes; none if it is in memory.
         metrics: what is counted.
         metrics_listen: host and port where that is told, if it is.
@@ -49,6 +52,7 @@ class Services:
     authenticators: Authenticators
     nonces: Nonces
     used_proofs: UsedProofs
+    account_id: Callable[[str], str]
     tokens: SessionTokens
     renderer: Renderer
     rate_limits: RateLimits
@@ -57,6 +61,7 @@ class Services:
     picture_formats: tuple[str, ...]
     max_picture_bytes: int
     identity_provider: DevelopmentIdentityProvider | None
+    openid_provider: DevelopmentOpenIDProvider | None
     keyring_watch: KeyringWatch | None
     metrics: Metrics
     metrics_listen: tuple[str, int] | None
@@ -80,5 +85,14 @@ def origin_of(request: Request) -> str:
 
 def includeme(config: Configurator) -> None:
     """Register the API; the demo page only in development."""
-    for module in ("observation", "cors", "operations", "sessions", "profiles", "pictures", "openapi"):
+    for module in (
+        "observation",
+        "cors",
+        "operations",
+        "sessions",
+        "profiles",
+        "pictures",
+        "fedcm",
+        "openapi",
+    ):
         config.include(f"persona_profile.views.{module}")

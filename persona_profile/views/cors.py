@@ -30,14 +30,15 @@ def check_embedding_origin(request: Request, allowed: tuple[str, ...]) -> None:
     """Refuse a request that a page of a foreign origin caused, as far as the browser tells.
 
     A request that tells nothing of any page (another program, an address that was typed) passes: the
-    capability in its URL is the permission.
+    capability in its URL is the permission. So does a browser's own for its account chooser (FedCM),
+    which is no page, and whose destination no page can send.
 
     Raises:
         OriginRefused: the page is of an origin that is not among `allowed`.
     """
     site = request.headers.get("Sec-Fetch-Site")
     page = request.headers.get("Origin") or request.headers.get("Referer")
-    if site in ("same-origin", "none"):
+    if site in ("same-origin", "none") or is_account_chooser(request):
         return
     if page is None:
         if site is not None:
@@ -46,6 +47,11 @@ def check_embedding_origin(request: Request, allowed: tuple[str, ...]) -> None:
     origin = "/".join(page.split("/")[:3]).lower()
     if origin not in allowed:
         raise OriginRefused("Pages of this origin may not show pictures of this server.")
+
+
+def is_account_chooser(request: Request) -> bool:
+    """Tell whether a browser asks for itself, to show accounts of an identity provider (FedCM)."""
+    return bool(request.headers.get("Sec-Fetch-Dest") == "webidentity")
 
 
 def cors_tween_factory(

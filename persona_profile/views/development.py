@@ -11,6 +11,7 @@ from pyramid.request import Request
 from pyramid.response import FileResponse, Response
 
 import persona_profile
+from persona_profile.auth.development_openid import CLIENT_ID
 from persona_profile.errors import FieldError, NotFound, ValidationFailed
 from persona_profile.schemas import assertion_body
 from persona_profile.views import Services, origin_of
@@ -50,6 +51,27 @@ def mint(request: Request) -> Response:
     return json_response({"assertion": bundle}, status=201)
 
 
+openid = Service(
+    name="openid", path="/development/openid", description="Where the demo finds its OpenID provider."
+)
+
+
+@openid.get()  # type: ignore[untyped-decorator]
+def describe_provider(request: Request) -> Response:
+    """Return what a client of the local OpenID provider is configured with."""
+    services: Services = request.services
+    provider = services.openid_provider
+    if provider is None or not provider.is_served:
+        raise NotFound
+    return json_response(
+        {
+            "issuer": provider.issuer,
+            "authorization_endpoint": provider.authorization_endpoint,
+            "client_id": CLIENT_ID,
+        }
+    )
+
+
 def page(request: Request) -> Response:
     """Return a file of the demo dialog."""
     name = request.matchdict.get("name", "index.html")
@@ -65,8 +87,9 @@ def page(request: Request) -> Response:
 
 
 def includeme(config: Configurator) -> None:
-    """Register the page and the identity provider."""
+    """Register the page and the identity providers."""
     config.add_cornice_service(assertions)
+    config.add_cornice_service(openid)
     config.add_route("demo", "/")
     config.add_route("demo-file", "/static/{name}")
     for route in ("demo", "demo-file"):

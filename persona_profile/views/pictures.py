@@ -17,7 +17,7 @@ from persona_profile.images import MEDIA_TYPES
 from persona_profile.rate_limits import Policy
 from persona_profile.views import Services
 from persona_profile.views.bodies import crop_parameter, picture_body
-from persona_profile.views.cors import check_embedding_origin
+from persona_profile.views.cors import check_embedding_origin, is_account_chooser
 from persona_profile.views.profiles import EMAIL_PATH
 from persona_profile.views.rate_limiting import charge, charge_write
 from persona_profile.views.representations import is_known, precondition, profile_response
@@ -74,7 +74,8 @@ def read(request: Request) -> Response:
     check_embedding_origin(request, services.public_origins + services.dialog_origins)
     capability, seconds = services.pictures.open_capability(request.matchdict["capability"])
     charge(request, Policy.READS_PER_PICTURE, {request.matchdict["capability"]: 1})
-    name = _negotiate(request, capability.formats)
+    # Chromium asks for an account's picture as for JSON.
+    name = "jpeg" if is_account_chooser(request) else _negotiate(request, capability.formats)
     data = services.pictures.read(capability, name)
     etag = f'"{base64url_encode(capability.picture_id)}.{capability.size}.{name}"'
     if is_known(request, etag):
@@ -84,7 +85,7 @@ def read(request: Request) -> Response:
     response.headers.update(_SAFE_TO_OPEN)
     response.headers["ETag"] = etag
     response.headers["Cache-Control"] = f"private, max-age={seconds}, immutable"
-    response.vary = ("Accept",)
+    response.vary = ("Accept", "Sec-Fetch-Dest")
     return response
 
 

@@ -51,7 +51,7 @@ def session_document(token: str, session: Session) -> dict[str, Any]:
 def profile_response(request: Request, profile: Profile) -> Response:
     """Return one profile with its entity tag; 304 if a GET says that the client has it."""
     [document] = represent(request, [profile])
-    return _validated(request, json_encode(document), document["etag"])
+    return validated(request, json_encode(document), document["etag"])
 
 
 def profiles_response(
@@ -59,7 +59,23 @@ def profiles_response(
 ) -> Response:
     """Return profiles with an entity tag over all of them; 304 if the client has them."""
     body = json_encode({"profiles": represent(request, profiles, thumbnail_size)})
-    return _validated(request, body, f'"{base64url_encode(sha256(body).digest()[:16])}"')
+    return validated(request, body, digest_tag(body))
+
+
+def digest_tag(body: bytes) -> str:
+    """Return an entity tag that names what a body says."""
+    return f'"{base64url_encode(sha256(body).digest()[:16])}"'
+
+
+def validated(request: Request, body: bytes, etag: str) -> Response:
+    """Return JSON with an entity tag; 304 if a GET says that the client has it."""
+    if is_known(request, etag):
+        response = Response(status=304)
+    else:
+        response = Response(body, content_type="application/json")
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
 
 
 def precondition(request: Request) -> Callable[[Profile], None]:
@@ -123,13 +139,3 @@ def _matches(header: str, profile: Profile) -> bool:
     if header.strip() == "*":
         return profile.stored_version is not None
     return _state(profile) in {tag.partition(".")[0] for tag in _ENTITY_TAG.findall(header)}
-
-
-def _validated(request: Request, body: bytes, etag: str) -> Response:
-    if is_known(request, etag):
-        response = Response(status=304)
-    else:
-        response = Response(body, content_type="application/json")
-    response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response

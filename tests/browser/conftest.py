@@ -213,6 +213,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterat
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    # Tests press the buttons of the browser's own account chooser (FedCM).
+    options.set_capability("fedcm:accounts", True)
     # With the driver named, Selenium looks for none and downloads none.
     started = webdriver.Chrome(options=options, service=Service(executable_path=driver))
     yield started

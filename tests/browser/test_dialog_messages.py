@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CLIENT_CODES = {"offline", "no_answer", "timeout", "aborted", "answer_invalid", "file_unreadable"}
+CLIENT_CODES = {
+    *("offline", "no_answer", "timeout", "aborted", "answer_invalid", "file_unreadable"),
+    *("sign_in_denied", "sign_in_failed", "sign_in_mismatch"),
+}
 ACTIONS = {
     *("retry", "wait", "sign-in", "other-address", "choose-file"),
     *("correct", "look-again", "key", "report", "none"),

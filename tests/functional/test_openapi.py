@@ -126,6 +126,7 @@ class TestExamples:
         claims = json.dumps(example_body("patch", PROFILE))
         same_but_for_chance(app.patch(URL, claims, headers=headers | MERGE_PATCH).json, "Profile")
         same_but_for_chance(app.get("/v1/profiles", headers=headers).json, "Profiles")
+        same_but_for_chance(app.get("/v1/fedcm/accounts", headers=headers).json, "Accounts")
         picture = encode(quadrants(600, 600))
         crop = COMPONENTS["parameters"]["crop"]["example"]
         answer = app.put(

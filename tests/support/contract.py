@@ -16,7 +16,7 @@ from pyramid.router import Router
 
 from persona_profile.views.openapi import openapi_document
 
-UNDOCUMENTED = {"/", "/static/{name}", "/development/assertions"}
+UNDOCUMENTED = {"/", "/static/{name}", "/development/assertions", "/development/openid"}
 """Routes of the development server alone."""
 
 _BASE = "urn:document"

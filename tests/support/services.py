@@ -23,6 +23,7 @@ _INI = """
 use = egg:persona-profile-server
 development = {development}
 development.folder = %(here)s/var
+development.provider_listen = {provider}
 keyring.path = %(here)s/keyring.json
 backend = {backend}
 backend.url = {url}
@@ -70,6 +71,7 @@ class Service:
         backend: name of the backend.
         url: where that connects.
         development: whether it makes the store ready by itself, and people can sign in.
+        provider_port: where its OpenID provider is served too, if it is to be.
         more: further lines of the settings file; by default few formats, as few tests are about those.
     """
 
@@ -80,6 +82,7 @@ class Service:
         url: str,
         *,
         development: bool = True,
+        provider_port: int = 0,
         more: str = "pictures.formats = jpeg",
     ) -> None:
         folder.mkdir(exist_ok=True)
@@ -89,9 +92,16 @@ class Service:
         if not self.keyring.exists():
             KeyringFile(self.keyring).create(Keyring.generate())
         self._ini = folder / "test.ini"
-        told = str(development).lower()
+        self.provider_port = provider_port
         self._ini.write_text(
-            _INI.format(port=self.port, development=told, backend=backend, url=url, more=more)
+            _INI.format(
+                port=self.port,
+                provider=f"127.0.0.1:{provider_port}" if provider_port else "off",
+                development=str(development).lower(),
+                backend=backend,
+                url=url,
+                more=more,
+            )
         )
         self.url = url
         self._log = folder / "service.log"
@@ -106,6 +116,11 @@ class Service:
     def origin(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def provider(self) -> str:
+        """Where its OpenID provider listens."""
+        return f"http://127.0.0.1:{self.provider_port}"
 
     @property
     def pid(self) -> int:

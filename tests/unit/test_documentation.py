@@ -95,7 +95,7 @@ def test_every_setting_is_explained():
     missing = {
         name for name in settings if not re.search(rf"^#?{re.escape(name)} =", text, re.MULTILINE)
     }
-    assert missing == {"development.folder"}
+    assert missing == {"development.folder", "development.provider_listen"}
 
 
 def test_decisions_are_listed():

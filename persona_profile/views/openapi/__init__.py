@@ -38,6 +38,7 @@ _TAGS: Final = {
     "sessions": "Proofs of email ownership in, a token and the cards out.",
     "profiles": "The claims of the emails that a session has proved.",
     "pictures": "Uploads by those who proved the email, renditions for those who hold their URL.",
+    "fedcm": "For identity providers that show cards in the browser's own account chooser.",
     "service": "What this server is.",
     "operations": "For load balancers and monitoring.",
 }

@@ -128,6 +128,24 @@ SCHEMAS: Final[dict[str, JsonSchema]] = {
         **_SESSION_MEMBERS,
         profile=_ref("Profile"),
     ),
+    "Account": _object(
+        "An email as FedCM describes an account (IdentityProviderAccount).",
+        id=_text("Names the email; the same for as long as the server's index key."),
+        name=_text("`name`, else given and family name, else `nickname`, else what is before the @."),
+        email=EMAIL_SCHEMA,
+        given_name_=_text("`given_name`, else `nickname`."),
+        picture_={
+            "type": "string",
+            "format": "uri",
+            "description": "Of 128 pixels, or fewer if it is smaller; dies by itself.",
+        },
+        login_hints={"type": "array", "items": EMAIL_SCHEMA, "minItems": 1, "maxItems": 1},
+        domain_hints={"type": "array", "items": _text("A domain."), "minItems": 1, "maxItems": 1},
+    ),
+    "Accounts": _object(
+        "The session's emails, in the order proved.",
+        accounts={"type": "array", "items": _ref("Account"), "minItems": 1, "maxItems": MAX_EMAILS},
+    ),
     "Service": _object(
         "What this server takes and makes.",
         name={"const": NAME},
@@ -218,6 +236,17 @@ EXAMPLES: Final[dict[str, Any]] = {
     "ProfileWithPicture": _WITH_PICTURE,
     "Profiles": {"profiles": [_PROFILE]},
     "Session": _SESSION | {"profiles": [_BLANK]},
+    "Accounts": {
+        "accounts": [
+            {
+                "id": "pVu0eXhUAEAEaFqOYlnuNw",
+                "name": CLAIMS_EXAMPLE["name"],
+                "email": _PROFILE["email"],
+                "login_hints": [_PROFILE["email"]],
+                "domain_hints": ["example.com"],
+            }
+        ]
+    },
     "Nonce": {
         "nonce": "AQAAAAE8yQ2Jc0rA6b1nWkqzX4sT9vYd3mRgLhPuEoFi",
         "expires_at": "2026-01-01T11:10:00.000Z",

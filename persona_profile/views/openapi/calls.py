@@ -333,6 +333,23 @@ OPERATIONS: Final = (
         ),
     ),
     Operation(
+        call="GET /v1/fedcm/accounts",
+        id="listAccounts",
+        tag="fedcm",
+        summary="The session's emails as accounts of FedCM",
+        description=(
+            "What the accounts endpoint of an identity provider may answer with, whose server asks "
+            "here with a session; a browser that asks by itself is refused."
+        ),
+        session="required",
+        parameters=("If-Changed",),
+        answers={
+            200: Answer(description="In the order proved.", schema="Accounts", headers=_READ),
+            304: _NOT_MODIFIED,
+        },
+        problems=(*ANY, *SESSION, "fedcm_direct_call"),
+    ),
+    Operation(
         call="GET /__lbheartbeat__",
         id="isUp",
         tag="operations",

@@ -34,6 +34,11 @@ PROBLEMS: Final = (
     ),
     Row(403, ("profile_key_wrong",), "the session holds another key than the profile needs"),
     Row(403, ("origin_refused",), "the page is of an origin that is not configured"),
+    Row(
+        403,
+        ("fedcm_direct_call",),
+        "a browser asked for accounts: its identity provider's server has to ([fedcm.md](fedcm.md))",
+    ),
     Row(404, ("not_found",), "nothing there, or a picture URL that is over"),
     Row(405, ("method_not_allowed",), "see `Allow`"),
     Row(406, ("not_acceptable",), "accept an image type"),
