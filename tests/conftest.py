@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import application, development_server
+from support.galera import Galera, galera_cluster
 from support.mariadb import MariaDB
 from support.redis import RedisServer
 
@@ -47,6 +48,13 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def galera() -> Iterator[Galera]:
+    """A cluster of three nodes of the run's own; who uses it is marked `alone`, and leaves it whole."""
+    with galera_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")
