@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import application, development_server
+from support.galera import Galera, galera_cluster
 from support.mariadb import MariaDB
 from support.redis import RedisServer
 
@@ -17,6 +18,7 @@ AUDIENCE = "http://127.0.0.1:6543"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let some tests run longer than in the usual run."""
     parser.addoption("--crashes", type=int, default=20, help="how often each test of crashes crashes")
+    parser.addoption("--node-losses", type=int, default=1, help="how often each kind of loss is tried")
     parser.addoption("--examples", type=int, default=20_000, help="calls that are made up")
     parser.addoption("--mutations", type=int, default=20_000, help="damaged pictures that are uploaded")
     parser.addoption(
@@ -47,6 +49,13 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def galera() -> Iterator[Galera]:
+    """A cluster of three nodes of the run's own; who uses it is marked `alone`, and leaves it whole."""
+    with galera_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,391 @@
+"""A private cluster of three MariaDB nodes under Galera, on free ports of loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pymysql
+
+from support.services import free_port
+
+NODES = 3
+_PROVIDERS = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so")
+_USER = "mysql"
+"""As whom nodes run if the tests run as root: rsync, which they start, gives up root's rights."""
+
+_COMMANDS = ("mariadbd", "mariadb-install-db", "rsync", "ss")
+
+
+class GaleraNode:
+    """One node, that a test starts, stops, freezes, kills and cuts off.
+
+    Attributes:
+        port: where clients connect, on 127.0.0.1.
+        group_port: where the other nodes connect.
+        options: options of `mariadbd`, used from the next start on.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder = folder
+        self.name = name
+        self.options: dict[str, str] = {}
+        self.port, self.group_port, self._increment_port, self._transfer_port = (
+            free_port() for _ in range(4)
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def pid(self) -> int:
+        """Its process id, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """What it has logged since it was started last."""
+        with Path(self.folder, "error.log").open(errors="replace") as log:
+            log.seek(self._log_start)
+            return log.read()
+
+    @property
+    def joined_by_increments(self) -> bool:
+        """Whether it got what it had missed since its last start without a copy of everything."""
+        log = self.log
+        return "IST received" in log and "rsync SST completed" not in log
+
+    def configure(self, nodes: Sequence[GaleraNode]) -> None:
+        """Write its configuration as a member of these nodes."""
+        addresses = ",".join(f"127.0.0.1:{node.group_port}" for node in nodes)
+        provider = next(path for path in _PROVIDERS if Path(path).exists())
+        options = {
+            "datadir": f"{self.folder}/data",
+            "socket": f"{self.folder}/s",
+            "pid-file": f"{self.folder}/pid",
+            "log-error": f"{self.folder}/error.log",
+            "port": self.port,
+            "bind-address": "127.0.0.1",
+            "binlog-format": "ROW",
+            "default-storage-engine": "InnoDB",
+            "innodb-autoinc-lock-mode": 2,
+            "innodb-flush-log-at-trx-commit": 1,
+            "innodb-buffer-pool-size": "64M",
+            "innodb-log-file-size": "48M",
+            "max-allowed-packet": "16M",
+            "wsrep-on": "ON",
+            "wsrep-provider": provider,
+            "wsrep-cluster-name": "persona",
+            "wsrep-cluster-address": f"gcomm://{addresses}",
+            "wsrep-node-name": self.name,
+            "wsrep-node-address": f"127.0.0.1:{self.group_port}",
+            "wsrep-node-incoming-address": f"127.0.0.1:{self.port}",
+            "wsrep-sst-receive-address": f"127.0.0.1:{self._transfer_port}",
+            "wsrep-sst-method": "rsync",
+            "wsrep-provider-options": (
+                f'"gmcast.listen_addr=tcp://127.0.0.1:{self.group_port};'
+                f'ist.recv_addr=127.0.0.1:{self._increment_port};gcache.size=64M"'
+            ),
+        }
+        if _is_root():
+            options["user"] = _USER
+        lines = [f"{name}={value}" for name, value in options.items()]
+        Path(self.folder, "node.cnf").write_text("\n".join(["[mysqld]", *lines, ""]))
+
+    def launch(self, *arguments: str) -> None:
+        """Start it, without waiting: `wait` tells when it is a member."""
+        assert not self.is_running
+        log = Path(self.folder, "error.log")
+        self._log_start = log.stat().st_size if log.exists() else 0
+        more = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
+        self._process = subprocess.Popen(
+            ["mariadbd", f"--defaults-file={self.folder}/node.cnf", *more, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def start(self, *arguments: str) -> None:
+        """Start it; return when it is a member of the cluster and answers."""
+        self.launch(*arguments)
+        self.wait()
+
+    def restart(self) -> None:
+        """Start it after a crash from where it was, so that it gets what it missed in increments."""
+        position = self.recovered_position()
+        self.start(f"--wsrep-start-position={position}")
+
+    def recovered_position(self) -> str:
+        """Return up to where its data folder goes after a crash, `UUID:number`."""
+        log = Path(self.folder, "recovery.log")
+        log.unlink(missing_ok=True)
+        subprocess.run(
+            [
+                "mariadbd",
+                f"--defaults-file={self.folder}/node.cnf",
+                "--wsrep-recover",
+                f"--log-error={log}",
+                "--skip-networking",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=60,
+            check=True,
+        )
+        [*_, position] = re.findall(r"Recovered position: *(\S+:-?\d+)", log.read_text())
+        return position
+
+    def connect(self, database: str | None = None) -> pymysql.Connection:
+        """Connect as the database's administrator, past the network."""
+        return pymysql.connect(
+            unix_socket=f"{self.folder}/s",
+            user="root",
+            database=database,
+            autocommit=True,
+            read_timeout=30,
+        )
+
+    def query(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
+        """Carry out a statement as the database's administrator."""
+        with self.connect(database) as connection:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    def status(self, name: str) -> str:
+        """Return one of what `SHOW STATUS LIKE 'wsrep_...'` tells."""
+        [(_, value)] = self.query(f"SHOW STATUS LIKE 'wsrep_{name}'")
+        return str(value)
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether it is a member of the primary component and up to date."""
+        try:
+            return self.status("local_state_comment") == "Synced" and self.status("ready") == "ON"
+        except (pymysql.MySQLError, OSError):
+            return False
+
+    def wait(self, seconds: float = 60) -> None:
+        """Return when it is a member of the primary component and up to date.
+
+        Raises:
+            RuntimeError: it ended, or took too long.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not self.is_running:
+                raise RuntimeError(f"{self} ended: {self.log[-3000:]}")
+            # The driver leaves the socket of a refused connection open.
+            if Path(self.folder, "s").exists() and self._listens() and self.is_synced:
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"{self} did not join: {self.log[-3000:]}")
+
+    def isolate(self) -> None:
+        """Cut it off from the other nodes, which hear nothing of it any more, nor it of them.
+
+        Its clients still reach it. Galera itself drops what it would send and what it gets; that works
+        without being root, and a proxy in between would not: nodes tell each other where they listen.
+        """
+        self.query("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'")
+
+    def unite(self) -> None:
+        """Undo `isolate`."""
+        self.query("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0'")
+
+    def become_primary(self) -> None:
+        """Make what is left of a cluster that has lost its majority a cluster of its own."""
+        self.query("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'")
+
+    def freeze(self) -> None:
+        """Let it do nothing, and leave its connections open."""
+        self._send(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Undo `freeze`."""
+        self._send(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(30)
+
+    def stop(self) -> None:
+        """End it in order, however it is."""
+        if self._process is not None and self.is_running:
+            self.thaw()
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(f"{self.folder}/s")
+            except OSError:
+                return False
+        return True
+
+
+class Galera:
+    """Three nodes, the database `persona` and a user for it.
+
+    Args:
+        folder: of all that they keep; if the tests run as root, everybody must be able to enter it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        missing = [command for command in _COMMANDS if shutil.which(command) is None]
+        if missing or not any(Path(path).exists() for path in _PROVIDERS):
+            raise RuntimeError(
+                "these tests need MariaDB with Galera: apt-get install --no-install-recommends "
+                "mariadb-server galera-4 rsync iproute2"
+            )
+        self.folder = folder
+        self.nodes = [
+            GaleraNode(folder / f"n{number + 1}", f"n{number + 1}") for number in range(NODES)
+        ]
+
+    @property
+    def url(self) -> str:
+        """Where the backend connects: all nodes, in order of preference."""
+        return self.url_of(*self.nodes)
+
+    def url_of(self, *nodes: GaleraNode) -> str:
+        """Return the URL of a backend that prefers these nodes, in this order."""
+        hosts = "&".join(f"host=127.0.0.1:{node.port}" for node in nodes)
+        return f"mysql://persona:secret@/persona?{hosts}"
+
+    def install(self) -> None:
+        """Make the nodes' data folders.
+
+        All have the same content and say so, so that no node has to copy another's when it first joins.
+        """
+        first, *others = self.nodes
+        for node in self.nodes:
+            node.folder.mkdir()
+            node.configure(self.nodes)
+            if _is_root():
+                shutil.chown(node.folder, _USER)
+        user = [f"--user={_USER}"] if _is_root() else []
+        subprocess.run(
+            [
+                "mariadb-install-db",
+                "--no-defaults",
+                *user,
+                f"--datadir={first.folder}/data",
+                "--innodb-log-file-size=48M",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+            ],
+            check=True,
+            capture_output=True,
+        )
+        first.start("--wsrep-new-cluster")
+        first.stop()
+        for node in others:
+            subprocess.run(["cp", "-a", first.folder / "data", node.folder / "data"], check=True)
+            Path(node.folder, "data", "gvwstate.dat").unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """Start all nodes, which are new or have ended in order; return when they are one cluster."""
+        first, *others = self.nodes
+        first.start("--wsrep-new-cluster")
+        for node in others:  # one after the other: nodes that join at once get in each other's way
+            node.start()
+
+    def create_database(self) -> None:
+        """Make the database and the user of `url`, empty."""
+        [node, *_] = [node for node in self.nodes if node.is_synced]
+        node.query("DROP DATABASE IF EXISTS persona")
+        node.query("CREATE DATABASE persona CHARACTER SET binary")
+        node.query("CREATE USER IF NOT EXISTS persona@'127.0.0.1' IDENTIFIED BY 'secret'")
+        node.query("GRANT ALL ON persona.* TO persona@'127.0.0.1'")
+
+    def wait(self, members: int = NODES, seconds: float = 60) -> None:
+        """Return when so many nodes are one primary component, up to date."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            synced = [node for node in self.nodes if node.is_running and node.is_synced]
+            if len(synced) >= members and {node.status("cluster_size") for node in synced} == {
+                str(members)
+            }:
+                return
+            time.sleep(0.05)
+        raise RuntimeError(f"no cluster of {members} nodes")
+
+    def heal(self) -> None:
+        """Bring back whatever a test has done to the nodes: thaw, unite, restart, and bootstrap."""
+        for node in self.nodes:
+            if node.is_running:
+                node.thaw()
+                with contextlib.suppress(pymysql.MySQLError, OSError):
+                    node.unite()
+        running = [node for node in self.nodes if node.is_running]
+        if not running:
+            self._restart_all()
+            return
+        if len(running) == 1 and not running[0].is_synced:
+            running[0].become_primary()
+        for node in self.nodes:
+            if not node.is_running:
+                node.restart()
+        self.wait()
+
+    def stop(self) -> None:
+        """End all nodes, however they are."""
+        with ThreadPoolExecutor(NODES) as pool:
+            list(pool.map(GaleraNode.stop, self.nodes))
+
+    def _restart_all(self) -> None:
+        """Start a cluster of which no node lives: first the node that was furthest."""
+        positions = {node: node.recovered_position() for node in self.nodes}
+        furthest = max(self.nodes, key=lambda node: int(positions[node].rpartition(":")[2]))
+        state = Path(furthest.folder, "data", "grastate.dat")
+        state.write_text(re.sub(r"safe_to_bootstrap: \d", "safe_to_bootstrap: 1", state.read_text()))
+        furthest.start("--wsrep-new-cluster", f"--wsrep-start-position={positions[furthest]}")
+        for node in self.nodes:
+            if node is not furthest:
+                node.start(f"--wsrep-start-position={positions[node]}")
+
+
+@contextlib.contextmanager
+def galera_cluster() -> Iterator[Galera]:
+    """Run a cluster in a folder of its own, which goes with it."""
+    with tempfile.TemporaryDirectory(prefix="galera-") as folder:
+        Path(folder).chmod(0o755)
+        cluster = Galera(Path(folder))
+        cluster.install()
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+def _is_root() -> bool:
+    return os.getuid() == 0
