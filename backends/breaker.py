@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from backends import Unavailable
-from backends.sql import AllInUse, ConnectionLost
+from backends.sql import AllInUse, ConnectionLost, HostLost, Refused
 
 SILENCE_SECONDS: Final = 1.0
 SILENT_OPERATIONS: Final = 3
@@ -45,9 +45,11 @@ class Breaker:
         is_answered = True
         try:
             yield
-        except AllInUse:
+        except Refused:
+            raise  # that was an answer
+        except (AllInUse, HostLost):
             is_answered = False
-            began = self._clock()  # it waited for others, not for the database
+            began = self._clock()  # it waited for others, or for a host that is asked no more
             raise
         except (ConnectionLost, Unavailable):
             is_answered = False

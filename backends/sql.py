@@ -70,7 +70,21 @@ class Transient(BackendError):
 
 
 class ConnectionLost(BackendError):
-    """The connection broke: what was sent last may or may not have taken effect."""
+    """The connection broke: what was sent last may or may not have taken effect.
+
+    Attributes:
+        refusal: what is told if trying again does not help.
+    """
+
+    refusal: ClassVar[str] = "the database breaks off every connection"
+
+
+class HostLost(ConnectionLost):
+    """It broke because one of several hosts is lost: the next connection goes to another."""
+
+
+class Refused(Unavailable):
+    """The database did answer: that it can't."""
 
 
 class AllInUse(Unavailable):
@@ -316,8 +330,8 @@ class SqlBackend(Backend):
                 raise
             except (Transient, ConnectionLost) as failure:
                 losses += isinstance(failure, ConnectionLost)
-                if losses >= MAX_LOSSES:
-                    raise Unavailable("the database broke off every connection") from None
+                if isinstance(failure, ConnectionLost) and losses >= MAX_LOSSES:
+                    raise Unavailable(failure.refusal) from None
                 if time.monotonic() + pause > deadline:
                     raise Unavailable("the database did not do it in time") from None
                 if isinstance(failure, ConnectionLost):
@@ -344,7 +358,7 @@ class SqlBackend(Backend):
             failure = self._translate(error)
             if isinstance(failure, ConnectionLost):
                 # Nothing was sent yet, and a new connection would hardly fare better.
-                failure = Unavailable("the database breaks off new connections")
+                failure = Unavailable(failure.refusal)
             raise failure from None
         try:
             with connection:

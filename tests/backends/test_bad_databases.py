@@ -116,7 +116,7 @@ class TestLimits:
             backend = connect()
             with pytest.raises(WrongSchema, match=r"max_allowed_packet .* at least \d+"):
                 backend.check_schema()
-            with refused("broke off|max_allowed_packet", within=3):
+            with refused("breaks off|max_allowed_packet", within=3):
                 backend.apply(PARTITION, [Put("a", bytes(MAX_VALUE_BYTES))])
             backend.apply(PARTITION, [Put("a", bytes(200_000))])
         backend = connect()
