@@ -42,6 +42,9 @@ RESTART_SECONDS: Final = 10.0
 """How long what has ended stays so: long enough to see what that does."""
 
 _TURN_SECONDS: Final = 0.5
+_OUTGOING: Final = "127.0.0.1"
+"""The address of whoever connects to another one of loopback."""
+
 _SCHEMA_USER: Final = "persona_admin"
 
 _READY: Final = """
@@ -100,7 +103,7 @@ class Cluster:
         self.nginx = Nginx(f"{network}.1", folder / "nginx", self.services, kept)
         issuers = make_identity_provider(folder, self.nginx.public)
         for service in self.services:
-            service.configure(self.nginx.public, f"{network}.1", self._password, issuers)
+            service.configure(self.nginx.public, _OUTGOING, self._password, issuers)
 
     @property
     def daemons(self) -> list[Daemon]:
@@ -173,15 +176,14 @@ class Cluster:
     def _prepare_database(self, node: Node) -> None:
         """Make the database, its users and its schema, and the keyring; whatever is there stays."""
         admin = secrets.token_hex(24)
-        network = self.nginx.public.split("/")[2].rpartition(".")[0]
         users = {"persona": self._password, _SCHEMA_USER: admin}
         statements = ["CREATE DATABASE IF NOT EXISTS persona"]
         for user, password in users.items():
-            statements.append(f"CREATE USER IF NOT EXISTS {user}@'{network}.%'")
-            statements.append(f"ALTER USER {user}@'{network}.%' IDENTIFIED BY '{password}'")
+            statements.append(f"CREATE USER IF NOT EXISTS {user}@'127.%'")
+            statements.append(f"ALTER USER {user}@'127.%' IDENTIFIED BY '{password}'")
         grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON persona.* TO persona"
-        statements.append(f"{grant}@'{network}.%'")
-        statements.append(f"GRANT ALL ON persona.* TO {_SCHEMA_USER}@'{network}.%'")
+        statements.append(f"{grant}@'127.%'")
+        statements.append(f"GRANT ALL ON persona.* TO {_SCHEMA_USER}@'127.%'")
         node.execute(";\n".join(statements), must=True)
         first, *others = self.services
         authority = f"ssl_ca={self._folder}/ca/ca.pem"

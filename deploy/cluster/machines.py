@@ -104,7 +104,7 @@ class Service:
             PUBLIC=public,
             DIALOG=DIALOG,
         )
-        hosts = "&".join(f"host={node}" for node in self._nodes[:1])
+        hosts = "&".join(f"host={node}" for node in self._nodes)
         url = f"mysql://persona:{password}@/persona?{hosts}&ssl_ca={self._folder}/ca.pem"
         write(self._folder / "backend.url", url)
         shutil.copy(issuers, self._folder / "issuers.json")

@@ -191,7 +191,7 @@ def restart(node: Node, nodes: Sequence[Node]) -> None:
 def _install(first: Node, others: Sequence[Node]) -> None:
     """Make data folders of the same content, which say so: no node has to copy another's to join.
 
-    That is quicker than whole copies. On machines of their own the other nodes begin with empty folders.
+    That is quicker than whole copies, which empty data folders of machines of their own lead to.
     """
     made = first.data.with_suffix(".made")
     shutil.rmtree(made, ignore_errors=True)
