@@ -51,6 +51,7 @@ class Node:
             "datadir": self.data,
             "socket": folder / "socket",
             "pid-file": folder / "pid",
+            "tmpdir": folder,  # of a shared one, each server removes the others' files as it starts
             "innodb-log-file-size": _LOG_BYTES,
             "wsrep-sst-auth": f"{_user()}:",
         }
@@ -196,6 +197,7 @@ def _install(first: Node, others: Sequence[Node]) -> None:
     made = first.data.with_suffix(".made")
     shutil.rmtree(made, ignore_errors=True)
     command = ["mariadb-install-db", "--no-defaults", f"--datadir={made}", "--skip-test-db"]
+    command += [f"--tmpdir={made.parent}"]
     command += [f"--innodb-log-file-size={_LOG_BYTES}", "--auth-root-authentication-method=socket"]
     command += [f"--auth-root-socket-user={_user()}"]
     command += ["--user=root"] if os.getuid() == 0 else []
