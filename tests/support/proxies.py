@@ -40,9 +40,12 @@ class Proxy:
         self._plan = statement, when
         self._meanwhile = meanwhile
 
+    def refuse(self) -> None:
+        """Take no new connections from now on."""
+        _end(self._listener)
+
     def close(self) -> None:
         """Break off everything."""
-        self._listener.shutdown(socket.SHUT_RDWR)
         for each in (self._listener, *self._sockets):
             _end(each)
         for thread in self._threads:
