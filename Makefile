@@ -10,13 +10,17 @@ BACKEND ?= $(or $(PERSONA_BACKEND),memory)
 URL_sqlite := sqlite:///var/development.sqlite
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint lock format benchmark loadtest loadtest-promote clean
+.PHONY: help run cluster test lint lock format benchmark loadtest loadtest-promote clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
 
 run: $(VENV)/installed ## start the development server on http://127.0.0.1:6543/ (BACKEND=sqlite keeps data)
 	@PERSONA_BACKEND=$(BACKEND) PERSONA_BACKEND_URL='$(or $(PERSONA_BACKEND_URL),$(URL_$(BACKEND)))' exec $(BIN)/persona-profile serve
+
+cluster: $(VENV)/installed-redis ## start three MariaDB nodes, Redis, two service machines and nginx on this machine
+	@sh tests/install-debian-packages $$(sh deploy/cluster/missing-debian-packages)
+	@exec $(BIN)/python deploy/cluster/cluster.py $(ARGS)
 
 test: $(VENV)/installed-tools ## install what the tests need, and run all of them
 	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
@@ -27,6 +31,7 @@ lint: $(VENV)/installed-tools ## style, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy deploy/cluster/*.py
 	$(BIN)/lint-imports
 
 lock: $(VENV)/installed-tools ## renew the dependencies that production installs, with their hashes
@@ -63,6 +68,10 @@ $(VENV)/bin/python:
 
 $(VENV)/installed: $(VENV)/bin/python $(PACKAGING)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-redis: $(VENV)/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[redis]'
 	@touch $@
 
 $(VENV)/installed-tools: $(VENV)/installed

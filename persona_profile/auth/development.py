@@ -65,10 +65,15 @@ class DevelopmentIdentityProvider:
         """
         return cls(read_or_write_key(folder / "development-idp.pem"))
 
+    def support_documents(self) -> dict[str, Json]:
+        """Return the support documents by which a server trusts this provider, by domain."""
+        return dict.fromkeys(
+            PINNED_PATTERNS, {"public-key": public_key_document(self._key.public_key())}
+        )
+
     def pinned_issuers(self) -> PinnedIssuers:
-        """Return the support documents by which a server trusts this provider."""
-        support: Json = {"public-key": public_key_document(self._key.public_key())}
-        return PinnedIssuers.parse(dict.fromkeys(PINNED_PATTERNS, support))
+        """Return the same as a server has them."""
+        return PinnedIssuers.parse(self.support_documents())
 
     def bundle(self, email: str, audience: str) -> str:
         """Return a fresh bundle that proves an email to an audience.

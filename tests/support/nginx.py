@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ import trustme
 from support.services import free_port
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx.conf"
+UPSTREAM = SHIPPED.parent / "cluster" / "upstream.conf"
 DOMAIN = "profiles.example.com"
 DIALOG = "https://login.example.com"
 
@@ -53,6 +55,17 @@ class Nginx:
         """Use a configuration that was made from the shipped one, and its self-signed certificate."""
         self.configuration.write_text(self._rendered(configuration.read_text()))
         self.tls = ssl.create_default_context(cafile=tls / "fullchain.pem")
+
+    def put_before(self, *services: str) -> None:
+        """Put it before several service machines, at `address:port`, as in a cluster."""
+        block = UPSTREAM.read_text()
+        for number, service in enumerate(services, 1):
+            assert f"@SERVICE{number}@" in block
+            block = block.replace(f"@SERVICE{number}@", service)
+        text = self.configuration.read_text()
+        changed = re.sub(r"(?ms)^    upstream persona_profile \{.*?^    \}\n", lambda _: block, text)
+        assert changed != text
+        self.configuration.write_text(changed)
 
     def _rendered(self, text: str) -> str:
         replaced = {

@@ -27,12 +27,12 @@ development.provider_listen = {provider}
 keyring.path = %(here)s/keyring.json
 backend = {backend}
 backend.url = {url}
-public_origins = http://127.0.0.1:{port}
+public_origins = {public}
 {more}
 
 [server:main]
 use = egg:persona-profile-server
-listen = 127.0.0.1:{port}
+listen = {address}:{port}
 """
 
 
@@ -73,6 +73,8 @@ class Service:
         development: whether it makes the store ready by itself, and people can sign in.
         provider_port: where its OpenID provider is served too, if it is to be.
         more: further lines of the settings file; by default few formats, as few tests are about those.
+        address: of loopback, where it listens.
+        public: by which origin browsers reach it; by default where it listens.
     """
 
     def __init__(
@@ -84,25 +86,26 @@ class Service:
         development: bool = True,
         provider_port: int = 0,
         more: str = "pictures.formats = jpeg",
+        address: str = "127.0.0.1",
+        public: str | None = None,
     ) -> None:
         folder.mkdir(exist_ok=True)
-        self.port = free_port()
+        self.address, self.port = address, free_port()
+        self.public = public or self.origin
         self.folder = folder
         self.keyring = folder / "keyring.json"
         if not self.keyring.exists():
             KeyringFile(self.keyring).create(Keyring.generate())
         self._ini = folder / "test.ini"
         self.provider_port = provider_port
-        self._ini.write_text(
-            _INI.format(
-                port=self.port,
-                provider=f"127.0.0.1:{provider_port}" if provider_port else "off",
-                development=str(development).lower(),
-                backend=backend,
-                url=url,
-                more=more,
-            )
-        )
+        told = {
+            "development": str(development).lower(),
+            "provider": f"127.0.0.1:{provider_port}" if provider_port else "off",
+            "address": address,
+            "port": self.port,
+            "public": self.public,
+        }
+        self._ini.write_text(_INI.format(backend=backend, url=url, more=more, **told))
         self.url = url
         self._log = folder / "service.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -115,7 +118,7 @@ class Service:
     @property
     def origin(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def provider(self) -> str:
@@ -142,7 +145,7 @@ class Service:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+                socket.create_connection((self.address, self.port), timeout=5).close()
             except OSError:
                 time.sleep(0.01)
             else:
@@ -202,21 +205,23 @@ class Client:
         self.profile = f"/v1/profiles/{email}"
         self.picture = f"{self.profile}/picture"
         self.token = ""
-        self._connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=timeout)
+        self._connection = http.client.HTTPConnection(service.address, service.port, timeout=timeout)
         self._service = service
         service.clients.append(self)
 
     def sign_in(self, profile_key: str | None = None) -> None:
         """Prove the email, in a session of its own; with a person's own key, if one is given."""
         self.token = ""
-        proof = self._service.identity_provider().bundle(self.email, self._service.origin)
+        proof = self._service.identity_provider().bundle(self.email, self._service.public)
         body = json.dumps({"proofs": [{"assertion": proof}], "profile_key": profile_key}).encode()
         answer = self.call("POST", "/v1/sessions", body, "application/json")
         assert answer.status == 201, answer
         self.token = answer.json["token"]
 
-    def call(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> Answer:
-        """Send a request and read its answer.
+    def call(
+        self, method: str, path: str, body: bytes | None = None, kind: str = "", **more: str
+    ) -> Answer:
+        """Send a request, with more headers (`If_Match="..."`), and read its answer.
 
         Raises:
             OSError, http.client.HTTPException: the connection broke.
@@ -224,6 +229,7 @@ class Client:
         began = time.monotonic()
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= {"Content-Type": kind} if kind else {}
+        headers |= {name.replace("_", "-"): text for name, text in more.items()}
         try:
             self._connection.request(method, path, body, headers)
             with self._connection.getresponse() as response:

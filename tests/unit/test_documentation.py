@@ -155,7 +155,7 @@ def test_threat_model():
 def test_guides_for_operators():
     """What the guides for operators name is there: tests, files, sections of other pages."""
     there = {name for path in (ROOT / "tests").rglob("test_*.py") for name in _tests(path)}
-    for guide in ("docs/operators.md", "docs/questions.md", "SECURITY.md"):
+    for guide in ("docs/operators.md", "docs/scale-out.md", "docs/questions.md", "SECURITY.md"):
         text = (ROOT / guide).read_text()
         named = set(re.findall(r"`(test_\w+)`", text))
         assert named <= there, (guide, named - there)

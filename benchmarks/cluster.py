@@ -1,0 +1,275 @@
+"""How many active users a Galera cluster carries: one node and three, one service process and two.
+
+Everything shares this machine's cores: the nodes, `persona-profile serve` with its picture workers,
+what makes the load. So three nodes can't carry more than one here; what is to be seen is what each
+write costs more when it is made on three nodes, and what limits each case: processor time is told by
+process. For each case the shape `steps` of the load test looks for the knee.
+
+    python benchmarks/cluster.py                                 # some 10 minutes on an idle machine
+    python benchmarks/cluster.py --write docs/load-report.md     # and puts the table there
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from knee import Found, steps_of
+from support.galera import Galera, GaleraNode
+from support.services import Service
+
+from loadtest import identities, run
+from loadtest.costs import Costs
+from loadtest.model import Parameters, knee
+from loadtest.pictures import KINDS, PictureLibrary
+from loadtest.planning import PREPARED
+from loadtest.record import Generator, read
+from loadtest.watching import Processes
+
+CASES = ((1, 1), (1, 2), (3, 1), (3, 2))
+"""Nodes, service processes."""
+
+BEGIN, END = "<!-- made by benchmarks/cluster.py -->", "<!-- until here -->"
+BUSY = 0.9
+"""From what share on a core counts as used up."""
+
+
+class Meter:
+    """Reads the processor time of processes, and of all cores, once a second.
+
+    Args:
+        pids: of the first process of each family, by name.
+    """
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = dict(pids)
+        self._readings: list[tuple[float, dict[str, float]]] = []
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def between(self, start: float, end: float) -> dict[str, float]:
+        """Return what each used on average, in cores; `all` is what all processes did."""
+        part = [each for each in self._readings if start <= each[0] <= end]
+        (began, first), (ended, last) = part[0], part[-1]
+        return {name: (last[name] - first[name]) / (ended - began) for name in first}
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Read meanwhile."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            self._thread.join()
+
+    def _look(self) -> dict[str, float]:
+        found = {"all": _busy()}
+        for name, pid in self._pids.items():
+            processes = Processes.of(pid)
+            if processes is None:
+                raise ProcessLookupError(name)
+            found[name] = processes.cpu_seconds
+        return found
+
+    def _run(self) -> None:
+        while not self._is_over.wait(1):
+            with suppress(OSError):
+                self._readings.append((time.time(), self._look()))
+
+
+class Case(NamedTuple):
+    """What was found with so many nodes and processes.
+
+    Attributes:
+        nodes: of the cluster.
+        processes: of the service.
+        carried: users of the highest step that met its levels; 0 if none did.
+        broke: users of the lowest one that did not, above it; None if none was tried.
+        used: cores by process at the step that tells the limit: that which broke, else the highest.
+        generator: the largest share of a core that a process of the load generator used there.
+    """
+
+    nodes: int
+    processes: int
+    carried: float
+    broke: float | None
+    used: Mapping[str, float]
+    generator: float
+
+    @property
+    def service(self) -> float:
+        """Cores that the service used, picture workers included."""
+        return self.used["service"]
+
+    @property
+    def database(self) -> list[float]:
+        """Cores that each node used."""
+        return [cores for name, cores in self.used.items() if name.startswith("n")]
+
+    @property
+    def limit(self) -> str:
+        """What was used up."""
+        cores = os.cpu_count() or 1
+        if self.broke is None:
+            return "nothing: more users were not tried"
+        if self.generator > BUSY:
+            return "the load generator"
+        if self.used["all"] > BUSY * cores:
+            return f"all {cores} cores"
+        if self.processes == 1 and self.service > BUSY:
+            return "the interpreter of the one service process"
+        return "no processor: waiting, for locks, disk or other nodes"
+
+
+def _busy() -> float:
+    """Return the processor time of everybody since the machine's start, in seconds."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    return sum(int(fields[index]) for index in (0, 1, 2, 5, 6, 7)) / os.sysconf("SC_CLK_TCK")
+
+
+def _case(nodes: int, processes: int, record: Path, meter: Meter) -> Case:
+    """Return what a record says."""
+    steps: list[Found] = steps_of(record, meter)
+    carried = max((step.users for step in steps if step.met), default=0.0)
+    broken = [step for step in steps if not step.met and step.users > carried]
+    telling = min(broken, key=lambda step: step.users) if broken else steps[-1]
+    generators = [each for each in read(record) if isinstance(each, Generator)]
+    busiest = sorted(each.cpu for each in generators)[int(0.95 * len(generators))]
+    broke = telling.users if broken else None
+    return Case(nodes, processes, carried, broke, telling.used, busiest)
+
+
+def measured(
+    folder: Path, nodes: list[GaleraNode], url: str, processes: int, options: argparse.Namespace
+) -> Case:
+    """Look for the knee with these nodes and so many service processes."""
+    name = f"{len(nodes)}-{processes}"
+    issuers = folder / "identities" / "pinned-issuers.json"
+    more = f"browserid.pinned_issuers = {issuers}\npictures.workers = 1"
+    service = Service(folder / f"service-{name}", "mysql", url, more=more)
+    # The data of the first case are those of all, and so is its keyring.
+    keyring = folder / "keyring.json"
+    if keyring.exists():
+        service.keyring.write_bytes(keyring.read_bytes())
+    keyring.write_bytes(service.keyring.read_bytes())
+    keyring.chmod(0o600)
+    record = folder / f"record-{name}"
+    try:
+        service.start("--processes", str(processes))
+        pids = {node.name: node.pid for node in nodes} | {"service": service.pid}
+        meter = Meter(pids)
+        arguments = ["--shape", "steps", "--users-active", str(options.users)]
+        arguments += ["--warm-up", str(options.warm_up), "--measured", str(options.measured)]
+        arguments += ["--server-pid", str(service.pid), "--most-steps", str(options.most_steps)]
+        arguments += ["--small-pictures"] if options.small_pictures else []
+        with meter.running():
+            status = run.locust(folder, record, service.origin, arguments, 1)
+        if status != 0:
+            raise RuntimeError(f"Locust ended with status {status}: {service.log[-2000:]}")
+    finally:
+        service.close()
+    return _case(len(nodes), processes, record, meter)
+
+
+def table(cases: list[Case], options: argparse.Namespace) -> str:
+    """Return what was found, as a table for the report."""
+    cores = os.cpu_count() or 1
+    lines = [
+        (
+            f"{cores} cores for everything, Python {platform.python_version()}; steps of "
+            f"{options.measured:g} s, at most {options.most_steps}; processor time where it broke:\n"
+        ),
+        (
+            "| nodes | service processes | users carried | broke at | cores: service | each node "
+            "| load generator | all | limited by |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for case in cases:
+        broke = "" if case.broke is None else f"{case.broke:,.0f}"
+        each = ", ".join(f"{cores:.2f}" for cores in case.database)
+        lines.append(
+            f"| {case.nodes} | {case.processes} | {case.carried:,.0f} | {broke} | {case.service:.2f} "
+            f"| {each} | {case.generator:.2f} | {case.used['all']:.2f} | {case.limit} |"
+        )
+    return "\n".join(lines)
+
+
+def write(path: Path, text: str) -> None:
+    """Put a table in the place that a page has for it."""
+    page = path.read_text()
+    if page.count(BEGIN) != 1 or page.count(END) != 1:
+        raise ValueError(f"{path} has no place for it: {BEGIN} ... {END}")
+    place = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    path.write_text(place.sub(lambda _: f"{BEGIN}\n{text}\n{END}", page))
+
+
+def main() -> None:
+    """Measure all cases, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=Path, default=Path("var/loadtest/pictures"))
+    parser.add_argument("--small-pictures", action="store_true", help="instead of huge ones; to try it")
+    parser.add_argument("--people", type=int, default=60)
+    parser.add_argument(
+        "--users", type=float, help="of the first step; default: half of the model's knee"
+    )
+    parser.add_argument("--warm-up", type=float, default=5, help="seconds before a step is measured")
+    parser.add_argument("--measured", type=float, default=20, help="seconds of a step")
+    parser.add_argument("--most-steps", type=int, default=5)
+    parser.add_argument("--write", type=Path, help="a page with a place for the table")
+    options = parser.parse_args()
+    if options.users is None:
+        # Of one core, as the load generator takes the other one.
+        options.users = knee(1, Parameters(), Costs.measured(), with_database=True) / 2
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="cluster-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # nodes may run as another user
+        identities.make(folder / "identities", users=options.people)
+        identities.mint(folder / "identities")
+        if not options.small_pictures:
+            PictureLibrary.open(options.pictures, (*KINDS, PREPARED), tell=print)
+            (folder / "pictures").symlink_to(options.pictures.resolve())
+        (folder / "nodes").mkdir()
+        cluster = Galera(folder / "nodes")
+        cluster.install()
+        try:
+            cases = list(_all_cases(folder, cluster, options))
+        finally:
+            cluster.stop()
+    text = table(cases, options)
+    print(f"\n{text}\n\n{time.monotonic() - began:.0f} s in all")
+    if options.write:
+        write(options.write, text)
+
+
+def _all_cases(folder: Path, cluster: Galera, options: argparse.Namespace) -> Iterator[Case]:
+    first, *others = cluster.nodes
+    first.start("--wsrep-new-cluster")
+    cluster.create_database()
+    for count, processes in CASES:
+        for node in others[: count - 1]:
+            if not node.is_running:
+                node.start()
+        nodes = [node for node in cluster.nodes if node.is_running]
+        assert len(nodes) == count
+        case = measured(folder, nodes, cluster.url_of(*nodes), processes, options)
+        print(f"{count} nodes, {processes} service processes: {case.carried:,.0f} users", flush=True)
+        yield case
+
+
+if __name__ == "__main__":
+    main()

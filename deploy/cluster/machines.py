@@ -1,0 +1,211 @@
+"""What is before the database: Redis, service machines, nginx; with the shipped configuration."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from filling import SHIPPED, fill, filled, write
+from processes import Daemon, Kept, NotStarted, answers
+
+from persona_profile.auth.development import DevelopmentIdentityProvider
+
+REDIS_PORT: Final = 6379
+SERVICE_PORTS: Final = (6543, 9464)
+NGINX_PORTS: Final = (8443, 8080)
+DIALOG: Final = "https://login.example.com"
+
+_PROGRAM: Final = Path(sys.executable).with_name("persona-profile")
+_SIGN_IN: Final = """\
+# Makes proofs of the development identity provider, which the service machines trust: they have its key
+# in issuers.json. No machine of the cluster uses this file.
+
+[app:main]
+use = egg:persona-profile-server
+development = true
+development.folder = %(here)s/identity
+public_origins = {public}
+"""
+
+
+class Redis:
+    """What counts for rate limits.
+
+    Args:
+        address: of loopback, of its own.
+        folder: of its configuration and log.
+        password: that clients need.
+        kept: where its process is remembered.
+    """
+
+    def __init__(self, address: str, folder: Path, password: str, kept: Kept) -> None:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        fill("redis.conf", folder / "redis.conf", ADDRESS=address, PASSWORD=password)
+        self.url = f"redis://:{password}@{address}:{REDIS_PORT}"
+        command: list[str | Path] = ["redis-server", folder / "redis.conf", "--dir", folder]
+        self.daemon = Daemon("redis", command, folder / "redis.log", kept)
+        self._address = address
+
+    def start(self) -> None:
+        """Start it; return when it answers."""
+        self.daemon.start()
+        self.daemon.wait_until(lambda: answers(self._address, REDIS_PORT))
+
+
+class Service:
+    """A service machine.
+
+    Args:
+        name: by which it is spoken of.
+        address: of loopback, of its own.
+        folder: of its settings, keyring and log; it holds `ca.pem`.
+        nodes: addresses of the database's nodes, in order of preference.
+        redis: URL of what counts.
+        kept: where its process is remembered.
+    """
+
+    def __init__(
+        self, name: str, address: str, folder: Path, nodes: Sequence[str], redis: str, kept: Kept
+    ) -> None:
+        self.name, self.address = name, address
+        self.settings = folder / "production.ini"
+        self.keyring = folder / "keyring.json"
+        self._folder, self._nodes = folder, nodes
+        command: list[str | Path] = [_PROGRAM, "-c", self.settings, "serve"]
+        log, told = folder / "service.log", {"PERSONA_RATELIMIT_URL": redis}
+        self.daemon = Daemon(name, command, log, kept, told)
+
+    @property
+    def origin(self) -> str:
+        """Where it listens."""
+        return f"http://{self.address}:{SERVICE_PORTS[0]}"
+
+    def configure(self, public: str, nginx: str, password: str, issuers: Path) -> None:
+        """Write its settings.
+
+        Args:
+            public: the origin of nginx, for browsers.
+            nginx: its address.
+            password: of the database's user.
+            issuers: file of the identity providers that it trusts.
+        """
+        fill(
+            "service.ini",
+            self.settings,
+            ADDRESS=self.address,
+            NGINX=nginx,
+            PUBLIC=public,
+            DIALOG=DIALOG,
+        )
+        hosts = "&".join(f"host={node}" for node in self._nodes)
+        url = f"mysql://persona:{password}@/persona?{hosts}&ssl_ca={self._folder}/ca.pem"
+        write(self._folder / "backend.url", url)
+        shutil.copy(issuers, self._folder / "issuers.json")
+
+    def run(self, *arguments: str, url: str | None = None) -> str:
+        """Run another command of the service on its settings; return what it prints.
+
+        Args:
+            arguments: of the command.
+            url: of the database, if another than the service's own user is needed.
+
+        Raises:
+            NotStarted: it fails.
+        """
+        told = {} if url is None else {"PERSONA_BACKEND_URL_FILE": "", "PERSONA_BACKEND_URL": url}
+        command: list[str | Path] = [_PROGRAM, "-c", self.settings, *arguments]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, **told}, check=False
+        )
+        if done.returncode:
+            raise NotStarted(f"persona-profile {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def wait(self) -> None:
+        """Return when it answers."""
+        self.daemon.wait_until(lambda: answers(self.address, SERVICE_PORTS[0]))
+
+
+class Nginx:
+    """nginx, before service machines.
+
+    Args:
+        address: of loopback, of its own.
+        folder: of its configuration and logs; it holds `cert.pem` and `key.pem`.
+        services: the machines behind it, two.
+        kept: where its process is remembered.
+    """
+
+    def __init__(self, address: str, folder: Path, services: Sequence[Service], kept: Kept) -> None:
+        program = shutil.which("nginx") or "/usr/sbin/nginx"
+        configuration = folder / "nginx.conf"
+        command: list[str | Path] = [program, "-p", folder, "-c", configuration, "-g", "daemon off;"]
+        self.daemon = Daemon("nginx", command, folder / "nginx.log", kept)
+        self.public = f"https://{address}:{NGINX_PORTS[0]}"
+        self._address, self._folder = address, folder
+        places = {
+            f"SERVICE{number}": f"{each.address}:{SERVICE_PORTS[0]}"
+            for number, each in enumerate(services, 1)
+        }
+        upstream = filled((SHIPPED / "upstream.conf").read_text(), **places)
+        write(configuration, self._rendered((SHIPPED.parent / "nginx.conf").read_text(), upstream))
+
+    def start(self) -> None:
+        """Start it; return when it answers."""
+        self.daemon.start()
+        self.daemon.wait_until(lambda: answers(self._address, NGINX_PORTS[0]))
+
+    def _rendered(self, text: str, upstream: str) -> str:
+        """Return the configuration of one service machine, for several and this folder and address."""
+        # In a function, as a replacement's backslashes would have a meaning.
+        text = re.sub(r"(?ms)^    upstream persona_profile \{.*?^    \}\n", lambda _: upstream, text)
+        for old, new in _changes(self._folder, self._address).items():
+            if old not in text:
+                raise ValueError(f"deploy/nginx.conf has no {old!r}")
+            text = text.replace(old, new)
+        return text
+
+
+def _changes(folder: Path, address: str) -> Mapping[str, str]:
+    """Return what is another in a folder and at an address of one's own."""
+    tls, plain = NGINX_PORTS
+    kinds = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
+    spools = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in kinds)
+    return {
+        "user www-data;": "user root;" if os.getuid() == 0 else "",
+        "pid /run/nginx.pid;": f"pid {folder}/nginx.pid;",
+        "/var/log/nginx/": f"{folder}/",
+        "/etc/ssl/persona-profile/fullchain.pem": f"{folder}/cert.pem",
+        "/etc/ssl/persona-profile/privkey.pem": f"{folder}/key.pem",
+        "server_name profiles.example.com;": f"server_name {address};",
+        "listen 80 ": f"listen {address}:{plain} ",
+        "listen 443 ": f"listen {address}:{tls} ",
+        "        listen [::]:80 backlog=4096;\n": "",
+        "        listen [::]:443 ssl http2 backlog=4096;\n": "",
+        "http {\n": f"http {{\n{spools}",
+    }
+
+
+def make_identity_provider(folder: Path, public: str) -> Path:
+    """Make the development identity provider, and a file that pins it; return that.
+
+    `sign-in.ini` in the folder is for `persona-profile -c ... assertion`.
+
+    Raises:
+        NotStarted: it can't be made.
+    """
+    write(folder / "sign-in.ini", _SIGN_IN.format(public=public))
+    try:
+        provider = DevelopmentIdentityProvider.load(folder / "identity")
+    except (OSError, ValueError) as error:
+        raise NotStarted(f"the identity provider can't be made: {error}") from None
+    issuers = folder / "issuers.json"
+    write(issuers, json.dumps(provider.support_documents()))
+    return issuers

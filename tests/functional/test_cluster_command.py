@@ -1,0 +1,147 @@
+"""`make cluster`, as somebody uses it who tries a cluster on one machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import ssl
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.applications import wait_for
+
+ROOT = Path(__file__).parents[2]
+EMAIL = "alice@example.com"
+
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+
+
+class Trial:
+    """A cluster in a folder, on addresses that nobody else has chosen.
+
+    Attributes:
+        said: all that it has printed since it was started last.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "cluster"
+        self._network = f"127.{random.randint(8, 250)}.{random.randint(1, 250)}"
+        self._log = folder / "said"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def processes(self) -> list[int]:
+        """The process ids of all that it has started and not ended."""
+        return [int(pid) for pid in json.loads((self.folder / "processes.json").read_text())]
+
+    def start(self) -> None:
+        """Start it; return when it says that it runs."""
+        arguments = f"ARGS=--folder {self.folder} --network {self._network}"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                ["make", "--silent", "cluster", arguments], cwd=ROOT, stdout=log, stderr=log
+            )
+        wait_for(lambda: "The cluster runs." in self.said or self._process.poll() is not None, 120)
+        assert self._process.poll() is None, self.said
+
+    def stop(self) -> int:
+        """End it in order; return the exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(120)
+
+    def crash(self, *, but: int) -> None:
+        """Kill it, `make`, and what it has started but for the last ones."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for each in [pid, *map(int, children), *self.processes[:-but]]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        self._process.wait(30)
+
+    def pid_of(self, name: str) -> int:
+        """Return the process id that it tells of a machine."""
+        [found] = re.findall(rf"{name}, process (\d+)", self.said)
+        return int(found)
+
+    def sign_in(self) -> str:
+        """Paste the commands that it prints; return the token."""
+        commands = self.said.partition("example domains:")[2].partition("Kill a node")[0]
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands], capture_output=True, text=True, check=False
+        )
+        return json.loads(done.stdout)["token"]
+
+    def ask(self, method: str, token: str, body: bytes | None = None) -> tuple[int, dict]:
+        """Send a request about the profile to nginx; return status and JSON."""
+        [api] = re.findall("API=(.*)", self.said)
+        tls = ssl.create_default_context(cafile=self.folder / "ca" / "ca.pem")
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"{api}/profiles/{EMAIL}", body, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30, context=tls) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            with error:
+                problem, when = json.load(error), error.headers["Retry-After"]
+        return (problem["status"] if int(when) > 0 else 0), problem
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Iterator[Trial]:
+    """A cluster that is over after the test, whatever it did."""
+    made = Trial(tmp_path)
+    yield made
+    if made._process is not None and made._process.poll() is None:
+        made.stop()
+
+
+def is_there(pid: int) -> bool:
+    """Tell whether a process runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_make_cluster(trial):
+    """It serves, goes on without a node, comes back from a crash of everything, and ends as a whole."""
+    trial.start()
+    token = trial.sign_in()
+    os.kill(trial.pid_of("node1"), signal.SIGKILL)
+    acknowledged = None
+    deadline = time.monotonic() + 60
+    number = 0
+    while number < 20 and time.monotonic() < deadline:
+        number += 1
+        status, answer = trial.ask("PATCH", token, b'{"name": "%d"}' % number)
+        assert status in (200, 503), answer
+        acknowledged = str(number) if status == 200 else acknowledged
+    assert acknowledged == "20"
+    assert trial.ask("GET", token)[1]["name"] == acknowledged
+
+    everything = trial.processes
+    trial.crash(but=2)
+    trial.start()
+    assert "ended what an earlier run has left" in trial.said
+    status, profile = trial.ask("GET", trial.sign_in())
+    assert (status, profile["name"]) == (200, acknowledged)
+
+    everything += trial.processes
+    trial.stop()
+    assert [pid for pid in everything if is_there(pid)] == []
+    assert trial.processes == []
