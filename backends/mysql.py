@@ -15,7 +15,17 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pymysql  # type: ignore[import-untyped]
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    literal_column,
+    make_url,
+    text,
+)
 from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -71,6 +81,7 @@ _REASONS: Final = {
     2003: "it can't be reached",
     2026: "it does not speak TLS",
 }
+_REPLACED: Final = ("version", "expires_at", "value")
 _OPTIONS: Final = {"ssl_check_hostname", *inspect.signature(pymysql.connect).parameters}
 
 logger = logging.getLogger(__name__)
@@ -145,7 +156,8 @@ class MysqlBackend(SqlBackend):
 
     def _upsert(self, table: Table) -> Any:
         statement = insert(table)
-        replaced = {name: statement.inserted[name] for name in ("version", "expires_at", "value")}
+        # Not `statement.inserted`, which is a row alias on MySQL 8: TiDB and older Vitess know none.
+        replaced = {name: literal_column(f"VALUES({name})") for name in _REPLACED}
         return statement.on_duplicate_key_update(replaced)
 
     def _translate(self, error: DBAPIError) -> BackendError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, ColumnElement, LargeBinary, MetaData, Table, and_
+from sqlalchemy import BigInteger, Column, ColumnElement, LargeBinary, MetaData, Table, and_, or_
 from sqlalchemy.dialects import mysql
 
 from backends import MAX_NAME_BYTES, MAX_PARTITION_BYTES, Put
@@ -60,6 +60,20 @@ def by_key(statement: Any, table: Table, partition: bytes, name: bytes) -> Any:
 def names_of(table: Table, partition: bytes, names: Iterable[bytes]) -> ColumnElement[bool]:
     """Return the condition that a row is one of some items of a partition."""
     return and_(table.c.partition == partition, table.c.name.in_(sorted(names)))
+
+
+def addressed(table: Table, wanted: Mapping[bytes, set[bytes]]) -> ColumnElement[bool]:
+    """Return the condition that a row is one of some items of some partitions.
+
+    It names all partitions in one list, so that a sharding proxy sees where they are.
+    """
+    if len(wanted) == 1:
+        [(partition, names)] = wanted.items()
+        return names_of(table, partition, names)
+    partitions = table.c.partition.in_(sorted(wanted))
+    if len({frozenset(names) for names in wanted.values()}) == 1:
+        return and_(partitions, table.c.name.in_(sorted(next(iter(wanted.values())))))
+    return and_(partitions, or_(*(names_of(table, *each) for each in sorted(wanted.items()))))
 
 
 def row_of(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str, Any]:
