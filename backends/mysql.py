@@ -157,7 +157,7 @@ class MysqlBackend(SqlBackend):
     def _upsert(self, table: Table) -> Any:
         statement = insert(table)
         # Not `statement.inserted`, which is a row alias on MySQL 8: TiDB and older Vitess know none.
-        replaced = {name: literal_column(f"VALUES({name})") for name in _REPLACED}
+        replaced: dict[str, Any] = {name: literal_column(f"VALUES({name})") for name in _REPLACED}
         return statement.on_duplicate_key_update(replaced)
 
     def _translate(self, error: DBAPIError) -> BackendError:
