@@ -65,15 +65,18 @@ def names_of(table: Table, partition: bytes, names: Iterable[bytes]) -> ColumnEl
 def addressed(table: Table, wanted: Mapping[bytes, set[bytes]]) -> ColumnElement[bool]:
     """Return the condition that a row is one of some items of some partitions.
 
-    It names all partitions in one list, so that a sharding proxy sees where they are.
+    One list names all partitions, so that a sharding proxy sees where to ask.
     """
-    if len(wanted) == 1:
-        [(partition, names)] = wanted.items()
-        return names_of(table, partition, names)
-    partitions = table.c.partition.in_(sorted(wanted))
-    if len({frozenset(names) for names in wanted.values()}) == 1:
-        return and_(partitions, table.c.name.in_(sorted(next(iter(wanted.values())))))
-    return and_(partitions, or_(*(names_of(table, *each) for each in sorted(wanted.items()))))
+    alike: dict[frozenset[bytes], list[bytes]] = {}
+    for partition, names in sorted(wanted.items()):
+        alike.setdefault(frozenset(names), []).append(partition)
+    groups = [
+        and_(table.c.partition.in_(partitions), table.c.name.in_(sorted(names)))
+        for names, partitions in alike.items()
+    ]
+    if len(groups) == 1:
+        return groups[0]
+    return and_(table.c.partition.in_(sorted(wanted)), or_(*groups))
 
 
 def row_of(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str, Any]:
