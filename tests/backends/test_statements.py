@@ -7,6 +7,7 @@ from pathlib import Path
 import pymysql
 import pytest
 import webtest
+from sqlalchemy.dialects import mysql
 from support import statement_rules
 from support.applications import application
 from support.identities import AUDIENCE
@@ -31,6 +32,7 @@ from backends import ABSENT, MAX_OPERATIONS, Put
 from backends.archive import backup, restore
 from backends.conformance import BackendConformance
 from backends.mysql import MysqlBackend
+from backends.schema import SMALL
 from persona_profile import cli
 from persona_profile.app import services_of
 
@@ -143,6 +145,18 @@ def test_migrations(mariadb, database):
     ):
         found = f"SELECT COUNT(*) FROM information_schema.{kind} WHERE {schema} = 'persona'"
         assert mariadb.query(found) == [(0,)]
+
+
+def test_other_versions():
+    """What replaces a row is the same statement whichever version the server says it has."""
+    backend = MysqlBackend.from_url("mysql://persona:secret@127.0.0.1/persona")
+    upsert = backend._upsert(SMALL).values(value=b"")
+    dialect = mysql.dialect()
+    for version in ((8, 0, 11), (8, 0, 36), (9, 7, 2)):  # TiDB calls itself 8.0.11
+        dialect.server_version_info = version
+        text = str(upsert.compile(dialect=dialect))
+        assert "value = VALUES(value)" in text
+        assert " AS new" not in text
 
 
 def test_most_statements(backend, database):
