@@ -32,7 +32,7 @@ from backends import ABSENT, MAX_OPERATIONS, Put
 from backends.archive import backup, restore
 from backends.conformance import BackendConformance
 from backends.mysql import MysqlBackend
-from backends.schema import SMALL
+from backends.schema import SMALL, row_of
 from persona_profile import cli
 from persona_profile.app import services_of
 
@@ -150,7 +150,7 @@ def test_migrations(mariadb, database):
 def test_other_versions():
     """What replaces a row is the same statement whichever version the server says it has."""
     backend = MysqlBackend.from_url("mysql://persona:secret@127.0.0.1/persona")
-    upsert = backend._upsert(SMALL).values(value=b"")
+    upsert = backend._upsert(SMALL).values([row_of(b"p", Put("x", b""), {"x": 1})])
     dialect = mysql.dialect()
     for version in ((8, 0, 11), (8, 0, 36), (9, 7, 2)):  # TiDB calls itself 8.0.11
         dialect.server_version_info = version
