@@ -203,7 +203,7 @@ def _is_unknown(form: Form, user: str) -> bool:
     if isinstance(tree, exp.Describe):
         return False
     if isinstance(tree, exp.Create | exp.Show):
-        return user != SCHEMA_USER
+        return user != SCHEMA_USER and tree.name != "VARIABLES"
     if isinstance(tree, exp.Insert) and form.tables == {VERSION_TABLE}:
         return user != SCHEMA_USER
     return tree is None or any(type(part) not in _KNOWN_PARTS for part in tree.walk())
