@@ -116,6 +116,7 @@ setup(
             "redis>=6.2,<8",
             "schemathesis>=4.32,<5",
             "selenium>=4.36",
+            "sqlglot>=30",
             "trustme>=1.2",
             "WebTest>=3.0.7",
         ],

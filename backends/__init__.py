@@ -32,6 +32,8 @@ MAX_PARTITION_BYTES: Final = 33
 MAX_NAME_BYTES: Final = 64
 MAX_VALUE_BYTES: Final = 4 * 1024 * 1024
 MAX_OPERATIONS: Final = 100
+MAX_BATCH_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of values of one batch: a cluster passes a transaction on as a whole, and limits it."""
 
 
 class BackendError(Exception):
@@ -235,11 +237,14 @@ def check_batch(partition: bytes, operations: Sequence[Operation]) -> None:
         raise ValueError(f"a partition has 1 to {MAX_PARTITION_BYTES} bytes")
     if len(operations) > MAX_OPERATIONS:
         raise ValueError(f"a batch has at most {MAX_OPERATIONS} operations")
+    values = [len(operation.value) for operation in operations if isinstance(operation, Put)]
+    if sum(values) > MAX_BATCH_BYTES:
+        raise ValueError(f"a batch has at most {MAX_BATCH_BYTES} bytes of values")
     names = [operation.name for operation in operations]
     if len(set(names)) != len(names):
         raise ValueError("a batch names each item once")
     for name in names:
         if not name.isascii() or not name.isprintable() or not 0 < len(name) <= MAX_NAME_BYTES:
             raise ValueError(f"a name has 1 to {MAX_NAME_BYTES} printable ASCII characters")
-    if any(isinstance(each, Put) and len(each.value) > MAX_VALUE_BYTES for each in operations):
+    if any(size > MAX_VALUE_BYTES for size in values):
         raise ValueError(f"a value has at most {MAX_VALUE_BYTES} bytes")

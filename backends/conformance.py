@@ -198,6 +198,7 @@ class Writing:
             (P1, [Put("x", b""), Delete("x")]),
             (P1, [Put(f"n{n}", b"") for n in range(MAX_OPERATIONS + 1)]),
             (P1, [Put("x", bytes(MAX_VALUE_BYTES + 1))]),
+            (P1, [Put(f"n{n}", bytes(MAX_VALUE_BYTES)) for n in range(9)]),
         ],
         ids=[
             "empty partition",
@@ -209,6 +210,7 @@ class Writing:
             "name twice",
             "many operations",
             "large value",
+            "many bytes",
         ],
     )
     def test_limits(self, backend: Backend, partition: bytes, operations: list[Put | Delete]) -> None:

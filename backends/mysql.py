@@ -25,6 +25,7 @@ from sqlalchemy import (
     create_engine,
     event,
     literal,
+    literal_column,
     make_url,
     select,
     text,
@@ -100,6 +101,7 @@ _REASONS: Final = {
 _SAID_BY_SERVERS: Final = range(1000, 2000)
 _PORT: Final = 3306
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
+_REPLACED: Final = ("version", "expires_at", "value")
 _OPTIONS: Final = {"ssl_check_hostname", *inspect.signature(pymysql.connect).parameters}
 
 logger = logging.getLogger(__name__)
@@ -203,7 +205,8 @@ class MysqlBackend(SqlBackend):
 
     def _upsert(self, table: Table) -> Any:
         statement = insert(table)
-        replaced = {name: statement.inserted[name] for name in ("version", "expires_at", "value")}
+        # Not `statement.inserted`, which is a row alias on MySQL 8: TiDB and older Vitess know none.
+        replaced: dict[str, Any] = {name: literal_column(f"VALUES({name})") for name in _REPLACED}
         return statement.on_duplicate_key_update(replaced)
 
     def _translate(self, error: DBAPIError) -> BackendError:

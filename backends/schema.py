@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, ColumnElement, LargeBinary, MetaData, Table, and_
+from sqlalchemy import BigInteger, Column, ColumnElement, LargeBinary, MetaData, Table, and_, or_
 from sqlalchemy.dialects import mysql
 
 from backends import MAX_NAME_BYTES, MAX_PARTITION_BYTES, Put
@@ -60,6 +60,23 @@ def by_key(statement: Any, table: Table, partition: bytes, name: bytes) -> Any:
 def names_of(table: Table, partition: bytes, names: Iterable[bytes]) -> ColumnElement[bool]:
     """Return the condition that a row is one of some items of a partition."""
     return and_(table.c.partition == partition, table.c.name.in_(sorted(names)))
+
+
+def addressed(table: Table, wanted: Mapping[bytes, set[bytes]]) -> ColumnElement[bool]:
+    """Return the condition that a row is one of some items of some partitions.
+
+    One list names all partitions, so that a sharding proxy sees where to ask.
+    """
+    alike: dict[frozenset[bytes], list[bytes]] = {}
+    for partition, names in sorted(wanted.items()):
+        alike.setdefault(frozenset(names), []).append(partition)
+    groups = [
+        and_(table.c.partition.in_(partitions), table.c.name.in_(sorted(names)))
+        for names, partitions in alike.items()
+    ]
+    if len(groups) == 1:
+        return groups[0]
+    return and_(table.c.partition.in_(sorted(wanted)), or_(*groups))
 
 
 def row_of(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 Every statement is filtered by partition (purge and scan excepted, which are the operator's), and every
 expectation is a condition of the statement that writes, never a read before it. A batch of one
-statement is sent without a transaction around it.
+statement is sent without a transaction around it. What else a statement may not be, so that clusters
+and sharding proxies can carry it out, is in docs/storage.md; tests/backends/test_statements.py sees
+to it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    union,
     union_all,
     update,
 )
@@ -55,7 +56,7 @@ from backends import (
     migrations,
     new_version,
 )
-from backends.schema import BULK, SMALL, by_key, names_of, portions, row_of, table_of
+from backends.schema import BULK, SMALL, addressed, by_key, names_of, portions, row_of, table_of
 
 MAX_LOSSES: Final = 3
 """How many connections in a row an operation may lose: a server that breaks off every time, as it does
@@ -119,7 +120,7 @@ class SqlBackend(Backend):
             by_partition.setdefault(partition, set()).add(name.encode("ascii"))
         reads = [
             select(table.c.partition, table.c.name, table.c.version, table.c.expires_at, table.c.value)
-            .where(or_(*(names_of(table, *each) for each in by_partition.items())))
+            .where(addressed(table, by_partition))
             .where(self._is_live(table))
             for table, by_partition in wanted.items()
         ]
@@ -159,19 +160,20 @@ class SqlBackend(Backend):
         return sorted(infos, key=lambda info: info.name)
 
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
-        pages = (
-            select(table.c.partition)
-            .distinct()
-            .where(table.c.partition > (after or b""))
-            .where(self._is_live(table))
-            .order_by(table.c.partition)
-            .limit(limit)
-            .subquery()
+        # Two plain statements: what proxies make of derived tables differs.
+        found = {
+            bytes(row.partition)
             for table in (SMALL, BULK)
-        )
-        both = union(*(select(page.c.partition) for page in pages)).subquery()
-        rows = self._read(select(both.c.partition).order_by(both.c.partition).limit(limit))
-        return [bytes(row.partition) for row in rows]
+            for row in self._read(
+                select(table.c.partition)
+                .distinct()
+                .where(table.c.partition > (after or b""))
+                .where(self._is_live(table))
+                .order_by(table.c.partition)
+                .limit(limit)
+            )
+        }
+        return sorted(found)[:limit]
 
     def purge_expired(self, limit: int) -> int:
         now = int(self._clock())
@@ -248,7 +250,9 @@ class SqlBackend(Backend):
             expected = table.c.version == operation.if_version
             return _expecting_one(statement.where(expected, self._is_live(table)))
         row = row_of(partition, operation, versions)
-        replace = by_key(update(table), table, partition, name).values(row)
+        # Not the key: what places a row can't be set where rows are placed on shards by it.
+        changed = {column: value for column, value in row.items() if not table.c[column].primary_key}
+        replace = by_key(update(table), table, partition, name).values(changed)
         if operation.if_version is not ABSENT:
             expected = table.c.version == operation.if_version
             return _expecting_one(replace.where(expected, self._is_live(table)))

@@ -30,6 +30,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from backends import (
+    MAX_BATCH_BYTES,
     MAX_OPERATIONS,
     Address,
     Backend,
@@ -112,7 +113,7 @@ def copy(
 ) -> CopyResult:
     """Make the destination equal to the source: every live item, and nothing else.
 
-    Each partition is written in one batch (of more than MAX_OPERATIONS items in several: bulk items
+    Each partition is written in one batch (what is more than a batch may be, in several: bulk items
     first, deletions last) and read back. It can be stopped at any instant and started again.
 
     Args:
@@ -306,8 +307,17 @@ def write_partition(
 
 def batches(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
     """Divide operations into batches that `Backend.apply` takes."""
-    for start in range(0, len(operations), MAX_OPERATIONS):
-        yield operations[start : start + MAX_OPERATIONS]
+    batch: list[Operation] = []
+    size = 0
+    for each in operations:
+        length = len(each.value) if isinstance(each, Put) else 0
+        if batch and (len(batch) == MAX_OPERATIONS or size + length > MAX_BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(each)
+        size += length
+    if batch:
+        yield batch
 
 
 def _operations(

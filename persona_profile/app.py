@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Final, cast
 
 from pyramid.config import Configurator
@@ -43,6 +44,7 @@ from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, RateLimits
+from persona_profile.replicas import Replicas
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
 from persona_profile.tokens import Nonces, SessionTokens
 from persona_profile.transit import CachingService, TransitService
@@ -128,18 +130,26 @@ def _services(
     homes = Homes(backend, keys, picture_url_seconds(settings))
     renderer = _renderer(settings, metrics.count_upload)
     rate_limits = _rate_limits(settings, keys, clock)
+    replicas = Replicas(open_replicas(settings), metrics.count_replica_read)
     metrics.watch_backend(backend.figures)
     metrics.watch_pictures(renderer.figures)
-    heartbeat = Heartbeat(
-        {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": renderer.check}
-    )
+    metrics.watch_replicas(replicas.figures)
+    checks = {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": renderer.check}
+    if replicas.figures().replicas:
+        checks["replicas"] = replicas.check
+    heartbeat = Heartbeat(checks, advisory={"replicas"})
     return Services(
         backend=backend,
         profiles=ProfileService(
             backend, homes, keys, session_lifetime=settings.sessions_lifetime, clock=clock
         ),
         pictures=PictureService(
-            backend, homes, keys, url_window=settings.pictures_url_window, clock=clock
+            backend,
+            homes,
+            keys,
+            url_window=settings.pictures_url_window,
+            replicas=replicas,
+            clock=clock,
         ),
         authenticators=authenticators,
         nonces=nonces,
@@ -166,6 +176,7 @@ def _services(
             rate_limits.close,
             authenticators.close,
             keys.close,
+            replicas.close,
             backend.close,
         ),
     )
@@ -282,22 +293,41 @@ def open_backend(settings: Settings) -> Backend:
     Raises:
         InvalidSettings: there is none of that name, or it does not take the URL.
     """
-    found = entry_points(group=BACKENDS_GROUP, name=settings.backend)
-    url = settings.backend_url
+    url = _url(settings.backend_url, settings.backend_url_file, "backend.url_file")
+    return _open(settings, "backend.url", url)
+
+
+def open_replicas(settings: Settings) -> list[Backend]:
+    """Open the replicas that may be read from; none needs to be reachable.
+
+    Raises:
+        InvalidSettings: the backend does not take the URL of one.
+    """
+    urls = _url(settings.backend_read_url, settings.backend_read_url_file, "backend.read_url_file")
+    return [_open(settings, "backend.read_url", url) for url in (urls or "").split()]
+
+
+def _url(url: str | None, file: Path | None, name: str) -> str | None:
+    if file is None:
+        return url
     try:
-        if settings.backend_url_file is not None:
-            url = settings.backend_url_file.read_text(encoding="utf-8").strip()
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise InvalidSettings(f"{name}: {reason}") from None
+
+
+def _open(settings: Settings, name: str, url: str | None) -> Backend:
+    found = entry_points(group=BACKENDS_GROUP, name=settings.backend)
+    try:
         opener = next(iter(found)).load() if found else DottedNameResolver().resolve(settings.backend)
-        backend = opener(url)
-    except OSError as error:
-        raise InvalidSettings(f"backend.url_file: {error.strerror}") from None
+        return cast(Backend, opener(url))
     except ImportError:
         known = ", ".join(sorted(entry_points(group=BACKENDS_GROUP).names))
         message = f"backend: neither one of {known} nor a dotted name that can be imported"
         raise InvalidSettings(message) from None
     except ValueError as error:
-        raise InvalidSettings(f"backend.url: {error}") from None
-    return cast(Backend, backend)
+        raise InvalidSettings(f"{name}: {error}") from None
 
 
 def picture_url_seconds(settings: Settings) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
@@ -19,10 +19,17 @@ class Heartbeat:
 
     Args:
         checks: by name; each returns if all is well, and raises otherwise. They write nothing.
+        advisory: the names of those without which the service does its work all the same.
         limit: seconds after which a check has failed.
     """
 
-    def __init__(self, checks: Mapping[str, Callable[[], None]], limit: float = LIMIT_SECONDS) -> None:
+    def __init__(
+        self,
+        checks: Mapping[str, Callable[[], None]],
+        limit: float = LIMIT_SECONDS,
+        advisory: Collection[str] = (),
+    ) -> None:
+        self.advisory = advisory
         self._checks = checks
         self._limit = limit
         self._lock = threading.Lock()

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from backends import BackendFigures
 from persona_profile.images import PictureFigures, UploadFigures
+from persona_profile.replicas import OUTCOMES, ReplicaFigures
 
 _REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _STORAGE_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 10)
@@ -73,6 +74,9 @@ class Metrics:
             buckets=_STORAGE_SECONDS,
         )
         self._of_storage: dict[tuple[str, str], Histogram] = {}
+        self._replica_reads = self._counter("replica_reads_total", "Reads of replicas.", "outcome")
+        for outcome in OUTCOMES:
+            self._replica_reads.labels(outcome)
         self._reloads = self._counter("reloads_total", "Files taken anew.", "file", "outcome")
         self._stale = self._counter("stale_key_reads_total", "Data keys opened that wait for a rewrap.")
 
@@ -113,6 +117,10 @@ class Metrics:
             histogram = self._of_storage[key] = self._storage_seconds.labels(operation, outcome)
         histogram.observe(seconds)
 
+    def count_replica_read(self, outcome: str) -> None:
+        """Count a read of a replica."""
+        self._replica_reads.labels(outcome).inc()
+
     def reload_counter(self, file: str) -> Observer:
         """Return what counts that a file was taken anew, by outcome; both are there at once."""
         for outcome in ("taken", "refused"):
@@ -126,6 +134,10 @@ class Metrics:
     def watch_backend(self, figures: Callable[[], BackendFigures]) -> None:
         """Ask a backend for its figures whenever they are wanted."""
         self._registry.register(_BackendCollector(figures))
+
+    def watch_replicas(self, figures: Callable[[], ReplicaFigures]) -> None:
+        """Ask replicas for their figures whenever they are wanted."""
+        self._registry.register(_ReplicaCollector(figures))
 
     def watch_pictures(self, figures: Callable[[], PictureFigures]) -> None:
         """Ask the picture workers for their figures whenever they are wanted."""
@@ -188,6 +200,19 @@ class _BackendCollector(Collector):
             ("silent", "Processes that hold the storage to be silent.", figures.is_silent),
         ):
             yield GaugeMetricFamily(f"persona_storage_{name}", meaning, value)
+
+
+class _ReplicaCollector(Collector):
+    def __init__(self, figures: Callable[[], ReplicaFigures]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._figures()
+        for name, meaning, value in (
+            ("replicas", "Replicas that are read from, of each process.", figures.replicas),
+            ("replicas_silent", "Replicas that are not asked now, of each process.", figures.silent),
+        ):
+            yield GaugeMetricFamily(f"persona_{name}", meaning, value)
 
 
 class _PictureCollector(Collector):

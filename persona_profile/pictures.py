@@ -11,8 +11,16 @@ from persona_profile.homes import Homes
 from persona_profile.key_items import KeyItem
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
-from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, Profile, instant_of, picture_item
+from persona_profile.model import (
+    KEY_ITEM,
+    NOT_BEFORE_ITEM,
+    PROFILE_ITEM,
+    Profile,
+    instant_of,
+    picture_item,
+)
 from persona_profile.records import RecordKey
+from persona_profile.replicas import Replicas
 from persona_profile.tokens import PictureCapabilities, PictureCapability, Protection
 
 
@@ -25,6 +33,7 @@ class PictureService:
         keys: what seals them.
         url_window: seconds for which the URL of a picture stays the same; it works for up to two. That
             of a protected profile works during the session that it was made in.
+        replicas: of the backend; asked for renditions that the backend has just told to be current.
         clock: seconds since 1970.
     """
 
@@ -35,9 +44,11 @@ class PictureService:
         keys: KeyWrapper,
         *,
         url_window: int,
+        replicas: Replicas | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._backend = backend
+        self._replicas = replicas or Replicas()
         self._homes = homes
         self._keys = keys
         self._capabilities = PictureCapabilities(keys, url_window, clock)
@@ -79,6 +90,10 @@ class PictureService:
         """
         name = picture_item(capability.picture_id, capability.size, format_name)
         protection = capability.protection
+        if protection is None and self._replicas.can_be_asked:
+            data = self._read_replica(capability, name)
+            if data is not None:
+                return data
         names = [name] if protection is None else [name, NOT_BEFORE_ITEM]
         partition, items = self._homes.follow(capability.partition, names)
         if name not in items or KEY_ITEM not in items:
@@ -106,9 +121,16 @@ class PictureService:
             if profile.picture is not None and name is not None:
                 rendition = picture_item(profile.picture.id, size, name)
                 wanted[Address(profile.partition, rendition)] = profile, name
-        items = self._backend.get_many(wanted) if wanted else {}
         found = {}
-        for address, (profile, name) in wanted.items():
+        for address, copy in self._replicas.get_many(wanted).items():
+            profile, name = wanted[address]
+            try:
+                found[profile.email] = name, _picture_key(profile).open(address.name, copy.value)
+            except Unreadable:
+                self._replicas.report_damage()
+        left = {address: each for address, each in wanted.items() if each[0].email not in found}
+        items = self._backend.get_many(left) if left else {}
+        for address, (profile, name) in left.items():
             # What is missing was replaced, or moved to another partition, since the profile was read.
             item = items.get(address) or self._homes.follow(address.partition, [address.name])[1].get(
                 address.name
@@ -129,6 +151,35 @@ class PictureService:
         """
         renditions = read_renditions(self._backend, profile)
         return {name.rpartition("/")[2]: data for name, data in renditions.items()}
+
+    def _read_replica(self, capability: PictureCapability, name: str) -> bytes | None:
+        """Return what a replica has of a rendition, if by the backend the picture is the current one.
+
+        A picture's id is never used twice, so its bytes do not change. Nothing is returned if a replica
+        can't help or the backend's own answer is needed: while the index key changes, and for what is
+        not there any more.
+
+        Raises:
+            Unavailable, KeysUnavailable: the storage or the key service does not answer.
+        """
+        partition = capability.partition
+        key_address, profile_address = Address(partition, KEY_ITEM), Address(partition, PROFILE_ITEM)
+        kept = self._backend.get_many([key_address, profile_address])
+        try:
+            data_key = self._data_key(partition, kept[key_address])
+            plaintext = data_key.open(PROFILE_ITEM, kept[profile_address].value)
+            picture = Profile("").filled(plaintext).picture
+        except (Unreadable, ValueError, LookupError, TypeError, AttributeError):
+            return None
+        if picture is None or picture.id != capability.picture_id:
+            return None
+        address = Address(partition, name)
+        copy = self._replicas.get_many([address]).get(address)
+        try:
+            return None if copy is None else data_key.open(name, copy.value)
+        except Unreadable:
+            self._replicas.report_damage()
+            return None
 
     def _data_key(self, partition: bytes, key: Item) -> RecordKey:
         return KeyItem.parse(key.value, self._keys).data_key(self._keys, partition)

@@ -59,6 +59,8 @@ class Settings:
     backend: str
     backend_url: str | None
     backend_url_file: Path | None
+    backend_read_url: str | None
+    backend_read_url_file: Path | None
     keyring_path: Path | None
     key_service: str
     key_service_cache_seconds: int
@@ -161,6 +163,11 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
         problems["development.provider_listen"] = "only with development = true: it vouches for anybody"
     if values["backend.url"] and values["backend.url_file"]:
         problems["backend.url_file"] = "not together with backend.url"
+    if values["backend.read_url"] and values["backend.read_url_file"]:
+        problems["backend.read_url_file"] = "not together with backend.read_url"
+    for name in ("backend.read_url", "backend.read_url_file"):
+        if values[name] and values["backend"] == "memory":
+            problems[name] = "not with backend = memory, which has no replicas"
     if values["key_service"] == "transit" and not values["transit.url"]:
         problems["transit.url"] = "needed for key_service = transit"
     if values["transit.url"] and not values["transit.token_file"]:
@@ -289,6 +296,8 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("backend", str, "memory"),
     _setting("backend.url", str),
     _setting("backend.url_file", Path),
+    _setting("backend.read_url", str),
+    _setting("backend.read_url_file", Path),
     _setting("keyring.path", Path),
     _setting("key_service", _one_of(KEY_SERVICES), KEY_SERVICES[0]),
     _setting("key_service.cache_seconds", _whole(1, 24 * 3600), 300),

@@ -28,6 +28,7 @@ _VERSIONS: Final = Table(
     VERSION_TABLE,
     MetaData(),
     Column("version_num", String(32), primary_key=True),
+    mysql_engine="InnoDB",
     mysql_default_charset="ascii",
 )
 

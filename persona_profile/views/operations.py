@@ -69,7 +69,8 @@ def is_working(request: Request) -> Response:
     if services.lifecycle.is_announced:
         return json_response(_STOPPING, 503)
     checks = services.heartbeat.statuses()
-    is_well = set(checks.values()) == {"ok"}
+    advisory = services.heartbeat.advisory
+    is_well = all(checks[name] == "ok" for name in checks if name not in advisory)
     document = {"status": "ok" if is_well else "error", "checks": checks}
     return json_response(document, 200 if is_well else 503)
 

@@ -19,7 +19,7 @@ from support.stores import (
     write_all,
 )
 
-from backends import MAX_VALUE_BYTES, Address, Delete, Item, Put, Unavailable
+from backends import MAX_BATCH_BYTES, MAX_VALUE_BYTES, Address, Delete, Item, Put, Unavailable
 from backends.copy_state import CopyState, InvalidState
 from backends.memory import MemoryBackend
 from backends.sqlite import SqliteBackend
@@ -66,6 +66,15 @@ class TestCopy:
         assert copy(source, destination, state).equal
         assert everything(destination) == everything(source)
         source.apply(b"\x01many", [Delete(f"item/{n}") for n in range(100)])
+        assert copy(source, destination, state).equal
+        assert everything(destination) == everything(source)
+
+    def test_heavy_partitions(self, state):
+        """A partition of more bytes than a batch may have is copied, too."""
+        source, destination = MemoryBackend(), MemoryBackend()
+        value = bytes(MAX_VALUE_BYTES)
+        for number in range(MAX_BATCH_BYTES // MAX_VALUE_BYTES + 1):
+            source.apply(partition_of(1), [Put(f"bulk/{number}", value)])
         assert copy(source, destination, state).equal
         assert everything(destination) == everything(source)
 

@@ -114,6 +114,17 @@ def test_blank_is_left_away():
     assert parse_settings({**GOOD, "backend.url": " "}, {}).backend_url is None
 
 
+def test_replicas():
+    """Replicas are named by URL or in a file; a store in memory has none."""
+    given = GOOD | {"backend": "sqlite", "backend.read_url": "sqlite:///a"}
+    assert parse_settings(given, {}).backend_read_url == "sqlite:///a"
+    assert parse_settings(given, {"PERSONA_BACKEND_READ_URL": ""}).backend_read_url is None
+    assert "backend.read_url_file" in problems({**given, "backend.read_url_file": "/etc/url"})
+    refused = problems({**given, "backend": "memory", "backend.read_url_file": "/etc/url"})
+    assert "backend.read_url: not with backend = memory" in refused
+    assert "backend.read_url_file: not with backend = memory" in refused
+
+
 def test_foreign_settings():
     """What Pyramid and PasteDeploy put into the section is not ours to judge."""
     given = {**GOOD, "pyramid.debug_all": "true", "here": "/", "__file__": "/x.ini"}

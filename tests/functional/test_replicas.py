@@ -1,0 +1,314 @@
+"""Reads from replicas, over HTTP, with a real asynchronous replica whose lag has no bound."""
+
+import base64
+import json
+import re
+import signal
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+import webtest
+from support.applications import application, wait_for
+from support.figures import Figures
+from support.identities import AUDIENCE
+from support.pictures import encode, quadrants
+from support.replication import Replication
+from support.services import Client, Service, free_port
+
+from backends import ABSENT, Put
+from backends.sqlite import SqliteBackend
+from backends.transfer import read_partition, walk
+from persona_profile.app import services_of
+from persona_profile.replicas import READ_SECONDS
+from persona_profile.settings import InvalidSettings
+
+KEY = base64.urlsafe_b64encode(bytes(32)).decode().rstrip("=")
+OTHER = quadrants(100, 100).rotate(90)
+
+
+class Told:
+    """What a service tells of its replicas."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/metrics"
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return one figure."""
+        with urllib.request.urlopen(self._url, timeout=30) as answer:
+            return Figures(answer.read().decode()).value(name, **labels)
+
+    def reads(self, outcome: str) -> float:
+        """Return how many reads of replicas ended so."""
+        return self.value("persona_replica_reads_total", outcome=outcome)
+
+    def wait_until_asked(self) -> None:
+        """Return when the replica is asked."""
+        wait_for(lambda: self.value("persona_replicas_silent") == 0)
+
+
+@pytest.fixture(scope="module")
+def replication(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replication]:
+    """A server with a replica."""
+    replication = Replication(tmp_path_factory.mktemp("db"))
+    try:
+        replication.start()
+        yield replication
+    finally:
+        replication.stop()
+
+
+@pytest.fixture(scope="module")
+def service(
+    replication: Replication, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, Told]]:
+    """A service that may read from the replica, and what it tells."""
+    port = free_port()
+    more = (
+        f"pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
+        f"backend.read_url = {replication.replica.url}"
+    )
+    service = Service(tmp_path_factory.mktemp("s"), "mysql", replication.primary.url, more=more)
+    service.start()
+    yield service, Told(port)
+    service.close()
+
+
+@pytest.fixture
+def client(service, replication, request) -> Iterator[tuple[Client, Told]]:
+    """The client of a person with a picture, which the replica has, too; and what the service tells."""
+    running, told = service
+    client = Client(running, f"{re.sub('[^a-z]', '', request.node.name)}@example.com")
+    client.sign_in()
+    assert client.upload(encode(quadrants())).status == 200
+    replication.catch_up()
+    told.wait_until_asked()
+    yield client, told
+    client.close()
+
+
+def urls(client: Client) -> dict[str, str]:
+    """Return the paths of the person's picture, by size."""
+    found = client.call("GET", client.profile).json["picture"]["urls"]
+    return {size: url[url.index("/v1/") :] for size, url in found.items()}
+
+
+def thumbnail(client: Client) -> bytes:
+    """Return what the person's card shows."""
+    [profile] = client.call("GET", "/v1/profiles?thumbnails=64").json["profiles"]
+    return base64.b64decode(profile["picture"]["thumbnail"].partition(",")[2])
+
+
+def health(client: Client) -> dict[str, object]:
+    """Return what the service says of itself; it says it with status 200."""
+    answer = client.call("GET", "/__heartbeat__")
+    assert answer.status == 200
+    return answer.json
+
+
+def test_bytes_come_from_the_replica(client, replication):
+    """Pictures and thumbnails are served also if their bytes are on the replica alone."""
+    person, told = client
+    wanted = urls(person)
+    with replication.primary.connect("persona") as connection:
+        cursor = connection.cursor()
+        cursor.execute("SET sql_log_bin = 0")
+        cursor.execute("DELETE FROM bulk_items")
+    before = told.reads("served")
+    for path in wanted.values():
+        assert person.call("GET", path).status == 200
+    assert thumbnail(person) == person.call("GET", wanted["64"]).body
+    assert told.reads("served") - before == len(wanted) + 2
+    assert health(person)["checks"]["replicas"] == "ok"
+
+
+def test_own_writes_are_seen(client, replication):
+    """However long the replica lags, a session sees what it has written, pictures included."""
+    person, told = client
+    replication.hold()
+    before = thumbnail(person)
+    missing = told.reads("missing")
+    for number in range(3):
+        assert person.set_name(f"Name {number}").status == 200
+        assert person.call("GET", person.profile).json["name"] == f"Name {number}"
+        assert person.upload(encode(OTHER.rotate(90 * number))).status == 200
+        new = thumbnail(person)
+        assert new != before
+        assert person.call("GET", urls(person)["64"]).body == new
+        before = new
+    assert told.reads("missing") - missing == 6
+    other = Client(service_of(person), person.email)
+    other.sign_in()
+    assert other.call("GET", other.profile).json["name"] == "Name 2"
+
+
+def service_of(client: Client) -> Service:
+    """Return the service that a client speaks to."""
+    return client._service
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed", "protected", "erased", "made anew"])
+def test_what_is_over_is_over_at_once(client, replication, change):
+    """A picture that the person took away is served no more, although the replica still has it."""
+    person, _told = client
+    replication.hold()
+    path = urls(person)["512"]
+    assert person.call("GET", path).status == 200
+    if change == "replaced":
+        assert person.upload(encode(OTHER)).status == 200
+    elif change == "removed":
+        assert person.call("DELETE", person.picture).status == 204
+    elif change == "protected":
+        person.sign_in(KEY)
+        assert person.protect(KEY).status == 200
+    else:
+        assert person.call("DELETE", person.profile).status == 204
+        if change == "made anew":
+            assert person.upload(encode(OTHER)).status == 200
+    assert person.call("GET", path).status == 404
+    if change == "erased":
+        assert person.call("GET", person.profile).json["version"] == 0
+        person.sign_in()
+        assert person.call("GET", person.profile).json["picture"] is None
+    elif change != "removed":
+        assert person.call("GET", urls(person)["512"]).status == 200
+
+
+def test_signing_out(client, replication):
+    """A session that was ended is refused, however long the replica lags, and so are its pictures."""
+    person, _told = client
+    person.sign_in(KEY)
+    assert person.protect(KEY).status == 200
+    path = urls(person)["64"]
+    replication.catch_up()
+    assert person.call("GET", path).status == 200
+    replication.hold()
+    assert person.call("DELETE", "/v1/sessions").status == 204
+    for method, called in (
+        ("GET", person.profile),
+        ("GET", "/v1/profiles"),
+        ("DELETE", person.profile),
+    ):
+        answer = person.call(method, called)
+        assert (answer.status, answer.json["code"]) == (401, "session_revoked")
+    assert person.upload(encode(OTHER)).status == 401
+    assert person.call("GET", path).status == 404
+    body = {"proofs": [{"assertion": proof(person)}]}
+    answer = person.call("POST", "/v1/sessions", json.dumps(body).encode(), "application/json")
+    assert answer.status == 401
+    person.sign_in(KEY)
+    assert person.call("GET", person.profile).status == 200
+
+
+def proof(client: Client) -> str:
+    """Return a fresh proof of the client's email."""
+    service = service_of(client)
+    return service.identity_provider().bundle(client.email, service.origin)
+
+
+def test_damaged_replica(client, replication):
+    """What does not open on the replica comes from the primary, and is counted."""
+    person, told = client
+    path = urls(person)["64"]
+    whole = person.call("GET", path).body
+    replication.replica.query("UPDATE persona.bulk_items SET value = REVERSE(value)")
+    before = told.reads("damaged")
+    assert person.call("GET", path).body == whole
+    assert thumbnail(person) == whole
+    assert told.reads("damaged") - before == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])
+def test_replica_that_fails(client, replication, number):
+    """While the replica is frozen or dead no request fails, and soon none waits for it."""
+    person, told = client
+    path = urls(person)["128"]
+    stop, failed = threading.Event(), []
+
+    def read() -> None:
+        reader = Client(service_of(person), person.email)
+        while not stop.is_set():
+            answer = reader.call("GET", path)
+            if answer.status != 200:
+                failed.append(answer.status)
+        reader.close()
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    time.sleep(0.2)
+    replication.replica.signal(number)
+    wait_for(lambda: told.value("persona_replicas_silent") == 1)
+    time.sleep(2 * READ_SECONDS)  # what was under way has failed by then
+    before = told.reads("failed")
+    slowest = max(person.call("GET", path).seconds for _ in range(20))
+    checks = health(person)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert failed == []
+    assert checks["status"] == "ok"
+    assert checks["checks"]["replicas"] == "error"
+    assert told.reads("failed") == before
+    assert slowest < 3
+    if number == signal.SIGKILL:
+        replication.replica.start()
+    else:
+        replication.replica.signal(signal.SIGCONT)
+    told.wait_until_asked()
+    assert "replica 1 is not asked: " in service_of(person).log
+    assert "replica 1 is asked again" in service_of(person).log
+
+
+@pytest.fixture
+def browser(tmp_path) -> Iterator[webtest.TestApp]:
+    """An application on SQLite with two replicas that have nothing yet."""
+    app = application(
+        tmp_path,
+        backend="sqlite",
+        backend__url=f"sqlite:///{tmp_path}/primary",
+        backend__read_url=f"sqlite:///{tmp_path}/a sqlite:///{tmp_path}/b",
+        pictures__formats="jpeg",
+    )
+    yield webtest.TestApp(app, extra_environ={"HTTP_HOST": "127.0.0.1:6543"})
+    services_of(app).close()
+
+
+def test_replica_without_tables(browser, tmp_path):
+    """A replica whose schema is not there yet is not asked until it is."""
+    figures = services_of(browser.app).metrics
+    assertion = services_of(browser.app).identity_provider.bundle("alice@example.com", AUDIENCE)
+    answer = browser.post_json("/v1/sessions", {"proofs": [{"assertion": assertion}]}, status=201)
+    headers = {"Authorization": f"Bearer {answer.json['token']}", "Content-Type": "image/jpeg"}
+    path = "/v1/profiles/alice@example.com/picture"
+    url = browser.put(path, encode(quadrants()), headers=headers).json["picture"]["urls"]["64"]
+    browser.get(url, status=200)
+    assert browser.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "error"
+    assert Figures(figures.exposition()).value("persona_replicas_silent") == 2
+    for name in ("a", "b"):
+        replica = SqliteBackend.from_url(f"sqlite:///{tmp_path}/{name}")
+        replica.initialize()
+        for partition in walk(services_of(browser.app).backend):
+            items = read_partition(services_of(browser.app).backend, partition).items()
+            replica.apply(partition, [Put(item, value.value, ABSENT) for item, value in items])
+        replica.close()
+    wait_for(lambda: Figures(figures.exposition()).value("persona_replicas_silent") == 0)
+    assert browser.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "ok"
+    browser.get(url, status=200)
+    found = Figures(figures.exposition())
+    assert found.value("persona_replica_reads_total", outcome="served") == 1
+    assert found.value("persona_replica_reads_total") == 1
+
+
+def test_unusable_urls(tmp_path):
+    """A URL that the backend does not take is refused at start, by the name of its setting."""
+    for given, message in (
+        ({"backend__read_url": "mysql://secret@h/d"}, "backend.read_url: must be sqlite:///path"),
+        ({"backend__read_url_file": str(tmp_path / "none")}, "backend.read_url_file: No such file"),
+    ):
+        with pytest.raises(InvalidSettings) as refused:
+            application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/a", **given)
+        assert message in str(refused.value)
+        assert "secret" not in str(refused.value)

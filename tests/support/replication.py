@@ -1,0 +1,52 @@
+"""A MariaDB server and an asynchronous replica of it, whose lag a test decides on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from support.mariadb import MariaDB
+
+
+class Replication:
+    """Two private servers; what the first one writes, the second one carries out later."""
+
+    def __init__(self, folder: Path) -> None:
+        homes = [folder / "primary", folder / "replica"]
+        for home in homes:
+            home.mkdir()
+        self.primary = MariaDB(homes[0], server_id="1", log_bin=f"{homes[0]}/log", sync_binlog="0")
+        self.replica = MariaDB(homes[1], server_id="2", relay_log=f"{homes[1]}/relay", read_only="1")
+        self.primary.install()
+        shutil.copytree(homes[0] / "data", homes[1] / "data")
+
+    def start(self) -> None:
+        """Start both; the replica follows."""
+        self.primary.start()
+        self.replica.start()
+        self.primary.query("CREATE USER follower@'127.0.0.1' IDENTIFIED BY 'secret'")
+        self.primary.query("GRANT REPLICATION SLAVE ON *.* TO follower@'127.0.0.1'")
+        self.replica.query(
+            f"CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {self.primary.port},"
+            " MASTER_USER = 'follower', MASTER_PASSWORD = 'secret', MASTER_USE_GTID = slave_pos,"
+            " MASTER_CONNECT_RETRY = 1"
+        )
+        self.replica.query("START SLAVE")
+        self.primary.create_database()
+        self.catch_up()
+
+    def hold(self) -> None:
+        """Let the replica lag from now on, without bound."""
+        self.catch_up()
+        self.replica.query("STOP SLAVE SQL_THREAD")
+
+    def catch_up(self) -> None:
+        """Let the replica follow; return when it has all that there is."""
+        self.replica.query("START SLAVE")
+        [(position,)] = self.primary.query("SELECT @@gtid_binlog_pos")
+        assert self.replica.query(f"SELECT MASTER_GTID_WAIT('{position}', 30)") == [(0,)]
+
+    def stop(self) -> None:
+        """End both."""
+        self.replica.stop()
+        self.primary.stop()
