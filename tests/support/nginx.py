@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,22 @@ class Nginx:
         folder: of its configuration, certificate, logs and spooled bodies.
         service_port: where the service listens, or will.
         domain: whose certificate it has.
+        changed: what is put in for lines of the configuration, beyond paths, ports and names.
     """
 
-    def __init__(self, folder: Path, service_port: int, domain: str = DOMAIN) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        service_port: int,
+        domain: str = DOMAIN,
+        changed: Mapping[str, str] | None = None,
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.port, self.plain_port = free_port(), free_port()
         self.configuration = folder / "nginx.conf"
         self._domain, self._service_port = domain, service_port
+        self._changed = dict(changed or {})
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.pem")
         certificate = authority.issue_cert(domain, "127.0.0.1")
@@ -70,7 +79,7 @@ class Nginx:
                 f"    {kind}_temp_path {self.folder}/{kind};\n"
                 for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
             ),
-        }
+        } | self._changed
         for old, new in replaced.items():
             assert old in text, old
             text = text.replace(old, new)
