@@ -17,6 +17,7 @@ from typing import Any
 
 import trustme
 
+from support.recording import recorder
 from support.services import free_port
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx.conf"
@@ -57,6 +58,9 @@ class Nginx:
         text = SHIPPED.read_text().replace("/etc/ssl/persona-profile/", f"{folder}/")
         self.configuration.write_text(self._rendered(text))
         self._process: subprocess.Popen[bytes] | None = None
+        if kept := recorder():
+            for name in ("access.log", "error.log", "said"):
+                kept.log(folder / name)
 
     def use(self, configuration: Path, tls: Path) -> None:
         """Use a configuration that was made from the shipped one, and its self-signed certificate."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from typing import Any, NamedTuple
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.keyring import Keyring
 from persona_profile.keyring_file import KeyringFile
+from support.recording import recorder, told
 
 _COMMAND = Path(sys.executable).with_name("persona-profile")
 
@@ -89,12 +93,18 @@ class Service:
         if not self.keyring.exists():
             KeyringFile(self.keyring).create(Keyring.generate())
         self._ini = folder / "test.ini"
-        told = str(development).lower()
+        flag = str(development).lower()
+        found = re.search(r"^metrics\.listen = .*:(\d+)$", more, re.MULTILINE)
+        self._figures_port = int(found[1]) if found else free_port()
+        if not found:
+            more += f"\nmetrics.listen = 127.0.0.1:{self._figures_port}"
         self._ini.write_text(
-            _INI.format(port=self.port, development=told, backend=backend, url=url, more=more)
+            _INI.format(port=self.port, development=flag, backend=backend, url=url, more=more)
         )
         self.url = url
         self._log = folder / "service.log"
+        if kept := recorder():
+            kept.log(self._log)
         self._process: subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
 
@@ -142,6 +152,8 @@ class Service:
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._record_figures()
         assert self._process is not None
         self._process.send_signal(number)
 
@@ -175,8 +187,26 @@ class Service:
         for client in self.clients:
             client.close()
         if self._process is not None and self._process.poll() is None:
+            self._record_figures()
             self._process.terminate()
             self._process.wait(30)
+
+    def exposition(self) -> str:
+        """Return what it has counted, as Prometheus reads it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._figures_port, timeout=10)
+        try:
+            connection.request("GET", "/metrics")
+            with connection.getresponse() as response:
+                return response.read().decode()
+        finally:
+            connection.close()
+
+    def _record_figures(self) -> None:
+        if kept := recorder():
+            with contextlib.suppress(
+                OSError, http.client.HTTPException
+            ):  # it may be frozen, or stopping
+                kept.figures(self.exposition())
 
 
 class Client:
@@ -209,6 +239,7 @@ class Client:
         began = time.monotonic()
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= {"Content-Type": kind} if kind else {}
+        told(body)
         try:
             self._connection.request(method, path, body, headers)
             with self._connection.getresponse() as response:
