@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import re
@@ -10,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pyramid.router import Router
@@ -89,32 +90,20 @@ def serve(
     server = make_server(app, **settings)
     close_provider = take_up(services.openid_provider, is_one_of_several=supervisor is not None)
     sys.setswitchinterval(SWITCH_SECONDS)
-    stopped = threading.Event()
     hangups = Hangups()
     _take_signals(services.lifecycle, hangups)
-    threads = [
-        threading.Thread(target=target, args=arguments, daemon=True)
-        for target, arguments in (
-            (_purge_regularly, (services.backend, stopped)),
-            (_reload_regularly, (services, hangups, stopped)),
-        )
-    ]
-    for thread in threads:
-        thread.start()
     if figures is not None:
         figures.start()
-    if supervisor is None:
-        services.lifecycle.on_stop(lambda: notify(STOPPING))
-        _announce(server, app)
-        notify(READY)
-    else:
-        threading.Thread(target=_obey, args=(supervisor, services), daemon=True).start()
     try:
-        run(server, services.lifecycle)
+        with _chores(services, hangups):
+            if supervisor is None:
+                services.lifecycle.on_stop(lambda: notify(STOPPING))
+                _announce(server, app)
+                notify(READY)
+            else:
+                threading.Thread(target=_obey, args=(supervisor, services), daemon=True).start()
+            run(server, services.lifecycle)
     finally:
-        stopped.set()
-        for thread in threads:
-            thread.join(PURGE_SECONDS)
         if figures is not None:
             figures.close()
         close_provider()
@@ -171,6 +160,27 @@ def _without_paths(record: logging.LogRecord) -> bool:
     """Cut the path from waitress' messages: it may hold an email."""
     record.msg = re.sub(r"(while serving) .*", r"\1 a request", str(record.msg), flags=re.DOTALL)
     return True
+
+
+@contextlib.contextmanager
+def _chores(services: Services, hangups: Hangups) -> Iterator[None]:
+    """Do meanwhile what is to be done regularly, beside requests."""
+    stopped = threading.Event()
+    threads = [
+        threading.Thread(target=target, args=arguments, daemon=True)
+        for target, arguments in (
+            (_purge_regularly, (services.backend, stopped)),
+            (_reload_regularly, (services, hangups, stopped)),
+        )
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join(PURGE_SECONDS)
 
 
 def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:

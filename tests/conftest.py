@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,12 +10,16 @@ import pytest
 import webtest
 from support.applications import application, development_server
 from support.galera import Galera, galera_cluster
+from support.leaks import Searched, search
 from support.mariadb import MariaDB
+from support.recording import RECORD, prepare
 from support.redis import RedisServer
 
 from persona_profile.app import services_of
 
 AUDIENCE = "http://127.0.0.1:6543"
+MOST_LEAKS = 20
+SEARCHED = pytest.StashKey[Searched]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,10 +34,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--profiles", type=int, default=1000, help="profiles that are searched for leaks")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have all that services log and count in this run recorded; workers inherit the environment."""
+    if RECORD not in os.environ:
+        folder = Path(tempfile.mkdtemp(prefix="persona-profile-record-"))
+        os.environ[RECORD] = str(folder)
+        prepare(folder)
+        config.add_cleanup(lambda: shutil.rmtree(folder))
+        config.add_cleanup(lambda: os.environ.pop(RECORD))
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Take it for no failure that a marker leaves nothing to run: `make test ARGS=...` runs twice."""
+    """Search what was recorded for what concerns a person; a leak fails the run.
+
+    That a marker leaves nothing to run is no failure: `make test ARGS=...` runs twice.
+    """
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.getoption("markexpr"):
         session.exitstatus = pytest.ExitCode.OK
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[SEARCHED] = searched = search(Path(os.environ[RECORD]))
+        if searched.leaks and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Tell what was searched and found."""
+    searched = config.stash.get(SEARCHED, None)
+    if searched is None or not searched.lines:
+        return
+    terminalreporter.write_line(
+        f"searched for personal data: {searched.lines} lines of {searched.logs} logs and "
+        f"{searched.expositions} expositions, {searched.claims} claims"
+    )
+    for leak in searched.leaks[:MOST_LEAKS]:
+        terminalreporter.write_line(f"LEAK: {leak.kind} {leak.what!r} in {leak.line!r}", red=True)
+    if searched.leaks:
+        terminalreporter.write_line(f"LEAKED: {len(searched.leaks)} times", red=True)
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,11 @@ import io
 import logging
 import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from persona_profile.errors import (
@@ -35,13 +31,11 @@ from persona_profile.images import (
     UploadFigures,
 )
 from persona_profile.images.admission import Admission
-from persona_profile.images.channel import Channel, MalformedMessage
+from persona_profile.images.channel import MalformedMessage
+from persona_profile.images.worker_process import WorkerProcess
 
 CHECK_SECONDS: Final = 2.5
 """How long a worker may take to say that it is there; to start one takes some tenths of a second."""
-
-_REAP_SECONDS: Final = 5.0
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 # The decoder stumbled over the file; any other end, such as the kernel's for want of memory, is not the
 # file's fault.
@@ -53,12 +47,6 @@ _REFUSALS: Final = {
     "picture_too_complex",
     "crop_outside_picture",
 }
-
-# One arena, as each reserves address space, which is limited.
-_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1"}
-
-_SECRETIVE: Final = "PERSONA_"
-"""What begins so in the environment are settings, with passwords among them: none of a worker's."""
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +80,8 @@ class WorkerRenderer:
         self._jobs_of_a_worker = jobs_of_a_worker
         self._observe = observe
         self._lock = threading.Lock()
-        self._idle: list[_Worker] = []
-        self._all: set[_Worker] = set()
+        self._idle: list[WorkerProcess] = []
+        self._all: set[WorkerProcess] = set()
         self._closed = False
         # For those who forget to close, and at exit.
         self._finalizer = weakref.finalize(self, _end_all, self._all)
@@ -178,7 +166,7 @@ class WorkerRenderer:
         self._finalizer()
 
     def _converse(
-        self, worker: _Worker, descriptor: int, crop: Crop | None, until: float, upload: _Upload
+        self, worker: WorkerProcess, descriptor: int, crop: Crop | None, until: float, upload: _Upload
     ) -> tuple[Rendition, ...] | Exception:
         """Have a worker render a picture; return the renditions, or why there are none."""
         deadline = time.monotonic() + self._deadline
@@ -236,7 +224,7 @@ class WorkerRenderer:
                 raise MalformedMessage
         return renditions
 
-    def _take(self) -> _Worker:
+    def _take(self) -> WorkerProcess:
         with self._lock:
             while self._idle:
                 worker = self._idle.pop()
@@ -245,7 +233,7 @@ class WorkerRenderer:
                 worker.end()
                 self._all.discard(worker)
         try:
-            worker = _Worker()
+            worker = WorkerProcess()
         except OSError as error:
             logger.error(  # noqa: TRY400 - the reason is the system's
                 "no picture worker could be started: %s", error.strerror
@@ -258,7 +246,7 @@ class WorkerRenderer:
         worker.end()
         raise self._admission.refusal()
 
-    def _give_back(self, worker: _Worker) -> None:
+    def _give_back(self, worker: WorkerProcess) -> None:
         worker.jobs += 1
         if worker.jobs >= self._jobs_of_a_worker:
             self._end(worker)
@@ -266,7 +254,7 @@ class WorkerRenderer:
         with self._lock:
             self._idle.append(worker)
 
-    def _end(self, worker: _Worker) -> int:
+    def _end(self, worker: WorkerProcess) -> int:
         with self._lock:
             self._all.discard(worker)
         return worker.end()
@@ -312,89 +300,7 @@ class _Upload:
         return UploadFigures(self.format, self.outcome, self.pixels, self.processor_seconds)
 
 
-class _Worker:
-    """A process that runs `images.worker`, and the conversation with it."""
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "persona_profile.images.worker"],
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,  # native libraries write what they find in files
-                    env=_environment(),
-                )
-            except OSError:
-                ours.close()
-                raise
-        self.channel = Channel(ours)
-        self.jobs = 0
-        self.new_processor_seconds = 0.0
-        self._measured = 0.0
-
-    def is_alive(self) -> bool:
-        """Return whether the process runs."""
-        return self._process.poll() is None
-
-    def ping(self, until: float) -> None:
-        """Return if the process answers.
-
-        Raises:
-            OSError, TimeoutError, EOFError, MalformedMessage: it does not, by then.
-        """
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self.channel.send({"ping": True}, descriptor=nothing)
-        finally:
-            os.close(nothing)
-        if self.channel.receive(until)[0] != {"pong": True}:
-            raise MalformedMessage
-
-    def measure(self) -> float:
-        """Return the processor time in seconds that it had since the last time of asking."""
-        is_collected = self._process.returncode is not None  # then its number may be another's
-        used = None if is_collected else _processor_seconds(self._process.pid)
-        if used is not None:
-            self.new_processor_seconds = used - self._measured
-            self._measured = used
-        return self.new_processor_seconds
-
-    def _await_exit(self) -> None:
-        """Wait until the process has ended, and leave it to be collected: only so its time is final."""
-        deadline = time.monotonic() + _REAP_SECONDS
-        with contextlib.suppress(ChildProcessError):
-            while time.monotonic() < deadline:
-                if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-                    return
-                time.sleep(0.001)
-
-    def end(self) -> int:
-        """End the process, if it has not ended by itself; return minus the signal, or its status."""
-        self._process.kill()  # if it is exiting already, its status stays what it was
-        self._await_exit()
-        self.measure()
-        status = self._process.poll()
-        self.channel.close()
-        return -signal.SIGKILL if status is None else status  # it may wait for the kernel; we don't
-
-
-def _processor_seconds(pid: int) -> float | None:
-    """Return the processor time that a process has had, also one that waits to be collected."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETIVE)}
-    return kept | _ENVIRONMENT
-
-
-def _end_all(workers: set[_Worker]) -> None:
+def _end_all(workers: set[WorkerProcess]) -> None:
     for worker in tuple(workers):
         worker.end()
 

@@ -18,58 +18,21 @@ from pathlib import Path
 
 import pytest
 from support.applications import wait_for
+from support.fronts import EMAIL, Front, problem
 from support.nginx import DIALOG, DOMAIN, SHIPPED, Nginx
 from support.pictures import encode, quadrants
-from support.services import Service
 
 from persona_profile.settings import MAX_PICTURE_BYTES
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 
 pytestmark = pytest.mark.alone
 
-EMAIL = "alice@example.com"
-SERVICE = f"pictures.formats = jpeg\ndialog_origins = {DIALOG}\nlogging.format = mozlog\n"
 BEGUN = (
     f"PUT /v1/profiles/{EMAIL}/picture HTTP/1.1\r\nHost: {DOMAIN}\r\n"
     "Content-Type: image/jpeg\r\nContent-Length: 8000000\r\n\r\nslow"
 ).encode()
-
-
-class Front:
-    """nginx and the service behind it."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        url = f"sqlite:///{folder}/items.sqlite"
-        self.service = Service(folder / "service", "sqlite", url, more=SERVICE)
-        self.nginx = Nginx(folder / "nginx", self.service.port)
-
-    def call(
-        self, method: str, path: str, body: bytes | None = None, **headers: str
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """Send a request over a connection of its own, as a page of the dialog does."""
-        connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.nginx.port, timeout=60, context=self.nginx.tls
-        )
-        told = {"Origin": DIALOG} | {name.replace("_", "-"): text for name, text in headers.items()}
-        try:
-            connection.request(method, path, body, told)
-            with connection.getresponse() as response:
-                return response.status, response.headers, response.read()
-        finally:
-            connection.close()
-
-    def sign_in(self, email: str = EMAIL) -> tuple[int, str]:
-        """Open a session; return the status and the token."""
-        proof = self.service.identity_provider().bundle(email, self.service.origin)
-        body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
-        status, _, answer = self.call("POST", "/v1/sessions", body, Content_Type="application/json")
-        return status, json.loads(answer).get("token", "")
-
-    def close(self) -> None:
-        """End both."""
-        self.nginx.close()
-        self.service.close()
+HEADER_BEGUN = b"GET /v1/ HTTP/1.1\r\nX-Header: "
+CHUNK_BEGUN = BEGUN.replace(b"Content-Length: 8000000", b"Transfer-Encoding: chunked")
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +47,6 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
         yield made
     finally:
         made.close()
-
-
-def problem(answer: tuple[int, http.client.HTTPMessage, bytes]) -> dict[str, object]:
-    """Return the problem of an answer that pages of the dialog can read."""
-    status, headers, body = answer
-    assert headers.get_content_type() == "application/problem+json"
-    assert headers.get_all("Access-Control-Allow-Origin") == [DIALOG]
-    document = json.loads(body)
-    assert document["status"] == status
-    assert len(document["request_id"]) == 32
-    return document
 
 
 def test_shipped_configuration_is_sound(front):
@@ -129,27 +81,9 @@ def test_upload(front):
 
 
 def test_headers_of_a_long_session(front):
-    """A token as long as they get is passed on; larger headers are refused as a problem."""
-    status, *_ = answer = front.call("GET", "/v1/profiles", Authorization=f"Bearer {'x' * 12_000}")
-    assert status == 401
-    assert problem(answer)["code"] == "session_invalid"
-    answer = front.call("GET", "/v1/profiles", Authorization=f"Bearer {'x' * 20_000}")
-    assert problem(answer)["code"] == "request_headers_too_large"
-
-
-def test_body_over_the_limit(front):
-    """A body that is too large is refused before it is sent, with the limit."""
-    with front.nginx.connect() as connection:
-        connection.sendall(
-            BEGUN.replace(b"8000000", b"30000000").replace(
-                b"\r\n\r\n", b"\r\nOrigin: %s\r\n\r\n" % DIALOG.encode()
-            )
-        )
-        response = http.client.HTTPResponse(connection, method="PUT")
-        response.begin()
-        document = problem((response.status, response.headers, response.read()))
-    assert (document["status"], document["code"]) == (413, "body_too_large")
-    assert document["limit"] == MAX_PICTURE_BYTES
+    """A token as long as they get is passed on."""
+    answer = front.call("GET", "/v1/profiles", Authorization=f"Bearer {'x' * 12_000}")
+    assert (answer[0], problem(answer)["code"]) == (401, "session_invalid")
 
 
 @pytest.mark.parametrize(
@@ -159,16 +93,6 @@ def test_what_is_not_public(front, path):
     """Heartbeats and figures are not there for the public."""
     answer = front.call("GET", path)
     assert (answer[0], problem(answer)["code"]) == (404, "not_found")
-
-
-def test_bad_framing(front):
-    """What is not HTTP is refused as a problem."""
-    with front.nginx.connect() as connection:
-        connection.sendall(b"GET /v1/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
-        response = http.client.HTTPResponse(connection)
-        response.begin()
-        document = json.loads(response.read())
-    assert (response.status, document["code"]) == (400, "malformed_request")
 
 
 def test_plain_http(front):
@@ -231,18 +155,18 @@ class SlowClients:
     Args:
         nginx: where to.
         count: how many.
-        begun: what each sends at once.
+        begun: what each sends at once, in turns.
     """
 
     PER_ADDRESS = 50
 
-    def __init__(self, nginx: Nginx, count: int, begun: bytes) -> None:
+    def __init__(self, nginx: Nginx, count: int, *begun: bytes) -> None:
         self._connections = []
         for number in range(count):
             high, low = divmod(number // self.PER_ADDRESS, 250)
             connection = nginx.connect(f"127.1.{high}.{low + 1}")
             self._connections.append(connection)
-            connection.sendall(begun)
+            connection.sendall(begun[number % len(begun)])
 
     def send(self) -> int:
         """Send a byte over each; return over how many that works."""
@@ -285,14 +209,17 @@ def _let_many_be_open(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
 
 
-@pytest.mark.parametrize("begun", [BEGUN, b""], ids=["uploads", "idle"])
+@pytest.mark.parametrize(
+    "begun", [[BEGUN], [b"", HEADER_BEGUN, CHUNK_BEGUN]], ids=["uploads", "others"]
+)
 def test_slow_clients(front, pytestconfig, begun):
-    """Hundreds of connections that hold a slow upload, or nothing at all, don't stop a sign-in."""
-    count = pytestconfig.getoption("slow_connections") if begun else 1000
+    """Hundreds of connections that hold a slow upload, a header, or nothing, don't stop a sign-in."""
+    is_upload = begun == [BEGUN]
+    count = pytestconfig.getoption("slow_connections") if is_upload else 1000
     _let_many_be_open(count)
-    clients = SlowClients(front.nginx, count, begun)
+    clients = SlowClients(front.nginx, count, *begun)
     try:
-        if begun:
+        if is_upload:
             assert clients.send() == count
             assert clients.closed() == 0
         began = time.monotonic()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import random
 import resource
 import socket
 import threading
@@ -11,7 +10,7 @@ import time
 
 import pytest
 from support.applications import application, wait_for
-from support.contract import contract
+from support.raw_http import BROKEN, answers_in, assert_is_known, damaged
 from support.services import Service
 
 from persona_profile.app import services_of
@@ -109,36 +108,6 @@ class TestHolding:
         assert answers == PIPELINED
 
 
-BROKEN = [
-    b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;a=\0\r\nhello\r\n0\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello",
-    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 5_0\r\n\r\nhello",
-    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-    b"GET /v1/ HTTP/1.1\r\nHost : x\r\n\r\n",
-    b"GET /v1/ HTTP/1.1\r\n folded: x\r\n\r\n",
-    b"GET /v1/ HTTP/1.1\r\nX: a\0b\r\n\r\n",
-    b"GET /v1/ HTTP/1.1\nX: a\n\n",
-    b"GET /v1/ HTTP/9.9\r\n\r\n",
-    b"GET  /v1/  HTTP/1.1\r\n\r\n",
-    b"GET http://[::1/v1/ HTTP/1.1\r\n\r\n",
-    b"GET /v1/%zz?%ff=%00 HTTP/1.1\r\nHost: \xff\r\n\r\n",
-    b"CONNECT evil.example:443 HTTP/1.1\r\n\r\n",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
-    b"GET /v1/ HTTP/1.1\r\n" + b"".join(b"X-%d: x\r\n" % number for number in range(5000)) + b"\r\n",
-    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 100_000,
-    b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n",
-    b"\r\n" * 1000,
-]
-"""Framing that is broken, or on which servers disagree (RFC 9112, 6.3, 7.1 and 11.2)."""
-
-
 class TestBrokenFraming:
     @pytest.mark.parametrize("raw", BROKEN, ids=range(len(BROKEN)))
     def test_is_refused(self, connect, raw):
@@ -147,27 +116,9 @@ class TestBrokenFraming:
 
     def test_random_changes(self, service, connect):
         """Whatever is cut, doubled or thrown in: no answer is a mistake, and others are served."""
-        source = random.Random(1)
-        for _ in range(ROUNDS):
-            raw = bytearray(source.choice(BROKEN)[:2000])
-            for _ in range(source.randint(1, 6)):
-                change(raw, source)
-            assert_answers_are_known(ask(connect(), bytes(raw)))
+        for raw in damaged(1, BROKEN, ROUNDS):
+            assert_answers_are_known(ask(connect(), raw))
         assert_others_are_served(service)
-
-
-def change(raw, source):
-    """Damage some bytes of a request."""
-    at, end = sorted(source.randrange(len(raw) + 1) for _ in range(2))
-    match source.randrange(4):
-        case 0:
-            raw[at:end] = b""
-        case 1:
-            raw[at:at] = raw[at:end]
-        case 2:
-            raw[at:at] = source.choice((b"\r\n", b"\n", b"\0", b"\xff", b":", b" ", b"\r\n\r\n"))
-        case _:
-            raw[at : at + 4] = source.randbytes(4)
 
 
 def ask(connection, raw):
@@ -183,19 +134,10 @@ def ask(connection, raw):
     return answer
 
 
-def assert_answers_are_known(answer):
+def assert_answers_are_known(received):
     """Check that bytes are nothing, or answers of which none is a mistake of ours."""
-    while answer:
-        head, _, rest = answer.partition(b"\r\n\r\n")
-        lines = head.decode("latin-1").split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines[1:])
-        status = int(lines[0].split()[1])
-        body = rest[: int(headers["Content-Length"])]
-        answer = rest[len(body) :]
-        assert status < 500 or status == 501
-        if status >= 400 and body:
-            assert headers["Content-Type"] == "application/problem+json"
-            contract().validate("Problem", json.loads(body))
+    for answer in answers_in(received):
+        assert_is_known(answer)
 
 
 def test_unread_answers_are_given_up(development_folder):

@@ -16,6 +16,7 @@ from persona_profile.app import make_app
 from persona_profile.server import make_server
 from persona_profile.settings import parse_settings
 from support.contract import hold_to_contract
+from support.recording import recorded
 
 
 class Clock:
@@ -40,7 +41,7 @@ def application(folder: Path, clock: Any = None, **settings: str) -> Router:
         "dialog_origins": "https://dialog.example",
     } | {name.replace("__", "."): value for name, value in settings.items()}
     parsed = parse_settings(given, {})
-    return hold_to_contract(make_app(parsed, clock) if clock else make_app(parsed))
+    return recorded(hold_to_contract(make_app(parsed, clock) if clock else make_app(parsed)))
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

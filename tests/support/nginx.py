@@ -12,11 +12,13 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import trustme
 
+from support.recording import recorder
 from support.services import free_port
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx.conf"
@@ -32,14 +34,22 @@ class Nginx:
         folder: of its configuration, certificate, logs and spooled bodies.
         service_port: where the service listens, or will.
         domain: whose certificate it has.
+        changed: what is put in for lines of the configuration, beyond paths, ports and names.
     """
 
-    def __init__(self, folder: Path, service_port: int, domain: str = DOMAIN) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        service_port: int,
+        domain: str = DOMAIN,
+        changed: Mapping[str, str] | None = None,
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.port, self.plain_port = free_port(), free_port()
         self.configuration = folder / "nginx.conf"
         self._domain, self._service_port = domain, service_port
+        self._changed = dict(changed or {})
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "ca.pem")
         certificate = authority.issue_cert(domain, "127.0.0.1")
@@ -50,6 +60,9 @@ class Nginx:
         text = SHIPPED.read_text().replace("/etc/ssl/persona-profile/", f"{folder}/")
         self.configuration.write_text(self._rendered(text))
         self._process: subprocess.Popen[bytes] | None = None
+        if kept := recorder():
+            for name in ("access.log", "error.log", "said"):
+                kept.log(folder / name)
 
     def use(self, configuration: Path, tls: Path) -> None:
         """Use a configuration that was made from the shipped one, and its self-signed certificate."""
@@ -83,7 +96,7 @@ class Nginx:
                 f"    {kind}_temp_path {self.folder}/{kind};\n"
                 for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
             ),
-        }
+        } | self._changed
         for old, new in replaced.items():
             assert old in text, old
             text = text.replace(old, new)

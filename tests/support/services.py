@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from typing import Any, NamedTuple
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.keyring import Keyring
 from persona_profile.keyring_file import KeyringFile
+from support.recording import recorder, told
 
 _COMMAND = Path(sys.executable).with_name("persona-profile")
 
@@ -98,16 +102,22 @@ class Service:
             KeyringFile(self.keyring).create(Keyring.generate())
         self._ini = folder / "test.ini"
         self.provider_port = provider_port
-        told = {
+        found = re.search(r"^metrics\.listen = .*:(\d+)$", more, re.MULTILINE)
+        self._figures_port = int(found[1]) if found else free_port()
+        if not found:
+            more += f"\nmetrics.listen = 127.0.0.1:{self._figures_port}"
+        values = {
             "development": str(development).lower(),
             "provider": f"127.0.0.1:{provider_port}" if provider_port else "off",
             "address": address,
             "port": self.port,
             "public": self.public,
         }
-        self._ini.write_text(_INI.format(backend=backend, url=url, more=more, **told))
+        self._ini.write_text(_INI.format(backend=backend, url=url, more=more, **values))
         self.url = url
         self._log = folder / "service.log"
+        if kept := recorder():
+            kept.log(self._log)
         self._process: subprocess.Popen[bytes] | None = None
         self.clients: list[Client] = []
 
@@ -160,6 +170,8 @@ class Service:
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
+        if number in (signal.SIGTERM, signal.SIGINT):
+            self._record_figures()
         assert self._process is not None
         self._process.send_signal(number)
 
@@ -193,8 +205,26 @@ class Service:
         for client in self.clients:
             client.close()
         if self._process is not None and self._process.poll() is None:
+            self._record_figures()
             self._process.terminate()
             self._process.wait(30)
+
+    def exposition(self) -> str:
+        """Return what it has counted, as Prometheus reads it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._figures_port, timeout=10)
+        try:
+            connection.request("GET", "/metrics")
+            with connection.getresponse() as response:
+                return response.read().decode()
+        finally:
+            connection.close()
+
+    def _record_figures(self) -> None:
+        if kept := recorder():
+            with contextlib.suppress(
+                OSError, http.client.HTTPException
+            ):  # it may be frozen, or stopping
+                kept.figures(self.exposition())
 
 
 class Client:
@@ -230,6 +260,7 @@ class Client:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= {"Content-Type": kind} if kind else {}
         headers |= {name.replace("_", "-"): text for name, text in more.items()}
+        told(body)
         try:
             self._connection.request(method, path, body, headers)
             with self._connection.getresponse() as response:

@@ -1,0 +1,90 @@
+"""Looks for what concerns a person in what services have logged and counted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from support.recording import FIGURES, LOGS, TOLD
+
+LEAST_CHARACTERS = 6
+"""Of a claim that is looked for; a shorter one, such as "Work", stands in anybody's words."""
+
+_EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)+")
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+_GROUPS = r"(?:[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){0,6})"
+_ADDRESS = re.compile(
+    rf"(?<![\d.])(?:{_OCTET}\.){{3}}{_OCTET}(?![\d.])"
+    rf"|(?<![\w:.])(?:{_GROUPS}::{_GROUPS}?|::{_GROUPS}|(?:[0-9a-f]{{1,4}}:){{7}}[0-9a-f]{{1,4}})(?![\w:])",
+    re.IGNORECASE,
+)
+_SECRET = re.compile(r"(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*\d)[A-Za-z0-9_-]{32,}(?![\w-])")
+"""Base64url of 24 bytes and more: tokens, capabilities, parts of assertions, keys, nonces."""
+
+_ALWAYS_OTHER = re.compile(
+    r'"(?:Timestamp|Pid|t|time|seconds|upstream_seconds|bytes_in|bytes_out)":"?[0-9.:T+-]*"?'
+    r'|\b(?:rid=|"rid":")[0-9a-f]{32}|\bt=[0-9.]+'
+)
+_LISTENS = re.compile(r"listens on http://\S+(?: and http://\S+)*|^Try first: .*$", re.MULTILINE)
+"""What a server says of itself when it starts."""
+
+
+class Leak(NamedTuple):
+    """Something of a person: what it is, the thing itself, and the line that it is in."""
+
+    kind: str
+    what: str
+    line: str
+
+
+def leaks(lines: Collection[str], claims: Collection[str] = ()) -> Iterator[Leak]:
+    """Find emails, addresses, secrets and some claims in lines."""
+    for line in lines:
+        said = _LISTENS.sub("", line)
+        for kind, pattern in (("email", _EMAIL), ("address", _ADDRESS), ("secret", _SECRET)):
+            for found in pattern.finditer(said):
+                yield Leak(kind, found[0], line)
+    everything = "\n".join(lines)
+    for claim in claims:
+        if len(claim) < LEAST_CHARACTERS:
+            continue
+        for spelling in {claim, json.dumps(claim)[1:-1]}:
+            if spelling in everything:
+                yield Leak("claim", claim, next(line for line in lines if spelling in line))
+
+
+class Searched(NamedTuple):
+    """What a search went through, and what it found."""
+
+    logs: int
+    lines: int
+    expositions: int
+    claims: int
+    leaks: list[Leak]
+
+
+def search(folder: Path) -> Searched:
+    """Look through all that was recorded in a run; of lines that differ in figures through one."""
+    logs = [path for path in (folder / LOGS).iterdir() if path.exists()]
+    expositions = list((folder / FIGURES).iterdir())
+    lines: dict[str, str] = {}
+    count = 0
+    for path in logs:
+        for line in path.read_text(errors="replace").splitlines():
+            lines.setdefault(_ALWAYS_OTHER.sub("", line), line)
+            count += 1
+    for path in expositions:
+        for line in path.read_text().splitlines():
+            lines.setdefault(line.rpartition(" ")[0], line)
+            count += 1
+    claims = {
+        json.loads(line)
+        for path in (folder / TOLD).iterdir()
+        for line in path.read_text().split("\n")
+        if line
+    }
+    found = list(leaks(lines.values(), claims))
+    return Searched(len(logs), count, len(expositions), len(claims), found)

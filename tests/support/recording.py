@@ -1,0 +1,132 @@
+"""Keeps, for the end of a run, what services logged and counted, and what people told them.
+
+`RECORD` in the environment names the folder, so that processes which tests start find it as well;
+without it nothing is kept. `support.leaks` searches it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.router import Router
+
+from persona_profile.claims import CLAIMS
+from persona_profile.logs import TextFormatter
+
+RECORD = "RECORDED_BY_TESTS"
+LOGGERS = ("persona_profile", "backends", "waitress")
+MOST_BYTES = 65_536
+LOGS, FIGURES, TOLD = "logs", "figures", "told"
+
+
+class Recorder:
+    """Writes into a folder what this process has to keep.
+
+    Args:
+        folder: of the run.
+        loggers: whose records are kept, with those of their children.
+    """
+
+    def __init__(self, folder: Path, loggers: Sequence[str] = LOGGERS) -> None:
+        self.folder, self._loggers = folder, loggers
+        prepare(folder)
+        self._told: set[str] = set()
+        self._handler = logging.FileHandler(self._new(LOGS), delay=True)
+        self._handler.setFormatter(TextFormatter())
+        for name in loggers:
+            logging.getLogger(name).addHandler(self._handler)
+        logging.getLogger("persona_profile.requests").setLevel(logging.INFO)
+
+    def figures(self, exposition: str) -> None:
+        """Keep what a service has counted."""
+        self._new(FIGURES).write_text(exposition)
+
+    def log(self, path: Path) -> None:
+        """Keep the log of another process, which may still write it."""
+        self._new(LOGS).symlink_to(path.absolute())
+
+    def told(self, document: Any) -> None:
+        """Keep the claims in what a client sends."""
+        new = set(_texts(document)) - self._told
+        if new:
+            self._told |= new
+            with (self.folder / TOLD / str(os.getpid())).open("a") as file:
+                file.writelines(f"{json.dumps(text)}\n" for text in new)
+
+    def close(self) -> None:
+        """Keep no more."""
+        for name in self._loggers:
+            logging.getLogger(name).removeHandler(self._handler)
+        self._handler.close()
+
+    def _new(self, kind: str) -> Path:
+        return self.folder / kind / uuid.uuid4().hex
+
+
+def prepare(folder: Path) -> None:
+    """Make a folder ready to record into."""
+    for name in (LOGS, FIGURES, TOLD):
+        (folder / name).mkdir(exist_ok=True)
+
+
+@cache
+def _recorder_of(folder: str, _pid: int) -> Recorder:
+    return Recorder(Path(folder))
+
+
+def recorder() -> Recorder | None:
+    """Return the recorder of this process, if the run is recorded."""
+    folder = os.environ.get(RECORD)
+    return _recorder_of(folder, os.getpid()) if folder else None
+
+
+def recorded(app: Router) -> Router:
+    """Record what an application logs, is told, and has counted when it is closed."""
+    kept = recorder()
+    if kept is None:
+        return app
+    services = app.registry["services"]
+    app.registry["services"] = replace(
+        services, closers=(lambda: kept.figures(services.metrics.exposition()), *services.closers)
+    )
+    invoke = app.invoke_request
+
+    def invoke_and_record(request: Request, *arguments: Any, **options: Any) -> Response:
+        if request.content_type.endswith("json") and 0 < (request.content_length or 0) < MOST_BYTES:
+            with contextlib.suppress(OSError):  # the client has sent less than it said
+                request.make_body_seekable()
+                told(request.body)
+        return invoke(request, *arguments, **options)
+
+    app.invoke_request = invoke_and_record
+    return app
+
+
+def told(body: bytes | None) -> None:
+    """Record the claims in a body that a client sends, if it is JSON."""
+    kept = recorder()
+    if kept is not None and body and body[:1] == b"{":
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            return
+        kept.told(document)
+
+
+def _texts(document: Any) -> Iterator[str]:
+    if isinstance(document, Mapping):
+        for name in CLAIMS:
+            value = document.get(name)
+            if isinstance(value, str):
+                yield value
