@@ -236,6 +236,7 @@ class PatientProvider:
             except OSError:
                 self._stopped.wait(RETRY_SECONDS)
             else:
+                logger.info("OpenID provider for development, at %s", self._provider.issuer)
                 self._stopped.wait()
                 server.close()
 
