@@ -272,7 +272,7 @@ def test_guide(unopened, tmp_path):
 
 @pytest.mark.parametrize("width", [320, 1280])
 def test_for_everybody(page, service, width):
-    """Both pages can be read and used by everybody, in light and in the dark, and nothing is cut off."""
+    """Both pages can be read and used by everybody, light and dark, and nothing is cut off."""
     page.resize(width)
 
     def look_at(name):
