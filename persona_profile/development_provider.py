@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from pyramid.request import Request
+from pyramid.response import Response
 from waitress import create_server
-from webob import Request, Response
 
 from persona_profile.auth.development_openid import DevelopmentOpenIDProvider, TokenError
 from persona_profile.auth.development_requests import (
