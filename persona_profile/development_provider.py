@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -257,7 +258,7 @@ def take_up(
             "no OpenID provider for development: %s: %s; another port is set by "
             "development.provider_listen",
             provider.issuer,
-            error.strerror,
+            os.strerror(error.errno or 0),
         )
         return lambda: None
 
