@@ -62,7 +62,7 @@ setup(
         "cornice>=6.1,<7",
         "cryptography>=46",
         "idna>=3.10",
-        "joserfc>=1.6.2,<2",
+        "joserfc>=1.8,<2",
         "limits>=5.6,<6",
         "mozjpeg-lossless-optimization>=1.3",
         "multipart>=1.3,<2",

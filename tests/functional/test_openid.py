@@ -11,6 +11,7 @@ import jwt
 import pytest
 import webtest
 from joserfc.jwt import encode as joserfc_encode
+from support.applications import wait_for
 from support.figures import Figures
 from support.openid import (
     ACCOUNTS,
@@ -253,13 +254,16 @@ class TestKeys:
     def test_too_many_waiting(self, site, provider):
         """A slow provider takes some threads of the server and no more; others come back later."""
         tokens = [token(fresh_nonce(site)) for _ in range(openid_keys.MAX_WAITING + 3)]
-        provider.delay = 1.0
+        provider.answering.clear()
         with ThreadPoolExecutor(len(tokens)) as pool:
-            answers = list(pool.map(lambda text: sign_in(site, text, status="*"), tokens))
-        shed = [answer for answer in answers if answer.status_int == 503]
+            answers = [pool.submit(sign_in, site, text, status="*") for text in tokens]
+            wait_for(lambda: sum(answer.done() for answer in answers) == 2, 8)
+            shed = [answer.result() for answer in answers if answer.done()]
+            provider.answering.set()
         assert [answer.json["code"] for answer in shed] == ["overloaded"] * 2
         assert {answer.headers["Retry-After"] for answer in shed} == {"1"}
-        assert sum(answer.status_int == 201 for answer in answers) == openid_keys.MAX_WAITING + 1
+        taken = [answer.result().status_int for answer in answers]
+        assert taken.count(201) == openid_keys.MAX_WAITING + 1
 
 
 class TestReload:

@@ -144,12 +144,15 @@ class Provider:
         documents: status, media type and body by URL.
         requests: the URLs that were asked for.
         delay: seconds before each answer.
+        answering: no answer is given while it is not set.
     """
 
     def __init__(self) -> None:
         self.documents: dict[str, tuple[int, str, bytes]] = {}
         self.requests: list[str] = []
         self.delay = 0.0
+        self.answering = threading.Event()
+        self.answering.set()
         self.port = 0
         for url in (ACCOUNTS, STRICT, BROKER):
             self.publish(url, [public(rsa("rsa"), "rsa")])
@@ -169,6 +172,7 @@ class Provider:
         """Answer without a network, as the service's own fetcher does."""
         self.requests.append(url)
         time.sleep(self.delay)
+        self.answering.wait(30)
         status, kind, body = self.documents.get(url, (404, "text/plain", b""))
         return Fetched(status, kind, body)
 

@@ -6,18 +6,24 @@ import time
 
 import pytest
 import webtest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.forgeries import id_token_claims, id_tokens
 from support.openid import (
+    EMAIL,
     ISSUERS,
     ORIGIN,
     Provider,
     broker_claims,
+    claims,
+    compact,
     edwards,
     elliptic,
     fresh_nonce,
     providers,
     rsa,
     sign_in,
+    signer,
     token,
     trusting_app,
 )
@@ -26,10 +32,13 @@ from persona_profile.app import services_of
 from persona_profile.auth.openid import OpenIDVerifier
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.auth.openid_keys import ProviderKeys
+from persona_profile.emails import canonical_email
+from persona_profile.encoding import json_encode
 from persona_profile.errors import InvalidProof
 from persona_profile.keyring import Keyring
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.tokens import Nonces, Session, SessionTokens
+from persona_profile.views.openapi.problems import PROOF_CODES
 
 ROWS = (*id_tokens.ROWS, *id_token_claims.ROWS)
 TRUSTED = [*ISSUERS, *id_token_claims.odd_issuers()]
@@ -133,6 +142,52 @@ def test_server_refuses(site, forgery):
     assert (answer.status_int, answer.json["code"]) == (401, forgery.code)
     assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
     assert [error["name"] for error in answer.json["errors"]] == ["proofs.0.id_token"]
+
+
+@pytest.mark.parametrize("kid", ["ec", "ed"])
+def test_no_character_can_be_changed(verifier, kid):
+    """Whatever character of a good token is another one, the token is refused."""
+    changes = {"ec": GOOD["ES256"], "ed": GOOD["EdDSA"]}[kid]()
+    good = token(verifier.nonces.issue()[0], **changes)
+    assert verifier.verify(good)
+    for position, letter in enumerate(good):
+        altered = good[:position] + ("A" if letter != "A" else "Q") + good[position + 1 :]
+        with pytest.raises(InvalidProof):
+            verifier.verify(altered)
+
+
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    header=st.dictionaries(st.sampled_from(["typ", "kid", "alg", "jku"]), _ANYTHING, max_size=2),
+    changes=st.dictionaries(
+        st.sampled_from(["iss", "aud", "azp", "exp", "iat", "nbf", "nonce", "sub", "email", "more"]),
+        _ANYTHING,
+        max_size=3,
+    ),
+)
+def test_anything(verifier, header, changes):
+    """Whatever JSON stands in a well signed token, it is taken as it should be or refused."""
+    good = GOOD["EdDSA"]()
+    signed = compact(
+        json_encode(good["header"] | header),
+        json_encode(claims(verifier.nonces.issue()[0], **changes)),
+        signer(good["key"], "EdDSA"),
+    )
+    outcome = "proved"
+    try:
+        email = verifier.verify(signed)
+    except InvalidProof as refusal:
+        outcome = refusal.code
+    else:
+        assert email == canonical_email(changes.get("email", EMAIL))
+    assert outcome in {"proved", *PROOF_CODES}
 
 
 class TestNonces:

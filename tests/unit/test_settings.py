@@ -102,6 +102,9 @@ def test_no_origins(wrong):
         ("pictures.workers", "0"),
         ("browserid.fallback_issuers", "https://a.example"),
         ("browserid.clock_skew", "601"),
+        ("openid.clock_skew", "301"),
+        ("openid.nonce_lifetime", "59"),
+        ("openid.nonce_lifetime", "3601"),
     ],
 )
 def test_wrong_values(name, wrong):

@@ -163,14 +163,15 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 _DOCUMENT: Final = "openapi_document"
-"""Where the registry has the document, encoded."""
+_ETAG: Final = "openapi_etag"
+"""Where the registry has the document, encoded, and its entity tag."""
 
 
 @openapi.get()  # type: ignore[untyped-decorator]
 def describe(request: Request) -> Response:
     """Return the document."""
     body: bytes = request.registry[_DOCUMENT]
-    etag = f'"{base64url_encode(sha256(body).digest()[:16])}"'
+    etag: str = request.registry[_ETAG]
     if is_known(request, etag):
         response = Response(status=304)
     else:
@@ -185,5 +186,6 @@ def includeme(config: Configurator) -> None:
     services: Services = config.registry["services"]
     authenticators = services.authenticators
     document = openapi_document(authenticators.descriptions, authenticators.codes)
-    config.registry[_DOCUMENT] = json_encode(document)
+    body = config.registry[_DOCUMENT] = json_encode(document)
+    config.registry[_ETAG] = f'"{base64url_encode(sha256(body).digest()[:16])}"'
     config.add_cornice_service(openapi)
