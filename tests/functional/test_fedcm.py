@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hmac
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import webtest
 from support.applications import application, running
+from support.independent_keys import hkdf
 from support.pictures import encode, quadrants
 
 from persona_profile.app import services_of
-from persona_profile.keyring import Keyring
-from persona_profile.keyring_file import KeyringFile
+from persona_profile.encoding import base64url_encode
+from persona_profile.keyring import KeyKind, Keyring
 from persona_profile.keywrap import KeyWrapper
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
@@ -107,13 +110,28 @@ class TestAccounts:
 
 class TestIdentifiers:
     @staticmethod
-    def test_last(tmp_path):
-        """An identifier is the same in every process, and when encryption keys are rotated."""
-        file = KeyringFile(tmp_path / "keyring.json")
-        file.create(Keyring.generate())
-        found = KeyWrapper(file.load()).account_id(ALICE)
-        assert found == KeyWrapper(file.load()).account_id(ALICE)
+    def test_last():
+        """An identifier outlives the rotation of both keys, until the older index key is destroyed."""
+        now, keyring = datetime.now(UTC), Keyring.generate()
+        found = KeyWrapper(keyring).account_id(ALICE)
         assert re.fullmatch("[A-Za-z0-9_-]{22}", found)
+        for kind in KeyKind:
+            keyring = keyring.adding(kind, now)
+            assert KeyWrapper(keyring).account_id(ALICE) == found
+            keyring = keyring.promoting(kind, now)
+            assert KeyWrapper(keyring).account_id(ALICE) == found
+        keyring = keyring.destroying(KeyKind.ENCRYPTION, 1, now)
+        assert KeyWrapper(keyring).account_id(ALICE) == found
+        keyring = keyring.destroying(KeyKind.INDEX, 1, now)
+        assert KeyWrapper(keyring).account_id(ALICE) != found
+
+    @staticmethod
+    def test_are_as_the_page_on_keys_says():
+        """Who has the index key and read that page finds the same."""
+        keyring = Keyring.generate()
+        derived = hkdf(keyring.primary(KeyKind.INDEX).secret, b"persona-profile/account/v1", 32)
+        half = hmac.digest(derived, ALICE.encode(), "sha256")[:16]
+        assert KeyWrapper(keyring).account_id(ALICE) == base64url_encode(half)
 
     @staticmethod
     def test_are_keyed():
@@ -155,6 +173,6 @@ def test_guide(development_folder):
     assert down.json["accounts"] == [account | {"approved_clients": ["website"]}]
     with running(app) as origin:
         example["PROFILES"] = origin
-        direct.delete("/v1/sessions", headers={"Authorization": f"Bearer {token}"}, status="*")
+        direct.delete("/v1/sessions", headers={"Authorization": f"Bearer {token}"}, status=204)
         provider.get("/accounts", headers=browser, status=401)
     services_of(app).close()
