@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import html
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from pyramid.request import Request
+from pyramid.response import Response
 from waitress import create_server
-from webob import Request, Response
 
 from persona_profile.auth.development_openid import DevelopmentOpenIDProvider, TokenError
 from persona_profile.auth.development_requests import (
@@ -236,6 +238,7 @@ class PatientProvider:
             except OSError:
                 self._stopped.wait(RETRY_SECONDS)
             else:
+                logger.info("OpenID provider for development, at %s", self._provider.issuer)
                 self._stopped.wait()
                 server.close()
 
@@ -255,7 +258,7 @@ def take_up(
             "no OpenID provider for development: %s: %s; another port is set by "
             "development.provider_listen",
             provider.issuer,
-            error.strerror,
+            os.strerror(error.errno or 0),
         )
         return lambda: None
 

@@ -276,6 +276,8 @@ class _Keys:
             key.version: hmac.new(key.secret or b"", digestmod="sha256")
             for key in keyring.live(KeyKind.INDEX)
         }
+        accounts = keyring.live(KeyKind.INDEX)[0].derive(b"persona-profile/account/v1", KEY_BYTES)
+        self._accounts = hmac.new(accounts, digestmod="sha256")
         pseudonyms = keyring.primary(KeyKind.ENCRYPTION).derive(
             b"persona-profile/pseudonym/v1", KEY_BYTES
         )
@@ -292,8 +294,8 @@ class _Keys:
         return tuple(found)
 
     def account_id(self, email: str) -> bytes:
-        digest = self._digests[self.index_versions[0]].copy()
-        digest.update(f"account/v1\0{email}".encode())  # no email has a NUL: never a partition
+        digest = self._accounts.copy()
+        digest.update(email.encode())
         return digest.digest()[:_PSEUDONYM_BYTES]
 
     def pseudonym(self, purpose: str, text: str) -> bytes:

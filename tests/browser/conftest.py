@@ -16,6 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 PATIENCE_SECONDS = 20
+POLL_SECONDS = 0.05
 
 # Not under version control; what people look at after a run.
 SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
@@ -164,7 +165,8 @@ class FrontPage:
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
         """Return what a condition gives as soon as it is true."""
-        return WebDriverWait(self.browser, PATIENCE_SECONDS).until(lambda _browser: condition())
+        wait = WebDriverWait(self.browser, PATIENCE_SECONDS, POLL_SECONDS)
+        return wait.until(lambda _browser: condition())
 
     def wait_for_notice(self, words: str) -> None:
         """Wait until the notice says something, which must have these words in it."""

@@ -148,7 +148,9 @@ def asking(browser, profile_server):
 
 def outcome(browser):
     """Return what a website gets in the end."""
-    return WebDriverWait(browser, 20).until(lambda _: browser.execute_script("return window.outcome"))
+    return WebDriverWait(browser, 20, 0.05).until(
+        lambda _: browser.execute_script("return window.outcome")
+    )
 
 
 def test_guide_in_a_browser(browser, asking, caplog):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from support.accessibility import violations
 from support.applications import Clock, application, running
+from support.dialogs import dialog_of
 from support.services import Service, free_port
 
 from persona_profile.app import services_of
@@ -18,6 +21,7 @@ from persona_profile.development_provider import take_up
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 REQUEST = "persona-openid-request"
+GUIDE = Path(__file__).parents[2] / "docs" / "dialog.md"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,11 @@ def go(page, service):
 def choose(page, email):
     """Choose one of the addresses that the provider's page offers."""
     page.find(f"button[value='{email}']").click()
+
+
+def wait_for_problem(page, words):
+    """Wait until the front page, to which the browser may be on its way back, tells of a problem."""
+    page.wait_for_problem(page.wait_for(lambda: page.find("#chooser")), words)
 
 
 def is_clean(page, service):
@@ -107,7 +116,7 @@ class TestUnhappyPaths:
         """Who refuses is told that nothing has changed, and can choose a card."""
         go(page, service)
         page.find("button[value=deny]").click()
-        page.wait_for_problem(page.find("#chooser"), "Nothing has changed here")
+        wait_for_problem(page, "Nothing has changed here")
         assert is_clean(page, service)
         page.sign_in(ALICE)
 
@@ -132,7 +141,7 @@ class TestUnhappyPaths:
         go(page, service)
         where = page.browser.current_url
         page.open(f"{service.origin}/#{answer}&state=of-somebody-else")
-        page.wait_for_problem(page.find("#chooser"), "belongs to no sign-in that was begun")
+        wait_for_problem(page, "belongs to no sign-in that was begun")
         assert page.browser.current_url == f"{service.origin}/"
         assert page.emails() == [BOB]
         page.open(where)
@@ -147,7 +156,7 @@ class TestUnhappyPaths:
         [nonce] = [part for part in url.split("&") if part.startswith("nonce=")]
         page.open(url.replace(nonce, "nonce=another"))
         choose(page, ALICE)
-        page.wait_for_problem(page.find("#chooser"), "belongs to no sign-in that was begun")
+        wait_for_problem(page, "belongs to no sign-in that was begun")
         assert is_clean(page, service)
 
     def test_server_that_went_down(self, page, service):
@@ -157,7 +166,7 @@ class TestUnhappyPaths:
         page.browser.execute_cdp_cmd("Network.enable", {})
         page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/v1/*"]})
         choose(page, ALICE)
-        page.wait_for_problem(page.find("#chooser"), "does not answer. Nothing is lost")
+        wait_for_problem(page, "does not answer. Nothing is lost")
         page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
         assert is_clean(page, service)
         button = page.find("#openid")
@@ -171,7 +180,7 @@ class TestUnhappyPaths:
         """A refusal of the provider's own is told, and nothing is lost."""
         go(page, service)
         page.open(f"{page.browser.current_url}&prompt=none")
-        page.wait_for_problem(page.find("#chooser"), "could not sign you in. Nothing is lost")
+        wait_for_problem(page, "could not sign you in. Nothing is lost")
         assert is_clean(page, service)
 
 
@@ -219,23 +228,63 @@ class TestThatNeedTheirOwnServer:
         page, _ = own(service.provider_port)
         assert f"{service.provider}: Address already in use" in caplog.text
         page.find("#openid").click()
-        page.wait_for_problem(page.find("#chooser"), "The local OpenID provider does not run")
+        wait_for_problem(page, "The local OpenID provider does not run")
         page.expect_complaint("404")
         page.sign_in(ALICE)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+DIALOG = """<!doctype html><html lang="en"><title>A dialog</title><link rel="icon" href="/favicon.css">
+<script type="module" src="/dialog.js"></script>
+<div id="cards"></div><p id="problem" role="alert"></p><button id="sign-in">Sign in</button></html>"""
+
+
+def test_guide(unopened, tmp_path):
+    """The guide's example signs in from a dialog of another origin, as it stands there."""
+    [script] = re.findall(
+        r"^```javascript\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    url = f"sqlite:///{tmp_path}/store.sqlite"
+    service = Service(tmp_path, "sqlite", url, provider_port=free_port())
+    for said, meant in (
+        ("https://profiles.example", service.origin),
+        ("https://accounts.example.com/authorize", f"{service.provider}/authorize"),
+        ("https://accounts.example.com", service.provider),
+        ("persona-dialog", "development-dialog"),
+    ):
+        assert script.count(said) == 1
+        script = script.replace(said, meant)
+    pages = {"/": DIALOG, "/dialog.js": script, "/favicon.css": ""}
+    with dialog_of(service, pages) as origin:
+        service.start()
+        unopened.open(origin)
+        unopened.find("#sign-in").click()
+        unopened.wait_for(lambda: unopened.browser.current_url.startswith(service.provider))
+        choose(unopened, ALICE)
+        assert unopened.wait_for(unopened.emails) == [ALICE]
+        assert unopened.browser.current_url == f"{origin}/"
+        unopened.find("#sign-in").click()
+        unopened.wait_for(lambda: unopened.browser.current_url.startswith(service.provider))
+        unopened.find("button[value=deny]").click()
+        unopened.wait_for(lambda: unopened.browser.find_elements(By.ID, "problem"))
+        assert "Nothing has changed" in unopened.wait_for(lambda: unopened.find("#problem").text)
+        unopened.open("about:blank")
+
+
 @pytest.mark.parametrize("width", [320, 1280])
-def test_for_everybody(page, service, width, scheme):
-    """Both pages can be read and used by everybody, at any width, and nothing is cut off."""
+def test_for_everybody(page, service, width):
+    """Both pages can be read and used by everybody, light and dark, and nothing is cut off."""
     page.resize(width)
-    page.prefer(color_scheme=scheme)
-    assert not violations(page.browser)
-    page.photograph(f"openid-front-{width}-{scheme}")
+
+    def look_at(name):
+        for scheme in ("light", "dark"):
+            page.prefer(color_scheme=scheme)
+            assert not violations(page.browser)
+            page.photograph(f"openid-{name}-{width}-{scheme}")
+
+    look_at("front")
     go(page, service)
     page.find("[type=email]").send_keys("x@evil.test", Keys.ENTER)
     page.wait_for(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#problem"))
-    assert not violations(page.browser)
+    look_at("provider")
     overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.browser.execute_script(overflow) <= 0
-    page.photograph(f"openid-provider-{width}-{scheme}")
