@@ -226,9 +226,9 @@ def main() -> None:
     parser.add_argument(
         "--users", type=float, help="of the first step; default: half of the model's knee"
     )
-    parser.add_argument("--warm-up", type=float, default=5, help="seconds before a step is measured")
-    parser.add_argument("--measured", type=float, default=20, help="seconds of a step")
-    parser.add_argument("--most-steps", type=int, default=5)
+    parser.add_argument("--warm-up", type=float, default=4, help="seconds before a step is measured")
+    parser.add_argument("--measured", type=float, default=15, help="seconds of a step")
+    parser.add_argument("--most-steps", type=int, default=4)
     parser.add_argument("--write", type=Path, help="a page with a place for the table")
     options = parser.parse_args()
     if options.users is None:

@@ -167,10 +167,14 @@ class Cluster:
 
     def _start_again(self, daemon: Daemon) -> None:
         node = next((each for each in self.nodes if each.daemon is daemon), None)
-        if node is None:
-            daemon.start()
-        else:
-            nodes.restart(node, self.nodes)
+        try:
+            if node is None:
+                daemon.start()
+            else:
+                nodes.restart(node, self.nodes)
+        except NotStarted as error:
+            _say(str(error))  # it is tried again
+            return
         _say(f"{daemon.name} is started again, process {daemon.pid}")
 
     def _prepare_database(self, node: Node) -> None:

@@ -74,9 +74,8 @@ class DevelopmentIdentityProvider:
 
     def support_documents(self) -> dict[str, Json]:
         """Return the support documents by which a server trusts this provider, by domain."""
-        return dict.fromkeys(
-            PINNED_PATTERNS, {"public-key": public_key_document(self._key.public_key())}
-        )
+        support: Json = {"public-key": public_key_document(self._key.public_key())}
+        return dict.fromkeys(PINNED_PATTERNS, support)
 
     def pinned_issuers(self) -> PinnedIssuers:
         """Return the same as a server has them."""
