@@ -17,13 +17,25 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pymysql  # type: ignore[import-untyped]
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    literal,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 
 from backends import MAX_VALUE_BYTES, BackendError, BackendFigures, Unavailable, WrongSchema
 from backends.breaker import Breaker
 from backends.hosts import NOT_READY, Host, Hosts, host_of
+from backends.schema import SMALL, by_key
 from backends.sql import ConnectionLost, HostLost, Refused, SqlBackend, Transient
 
 CONNECT_SECONDS: Final = 3
@@ -162,6 +174,10 @@ class MysqlBackend(SqlBackend):
                     f"the database's {row.Variable_name} of {row.Value} bytes must be at least "
                     f"{PACKET_BYTES}"
                 )
+
+    def ping(self) -> None:
+        # Of a table: without one, a node answers that is no part of its cluster any more.
+        self._read(by_key(select(literal(1)).select_from(SMALL), SMALL, b"\x00", b"ping"))
 
     def figures(self) -> BackendFigures:
         return replace(super().figures(), is_silent=self._breaker.is_silent)

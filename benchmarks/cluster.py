@@ -45,6 +45,9 @@ BEGIN, END = "<!-- made by benchmarks/cluster.py -->", "<!-- until here -->"
 BUSY = 0.9
 """From what share on a core counts as used up."""
 
+OTHERS = 0.3
+"""Cores that others may use: the kernel's own work is among it."""
+
 
 class Meter:
     """Reads the processor time of processes, and of all cores, once a second.
@@ -123,6 +126,9 @@ class Case(NamedTuple):
     def limit(self) -> str:
         """What was used up."""
         cores = os.cpu_count() or 1
+        others = self.used["all"] - self.service - sum(self.database) - self.generator
+        if others > OTHERS:
+            return f"void: others used {others:.2f} cores"
         if self.broke is None:
             return "nothing: more users were not tried"
         if self.generator > BUSY:

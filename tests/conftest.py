@@ -18,6 +18,7 @@ AUDIENCE = "http://127.0.0.1:6543"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let some tests run longer than in the usual run."""
     parser.addoption("--crashes", type=int, default=20, help="how often each test of crashes crashes")
+    parser.addoption("--node-losses", type=int, default=1, help="how often each kind of loss is tried")
     parser.addoption("--examples", type=int, default=20_000, help="calls that are made up")
     parser.addoption("--mutations", type=int, default=20_000, help="damaged pictures that are uploaded")
     parser.addoption(

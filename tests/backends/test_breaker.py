@@ -7,7 +7,7 @@ from support.applications import Clock
 
 from backends import Unavailable
 from backends.breaker import SILENCE_SECONDS, SILENT_OPERATIONS, Breaker
-from backends.sql import AllInUse, ConnectionLost, Transient
+from backends.sql import AllInUse, ConnectionLost, HostLost, Refused, Transient
 
 
 @pytest.fixture
@@ -72,11 +72,26 @@ def test_one_at_a_time_after_silence(breaker, clock):
 
 @pytest.mark.parametrize(
     ("error", "seconds"),
-    [(ConnectionLost(), 0.1), (Unavailable(), 0.1), (Transient(), 3), (AllInUse(), 8), (KeyError(), 8)],
+    [
+        (ConnectionLost(), 0.1),
+        (Unavailable(), 0.1),
+        (Transient(), 3),
+        (Refused(), 8),
+        (AllInUse(), 8),
+        (HostLost(), 8),
+        (KeyError(), 8),
+    ],
 )
 def test_what_is_no_silence(breaker, clock, error, seconds):
-    """What fails at once, is answered late, or waited for other operations is no silence."""
+    """What fails at once, is answered late, or waited for something else is no silence."""
     fail(breaker, clock, error, seconds)
+    assert not is_open(breaker)
+
+
+def test_refusal_ends_silence(breaker, clock):
+    """A database that answers that it can't, has no room for instance, is not silent any more."""
+    fail(breaker, clock, ConnectionLost(), 8)
+    fail(breaker, clock, Refused(), 3)
     assert not is_open(breaker)
 
 

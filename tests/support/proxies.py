@@ -17,12 +17,14 @@ When = Literal["before", "after", "late"]
 class Proxy:
     """Passes everything on, until it meets what it was told to break off at, once."""
 
-    def __init__(self, upstream: int) -> None:
-        self.cuts = 0
+    def __init__(self, upstream: int, port: int = 0) -> None:
+        self.cuts = self.connections = 0
+        self._says_something = threading.Event()
+        self._says_something.set()
         self._upstream = upstream
         self._plan: tuple[bytes, When] | None = None
         self._meanwhile: Callable[[], object] = bool
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self._listener.getsockname()[1])
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -40,6 +42,10 @@ class Proxy:
         self._plan = statement, when
         self._meanwhile = meanwhile
 
+    def hush(self) -> None:
+        """Pass nothing on to clients from now on, but take what they send and new connections."""
+        self._says_something.clear()
+
     def refuse(self) -> None:
         """Take no new connections from now on."""
         _end(self._listener)
@@ -48,6 +54,7 @@ class Proxy:
         """Break off everything."""
         for each in (self._listener, *self._sockets):
             _end(each)
+        self._says_something.set()
         for thread in self._threads:
             thread.join(10)
 
@@ -60,6 +67,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self.connections += 1
                 server = socket.create_connection(("127.0.0.1", self._upstream))
                 self._sockets += (client, server)
                 muted = threading.Event()
@@ -88,6 +96,7 @@ class Proxy:
     def _to_client(self, client, server, muted) -> None:
         with contextlib.suppress(OSError):
             while (data := server.recv(65536)) and not muted.is_set():
+                self._says_something.wait()
                 client.sendall(data)
             if muted.is_set():
                 self._meanwhile()
@@ -102,9 +111,9 @@ def _end(connection: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def proxy(upstream: int) -> Iterator[Proxy]:
+def proxy(upstream: int, port: int = 0) -> Iterator[Proxy]:
     """Run a proxy before a port of loopback."""
-    running = Proxy(upstream)
+    running = Proxy(upstream, port)
     try:
         yield running
     finally:
