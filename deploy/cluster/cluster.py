@@ -93,11 +93,8 @@ class Cluster:
         for node in self.nodes:
             node.configure(at)
         self.redis = Redis(f"{network}.20", folder / "redis", self._secret("redis-password"), kept)
-        # Each prefers another node.
         self.services = [
-            Service(
-                f"service{n + 1}", a, folder / f"service{n + 1}", at[n:] + at[:n], self.redis.url, kept
-            )
+            Service(f"service{n + 1}", a, folder / f"service{n + 1}", at, self.redis.url, kept)
             for n, a in enumerate(services)
         ]
         self.nginx = Nginx(f"{network}.1", folder / "nginx", self.services, kept)
