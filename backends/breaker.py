@@ -9,10 +9,18 @@ from contextlib import contextmanager
 from typing import Final
 
 from backends import Unavailable
-from backends.sql import AllInUse, ConnectionLost, HostLost, Refused
+from backends.sql import AllInUse, ConnectionLost
 
 SILENCE_SECONDS: Final = 1.0
 SILENT_OPERATIONS: Final = 3
+
+
+class HostLost(ConnectionLost):
+    """It broke because one of several hosts is lost: the next connection goes to another."""
+
+
+class Refused(Unavailable):
+    """The database did answer: that it can't."""
 
 
 class Breaker:

@@ -33,10 +33,10 @@ from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 
 from backends import MAX_VALUE_BYTES, BackendError, BackendFigures, Unavailable, WrongSchema
-from backends.breaker import Breaker
+from backends.breaker import Breaker, HostLost, Refused
 from backends.hosts import NOT_READY, Host, Hosts, host_of
 from backends.schema import SMALL, by_key
-from backends.sql import ConnectionLost, HostLost, Refused, SqlBackend, Transient
+from backends.sql import ConnectionLost, SqlBackend, Transient
 
 CONNECT_SECONDS: Final = 3
 STATEMENT_SECONDS: Final = 8
@@ -73,10 +73,9 @@ _TRANSIENT: Final = {
     1213,  # deadlock, and a certification conflict of Galera
     1020,  # the row changed since it was read (innodb_snapshot_isolation)
 }
-_NOT_READY: Final = {
-    NOT_READY,  # this node is no part of its cluster
-    1180,  # it stopped being one while it committed: whether the others have it, is unknown
-}
+_COMMIT_FAILED: Final = 1180
+"""A node stopped being one of its cluster while it committed: the others may have it all the same."""
+
 _LOST: Final = {
     1053,  # server shutdown
     1927,  # connection was killed
@@ -211,8 +210,8 @@ class MysqlBackend(SqlBackend):
         code = arguments[0] if arguments and isinstance(arguments[0], int) else 0
         if code in _TRANSIENT:
             return Transient(f"MySQL error {code}")
-        if code in _NOT_READY:
-            return NotReady(f"MySQL error {code}")
+        if code in (NOT_READY, _COMMIT_FAILED):
+            return (NotReady if code == NOT_READY else CommitFailed)(f"MySQL error {code}")
         if code in _LOST or error.connection_invalidated:
             return ConnectionLost(f"MySQL error {code}")
         logger.error("MySQL error %s (%s)", code, type(error.orig).__name__)
@@ -224,9 +223,15 @@ class MysqlBackend(SqlBackend):
 
 
 class NotReady(ConnectionLost):
-    """The node is no part of its cluster, or stopped being one meanwhile."""
+    """The node is no part of its cluster."""
 
     refusal = "no node of the database's cluster is ready"
+
+
+class CommitFailed(NotReady):
+    """The node could not commit; what it sent to the others before may have taken effect there."""
+
+    refusal = "the database fails to commit"
 
 
 class _Opener:

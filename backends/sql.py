@@ -79,14 +79,6 @@ class ConnectionLost(BackendError):
     refusal: ClassVar[str] = "the database breaks off every connection"
 
 
-class HostLost(ConnectionLost):
-    """It broke because one of several hosts is lost: the next connection goes to another."""
-
-
-class Refused(Unavailable):
-    """The database did answer: that it can't."""
-
-
 class AllInUse(Unavailable):
     """No connection of the pool became free in time."""
 
