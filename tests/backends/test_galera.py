@@ -45,7 +45,7 @@ def schema(galera: Galera) -> None:
 def empty(galera: Galera, schema: None) -> Galera:
     """The cluster with empty tables."""
     for table in TABLES:
-        galera.nodes[0].query(f"TRUNCATE persona.{table}")
+        galera.nodes[0].query(f"DELETE FROM persona.{table}")
     return galera
 
 

@@ -149,21 +149,6 @@ def load(writers: Sequence[Writer], record_property: Callable[[str, object], Non
     return Load(writers, record_property)
 
 
-@pytest.mark.parametrize("fault", [kill, freeze, isolate])
-def test_node_written_to_is_lost(fault, galera, service, writers, store, load, pytestconfig):
-    """A node that is lost costs a pause and no write, and gets what it missed in increments."""
-    first = galera.nodes[0]
-    for _ in range(pytestconfig.getoption("--node-losses")):
-        with load.during(f"{fault.__name__} the node written to"):
-            undo = fault(first)
-            written_again(writers)
-            undo()
-            galera.wait()
-            wait_for_use(first)
-        assert first.joined_by_increments
-        check(service, writers, store)
-
-
 @pytest.fixture
 def hasty(galera: Galera) -> Iterator[None]:
     """Nodes that give each other up sooner than they do by themselves, to save time."""
@@ -172,6 +157,46 @@ def hasty(galera: Galera) -> Iterator[None]:
     yield
     for node in galera.nodes:
         node.query(f"SET GLOBAL wsrep_provider_options = '{EVICTION.format(5, 15)}'")
+
+
+Lose = Callable[[Callable[[GaleraNode], Callable[[], None]]], None]
+
+
+@pytest.fixture
+def lose(
+    galera: Galera,
+    service: Service,
+    writers: Sequence[Writer],
+    store: Backend,
+    load: Load,
+    pytestconfig: pytest.Config,
+) -> Lose:
+    """Loses the node written to in some way, and has it back, as often as asked for."""
+    first = galera.nodes[0]
+
+    def lose(fault: Callable[[GaleraNode], Callable[[], None]]) -> None:
+        for _ in range(pytestconfig.getoption("--node-losses")):
+            with load.during(f"{fault.__name__} the node written to"):
+                undo = fault(first)
+                written_again(writers)
+                undo()
+                galera.wait()
+                wait_for_use(first)
+            assert first.joined_by_increments
+            check(service, writers, store)
+
+    return lose
+
+
+@pytest.mark.parametrize("fault", [kill, freeze])
+def test_node_written_to_is_lost(fault, lose):
+    """A node that is lost costs a pause and no write, and gets what it missed in increments."""
+    lose(fault)
+
+
+def test_node_written_to_is_cut_off(hasty, lose):
+    """So does a node that its clients still reach, and the other nodes don't."""
+    lose(isolate)
 
 
 def test_others_are_lost(galera, hasty, service, writers, store, load):

@@ -62,14 +62,14 @@ class GaleraNode:
 
     @property
     def log(self) -> str:
-        """What it has logged since it was started last."""
+        """What it has logged since it was started, frozen or cut off last."""
         with Path(self.folder, "error.log").open(errors="replace") as log:
             log.seek(self._log_start)
             return log.read()
 
     @property
     def joined_by_increments(self) -> bool:
-        """Whether it got what it had missed since its last start without a copy of everything."""
+        """Whether it then got what it had missed without a copy of everything."""
         log = self.log
         return "IST received" in log and "rsync SST completed" not in log
 
@@ -113,8 +113,7 @@ class GaleraNode:
     def launch(self, *arguments: str) -> None:
         """Start it, without waiting: `wait` tells when it is a member."""
         assert not self.is_running
-        log = Path(self.folder, "error.log")
-        self._log_start = log.stat().st_size if log.exists() else 0
+        self._begin_log()
         more = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
         self._process = subprocess.Popen(
             ["mariadbd", f"--defaults-file={self.folder}/node.cnf", *more, *arguments],
@@ -204,6 +203,7 @@ class GaleraNode:
         Its clients still reach it. Galera itself drops what it would send and what it gets; that works
         without being root, and a proxy in between would not: nodes tell each other where they listen.
         """
+        self._begin_log()
         self.query("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'")
 
     def unite(self) -> None:
@@ -216,6 +216,7 @@ class GaleraNode:
 
     def freeze(self) -> None:
         """Let it do nothing, and leave its connections open."""
+        self._begin_log()
         self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -237,6 +238,10 @@ class GaleraNode:
                 self._process.wait(30)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+    def _begin_log(self) -> None:
+        log = Path(self.folder, "error.log")
+        self._log_start = log.stat().st_size if log.exists() else 0
 
     def _send(self, number: signal.Signals) -> None:
         assert self._process is not None
