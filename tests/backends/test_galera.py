@@ -169,6 +169,32 @@ def test_outcome_looked_up_elsewhere(empty, clients, more, statement):
             assert direct.get_many([A])[A].version == version
 
 
+def node_of(galera: Galera, *nodes: GaleraNode) -> GaleraNode:
+    """Return the node that a new client of some nodes uses."""
+    with closing(MysqlBackend.from_url(galera.url_of(*nodes))) as backend:
+        backend.ping()
+        with backend._engine.connect() as connection:
+            port = connection.exec_driver_sql("SELECT @@port").scalar_one()
+    [node] = [node for node in galera.nodes if node.port == port]
+    return node
+
+
+def test_donors(empty):
+    """A node out of step, as one that gives its state to another, is used only if no other will do."""
+    first, second, _ = empty.nodes
+    try:
+        first.query("SET GLOBAL wsrep_desync = ON")
+        assert node_of(empty, first, second) is second
+        assert node_of(empty, first) is first
+        second.query("SET GLOBAL wsrep_desync = ON")
+        assert node_of(empty, first, second) is first
+    finally:
+        for node in (first, second):
+            node.query("SET GLOBAL wsrep_desync = OFF")
+        empty.wait()
+    assert node_of(empty, first, second) is first
+
+
 class TestLimits:
     def test_write_sets(self, empty, clients):
         """A cluster that takes too small transactions says so, before any fails on it and then too."""
