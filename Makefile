@@ -76,4 +76,4 @@ $(VENV)/installed-redis: $(VENV)/installed
 
 $(VENV)/installed-tools: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lint,test]'
-	@touch $@
+	@touch $(VENV)/installed-redis $@

@@ -35,7 +35,6 @@ from loadtest.costs import Costs
 from loadtest.model import Parameters, knee
 from loadtest.pictures import KINDS, PictureLibrary
 from loadtest.planning import PREPARED
-from loadtest.record import Generator, read
 from loadtest.watching import Processes
 
 CASES = ((1, 1), (1, 2), (3, 1), (3, 2))
@@ -44,6 +43,9 @@ CASES = ((1, 1), (1, 2), (3, 1), (3, 2))
 BEGIN, END = "<!-- made by benchmarks/cluster.py -->", "<!-- until here -->"
 BUSY = 0.9
 """From what share on a core counts as used up."""
+
+OTHERS = 0.3
+"""Cores that others may use: the kernel's own work is among it."""
 
 
 class Meter:
@@ -99,7 +101,6 @@ class Case(NamedTuple):
         carried: users of the highest step that met its levels; 0 if none did.
         broke: users of the lowest one that did not, above it; None if none was tried.
         used: cores by process at the step that tells the limit: that which broke, else the highest.
-        generator: the largest share of a core that a process of the load generator used there.
     """
 
     nodes: int
@@ -107,12 +108,16 @@ class Case(NamedTuple):
     carried: float
     broke: float | None
     used: Mapping[str, float]
-    generator: float
 
     @property
     def service(self) -> float:
         """Cores that the service used, picture workers included."""
         return self.used["service"]
+
+    @property
+    def generator(self) -> float:
+        """Cores that the load generator used, this script's own looking on included."""
+        return self.used["ours"] - self.service - sum(self.database)
 
     @property
     def database(self) -> list[float]:
@@ -123,6 +128,9 @@ class Case(NamedTuple):
     def limit(self) -> str:
         """What was used up."""
         cores = os.cpu_count() or 1
+        others = self.used["all"] - self.used["ours"]
+        if others > OTHERS:
+            return f"void: others used {others:.2f} cores"
         if self.broke is None:
             return "nothing: more users were not tried"
         if self.generator > BUSY:
@@ -146,10 +154,8 @@ def _case(nodes: int, processes: int, record: Path, meter: Meter) -> Case:
     carried = max((step.users for step in steps if step.met), default=0.0)
     broken = [step for step in steps if not step.met and step.users > carried]
     telling = min(broken, key=lambda step: step.users) if broken else steps[-1]
-    generators = [each for each in read(record) if isinstance(each, Generator)]
-    busiest = sorted(each.cpu for each in generators)[int(0.95 * len(generators))]
     broke = telling.users if broken else None
-    return Case(nodes, processes, carried, broke, telling.used, busiest)
+    return Case(nodes, processes, carried, broke, telling.used)
 
 
 def measured(
@@ -170,6 +176,7 @@ def measured(
     try:
         service.start("--processes", str(processes))
         pids = {node.name: node.pid for node in nodes} | {"service": service.pid}
+        pids["ours"] = os.getpid()  # and what it has started: all of these, and Locust
         meter = Meter(pids)
         arguments = ["--shape", "steps", "--users-active", str(options.users)]
         arguments += ["--warm-up", str(options.warm_up), "--measured", str(options.measured)]
@@ -226,9 +233,9 @@ def main() -> None:
     parser.add_argument(
         "--users", type=float, help="of the first step; default: half of the model's knee"
     )
-    parser.add_argument("--warm-up", type=float, default=5, help="seconds before a step is measured")
-    parser.add_argument("--measured", type=float, default=20, help="seconds of a step")
-    parser.add_argument("--most-steps", type=int, default=5)
+    parser.add_argument("--warm-up", type=float, default=4, help="seconds before a step is measured")
+    parser.add_argument("--measured", type=float, default=15, help="seconds of a step")
+    parser.add_argument("--most-steps", type=int, default=4)
     parser.add_argument("--write", type=Path, help="a page with a place for the table")
     options = parser.parse_args()
     if options.users is None:

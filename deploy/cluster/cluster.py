@@ -93,11 +93,8 @@ class Cluster:
         for node in self.nodes:
             node.configure(at)
         self.redis = Redis(f"{network}.20", folder / "redis", self._secret("redis-password"), kept)
-        # Each prefers another node.
         self.services = [
-            Service(
-                f"service{n + 1}", a, folder / f"service{n + 1}", at[n:] + at[:n], self.redis.url, kept
-            )
+            Service(f"service{n + 1}", a, folder / f"service{n + 1}", at, self.redis.url, kept)
             for n, a in enumerate(services)
         ]
         self.nginx = Nginx(f"{network}.1", folder / "nginx", self.services, kept)
@@ -167,10 +164,14 @@ class Cluster:
 
     def _start_again(self, daemon: Daemon) -> None:
         node = next((each for each in self.nodes if each.daemon is daemon), None)
-        if node is None:
-            daemon.start()
-        else:
-            nodes.restart(node, self.nodes)
+        try:
+            if node is None:
+                daemon.start()
+            else:
+                nodes.restart(node, self.nodes)
+        except NotStarted as error:
+            _say(str(error))  # it is tried again
+            return
         _say(f"{daemon.name} is started again, process {daemon.pid}")
 
     def _prepare_database(self, node: Node) -> None:

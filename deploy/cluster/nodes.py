@@ -176,15 +176,22 @@ def start_all(nodes: Sequence[Node]) -> Node:
     others = [node for node in nodes if node is not first]
     for node in others:
         node.join(positions[node])
+        if positions[node] is None:
+            node.wait()  # whole copies come one after the other
     for node in others:
         node.wait()
     return first
 
 
 def restart(node: Node, nodes: Sequence[Node]) -> None:
-    """Start a node that has ended, as systemd does; all of them, if none is left to join."""
+    """Start a node that has ended, as systemd does; all of them, if none is left to join.
+
+    Raises:
+        NotStarted: it does not become a member.
+    """
     if any(each.daemon.is_alive for each in nodes):
         node.join(node.position())
+        node.wait()
     else:
         start_all(nodes)
 

@@ -16,6 +16,7 @@ from typing import Final
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 60.0
 _TURN_SECONDS: Final = 0.1
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class NotStarted(Exception):
@@ -169,9 +170,9 @@ def _end(pid: int, has_ended: Callable[[], bool]) -> None:
 
 
 def _born(pid: int) -> str:
-    """Return when a process began, as the system counts; nothing if there is none, or it has ended."""
+    """Return which boot and instant a process began at; nothing if there is none, or it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if fields[0] == "Z" else fields[19]
+    return "" if fields[0] == "Z" else f"{_BOOT.read_text().strip()} {fields[19]}"

@@ -10,6 +10,7 @@ import re
 import signal
 import ssl
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -56,6 +57,16 @@ class Trial:
             )
         wait_for(lambda: "The cluster runs." in self.said or self._process.poll() is not None, 120)
         assert self._process.poll() is None, self.said
+
+    def start_another(self) -> subprocess.CompletedProcess[str]:
+        """Start it once more, in the same folder, while it runs."""
+        return subprocess.run(
+            [sys.executable, ROOT / "deploy" / "cluster" / "cluster.py", "--folder", self.folder],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     def stop(self) -> int:
         """End it in order; return the exit status."""
@@ -121,6 +132,8 @@ def is_there(pid: int) -> bool:
 def test_make_cluster(trial):
     """It serves, goes on without a node, comes back from a crash of everything, and ends as a whole."""
     trial.start()
+    another = trial.start_another()
+    assert (another.returncode, "runs in" in another.stderr) == (1, True)
     token = trial.sign_in()
     os.kill(trial.pid_of("node1"), signal.SIGKILL)
     acknowledged = None

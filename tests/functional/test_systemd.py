@@ -31,12 +31,15 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_unit(tmp_path):
-    """The shipped unit has no mistake that systemd finds, and shuts the service in."""
+    """The shipped unit, and what a cluster adds, have no mistake that systemd finds; it is shut in."""
     program = Path(sys.executable).with_name("persona-profile")
     text = UNIT.read_text().replace("/opt/persona-profile/venv/bin/persona-profile", str(program))
     text = re.sub("^Documentation=.*\n", "", text, flags=re.MULTILINE)
     unit = tmp_path / UNIT.name
     unit.write_text(text)
+    addition = tmp_path / f"{UNIT.name}.d" / "cluster.conf"
+    addition.parent.mkdir()
+    shutil.copy(ROOT / "deploy" / "cluster" / "systemd.conf", addition)
     verified = analyze("verify", str(unit))
     assert (verified.returncode, verified.stderr) == (0, "")
     rated = analyze("security", "--offline=true", f"--threshold={EXPOSURE_LIMIT}", str(unit))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -67,11 +68,28 @@ def test_sizing_tables(users):
         assert row in lines
 
 
+def test_nginx_commands(tmp_path):
+    """The commands of the guide put the two machines into nginx's configuration, and nothing else."""
+    [block] = [each for each in re.findall("```sh\n(.*?)```", PAGE, re.DOTALL) if "upstream" in each]
+    commands = block.replace("/etc/nginx", str(tmp_path))
+    subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=ROOT, check=True)
+    made = (tmp_path / "nginx.conf").read_text()
+    shipped = (ROOT / "deploy" / "nginx.conf").read_text()
+    [(before, after)] = re.findall(
+        r"(.*?)^    upstream persona_profile \{.*?^    \}\n(.*)", shipped, re.DOTALL | re.MULTILINE
+    )
+    assert made == before + (tmp_path / "upstream").read_text() + after
+    assert set(re.findall(r"^        server ([\d.:]+)", made, re.MULTILINE)) == {
+        "10.0.0.21:6543",
+        "10.0.0.22:6543",
+    }
+
+
 def test_places_are_filled():
     """What the guide puts into the shipped files are all of their places."""
-    for name in ("service.ini", "galera.cnf"):
-        places = set(re.findall("@[A-Z]+@", (ROOT / "deploy" / "cluster" / name).read_text()))
+    for name in ("service.ini", "galera.cnf", "upstream.conf"):
+        places = set(re.findall("@[A-Z]+[0-9]?@", (ROOT / "deploy" / "cluster" / name).read_text()))
         command = re.findall(
             rf"^sed (?:.*\\\n)*.*deploy/cluster/{re.escape(name)}.*$", PAGE, re.MULTILINE
         )
-        assert set(re.findall("@[A-Z]+@", "".join(command))) == places
+        assert set(re.findall("@[A-Z]+[0-9]?@", "".join(command))) == places
