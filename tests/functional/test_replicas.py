@@ -263,7 +263,7 @@ def test_replica_that_fails(client, replication, number):
 
 
 def test_supervised(tmp_path, replication):
-    """A process is well while its replica is frozen, and ends although a read of that one is under way."""
+    """A process is well while its replica is frozen, and ends while a read of that is under way."""
     port = free_port()
     url = f"{replication.replica.url}?read_timeout=60"
     more = f"pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\nbackend.read_url = {url}"
