@@ -12,12 +12,12 @@ import json
 import logging
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
+from persona_profile import files
 from persona_profile.encoding import MalformedText, base64url_decode, base64url_encode, json_decode
 from persona_profile.keyring import (
     KEY_BYTES,
@@ -71,10 +71,7 @@ class KeyringFile:
             FileExistsError: there is a file already, which stays as it is.
             OSError: it can't be written.
         """
-        with tempfile.NamedTemporaryFile(dir=self.path.parent, prefix=".keyring-") as file:  # mode 0600
-            _write(file, keyring)
-            os.link(file.name, self.path)
-        self._sync_folder()
+        files.create(self.path, _text(keyring))
 
     def replace(self, keyring: Keyring) -> None:
         """Write the keyring over the file, which keeps its owner; on disk when this returns.
@@ -90,14 +87,16 @@ class KeyringFile:
         written.unlink(missing_ok=True)
         try:
             with open(written, "xb", opener=_for_owner_only) as file:
-                _write(file, keyring)
+                file.write(_text(keyring))
+                file.flush()
+                os.fsync(file.fileno())
                 if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
                     # Else the service, which is another user than the operator, could not read it.
                     os.fchown(file.fileno(), before.st_uid, before.st_gid)
             written.replace(self.path)
         finally:
             written.unlink(missing_ok=True)
-        self._sync_folder()
+        files.sync_folder(self.path.parent)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -118,13 +117,6 @@ class KeyringFile:
             yield
         finally:
             os.close(handle)
-
-    def _sync_folder(self) -> None:
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 class KeyringWatch:
@@ -185,10 +177,8 @@ def _for_owner_only(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
-def _write(file: IO[bytes], keyring: Keyring) -> None:
-    file.write(json.dumps(_describe(keyring), indent=2).encode("ascii") + b"\n")
-    file.flush()
-    os.fsync(file.fileno())
+def _text(keyring: Keyring) -> bytes:
+    return json.dumps(_describe(keyring), indent=2).encode("ascii") + b"\n"
 
 
 def _describe(keyring: Keyring) -> dict[str, Any]:

@@ -102,7 +102,7 @@ class _Process:
         self.missed_hangup = False
         self.kill_at: float | None = None
         self.figures = ""
-        self.answered = 0
+        self.owes_figures = False
 
     @property
     def pid(self) -> int:
@@ -124,6 +124,12 @@ class _Process:
         if self.kill_at is None:
             self.kill_at = time.monotonic() + seconds + SPARE_SECONDS
             self.control.send(kind)
+
+    def ask_for_figures(self) -> None:
+        """Ask once: what a process that has fallen silent does not read would fill its socket."""
+        if not self.owes_figures:
+            self.owes_figures = True
+            self.control.send(FIGURES)
 
     def signal(self, number: int) -> None:
         """Send it a signal."""
@@ -177,13 +183,10 @@ class Supervisor:
         """Return the figures of all processes together; those of the ended go on counting."""
         with self._changed:
             asked = list(self._processes)
-            before = {each.pid: each.answered for each in asked}
             for each in asked:
-                each.control.send(FIGURES)
+                each.ask_for_figures()
             self._changed.wait_for(
-                lambda: all(
-                    each.answered > before[each.pid] or each not in self._processes for each in asked
-                ),
+                lambda: not any(each.owes_figures and each in self._processes for each in asked),
                 FIGURES_SECONDS,
             )
             total = self._departed.copy()
@@ -225,7 +228,7 @@ class Supervisor:
                         process.signal(signal.SIGHUP)
                 elif kind == FIGURES:
                     process.figures = text
-                    process.answered += 1
+                    process.owes_figures = False
                     self._changed.notify_all()
 
     def _obey(self, number: int) -> None:

@@ -6,8 +6,7 @@ the `assertion` command share it. The application refuses it outside development
 
 from __future__ import annotations
 
-import os
-import tempfile
+import contextlib
 import time
 from pathlib import Path
 from typing import Final
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from persona_profile import files
 from persona_profile.auth.discovery import PinnedIssuers
 from persona_profile.auth.jws import public_key_document, sign_jws
 from persona_profile.emails import InvalidEmail, canonical_email
@@ -105,10 +105,5 @@ def _new_key() -> rsa.RSAPrivateKey:
 def _write_new(path: Path, key: rsa.RSAPrivateKey) -> None:
     """Write a key file whole or not at all; if another process was faster, its file stays."""
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with tempfile.NamedTemporaryFile(dir=path.parent) as file:  # mode 0600
-        file.write(pem)
-        file.flush()
-        try:
-            os.link(file.name, path)
-        except FileExistsError:
-            return
+    with contextlib.suppress(FileExistsError):
+        files.create(path, pem)

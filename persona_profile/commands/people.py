@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from persona_profile import files
 from persona_profile.app import make_key_wrapper, open_backend, open_keyring, picture_url_seconds
 from persona_profile.commands.settings import load_settings
 from persona_profile.emails import InvalidEmail, canonical_email
@@ -49,10 +49,7 @@ def _export(options: argparse.Namespace) -> int:
             raise _Refused("nothing is kept about this email")
         archive = zip_of(*whole_profile(profiles, pictures, session, email))
         try:
-            with open(
-                options.out, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)
-            ) as file:
-                file.write(archive)
+            files.create(options.out, archive)
         except OSError as error:
             raise _Refused(f"{options.out}: {error.strerror}") from None
     print(f"Written: {options.out}, {len(archive):,} bytes.")

@@ -9,6 +9,7 @@ import stat
 import zipfile
 
 import pytest
+from support.disks import leave_free, small_disk
 from support.pictures import encode, quadrants
 from support.services import Client, Service
 
@@ -53,6 +54,15 @@ def test_export(service, alice, tmp_path):
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     again = service.run("export", EMAIL, "--out", str(out))
     assert (again.returncode, "File exists" in again.stderr) == (1, True)
+
+
+def test_export_to_a_full_disk(service, alice, tmp_path):
+    """Where there is no room the command says so, and leaves no part of an archive."""
+    with small_disk(tmp_path / "disk", 1) as folder:
+        leave_free(folder, 4096)
+        refused = service.run("export", EMAIL, "--out", str(folder / "alice.zip"))
+        assert (refused.returncode, "No space left" in refused.stderr) == (1, True)
+        assert [each.name for each in folder.iterdir()] == ["ballast"]
 
 
 def test_export_after_signing_out(service, alice, tmp_path):

@@ -187,6 +187,10 @@ class TestSeveralProcesses:
         requests = {"name": "persona_http_requests_total", "route": "/v1/"}
         assert service.figures().value(**requests) == 30
         before = service.processes()
+        frozen = min(before)
+        os.kill(frozen, signal.SIGSTOP)
+        assert service.figures().value(**requests) == 30  # its last ones are taken
+        os.kill(frozen, signal.SIGCONT)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda pid=pid: pid not in service.processes(), 10)
