@@ -19,7 +19,8 @@ class Heartbeat:
 
     Args:
         checks: by name; each returns if all is well, and raises otherwise. They write nothing.
-        advisory: the names of those without which the service does its work all the same.
+        advisory: the names of those without which the service does its work all the same; that they
+            have failed is logged by what they look at.
         limit: seconds after which a check has failed.
     """
 
@@ -29,7 +30,7 @@ class Heartbeat:
         limit: float = LIMIT_SECONDS,
         advisory: Collection[str] = (),
     ) -> None:
-        self.advisory = advisory
+        self._advisory = advisory
         self._checks = checks
         self._limit = limit
         self._lock = threading.Lock()
@@ -44,20 +45,29 @@ class Heartbeat:
                 if name not in self._under_way or self._under_way[name].done():
                     self._under_way[name] = self._executor.submit(check)
             futures = dict(self._under_way)
-        return {name: _status(name, future, until) for name, future in futures.items()}
+        return {
+            name: _status(
+                name, future, until, logging.DEBUG if name in self._advisory else logging.WARNING
+            )
+            for name, future in futures.items()
+        }
+
+    def is_well(self, statuses: Mapping[str, str]) -> bool:
+        """Return whether the service can do its work, by what `statuses` returned."""
+        return all(status == "ok" for name, status in statuses.items() if name not in self._advisory)
 
     def close(self) -> None:
         """Begin no more checks."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _status(name: str, future: Future[None], until: float) -> str:
+def _status(name: str, future: Future[None], until: float, level: int) -> str:
     try:
         future.result(max(0.0, until - time.monotonic()))
     except TimeoutError:
-        logger.warning("heartbeat: %s did not answer in time", name)
+        logger.log(level, "heartbeat: %s did not answer in time", name)
         return "timeout"
     except Exception as error:  # noqa: BLE001 - whatever it is, the check has failed
-        logger.warning("heartbeat: %s failed: %s", name, type(error).__name__)
+        logger.log(level, "heartbeat: %s failed: %s", name, type(error).__name__)
         return "error"
     return "ok"

@@ -8,11 +8,12 @@ remembered. What none has in time comes from the primary.
 from __future__ import annotations
 
 import logging
+import queue
 import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Final, NamedTuple
 
 from backends import Address, Backend, BackendError, Item, Unavailable
@@ -21,15 +22,18 @@ READ_SECONDS: Final = 0.5
 """After which a read is given up, and the replica not asked for a while."""
 
 CHECK_SECONDS: Final = 1.0
-"""Between two looks at a replica, and the least time that one is not asked."""
+"""Between two looks at a replica, and for how long it is left alone at least."""
 
-MOST_PAUSE_SECONDS: Final = 30.0
-"""The most: what answers looks, but no reads, is left alone for twice as long each time."""
+MOST_PAUSE_SECONDS: Final = 15.0
+"""At the most: each failure makes it twice as long as before, until a read is answered."""
 
 READS: Final = 6
 """How many reads of one replica there are at once; more are left to the primary."""
 
 OUTCOMES: Final = ("served", "missing", "failed", "skipped", "damaged")
+
+_Reading = Future[Mapping[Address, Item]]
+_Job = tuple[_Reading, Sequence[Address]]
 
 logger = logging.getLogger(__name__)
 
@@ -128,10 +132,12 @@ class _Replica:
         self._resumes_at = 0.0
         self._told: str | None = None
         self._free = threading.BoundedSemaphore(READS)
-        # Reads are waited for no longer than read_seconds, whatever limits the backend has.
-        self._readers = ThreadPoolExecutor(READS, thread_name_prefix=name)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = threading.Event()
-        threading.Thread(target=self._look_after, name=name, daemon=True).start()
+        # Reads are waited for no longer than read_seconds, whatever limits the backend has; nor does
+        # the end of the process wait for them, as for those of an executor.
+        for work in (self._look_after, *[self._read] * READS):
+            threading.Thread(target=work, name=name, daemon=True).start()
 
     def take(self) -> bool:
         """Return whether one more read may begin; then it must."""
@@ -139,8 +145,8 @@ class _Replica:
 
     def get_many(self, addresses: Sequence[Address]) -> Mapping[Address, Item] | None:
         """Read; return nothing if it failed or was not answered in time."""
-        reading = self._readers.submit(self._backend.get_many, addresses)
-        reading.add_done_callback(lambda _reading: self._free.release())
+        reading: _Reading = Future()
+        self._jobs.put((reading, addresses))
         try:
             found = reading.result(self._read_seconds)
         except TimeoutError:
@@ -156,16 +162,32 @@ class _Replica:
         """Ask no more, and release connections."""
         self._closed.set()
         self.is_well = False
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        for _ in range(READS):
+            self._jobs.put(None)
         self._backend.close()
+
+    def _read(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            reading, addresses = job
+            try:
+                found = self._backend.get_many(addresses)
+            except Exception as error:  # noqa: BLE001 - whoever waits is told
+                self._free.release()
+                reading.set_exception(error)
+            else:
+                self._free.release()
+                reading.set_result(found)
 
     def _leave_alone(self, reason: str) -> None:
         """Do not ask it for a while, after a read that failed."""
         with self._lock:
             if self.is_well:  # of several reads at once the first counts
-                self._resumes_at = time.monotonic() + self._pause
-                self._pause = min(2 * self._pause, MOST_PAUSE_SECONDS)
+                self._wait_longer()
             self._tell(reason)
+
+    def _wait_longer(self) -> None:
+        self._resumes_at = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, MOST_PAUSE_SECONDS)
 
     def _look_after(self) -> None:
         while not self._closed.is_set():
@@ -186,6 +208,8 @@ class _Replica:
         with self._lock:
             # A read may have failed since.
             if self._resumes_at <= began and not self._closed.is_set():
+                if reason is not None:
+                    self._wait_longer()
                 self._tell(reason)
 
     def _tell(self, reason: str | None) -> None:

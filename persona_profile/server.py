@@ -218,7 +218,8 @@ def _take_signals(lifecycle: Lifecycle, hangups: Hangups) -> None:
 
 def _obey(supervisor: ControlChannel, services: Services) -> None:
     """Tell the supervisor when all is well, then do what it asks for; stop when it is gone."""
-    while set(services.heartbeat.statuses().values()) != {"ok"}:
+    heartbeat = services.heartbeat
+    while not heartbeat.is_well(heartbeat.statuses()):
         if services.lifecycle.is_stopping:
             return
         time.sleep(WELL_SECONDS)

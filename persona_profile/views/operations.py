@@ -69,8 +69,7 @@ def is_working(request: Request) -> Response:
     if services.lifecycle.is_announced:
         return json_response(_STOPPING, 503)
     checks = services.heartbeat.statuses()
-    advisory = services.heartbeat.advisory
-    is_well = all(checks[name] == "ok" for name in checks if name not in advisory)
+    is_well = services.heartbeat.is_well(checks)
     document = {"status": "ok" if is_well else "error", "checks": checks}
     return json_response(document, 200 if is_well else 503)
 

@@ -262,6 +262,35 @@ def test_replica_that_fails(client, replication, number):
     assert "replica 1 is asked again" in service_of(person).log
 
 
+def test_supervised(tmp_path, replication):
+    """A process is well while its replica is frozen, and ends while a read of that is under way."""
+    port = free_port()
+    url = f"{replication.replica.url}?read_timeout=60"
+    more = f"pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\nbackend.read_url = {url}"
+    service, told = Service(tmp_path / "s", "mysql", replication.primary.url, more=more), Told(port)
+    replication.replica.signal(signal.SIGSTOP)
+    try:
+        service.start("--processes", "1")
+        wait_for(lambda: told.value("persona_processes") == 1)
+        assert told.value("persona_replicas_silent") == 1
+        replication.replica.signal(signal.SIGCONT)
+        told.wait_until_asked()
+        person = Client(service, "supervised@example.com")
+        person.sign_in()
+        assert person.upload(encode(quadrants())).status == 200
+        path = urls(person)["64"]
+        replication.replica.signal(signal.SIGSTOP)
+        assert person.call("GET", path).status == 200
+        assert told.reads("failed") == 1
+        began = time.monotonic()
+        service.signal(signal.SIGTERM)
+        assert service.wait(60) == 0
+        assert time.monotonic() - began < 45
+    finally:
+        replication.replica.signal(signal.SIGCONT)
+        service.close()
+
+
 @pytest.fixture
 def browser(tmp_path) -> Iterator[webtest.TestApp]:
     """An application on SQLite with two replicas that have nothing yet."""

@@ -35,6 +35,19 @@ class TestHeartbeat:
         assert heartbeat.statuses() == {"a": "ok", "b": "ok"}
         heartbeat.close()
 
+    def test_advisory(self):
+        """What the service does without is told, and changes nothing."""
+
+        def fail() -> None:
+            raise OSError
+
+        heartbeat = Heartbeat({"needed": lambda: None, "nice": fail}, advisory={"nice"})
+        statuses = heartbeat.statuses()
+        assert statuses == {"needed": "ok", "nice": "error"}
+        assert heartbeat.is_well(statuses)
+        assert not heartbeat.is_well({"needed": "timeout", "nice": "ok"})
+        heartbeat.close()
+
     def test_limit(self):
         """A check that does not end is told, costs no more than the limit, and is begun only once."""
         release = threading.Event()
