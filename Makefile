@@ -38,6 +38,7 @@ format: $(VENV)/installed-tools ## put the code into the one format
 
 benchmark: $(VENV)/installed-tools ## measure, as ratios of two things run side by side
 	$(BIN)/python benchmarks/requests_per_second.py
+	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/storage.py
 	$(BIN)/python benchmarks/key_wrapping.py
 	$(BIN)/python benchmarks/picture_cost.py
