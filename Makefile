@@ -18,9 +18,12 @@ help: ## show this list
 run: $(VENV)/installed ## start the development server on http://127.0.0.1:6543/ (BACKEND=sqlite keeps data)
 	@PERSONA_BACKEND=$(BACKEND) PERSONA_BACKEND_URL='$(or $(PERSONA_BACKEND_URL),$(URL_$(BACKEND)))' exec $(BIN)/persona-profile serve
 
+# One more than cores, and 4 at the most: many tests wait for a command, a crash or a time limit.
+TESTERS = $(shell cores=$$(nproc); test $$cores -lt 4 && echo $$((cores + 1)) || echo 4)
+
 test: $(VENV)/installed-tools ## install what the tests need, and run all of them
 	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
-	$(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal -m 'not alone' $(ARGS)
+	$(BIN)/pytest --numprocesses=$(TESTERS) --dist=worksteal -m 'not alone' $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
 
 lint: $(VENV)/installed-tools ## style, types and import rules
