@@ -136,7 +136,8 @@ class LingeringChannel(PatientChannel):
 
     def handle_error(self) -> None:
         """Close after a mistake of ours; waitress would log it with the client's address."""
-        logger.error("a connection was closed by a mistake", exc_info=True)
+        # waitress calls this where it has caught something.
+        logger.error("a connection was closed by a mistake", exc_info=True)  # noqa: LOG014
         self.handle_close()
 
     def received(self, data: bytes) -> bool:
