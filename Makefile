@@ -22,9 +22,12 @@ cluster: $(VENV)/installed-redis ## start three MariaDB nodes, Redis, two servic
 	@sh tests/install-debian-packages $$(sh deploy/cluster/missing-debian-packages)
 	@exec $(BIN)/python deploy/cluster/cluster.py $(ARGS)
 
+# One more than cores, and 4 at the most: many tests wait for a command, a crash or a time limit.
+TESTERS = $(shell cores=$$(nproc); test $$cores -lt 4 && echo $$((cores + 1)) || echo 4)
+
 test: $(VENV)/installed-tools ## install what the tests need, and run all of them
 	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
-	$(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal -m 'not alone' $(ARGS)
+	$(BIN)/pytest --numprocesses=$(TESTERS) --dist=worksteal -m 'not alone' $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
 
 lint: $(VENV)/installed-tools ## style, types and import rules
@@ -43,6 +46,7 @@ format: $(VENV)/installed-tools ## put the code into the one format
 
 benchmark: $(VENV)/installed-tools ## measure, as ratios of two things run side by side
 	$(BIN)/python benchmarks/requests_per_second.py
+	$(BIN)/python benchmarks/processes.py
 	$(BIN)/python benchmarks/storage.py
 	$(BIN)/python benchmarks/key_wrapping.py
 	$(BIN)/python benchmarks/picture_cost.py

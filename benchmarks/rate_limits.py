@@ -7,21 +7,15 @@ Redis'. Prints the median of the ratios of each pair of runs, and what one hit t
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
+from driving import CONNECTIONS, EMAILS, Clients, Request, Served, cost, served
 from limits import parse
-from requests_per_second import CONNECTIONS, EMAILS, Clients, Request, requests_per_second
-from waitress import create_server
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
 from support.applications import application
 from support.redis import RedisServer
 
@@ -36,34 +30,11 @@ UNREACHED = {
 }
 
 
-def serve(folder: str, url: str, ports: multiprocessing.Queue) -> None:
-    """Serve until the process is ended."""
-    os.sched_setaffinity(0, {0})
+def limited_app(folder: str, url: str):
+    """Return the service with limits that nothing reaches, counted where a URL says."""
     sys.setswitchinterval(SWITCH_SECONDS)
     issuers = {"browserid__pinned_issuers": f"{folder}/issuers.json"}
-    app = application(Path(folder), ratelimit__url=url, **issuers, **UNREACHED)
-    server = create_server(app, listen="127.0.0.1:0", threads=8)
-    ports.put(server.effective_port)
-    server.run()
-
-
-@contextmanager
-def running(folder: str, url: str):
-    """Run a server in a process of its own; yield its process id and port."""
-    context = multiprocessing.get_context("spawn")
-    ports = context.Queue()
-    process = context.Process(target=serve, args=(folder, url, ports), daemon=True)
-    process.start()
-    try:
-        yield process.pid, ports.get(timeout=30)
-    finally:
-        process.terminate()
-        process.join(10)
-
-
-def sessions(clients: Clients) -> list[list[Request]]:
-    """Return openings of sessions, more for each connection than can be answered in one run."""
-    return clients.sessions(fresh_certificates=False)
+    return application(Path(folder), ratelimit__url=url, **issuers, **UNREACHED)
 
 
 def write(token: str) -> list[list[Request]]:
@@ -73,31 +44,19 @@ def write(token: str) -> list[list[Request]]:
     return [[request]] * CONNECTIONS
 
 
-def processor_seconds(pid: int) -> float:
-    """Return the processor time that a process has had."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def cost(server: tuple[int, int], prepared: list[list[Request]]) -> float:
-    """Send requests; return the processor time of each in the server."""
-    pid, port = server
-    began, used = time.perf_counter(), processor_seconds(pid)
-    rate = requests_per_second(port, prepared)
-    return (processor_seconds(pid) - used) / (rate * (time.perf_counter() - began))
-
-
-def compare(name: str, clients: Clients, off: tuple[int, int], on: tuple[int, int]) -> None:
+def compare(name: str, clients: Clients, off: Served, on: Served) -> None:
     """Run both in turns and print the ratios."""
-    tokens = {server: clients.token(server[1]) for server in (off, on)}
+    tokens = {server: clients.token(server.port) for server in (off, on)}
     for what, prepare in (
-        ("POST /v1/sessions (2 hits)", lambda _server: sessions(clients)),
+        ("POST /v1/sessions (2 hits)", lambda _server: clients.sessions()),
         ("PATCH /v1/profiles/EMAIL (1 hit)", lambda server: write(tokens[server])),
     ):
         ratios = []
         for _ in range(ROUNDS):
-            base = cost(off, prepare(off))
-            ratios.append(cost(on, prepare(on)) / base)
+            base, limited = (
+                cost([server.pid], server.port, prepare(server)).server for server in (off, on)
+            )
+            ratios.append(limited / base)
         spread = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
         print(f"{name:<8}{what:<36}{statistics.median(ratios):5.2f}  ({spread})", flush=True)
 
@@ -123,7 +82,7 @@ def main() -> None:
             print("processor time of a request over that without limits, median (all rounds)")
             clients = Clients(folder)
             for name, url in (("memory", "memory://"), ("redis", redis.url)):
-                with running(folder, "off") as off, running(folder, url) as on:
+                with served(limited_app, folder, "off") as off, served(limited_app, folder, url) as on:
                     compare(name, clients, off, on)
         finally:
             redis.stop()

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pyramid.router import Router
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.trigger import trigger
@@ -87,6 +88,21 @@ def _wake(sockets: dict[int, Any]) -> None:
             each.pull_trigger()
 
 
+class StrictParser(HTTPRequestParser):  # type: ignore[misc]
+    """Takes what is no URL for what it is: not HTTP."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the request line and the headers.
+
+        Raises:
+            ParsingError, TransferEncodingNotImplemented: they can't be read.
+        """
+        try:
+            super().parse_header(header_plus)
+        except ValueError:  # of the standard library: brackets around no address
+            raise ParsingError("Bad URL") from None
+
+
 class LingeringChannel(PatientChannel):
     """A connection that lets a client finish sending before it closes after a refusal.
 
@@ -94,6 +110,7 @@ class LingeringChannel(PatientChannel):
     is still sending a body which is too large would see that instead of the answer.
     """
 
+    parser_class = StrictParser
     refused = False
     _lingers_until: float | None = None
 
@@ -116,6 +133,12 @@ class LingeringChannel(PatientChannel):
                 self._lingers_until = time.monotonic() + LINGER_SECONDS
                 return
         super().handle_close()
+
+    def handle_error(self) -> None:
+        """Close after a mistake of ours; waitress would log it with the client's address."""
+        # waitress calls this where it has caught something.
+        logger.error("a connection was closed by a mistake", exc_info=True)  # noqa: LOG014
+        self.handle_close()
 
     def received(self, data: bytes) -> bool:
         """Take what arrives; after a refusal throw it away."""

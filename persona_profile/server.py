@@ -50,6 +50,9 @@ CONNECTIONS: Final = 4096
 SPARE_FILES: Final = 256
 """Files that a process may need beside its connections."""
 
+LEAST_CONNECTIONS: Final = 100
+"""How many are taken, however few files the process may open."""
+
 logger = logging.getLogger(__name__)
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:6543"
@@ -58,6 +61,7 @@ ADDRESSES: Final = {"listen", "host", "port", "unix_socket", "sockets"}
 # One table of what we decide otherwise than waitress does; any of its settings may stand in the .ini.
 _DEFAULTS: Final[dict[str, Any]] = {
     "threads": 8,
+    "connection_limit": CONNECTIONS,
     "ident": None,  # no Server header: it helps attackers alone
     "max_request_header_size": 32 * 1024,  # a token of 20 emails has 8 KiB; waitress takes 256 KiB
     "channel_timeout": 60,
@@ -116,7 +120,8 @@ def make_server(app: Router, **settings: Any) -> Any:
     """Return a waitress server that listens already and runs when its `run` is called."""
     if not settings.keys() & ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
-    settings = _DEFAULTS | {"connection_limit": _connections()} | settings
+    settings = _DEFAULTS | settings
+    settings["connection_limit"] = _connections(int(settings["connection_limit"]))
     if services_of(app).renderer.most_at_once >= int(settings["threads"]):
         logger.warning(
             "uploads may hold all %s threads: pictures.workers + pictures.queue should be fewer",
@@ -145,15 +150,23 @@ def _check_addresses(app: Router, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _connections() -> int:
+def _connections(wanted: int) -> int:
     """Return how many connections there may be; allow the process as many files, as far as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS + SPARE_FILES
+    files = wanted + SPARE_FILES
     if resource.RLIM_INFINITY not in (soft, hard):
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return max(wanted - SPARE_FILES, 100)
+        files = min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    possible = max(files - SPARE_FILES, LEAST_CONNECTIONS)
+    if possible < wanted:
+        logger.warning(
+            "connection_limit: %d instead of %d, as the process may open %d files",
+            possible,
+            wanted,
+            files,
+        )
+    return possible
 
 
 def _without_paths(record: logging.LogRecord) -> bool:

@@ -25,8 +25,6 @@ from support.pictures import encode, quadrants
 from persona_profile.settings import MAX_PICTURE_BYTES
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 
-pytestmark = pytest.mark.alone
-
 BEGUN = (
     f"PUT /v1/profiles/{EMAIL}/picture HTTP/1.1\r\nHost: {DOMAIN}\r\n"
     "Content-Type: image/jpeg\r\nContent-Length: 8000000\r\n\r\nslow"
@@ -209,6 +207,7 @@ def _let_many_be_open(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "begun", [[BEGUN], [b"", HEADER_BEGUN, CHUNK_BEGUN]], ids=["uploads", "others"]
 )
@@ -232,6 +231,7 @@ def test_slow_clients(front, pytestconfig, begun):
         clients.close()
 
 
+@pytest.mark.alone
 def test_one_address_with_many_requests(front):
     """Slow uploads of one address are refused beyond a number; others are served."""
 

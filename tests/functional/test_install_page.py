@@ -53,6 +53,8 @@ class Machine:
             "MARIADB": f"mariadb --no-defaults --user=root --socket={folder}/database/s",
             "DATABASE": f"127.0.0.1:{self.mariadb.port}",
             "PORT": str(self.nginx.port),
+            # So pip is told yes; most of what it installs is never imported here.
+            "PIP_NO_COMPILE": "0",
         }
         self.processes: list[subprocess.Popen[bytes]] = []
 

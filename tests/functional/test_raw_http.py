@@ -114,6 +114,11 @@ class TestBrokenFraming:
         """What is no clear HTTP gets an answer that the document knows, or the connection ends."""
         assert_answers_are_known(ask(connect(), raw))
 
+    def test_brackets_around_no_address(self, connect):
+        """A URL that the standard library can't split is no HTTP, and no mistake."""
+        [answer] = answers_in(ask(connect(), b"GET http://[::1/v1/ HTTP/1.1\r\n\r\n"))
+        assert (answer.status, json.loads(answer.body)["code"]) == (400, "malformed_request")
+
     def test_random_changes(self, service, connect):
         """Whatever is cut, doubled or thrown in: no answer is a mistake, and others are served."""
         for raw in damaged(1, BROKEN, ROUNDS):
@@ -140,19 +145,40 @@ def assert_answers_are_known(received):
         assert_is_known(answer)
 
 
-def test_unread_answers_are_given_up(development_folder):
-    """A connection whose client reads nothing ends, although requests of it wait."""
+@pytest.fixture
+def impatient(development_folder):
+    """A server in this process that gives connections up after a second."""
     app = application(development_folder)
     server = make_server(app, listen="127.0.0.1:0", channel_timeout=1, cleanup_interval=1)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    try:
-        with socket.create_connection(("127.0.0.1", server.effective_port)) as connection:
-            connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\n\r\n" * PIPELINED)
-            wait_for(lambda: any(each.total_outbufs_len for each in server.active_channels.values()))
-            wait_for(lambda: not server.active_channels)
-    finally:
-        server.trigger.pull_trigger(server.close)
-        thread.join(5)
-        server.task_dispatcher.shutdown()
-        services_of(app).close()
+    yield server
+    server.trigger.pull_trigger(server.close)
+    thread.join(5)
+    server.task_dispatcher.shutdown()
+    services_of(app).close()
+
+
+def test_unread_answers_are_given_up(impatient):
+    """A connection whose client reads nothing ends, although requests of it wait."""
+    with socket.create_connection(("127.0.0.1", impatient.effective_port)) as connection:
+        connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\n\r\n" * PIPELINED)
+        wait_for(lambda: any(each.total_outbufs_len for each in impatient.active_channels.values()))
+        wait_for(lambda: not impatient.active_channels)
+
+
+def test_mistakes_are_logged_without_the_client(impatient, caplog):
+    """A mistake in the handling of a connection ends that, and the log tells no address of it."""
+
+    def fail(_data):
+        raise ValueError
+
+    with socket.create_connection(("127.0.0.1", impatient.effective_port)) as connection:
+        wait_for(lambda: impatient.active_channels)
+        [channel] = impatient.active_channels.values()
+        channel.received = fail
+        connection.sendall(b"x")
+        assert connection.recv(1) == b""
+    [record] = [each for each in caplog.records if each.exc_info]
+    assert record.name == "persona_profile.connections"
+    assert "127.0.0.1" not in record.getMessage()

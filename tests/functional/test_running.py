@@ -20,8 +20,6 @@ from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
 from support.workers import is_alive, worker_pids
 
-pytestmark = pytest.mark.alone
-
 MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
 
 
@@ -94,7 +92,7 @@ class SlowUpload:
 class TestStopping:
     def test_what_is_in_flight_is_finished(self, tmp_path):
         """At SIGTERM balancers are told, an 8 MB upload is finished, and the status is 0."""
-        service = Watched(tmp_path / "service", "shutdown.drain = 2\n")
+        service = Watched(tmp_path / "service", "shutdown.drain = 4\n")
         body = encode(quadrants(), quality=95) + bytes(8_000_000)
         try:
             service.start()
@@ -104,13 +102,13 @@ class TestStopping:
             workers = worker_pids(service.pid)
             upload = SlowUpload(service, client, body)
             service.signal(signal.SIGTERM)
-            wait_for(lambda: get(service, "/__lbheartbeat__") == 503, 2)
+            wait_for(lambda: get(service, "/__lbheartbeat__") == 503, 4)
             answer = idle.call("GET", "/__heartbeat__")
             assert (answer.status, answer.headers["Connection"]) == (503, "close")
-            wait_for(lambda: _refuses(service), 10)
+            wait_for(lambda: _refuses(service), 30)
             answered = upload.finish()
             assert (answered.status, answered.headers["Connection"]) == (200, "close")
-            assert service.wait(10) == 0
+            assert service.wait(30) == 0
         finally:
             service.close()
         assert workers
@@ -125,7 +123,7 @@ class TestStopping:
             client.sign_in()
             SlowUpload(service, client, bytes(1000))
             service.signal(signal.SIGTERM)
-            assert service.wait(15) == 0
+            assert service.wait(20) == 0
         finally:
             service.close()
         assert "connections in flight" in service.log
@@ -137,9 +135,9 @@ class TestStopping:
         client.sign_in()
         SlowUpload(service, client, bytes(1000))
         service.signal(signal.SIGTERM)
-        wait_for(lambda: _refuses(service), 10)
+        wait_for(lambda: _refuses(service), 30)
         service.signal(signal.SIGTERM)
-        assert service.wait(5) == -signal.SIGTERM
+        assert service.wait(15) == -signal.SIGTERM
 
 
 def _refuses(service: Service) -> bool:
@@ -168,14 +166,14 @@ def test_hangup_takes_issuers(tmp_path):
         issuers.write_text("nonsense")
         providers.write_text("{}")
         service.signal(signal.SIGHUP)
-        wait_for(lambda: reloads("refused") == 1, 10)
-        wait_for(lambda: reloads("refused", "openid_issuers") == 1, 10)
+        wait_for(lambda: reloads("refused") == 1, 30)
+        wait_for(lambda: reloads("refused", "openid_issuers") == 1, 30)
         client.sign_in()
         providers.write_text("[]")
         issuers.write_text(json.dumps({"example.com": support_document(dsa_key("other"))}))
         service.signal(signal.SIGHUP)
-        wait_for(lambda: reloads("taken") == 1, 10)
-        wait_for(lambda: reloads("taken", "openid_issuers") == 1, 10)
+        wait_for(lambda: reloads("taken") == 1, 30)
+        wait_for(lambda: reloads("taken", "openid_issuers") == 1, 30)
         with pytest.raises(AssertionError, match=r"issuer_not_authoritative|signature_invalid"):
             client.sign_in()
     finally:
@@ -198,7 +196,7 @@ class TestSeveralProcesses:
         os.kill(frozen, signal.SIGCONT)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda pid=pid: pid not in service.processes(), 10)
+            wait_for(lambda pid=pid: pid not in service.processes(), 30)
             wait_for(lambda: len(service.processes()) == 2, 30)
         wait_for(lambda: service.figures().value("persona_processes") == 2, 30)
         assert not before & service.processes()
@@ -208,7 +206,7 @@ class TestSeveralProcesses:
         assert found.value("persona_process_deaths_total") == 2
         children = service.processes()
         service.signal(signal.SIGTERM)
-        assert service.wait(20) == 0
+        assert service.wait(45) == 0
         assert not any(is_alive(pid) for pid in children)
 
     def test_replacing_all(self, service):
@@ -228,7 +226,7 @@ class TestSeveralProcesses:
         assert not load.failures
         assert load.answered > 50
         service.signal(signal.SIGTERM)
-        assert service.wait(20) == 0
+        assert service.wait(45) == 0
 
     def test_giving_up(self, tmp_path):
         """If no process can begin its work, that is the end, with status 1 and the reason."""
@@ -316,7 +314,7 @@ class TestLogs:
         """In development lines are for people, with the request's number."""
         service.start()
         assert get(service) == 200
-        wait_for(lambda: "request.summary" in service.log, 10)
+        wait_for(lambda: "request.summary" in service.log, 30)
         line = next(line for line in service.log.splitlines() if "request.summary" in line)
         assert re.fullmatch(
             r"INFO requests: request.summary method=GET route=/v1/ code=200 t=[0-9.]+ rid=[0-9a-f]{32}",

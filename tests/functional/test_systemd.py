@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from support.services import Service
 
+from persona_profile.server import CONNECTIONS, SPARE_FILES
 from persona_profile.supervisor import SPARE_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +58,50 @@ def test_unit_waits_for_what_is_in_flight():
     [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
     assert int(seconds) > sum(int(found[1]) for found in limits) + SPARE_SECONDS
     assert "KillMode=mixed\n" in unit
+
+
+def test_unit_has_room():
+    """Memory and files of the unit are enough for what its processes may take, as shipped."""
+    unit, settings = UNIT.read_text(), (ROOT / "production.ini").read_text()
+
+    def number(pattern: str, text: str) -> int:
+        [found] = re.findall(pattern, text, re.MULTILINE)
+        return int(found)
+
+    processes = number(r"^ExecStart=.* --processes (\d+)$", unit)
+    workers, memory = (
+        number(rf"^pictures.{name} = (\d+)$", settings) for name in ("workers", "memory")
+    )
+    needed = 30 + processes * (120 + 80 * workers + memory)
+    assert needed < number(r"^MemoryHigh=(\d+)M$", unit) < number(r"^MemoryMax=(\d+)M$", unit)
+    assert f"| {needed:,} |" in (ROOT / "docs" / "operators.md").read_text()
+    assert number(r"^#connection_limit = (\d+)$", settings) == CONNECTIONS
+    assert number(r"^LimitNOFILE=(\d+)$", unit) >= CONNECTIONS + SPARE_FILES
+
+
+def test_few_files(tmp_path):
+    """With fewer files than connections need, fewer are taken, and the operator is told."""
+    code = (
+        "import logging, resource, sys; logging.basicConfig(format='%(message)s')\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (300, 600))\n"
+        "from pathlib import Path\n"
+        "from support.applications import application\n"
+        "from persona_profile.server import make_server\n"
+        "app = application(Path(sys.argv[1]))\n"
+        "for limit in (300, 1000):\n"
+        "    print(make_server(app, listen='127.0.0.1:0', connection_limit=limit).adj.connection_limit)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, tmp_path],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["300", str(600 - SPARE_FILES)]
+    told = [line for line in done.stderr.splitlines() if "connection_limit" in line]
+    assert told == ["connection_limit: 344 instead of 1000, as the process may open 600 files"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--processes", "1")])

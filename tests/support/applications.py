@@ -44,12 +44,12 @@ def application(folder: Path, clock: Any = None, **settings: str) -> Router:
     return recorded(hold_to_contract(make_app(parsed, clock) if clock else make_app(parsed)))
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Return once a condition holds; fail if it does not for that long."""
+def wait_for(condition: Callable[[], object], seconds: float = 60, every: float = 0.05) -> None:
+    """Return once a condition holds, which is asked so often; fail if it does not for that long."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 @contextlib.contextmanager

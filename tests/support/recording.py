@@ -26,7 +26,8 @@ from persona_profile.logs import TextFormatter
 
 RECORD = "RECORDED_BY_TESTS"
 LOGGERS = ("persona_profile", "backends", "waitress")
-MOST_BYTES = 65_536
+MOST_BYTES = 10_000
+"""Of a body that is looked into; WebOb would put more into a file."""
 LOGS, FIGURES, TOLD = "logs", "figures", "told"
 
 

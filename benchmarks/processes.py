@@ -1,0 +1,146 @@
+"""What several processes carry: requests/s of two over those of one, and over a bare "hello".
+
+`persona-profile serve --processes` runs on all cores, with logs as in production and a SQLite file; who
+asks has a core of them, too. Where there are two, two processes can't be twice as fast: there is no
+core left for who asks. So three figures are told: the ratio of requests/s that was measured; the one
+that these cores allow, by the processor time of a request in the server and in who asks; and the one
+that a core for each would allow, which is twice the processor time of a request with one process over
+that with two. Runs are side by side, in turns; medians are of the ratios of each turn.
+
+    python benchmarks/processes.py [--seconds N] [--rounds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import driving
+from driving import HELLO, Clients, Cost, Request, Served, all_profiles, cost, hello_app, served
+from support.applications import wait_for
+from support.services import Service
+
+PROCESSES = 2
+CONNECTIONS = 8
+"""As many as a process has threads, so that none waits; both processes have some, whoever accepts."""
+
+
+@contextmanager
+def service(folder: Path, issuers: Path, processes: int) -> Iterator[Service]:
+    """Run the service as operators do, with so many processes."""
+    more = f"pictures.formats = jpeg\nlogging.format = mozlog\nbrowserid.pinned_issuers = {issuers}"
+    folder.mkdir()
+    made = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite", more=more)
+    try:
+        made.start("--processes", str(processes))
+        wait_for(lambda: f"persona_processes {processes}\n" in made.exposition())
+        yield made
+    finally:
+        made.close()
+
+
+def pids_of(made: Service) -> list[int]:
+    """Return the process ids of the supervisor and of those that serve."""
+    children = Path(f"/proc/{made.pid}/task/{made.pid}/children").read_text()
+    return [made.pid, *map(int, children.split())]
+
+
+def median(values: list[float]) -> str:
+    """Return the median of some ratios, and all of them."""
+    return f"{statistics.median(values):5.2f}  ({', '.join(f'{each:.2f}' for each in sorted(values))})"
+
+
+def allowed(one: Cost, two: Cost, cores: int) -> float:
+    """Return the ratio of requests/s that cores allow which who asks shares.
+
+    One process, and who asks, has a core at most; all together have what there is.
+    """
+
+    def fastest(each: Cost, processes: int) -> float:
+        return min(processes / each.server, 1 / each.client, cores / (each.server + each.client))
+
+    return fastest(two, PROCESSES) / fastest(one, 1)
+
+
+def report(name: str, rounds: list[tuple[Cost, Cost, Cost]]) -> None:
+    """Print what rounds of hello, one process and two have shown."""
+    cores = len(os.sched_getaffinity(0))
+    ratios = {
+        "two processes over one, measured": [two.rate / one.rate for _, one, two in rounds],
+        f"what {cores} cores allow": [allowed(one, two, cores) for _, one, two in rounds],
+        "what a core for each would allow": [
+            PROCESSES * one.server / two.server for _, one, two in rounds
+        ],
+        "one process over hello, requests/s": [one.rate / base.rate for base, one, _ in rounds],
+        "its processor time over hello's": [one.server / base.server for base, one, _ in rounds],
+    }
+    print(f"\n{name}")
+    for what, values in ratios.items():
+        print(f"  {what:<38}{median(values)}")
+    for position, who in enumerate(("hello", "one process", "two processes")):
+        costs = [each[position] for each in rounds]
+        rate, server, client = (
+            statistics.median(getattr(each, field) for each in costs) for field in Cost._fields
+        )
+        print(
+            f"  {who:<14} {rate:6.0f}/s, {1000 * server:.2f} ms a request, who asks {1000 * client:.2f}"
+        )
+
+
+def measure(
+    name: str,
+    targets: tuple[Served, Service, Service],
+    prepare: Callable[[Service], list[list[Request]]],
+    rounds: int,
+) -> None:
+    """Ask hello, one process and two in turns, and print what came of it."""
+    hello, *services = targets
+    made = []
+    for _ in range(rounds):
+        base = cost([hello.pid], hello.port, [[HELLO]] * CONNECTIONS)
+        one, two = (cost(pids_of(each), each.port, prepare(each)) for each in services)
+        made.append((base, one, two))
+    report(name, made)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=driving.SECONDS, help="of each run")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    driving.SECONDS = options.seconds
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        clients = Clients(name)
+        issuers = folder / "issuers.json"
+        with (
+            served(hello_app) as hello,
+            service(folder / "one", issuers, 1) as one,
+            service(folder / "two", issuers, PROCESSES) as two,
+        ):
+            targets = hello, one, two
+            gets = {
+                each.port: all_profiles(clients.token(each.port, each.origin)) for each in (one, two)
+            }
+            measure(
+                "GET /v1/profiles, two emails",
+                targets,
+                lambda each: [[gets[each.port]]] * CONNECTIONS,
+                options.rounds,
+            )
+            measure(
+                "POST /v1/sessions, two DS128 proofs",
+                targets,
+                lambda each: clients.sessions(each.origin, connections=CONNECTIONS),
+                options.rounds,
+            )
+
+
+if __name__ == "__main__":
+    main()
