@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have all that services log and count in this run recorded; workers inherit the environment."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell starts what is to run in the background; commands that are interrupted inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if RECORD not in os.environ:
         folder = Path(tempfile.mkdtemp(prefix="persona-profile-record-"))
         os.environ[RECORD] = str(folder)
