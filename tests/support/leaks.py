@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import backends
+import loadtest
 import persona_profile
 from support.recording import FIGURES, LOGS, TOLD
 
@@ -38,10 +39,10 @@ _LISTENS = re.compile(
 
 _SOURCES = "\n".join(
     path.read_text()
-    for package in (persona_profile, backends)
+    for package in (persona_profile, backends, loadtest)
     for path in Path(str(package.__file__)).parent.rglob("*.py")
 )
-"""What services say by themselves; made-up claims (Hypothesis) may be words of it."""
+"""Hypothesis takes words of the sources for claims, and services say such words by themselves."""
 
 
 class Leak(NamedTuple):
