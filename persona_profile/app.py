@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +33,8 @@ from persona_profile.homes import Homes
 from persona_profile.images import Encoding, Limits, PictureOptions, UploadFigures
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
-from persona_profile.keyring import Keyring, KeyringError
+from persona_profile.key_sources import make_key_wrapper, open_keyring
+from persona_profile.keyring import Keyring
 from persona_profile.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.lifecycle import Lifecycle
@@ -47,14 +47,11 @@ from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy,
 from persona_profile.replicas import Replicas
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
 from persona_profile.tokens import Nonces, SessionTokens
-from persona_profile.transit import CachingService, TransitService
 from persona_profile.views import Services
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 
 BACKENDS_GROUP: Final = "persona_profile.backends"
 _MIB: Final = 1024 * 1024
-
-logger = logging.getLogger(__name__)
 
 
 def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Router:
@@ -114,18 +111,10 @@ def _services(
     file, keyring = open_keyring(settings)
     keys = make_key_wrapper(settings, keyring, metrics.count_stale_key)
     backend = _checked_backend(settings, metrics)
-    identity_provider = None
-    if settings.development:
-        identity_provider = DevelopmentIdentityProvider.load(settings.development_folder)
+    identity_provider = _identity_provider(settings)
     openid_provider = _openid_provider(settings, clock)
     nonces = Nonces(keys, settings.openid_nonce_lifetime, clock)
-    context = AuthenticatorContext(
-        settings=settings,
-        nonces=nonces,
-        clock=clock,
-        observe=metrics.count_proof,
-        reload_counter=metrics.reload_counter,
-    )
+    context = _authenticator_context(settings, nonces, clock, metrics)
     authenticators = _authenticators(context, identity_provider, openid_provider, new_fetcher)
     homes = Homes(backend, keys, picture_url_seconds(settings))
     renderer = _renderer(settings, metrics.count_upload)
@@ -134,10 +123,7 @@ def _services(
     metrics.watch_backend(backend.figures)
     metrics.watch_pictures(renderer.figures)
     metrics.watch_replicas(replicas.figures)
-    checks = {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": renderer.check}
-    if replicas.figures().replicas:
-        checks["replicas"] = replicas.check
-    heartbeat = Heartbeat(checks, advisory={"replicas"})
+    heartbeat = _heartbeat(backend, keys, renderer, replicas)
     return Services(
         backend=backend,
         profiles=ProfileService(
@@ -194,6 +180,18 @@ def _checked_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
     return backend
 
 
+def _authenticator_context(
+    settings: Settings, nonces: Nonces, clock: Callable[[], float], metrics: Metrics
+) -> AuthenticatorContext:
+    return AuthenticatorContext(
+        settings=settings,
+        nonces=nonces,
+        clock=clock,
+        observe=metrics.count_proof,
+        reload_counter=metrics.reload_counter,
+    )
+
+
 def _authenticators(
     context: AuthenticatorContext,
     identity_provider: DevelopmentIdentityProvider | None,
@@ -208,6 +206,22 @@ def _authenticators(
         context = replace(context, openid_issuers=OpenIDIssuers([openid_provider.trust]))
         own_origins[openid_provider.issuer] = openid_provider.fetch
     return load_authenticators(context, new_fetcher, own_origins)
+
+
+def _heartbeat(
+    backend: Backend, keys: KeyWrapper, renderer: WorkerRenderer, replicas: Replicas
+) -> Heartbeat:
+    """Return the checks of whether the service can do its work, for which replicas are not needed."""
+    checks = {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": renderer.check}
+    if replicas.figures().replicas:
+        checks["replicas"] = replicas.check
+    return Heartbeat(checks, advisory={"replicas"})
+
+
+def _identity_provider(settings: Settings) -> DevelopmentIdentityProvider | None:
+    if not settings.development:
+        return None
+    return DevelopmentIdentityProvider.load(settings.development_folder)
 
 
 def _openid_provider(
@@ -333,73 +347,6 @@ def _open(settings: Settings, name: str, url: str | None) -> Backend:
 def picture_url_seconds(settings: Settings) -> int:
     """Return for how many seconds the URL of a picture works at the most."""
     return 2 * settings.pictures_url_window
-
-
-def open_keyring(settings: Settings) -> tuple[KeyringFile | None, Keyring]:
-    """Return the configured keyring; in development one that lives as long as what is stored.
-
-    Its file is missing if it is in memory only.
-
-    Raises:
-        InvalidSettings: it can't be used.
-    """
-    file = keyring_file(settings)
-    if file is None:
-        logger.warning("keyring: made in memory; what is stored can't be read after a restart")
-        return None, Keyring.generate()
-    try:
-        if settings.keyring_path is None:
-            _make_keyring(file)
-        return file, file.load()
-    except (KeyringError, OSError) as error:
-        raise InvalidSettings(f"keyring.path: {error}") from None
-
-
-def keyring_file(settings: Settings) -> KeyringFile | None:
-    """Return where the keyring is kept; none if it is in memory only."""
-    if settings.keyring_path is not None:
-        return KeyringFile(settings.keyring_path)
-    if settings.backend == "memory":
-        return None
-    return KeyringFile(settings.development_folder / "keyring.json")
-
-
-def make_key_wrapper(
-    settings: Settings, keyring: Keyring, observe_stale: Callable[[], None] = lambda: None
-) -> KeyWrapper:
-    """Return what wraps keys by the settings; `observe_stale` is called when an older key is needed.
-
-    Raises:
-        InvalidSettings: the key service can't be used so.
-    """
-    if settings.transit_url is None or settings.transit_token_file is None:
-        return KeyWrapper(keyring, observe_stale=observe_stale)
-    try:
-        service = TransitService(
-            settings.transit_url,
-            settings.transit_key,
-            settings.transit_token_file,
-            mount=settings.transit_mount,
-            namespace=settings.transit_namespace,
-            ca_file=settings.transit_ca_file,
-            timeout=settings.transit_timeout,
-        )
-    except ValueError as error:
-        raise InvalidSettings(f"transit: {error}") from None
-    cached = CachingService(
-        service, settings.key_service_cache_keys, settings.key_service_cache_seconds
-    )
-    is_primary = settings.key_service == "transit"
-    return KeyWrapper(keyring, cached, is_primary=is_primary, observe_stale=observe_stale)
-
-
-def _make_keyring(file: KeyringFile) -> None:
-    file.path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        file.create(Keyring.generate())
-    except FileExistsError:
-        return
-    logger.warning("keyring: made for development, %s", file.path)
 
 
 def _build(settings: Settings) -> Mapping[str, str]:

@@ -12,15 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from backends import Backend, BackendError
-from persona_profile.app import (
-    keyring_file,
-    make_key_wrapper,
-    open_backend,
-    open_keyring,
-    picture_url_seconds,
-)
+from persona_profile.app import open_backend, picture_url_seconds
 from persona_profile.commands.inspection import Progress
 from persona_profile.commands.settings import load_settings
+from persona_profile.key_sources import keyring_file, make_key_wrapper, open_keyring
 from persona_profile.key_use import KeyUse, Pace, Rewrapping, count_use
 from persona_profile.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringError
 from persona_profile.keyring_file import KeyringFile

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from persona_profile import files
-from persona_profile.app import make_key_wrapper, open_backend, open_keyring, picture_url_seconds
+from persona_profile.app import open_backend, picture_url_seconds
 from persona_profile.commands.settings import load_settings
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
 from persona_profile.homes import Homes
+from persona_profile.key_sources import make_key_wrapper, open_keyring
 from persona_profile.model import PROFILE_KEY_REQUIRED, Profile
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
