@@ -53,6 +53,8 @@ from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 BACKENDS_GROUP: Final = "persona_profile.backends"
 _MIB: Final = 1024 * 1024
 
+_Clock = Callable[[], float]
+
 
 def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Router:
     """Return the application that the settings describe (a PasteDeploy application factory).
@@ -103,9 +105,7 @@ def max_body_bytes(app: Router) -> int:
     return services_of(app).max_picture_bytes + FORM_OVERHEAD_BYTES
 
 
-def _services(
-    settings: Settings, clock: Callable[[], float], new_fetcher: Callable[[], HttpsFetcher]
-) -> Services:
+def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], HttpsFetcher]) -> Services:
     build = _build(settings)
     metrics = Metrics(build["version"], build["commit"])
     file, keyring = open_keyring(settings)
@@ -117,6 +117,7 @@ def _services(
     context = _authenticator_context(settings, nonces, clock, metrics)
     authenticators = _authenticators(context, identity_provider, openid_provider, new_fetcher)
     homes = Homes(backend, keys, picture_url_seconds(settings))
+    lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
     renderer = _renderer(settings, metrics.count_upload)
     rate_limits = _rate_limits(settings, keys, clock)
     replicas = Replicas(open_replicas(settings), metrics.count_replica_read)
@@ -124,18 +125,13 @@ def _services(
     metrics.watch_pictures(renderer.figures)
     metrics.watch_replicas(replicas.figures)
     heartbeat = _heartbeat(backend, keys, renderer, replicas)
+    # In the order in which they end: what others use comes last.
+    held = (heartbeat, renderer, rate_limits, authenticators, keys, replicas, backend)
     return Services(
         backend=backend,
-        profiles=ProfileService(
-            backend, homes, keys, session_lifetime=settings.sessions_lifetime, clock=clock
-        ),
+        profiles=ProfileService(backend, homes, keys, session_lifetime=lifetime, clock=clock),
         pictures=PictureService(
-            backend,
-            homes,
-            keys,
-            url_window=settings.pictures_url_window,
-            replicas=replicas,
-            clock=clock,
+            backend, homes, keys, url_window=window, replicas=replicas, clock=clock
         ),
         authenticators=authenticators,
         nonces=nonces,
@@ -156,15 +152,7 @@ def _services(
         lifecycle=Lifecycle(settings.shutdown_drain, settings.shutdown_grace),
         heartbeat=heartbeat,
         build=build,
-        closers=(
-            heartbeat.close,
-            renderer.close,
-            rate_limits.close,
-            authenticators.close,
-            keys.close,
-            replicas.close,
-            backend.close,
-        ),
+        closers=tuple(each.close for each in held),
     )
 
 
@@ -181,7 +169,7 @@ def _checked_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
 
 
 def _authenticator_context(
-    settings: Settings, nonces: Nonces, clock: Callable[[], float], metrics: Metrics
+    settings: Settings, nonces: Nonces, clock: _Clock, metrics: Metrics
 ) -> AuthenticatorContext:
     return AuthenticatorContext(
         settings=settings,
@@ -224,9 +212,7 @@ def _identity_provider(settings: Settings) -> DevelopmentIdentityProvider | None
     return DevelopmentIdentityProvider.load(settings.development_folder)
 
 
-def _openid_provider(
-    settings: Settings, clock: Callable[[], float]
-) -> DevelopmentOpenIDProvider | None:
+def _openid_provider(settings: Settings, clock: _Clock) -> DevelopmentOpenIDProvider | None:
     """Return the provider for development, whose clients are front pages of this server."""
     if settings.development_provider_listen is None:
         return None
@@ -280,7 +266,7 @@ def _renderer(settings: Settings, observe: Callable[[UploadFigures], None]) -> W
     )
 
 
-def _rate_limits(settings: Settings, keys: KeyWrapper, clock: Callable[[], float]) -> RateLimits:
+def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock) -> RateLimits:
     url = settings.ratelimit_url or ("off" if settings.development else "memory://")
     if url == "off":
         return NoRateLimits()
