@@ -24,6 +24,7 @@ from persona_profile.auth.development_requests import (
 )
 from persona_profile.encoding import json_encode
 from persona_profile.exposition import listen
+from persona_profile.pipelining import PatientChannel
 
 CHOICES: Final = ("alice@example.com", "bob@example.org")
 MAX_BODY_BYTES: Final = 32 * 1024
@@ -199,6 +200,7 @@ class ProviderServer:
             expose_tracebacks=False,
             asyncore_use_poll=True,
         )
+        self._server.channel_class = PatientChannel
         self._thread = threading.Thread(target=self._server.run, name="openid-provider", daemon=True)
         self._thread.start()
         provider.is_served = True

@@ -22,6 +22,10 @@ class PatientChannel(HTTPChannel):  # type: ignore[misc]
     requests: list[Any]
     _postponed: list[Any] | None = None
 
+    def __repr__(self) -> str:
+        """Return what waitress logs of a connection it failed to serve: no address of the client."""
+        return f"<{type(self).__name__} at {id(self):#x}>"
+
     def readable(self) -> bool:
         """Tell whether more is wanted; asked in each turn of the server's loop."""
         if self.will_close and self.total_outbufs_len:

@@ -182,3 +182,20 @@ def test_mistakes_are_logged_without_the_client(impatient, caplog):
     [record] = [each for each in caplog.records if each.exc_info]
     assert record.name == "persona_profile.connections"
     assert "127.0.0.1" not in record.getMessage()
+
+
+def test_mistakes_of_threads_are_logged_without_the_client(impatient, caplog):
+    """A mistake in a thread that answers is logged by waitress, and the log tells no address of it."""
+
+    def fail():
+        raise ValueError
+
+    with socket.create_connection(("127.0.0.1", impatient.effective_port)) as connection:
+        wait_for(lambda: impatient.active_channels)
+        [channel] = impatient.active_channels.values()
+        channel.service = fail
+        connection.sendall(b"GET /v1/ HTTP/1.1\r\n\r\n")
+        wait_for(lambda: [each for each in caplog.records if each.exc_info])
+    [record] = [each for each in caplog.records if each.exc_info]
+    assert record.name == "waitress"
+    assert "127.0.0.1" not in record.getMessage()

@@ -38,14 +38,20 @@ const call = (receiver, name, ...args) => new Promise((resolve, reject) => {
   });
 });
 
-/* RSA keys are made by Node: the library takes seconds for one. It reads them as its own. */
+/*
+ * RSA keys are made by Node: the library takes seconds for one. It reads them as its own. They are made
+ * as JWK at once: Node 20 may wait for itself for ever while it exports a key object as JWK.
+ */
 function rsaPair(modulusLength) {
-  const { privateKey } = crypto.generateKeyPairSync('rsa', { modulusLength });
-  const jwk = privateKey.export({ format: 'jwk' });
+  const { privateKey: jwk } = crypto.generateKeyPairSync('rsa', {
+    modulusLength,
+    publicKeyEncoding: { type: 'spki', format: 'der' },
+    privateKeyEncoding: { format: 'jwk' },
+  });
   const decimal = (name) => BigInt(`0x${Buffer.from(jwk[name], 'base64url').toString('hex')}`).toString();
   const [n, e, d] = ['n', 'e', 'd'].map(decimal);
   return {
-    privateKey,
+    privateKey: crypto.createPrivateKey({ key: jwk, format: 'jwk' }),
     publicKey: jwcrypto.loadPublicKeyFromObject({ algorithm: 'RS', n, e }),
     secretKey: jwcrypto.loadSecretKeyFromObject({ algorithm: 'RS', n, e, d }),
   };

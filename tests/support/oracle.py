@@ -7,6 +7,7 @@ import fcntl
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,12 @@ _LIBRARY = FOLDER / "node_modules" / "browserid-crypto"
 _INSTALL = ("install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock")
 
 
+SECONDS = 30
+"""How long an answer may take; the slowest takes one."""
+
+
 class Oracle:
-    """Asks the process one thing at a time."""
+    """Asks the process one thing at a time; one that does not answer is ended, and fails what asked."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -34,7 +39,13 @@ class Oracle:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"op": op, **request}) + "\n")
         self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        patience = threading.Timer(SECONDS, self._process.kill)
+        patience.start()
+        line = self._process.stdout.readline()
+        patience.cancel()
+        if not line:
+            pytest.fail(f"the oracle ended, or did not answer for {SECONDS} seconds: {op}")
+        answer = json.loads(line)
         if "error" in answer:
             raise ValueError(answer["error"])
         return answer["result"]
