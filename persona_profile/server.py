@@ -192,6 +192,7 @@ def _chores(services: Services, hangups: Hangups) -> Iterator[None]:
         yield
     finally:
         stopped.set()
+        hangups.tell()  # so that nobody waits on for one
         for thread in threads:
             thread.join(PURGE_SECONDS)
 
@@ -208,8 +209,11 @@ def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:
 
 def _reload_regularly(services: Services, hangups: Hangups, stopped: threading.Event) -> None:
     """Take the keyring anew soon after its file has changed, and all files at SIGHUP."""
-    while not stopped.is_set():
-        if hangups.wait(KEYRING_SECONDS):
+    while True:
+        told = hangups.wait(KEYRING_SECONDS)
+        if stopped.is_set():
+            return
+        if told:
             services.authenticators.reload()
         if services.keyring_watch is not None:
             services.keyring_watch.check()
