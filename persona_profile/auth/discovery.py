@@ -13,9 +13,10 @@ from cachetools import TTLCache
 
 from persona_profile.auth.fetch import Fetched, FetchError
 from persona_profile.auth.jws import InvalidJws, PublicKey, parse_public_key
-from persona_profile.emails import InvalidDomain, canonical_domain
+from persona_profile.emails import InvalidDomain, canonical_domain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json, MalformedText, json_decode
 from persona_profile.errors import InvalidProof
+from persona_profile.files import read_json
 
 WELL_KNOWN_PATH: Final = "/.well-known/browserid"
 MAX_DELEGATIONS: Final = 5
@@ -63,12 +64,7 @@ class PinnedIssuers:
         Raises:
             ValueError: the file is unreadable or holds anything else; the message says where.
         """
-        try:
-            return cls.parse(json_decode(path.read_bytes()))
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from None
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        return read_json(path, cls.parse)
 
     @classmethod
     def parse(cls, documents: Json) -> PinnedIssuers:
@@ -81,25 +77,16 @@ class PinnedIssuers:
             raise ValueError("not an object of support documents")  # noqa: TRY004 - a file's content
         pinned = {}
         for pattern, document in documents.items():
-            wildcard, name = ("*.", pattern[2:]) if pattern.startswith("*.") else ("", pattern)
             try:
-                # A whole top-level domain may be pinned, as `.example` is in development.
-                canonical = canonical_domain(f"any.{name}").removeprefix("any.")
-                pinned[wildcard + canonical] = parse_support_document(document)
+                pinned[canonical_pattern(pattern)] = parse_support_document(document)
             except (InvalidDomain, InvalidProof):
                 raise ValueError(f"{pattern}: not a domain with a support document") from None
         return cls(pinned)
 
     def get(self, domain: str) -> SupportDocument | None:
         """Return the document pinned for a domain itself, else for the nearest wildcard above it."""
-        if domain in self._documents:
-            return self._documents[domain]
-        parent = domain
-        while "." in parent:
-            parent = parent.partition(".")[2]
-            if (document := self._documents.get(f"*.{parent}")) is not None:
-                return document
-        return None
+        found = (self._documents.get(pattern) for pattern in patterns_of(domain))
+        return next(filter(None, found), None)
 
     def merged_with(self, other: PinnedIssuers) -> PinnedIssuers:
         """Return these and the other's documents; these win."""

@@ -53,6 +53,7 @@ def test_identifiers(url):
         (["*"], ["mail.test", "a.b.example"], []),
         (["mail.test"], ["mail.test"], ["a.mail.test", "xmail.test", "test"]),
         (["*.mail.test"], ["a.mail.test", "b.a.mail.test"], ["mail.test", "xmail.test"]),
+        (["*.test"], ["mail.test", "a.mail.test"], ["test.example", "xtest"]),
         (["Mail.TEST", "*.bücher.test"], ["mail.test", "a.xn--bcher-kva.test"], ["xn--bcher-kva.test"]),
     ],
 )
