@@ -37,6 +37,13 @@ _URL = re.compile(
     r"((?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)"
 )
 
+# Anything else at a pinch: some call their JSON by another name, and would answer 406.
+_HEADERS: Final = {
+    "Accept": "application/json, */*;q=0.1",
+    "Connection": "close",
+    "User-Agent": "persona-profile",
+}
+
 # What IANA gives out of IPv6: no site-local, IPv4-compatible or translated (RFC 6052) addresses.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 # Within it RFC 3056, RFC 4380: a gateway makes an IPv4 address of the sender's choice of these.
@@ -116,6 +123,22 @@ def resolve(name: str) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
+def exchange(connection: http.client.HTTPConnection, target: str) -> Fetched:
+    """Ask for a document over a connection; a redirect is an answer like any other.
+
+    Raises:
+        FetchError: `support_document_too_large`.
+        OSError, http.client.HTTPException: there is no answer.
+    """
+    connection.request("GET", target, headers=_HEADERS)
+    with connection.getresponse() as response:
+        body = response.read(MAX_DOCUMENT_BYTES + 1)
+        if len(body) > MAX_DOCUMENT_BYTES:
+            raise FetchError("support_document_too_large")
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Fetched(response.status, media_type, body)
+
+
 class HttpsFetcher:
     """Fetches documents under the rules of this module, several threads at once.
 
@@ -193,7 +216,9 @@ class HttpsFetcher:
             _ended_at(deadline, secure),
         ):
             secure.do_handshake()
-            fetched = _exchange(secure, f"{domain}:{port}" if port else domain, path)
+            connection = http.client.HTTPConnection(f"{domain}:{port}" if port else domain)
+            connection.sock = secure
+            fetched = exchange(connection, path)
         if time.monotonic() >= deadline:
             raise TimeoutError  # what was cut may look like a whole answer
         return fetched
@@ -246,19 +271,6 @@ class DocumentFetcher:
     def close(self) -> None:
         """Wait for no more answers."""
         self._https.close()
-
-
-def _exchange(secure: ssl.SSLSocket, host: str, path: str) -> Fetched:
-    connection = http.client.HTTPConnection(host)
-    connection.sock = secure
-    headers = {"Accept": "application/json", "Connection": "close", "User-Agent": "persona-profile"}
-    connection.request("GET", path, headers=headers)
-    with connection.getresponse() as response:
-        body = response.read(MAX_DOCUMENT_BYTES + 1)
-        if len(body) > MAX_DOCUMENT_BYTES:
-            raise FetchError("support_document_too_large")
-        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Fetched(response.status, media_type, body)
 
 
 @contextlib.contextmanager
