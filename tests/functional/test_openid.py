@@ -181,17 +181,24 @@ class TestSessions:
         services_of(app).close()
 
     def test_figures(self, site):
-        """Tokens are counted by outcome and algorithm, as assertions are."""
+        """Proofs are counted by kind, outcome and algorithm, each replay beside its proof."""
         once = token(fresh_nonce(site))
         sign_in(site, once)
         for text in (once, token(fresh_nonce(site), exp=0), "x"):
             sign_in(site, text, status=401)
+        bundle = services_of(site.app).identity_provider.bundle("bob@example.com", "http://localhost")
+        site.post_json("/v1/sessions", {"proofs": [{"assertion": bundle}]}, status=201)
         found = Figures(services_of(site.app).metrics.exposition())
-        name = "persona_proofs_total"
-        assert found.value(name, outcome="proved", algorithm="RS256") == 2
-        assert found.value(name, outcome="token_expired", algorithm="RS256") == 1
-        assert found.value(name, outcome="malformed_jws", algorithm="unknown") == 1
-        assert found.value(name, outcome="proof_replayed") == 1
+        for kind, outcome, algorithm, count in (
+            ("id_token", "proved", "RS256", 2),
+            ("id_token", "proof_replayed", "RS256", 1),
+            ("id_token", "token_expired", "unknown", 1),
+            ("id_token", "malformed_jws", "unknown", 1),
+            ("assertion", "proved", "RS256", 1),
+        ):
+            labels = {"kind": kind, "outcome": outcome, "algorithm": algorithm}
+            assert found.value("persona_proofs_total", **labels) == count
+        assert found.value("persona_proofs_total") == 6
         assert EMAIL not in str(found.families)
 
 
