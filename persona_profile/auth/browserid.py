@@ -159,17 +159,25 @@ class BrowserIDVerifier(Authenticator):
         return expires_at
 
     def _check_certificate_signature(self, text: str, certificate: _Certificate) -> None:
+        if self._is_certified(text, certificate):
+            return
+        # A support document that has one key, as most have, replaces it without any warning.
+        if not self._discovery.renew(certificate.issuer) or not self._is_certified(text, certificate):
+            raise InvalidProof("certificate_signature_invalid")
+
+    def _is_certified(self, text: str, certificate: _Certificate) -> bool:
+        """Tell whether one who may vouch for a certificate's email has signed it."""
         keys = self._discovery.keys_of_issuer(
             certificate.domain, certificate.issuer, self._fallback_issuers
         )
         if any(key.fingerprint == certificate.signed_by for key in keys):
-            return
+            return True
         for key in keys:
             if certificate.jws.is_signed_by(key):
                 with self._lock:
                     self._certificates[text] = replace(certificate, signed_by=key.fingerprint)
-                return
-        raise InvalidProof("certificate_signature_invalid")
+                return True
+        return False
 
 
 def _origin(text: str) -> tuple[str, str, int] | None:

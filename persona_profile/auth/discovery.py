@@ -25,6 +25,8 @@ MAX_KEYS: Final = 8
 CACHE_ENTRIES: Final = 4096
 FOUND_SECONDS: Final = 3600
 MISSED_SECONDS: Final = 60
+RENEWAL_SECONDS: Final = 60
+"""A document that may have been replaced is fetched again no sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class Discovery:
         # Apart, so that a flood of names that lead nowhere can't push out those that do.
         self._found: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, FOUND_SECONDS, clock)
         self._missed: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, MISSED_SECONDS, clock)
+        self._recent: TTLCache[str, bool] = TTLCache(CACHE_ENTRIES, RENEWAL_SECONDS, clock)
 
     def use(self, pinned: PinnedIssuers) -> None:
         """Go on with other pinned issuers."""
@@ -138,6 +141,25 @@ class Discovery:
         if authority != issuer or not document.keys:
             raise InvalidProof("issuer_not_authoritative")
         return document.keys
+
+    def renew(self, issuer: str) -> bool:
+        """Fetch an issuer's document again, whose keys may be others by now; tell whether it was.
+
+        It goes on as it was if it was fetched just now, or can't be.
+
+        Raises:
+            Overloaded: too many lookups are under way.
+        """
+        with self._lock:
+            is_known = issuer in self._found and self._pinned.get(issuer) is None
+            if not is_known or issuer in self._recent:
+                return False
+            self._recent[issuer] = True
+        outcome = self._look_up(issuer)
+        if isinstance(outcome, _Failure):
+            return False
+        self._keep(issuer, outcome)
+        return True
 
     def _follow(self, domain: str) -> tuple[str, SupportDocument]:
         """Follow delegations from a domain to the document of the one that speaks for it."""
@@ -168,12 +190,20 @@ class Discovery:
             outcome = self._found.get(domain) or self._missed.get(domain)
         if outcome is None:
             outcome = self._look_up(domain)
-            missed = isinstance(outcome, _Failure) or outcome is _NO_SUPPORT
-            with self._lock:
-                (self._missed if missed else self._found)[domain] = outcome
+            self._keep(domain, outcome)
         if isinstance(outcome, _Failure):
             raise InvalidProof(outcome.code)
         return outcome
+
+    def _keep(self, domain: str, outcome: _Outcome) -> None:
+        is_missed = isinstance(outcome, _Failure) or outcome is _NO_SUPPORT
+        with self._lock:
+            self._found.pop(domain, None)
+            if is_missed:
+                self._missed[domain] = outcome
+            else:
+                self._found[domain] = outcome
+                self._recent[domain] = True
 
     def _look_up(self, domain: str) -> _Outcome:
         try:
