@@ -33,7 +33,7 @@ MAX_URL_CHARACTERS: Final = 1024
 
 # No user information, no fragment; the host is looked at apart.
 _URL = re.compile(
-    r"(https?)://([a-z0-9.-]+)(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?)"
+    r"(https?)://([A-Za-z0-9.-]+)(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?)"
     r"((?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)"
 )
 
@@ -69,7 +69,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a document is, as a URL tells it; `target` is its path and query."""
+    """Where a document is, as a URL tells it: `host` in lower case; `target` is its path and query."""
 
     scheme: str
     host: str
@@ -79,7 +79,7 @@ class Location:
 
     @classmethod
     def parse(cls, url: str) -> Location:
-        """Read an absolute URL in lower-case spelling, as configurations and documents hold it.
+        """Read an absolute URL, as configurations and documents hold it.
 
         Raises:
             ValueError: it is none, or has user information, a fragment or an address for a host.
@@ -91,7 +91,7 @@ class Location:
         number = int(port or (HTTPS_PORT if scheme == "https" else 80))
         if number > 65535:
             raise ValueError("no such port")
-        return cls(scheme, host, number, path, query)
+        return cls(scheme, host.lower(), number, path, query)
 
     @property
     def origin(self) -> str:

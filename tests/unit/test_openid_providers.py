@@ -165,6 +165,13 @@ SHAPES: dict[str, Callable[[], Shape]] = {
         {"aud": [CLIENT], "rat": 0, "sid": "x"},
         media_type="application/jwk-set+json",
     ),
+    "AD FS: a host in capitals": lambda: Shape(
+        "https://FS.example.com/adfs",
+        "https://FS.example.com/adfs/discovery/keys",
+        [public(rsa("rsa"), "rsa", use="sig", alg="RS256", **CERTIFICATE)],
+        {"upn": EMAIL, "ver": "1.0", "appid": CLIENT, **life(3600)},
+        {"x5t": "rsa"},
+    ),
     "one key without a name, in a store of files": lambda: Shape(
         "https://files.example.com/issuer",
         "https://files.example.com/issuer/keys.json",
