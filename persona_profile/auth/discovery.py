@@ -15,7 +15,7 @@ from persona_profile.auth.fetch import Fetched, FetchError
 from persona_profile.auth.jws import InvalidJws, PublicKey, parse_public_key
 from persona_profile.emails import InvalidDomain, canonical_domain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json, MalformedText, json_decode
-from persona_profile.errors import InvalidProof
+from persona_profile.errors import InvalidProof, Overloaded
 from persona_profile.files import read_json
 
 WELL_KNOWN_PATH: Final = "/.well-known/browserid"
@@ -155,7 +155,12 @@ class Discovery:
             if not is_known or issuer in self._recent:
                 return False
             self._recent[issuer] = True
-        outcome = self._look_up(issuer)
+        try:
+            outcome = self._look_up(issuer)
+        except Overloaded:
+            with self._lock:
+                self._recent.pop(issuer, None)
+            raise
         if isinstance(outcome, _Failure):
             return False
         self._keep(issuer, outcome)
