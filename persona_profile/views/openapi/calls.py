@@ -178,7 +178,7 @@ OPERATIONS: Final = (
         summary="End every session that proved any of this one's emails",
         session="required",
         answers={204: _GONE},
-        problems=(*ANY, *SESSION),
+        problems=(*ANY, *SESSION, "conflict"),
     ),
     Operation(
         call="GET /v1/profiles",
