@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -72,6 +73,22 @@ class TestTLS:
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         with refused("does not speak TLS", within=3):
             connect(f"ssl_ca={tmp_path}/ca.pem").ping()
+
+
+def test_any_password(mariadb):
+    """A password of any characters is taken, percent-encoded, as the server has it: in UTF-8."""
+    password = "p@ss:/?#%&+ 'w\u00f6rd' \u20ac"
+    quoted = password.replace("'", "''")
+    mariadb.create_database()
+    mariadb.query(f"CREATE USER odd@'127.0.0.1' IDENTIFIED BY '{quoted}'")
+    try:
+        mariadb.query("GRANT ALL ON persona.* TO odd@'127.0.0.1'")
+        url = mariadb.url.replace("persona:secret", f"odd:{quote(password, safe='')}")
+        with closing(MysqlBackend.from_url(url)) as backend:
+            backend.initialize()
+            backend.ping()
+    finally:
+        mariadb.query("DROP USER odd@'127.0.0.1'")
 
 
 @pytest.fixture(params=["sqlite", "mysql"])
