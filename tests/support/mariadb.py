@@ -91,6 +91,7 @@ class MariaDB(MariaDBProcess):
 
     def start(self) -> None:
         """Start the server; return when it answers."""
+        self.temporary.mkdir(exist_ok=True)  # its data may be a copy of another's
         options = {
             "datadir": f"{self.folder}/data",
             "tmpdir": str(self.temporary),
