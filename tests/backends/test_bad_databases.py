@@ -252,6 +252,19 @@ class TestBrokenConnections:
             assert cutting.cuts == 1
             backend.close()
 
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_schema_change_cut_off(self, connect, mariadb, when):
+        """A schema change whose connection is cut off is ended on another one."""
+        for table in ("items", "bulk_items", "schema_version"):
+            mariadb.query(f"DROP TABLE persona.{table}")
+        with proxy(mariadb.port) as cutting:
+            backend = connect(port=cutting.port)
+            cutting.cut(b"\nCREATE TABLE IF NOT EXISTS bulk_items", when)
+            backend.initialize()
+            assert cutting.cuts == 1
+            backend.check_schema()
+            backend.close()
+
     def test_outcome_never_known(self, connect, mariadb):
         """A write that was cut off and then written over is not said to have failed."""
         direct = connect()
