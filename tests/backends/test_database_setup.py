@@ -68,6 +68,21 @@ class TestTLS:
         with closing(MysqlBackend.from_url(url)) as backend, refused("can't be reached", within=3):
             backend.ping()
 
+    def test_several_hosts(self, tls_server, authority, tmp_path):
+        """What TLS options say holds for each of several hosts."""
+        ca = tmp_path / "ca.pem"
+        authority.cert_pem.write_to_path(ca)
+        hosts = f"host=127.0.0.1:1&host=127.0.0.1:{tls_server.port}&ssl_ca={ca}"
+        with closing(MysqlBackend.from_url(f"mysql://persona:secret@/persona?{hosts}")) as backend:
+            backend.initialize()
+            backend.ping()
+        hosts = hosts.replace("127.0.0.1:", "localhost:")
+        with (
+            closing(MysqlBackend.from_url(f"mysql://persona:secret@/persona?{hosts}")) as backend,
+            refused("can't be reached", within=5),
+        ):
+            backend.ping()
+
     def test_without_tls(self, connect, authority, tmp_path):
         """A server without TLS is refused where TLS was asked for."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
