@@ -14,7 +14,6 @@ import pytest
 import webtest
 from support.applications import application, wait_for
 from support.figures import Figures
-from support.identities import AUDIENCE
 from support.pictures import encode, quadrants
 from support.proxies import proxy
 from support.replication import Replication
@@ -329,7 +328,7 @@ def test_supervised(tmp_path, replication):
 
 
 @pytest.fixture
-def browser(tmp_path) -> Iterator[webtest.TestApp]:
+def app(tmp_path) -> Iterator[webtest.TestApp]:
     """An application on SQLite with two replicas that have nothing yet."""
     app = application(
         tmp_path,
@@ -342,27 +341,26 @@ def browser(tmp_path) -> Iterator[webtest.TestApp]:
     services_of(app).close()
 
 
-def test_replica_without_tables(browser, tmp_path):
+def test_replica_without_tables(app, sign_in, tmp_path):
     """A replica whose schema is not there yet is not asked until it is."""
-    figures = services_of(browser.app).metrics
-    assertion = services_of(browser.app).identity_provider.bundle("alice@example.com", AUDIENCE)
-    answer = browser.post_json("/v1/sessions", {"proofs": [{"assertion": assertion}]}, status=201)
-    headers = {"Authorization": f"Bearer {answer.json['token']}", "Content-Type": "image/jpeg"}
+    services = services_of(app.app)
+    figures = services.metrics
+    headers = sign_in("alice@example.com") | {"Content-Type": "image/jpeg"}
     path = "/v1/profiles/alice@example.com/picture"
-    url = browser.put(path, encode(quadrants()), headers=headers).json["picture"]["urls"]["64"]
-    browser.get(url, status=200)
-    assert browser.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "error"
+    url = app.put(path, encode(quadrants()), headers=headers).json["picture"]["urls"]["64"]
+    app.get(url, status=200)
+    assert app.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "error"
     assert Figures(figures.exposition()).value("persona_replicas_silent") == 2
     for name in ("a", "b"):
         replica = SqliteBackend.from_url(f"sqlite:///{tmp_path}/{name}")
         replica.initialize()
-        for partition in walk(services_of(browser.app).backend):
-            items = read_partition(services_of(browser.app).backend, partition).items()
+        for partition in walk(services.backend):
+            items = read_partition(services.backend, partition).items()
             replica.apply(partition, [Put(item, value.value, ABSENT) for item, value in items])
         replica.close()
     wait_for(lambda: Figures(figures.exposition()).value("persona_replicas_silent") == 0)
-    assert browser.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "ok"
-    browser.get(url, status=200)
+    assert app.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "ok"
+    app.get(url, status=200)
     found = Figures(figures.exposition())
     assert found.value("persona_replica_reads_total", outcome="served") == 1
     assert found.value("persona_replica_reads_total") == 1
