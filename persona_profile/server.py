@@ -24,6 +24,7 @@ from persona_profile.connections import prepare, run
 from persona_profile.control import FIGURES, STOP, WELL, ControlChannel
 from persona_profile.development_provider import take_up
 from persona_profile.exposition import ExpositionServer, listen
+from persona_profile.lateness import Line
 from persona_profile.lifecycle import Hangups, Lifecycle
 from persona_profile.notify import READY, STOPPING, notify
 from persona_profile.views import Services
@@ -129,7 +130,9 @@ def make_server(app: Router, **settings: Any) -> Any:
         )
     _check_addresses(app, settings)
     logging.getLogger("waitress").addFilter(_without_paths)
-    server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
+    line = Line()
+    server = create_server(app, max_request_body_size=max_body_bytes(app), _dispatcher=line, **settings)
+    line.set_thread_count(server.adj.threads)
     prepare(server, app)
     return server
 
