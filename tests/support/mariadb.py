@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pymysql
 
+from support.recording import recorder
+
 
 class MariaDB:
     """A server that a test starts, stops, freezes and kills."""
@@ -27,6 +29,8 @@ class MariaDB:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
+        if kept := recorder():
+            kept.log(folder / "error.log")
 
     @property
     def url(self) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import redis
 
+from support.recording import recorder
+
 
 class RedisServer:
     """A server that a test starts, stops, freezes and kills.
@@ -31,6 +33,8 @@ class RedisServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
+        if kept := recorder():
+            kept.log(folder / "log")
 
     @property
     def url(self) -> str:
@@ -51,7 +55,8 @@ class RedisServer:
             **self._options,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = subprocess.Popen(["redis-server", *arguments], stdout=subprocess.DEVNULL)
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(["redis-server", *arguments], stdout=log)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
