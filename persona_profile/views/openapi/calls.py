@@ -34,13 +34,12 @@ SESSION: Final = ("session_missing", *TOKEN, *STORAGE)
 OWN: Final = (*SESSION, "email_not_proved", "not_found")
 OPENED: Final = (*OWN, "profile_key_required", "profile_key_wrong", "profile_unreadable")
 WRITE: Final = ("precondition_failed", "conflict", "rate_limited")
-BODY: Final = ("validation_failed", "unsupported_media_type")
+BODY: Final = ("validation_failed", "unsupported_media_type", "overloaded")
 PICTURE: Final = (
     "picture_broken",
     "picture_too_many_pixels",
     "picture_too_complex",
     "crop_outside_picture",
-    "overloaded",
 )
 
 
@@ -169,7 +168,7 @@ OPERATIONS: Final = (
         session="optional",
         bodies={JSON: session_json(DEFAULT_PROOFS)},
         answers={201: Answer(description="The session and the profiles.", schema="Session")},
-        problems=(*ANY, *BODY, *TOKEN, *PROOF_CODES, *STORAGE, "overloaded", "rate_limited"),
+        problems=(*ANY, *BODY, *TOKEN, *PROOF_CODES, *STORAGE, "rate_limited"),
     ),
     Operation(
         call="DELETE /v1/sessions",
