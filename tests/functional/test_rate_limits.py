@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import Clock, application, running, wait_for
+from support.figures import Figures
 from support.pictures import encode, quadrants
 from support.redis import RedisServer
 from support.services import Client, Service
@@ -397,6 +398,8 @@ class TestRedis:
         ]
         assert statuses == [200, 200, 429]
         assert caplog.text.count("Redis does not answer") == 1
+        found = Figures(services_of(app.app).metrics.exposition())
+        assert found.value("persona_ratelimit_alone") == 1
 
     def test_client_is_an_extra(self, limited, monkeypatch):
         """Who has not installed the client of Redis is told how."""
