@@ -3,6 +3,7 @@ import http.client
 import itertools
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from persona_profile.app import make_app, services_of
 from persona_profile.encoding import base64url_encode
 from persona_profile.keyring import Keyring
 from persona_profile.keyring_file import KeyringFile
+from persona_profile.server import make_server
 from persona_profile.settings import InvalidSettings, parse_settings
 
 AUDIENCE = "http://127.0.0.1:6543"
@@ -311,6 +313,14 @@ class TestAddresses:
         """Operators are warned if everybody behind a proxy would be one client."""
         with running(app, **settings):
             assert ("take all clients for one" in caplog.text) is warns
+
+    def test_one_of_several_behind_a_proxy(self, app, caplog):
+        """So they are by each of several processes, which get their sockets from elsewhere."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            server = make_server(app, sockets=[listening])
+            server.close()
+            server.task_dispatcher.shutdown()
+        assert "take all clients for one" in caplog.text
 
 
 class TestRedis:
