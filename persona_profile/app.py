@@ -119,7 +119,7 @@ def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], Https
     homes = Homes(backend, keys, picture_url_seconds(settings))
     lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
     renderer = _renderer(settings, metrics.count_upload)
-    rate_limits = _rate_limits(settings, keys, clock)
+    rate_limits = _rate_limits(settings, keys, clock, metrics)
     replicas = Replicas(open_replicas(settings), metrics.count_replica_read)
     metrics.watch_backend(backend.figures)
     metrics.watch_pictures(renderer.figures)
@@ -266,16 +266,18 @@ def _renderer(settings: Settings, observe: Callable[[UploadFigures], None]) -> W
     )
 
 
-def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock) -> RateLimits:
+def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock, metrics: Metrics) -> RateLimits:
     url = settings.ratelimit_url or ("off" if settings.development else "memory://")
     if url == "off":
         return NoRateLimits()
     counters: Counters = MemoryCounters(clock=clock)
     if url != "memory://":
         try:
-            counters = RedisCounters(url, settings.ratelimit_timeout / 1000, counters)
+            redis = RedisCounters(url, settings.ratelimit_timeout / 1000, counters)
         except ValueError as error:
             raise InvalidSettings(f"ratelimit.url: {error}") from None
+        metrics.watch_redis(lambda: redis.is_out)
+        counters = redis
     limits = {
         Policy.SESSIONS_PER_ADDRESS: settings.ratelimit_sessions_per_address,
         Policy.PROOFS_PER_ISSUER: settings.ratelimit_proofs_per_issuer,

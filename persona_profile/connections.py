@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -14,10 +15,11 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.trigger import trigger
+from waitress.utilities import Error
 
 from persona_profile.app import services_of
 from persona_profile.encoding import json_encode
-from persona_profile.errors import new_request_id, problem_document
+from persona_profile.errors import NO_ROOM_SECONDS, new_request_id, problem_document
 from persona_profile.lateness import WAITED
 from persona_profile.lifecycle import Lifecycle
 from persona_profile.pipelining import PatientChannel
@@ -39,6 +41,7 @@ _CODES: Final = {
     413: "body_too_large",
     431: "request_headers_too_large",
     501: "not_implemented",
+    503: "overloaded",
 }
 
 logger = logging.getLogger(__name__)
@@ -89,8 +92,30 @@ def _wake(sockets: dict[int, Any]) -> None:
             each.pull_trigger()
 
 
+class NoRoomError(Error):  # type: ignore[misc]
+    """A body can't be kept."""
+
+    code = 503
+    reason = "Service Unavailable"
+
+
 class StrictParser(HTTPRequestParser):  # type: ignore[misc]
-    """Takes what is no URL for what it is: not HTTP."""
+    """Takes what is no URL for what it is: not HTTP. Refuses bodies for which a disk has no room."""
+
+    def received(self, data: bytes) -> int:
+        """Take what arrives; return how many bytes of it belong to this request."""
+        try:
+            return int(super().received(data))
+        except OSError as error:
+            logger.error("no room for a body: %s", error.strerror)  # noqa: TRY400
+            self.error = NoRoomError("")
+            self.completed = True
+            return len(data)
+
+    def close(self) -> None:
+        """Let go of the body; what is still to be written to a full disk is lost, and not needed."""
+        with contextlib.suppress(OSError):
+            super().close()
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the request line and the headers.
@@ -172,6 +197,8 @@ def prepare(server: Any, app: Router) -> None:
             if origin in services.dialog_origins:
                 self.response_headers.append(("Access-Control-Allow-Origin", origin))
                 self.response_headers.append(("Vary", "Origin"))
+            if status == 503:
+                self.response_headers.append(("Retry-After", str(NO_ROOM_SECONDS)))
             self.channel.refused = True
             self.set_close_on_finish()
             self.content_length = len(body)

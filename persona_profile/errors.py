@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ from persona_profile.keyservice import KeysUnavailable
 from persona_profile.logs import REQUEST_ID, place_of
 
 logger = logging.getLogger(__name__)
+
+NO_ROOM_SECONDS = 5
+"""When to come back to a machine that has no room."""
 
 CHALLENGE = 'Bearer realm="persona-profile"'
 """The WWW-Authenticate challenge of every 401 (RFC 6750, section 3)."""
@@ -209,6 +213,13 @@ class Overloaded(ServiceError):
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
+class NoRoom(Overloaded):
+    """The machine has no room for a request: its disk is full, or too many files are open."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no room for this request now; try again.", NO_ROOM_SECONDS)
+
+
 class StorageUnavailable(Overloaded):
     """The storage backend does not answer."""
 
@@ -277,7 +288,11 @@ def _service_error(error: Exception, request: Request) -> ServiceError | HTTPExc
     match error:
         case ServiceError():
             return error
-        case backends.Unavailable() | KeysUnavailable():
+        case (
+            backends.Unavailable()
+            | KeysUnavailable()
+            | OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EMFILE | errno.ENFILE | errno.ENOMEM)
+        ):
             return _unavailable(error)
         case URLDecodeError():
             return MalformedRequest("The path is not UTF-8.")
@@ -295,7 +310,10 @@ def _service_error(error: Exception, request: Request) -> ServiceError | HTTPExc
             return ServiceError("This is a mistake of the server; it was logged.")
 
 
-def _unavailable(error: backends.Unavailable | KeysUnavailable) -> ServiceError:
+def _unavailable(error: backends.Unavailable | KeysUnavailable | OSError) -> ServiceError:
+    if isinstance(error, OSError):
+        logger.error("no room for a request: %s", error.strerror)
+        return NoRoom()
     if isinstance(error, KeysUnavailable):
         return KeyServiceUnavailable("The key service does not answer; try again.", error.retry_after)
     return StorageUnavailable("The storage does not answer; try again.", error.retry_after)

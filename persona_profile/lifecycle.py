@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+import signal
 import time
 from collections.abc import Callable
+from typing import Final
+
+LATER_SIGNALS: Final = {signal.SIGHUP, signal.SIGUSR2}
+"""What would end a process that has no handlers yet; until it has them they wait."""
 
 
 class Lifecycle:
@@ -62,17 +66,20 @@ class Lifecycle:
 
 
 class Hangups:
-    """Counts SIGHUPs for a thread that waits for them."""
+    """Remembers that there was a SIGHUP, for a thread that looks now and then.
+
+    A handler that takes a lock, as of `threading.Event`, would wait for itself if the next signal came
+    while it holds that.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._is_told = False
 
     def tell(self) -> None:
         """There was one."""
-        self._event.set()
+        self._is_told = True
 
-    def wait(self, seconds: float) -> bool:
-        """Return whether there was one since the last time; wait for one for a while."""
-        told = self._event.wait(seconds)
-        self._event.clear()
+    def take(self) -> bool:
+        """Return whether there was one since the last time of asking."""
+        told, self._is_told = self._is_told, False
         return told

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import sys
 import threading
@@ -66,11 +67,13 @@ class MozlogFormatter(logging.Formatter):
         return f'{start},"Severity":{severity},"Pid":{os.getpid()},"Fields":{_encode(fields)}}}'
 
 
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 class TextFormatter(logging.Formatter):
-    """A line that a person reads."""
+    """A line that a person reads; nothing that is told can begin another, or control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
@@ -82,7 +85,7 @@ class TextFormatter(logging.Formatter):
             parts.append(f"rid={request_id}")
         if record.exc_info and record.exc_info[1] is not None:
             parts.append(f"({type(record.exc_info[1]).__name__} at {place_of(record.exc_info[2])})")
-        return " ".join(parts)
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], " ".join(parts))
 
 
 class CommandHandler(logging.StreamHandler[TextIO]):

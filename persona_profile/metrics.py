@@ -51,13 +51,18 @@ class Metrics:
         )
         self._request_seconds = Histogram(
             "persona_http_request_seconds",
-            "Time from the whole request to the whole answer.",
+            "Time from a thread that takes the request up to the whole answer.",
             ("route", "method"),
             registry=self._registry,
             buckets=_REQUEST_SECONDS,
         )
         self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._problems = self._counter("http_problems_total", "Problems answered.", "code", "status")
+        self._problems.labels("internal_error", "500")  # else the first would be no increase
+        self._waiting = self._gauge("http_waiting", "Requests that wait for a thread.")
+        self._counts_alone = self._gauge(
+            "ratelimit_alone", "Processes that count limits for themselves, as Redis does not answer."
+        )
         self._proofs = self._counter(
             "proofs_total", "Proofs looked at.", "kind", "outcome", "algorithm"
         )
@@ -132,6 +137,14 @@ class Metrics:
     def count_stale_key(self) -> None:
         """Count a data key that was opened and is under another key than the primary one."""
         self._stale.inc()
+
+    def watch_waiting(self, requests: Callable[[], int]) -> None:
+        """Ask how many requests wait for a thread whenever that is wanted."""
+        self._waiting.set_function(requests)
+
+    def watch_redis(self, is_out: Callable[[], bool]) -> None:
+        """Ask whether Redis does not answer whenever that is wanted."""
+        self._counts_alone.set_function(is_out)
 
     def watch_backend(self, figures: Callable[[], BackendFigures]) -> None:
         """Ask a backend for its figures whenever they are wanted."""

@@ -181,6 +181,11 @@ class RedisCounters:
         self._is_out = False
         self._ask_again_at = 0.0
 
+    @property
+    def is_out(self) -> bool:
+        """Whether Redis did not answer when it was asked last."""
+        return self._is_out
+
     def hit(self, policy: str, limit: RateLimitItem, costs: Mapping[str, int]) -> list[Window]:
         """Count costs. See `Counters`."""
         if self._may_ask():

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pyramid.router import Router
 from waitress import create_server
+from waitress.adjustments import Adjustments
 
 from backends import Backend, BackendError
 from persona_profile.app import max_body_bytes, services_of
@@ -25,8 +26,9 @@ from persona_profile.control import FIGURES, STOP, WELL, ControlChannel
 from persona_profile.development_provider import take_up
 from persona_profile.exposition import ExpositionServer, listen
 from persona_profile.lateness import Line
-from persona_profile.lifecycle import Hangups, Lifecycle
+from persona_profile.lifecycle import LATER_SIGNALS, Hangups, Lifecycle
 from persona_profile.notify import READY, STOPPING, notify
+from persona_profile.settings import InvalidSettings
 from persona_profile.views import Services
 
 PURGE_SECONDS: Final = 60
@@ -35,8 +37,8 @@ PURGE_SECONDS: Final = 60
 PURGE_ITEMS: Final = 500
 """How many at a time."""
 
-KEYRING_SECONDS: Final = 1.0
-"""How often a process looks whether the keyring's file has changed."""
+RELOAD_SECONDS: Final = 1.0
+"""How often a process looks whether the keyring's file has changed, or there was a SIGHUP."""
 
 WELL_SECONDS: Final = 0.5
 """How often a process that has just begun looks whether it can do its work."""
@@ -106,7 +108,8 @@ def serve(
                 _announce(server, app)
                 notify(READY)
             else:
-                threading.Thread(target=_obey, args=(supervisor, services), daemon=True).start()
+                for target in (_obey, _tell_when_well):
+                    threading.Thread(target=target, args=(supervisor, services), daemon=True).start()
             run(server, services.lifecycle)
     finally:
         if figures is not None:
@@ -118,15 +121,21 @@ def serve(
 
 
 def make_server(app: Router, **settings: Any) -> Any:
-    """Return a waitress server that listens already and runs when its `run` is called."""
+    """Return a waitress server that listens already and runs when its `run` is called.
+
+    Raises:
+        InvalidSettings: waitress does not take the settings.
+        OSError: it can't listen.
+    """
     if not settings.keys() & ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
     settings = _DEFAULTS | settings
-    settings["connection_limit"] = _connections(int(settings["connection_limit"]))
-    if services_of(app).renderer.most_at_once >= int(settings["threads"]):
+    wanted = adjustments(settings)
+    settings["connection_limit"] = _connections(wanted.connection_limit)
+    if services_of(app).renderer.most_at_once >= wanted.threads:
         logger.warning(
-            "uploads may hold all %s threads: pictures.workers + pictures.queue should be fewer",
-            settings["threads"],
+            "uploads may hold all %d threads: pictures.workers + pictures.queue should be fewer",
+            wanted.threads,
         )
     _check_addresses(app, settings)
     logging.getLogger("waitress").addFilter(_without_paths)
@@ -134,17 +143,31 @@ def make_server(app: Router, **settings: Any) -> Any:
     server = create_server(app, max_request_body_size=max_body_bytes(app), _dispatcher=line, **settings)
     line.set_thread_count(server.adj.threads)
     prepare(server, app)
+    services_of(app).metrics.watch_waiting(lambda: len(server.task_dispatcher.queue))
     return server
+
+
+def adjustments(settings: Mapping[str, Any]) -> Adjustments:
+    """Return settings as waitress reads them.
+
+    Raises:
+        InvalidSettings: it does not take one.
+    """
+    try:
+        return Adjustments(**settings)
+    except ValueError as error:
+        raise InvalidSettings(f"[server:main]: {error}") from None
 
 
 def _check_addresses(app: Router, settings: Mapping[str, Any]) -> None:
     """Warn if limits by address would hold all clients of a proxy to what one may do."""
-    where = str(settings.get("listen") or settings.get("host") or settings.get("unix_socket"))
-    is_local = all(re.match(r"127\.|localhost|\[::1\]|/", each) for each in where.split())
-    told = {"x-forwarded-for", "forwarded"} & set(str(settings.get("trusted_proxy_headers")).split())
+    told = settings.get("listen") or settings.get("host") or settings.get("unix_socket")
+    where = [str(each.getsockname()[0]) for each in settings.get("sockets", ())] or str(told).split()
+    is_local = all(re.match(r"127\.|localhost|\[?::1\b|/", each) for each in where)
+    headers = set(str(settings.get("trusted_proxy_headers")).split())
     if (
         (is_local or "trusted_proxy" in settings)
-        and not told
+        and not headers & {"x-forwarded-for", "forwarded"}
         and services_of(app).rate_limits.by_address
     ):
         logger.warning(
@@ -195,7 +218,6 @@ def _chores(services: Services, hangups: Hangups) -> Iterator[None]:
         yield
     finally:
         stopped.set()
-        hangups.tell()  # so that nobody waits on for one
         for thread in threads:
             thread.join(PURGE_SECONDS)
 
@@ -203,23 +225,32 @@ def _chores(services: Services, hangups: Hangups) -> Iterator[None]:
 def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:
     """Remove what has expired, a little at a time; every process does, and none needs to be the one."""
     while not stopped.wait(random.uniform(0.5, 1.5) * PURGE_SECONDS):  # noqa: S311 - spreads processes
-        try:
-            while backend.purge_expired(PURGE_ITEMS) == PURGE_ITEMS and not stopped.is_set():
-                pass
-        except BackendError as error:
-            logger.warning("expired items were not purged: %s", error)
+        with _mistakes_logged("purging"):
+            try:
+                while backend.purge_expired(PURGE_ITEMS) == PURGE_ITEMS and not stopped.is_set():
+                    pass
+            except BackendError as error:
+                logger.warning("expired items were not purged: %s", error)
 
 
 def _reload_regularly(services: Services, hangups: Hangups, stopped: threading.Event) -> None:
     """Take the keyring anew soon after its file has changed, and all files at SIGHUP."""
-    while True:
-        told = hangups.wait(KEYRING_SECONDS)
-        if stopped.is_set():
-            return
-        if told:
-            services.authenticators.reload()
+    while not stopped.wait(RELOAD_SECONDS):
+        if hangups.take():
+            with _mistakes_logged("reloading"):  # authenticators may be somebody else's
+                services.authenticators.reload()
         if services.keyring_watch is not None:
-            services.keyring_watch.check()
+            with _mistakes_logged("reloading"):
+                services.keyring_watch.check()
+
+
+@contextlib.contextmanager
+def _mistakes_logged(what: str) -> Iterator[None]:
+    """Log a mistake, so that what is done regularly is done again the next time."""
+    try:
+        yield
+    except Exception:
+        logger.exception("%s: a mistake", what)
 
 
 def _take_signals(lifecycle: Lifecycle, hangups: Hangups) -> None:
@@ -234,16 +265,21 @@ def _take_signals(lifecycle: Lifecycle, hangups: Hangups) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     signal.signal(signal.SIGHUP, lambda _number, _frame: hangups.tell())
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # a supervisor's; it would end whoever else gets it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, LATER_SIGNALS)
 
 
-def _obey(supervisor: ControlChannel, services: Services) -> None:
-    """Tell the supervisor when all is well, then do what it asks for; stop when it is gone."""
+def _tell_when_well(supervisor: ControlChannel, services: Services) -> None:
     heartbeat = services.heartbeat
     while not heartbeat.is_well(heartbeat.statuses()):
         if services.lifecycle.is_stopping:
             return
         time.sleep(WELL_SECONDS)
     supervisor.send(WELL)
+
+
+def _obey(supervisor: ControlChannel, services: Services) -> None:
+    """Do what the supervisor asks for, well or not; stop when it is gone."""
     for kind, _ in supervisor.messages():
         if kind == FIGURES:
             supervisor.send(FIGURES, services.metrics.exposition())

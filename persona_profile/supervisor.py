@@ -30,6 +30,7 @@ from typing import Any, Final, Self
 from persona_profile import logs
 from persona_profile.control import FIGURES, RETIRE, STOP, WELL, ControlChannel, Messages
 from persona_profile.exposition import ExpositionServer, Sum
+from persona_profile.lifecycle import LATER_SIGNALS
 from persona_profile.notify import READY, STOPPING, notify
 
 WELL_SECONDS: Final = 60.0
@@ -84,17 +85,25 @@ class Plan:
 
 
 class _Process:
-    """A process that serves."""
+    """A process that serves.
+
+    Raises:
+        OSError: it could not be started.
+    """
 
     def __init__(self, plan: Plan) -> None:
         ours, theirs = socket.socketpair()
         passed = [theirs.fileno(), *plan.sockets]
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - the command is our own
-                [*plan.command, "--supervised", ",".join(map(str, passed))],
-                pass_fds=passed,
-                process_group=0,  # what a terminal sends goes to the supervisor alone
-            )
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - the command is our own
+                    [*plan.command, "--supervised", ",".join(map(str, passed))],
+                    pass_fds=passed,
+                    process_group=0,  # what a terminal sends goes to the supervisor alone
+                )
+            except OSError:
+                ours.close()
+                raise
         self.control = ControlChannel(ours)
         self.messages = Messages()
         self.began = time.monotonic()
@@ -167,6 +176,7 @@ class Supervisor:
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, lambda number, _frame: self._signals.append(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, LATER_SIGNALS)
         self._selector.register(wakes, selectors.EVENT_READ)
         figures = None
         if self._plan.figures is not None:
@@ -258,12 +268,22 @@ class Supervisor:
         for each in self._processes:
             each.stop(kind, self._plan.stop_seconds)
 
-    def _start(self) -> _Process:
-        process = _Process(self._plan)
+    def _start(self) -> _Process | None:
+        """Start a process; after one that could not be started, the next try waits."""
+        try:
+            process = _Process(self._plan)
+        except OSError as error:  # no memory, or too many processes: those that there are go on
+            logger.error("no process could be started: %s", error.strerror)  # noqa: TRY400
+            self._wait_before_the_next(2 * self._pause)
+            return None
         self._selector.register(process.control, selectors.EVENT_READ, process)
         with self._changed:
             self._processes.append(process)
         return process
+
+    def _wait_before_the_next(self, seconds: float) -> None:
+        self._pause = min(max(LEAST_PAUSE_SECONDS, seconds), MOST_PAUSE_SECONDS)
+        self._starts_at = time.monotonic() + self._pause
 
     def _bury(self, process: _Process) -> None:
         """Take leave of a process that has ended, and decide what follows."""
@@ -287,10 +307,10 @@ class Supervisor:
             self._status = 1
             self._stop(STOP)
             return
-        steady = process.is_well and process.age > STEADY_SECONDS
-        pause = LEAST_PAUSE_SECONDS if process.is_well else 2 * self._pause
-        self._pause = 0 if steady else min(max(LEAST_PAUSE_SECONDS, pause), MOST_PAUSE_SECONDS)
-        self._starts_at = time.monotonic() + self._pause
+        if process.is_well and process.age > STEADY_SECONDS:
+            self._pause = 0.0
+        else:
+            self._wait_before_the_next(LEAST_PAUSE_SECONDS if process.is_well else 2 * self._pause)
 
     def _fill_up(self) -> None:
         """Start what is missing, and give up what is not well in time."""
@@ -308,8 +328,10 @@ class Supervisor:
         if self._replacing is None:
             while self._to_replace and self._to_replace[0] not in self._processes:
                 self._to_replace.popleft()
-            if self._to_replace:
-                self._replacing = self._to_replace.popleft(), self._start()
+            if self._to_replace and time.monotonic() >= self._starts_at:
+                new = self._start()
+                if new is not None:
+                    self._replacing = self._to_replace.popleft(), new
             return
         old, new = self._replacing
         if new not in self._processes:

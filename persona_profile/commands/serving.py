@@ -5,22 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import sys
 from typing import Any, Final, NoReturn
 
 import plaster
-from waitress.adjustments import Adjustments
 
 from persona_profile import supervisor
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.commands.settings import load_settings, loader
 from persona_profile.control import ControlChannel
 from persona_profile.exposition import listen
-from persona_profile.server import ADDRESSES, DEFAULT_ADDRESS, serve
+from persona_profile.lifecycle import LATER_SIGNALS
+from persona_profile.server import ADDRESSES, DEFAULT_ADDRESS, adjustments, serve
 from persona_profile.settings import InvalidSettings
 
 MAX_PROCESSES: Final = 64
+# Like the command itself, whatever Python files there may be in the folder where it is run.
+_MODULE: Final = (sys.executable, "-P", "-m")
 _RUNNER: Final = "egg:persona-profile-server"
 _FOREIGN: Final = {"use", "here", "__file__"}
 
@@ -54,6 +57,7 @@ def _processes(text: str) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, LATER_SIGNALS)  # until there are handlers
     ini = loader(options.config)
     try:
         if options.processes is not None:
@@ -64,7 +68,8 @@ def _serve(options: argparse.Namespace) -> int:
         else:
             ini.get_wsgi_server()(app)
     except OSError as error:
-        print(f"persona-profile: cannot listen: {error.strerror}", file=sys.stderr)
+        what = error.filename or "cannot listen"
+        print(f"persona-profile: {what}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 
@@ -77,7 +82,7 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
     sockets = _sockets(_server_settings(ini))
     figures = listen(settings.metrics_listen) if settings.metrics_listen else None
     plan = supervisor.Plan(
-        command=[sys.executable, "-m", "persona_profile.cli", "-c", options.config, "serve"],
+        command=[*_MODULE, "persona_profile.cli", "-c", options.config, "serve"],
         processes=options.processes,
         sockets=[each.detach() for each in sockets],
         figures=figures.detach() if figures else None,
@@ -89,7 +94,7 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
         if descriptor is not None:
             os.set_inheritable(descriptor, True)
     # In place of this process, which has read far more than that needs.
-    arguments = [sys.executable, "-m", "persona_profile.supervisor", json.dumps(plan.as_json())]
+    arguments = [*_MODULE, "persona_profile.supervisor", json.dumps(plan.as_json())]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, arguments)  # noqa: S606 - no shell is wanted
@@ -111,23 +116,18 @@ def _sockets(settings: dict[str, str]) -> list[socket.socket]:
     """Return sockets that listen where waitress would.
 
     Raises:
+        InvalidSettings: it would not take these settings.
         OSError: one can't.
     """
     if not settings.keys() & ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
-    adjustments = Adjustments(**settings)
-    if adjustments.unix_socket:
+    wanted = adjustments(settings)
+    if wanted.unix_socket:
         raise InvalidSettings("--processes listens on addresses and ports, not on a unix_socket")
-    sockets = []
-    for family, kind, protocol, address in adjustments.listen:
-        each = socket.socket(family, kind, protocol)
-        if family == socket.AF_INET6:
-            each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        each.bind(address)
-        each.listen(adjustments.backlog)
-        sockets.append(each)
-    return sockets
+    return [
+        socket.create_server(address, family=family, backlog=wanted.backlog)
+        for family, _, _, address in wanted.listen
+    ]
 
 
 def _serve_supervised(app: Any, ini: plaster.ILoader, descriptors: str) -> None:

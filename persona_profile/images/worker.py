@@ -62,7 +62,7 @@ def _confine() -> None:
     ):
         resource.setrlimit(what, (most, most))
     # The service ends its workers itself; a signal to the group would cost an upload under way.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     _leave_a_core()

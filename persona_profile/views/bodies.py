@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
 from typing import Any, BinaryIO, Final, cast
@@ -67,7 +68,7 @@ def picture_body(request: Request, limit: int) -> BinaryIO:
     if hasattr(request.body_file_raw, "tell"):  # waitress passes on the file itself: nothing to copy
         return cast(BinaryIO, request.body_file_raw)
     copied: BinaryIO = request.body_file_seekable
-    request.add_finished_callback(lambda _request: copied.close())
+    _close_with(request, copied)
     return copied
 
 
@@ -126,8 +127,8 @@ def _check_length(request: Request, limit: int, overhead: int = 0) -> None:
 
 def _form_picture(request: Request, limit: int) -> BinaryIO:
     """Return the file of the one `picture` field; the other fields are read over."""
-    picture = tempfile.SpooledTemporaryFile(_FORM_SPOOL_BYTES)  # noqa: SIM115 - closed by the callback
-    request.add_finished_callback(lambda _request: picture.close())
+    picture = tempfile.SpooledTemporaryFile(_FORM_SPOOL_BYTES)  # noqa: SIM115 - closed with the request
+    _close_with(request, cast(BinaryIO, picture))
     found: list[multipart.MultipartSegment] = []
     wanted = False
     try:
@@ -149,6 +150,16 @@ def _form_picture(request: Request, limit: int) -> BinaryIO:
         raise BodyTooLarge(limit)
     picture.seek(0)
     return cast(BinaryIO, picture)
+
+
+def _close_with(request: Request, file: BinaryIO) -> None:
+    """Close a temporary file with the request, also if a full disk does not take the end of it."""
+
+    def close(_request: Request) -> None:
+        with contextlib.suppress(OSError):
+            file.close()
+
+    request.add_finished_callback(close)
 
 
 def _form_parser(request: Request) -> multipart.PushMultipartParser:

@@ -72,7 +72,7 @@ def test_what_services_say_is_no_leak():
 
 
 def test_whole_way(tmp_path, app):
-    """What is logged in this process or by another, or counted, is searched for what people told."""
+    """What is logged here or elsewhere, counted or printed is searched for what people told."""
     planted = Recorder(tmp_path, loggers=["planted"])
     other = tmp_path / "service.log"
     planted.log(other)
@@ -80,15 +80,17 @@ def test_whole_way(tmp_path, app):
     try:
         logging.getLogger("planted.app").warning("saved %s", CLAIM)
         other.write_text("no claim at all: alice@example.com\n")
+        planted.printed("Written for bob@example.com.\n")
         planted.figures(
             services_of(app.app).metrics.exposition() + 'seen_total{client="192.0.2.1"} 1\n'
         )
     finally:
         planted.close()
     searched = search(tmp_path)
-    assert (searched.logs, searched.expositions, searched.claims) == (2, 1, 1)
+    assert (searched.logs, searched.expositions, searched.claims) == (3, 1, 1)
     found = {(each.kind, each.what) for each in searched.leaks}
-    assert found == {("claim", CLAIM), ("email", "alice@example.com"), ("address", "192.0.2.1")}
+    emails = {("email", "alice@example.com"), ("email", "bob@example.com")}
+    assert found == {("claim", CLAIM), ("address", "192.0.2.1"), *emails}
 
 
 def test_run_is_recorded(app, server, sign_in):

@@ -9,6 +9,7 @@ import pytest
 import webtest
 from PIL import Image
 from support.applications import application, running
+from support.disks import leave_free, small_disk
 from support.pictures import encode, photo, png_bomb, quadrants
 
 from persona_profile.app import services_of
@@ -72,6 +73,33 @@ def test_upload_spooled_to_disk(development_folder):
         for sent in (body, pieces(body)):
             response, _ = client.upload(sent, encode_chunked=sent is not body)
             assert response.status == 200
+
+
+# A file that waitress can't fill at once it leaves to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("room", "is_form"),
+    [(0, False), (700_000, False), (1_600_000, True)],
+    ids=["no room", "for a part", "for no copy of a form's file"],
+)
+def test_no_room_to_spool(development_folder, tmp_path, monkeypatch, room, is_form):
+    """Who sends a body for which the disk has no room is told when to come back; later it is taken."""
+    app = application(development_folder)
+    body, kind = photo(1600, 1200) + bytes(1_000_000), "image/jpeg"
+    if is_form:
+        head = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n'
+        body, kind = head + body + b"\r\n--x--\r\n", "multipart/form-data; boundary=x"
+    with small_disk(tmp_path / "disk", 8) as disk, running(app) as origin:
+        monkeypatch.setattr("tempfile.tempdir", str(disk))
+        client = Client(origin, app)
+        client.headers["Content-Type"] = kind
+        ballast = leave_free(disk, room)
+        for sent in (body, pieces(body)):
+            response, problem = client.upload(sent, encode_chunked=sent is not body)
+            assert (response.status, problem["code"]) == (503, "overloaded")
+            assert int(response.headers["Retry-After"]) > 0
+        ballast.unlink()
+        assert client.upload(body)[0].status == 200
 
 
 @pytest.mark.parametrize("size", [LIMIT + 1, LIMIT + 70_000, 1_000_000, 30_000_000])

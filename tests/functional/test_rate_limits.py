@@ -3,6 +3,7 @@ import http.client
 import itertools
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import Clock, application, running, wait_for
+from support.figures import Figures
 from support.pictures import encode, quadrants
 from support.redis import RedisServer
 from support.services import Client, Service
@@ -19,6 +21,7 @@ from persona_profile.app import make_app, services_of
 from persona_profile.encoding import base64url_encode
 from persona_profile.keyring import Keyring
 from persona_profile.keyring_file import KeyringFile
+from persona_profile.server import make_server
 from persona_profile.settings import InvalidSettings, parse_settings
 
 AUDIENCE = "http://127.0.0.1:6543"
@@ -311,6 +314,14 @@ class TestAddresses:
         with running(app, **settings):
             assert ("take all clients for one" in caplog.text) is warns
 
+    def test_one_of_several_behind_a_proxy(self, app, caplog):
+        """So they are by each of several processes, which get their sockets from elsewhere."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            server = make_server(app, sockets=[listening])
+            server.close()
+            server.task_dispatcher.shutdown()
+        assert "take all clients for one" in caplog.text
+
 
 class TestRedis:
     @pytest.fixture
@@ -397,6 +408,8 @@ class TestRedis:
         ]
         assert statuses == [200, 200, 429]
         assert caplog.text.count("Redis does not answer") == 1
+        found = Figures(services_of(app.app).metrics.exposition())
+        assert found.value("persona_ratelimit_alone") == 1
 
     def test_client_is_an_extra(self, limited, monkeypatch):
         """Who has not installed the client of Redis is told how."""

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import threading
@@ -20,6 +21,7 @@ from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
 from support.workers import is_alive, worker_pids
 
+TESTS = Path(__file__).parents[1]
 MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
 
 
@@ -169,11 +171,13 @@ def test_hangup_takes_issuers(tmp_path):
         wait_for(lambda: reloads("refused") == 1, 30)
         wait_for(lambda: reloads("refused", "openid_issuers") == 1, 30)
         client.sign_in()
+        for _ in range(2000):  # while one is being handled the next one comes
+            service.signal(signal.SIGHUP)
         providers.write_text("[]")
         issuers.write_text(json.dumps({"example.com": support_document(dsa_key("other"))}))
         service.signal(signal.SIGHUP)
-        wait_for(lambda: reloads("taken") == 1, 30)
-        wait_for(lambda: reloads("taken", "openid_issuers") == 1, 30)
+        wait_for(lambda: reloads("taken") >= 1, 30)
+        wait_for(lambda: reloads("taken", "openid_issuers") >= 1, 30)
         with pytest.raises(AssertionError, match=r"issuer_not_authoritative|signature_invalid"):
             client.sign_in()
     finally:
@@ -227,6 +231,38 @@ class TestSeveralProcesses:
         assert load.answered > 50
         service.signal(signal.SIGTERM)
         assert service.wait(45) == 0
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+    def test_end_before_all_is_well(self, tmp_path, monkeypatch, number):
+        """Processes that are not well yet outlive other signals, and end with their supervisor."""
+        monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{os.environ.get('PYTHONPATH', '')}")
+        more = "shutdown.grace = 600\n"  # nobody is killed
+        service = Service(tmp_path / "service", "support.unwell:unwell", "", more=more)
+        try:
+            service.start("--processes", "1")
+            wait_for(lambda: get(service, "/__heartbeat__") == 503, 30)
+            [child] = _children(service.pid)
+            service.signal(number)
+            service.wait(30)
+            wait_for(lambda: not is_alive(int(child)), 30)
+            assert _refuses(service)
+        finally:
+            service.close()
+
+    def test_nothing_to_start_with(self, service):
+        """A process that can't be started is started later; the supervisor's signal ends no other."""
+        service.start("--processes", "1")
+        wait_for(lambda: service.figures().value("persona_processes") == 1, 30)
+        [child] = service.processes()
+        os.kill(child, signal.SIGUSR2)  # as `systemctl kill` does to all processes of a service
+        assert get(service) == 200
+        limits = resource.prlimit(service.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(service.pid, resource.RLIMIT_NOFILE, (4, limits[1]))
+        os.kill(child, signal.SIGKILL)
+        wait_for(lambda: "no process could be started: Too many open files" in service.log, 30)
+        resource.prlimit(service.pid, resource.RLIMIT_NOFILE, limits)
+        assert get(service) == 200
+        assert service.figures().value("persona_process_deaths_total") == 1
 
     def test_giving_up(self, tmp_path):
         """If no process can begin its work, that is the end, with status 1 and the reason."""

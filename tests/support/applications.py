@@ -68,7 +68,10 @@ def running(app: Router, port: int = 0, **settings: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.effective_port}"
     finally:
         # In the server's own thread, which otherwise goes on for as long as a browser is connected.
-        server.trigger.pull_trigger(stop)
+        with contextlib.suppress(
+            OSError
+        ):  # a loop that is awake already has closed the trigger by then
+            server.trigger.pull_trigger(stop)
         thread.join(5)
         server.task_dispatcher.shutdown()
 

@@ -1,4 +1,4 @@
-"""Looks for what concerns a person in what services have logged and counted."""
+"""Looks for what concerns a person in what was logged, counted and printed."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ _ALWAYS_OTHER = re.compile(
     r'|\b(?:rid=|"rid":")[0-9a-f]{32}|\bt=[0-9.]+'
 )
 _LISTENS = re.compile(
-    r"listens on http://\S+(?: and http://\S+)*|^Try first: .*$|OpenID provider.* for development.*$",
+    r"listens on http://\S+(?: and http://\S+)*|^Try first: .*$|OpenID provider.* for development.*$"
+    r"|\bIP: '[0-9.:]+'|\bhost: '127\.0\.0\.1'",
     re.MULTILINE,
 )
-"""What a server says of itself when it starts."""
+"""What a server says of itself when it starts, and MariaDB of the service, which is its client."""
 
 _SOURCES = "\n".join(
     path.read_text()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pymysql
 
 from support.daemons import Daemon
+from support.recording import recorder
 from support.services import free_port
 
 
@@ -83,6 +84,8 @@ class MariaDB(MariaDBProcess):
         super().__init__(folder)
         self.options = options
         self.port = free_port()
+        if kept := recorder():
+            kept.log(folder / "error.log")
 
     @property
     def url(self) -> str:

@@ -1,4 +1,5 @@
-"""Keeps, for the end of a run, what services logged and counted, and what people told them.
+"""Keeps, for the end of a run, what services logged and counted, what commands printed, and what people
+told them.
 
 `RECORD` in the environment names the folder, so that processes which tests start find it as well;
 without it nothing is kept. `support.leaks` searches it.
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 from pyramid.request import Request
@@ -56,6 +58,10 @@ class Recorder:
     def log(self, path: Path) -> None:
         """Keep the log of another process, which may still write it."""
         self._new(LOGS).symlink_to(path.absolute())
+
+    def printed(self, text: str) -> None:
+        """Keep what a command has printed."""
+        self._new(LOGS).write_text(text)
 
     def told(self, document: Any) -> None:
         """Keep the claims in what a client sends."""
@@ -112,6 +118,13 @@ def recorded(app: Router) -> Router:
 
     app.invoke_request = invoke_and_record
     return app
+
+
+def printed(done: CompletedProcess[str]) -> CompletedProcess[str]:
+    """Record what a command has printed; return it as it is."""
+    if kept := recorder():
+        kept.printed(f"{done.stdout}\n{done.stderr}\n")
+    return done
 
 
 def told(body: bytes | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import redis
 
 from support.daemons import Daemon
+from support.recording import recorder
 from support.services import free_port
 
 
@@ -29,6 +30,8 @@ class RedisServer(Daemon):
         self._folder = folder
         self._options = {name.replace("_", "-"): value for name, value in options.items()}
         self.port = free_port()
+        if kept := recorder():
+            kept.log(folder / "log")
 
     @property
     def url(self) -> str:
@@ -46,6 +49,7 @@ class RedisServer(Daemon):
             "dir": str(self._folder),
             "unixsocket": str(self._folder / "s"),
             "save": "",
+            "logfile": str(self._folder / "log"),
             **self._options,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]

@@ -18,7 +18,7 @@ from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.keyring import Keyring
 from persona_profile.keyring_file import KeyringFile
 from support.commands import run_command
-from support.recording import recorder, told
+from support.recording import printed, recorder, told
 
 _COMMAND = Path(sys.executable).with_name("persona-profile")
 
@@ -182,7 +182,7 @@ class Service:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command on the same settings."""
-        return run_command("-c", self._ini, *arguments)
+        return printed(run_command("-c", self._ini, *arguments))
 
     def spawn(self, *arguments: str) -> subprocess.Popen[str]:
         """Start another command on the same settings."""

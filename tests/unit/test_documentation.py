@@ -4,6 +4,7 @@ from pathlib import Path
 
 from support.applications import application
 from support.figures import Figures
+from webtest import TestApp
 
 from persona_profile.app import services_of
 from persona_profile.connections import _CODES
@@ -140,15 +141,83 @@ def test_every_metric_is_explained(tmp_path):
     assert ours <= shown | {"persona_http_request_seconds"}
 
 
+def test_nginx_has_a_class_for_every_call():
+    """The access log of nginx tells of each call by a name of its own, never by its path."""
+    shipped = (ROOT / "deploy" / "nginx.conf").read_text()
+    [block] = re.findall(r"map \$uri \$route \{\n(.*?)\n    \}", shipped, re.DOTALL)
+    rules = [line.split()[0] for line in block.splitlines() if "default" not in line]
+    for path in {operation.path for operation in OPERATIONS if operation.path.startswith("/v1")}:
+        asked = path.replace("{email}", "alice@example.com").replace("{capability}", "x")
+        assert any(
+            re.search(rule[1:], asked) if rule[0] == "~" else rule == f"={asked}" for rule in rules
+        )
+
+
+def explained() -> dict[str, tuple[set[str], str]]:
+    """Return of each metric that the guide lists its labels, and what is told of it."""
+    rows = re.findall(
+        r"^\| `(persona_[a-z_]+)` \| \w+ \| (.*?) ?\| (.*) \|$",
+        (ROOT / "docs" / "monitoring.md").read_text(),
+        re.MULTILINE,
+    )
+    return {
+        families(name).pop(): (set(re.findall(r"\w+", labels)), told) for name, labels, told in rows
+    }
+
+
+def test_labels_are_explained(tmp_path):
+    """What is counted has the labels that the guide lists."""
+    app = application(tmp_path)
+    client = TestApp(app)
+    client.get("/v1/")
+    client.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
+    found = Figures(services_of(app).metrics.exposition())
+    services_of(app).close()
+    seen = {
+        (name, *sorted(sample.labels.keys() - {"le"}))
+        for name, family in found.families.items()
+        for sample in family.samples
+        if name.startswith("persona_")
+    }
+    listed = {name: labels for name, (labels, _) in explained().items()}
+    assert all(listed[families(name).pop()] == set(labels) for name, *labels in seen)
+    assert len([each for each in seen if len(each) > 1]) >= 8
+
+
+def test_queries_name_what_there_is():
+    """Labels, and values of labels, in the dashboard and the alerts are those of their metrics."""
+    dashboard = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    alerts = (ROOT / "docs" / "monitoring.md").read_text().partition("## Alerts")[2]
+    queries += [row.split("`")[1] for row in alerts.splitlines() if "`" in row]
+    assert len(queries) > 40
+    metrics = explained()
+    routes, codes = {operation.path for operation in OPERATIONS}, set(STATUS_OF)
+    statuses = {str(status) for status in STATUS_OF.values()}
+    for query in queries:
+        grouped = set(re.findall(r"\w+", " ".join(re.findall(r"by \((.*?)\)", query))))
+        for name, matchers in re.findall(r"\b(persona_[a-z_]+)(?:\{(.*?)\})?", query):
+            labels, told = metrics[families(name).pop()]
+            assert grouped <= labels | ({"le"} if name.endswith("_bucket") else set()), query
+            for label, values in re.findall(r'(\w+)=~?"(.*?)"', matchers):
+                known = {"route": routes, "code": codes, "status": statuses}.get(
+                    label, set(re.findall(r"`(\w+)`", told))
+                )
+                assert label in labels, query
+                assert set(values.split("|")) <= known, query
+
+
 def _tests(path: Path) -> set[str]:
     return set(re.findall(r"def (test_\w+)\(", path.read_text()))
 
 
 def test_threat_model():
     """Every line of the threat model names tests that there are, where they are."""
-    rows = re.findall(r"^\| .* \| (`tests/.*`) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+    threats = (ROOT / "SECURITY.md").read_text().partition("## Who wants what")[2].partition("\n## ")[0]
+    rows = [row for row in threats.splitlines() if row.startswith("|")][2:]
     assert len(rows) > 15
-    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", "".join(rows)):
+    assert all("`tests/" in row.split(" | ")[-1] for row in rows)
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", threats):
         assert name in _tests(ROOT / path), f"{path}::{name}"
 
 

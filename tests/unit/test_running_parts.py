@@ -1,10 +1,32 @@
 import json
+import logging
 import threading
 
 import pytest
 
 from persona_profile.build import describe_build
 from persona_profile.heartbeat import Heartbeat
+from persona_profile.logs import MozlogFormatter, TextFormatter
+from persona_profile.server import adjustments
+from persona_profile.settings import InvalidSettings
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), MozlogFormatter()])
+def test_a_record_is_a_line(formatter):
+    """Whatever is told in a record, it begins no line of its own and controls no terminal."""
+    said = "one\nERROR app: forged\r\x1b[2J\x00\x85\u2028"
+    line = formatter.format(logging.makeLogRecord({"name": "x", "msg": "%s", "args": (said,)}))
+    assert len(line.splitlines()) == 1
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("threads", "many"), ("thread", "8"), ("trusted_proxy_headers", "x-real-ip")]
+)
+def test_settings_of_waitress(name, value):
+    """A setting that waitress does not take is a mistake in the settings, and told as one."""
+    with pytest.raises(InvalidSettings, match=r"\[server:main\]"):
+        adjustments({name: value})
 
 
 class TestBuild:

@@ -37,7 +37,7 @@ SESSION: Final = ("session_missing", *TOKEN, *STORAGE)
 OWN: Final = (*SESSION, "email_not_proved", "not_found")
 OPENED: Final = (*OWN, "profile_key_required", "profile_key_wrong", "profile_unreadable")
 WRITE: Final = ("precondition_failed", "conflict", "rate_limited")
-BODY: Final = ("validation_failed", "unsupported_media_type")
+BODY: Final = ("validation_failed", "unsupported_media_type", "overloaded")
 PICTURE: Final = (
     "picture_broken",
     "picture_too_many_pixels",

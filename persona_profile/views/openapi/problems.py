@@ -60,7 +60,8 @@ PROBLEMS: Final = (
     Row(
         503,
         ("overloaded",),
-        "too many requests, pictures or lookups at once; come back after `Retry-After`",
+        "too many requests, pictures or lookups at once, or no room for the body; come back after "
+        "`Retry-After`",
     ),
     Row(503, ("storage_unavailable",), "wait, and show fallback cards"),
     Row(
