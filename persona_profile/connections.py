@@ -8,7 +8,6 @@ import socket
 import time
 from typing import Any, Final
 
-from pyramid.router import Router
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
@@ -175,56 +174,57 @@ class LingeringChannel(PatientChannel):
         return False
 
 
-def prepare(server: Any, app: Router) -> None:
-    """Make waitress answer what it refuses by itself as problems, and close connections in order."""
-    services = services_of(app)
+class ProblemTask(ErrorTask):  # type: ignore[misc]
+    """Renders an error of waitress as a problem (RFC 9457)."""
 
-    class ProblemTask(ErrorTask):  # type: ignore[misc]
-        """Renders an error of waitress as a problem (RFC 9457)."""
+    def execute(self) -> None:
+        """Write the answer."""
+        services = services_of(self.channel.server.application)
+        status = self.request.error.code
+        code = _CODES.get(status, "internal_error")
+        services.metrics.count_request(UNPARSED, "other", status, 0)
+        services.metrics.count_problem(code, status)
+        members: dict[str, Any] = {"limit": services.max_picture_bytes} if status == 413 else {}
+        body = json_encode(problem_document(status, code, new_request_id(), **members))
+        self.status = f"{status} {self.request.error.reason}"
+        self.response_headers.append(("Content-Type", "application/problem+json"))
+        origin = self.request.headers.get("ORIGIN")
+        if origin in services.dialog_origins:
+            self.response_headers.append(("Access-Control-Allow-Origin", origin))
+            self.response_headers.append(("Vary", "Origin"))
+        if status == 503:
+            self.response_headers.append(("Retry-After", str(NO_ROOM_SECONDS)))
+        self.channel.refused = True
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
 
-        def execute(self) -> None:
-            """Write the answer."""
-            status = self.request.error.code
-            limit = services.max_picture_bytes
-            members: dict[str, Any] = {"limit": limit} if status == 413 else {}
-            code = _CODES.get(status, "internal_error")
-            services.metrics.count_request(UNPARSED, "other", status, 0)
-            services.metrics.count_problem(code, status)
-            body = json_encode(problem_document(status, code, new_request_id(), **members))
-            self.status = f"{status} {self.request.error.reason}"
-            self.response_headers.append(("Content-Type", "application/problem+json"))
-            origin = self.request.headers.get("ORIGIN")
-            if origin in services.dialog_origins:
-                self.response_headers.append(("Access-Control-Allow-Origin", origin))
-                self.response_headers.append(("Vary", "Origin"))
-            if status == 503:
-                self.response_headers.append(("Retry-After", str(NO_ROOM_SECONDS)))
-            self.channel.refused = True
+
+class LastTask(WSGITask):  # type: ignore[misc]
+    """Answers a request; the last of its connection, if the process stops."""
+
+    def get_environment(self) -> dict[str, Any]:
+        """Return the environment of WSGI, with how long the request has waited."""
+        environment: dict[str, Any] = super().get_environment()
+        environment[WAITED] = time.monotonic() - self.channel.waits_since
+        return environment
+
+    def build_response_header(self) -> bytes:
+        """Return status line and headers."""
+        if services_of(self.channel.server.application).lifecycle.is_stopping:
             self.set_close_on_finish()
-            self.content_length = len(body)
-            self.write(body)
+        return bytes(super().build_response_header())
 
-    class LastTask(WSGITask):  # type: ignore[misc]
-        """Answers a request; the last of its connection, if the process stops."""
 
-        def get_environment(self) -> dict[str, Any]:
-            """Return the environment of WSGI, with how long the request has waited."""
-            environment: dict[str, Any] = super().get_environment()
-            environment[WAITED] = time.monotonic() - self.channel.waits_since
-            return environment
+class ProblemChannel(LingeringChannel):
+    """A connection whose errors are problems."""
 
-        def build_response_header(self) -> bytes:
-            """Return status line and headers."""
-            if services.lifecycle.is_stopping:
-                self.set_close_on_finish()
-            return bytes(super().build_response_header())
+    task_class = LastTask
+    error_task_class = ProblemTask
 
-    class ProblemChannel(LingeringChannel):
-        """A connection whose errors are problems."""
 
-        task_class = LastTask
-        error_task_class = ProblemTask
-
+def prepare(server: Any) -> None:
+    """Make waitress answer what it refuses by itself as problems, and close connections in order."""
     # With several sockets to listen on, waitress makes several servers.
     for each in [server, *getattr(server, "map", {}).values()]:
         if hasattr(each, "channel_class"):
