@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +27,7 @@ from loadtest.options import InvalidOptions, Options, add_arguments, checked
 from loadtest.pictures import KINDS, PictureLibrary
 from loadtest.planning import PREPARED, SMALL_KINDS
 from loadtest.preflight import Unfit, check
-from loadtest.record import Second, Writer, line_of
+from loadtest.record import Line, Second, Writer, line_of
 from loadtest.tally import RIGHT, SHED
 from loadtest.watching import PERIOD, Watcher
 
@@ -47,7 +47,7 @@ class Session:
         self.conductor: Conductor | None = None
         self._writers: dict[str, Writer] = {}
         self._version: Mapping[str, Any] = {}
-        self._is_complete = False
+        self._is_complete = self._is_finishing = False
         self._options: Options | None = None
         given = environment.parsed_options
         assert given is not None
@@ -60,6 +60,7 @@ class Session:
         if not isinstance(environment.runner, MasterRunner):
             self.runner.register_message("prepare", self._on_prepare, concurrent=True)
             self.runner.register_message("rate", self._on_rate)
+            self.runner.register_message("finish", self._on_finish)
 
     # The process that leads.
 
@@ -179,7 +180,8 @@ class Session:
                 told["host"],
                 told["audience"],
                 Identities.open(self._identities),
-                self._library(),
+                # In a thread: making pictures takes longer than the leader goes without a heartbeat.
+                gevent.get_hub().threadpool.apply(self._library),
                 self._count,
             )
             self.engine.prepare(
@@ -189,26 +191,29 @@ class Session:
             failure = f"{told['process']}: {error}"
         self.runner.send_message("ready", {"process": told["process"], "failure": failure})
         if failure is None:
-            gevent.spawn(self._report, self.engine, told["process"])
             self._workers = told["workers"]
+            gevent.spawn(self._report, self.engine)
 
     def _library(self) -> PictureLibrary:
         kinds = SMALL_KINDS if self._has_small_pictures else (*KINDS, PREPARED)
-        return PictureLibrary.open(self._pictures, kinds, tell=_log.info)
+        return PictureLibrary.open(self._pictures, kinds)
 
     def _on_rate(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
         if self.engine is not None:
             self.engine.change(msg.data["at"], msg.data["rate"] / self._workers)
 
-    def _report(self, engine: Engine, process: str) -> None:
-        while True:
+    def _on_finish(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
+        self._is_finishing = True
+
+    def _report(self, engine: Engine) -> None:
+        while not self._is_finishing:
             gevent.sleep(1 - time.time() % 1)
-            message = {
-                "process": process,
-                "lines": as_documents(engine.lines()),
-                "in_flight": engine.tally.in_flight,
-            }
-            self.runner.send_message("told", message)
+            self._say(engine, engine.lines(), engine.tally.in_flight)
+        self._say(engine, engine.tally.rest(), in_flight=0)
+
+    def _say(self, engine: Engine, lines: Sequence[Line], in_flight: int) -> None:
+        told = {"process": engine.process, "lines": as_documents(lines), "in_flight": in_flight}
+        self.runner.send_message("told", told)
 
     def _count(self, activity: str, milliseconds: float, received: int, outcome: str) -> None:
         self.environment.events.request.fire(  # type: ignore[no-untyped-call]

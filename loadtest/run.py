@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import identities, pictures
-from loadtest.model import Parameters
+from loadtest import gate, identities, pictures
 from loadtest.options import DEFAULT_FOLDER, new_name
 from loadtest.planning import PREPARED
+from loadtest.shapes import LENGTHS
+from loadtest.verdict import Outcome
 
 LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 
@@ -135,7 +136,7 @@ def make_data(folder: Path, users: int) -> None:
     """
     people = folder / "identities"
     if not (people / "users.json").exists():
-        print(f"making {users} users in {people}")
+        print(f"making {users} users in {people}", flush=True)
         identities.make(people, users=users)
         identities.mint(people, max(1, os.cpu_count() or 1))
     pictures.PictureLibrary.open(folder / "pictures", (*pictures.KINDS, PREPARED), tell=print)
@@ -175,35 +176,40 @@ def verdict(record: Path, users: float | None) -> int:
         users: that have to be carried; None if every step has to meet its levels.
     """
     wanted = [] if users is None else ["--users", str(users)]
-    return subprocess.call([sys.executable, "-m", "loadtest.gate", str(record), *wanted])  # noqa: S603
+    return gate.main([str(record), *wanted])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a load test and judge it; return the exit status."""
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
     record = options.folder / new_name()
-    steady = None if options.command == "smoke" else options.users * Parameters().peak
     try:
         make_data(options.folder, options.identities)
-        if options.command == "smoke":
-            issuers = options.folder / "identities" / "pinned-issuers.json"
-            with development_server(options.folder / "server", issuers) as server:
-                more = ["--shape", "smoke", "--users-active", str(options.users)]
-                more += ["--server-pid", str(server.pid), "--metrics", server.metrics]
-                status = locust(
-                    options.folder, record, server.origin, [*more, *options.more], options.workers
-                )
-        else:
-            print(f"{options.users:g} users in the busiest hour act as {steady:g} on average")
-            more = ["--shape", options.shape, "--users-active", str(steady)]
-            more += ["--i-own-this-host"] if options.i_own_this_host else []
-            status = locust(
-                options.folder, record, options.host, [*more, *options.more], options.workers
-            )
+        status = _smoke(options, record) if options.command == "smoke" else _promote(options, record)
     except (NotStarted, OSError, ValueError) as error:
         print(error, file=sys.stderr)
-        return 3
-    return status or verdict(record, steady)
+        return Outcome.VOID.value
+    except KeyboardInterrupt:
+        print("interrupted: nothing follows from the run", file=sys.stderr)
+        return Outcome.VOID.value
+    if status == 0:
+        return verdict(record, None if options.command == "smoke" else options.users)
+    # Of any other status than that of wrong usage Locust has told why; it knows of no verdict.
+    return gate.MISUSED if status == gate.MISUSED else Outcome.VOID.value
+
+
+def _smoke(options: argparse.Namespace, record: Path) -> int:
+    issuers = options.folder / "identities" / "pinned-issuers.json"
+    with development_server(options.folder / "server", issuers) as server:
+        more = ["--shape", "smoke", "--users-active", str(options.users)]
+        more += ["--server-pid", str(server.pid), "--metrics", server.metrics, *options.more]
+        return locust(options.folder, record, server.origin, more, options.workers)
+
+
+def _promote(options: argparse.Namespace, record: Path) -> int:
+    more = ["--shape", options.shape, "--users-active", str(options.users), "--at-peak"]
+    more += ["--i-own-this-host"] if options.i_own_this_host else []
+    return locust(options.folder, record, options.host, [*more, *options.more], options.workers)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -216,7 +222,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     promote = commands.add_parser("promote", help="against a server that is about to be promoted")
     promote.add_argument("--host", required=True)
     promote.add_argument("--users", type=float, required=True, help="active users that it has to carry")
-    promote.add_argument("--shape", default="average")
+    promote.add_argument(
+        "--shape", choices=sorted(LENGTHS), default="average", help="default: %(default)s"
+    )
     promote.add_argument("--i-own-this-host", action="store_true")
     for command, count in ((smoke, SMOKE_USERS), (promote, PROMOTE_USERS)):
         command.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="default: %(default)s")
