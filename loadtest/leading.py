@@ -19,7 +19,7 @@ LEAD: Final = 2.0
 """Seconds by which a change is told before it is due."""
 
 GRACE: Final = 3.0
-"""Seconds from the end of a measured stage until it is judged, at the same rates."""
+"""Seconds for which the rates of a measured stage stay, until its last answers have come."""
 
 DRAIN: Final = 35.0
 """Seconds for which the last answers are waited for: longer than any request may take, unless it waits
@@ -78,6 +78,7 @@ class Conductor:
         self._starts_at = self._ends_at = 0.0
         self._drains_until: float | None = None
         self._is_finished = False
+        self._asks = options.shape == "steps"  # whether a stage was met, to know the next one
         self._seconds: list[Second] = []
         self._in_flight: dict[str, int] = {}
         self._ready: set[str] = set()
@@ -106,8 +107,8 @@ class Conductor:
     def hear(self, process: str, in_flight: int, seconds: list[Second]) -> None:
         """Take in what a worker tells each second."""
         self._in_flight[process] = in_flight
-        # No other shape asks, and soaking for hours would fill the memory.
-        if self._options.shape == "steps" and self._stage.is_measured:
+        # Of a run of hours these would fill the memory.
+        if self._asks and self._stage.is_measured:
             self._seconds += [each for each in seconds if self._starts_at <= each.at < self._ends_at]
 
     def hear_ready(self, process: str, failure: str | None) -> None:
@@ -127,7 +128,8 @@ class Conductor:
             if now - self._began_at > PREPARATION:
                 self.failure = "users took too long to be made ready"
             return True
-        if now >= self._ends_at + (GRACE if self._stage.is_measured else -LEAD):
+        due = self._ends_at + (GRACE if self._stage.is_measured else 0)
+        if now >= (due if self._asks and self._stage.is_measured else due - LEAD):
             self._next(now)
         return True
 
