@@ -104,7 +104,7 @@ def _header(summary: Summary, verdict: Verdict) -> str:
     code = verdict.outcome.code
     return (
         f'<header class="{code}"><div><h1>{_HEADLINES[verdict.outcome]}</h1><ul>{reasons}</ul></div>'
-        f'<div class="users">{_carried(verdict)}</div>'
+        f'<div class="users">{_carried(run, verdict)}</div>'
         f'<p class="facts">{escape(" · ".join(facts))}</p></header>'
     )
 
@@ -116,11 +116,11 @@ def hour(run: Run) -> str:
     return f"of the busiest hour, {run.peak:g} times the mean of a day"
 
 
-def _carried(verdict: Verdict) -> str:
+def _carried(run: Run, verdict: Verdict) -> str:
     if verdict.outcome is Outcome.VOID:
         return "<strong>\N{EN DASH}</strong><span>users carried: not known</span>"
     most = 0.0 if verdict.carried is None else verdict.carried.step.users
-    beyond = "active users carried"
+    beyond = "active users carried<br>" + ("on average" if run.peak == 1 else "in their busiest hour")
     if verdict.failed is not None:
         beyond += f",<br>{verdict.failed.step.users:,.0f} were too many"
     elif verdict.carried is not None:
