@@ -184,7 +184,7 @@ def _endpoints(judged: Judged, levels: Levels) -> str:
             [
                 escape(name),
                 f"{traffic.planned:,}",
-                _share(traffic.achieved),
+                _share(traffic.achieved) if traffic.planned else _NONE,
                 _milliseconds(percentile(traffic.latencies, 0.5)),
                 *figures,
                 _NONE if fit is None else _marked(f"{fit:.1f}\N{MULTIPLICATION SIGN}", is_bad=fit < 1),
@@ -264,6 +264,8 @@ def _knee(verdict: Verdict, costs_from: str) -> str:
     if verdict.knee is not None and verdict.carried is not None and verdict.failed is not None:
         low, high = verdict.carried.step.users, verdict.failed.step.users
         measured = f"{verdict.knee:,.0f} (between {low:,.0f} and {high:,.0f})"
+    elif verdict.failed is not None:
+        measured = f"below {verdict.failed.step.users:,.0f}"
     cost = next(
         (each.step.seconds_per_request for each in reversed(verdict.steps) if each.step.cores), None
     )
