@@ -174,6 +174,7 @@ class Session:
 
     def _prepare(self, told: Mapping[str, Any]) -> None:
         failure = None
+        _log.info("pictures are read, and made where they are missing")
         try:
             self.engine = Engine(
                 told["process"],

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtest import gate, identities, pictures
-from loadtest.options import DEFAULT_FOLDER, new_name
+from loadtest.options import DEFAULT_FOLDER, InvalidOptions, add_arguments, checked, new_name
 from loadtest.planning import PREPARED
 from loadtest.shapes import LENGTHS
 from loadtest.verdict import Outcome
@@ -183,9 +183,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a load test and judge it; return the exit status."""
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
     record = options.folder / new_name()
+    asked = ["--shape", options.shape, "--users-active", str(options.users), *options.flags]
+    asked += ["--i-own-this-host"] if options.i_own_this_host else []
+    asked += options.more
     try:
+        # What is made first takes minutes: mistakes are told before.
+        check(options.host, asked)
         make_data(options.folder, options.identities)
-        status = _smoke(options, record) if options.command == "smoke" else _promote(options, record)
+        if options.command == "smoke":
+            status = _smoke(options, record, asked)
+        else:
+            status = locust(options.folder, record, options.host, asked, options.workers)
+    except InvalidOptions as error:
+        print(error, file=sys.stderr)
+        return gate.MISUSED
     except (NotStarted, OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return Outcome.VOID.value
@@ -198,18 +209,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return gate.MISUSED if status == gate.MISUSED else Outcome.VOID.value
 
 
-def _smoke(options: argparse.Namespace, record: Path) -> int:
+def check(host: str, asked: Sequence[str]) -> None:
+    """Tell mistakes in Locust's arguments.
+
+    Raises:
+        InvalidOptions: there is one.
+        SystemExit: an argument of ours can't be read, which argparse has told.
+    """
+    parser = argparse.ArgumentParser(prog="python -m loadtest.run", allow_abbrev=False)
+    parser.add_argument("--host", default=host)
+    add_arguments(parser)
+    given, _of_locust = parser.parse_known_args(asked)
+    checked(given)
+
+
+def _smoke(options: argparse.Namespace, record: Path, asked: Sequence[str]) -> int:
     issuers = options.folder / "identities" / "pinned-issuers.json"
     with development_server(options.folder / "server", issuers) as server:
-        more = ["--shape", "smoke", "--users-active", str(options.users)]
-        more += ["--server-pid", str(server.pid), "--metrics", server.metrics, *options.more]
-        return locust(options.folder, record, server.origin, more, options.workers)
-
-
-def _promote(options: argparse.Namespace, record: Path) -> int:
-    more = ["--shape", options.shape, "--users-active", str(options.users), "--at-peak"]
-    more += ["--i-own-this-host"] if options.i_own_this_host else []
-    return locust(options.folder, record, options.host, [*more, *options.more], options.workers)
+        watched = ["--server-pid", str(server.pid), "--metrics", server.metrics]
+        return locust(options.folder, record, server.origin, [*watched, *asked], options.workers)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -218,8 +236,15 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtest.run", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     smoke = commands.add_parser("smoke", help="one minute against a server that is started for it")
-    smoke.set_defaults(users=SMOKE_ACTIVE_USERS)
+    smoke.set_defaults(
+        users=SMOKE_ACTIVE_USERS,
+        shape="smoke",
+        host="http://127.0.0.1",
+        i_own_this_host=False,
+        flags=[],
+    )
     promote = commands.add_parser("promote", help="against a server that is about to be promoted")
+    promote.set_defaults(flags=["--at-peak"])
     promote.add_argument("--host", required=True)
     promote.add_argument("--users", type=float, required=True, help="active users that it has to carry")
     promote.add_argument(

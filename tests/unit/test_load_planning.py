@@ -8,7 +8,7 @@ import time
 import gevent
 import pytest
 
-from loadtest import identities
+from loadtest import identities, run
 from loadtest.model import ACTIVITIES, UPLOADS, Parameters, rates
 from loadtest.options import InvalidOptions, add_arguments, checked, is_loopback
 from loadtest.pacing import Pacer
@@ -156,6 +156,22 @@ def test_mistakes_are_told(arguments, message):
     """An option that can't be used is named."""
     with pytest.raises(InvalidOptions, match=message):
         options(*arguments, host=None if message == "--host" else "http://localhost:1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["promote", "--host=http://192.0.2.1", "--users=1e6"], "not this machine"),
+        (["promote", "--host=http://127.0.0.1", "--users=nan"], "--users-active"),
+        (["smoke", "--", "--model-set=nonsense=1"], "no such parameter"),
+    ],
+)
+def test_mistakes_are_told_first(tmp_path, capsys, arguments, message):
+    """A command that is wrong is refused with status 2, before anything is made for it."""
+    command, *more = arguments
+    assert run.main([command, f"--folder={tmp_path}", *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_busiest_hour():
