@@ -32,8 +32,8 @@ from support.services import Service
 from loadtest import identities, run
 from loadtest.costs import Costs
 from loadtest.model import Parameters, knee
-from loadtest.pictures import KINDS, PictureLibrary
-from loadtest.planning import PREPARED
+from loadtest.pictures import PictureLibrary
+from loadtest.planning import kinds
 
 CASES = ((1, 1), (1, 2), (3, 1), (3, 2))
 """Nodes, service processes."""
@@ -196,7 +196,7 @@ def main() -> None:
         identities.make(folder / "identities", users=options.people)
         identities.mint(folder / "identities")
         if not options.small_pictures:
-            PictureLibrary.open(options.pictures, (*KINDS, PREPARED), tell=print)
+            PictureLibrary.open(options.pictures, kinds(), tell=print)
             (folder / "pictures").symlink_to(options.pictures.resolve())
         (folder / "nodes").mkdir()
         cluster = Galera(folder / "nodes")

@@ -32,8 +32,8 @@ from loadtest import identities, run
 from loadtest.engine import Engine
 from loadtest.leading import meets_levels
 from loadtest.model import ACTIVITIES, UPLOADS, Parameters, rates
-from loadtest.pictures import KINDS, PictureLibrary
-from loadtest.planning import PREPARED
+from loadtest.pictures import PictureLibrary
+from loadtest.planning import kinds
 from loadtest.record import Second, Step, read
 
 SERVER_CORE = 1
@@ -48,7 +48,7 @@ Used = Mapping[str, float]
 
 def measured_costs(meter: Meter, service: Service, people: Path, pictures: Path) -> dict[str, Used]:
     """Return the processor time of one request of each activity; uploads in the model's mix."""
-    library = PictureLibrary.open(pictures, (*KINDS, PREPARED))
+    library = PictureLibrary.open(pictures, kinds())
     users = identities.Identities.open(people)
     engine = Engine("costs", service.origin, service.origin, users, library, lambda *_: None)
     everything = rates(Parameters(), 1)

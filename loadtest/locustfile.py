@@ -24,8 +24,8 @@ from loadtest.engine import Engine, Unprepared, as_documents
 from loadtest.identities import Identities
 from loadtest.leading import Conductor
 from loadtest.options import InvalidOptions, Options, add_arguments, checked
-from loadtest.pictures import KINDS, PictureLibrary
-from loadtest.planning import PREPARED, SMALL_KINDS
+from loadtest.pictures import PictureLibrary
+from loadtest.planning import kinds
 from loadtest.preflight import Unfit, check
 from loadtest.record import Line, Second, Writer, line_of
 from loadtest.tally import RIGHT, SHED
@@ -196,8 +196,7 @@ class Session:
             gevent.spawn(self._report, self.engine)
 
     def _library(self) -> PictureLibrary:
-        kinds = SMALL_KINDS if self._has_small_pictures else (*KINDS, PREPARED)
-        return PictureLibrary.open(self._pictures, kinds)
+        return PictureLibrary.open(self._pictures, kinds(small=self._has_small_pictures))
 
     def _on_rate(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
         if self.engine is not None:

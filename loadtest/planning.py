@@ -6,13 +6,13 @@ import dataclasses
 import itertools
 import random
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from loadtest.identities import Identities
 from loadtest.model import ACTIVITIES, UPLOADS
-from loadtest.pictures import Kind, numbers
+from loadtest.pictures import KINDS, Kind, numbers
 
 SIZES: Final[Mapping[int, int]] = {64: 50, 128: 40, 256: 8, 512: 2}
 """Picture reads by the width that they ask for, in percent. Assumed; a larger one costs the generator
@@ -27,6 +27,11 @@ any picture."""
 
 SMALL_KINDS: Final = (dataclasses.replace(PREPARED, share=100),)
 """For trying the load test itself."""
+
+
+def kinds(*, small: bool = False) -> Sequence[Kind]:
+    """Return the kinds of pictures that a run needs."""
+    return SMALL_KINDS if small else (*KINDS, PREPARED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import gate, identities, pictures
+from loadtest import gate, identities
 from loadtest.options import DEFAULT_FOLDER, InvalidOptions, add_arguments, checked, new_name
-from loadtest.planning import PREPARED
+from loadtest.pictures import PictureLibrary
+from loadtest.planning import kinds
 from loadtest.shapes import LENGTHS
 from loadtest.verdict import Outcome
 
@@ -38,6 +39,8 @@ SMOKE_ACTIVE_USERS: Final = 40_000
 
 PROMOTE_USERS: Final = 1_000
 """Identities of a run before promotion, unless there are some already."""
+
+SMALL_PICTURES: Final = "--small-pictures"
 
 _START_SECONDS: Final = 60
 
@@ -128,8 +131,8 @@ def _await(process: subprocess.Popen[bytes], origin: str, log: Path) -> None:
     raise NotStarted(f"the server did not start; see {log}")
 
 
-def make_data(folder: Path, users: int) -> None:
-    """Make the identities, unless there are some, and the files of pictures.
+def make_data(folder: Path, users: int, *, small: bool = False) -> None:
+    """Make the identities, unless there are some, and the files of pictures, huge or small.
 
     Raises:
         OSError, ValueError: the folder can't be used.
@@ -139,7 +142,7 @@ def make_data(folder: Path, users: int) -> None:
         print(f"making {users} users in {people}", flush=True)
         identities.make(people, users=users)
         identities.mint(people, max(1, os.cpu_count() or 1))
-    pictures.PictureLibrary.open(folder / "pictures", (*pictures.KINDS, PREPARED), tell=print)
+    PictureLibrary.open(folder / "pictures", kinds(small=small), tell=print)
 
 
 def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], workers: int) -> int:
@@ -147,8 +150,8 @@ def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], work
     common = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE)]
     data = ["--identities", str(folder / "identities"), "--pictures", str(folder / "pictures")]
     lead = ["--headless", "--only-summary", "--host", host, "--folder", str(record), *data, *arguments]
-    if "--small-pictures" in arguments:
-        data.append("--small-pictures")
+    if SMALL_PICTURES in arguments:
+        data.append(SMALL_PICTURES)
     if workers <= 1:
         return subprocess.call([*common, *lead])  # noqa: S603 - our own command
     port = str(free_port())
@@ -189,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # What is made first takes minutes: mistakes are told before.
         check(options.host, asked)
-        make_data(options.folder, options.identities)
+        make_data(options.folder, options.identities, small=SMALL_PICTURES in asked)
         if options.command == "smoke":
             status = _smoke(options, record, asked)
         else:
