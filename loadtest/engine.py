@@ -15,8 +15,8 @@ from loadtest.connections import Answer, Connections, NoAnswer
 from loadtest.identities import Identities
 from loadtest.pacing import MOST_IN_FLIGHT, Pacer
 from loadtest.people import Card
-from loadtest.pictures import PictureLibrary, number_in
-from loadtest.planning import PREPARED, Arrival, Plan
+from loadtest.pictures import PREPARED, PictureLibrary, number_in
+from loadtest.planning import Arrival, Plan
 from loadtest.record import Generator, Line
 from loadtest.scenarios import SCENARIOS, WRONG_ANSWERS, World, thumbnail_of
 from loadtest.tally import Tally

@@ -20,7 +20,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.connections import Connections
-from loadtest.engine import Engine, Unprepared, as_documents
+from loadtest.engine import Engine, as_documents
 from loadtest.identities import Identities
 from loadtest.leading import Conductor
 from loadtest.options import InvalidOptions, Options, add_arguments, checked
@@ -181,15 +181,14 @@ class Session:
                 told["host"],
                 told["audience"],
                 Identities.open(self._identities),
-                # In a thread: making pictures takes longer than the leader goes without a heartbeat.
-                gevent.get_hub().threadpool.apply(self._library),
+                self._library(),
                 self._count,
             )
             self.engine.prepare(
                 told["seed"], told["worker"], told["workers"], told["rates"], launch=told["launch"]
             )
-        except (OSError, ValueError, Unprepared) as error:
-            failure = f"{told['process']}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the leader waits for a word
+            failure = f"{told['process']}: {type(error).__name__}: {error}"
         self.runner.send_message("ready", {"process": told["process"], "failure": failure})
         if failure is None:
             self._workers = told["workers"]

@@ -5,6 +5,7 @@ Standard library alone.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections import Counter, defaultdict
@@ -140,7 +141,7 @@ class StepSummary:
         cores: that the server used, on average; None if unknown.
         seconds_per_request: processor seconds of the server; None if unknown.
         resident_bytes: the server's most; None if unknown.
-        processor: pairs of instant and processor seconds so far.
+        processor: pairs of instant and processor seconds so far, with those next to the step.
         finished: requests by the second in which they came to their end, whenever they were planned.
     """
 
@@ -289,9 +290,17 @@ def _step(
         cores,
         cores * (last - first) / answered if cores is not None and answered else None,
         max((each.resident_bytes for each in within if each.resident_bytes is not None), default=None),
-        told,
+        _around(first, last, servers),
         ended,
     )
+
+
+def _around(first: int, last: int, servers: Sequence[Server]) -> list[tuple[float, float]]:
+    """Return the processor seconds told in a step, and the next ones on either side of it."""
+    told = [(each.at, each.cpu_seconds) for each in servers if each.cpu_seconds is not None]
+    start = bisect.bisect_right(told, float(first), key=lambda pair: pair[0]) - 1
+    end = bisect.bisect_left(told, float(last), key=lambda pair: pair[0]) + 1
+    return told[max(0, start) : end]
 
 
 def _finished(traffic: Mapping[int, Mapping[str, Traffic]]) -> dict[int, int]:

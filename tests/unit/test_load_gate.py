@@ -335,6 +335,18 @@ def test_json_is_read_back(judged, tmp_path):
             document.parse(damaged)
 
 
+def test_cost_that_is_seldom_told(judged):
+    """What a request costs is in its range, also where few readings of the server are in a step."""
+
+    def change(line):
+        return None if isinstance(line, Server) and line.at % 5 else line
+
+    [step] = judged(Recorded(seconds=11, change=change))[1]["steps"]
+    cost = step["seconds_per_request"]
+    assert cost["low"] <= cost["value"] <= cost["high"]
+    assert cost["value"] == pytest.approx(0.008, rel=0.1)
+
+
 def test_same_build_is_not_called_different(judged):
     """Runs of one build differ by chance alone, and the report says so."""
     assert judged(Recorded(), "--accept")[1]["comparison"] is None
