@@ -44,14 +44,14 @@ format: $(VENV)/installed-tools ## put the code into the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Those that need no more than the tests do; benchmarks/README.md tells of the others. The last one needs two
+# programs more, and says so.
+BENCHMARKS := requests_per_second processes rate_limits storage galera_reads key_wrapping \
+  picture_saturation picture_reduction picture_cost
+
 benchmark: $(VENV)/installed-tools ## measure, as ratios of two things run side by side
-	$(BIN)/python benchmarks/requests_per_second.py
-	$(BIN)/python benchmarks/processes.py
-	$(BIN)/python benchmarks/storage.py
-	$(BIN)/python benchmarks/key_wrapping.py
-	$(BIN)/python benchmarks/picture_cost.py
-	$(BIN)/python benchmarks/picture_saturation.py
-	$(BIN)/python benchmarks/picture_reduction.py
+	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
+	@for each in $(BENCHMARKS); do echo "$$each"; $(BIN)/python benchmarks/$$each.py || exit 1; done
 
 loadtest: $(VENV)/installed-tools ## a load test of some two minutes against a server of its own
 	$(BIN)/python -m loadtest.run smoke $(ARGS)

@@ -17,25 +17,23 @@ import platform
 import re
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from knee import Found, steps_of
+from metering import ALL, Meter
 from support.galera import Galera, GaleraNode
 from support.services import Service
 
 from loadtest import identities, run
 from loadtest.costs import Costs
 from loadtest.model import Parameters, knee
-from loadtest.pictures import KINDS, PictureLibrary
-from loadtest.planning import PREPARED
-from loadtest.watching import Processes
+from loadtest.pictures import PictureLibrary
+from loadtest.planning import kinds
 
 CASES = ((1, 1), (1, 2), (3, 1), (3, 2))
 """Nodes, service processes."""
@@ -46,50 +44,6 @@ BUSY = 0.9
 
 OTHERS = 0.3
 """Cores that others may use: the kernel's own work is among it."""
-
-
-class Meter:
-    """Reads the processor time of processes, and of all cores, once a second.
-
-    Args:
-        pids: of the first process of each family, by name.
-    """
-
-    def __init__(self, pids: Mapping[str, int]) -> None:
-        self._pids = dict(pids)
-        self._readings: list[tuple[float, dict[str, float]]] = []
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def between(self, start: float, end: float) -> dict[str, float]:
-        """Return what each used on average, in cores; `all` is what all processes did."""
-        part = [each for each in self._readings if start <= each[0] <= end]
-        (began, first), (ended, last) = part[0], part[-1]
-        return {name: (last[name] - first[name]) / (ended - began) for name in first}
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Read meanwhile."""
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._is_over.set()
-            self._thread.join()
-
-    def _look(self) -> dict[str, float]:
-        found = {"all": _busy()}
-        for name, pid in self._pids.items():
-            processes = Processes.of(pid)
-            if processes is None:
-                raise ProcessLookupError(name)
-            found[name] = processes.cpu_seconds
-        return found
-
-    def _run(self) -> None:
-        while not self._is_over.wait(1):
-            with suppress(OSError):
-                self._readings.append((time.time(), self._look()))
 
 
 class Case(NamedTuple):
@@ -128,24 +82,18 @@ class Case(NamedTuple):
     def limit(self) -> str:
         """What was used up."""
         cores = os.cpu_count() or 1
-        others = self.used["all"] - self.used["ours"]
+        others = self.used[ALL] - self.used["ours"]
         if others > OTHERS:
             return f"void: others used {others:.2f} cores"
         if self.broke is None:
             return "nothing: more users were not tried"
         if self.generator > BUSY:
             return "the load generator"
-        if self.used["all"] > BUSY * cores:
+        if self.used[ALL] > BUSY * cores:
             return f"all {cores} cores"
         if self.processes == 1 and self.service > BUSY:
             return "the interpreter of the one service process"
         return "no processor: waiting, for locks, disk or other nodes"
-
-
-def _busy() -> float:
-    """Return the processor time of everybody since the machine's start, in seconds."""
-    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
-    return sum(int(fields[index]) for index in (0, 1, 2, 5, 6, 7)) / os.sysconf("SC_CLK_TCK")
 
 
 def _case(nodes: int, processes: int, record: Path, meter: Meter) -> Case:
@@ -210,7 +158,7 @@ def table(cases: list[Case], options: argparse.Namespace) -> str:
         each = ", ".join(f"{cores:.2f}" for cores in case.database)
         lines.append(
             f"| {case.nodes} | {case.processes} | {case.carried:,.0f} | {broke} | {case.service:.2f} "
-            f"| {each} | {case.generator:.2f} | {case.used['all']:.2f} | {case.limit} |"
+            f"| {each} | {case.generator:.2f} | {case.used[ALL]:.2f} | {case.limit} |"
         )
     return "\n".join(lines)
 
@@ -248,7 +196,7 @@ def main() -> None:
         identities.make(folder / "identities", users=options.people)
         identities.mint(folder / "identities")
         if not options.small_pictures:
-            PictureLibrary.open(options.pictures, (*KINDS, PREPARED), tell=print)
+            PictureLibrary.open(options.pictures, kinds(), tell=print)
             (folder / "pictures").symlink_to(options.pictures.resolve())
         (folder / "nodes").mkdir()
         cluster = Galera(folder / "nodes")

@@ -14,6 +14,7 @@ import os
 import re
 import selectors
 import socket
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +35,7 @@ from support.identities import (
     dsa_key,
     support_document,
 )
+from support.workers import processor_seconds
 
 from persona_profile.auth.jws import sign_jws
 
@@ -150,15 +152,6 @@ def requests_per_second(port: int, prepared: list[list[Request]]) -> float:
     return answered / (time.perf_counter() - start)
 
 
-def processor_seconds(pids: Iterable[int]) -> float:
-    """Return the processor time that processes have had."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
-
-
 class Cost(NamedTuple):
     """Requests a second, and processor seconds of one request: in the server, in who asks."""
 
@@ -170,12 +163,18 @@ class Cost(NamedTuple):
 def cost(pids: Iterable[int], port: int, prepared: list[list[Request]]) -> Cost:
     """Send requests as `requests_per_second` does; tell also what they took of processors."""
     pids = tuple(pids)
-    began, used, own = time.perf_counter(), processor_seconds(pids), time.process_time()
+    used, own = sum(map(processor_seconds, pids)), time.process_time()
+    began = time.perf_counter()
     rate = requests_per_second(port, prepared)
     answered = rate * (time.perf_counter() - began)
-    return Cost(
-        rate, (processor_seconds(pids) - used) / answered, (time.process_time() - own) / answered
-    )
+    server = sum(map(processor_seconds, pids)) - used
+    return Cost(rate, server / answered, (time.process_time() - own) / answered)
+
+
+def summary(ratios: Iterable[float]) -> str:
+    """Return the median of the ratios of all rounds, and all of them."""
+    ordered = sorted(ratios)
+    return f"{statistics.median(ordered):5.2f}  ({', '.join(f'{each:.2f}' for each in ordered)})"
 
 
 class Clients:

@@ -27,10 +27,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from requests_per_second import EMAILS, Clients, Request
+from driving import EMAILS, Clients, Request, Served, served
 from support.applications import application
 from support.mariadb import MariaDB
-from waitress import create_server
 
 from persona_profile.keywrap import KeyringService, KeyWrapper
 from persona_profile.records import RecordKey
@@ -61,24 +60,21 @@ def add_time(function: Callable[..., bytes], spent: ctypes.c_double) -> Callable
     return timed
 
 
-def serve(folder: str, url: str, ports: multiprocessing.Queue, spent: ctypes.c_double) -> None:
-    """Serve until the process is ended."""
+def timed_app(folder: str, url: str, spent: ctypes.c_double):
+    """Return the service on a database, with the pinned issuers of a folder."""
     for owner, name in TIMED:
         setattr(owner, name, add_time(getattr(owner, name), spent))
     settings = {"backend": "mysql", "backend__url": url, "pictures__formats": "avif webp jpeg"}
-    app = application(Path(folder), browserid__pinned_issuers=f"{folder}/issuers.json", **settings)
-    server = create_server(app, listen="127.0.0.1:0", threads=8)
-    ports.put(server.effective_port)
-    server.run()
+    return application(Path(folder), browserid__pinned_issuers=f"{folder}/issuers.json", **settings)
 
 
 class Dialog:
     """A client of the service, with two profiles that have pictures."""
 
-    def __init__(self, folder: str, process: multiprocessing.Process, port: int) -> None:
-        self._clients = Clients(folder)
-        self._process = process
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    def __init__(self, clients: Clients, server: Served) -> None:
+        self._clients = clients
+        self._server = server
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
         token = json.loads(self.ask(self.opening()))["token"]
         self._bearer = {"Authorization": f"Bearer {token}"}
         for email in EMAILS:
@@ -91,7 +87,7 @@ class Dialog:
 
     def opening(self) -> Request:
         """Return the request of a dialog that opens."""
-        return self._clients.session(fresh_certificates=False)
+        return self._clients.session()
 
     def profiles(self) -> Request:
         """Return the request for all profiles of a session."""
@@ -113,7 +109,7 @@ class Dialog:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the service has used so far."""
-        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
+        tasks = Path(f"/proc/{self._server.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
@@ -121,16 +117,9 @@ class Dialog:
 def running(url: str, spent: ctypes.c_double) -> Iterator[Dialog]:
     """Run the service."""
     with tempfile.TemporaryDirectory() as folder:
-        Clients(folder)
-        context = multiprocessing.get_context("spawn")
-        ports = context.Queue()
-        process = context.Process(target=serve, args=(folder, url, ports, spent), daemon=True)
-        process.start()
-        try:
-            yield Dialog(folder, process, ports.get(timeout=60))
-        finally:
-            process.terminate()
-            process.join(10)
+        clients = Clients(folder)
+        with served(timed_app, folder, url, spent) as server:
+            yield Dialog(clients, server)
 
 
 Make = Callable[[Dialog], Request]

@@ -16,9 +16,7 @@ import json
 import os
 import sys
 import tempfile
-import threading
-import time
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,17 +24,17 @@ import gevent.pool
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from metering import ALL, Meter
 from support.mariadb import MariaDB
 from support.services import Service
 
 from loadtest import identities, run
 from loadtest.engine import Engine
-from loadtest.leading import STEP_LEVELS, meets
+from loadtest.leading import meets_levels
 from loadtest.model import ACTIVITIES, UPLOADS, Parameters, rates
-from loadtest.pictures import KINDS, PictureLibrary
-from loadtest.planning import PREPARED
+from loadtest.pictures import PictureLibrary
+from loadtest.planning import kinds
 from loadtest.record import Second, Step, read
-from loadtest.watching import Processes
 
 SERVER_CORE = 1
 GENERATOR_CORE = 0
@@ -44,57 +42,13 @@ TIMES = {"dialog_open": 600, "picture_read": 1500, "edit": 300, "take_away": 100
 UPLOADS_MEASURED = 60
 AT_ONCE = 2
 
-
-class Used(NamedTuple):
-    """Processor time until an instant: of the server, of its database, of all on their core."""
-
-    at: float
-    server: float
-    database: float
-    core: float
-
-
-class Meter:
-    """Reads processor time once a second."""
-
-    def __init__(self, server: int, database: int) -> None:
-        self._pids = server, database
-        self.readings: list[Used] = []
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def look(self) -> Used:
-        server, database = (Processes.of(pid) for pid in self._pids)
-        assert server is not None
-        assert database is not None
-        lines = Path("/proc/stat").read_text().splitlines()
-        [core] = [line.split()[1:] for line in lines if line.startswith(f"cpu{SERVER_CORE} ")]
-        busy = sum(int(core[index]) for index in (0, 1, 2, 5, 6, 7)) / os.sysconf("SC_CLK_TCK")
-        return Used(time.time(), server.cpu_seconds, database.cpu_seconds, busy)
-
-    def between(self, start: float, end: float) -> Used:
-        """Return what was used on average, in cores."""
-        part = [each for each in self.readings if start <= each.at <= end]
-        first, last = part[0], part[-1]
-        seconds = last.at - first.at
-        return Used(seconds, *((b - a) / seconds for a, b in zip(first[1:], last[1:], strict=True)))
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._is_over.wait(1):
-            with suppress(OSError):
-                self.readings.append(self.look())
+Used = Mapping[str, float]
+"""Processor time by name: of the server, of its database, of all on their core."""
 
 
 def measured_costs(meter: Meter, service: Service, people: Path, pictures: Path) -> dict[str, Used]:
     """Return the processor time of one request of each activity; uploads in the model's mix."""
-    library = PictureLibrary.open(pictures, (*KINDS, PREPARED))
+    library = PictureLibrary.open(pictures, kinds())
     users = identities.Identities.open(people)
     engine = Engine("costs", service.origin, service.origin, users, library, lambda *_: None)
     everything = rates(Parameters(), 1)
@@ -113,12 +67,7 @@ def measured_costs(meter: Meter, service: Service, people: Path, pictures: Path)
         seconds = engine.tally.rest()
         right = sum(sum(each.latencies.values()) for each in seconds)
         assert right >= 0.95 * times, (activity, right, [each.errors for each in seconds])
-        found[activity] = Used(
-            after.at - before.at,
-            (after.server - before.server) / right,
-            (after.database - before.database) / right,
-            (after.core - before.core) / right,
-        )
+        found[activity] = {name: (after[name] - before[name]) / right for name in after}
     for upload in UPLOADS:
         found[upload] = found["replacement"]
     return found
@@ -127,7 +76,11 @@ def measured_costs(meter: Meter, service: Service, people: Path, pictures: Path)
 def predicted(costs: dict[str, Used]) -> float:
     """Return the users whose mean rates take one core."""
     of_one = rates(Parameters(), 1)
-    return 1 / sum(of_one[each] * (costs[each].server + costs[each].database) for each in ACTIVITIES)
+    return 1 / sum(of_one[each] * _of_both(costs[each]) for each in ACTIVITIES)
+
+
+def _of_both(used: Used) -> float:
+    return used["server"] + used["database"]
 
 
 class Found(NamedTuple):
@@ -150,15 +103,9 @@ def steps_of(record: Path, meter: Meter) -> list[Found]:
         seconds = [
             each for each in lines if isinstance(each, Second) and step.at <= each.at < following.at
         ]
-        groups: dict[str, list[Second]] = {}
-        for each in seconds:
-            name = "upload" if each.endpoint in UPLOADS else each.endpoint
-            groups.setdefault(name, []).append(each)
         planned = sum(each.planned for each in seconds)
         right = sum(sum(each.latencies.values()) for each in seconds)
-        met = right >= 0.99 * planned and all(
-            meets(groups[name], level) for name, level in STEP_LEVELS.items() if name in groups
-        )
+        met = right >= 0.99 * planned and meets_levels(seconds)
         used = meter.between(step.at, following.at)
         found.append(Found(step.users, met, right / planned, used))
     return found
@@ -169,15 +116,15 @@ def report(costs: dict[str, Used], found: list[Found]) -> None:
     print("processor milliseconds per request: of the server with its workers, of the database")
     for activity in ACTIVITIES:
         cost = costs[activity]
-        print(f"  {activity:14} {1000 * cost.server:8.2f} {1000 * cost.database:8.2f}")
+        print(f"  {activity:14} {1000 * cost['server']:8.2f} {1000 * cost['database']:8.2f}")
     print("\nusers      met   right   cores used: server, database, others; served per core")
     for step in found:
         used = step.used
-        others = used.core - used.server - used.database
+        others = used[ALL] - _of_both(used)
         print(
             f"{step.users:9.0f}  {step.met!s:5} {step.right:6.3f}"
-            f"   {used.server:.3f} {used.database:.3f} {others:.3f}"
-            f"   {step.right * step.users / (used.server + used.database):.0f}"
+            f"   {used['server']:.3f} {used['database']:.3f} {others:.3f}"
+            f"   {step.right * step.users / _of_both(used):.0f}"
         )
     carried = max((step.users for step in found if step.met), default=0.0)
     broken = [step for step in found if not step.met and step.users > carried]
@@ -186,7 +133,7 @@ def report(costs: dict[str, Used], found: list[Found]) -> None:
     print(f"carried: {carried:.0f} users, {carried / prediction:.2f} of it")
     if broken:
         lowest = min(broken, key=lambda step: step.users)
-        share = lowest.used.server + lowest.used.database
+        share = _of_both(lowest.used)
         knee = (carried + lowest.users) / 2
         print(
             f"broke at {lowest.users:.0f} users: the knee is at {knee:.0f}, "
@@ -224,18 +171,18 @@ def main() -> None:
             database.create_database()
             service.start()
             os.sched_setaffinity(0, {GENERATOR_CORE})
-            meter = Meter(service.pid, int((folder / "pid").read_text()))
+            pids = {"server": service.pid, "database": int((folder / "pid").read_text())}
+            meter = Meter(pids, f"cpu{SERVER_CORE}")
             costs = measured_costs(meter, service, folder / "identities", options.pictures)
             prediction = predicted(costs)
             print(json.dumps({"predicted": round(prediction)}), flush=True)
-            meter.start()
             arguments = ["--shape", "steps", "--users-active", str(prediction * options.from_share)]
             arguments += ["--warm-up", "6", "--measured", str(options.measured)]
             arguments += ["--server-pid", str(service.pid), "--most-steps", "8"]
             (folder / "pictures").symlink_to(options.pictures.resolve())
             record = folder / "record"
-            status = run.locust(folder, record, service.origin, arguments, 1)
-            meter.stop()
+            with meter.running():
+                status = run.locust(folder, record, service.origin, arguments, 1)
             assert status == 0, status
             report(costs, steps_of(record, meter))
         finally:

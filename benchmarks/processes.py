@@ -21,7 +21,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import driving
-from driving import HELLO, Clients, Cost, Request, Served, all_profiles, cost, hello_app, served
+from driving import (
+    HELLO,
+    Clients,
+    Cost,
+    Request,
+    Served,
+    all_profiles,
+    cost,
+    hello_app,
+    served,
+    summary,
+)
 from support.applications import wait_for
 from support.services import Service
 
@@ -50,11 +61,6 @@ def pids_of(made: Service) -> list[int]:
     return [made.pid, *map(int, children.split())]
 
 
-def median(values: list[float]) -> str:
-    """Return the median of some ratios, and all of them."""
-    return f"{statistics.median(values):5.2f}  ({', '.join(f'{each:.2f}' for each in sorted(values))})"
-
-
 def allowed(one: Cost, two: Cost, cores: int) -> float:
     """Return the ratio of requests/s that cores allow which who asks shares.
 
@@ -81,7 +87,7 @@ def report(name: str, rounds: list[tuple[Cost, Cost, Cost]]) -> None:
     }
     print(f"\n{name}")
     for what, values in ratios.items():
-        print(f"  {what:<38}{median(values)}")
+        print(f"  {what:<38}{summary(values)}")
     for position, who in enumerate(("hello", "one process", "two processes")):
         costs = [each[position] for each in rounds]
         rate, server, client = (

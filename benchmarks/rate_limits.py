@@ -8,13 +8,12 @@ Redis'. Prints the median of the ratios of each pair of runs, and what one hit t
 from __future__ import annotations
 
 import os
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from driving import CONNECTIONS, EMAILS, Clients, Request, Served, cost, served
+from driving import CONNECTIONS, EMAILS, Clients, Request, Served, cost, served, summary
 from limits import parse
 from support.applications import application
 from support.redis import RedisServer
@@ -57,8 +56,7 @@ def compare(name: str, clients: Clients, off: Served, on: Served) -> None:
                 cost([server.pid], server.port, prepare(server)).server for server in (off, on)
             )
             ratios.append(limited / base)
-        spread = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
-        print(f"{name:<8}{what:<36}{statistics.median(ratios):5.2f}  ({spread})", flush=True)
+        print(f"{name:<8}{what:<36}{summary(ratios)}", flush=True)
 
 
 def hit(name: str, counters: Counters) -> None:

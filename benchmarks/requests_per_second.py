@@ -22,6 +22,7 @@ from driving import (
     hello_app,
     requests_per_second,
     served,
+    summary,
 )
 from support.applications import application
 
@@ -42,14 +43,12 @@ def compare(name: str, ours: Served, hello: Served, prepare: Callable[[], list[l
         rate = requests_per_second(ours.port, prepared)
         rates.append(rate)
         ratios.append(rate / base)
-    spread = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
-    median = statistics.median(ratios)
-    print(f"{name:<58} {median:5.2f}  ({spread}; {statistics.median(rates):.0f}/s)", flush=True)
+    print(f"{name:<58} {summary(ratios)}  {statistics.median(rates):.0f}/s", flush=True)
 
 
 def main() -> None:
     """Measure and print."""
-    print("requests/s over those of hello, median of rounds (all rounds; requests/s)")
+    print("requests/s over those of hello, median of rounds (all rounds), and requests/s")
     with tempfile.TemporaryDirectory() as folder:
         clients = Clients(folder)
         with served(our_app, folder) as ours, served(hello_app) as hello:

@@ -84,7 +84,7 @@ class Comparison:
     """Two runs side by side.
 
     Attributes:
-        users: of the step that is compared; None if they have none in common.
+        users: of the step that is compared; None if they have none of the same users in common.
         rows: its figures.
         accepted_at: when the accepted run began, since 1970.
         accepted_version: of its server.
@@ -137,8 +137,13 @@ def cost_estimate(step: StepSummary) -> Estimate | None:
 
 
 def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> Comparison:
-    """Compare two documents of `loadtest.document`, this run's and the accepted one's."""
+    """Compare two documents of `loadtest.document`, this run's and the accepted one's.
+
+    Users who do something else, or at another time of the day, are not the same users.
+    """
     accepted = before["run"]
+    if _load_of_a_user(now["run"]) != _load_of_a_user(accepted):
+        return Comparison(None, [], accepted["at"], accepted["server_version"])
     rows = _carried(now["users_carried"], before["users_carried"])
     common = [
         (mine, theirs)
@@ -160,6 +165,10 @@ def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> Comparison:
             if all(pair):
                 rows.append(_row(name, figure, *pair))
     return Comparison(theirs["users"], rows, accepted["at"], accepted["server_version"])
+
+
+def _load_of_a_user(run: Mapping[str, Any]) -> tuple[Any, Any]:
+    return run["parameters"], run.get("peak", 1.0)
 
 
 def _carried(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Row]:

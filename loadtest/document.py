@@ -42,6 +42,7 @@ def document(summary: Summary, levels: Levels, verdict: Verdict) -> dict[str, An
             "workers": run.workers,
             "server_version": {name: str(value) for name, value in run.server_version.items()},
             "parameters": dict(run.parameters),
+            "peak": run.peak,
         },
         "users_carried": {
             "target": verdict.target,
@@ -99,6 +100,7 @@ def parse(text: str) -> dict[str, Any]:
 def _check(found: dict[str, Any]) -> None:
     """Raise one of `parse`'s errors where a member that a comparison reads is not what it has to be."""
     dict(found["run"]["server_version"])
+    dict(found["run"]["parameters"])
     numbers = [found["run"]["at"]]
     numbers += [found["users_carried"][name] or 0 for name in ("carried", "failed")]
     for step in found["steps"]:
@@ -157,6 +159,7 @@ def _counts(traffic: Traffic) -> dict[str, Any]:
         "error_share": traffic.error_share,
         "shed": traffic.shed,
         "shed_share": traffic.shed_share,
+        "withdrawn": traffic.withdrawn,
     }
 
 

@@ -15,10 +15,10 @@ from loadtest.connections import Answer, Connections, NoAnswer
 from loadtest.identities import Identities
 from loadtest.pacing import MOST_IN_FLIGHT, Pacer
 from loadtest.people import Card
-from loadtest.pictures import PictureLibrary, number_in
-from loadtest.planning import PREPARED, Arrival, Plan
+from loadtest.pictures import PREPARED, PictureLibrary, number_in
+from loadtest.planning import Arrival, Plan
 from loadtest.record import Generator, Line
-from loadtest.scenarios import SCENARIOS, World, Wrong, thumbnail_of
+from loadtest.scenarios import SCENARIOS, WRONG_ANSWERS, World, thumbnail_of
 from loadtest.tally import Tally
 
 AT_ONCE: Final = 8
@@ -56,7 +56,7 @@ class Engine:
         tell: Tell,
     ) -> None:
         self.tally = Tally(tell)
-        self._process = process
+        self.process = process
         self._connections = Connections(origin, MOST_IN_FLIGHT)
         self._world = World(self._connections, identities, library, audience)
         self._scenarios = {each.activity: each(self._world, self.tally) for each in SCENARIOS}
@@ -91,7 +91,7 @@ class Engine:
             try:
                 if not failures:
                     self._make_ready(number, pictures)
-            except (NoAnswer, Wrong, Unprepared) as error:
+            except (NoAnswer, Unprepared, *WRONG_ANSWERS) as error:
                 failures.append(f"{type(error).__name__}: {error}")
 
         Pool(AT_ONCE).map(make_ready, numbers)
@@ -133,7 +133,7 @@ class Engine:
         share = (cpu - self._cpu) / max(now - self._looked_at, 1e-3)
         self._cpu, self._looked_at = cpu, now
         lag, self._pacer.lag = self._pacer.lag, 0.0
-        fare = Generator(time.time(), self._process, round(share, 3), round(lag, 4))
+        fare = Generator(time.time(), self.process, round(share, 3), round(lag, 4))
         return [*self.tally.settled(time.time()), fare]
 
     def _perform(self, arrival: Arrival, planned_at: float) -> None:

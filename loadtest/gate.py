@@ -14,8 +14,8 @@ from loadtest.document import InvalidReport, comparison_document, document, dump
 from loadtest.levels import InvalidLevels, Levels
 from loadtest.model import LEAST, InvalidParameters
 from loadtest.record import InvalidRecord, read
-from loadtest.report import page
-from loadtest.summary import summarize
+from loadtest.report import hour, page
+from loadtest.summary import Summary, summarize
 from loadtest.verdict import Outcome, Verdict, judge, predict
 
 ACCEPTED: Final = Path("var/loadtest/accepted.json")
@@ -63,7 +63,7 @@ def _judge(options: argparse.Namespace) -> int:
     html = page(summary, levels, verdict, comparison, costs.measured_on)
     target = options.html or options.folder / "report.html"
     _write(target, html)
-    _tell(verdict, comparison, target)
+    _tell(summary, verdict, comparison, target)
     if options.accept:
         if verdict.outcome is not Outcome.PROMOTE:
             print("gate: not accepted: only a run that lets a build be promoted is", file=sys.stderr)
@@ -73,12 +73,12 @@ def _judge(options: argparse.Namespace) -> int:
     return verdict.outcome.value
 
 
-def _tell(verdict: Verdict, comparison: Comparison | None, path: Path) -> None:
+def _tell(summary: Summary, verdict: Verdict, comparison: Comparison | None, path: Path) -> None:
     print(f"{_WORDS[verdict.outcome]}.")
     for reason in verdict.reasons:
         print(f"  {_printable(reason)}")
     if verdict.outcome is not Outcome.VOID and verdict.carried is not None:
-        print(f"Users carried: {verdict.carried.step.users:,.0f}")
+        print(f"Users carried: {verdict.carried.step.users:,.0f}, at rates {hour(summary.run)}")
     if verdict.knee is not None and verdict.prediction is not None and verdict.agreement is not None:
         print(
             f"Knee: measured {verdict.knee:,.0f}, by the model {verdict.prediction.users:,.0f} "

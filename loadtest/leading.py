@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from loadtest.model import UPLOADS, rates
 from loadtest.options import Options
-from loadtest.record import End, Run, Second, Step, Writer, upper_bound
+from loadtest.record import End, Run, Second, Step, Writer
 from loadtest.shapes import Stage, stages
+from loadtest.summary import Traffic, percentile
 
 LEAD: Final = 2.0
 """Seconds by which a change is told before it is due."""
 
 GRACE: Final = 3.0
-"""Seconds from the end of a measured stage until it is judged, at the same rates."""
+"""Seconds for which the rates of a measured stage stay, until its last answers have come."""
 
 DRAIN: Final = 35.0
-"""Seconds for which the last answers are waited for: longer than any request may take."""
+"""Seconds for which the last answers are waited for: longer than any request may take, unless it waits
+for a write of the same user that takes as long. Those without an answer then are told as they are."""
 
 PREPARATION: Final = 3 * 3600.0
 """Seconds that users may take to be made ready."""
@@ -56,7 +58,7 @@ class Conductor:
 
     Args:
         options: of the run.
-        writers: of the leader's own lines.
+        writer: of the leader's own lines.
         send: a message to all workers.
     """
 
@@ -75,7 +77,9 @@ class Conductor:
         self._stage = Stage(0, 0, is_measured=False)
         self._starts_at = self._ends_at = 0.0
         self._drains_until: float | None = None
-        self._seconds: dict[str, list[Second]] = defaultdict(list)
+        self._is_finished = False
+        self._asks = options.shape == "steps"  # whether a stage was met, to know the next one
+        self._seconds: list[Second] = []
         self._in_flight: dict[str, int] = {}
         self._ready: set[str] = set()
         self._workers = 0
@@ -96,16 +100,16 @@ class Conductor:
                 workers,
                 version,
                 options.changed_parameters,
+                options.peak,
             )
         )
 
     def hear(self, process: str, in_flight: int, seconds: list[Second]) -> None:
         """Take in what a worker tells each second."""
         self._in_flight[process] = in_flight
-        for each in seconds:
-            if self._stage.is_measured and self._starts_at <= each.at < self._ends_at:
-                name = "upload" if each.endpoint in UPLOADS else each.endpoint
-                self._seconds[name].append(each)
+        # Of a run of hours these would fill the memory.
+        if self._asks and self._stage.is_measured:
+            self._seconds += [each for each in seconds if self._starts_at <= each.at < self._ends_at]
 
     def hear_ready(self, process: str, failure: str | None) -> None:
         """Take in that a worker's users are ready, or can't be."""
@@ -118,14 +122,14 @@ class Conductor:
         if self.failure is not None:
             return False
         if self._drains_until is not None:
-            is_drained = now > self._drains_until - DRAIN + GRACE and not any(self._in_flight.values())
-            return not is_drained and now < self._drains_until
+            return self._drains(now, self._drains_until)
         assert self._began_at is not None
         if len(self._ready) < self._workers:
             if now - self._began_at > PREPARATION:
                 self.failure = "users took too long to be made ready"
             return True
-        if now >= self._ends_at + (GRACE if self._stage.is_measured else -LEAD):
+        due = self._ends_at + (GRACE if self._stage.is_measured else 0)
+        if now >= (due if self._asks and self._stage.is_measured else due - LEAD):
             self._next(now)
         return True
 
@@ -134,6 +138,15 @@ class Conductor:
         if is_complete and self.failure is None:
             self._writer.write(End(time.time()))
         self._writer.close()
+
+    def _drains(self, now: float, until: float) -> bool:
+        """Tell whether answers are still waited for."""
+        if now > until - DRAIN + GRACE and not any(self._in_flight.values()):
+            return False
+        if now >= until and not self._is_finished:
+            self._is_finished = True
+            self._send("finish", {})
+        return now < until + GRACE
 
     def _next(self, now: float) -> None:
         stage = next(self._stages, None)
@@ -152,7 +165,8 @@ class Conductor:
 
     def rates(self, users: float) -> dict[str, float]:
         """Return arrivals per second by activity, of all workers."""
-        return rates(self._options.parameters, users)
+        mean = rates(self._options.parameters, users)
+        return {activity: rate * self._options.peak for activity, rate in mean.items()}
 
     def _step(self, at: float, users: float, *, is_measured: bool) -> None:
         self._writer.write(Step(at, users, self.rates(users), is_measured))
@@ -160,29 +174,24 @@ class Conductor:
     def _met(self) -> bool:
         """Tell whether the measured stage met the levels; what waits for an answer did not."""
         rate = sum(self.rates(self._stage.users).values())
-        planned = sum(each.planned for part in self._seconds.values() for each in part)
+        planned = sum(each.planned for each in self._seconds)
         # A second's worth may be under way in a server that does well.
         late = max(0.0, sum(self._in_flight.values()) - rate)
         if not planned or planned / (planned + late) < STEP_LEVELS["dialog_open"].right:
             return False
-        return all(
-            meets(self._seconds[name], level)
-            for name, level in STEP_LEVELS.items()
-            if self._seconds[name]
-        )
+        return meets_levels(self._seconds)
 
 
-def meets(seconds: list[Second], level: StepLevel) -> bool:
-    """Tell whether what was asked of an endpoint met a level."""
-    latencies: Counter[int] = Counter()
+def meets_levels(seconds: Iterable[Second]) -> bool:
+    """Tell whether what was asked in a step met `STEP_LEVELS`."""
+    groups = defaultdict(list)
     for each in seconds:
-        latencies.update(each.latencies)
-    right = sum(latencies.values())
-    if right < level.right * sum(each.planned for each in seconds):
-        return False
-    seen = 0
-    for number, count in sorted(latencies.items()):
-        seen += count
-        if seen >= 0.95 * right:
-            return upper_bound(number) <= level.seconds * 1000
-    return True
+        groups["upload" if each.endpoint in UPLOADS else each.endpoint].append(each)
+    return all(_meets(groups[name], level) for name, level in STEP_LEVELS.items() if groups[name])
+
+
+def _meets(seconds: Iterable[Second], level: StepLevel) -> bool:
+    traffic = Traffic.of(seconds)
+    latency = percentile(traffic.latencies, 0.95)
+    is_quick = latency is None or latency <= level.seconds * 1000
+    return is_quick and traffic.achieved >= level.right

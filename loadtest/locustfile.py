@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,14 +20,14 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.connections import Connections
-from loadtest.engine import Engine, Unprepared, as_documents
+from loadtest.engine import Engine, as_documents
 from loadtest.identities import Identities
 from loadtest.leading import Conductor
 from loadtest.options import InvalidOptions, Options, add_arguments, checked
-from loadtest.pictures import KINDS, PictureLibrary
-from loadtest.planning import PREPARED, SMALL_KINDS
+from loadtest.pictures import PictureLibrary
+from loadtest.planning import kinds
 from loadtest.preflight import Unfit, check
-from loadtest.record import Second, Writer, line_of
+from loadtest.record import Line, Second, Writer, line_of
 from loadtest.tally import RIGHT, SHED
 from loadtest.watching import PERIOD, Watcher
 
@@ -47,7 +47,7 @@ class Session:
         self.conductor: Conductor | None = None
         self._writers: dict[str, Writer] = {}
         self._version: Mapping[str, Any] = {}
-        self._is_complete = False
+        self._is_complete = self._is_finishing = False
         self._options: Options | None = None
         given = environment.parsed_options
         assert given is not None
@@ -60,6 +60,7 @@ class Session:
         if not isinstance(environment.runner, MasterRunner):
             self.runner.register_message("prepare", self._on_prepare, concurrent=True)
             self.runner.register_message("rate", self._on_rate)
+            self.runner.register_message("finish", self._on_finish)
 
     # The process that leads.
 
@@ -173,6 +174,7 @@ class Session:
 
     def _prepare(self, told: Mapping[str, Any]) -> None:
         failure = None
+        _log.info("pictures are read, and made where they are missing")
         try:
             self.engine = Engine(
                 told["process"],
@@ -185,30 +187,32 @@ class Session:
             self.engine.prepare(
                 told["seed"], told["worker"], told["workers"], told["rates"], launch=told["launch"]
             )
-        except (OSError, ValueError, Unprepared) as error:
-            failure = f"{told['process']}: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the leader waits for a word
+            failure = f"{told['process']}: {type(error).__name__}: {error}"
         self.runner.send_message("ready", {"process": told["process"], "failure": failure})
         if failure is None:
-            gevent.spawn(self._report, self.engine, told["process"])
             self._workers = told["workers"]
+            gevent.spawn(self._report, self.engine)
 
     def _library(self) -> PictureLibrary:
-        kinds = SMALL_KINDS if self._has_small_pictures else (*KINDS, PREPARED)
-        return PictureLibrary.open(self._pictures, kinds, tell=_log.info)
+        return PictureLibrary.open(self._pictures, kinds(small=self._has_small_pictures))
 
     def _on_rate(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
         if self.engine is not None:
             self.engine.change(msg.data["at"], msg.data["rate"] / self._workers)
 
-    def _report(self, engine: Engine, process: str) -> None:
-        while True:
+    def _on_finish(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
+        self._is_finishing = True
+
+    def _report(self, engine: Engine) -> None:
+        while not self._is_finishing:
             gevent.sleep(1 - time.time() % 1)
-            message = {
-                "process": process,
-                "lines": as_documents(engine.lines()),
-                "in_flight": engine.tally.in_flight,
-            }
-            self.runner.send_message("told", message)
+            self._say(engine, engine.lines(), engine.tally.in_flight)
+        self._say(engine, engine.tally.rest(), in_flight=0)
+
+    def _say(self, engine: Engine, lines: Sequence[Line], in_flight: int) -> None:
+        told = {"process": engine.process, "lines": as_documents(lines), "in_flight": in_flight}
+        self.runner.send_message("told", told)
 
     def _count(self, activity: str, milliseconds: float, received: int, outcome: str) -> None:
         self.environment.events.request.fire(  # type: ignore[no-untyped-call]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import ipaddress
-import math
 import socket
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from loadtest.costs import MOST
 from loadtest.model import InvalidParameters, Parameters
 from loadtest.shapes import LAUNCH_DAYS, LENGTHS, SMOKE_PARAMETERS, Lengths
 
@@ -39,6 +39,7 @@ class Options:
         metrics: where the server's figures are read, if they are.
         server_pid: of a server on this machine, if it is one.
         parameters: of the capacity model.
+        peak: by which its mean rates are multiplied: 1, or its parameter `peak`.
         lengths: of the shape's parts.
         most_steps: of the shape `steps`.
     """
@@ -54,6 +55,7 @@ class Options:
     metrics: str | None
     server_pid: int | None
     parameters: Parameters
+    peak: float
     lengths: Lengths
     most_steps: int
 
@@ -74,6 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--shape", choices=sorted(LENGTHS), default="smoke", help="default: %(default)s")
     add("--users-active", type=float, default=100_000, metavar="U", help="default: %(default)g")
+    add(
+        "--at-peak",
+        action="store_true",
+        help="rates of these users' busiest hour (`peak` of the model), not of the mean of a day",
+    )
     add("--seed", type=int, default=1, help="of users and pictures; default: %(default)s")
     # Text, as Locust sends these to its workers.
     add("--folder", help="of the record; default: var/loadtest/TIME")
@@ -123,8 +130,9 @@ def checked(given: argparse.Namespace) -> Options:
         ("--measured", measured, 1),
         ("--most-steps", given.most_steps, 1),
     ):
-        if not math.isfinite(value) or value < least:
-            raise InvalidOptions(f"{name}: must be a number from {least}")
+        if not least <= value <= MOST:
+            raise InvalidOptions(f"{name}: must be a number from {least} to {MOST:g}")
+    parameters = _parameters(given.shape, given.model_set)
     return Options(
         given.shape,
         given.users_active,
@@ -136,7 +144,8 @@ def checked(given: argparse.Namespace) -> Options:
         Path(given.pictures),
         given.metrics,
         given.server_pid,
-        _parameters(given.shape, given.model_set),
+        parameters,
+        parameters.peak if given.at_peak else 1.0,
         Lengths(warm_up, measured),
         given.most_steps,
     )

@@ -38,7 +38,7 @@ from loadtest.picture_files import (
 )
 from loadtest.picture_marks import CELLS, NUMBERS, cells_of, number_in
 
-__all__ = ["KINDS", "Kind", "Picture", "PictureLibrary", "number_in", "numbers"]
+__all__ = ["KINDS", "PREPARED", "Kind", "Picture", "PictureLibrary", "number_in", "numbers"]
 
 VERSION: Final = 1
 """Of what is made from the same parameters; part of the files' names."""
@@ -96,6 +96,10 @@ KINDS: Final = (
     Kind("screenshot", "png", 5, 1224, 2664),
     Kind("phone-heic", "heic", 5, 4032, 3024, quality=60, noise=2.0, texture=6.0),
 )
+
+PREPARED: Final = Kind("prepared", "jpeg", 0, 768, 576, quality=85, noise=4.0, texture=6.0)
+"""Of the pictures that are there when a run begins: soon decoded, while the renditions are those of
+any picture."""
 
 MEDIA_TYPES: Final = {"jpeg": "image/jpeg", "png": "image/png", "heic": "image/heic"}
 
@@ -254,7 +258,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     make.add_argument("--seed", type=int, default=1, help="of what the pictures show (default: 1)")
     options = parser.parse_args(arguments)
     try:
-        PictureLibrary.open(options.folder, seed=options.seed, tell=print)
+        # All that a run needs: a process that has to make some is silent too long for its leader.
+        PictureLibrary.open(options.folder, (*KINDS, PREPARED), seed=options.seed, tell=print)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{options.folder}: {error}\n")
     return 0

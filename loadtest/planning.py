@@ -6,13 +6,13 @@ import dataclasses
 import itertools
 import random
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from loadtest.identities import Identities
 from loadtest.model import ACTIVITIES, UPLOADS
-from loadtest.pictures import Kind, numbers
+from loadtest.pictures import KINDS, PREPARED, Kind, numbers
 
 SIZES: Final[Mapping[int, int]] = {64: 50, 128: 40, 256: 8, 512: 2}
 """Picture reads by the width that they ask for, in percent. Assumed; a larger one costs the generator
@@ -21,12 +21,13 @@ more to check than the server to send."""
 NEWCOMER_SHARE: Final = 0.1
 """Of emails that have no picture when a run begins: first uploads are theirs."""
 
-PREPARED: Final = Kind("prepared", "jpeg", 0, 768, 576, quality=85, noise=4.0, texture=6.0)
-"""Of the pictures that are there when a run begins: soon decoded, while the renditions are those of
-any picture."""
-
 SMALL_KINDS: Final = (dataclasses.replace(PREPARED, share=100),)
 """For trying the load test itself."""
+
+
+def kinds(*, small: bool = False) -> Sequence[Kind]:
+    """Return the kinds of pictures that a run needs."""
+    return SMALL_KINDS if small else (*KINDS, PREPARED)
 
 
 @dataclass(frozen=True, slots=True)

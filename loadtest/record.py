@@ -39,6 +39,7 @@ class Run:
         workers: processes that make the load.
         server_version: what the server's `/__version__` answered.
         parameters: of the capacity model, those that differ from its defaults.
+        peak: by which the model's mean rates were multiplied; 1 for a steady load of the day's mean.
     """
 
     kind: ClassVar[str] = "run"
@@ -49,6 +50,7 @@ class Run:
     workers: int
     server_version: Mapping[str, Any]
     parameters: Mapping[str, float]
+    peak: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Step:
 
     Attributes:
         users: active users that the rates stand for.
-        rates: arrivals per second by activity of the capacity model.
+        rates: arrivals per second by activity of the capacity model, `Run.peak` times the mean.
         is_measured: false while a run warms up, changes over, or ends.
     """
 
@@ -81,6 +83,8 @@ class Second:
         errors: counts by what went wrong: a problem code, `status_500`, `connection_refused`,
             `timeout`, `wrong_content`, ...
         shed: 503 and 429 with Retry-After, in no other count.
+        withdrawn: requests that were not sent, and are in no other count, as what they were to read is
+            not there: an upload before had failed, or has not ended.
         sent: bytes of bodies.
         received: bytes of bodies.
     """
@@ -94,6 +98,7 @@ class Second:
     shed: int = 0
     sent: int = 0
     received: int = 0
+    withdrawn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ class Server:
         started_at: when its processes started; another value is a restart.
         cpu_seconds: of all its processes, picture workers included; None if unknown.
         resident_bytes: of all its processes; None if unknown.
-        metrics: figures of its `/metrics`, by name and labels as they stand there.
+        metrics: figures of its `/metrics`, by name and labels as they stand there, without buckets.
         clock_offset: its `Date` less this machine's clock, in seconds; None if unknown.
         cores: of its machine that it may use; None if unknown.
     """

@@ -15,10 +15,11 @@ from loadtest import report_charts as charts
 from loadtest.charts import number
 from loadtest.comparison import Comparison, Row
 from loadtest.levels import Levels
+from loadtest.record import Run
 from loadtest.report_metrics import server_metrics
 from loadtest.report_tables import table
 from loadtest.summary import Summary, Traffic, percentile
-from loadtest.verdict import LEAST_ANSWERS, Judged, Outcome, Verdict, describe, headroom
+from loadtest.verdict import LEAST_ANSWERS, SHARES, Judged, Outcome, Verdict, describe, headroom
 
 _HEADLINES: Final = {
     Outcome.PROMOTE: "Promote",
@@ -93,6 +94,7 @@ def _header(summary: Summary, verdict: Verdict) -> str:
         run.host,
         version or "version unknown",
         f"shape {run.shape}",
+        f"rates {hour(run)}",
         f"{_instant(run.at)} UTC",
         "cut off" if summary.ended_at is None else f"{(summary.ended_at - run.at) / 60:,.1f} minutes",
         f"seed {run.seed}",
@@ -102,16 +104,23 @@ def _header(summary: Summary, verdict: Verdict) -> str:
     code = verdict.outcome.code
     return (
         f'<header class="{code}"><div><h1>{_HEADLINES[verdict.outcome]}</h1><ul>{reasons}</ul></div>'
-        f'<div class="users">{_carried(verdict)}</div>'
+        f'<div class="users">{_carried(run, verdict)}</div>'
         f'<p class="facts">{escape(" · ".join(facts))}</p></header>'
     )
 
 
-def _carried(verdict: Verdict) -> str:
+def hour(run: Run) -> str:
+    """Return for which time of the day the rates of a run stand, in words."""
+    if run.peak == 1:
+        return "of the mean of a day"
+    return f"of the busiest hour, {run.peak:g} times the mean of a day"
+
+
+def _carried(run: Run, verdict: Verdict) -> str:
     if verdict.outcome is Outcome.VOID:
         return "<strong>\N{EN DASH}</strong><span>users carried: not known</span>"
     most = 0.0 if verdict.carried is None else verdict.carried.step.users
-    beyond = "active users carried"
+    beyond = "active users carried<br>" + ("on average" if run.peak == 1 else "in their busiest hour")
     if verdict.failed is not None:
         beyond += f",<br>{verdict.failed.step.users:,.0f} were too many"
     elif verdict.carried is not None:
@@ -165,8 +174,9 @@ def _endpoints(judged: Judged, levels: Levels) -> str:
         fit = headroom(traffic, levels, name)
         wrong = ", ".join(f"{count:,} {code}" for code, count in sorted(traffic.errors.items()))
         figures = []
-        for figure, share, limit in (("p95", 0.95, own.p95), ("p99", 0.99, own.p99)):
-            cell = f"{_milliseconds(percentile(traffic.latencies, share))} / {limit:,.0f}"
+        for figure, limit in (("p95", own.p95), ("p99", own.p99)):
+            measured = percentile(traffic.latencies, SHARES[figure])
+            cell = f"{_milliseconds(measured)} / {limit:,.0f}"
             if traffic.right < LEAST_ANSWERS[figure]:
                 cell += " (not judged)"
             figures.append(_marked(cell, is_bad=(name, figure) in missed))
@@ -174,7 +184,7 @@ def _endpoints(judged: Judged, levels: Levels) -> str:
             [
                 escape(name),
                 f"{traffic.planned:,}",
-                _share(traffic.achieved),
+                _share(traffic.achieved) if traffic.planned else _NONE,
                 _milliseconds(percentile(traffic.latencies, 0.5)),
                 *figures,
                 _NONE if fit is None else _marked(f"{fit:.1f}\N{MULTIPLICATION SIGN}", is_bad=fit < 1),
@@ -237,7 +247,12 @@ def _steps(verdict: Verdict, levels: Levels) -> str:
         "CPU ms / request",
         "Why",
     ]
-    return table("Measured steps", heads, rows, texts={1, 9})
+    made = table("Measured steps", heads, rows, texts={1, 9})
+    withdrawn = sum(judged.step.whole.withdrawn for judged in verdict.steps)
+    if withdrawn:
+        note = "reads were not made: the upload of their picture had failed, or had not ended."
+        made += f'<p class="note">{withdrawn:,} {note}</p>'
+    return made
 
 
 def _knee(verdict: Verdict, costs_from: str) -> str:
@@ -249,6 +264,8 @@ def _knee(verdict: Verdict, costs_from: str) -> str:
     if verdict.knee is not None and verdict.carried is not None and verdict.failed is not None:
         low, high = verdict.carried.step.users, verdict.failed.step.users
         measured = f"{verdict.knee:,.0f} (between {low:,.0f} and {high:,.0f})"
+    elif verdict.failed is not None:
+        measured = f"below {verdict.failed.step.users:,.0f}"
     cost = next(
         (each.step.seconds_per_request for each in reversed(verdict.steps) if each.step.cores), None
     )
@@ -284,7 +301,7 @@ def _comparison(comparison: Comparison | None) -> str:
         "unknown": f"This run has nothing that can be compared with {of}.",
     }[comparison.word]
     if comparison.users is None:
-        told += " They have no step of the same number of users in common."
+        told += " They have no step of the same users in common: as many, with the same rates."
     rows = [_compared(each) for each in comparison.rows if each.word != "few"]
     if few := sorted({each.endpoint for each in comparison.rows if each.word == "few"}):
         told += f" Too few answers to compare all figures of {', '.join(few)}."

@@ -41,19 +41,27 @@ def latency_spread(judged: Judged, levels: Levels) -> str:
 
 def latency_by_users(steps: Sequence[Judged], levels: Levels) -> list[str]:
     """Show how latency grows with users, a chart for each endpoint; none for one number of them."""
-    ordered = sorted(steps, key=lambda each: each.step.users)
-    if len({each.step.users for each in ordered}) < 2:
+    users = sorted({each.step.users for each in steps})
+    if len(users) < 2:
         return []
-    names = sorted({name for each in ordered for name in each.step.endpoints})
+    names = sorted({name for each in steps for name in each.step.endpoints})
     made = []
     for name in names:
+        # A spike has two steps of the same users.
+        found = {
+            count: Traffic.of(
+                each.step.endpoints[name]
+                for each in steps
+                if each.step.users == count and name in each.step.endpoints
+            )
+            for count in users
+        }
         series = []
         for share, label, style in _PERCENTILES:
             points = [
-                (each.step.users, percentile(traffic.latencies, share))
-                for each in ordered
-                if (traffic := each.step.endpoints.get(name)) is not None
-                and traffic.right >= LEAST_ANSWERS["p95"]
+                (count, percentile(traffic.latencies, share))
+                for count, traffic in found.items()
+                if traffic.right >= LEAST_ANSWERS["p95"]
             ]
             series.append(Series(label, points, style, has_dots=True))
         if len(series[0].points) < 2:

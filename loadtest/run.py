@@ -22,10 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import identities, pictures
-from loadtest.model import Parameters
-from loadtest.options import DEFAULT_FOLDER, new_name
-from loadtest.planning import PREPARED
+from loadtest import gate, identities
+from loadtest.options import DEFAULT_FOLDER, InvalidOptions, add_arguments, checked, new_name
+from loadtest.pictures import PictureLibrary
+from loadtest.planning import kinds
+from loadtest.shapes import LENGTHS
+from loadtest.verdict import Outcome
 
 LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 
@@ -37,6 +39,8 @@ SMOKE_ACTIVE_USERS: Final = 40_000
 
 PROMOTE_USERS: Final = 1_000
 """Identities of a run before promotion, unless there are some already."""
+
+SMALL_PICTURES: Final = "--small-pictures"
 
 _START_SECONDS: Final = 60
 
@@ -127,18 +131,18 @@ def _await(process: subprocess.Popen[bytes], origin: str, log: Path) -> None:
     raise NotStarted(f"the server did not start; see {log}")
 
 
-def make_data(folder: Path, users: int) -> None:
-    """Make the identities, unless there are some, and the files of pictures.
+def make_data(folder: Path, users: int, *, small: bool = False) -> None:
+    """Make the identities, unless there are some, and the files of pictures, huge or small.
 
     Raises:
         OSError, ValueError: the folder can't be used.
     """
     people = folder / "identities"
     if not (people / "users.json").exists():
-        print(f"making {users} users in {people}")
+        print(f"making {users} users in {people}", flush=True)
         identities.make(people, users=users)
         identities.mint(people, max(1, os.cpu_count() or 1))
-    pictures.PictureLibrary.open(folder / "pictures", (*pictures.KINDS, PREPARED), tell=print)
+    PictureLibrary.open(folder / "pictures", kinds(small=small), tell=print)
 
 
 def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], workers: int) -> int:
@@ -146,8 +150,8 @@ def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], work
     common = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE)]
     data = ["--identities", str(folder / "identities"), "--pictures", str(folder / "pictures")]
     lead = ["--headless", "--only-summary", "--host", host, "--folder", str(record), *data, *arguments]
-    if "--small-pictures" in arguments:
-        data.append("--small-pictures")
+    if SMALL_PICTURES in arguments:
+        data.append(SMALL_PICTURES)
     if workers <= 1:
         return subprocess.call([*common, *lead])  # noqa: S603 - our own command
     port = str(free_port())
@@ -175,35 +179,58 @@ def verdict(record: Path, users: float | None) -> int:
         users: that have to be carried; None if every step has to meet its levels.
     """
     wanted = [] if users is None else ["--users", str(users)]
-    return subprocess.call([sys.executable, "-m", "loadtest.gate", str(record), *wanted])  # noqa: S603
+    return gate.main([str(record), *wanted])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a load test and judge it; return the exit status."""
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
     record = options.folder / new_name()
-    steady = None if options.command == "smoke" else options.users * Parameters().peak
+    asked = ["--shape", options.shape, "--users-active", str(options.users), *options.flags]
+    asked += ["--i-own-this-host"] if options.i_own_this_host else []
+    asked += options.more
     try:
-        make_data(options.folder, options.identities)
+        # What is made first takes minutes: mistakes are told before.
+        check(options.host, asked)
+        make_data(options.folder, options.identities, small=SMALL_PICTURES in asked)
         if options.command == "smoke":
-            issuers = options.folder / "identities" / "pinned-issuers.json"
-            with development_server(options.folder / "server", issuers) as server:
-                more = ["--shape", "smoke", "--users-active", str(options.users)]
-                more += ["--server-pid", str(server.pid), "--metrics", server.metrics]
-                status = locust(
-                    options.folder, record, server.origin, [*more, *options.more], options.workers
-                )
+            status = _smoke(options, record, asked)
         else:
-            print(f"{options.users:g} users in the busiest hour act as {steady:g} on average")
-            more = ["--shape", options.shape, "--users-active", str(steady)]
-            more += ["--i-own-this-host"] if options.i_own_this_host else []
-            status = locust(
-                options.folder, record, options.host, [*more, *options.more], options.workers
-            )
+            status = locust(options.folder, record, options.host, asked, options.workers)
+    except InvalidOptions as error:
+        print(error, file=sys.stderr)
+        return gate.MISUSED
     except (NotStarted, OSError, ValueError) as error:
         print(error, file=sys.stderr)
-        return 3
-    return status or verdict(record, steady)
+        return Outcome.VOID.value
+    except KeyboardInterrupt:
+        print("interrupted: nothing follows from the run", file=sys.stderr)
+        return Outcome.VOID.value
+    if status == 0:
+        return verdict(record, None if options.command == "smoke" else options.users)
+    # Of any other status than that of wrong usage Locust has told why; it knows of no verdict.
+    return gate.MISUSED if status == gate.MISUSED else Outcome.VOID.value
+
+
+def check(host: str, asked: Sequence[str]) -> None:
+    """Tell mistakes in Locust's arguments.
+
+    Raises:
+        InvalidOptions: there is one.
+        SystemExit: an argument of ours can't be read, which argparse has told.
+    """
+    parser = argparse.ArgumentParser(prog="python -m loadtest.run", allow_abbrev=False)
+    parser.add_argument("--host", default=host)
+    add_arguments(parser)
+    given, _of_locust = parser.parse_known_args(asked)
+    checked(given)
+
+
+def _smoke(options: argparse.Namespace, record: Path, asked: Sequence[str]) -> int:
+    issuers = options.folder / "identities" / "pinned-issuers.json"
+    with development_server(options.folder / "server", issuers) as server:
+        watched = ["--server-pid", str(server.pid), "--metrics", server.metrics]
+        return locust(options.folder, record, server.origin, [*watched, *asked], options.workers)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -212,11 +239,20 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtest.run", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     smoke = commands.add_parser("smoke", help="one minute against a server that is started for it")
-    smoke.set_defaults(users=SMOKE_ACTIVE_USERS)
+    smoke.set_defaults(
+        users=SMOKE_ACTIVE_USERS,
+        shape="smoke",
+        host="http://127.0.0.1",
+        i_own_this_host=False,
+        flags=[],
+    )
     promote = commands.add_parser("promote", help="against a server that is about to be promoted")
+    promote.set_defaults(flags=["--at-peak"])
     promote.add_argument("--host", required=True)
     promote.add_argument("--users", type=float, required=True, help="active users that it has to carry")
-    promote.add_argument("--shape", default="average")
+    promote.add_argument(
+        "--shape", choices=sorted(LENGTHS), default="average", help="default: %(default)s"
+    )
     promote.add_argument("--i-own-this-host", action="store_true")
     for command, count in ((smoke, SMOKE_USERS), (promote, PROMOTE_USERS)):
         command.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="default: %(default)s")

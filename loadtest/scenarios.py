@@ -1,9 +1,8 @@
 """What people do, one class for each activity of the capacity model, and whether the answer is right.
 
 An activity is one request of those that the model counts. Beside it, and in no count, a process reads
-back what it wrote (a small picture, a blank profile): one percent of requests, the cheapest. Whoever
-has no session, because it ended, opens one first; that too is in no count, and is rare, as sessions
-are kept for as long as they last.
+back what it wrote (a small picture, a blank profile), and opens a session where one has ended: one
+percent of requests, the cheapest.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ import io
 import json
 import time
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
@@ -40,6 +40,19 @@ class Wrong(Exception):
 
     def __str__(self) -> str:
         return "wrong_content"
+
+
+WRONG_ANSWERS: Final = (
+    Wrong,
+    AttributeError,  # this and the next: an answer of another form is wrong too
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class NothingThere(Exception):
@@ -156,17 +169,11 @@ class Scenario(ABC):
 
     def perform(self, arrival: Arrival, planned_at: float) -> None:
         """Do it, and count what came of it."""
-        answer = Answer(0, b"")
         try:
-            answer = self.ask(arrival)
-            outcome = outcome_of(answer)
+            answer, outcome = attempt(lambda: self.ask(arrival))
         except NothingThere:
             self._tally.withdraw(self.activity, planned_at)
             return
-        except NoAnswer as error:
-            outcome = error.code
-        except (Wrong, KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile):
-            outcome = WRONG_CONTENT  # another form is wrong too
         ended_at = time.time()
         if outcome == RIGHT:
             outcome = self._verified(arrival)
@@ -185,7 +192,7 @@ class Scenario(ABC):
             self.verify(arrival)
         except NoAnswer:
             pass  # nothing was said that could be wrong; the server's failing shows in what is counted
-        except (Wrong, KeyError, TypeError, ValueError, AttributeError):
+        except WRONG_ANSWERS:
             return WRONG_CONTENT
         return RIGHT
 
@@ -233,13 +240,7 @@ class Writing(Scenario):
         person = self.world.person(arrival.user)
         with person.turn:
             if not person.has_session:
-                try:
-                    answer = self.world.open_session(arrival.user)
-                    outcome = outcome_of(answer)
-                except (Wrong, KeyError, TypeError, ValueError, AttributeError):
-                    outcome = WRONG_CONTENT
-                except NoAnswer as error:
-                    outcome = error.code
+                _, outcome = attempt(lambda: self.world.open_session(arrival.user))
                 if outcome != RIGHT:
                     self._tally.finish(self.activity, planned_at, outcome)
                     return
@@ -376,15 +377,21 @@ class Erase(Writing):
                 raise Wrong
 
 
-_UPLOADS: Final = (FirstUpload, Replacement, LaunchUpload)
-SCENARIOS: Final[Sequence[type[Scenario]]] = (DialogOpen, *_UPLOADS, PictureRead, Edit, TakeAway, Erase)
+_WRITES: Final = (FirstUpload, Replacement, LaunchUpload, Edit, TakeAway, Erase)
+SCENARIOS: Final[Sequence[type[Scenario]]] = (DialogOpen, PictureRead, *_WRITES)
 
 
-def outcome_of(answer: Answer) -> str:
-    """Return how an answer is counted: `RIGHT`, `SHED` or what went wrong."""
+def attempt(ask: Callable[[], Answer]) -> tuple[Answer, str]:
+    """Return an answer and how it is counted: `RIGHT`, `SHED` or what went wrong."""
+    try:
+        answer = ask()
+    except NoAnswer as error:
+        return Answer(0, b""), error.code
+    except WRONG_ANSWERS:
+        return Answer(0, b""), WRONG_CONTENT
     if answer.is_shed:
-        return SHED
-    return RIGHT if answer.status < 400 else answer.problem
+        return answer, SHED
+    return answer, RIGHT if 200 <= answer.status < 300 else answer.problem
 
 
 def thumbnail_of(profile: Mapping[str, Any]) -> bytes:

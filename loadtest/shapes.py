@@ -76,18 +76,20 @@ def stages(shape: str, users: float, lengths: Lengths, *, most_steps: int, met: 
     if shape == "steps":
         yield from _steps(users, lengths, most_steps, met)
         return
-    levels = (1, 2, 1) if shape == "spike" else (1,)
-    for level in levels:
-        yield Stage(users * level, lengths.warm_up, is_measured=False)
-        yield Stage(users * level, lengths.measured)
+    for times in (1, 2, 1) if shape == "spike" else (1,):
+        yield from _step(users * times, lengths)
+
+
+def _step(users: float, lengths: Lengths) -> Shape:
+    yield Stage(users, lengths.warm_up, is_measured=False)
+    yield Stage(users, lengths.measured)
 
 
 def _steps(users: float, lengths: Lengths, most_steps: int, met: Judge) -> Shape:
     """Double until a step breaks, then halve the range until it is narrow."""
     carried, broken, at = 0.0, 0.0, users
     for _ in range(most_steps):
-        yield Stage(at, lengths.warm_up, is_measured=False)
-        yield Stage(at, lengths.measured)
+        yield from _step(at, lengths)
         if met():
             carried = at
         else:

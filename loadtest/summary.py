@@ -5,6 +5,7 @@ Standard library alone.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections import Counter, defaultdict
@@ -22,7 +23,7 @@ BUSY_WINDOW: Final = 5
 LATE: Final = 0.25
 """Seconds by which a request may start after its plan: more would hide in the latencies."""
 
-_COUNTERS: Final = ("_total", "_count", "_sum", "_bucket")
+_COUNTERS: Final = ("_total", "_count", "_sum")
 
 
 def percentile(latencies: Mapping[int, int], share: float) -> float | None:
@@ -49,25 +50,28 @@ class Traffic:
         latencies: of right answers, by bucket.
         errors: counts by what went wrong.
         shed: answers of 503 or 429 that said when to come back.
+        withdrawn: reads that were not made, and not planned, as an upload had failed or not ended.
     """
 
     planned: int
     latencies: Mapping[int, int]
     errors: Mapping[str, int]
     shed: int
+    withdrawn: int
 
     @classmethod
     def of(cls, seconds: Iterable[Second | Traffic]) -> Self:
         """Add up seconds, or what was added up before."""
-        planned = shed = 0
+        planned = shed = withdrawn = 0
         latencies: Counter[int] = Counter()
         errors: Counter[str] = Counter()
         for each in seconds:
             planned += each.planned
             shed += each.shed
+            withdrawn += each.withdrawn
             latencies.update(each.latencies)
             errors.update(each.errors)
-        return cls(planned, dict(latencies), dict(errors), shed)
+        return cls(planned, dict(latencies), dict(errors), shed, withdrawn)
 
     @cached_property
     def right(self) -> int:
@@ -137,7 +141,7 @@ class StepSummary:
         cores: that the server used, on average; None if unknown.
         seconds_per_request: processor seconds of the server; None if unknown.
         resident_bytes: the server's most; None if unknown.
-        processor: pairs of instant and processor seconds so far.
+        processor: pairs of instant and processor seconds so far, with those next to the step.
         finished: requests by the second in which they came to their end, whenever they were planned.
     """
 
@@ -247,7 +251,7 @@ def summarize(lines: Iterable[Line]) -> Summary:
         servers,
         {second: Traffic.of(found.values()) for second, found in traffic.items()},
         frozenset(each.process for each in generators),
-        _growth([each for each in servers if any(_holds(step, each.at) for step in measured)]),
+        _growth([[each for each in servers if step.start <= each.at <= step.end] for step in measured]),
     )
 
 
@@ -286,9 +290,17 @@ def _step(
         cores,
         cores * (last - first) / answered if cores is not None and answered else None,
         max((each.resident_bytes for each in within if each.resident_bytes is not None), default=None),
-        told,
+        _around(first, last, servers),
         ended,
     )
+
+
+def _around(first: int, last: int, servers: Sequence[Server]) -> list[tuple[float, float]]:
+    """Return the processor seconds told in a step, and the next ones on either side of it."""
+    told = [(each.at, each.cpu_seconds) for each in servers if each.cpu_seconds is not None]
+    start = bisect.bisect_right(told, float(first), key=lambda pair: pair[0]) - 1
+    end = bisect.bisect_left(told, float(last), key=lambda pair: pair[0]) + 1
+    return told[max(0, start) : end]
 
 
 def _finished(traffic: Mapping[int, Mapping[str, Traffic]]) -> dict[int, int]:
@@ -321,24 +333,19 @@ def _processes(lines: Sequence[Generator], start: int, end: int) -> list[Process
     return made
 
 
-def _growth(servers: Sequence[Server]) -> dict[str, float]:
-    """Return how counters grew from the first to the last, and the most of other figures."""
-    told = [each.metrics for each in servers if each.metrics]
-    if not told:
-        return {}
-    grown = {}
-    for name in sorted(set().union(*told)):
-        family = name.partition("{")[0]
-        if family.endswith("_bucket"):
-            continue
-        values = [each[name] for each in told if name in each]
-        is_counter = family.endswith(_COUNTERS)
-        grown[name] = values[-1] - told[0].get(name, 0) if is_counter else max(values)
-    return grown
-
-
-def _holds(step: StepSummary, at: float) -> bool:
-    return step.start <= at <= step.end
+def _growth(steps: Sequence[Sequence[Server]]) -> dict[str, float]:
+    """Return how counters grew while steps lasted, and the most of other figures; no buckets."""
+    grown: dict[str, float] = {}
+    for servers in steps:
+        told = [each.metrics for each in servers if each.metrics]
+        for name in set[str]().union(*told):
+            values = [each[name] for each in told if name in each]
+            family = name.partition("{")[0]
+            if family.endswith(_COUNTERS):
+                grown[name] = grown.get(name, 0) + values[-1] - told[0].get(name, 0)
+            elif not family.endswith("_bucket"):
+                grown[name] = max(values) if name not in grown else max(grown[name], *values)
+    return dict(sorted(grown.items()))
 
 
 def _at(line: Line) -> float:
@@ -351,13 +358,13 @@ def _check(line: Line) -> None:
     numbers: list[object] = [line.at]
     if isinstance(line, Run):
         texts = [line.shape, line.host, *line.parameters, *line.server_version.keys()]
-        numbers += [line.seed, line.workers, *line.parameters.values()]
+        numbers += [line.seed, line.workers, line.peak, *line.parameters.values()]
     elif isinstance(line, Step):
         texts = [*line.rates]
         numbers += [line.users, *line.rates.values()]
     elif isinstance(line, Second):
         texts = [line.endpoint, *line.errors]
-        counts = [line.planned, line.shed, *line.errors.values()]
+        counts = [line.planned, line.shed, line.withdrawn, *line.errors.values()]
         counts += [*line.latencies, *line.latencies.values()]
         numbers += counts
         # No latency is longer than a week: the number of a bucket is an exponent.

@@ -14,6 +14,7 @@ RIGHT: Final = ""
 SHED: Final = "shed"
 WRONG_CONTENT: Final = "wrong_content"
 NOT_OFFERED: Final = "not_offered"
+UNANSWERED: Final = "unanswered"
 
 
 @dataclass(slots=True)
@@ -25,6 +26,7 @@ class _Counts:
     shed: int = 0
     sent: int = 0
     received: int = 0
+    withdrawn: int = 0
 
 
 class Tally:
@@ -39,7 +41,6 @@ class Tally:
         self._counts: dict[tuple[int, str], _Counts] = {}
         self._tell = tell
         self.in_flight = 0
-        self.withdrawn = 0
 
     def plan(self, activity: str, planned_at: float) -> None:
         """Count a request that is to start; `finish` has to follow."""
@@ -48,9 +49,10 @@ class Tally:
 
     def withdraw(self, activity: str, planned_at: float) -> None:
         """Uncount a request: what it was to ask for is not there, through no fault of its own."""
-        self._of(activity, planned_at).planned -= 1
+        counts = self._of(activity, planned_at)
+        counts.planned -= 1
+        counts.withdrawn += 1
         self.in_flight -= 1
-        self.withdrawn += 1
 
     def finish(
         self,
@@ -94,7 +96,10 @@ class Tally:
         ]
 
     def rest(self) -> list[Second]:
-        """Return what is left; requests without an outcome have none."""
+        """Return what is left; requests that have no outcome yet are `UNANSWERED`."""
+        for counts in self._counts.values():
+            if missing := counts.planned - counts.done:
+                counts.errors[UNANSWERED] += missing
         return [self._second(key) for key in list(self._counts)]
 
     def _of(self, activity: str, planned_at: float) -> _Counts:
@@ -111,4 +116,5 @@ class Tally:
             counts.shed,
             counts.sent,
             counts.received,
+            counts.withdrawn,
         )

@@ -8,21 +8,22 @@ Precedence, each with its reason:
 3. A level that was missed, or a target that was not reached: do not promote.
 4. Else: promote.
 
-Steps of more users than the first that failed soundly decide nothing, so what the generator did in them
-voids nothing: beyond the knee it is busy with a server that does not answer.
+Steps of more users than the first that failed soundly decide nothing, nor do those beyond the first
+that soundly carried the target. So what the generator did in them voids nothing: beyond the knee it is
+busy with a server that does not answer, and far beyond the target with itself.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from loadtest.costs import Costs
-from loadtest.levels import Levels
+from loadtest.levels import EndpointLevels, Levels
 from loadtest.model import Parameters, knee, rates
 from loadtest.record import Server
 from loadtest.summary import LATE, WRONG_CONTENT, Process, StepSummary, Summary, Traffic, percentile
@@ -181,12 +182,19 @@ def judge(
         target: users that have to be carried; without it, every measured step has to meet the levels.
         prediction: of the model, to be told beside the measured knee.
     """
-    steps = [Judged(each, _breaches(each, levels), _step_doubts(each)) for each in summary.measured]
+    steps = [
+        Judged(each, list(_breaches(each, levels)), list(_step_doubts(each)))
+        for each in summary.measured
+    ]
     failed = min((each for each in steps if each.is_failed), key=_users, default=None)
     below = math.inf if failed is None else failed.step.users
-    deciding = [each for each in steps if each is failed or each.step.users < below]
-    carried = max((each for each in deciding if each.is_met), key=_users, default=None)
-    doubts = _run_doubts(summary) + [doubt for each in deciding for doubt in each.doubts]
+    met = [each for each in steps if each.is_met and each.step.users < below]
+    carried = max(met, key=_users, default=None)
+    enough = math.inf
+    if target is not None:
+        enough = min((_users(each) for each in met if _users(each) >= target), default=math.inf)
+    deciding = [each for each in steps if _users(each) < below and _users(each) <= enough]
+    doubts = [*_run_doubts(summary), *(doubt for each in deciding for doubt in each.doubts)]
     outcome, reasons = _decide(summary, doubts, carried, failed, target)
     return Verdict(outcome, reasons, doubts, steps, carried, failed, target, prediction)
 
@@ -230,14 +238,16 @@ def predict(
 
 def headroom(traffic: Traffic, levels: Levels, endpoint: str) -> float | None:
     """Return how often the measured latency fits into its level; None if it can't be judged."""
-    own = levels.of(endpoint)
-    found = [
-        limit / measured
-        for figure, limit in (("p95", own.p95), ("p99", own.p99))
-        if traffic.right >= LEAST_ANSWERS[figure]
-        and (measured := percentile(traffic.latencies, SHARES[figure])) is not None
-    ]
-    return min(found, default=None)
+    found = _percentiles(traffic, levels.of(endpoint))
+    return min((limit / measured for _, measured, limit in found), default=None)
+
+
+def _percentiles(traffic: Traffic, own: EndpointLevels) -> Iterator[tuple[str, float, float]]:
+    """Yield the name, figure and level of each percentile that has answers enough to be judged."""
+    for figure, limit in (("p95", own.p95), ("p99", own.p99)):
+        measured = percentile(traffic.latencies, SHARES[figure])
+        if measured is not None and traffic.right >= LEAST_ANSWERS[figure]:
+            yield figure, measured, limit
 
 
 def _decide(
@@ -286,92 +296,87 @@ def describe(breach: Breach) -> str:
     return f"{of}: {breach.measured:.2%} of requests {what}, more than {breach.limit:.2%}"
 
 
-def _breaches(step: StepSummary, levels: Levels) -> list[Breach]:
-    found = []
+def _breaches(step: StepSummary, levels: Levels) -> Iterator[Breach]:
+    """Yield the levels that a step missed, the weightiest first."""
     for name, traffic in step.endpoints.items():
         if wrong := traffic.errors.get(WRONG_CONTENT, 0):
-            found.append(Breach(name, WRONG_CONTENT, wrong, 0))
+            yield Breach(name, WRONG_CONTENT, wrong, 0)
     if (achieved := step.whole.achieved) < levels.achieved:
-        found.append(Breach(None, "achieved", achieved, levels.achieved))
+        yield Breach(None, "achieved", achieved, levels.achieved)
     for name, traffic in step.endpoints.items():
         own = levels.of(name)
-        if traffic.error_share > own.error_share:
-            found.append(Breach(name, "error_share", traffic.error_share, own.error_share))
-        if traffic.shed_share > own.shed_share:
-            found.append(Breach(name, "shed_share", traffic.shed_share, own.shed_share))
-        for figure, limit in (("p95", own.p95), ("p99", own.p99)):
-            measured = percentile(traffic.latencies, SHARES[figure])
-            if traffic.right >= LEAST_ANSWERS[figure] and measured is not None and measured > limit:
-                found.append(Breach(name, figure, measured, limit))
-    return found
+        found = [
+            ("error_share", traffic.error_share, own.error_share),
+            ("shed_share", traffic.shed_share, own.shed_share),
+            *_percentiles(traffic, own),
+        ]
+        for figure, measured, limit in found:
+            if measured > limit:
+                yield Breach(name, figure, measured, limit)
 
 
-def _step_doubts(step: StepSummary) -> list[Doubt]:
+def _step_doubts(step: StepSummary) -> Iterator[Doubt]:
     at = f"At {step.users:,.0f} users"
-    found = []
     for process in step.processes:
-        found += _process_doubts(process, step.duration, at)
+        yield from _process_doubts(process, step.duration, at)
     if not step.processes:
-        found.append(Doubt("generator_unknown", f"{at} no generator told how it fared.", True))
+        yield Doubt("generator_unknown", f"{at} no generator told how it fared.", True)
     planned = step.whole.planned
+    # What there was nothing to read of, after an upload that failed, is the server's doing.
+    offered = planned + step.whole.withdrawn
     least = LEAST_OFFERED * step.target - CHANCE * math.sqrt(step.target)
-    if planned < least or not step.target:
-        text = f"{at} {planned:,} requests were offered where the model asks for {step.target:,.0f}."
-        found.append(Doubt("target_not_offered", text))
+    if offered < least or not step.target:
+        text = f"{at} {offered:,} requests were offered where the model asks for {step.target:,.0f}."
+        yield Doubt("target_not_offered", text)
     elif planned < LEAST_ANSWERS["p95"]:
         text = f"{at} only {planned:,} requests were made: too few to judge."
-        found.append(Doubt("too_few_requests", text))
-    return found
+        yield Doubt("too_few_requests", text)
 
 
-def _process_doubts(process: Process, duration: int, at: str) -> list[Doubt]:
-    found = []
+def _process_doubts(process: Process, duration: int, at: str) -> Iterator[Doubt]:
     name = f"the generator process {process.name}"
     if process.cpu > MOST_CPU:
         text = f"{at} {name} used {process.cpu:.0%} of its core, more than {MOST_CPU:.0%}."
-        found.append(Doubt("generator_busy", text, True))
+        yield Doubt("generator_busy", text, True)
     if process.lag > MOST_LAG or process.late_seconds > _FORGIVEN + MOST_LATE * duration:
         text = f"{at} {name} started requests up to {process.lag * 1000:,.0f} ms late"
         text += f", more than {LATE * 1000:.0f} ms in {process.late_seconds:,} s of {duration:,}."
-        found.append(Doubt("generator_late", text, True))
+        yield Doubt("generator_late", text, True)
     if process.silence > MOST_SILENCE:
         text = f"{at} {name} gave no sign of life for {process.silence:,.0f} s."
-        found.append(Doubt("generator_silent", text, True))
+        yield Doubt("generator_silent", text, True)
     if process.went_back:
-        found.append(Doubt("clock_jumped", f"{at} the clock of {name} went back.", True))
-    return found
+        yield Doubt("clock_jumped", f"{at} the clock of {name} went back.", True)
 
 
-def _run_doubts(summary: Summary) -> list[Doubt]:
-    found = []
+def _run_doubts(summary: Summary) -> Iterator[Doubt]:
     if summary.ended_at is None:
-        found.append(Doubt("cut_off", "The run was cut off before its end."))
+        yield Doubt("cut_off", "The run was cut off before its end.")
     if not summary.measured:
-        found.append(Doubt("nothing_measured", "The run has no measured step."))
+        yield Doubt("nothing_measured", "The run has no measured step.")
     if len(summary.processes) < summary.run.workers:
         text = f"{len(summary.processes)} of {summary.run.workers} generator processes left a record."
-        found.append(Doubt("generator_missing", text))
+        yield Doubt("generator_missing", text)
     starts = [each.started_at for each in summary.servers if each.started_at is not None]
     if starts and max(starts) - min(starts) > RESTART:
-        found.append(Doubt("server_restarted", "The server was restarted during the run.", True))
-    return found + _clock_doubts(summary.servers)
+        yield Doubt("server_restarted", "The server was restarted during the run.", True)
+    yield from _clock_doubts(summary.servers)
 
 
-def _clock_doubts(servers: Sequence[Server]) -> list[Doubt]:
+def _clock_doubts(servers: Sequence[Server]) -> Iterator[Doubt]:
     told = [each.clock_offset for each in servers if each.clock_offset is not None]
     # The clock of a server that is slow to answer seems slow, for an answer: medians leave that out.
     width = min(_READINGS, len(told))
     offsets = [statistics.median(told[at : at + width]) for at in range(len(told) - width + 1)]
     if not told:
-        return []
+        return
     worst = max(offsets, key=abs)
     if abs(worst) > MOST_OFFSET:
         text = f"The clocks of server and generator are {abs(worst):,.1f} s apart."
-        return [Doubt("clock_offset", text, True)]
-    if (drift := max(offsets) - min(offsets)) > MOST_DRIFT:
+        yield Doubt("clock_offset", text, True)
+    elif (drift := max(offsets) - min(offsets)) > MOST_DRIFT:
         text = f"A clock jumped: server and generator moved {drift:,.1f} s apart."
-        return [Doubt("clock_jumped", text, True)]
-    return []
+        yield Doubt("clock_jumped", text, True)
 
 
 def _users(judged: Judged) -> float:

@@ -111,10 +111,13 @@ class Watcher:
 
 
 def samples(exposition: str) -> dict[str, float]:
-    """Return the figures of an exposition of Prometheus, by name and labels as they stand there."""
+    """Return the figures of an exposition of Prometheus, by name and labels as they stand there.
+
+    Buckets of histograms are left away: they are most of it, and nothing here reads them.
+    """
     found = {}
     for line in exposition.splitlines():
-        if match := _SAMPLE.fullmatch(line):
+        if (match := _SAMPLE.fullmatch(line)) and not match[1].partition("{")[0].endswith("_bucket"):
             try:
                 found[match[1]] = float(match[2])
             except ValueError:

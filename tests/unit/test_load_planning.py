@@ -8,7 +8,7 @@ import time
 import gevent
 import pytest
 
-from loadtest import identities
+from loadtest import identities, run
 from loadtest.model import ACTIVITIES, UPLOADS, Parameters, rates
 from loadtest.options import InvalidOptions, add_arguments, checked, is_loopback
 from loadtest.pacing import Pacer
@@ -24,6 +24,14 @@ MIX = rates(Parameters(edits=500, take_aways=300, erases=10, replacements=300), 
 def people(tmp_path_factory):
     """Some users."""
     return identities.make(tmp_path_factory.mktemp("people"), users=40, pool=1, shares={"RS256": 100})
+
+
+def options(*arguments, host="http://localhost:1"):
+    """Return what is asked for by some arguments."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--host", default=host)
+    add_arguments(parser)
+    return checked(parser.parse_args(arguments))
 
 
 def drawn(plan, count=2000):
@@ -137,15 +145,40 @@ def test_spike_is_twice_and_back():
         (["--model-set=edit=1"], "no such parameter"),
         (["--measured=0"], "--measured"),
         (["--most-steps=0"], "--most-steps"),
+        (["--users-active=nan"], "--users-active"),
+        (["--users-active=1e16"], "--users-active"),
+        (["--host=http://192.0.2.1"], "not this machine"),
+        (["--host=127.0.0.1:80"], "must be an origin"),
+        (["--audience=http://a.example/b"], "--audience: must be an origin"),
     ],
 )
 def test_mistakes_are_told(arguments, message):
     """An option that can't be used is named."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--host", default=None if message == "--host" else "http://localhost:1")
-    add_arguments(parser)
     with pytest.raises(InvalidOptions, match=message):
-        checked(parser.parse_args(arguments))
+        options(*arguments, host=None if message == "--host" else "http://localhost:1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["promote", "--host=http://192.0.2.1", "--users=1e6"], "not this machine"),
+        (["promote", "--host=http://127.0.0.1", "--users=nan"], "--users-active"),
+        (["smoke", "--", "--model-set=nonsense=1"], "no such parameter"),
+    ],
+)
+def test_mistakes_are_told_first(tmp_path, capsys, arguments, message):
+    """A command that is wrong is refused with status 2, before anything is made for it."""
+    command, *more = arguments
+    assert run.main([command, f"--folder={tmp_path}", *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_busiest_hour():
+    """Rates are those of the mean of a day, or of the busiest hour as the model has it."""
+    assert options().peak == 1
+    assert options("--at-peak").peak == Parameters().peak
+    assert options("--at-peak", "--model-set=peak=5").peak == 5
 
 
 @pytest.mark.parametrize(
@@ -157,8 +190,11 @@ def test_only_loopback_is_this_machine(host, is_this_machine):
 
 
 def test_figures_of_an_exposition_are_read():
-    """Names keep their labels; comments and what is no number are left away."""
-    text = '# HELP a b\na_total{x="1 2",y="}"} 3\nplain 1.5e3\nodd nonsense\nat 1 1700000000\n'
+    """Names keep their labels; comments, buckets and what is no number are left away."""
+    text = (
+        '# HELP a b\nh_bucket{le="1"} 4\na_total{x="1 2",y="}"} 3\n'
+        "plain 1.5e3\nodd nonsense\nat 1 1700000000\n"
+    )
     assert samples(text) == {'a_total{x="1 2",y="}"}': 3.0, "plain": 1500.0, "at": 1.0}
 
 
