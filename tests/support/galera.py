@@ -24,6 +24,15 @@ _PROVIDERS = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera
 _USER = "mysql"
 """As whom nodes run if the tests run as root: rsync, which they start, gives up root's rights."""
 
+NEW_CLUSTER = """\
+# GALERA saved state
+version: 2.1
+uuid:    1f3d8c5e-6f2a-11f0-9b1c-0242ac120002
+seqno:   0
+safe_to_bootstrap: 1
+"""
+"""What a node knows of its cluster, here one in which nothing has been written."""
+
 _COMMANDS = ("mariadbd", "mariadb-install-db", "rsync", "ss")
 
 
@@ -310,11 +319,12 @@ class Galera:
             check=True,
             capture_output=True,
         )
-        first.start("--wsrep-new-cluster")
-        first.stop()
+        state = Path(first.folder, "data", "grastate.dat")
+        state.write_text(NEW_CLUSTER)
+        if _is_root():
+            shutil.chown(state, _USER)
         for node in others:
             subprocess.run(["cp", "-a", first.folder / "data", node.folder / "data"], check=True)
-            Path(node.folder, "data", "gvwstate.dat").unlink(missing_ok=True)
 
     def start(self) -> None:
         """Start all nodes, which are new or have ended in order; return when they are one cluster."""
