@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 10.0
-"""How long each of three requests to end waits to be obeyed."""
+"""How long a process may take to end; a node that is told so as it joins never ends."""
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What tells the script to end everything."""
@@ -236,17 +236,17 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _end(leader: int, born: str) -> None:
-    # In order, the first process ends the others; a node waits for a copy that has no end any more.
-    for number, find in (
-        (signal.SIGTERM, _first),
-        (signal.SIGTERM, _session),
-        (signal.SIGKILL, _session),
-    ):
+    steps = (
+        (signal.SIGTERM, _first, STOP_SECONDS),  # in order, it ends the others
+        (signal.SIGTERM, _session, 2.0),
+        (signal.SIGKILL, _session, STOP_SECONDS),
+    )
+    for number, find, seconds in steps:
         for pid in find(leader, born):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)  # it may have been frozen, for trying
                 os.kill(pid, number)
-        deadline = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + seconds
         while find(leader, born) and time.monotonic() < deadline:
             time.sleep(_TURN_SECONDS)
 
