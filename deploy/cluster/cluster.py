@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -121,18 +121,13 @@ class Cluster:
         Raises:
             NotStarted: something does not start.
         """
-        _say("MariaDB: three nodes")
+        _say("three MariaDB nodes, Redis, two service machines, nginx")
         with ThreadPoolExecutor() as pool:
-            prepared = [pool.submit(self._prepare_keys)]
+            keys = pool.submit(self._prepare_keys)
             first, others = nodes.start_first(self.nodes)
-            prepared.append(pool.submit(self._prepare_database, first))
-            nodes.join(others)
-        for each in prepared:
-            each.result()
-        _say("Redis, the service machines, nginx")
-        self.redis.start()
-        for service in self.services:
-            service.daemon.start()
+            services = pool.submit(self._start_services, first, keys)
+            nodes.join(others)  # which is mostly waiting
+        services.result()
         for service in self.services:
             service.wait()
         self.nginx.start()
@@ -187,6 +182,13 @@ class Cluster:
                 nodes.restart(node, self.nodes)
         except (NotStarted, OSError) as error:
             _say(str(error))  # it is tried again
+
+    def _start_services(self, node: Node, keys: Future[None]) -> None:
+        self._prepare_database(node)
+        keys.result()
+        self.redis.start()
+        for service in self.services:
+            service.daemon.start()
 
     def _prepare_keys(self) -> None:
         """Make the keyring, the same for all service machines; one that is there stays."""
