@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pymysql
@@ -23,15 +22,6 @@ NODES = 3
 _PROVIDERS = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so")
 _USER = "mysql"
 """As whom nodes run if the tests run as root: rsync, which they start, gives up root's rights."""
-
-NEW_CLUSTER = """\
-# GALERA saved state
-version: 2.1
-uuid:    1f3d8c5e-6f2a-11f0-9b1c-0242ac120002
-seqno:   0
-safe_to_bootstrap: 1
-"""
-"""What a node knows of its cluster, here one in which nothing has been written."""
 
 _COMMANDS = ("mariadbd", "mariadb-install-db", "rsync", "ss")
 
@@ -319,12 +309,11 @@ class Galera:
             check=True,
             capture_output=True,
         )
-        state = Path(first.folder, "data", "grastate.dat")
-        state.write_text(NEW_CLUSTER)
-        if _is_root():
-            shutil.chown(state, _USER)
+        first.start("--wsrep-new-cluster")
+        first.stop()
         for node in others:
             subprocess.run(["cp", "-a", first.folder / "data", node.folder / "data"], check=True)
+            Path(node.folder, "data", "gvwstate.dat").unlink(missing_ok=True)
 
     def start(self) -> None:
         """Start all nodes, which are new or have ended in order; return when they are one cluster."""
@@ -373,8 +362,11 @@ class Galera:
 
     def stop(self) -> None:
         """End all nodes, however they are."""
-        with ThreadPoolExecutor(NODES) as pool:
-            list(pool.map(GaleraNode.stop, self.nodes))
+        for node in self.nodes:
+            if node.is_running:
+                node.thaw()
+        for node in self.nodes:  # those that leave at once take each other for dead, and wait for 5 s
+            node.stop()
 
     def _restart_all(self) -> None:
         """Start a cluster of which no node lives: first the node that was furthest."""
