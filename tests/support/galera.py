@@ -365,7 +365,8 @@ class Galera:
         for node in self.nodes:
             if node.is_running:
                 node.thaw()
-        for node in self.nodes:  # those that leave at once take each other for dead, and wait for 5 s
+        # One after the other: those that leave at once take each other for dead, and wait for 5 s.
+        for node in reversed(self.nodes):
             node.stop()
 
     def _restart_all(self) -> None:
