@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Self
 
 from backends import Unavailable
 from backends.sql import AllInUse, ConnectionLost
@@ -17,6 +17,13 @@ SILENT_OPERATIONS: Final = 3
 
 class HostLost(ConnectionLost):
     """It broke because one of several hosts is lost: the next connection goes to another."""
+
+    @classmethod
+    def of(cls, failure: ConnectionLost) -> Self:
+        """Return one that is told of as another failure is."""
+        lost = cls(str(failure))
+        lost.refusal = failure.refusal
+        return lost
 
 
 class Refused(Unavailable):

@@ -7,6 +7,7 @@ in the background, so that no operation waits for that, and used again as soon a
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,8 @@ SUSPICION_SECONDS: Final = 1.0
 """How long an operation waits before its host is asked whether it lives."""
 
 NOT_READY: Final = 1047
-"""The error of a node that is no part of its cluster, or is not up to date."""
+"""The error of a node that is no part of its cluster, or not up to date; here also of one that takes no
+writes."""
 
 _TICK_SECONDS: Final = 0.25
 
@@ -42,8 +44,9 @@ class Hosts:
     Args:
         hosts: in order of preference.
         open_to: opens a connection to a host, ready for use, in so many seconds; None: as configured.
-            The last argument says whether a node that is not in step with its cluster will do. It
-            raises errors of PyMySQL; with number NOT_READY, if the node will not do.
+            The last argument says whether a node that takes no writes, or is not in step with its
+            cluster, will do. It raises errors of PyMySQL alone; with number NOT_READY, if the node will
+            not do.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class Hosts:
             except pymysql.MySQLError as failure:
                 failures[host] = failure
         for host, reason in failures.items():
-            if _number_of(reason) == NOT_READY:
+            if error_number(reason) == NOT_READY:
                 with suppress(pymysql.MySQLError):
                     return self._try(host, True)
         raise min(failures.values(), key=_rank)
@@ -133,7 +136,7 @@ class Hosts:
         try:
             connection = self._open_to(host, seconds, is_any_state_right or len(self._hosts) == 1)
         except pymysql.MySQLError as failure:
-            self.pass_over(host, _number_of(failure))
+            self.pass_over(host, error_number(failure))
             raise
         if not is_any_state_right:
             self._is_well(host)
@@ -169,7 +172,7 @@ class Hosts:
             try:
                 self._open_to(host, ASK_SECONDS, False).close()
             except pymysql.MySQLError as failure:
-                self._give_up(host, _number_of(failure))
+                self._give_up(host, error_number(failure))
             else:
                 self._is_well(host)
             asked = time.monotonic()
@@ -184,6 +187,8 @@ class Hosts:
     def _give_up(self, host: Host, reason: int) -> None:
         """Pass over a host, and break off what waits for it, if another can do it instead."""
         self.pass_over(host, reason)
+        if reason != NOT_READY and not is_of_client(reason):
+            return  # it lives, and takes no more connections for now: those that it has go on
         with self._lock:
             if self._passed_over.issuperset(self._hosts):
                 return
@@ -197,22 +202,29 @@ def host_of(connection: Any) -> Host:
     return Host(connection.host, connection.port)
 
 
+def error_number(failure: BaseException | None) -> int:
+    """Return the number of an error of PyMySQL, 0 if it has none."""
+    number = failure.args[0] if failure is not None and failure.args else 0
+    return number if isinstance(number, int) else 0
+
+
+def is_of_client(number: int) -> bool:
+    """Tell whether an error is the driver's own, not what a server says."""
+    return number < 1000 or 2000 <= number < 3000
+
+
 def _break_off(connection: Any) -> None:
     """Let whoever waits for an answer learn at once that there will be none."""
     sock = connection._sock  # noqa: SLF001 - PyMySQL's own `close` is for the thread that uses it
     if sock is not None:
         with suppress(OSError):
-            sock.shutdown(2)
-
-
-def _number_of(failure: pymysql.MySQLError) -> int:
-    number = failure.args[0] if failure.args else 0
-    return number if isinstance(number, int) else 0
+            # Not by its own method: that of TLS lets whoever is sending go on without encryption.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _rank(failure: pymysql.MySQLError) -> int:
     """Put what a server says before what connections do, and its other reasons before NOT_READY."""
-    number = _number_of(failure)
-    if number >= 2000:
+    number = error_number(failure)
+    if is_of_client(number):
         return 2
     return 1 if number == NOT_READY else 0

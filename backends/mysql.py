@@ -7,18 +7,14 @@ cluster or a sharding proxy can't do.
 
 from __future__ import annotations
 
-import inspect
 import logging
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-import pymysql  # type: ignore[import-untyped]
 from sqlalchemy import (
-    URL,
     Connection,
     Engine,
     Table,
@@ -26,27 +22,26 @@ from sqlalchemy import (
     event,
     literal,
     literal_column,
-    make_url,
     select,
     text,
 )
 from sqlalchemy.dialects.mysql import insert
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from backends import MAX_VALUE_BYTES, BackendError, BackendFigures, Unavailable, WrongSchema
 from backends.breaker import Breaker, HostLost, Refused
-from backends.hosts import NOT_READY, Host, Hosts, host_of
+from backends.hosts import NOT_READY, Hosts, error_number, host_of, is_of_client
+from backends.mysql_connections import (
+    CONNECTIONS,
+    TIME_LIMITS,
+    Opener,
+    hosts_of,
+    parse_url,
+    whole_number,
+)
 from backends.schema import SMALL, by_key
 from backends.sql import ConnectionLost, SqlBackend, Transient
-
-CONNECT_SECONDS: Final = 3
-STATEMENT_SECONDS: Final = 8
-"""Longer than a Galera cluster takes to give up a node that does not answer (some 6 s)."""
-
-LOCK_SECONDS: Final = 3
-CONNECTIONS: Final = 6
-"""Fewer than the server has threads, so that some are free for what needs no storage when the database
-is silent."""
 
 POOL_SECONDS: Final = 1
 """How long an operation waits for a connection before it is refused."""
@@ -57,33 +52,6 @@ RECYCLE_SECONDS: Final = 300
 PACKET_BYTES: Final = 2 * MAX_VALUE_BYTES + 64 * 1024
 """What the server must take at once: statements hold values in hexadecimal."""
 
-_SESSION: Final = (
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",  # locks rows, never gaps between them
-    "SET SESSION innodb_lock_wait_timeout = {lock_seconds}, SESSION sql_mode = 'STRICT_ALL_TABLES'",
-)
-_CLUSTER_SESSION: Final = "SET SESSION wsrep_sync_wait = {sync_wait}, SESSION wsrep_dirty_reads = OFF"
-SYNC_WAIT: Final = 1 + 2 + 4
-"""Before a read (1), UPDATE or DELETE (2) and INSERT (4) a Galera node catches up with what the others
-have acknowledged: any of them sees it, and none takes for gone what it has not got yet."""
-
-_IN_STEP: Final = "4"
-"""The `wsrep_local_state` of a node that is synced: not joining, not a donor, not cut off."""
-
-_TRANSIENT: Final = {
-    1205,  # lock wait timeout, also of catching up with a cluster
-    1213,  # deadlock, and a certification conflict of Galera
-    1020,  # the row changed since it was read (innodb_snapshot_isolation)
-}
-_COMMIT_FAILED: Final = 1180
-"""A node stopped being one of its cluster while it committed: the others may have it all the same."""
-
-_LOST: Final = {
-    1053,  # server shutdown
-    1927,  # connection was killed
-    2006,  # server has gone away
-    2013,  # lost connection during query
-    2055,  # lost connection, system error
-}
 _FULL: Final = {1021, 1114}
 _REASONS: Final = {
     1040: "it has too many connections",
@@ -93,17 +61,54 @@ _REASONS: Final = {
     1105: "it fails, perhaps because its wsrep_max_ws_size is too small",
     1142: "its user may not do this",
     1153: "its max_allowed_packet is too small",
-    1290: "it is read-only",
+    1203: "it has too many connections of its user",
     2003: "it can't be reached",
     2026: "it does not speak TLS",
+    2027: "what listens there does not speak MySQL",
 }
-_SAID_BY_SERVERS: Final = range(1000, 2000)
-_PORT: Final = 3306
-_HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
 _REPLACED: Final = ("version", "expires_at", "value")
-_OPTIONS: Final = {"ssl_check_hostname", *inspect.signature(pymysql.connect).parameters}
 
 logger = logging.getLogger(__name__)
+
+
+class NotReady(ConnectionLost):
+    """The node is no part of its cluster."""
+
+    refusal = "no node of the database's cluster is ready"
+
+
+class CommitFailed(NotReady):
+    """The node was cut off while it committed: what it sent to the others may have taken effect."""
+
+    refusal = "the database fails to commit"
+
+
+class ReadOnly(NotReady):
+    """The server takes no writes any more; nothing was written."""
+
+    refusal = "the database is read-only"
+
+
+_KINDS: Final[Mapping[int, type[Transient | ConnectionLost]]] = {
+    1205: Transient,  # lock wait timeout, also of catching up with a cluster
+    1213: Transient,  # deadlock, and a certification conflict of Galera
+    1020: Transient,  # the row changed since it was read (innodb_snapshot_isolation)
+    3101: Transient,  # a certification conflict of Group Replication
+    8022: Transient,  # TiDB: the commit failed and was rolled back
+    8028: Transient,  # TiDB: the schema was changed meanwhile
+    9007: Transient,  # TiDB: a write conflict
+    1053: ConnectionLost,  # server shutdown
+    1927: ConnectionLost,  # connection was killed
+    2006: ConnectionLost,  # server has gone away
+    2013: ConnectionLost,  # lost connection during query
+    2055: ConnectionLost,  # lost connection, system error
+    NOT_READY: NotReady,
+    1180: CommitFailed,
+    1290: ReadOnly,  # read_only
+    1792: ReadOnly,  # transaction_read_only
+    1836: ReadOnly,  # innodb_read_only
+}
+"""What errors mean after which an operation goes on."""
 
 
 class MysqlBackend(SqlBackend):
@@ -125,25 +130,22 @@ class MysqlBackend(SqlBackend):
 
     @classmethod
     def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> MysqlBackend:
-        """Open `mysql://user:password@host:port/database`; the query may hold options of PyMySQL.
+        """Open `mysql://user:password@host:port/database`; the query may hold some options.
 
         Several hosts, in order of preference: `mysql://user:password@/database?host=one:3306&host=two`.
-        TLS: `?ssl_ca=/path/ca.pem` verifies the server's certificate and name. Time limits in
-        seconds: `connect_timeout`, `read_timeout` and `write_timeout`; an operation is given up after
-        `read_timeout`. `connections`: how many to keep; fewer than the server has threads.
+        TLS: `?ssl_ca=/path/ca.pem` verifies the server's certificate and name; the file is read now.
+        Time limits in seconds: `connect_timeout`, `read_timeout` and `write_timeout`; an operation is
+        given up after `read_timeout`. `connections`: how many to keep; fewer than the server has
+        threads. Others: see `mysql_connections`.
 
         Raises:
-            ValueError: the URL is of another form.
+            ValueError: the URL is of another form, or a file that it names can't be used.
         """
-        parsed = _parse(url)
-        connections = _number(parsed, "connections", CONNECTIONS)
-        timeouts = {
-            "connect_timeout": _number(parsed, "connect_timeout", CONNECT_SECONDS),
-            "read_timeout": _number(parsed, "read_timeout", STATEMENT_SECONDS),
-            "write_timeout": _number(parsed, "write_timeout", STATEMENT_SECONDS),
-        }
+        parsed = parse_url(url)
+        connections = whole_number(parsed, "connections", CONNECTIONS)
+        timeouts = {name: whole_number(parsed, name, seconds) for name, seconds in TIME_LIMITS.items()}
         url_of_one = parsed.difference_update_query(["connections", "host", *timeouts])
-        hosts = Hosts(_hosts(parsed), _Opener(url_of_one, timeouts))
+        hosts = Hosts(hosts_of(parsed), Opener(url_of_one, timeouts))
         engine = create_engine(
             url_of_one,
             creator=hosts.connect,
@@ -157,10 +159,23 @@ class MysqlBackend(SqlBackend):
             hide_parameters=True,
         )
 
+        @event.listens_for(engine, "connect")
+        def be_patient(connection: Any, _: object) -> None:
+            # Only now, after what SQLAlchemy asks a new connection: that is answered soon, or never.
+            connection._read_timeout = timeouts["read_timeout"]  # noqa: SLF001 - it has no other way
+            connection._write_timeout = timeouts["write_timeout"]  # noqa: SLF001
+
         @event.listens_for(engine, "checkout")
         def go_on_with(connection: Any, record: Any, _: object) -> None:
             if not hosts.is_preferred(connection, record.info):
                 raise DisconnectionError("another host is preferred")
+
+        @event.listens_for(engine, "handle_error")
+        def give_up(context: ExceptionContext) -> None:
+            kind = _KINDS.get(error_number(context.original_exception), Transient)
+            if issubclass(kind, ConnectionLost):
+                # This connection, and those made before it, lead to the wrong server or to none.
+                context.is_disconnect = True
 
         return cls(engine, timeouts["read_timeout"], clock, hosts=hosts)
 
@@ -193,9 +208,9 @@ class MysqlBackend(SqlBackend):
             except DBAPIError as error:
                 failure = self._translate(error)
                 if isinstance(failure, NotReady):
-                    self._hosts.pass_over(host_of(lent), NOT_READY)
+                    self._hosts.pass_over(host_of(lent), error_number(error.orig))
                 if isinstance(failure, ConnectionLost) and self._hosts.is_passed_over(host_of(lent)):
-                    raise HostLost(str(failure)) from None
+                    raise HostLost.of(failure) from None
                 raise failure from None
 
     def close(self) -> None:
@@ -209,106 +224,12 @@ class MysqlBackend(SqlBackend):
         return statement.on_duplicate_key_update(replaced)
 
     def _translate(self, error: DBAPIError) -> BackendError:
-        arguments = getattr(error.orig, "args", ())
-        code = arguments[0] if arguments and isinstance(arguments[0], int) else 0
-        if code in _TRANSIENT:
-            return Transient(f"MySQL error {code}")
-        if code in (NOT_READY, _COMMIT_FAILED):
-            return (NotReady if code == NOT_READY else CommitFailed)(f"MySQL error {code}")
-        if code in _LOST or error.connection_invalidated:
-            return ConnectionLost(f"MySQL error {code}")
+        code = error_number(error.orig)
+        if code in _KINDS or error.connection_invalidated:
+            return _KINDS.get(code, ConnectionLost)(f"MySQL error {code}")
         logger.error("MySQL error %s (%s)", code, type(error.orig).__name__)
         if code in _FULL:
             return Refused("the database has no room left", retry_after=60)
-        kind = Refused if code in _SAID_BY_SERVERS else Unavailable
+        kind = Unavailable if is_of_client(code) else Refused
         reason = _REASONS.get(code, "it fails")
         return kind(f"the database can't be used: {reason} (MySQL error {code})")
-
-
-class NotReady(ConnectionLost):
-    """The node is no part of its cluster."""
-
-    refusal = "no node of the database's cluster is ready"
-
-
-class CommitFailed(NotReady):
-    """The node could not commit; what it sent to the others before may have taken effect there."""
-
-    refusal = "the database fails to commit"
-
-
-class _Opener:
-    """Opens connections to hosts that differ in nothing but name and port."""
-
-    def __init__(self, url: URL, timeouts: Mapping[str, int]) -> None:
-        _, parameters = url.get_dialect()().create_connect_args(url)
-        self._parameters: dict[str, Any] = dict(parameters)
-        self._timeouts = timeouts
-        lock_seconds = min(LOCK_SECONDS, max(1, timeouts["read_timeout"] // 2))
-        self._session = [statement.format(lock_seconds=lock_seconds) for statement in _SESSION]
-
-    def __call__(self, host: Host, seconds: float | None, is_any_state_right: bool) -> Any:  # noqa: FBT001
-        """Open a connection; see `Hosts`."""
-        seconds = seconds or self._timeouts["connect_timeout"]
-        # A server that is frozen lets connect, and says nothing: so the greeting is as short as that.
-        limits = {"connect_timeout": seconds, "read_timeout": seconds, "write_timeout": seconds}
-        place = {"host": host.name, "port": host.port}
-        connection = pymysql.connect(**self._parameters | limits | place)
-        try:
-            self._set_up(connection, is_any_state_right)
-        except BaseException:
-            connection.close()
-            raise
-        connection._read_timeout = self._timeouts["read_timeout"]  # noqa: SLF001 - it has no other way
-        connection._write_timeout = self._timeouts["write_timeout"]  # noqa: SLF001
-        return connection
-
-    def _set_up(self, connection: Any, is_any_state_right: bool) -> None:  # noqa: FBT001
-        with connection.cursor() as cursor:
-            for statement in self._session:
-                cursor.execute(statement)
-            cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")
-            if (cursor.fetchone() or ("", "OFF"))[1] != "ON":
-                return
-            cursor.execute(_CLUSTER_SESSION.format(sync_wait=SYNC_WAIT))
-            cursor.execute("SHOW STATUS LIKE 'wsrep_local_state'")
-            state = (cursor.fetchone() or ("", ""))[1]
-            if state != _IN_STEP and not is_any_state_right:
-                raise pymysql.err.OperationalError(NOT_READY, "not in step with its cluster")
-
-
-def _parse(url: str | None) -> URL:
-    form = "must be mysql://user:password@host/database, or several ?host=name:port instead of the one"
-    try:
-        parsed = make_url(url or "")
-    except ArgumentError:
-        raise ValueError(form) from None
-    if parsed.get_backend_name() not in ("mysql", "mariadb") or not parsed.database:
-        raise ValueError(form)
-    if bool(parsed.host) == ("host" in parsed.query) or (parsed.port and not parsed.host):
-        raise ValueError(form)
-    if not parsed.query.keys() <= {"connections", *_OPTIONS}:
-        raise ValueError("has an option after the question mark that is not known")
-    return parsed.set(drivername="mysql+pymysql")
-
-
-def _hosts(url: URL) -> Sequence[Host]:
-    if url.host:
-        return [Host(url.host, url.port or _PORT)]
-    told = url.query["host"]
-    hosts = []
-    for each in [told] if isinstance(told, str) else told:
-        match = _HOST.fullmatch(each)
-        if match is None:
-            raise ValueError("a host must be name:port, name or [IPv6 address]:port")
-        hosts.append(Host(match["name"].strip("[]"), int(match["port"] or _PORT)))
-    if len(set(hosts)) < len(hosts):
-        raise ValueError("names a host twice")
-    return hosts
-
-
-def _number(url: URL, option: str, default: int) -> int:
-    value = url.query.get(option, str(default))
-    if not isinstance(value, str) or not value.isdecimal() or not 0 < int(value) < 100_000:
-        raise ValueError(f"{option} must be a whole number from 1")
-    return int(value)

@@ -3,8 +3,7 @@
 Every statement is filtered by partition (purge and scan excepted, which are the operator's), and every
 expectation is a condition of the statement that writes, never a read before it. A batch of one
 statement is sent without a transaction around it. What else a statement may not be, so that clusters
-and sharding proxies can carry it out, is in docs/storage.md; tests/backends/test_statements.py sees
-to it.
+and sharding proxies can carry it out, is in docs/storage.md, and in tests/backends/test_statements.py.
 """
 
 from __future__ import annotations
@@ -58,6 +57,7 @@ from backends import (
 )
 from backends.schema import BULK, SMALL, addressed, by_key, names_of, portions, row_of, table_of
 
+MOST_PAUSE_SECONDS: Final = 0.25  # between two attempts
 MAX_LOSSES: Final = 3
 """How many connections in a row an operation may lose: a server that breaks off every time, as it does
 when a packet is too large for it, is not asked for ever."""
@@ -69,6 +69,8 @@ _Step = Callable[[Connection], None]
 class Transient(BackendError):
     """The database undid what was sent and asks to try again."""
 
+    reason: ClassVar[str] = "transient"
+
 
 class ConnectionLost(BackendError):
     """The connection broke: what was sent last may or may not have taken effect.
@@ -77,7 +79,8 @@ class ConnectionLost(BackendError):
         refusal: what is told if trying again does not help.
     """
 
-    refusal: ClassVar[str] = "the database breaks off every connection"
+    reason: ClassVar[str] = "connection_lost"
+    refusal: str = "the database breaks off every connection"
 
 
 class AllInUse(Unavailable):
@@ -192,9 +195,7 @@ class SqlBackend(Backend):
     def figures(self) -> BackendFigures:
         with self._lock:
             retries = dict(self._retries)
-        pool = self._engine.pool
-        if not isinstance(pool, QueuePool):
-            return BackendFigures(retries)
+        pool = cast("QueuePool", self._engine.pool)
         return BackendFigures(retries, pool.checkedout(), pool.size())
 
     def close(self) -> None:
@@ -289,6 +290,7 @@ class SqlBackend(Backend):
 
     def _write(self, steps: Sequence[_Step], has_arrived: Callable[[], bool]) -> None:
         is_in_doubt = False  # whether anything was sent that may take effect without our knowing
+        deadline = time.monotonic() + self._time_limit
 
         def carry_out(connection: Connection) -> bool:
             nonlocal is_in_doubt
@@ -298,6 +300,8 @@ class SqlBackend(Backend):
                 return True
             with self._transaction(connection):
                 for step in steps:
+                    if time.monotonic() > deadline:  # each may take as long as all together
+                        raise Transient("the statements take too long")
                     step(connection)
                 is_in_doubt = True
             return True
@@ -325,23 +329,21 @@ class SqlBackend(Backend):
                     return outcome
                 raise
             except (Transient, ConnectionLost) as failure:
-                losses += isinstance(failure, ConnectionLost)
-                if isinstance(failure, ConnectionLost) and losses >= MAX_LOSSES:
-                    raise Unavailable(failure.refusal) from None
+                if isinstance(failure, ConnectionLost):
+                    losses += 1
+                    if losses >= MAX_LOSSES:
+                        raise Unavailable(failure.refusal) from None
                 if time.monotonic() + pause > deadline:
                     raise Unavailable("the database did not do it in time") from None
-                if isinstance(failure, ConnectionLost):
-                    outcome = outcome_after_loss()
-                    if outcome is not None:
-                        return outcome
-                self._count_retry(failure)
+                if (
+                    isinstance(failure, ConnectionLost)
+                    and (outcome := outcome_after_loss()) is not None
+                ):
+                    return outcome
+                with self._lock:
+                    self._retries[failure.reason] += 1
             time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, hides nothing
-            pause *= 2
-
-    def _count_retry(self, failure: BackendError) -> None:
-        reason = "connection_lost" if isinstance(failure, ConnectionLost) else "transient"
-        with self._lock:
-            self._retries[reason] += 1
+            pause = min(2 * pause, MOST_PAUSE_SECONDS)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -356,11 +358,16 @@ class SqlBackend(Backend):
                 # Nothing was sent yet, and a new connection would hardly fare better.
                 failure = Unavailable(failure.refusal)
             raise failure from None
-        try:
-            with connection:
+        with connection:
+            try:
                 yield connection
-        except DBAPIError as error:
-            raise self._translate(error) from None
+            except DBAPIError as error:
+                raise self._translate(error) from None
+            except BackendError:
+                raise
+            except BaseException:
+                connection.invalidate()  # an answer that is on its way would be the next operation's
+                raise
 
     @contextmanager
     def _transaction(self, connection: Connection) -> Iterator[None]:

@@ -115,7 +115,7 @@ def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], Https
     openid_provider = _openid_provider(settings, clock)
     nonces = Nonces(keys, settings.openid_nonce_lifetime, clock)
     context = _authenticator_context(settings, nonces, clock, metrics)
-    authenticators = _authenticators(context, identity_provider, openid_provider, new_fetcher)
+    authenticators = _authenticators(context, metrics, identity_provider, openid_provider, new_fetcher)
     homes = Homes(backend, keys, picture_url_seconds(settings))
     lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
     renderer = _renderer(settings, metrics.count_upload)
@@ -135,7 +135,7 @@ def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], Https
         ),
         authenticators=authenticators,
         nonces=nonces,
-        used_proofs=UsedProofs(backend, lambda: metrics.count_proof("proof_replayed", "unknown")),
+        used_proofs=UsedProofs(backend, metrics.count_proof),
         account_id=keys.account_id,
         tokens=SessionTokens(keys),
         renderer=renderer,
@@ -175,13 +175,13 @@ def _authenticator_context(
         settings=settings,
         nonces=nonces,
         clock=clock,
-        observe=metrics.count_proof,
         reload_counter=metrics.reload_counter,
     )
 
 
 def _authenticators(
     context: AuthenticatorContext,
+    metrics: Metrics,
     identity_provider: DevelopmentIdentityProvider | None,
     openid_provider: DevelopmentOpenIDProvider | None,
     new_fetcher: Callable[[], HttpsFetcher],
@@ -193,7 +193,7 @@ def _authenticators(
     if openid_provider is not None:
         context = replace(context, openid_issuers=OpenIDIssuers([openid_provider.trust]))
         own_origins[openid_provider.issuer] = openid_provider.fetch
-    return load_authenticators(context, new_fetcher, own_origins)
+    return load_authenticators(context, metrics.count_proof, new_fetcher, own_origins)
 
 
 def _heartbeat(

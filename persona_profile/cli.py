@@ -6,8 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from backends import BackendError
+from persona_profile.build import PACKAGE
 from persona_profile.commands import capacity, keys, people, pictures, serving, storage
 from persona_profile.keyring import KeyringError
 from persona_profile.keyservice import KeysUnavailable
@@ -39,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="persona-profile", description="Persona Profile Server.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version(PACKAGE)}")
     parser.add_argument(
         "-c",
         "--config",

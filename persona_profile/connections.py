@@ -18,6 +18,7 @@ from waitress.trigger import trigger
 from persona_profile.app import services_of
 from persona_profile.encoding import json_encode
 from persona_profile.errors import new_request_id, problem_document
+from persona_profile.lateness import WAITED
 from persona_profile.lifecycle import Lifecycle
 from persona_profile.pipelining import PatientChannel
 
@@ -178,6 +179,12 @@ def prepare(server: Any, app: Router) -> None:
 
     class LastTask(WSGITask):  # type: ignore[misc]
         """Answers a request; the last of its connection, if the process stops."""
+
+        def get_environment(self) -> dict[str, Any]:
+            """Return the environment of WSGI, with how long the request has waited."""
+            environment: dict[str, Any] = super().get_environment()
+            environment[WAITED] = time.monotonic() - self.channel.waits_since
+            return environment
 
         def build_response_header(self) -> bytes:
             """Return status line and headers."""

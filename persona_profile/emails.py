@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 import idna
 
@@ -86,6 +87,27 @@ def is_canonical_domain(name: str) -> bool:
         return canonical_domain(name) == name
     except InvalidDomain:
         return False
+
+
+def canonical_pattern(pattern: str) -> str:
+    """Return a pattern of domains in one spelling: a domain, or `*.` before what others end in.
+
+    What follows a `*.` may be a top-level domain.
+
+    Raises:
+        InvalidDomain: it is anything else.
+    """
+    if not pattern.startswith("*."):
+        return canonical_domain(pattern)
+    return "*." + canonical_domain(f"any.{pattern[2:]}").removeprefix("any.")
+
+
+def patterns_of(domain: str) -> Iterator[str]:
+    """Yield the patterns that a domain is of, the closest first; all are in canonical spelling."""
+    yield domain
+    while "." in domain:
+        domain = domain.partition(".")[2]
+        yield f"*.{domain}"
 
 
 def _canonical_local(local: str) -> str:

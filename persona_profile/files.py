@@ -1,10 +1,31 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and what is configured in some."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+from persona_profile.encoding import Json, json_decode
+
+Parsed = TypeVar("Parsed")
+
+
+def read_json(path: Path, parse: Callable[[Json], Parsed]) -> Parsed:
+    """Return what `parse` makes of a JSON file.
+
+    Raises:
+        ValueError: the file can't be read, or `parse` does not take what it holds; the message begins
+            with the path.
+    """
+    try:
+        return parse(json_decode(path.read_bytes()))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def create(path: Path, data: bytes) -> None:

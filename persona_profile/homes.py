@@ -106,6 +106,31 @@ class Homes:
         }
         return [self._home(items, partitions[email]) for email in emails], signed_out_at
 
+    def end_sessions(self, email: str, instant: int, seconds: int) -> None:
+        """Mark that sessions of an email up to an instant are over; a later mark stays as it is.
+
+        Args:
+            email: canonical.
+            instant: milliseconds since 1970.
+            seconds: how long a session lasts at the most.
+
+        Raises:
+            Conflict: somebody else has marked it meanwhile.
+            Unavailable: the storage does not answer.
+        """
+        addresses = [Address(each, NOT_BEFORE_ITEM) for each in self._keys.partitions(email)]
+        items = self._backend.get_many(addresses)
+        for address in addresses:
+            item = items.get(address)
+            if instant_of(item) < instant:
+                mark = Put(
+                    NOT_BEFORE_ITEM,
+                    instant.to_bytes(8),
+                    if_version=item.version if item else ABSENT,
+                    expires_at=instant // 1000 + seconds + 1,
+                )
+                self._backend.apply(address.partition, [mark])
+
     def reserve(self, home: Home, now: float) -> None:
         """Make sure that no other process makes the same profile elsewhere, before it is made at home.
 

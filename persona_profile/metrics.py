@@ -58,7 +58,9 @@ class Metrics:
         )
         self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._problems = self._counter("http_problems_total", "Problems answered.", "code", "status")
-        self._proofs = self._counter("proofs_total", "Proofs looked at.", "outcome", "algorithm")
+        self._proofs = self._counter(
+            "proofs_total", "Proofs looked at.", "kind", "outcome", "algorithm"
+        )
         self._session_emails = Histogram(
             "persona_session_emails",
             "Emails of the sessions that were opened.",
@@ -95,9 +97,9 @@ class Metrics:
         """Count an answer that was a problem; one of 429 or 503 was shed."""
         self._problems.labels(code, str(status)).inc()
 
-    def count_proof(self, outcome: str, algorithm: str) -> None:
+    def count_proof(self, kind: str, outcome: str, algorithm: str) -> None:
         """Count a proof: `proved` or the code of its refusal."""
-        self._proofs.labels(outcome, algorithm).inc()
+        self._proofs.labels(kind, outcome, algorithm).inc()
 
     def count_session(self, emails: int) -> None:
         """Count a session that was opened."""

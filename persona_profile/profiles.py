@@ -22,9 +22,10 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeVar
 
-from backends import ABSENT, Backend, Conflict, Delete, Operation, Put
+from backends import ABSENT, MAX_OPERATIONS, Backend, Conflict, Delete, Operation, Put
 from persona_profile.errors import (
     InvalidSession,
     ProfileKeyRequired,
@@ -142,17 +143,14 @@ class ProfileService:
 
         Raises:
             InvalidSession, Unavailable: see `profiles`.
+            WriteConflict: others kept signing out for WRITE_PATIENCE_SECONDS.
         """
         self._read(session, session.emails)
-        now = self._now()
-        mark = Put(
-            NOT_BEFORE_ITEM,
-            now.to_bytes(8),
-            expires_at=now // 1000 + self._session_lifetime + 1,
-        )
+        # Another machine's clock, which this session is from, may be ahead.
+        instant = max(self._now(), session.issued_at)
         for email in session.emails:
-            for partition in self._keys.partitions(email):
-                self._backend.apply(partition, [mark])
+            end = partial(self._homes.end_sessions, email, instant, self._session_lifetime)
+            self._until_no_conflict(end)
 
     def write_claims(
         self,
@@ -255,7 +253,11 @@ class ProfileService:
                 infos = [info for info in self._backend.list(partition) if info.name != NOT_BEFORE_ITEM]
                 is_elsewhere = any(info.name == KEY_ITEM for info in infos)
                 if infos and (partition == home.partition or not is_elsewhere):
-                    self._backend.apply(partition, [Delete(info.name, info.version) for info in infos])
+                    # The key and the profile first, should there be more than one batch takes.
+                    infos.sort(key=lambda info: "/" in info.name)
+                    deletes = [Delete(info.name, info.version) for info in infos]
+                    for start in range(0, len(deletes), MAX_OPERATIONS):
+                        self._backend.apply(partition, deletes[start : start + MAX_OPERATIONS])
 
         self._until_no_conflict(attempt)
 

@@ -24,6 +24,7 @@ from persona_profile.connections import prepare, run
 from persona_profile.control import FIGURES, STOP, WELL, ControlChannel
 from persona_profile.development_provider import take_up
 from persona_profile.exposition import ExpositionServer, listen
+from persona_profile.lateness import Line
 from persona_profile.lifecycle import Hangups, Lifecycle
 from persona_profile.notify import READY, STOPPING, notify
 from persona_profile.views import Services
@@ -129,7 +130,9 @@ def make_server(app: Router, **settings: Any) -> Any:
         )
     _check_addresses(app, settings)
     logging.getLogger("waitress").addFilter(_without_paths)
-    server = create_server(app, max_request_body_size=max_body_bytes(app), **settings)
+    line = Line()
+    server = create_server(app, max_request_body_size=max_body_bytes(app), _dispatcher=line, **settings)
+    line.set_thread_count(server.adj.threads)
     prepare(server, app)
     return server
 
@@ -192,6 +195,7 @@ def _chores(services: Services, hangups: Hangups) -> Iterator[None]:
         yield
     finally:
         stopped.set()
+        hangups.tell()  # so that nobody waits on for one
         for thread in threads:
             thread.join(PURGE_SECONDS)
 
@@ -208,8 +212,11 @@ def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:
 
 def _reload_regularly(services: Services, hangups: Hangups, stopped: threading.Event) -> None:
     """Take the keyring anew soon after its file has changed, and all files at SIGHUP."""
-    while not stopped.is_set():
-        if hangups.wait(KEYRING_SECONDS):
+    while True:
+        told = hangups.wait(KEYRING_SECONDS)
+        if stopped.is_set():
+            return
+        if told:
             services.authenticators.reload()
         if services.keyring_watch is not None:
             services.keyring_watch.check()

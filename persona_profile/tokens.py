@@ -58,9 +58,7 @@ class SessionTokens:
         Raises:
             Unreadable: the token is not one of ours.
         """
-        if len(token) > MAX_TOKEN_CHARACTERS:
-            raise Unreadable
-        payload = json.loads(self._keys.open_token(self._PURPOSE, token))
+        payload = json.loads(_open(self._keys, self._PURPOSE, token))
         issued_at, expires_at, key, *emails = payload
         return Session(tuple(emails), issued_at, expires_at, key and base64url_decode(key))
 
@@ -108,9 +106,7 @@ class Nonces:
         Raises:
             Unreadable: the text is not one of ours.
         """
-        if len(text) > MAX_TOKEN_CHARACTERS:
-            raise Unreadable
-        payload = self._keys.open_token(self._PURPOSE, text)
+        payload = _open(self._keys, self._PURPOSE, text)
         _, issued_at, expires_at = _NONCE.unpack(payload)
         return Nonce(hashlib.sha256(b"nonce" + payload).digest(), issued_at, expires_at)
 
@@ -181,9 +177,7 @@ class PictureCapabilities:
         Raises:
             Unreadable: the text is not one of ours, or it has expired.
         """
-        if len(text) > MAX_TOKEN_CHARACTERS:
-            raise Unreadable
-        payload = self._keys.open_token(self._PURPOSE, text)
+        payload = _open(self._keys, self._PURPOSE, text)
         partition, picture_id, size, mask, expires_at = _CAPABILITY.unpack_from(payload)
         remaining = expires_at - int(self._clock())
         if remaining <= 0:
@@ -201,6 +195,12 @@ class PictureCapabilities:
             return protection.expires_at // 1000
         offset = int.from_bytes(partition[-4:]) % self._window
         return ((int(self._clock()) + offset) // self._window + 2) * self._window - offset
+
+
+def _open(keys: KeyWrapper, purpose: str, text: str) -> bytes:
+    if len(text) > MAX_TOKEN_CHARACTERS:
+        raise Unreadable
+    return keys.open_token(purpose, text)
 
 
 def _mask(names: Iterable[str]) -> int:

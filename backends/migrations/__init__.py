@@ -57,12 +57,14 @@ def upgrade(connection: Connection) -> None:
 
     Raises:
         WrongSchema: a newer version of the software made it.
+        DBAPIError: the connection broke, or trying again did not help.
     """
     for attempt in range(RACE_ATTEMPTS):
         try:
             _upgrade_once(connection)
-        except (DBAPIError, CommandError):
-            if attempt == RACE_ATTEMPTS - 1:
+        except (DBAPIError, CommandError) as error:
+            is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            if is_lost or attempt == RACE_ATTEMPTS - 1:
                 raise
             time.sleep(random.uniform(0, 0.2))  # noqa: S311 - spreads machines, hides nothing
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -17,12 +17,20 @@ class ProvedEmail:
         issuer: who vouches for it: a domain, or a URL.
         proof_id: 32 bytes that are the same whenever the same proof is presented.
         expires_at: seconds since 1970 from which on the proof is refused for its age.
+        algorithm: of its signature: a name out of a few, for the figures.
+        kind: the member that it came as; `Authenticators` says so.
     """
 
     email: str
     issuer: str
     proof_id: bytes
     expires_at: int
+    algorithm: str = "unknown"
+    kind: str = ""
+
+
+CountProof = Callable[[str, str, str], None]
+"""Counts a proof that was looked at: its kind, `proved` or the code of its refusal, its algorithm."""
 
 
 class Authenticator(Protocol):

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
-from typing import Final, TypeVar
+from typing import Final
 
-from persona_profile.auth import Authenticator, ProvedEmail
+from persona_profile.auth import Authenticator, CountProof, ProvedEmail
 from persona_profile.auth.discovery import PinnedIssuers
 from persona_profile.auth.fetch import DocumentFetcher, Fetched, FetchError, HttpsFetcher
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.emails import canonical_email
+from persona_profile.errors import ServiceError
 from persona_profile.settings import InvalidSettings, Settings
 from persona_profile.tokens import Nonces
 
 GROUP: Final = "persona_profile.authenticators"
 PROOF_ID_BYTES: Final = 32
-
-Configured = TypeVar("Configured")
-
-logger = logging.getLogger(__name__)
 
 
 def _fetch_nothing(_url: str) -> Fetched:
@@ -38,7 +34,6 @@ class AuthenticatorContext:
         settings: all of them; see `option` for those of an authenticator's own.
         nonces: issued by `POST /v1/nonces`; what an authenticator does with them is its own affair.
         clock: seconds since 1970.
-        observe: counts a proof: `proved` or the code of its refusal, and its algorithm.
         reload_counter: returns what counts, as `taken` or `refused`, that a file of that name was
             read anew.
         fetch: fetches the document at an https URL under the rules of `fetch`, raising FetchError or
@@ -50,7 +45,6 @@ class AuthenticatorContext:
     settings: Settings
     nonces: Nonces
     clock: Callable[[], float]
-    observe: Callable[[str, str], None]
     reload_counter: Callable[[str], Callable[[str], None]]
     fetch: Callable[[str], Fetched] = _fetch_nothing
     pinned_issuers: PinnedIssuers = field(default_factory=lambda: PinnedIssuers({}))
@@ -72,15 +66,20 @@ class Authenticators:
     """All kinds of proofs that are taken, by the members that they are called in requests.
 
     Args:
-        authenticators: each with another member.
+        authenticators: by their members.
+        count_proof: is told of each proof that was looked at.
         closing: what is closed with them.
     """
 
     def __init__(
-        self, authenticators: Mapping[str, Authenticator], closing: ExitStack | None = None
+        self,
+        authenticators: Mapping[str, Authenticator],
+        count_proof: CountProof,
+        closing: ExitStack,
     ) -> None:
         self._authenticators = dict(authenticators)
-        self._closing = closing or ExitStack()
+        self._count_proof = count_proof
+        self._closing = closing
 
     @property
     def descriptions(self) -> dict[str, str]:
@@ -103,10 +102,18 @@ class Authenticators:
             InvalidProof: it does not hold; its code says why.
             Overloaded: it can't be found out now.
         """
-        proved = self._authenticators[member].verify(proof)
-        # Profiles hang on both: a mistake of somebody's own authenticator must not get further.
-        if canonical_email(proved.email) != proved.email or len(proved.proof_id) != PROOF_ID_BYTES:
-            raise ValueError(f"the authenticator of {member} breaks the rules of ProvedEmail")
+        outcome, algorithm = "failed", "unknown"
+        try:
+            proved = replace(self._authenticators[member].verify(proof), kind=member)
+            # Profiles hang on both: a mistake of somebody's own authenticator must not get further.
+            if canonical_email(proved.email) != proved.email or len(proved.proof_id) != PROOF_ID_BYTES:
+                raise ValueError(f"the authenticator of {member} breaks the rules of ProvedEmail")
+            outcome, algorithm = "proved", proved.algorithm
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._count_proof(member, outcome, algorithm)
         return proved
 
     def reload(self) -> None:
@@ -121,65 +128,9 @@ class Authenticators:
         self._closing.close()
 
 
-class Reloading(Authenticator):
-    """An authenticator whose trust stands in a file, which is taken anew when it is told to.
-
-    Args:
-        authenticator: verifies proofs.
-        reload: takes the file anew.
-    """
-
-    def __init__(self, authenticator: Authenticator, reload: Callable[[], None]) -> None:
-        self._authenticator = authenticator
-        self._reload = reload
-        self.member = authenticator.member
-        self.description = authenticator.description
-        self.codes = authenticator.codes
-
-    def verify(self, proof: str) -> ProvedEmail:
-        """Return what the proof proves. See `auth.Authenticator`."""
-        return self._authenticator.verify(proof)
-
-    def reload(self) -> None:
-        """Take the file anew. See `auth.Authenticator`."""
-        self._reload()
-
-    def close(self) -> None:
-        """Give back what is held."""
-        self._authenticator.close()
-
-
-def file_reloader(
-    what: str,
-    load: Callable[[], Configured],
-    use: Callable[[Configured], None],
-    observe: Callable[[str], None],
-) -> Callable[[], None]:
-    """Return what takes a file anew, and says so; one that can't be used leaves the old one in force.
-
-    Args:
-        what: is in the file, for the log.
-        load: reads it, raising InvalidSettings.
-        use: puts it into force.
-        observe: is told `taken` or `refused`.
-    """
-
-    def reload() -> None:
-        try:
-            loaded = load()
-        except InvalidSettings as error:
-            observe("refused")
-            logger.error("not taken anew: %s", error)  # noqa: TRY400 - no trace: no values
-            return
-        use(loaded)
-        observe("taken")
-        logger.warning("%s: taken anew", what)
-
-    return reload
-
-
 def load_authenticators(
     context: AuthenticatorContext,
+    count_proof: CountProof,
     new_fetcher: Callable[[], HttpsFetcher] = HttpsFetcher,
     own_origins: Mapping[str, Callable[[str], Fetched]] | None = None,
 ) -> Authenticators:
@@ -187,6 +138,7 @@ def load_authenticators(
 
     Args:
         context: what they are made of; `fetch` is given to each here.
+        count_proof: is told of each proof that was looked at.
         new_fetcher: makes what fetches documents.
         own_origins: the fetch of those origins that the application answers for itself, in development.
 
@@ -202,7 +154,7 @@ def load_authenticators(
         if authenticator.member in found:
             raise InvalidSettings(f"authenticators: {name}: another takes `{authenticator.member}` too")
         found[authenticator.member] = authenticator
-    return Authenticators(found, closing)
+    return Authenticators(found, count_proof, closing)
 
 
 def _load(name: str, context: AuthenticatorContext) -> Authenticator:

@@ -18,14 +18,14 @@ from typing import Final
 from cachetools import LRUCache
 
 from persona_profile.auth import Authenticator, ProvedEmail
-from persona_profile.auth.authenticators import AuthenticatorContext, Reloading, file_reloader
+from persona_profile.auth.authenticators import AuthenticatorContext
 from persona_profile.auth.discovery import Discovery, PinnedIssuers
 from persona_profile.auth.fetch import Fetched
 from persona_profile.auth.jws import InvalidJws, Jws, PublicKey, parse_jws, parse_public_key
+from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email, is_canonical_domain
 from persona_profile.encoding import Json
-from persona_profile.errors import InvalidProof, ServiceError
-from persona_profile.settings import InvalidSettings
+from persona_profile.errors import InvalidProof
 
 MAX_BUNDLE_CHARACTERS: Final = 16_384
 MAX_CERTIFICATE_LIFE_MS: Final = 24 * 3600 * 1000
@@ -57,8 +57,6 @@ class BrowserIDVerifier(Authenticator):
         algorithms: names of the algorithms that are accepted (RFC 7518 style, see `jws`).
         skew_seconds: how far clocks may be apart.
         clock: seconds since 1970.
-        observe: is told of each proof: `proved` or the code of its refusal, and its algorithm, or
-            `unknown` if it was refused before that was read.
     """
 
     member = "assertion"
@@ -73,7 +71,6 @@ class BrowserIDVerifier(Authenticator):
         fallback_issuers: Iterable[str] = (),
         skew_seconds: int = DEFAULT_SKEW_SECONDS,
         clock: Callable[[], float] = time.time,
-        observe: Callable[[str, str], None] = lambda _outcome, _algorithm: None,
     ) -> None:
         self._audiences = frozenset(filter(None, map(_origin, audiences)))
         self._discovery = discovery
@@ -81,7 +78,6 @@ class BrowserIDVerifier(Authenticator):
         self._fallback_issuers = frozenset(fallback_issuers)
         self._skew_ms = skew_seconds * 1000
         self._clock = clock
-        self._observe = observe
         self._lock = threading.Lock()
         # A dialog that opens often with the same certificate pays for it once: what stands in it and
         # who signed it stays true. Times and issuers are looked at again.
@@ -89,18 +85,7 @@ class BrowserIDVerifier(Authenticator):
 
     def verify(self, proof: str) -> ProvedEmail:
         """Return the email that a bundle proves. See `auth.Authenticator`."""
-        outcome, algorithm = "failed", "unknown"
-        try:
-            certificate_text, certificate, assertion = self._read(proof)
-            algorithm = assertion.algorithm
-            proved = self._check(certificate_text, certificate, assertion)
-            outcome = "proved"
-        except ServiceError as error:
-            outcome = error.code
-            raise
-        finally:
-            self._observe(outcome, algorithm)
-        return proved
+        return self._check(*self._read(proof))
 
     def _read(self, proof: str) -> tuple[str, _Certificate, Jws]:
         """Return the certificate of a bundle, as text and read, and the assertion."""
@@ -127,7 +112,9 @@ class BrowserIDVerifier(Authenticator):
         lapses_at = (expires_at + self._skew_ms) // 1000 + 1
         # Who said what: the same statement is the same proof under any signature or certificate.
         proof_id = hashlib.sha256(certificate.key.fingerprint + assertion.signed).digest()
-        return ProvedEmail(certificate.email, certificate.issuer, proof_id, lapses_at)
+        return ProvedEmail(
+            certificate.email, certificate.issuer, proof_id, lapses_at, assertion.algorithm
+        )
 
     def _read_certificate(self, text: str) -> _Certificate:
         with self._lock:
@@ -172,17 +159,25 @@ class BrowserIDVerifier(Authenticator):
         return expires_at
 
     def _check_certificate_signature(self, text: str, certificate: _Certificate) -> None:
+        if self._is_certified(text, certificate):
+            return
+        # A support document that has one key, as most have, replaces it without any warning.
+        if not self._discovery.renew(certificate.issuer) or not self._is_certified(text, certificate):
+            raise InvalidProof("certificate_signature_invalid")
+
+    def _is_certified(self, text: str, certificate: _Certificate) -> bool:
+        """Tell whether one who may vouch for a certificate's email has signed it."""
         keys = self._discovery.keys_of_issuer(
             certificate.domain, certificate.issuer, self._fallback_issuers
         )
         if any(key.fingerprint == certificate.signed_by for key in keys):
-            return
+            return True
         for key in keys:
             if certificate.jws.is_signed_by(key):
                 with self._lock:
                     self._certificates[text] = replace(certificate, signed_by=key.fingerprint)
-                return
-        raise InvalidProof("certificate_signature_invalid")
+                return True
+        return False
 
 
 def _origin(text: str) -> tuple[str, str, int] | None:
@@ -201,21 +196,18 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
         InvalidSettings: the file of pinned issuers can't be used.
     """
     settings = context.settings
-    observe_reload = context.reload_counter("pinned_issuers")
-
-    def load() -> PinnedIssuers:
-        if settings.browserid_pinned_issuers is None:
-            return context.pinned_issuers
-        try:
-            pinned = PinnedIssuers.load(settings.browserid_pinned_issuers)
-        except ValueError as error:
-            raise InvalidSettings(f"browserid.pinned_issuers: {error}") from None
-        return pinned.merged_with(context.pinned_issuers)
+    pinned = TrustFile(
+        "browserid.pinned_issuers",
+        settings.browserid_pinned_issuers,
+        PinnedIssuers.load,
+        context.pinned_issuers,
+        context.reload_counter("pinned_issuers"),
+    )
 
     def fetch(domain: str, path: str) -> Fetched:
         return context.fetch(f"https://{domain}{path}")
 
-    discovery = Discovery(load(), fetch)
+    discovery = Discovery(pinned.read(), fetch)
     verifier = BrowserIDVerifier(
         settings.public_origins,
         discovery,
@@ -223,8 +215,5 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
         fallback_issuers=settings.browserid_fallback_issuers,
         skew_seconds=settings.browserid_clock_skew,
         clock=context.clock,
-        observe=context.observe,
     )
-    if settings.browserid_pinned_issuers is None:
-        return verifier
-    return Reloading(verifier, file_reloader("pinned issuers", load, discovery.use, observe_reload))
+    return pinned.reloaded_by(verifier, discovery.use)

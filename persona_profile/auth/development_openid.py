@@ -7,6 +7,7 @@ which a page can take without a server, and `code` with PKCE, which libraries of
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import http.client
@@ -32,7 +33,7 @@ from persona_profile.auth.development_requests import (
     Parameters,
     read_request,
 )
-from persona_profile.auth.fetch import MAX_DOCUMENT_BYTES, Fetched, FetchError, Location
+from persona_profile.auth.fetch import Fetched, FetchError, Location, exchange
 from persona_profile.auth.jws import RS256, sign_jws
 from persona_profile.auth.openid_issuers import OpenIDIssuer
 from persona_profile.emails import InvalidEmail, canonical_email
@@ -155,15 +156,11 @@ class DevelopmentOpenIDProvider:
         if not self.is_served or location.origin != self.issuer:
             raise FetchError("issuer_unreachable")  # something else may listen there
         connection = http.client.HTTPConnection(location.host, location.port, timeout=_FETCH_SECONDS)
-        try:
-            connection.request("GET", location.target, headers={"Accept": "application/json"})
-            with connection.getresponse() as response:
-                kind = response.headers.get_content_type()
-                return Fetched(response.status, kind, response.read(MAX_DOCUMENT_BYTES))
-        except (OSError, http.client.HTTPException):
-            raise FetchError("issuer_unreachable") from None
-        finally:
-            connection.close()
+        with contextlib.closing(connection):
+            try:
+                return exchange(connection, location.target)
+            except (OSError, http.client.HTTPException):
+                raise FetchError("issuer_unreachable") from None
 
     def key_set(self) -> dict[str, Json]:
         """Return the public keys (RFC 7517)."""

@@ -13,9 +13,10 @@ from cachetools import TTLCache
 
 from persona_profile.auth.fetch import Fetched, FetchError
 from persona_profile.auth.jws import InvalidJws, PublicKey, parse_public_key
-from persona_profile.emails import InvalidDomain, canonical_domain
+from persona_profile.emails import InvalidDomain, canonical_domain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json, MalformedText, json_decode
-from persona_profile.errors import InvalidProof
+from persona_profile.errors import InvalidProof, Overloaded
+from persona_profile.files import read_json
 
 WELL_KNOWN_PATH: Final = "/.well-known/browserid"
 MAX_DELEGATIONS: Final = 5
@@ -24,6 +25,8 @@ MAX_KEYS: Final = 8
 CACHE_ENTRIES: Final = 4096
 FOUND_SECONDS: Final = 3600
 MISSED_SECONDS: Final = 60
+RENEWAL_SECONDS: Final = 60
+"""A document that may have been replaced is fetched again no sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,7 @@ class PinnedIssuers:
         Raises:
             ValueError: the file is unreadable or holds anything else; the message says where.
         """
-        try:
-            return cls.parse(json_decode(path.read_bytes()))
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from None
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        return read_json(path, cls.parse)
 
     @classmethod
     def parse(cls, documents: Json) -> PinnedIssuers:
@@ -81,25 +79,16 @@ class PinnedIssuers:
             raise ValueError("not an object of support documents")  # noqa: TRY004 - a file's content
         pinned = {}
         for pattern, document in documents.items():
-            wildcard, name = ("*.", pattern[2:]) if pattern.startswith("*.") else ("", pattern)
             try:
-                # A whole top-level domain may be pinned, as `.example` is in development.
-                canonical = canonical_domain(f"any.{name}").removeprefix("any.")
-                pinned[wildcard + canonical] = parse_support_document(document)
+                pinned[canonical_pattern(pattern)] = parse_support_document(document)
             except (InvalidDomain, InvalidProof):
                 raise ValueError(f"{pattern}: not a domain with a support document") from None
         return cls(pinned)
 
     def get(self, domain: str) -> SupportDocument | None:
         """Return the document pinned for a domain itself, else for the nearest wildcard above it."""
-        if domain in self._documents:
-            return self._documents[domain]
-        parent = domain
-        while "." in parent:
-            parent = parent.partition(".")[2]
-            if (document := self._documents.get(f"*.{parent}")) is not None:
-                return document
-        return None
+        found = (self._documents.get(pattern) for pattern in patterns_of(domain))
+        return next(filter(None, found), None)
 
     def merged_with(self, other: PinnedIssuers) -> PinnedIssuers:
         """Return these and the other's documents; these win."""
@@ -128,6 +117,7 @@ class Discovery:
         # Apart, so that a flood of names that lead nowhere can't push out those that do.
         self._found: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, FOUND_SECONDS, clock)
         self._missed: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, MISSED_SECONDS, clock)
+        self._recent: TTLCache[str, bool] = TTLCache(CACHE_ENTRIES, RENEWAL_SECONDS, clock)
 
     def use(self, pinned: PinnedIssuers) -> None:
         """Go on with other pinned issuers."""
@@ -151,6 +141,30 @@ class Discovery:
         if authority != issuer or not document.keys:
             raise InvalidProof("issuer_not_authoritative")
         return document.keys
+
+    def renew(self, issuer: str) -> bool:
+        """Fetch an issuer's document again, whose keys may be others by now; tell whether it was.
+
+        It goes on as it was if it was fetched just now, or can't be.
+
+        Raises:
+            Overloaded: too many lookups are under way.
+        """
+        with self._lock:
+            is_known = issuer in self._found and self._pinned.get(issuer) is None
+            if not is_known or issuer in self._recent:
+                return False
+            self._recent[issuer] = True
+        try:
+            outcome = self._look_up(issuer)
+        except Overloaded:
+            with self._lock:
+                self._recent.pop(issuer, None)
+            raise
+        if isinstance(outcome, _Failure):
+            return False
+        self._keep(issuer, outcome)
+        return True
 
     def _follow(self, domain: str) -> tuple[str, SupportDocument]:
         """Follow delegations from a domain to the document of the one that speaks for it."""
@@ -181,12 +195,20 @@ class Discovery:
             outcome = self._found.get(domain) or self._missed.get(domain)
         if outcome is None:
             outcome = self._look_up(domain)
-            missed = isinstance(outcome, _Failure) or outcome is _NO_SUPPORT
-            with self._lock:
-                (self._missed if missed else self._found)[domain] = outcome
+            self._keep(domain, outcome)
         if isinstance(outcome, _Failure):
             raise InvalidProof(outcome.code)
         return outcome
+
+    def _keep(self, domain: str, outcome: _Outcome) -> None:
+        is_missed = isinstance(outcome, _Failure) or outcome is _NO_SUPPORT
+        with self._lock:
+            self._found.pop(domain, None)
+            if is_missed:
+                self._missed[domain] = outcome
+            else:
+                self._found[domain] = outcome
+                self._recent[domain] = True
 
     def _look_up(self, domain: str) -> _Outcome:
         try:

@@ -33,9 +33,16 @@ MAX_URL_CHARACTERS: Final = 1024
 
 # No user information, no fragment; the host is looked at apart.
 _URL = re.compile(
-    r"(https?)://([a-z0-9.-]+)(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?)"
+    r"(https?)://([A-Za-z0-9.-]+)(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?)"
     r"((?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)"
 )
+
+# Anything else at a pinch: some call their JSON by another name, and would answer 406.
+_HEADERS: Final = {
+    "Accept": "application/json, */*;q=0.1",
+    "Connection": "close",
+    "User-Agent": "persona-profile",
+}
 
 # What IANA gives out of IPv6: no site-local, IPv4-compatible or translated (RFC 6052) addresses.
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
@@ -62,7 +69,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a document is, as a URL tells it; `target` is its path and query."""
+    """Where a document is, as a URL tells it: `host` in lower case; `target` is its path and query."""
 
     scheme: str
     host: str
@@ -72,7 +79,7 @@ class Location:
 
     @classmethod
     def parse(cls, url: str) -> Location:
-        """Read an absolute URL in lower-case spelling, as configurations and documents hold it.
+        """Read an absolute URL, as configurations and documents hold it.
 
         Raises:
             ValueError: it is none, or has user information, a fragment or an address for a host.
@@ -84,7 +91,7 @@ class Location:
         number = int(port or (HTTPS_PORT if scheme == "https" else 80))
         if number > 65535:
             raise ValueError("no such port")
-        return cls(scheme, host, number, path, query)
+        return cls(scheme, host.lower(), number, path, query)
 
     @property
     def origin(self) -> str:
@@ -114,6 +121,22 @@ def resolve(name: str) -> Sequence[str]:
     """Return the addresses of a name, as the system's resolver orders them."""
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def exchange(connection: http.client.HTTPConnection, target: str) -> Fetched:
+    """Ask for a document over a connection; a redirect is an answer like any other.
+
+    Raises:
+        FetchError: `support_document_too_large`.
+        OSError, http.client.HTTPException: there is no answer.
+    """
+    connection.request("GET", target, headers=_HEADERS)
+    with connection.getresponse() as response:
+        body = response.read(MAX_DOCUMENT_BYTES + 1)
+        if len(body) > MAX_DOCUMENT_BYTES:
+            raise FetchError("support_document_too_large")
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return Fetched(response.status, media_type, body)
 
 
 class HttpsFetcher:
@@ -193,7 +216,9 @@ class HttpsFetcher:
             _ended_at(deadline, secure),
         ):
             secure.do_handshake()
-            fetched = _exchange(secure, f"{domain}:{port}" if port else domain, path)
+            connection = http.client.HTTPConnection(f"{domain}:{port}" if port else domain)
+            connection.sock = secure
+            fetched = exchange(connection, path)
         if time.monotonic() >= deadline:
             raise TimeoutError  # what was cut may look like a whole answer
         return fetched
@@ -246,19 +271,6 @@ class DocumentFetcher:
     def close(self) -> None:
         """Wait for no more answers."""
         self._https.close()
-
-
-def _exchange(secure: ssl.SSLSocket, host: str, path: str) -> Fetched:
-    connection = http.client.HTTPConnection(host)
-    connection.sock = secure
-    headers = {"Accept": "application/json", "Connection": "close", "User-Agent": "persona-profile"}
-    connection.request("GET", path, headers=headers)
-    with connection.getresponse() as response:
-        body = response.read(MAX_DOCUMENT_BYTES + 1)
-        if len(body) > MAX_DOCUMENT_BYTES:
-            raise FetchError("support_document_too_large")
-        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        return Fetched(response.status, media_type, body)
 
 
 @contextlib.contextmanager

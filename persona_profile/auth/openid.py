@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from persona_profile.auth import Authenticator, ProvedEmail
-from persona_profile.auth.authenticators import AuthenticatorContext, Reloading, file_reloader
+from persona_profile.auth.authenticators import AuthenticatorContext
 from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
 from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
 from persona_profile.auth.openid_keys import ProviderKeys, read_key_id
+from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json
-from persona_profile.errors import InvalidProof, ServiceError
+from persona_profile.errors import InvalidProof
 from persona_profile.keyservice import Unreadable
-from persona_profile.settings import InvalidSettings
 from persona_profile.tokens import Nonce, Nonces
 
 MAX_TOKEN_CHARACTERS: Final = 16_384
@@ -29,7 +29,9 @@ MAX_AUDIENCES: Final = 16
 MAX_SUBJECT_CHARACTERS: Final = 255
 DEFAULT_SKEW_SECONDS: Final = 60
 
-_HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ"})
+# Thumbprints of a certificate, which some providers send beside `kid`, name a key and bring none: they
+# are let pass and not looked at. What brings a key, or says where one is, is refused.
+_HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
 
 
 class OpenIDVerifier(Authenticator):
@@ -37,13 +39,11 @@ class OpenIDVerifier(Authenticator):
 
     Args:
         issuers: the providers that are trusted.
-        keys: finds their keys.
+        keys: holds tokens to their keys.
         nonces: what the tokens' nonces are opened with.
         origins: those by which Portier brokers know this server's dialogs.
         skew_seconds: how far clocks may be apart.
         clock: seconds since 1970.
-        observe: is told of each proof: `proved` or the code of its refusal, and its algorithm, or
-            `unknown` if it was refused before that was read.
     """
 
     member = "id_token"
@@ -58,7 +58,6 @@ class OpenIDVerifier(Authenticator):
         origins: Iterable[str] = (),
         skew_seconds: int = DEFAULT_SKEW_SECONDS,
         clock: Callable[[], float] = time.time,
-        observe: Callable[[str, str], None] = lambda _outcome, _algorithm: None,
     ) -> None:
         self._issuers = issuers
         self._keys = keys
@@ -66,22 +65,10 @@ class OpenIDVerifier(Authenticator):
         self._origins = frozenset(origins)
         self._skew = skew_seconds
         self._clock = clock
-        self._observe = observe
 
     def verify(self, proof: str) -> ProvedEmail:
         """Return the email that a token proves. See `auth.Authenticator`."""
-        outcome, algorithm = "failed", "unknown"
-        try:
-            token = _read(proof)
-            algorithm = token.algorithm
-            proved = self._check(token)
-            outcome = "proved"
-        except ServiceError as error:
-            outcome = error.code
-            raise
-        finally:
-            self._observe(outcome, algorithm)
-        return proved
+        return self._check(_read(proof))
 
     def use(self, issuers: OpenIDIssuers) -> None:
         """Go on with other providers."""
@@ -98,11 +85,10 @@ class OpenIDVerifier(Authenticator):
         self._check_times(payload, now)
         nonce = self._nonce(payload, now)
         email = _email(issuer, payload)
-        key = self._keys.find(issuer.url, token.algorithm, key_id)
-        if not key.verify(token.signature, token.signed):
-            raise InvalidProof("token_signature_invalid")
+        self._keys.check(issuer.url, token, key_id)
         # The nonce stands for the proof: whatever else a token says, it is spent with it.
-        return ProvedEmail(email, issuer.url, nonce.digest, nonce.expires_at + self._skew)
+        lapses_at = nonce.expires_at + self._skew
+        return ProvedEmail(email, issuer.url, nonce.digest, lapses_at, token.algorithm)
 
     def _issuer(self, payload: Mapping[str, Json]) -> OpenIDIssuer:
         url = payload.get("iss")
@@ -144,9 +130,6 @@ class OpenIDVerifier(Authenticator):
             raise InvalidProof("nonce_invalid") from None
         if nonce.expires_at <= now:
             raise InvalidProof("nonce_expired")
-        issued_at = payload["iat"]
-        if isinstance(issued_at, int) and issued_at < nonce.issued_at - self._skew:
-            raise InvalidProof("token_older_than_nonce")
         return nonce
 
 
@@ -212,25 +195,19 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
         InvalidSettings: the file of providers can't be used.
     """
     settings = context.settings
-    observe_reload = context.reload_counter("openid_issuers")
-
-    def load() -> OpenIDIssuers:
-        if settings.openid_issuers is None:
-            return context.openid_issuers
-        try:
-            return OpenIDIssuers.load(settings.openid_issuers).merged_with(context.openid_issuers)
-        except ValueError as error:
-            raise InvalidSettings(f"openid.issuers: {error}") from None
-
+    issuers = TrustFile(
+        "openid.issuers",
+        settings.openid_issuers,
+        OpenIDIssuers.load,
+        context.openid_issuers,
+        context.reload_counter("openid_issuers"),
+    )
     verifier = OpenIDVerifier(
-        load(),
+        issuers.read(),
         ProviderKeys(context.fetch),
         context.nonces,
         origins=(*settings.public_origins, *settings.dialog_origins),
         skew_seconds=settings.openid_clock_skew,
         clock=context.clock,
-        observe=context.observe,
     )
-    if settings.openid_issuers is None:
-        return verifier
-    return Reloading(verifier, file_reloader("OpenID issuers", load, verifier.use, observe_reload))
+    return issuers.reloaded_by(verifier, verifier.use)

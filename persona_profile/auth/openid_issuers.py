@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from persona_profile.auth.fetch import Location
-from persona_profile.emails import InvalidDomain, canonical_domain, is_canonical_domain
-from persona_profile.encoding import Json, json_decode
+from persona_profile.emails import InvalidDomain, canonical_pattern, is_canonical_domain, patterns_of
+from persona_profile.encoding import Json
+from persona_profile.files import read_json
 
 OPENID: Final = "openid"
 PORTIER: Final = "portier"
@@ -49,14 +50,7 @@ class OpenIDIssuer:
 
     def vouches_for(self, domain: str) -> bool:
         """Tell whether it may vouch for emails of a domain, which is in its canonical spelling."""
-        if EVERY_DOMAIN in self.domains or domain in self.domains:
-            return True
-        parent = domain
-        while "." in parent:
-            parent = parent.partition(".")[2]
-            if f"*.{parent}" in self.domains:
-                return True
-        return False
+        return EVERY_DOMAIN in self.domains or not self.domains.isdisjoint(patterns_of(domain))
 
 
 class OpenIDIssuers:
@@ -76,12 +70,7 @@ class OpenIDIssuers:
         Raises:
             ValueError: the file is unreadable or holds anything else; the message says where.
         """
-        try:
-            return cls.parse(json_decode(path.read_bytes()))
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from None
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        return read_json(path, cls.parse)
 
     @classmethod
     def parse(cls, document: Json) -> OpenIDIssuers:
@@ -173,9 +162,8 @@ def _parse_algorithms(entry: Mapping[str, Json], possible: tuple[str, ...]) -> f
 def _parse_domain(pattern: str) -> str:
     if pattern == EVERY_DOMAIN:
         return pattern
-    wildcard, name = ("*.", pattern[2:]) if pattern.startswith("*.") else ("", pattern)
     try:
-        return wildcard + canonical_domain(name)
+        return canonical_pattern(pattern)
     except InvalidDomain:
         raise ValueError('domains: must be "*", names such as example.com, or *.example.com') from None
 

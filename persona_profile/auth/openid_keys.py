@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, Location
+from persona_profile.auth.jws import Jws
 from persona_profile.encoding import (
     Json,
     MalformedText,
@@ -40,10 +41,13 @@ LASTING_SECONDS: Final = 24 * 3600
 """For that long they go on if the provider can't be reached."""
 
 RETRY_SECONDS: Final = 30
-"""After a failure the provider is not asked again sooner, unless for a key that is not known."""
+"""After a failure the provider is not asked again sooner, unless for a token that no key fits."""
 
-UNKNOWN_KEY_SECONDS: Final = 10
-"""Tokens with keys that are not known cause one request in that time, however many they are."""
+MISFIT_LOOKUPS: Final = 4
+"""For tokens that no known key fits the provider is asked so often at once, whatever it answers;"""
+
+MISFIT_SECONDS: Final = 10
+"""then once in that time, however many such tokens come."""
 
 PATIENCE_SECONDS: Final = 5.0
 """After that long for the discovery document, the keys are not begun with."""
@@ -51,7 +55,6 @@ PATIENCE_SECONDS: Final = 5.0
 MAX_WAITING: Final = 4
 """Threads that may wait for a request of another; more are told to come back."""
 
-_KEY_SET_TYPES: Final = frozenset({"application/json", "application/jwk-set+json"})
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 # joserfc warns of EdDSA, which RFC 9864 calls by the name of the one curve that is taken here.
 _JOSE_NAMES: Final = {"RS256": "RS256", "ES256": "ES256", "EdDSA": "Ed25519"}
@@ -183,9 +186,9 @@ class _State:
     keys: tuple[VerificationKey, ...] = ()
     taken_at: float = -math.inf
     tried_at: float = -math.inf
-    missed_at: float = -math.inf
     failure: str = ""
-    key_set_url: str = ""
+    misfits_until: float = -math.inf
+    """When all lookups for tokens that no key fitted are made up for, MISFIT_SECONDS each."""
 
 
 class _Provider:
@@ -226,23 +229,24 @@ class _Provider:
             raise InvalidProof(state.failure or "issuer_unreachable")
         return state.keys
 
-    def newest_keys(self, seen: object) -> tuple[VerificationKey, ...]:
-        """Return the keys, asked for anew unless they were since `state` was `seen`, or just now.
+    def newest_keys(self, seen: _State) -> tuple[VerificationKey, ...]:
+        """Return the keys, asked for anew unless they were since `state` was `seen`, or too often.
 
         Raises:
             InvalidProof: they can't be had.
             Overloaded: too many others wait for them.
         """
         state = self.state
-        if state is seen and self._clock() - state.missed_at >= UNKNOWN_KEY_SECONDS:
-            self._refresh(state, is_for_unknown=True)
+        debt = state.misfits_until - self._clock()
+        if state is seen and debt <= (MISFIT_LOOKUPS - 1) * MISFIT_SECONDS:
+            self._refresh(state, is_for_misfit=True)
             state = self.state
         if state.failure:
             raise InvalidProof(state.failure)
         return state.keys
 
     def _refresh(
-        self, seen: _State, *, is_for_unknown: bool = False, may_do_without: bool = False
+        self, seen: _State, *, is_for_misfit: bool = False, may_do_without: bool = False
     ) -> None:
         """Ask for the keys, unless somebody did since `seen` was so, or does and one may do without."""
         if not self._refreshing.acquire(blocking=False):
@@ -256,23 +260,27 @@ class _Provider:
                 self._places.release()
         try:
             if self.state is seen:
-                self.state = self._asked(seen, is_for_unknown=is_for_unknown)
+                self.state = self._asked(seen, is_for_misfit=is_for_misfit)
+        except Overloaded:
+            if not may_do_without:
+                raise
         finally:
             self._refreshing.release()
 
-    def _asked(self, state: _State, *, is_for_unknown: bool) -> _State:
+    def _asked(self, state: _State, *, is_for_misfit: bool) -> _State:
         """Return what is known after the provider was asked."""
         begun = self._clock()
         state = replace(state, tried_at=begun, failure="")
-        if is_for_unknown:
-            state = replace(state, missed_at=begun)
+        if is_for_misfit:
+            state = replace(state, misfits_until=max(state.misfits_until, begun) + MISFIT_SECONDS)
         try:
-            url = (is_for_unknown and state.key_set_url) or self._discover()
+            url = self._discover()
             self._check_patience(begun)
-            keys = parse_key_set(self._document(url, _KEY_SET_TYPES, "key_set_invalid"))
+            # Of any media type: providers point to wherever they keep files, and few care for that.
+            keys = parse_key_set(self._document(url, "key_set_invalid"))
         except InvalidProof as error:
             return replace(state, failure=error.code)
-        return replace(state, keys=keys, taken_at=begun, key_set_url=url)
+        return replace(state, keys=keys, taken_at=begun)
 
     def _check_patience(self, begun: float) -> None:
         # Each request has a deadline of its own; two slow ones must not add up.
@@ -281,9 +289,8 @@ class _Provider:
 
     def _discover(self) -> str:
         """Return where the provider's discovery document says that its keys are."""
-        code = "discovery_document_invalid"
         url = self._url.removesuffix("/") + WELL_KNOWN_PATH
-        document = self._document(url, {"application/json"}, code)
+        document = self._document(url, "discovery_document_invalid", media_type="application/json")
         if not isinstance(document, dict) or document.get("issuer") != self._url:
             raise InvalidProof("discovery_document_invalid")
         found = document.get("jwks_uri")
@@ -296,12 +303,12 @@ class _Provider:
             raise InvalidProof("discovery_document_invalid")
         return str(found)
 
-    def _document(self, url: str, media_types: Collection[str], code: str) -> Json:
+    def _document(self, url: str, code: str, media_type: str | None = None) -> Json:
         try:
             fetched = self._fetch(url)
             if fetched.status != 200:
                 raise InvalidProof("issuer_unreachable")
-            if fetched.media_type not in media_types:
+            if media_type not in (None, fetched.media_type):
                 raise InvalidProof(code)
             return json_decode(fetched.body)
         except MalformedText:
@@ -312,7 +319,7 @@ class _Provider:
 
 
 class ProviderKeys:
-    """Finds the keys by which providers sign.
+    """Knows the keys by which providers sign, and holds tokens to them.
 
     Args:
         fetch: fetches what is at a URL, raising FetchError.
@@ -328,26 +335,25 @@ class ProviderKeys:
         self._places = threading.BoundedSemaphore(MAX_WAITING)
         self._providers: dict[str, _Provider] = {}
 
-    def find(self, url: str, algorithm: str, key_id: str | None) -> VerificationKey:
-        """Return the key by which a provider signed a token; without `kid`, it must be its only one.
+    def check(self, url: str, token: Jws, key_id: str | None) -> None:
+        """Hold a token to the key by which a provider signs; without `kid`, it must be its only one.
+
+        If none fits, the provider may have changed its keys, and is asked for them anew.
 
         Raises:
-            InvalidProof: there is none, or it can't be found out.
+            InvalidProof: the provider has not signed it, or that can't be found out.
             Overloaded: too many lookups are under way.
         """
         provider = self._provider(url)
-        before = provider.state
-        found = _matching(provider.keys(), algorithm, key_id)
-        if not found:
-            found = _matching(provider.newest_keys(before), algorithm, key_id)
-        if not found:
-            raise InvalidProof("key_unknown")
-        fitting = [key for key in found if key.algorithm == algorithm]
-        if not fitting:
-            raise InvalidProof("algorithm_mismatch")
-        if len(fitting) > 1:
-            raise InvalidProof("key_ambiguous")
-        return fitting[0]
+        seen = provider.state
+        keys = provider.keys()
+        try:
+            _check(keys, token, key_id)
+        except InvalidProof:
+            newest = provider.newest_keys(seen)
+            if newest is keys:
+                raise
+            _check(newest, token, key_id)
 
     def keep(self, urls: Collection[str]) -> None:
         """Forget the keys of all other providers."""
@@ -361,9 +367,19 @@ class ProviderKeys:
             return self._providers[url]
 
 
-def _matching(
-    keys: tuple[VerificationKey, ...], algorithm: str, key_id: str | None
-) -> list[VerificationKey]:
-    if key_id is None:
-        return [key for key in keys if key.algorithm == algorithm]
-    return [key for key in keys if key.key_id == key_id]
+def _check(keys: tuple[VerificationKey, ...], token: Jws, key_id: str | None) -> None:
+    """Hold a token to the one of the keys that must have signed it.
+
+    Raises:
+        InvalidProof: there is none, or it has not.
+    """
+    named = [key for key in keys if key_id is None or key.key_id == key_id]
+    fitting = [key for key in named if key.algorithm == token.algorithm]
+    if not fitting and named and key_id is not None:
+        raise InvalidProof("algorithm_mismatch")
+    if not fitting:
+        raise InvalidProof("key_unknown")
+    if len(fitting) > 1:
+        raise InvalidProof("key_ambiguous")
+    if not fitting[0].verify(token.signature, token.signed):
+        raise InvalidProof("token_signature_invalid")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from backends import ABSENT, Backend, Conflict, Put
-from persona_profile.auth import ProvedEmail
+from persona_profile.auth import CountProof, ProvedEmail
 from persona_profile.errors import InvalidProof
 from persona_profile.partitions import USED_PROOF_ITEM, USED_PROOF_PREFIX
 
@@ -15,12 +15,12 @@ class UsedProofs:
 
     Args:
         backend: where they are remembered.
-        observe_replay: is called for each that comes again.
+        count_proof: is told of each that comes again.
     """
 
-    def __init__(self, backend: Backend, observe_replay: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, backend: Backend, count_proof: CountProof) -> None:
         self._backend = backend
-        self._observe_replay = observe_replay
+        self._count_proof = count_proof
 
     def use(self, proofs: Iterable[ProvedEmail]) -> None:
         """Accept proofs, each for the first and last time.
@@ -34,5 +34,5 @@ class UsedProofs:
             try:
                 self._backend.apply(USED_PROOF_PREFIX + proof.proof_id, [mark])
             except Conflict:
-                self._observe_replay()
+                self._count_proof(proof.kind, "proof_replayed", proof.algorithm)
                 raise InvalidProof("proof_replayed") from None

@@ -111,7 +111,6 @@ const MESSAGES = {
   token_life_invalid: ["other-address", PROVIDER_PROOF],
   nonce_invalid: ["sign-in", proof("The proof of your address was not made for this sign-in.")],
   nonce_expired: ["sign-in", proof("Signing in at the provider took too long.")],
-  token_older_than_nonce: ["sign-in", OUTDATED_PROOF],
   subject_missing: ["other-address", PROVIDER_PROOF],
   email_not_verified: ["other-address", provider("The provider has not checked that the address is yours.")],
   discovery_document_invalid: ["other-address", PROVIDER_SETUP],

@@ -88,6 +88,7 @@ def includeme(config: Configurator) -> None:
     for module in (
         "observation",
         "cors",
+        "lateness",
         "operations",
         "sessions",
         "profiles",

@@ -17,7 +17,7 @@ from sqlalchemy import event
 from support.mariadb import MariaDB
 from support.proxies import proxy
 from support.refusals import refused
-from support.tls import serving, silent
+from support.tls import answering, serving, silent
 
 from backends import (
     ABSENT,
@@ -73,6 +73,15 @@ class TestUnreachable:
             with refused("breaks off", within=2):
                 backend.ping()
 
+    @pytest.mark.parametrize("greeting", [b"\x05\x00\x00\x00hello", b"SSH-2.0-OpenSSH_9.2\r\n"])
+    def test_something_else_speaks(self, connect, greeting):
+        """A port where something else is said than MySQL is told."""
+        with serving(answering(greeting)) as server:
+            backend = connect("connect_timeout=1", port=server.port)
+            for work in (backend.ping, backend.check_schema):
+                with refused("does not speak MySQL|fails|breaks off", within=2):
+                    work()
+
     @pytest.mark.parametrize(
         ("changes", "reason"),
         [
@@ -88,11 +97,23 @@ class TestUnreachable:
         assert not any(value in str(raised.value) for value in ("wrong", "nobody", "other", "secret"))
 
     @pytest.mark.parametrize(
-        "query", ["nonsense=1", "read_timeout=0", "read_timeout=x", "connections=-1"]
+        "query",
+        [
+            "nonsense=1",
+            "read_timeout=0",
+            "read_timeout=x",
+            "connections=-1",
+            "connections=1&connections=2",
+            "ssl_ca=a&ssl_ca=b",
+            "ssl_ca=/nowhere/ca.pem",
+            "ssl_check_hostname=secret",
+            "ssl_disabled=false",
+            "ssl_verify_identity=true",
+        ],
     )
     def test_options(self, connect, query):
         """Options that can't be used are told when the URL is read."""
-        with pytest.raises(ValueError, match=r"option|whole number") as raised:
+        with pytest.raises(ValueError, match=r"option|whole number|true or false") as raised:
             connect(query)
         assert "secret" not in str(raised.value)
 
@@ -187,6 +208,21 @@ class TestBrokenConnections:
         assert len(kills) > 10
         assert acknowledged > 10
 
+    def test_answer_nobody_took(self, connect):
+        """A connection on which an answer is still to come is not the next operation's."""
+        backend = connect("connections=1")
+        backend.apply(PARTITION, [Put("a", b"1")])
+
+        def ask_and_fail(_connection, cursor, *_) -> None:
+            cursor.connection._execute_command(0x03, "SELECT 'stale', 'stale', 1, NULL, 'stale'")
+            raise MemoryError
+
+        event.listen(backend._engine, "before_cursor_execute", ask_and_fail)
+        with pytest.raises(MemoryError):
+            backend.get_many([A])
+        event.remove(backend._engine, "before_cursor_execute", ask_and_fail)
+        assert backend.get_many([A])[A].value == b"1"
+
     @pytest.mark.parametrize("when", ["before", "after", "late"])
     @pytest.mark.parametrize(
         ("more", "statement"), [((), b"UPDATE"), ((Put("picture/1", b"x"),), b"COMMIT")]
@@ -214,6 +250,19 @@ class TestBrokenConnections:
             version = backend.apply(PARTITION, [Put("a", b"1", ABSENT)])["a"]
             assert backend.get_many([A])[A].version == version
             assert cutting.cuts == 1
+            backend.close()
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_schema_change_cut_off(self, connect, mariadb, when):
+        """A schema change whose connection is cut off is ended on another one."""
+        for table in ("items", "bulk_items", "schema_version"):
+            mariadb.query(f"DROP TABLE persona.{table}")
+        with proxy(mariadb.port) as cutting:
+            backend = connect(port=cutting.port)
+            cutting.cut(b"\nCREATE TABLE IF NOT EXISTS bulk_items", when)
+            backend.initialize()
+            assert cutting.cuts == 1
+            backend.check_schema()
             backend.close()
 
     def test_outcome_never_known(self, connect, mariadb):
@@ -271,6 +320,16 @@ class TestLocks:
         with holding_a_lock(mariadb), refused("in time", within=8):
             backend.apply(PARTITION, [Put("a", b"2"), Put("b", b"2")])
         assert {item.value for item in backend.get_many([A, B]).values()} == {b"1"}
+
+    def test_slow_statements(self, connect):
+        """A batch whose statements take too long together is given up between them, and undone."""
+        backend = connect()
+        backend._time_limit = 0.05
+        event.listen(backend._engine, "before_cursor_execute", lambda *_: time.sleep(0.03))
+        puts = [Put(name, b"", ABSENT) for name in ("a", "b", "c", "d")]
+        with refused("in time", within=1):
+            backend.apply(PARTITION, puts)
+        assert backend.list(PARTITION) == []
 
 
 @contextlib.contextmanager

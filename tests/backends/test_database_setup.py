@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -67,11 +68,42 @@ class TestTLS:
         with closing(MysqlBackend.from_url(url)) as backend, refused("can't be reached", within=3):
             backend.ping()
 
+    def test_several_hosts(self, tls_server, authority, tmp_path):
+        """What TLS options say holds for each of several hosts."""
+        ca = tmp_path / "ca.pem"
+        authority.cert_pem.write_to_path(ca)
+        hosts = f"host=127.0.0.1:1&host=127.0.0.1:{tls_server.port}&ssl_ca={ca}"
+        with closing(MysqlBackend.from_url(f"mysql://persona:secret@/persona?{hosts}")) as backend:
+            backend.initialize()
+            backend.ping()
+        hosts = hosts.replace("127.0.0.1:", "localhost:")
+        with (
+            closing(MysqlBackend.from_url(f"mysql://persona:secret@/persona?{hosts}")) as backend,
+            refused("can't be reached", within=5),
+        ):
+            backend.ping()
+
     def test_without_tls(self, connect, authority, tmp_path):
         """A server without TLS is refused where TLS was asked for."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         with refused("does not speak TLS", within=3):
             connect(f"ssl_ca={tmp_path}/ca.pem").ping()
+
+
+def test_any_password(mariadb):
+    """A password of any characters is taken, percent-encoded, as the server has it: in UTF-8."""
+    password = "p@ss:/?#%&+ 'w\u00f6rd' \u20ac"
+    quoted = password.replace("'", "''")
+    mariadb.create_database()
+    mariadb.query(f"CREATE USER odd@'127.0.0.1' IDENTIFIED BY '{quoted}'")
+    try:
+        mariadb.query("GRANT ALL ON persona.* TO odd@'127.0.0.1'")
+        url = mariadb.url.replace("persona:secret", f"odd:{quote(password, safe='')}")
+        with closing(MysqlBackend.from_url(url)) as backend:
+            backend.initialize()
+            backend.ping()
+    finally:
+        mariadb.query("DROP USER odd@'127.0.0.1'")
 
 
 @pytest.fixture(params=["sqlite", "mysql"])

@@ -9,14 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
+import pymysql
 import pytest
 from support.mariadb import MariaDB
 from support.proxies import Proxy, proxy
 from support.refusals import refused
 from support.tls import serving, silent
 
+import backends.hosts
 from backends import Address, Put
-from backends.hosts import ASK_SECONDS, SUSPICION_SECONDS
+from backends.hosts import ASK_SECONDS, SUSPICION_SECONDS, Host, Hosts
 from backends.mysql import MysqlBackend
 
 PARTITION = b"\x01" + b"h" * 32
@@ -70,12 +72,15 @@ def wait_until(condition, seconds: float = 15) -> None:
         "/persona?host=one:x",
         "/persona?host=one&host=one:3306",
         "/persona?host=::1",
+        "/persona?host=one:65536",
+        "/persona?host=one..two",
+        "127.0.0.1:65536/persona",
         "/?host=one",
     ],
 )
 def test_urls_refused(query):
     """A URL that does not say where, or says it twice, is refused without showing the password."""
-    with pytest.raises(ValueError, match=r"must be|twice") as raised:
+    with pytest.raises(ValueError, match=r"must be|twice|can't be") as raised:
         MysqlBackend.from_url(f"mysql://persona:secret@{query}")
     assert "secret" not in str(raised.value)
 
@@ -145,6 +150,26 @@ def test_all_connections_at_once(database, second):
         assert time.monotonic() - began < 20 - SUSPICION_SECONDS - ASK_SECONDS
         assert not backend.figures().is_silent
         assert {info.name for info in backend.list(PARTITION)} == {"n0", "n1"}
+
+
+def test_full_host(database, second, monkeypatch):
+    """A host that takes no more connections is passed over; what waits for it goes on."""
+    monkeypatch.setattr(backends.hosts, "SUSPICION_SECONDS", 0.05)
+    here, there = Host("127.0.0.1", database.port), Host("127.0.0.1", second.port)
+    full: set[Host] = set()
+
+    def open_to(host: Host, *_: object) -> pymysql.Connection:
+        if host in full:
+            raise pymysql.err.OperationalError(1040, "Too many connections")
+        return pymysql.connect(host=host.name, port=host.port, user="persona", password="secret")
+
+    hosts = Hosts([here, there], open_to)
+    with hosts.connect() as connection, connection.cursor() as cursor, hosts.lending(connection):
+        full.add(here)
+        while not hosts.is_passed_over(here):
+            cursor.execute("SELECT SLEEP(0.3)")
+            assert cursor.fetchone() == (0,)
+    hosts.close()
 
 
 def test_none_is_well(database):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import application
+from support.figures import Figures
 
 from persona_profile.app import services_of
 from persona_profile.auth import Authenticator, ProvedEmail
@@ -64,6 +65,9 @@ class TestOfThePage:
         once = ticket(company)
         assert sign_in(company, once)["profiles"][0]["email"] == "alice@example.com"
         assert sign_in(company, once, status=401)["code"] == "proof_replayed"
+        found = Figures(services_of(company.app).metrics.exposition())
+        assert found.value("persona_proofs_total", kind="ticket", outcome="proved") == 2
+        assert found.value("persona_proofs_total", kind="ticket", outcome="proof_replayed") == 1
 
     def test_refusals(self, company):
         """What is no ticket is refused with a code of the authenticator's own."""

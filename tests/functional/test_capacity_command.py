@@ -3,24 +3,17 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.commands import run_command
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Run `persona-profile model` to its end."""
-    return subprocess.run(
-        [Path(sys.executable).with_name("persona-profile"), "model", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_command("model", *arguments, folder=cwd)
 
 
 def test_documented_page(tmp_path):

@@ -6,10 +6,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from persona_profile.build import PACKAGE
 from persona_profile.encoding import base64url_decode
 
 BIN = Path(sys.executable).parent
@@ -199,3 +201,9 @@ def test_wrong_usage(arguments):
     result = run(*arguments)
     assert result.returncode == 2
     assert "usage:" in result.stderr
+
+
+def test_version():
+    """The command tells which version it is."""
+    result = run("--version")
+    assert (result.returncode, result.stdout) == (0, f"persona-profile {version(PACKAGE)}\n")

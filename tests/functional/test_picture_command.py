@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.commands import run_command
 from support.pictures import decoded, encode, photo, quadrants
 
 from persona_profile.images import SIZES
@@ -25,15 +24,8 @@ def process(tmp_path):
     (tmp_path / "test.ini").write_text(INI)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [Path(sys.executable).with_name("persona-profile"), "-c", "test.ini"]
-        return subprocess.run(
-            [*command, "pictures", "process", *arguments, "--out", "out"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        command = ("-c", "test.ini", "pictures", "process", *arguments, "--out", "out")
+        return run_command(*command, folder=tmp_path)
 
     return run
 

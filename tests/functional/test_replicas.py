@@ -6,19 +6,21 @@ import re
 import signal
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import webtest
 from support.applications import application, wait_for
 from support.figures import Figures
-from support.identities import AUDIENCE
 from support.pictures import encode, quadrants
+from support.proxies import proxy
 from support.replication import Replication
-from support.services import Client, Service, free_port
+from support.services import Client, Service
 
 from backends import ABSENT, Put
+from backends.mysql import MysqlBackend
 from backends.sqlite import SqliteBackend
 from backends.transfer import read_partition, walk
 from persona_profile.app import services_of
@@ -32,13 +34,12 @@ OTHER = quadrants(100, 100).rotate(90)
 class Told:
     """What a service tells of its replicas."""
 
-    def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/metrics"
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     def value(self, name: str, **labels: str) -> float:
         """Return one figure."""
-        with urllib.request.urlopen(self._url, timeout=30) as answer:
-            return Figures(answer.read().decode()).value(name, **labels)
+        return Figures(self._service.exposition()).value(name, **labels)
 
     def reads(self, outcome: str) -> float:
         """Return how many reads of replicas ended so."""
@@ -60,19 +61,20 @@ def replication(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicatio
         replication.stop()
 
 
+def reading_from(url: str, replication: Replication, folder: Path) -> Service:
+    """Return a service, not started, that may read from a replica."""
+    more = f"pictures.formats = jpeg\nbackend.read_url = {url}"
+    return Service(folder, "mysql", replication.primary.url, more=more)
+
+
 @pytest.fixture(scope="module")
 def service(
     replication: Replication, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Service, Told]]:
     """A service that may read from the replica, and what it tells."""
-    port = free_port()
-    more = (
-        f"pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
-        f"backend.read_url = {replication.replica.url}"
-    )
-    service = Service(tmp_path_factory.mktemp("s"), "mysql", replication.primary.url, more=more)
+    service = reading_from(replication.replica.url, replication, tmp_path_factory.mktemp("s"))
     service.start()
-    yield service, Told(port)
+    yield service, Told(service)
     service.close()
 
 
@@ -87,6 +89,41 @@ def client(service, replication, request) -> Iterator[tuple[Client, Told]]:
     told.wait_until_asked()
     yield client, told
     client.close()
+
+
+@pytest.fixture
+def exchange(replication: Replication) -> Iterator[Callable[[], None]]:
+    """Exchanges which of the two servers takes writes."""
+    first, second = replication.primary, replication.replica
+
+    def exchange() -> None:
+        first.query("SET GLOBAL read_only = 1")
+        second.query("SET GLOBAL read_only = 0")
+
+    yield exchange
+    second.query("SET GLOBAL read_only = 1")
+    first.query("SET GLOBAL read_only = 0")
+
+
+@pytest.mark.parametrize("are_named", [True, False], ids=["both are named", "behind one address"])
+def test_another_server_takes_the_writes(replication, service, exchange, are_named):
+    """Where the primary changes, connections to the old one are left at the first write."""
+    first, second = replication.primary.port, replication.replica.port
+    partition = bytes([0xFE, are_named])  # what the second one is given, the first one never has
+    with proxy(first) as moving:
+        hosts = f"host=127.0.0.1:{second}&host=127.0.0.1:{first}"
+        if not are_named:
+            hosts = f"host=127.0.0.1:{moving.port}"
+        url = f"mysql://persona:secret@/persona?{hosts}"
+        with closing(MysqlBackend.from_url(url)) as backend:
+            before = backend.apply(partition, [Put("a", b"1")])["a"]
+            replication.catch_up()
+            exchange()
+            moving.upstream = second
+            backend.apply(partition, [Put("a", b"2", before)])
+            backend.apply(partition, [Put("a", b"3"), Put("b", b"3")])
+    values = f"SELECT value FROM persona.items WHERE `partition` = X'{partition.hex()}'"
+    assert replication.replica.query(values) == [(b"3",), (b"3",)]
 
 
 def urls(client: Client) -> dict[str, str]:
@@ -264,10 +301,9 @@ def test_replica_that_fails(client, replication, number):
 
 def test_supervised(tmp_path, replication):
     """A process is well while its replica is frozen, and ends while a read of that is under way."""
-    port = free_port()
     url = f"{replication.replica.url}?read_timeout=60"
-    more = f"pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\nbackend.read_url = {url}"
-    service, told = Service(tmp_path / "s", "mysql", replication.primary.url, more=more), Told(port)
+    service = reading_from(url, replication, tmp_path / "s")
+    told = Told(service)
     replication.replica.signal(signal.SIGSTOP)
     try:
         service.start("--processes", "1")
@@ -292,7 +328,7 @@ def test_supervised(tmp_path, replication):
 
 
 @pytest.fixture
-def browser(tmp_path) -> Iterator[webtest.TestApp]:
+def app(tmp_path) -> Iterator[webtest.TestApp]:
     """An application on SQLite with two replicas that have nothing yet."""
     app = application(
         tmp_path,
@@ -305,27 +341,26 @@ def browser(tmp_path) -> Iterator[webtest.TestApp]:
     services_of(app).close()
 
 
-def test_replica_without_tables(browser, tmp_path):
+def test_replica_without_tables(app, sign_in, tmp_path):
     """A replica whose schema is not there yet is not asked until it is."""
-    figures = services_of(browser.app).metrics
-    assertion = services_of(browser.app).identity_provider.bundle("alice@example.com", AUDIENCE)
-    answer = browser.post_json("/v1/sessions", {"proofs": [{"assertion": assertion}]}, status=201)
-    headers = {"Authorization": f"Bearer {answer.json['token']}", "Content-Type": "image/jpeg"}
+    services = services_of(app.app)
+    figures = services.metrics
+    headers = sign_in("alice@example.com") | {"Content-Type": "image/jpeg"}
     path = "/v1/profiles/alice@example.com/picture"
-    url = browser.put(path, encode(quadrants()), headers=headers).json["picture"]["urls"]["64"]
-    browser.get(url, status=200)
-    assert browser.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "error"
+    url = app.put(path, encode(quadrants()), headers=headers).json["picture"]["urls"]["64"]
+    app.get(url, status=200)
+    assert app.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "error"
     assert Figures(figures.exposition()).value("persona_replicas_silent") == 2
     for name in ("a", "b"):
         replica = SqliteBackend.from_url(f"sqlite:///{tmp_path}/{name}")
         replica.initialize()
-        for partition in walk(services_of(browser.app).backend):
-            items = read_partition(services_of(browser.app).backend, partition).items()
+        for partition in walk(services.backend):
+            items = read_partition(services.backend, partition).items()
             replica.apply(partition, [Put(item, value.value, ABSENT) for item, value in items])
         replica.close()
     wait_for(lambda: Figures(figures.exposition()).value("persona_replicas_silent") == 0)
-    assert browser.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "ok"
-    browser.get(url, status=200)
+    assert app.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "ok"
+    app.get(url, status=200)
     found = Figures(figures.exposition())
     assert found.value("persona_replica_reads_total", outcome="served") == 1
     assert found.value("persona_replica_reads_total") == 1

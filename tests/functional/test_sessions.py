@@ -237,3 +237,15 @@ class TestEnding:
         timed.delete("/v1/sessions", headers=headers, status=204)
         clock.now -= 20
         timed.get("/v1/profiles", headers=bearer(open_session(timed, assertion, ALICE)), status=200)
+
+    def test_sign_out_after_a_clock_jumped(self, timed, clock):
+        """A session that came from a clock which was ahead is ended, and so is every earlier one."""
+        provider = services_of(timed.app).identity_provider
+        assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
+        earlier = bearer(open_session(timed, assertion, ALICE))
+        clock.now += 20
+        ahead = bearer(open_session(timed, assertion, ALICE))
+        clock.now -= 20
+        timed.delete("/v1/sessions", headers=ahead, status=204)
+        for headers in (earlier, ahead):
+            timed.get("/v1/profiles", headers=headers, status=401)

@@ -2,11 +2,9 @@
 
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 import webtest
 from PIL import Image
 from support.applications import application
+from support.commands import run_command
 from support.identities import AUDIENCE
 from support.pictures import encode, photo, quadrants
 
@@ -24,7 +23,6 @@ from persona_profile import cli
 from persona_profile.app import services_of
 from persona_profile.commands.inspection import Progress
 
-BIN = Path(sys.executable).parent
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"
 SECRETS = ("alice", "bob@", "carol", "example.", "Wonderland", "Builder")
 
@@ -76,14 +74,7 @@ def folder(written, tmp_path):
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a job to its end; nothing that it says may tell whose data it is."""
-    result = subprocess.run(
-        [BIN / "persona-profile", "-c", folder / "test.ini", "storage", *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    result = run_command("-c", folder / "test.ini", "storage", *arguments, **environment)
     said = result.stdout + result.stderr
     assert not [secret for secret in SECRETS if secret in said]
     keyring = json.loads((folder / "keyring.json").read_text())

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import random
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import application
+from support.commands import run_command
 from support.identities import AUDIENCE
 from support.pictures import encode, quadrants
 
@@ -46,14 +46,7 @@ NAMES = ("key", "profile", "picture/1/64.jpeg", "picture/1/512.jpeg")
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a job to its end."""
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    return run_command(*arguments, **environment)
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -117,6 +117,8 @@ def fuzz(folder: Path, examples: int, number: int) -> Counter[tuple[str, str, in
         lively = []
         for position, kind in enumerate(kinds):
             before = seen.total()
+            if turn > 1 and before >= examples:
+                break
             try:
                 _make_up(kind, owner, seen, f"{number}/{turn}/{position}")
             except Exception as error:  # noqa: BLE001 - whatever it is must reach the waiting process

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pymysql
 
+from support.mariadb import MariaDBProcess
 from support.services import free_port
 
 NODES = 3
@@ -26,7 +27,7 @@ _USER = "mysql"
 _COMMANDS = ("mariadbd", "mariadb-install-db", "rsync", "ss")
 
 
-class GaleraNode:
+class GaleraNode(MariaDBProcess):
     """One node, that a test starts, stops, freezes, kills and cuts off.
 
     Attributes:
@@ -36,28 +37,16 @@ class GaleraNode:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self.name = name
         self.options: dict[str, str] = {}
         self.port, self.group_port, self._increment_port, self._transfer_port = (
             free_port() for _ in range(4)
         )
-        self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
     def __repr__(self) -> str:
         return self.name
-
-    @property
-    def pid(self) -> int:
-        """Its process id, while it runs."""
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def is_running(self) -> bool:
-        """Whether its process lives."""
-        return self._process is not None and self._process.poll() is None
 
     @property
     def log(self) -> str:
@@ -78,6 +67,7 @@ class GaleraNode:
         provider = next(path for path in _PROVIDERS if Path(path).exists())
         options = {
             "datadir": f"{self.folder}/data",
+            "tmpdir": self.temporary,
             "socket": f"{self.folder}/s",
             "pid-file": f"{self.folder}/pid",
             "log-error": f"{self.folder}/error.log",
@@ -109,20 +99,11 @@ class GaleraNode:
         lines = [f"{name}={value}" for name, value in options.items()]
         Path(self.folder, "node.cnf").write_text("\n".join(["[mysqld]", *lines, ""]))
 
-    def launch(self, *arguments: str) -> None:
-        """Start it, without waiting: `wait` tells when it is a member."""
-        assert not self.is_running
-        self._begin_log()
-        more = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
-        self._process = subprocess.Popen(
-            ["mariadbd", f"--defaults-file={self.folder}/node.cnf", *more, *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
     def start(self, *arguments: str) -> None:
         """Start it; return when it is a member of the cluster and answers."""
-        self.launch(*arguments)
+        self._begin_log()
+        more = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
+        self.launch(["mariadbd", f"--defaults-file={self.folder}/node.cnf", *more, *arguments])
         self.wait()
 
     def restart(self) -> None:
@@ -149,23 +130,6 @@ class GaleraNode:
         )
         [*_, position] = re.findall(r"Recovered position: *(\S+:-?\d+)", log.read_text())
         return position
-
-    def connect(self, database: str | None = None) -> pymysql.Connection:
-        """Connect as the database's administrator, past the network."""
-        return pymysql.connect(
-            unix_socket=f"{self.folder}/s",
-            user="root",
-            database=database,
-            autocommit=True,
-            read_timeout=30,
-        )
-
-    def query(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
-        """Carry out a statement as the database's administrator."""
-        with self.connect(database) as connection:
-            cursor = connection.cursor()
-            cursor.execute(statement)
-            return list(cursor.fetchall())
 
     def status(self, name: str) -> str:
         """Return one of what `SHOW STATUS LIKE 'wsrep_...'` tells."""
@@ -216,35 +180,19 @@ class GaleraNode:
     def freeze(self) -> None:
         """Let it do nothing, and leave its connections open."""
         self._begin_log()
-        self._send(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Undo `freeze`."""
-        self._send(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as a crash does."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait(30)
-
-    def stop(self) -> None:
-        """End it in order, however it is."""
-        if self._process is not None and self.is_running:
-            self.thaw()
-            self._process.terminate()
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        self.signal(signal.SIGKILL)
 
     def _begin_log(self) -> None:
         log = Path(self.folder, "error.log")
         self._log_start = log.stat().st_size if log.exists() else 0
-
-    def _send(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -295,24 +243,12 @@ class Galera:
             node.configure(self.nodes)
             if _is_root():
                 shutil.chown(node.folder, _USER)
-        user = [f"--user={_USER}"] if _is_root() else []
-        subprocess.run(
-            [
-                "mariadb-install-db",
-                "--no-defaults",
-                *user,
-                f"--datadir={first.folder}/data",
-                "--innodb-log-file-size=48M",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-            ],
-            check=True,
-            capture_output=True,
-        )
+        first.install("--innodb-log-file-size=48M", user=_USER)
         first.start("--wsrep-new-cluster")
         first.stop()
         for node in others:
-            subprocess.run(["cp", "-a", first.folder / "data", node.folder / "data"], check=True)
+            for name in ("data", "tmp"):
+                subprocess.run(["cp", "-a", first.folder / name, node.folder / name], check=True)
             Path(node.folder, "data", "gvwstate.dat").unlink(missing_ok=True)
 
     def start(self) -> None:
@@ -325,10 +261,7 @@ class Galera:
     def create_database(self) -> None:
         """Make the database and the user of `url`, empty."""
         [node, *_] = [node for node in self.nodes if node.is_synced]
-        node.query("DROP DATABASE IF EXISTS persona")
-        node.query("CREATE DATABASE persona CHARACTER SET binary")
-        node.query("CREATE USER IF NOT EXISTS persona@'127.0.0.1' IDENTIFIED BY 'secret'")
-        node.query("GRANT ALL ON persona.* TO persona@'127.0.0.1'")
+        node.create_database()
 
     def wait(self, members: int = NODES, seconds: float = 60) -> None:
         """Return when so many nodes are one primary component, up to date."""

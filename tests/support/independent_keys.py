@@ -138,6 +138,12 @@ def partition_of(version: int, index_key: bytes, email: str) -> bytes:
     return bytes([version]) + hmac.digest(index_key, email.encode(), "sha256")
 
 
+def account_id_of(index_key: bytes, email: str) -> str:
+    """Return what names an email to identity providers."""
+    derived = hkdf(index_key, b"persona-profile/account/v1", 32)
+    return base64url(hmac.digest(derived, email.encode(), "sha256")[:16])
+
+
 def fingerprint(key: bytes) -> str:
     """Return what `keys status` shows of a key."""
     return hkdf(key, b"persona-profile/fingerprint/v1", 8).hex()

@@ -1,10 +1,9 @@
-"""A private MariaDB server: its own data folder, a free port of loopback, ended by process id."""
+"""A private MariaDB server: its own data folder, a free port of loopback."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -12,69 +11,50 @@ from pathlib import Path
 
 import pymysql
 
+from support.daemons import Daemon
+from support.services import free_port
 
-class MariaDB:
-    """A server that a test starts, stops, freezes and kills."""
 
-    def __init__(self, folder: Path, **options: str) -> None:
-        if shutil.which("mariadbd") is None:
-            raise RuntimeError(
-                "these tests need MariaDB: apt-get install --no-install-recommends mariadb-server"
-            )
-        self._folder = folder
-        self.options = options
-        self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+class MariaDBProcess(Daemon):
+    """A process whose data, temporary files and administrator's socket are in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     @property
-    def url(self) -> str:
-        """Where the backend connects."""
-        return f"mysql://persona:secret@127.0.0.1:{self.port}/persona"
+    def temporary(self) -> Path:
+        """Where its temporary files are: what other servers remove in theirs is none of these."""
+        return self.folder / "tmp"
 
-    def install(self) -> None:
-        """Make the data folder."""
-        user = ["--user=root"] if os.getuid() == 0 else []
+    def install(self, *options: str, user: str = "root") -> None:
+        """Make the data folder; `user` is as whom root runs the server."""
+        self.temporary.mkdir(exist_ok=True)
+        is_root = os.getuid() == 0
+        if is_root:
+            shutil.chown(self.temporary, user)
         subprocess.run(
             [
                 "mariadb-install-db",
                 "--no-defaults",
-                *user,
-                f"--datadir={self._folder}/data",
+                *([f"--user={user}"] if is_root else []),
+                f"--datadir={self.folder}/data",
+                f"--tmpdir={self.temporary}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
+                *options,
             ],
             check=True,
             capture_output=True,
         )
 
-    def start(self) -> None:
-        """Start the server; return when it answers."""
-        options = {
-            "datadir": f"{self._folder}/data",
-            "socket": f"{self._folder}/s",
-            "port": str(self.port),
-            "bind-address": "127.0.0.1",
-            "pid-file": f"{self._folder}/pid",
-            "innodb-buffer-pool-size": "128M",
-            "innodb-log-file-size": "64M",
-            "max-allowed-packet": "16M",
-            "log-error": f"{self._folder}/error.log",
-        } | {name.replace("_", "-"): value for name, value in self.options.items()}
-        user = ["--user=root"] if os.getuid() == 0 else []
-        arguments = [f"--{name}={value}" for name, value in options.items()]
-        self._process = subprocess.Popen(
-            ["mariadbd", "--no-defaults", *user, *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self._wait()
-
     def connect(self, database: str | None = None) -> pymysql.Connection:
-        """Connect as the database's administrator."""
+        """Connect as the database's administrator, past the network."""
         return pymysql.connect(
-            unix_socket=f"{self._folder}/s", user="root", database=database, autocommit=True
+            unix_socket=f"{self.folder}/s",
+            user="root",
+            database=database,
+            autocommit=True,
+            read_timeout=30,
         )
 
     def query(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
@@ -85,41 +65,55 @@ class MariaDB:
             return list(cursor.fetchall())
 
     def create_database(self) -> None:
-        """Make the database and the user of `url`, empty."""
+        """Make the database `persona`, empty, and a user for it."""
         self.query("DROP DATABASE IF EXISTS persona")
         self.query("CREATE DATABASE persona CHARACTER SET binary")
         self.query("CREATE USER IF NOT EXISTS persona@'127.0.0.1' IDENTIFIED BY 'secret'")
         self.query("GRANT ALL ON persona.* TO persona@'127.0.0.1'")
 
+
+class MariaDB(MariaDBProcess):
+    """A server by itself."""
+
+    def __init__(self, folder: Path, **options: str) -> None:
+        if shutil.which("mariadbd") is None:
+            raise RuntimeError(
+                "these tests need MariaDB: apt-get install --no-install-recommends mariadb-server"
+            )
+        super().__init__(folder)
+        self.options = options
+        self.port = free_port()
+
     @property
-    def is_running(self) -> bool:
-        """Whether the server's process lives."""
-        return self._process is not None and self._process.poll() is None
+    def url(self) -> str:
+        """Where the backend connects."""
+        return f"mysql://persona:secret@127.0.0.1:{self.port}/persona"
 
-    def signal(self, number: signal.Signals) -> None:
-        """Freeze (SIGSTOP), thaw (SIGCONT) or kill the server."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        if number is signal.SIGKILL:
-            self._process.wait(30)
-
-    def stop(self) -> None:
-        """End the server, however it is."""
-        if self._process is not None and self.is_running:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.terminate()
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait(30)
+    def start(self) -> None:
+        """Start the server; return when it answers."""
+        self.temporary.mkdir(exist_ok=True)  # its data may be a copy of another's
+        options = {
+            "datadir": f"{self.folder}/data",
+            "tmpdir": str(self.temporary),
+            "socket": f"{self.folder}/s",
+            "port": str(self.port),
+            "bind-address": "127.0.0.1",
+            "pid-file": f"{self.folder}/pid",
+            "innodb-buffer-pool-size": "128M",
+            "innodb-log-file-size": "64M",
+            "max-allowed-packet": "16M",
+            "log-error": f"{self.folder}/error.log",
+        } | {name.replace("_", "-"): value for name, value in self.options.items()}
+        user = ["--user=root"] if os.getuid() == 0 else []
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        self.launch(["mariadbd", "--no-defaults", *user, *arguments])
+        self._wait()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            assert self._process is not None
-            if self._process.poll() is not None:
-                raise RuntimeError(Path(self._folder, "error.log").read_text()[-2000:])
+            if not self.is_running:
+                raise RuntimeError(Path(self.folder, "error.log").read_text()[-2000:])
             try:
                 # Not by the driver: it leaves the socket of a refused connection open.
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()

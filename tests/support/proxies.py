@@ -15,13 +15,19 @@ When = Literal["before", "after", "late"]
 
 
 class Proxy:
-    """Passes everything on, until it meets what it was told to break off at, once."""
+    """Passes everything on, until it meets what it was told to break off at, once.
+
+    Attributes:
+        upstream: port of loopback where new connections are passed on to.
+        connections: how many there were.
+        cuts: how often it broke off.
+    """
 
     def __init__(self, upstream: int, port: int = 0) -> None:
         self.cuts = self.connections = 0
         self._says_something = threading.Event()
         self._says_something.set()
-        self._upstream = upstream
+        self.upstream = upstream
         self._plan: tuple[bytes, When] | None = None
         self._meanwhile: Callable[[], object] = bool
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -68,7 +74,7 @@ class Proxy:
             while True:
                 client, _ = self._listener.accept()
                 self.connections += 1
-                server = socket.create_connection(("127.0.0.1", self._upstream))
+                server = socket.create_connection(("127.0.0.1", self.upstream))
                 self._sockets += (client, server)
                 muted = threading.Event()
                 self._spawn(self._to_server, client, server, muted)

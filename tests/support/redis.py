@@ -1,18 +1,19 @@
-"""A private Redis server: its own data folder, a free port of loopback, ended by process id."""
+"""A private Redis server: its own data folder, a free port of loopback."""
 
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
-import subprocess
 import time
 from pathlib import Path
 
 import redis
 
+from support.daemons import Daemon
+from support.services import free_port
 
-class RedisServer:
+
+class RedisServer(Daemon):
     """A server that a test starts, stops, freezes and kills.
 
     Args:
@@ -27,10 +28,7 @@ class RedisServer:
             )
         self._folder = folder
         self._options = {name.replace("_", "-"): value for name, value in options.items()}
-        self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -51,9 +49,9 @@ class RedisServer:
             **self._options,
         }
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = subprocess.Popen(["redis-server", *arguments], stdout=subprocess.DEVNULL)
+        self.launch(["redis-server", *arguments])
         deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and self._process.poll() is None:
+        while time.monotonic() < deadline and self.is_running:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
             except OSError:
@@ -65,16 +63,3 @@ class RedisServer:
     def client(self) -> redis.Redis:
         """Connect, to look into it."""
         return redis.Redis(port=self.port)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Freeze (SIGSTOP), thaw (SIGCONT) or kill the server."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        if number is signal.SIGKILL:
-            self._process.wait(30)
-
-    def stop(self) -> None:
-        """End the server, however it is."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(30)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import re
 import signal
 import socket
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.keyring import Keyring
 from persona_profile.keyring_file import KeyringFile
+from support.commands import run_command
 from support.recording import recorder, told
 
 _COMMAND = Path(sys.executable).with_name("persona-profile")
@@ -182,14 +182,7 @@ class Service:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another command on the same settings."""
-        return subprocess.run(
-            [_COMMAND, "-c", self._ini, *arguments],
-            env=os.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_command("-c", self._ini, *arguments)
 
     def spawn(self, *arguments: str) -> subprocess.Popen[str]:
         """Start another command on the same settings."""

@@ -25,8 +25,8 @@ from support.forgeries.minting import (
 from support.identities import AUDIENCE, dsa_key, rsa_key
 
 from persona_profile.auth.browserid import MAX_BUNDLE_CHARACTERS, BrowserIDVerifier
-from persona_profile.auth.discovery import Discovery, PinnedIssuers
-from persona_profile.auth.fetch import Fetched
+from persona_profile.auth.discovery import RENEWAL_SECONDS, Discovery, PinnedIssuers
+from persona_profile.auth.fetch import Fetched, FetchError
 from persona_profile.errors import InvalidProof
 from persona_profile.settings import BROWSERID_ALGORITHMS
 
@@ -286,6 +286,36 @@ def test_known_certificate_still_needs_its_key():
     documents["issuer.test"] = documents["*.test"]
     clock.now += 3601
     assert refusal(subject, bundle(known)) == "certificate_signature_invalid"
+
+
+def test_key_that_is_replaced():
+    """An issuer's new key is found by the first certificate of it; garbage has it looked up seldom."""
+    documents = {"issuer.test": support_documents()["*.test"]}
+    clock, lookups = Clock(0), []
+
+    def fetch(domain, path):
+        lookups.append(domain)
+        if documents[domain] is None:
+            raise FetchError("issuer_unreachable")
+        return Fetched(200, "application/json", json.dumps(documents[domain]).encode())
+
+    subject = BrowserIDVerifier(
+        [AUDIENCE], Discovery(PinnedIssuers({}), fetch, clock), algorithms=BROWSERID_ALGORITHMS
+    )
+    good = bundle(certificate())
+    garbage = bundle(f"{certificate().rpartition('.')[0]}.AAAA")
+    assert refusal(subject, good) == "certificate_signature_invalid"
+    documents["issuer.test"] = support_documents()["issuer.test"]
+    assert refusal(subject, good) == "certificate_signature_invalid"
+    clock.now += RENEWAL_SECONDS
+    assert subject.verify(good).email == EMAIL
+    assert len(lookups) == 2
+    clock.now += RENEWAL_SECONDS
+    documents["issuer.test"] = None
+    for _ in range(5):
+        assert refusal(subject, garbage) == "certificate_signature_invalid"
+        assert subject.verify(good)
+    assert len(lookups) == 3
 
 
 def test_proof_id():

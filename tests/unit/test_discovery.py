@@ -15,6 +15,7 @@ from persona_profile.auth.discovery import (
     MAX_DELEGATIONS,
     MAX_KEYS,
     MISSED_SECONDS,
+    RENEWAL_SECONDS,
     Discovery,
     PinnedIssuers,
 )
@@ -378,3 +379,54 @@ def test_overload_is_not_remembered():
         subject.keys_of_issuer("a.test", "a.test", NONE)
     web.sites["a.test"] = GOOD
     assert subject.keys_of_issuer("a.test", "a.test", NONE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_renewed", "code"),
+    [
+        (OTHER, True, None),
+        (Fetched(404, "text/html", b""), True, "issuer_without_support"),
+        ({"disabled": True}, True, "issuer_disabled"),
+        (Fetched(500, "", b""), False, None),
+        ({}, False, None),
+        (FetchError("issuer_unreachable"), False, None),
+    ],
+)
+def test_renewal(answer, is_renewed, code):
+    """A document is renewed by what can be had, once a minute at the most; else it goes on."""
+    web, clock = Web(a_test=GOOD), Clock(0)
+    subject = discovery(web, clock)
+    subject.keys_of_issuer("a.test", "a.test", NONE)
+    web.sites["a.test"] = answer
+    for clock.now, expected in ((RENEWAL_SECONDS - 1, False), (RENEWAL_SECONDS, is_renewed)):
+        assert subject.renew("a.test") is expected
+    if code is None:
+        found = subject.keys_of_issuer("a.test", "a.test", NONE)
+        assert fingerprints(found) == fingerprints(keys(OTHER if is_renewed else GOOD))
+    else:
+        assert refusal(subject, "a.test", "a.test") == code
+    assert not subject.renew("a.test")
+    assert web.lookups == ["a.test", "a.test"]
+
+
+def test_what_is_not_renewed():
+    """What is pinned, or was never fetched, is no more looked up by a renewal than without it."""
+    web = Web(a_test=GOOD, b_test=GOOD)
+    subject = discovery(web, a_test=OTHER)
+    subject.keys_of_issuer("a.test", "a.test", NONE)
+    assert not subject.renew("a.test")
+    assert not subject.renew("b.test")
+    assert web.lookups == []
+
+
+def test_overload_does_not_count_as_renewal():
+    """Who comes back after too many lookups were under way finds the new document."""
+    web, clock = Web(a_test=GOOD), Clock(0)
+    subject = discovery(web, clock)
+    subject.keys_of_issuer("a.test", "a.test", NONE)
+    clock.now = RENEWAL_SECONDS
+    web.sites["a.test"] = Overloaded("later", retry_after=1)
+    with pytest.raises(Overloaded):
+        subject.renew("a.test")
+    web.sites["a.test"] = OTHER
+    assert subject.renew("a.test")

@@ -38,12 +38,13 @@ from persona_profile.auth.fetch import (
 
 
 def test_good_document():
-    """A document is fetched by one plain request that tells nothing about the person."""
+    """A document is fetched by one plain request that tells nothing, and takes JSON by any name."""
     server, fetched = fetch_from(answering(answer()))
     assert fetched == Fetched(200, "application/json", DOCUMENT)
     request = server.requests[0].decode().lower()
     assert request.startswith(f"get {PATH} http/1.1\r\n")
     assert f"\r\nhost: {NAME}\r\n" in request
+    assert "\r\naccept: application/json, */*;q=0.1\r\n" in request
     assert not {"cookie:", "authorization:", "referer:"} & set(request.split())
 
 
@@ -291,6 +292,7 @@ def test_own_origin():
         ("https://a.test:443/x?y=z", "https://a.test", "/x?y=z"),
         ("https://a.test:8443/", "https://a.test:8443", "/"),
         ("http://a.test:80?y", "http://a.test", "/?y"),
+        ("https://SSO.a.test/X", "https://sso.a.test", "/X"),
         ("http://127.0.0.1:6543/a", "http://127.0.0.1:6543", "/a"),
     ],
 )

@@ -129,8 +129,15 @@ def test_mark_of_an_ended_session(store):
     profiles = ProfileService(
         store.backend, store.homes, store.keys, session_lifetime=10**10, clock=lambda: 1_800_000_000.5
     )
-    profiles.sign_out(replace(FOREVER, emails=(BOB,)))
+    profiles.sign_out(replace(FOREVER, emails=(BOB,), issued_at=1))
     assert store.get(BOB, "not_before") == (1_800_000_000_500).to_bytes(8)
+
+
+def test_marks_go_forward(store):
+    """A sign-out that arrives late, or is of a clock that is behind, undoes no other one."""
+    for instant in (1000, 3000, 2000):
+        store.homes.end_sessions(BOB, instant, 10**10)
+    assert store.get(BOB, "not_before") == (3000).to_bytes(8)
 
 
 @pytest.mark.parametrize("profile_key", [None, PROFILE_KEY], ids=["plain", "protected"])

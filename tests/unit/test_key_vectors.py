@@ -57,6 +57,12 @@ class TestTheIndependentImplementation:
         index = VECTORS["index_key"]
         assert independent.partition_of(index["version"], *unhex(index, "key"), EMAIL) == PARTITION
 
+    def test_names_the_account(self):
+        """An email's account identifier is the one of the vectors."""
+        (index_key,) = unhex(VECTORS["index_key"], "key")
+        account = VECTORS["account"]
+        assert independent.account_id_of(index_key, account["email"]) == account["id"]
+
     def test_wraps_and_opens_the_data_key(self):
         """The wrapped data key is made and opened."""
         data_key, wrapped = unhex(VECTORS["wrapped_key"], "data_key", "wrapped")
@@ -164,6 +170,10 @@ class TestTheService:
     def test_finds_the_partition(self, wrapper):
         """An email's partition is the one of the vectors."""
         assert wrapper.partition(EMAIL) == PARTITION
+
+    def test_names_the_account(self, wrapper):
+        """An email's account identifier is the one of the vectors."""
+        assert wrapper.account_id(VECTORS["account"]["email"]) == VECTORS["account"]["id"]
 
     def test_wraps_and_opens_the_data_key(self, wrapper):
         """The wrapped data key is made and opened."""

@@ -50,6 +50,8 @@ GOOD = {
     "ES256": lambda: {"key": elliptic("ec"), "header": {"alg": "ES256", "kid": "ec"}},
     "EdDSA": lambda: {"key": edwards("ed"), "header": {"alg": "EdDSA", "kid": "ed"}},
     "typ in small letters": lambda: {"header": {"typ": "jwt"}},
+    "thumbprints": lambda: {"header": {"x5t": "dGVzdA", "x5t#S256": "dGVzdA"}},
+    "dated back before its nonce": lambda: {"iat": int(time.time()) - 300},
     "two clients": lambda: {"aud": ["persona-dialog", "other"], "azp": "persona-app"},
     "under a wildcard": lambda: {"email": "alice@a.corp.test"},
     "in other spelling": lambda: {"email": "Alice@MAIL.test"},

@@ -6,15 +6,21 @@ import threading
 
 import pytest
 from support.applications import Clock
-from support.openid import ACCOUNTS, Provider, edwards, elliptic, public, rsa
+from support.openid import ACCOUNTS, Provider, edwards, elliptic, public, rsa, signer
 
 from persona_profile.auth import openid_keys
 from persona_profile.auth.fetch import FetchError
+from persona_profile.auth.jws import Jws
 from persona_profile.auth.openid_keys import ProviderKeys, parse_key_set
 from persona_profile.errors import InvalidProof, Overloaded
 
 JWKS = f"{ACCOUNTS}/jwks"
 DISCOVERY = f"{ACCOUNTS}/.well-known/openid-configuration"
+
+
+def signed(key, algorithm="RS256"):
+    """Return a token that a key has signed."""
+    return Jws(algorithm, {}, {}, b"said", signer(key, algorithm)(b"said"))
 
 
 class World:
@@ -33,10 +39,10 @@ class World:
             raise self.failure
         return self.provider.fetch(url)
 
-    def find(self, kid="rsa", algorithm="RS256"):
-        """Return the code by which a key is refused, or nothing."""
+    def find(self, kid="rsa", key=None, algorithm="RS256"):
+        """Return the code by which what a key has signed is refused, or nothing."""
         try:
-            self.keys.find(ACCOUNTS, algorithm, kid)
+            self.keys.check(ACCOUNTS, signed(key or rsa("rsa"), algorithm), kid)
         except InvalidProof as error:
             return error.code
         return None
@@ -105,16 +111,59 @@ def test_never_reached(world):
     assert world.find() is None
 
 
-def test_unknown_key_is_asked_for_seldom(world):
-    """Unknown keys cause one request in ten seconds, for the keys alone; known ones go on."""
+def test_misfits_are_asked_for_seldom(world):
+    """Tokens that no key fits cause a few lookups, then one in ten seconds; good ones go on."""
     world.find()
-    for number in range(50):
+    for number in range(10):
         assert world.find(f"k{number}") == "key_unknown"
+        assert world.find(key=rsa("next")) == "token_signature_invalid"
         assert world.find() is None
-    assert world.provider.requests == [DISCOVERY, JWKS, JWKS]
-    world.clock.now += openid_keys.UNKNOWN_KEY_SECONDS
-    assert world.find("k") == "key_unknown"
-    assert world.lookups == 4
+    assert world.provider.asked_for(JWKS) == 1 + openid_keys.MISFIT_LOOKUPS
+    for seconds, lookups in (
+        (openid_keys.MISFIT_SECONDS - 1, 0),
+        (1, 1),
+        (openid_keys.MISFIT_SECONDS, 1),
+        (600, openid_keys.MISFIT_LOOKUPS),
+    ):
+        world.clock.now += seconds
+        world.provider.requests.clear()
+        for number in range(10):
+            assert world.find(f"k{number}") == "key_unknown"
+        assert world.provider.requests == [DISCOVERY, JWKS] * lookups
+
+
+def test_keys_that_change_often(world):
+    """Several changes without any warning, one soon after the other, are found by the first token."""
+    for name in ("rsa", "next", "rsa"):
+        world.provider.publish(ACCOUNTS, [public(rsa(name), name)])
+        assert world.find(name, rsa(name)) is None
+
+
+@pytest.mark.parametrize("kid", ["rsa", None])
+def test_key_that_is_replaced_under_its_name(world, kid):
+    """A signature that does not hold may be of a new key under the name, or lack of one, of the old."""
+    world.provider.publish(ACCOUNTS, [public(rsa("rsa"), kid)])
+    assert world.find(kid) is None
+    world.provider.publish(ACCOUNTS, [public(rsa("next"), kid)])
+    assert world.find(kid, rsa("next")) is None
+    assert world.find(kid) == "token_signature_invalid"
+
+
+def test_key_of_another_kind_under_the_same_name(world):
+    """A provider that goes over to another algorithm may keep the name of its key."""
+    assert world.find() is None
+    world.provider.publish(ACCOUNTS, [public(elliptic("ec"), "rsa")])
+    assert world.find("rsa", elliptic("ec"), "ES256") is None
+    assert world.find() == "algorithm_mismatch"
+
+
+def test_key_set_that_moves(world):
+    """New keys are looked for where the discovery document says now."""
+    world.find()
+    elsewhere = "https://elsewhere.test/keys"
+    world.provider.publish(ACCOUNTS, [], jwks_uri=elsewhere)
+    world.provider.put(elsewhere, {"keys": [public(rsa("next"), "next")]})
+    assert world.find("next", rsa("next")) is None
 
 
 def test_unknown_key_of_a_fresh_set(world):
@@ -124,10 +173,11 @@ def test_unknown_key_of_a_fresh_set(world):
 
 
 def test_unknown_key_while_the_provider_is_down(world):
-    """When an unknown key can't be asked for, the refusal says so; known keys go on."""
+    """When a key that fits can't be asked for, the refusal says so; known keys go on."""
     world.find()
     world.failure = FetchError("issuer_unreachable")
     assert world.find("next") == "issuer_unreachable"
+    assert world.find(key=rsa("next")) == "issuer_unreachable"
     assert world.find() is None
 
 
@@ -193,13 +243,25 @@ def test_busy_fetcher(world):
     assert world.find() is None
 
 
+def test_busy_fetcher_and_old_keys(world):
+    """Keys that would be asked for anew go on if too many other lookups are under way."""
+    world.find()
+    world.clock.now += openid_keys.FRESH_SECONDS
+    world.failure = Overloaded("too many", retry_after=1)
+    assert world.find() is None
+    world.failure = None
+    assert world.find() is None
+    assert world.provider.asked_for(JWKS) == 2
+
+
 def test_trailing_slash():
     """The slash at the end of an identifier is left away before the well-known path."""
     provider = Provider()
     url = "https://slash.test/"
     document = {"issuer": url, "jwks_uri": JWKS}
     provider.put("https://slash.test/.well-known/openid-configuration", document)
-    assert ProviderKeys(provider.fetch).find(url, "RS256", "rsa").algorithm == "RS256"
+    ProviderKeys(provider.fetch).check(url, signed(rsa("rsa")), "rsa")
+    assert provider.asked_for(JWKS) == 1
 
 
 def test_key_sets_as_others_publish_them():

@@ -8,7 +8,7 @@ from itertools import count
 import pytest
 from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditions
 
-from backends import Put
+from backends import MAX_OPERATIONS, Put
 from backends.memory import MemoryBackend
 from persona_profile.encoding import json_encode
 from persona_profile.keyring import Key, Keyring, KeyState
@@ -198,6 +198,13 @@ class TestFindings:
         store.profiles.erase(FOREVER, CAROL, lambda _: None)
         store.put(CAROL, name, b"x")
         assert store.only_finding() == ("orphan_item", CAROL, name)
+
+    def test_more_orphans_than_a_batch_takes(self, store):
+        """Whoever erases a profile is rid of all that was left behind, however much that is."""
+        for number in range(2 * MAX_OPERATIONS):
+            store.put(BOB, f"picture/{number}", b"")
+        store.profiles.erase(FOREVER, BOB, lambda _: None)
+        assert list(store.backend.list(store.keys.partition(BOB))) == []
 
     @pytest.mark.parametrize("name", ["Key", "profile2", "picture/x/64.jpeg", "picture/64.jpeg"])
     def test_unknown_item(self, store, name):

@@ -19,7 +19,7 @@ from persona_profile.views.openapi.requests import (
     session_json,
 )
 
-ANY: Final = (
+ALWAYS: Final = (
     "malformed_request",
     "body_too_large",
     "request_headers_too_large",
@@ -27,6 +27,9 @@ ANY: Final = (
     "internal_error",
 )
 """Problems of any call, most of which the server answers before it looks at the address."""
+
+ANY: Final = (*ALWAYS, "overloaded")
+"""Those of any call of the API, which may come too late."""
 
 STORAGE: Final = ("storage_unavailable", "keys_unavailable")
 TOKEN: Final = ("session_invalid", "session_expired", "session_revoked")
@@ -40,7 +43,6 @@ PICTURE: Final = (
     "picture_too_many_pixels",
     "picture_too_complex",
     "crop_outside_picture",
-    "overloaded",
 )
 
 
@@ -169,7 +171,7 @@ OPERATIONS: Final = (
         session="optional",
         bodies={JSON: session_json(DEFAULT_PROOFS)},
         answers={201: Answer(description="The session and the profiles.", schema="Session")},
-        problems=(*ANY, *BODY, *TOKEN, *PROOF_CODES, *STORAGE, "overloaded", "rate_limited"),
+        problems=(*ANY, *BODY, *TOKEN, *PROOF_CODES, *STORAGE, "rate_limited"),
     ),
     Operation(
         call="DELETE /v1/sessions",
@@ -178,7 +180,7 @@ OPERATIONS: Final = (
         summary="End every session that proved any of this one's emails",
         session="required",
         answers={204: _GONE},
-        problems=(*ANY, *SESSION),
+        problems=(*ANY, *SESSION, "conflict"),
     ),
     Operation(
         call="GET /v1/profiles",
@@ -358,7 +360,7 @@ OPERATIONS: Final = (
             200: Answer(description="It does.", schema="Up"),
             503: Answer(description="It stops.", schema="Stopping"),
         },
-        problems=ANY,
+        problems=ALWAYS,
     ),
     Operation(
         call="GET /__heartbeat__",
@@ -369,7 +371,7 @@ OPERATIONS: Final = (
             200: Answer(description="It can.", schema="Health"),
             503: Answer(description="It can't, or it stops.", schema="Trouble"),
         },
-        problems=ANY,
+        problems=ALWAYS,
     ),
     Operation(
         call="GET /__version__",
@@ -377,7 +379,7 @@ OPERATIONS: Final = (
         tag="operations",
         summary="Which build runs",
         answers={200: Answer(description="As far as it is known.", schema="Build")},
-        problems=ANY,
+        problems=ALWAYS,
     ),
 )
 

@@ -60,7 +60,7 @@ PROBLEMS: Final = (
     Row(
         503,
         ("overloaded",),
-        "too many pictures or lookups at once; come back after `Retry-After`",
+        "too many requests, pictures or lookups at once; come back after `Retry-After`",
     ),
     Row(503, ("storage_unavailable",), "wait, and show fallback cards"),
     Row(
@@ -89,7 +89,7 @@ PROOF_PROBLEMS: Final = tuple(
         (("malformed_jws",), "not three parts of canonical base64url with JSON objects"),
         (
             ("header_not_allowed",),
-            "a header has more than `alg` and `typ` (of an ID token, and `kid`), or another `typ`",
+            "a header has more than `alg`, `typ` (of an ID token `kid`, `x5t` too), or another `typ`",
         ),
         (("algorithm_not_allowed",), "`alg` is none of those accepted here"),
         (("algorithm_mismatch",), "`alg` is not what the key is for"),
@@ -136,7 +136,6 @@ PROOF_PROBLEMS: Final = tuple(
         (("token_life_invalid",), "longer than 24 hours, or none at all"),
         (("nonce_invalid",), "`nonce` is missing, or not one that this server has issued"),
         (("nonce_expired",), "too long ago: get another, and sign in again"),
-        (("token_older_than_nonce",), "issued before its nonce was"),
         (("subject_missing",), "no `sub` of 1 to 255 characters"),
         (("email_not_verified",), "`email_verified` is not `true`"),
         (

@@ -72,15 +72,16 @@ def times() -> Iterator[Forgery]:
 
 
 def _dated(minter: Any, claims: dict[str, Any]) -> str:
-    minted: str = minter({name: _value(value) for name, value in claims.items()})()
+    instant = now()  # one for all of them
+    minted: str = minter({name: _value(value, instant) for name, value in claims.items()})()
     return minted
 
 
-def _value(value: Any) -> Any:
-    """Return a number of milliseconds: seconds from now, or in bytes as it is."""
+def _value(value: Any, instant: int) -> Any:
+    """Return a number of milliseconds: seconds from an instant, or in bytes as it is."""
     if isinstance(value, bytes):
         return int(value)
-    return value if value is GONE else now() + round(value * 1000)
+    return value if value is GONE else instant + round(value * 1000)
 
 
 _NO_AUDIENCES = {

@@ -128,8 +128,6 @@ def headers() -> Iterator[Forgery]:
         "jwk": jwk,
         "x5u": "https://attacker.example/chain.pem",
         "x5c": ["MIIB"],
-        "x5t": "dGVzdA",
-        "x5t#S256": "dGVzdA",
         "crit": ["exp"],
         "b64": False,
         "cty": "JWT",

@@ -1,0 +1,29 @@
+"""Refuses at once what has waited too long already: whoever comes next need not wait as well."""
+
+from __future__ import annotations
+
+from pyramid.config import Configurator
+from pyramid.events import ContextFound
+
+from persona_profile import lateness
+from persona_profile.errors import Overloaded
+
+RETRY_SECONDS = 5
+OF_OPERATORS = "/__"
+"""How the paths begin of heartbeats and the like: they tell of the process itself, and cost little."""
+
+
+def refuse_late_request(event: ContextFound) -> None:
+    """Go on with a request, unless it is late.
+
+    Raises:
+        Overloaded: it is.
+    """
+    waited = event.request.environ.get(lateness.WAITED, 0.0)
+    if waited > lateness.MOST_SECONDS and not event.request.path_info.startswith(OF_OPERATORS):
+        raise Overloaded("Too many requests are under way; try again.", RETRY_SECONDS)
+
+
+def includeme(config: Configurator) -> None:
+    """Look at each request before its view does."""
+    config.add_subscriber(refuse_late_request, ContextFound)

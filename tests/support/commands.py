@@ -1,0 +1,129 @@
+"""The `persona-profile` command, run to its end in a process of its own.
+
+To import what the command needs takes half a second, and tests run it hundreds of times. So one process
+imports it, and each run is forked from that: with arguments, environment, folder, output and memory of
+its own. What starts from nothing is tested in `test_cli.py`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SECONDS = 110
+"""How long a run may take: less than a test."""
+
+
+def run_command(
+    *arguments: object, folder: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `persona-profile` with arguments; return its status and what it said.
+
+    Args:
+        *arguments: of the command.
+        folder: where it runs; by default where the tests do.
+        **environment: variables, beside those that the tests have.
+
+    Raises:
+        subprocess.TimeoutExpired: it took too long, and was killed.
+    """
+    command = list(map(str, arguments))
+    request = {"arguments": command, "folder": str(folder or Path.cwd())}
+    request["environment"] = os.environ | environment
+    with (
+        tempfile.TemporaryFile("w+") as output,
+        tempfile.TemporaryFile("w+") as errors,
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
+        connection.connect(_prepared())
+        connection.settimeout(SECONDS)
+        socket.send_fds(connection, [b"."], [output.fileno(), errors.fileno()])
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        with connection.makefile() as told:
+            process = int(told.readline())
+            try:
+                status = int(told.readline())
+            except TimeoutError:
+                os.kill(process, signal.SIGKILL)
+                raise subprocess.TimeoutExpired(command, SECONDS) from None
+        for file in (output, errors):
+            file.seek(0)
+        return subprocess.CompletedProcess(command, status, output.read(), errors.read())
+
+
+@functools.cache
+def _prepared() -> str:
+    """Start the process that all runs are forked from; return the path of its socket."""
+    folder = tempfile.TemporaryDirectory(prefix="persona-profile-commands-")
+    path = f"{folder.name}/socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-P", __file__, str(listener.fileno())], pass_fds=[listener.fileno()]
+        )
+
+    def end() -> None:
+        process.terminate()
+        process.wait()
+        folder.cleanup()
+
+    atexit.register(end)
+    return path
+
+
+def _fork_for(listener: socket.socket) -> int:
+    """Wait for requests and fork for each; return, in the process of a command, its exit status."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            if os.fork():
+                continue
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            return _attend(connection)
+
+
+def _attend(connection: socket.socket) -> int:
+    _, outputs, _, _ = socket.recv_fds(connection, 1, 2)
+    with connection.makefile() as asked:
+        request = json.loads(asked.readline())
+    if process := os.fork():
+        with contextlib.suppress(BrokenPipeError):  # who asked has given up
+            connection.sendall(f"{process}\n".encode())
+            _, status = os.waitpid(process, 0)
+            connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        os._exit(0)
+    connection.close()
+    for descriptor, standard in zip(outputs, (1, 2), strict=True):
+        os.dup2(descriptor, standard)
+        os.close(descriptor)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.argv = ["persona-profile", *request["arguments"]]
+    return main()
+
+
+if __name__ == "__main__":
+    # What commands import late, or by the name of a backend.
+    import backends.mysql
+    import backends.sqlite  # noqa: F401
+    from persona_profile.cli import main
+
+    gc.freeze()  # or each run looks at all of it once more as it ends
+    with socket.socket(fileno=int(sys.argv[1])) as listening:
+        sys.exit(_fork_for(listening))

@@ -1,0 +1,46 @@
+"""Servers of others that tests run: started, frozen, killed and ended by process id."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Sequence
+
+
+class Daemon:
+    """A process that a test starts, stops, freezes and kills."""
+
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id, once it was started."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def launch(self, command: Sequence[str]) -> None:
+        """Start it, without waiting until it answers."""
+        assert not self.is_running
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Freeze (SIGSTOP), thaw (SIGCONT) or kill it; it has ended when a SIGKILL returns."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        if number is signal.SIGKILL:
+            self._process.wait(30)
+
+    def stop(self) -> None:
+        """End it in order, however it is."""
+        if self._process is not None and self.is_running:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.signal(signal.SIGKILL)
