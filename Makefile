@@ -1,5 +1,5 @@
 # `make help` lists what there is. Everything is installed into .venv, but for Debian packages that are missing:
-# the one that Python needs to make it, and those that `make test` needs.
+# the one that Python needs to make it, and those that `make cluster` and `make test` need.
 
 PYTHON ?= python3
 VENV := .venv

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from processes import NotStarted
+
 _DAYS: Final = "30"
 
 
@@ -15,7 +17,7 @@ def make(folder: Path, machines: Mapping[Path, str]) -> None:
     """Make `ca.pem` in a folder, and `ca.pem`, `cert.pem` and `key.pem` in that of each address.
 
     Raises:
-        subprocess.CalledProcessError: openssl refuses.
+        NotStarted: openssl refuses.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     authority, secret = folder / "ca.pem", folder / "ca-key.pem"
@@ -25,12 +27,8 @@ def make(folder: Path, machines: Mapping[Path, str]) -> None:
         shutil.copy(authority, machine)
         _openssl(
             *("-CA", authority, "-CAkey", secret, "-subj", f"/CN={address}"),
-            *(
-                "-addext",
-                f"subjectAltName=IP:{address}",
-                "-addext",
-                "basicConstraints=critical,CA:FALSE",
-            ),
+            *("-addext", f"subjectAltName=IP:{address}"),
+            *("-addext", "basicConstraints=critical,CA:FALSE"),
             *("-keyout", machine / "key.pem", "-out", machine / "cert.pem"),
         )
     secret.unlink()  # nobody needs to vouch for more
@@ -39,4 +37,6 @@ def make(folder: Path, machines: Mapping[Path, str]) -> None:
 def _openssl(*arguments: str | Path) -> None:
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     command = ["openssl", "req", "-x509", *key, "-days", _DAYS, *arguments]
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NotStarted(f"a certificate can't be made: {done.stderr.strip()}")

@@ -13,12 +13,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import os
 import re
 import secrets
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -36,12 +39,15 @@ from machines import (
     make_identity_provider,
 )
 from nodes import Node
-from processes import Daemon, Kept, NotStarted, taken
+from processes import STOPPING, Daemon, Kept, NotStarted, taken
 
 RESTART_SECONDS: Final = 10.0
 """How long what has ended stays so: long enough to see what that does."""
 
 _TURN_SECONDS: Final = 0.5
+_NEEDED_BYTES: Final = 1_000_000_000
+"""What a new cluster takes on disk, and room to write."""
+
 _OUTGOING: Final = "127.0.0.1"
 """The address of whoever connects to another one of loopback."""
 
@@ -50,7 +56,6 @@ _SCHEMA_USER: Final = "persona_admin"
 _READY: Final = """
 The cluster runs. Ctrl-C stops it; the next start goes on with what is in {folder}.
 
-  {public}/v1/   nginx, before two service machines
 {machines}
 Sign in, in a second terminal in this folder, as anybody at the example domains:
 
@@ -76,12 +81,14 @@ class Cluster:
     Args:
         folder: of everything that they keep.
         network: the first three numbers of their addresses: `127.0.5`.
+        kept: where they are remembered.
+
+    Raises:
+        NotStarted: somebody else is at these addresses, or the configuration can't be written.
     """
 
-    def __init__(self, folder: Path, network: str) -> None:
-        self._folder = folder
-        kept = Kept(folder / "processes.json")
-        self.left = kept.end_leftovers()
+    def __init__(self, folder: Path, network: str, kept: Kept) -> None:
+        self._folder, self._kept = folder, kept
         at = [f"{network}.{number}" for number in (11, 12, 13)]
         services = [f"{network}.{number}" for number in (21, 22)]
         self._check_addresses(network, at, services)
@@ -114,24 +121,24 @@ class Cluster:
         Raises:
             NotStarted: something does not start.
         """
-        _say("MariaDB: three nodes")
-        first = nodes.start_all(self.nodes)
-        self._prepare_database(first)
-        _say("Redis, the service machines, nginx")
-        self.redis.start()
-        for service in self.services:
-            service.daemon.start()
+        _say("three MariaDB nodes, Redis, two service machines, nginx")
+        with ThreadPoolExecutor() as pool:
+            keys = pool.submit(self._prepare_keys)
+            first, others = nodes.start_first(self.nodes)
+            services = pool.submit(self._start_services, first, keys)
+            nodes.join(others)  # which is mostly waiting
+        services.result()
         for service in self.services:
             service.wait()
         self.nginx.start()
 
     def describe(self) -> str:
         """Return how to use it."""
-        lines = [
-            f"{node.address}:{nodes.PORTS[0]}  {node.name}, process {node.daemon.pid}"
-            for node in self.nodes
-        ]
-        lines += [f"{each.origin}/  {each.name}, process {each.daemon.pid}" for each in self.services]
+        places = {self.nginx.daemon: f"{self.nginx.public}/v1/"}
+        places |= {each.daemon: f"{each.origin}/" for each in self.services}
+        places |= {self.redis.daemon: self.redis.place}
+        places |= {each.daemon: f"{each.address}:{nodes.PORTS[0]}" for each in self.nodes}
+        lines = [f"{place:26} {daemon.name}, process {daemon.pid}" for daemon, place in places.items()]
         return _READY.format(
             folder=self._folder,
             public=self.nginx.public,
@@ -149,7 +156,8 @@ class Cluster:
             now = time.monotonic()
             for daemon in self.daemons:
                 if daemon.is_alive:
-                    missed.pop(daemon.name, None)
+                    if missed.pop(daemon.name, None):
+                        _say(f"{daemon.name} is started again, process {daemon.pid}")
                 elif daemon.name not in missed:
                     missed[daemon.name] = now
                     _say(f"{daemon.name} has ended; it is started again after {RESTART_SECONDS:g} s")
@@ -158,9 +166,12 @@ class Cluster:
                     missed[daemon.name] = time.monotonic()
 
     def stop(self) -> None:
-        """End everything, however far it came."""
-        for daemon in reversed(self.daemons):
-            daemon.stop()
+        """End everything, however far it came: first what asks, then what is asked."""
+        self.nginx.daemon.stop()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Daemon.stop, [each.daemon for each in self.services]))
+        # Nodes one by one: those that leave at once take each other for dead, and wait for 5 s.
+        self._kept.end_all()
 
     def _start_again(self, daemon: Daemon) -> None:
         node = next((each for each in self.nodes if each.daemon is daemon), None)
@@ -169,13 +180,26 @@ class Cluster:
                 daemon.start()
             else:
                 nodes.restart(node, self.nodes)
-        except NotStarted as error:
+        except (NotStarted, OSError) as error:
             _say(str(error))  # it is tried again
-            return
-        _say(f"{daemon.name} is started again, process {daemon.pid}")
+
+    def _start_services(self, node: Node, keys: Future[None]) -> None:
+        self._prepare_database(node)
+        keys.result()
+        self.redis.start()
+        for service in self.services:
+            service.daemon.start()
+
+    def _prepare_keys(self) -> None:
+        """Make the keyring, the same for all service machines; one that is there stays."""
+        first, *others = self.services
+        if not first.keyring.exists():
+            first.run("keys", "init")
+        for service in others:
+            write(service.keyring, first.keyring.read_text())
 
     def _prepare_database(self, node: Node) -> None:
-        """Make the database, its users and its schema, and the keyring; whatever is there stays."""
+        """Make the database, its users and its schema; whatever is there stays."""
         admin = secrets.token_hex(24)
         users = {"persona": self._password, _SCHEMA_USER: admin}
         statements = ["CREATE DATABASE IF NOT EXISTS persona"]
@@ -185,16 +209,9 @@ class Cluster:
         grant = "GRANT SELECT, INSERT, UPDATE, DELETE ON persona.* TO persona"
         statements.append(f"{grant}@'127.%'")
         statements.append(f"GRANT ALL ON persona.* TO {_SCHEMA_USER}@'127.%'")
-        node.execute(";\n".join(statements), must=True)
-        first, *others = self.services
-        authority = f"ssl_ca={self._folder}/ca/ca.pem"
-        first.run(
-            "storage", "init", url=f"mysql://{_SCHEMA_USER}:{admin}@{node.address}/persona?{authority}"
-        )
-        if not first.keyring.exists():
-            first.run("keys", "init")
-        for service in others:
-            write(service.keyring, first.keyring.read_text())
+        node.execute(*statements)
+        place = f"{node.address}/persona?ssl_ca={self._folder}/ca/ca.pem"
+        self.services[0].run("storage", "init", url=f"mysql://{_SCHEMA_USER}:{admin}@{place}")
 
     def _secret(self, name: str) -> str:
         path = self._folder / name
@@ -207,24 +224,28 @@ class Cluster:
         wanted += [(address, port) for address in services for port in SERVICE_PORTS]
         wanted += [(f"{network}.1", port) for port in NGINX_PORTS]
         if found := taken([*wanted, (f"{network}.20", REDIS_PORT)]):
-            raise NotStarted(f"can't listen at {', '.join(found)}; choose another --network")
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            told = f"can't listen at {', '.join(found[:3])}{more}; choose other addresses"
+            raise NotStarted(f"{told}: make cluster ARGS='--network 127.0.6'")
 
 
 def main() -> int:
     """Run a cluster until it is to end; return the exit status."""
     options = _options()
-    folder = options.folder.absolute()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = options.folder
     with contextlib.ExitStack() as stack:
         try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             stack.enter_context(_alone(folder))
-            stack.enter_context(_told_to_stop())
-            cluster = Cluster(folder, options.network)
-            if cluster.left:
-                _say(f"ended what an earlier run has left: {', '.join(map(str, cluster.left))}")
+            _listen_for_signals()
+            _check_room(folder)
+            kept = Kept(folder / "processes.json")
+            if left := kept.end_leftovers():
+                _say(f"ended what an earlier run has left: {', '.join(map(str, left))}")
+            cluster = Cluster(folder, options.network, kept)
             stack.callback(_stop, cluster)
             cluster.start()
-            print(cluster.describe(), flush=True)
+            _print(cluster.describe())
             cluster.watch()
         except Stopped:
             return 0
@@ -236,7 +257,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path("var/cluster"), help="default: %(default)s")
+    parser.add_argument(
+        "--folder", type=_folder, default="var/cluster", help="of everything; default: %(default)s"
+    )
     parser.add_argument(
         "--network",
         type=_network,
@@ -246,10 +269,33 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _folder(text: str) -> Path:
+    folder = Path(text).absolute()
+    # Half a dozen programs write this path into files and commands of theirs, each with other rules.
+    if not re.fullmatch(r"[\w./+-]{1,90}", str(folder), re.ASCII):
+        raise argparse.ArgumentTypeError(
+            f"{folder} must have at most 90 characters, all of them letters, digits or of ._+-/"
+        )
+    return folder
+
+
 def _network(text: str) -> str:
     if not re.fullmatch(r"127\.\d{1,3}\.\d{1,3}", text) or max(map(int, text.split("."))) > 255:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} is not of the form 127.0.5")
     return text
+
+
+def _check_room(folder: Path) -> None:
+    """Find out before anything is half made that the disk is too full for a new cluster.
+
+    Raises:
+        NotStarted: it is.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < _NEEDED_BYTES and not (folder / "node1" / "data").exists():
+        raise NotStarted(
+            f"{folder} has {free / 1e6:.0f} MB free of {_NEEDED_BYTES / 1e6:.0f} that it takes"
+        )
 
 
 @contextlib.contextmanager
@@ -267,27 +313,40 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _told_to_stop() -> Iterator[None]:
-    """Raise Stopped where the program is when it is told to end."""
+def _listen_for_signals() -> None:
+    for number in STOPPING:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, _raise_stopped)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        raise Stopped
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    yield
+def _raise_stopped(_number: int, _frame: FrameType | None) -> None:
+    _be_stopped_once()
+    raise Stopped
+
+
+def _be_stopped_once() -> None:
+    """Take no more notice of who wants it to end: it does, and has to end everything else first."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stop(cluster: Cluster) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    _be_stopped_once()
     _say("stopping")
     cluster.stop()
 
 
 def _say(text: str) -> None:
-    print(f"cluster: {text}", flush=True)
+    _print(f"cluster: {text}")
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except (
+        OSError
+    ):  # whoever read it has gone, perhaps with the terminal: all goes on, above all the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ def filled(text: str, **values: str) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file that its owner alone may read."""
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    path.write_text(text)
+    """Write a file that its owner alone may read: whole, or not at all."""
+    made = path.with_name(f"{path.name}.new")
+    made.touch(mode=0o600)
+    made.chmod(0o600)
+    made.write_text(text)
+    made.replace(path)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,7 +47,8 @@ class Redis:
     def __init__(self, address: str, folder: Path, password: str, kept: Kept) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         fill("redis.conf", folder / "redis.conf", ADDRESS=address, PASSWORD=password)
-        self.url = f"redis://:{password}@{address}:{REDIS_PORT}"
+        self.place = f"{address}:{REDIS_PORT}"
+        self.url = f"redis://:{password}@{self.place}"
         command: list[str | Path] = ["redis-server", folder / "redis.conf", "--dir", folder]
         self.daemon = Daemon("redis", command, folder / "redis.log", kept)
         self._address = address
@@ -77,7 +77,7 @@ class Service:
         self.name, self.address = name, address
         self.settings = folder / "production.ini"
         self.keyring = folder / "keyring.json"
-        self._folder, self._nodes = folder, nodes
+        self._folder, self._nodes, self._kept = folder, nodes, kept
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, "serve"]
         log, told = folder / "service.log", {"PERSONA_RATELIMIT_URL": redis}
         self.daemon = Daemon(name, command, log, kept, told)
@@ -109,8 +109,8 @@ class Service:
         write(self._folder / "backend.url", url)
         shutil.copy(issuers, self._folder / "issuers.json")
 
-    def run(self, *arguments: str, url: str | None = None) -> str:
-        """Run another command of the service on its settings; return what it prints.
+    def run(self, *arguments: str, url: str | None = None) -> None:
+        """Run another command of the service on its settings.
 
         Args:
             arguments: of the command.
@@ -121,12 +121,8 @@ class Service:
         """
         told = {} if url is None else {"PERSONA_BACKEND_URL_FILE": "", "PERSONA_BACKEND_URL": url}
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env={**os.environ, **told}, check=False
-        )
-        if done.returncode:
-            raise NotStarted(f"persona-profile {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
+        task = f"persona-profile {' '.join(arguments)}"
+        self._kept.run(task, command, env={**os.environ, **told})
 
     def wait(self) -> None:
         """Return when it answers."""

@@ -6,19 +6,21 @@ import os
 import pwd
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from filling import fill
+import pymysql  # type: ignore[import-untyped]
+from filling import fill, write
 from processes import Daemon, Kept, NotStarted
 
 PORTS: Final = (3306, 4567, 4568, 4444)
 """Where a node listens: for clients, the group, what a node missed, a whole copy."""
 
 _LOG_BYTES: Final = "48M"
+_ANSWER_SECONDS: Final = 30
 _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -45,7 +47,7 @@ class Node:
     def __init__(self, name: str, address: str, folder: Path, kept: Kept) -> None:
         self.name, self.address = name, address
         self.data = folder / "data"
-        self._folder = folder
+        self._folder, self._kept = folder, kept
         # What a machine of its own would have, and one machine for all has not.
         options = {
             "datadir": self.data,
@@ -75,34 +77,49 @@ class Node:
             GCACHE="64M",
         )
 
+    def install(self) -> None:
+        """Make its data folder, of no cluster yet: whole, or not at all.
+
+        Raises:
+            NotStarted: it can't be made.
+        """
+        made = self.data.with_suffix(".new")
+        shutil.rmtree(made, ignore_errors=True)
+        command = ["mariadb-install-db", "--no-defaults", f"--datadir={made}", "--skip-test-db"]
+        command += [f"--tmpdir={self._folder}", f"--innodb-log-file-size={_LOG_BYTES}"]
+        command += ["--auth-root-authentication-method=socket", f"--auth-root-socket-user={_user()}"]
+        command += ["--user=root"] if os.getuid() == 0 else []
+        self._kept.run("a data folder can't be made", command)
+        made.replace(self.data)
+
     def take_copy(self, data: Path) -> None:
         """Take a copy of a data folder for its own: whole, or not at all."""
-        fresh = self.data.with_suffix(".new")
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(data, fresh)
-        fresh.replace(self.data)
+        made = self.data.with_suffix(".new")
+        shutil.rmtree(made, ignore_errors=True)
+        shutil.copytree(data, made)
+        made.replace(self.data)
 
     def position(self) -> Position | None:
         """Find up to where its data go after however it ended; None if it has none of any use."""
         if not (self.data / "mysql").is_dir():
             self.data.mkdir(exist_ok=True)
             return None
+        if state := self._state:
+            return state
         log = self._folder / "recovery.log"
         log.unlink(missing_ok=True)
         command = [*self._command, "--wsrep-recover", "--skip-networking", f"--log-error={log}"]
-        subprocess.run(command, capture_output=True, check=False)  # its log says whether it did
+        with suppress(NotStarted):  # its log says whether it did
+            self._kept.run(f"{self.name} can't be recovered", command)
         said = log.read_text("utf-8", "replace") if log.exists() else ""
         found = re.findall(r"Recovered position: *([0-9a-f-]{36}):(-?\d+)", said)
-        if not found or found[-1][0] == _NOBODY or int(found[-1][1]) < 0:
-            return None
-        return Position(found[-1][0], int(found[-1][1]))
+        return _position(*found[-1]) if found else None
 
     def bootstrap(self, position: Position | None) -> None:
         """Start it as the first of its cluster; return when it answers."""
-        state = self.data / "grastate.dat"
-        if state.exists():
-            text = state.read_text()
-            state.write_text(re.sub(r"safe_to_bootstrap: \d", "safe_to_bootstrap: 1", text))
+        if self._state_file.exists():
+            text = self._state_file.read_text()
+            write(self._state_file, re.sub(r"safe_to_bootstrap: \d", "safe_to_bootstrap: 1", text))
         self._start(position, "--wsrep-new-cluster")
         self.wait()
 
@@ -121,45 +138,63 @@ class Node:
     @property
     def is_synced(self) -> bool:
         """Whether it is a member, up to date, of a cluster that has a majority."""
-        status = self.execute(
-            "SHOW STATUS LIKE 'wsrep_local_state_comment'; SHOW STATUS LIKE 'wsrep_ready'"
-        )
-        return status.split() == ["wsrep_local_state_comment", "Synced", "wsrep_ready", "ON"]
+        try:
+            status = dict(self.execute("SHOW STATUS LIKE 'wsrep_%'"))
+        except NotStarted:
+            return False
+        return (status["wsrep_local_state_comment"], status["wsrep_ready"]) == ("Synced", "ON")
 
-    def execute(self, statements: str, *, must: bool = False) -> str:
-        """Carry out statements as the database's administrator; return what they print.
-
-        Args:
-            statements: of SQL.
-            must: whether it is an error if that can't be done now.
+    def execute(self, *statements: str) -> Sequence[Any]:
+        """Carry out statements as the database's administrator; return the rows of the last one.
 
         Raises:
-            NotStarted: it must, and can't.
+            NotStarted: it refuses, or does not answer.
         """
-        command = ["mariadb", "--no-defaults", f"--socket={self._folder}/socket", f"--user={_user()}"]
-        done = subprocess.run(
-            [*command, "--batch", "--skip-column-names"],
-            input=statements,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if must and done.returncode:
-            raise NotStarted(f"{self.name} refuses: {done.stderr.strip()}")
-        return done.stdout
+        if not (self._folder / "socket").exists():
+            raise NotStarted(f"{self.name} does not listen; its log is {self.daemon.log}")
+        try:
+            with pymysql.connect(
+                unix_socket=f"{self._folder}/socket",
+                user=_user(),
+                connect_timeout=_ANSWER_SECONDS,
+                read_timeout=_ANSWER_SECONDS,
+            ) as connection:
+                cursor = connection.cursor()
+                for statement in statements:
+                    cursor.execute(statement)
+                return list(cursor.fetchall())
+        except pymysql.MySQLError as error:
+            raise NotStarted(f"{self.name}: {error}; its log is {self.daemon.log}") from None
+
+    @property
+    def _state_file(self) -> Path:
+        return self.data / "grastate.dat"
+
+    @property
+    def _state(self) -> Position | None:
+        """Up to where its data go, if it has ended in order."""
+        if not self._state_file.exists():
+            return None
+        text = self._state_file.read_text("utf-8", "replace")
+        found = re.search(r"^uuid: +([0-9a-f-]{36})\nseqno: +(-?\d+)$", text, re.MULTILINE)
+        return _position(*found.groups()) if found else None
 
     def _start(self, position: Position | None, *more: str) -> None:
         at = [f"--wsrep-start-position={position}"] if position else []
         self.daemon.start(*more, *at)
 
 
-def start_all(nodes: Sequence[Node]) -> Node:
-    """Start nodes of which none runs, new or however they ended; return the one that was first.
+Others = dict[Node, Position | None]
+"""Nodes that are to join, and up to where their data go."""
 
-    That is the one whose data go furthest, so that nothing is lost that any of them has.
+
+def start_first(nodes: Sequence[Node]) -> tuple[Node, Others]:
+    """Start the first of nodes of which none runs, new or however they ended; return it and the others.
+
+    It is the one whose data go furthest, so that nothing is lost that any of them has.
 
     Raises:
-        NotStarted: they can't be started.
+        NotStarted: it can't be started.
     """
     if not any(node.data.exists() for node in nodes):
         _install(nodes[0], nodes[1:])
@@ -172,28 +207,33 @@ def start_all(nodes: Sequence[Node]) -> Node:
         return (known.count(position.cluster), position.number) if position else (0, -1)
 
     first = max(nodes, key=rank)
-    first.bootstrap(positions[first])
-    others = [node for node in nodes if node is not first]
-    for node in others:
-        node.join(positions[node])
-        if positions[node] is None:
-            node.wait()  # whole copies come one after the other
-    for node in others:
+    first.bootstrap(positions.pop(first))
+    return first, positions
+
+
+def join(others: Others) -> None:
+    """Start the other nodes; return when they are members.
+
+    Raises:
+        NotStarted: one is not.
+    """
+    for node, position in others.items():
+        node.join(position)
+        # One after the other: those that join at once get in each other's way, and wait for seconds.
         node.wait()
-    return first
 
 
 def restart(node: Node, nodes: Sequence[Node]) -> None:
     """Start a node that has ended, as systemd does; all of them, if none is left to join.
 
     Raises:
-        NotStarted: it does not become a member.
+        NotStarted: none is left, and they can't be started.
     """
     if any(each.daemon.is_alive for each in nodes):
         node.join(node.position())
-        node.wait()
     else:
-        start_all(nodes)
+        _, others = start_first(nodes)
+        join(others)
 
 
 def _install(first: Node, others: Sequence[Node]) -> None:
@@ -201,21 +241,16 @@ def _install(first: Node, others: Sequence[Node]) -> None:
 
     That is quicker than whole copies, which empty data folders of machines of their own lead to.
     """
-    made = first.data.with_suffix(".made")
-    shutil.rmtree(made, ignore_errors=True)
-    command = ["mariadb-install-db", "--no-defaults", f"--datadir={made}", "--skip-test-db"]
-    command += [f"--tmpdir={made.parent}"]
-    command += [f"--innodb-log-file-size={_LOG_BYTES}", "--auth-root-authentication-method=socket"]
-    command += [f"--auth-root-socket-user={_user()}"]
-    command += ["--user=root"] if os.getuid() == 0 else []
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise NotStarted(f"a data folder can't be made: {done.stderr.strip()}")
-    made.replace(first.data)
+    first.install()
     first.bootstrap(None)
     first.daemon.stop()
     for node in others:
         node.take_copy(first.data)
+
+
+def _position(cluster: str, number: str) -> Position | None:
+    known = cluster != _NOBODY and int(number) >= 0
+    return Position(cluster, int(number)) if known else None
 
 
 def _user() -> str:

@@ -1,4 +1,4 @@
-"""Processes of a cluster on one machine: started, remembered on disk, ended by process id."""
+"""Processes of a cluster on one machine: started, remembered on disk, ended as a whole."""
 
 from __future__ import annotations
 
@@ -7,24 +7,35 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Any, Final, NamedTuple
 
 START_SECONDS: Final = 120.0
-STOP_SECONDS: Final = 60.0
-_TURN_SECONDS: Final = 0.1
+STOP_SECONDS: Final = 10.0
+"""How long a process may take to end; a node that is told so as it joins never ends."""
+
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What tells the script to end everything."""
+
+_TURN_SECONDS: Final = 0.05
+_ENDED: Final = "ZX"
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class NotStarted(Exception):
-    """Something did not start; the message says what, and where its log is."""
+    """Something did not start; the message says what, and why or where its log is."""
 
 
 class Kept:
     """The processes that were started, in a file: a later run ends what a killed one has left.
+
+    Each begins a session of its own (setsid), which is ended as a whole: nginx that was killed leaves
+    workers, which go on listening.
 
     Args:
         path: of the file; the order of its entries is that of their start.
@@ -33,26 +44,77 @@ class Kept:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._entries: dict[int, str] = {}
+        self._lock = threading.Lock()
 
-    def add(self, pid: int) -> None:
-        """Remember a process that has just been started."""
-        self._entries[pid] = _born(pid)
-        self._write()
+    def start(self, command: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
+        """Start a process and remember it.
 
-    def remove(self, pid: int) -> None:
-        """Forget a process that has ended."""
-        self._entries.pop(pid, None)
-        self._write()
+        Args:
+            command: that starts it.
+            options: of `subprocess.Popen`.
+
+        Raises:
+            OSError: it can't be started, or the file can't be written.
+        """
+        with _undisturbed():
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, start_new_session=True, **options
+            )
+            with self._lock:
+                self._entries[process.pid] = _born(process.pid)
+            try:
+                with self._lock:
+                    self._write()
+            except OSError:
+                self.end(process.pid)
+                process.wait()
+                raise
+        return process
+
+    def run(self, task: str, command: Sequence[str | Path], **options: Any) -> None:
+        """Carry out a command; all that it has started ends with it.
+
+        Args:
+            task: what it does, for the message.
+            command: to be carried out.
+            options: of `subprocess.Popen`.
+
+        Raises:
+            NotStarted: it fails.
+        """
+        options |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        with self.start(command, **options) as process:
+            try:
+                _, said = process.communicate()
+            finally:
+                self.end(process.pid)
+        if process.returncode:
+            raise NotStarted(f"{task}: {said.decode(errors='replace').strip()}")
+
+    def end(self, pid: int) -> None:
+        """End a process with all that it has started: in order, or without mercy."""
+        with self._lock:
+            born = self._entries.get(pid, "")
+        _end(pid, born)
+        with self._lock:
+            self._entries.pop(pid, None)
+            # A disk may be full, but others are still to be ended; an entry too many does no harm.
+            with suppress(OSError):
+                self._write()
+
+    def end_all(self) -> None:
+        """End whatever runs, the last first; what was started just as a signal arrived, too."""
+        for pid in reversed(list(self._entries)):
+            self.end(pid)
 
     def end_leftovers(self) -> list[int]:
-        """End what an earlier run has left, the last first; return their process ids."""
+        """End what an earlier run has left, the last first; return the ids of its processes."""
         if not self._path.exists():
             return []
         kept = {int(pid): born for pid, born in json.loads(self._path.read_text() or "{}").items()}
-        # Another process may have got the number since.
-        left = [pid for pid, born in reversed(kept.items()) if born and _born(pid) == born]
+        left = [pid for pid, born in reversed(kept.items()) if _session(pid, born)]
         for pid in left:
-            _end(pid, lambda pid=pid: _born(pid) != kept[pid])  # type: ignore[misc]
+            _end(pid, kept[pid])
         self._path.unlink()
         return left
 
@@ -100,18 +162,14 @@ class Daemon:
 
     def start(self, *more: str) -> None:
         """Start it, with arguments for this time; does not wait until it is ready."""
-        if self._process is not None:
-            self._kept.remove(self._process.pid)
+        self.stop()  # what it has left
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = self._kept.start(
                 [*self._command, *more],
-                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self._environment},
-                process_group=0,  # what a terminal sends is for the script alone
             )
-        self._kept.add(self._process.pid)
 
     def wait_until(self, is_ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
         """Return when it is ready.
@@ -120,19 +178,18 @@ class Daemon:
             NotStarted: it has ended before, or takes too long.
         """
         deadline = time.monotonic() + seconds
-        while not is_ready():
-            if not self.is_alive:
-                raise NotStarted(f"{self.name} has ended; its log is {self.log}")
+        while self.is_alive and not is_ready():
             if time.monotonic() > deadline:
                 raise NotStarted(f"{self.name} is not ready after {seconds:g} s; its log is {self.log}")
             time.sleep(_TURN_SECONDS)
+        if not self.is_alive:
+            raise NotStarted(f"{self.name} has ended; its log is {self.log}")
 
     def stop(self) -> None:
-        """End it: in order, or after STOP_SECONDS without mercy."""
-        process = self._process
-        if process is not None:
-            _end(process.pid, lambda: process.poll() is not None)
-            self._kept.remove(process.pid)
+        """End it, with all that it has started."""
+        if self._process is not None:
+            self._kept.end(self._process.pid)
+            self._process.poll()
 
 
 def answers(address: str, port: int) -> bool:
@@ -145,7 +202,7 @@ def answers(address: str, port: int) -> bool:
 
 
 def taken(addresses: Sequence[tuple[str, int]]) -> list[str]:
-    """Return those addresses and ports of this machine where somebody listens already."""
+    """Return those addresses and ports of this machine where nobody can listen, with the reason."""
     found = []
     for address, port in addresses:
         with socket.socket() as probe:
@@ -157,22 +214,77 @@ def taken(addresses: Sequence[tuple[str, int]]) -> list[str]:
     return found
 
 
-def _end(pid: int, has_ended: Callable[[], bool]) -> None:
-    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
-        if has_ended():
-            return
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)  # it may have been frozen, for trying
-            os.kill(pid, number)
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back what tells the script to end: no process may start without being remembered."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are handled in the main one
+        return
+    arrived: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    before = {number: signal.signal(number, note) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if arrived:
+        signal.raise_signal(arrived[0])
+
+
+def _end(leader: int, born: str) -> None:
+    steps = (
+        (signal.SIGTERM, _first, STOP_SECONDS),  # in order, it ends the others
+        (signal.SIGTERM, _session, 2.0),
+        (signal.SIGKILL, _session, STOP_SECONDS),
+    )
+    for number, find, seconds in steps:
+        for pid in find(leader, born):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)  # it may have been frozen, for trying
+                os.kill(pid, number)
         deadline = time.monotonic() + seconds
-        while not has_ended() and time.monotonic() < deadline:
+        while find(leader, born) and time.monotonic() < deadline:
             time.sleep(_TURN_SECONDS)
 
 
-def _born(pid: int) -> str:
-    """Return which boot and instant a process began at; nothing if there is none, or it has ended."""
+class _Seen(NamedTuple):
+    state: str
+    session: int
+    born: str
+
+
+def _seen(pid: int) -> _Seen | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
-        return ""
-    return "" if fields[0] == "Z" else f"{_BOOT.read_text().strip()} {fields[19]}"
+        return None
+    return _Seen(fields[0], int(fields[3]), f"{_BOOT.read_text().strip()} {fields[19]}")
+
+
+def _born(pid: int) -> str:
+    """Return which boot and instant a process began at; nothing if there is none."""
+    seen = _seen(pid)
+    return seen.born if seen else ""
+
+
+def _first(leader: int, born: str) -> list[int]:
+    """Return the process that began a session and was born so, if it runs."""
+    seen = _seen(leader)
+    return [leader] if seen and seen.born == born and seen.state not in _ENDED else []
+
+
+def _session(leader: int, born: str) -> list[int]:
+    """Return what runs of the session that a process began, which was born so."""
+    boot = _BOOT.read_text().strip()
+    # The system gives a number to no other process while one is left of its session.
+    if not born.startswith(boot) or _born(leader) not in ("", born):
+        return []
+    pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]
+    seen = {pid: _seen(pid) for pid in pids}
+    return [
+        pid for pid, one in seen.items() if one and one.session == leader and one.state not in _ENDED
+    ]

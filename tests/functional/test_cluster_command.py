@@ -38,6 +38,7 @@ class Trial:
         self._network = f"127.{random.randint(8, 250)}.{random.randint(1, 250)}"
         self._log = folder / "said"
         self._process: subprocess.Popen[bytes] | None = None
+        self._reader: subprocess.Popen[bytes] | None = None
 
     @property
     def said(self) -> str:
@@ -52,37 +53,46 @@ class Trial:
         """Start it; return when it says that it runs."""
         arguments = f"ARGS=--folder {self.folder} --network {self._network}"
         with self._log.open("wb") as log:
+            self._reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
+        with self._reader.stdin as said:
             self._process = subprocess.Popen(
-                ["make", "--silent", "cluster", arguments], cwd=ROOT, stdout=log, stderr=log
+                ["make", "--silent", "cluster", arguments], cwd=ROOT, stdout=said, stderr=said
             )
         wait_for(lambda: "The cluster runs." in self.said or self._process.poll() is not None, 120)
         assert self._process.poll() is None, self.said
 
-    def start_another(self) -> subprocess.CompletedProcess[str]:
-        """Start it once more, in the same folder, while it runs."""
-        return subprocess.run(
-            [sys.executable, ROOT / "deploy" / "cluster" / "cluster.py", "--folder", self.folder],
+    def why_not(self, folder: Path) -> str:
+        """Start another one, at the same addresses, while it runs; return why it does not start."""
+        program = ROOT / "deploy" / "cluster" / "cluster.py"
+        done = subprocess.run(
+            [sys.executable, program, "--folder", folder, "--network", self._network],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        return line
 
-    def stop(self) -> int:
-        """End it in order; return the exit status."""
-        assert self._process is not None
+    def stop(self) -> None:
+        """End what reads of it, as Ctrl-C does in `make cluster | tee log`, and it."""
+        self._reader.kill()
+        self._reader.wait(30)
         self._process.terminate()
-        return self._process.wait(120)
+        self._process.wait(120)
+        wait_for(lambda: self.processes == [])
 
-    def crash(self, *, but: int) -> None:
-        """Kill it, `make`, and what it has started but for the last ones."""
-        assert self._process is not None
+    def crash(self, *, but: str) -> None:
+        """Kill it, `make`, and what it has started but for one machine."""
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for each in [pid, *map(int, children), *self.processes[:-but]]:
+        started = [each for each in self.processes if each != self.pid_of(but)]
+        for each in [pid, *map(int, children), *started]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
         self._process.wait(30)
+        self._reader.wait(30)
 
     def pid_of(self, name: str) -> int:
         """Return the process id that it tells of a machine."""
@@ -132,8 +142,8 @@ def is_there(pid: int) -> bool:
 def test_make_cluster(trial):
     """It serves, goes on without a node, comes back from a crash of everything, and ends as a whole."""
     trial.start()
-    another = trial.start_another()
-    assert (another.returncode, "runs in" in another.stderr) == (1, True)
+    assert trial.why_not(trial.folder) == f"cluster: a cluster runs in {trial.folder} already"
+    assert "(Address already in use)" in trial.why_not(trial.folder.with_name("another"))
     token = trial.sign_in()
     os.kill(trial.pid_of("node1"), signal.SIGKILL)
     acknowledged = None
@@ -148,13 +158,14 @@ def test_make_cluster(trial):
     assert trial.ask("GET", token)[1]["name"] == acknowledged
 
     everything = trial.processes
-    trial.crash(but=2)
+    left = [trial.pid_of("nginx"), trial.pid_of("service2")]  # of nginx, what it has started
+    trial.crash(but="service2")
     trial.start()
-    assert "ended what an earlier run has left" in trial.said
+    [told] = re.findall("ended what an earlier run has left: (.*)", trial.said)
+    assert told == ", ".join(map(str, left))
     status, profile = trial.ask("GET", trial.sign_in())
     assert (status, profile["name"]) == (200, acknowledged)
 
     everything += trial.processes
     trial.stop()
     assert [pid for pid in everything if is_there(pid)] == []
-    assert trial.processes == []

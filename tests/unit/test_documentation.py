@@ -6,6 +6,8 @@ from support.applications import application
 from support.figures import Figures
 from webtest import TestApp
 
+from backends.mysql import CONNECTIONS
+from persona_profile import server
 from persona_profile.app import services_of
 from persona_profile.connections import _CODES
 from persona_profile.errors import Forbidden, ServiceError
@@ -205,6 +207,15 @@ def test_queries_name_what_there_is():
                 )
                 assert label in labels, query
                 assert set(values.split("|")) <= known, query
+
+
+def test_connections_of_processes():
+    """The sums of connections in the guide for operators are those of two processes by default."""
+    guide = (ROOT / "docs" / "operators.md").read_text()
+    [connections] = re.findall(r"^\| connections to the database .* \| (\d+) \|$", guide, re.MULTILINE)
+    assert int(connections) == 2 * CONNECTIONS
+    [connections] = re.findall(r"^\| connections of nginx .* \| ([\d,]+) \|$", guide, re.MULTILINE)
+    assert int(connections.replace(",", "")) == 2 * server.CONNECTIONS
 
 
 def _tests(path: Path) -> set[str]:
