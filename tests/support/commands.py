@@ -13,6 +13,7 @@ import functools
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -70,12 +71,13 @@ def _prepared() -> str:
         listener.bind(path)
         listener.listen()
         process = subprocess.Popen(
-            [sys.executable, "-P", __file__, str(listener.fileno())], pass_fds=[listener.fileno()]
+            [sys.executable, "-P", __file__, str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
         )
 
     def end() -> None:
-        process.terminate()
-        process.wait()
+        process.communicate()
         folder.cleanup()
 
     atexit.register(end)
@@ -83,9 +85,9 @@ def _prepared() -> str:
 
 
 def _fork_for(listener: socket.socket) -> int:
-    """Wait for requests and fork for each; return, in the process of a command, its exit status."""
+    """Fork for each request until the tests are gone; in a command, return its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while True:
+    while select.select([listener, sys.stdin], [], [])[0] == [listener]:
         connection, _ = listener.accept()
         with connection:
             if os.fork():
@@ -93,6 +95,7 @@ def _fork_for(listener: socket.socket) -> int:
             listener.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             return _attend(connection)
+    return 0
 
 
 def _attend(connection: socket.socket) -> int:
