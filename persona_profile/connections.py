@@ -16,12 +16,12 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.trigger import trigger
 from waitress.utilities import Error
 
-from persona_profile.app import services_of
 from persona_profile.encoding import json_encode
 from persona_profile.errors import NO_ROOM_SECONDS, new_request_id, problem_document
 from persona_profile.lateness import WAITED
 from persona_profile.lifecycle import Lifecycle
 from persona_profile.pipelining import PatientChannel
+from persona_profile.views import Services
 
 LINGER_SECONDS: Final = 30
 """How long a client may go on sending after it was refused; nginx' `lingering_time`."""
@@ -179,7 +179,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         """Write the answer."""
-        services = services_of(self.channel.server.application)
+        services = self.channel.server.services
         status = self.request.error.code
         code = _CODES.get(status, "internal_error")
         services.metrics.count_request(UNPARSED, "other", status, 0)
@@ -211,7 +211,7 @@ class LastTask(WSGITask):  # type: ignore[misc]
 
     def build_response_header(self) -> bytes:
         """Return status line and headers."""
-        if services_of(self.channel.server.application).lifecycle.is_stopping:
+        if self.channel.server.services.lifecycle.is_stopping:
             self.set_close_on_finish()
         return bytes(super().build_response_header())
 
@@ -223,9 +223,10 @@ class ProblemChannel(LingeringChannel):
     error_task_class = ProblemTask
 
 
-def prepare(server: Any) -> None:
+def prepare(server: Any, services: Services) -> None:
     """Make waitress answer what it refuses by itself as problems, and close connections in order."""
     # With several sockets to listen on, waitress makes several servers.
     for each in [server, *getattr(server, "map", {}).values()]:
         if hasattr(each, "channel_class"):
             each.channel_class = ProblemChannel
+            each.services = services

@@ -142,7 +142,7 @@ def make_server(app: Router, **settings: Any) -> Any:
     line = Line()
     server = create_server(app, max_request_body_size=max_body_bytes(app), _dispatcher=line, **settings)
     line.set_thread_count(server.adj.threads)
-    prepare(server)
+    prepare(server, services_of(app))
     services_of(app).metrics.watch_waiting(lambda: len(server.task_dispatcher.queue))
     return server
 
