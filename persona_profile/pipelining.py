@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from typing import Any, Final
 
 from waitress.channel import HTTPChannel
 
 UNREAD_BYTES: Final = 256 * 1024
 """What may wait for a client before its next request is answered."""
+
+logger = logging.getLogger(__name__)
 
 
 class PatientChannel(HTTPChannel):  # type: ignore[misc]
@@ -22,10 +26,6 @@ class PatientChannel(HTTPChannel):  # type: ignore[misc]
     requests: list[Any]
     _postponed: list[Any] | None = None
 
-    def __repr__(self) -> str:
-        """Return what waitress logs of a connection it failed to serve: no address of the client."""
-        return f"<{type(self).__name__} at {id(self):#x}>"
-
     def readable(self) -> bool:
         """Tell whether more is wanted; asked in each turn of the server's loop."""
         if self.will_close and self.total_outbufs_len:
@@ -34,12 +34,18 @@ class PatientChannel(HTTPChannel):  # type: ignore[misc]
 
     def service(self) -> None:
         """Answer a request, unless the answers to those before were not read yet."""
-        with self.requests_lock, self.outbuf_lock:
-            if self.connected and self.total_outbufs_len > UNREAD_BYTES:
-                self._postponed, self.requests = self.requests, []
+        try:
+            with self.requests_lock, self.outbuf_lock:
+                if self.connected and self.total_outbufs_len > UNREAD_BYTES:
+                    self._postponed, self.requests = self.requests, []
+                    self.server.pull_trigger()
+                    return
+            super().service()
+        except Exception:  # waitress would log it with the client's address, and let the client wait
+            logger.exception("a connection is closed by a mistake")
+            self.will_close = True
+            with contextlib.suppress(OSError):  # where the server has been closed already
                 self.server.pull_trigger()
-                return
-        super().service()
 
     def handle_write(self) -> None:
         """Send what the client takes; go on with its requests once that was enough."""

@@ -12,6 +12,7 @@ import pytest
 from support.applications import application, wait_for
 from support.raw_http import BROKEN, answers_in, assert_is_known, damaged
 from support.services import Service
+from waitress.task import Task
 
 from persona_profile.app import services_of
 from persona_profile.server import make_server
@@ -184,18 +185,18 @@ def test_mistakes_are_logged_without_the_client(impatient, caplog):
     assert "127.0.0.1" not in record.getMessage()
 
 
-def test_mistakes_of_threads_are_logged_without_the_client(impatient, caplog):
-    """A mistake in a thread that answers is logged by waitress, and the log tells no address of it."""
+def test_mistakes_of_threads_leave_nobody_waiting(impatient, caplog):
+    """A mistake in a thread that answers ends the connection, and the log tells no address of it."""
 
-    def fail():
-        raise ValueError
+    class Broken(Task):
+        def execute(self):
+            raise ValueError
 
     with socket.create_connection(("127.0.0.1", impatient.effective_port)) as connection:
         wait_for(lambda: impatient.active_channels)
         [channel] = impatient.active_channels.values()
-        channel.service = fail
+        channel.task_class = channel.error_task_class = Broken
         connection.sendall(b"GET /v1/ HTTP/1.1\r\n\r\n")
-        wait_for(lambda: [each for each in caplog.records if each.exc_info])
-    [record] = [each for each in caplog.records if each.exc_info]
-    assert record.name == "waitress"
-    assert "127.0.0.1" not in record.getMessage()
+        assert connection.recv(1) == b""
+    assert [each.name for each in caplog.records if each.exc_info][-1] == "persona_profile.pipelining"
+    assert "127.0.0.1" not in caplog.text
