@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, cast
 
@@ -41,6 +40,7 @@ from persona_profile.lifecycle import Lifecycle
 from persona_profile.metrics import Metrics
 from persona_profile.observed import ObservedBackend
 from persona_profile.pictures import PictureService
+from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.profiles import ProfileService
 from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, RateLimits
@@ -320,12 +320,12 @@ def _url(url: str | None, file: Path | None, name: str) -> str | None:
 
 
 def _open(settings: Settings, name: str, url: str | None) -> Backend:
-    found = entry_points(group=BACKENDS_GROUP, name=settings.backend)
+    found = find_plugin(BACKENDS_GROUP, settings.backend)
     try:
-        opener = next(iter(found)).load() if found else DottedNameResolver().resolve(settings.backend)
+        opener = found.load() if found else DottedNameResolver().resolve(settings.backend)
         return cast(Backend, opener(url))
     except ImportError:
-        known = ", ".join(sorted(entry_points(group=BACKENDS_GROUP).names))
+        known = plugin_names(BACKENDS_GROUP)
         message = f"backend: neither one of {known} nor a dotted name that can be imported"
         raise InvalidSettings(message) from None
     except ValueError as error:

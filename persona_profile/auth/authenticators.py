@@ -6,7 +6,6 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
 from typing import Final
 
 from persona_profile.auth import Authenticator, CountProof, ProvedEmail
@@ -15,6 +14,7 @@ from persona_profile.auth.fetch import DocumentFetcher, Fetched, FetchError, Htt
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.emails import canonical_email
 from persona_profile.errors import ServiceError
+from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.settings import InvalidSettings, Settings
 from persona_profile.tokens import Nonces
 
@@ -159,11 +159,11 @@ def load_authenticators(
 
 def _load(name: str, context: AuthenticatorContext) -> Authenticator:
     """Make the authenticator of an entry point, or of the dotted name of a factory."""
-    points = entry_points(group=GROUP, name=name)
+    found = find_plugin(GROUP, name)
     try:
-        factory = next(iter(points)).load() if points else pkgutil.resolve_name(name)
+        factory = found.load() if found else pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError):
-        known = ", ".join(sorted(entry_points(group=GROUP).names))
+        known = plugin_names(GROUP)
         message = f"authenticators: {name}: neither one of {known} nor a dotted name to import"
         raise InvalidSettings(message) from None
     try:

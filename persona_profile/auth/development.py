@@ -105,7 +105,9 @@ def read_or_write_key(path: Path) -> rsa.RSAPrivateKey:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_new(path, _new_key())
-    key = load_pem_private_key(path.read_bytes(), password=None)
+    # It was made here: to check its numbers would take as long as all else of an application.
+    pem = path.read_bytes()
+    key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError(f"{path}: not an RSA key")  # noqa: TRY004 - it is a file's content
     return key

@@ -9,6 +9,7 @@ redirects; a bounded answer; one deadline over everything, name resolution inclu
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import ipaddress
 import re
@@ -139,6 +140,12 @@ def exchange(connection: http.client.HTTPConnection, target: str) -> Fetched:
         return Fetched(response.status, media_type, body)
 
 
+@functools.cache
+def _authorities() -> ssl.SSLContext:
+    """Trust the system's certificate authorities, which take some time to read."""
+    return ssl.create_default_context()
+
+
 class HttpsFetcher:
     """Fetches documents under the rules of this module, several threads at once.
 
@@ -164,7 +171,7 @@ class HttpsFetcher:
         self._resolve = resolve
         self._is_allowed = is_allowed
         self._port = port
-        self._context = context or ssl.create_default_context()
+        self._context = context or _authorities()
         self._deadline = deadline
         self._places = threading.BoundedSemaphore(MAX_LOOKUPS)
         self._executor = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="fetch")

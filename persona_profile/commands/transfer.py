@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from importlib.metadata import entry_points, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
@@ -21,6 +21,7 @@ from backends.copy_state import CopyState
 from backends.transfer import PASSES, CopyResult, Progress, copy
 from persona_profile.app import BACKENDS_GROUP, open_backend
 from persona_profile.commands.settings import load_settings, loader
+from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.settings import InvalidSettings, parse_settings
 
 DISTRIBUTION: Final = "persona-profile-server"
@@ -215,11 +216,11 @@ def _open(role: str, place: str) -> Backend:
 
 
 def _open_of_url(scheme: str, url: str) -> Backend:
-    openers = entry_points(group=BACKENDS_GROUP, name=scheme)
-    if not openers:
-        known = ", ".join(sorted(entry_points(group=BACKENDS_GROUP).names))
+    opener = find_plugin(BACKENDS_GROUP, scheme)
+    if opener is None:
+        known = plugin_names(BACKENDS_GROUP)
         raise InvalidSettings(f"the scheme of a URL must be one of {known}")
-    return cast(Backend, next(iter(openers)).load()(url))
+    return cast(Backend, opener.load()(url))
 
 
 def _open_of_file(path: str) -> Backend:

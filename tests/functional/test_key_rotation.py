@@ -163,7 +163,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("site", "kind", "share"),
-    [("mysql", "encryption", 4), ("mysql", "index", 1), ("sqlite", "index", 4)],
+    [("mysql", "encryption", 4), ("mysql", "index", 2), ("sqlite", "index", 4)],
     indirect=["site"],
     ids=["mysql-encryption", "mysql-index", "sqlite-index"],
 )

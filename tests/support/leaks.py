@@ -33,10 +33,11 @@ _ALWAYS_OTHER = re.compile(
 )
 _LISTENS = re.compile(
     r"listens on http://\S+(?: and http://\S+)*|^Try first: .*$|OpenID provider.* for development.*$"
-    r"|\bIP: '[0-9.:]+'|\bhost: '127\.0\.0\.1'",
+    r"|\bIP: '[0-9.:]+'|\bhost: '127\.0\.0\.1'|'?\w+'?@'?127\.0\.0\.1'?(?::\d+)?"
+    r"|\bmaster(?:_host=|:)? ?'?127\.0\.0\.1'?(?::\d+)?",
     re.MULTILINE,
 )
-"""What a server says of itself when it starts, and MariaDB of the service, which is its client."""
+"""What a server says of itself when it starts, and MariaDB of services and replicas, its clients."""
 
 _SOURCES = "\n".join(
     path.read_text()
