@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.applications import wait_for
 from support.counting import NAMES, PARTITION, count_up, initialize, open_store, values
 from support.disks import leave_free, small_disk
 from support.mariadb import MariaDB
@@ -223,12 +224,11 @@ def check_full_disk(
         time.sleep(0.5)
     with writing(writers):
         filled, refused = fill(store)
-        time.sleep(1)
+        wait_for(lambda: all(writer.refusals for writer in writers))
     assert refused.retry_after > 0
     assert filled
     if has_survived():
         assert "has no room left" in str(refused)
-        assert all(writer.refusals for writer in writers)
         for writer in writers:
             writer.check(store, service.keyring)
         service.kill()
