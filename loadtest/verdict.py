@@ -8,9 +8,9 @@ Precedence, each with its reason:
 3. A level that was missed, or a target that was not reached: do not promote.
 4. Else: promote.
 
-Steps of more users than the first that failed soundly decide nothing, nor do those beyond the first
-that soundly carried the target. So what the generator did in them voids nothing: beyond the knee it is
-busy with a server that does not answer, and far beyond the target with itself.
+Steps of more users than the fewest that failed soundly decide nothing, nor, with a target, do those of
+more than the fewest that soundly carried it. So what the generator did there voids nothing: beyond the
+knee it is busy with a server that does not answer, and far beyond the target with itself.
 """
 
 from __future__ import annotations

@@ -159,12 +159,6 @@ class LingeringChannel(PatientChannel):
                 return
         super().handle_close()
 
-    def handle_error(self) -> None:
-        """Close after a mistake of ours; waitress would log it with the client's address."""
-        # waitress calls this where it has caught something.
-        logger.error("a connection was closed by a mistake", exc_info=True)  # noqa: LOG014
-        self.handle_close()
-
     def received(self, data: bytes) -> bool:
         """Take what arrives; after a refusal throw it away."""
         if self._lingers_until is None:

@@ -16,7 +16,7 @@ WAITED: Final = "persona_profile.waited"
 """Of a WSGI environment: how long the request has waited for a thread, in seconds."""
 
 MOST_SECONDS: Final = 5.0
-"""For so long a request may wait; dialogs do not wait for an answer for longer."""
+"""For so long a request may wait: dialogs give up after 8 s, and later answers would be for nobody."""
 
 
 class Line(ThreadedTaskDispatcher):  # type: ignore[misc]

@@ -103,7 +103,7 @@ class Metrics:
         self._problems.labels(code, str(status)).inc()
 
     def count_proof(self, kind: str, outcome: str, algorithm: str) -> None:
-        """Count a proof: `proved` or the code of its refusal."""
+        """Count a proof: `proved`, the code of its refusal, or `failed` by a mistake."""
         self._proofs.labels(kind, outcome, algorithm).inc()
 
     def count_session(self, emails: int) -> None:

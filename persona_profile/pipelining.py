@@ -1,4 +1,4 @@
-"""Connections whose client sends many requests at once, and need not read the answers."""
+"""Connections that hold nothing up: no thread while a client reads nothing, no client by a mistake."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from waitress.channel import HTTPChannel
 
 UNREAD_BYTES: Final = 256 * 1024
 """What may wait for a client before its next request is answered."""
+
+_MISTAKE: Final = "a connection is closed by a mistake"
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class PatientChannel(HTTPChannel):  # type: ignore[misc]
                     return
             super().service()
         except Exception:  # waitress would log it with the client's address, and let the client wait
-            logger.exception("a connection is closed by a mistake")
+            logger.exception(_MISTAKE)
             self.will_close = True
             with contextlib.suppress(OSError):  # where the server has been closed already
                 self.server.pull_trigger()
@@ -63,3 +65,9 @@ class PatientChannel(HTTPChannel):  # type: ignore[misc]
             request.close()
         self._postponed = None
         super().handle_close()
+
+    def handle_error(self) -> None:
+        """Close after a mistake in the loop; waitress would log it with the client's address."""
+        # waitress calls this where it has caught something.
+        logger.error(_MISTAKE, exc_info=True)  # noqa: LOG014
+        self.handle_close()

@@ -234,7 +234,7 @@ def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:
 
 
 def _reload_regularly(services: Services, hangups: Hangups, stopped: threading.Event) -> None:
-    """Take the keyring anew soon after its file has changed, and all files at SIGHUP."""
+    """Take the keyring anew soon after its file has changed, and the other files at SIGHUP."""
     while not stopped.wait(RELOAD_SECONDS):
         if hangups.take():
             with _mistakes_logged("reloading"):  # authenticators may be somebody else's

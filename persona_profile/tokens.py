@@ -69,12 +69,10 @@ class Nonce:
 
     Attributes:
         digest: 32 bytes that stand for it.
-        issued_at: seconds since 1970.
-        expires_at: likewise.
+        expires_at: seconds since 1970.
     """
 
     digest: bytes
-    issued_at: int
     expires_at: int
 
 
@@ -107,8 +105,8 @@ class Nonces:
             Unreadable: the text is not one of ours.
         """
         payload = _open(self._keys, self._PURPOSE, text)
-        _, issued_at, expires_at = _NONCE.unpack(payload)
-        return Nonce(hashlib.sha256(b"nonce" + payload).digest(), issued_at, expires_at)
+        _, _, expires_at = _NONCE.unpack(payload)
+        return Nonce(hashlib.sha256(b"nonce" + payload).digest(), expires_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ SEARCHED = pytest.StashKey[Searched]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let some tests run longer than in the usual run."""
-    parser.addoption("--crashes", type=int, default=20, help="how often each test of crashes crashes")
+    crashes = "how often each test of crashes crashes; those of keys under load do so together"
+    parser.addoption("--crashes", type=int, default=20, help=crashes)
     parser.addoption("--node-losses", type=int, default=1, help="how often each kind of loss is tried")
     parser.addoption("--examples", type=int, default=20_000, help="calls that are made up")
     parser.addoption("--mutations", type=int, default=20_000, help="damaged pictures that are uploaded")

@@ -343,9 +343,8 @@ def _say(text: str) -> None:
 def _print(text: str) -> None:
     try:
         print(text, flush=True)
-    except (
-        OSError
-    ):  # whoever read it has gone, perhaps with the terminal: all goes on, above all the end
+    except OSError:
+        # Whoever read it has gone, perhaps with the terminal: all goes on, above all the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

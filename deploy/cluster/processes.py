@@ -60,10 +60,9 @@ class Kept:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, start_new_session=True, **options
             )
-            with self._lock:
-                self._entries[process.pid] = _born(process.pid)
             try:
                 with self._lock:
+                    self._entries[process.pid] = _born(process.pid)
                     self._write()
             except OSError:
                 self.end(process.pid)

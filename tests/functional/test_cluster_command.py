@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from support.applications import wait_for
+from support.workers import is_alive
 
 ROOT = Path(__file__).parents[2]
 EMAIL = "alice@example.com"
@@ -131,14 +132,6 @@ def trial(tmp_path: Path) -> Iterator[Trial]:
         made.stop()
 
 
-def is_there(pid: int) -> bool:
-    """Tell whether a process runs."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_make_cluster(trial):
     """It serves, goes on without a node, comes back from a crash of everything, and ends as a whole."""
     trial.start()
@@ -168,4 +161,4 @@ def test_make_cluster(trial):
 
     everything += trial.processes
     trial.stop()
-    assert [pid for pid in everything if is_there(pid)] == []
+    assert [pid for pid in everything if is_alive(pid)] == []

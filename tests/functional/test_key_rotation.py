@@ -162,6 +162,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
+    # Together they are killed as often as asked for: each kill costs more than a second.
     ("site", "kind", "share"),
     [("mysql", "encryption", 4), ("mysql", "index", 2), ("sqlite", "index", 4)],
     indirect=["site"],

@@ -42,7 +42,7 @@ def test_late_requests(development_folder, monkeypatch, caplog):
 
         store.before_read = wait
         slow = pool.submit(ask, "/v1/sessions", "POST")
-        begun.wait(30)
+        assert begun.wait(30)
         late = [pool.submit(ask, path) for path in ("/v1/", "/v1/profiles", "/v1/openapi.json")]
         heartbeat = pool.submit(ask, "/__lbheartbeat__")
         wait_for(lambda: "Task queue depth is 4" in caplog.messages)

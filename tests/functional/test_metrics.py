@@ -1,11 +1,10 @@
-import contextlib
 import http.client
 import socket
 import threading
 from datetime import UTC, datetime
 
 import pytest
-from support.applications import application, wait_for
+from support.applications import application, serving, wait_for
 from support.figures import Figures
 from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
@@ -17,7 +16,6 @@ from persona_profile.images import PictureFigures
 from persona_profile.keyring import KeyKind, Keyring
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.metrics import Metrics
-from persona_profile.server import make_server
 
 
 def figures(app: TestApp) -> Figures:
@@ -156,24 +154,18 @@ class Work:
 def test_requests_that_wait(tmp_path):
     """While all threads are at work, the requests that wait for one are told."""
     app, work = application(tmp_path), Work()
-    server = make_server(app, listen="127.0.0.1:0", threads=1)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
 
     def waiting() -> float:
         return Figures(services_of(app).metrics.exposition()).value("persona_http_waiting")
 
-    server.task_dispatcher.add_task(work)
-    with socket.create_connection(("127.0.0.1", server.effective_port), 30) as connection:
-        connection.sendall(b"GET /v1/ HTTP/1.1\r\nConnection: close\r\n\r\n")
-        wait_for(lambda: waiting() == 1, every=0.01)
-        work.done.set()
-        assert connection.recv(12) == b"HTTP/1.1 200"
-    assert waiting() == 0
-    with contextlib.suppress(OSError):  # a loop that is awake already has closed the trigger by then
-        server.trigger.pull_trigger(server.close)
-    thread.join(5)
-    server.task_dispatcher.shutdown()
+    with serving(app, threads="1") as server:
+        server.task_dispatcher.add_task(work)
+        with socket.create_connection(("127.0.0.1", server.effective_port), 30) as connection:
+            connection.sendall(b"GET /v1/ HTTP/1.1\r\nConnection: close\r\n\r\n")
+            wait_for(lambda: waiting() == 1, every=0.01)
+            work.done.set()
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        assert waiting() == 0
     services_of(app).close()
 
 

@@ -5,17 +5,15 @@ import http.client
 import json
 import resource
 import socket
-import threading
 import time
 
 import pytest
-from support.applications import application, wait_for
+from support.applications import application, serving, wait_for
 from support.raw_http import BROKEN, answers_in, assert_is_known, damaged
 from support.services import Service
 from waitress.task import Task
 
 from persona_profile.app import services_of
-from persona_profile.server import make_server
 
 CONNECTIONS = 1000
 PIPELINED = 1000
@@ -150,13 +148,8 @@ def assert_answers_are_known(received):
 def impatient(development_folder):
     """A server in this process that gives connections up after a second."""
     app = application(development_folder)
-    server = make_server(app, listen="127.0.0.1:0", channel_timeout=1, cleanup_interval=1)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield server
-    server.trigger.pull_trigger(server.close)
-    thread.join(5)
-    server.task_dispatcher.shutdown()
+    with serving(app, channel_timeout="1", cleanup_interval="1") as server:
+        yield server
     services_of(app).close()
 
 
@@ -181,7 +174,7 @@ def test_mistakes_are_logged_without_the_client(impatient, caplog):
         connection.sendall(b"x")
         assert connection.recv(1) == b""
     [record] = [each for each in caplog.records if each.exc_info]
-    assert record.name == "persona_profile.connections"
+    assert record.name == "persona_profile.pipelining"
     assert "127.0.0.1" not in record.getMessage()
 
 

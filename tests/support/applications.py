@@ -55,6 +55,13 @@ def wait_for(condition: Callable[[], object], seconds: float = 60, every: float 
 @contextlib.contextmanager
 def running(app: Router, port: int = 0, **settings: str) -> Iterator[str]:
     """Serve an application with waitress on loopback, by default on a free port; yield its origin."""
+    with serving(app, port, **settings) as server:
+        yield f"http://127.0.0.1:{server.effective_port}"
+
+
+@contextlib.contextmanager
+def serving(app: Router, port: int = 0, **settings: str) -> Iterator[Any]:
+    """Serve an application likewise; yield the server of waitress."""
     server = make_server(app, listen=f"127.0.0.1:{port}", **settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -65,12 +72,11 @@ def running(app: Router, port: int = 0, **settings: str) -> Iterator[str]:
         server.close()
 
     try:
-        yield f"http://127.0.0.1:{server.effective_port}"
+        yield server
     finally:
         # In the server's own thread, which otherwise goes on for as long as a browser is connected.
-        with contextlib.suppress(
-            OSError
-        ):  # a loop that is awake already has closed the trigger by then
+        # A loop that is awake already has closed the trigger by then.
+        with contextlib.suppress(OSError):
             server.trigger.pull_trigger(stop)
         thread.join(5)
         server.task_dispatcher.shutdown()

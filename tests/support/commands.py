@@ -54,9 +54,12 @@ def run_command(
             process = int(told.readline())
             try:
                 status = int(told.readline())
-            except TimeoutError:
-                os.kill(process, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(command, SECONDS) from None
+            except BaseException as failure:  # nobody waits for it any more
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                if isinstance(failure, TimeoutError):
+                    raise subprocess.TimeoutExpired(command, SECONDS) from None
+                raise
         for file in (output, errors):
             file.seek(0)
         return subprocess.CompletedProcess(command, status, output.read(), errors.read())

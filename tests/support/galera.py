@@ -275,24 +275,6 @@ class Galera:
             time.sleep(0.05)
         raise RuntimeError(f"no cluster of {members} nodes")
 
-    def heal(self) -> None:
-        """Bring back whatever a test has done to the nodes: thaw, unite, restart, and bootstrap."""
-        for node in self.nodes:
-            if node.is_running:
-                node.thaw()
-                with contextlib.suppress(pymysql.MySQLError, OSError):
-                    node.unite()
-        running = [node for node in self.nodes if node.is_running]
-        if not running:
-            self._restart_all()
-            return
-        if len(running) == 1 and not running[0].is_synced:
-            running[0].become_primary()
-        for node in self.nodes:
-            if not node.is_running:
-                node.restart()
-        self.wait()
-
     def stop(self) -> None:
         """End all nodes, however they are."""
         for node in self.nodes:
@@ -302,17 +284,6 @@ class Galera:
         for node in reversed(self.nodes):
             node.stop()
 
-    def _restart_all(self) -> None:
-        """Start a cluster of which no node lives: first the node that was furthest."""
-        positions = {node: node.recovered_position() for node in self.nodes}
-        furthest = max(self.nodes, key=lambda node: int(positions[node].rpartition(":")[2]))
-        state = Path(furthest.folder, "data", "grastate.dat")
-        state.write_text(re.sub(r"safe_to_bootstrap: \d", "safe_to_bootstrap: 1", state.read_text()))
-        furthest.start("--wsrep-new-cluster", f"--wsrep-start-position={positions[furthest]}")
-        for node in self.nodes:
-            if node is not furthest:
-                node.start(f"--wsrep-start-position={positions[node]}")
-
 
 @contextlib.contextmanager
 def galera_cluster() -> Iterator[Galera]:
@@ -320,8 +291,8 @@ def galera_cluster() -> Iterator[Galera]:
     with tempfile.TemporaryDirectory(prefix="galera-") as folder:
         Path(folder).chmod(0o755)
         cluster = Galera(Path(folder))
-        cluster.install()
         try:
+            cluster.install()
             cluster.start()
             yield cluster
         finally:

@@ -214,9 +214,8 @@ class Service:
 
     def _record_figures(self) -> None:
         if kept := recorder():
-            with contextlib.suppress(
-                OSError, http.client.HTTPException
-            ):  # it may be frozen, or stopping
+            # It may be frozen, or stopping.
+            with contextlib.suppress(OSError, http.client.HTTPException):
                 kept.figures(self.exposition())
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.applications import wait_for
+from support.workers import is_alive
 
 _PATH = Path(__file__).parents[2] / "deploy" / "cluster" / "processes.py"
 _SPEC = importlib.util.spec_from_file_location("cluster_processes", _PATH)
@@ -32,14 +33,6 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def is_there(pid: int) -> bool:
-    """Tell whether a process runs."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def family(kept: processes.Kept, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     """Start a process that starts another one; return both."""
     told = folder / "child"
@@ -55,10 +48,10 @@ def test_leftovers(file, tmp_path, number):
     parent.send_signal(number)
     if number == signal.SIGKILL:
         parent.wait(30)
-    assert is_there(child)
+    assert is_alive(child)
     assert processes.Kept(file).end_leftovers() == [parent.pid]
     parent.wait(30)
-    assert not is_there(child)
+    assert not is_alive(child)
     assert processes.Kept(file).end_leftovers() == []
 
 
@@ -82,7 +75,7 @@ def test_nobody_can_write(file):
     kept.end_all()
     running.wait(30)
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    assert not any(is_there(int(child)) for child in children if _is_sleep(child))
+    assert not any(is_alive(int(child)) for child in children if _is_sleep(child))
 
 
 def _is_sleep(pid: str) -> bool:
@@ -106,11 +99,12 @@ def test_interrupted(file, tmp_path):
 
     kept = processes.Kept(file)
     before = signal.signal(signal.SIGTERM, stop)
-    once_it_is_known = f"until grep -q $$ {file}; do sleep 0.02; done; sleep 0.05"
+    # Half a second after it is written down it is waited for.
+    once_it_is_known = f"until grep -q $$ {file}; do sleep 0.02; done; sleep 0.5"
     command = f"echo $$ > {told}; {once_it_is_known}; kill -TERM {os.getpid()}; sleep 60"
     try:
         with pytest.raises(KeyboardInterrupt):
             kept.run("it", ["sh", "-c", command])
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert not is_there(int(told.read_text()))
+    assert not is_alive(int(told.read_text()))

@@ -90,7 +90,7 @@ PROOF_PROBLEMS: Final = tuple(
         (("malformed_jws",), "not three parts of canonical base64url with JSON objects"),
         (
             ("header_not_allowed",),
-            "a header has more than `alg`, `typ` (of an ID token `kid`, `x5t` too), or another `typ`",
+            "not only `alg`, `typ` (of ID tokens `kid`, `x5t`, `x5t#S256`), or another `typ`",
         ),
         (("algorithm_not_allowed",), "`alg` is none of those accepted here"),
         (("algorithm_mismatch",), "`alg` is not what the key is for"),
