@@ -11,8 +11,9 @@ A key exists if and only if a profile does: both are first written and erased in
 later batch names the version of the profile that it replaces. So nothing is ever sealed under a key
 that is not stored, and no rendition is left behind.
 
-Whether or not there is a profile, `not_before` may stand there until it expires: the instant at which
-sessions of the email were ended, 8 bytes of milliseconds since 1970.
+Whether or not there is a profile, `not_before` may stand there until it expires: the instant of the
+last sign-out of the email, 8 bytes of milliseconds since 1970. Each proof of a session names the last
+sign-out that it followed, and a later one ends the session: their order depends on no clock.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from backends import ABSENT, MAX_OPERATIONS, Backend, Conflict, Delete, Operation, Put
+from persona_profile.encoding import base64url_encode
 from persona_profile.errors import (
     InvalidSession,
     ProfileKeyRequired,
@@ -50,7 +52,7 @@ from persona_profile.model import (
 from persona_profile.opening import Stored, open_profile
 from persona_profile.pictures import read_renditions
 from persona_profile.records import KeyRole, RecordKey
-from persona_profile.tokens import Session
+from persona_profile.tokens import EmailProof, Session
 
 WRITE_PATIENCE_SECONDS: Final = 5.0
 PICTURE_ID_BYTES: Final = 16
@@ -68,7 +70,7 @@ class ProfileService:
         backend: where sealed items are kept.
         homes: finds them.
         keys: what wraps their keys.
-        session_lifetime: seconds after which any session has expired.
+        session_lifetime: seconds for which a new session lasts, at most MAX_SESSION_SECONDS.
         clock: seconds since 1970.
     """
 
@@ -88,33 +90,39 @@ class ProfileService:
         self._clock = clock
 
     def open_session(
-        self, emails: Iterable[str], previous: Session | None, profile_key: bytes | None = None
+        self, vouched: Mapping[str, str], previous: Session | None, profile_key: bytes | None = None
     ) -> tuple[Session, list[Profile]]:
         """Return a session of emails that were proved just now, and the profiles of all its emails.
 
-        It takes in the emails of a `previous` session, and then ends with that one unless all of
-        them were proved again: a proof makes no other email's session longer. It holds the person's
-        `profile_key`, by default that of the previous one.
+        It takes in the emails of a `previous` session with their own proofs, and then ends with that
+        one unless all of them were proved again: a proof makes no other email's session longer, and
+        protects none from a sign-out. It holds the person's `profile_key`, by default that of the
+        previous one.
+
+        Args:
+            vouched: the issuer who vouched for each email, a domain or a URL.
+            previous: a session that has not expired.
+            profile_key: KEY_BYTES.
 
         Raises:
             InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
         """
         now = self._now()
-        proved = list(emails)
-        older = previous.emails if previous else ()
-        session = Session(
-            emails=tuple(dict.fromkeys([*older, *proved])),
-            issued_at=now,
-            expires_at=now + 1000 * self._session_lifetime,
-            profile_key=profile_key or (previous.profile_key if previous else None),
-        )
-        homes, signed_out_at = self._homes.find(session.emails, session.emails)
+        older = {proof.email: proof for proof in previous.proofs} if previous else {}
+        emails = tuple({**older, **vouched})
+        homes, signed_out_at = self._homes.find(emails, emails)
         if previous is not None:
             _check_not_ended(previous, signed_out_at)
-            if not set(previous.emails) <= set(proved):
-                session = replace(session, expires_at=previous.expires_at)
-        # Another machine's clock may be ahead: a new session is younger than the last sign-out.
-        session = replace(session, issued_at=max(now, 1 + max(signed_out_at.values())))
+        proofs = older | {
+            email: EmailProof(email, self._pseudonym(issuer), now, signed_out_at[email])
+            for email, issuer in vouched.items()
+        }
+        expires_at = now + 1000 * self._session_lifetime
+        if previous is not None:
+            if not older.keys() <= vouched.keys():
+                expires_at = previous.expires_at
+            profile_key = profile_key or previous.profile_key
+        session = Session(tuple(proofs.values()), expires_at, profile_key)
         opened = self._open(homes, session.emails, session)
         return session, [stored.profile for stored in opened]
 
@@ -141,15 +149,18 @@ class ProfileService:
     def sign_out(self, session: Session) -> None:
         """End this and every earlier session that proved any of the session's emails.
 
+        One that failed midway may be repeated: it goes on with the emails that are left.
+
         Raises:
-            InvalidSession, Unavailable: see `profiles`.
+            InvalidSession: the session was ended, for each of its emails.
+            Unavailable: the storage does not answer.
             WriteConflict: others kept signing out for WRITE_PATIENCE_SECONDS.
         """
-        self._read(session, session.emails)
-        # Another machine's clock, which this session is from, may be ahead.
-        instant = max(self._now(), session.issued_at)
-        for email in session.emails:
-            end = partial(self._homes.end_sessions, email, instant, self._session_lifetime)
+        _, signed_out_at = self._homes.find([], session.emails)
+        if all(signed_out_at[proof.email] > proof.signed_out_at for proof in session.proofs):
+            _check_not_ended(session, signed_out_at)
+        for proof in session.proofs:
+            end = partial(self._homes.end_sessions, proof.email, proof.signed_out_at, self._clock())
             self._until_no_conflict(end)
 
     def write_claims(
@@ -263,6 +274,9 @@ class ProfileService:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
+
+    def _pseudonym(self, issuer: str) -> str:
+        return base64url_encode(self._keys.pseudonym("issuer", issuer))
 
     def _read(self, session: Session, emails: Sequence[str]) -> list[Stored]:
         homes, signed_out_at = self._homes.find(emails, session.emails)
@@ -385,5 +399,5 @@ def _picture_puts(picture: Picture | None, renditions: Iterable[Rendition]) -> l
 
 
 def _check_not_ended(session: Session, signed_out_at: Mapping[str, int]) -> None:
-    if any(session.issued_at <= signed_out_at[email] for email in session.emails):
+    if session.is_ended_by(signed_out_at):
         raise InvalidSession("session_revoked", "This session was signed out.")

@@ -45,7 +45,7 @@ def add_to(commands: Any) -> None:
 
 def _export(options: argparse.Namespace) -> int:
     with _services(options) as (email, profiles, pictures):
-        session, [found] = profiles.open_session([email], None)
+        session, [found] = profiles.open_session({email: "operator"}, None)
         if _is_blank(found):
             raise _Refused("nothing is kept about this email")
         archive = zip_of(*whole_profile(profiles, pictures, session, email))
@@ -61,7 +61,7 @@ def _erase(options: argparse.Namespace) -> int:
     with _services(options) as (email, profiles, _):
         if not options.yes:
             _ask()
-        session, [found] = profiles.open_session([email], None)
+        session, [found] = profiles.open_session({email: "operator"}, None)
         profiles.erase(session, email, lambda _: None)
     print("Nothing was kept about this email." if _is_blank(found) else "Erased.")
     return 0

@@ -55,8 +55,8 @@ def create(request: Request) -> Response:
     proved = _verify(services, body["proofs"])
     # Of proofs that hold: else anybody could use up what a domain's people need.
     charge(request, Policy.PROOFS_PER_ISSUER, Counter(each.issuer for each in proved))
-    emails = [each.email for each in proved]
-    session, profiles = services.profiles.open_session(emails, previous, body["profile_key"])
+    vouched = {each.email: each.issuer for each in proved}
+    session, profiles = services.profiles.open_session(vouched, previous, body["profile_key"])
     if len(session.emails) > MAX_EMAILS:
         limit = FieldError("body", "proofs", f"a session has at most {MAX_EMAILS} emails")
         raise ValidationFailed("Too many emails.", errors=(limit,))
