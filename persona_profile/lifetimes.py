@@ -17,5 +17,9 @@ MAX_BROWSERID_SKEW_SECONDS: Final = 600
 MAX_OPENID_SKEW_SECONDS: Final = 300
 """Upper bound of `openid.clock_skew`."""
 
-MARK_MARGIN_SECONDS: Final = 3600
-"""How much longer a mark is kept: more than clocks of machines may differ plus the longest request."""
+CLOCK_DIFFERENCE_SECONDS: Final = 1
+"""How far the clocks of this service's own machines may be apart (docs/scale-out.md)."""
+
+MARK_MARGIN_SECONDS: Final = 2 * 3600
+"""How much longer a mark is kept than its session or proof lives: an hour for a clock that is wrong by
+a time zone, the rest for the longest request. Until then no process reads or purges it as expired."""

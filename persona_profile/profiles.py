@@ -27,9 +27,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from backends import ABSENT, MAX_OPERATIONS, Backend, Conflict, Delete, Operation, Put
-from persona_profile.encoding import base64url_encode
 from persona_profile.errors import (
-    InvalidSession,
     ProfileKeyRequired,
     UnreadableProfile,
     WriteConflict,
@@ -52,12 +50,14 @@ from persona_profile.model import (
 from persona_profile.opening import Stored, open_profile
 from persona_profile.pictures import read_renditions
 from persona_profile.records import KeyRole, RecordKey
-from persona_profile.tokens import EmailProof, Session
+from persona_profile.sessions import Vouched, check_not_ended, emails_of, new_session
+from persona_profile.tokens import Session
 
 WRITE_PATIENCE_SECONDS: Final = 5.0
 PICTURE_ID_BYTES: Final = 16
 
 _T = TypeVar("_T")
+
 
 Precondition = Callable[[Profile], None]
 """Raises PreconditionFailed if a profile is not as the client expects."""
@@ -90,7 +90,10 @@ class ProfileService:
         self._clock = clock
 
     def open_session(
-        self, vouched: Mapping[str, str], previous: Session | None, profile_key: bytes | None = None
+        self,
+        vouched: Sequence[Vouched],
+        previous: Session | None = None,
+        profile_key: bytes | None = None,
     ) -> tuple[Session, list[Profile]]:
         """Return a session of emails that were proved just now, and the profiles of all its emails.
 
@@ -100,29 +103,25 @@ class ProfileService:
         previous one.
 
         Args:
-            vouched: the issuer who vouched for each email, a domain or a URL.
+            vouched: the emails; of several for one email the last one counts.
             previous: a session that has not expired.
             profile_key: KEY_BYTES.
 
         Raises:
+            InvalidProof: the email was signed out since the proof was made.
             InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
         """
-        now = self._now()
-        older = {proof.email: proof for proof in previous.proofs} if previous else {}
-        emails = tuple({**older, **vouched})
+        emails = emails_of(vouched, previous)
         homes, signed_out_at = self._homes.find(emails, emails)
-        if previous is not None:
-            _check_not_ended(previous, signed_out_at)
-        proofs = older | {
-            email: EmailProof(email, self._pseudonym(issuer), now, signed_out_at[email])
-            for email, issuer in vouched.items()
-        }
-        expires_at = now + 1000 * self._session_lifetime
-        if previous is not None:
-            if not older.keys() <= vouched.keys():
-                expires_at = previous.expires_at
-            profile_key = profile_key or previous.profile_key
-        session = Session(tuple(proofs.values()), expires_at, profile_key)
+        session = new_session(
+            vouched,
+            previous,
+            signed_out_at,
+            self._clock(),
+            lifetime=self._session_lifetime,
+            profile_key=profile_key,
+            pseudonym=partial(self._keys.pseudonym, "issuer"),
+        )
         opened = self._open(homes, session.emails, session)
         return session, [stored.profile for stored in opened]
 
@@ -158,7 +157,7 @@ class ProfileService:
         """
         _, signed_out_at = self._homes.find([], session.emails)
         if all(signed_out_at[proof.email] > proof.signed_out_at for proof in session.proofs):
-            _check_not_ended(session, signed_out_at)
+            check_not_ended(session, signed_out_at)
         for proof in session.proofs:
             end = partial(self._homes.end_sessions, proof.email, proof.signed_out_at, self._clock())
             self._until_no_conflict(end)
@@ -275,12 +274,9 @@ class ProfileService:
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
-    def _pseudonym(self, issuer: str) -> str:
-        return base64url_encode(self._keys.pseudonym("issuer", issuer))
-
     def _read(self, session: Session, emails: Sequence[str]) -> list[Stored]:
         homes, signed_out_at = self._homes.find(emails, session.emails)
-        _check_not_ended(session, signed_out_at)
+        check_not_ended(session, signed_out_at)
         return self._open(homes, emails, session)
 
     def _open(self, homes: Iterable[Home], emails: Iterable[str], session: Session) -> list[Stored]:
@@ -396,8 +392,3 @@ def _picture_puts(picture: Picture | None, renditions: Iterable[Rendition]) -> l
     if picture is None:
         return []
     return [Put(picture_item(picture.id, each.size, each.format), each.data) for each in renditions]
-
-
-def _check_not_ended(session: Session, signed_out_at: Mapping[str, int]) -> None:
-    if session.is_ended_by(signed_out_at):
-        raise InvalidSession("session_revoked", "This session was signed out.")

@@ -15,6 +15,7 @@ from persona_profile.encoding import base64url_decode, base64url_encode, json_en
 from persona_profile.images import FORMATS
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
+from persona_profile.lifetimes import CLOCK_DIFFERENCE_SECONDS
 from persona_profile.records import KEY_BYTES, KeyRole, RecordKey
 
 MAX_TOKEN_CHARACTERS: Final = 12_000
@@ -124,11 +125,18 @@ class Nonce:
 
     Attributes:
         digest: 32 bytes that stand for it.
-        expires_at: seconds since 1970.
+        issued_at: seconds since 1970.
+        expires_at: likewise.
     """
 
     digest: bytes
+    issued_at: int
     expires_at: int
+
+    @property
+    def revoked_from(self) -> int:
+        """A sign-out at or after this instant, in milliseconds since 1970, came after the issue."""
+        return 1000 * (self.issued_at + 1 + CLOCK_DIFFERENCE_SECONDS)
 
 
 class Nonces:
@@ -160,8 +168,8 @@ class Nonces:
             Unreadable: the text is not one of ours.
         """
         payload = _open(self._keys, self._PURPOSE, text)
-        _, _, expires_at = _NONCE.unpack(payload)
-        return Nonce(hashlib.sha256(b"nonce" + payload).digest(), expires_at)
+        _, issued_at, expires_at = _NONCE.unpack(payload)
+        return Nonce(hashlib.sha256(b"nonce" + payload).digest(), issued_at, expires_at)
 
 
 @dataclass(frozen=True, slots=True)
