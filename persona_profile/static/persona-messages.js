@@ -16,6 +16,7 @@ const PROVIDER_SETUP = provider("The provider of your address is not set up in a
 
 /** By code: what the dialog can do next, and the sentence. */
 const MESSAGES = {
+  __proto__: null, // codes come from the network
   // Of the client.
   offline: ["retry", "You are offline. Connect to the internet, then try again."],
   no_answer: ["retry", "The profile server does not answer. Nothing is lost; try again in a moment."],
@@ -122,6 +123,7 @@ const MESSAGES = {
 };
 
 const FIELDS = {
+  __proto__: null,
   name: "Name",
   given_name: "Given name",
   family_name: "Family name",
@@ -141,7 +143,8 @@ export const codes = Object.freeze(Object.keys(MESSAGES));
 
 export function explain(error, translations = {}) {
   const [action, english] = MESSAGES[error?.code] ?? unknown(error);
-  const sentence = translations[error?.code] ?? english;
+  const translation = Object.hasOwn(translations, error?.code) ? translations[error.code] : null;
+  const sentence = translation ?? english;
   const errors = error?.errors ?? [];
   return {
     text: typeof sentence === "function" ? sentence(error) : sentence,
