@@ -120,6 +120,7 @@ const MESSAGES = {
   key_ambiguous: ["other-address", PROVIDER_SETUP],
   token_signature_invalid: ["other-address", PROVIDER_PROOF],
   proof_replayed: ["sign-in", proof("The proof of your address was used before.")],
+  proof_revoked: ["sign-in", proof("You have signed out since the proof of your address was made.")],
 };
 
 const FIELDS = {
