@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 from typing import Final, Protocol
 
@@ -20,10 +19,6 @@ from limits import RateLimitItem
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import RateLimited
 from persona_profile.rate_counters import Counters, Window
-
-IPV6_PREFIX: Final = 64
-"""Bits of an IPv6 address that tell one customer's network from another's (RFC 6177): a household has
-2^64 addresses."""
 
 
 class Policy(StrEnum):
@@ -156,23 +151,6 @@ class CountedRateLimits:
     def close(self) -> None:
         """Let go of connections."""
         self._counters.close()
-
-
-def client_network(address: str) -> str:
-    """Return what stands for a client in limits by address: IPv4 address, or /64 of an IPv6 one.
-
-    An IPv4 address that is written as an IPv6 one (RFC 4291, 2.5.5.2) is itself. What is no address at
-    all, as of a Unix socket, stands for itself.
-    """
-    try:
-        read = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if not isinstance(read, IPv6Address):
-        return str(read)
-    if read.ipv4_mapped is not None:
-        return str(read.ipv4_mapped)
-    return str(ip_network((read, IPV6_PREFIX), strict=False))
 
 
 def _quota(policy: Policy, limit: RateLimitItem, window: Window, cost: int) -> Quota:

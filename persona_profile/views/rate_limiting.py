@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pyramid.request import Request
 from pyramid.response import Response
 
+from persona_profile.addresses import client_network
 from persona_profile.auth.policy import email_in_path
-from persona_profile.rate_limits import Policy, Quota, client_network
+from persona_profile.rate_limits import Policy, Quota
 from persona_profile.views import Services
 
 
@@ -34,15 +35,12 @@ def charge_write(request: Request) -> None:
 
 
 def client_of(request: Request) -> str:
-    """Return what stands for the client in limits by address (see `client_network`).
+    """Return the network of the client, by which strangers are limited (see `client_network`).
 
-    The address is that of the connection, or what a proxy that waitress' settings trust has told.
+    The address is that of the connection, or the one that a trusted proxy has reported
+    (`TrustedProxies`).
     """
-    address: str = request.environ.get("REMOTE_ADDR", "")
-    port = str(request.environ.get("REMOTE_PORT", ""))
-    if "." in port:  # waitress 3.0 takes the end of ::ffff:192.0.2.1 in X-Forwarded-For for the port
-        address = f"{address}:{port}"
-    return client_network(address)
+    return client_network(request.environ.get("REMOTE_ADDR", ""))
 
 
 def _tell(response: Response, quota: Quota) -> None:

@@ -17,7 +17,7 @@ from persona_profile.errors import RateLimited
 from persona_profile.keyring import Keyring
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
-from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, client_network
+from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy
 
 LIMIT = parse("10/minute")
 WRITES, PIXELS, PROOFS = Policy.WRITES_PER_EMAIL, Policy.PIXELS_PER_EMAIL, Policy.PROOFS_PER_ISSUER
@@ -193,22 +193,6 @@ class TestPolicies:
         checked = limits(MemoryCounters(clock=clock), proofs_per_issuer="1/minute")
         for each in (checked, NoRateLimits()):
             assert each.hit(WRITES, {"alice@example.com": 10**9}) is None
-
-    @pytest.mark.parametrize(
-        ("address", "network"),
-        [
-            ("192.0.2.7", "192.0.2.7"),
-            ("::ffff:192.0.2.7", "192.0.2.7"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-            ("2001:DB8:1:2::", "2001:db8:1:2::/64"),
-            ("fe80::1%eth0", "fe80::/64"),
-            ("localhost", "localhost"),
-            ("", ""),
-        ],
-    )
-    def test_addresses(self, address, network):
-        """An IPv6 network of one customer is one client; an IPv4 address is one however written."""
-        assert client_network(address) == network
 
 
 class TestRedis:
