@@ -53,6 +53,7 @@ const MESSAGES = {
     "choose-file",
     "This is not a picture that can be used. Choose a JPEG, PNG, WebP, GIF, AVIF or HEIC file.",
   ],
+  misdirected_request: ["report", page("It asks a server that does not know its own address.")],
   picture_broken: ["choose-file", "This picture is damaged or not complete. Choose another file."],
   picture_too_many_pixels: ["choose-file", tooManyPixels],
   picture_too_complex: ["choose-file", "This picture is too complex to be used. Save it as a JPEG, or choose another one."],
