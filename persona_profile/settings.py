@@ -112,6 +112,7 @@ class Settings:
     ratelimit_url: str | None
     ratelimit_timeout: int
     ratelimit_sessions_per_address: RateLimitItem | None
+    ratelimit_failures_per_address: RateLimitItem | None
     ratelimit_proofs_per_issuer: RateLimitItem | None
     ratelimit_writes_per_email: RateLimitItem | None
     ratelimit_pixels_per_email: RateLimitItem | None
@@ -349,6 +350,7 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("ratelimit.url", _rate_limit_url),
     _setting("ratelimit.timeout", _whole(1, 10_000), 100),
     _setting("ratelimit.sessions_per_address", _rate_limit, RateLimitItemPerMinute(300)),
+    _setting("ratelimit.failures_per_address", _rate_limit, RateLimitItemPerMinute(6_000)),
     _setting("ratelimit.proofs_per_issuer", _rate_limit, RateLimitItemPerMinute(12_000)),
     _setting("ratelimit.writes_per_email", _rate_limit, RateLimitItemPerMinute(60)),
     _setting("ratelimit.pixels_per_email", _rate_limit, RateLimitItemPerHour(1_000_000_000)),
