@@ -165,21 +165,23 @@ class TestSessions:
         """A token whose nonce is older than a sign-out of its email is revoked; a newer one is not."""
         clock = Clock(time.time())
         site = client(trusting_app(tmp_path, provider, clock=clock))
-        stolen = token(fresh_nonce(site))
+        times = {"iat": int(clock.now), "exp": int(clock.now) + 600}
+        stolen = token(fresh_nonce(site), **times)
         clock.now += 3
-        session = sign_in(site, token(fresh_nonce(site))).json["token"]
+        session = sign_in(site, token(fresh_nonce(site), **times)).json["token"]
         site.delete("/v1/sessions", headers={"Authorization": f"Bearer {session}"})
         problem = sign_in(site, stolen, status=401).json
         assert problem["code"] == "proof_revoked"
         assert problem["errors"][0]["name"] == "proofs.0.id_token"
-        sign_in(site, token(fresh_nonce(site)))
+        sign_in(site, token(fresh_nonce(site), **times))
 
     @pytest.mark.parametrize("skew", ["0", "300"])
     def test_used_nonces_stay_used(self, tmp_path, provider, skew):
         """A nonce is used once, until it is too old under any allowance for clocks."""
         clock = Clock(time.time())
         site = client(trusting_app(tmp_path, provider, clock=clock, openid__clock_skew=skew))
-        used = token(fresh_nonce(site), exp=int(clock.now) + 3600)
+        now = int(clock.now)
+        used = token(fresh_nonce(site), iat=now, exp=now + 3600)
         sign_in(site, used)
         codes = []
         while not codes or codes[-1] == "proof_replayed":
