@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 
 from backends import Address, Backend, Item
 from persona_profile.errors import NotFound, UnreadableProfile
@@ -65,9 +66,18 @@ class PictureService:
             for size, names in profile.picture.formats.items()
         }
 
-    def capabilities_expire_at(self, profile: Profile) -> int:
-        """Return when those of `capabilities` stop working, in seconds since 1970."""
-        return self._capabilities.expiry(profile.partition, self._protection(profile))
+    def capabilities_tag(self, profile: Profile) -> str:
+        """Return a text that is another whenever `capabilities` of the same picture are others.
+
+        It is the instant at which they expire, and of a protected profile a digest of the sign-outs
+        that end them.
+        """
+        protection = self._protection(profile)
+        tag = f"{self._capabilities.expiry(profile.partition, protection):x}"
+        if protection is None:
+            return tag
+        sign_outs = (partition + instant.to_bytes(8) for partition, instant in protection.sign_outs)
+        return f"{tag}-{sha256(b''.join(sign_outs)).hexdigest()[:16]}"
 
     def open_capability(self, text: str) -> tuple[PictureCapability, int]:
         """Return a capability, and the seconds for which it still works.
@@ -192,7 +202,14 @@ class PictureService:
         return Protection(_picture_key(profile), sign_outs, session.expires_at)
 
     def _is_ended(self, protection: Protection) -> bool:
-        """Tell whether any email of the session that a picture's URL is of was signed out since."""
+        """Tell whether any email of the session that a picture's URL is of was signed out since.
+
+        It counts as ended if a sign-out would not be noticed: nobody marks the partitions of an index
+        key that is destroyed.
+        """
+        versions = {partition[0] for partition, _ in protection.sign_outs}
+        if versions.isdisjoint(self._keys.index_versions):
+            return True
         addresses = [Address(partition, NOT_BEFORE_ITEM) for partition, _ in protection.sign_outs]
         marks = self._backend.get_many(addresses)
         return any(
