@@ -18,6 +18,7 @@ from persona_profile.errors import FieldError, InvalidProof, Overloaded, Validat
 from persona_profile.images import SIZES
 from persona_profile.rate_limits import Policy
 from persona_profile.schemas import MAX_PROOFS, session_body
+from persona_profile.sessions import Vouched
 from persona_profile.takeaway import timestamp
 from persona_profile.views import Services
 from persona_profile.views.bodies import json_body
@@ -60,19 +61,24 @@ def _open_session(request: Request) -> Response:
     body = json_body(request, request.registry[_BODY], MAX_BODY_BYTES)
     previous = request.identity
     proved = _verify(services, body["proofs"])
-    # Of proofs that hold: else anybody could use up what a domain's people need.
+    services.used_proofs.check(proved)
+    # Of proofs that hold, once each: else anybody could use up what a domain's people need.
     charge(request, Policy.PROOFS_PER_ISSUER, Counter(each.issuer for each in proved))
-    emails = [each.email for each in proved]
-    session, profiles = services.profiles.open_session(emails, previous, body["profile_key"])
+    vouched = [
+        Vouched(each.email, each.issuer, each.revoked_from, f"proofs.{position}.{each.kind}")
+        for position, each in enumerate(proved)
+    ]
+    session, profiles = services.profiles.open_session(vouched, previous, body["profile_key"])
     if len(session.emails) > MAX_EMAILS:
         limit = FieldError("body", "proofs", f"a session has at most {MAX_EMAILS} emails")
         raise ValidationFailed("Too many emails.", errors=(limit,))
+    document = session_document(services.tokens.seal(session), session)
+    document["profiles"] = represent(request, profiles, body["thumbnails"])
+    response = json_response(document, status=201)
     # Last, so that no proof is used up by a request that fails.
     services.used_proofs.use(proved)
     services.metrics.count_session(len(session.emails))
-    document = session_document(services.tokens.seal(session), session)
-    document["profiles"] = represent(request, profiles, body["thumbnails"])
-    return json_response(document, status=201)
+    return response
 
 
 @sessions.delete(permission=SESSION)  # type: ignore[untyped-decorator]

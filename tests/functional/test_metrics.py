@@ -77,7 +77,7 @@ class TestCounting:
         found = figures(app)
         calls = "persona_storage_seconds_count"
         assert found.value(calls, operation="apply", outcome="ok") == 1
-        assert found.value(calls, operation="get_many", outcome="ok") == 2
+        assert found.value(calls, operation="get_many", outcome="ok") == 3
 
     def test_pool(self, tmp_path):
         """Connections of the storage are told while they are lent."""
