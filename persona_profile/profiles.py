@@ -379,12 +379,13 @@ class ProfileService:
         return replace(changed, stored_version=versions[PROFILE_ITEM], state=state_of(record))
 
     def _until_no_conflict(self, attempt: Callable[[], _T]) -> _T:
-        deadline = time.monotonic() + WRITE_PATIENCE_SECONDS
+        deadline = None  # from the first conflict on: an attempt that was held up has a second one
         pause = 0.001
         while True:
             try:
                 return attempt()
             except Conflict:
+                deadline = deadline or time.monotonic() + WRITE_PATIENCE_SECONDS
                 if time.monotonic() > deadline:
                     raise WriteConflict("Others are writing to this profile; try again.") from None
                 time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, hides nothing
