@@ -153,21 +153,25 @@ def memory() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(params=["first", "later"])
-def worlds(request, memory) -> Callable[[], World]:
-    """Make worlds: for a copy to an empty store, or after one, with changes since."""
+def make_worlds(folder: Path, which: str) -> Callable[[], World]:
+    """Return what makes worlds: for a copy to an empty store, or after one, with changes since."""
     numbers = itertools.count()
 
     def make() -> World:
-        folder = memory / str(next(numbers))
-        folder.mkdir()
-        world = World(folder)
-        if request.param == "later":
+        (folder / str(number := next(numbers))).mkdir()
+        world = World(folder / str(number))
+        if which == "later":
             assert world.copied()
             world.change_source()
         return world
 
     return make
+
+
+@pytest.fixture(params=["first", "later"])
+def worlds(request, memory) -> Callable[[], World]:
+    """Return what makes worlds for a first copy, or for a later one."""
+    return make_worlds(memory, request.param)
 
 
 def killed_worlds(make: Callable[[], World]) -> Iterator[World]:
@@ -214,16 +218,14 @@ class TestKilled:
             assert world.refused()
             assert left_of(world.destination, before) == before
 
-    def test_foreign_erasure(self, worlds):
+    @pytest.mark.parametrize("partition", [A, C], ids=["written again", "the same"])
+    def test_foreign_erasure(self, memory, partition):
         """What was copied, and erased in the destination since, does not come back."""
-        for world in killed_worlds(worlds):
-            if len(MemoryBackend.list(world.destination, C)) == 0:
-                continue  # it was not copied yet
-            held = world.copied()
-            assert held
-            erase(world.destination, C)
+        for world in killed_worlds(make_worlds(memory, "later")):
+            erase(world.destination, partition)
             assert world.refused()
-            assert C not in everything(world.destination)
+            assert world.refused()
+            assert partition not in everything(world.destination)
 
 
 def foreign(destination: Backend, kind: str) -> Everything:
