@@ -247,7 +247,9 @@ def picture_options(settings: Settings) -> PictureOptions:
 
 
 def _watch(file: KeyringFile, keyring: Keyring, keys: KeyWrapper, metrics: Metrics) -> KeyringWatch:
-    return KeyringWatch(file, keyring, keys.use, metrics.reload_counter("keyring"))
+    watch = KeyringWatch(file, keyring, keys.use, metrics.reload_counter("keyring"))
+    keys.follow(watch.check)
+    return watch
 
 
 def _renderer(settings: Settings, observe: Callable[[UploadFigures], None]) -> WorkerRenderer:
