@@ -24,6 +24,7 @@ from persona_profile.dumps import PR_SET_NO_NEW_PRIVS, prctl, system_call
 
 LANDLOCK: Final = "landlock"
 SECCOMP: Final = "seccomp"
+OK: Final = "ok"
 PARTS: Final = (LANDLOCK, SECCOMP)
 
 _LIBSECCOMP: Final = "libseccomp.so.2"
@@ -36,6 +37,7 @@ _KILL_PROCESS: Final = 0x80000000
 _ERRNO: Final = 0x00050000
 _ALLOW: Final = 0x7FFF0000
 _BAD_ARCHITECTURE: Final = 2
+_RAW_ERRORS: Final = 9
 _EQUAL: Final = 4
 _MASKED_EQUAL: Final = 7
 _UNKNOWN_CALL: Final = -1
@@ -101,7 +103,7 @@ class Confinement:
         """Confine this process, which must have a single thread.
 
         Returns:
-            The parts that the system lacks, with the reason for each.
+            For each of `PARTS` `ok`, or why the system lacks it.
         """
         assert threading.active_count() == 1
         missing = dict(self._missing)
@@ -116,7 +118,7 @@ class Confinement:
                 self._filter.load()
             except OSError as error:
                 missing[SECCOMP] = _reason(error)
-        return missing
+        return {part: missing.get(part, OK) for part in PARTS}
 
 
 def _reason(error: OSError) -> str:
@@ -178,7 +180,8 @@ class _Filter:
         )
         if not self._context:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        self._call("seccomp_attr_set", ctypes.c_int(_BAD_ARCHITECTURE), ctypes.c_uint32(_KILL_PROCESS))
+        for attribute, value in ((_BAD_ARCHITECTURE, _KILL_PROCESS), (_RAW_ERRORS, 1)):
+            self._call("seccomp_attr_set", ctypes.c_int(attribute), ctypes.c_uint32(value))
 
     def allow(self, name: str, *conditions: _Condition) -> None:
         """Allow a call if all conditions hold. A call that the architecture lacks is skipped."""

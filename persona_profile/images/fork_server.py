@@ -7,7 +7,7 @@ killed.
 
 Messages from the service, with their answers:
 
-    {"ping": true}           {"missing": {part: reason}}    after a trial of the confinement
+    {"ping": true}           {"confinement": {part: state}}    after a trial of the confinement
     job, two descriptors     {"ended": status, "processor_seconds": seconds}   at the worker's end
     {"memory": bytes, "processor_seconds": seconds}
                              {"limited": true}    from then on the worker may use no more
@@ -88,7 +88,7 @@ class _ForkServer:
         while True:
             message, descriptors = self._control.receive_with_descriptors(2)
             if "ping" in message:
-                self._control.send({"missing": self._try_confinement()})
+                self._control.send({"confinement": self._try_confinement()})
             elif "options" in message:
                 status, seconds = self._work(message, *descriptors)
                 self._control.send({"ended": status, "processor_seconds": seconds})
@@ -139,20 +139,19 @@ class _ForkServer:
         return self._own_bytes + room
 
     def _try_confinement(self) -> dict[str, str]:
-        """Confine a process; return which parts the system lacks, and why."""
+        """Confine a process that does nothing; return what `Confinement.enter` returned there."""
         ours, theirs = socket.socketpair()
         with ours:
             pid = os.fork()
             if not pid:
                 try:
-                    Channel(theirs).send({"missing": self._confinement.enter()})
+                    Channel(theirs).send(self._confinement.enter())
                 finally:
                     os._exit(0)
             theirs.close()
             report, _ = Channel(ours).receive()
         os.waitpid(pid, 0)
-        missing: dict[str, str] = report["missing"]
-        return missing
+        return report
 
 
 def _settle() -> None:

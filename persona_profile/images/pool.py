@@ -85,7 +85,7 @@ class WorkerRenderer:
         self._idle: list[WorkerProcess] = []
         self._all: set[WorkerProcess] = set()
         self._closed = False
-        self._missing: Mapping[str, str] | None = None
+        self._confinement: Mapping[str, str] = {}
         # For those who forget to close, and at exit.
         self._finalizer = weakref.finalize(self, _end_all, self._all)
 
@@ -99,6 +99,11 @@ class WorkerRenderer:
         with self._lock:
             workers = len(self._all)
         return PictureFigures(workers, *self._admission.figures())
+
+    def confinement(self) -> Mapping[str, str]:
+        """Return which parts of the workers' confinement the system has. See `images.Renderer`."""
+        with self._lock:
+            return self._confinement
 
     def check(self) -> None:
         """Return if a worker answers, or all are at work.
@@ -257,13 +262,13 @@ class WorkerRenderer:
             self._all.discard(worker)
         worker.end()
 
-    def _note_confinement(self, missing: Mapping[str, str]) -> None:
-        """Keep, and log if it is new, which parts of the workers' confinement the system lacks."""
+    def _note_confinement(self, found: Mapping[str, str]) -> None:
+        """Keep which parts of the workers' confinement the system has; log a change for the worse."""
         with self._lock:
-            is_new, self._missing = missing != (self._missing or {}), missing
-        if is_new:
-            reasons = "; ".join(f"{part}: {reason}" for part, reason in missing.items()) or "none"
-            logger.warning("parts that the confinement of picture workers lacks: %s", reasons)
+            is_known, self._confinement = found == self._confinement, found
+        missing = [f"{part} ({state})" for part, state in found.items() if state != "ok"]
+        if missing and not is_known:
+            logger.warning("picture workers are confined without %s", " and without ".join(missing))
 
     def _explained(self, failure: Exception, status: int) -> Exception:
         """Return the error for an upload, from why the conversation broke and how the worker ended.

@@ -70,7 +70,7 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def ping(self, until: float) -> Mapping[str, str]:
-        """Have a worker confined; return which parts of its confinement the system lacks, and why.
+        """Have a worker confined; return what `Confinement.enter` returned there.
 
         Raises:
             OSError, TimeoutError, EOFError, MalformedMessage: there is no answer by then.
@@ -78,8 +78,8 @@ class WorkerProcess:
         with self._lock:
             self._control.send({"ping": True})
             answer, _ = self._control.receive(until)
-        missing: Mapping[str, str] = answer["missing"]
-        return missing
+        confinement: Mapping[str, str] = answer["confinement"]
+        return confinement
 
     def begin(self, job: dict[str, Any], picture: int) -> None:
         """Have a worker forked for a job; `channel` leads to it.

@@ -76,6 +76,15 @@ def picture_pids(parent: int | None = None) -> set[int]:
     return servers | _children(servers)
 
 
+def family_pids(pid: int) -> set[int]:
+    """Return the process ids of a process and of all below it."""
+    found, fresh = {pid}, {pid}
+    while fresh:
+        fresh = _children(fresh)
+        found |= fresh
+    return found
+
+
 def await_workers(is_so: Callable[[set[int]], bool], parent: int | None = None) -> set[int]:
     """Wait until the workers of a process are as they should be; return them."""
     deadline = time.monotonic() + 60
