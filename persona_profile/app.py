@@ -27,6 +27,7 @@ from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
 from persona_profile.build import describe_build
+from persona_profile.dumps import forbid_dumps
 from persona_profile.heartbeat import Heartbeat
 from persona_profile.homes import Homes
 from persona_profile.images import Encoding, Limits, PictureOptions, UploadFigures
@@ -62,6 +63,7 @@ def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Ro
     Raises:
         InvalidSettings: they can't be used; the message says which and why.
     """
+    forbid_dumps()
     parsed = parse_settings(settings, os.environ)
     logs.configure(parsed.logging_format, parsed.logging_level)
     return make_app(parsed)
