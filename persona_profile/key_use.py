@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from backends import Address, Backend, Conflict, Item, Put
@@ -15,6 +15,7 @@ from persona_profile.keywrap import KeyWrapper
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS
 from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, instant_of
 from persona_profile.partitions import walk_items
+from persona_profile.records import RecordKey
 
 MAX_PASSES: Final = 10
 """After that many walks that found something, somebody keeps wrapping with an older keyring."""
@@ -159,17 +160,23 @@ class Rewrapping:
         return self.done
 
     def _rewrap(self, partition: bytes, key: Item | None) -> None:
+        opened: dict[bytes, RecordKey] = {}
         while key is not None and Forward.parse(key.value) is None:
             key_item = KeyItem.parse(key.value, self._keys)
             if not self._keys.needs_rewrap(key_item.wrapped):
                 return
             self._pace()
-            value = key_item.rewrapped(self._keys, partition, partition).to_bytes()
+            # What was wrapped here is not opened again: its key may be gone by now.
+            data_key = opened.get(key_item.wrapped) or key_item.data_key(self._keys, partition)
+            wrapped = self._keys.wrap(partition, data_key.secret)
+            opened[wrapped] = data_key
+            value = replace(key_item, wrapped=wrapped).to_bytes()
             try:
-                self._backend.apply(partition, [Put(KEY_ITEM, value, if_version=key.version)])
+                versions = self._backend.apply(partition, [Put(KEY_ITEM, value, key.version)])
             except Conflict:
                 address = Address(partition, KEY_ITEM)
                 key = self._backend.get_many([address]).get(address)
             else:
                 self.done.keys += 1
-                return
+                # Look once more: the key that it is under now may have been replaced meanwhile.
+                key = Item(value, versions[KEY_ITEM])

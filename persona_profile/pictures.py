@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
-from backends import Address, Backend, Item
+from backends import Address, Backend, Conflict, Item
 from persona_profile.errors import NotFound, UnreadableProfile
 from persona_profile.homes import Homes
 from persona_profile.key_items import KeyItem
@@ -155,8 +155,7 @@ class PictureService:
         """Return every rendition of a profile's picture, by file name (`512.webp`).
 
         Raises:
-            UnreadableProfile: one is missing or does not open.
-            Unavailable: the storage does not answer.
+            Conflict, UnreadableProfile, Unavailable: see `read_renditions`.
         """
         renditions = read_renditions(self._backend, profile)
         return {name.rpartition("/")[2]: data for name, data in renditions.items()}
@@ -225,17 +224,22 @@ def read_renditions(backend: Backend, profile: Profile) -> Mapping[str, bytes]:
     """Return every rendition of a profile's picture, by the name of its item.
 
     Raises:
+        Conflict: the profile was written since it was read; read it again.
         UnreadableProfile: one is missing or does not open.
         Unavailable: the storage does not answer.
     """
     if profile.picture is None:
         return {}
     addresses = [Address(profile.partition, name) for name in profile.picture.item_names()]
-    items = backend.get_many(addresses)
+    profile_address = Address(profile.partition, PROFILE_ITEM)
+    items = backend.get_many([profile_address, *addresses])
     key = _picture_key(profile)
     try:
         return {each.name: key.open(each.name, items[each].value) for each in addresses}
     except (KeyError, Unreadable):
+        current = items.get(profile_address)
+        if current is None or current.version != profile.stored_version:
+            raise Conflict("the profile was written meanwhile") from None
         raise _unreadable() from None
 
 

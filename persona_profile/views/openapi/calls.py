@@ -201,7 +201,7 @@ OPERATIONS: Final = (
             200: Answer(description="In the order proved.", schema="Profiles", headers=_READ),
             304: _NOT_MODIFIED,
         },
-        problems=(*ANY, *SESSION, "validation_failed"),
+        problems=(*ANY, *SESSION, *CHARGED, "validation_failed"),
     ),
     Operation(
         call="GET /v1/profiles/{email}",
@@ -211,7 +211,7 @@ OPERATIONS: Final = (
         session="required",
         parameters=("email", "If-Changed"),
         answers={200: _PROFILE, 304: _NOT_MODIFIED},
-        problems=(*ANY, *OPENED),
+        problems=(*ANY, *OPENED, *CHARGED),
     ),
     Operation(
         call="PUT /v1/profiles/{email}",
@@ -358,7 +358,7 @@ OPERATIONS: Final = (
             200: Answer(description="In the order proved.", schema="Accounts", headers=_READ),
             304: _NOT_MODIFIED,
         },
-        problems=(*ANY, *SESSION, "fedcm_direct_call"),
+        problems=(*ANY, *SESSION, *CHARGED, "fedcm_direct_call"),
     ),
     Operation(
         call="GET /__lbheartbeat__",
