@@ -71,7 +71,11 @@ def is_working(request: Request) -> Response:
         return json_response(_STOPPING, 503)
     checks = services.heartbeat.statuses()
     is_well = services.heartbeat.is_well(checks)
-    document = {"status": "ok" if is_well else "error", "checks": checks}
+    document = {
+        "status": "ok" if is_well else "error",
+        "checks": checks,
+        "details": {"pictures": services.renderer.confinement()},
+    }
     return json_response(document, 200 if is_well else 503)
 
 

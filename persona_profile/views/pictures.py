@@ -86,7 +86,9 @@ def read(request: Request) -> Response:
         response = Response(data, content_type=MEDIA_TYPES[name])
     response.headers.update(_SAFE_TO_OPEN)
     response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = f"private, max-age={seconds}, immutable"
+    # Of a protected one the browser asks each time: a sign-out ends its URL before that expires.
+    kept = f"max-age={seconds}, immutable" if capability.protection is None else "no-cache"
+    response.headers["Cache-Control"] = f"private, {kept}"
     response.vary = ("Accept", "Sec-Fetch-Dest")
     return response
 

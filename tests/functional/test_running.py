@@ -20,7 +20,7 @@ from support.figures import Figures
 from support.identities import dsa_key, support_document
 from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
-from support.workers import is_alive, worker_pids
+from support.workers import fork_server_pids, is_alive
 
 TESTS = Path(__file__).parents[1]
 MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
@@ -102,7 +102,7 @@ class TestStopping:
             client, idle = (Client(service, "alice@example.com") for _ in range(2))
             client.sign_in()
             assert idle.call("GET", "/__heartbeat__").status == 200
-            workers = worker_pids(service.pid)
+            workers = fork_server_pids(service.pid)
             upload = SlowUpload(service, client, body)
             service.signal(signal.SIGTERM)
             wait_for(lambda: get(service, "/__lbheartbeat__") == 503, 4)

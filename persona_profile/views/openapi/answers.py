@@ -177,6 +177,14 @@ SCHEMAS: Final[dict[str, JsonSchema]] = {
         "Whether the server can do its work, and each thing that it depends on.",
         status={"enum": ["ok", "error"]},
         checks={"type": "object", "additionalProperties": {"enum": ["ok", "error", "timeout"]}},
+        details=_object(
+            "More of some checks; nothing here changes the status.",
+            pictures={
+                "type": "object",
+                "description": "Each part of the workers' confinement: `ok`, or why it is missing.",
+                "additionalProperties": {"type": "string"},
+            },
+        ),
     ),
     "Stopping": _object("The process finishes what is in flight.", status={"const": "stopping"}),
     "Trouble": {
@@ -275,11 +283,13 @@ EXAMPLES: Final[dict[str, Any]] = {
     "Health": {
         "status": "ok",
         "checks": {"storage": "ok", "keyring": "ok", "pictures": "ok"},
+        "details": {"pictures": {"landlock": "ok", "seccomp": "ok"}},
     },
     "Stopping": {"status": "stopping"},
     "Trouble": {
         "status": "error",
         "checks": {"storage": "error", "keyring": "ok", "pictures": "ok"},
+        "details": {"pictures": {"landlock": "ok", "seccomp": "ok"}},
     },
     "Build": {"name": NAME, "source": "", "version": VERSION, "commit": "", "build": ""},
 }

@@ -181,6 +181,10 @@ OPERATIONS: Final = (
         id="signOut",
         tag="sessions",
         summary="End every session that proved any of this one's emails",
+        description=(
+            "After a lost answer or a 503 send it again, until it is 204 or 401 `session_revoked`. "
+            "Proofs that say that they are older than the sign-out are revoked by it too."
+        ),
         session="required",
         answers={204: _GONE},
         problems=(*ANY, *SESSION, "conflict"),
