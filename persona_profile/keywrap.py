@@ -118,7 +118,7 @@ class KeyWrapper:
         self._look: Callable[[], None] = lambda: None
 
     def follow(self, look: Callable[[], None]) -> None:
-        """Call `look`, which calls `use` if the keyring was changed, before answers that depend on it."""
+        """Call `look`, which calls `use` if the keyring was changed, before each answer about now."""
         self._look = look
 
     def use(self, keyring: Keyring) -> None:

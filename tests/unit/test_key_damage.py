@@ -321,7 +321,7 @@ def test_altered_protection_is_noticed(was_protected, is_protected):
 
 
 def test_a_plain_profile_that_does_not_open():
-    """A plain profile that the data key does not open is unreadable, and not taken for a protected one."""
+    """A plain profile that the data key does not open is unreadable, not a protected one."""
     store = Store(Keyring([key(1)], [key(9)]))
     store.write(ALICE)
     store.put(ALICE, "profile", RecordKey.generate(KeyRole.CONTENT).seal("profile", b"plain"))
