@@ -23,7 +23,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.pictures import encode, photo, quadrants
-from support.workers import SMALL_JPEG, renderer, worker_pids
+from support.workers import SMALL_JPEG, picture_pids, renderer
 
 from persona_profile.images.pipeline import render_picture
 
@@ -78,7 +78,7 @@ def our_pool() -> Pool:
     return Pool(
         lambda data: ours.render(io.BytesIO(data), None, ""),
         lambda: ours.render(io.BytesIO(photo()), None, "another"),
-        worker_pids,
+        picture_pids,
         lambda: context.__exit__(None, None, None),
     )
 
@@ -99,7 +99,7 @@ def pebble_pool() -> Pool:
     try:
         from pebble import ProcessPool  # noqa: PLC0415 - to say how to get it
     except ImportError:
-        sys.exit('needed: pip install "persona-profile-server[benchmark]"')
+        sys.exit('needed: pip install ".[benchmark]"')
     pool = ProcessPool(2, context=SPAWN)
     return Pool(
         lambda data: pool.schedule(job, (data,)).result(),

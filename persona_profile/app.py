@@ -27,6 +27,7 @@ from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
 from persona_profile.build import describe_build
+from persona_profile.dumps import forbid_dumps
 from persona_profile.heartbeat import Heartbeat
 from persona_profile.homes import Homes
 from persona_profile.images import Encoding, Limits, PictureOptions, UploadFigures
@@ -62,6 +63,7 @@ def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Ro
     Raises:
         InvalidSettings: they can't be used; the message says which and why.
     """
+    forbid_dumps()
     parsed = parse_settings(settings, os.environ)
     logs.configure(parsed.logging_format, parsed.logging_level)
     return make_app(parsed)
@@ -272,7 +274,8 @@ def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock, metrics: M
     url = settings.ratelimit_url or ("off" if settings.development else "memory://")
     if url == "off":
         return NoRateLimits()
-    counters: Counters = MemoryCounters(clock=clock)
+    own_counters = MemoryCounters(clock=clock)
+    counters: Counters = own_counters
     if url != "memory://":
         try:
             redis = RedisCounters(url, settings.ratelimit_timeout / 1000, counters)
@@ -282,13 +285,16 @@ def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock, metrics: M
         counters = redis
     limits = {
         Policy.SESSIONS_PER_ADDRESS: settings.ratelimit_sessions_per_address,
+        Policy.FAILURES_PER_ADDRESS: settings.ratelimit_failures_per_address,
         Policy.PROOFS_PER_ISSUER: settings.ratelimit_proofs_per_issuer,
+        Policy.BYTES_PER_ADDRESS: settings.ratelimit_bytes_per_address,
+        Policy.BYTES_PER_EMAIL: settings.ratelimit_bytes_per_email,
         Policy.WRITES_PER_EMAIL: settings.ratelimit_writes_per_email,
         Policy.PIXELS_PER_EMAIL: settings.ratelimit_pixels_per_email,
         Policy.READS_PER_PICTURE: settings.ratelimit_reads_per_picture,
     }
     configured = {policy: limit for policy, limit in limits.items() if limit is not None}
-    return CountedRateLimits(configured, counters, keys.pseudonym)
+    return CountedRateLimits(configured, counters, own_counters, keys.pseudonym)
 
 
 def open_backend(settings: Settings) -> Backend:

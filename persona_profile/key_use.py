@@ -12,7 +12,8 @@ from backends import Address, Backend, Conflict, Item, Put
 from persona_profile.key_items import Forward, KeyItem
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
-from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM
+from persona_profile.lifetimes import MARK_MARGIN_SECONDS
+from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, instant_of
 from persona_profile.partitions import walk_items
 from persona_profile.records import RecordKey
 
@@ -32,7 +33,8 @@ class KeyUse:
         stale: those of them that are not under the primary one.
         unreadable: `key` items of an unknown form, or of a key service that is not configured.
         profiles: partitions with a data key, by index version.
-        marks: partitions with the mark of an ended session, by index version; they go by themselves.
+        marks: partitions with the mark of a sign-out that may stand nowhere else, by index version;
+            they go by themselves.
         forwards: partitions whose profile was moved to another index key; they go by themselves.
         moving: those of them whose move has not ended.
     """
@@ -47,7 +49,7 @@ class KeyUse:
 
     def add(self, keys: KeyWrapper, partition: bytes, key: Item | None, mark: Item | None) -> None:
         """Count one partition."""
-        self.marks[partition[0]] += mark is not None
+        self.marks[partition[0]] += mark is not None and not _is_elsewhere(keys, partition[0], mark)
         if key is None:
             return
         if Forward.parse(key.value) is not None:
@@ -61,6 +63,17 @@ class KeyUse:
             self.stale += keys.needs_rewrap(wrapped)
         except Unreadable:
             self.unreadable += 1
+
+
+def _is_elsewhere(keys: KeyWrapper, version: int, mark: Item) -> bool:
+    """Tell whether a mark was written into the partition of the newer index key as well, and first.
+
+    So it is from the time when every process has the newer key, with a margin for clocks.
+    """
+    retired_at = keys.index_retired_at(version)
+    if retired_at is None:
+        return False
+    return instant_of(mark) > 1000 * (retired_at.timestamp() + MARK_MARGIN_SECONDS)
 
 
 def count_use(backend: Backend, keys: KeyWrapper, progress: Progress = lambda _: None) -> KeyUse:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hmac
 import struct
 from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
@@ -163,6 +164,13 @@ class KeyWrapper:
     def primary_index_version(self) -> int:
         """The version of the index key under which new profiles are made."""
         return self._keys.primary_index_version
+
+    def index_retired_at(self, version: int) -> datetime | None:
+        """Return when an index key ceased to be primary, as far as the keyring says so.
+
+        Every process has had the newer key since then.
+        """
+        return self._keys.index_retired_at(version)
 
     def pseudonym(self, purpose: str, text: str) -> bytes:
         """Return what may stand for a text outside this service: 16 bytes of a keyed hash.
@@ -313,6 +321,10 @@ class _Keys:
             digest.update(encoded)
             found.append(bytes([version]) + digest.digest())
         return tuple(found)
+
+    def index_retired_at(self, version: int) -> datetime | None:
+        key = self._keyring.find(KeyKind.INDEX, version)
+        return key.retired_at if key else None
 
     def account_id(self, email: str) -> bytes:
         digest = self._accounts.copy()

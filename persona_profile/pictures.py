@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 
 from backends import Address, Backend, Conflict, Item
 from persona_profile.errors import NotFound, UnreadableProfile
@@ -57,7 +58,7 @@ class PictureService:
         """Return the last part of the URL for each size of the current picture."""
         if profile.picture is None:
             return {}
-        protection = _protection(profile)
+        protection = self._protection(profile)
         return {
             size: self._capabilities.seal(
                 PictureCapability(profile.partition, profile.picture.id, size, names, protection)
@@ -65,9 +66,18 @@ class PictureService:
             for size, names in profile.picture.formats.items()
         }
 
-    def capabilities_expire_at(self, profile: Profile) -> int:
-        """Return when those of `capabilities` stop working, in seconds since 1970."""
-        return self._capabilities.expiry(profile.partition, _protection(profile))
+    def capabilities_tag(self, profile: Profile) -> str:
+        """Return a text that is another whenever `capabilities` of the same picture are others.
+
+        It is the instant at which they expire, and of a protected profile a digest of the sign-outs
+        that end them.
+        """
+        protection = self._protection(profile)
+        tag = f"{self._capabilities.expiry(profile.partition, protection):x}"
+        if protection is None:
+            return tag
+        sign_outs = (partition + instant.to_bytes(8) for partition, instant in protection.sign_outs)
+        return f"{tag}-{sha256(b''.join(sign_outs)).hexdigest()[:16]}"
 
     def open_capability(self, text: str) -> tuple[PictureCapability, int]:
         """Return a capability, and the seconds for which it still works.
@@ -94,11 +104,10 @@ class PictureService:
             data = self._read_replica(capability, name)
             if data is not None:
                 return data
-        names = [name] if protection is None else [name, NOT_BEFORE_ITEM]
-        partition, items = self._homes.follow(capability.partition, names)
+        partition, items = self._homes.follow(capability.partition, [name])
         if name not in items or KEY_ITEM not in items:
             raise NotFound
-        if protection and protection.issued_at <= instant_of(items.get(NOT_BEFORE_ITEM)):
+        if protection and self._is_ended(protection):
             raise NotFound
         try:
             key = protection.picture_key if protection else self._data_key(partition, items[KEY_ITEM])
@@ -180,6 +189,33 @@ class PictureService:
             self._replicas.report_damage()
             return None
 
+    def _protection(self, profile: Profile) -> Protection | None:
+        session = profile.session
+        if not profile.is_protected or profile.picture is None or session is None:
+            return None
+        sign_outs = tuple(
+            (partition, proof.signed_out_at)
+            for proof in session.proofs
+            for partition in self._keys.partitions(proof.email)
+        )
+        return Protection(_picture_key(profile), sign_outs, session.expires_at)
+
+    def _is_ended(self, protection: Protection) -> bool:
+        """Tell whether any email of the session that a picture's URL is of was signed out since.
+
+        It counts as ended if a sign-out would not be noticed: nobody marks the partitions of an index
+        key that is destroyed.
+        """
+        versions = {partition[0] for partition, _ in protection.sign_outs}
+        if versions.isdisjoint(self._keys.index_versions):
+            return True
+        addresses = [Address(partition, NOT_BEFORE_ITEM) for partition, _ in protection.sign_outs]
+        marks = self._backend.get_many(addresses)
+        return any(
+            instant_of(marks.get(address)) > signed_out_at
+            for address, (_, signed_out_at) in zip(addresses, protection.sign_outs, strict=True)
+        )
+
     def _data_key(self, partition: bytes, key: Item) -> RecordKey:
         return KeyItem.parse(key.value, self._keys).data_key(self._keys, partition)
 
@@ -212,13 +248,6 @@ def _picture_key(profile: Profile) -> RecordKey:
     assert profile.content_key is not None
     assert profile.picture is not None
     return profile.content_key.for_picture(profile.picture.id)
-
-
-def _protection(profile: Profile) -> Protection | None:
-    if not profile.is_protected or profile.picture is None or profile.session is None:
-        return None
-    session = profile.session
-    return Protection(_picture_key(profile), session.issued_at, session.expires_at)
 
 
 def _unreadable() -> UnreadableProfile:
