@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+
 import pytest
 from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
 
