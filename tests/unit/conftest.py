@@ -47,7 +47,6 @@ IN_BOTH_WAYS = {"test_images", "test_image_colours"}
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of some modules in both ways."""
     if metafunc.module.__name__.rpartition(".")[2] in IN_BOTH_WAYS:
-        metafunc.fixturenames.append("pipeline")
         metafunc.parametrize("pipeline", ["here", "confined"], indirect=True)
 
 
@@ -59,9 +58,9 @@ def confined() -> Iterator[ConfinedPipeline]:
     made.close()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def pipeline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test's module render in confined workers, if that is the way."""
-    if request.param == "confined":
+    if getattr(request, "param", "") == "confined":
         pipeline = request.getfixturevalue("confined")
         monkeypatch.setattr(request.module, "render_picture", pipeline.render_picture)
