@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from persona_profile.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
 from persona_profile.emails import MAX_BYTES
-from persona_profile.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES
+from persona_profile.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
 from persona_profile.model import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
 from persona_profile.schemas import CLAIMS_BODY, JsonSchema, json_schema
 from persona_profile.settings import MAX_PICTURE_BYTES
@@ -167,6 +167,7 @@ SCHEMAS: Final[dict[str, JsonSchema]] = {
         pictures=_object(
             "What pictures there are.",
             sizes={"type": "array", "items": {"enum": list(SIZES)}},
+            thumbnails={"type": "array", "items": {"enum": list(THUMBNAIL_SIZES)}},
             formats={"type": "array", "items": {"enum": list(MEDIA_TYPES.values())}},
             accepted={"type": "array", "items": {"enum": list(ACCEPTED_MEDIA_TYPES)}},
         ),
@@ -273,6 +274,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         },
         "pictures": {
             "sizes": list(SIZES),
+            "thumbnails": list(THUMBNAIL_SIZES),
             "formats": list(MEDIA_TYPES.values()),
             "accepted": list(ACCEPTED_MEDIA_TYPES),
         },
