@@ -336,7 +336,8 @@ print(before, status, ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
 
 def test_commands_can_not_be_read(tmp_path):
     """A command that opens the keyring is not dumpable either."""
-    Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    assert service.run("storage", "init").returncode == 0
     command = [sys.executable, "-W", "ignore", "-c", _COMMAND, tmp_path / "service" / "test.ini"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "1 0 0"
