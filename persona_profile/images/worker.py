@@ -22,8 +22,9 @@ from PIL import AvifImagePlugin, Image
 
 from persona_profile.images import Crop, PictureOptions, PictureRefused
 from persona_profile.images.channel import Channel
-from persona_profile.images.decoding import OpenedPicture, too_complex
+from persona_profile.images.decoding import OpenedPicture
 from persona_profile.images.pipeline import render_picture
+from persona_profile.images.refusals import too_complex
 
 NICENESS: Final = 10
 """Others on the machine, the service above all, go first; yet no worker starves."""
@@ -112,8 +113,7 @@ def _answer(channel: Channel, job: dict[str, Any], descriptor: int) -> None:
 
     def admit(opened: OpenedPicture) -> None:
         needed = opened.bytes_needed
-        pixels = opened.width * opened.height
-        channel.send({"needs": needed, "format": opened.format, "pixels": pixels})
+        channel.send({"needs": needed, "format": opened.format, "pixels": opened.pixels})
         answer, _ = channel.receive()
         if not answer["go"]:
             raise _Withdrawn
