@@ -29,18 +29,29 @@ class Policy(StrEnum):
     PROOFS_PER_ISSUER = "proofs-per-issuer"
     WRITES_PER_EMAIL = "writes-per-email"
     PIXELS_PER_EMAIL = "pixels-per-email"
+    PICTURE_MS_PER_EMAIL = "picture-ms-per-email"
+    PICTURE_MS_PER_ISSUER = "picture-ms-per-issuer"
+    PICTURE_MS_PER_ADDRESS = "picture-ms-per-address"
     READS_PER_PICTURE = "reads-per-picture"
 
 
-_UNITS: Final = {Policy.PIXELS_PER_EMAIL: "pixels", Policy.FAILURES_PER_ADDRESS: "milliseconds"}
+_UNITS: Final = {
+    Policy.FAILURES_PER_ADDRESS: "milliseconds",
+    Policy.PIXELS_PER_EMAIL: "pixels",
+    Policy.PICTURE_MS_PER_EMAIL: "milliseconds",
+    Policy.PICTURE_MS_PER_ISSUER: "milliseconds",
+    Policy.PICTURE_MS_PER_ADDRESS: "milliseconds",
+}
 
-# Processor time is a process's own, so each counts for itself, without asking Redis.
+# The processor time of answers is a process's own, so each counts for itself, without asking Redis.
 _OF_A_PROCESS: Final = frozenset({Policy.FAILURES_PER_ADDRESS})
 
-_BY_ADDRESS: Final = frozenset({Policy.SESSIONS_PER_ADDRESS, Policy.FAILURES_PER_ADDRESS})
+_BY_ADDRESS: Final = frozenset(
+    {Policy.SESSIONS_PER_ADDRESS, Policy.FAILURES_PER_ADDRESS, Policy.PICTURE_MS_PER_ADDRESS}
+)
 
 # It would tell how many other people of the same domain sign in.
-_CONFIDENTIAL: Final = frozenset({Policy.PROOFS_PER_ISSUER})
+_CONFIDENTIAL: Final = frozenset({Policy.PROOFS_PER_ISSUER, Policy.PICTURE_MS_PER_ISSUER})
 
 
 @dataclass(frozen=True, slots=True)

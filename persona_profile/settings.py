@@ -116,6 +116,9 @@ class Settings:
     ratelimit_proofs_per_issuer: RateLimitItem | None
     ratelimit_writes_per_email: RateLimitItem | None
     ratelimit_pixels_per_email: RateLimitItem | None
+    ratelimit_picture_ms_per_email: RateLimitItem | None
+    ratelimit_picture_ms_per_issuer: RateLimitItem | None
+    ratelimit_picture_ms_per_address: RateLimitItem | None
     ratelimit_reads_per_picture: RateLimitItem | None
     authenticator_options: Mapping[str, str]
 
@@ -179,7 +182,8 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     if values["transit.url"] and not values["transit.token_file"]:
         problems["transit.token_file"] = "needed for transit.url"
     pixels = values["ratelimit.pixels_per_email"]
-    largest = max(values["pictures.max_pixels_jpeg"], values["pictures.max_pixels_other"])
+    # Of other pictures an alpha plane counts as well.
+    largest = max(values["pictures.max_pixels_jpeg"], 2 * values["pictures.max_pixels_other"])
     if pixels and pixels.amount < largest:
         problems["ratelimit.pixels_per_email"] = "must let the largest picture pass"
     return problems
@@ -354,5 +358,8 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("ratelimit.proofs_per_issuer", _rate_limit, RateLimitItemPerMinute(12_000)),
     _setting("ratelimit.writes_per_email", _rate_limit, RateLimitItemPerMinute(60)),
     _setting("ratelimit.pixels_per_email", _rate_limit, RateLimitItemPerHour(1_000_000_000)),
+    _setting("ratelimit.picture_ms_per_email", _rate_limit, RateLimitItemPerHour(60_000)),
+    _setting("ratelimit.picture_ms_per_issuer", _rate_limit, RateLimitItemPerMinute(600_000, 10)),
+    _setting("ratelimit.picture_ms_per_address", _rate_limit, RateLimitItemPerMinute(120_000, 10)),
     _setting("ratelimit.reads_per_picture", _rate_limit, RateLimitItemPerMinute(120)),
 )

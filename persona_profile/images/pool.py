@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import os
 import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -24,6 +25,7 @@ from persona_profile.errors import (
 from persona_profile.formats import FORMATS_IN
 from persona_profile.images import (
     FORMATS,
+    Account,
     Crop,
     PictureFigures,
     PictureOptions,
@@ -41,6 +43,9 @@ CHECK_SECONDS: Final = 2.5
 # file's fault.
 _CRASHES: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
+_LEAST_PART: Final = 0.25
+"""Of the processor time of the largest picture, for a header and for encoding the smallest picture."""
+
 _REFUSALS: Final = {
     "picture_broken",
     "picture_too_many_pixels",
@@ -57,7 +62,7 @@ class WorkerRenderer:
     Args:
         options: what is decoded and made.
         admission: which uploads may begin; it has as many places as there are workers at most.
-        processor_seconds: processor time that one picture may take.
+        processor_seconds: processor time that a picture of the most pixels may take; less for others.
         deadline_seconds: time that one picture may take, from the place to the last byte.
         jobs_of_a_worker: after so many it is replaced: what native libraries leak stays small.
         observe: is told of each upload.
@@ -79,6 +84,7 @@ class WorkerRenderer:
         self._deadline = deadline_seconds
         self._jobs_of_a_worker = jobs_of_a_worker
         self._observe = observe
+        self._start_seconds = 0.0
         self._lock = threading.Lock()
         self._idle: list[WorkerProcess] = []
         self._all: set[WorkerProcess] = set()
@@ -118,35 +124,30 @@ class WorkerRenderer:
                 return
         self._end(worker)
 
-    def render(
-        self,
-        source: BinaryIO,
-        crop: Crop | None,
-        client: Hashable,
-        charge: Callable[[int], None] = lambda _pixels: None,
-    ) -> tuple[Rendition, ...]:
+    def render(self, source: BinaryIO, crop: Crop | None, account: Account) -> tuple[Rendition, ...]:
         """Return the renditions of a picture. See `images.Renderer`."""
-        upload = _Upload(charge)
+        upload = _Upload(account)
         try:
-            renditions = self._render(source, crop, client, upload)
+            renditions = self._render(source, crop, upload)
             upload.outcome = "taken"
         except ServiceError as error:
             upload.outcome = error.code
             raise
         finally:
             self._observe(upload.figures())
+            account.charge_time(upload.processor_seconds)
         return renditions
 
-    def _render(
-        self, source: BinaryIO, crop: Crop | None, client: Hashable, upload: _Upload
-    ) -> tuple[Rendition, ...]:
-        with self._admission.place(client) as until, _descriptor(source) as descriptor:
+    def _render(self, source: BinaryIO, crop: Crop | None, upload: _Upload) -> tuple[Rendition, ...]:
+        claimants = upload.account.claimants
+        with self._admission.place(claimants) as until, _descriptor(source) as descriptor:
             worker = self._take()
             try:
                 answer = self._converse(worker, descriptor, crop, until, upload)
             except BaseException as error:
                 ended = self._end(worker)
-                upload.processor_seconds = worker.new_processor_seconds
+                # The start of its successor is the work of this upload too.
+                upload.processor_seconds = worker.new_processor_seconds + self._start_seconds
                 if isinstance(error, EOFError):
                     raise self._explained(ended) from None
                 if isinstance(error, (TimeoutError, MalformedMessage, OSError)):
@@ -170,10 +171,13 @@ class WorkerRenderer:
     ) -> tuple[Rendition, ...] | Exception:
         """Have a worker render a picture; return the renditions, or why there are none."""
         deadline = time.monotonic() + self._deadline
+        if not worker.jobs:
+            worker.ping(deadline)
+            self._start_seconds = worker.measure()  # nobody is charged for it
         job = {
             "options": self._options.as_json(),
             "crop": crop and [crop.x, crop.y, crop.side],
-            "processor_seconds": self._processor_seconds,
+            "processor_seconds": self._seconds_for(0, 1),
         }
         worker.channel.send(job, descriptor=descriptor)
         document, blobs = worker.channel.receive(deadline)
@@ -182,13 +186,21 @@ class WorkerRenderer:
         needed, pixels = upload.read(document)
         try:
             with self._admission.memory(needed, until):
-                upload.charge(pixels)  # last, so that nobody pays for what is not decoded
+                upload.account.charge_pixels(pixels)  # last: nobody pays for what is not decoded
                 upload.pixels = pixels
-                worker.channel.send({"go": True})
+                limits = self._options.limits
+                most = limits.max_pixels_jpeg if upload.format == "jpeg" else limits.max_pixels_other
+                seconds = self._seconds_for(pixels, most)
+                worker.channel.send({"go": True, "processor_seconds": seconds})
                 return self._outcome(*worker.channel.receive(deadline))
         except (Overloaded, RateLimited) as refusal:
             worker.channel.send({"go": False})
             return refusal
+
+    def _seconds_for(self, pixels: int, most: int) -> int:
+        """Return the processor time that so many pixels may take, of as many as are decoded at most."""
+        part = _LEAST_PART + (1 - _LEAST_PART) * min(1.0, pixels / most)
+        return math.ceil(self._processor_seconds * part)
 
     def _outcome(
         self, document: dict[str, Any], blobs: list[bytes]
@@ -275,7 +287,7 @@ class WorkerRenderer:
 class _Upload:
     """What becomes known of an upload while it is worked on. See `UploadFigures`."""
 
-    charge: Callable[[int], None]
+    account: Account
     format: str = "unknown"
     outcome: str = "failed"
     pixels: int = 0

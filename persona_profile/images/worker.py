@@ -117,6 +117,7 @@ def _answer(channel: Channel, job: dict[str, Any], descriptor: int) -> None:
         answer, _ = channel.receive()
         if not answer["go"]:
             raise _Withdrawn
+        _limit_processor_time(answer["processor_seconds"])
         _limit_memory(needed)
 
     _limit_processor_time(job["processor_seconds"])

@@ -10,7 +10,7 @@ from support.pictures import decoded, encode, quadrants
 from support.services import Client, Service
 from support.workers import LIMITS, renderer
 
-from persona_profile.images import Encoding, PictureOptions
+from persona_profile.images import Encoding, FreeAccount, PictureOptions
 
 pytestmark = pytest.mark.alone
 
@@ -82,5 +82,5 @@ def test_grids_are_real():
     """A small grid made like the bombs is a picture, so that it is their size that is refused."""
     data = avif_grid(3, 2)
     with renderer(PictureOptions(LIMITS, Encoding(("jpeg",)), (64,))) as render:
-        [made] = render.render(io.BytesIO(data), None, "")
+        [made] = render.render(io.BytesIO(data), None, FreeAccount())
     assert decoded(made.data).getpixel((60, 60)) == pytest.approx((90, 120, 40), abs=4)

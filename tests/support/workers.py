@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_profile.errors import ServiceError
-from persona_profile.images import Crop, Encoding, Limits, PictureOptions
+from persona_profile.images import Crop, Encoding, FreeAccount, Limits, PictureOptions
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
 
@@ -53,7 +53,7 @@ def renderer(
 def outcome(render: WorkerRenderer, data: bytes, client: str = "", crop: Crop | None = None) -> str:
     """Return `taken` or the code with which a file is refused."""
     try:
-        render.render(io.BytesIO(data), crop, client)
+        render.render(io.BytesIO(data), crop, FreeAccount((client,)))
     except ServiceError as error:
         return error.code
     return "taken"
