@@ -182,8 +182,7 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     if values["transit.url"] and not values["transit.token_file"]:
         problems["transit.token_file"] = "needed for transit.url"
     pixels = values["ratelimit.pixels_per_email"]
-    # Of other pictures an alpha plane counts as well.
-    largest = max(values["pictures.max_pixels_jpeg"], 2 * values["pictures.max_pixels_other"])
+    largest = max(values["pictures.max_pixels_jpeg"], values["pictures.max_pixels_other"])
     if pixels and pixels.amount < largest:
         problems["ratelimit.pixels_per_email"] = "must let the largest picture pass"
     return problems

@@ -118,7 +118,8 @@ class _Box:
             length, kind = self.number(4), self.take(4)
             if length == 1:
                 length = self.number(8)
-            end = start + length if length else self._end
+            is_last = not length and not self.kind  # on the top level alone
+            end = self._end if is_last else start + length
             if not self._at <= end <= self._end:
                 raise broken_picture()
             yield _Box(kind, self._data, self._at, end, self._budget)

@@ -186,10 +186,11 @@ class WorkerRenderer:
         needed, pixels = upload.read(document)
         try:
             with self._admission.memory(needed, until):
-                upload.account.charge_pixels(pixels)  # last: nobody pays for what is not decoded
-                upload.pixels = pixels
                 limits = self._options.limits
                 most = limits.max_pixels_jpeg if upload.format == "jpeg" else limits.max_pixels_other
+                # Last, so that nobody pays for pixels that are not decoded.
+                upload.account.charge_pixels(min(pixels, most))
+                upload.pixels = pixels
                 seconds = self._seconds_for(pixels, most)
                 worker.channel.send({"go": True, "processor_seconds": seconds})
                 return self._outcome(*worker.channel.receive(deadline))

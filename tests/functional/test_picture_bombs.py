@@ -40,7 +40,7 @@ def service(tmp_path_factory) -> Service:
 @pytest.fixture(scope="module")
 def mallory(service) -> Client:
     """Somebody who uploads bombs."""
-    client = Client(service, "mallory@example.com")
+    client = Client(service, "mallory@evil.example", address="127.0.0.2")
     client.sign_in()
     return client
 
