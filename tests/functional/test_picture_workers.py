@@ -210,7 +210,8 @@ def test_limits_of_a_worker():
         def soft(name: str) -> str:
             return re.search(rf"^Max {name} +(\S+)", limits, re.MULTILINE)[1]
 
-        assert (soft("core file size"), soft("file size"), soft("cpu time")) == ("0", "0", "4")
+        assert (soft("core file size"), soft("file size")) == ("0", "0")
+        assert int(soft("cpu time")) < 10
         assert int(soft("address space")) < 512 * MIB
         assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
         assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) > 0
