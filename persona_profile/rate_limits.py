@@ -27,6 +27,8 @@ class Policy(StrEnum):
     SESSIONS_PER_ADDRESS = "sessions-per-address"
     FAILURES_PER_ADDRESS = "failures-per-address"
     PROOFS_PER_ISSUER = "proofs-per-issuer"
+    BYTES_PER_ADDRESS = "bytes-per-address"
+    BYTES_PER_EMAIL = "bytes-per-email"
     WRITES_PER_EMAIL = "writes-per-email"
     PIXELS_PER_EMAIL = "pixels-per-email"
     PICTURE_MS_PER_EMAIL = "picture-ms-per-email"
@@ -37,17 +39,25 @@ class Policy(StrEnum):
 
 _UNITS: Final = {
     Policy.FAILURES_PER_ADDRESS: "milliseconds",
+    Policy.BYTES_PER_ADDRESS: "bytes",
+    Policy.BYTES_PER_EMAIL: "bytes",
     Policy.PIXELS_PER_EMAIL: "pixels",
     Policy.PICTURE_MS_PER_EMAIL: "milliseconds",
     Policy.PICTURE_MS_PER_ISSUER: "milliseconds",
     Policy.PICTURE_MS_PER_ADDRESS: "milliseconds",
 }
 
-# The processor time of answers is a process's own, so each counts for itself, without asking Redis.
-_OF_A_PROCESS: Final = frozenset({Policy.FAILURES_PER_ADDRESS})
-
+# They protect the processor time of a process, so each counts for itself, and no read asks Redis.
+_OF_A_PROCESS: Final = frozenset(
+    {Policy.FAILURES_PER_ADDRESS, Policy.BYTES_PER_ADDRESS, Policy.BYTES_PER_EMAIL}
+)
 _BY_ADDRESS: Final = frozenset(
-    {Policy.SESSIONS_PER_ADDRESS, Policy.FAILURES_PER_ADDRESS, Policy.PICTURE_MS_PER_ADDRESS}
+    {
+        Policy.SESSIONS_PER_ADDRESS,
+        Policy.FAILURES_PER_ADDRESS,
+        Policy.BYTES_PER_ADDRESS,
+        Policy.PICTURE_MS_PER_ADDRESS,
+    }
 )
 
 # It would tell how many other people of the same domain sign in.

@@ -71,7 +71,8 @@ class OpenedPicture:
     Attributes:
         picture: the library's.
         width, height: pixels as stored, not turned.
-        pixels: that are decoded, at least width x height: also of tiles and of alpha planes.
+        pixels: that are decoded: width x height, or those of all tiles and alpha planes, but no more
+            than the limit.
         bytes_needed: memory that `load` takes.
         scales: the size to which it will be decoded, across and down, as a part of what is stored:
             not quite the quotient of the sizes, as the last column and row of a reduced JPEG may stand
@@ -159,7 +160,8 @@ def open_picture(source: BinaryIO, limits: Limits, side: int | None, wanted: int
         needed = max(decoded, bounds.alpha_pixels) * _BYTES_PER_PIXEL[type(picture)]
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
-    return OpenedPicture(picture, width, height, decoded + bounds.alpha_pixels, needed, scales)
+    charged = min(limit, decoded + bounds.alpha_pixels)
+    return OpenedPicture(picture, width, height, charged, needed, scales)
 
 
 class _Bounds(NamedTuple):

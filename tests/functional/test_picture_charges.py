@@ -4,21 +4,22 @@ import io
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import webtest
 from PIL import Image
-from support.applications import Clock, application
+from support.applications import Clock, application, wait_for
 from support.derived import grid, heif, tile
 from support.pictures import encode, photo, png_bomb, quadrants
-from support.workers import await_workers, processor_seconds, renderer
+from support.workers import await_workers, renderer
 
 from persona_profile.app import services_of
 from persona_profile.errors import ServiceError
-from persona_profile.images import FreeAccount
 
 AUDIENCE = "http://127.0.0.1:6543"
 POLICIES = ("email", "issuer", "address")
@@ -116,16 +117,11 @@ def test_refused_pictures_cost_as_well(limited, picture):
     assert answer.json["policy"] == "picture-ms-per-address"
 
 
-def test_refusal_comes_before_the_work(limited):
-    """An upload over the budget reaches no worker."""
-    app = limited("email")
-    alice = Person(app, "alice@example.com")
-    alice.put_until_refused()
-    for pid in await_workers(lambda found: len(found) == 1, os.getpid()):
-        before = processor_seconds(pid)
-        for _ in range(20):
-            assert alice.put().status_int == 429
-        assert processor_seconds(pid) == before
+def test_refusals_cost_nothing(limited):
+    """Uploads over the budget are refused before the work, and do not prolong the wait."""
+    alice = Person(limited("email"), "alice@example.com")
+    wait = alice.put_until_refused().headers["Retry-After"]
+    assert {alice.put().headers["Retry-After"] for _ in range(20)} == {wait}
 
 
 def test_one_upload_may_cost_more_than_is_left(limited, clock):
@@ -159,48 +155,63 @@ class Observed:
 
 
 def test_time_is_that_of_the_worker():
-    """Charges add up to the time that the worker has had; its start is charged to nobody."""
-    with renderer(workers=1) as render:
+    """Each upload is charged with the time that its worker had, also if it was refused."""
+    figures = []
+    with renderer(workers=1, observe=figures.append) as render:
         account = Observed()
         render.render(io.BytesIO(GOOD), None, account)
-        [pid] = await_workers(lambda found: len(found) == 1)
-        first = processor_seconds(pid)
-        assert 0 < account.seconds[0] < first
-        for _ in range(5):
-            render.render(io.BytesIO(photo(1600, 1200)), None, account)
-        spent = processor_seconds(pid) - first
-        assert sum(account.seconds[1:]) == pytest.approx(spent, abs=0.03)
+        with pytest.raises(ServiceError):
+            render.render(io.BytesIO(BROKEN), None, account)
+    assert account.seconds == [each.processor_seconds for each in figures]
+    assert min(account.seconds) > 0
 
 
 def test_end_of_a_worker_is_charged():
-    """An upload that brings its worker down pays for the start of the next one."""
+    """An upload that brings its worker down pays for what that has done."""
     with renderer(workers=1) as render:
-        account = Observed()
-        render.render(io.BytesIO(GOOD), None, account)
-        [pid] = await_workers(lambda found: len(found) == 1)
-        start = processor_seconds(pid) - account.seconds[0]
-        fatal = Observed(lambda: os.kill(pid, signal.SIGSEGV))
+        account = Observed(lambda: os.kill(the_worker(), signal.SIGSEGV))
         with pytest.raises(ServiceError):
-            render.render(io.BytesIO(GOOD), None, fatal)
-        assert fatal.seconds[0] > start / 2 > 0
+            render.render(io.BytesIO(GOOD), None, account)
+    assert account.seconds[0] > 0
 
 
-def test_limit_of_time_follows_the_pixels():
-    """A small picture may take a part of the processor time that the largest may take."""
-    limits = []
+@pytest.mark.parametrize(
+    ("picture", "seconds"),
+    [(GOOD, 51), (png_bomb(3_500, 3_500), 87), (png_bomb(7_000, 7_000), 197)],
+    ids=["small", "medium", "large"],
+)
+def test_limit_of_time_follows_the_pixels(picture, seconds):
+    """A picture may take processor time by its pixels: from a quarter to all that there is."""
+    before = {}
+    admitted = threading.Event()
 
-    def limit() -> int:
-        [pid] = await_workers(lambda found: len(found) == 1)
-        text = Path(f"/proc/{pid}/limits").read_text()
-        return int(re.search(r"^Max cpu time +(\d+)", text, re.MULTILINE)[1])
+    def stop() -> None:
+        os.kill(the_worker(), signal.SIGSTOP)
+        before.update(limits(the_worker()))
+        admitted.set()
 
-    for picture in (GOOD, png_bomb(7_000, 7_000)):
-        with renderer(workers=1, processor_seconds=200) as render:
-            render.render(io.BytesIO(picture), None, FreeAccount())
-            limits.append(limit())
-    small, large = limits
-    assert 50 < small < 100
-    assert 190 < large < 250
+    with renderer(workers=1, processor_seconds=200) as render, ThreadPoolExecutor(1) as threads:
+        upload = threads.submit(render.render, io.BytesIO(picture), None, Observed(stop))
+        assert admitted.wait(30)
+        pid = the_worker()
+        # Until the service has set the limits of the picture those of a header hold.
+        assert before["cpu time"] == 50
+        wait_for(lambda: limits(pid)["address space"] != before["address space"])
+        wait_for(lambda: limits(pid)["cpu time"] == seconds, seconds=10)
+        os.kill(pid, signal.SIGCONT)
+        assert upload.result(30)
+
+
+def the_worker() -> int:
+    """Return the process id of the only worker."""
+    [pid] = await_workers(lambda found: len(found) == 1)
+    return pid
+
+
+def limits(pid: int) -> dict[str, int]:
+    """Return the limits of a process that are numbers."""
+    text = Path(f"/proc/{pid}/limits").read_text()
+    return {name: int(soft) for name, soft in re.findall(r"^Max (.+?) +(\d+) ", text, re.MULTILINE)}
 
 
 def test_pixels_of_tiles_are_charged():
