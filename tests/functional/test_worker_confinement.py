@@ -39,7 +39,7 @@ from persona_profile.images.worker_process import WorkerProcess
 
 GOOD = encode(quadrants(64, 64))
 HOSTILE = Path(__file__).parents[1] / "support" / "hostile_fork_server.py"
-JOB = {"options": SMALL_JPEG.as_json(), "crop": None, "processor_seconds": 10}
+JOB = {"options": SMALL_JPEG.as_json(), "crop": None, "processor_seconds": 10, "header_seconds": 3}
 
 
 def hostile(*arguments: str, prefix: Sequence[str] = ()) -> WorkerProcess:

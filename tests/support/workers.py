@@ -14,6 +14,7 @@ from persona_profile.errors import ServiceError, UnprocessablePicture, Unsupport
 from persona_profile.images import (
     Crop,
     Encoding,
+    FreeAccount,
     Limits,
     PictureOptions,
     PictureRefused,
@@ -76,7 +77,7 @@ class ConfinedPipeline:
                 options, admission, processor_seconds=60, deadline_seconds=100
             )
         try:
-            return self._renderer.render(source, crop, "")
+            return self._renderer.render(source, crop, FreeAccount())
         except (UnsupportedMediaType, UnprocessablePicture) as error:
             members = getattr(error, "members", {})
             raise PictureRefused(error.code, str(error), **members) from None
@@ -90,7 +91,7 @@ class ConfinedPipeline:
 def outcome(render: WorkerRenderer, data: bytes, client: str = "", crop: Crop | None = None) -> str:
     """Return `taken` or the code with which a file is refused."""
     try:
-        render.render(io.BytesIO(data), crop, client)
+        render.render(io.BytesIO(data), crop, FreeAccount((client,)))
     except ServiceError as error:
         return error.code
     return "taken"
