@@ -31,6 +31,7 @@ from backends import ABSENT, MAX_OPERATIONS, Address, Backend, Delete, Item, Ope
 from persona_profile.encoding import base64url_encode
 from persona_profile.key_items import NO_MOVE, Forward, Moved
 from persona_profile.keywrap import KeyWrapper
+from persona_profile.lifetimes import MARK_MARGIN_SECONDS, MAX_SESSION_SECONDS
 from persona_profile.model import (
     KEY_ITEM,
     MOVED_PREFIX,
@@ -106,13 +107,15 @@ class Homes:
         }
         return [self._home(items, partitions[email]) for email in emails], signed_out_at
 
-    def end_sessions(self, email: str, instant: int, seconds: int) -> None:
-        """Mark that sessions of an email up to an instant are over; a later mark stays as it is.
+    def end_sessions(self, email: str, signed_out_at: int, now: float) -> None:
+        """End the sessions of an email that were opened since a sign-out, by the mark of a later one.
+
+        If there is a later mark already, they are over, and a partition that lacks it gets it.
 
         Args:
             email: canonical.
-            instant: milliseconds since 1970.
-            seconds: how long a session lasts at the most.
+            signed_out_at: the sign-out that the sessions follow, in milliseconds since 1970.
+            now: seconds since 1970.
 
         Raises:
             Conflict: somebody else has marked it meanwhile.
@@ -120,6 +123,9 @@ class Homes:
         """
         addresses = [Address(each, NOT_BEFORE_ITEM) for each in self._keys.partitions(email)]
         items = self._backend.get_many(addresses)
+        last = max(instant_of(items.get(address)) for address in addresses)
+        # By no clock alone: that may be behind the one of the last sign-out.
+        instant = last if last > signed_out_at else max(int(1000 * now), signed_out_at + 1)
         for address in addresses:
             item = items.get(address)
             if instant_of(item) < instant:
@@ -127,7 +133,7 @@ class Homes:
                     NOT_BEFORE_ITEM,
                     instant.to_bytes(8),
                     if_version=item.version if item else ABSENT,
-                    expires_at=instant // 1000 + seconds + 1,
+                    expires_at=int(now) + 1 + MAX_SESSION_SECONDS + MARK_MARGIN_SECONDS,
                 )
                 self._backend.apply(address.partition, [mark])
 

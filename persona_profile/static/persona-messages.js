@@ -16,6 +16,7 @@ const PROVIDER_SETUP = provider("The provider of your address is not set up in a
 
 /** By code: what the dialog can do next, and the sentence. */
 const MESSAGES = {
+  __proto__: null, // codes come from the network
   // Of the client.
   offline: ["retry", "You are offline. Connect to the internet, then try again."],
   no_answer: ["retry", "The profile server does not answer. Nothing is lost; try again in a moment."],
@@ -120,9 +121,11 @@ const MESSAGES = {
   key_ambiguous: ["other-address", PROVIDER_SETUP],
   token_signature_invalid: ["other-address", PROVIDER_PROOF],
   proof_replayed: ["sign-in", proof("The proof of your address was used before.")],
+  proof_revoked: ["sign-in", proof("You have signed out since the proof of your address was made.")],
 };
 
 const FIELDS = {
+  __proto__: null,
   name: "Name",
   given_name: "Given name",
   family_name: "Family name",
@@ -142,7 +145,8 @@ export const codes = Object.freeze(Object.keys(MESSAGES));
 
 export function explain(error, translations = {}) {
   const [action, english] = MESSAGES[error?.code] ?? unknown(error);
-  const sentence = translations[error?.code] ?? english;
+  const translation = Object.hasOwn(translations, error?.code) ? translations[error.code] : null;
+  const sentence = translation ?? english;
   const errors = error?.errors ?? [];
   return {
     text: typeof sentence === "function" ? sentence(error) : sentence,

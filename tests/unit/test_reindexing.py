@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from support.sealed_store import ALICE, BOB, FOREVER, Store, key, renditions
+from support.sessions import session_of
 
 from backends import Put
 from backends.memory import MemoryBackend
@@ -17,7 +19,6 @@ from persona_profile.key_use import count_use
 from persona_profile.keyring import Keyring, KeyState
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM, Profile
 from persona_profile.reindexing import Reindexed, Reindexing
-from persona_profile.tokens import Session
 
 OLD = Keyring([key(1)], [key(1)])
 PENDING = Keyring([key(1)], [key(1), key(2, KeyState.DECRYPT_ONLY)])
@@ -25,7 +26,7 @@ PROMOTED = Keyring([key(1)], [key(1, KeyState.DECRYPT_ONLY), key(2)])
 ENDED = Keyring([key(1)], [key(2)])
 FORWARD_SECONDS = 1000
 PROFILE_KEY = b"p" * 32
-WITH_KEY = Session(FOREVER.emails, 10**12, 4 * 10**12, PROFILE_KEY)
+WITH_KEY = replace(FOREVER, profile_key=PROFILE_KEY)
 
 
 class Killed(BaseException):
@@ -368,7 +369,7 @@ class TestHalfWay:
 
     def test_sessions_that_were_ended_stay_ended(self, world):
         """Signing out holds wherever the profile is, also for the URLs of protected pictures."""
-        session = Session((ALICE,), 999_000_000, 4 * 10**12)
+        session = session_of(ALICE, signed_out_at=0, expires_at=4 * 10**12)
         session, profile = world.old.profiles.set_profile_key(
             session, ALICE, PROFILE_KEY, lambda _: None
         )

@@ -152,6 +152,7 @@ PROOF_PROBLEMS: Final = tuple(
         (("key_ambiguous",), "several keys of the provider fit"),
         (("token_signature_invalid",), ""),
         (("proof_replayed",), "it, or its nonce, has opened a session before"),
+        (("proof_revoked",), "made before the last sign-out of the email: get another"),
     )
 )
 """Why a proof does not hold."""
