@@ -4,129 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import itertools
-import json
-import os
 import random
 import socket
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from attack_others import ask, connect
-from attack_providers import NICE, attackers_key
 from attack_stage import (
     ATTACKER,
     CONTINUE,
     DIALOG,
-    DOMAIN,
     METRICS_PORT,
-    ORIGIN,
     SERVER,
     SERVER_V6,
     SLOW,
     SLOW_DOMAINS,
     WILD,
-    Target,
+)
+from attacking import (
+    ANSWER_SECONDS,
+    CONNECTIONS,
+    EMAILS,
+    PAUSE_SECONDS,
+    Attack,
+    Attacker,
+    proofs,
+    request,
 )
 from PIL import Image
 from support.derived import grid, heif, tile
-from support.identities import assertion_claims, certificate_claims, dsa_key
 from support.pictures import encode, heic, quadrants
 
-from persona_profile.auth.jws import sign_jws
+from persona_profile.views.sessions import MAX_BODY_BYTES
 
-CONNECTIONS = 100
-EMAILS = tuple(f"mallory{number}@{ATTACKER}" for number in range(20))
-_ANSWER_SECONDS = 10.0
-_PAUSE_SECONDS = 0.05
 _UPLOAD_BYTES = 20 * 1024 * 1024
-
-
-class Attacker:
-    """One address (or network) that attacks, over many connections, until it is stopped.
-
-    Args:
-        target: what it attacks.
-        number: makes its address.
-    """
-
-    def __init__(self, target: Target, number: int) -> None:
-        self.target, self.number = target, number
-        self.address = f"185.12.{number}.1"
-        self.network = f"2a01:4f8:c0c::{number:x}"
-        self.answers: Counter[str] = Counter()
-        self.until = 0.0
-        self.token = ""
-        self._lock = threading.Lock()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it is time to stop."""
-        return time.monotonic() >= self.until
-
-    def sign_in(self) -> None:
-        """Open a session of all emails of the attacker."""
-        body = _proofs(EMAILS)
-        status, answer = ask(self.target, self.address, "POST", "/v1/sessions", body)
-        assert status == 201, answer
-        self.token = json.loads(answer)["token"]
-
-    def count(self, answer: str) -> None:
-        """Count an answer: a status, or how a connection ended."""
-        with self._lock:
-            self.answers[answer] += 1
-
-    def repeat(self, requests: Iterator[bytes], source: str = "", server: str = SERVER) -> None:
-        """Send requests one after the other as they are answered, over one connection while it lasts."""
-        while not self.is_over:
-            try:
-                with connect(self.target, source or self.address, _ANSWER_SECONDS, server) as wire:
-                    while not self.is_over:
-                        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                            wire.sendall(next(requests))
-                        if not self._answer(wire):
-                            break
-            except (OSError, http.client.HTTPException) as error:
-                self.count(type(error).__name__)
-                time.sleep(_PAUSE_SECONDS)
-
-    def _answer(self, wire: socket.socket) -> bool:
-        """Read an answer; return whether the connection goes on."""
-        response = http.client.HTTPResponse(wire)
-        response.begin()
-        response.read()
-        self.count(str(response.status))
-        return not response.will_close
-
-
-class Attack(NamedTuple):
-    """What one connection does, and what the table tells of it.
-
-    Attributes:
-        text: what is sent.
-        run: does it until it is over.
-        prepare: what is done before, without being measured.
-        only: the one target that it concerns, if not both.
-        shares_office: others sign in from the same address.
-        connections: at once.
-    """
-
-    text: str
-    run: Callable[[Attacker, int], None]
-    prepare: Callable[[Attacker], None] = lambda _attacker: None
-    only: str = ""
-    shares_office: bool = False
-    connections: int = CONNECTIONS
-
-
-def request(method: str, path: str, body: bytes = b"", *headers: str) -> bytes:
-    """Return a request as bytes."""
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {DOMAIN}", f"Content-Length: {len(body)}", *headers]
-    return "\r\n".join([*lines, "\r\n"]).encode() + body
 
 
 def _again(make: Callable[[Attacker], bytes]) -> Callable[[Attacker, int], None]:
@@ -142,35 +54,27 @@ def _post(body: Callable[[], bytes]) -> Callable[[Attacker, int], None]:
 # --- Bodies ---
 
 
-def _unknown_members() -> bytes:
-    return b"{" + b",".join(b'"%05d":0' % number for number in range(53_000)) + b"}"
+def _filled(start: bytes, piece: Callable[[int], bytes], end: bytes) -> Callable[[], bytes]:
+    """Return a maker of a body as large as sign-ins may be, of as many pieces as fit."""
+
+    def make() -> bytes:
+        count = (MAX_BODY_BYTES - len(start) - len(end)) // (len(piece(0)) + 1)
+        return start + b",".join(piece(number) for number in range(count)) + end
+
+    return make
+
+
+_unknown_members = _filled(b"{", lambda number: b'"%05d":0' % number, b"}")
+_wrong_proofs = _filled(b'{"proofs":[', lambda _: b'{"assertion":1,"id_token":2}', b"]}")
+_numbers = _filled(b'{"proofs":[', lambda _: b"1e9", b"]}")
 
 
 def _deep() -> bytes:
-    return b'{"proofs":' + b"[" * 250_000 + b"]" * 250_000 + b"}"
-
-
-def _many_proofs() -> bytes:
-    return b'{"proofs":[' + b",".join([b'{"assertion":1,"id_token":2}'] * 17_000) + b"]}"
-
-
-def _numbers() -> bytes:
-    return b'{"proofs":[' + b",".join([b"1e9"] * 125_000) + b"]}"
+    depth = MAX_BODY_BYTES // 2 - 10
+    return b'{"proofs":' + b"[" * depth + b"]" * depth + b"}"
 
 
 # --- Sign-ins ---
-
-
-def _proofs(emails, issuer: str = "") -> bytes:
-    key, user = attackers_key(), dsa_key("mallory")
-    proofs = []
-    for email in emails:
-        changes = {"iss": issuer} if issuer else {}
-        certificate = sign_jws(certificate_claims(email, user, **changes), key)
-        nonce = time.perf_counter_ns()
-        assertion = sign_jws(assertion_claims(ORIGIN, nonce=nonce), user)
-        proofs.append({"assertion": f"{certificate}~{assertion}"})
-    return json.dumps({"proofs": proofs}).encode()
 
 
 def _sign_ins(domains, count: int) -> Callable[[Attacker, int], None]:
@@ -182,7 +86,7 @@ def _sign_ins(domains, count: int) -> Callable[[Attacker, int], None]:
         def requests() -> Iterator[bytes]:
             while True:
                 emails = [f"mallory@{next(own)}" for _ in range(count)]
-                yield request("POST", "/v1/sessions", _proofs(emails), "Content-Type: application/json")
+                yield request("POST", "/v1/sessions", proofs(emails), "Content-Type: application/json")
 
         attacker.repeat(requests())
 
@@ -191,7 +95,7 @@ def _sign_ins(domains, count: int) -> Callable[[Attacker, int], None]:
 
 def _forged_addresses(attacker: Attacker, number: int) -> None:
     """Come from the trusted proxy, with another port of an address in each request."""
-    body, source = _proofs([f"mallory@{ATTACKER}"] * 20), random.Random(number)
+    body, source = proofs([f"mallory@{ATTACKER}"] * 20), random.Random(number)
 
     def requests() -> Iterator[bytes]:
         while True:
@@ -251,15 +155,15 @@ def _spool(*headers: str, network: bool = False) -> Callable[[Attacker, int], No
         piece = bytes(256 * 1024)
         while not attacker.is_over:
             try:
-                with connect(attacker.target, source, _ANSWER_SECONDS, server) as wire:
+                with connect(attacker.target, source, ANSWER_SECONDS, server) as wire:
                     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                         wire.sendall(head)
                         for _ in range(_UPLOAD_BYTES // len(piece)):
                             wire.sendall(piece)
-                    attacker._answer(wire)
+                    attacker.answer(wire)
             except (OSError, http.client.HTTPException) as error:
                 attacker.count(type(error).__name__)
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(PAUSE_SECONDS)
 
     return run
 
@@ -274,9 +178,9 @@ def _drip(start: bytes, drop: bytes, port: int = 0) -> Callable[[Attacker, int],
         while not attacker.is_over:
             try:
                 with (
-                    socket.create_connection(("127.0.0.1", port), timeout=_ANSWER_SECONDS)
+                    socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS)
                     if port
-                    else connect(attacker.target, attacker.address, _ANSWER_SECONDS)
+                    else connect(attacker.target, attacker.address, ANSWER_SECONDS)
                 ) as wire:
                     wire.sendall(start)
                     while not attacker.is_over:
@@ -284,7 +188,7 @@ def _drip(start: bytes, drop: bytes, port: int = 0) -> Callable[[Attacker, int],
                         time.sleep(0.5)
             except OSError as error:
                 attacker.count(type(error).__name__)
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(PAUSE_SECONDS)
 
     return run
 
@@ -299,22 +203,24 @@ def _unread(attacker: Attacker, _number: int) -> None:
                     wire.sendall(pipelined)
         except OSError as error:
             attacker.count(type(error).__name__)
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
 
 
 def _handshakes(attacker: Attacker, _number: int) -> None:
     while not attacker.is_over:
         try:
-            connect(attacker.target, attacker.address, _ANSWER_SECONDS).close()
+            connect(attacker.target, attacker.address, ANSWER_SECONDS).close()
             attacker.count("handshake")
         except OSError as error:
             attacker.count(type(error).__name__)
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
 
 
 def _nonces(attacker: Attacker, number: int) -> None:
     """Have a browser of the office send what needs no preflight."""
-    made = request("POST", "/v1/nonces", b"", "Origin: https://evil.example", "Sec-Fetch-Site: cross-site")
+    made = request(
+        "POST", "/v1/nonces", b"", "Origin: https://evil.example", "Sec-Fetch-Site: cross-site"
+    )
     attacker.repeat(itertools.repeat(made))
 
 
@@ -329,7 +235,13 @@ def _prepare_pictures(attacker: Attacker) -> None:
     for email in EMAILS:
         path = f"/v1/profiles/{email}/picture"
         status, _ = ask(
-            attacker.target, attacker.address, "PUT", path, picture, token=attacker.token, kind="image/jpeg"
+            attacker.target,
+            attacker.address,
+            "PUT",
+            path,
+            picture,
+            token=attacker.token,
+            kind="image/jpeg",
         )
         assert status == 200
 
@@ -346,19 +258,25 @@ _tiles, _segments, _largest, _photos, _heics = (
 )
 
 ATTACKS: dict[str, Attack] = {
-    "unknown-members": Attack("sign-ins of 53,000 unknown members", _post(_unknown_members)),
-    "many-proofs": Attack("sign-ins of 17,000 wrong proofs", _post(_many_proofs)),
-    "numbers": Attack("sign-ins of 125,000 numbers", _post(_numbers)),
-    "deep-json": Attack("sign-ins of 250,000 nested lists", _post(_deep)),
+    "unknown-members": Attack(
+        "sign-ins of tens of thousands of unknown members", _post(_unknown_members)
+    ),
+    "many-proofs": Attack("sign-ins of thousands of wrong proofs", _post(_wrong_proofs)),
+    "numbers": Attack("sign-ins of tens of thousands of numbers", _post(_numbers)),
+    "deep-json": Attack("sign-ins of nested lists, as deep as fits", _post(_deep)),
     "slow-lookups": Attack("sign-ins of a zone that never answers", _sign_ins(SLOW, 1)),
     "slow-domains": Attack("sign-ins of 8 domains that never answer", _sign_ins(SLOW_DOMAINS, 1)),
-    "endless-continue": Attack("sign-ins of a zone that answers `100 Continue` for ever", _sign_ins(CONTINUE, 1)),
+    "endless-continue": Attack(
+        "sign-ins of a zone that answers `100 Continue` for ever", _sign_ins(CONTINUE, 1)
+    ),
     "many-names": Attack("sign-ins of 8,000 names of a zone, 20 each", _sign_ins(WILD, 20)),
     "costly-proofs": Attack("sign-ins of 20 good proofs each", _sign_ins((ATTACKER,), 20)),
     "forged-addresses": Attack(
         "sign-ins by a trusted proxy that passes on `[IPv6]:port`", _forged_addresses, only="alone"
     ),
-    "heif-tiles": Attack("uploads of a HEIF of 64 x 64 made of 64 tiles of 4,096 x 4,096, 13 kB", *_tiles),
+    "heif-tiles": Attack(
+        "uploads of a HEIF of 64 x 64 made of 64 tiles of 4,096 x 4,096, 13 kB", *_tiles
+    ),
     "jpeg-segments": Attack("uploads of a JPEG of 5 million empty segments", *_segments),
     "largest-jpeg": Attack("uploads of a JPEG of 100 megapixels", *_largest),
     "photos": Attack("uploads of noise, 5.8 megapixels", *_photos),
@@ -400,7 +318,9 @@ ATTACKS: dict[str, Attack] = {
         Attacker.sign_in,
     ),
     "cross-site-nonces": Attack(
-        "a page of another site, in a browser of an office, asks for nonces", _nonces, shares_office=True
+        "a page of another site, in a browser of an office, asks for nonces",
+        _nonces,
+        shares_office=True,
     ),
     "root": Attack("`GET /v1/`", _again(lambda _: request("GET", "/v1/"))),
     "openapi": Attack("`GET /v1/openapi.json`", _again(lambda _: request("GET", "/v1/openapi.json"))),
@@ -412,15 +332,25 @@ ATTACKS: dict[str, Attack] = {
         "preflights",
         _again(
             lambda _: request(
-                "OPTIONS", "/v1/sessions", b"", f"Origin: {DIALOG}", "Access-Control-Request-Method: POST"
+                "OPTIONS",
+                "/v1/sessions",
+                b"",
+                f"Origin: {DIALOG}",
+                "Access-Control-Request-Method: POST",
             )
         ),
     ),
     "expect-continue": Attack(
         "`Expect: 100-continue` without a body",
-        _again(lambda _: request("GET", "/v1/", b"", "Expect: 100-continue").replace(b"Content-Length: 0\r\n", b"")),
+        _again(
+            lambda _: request("GET", "/v1/", b"", "Expect: 100-continue").replace(
+                b"Content-Length: 0\r\n", b""
+            )
+        ),
     ),
-    "slow-heads": Attack("heads of requests, some bytes twice a second", _drip(b"GET /v1/ HTTP/1.1\r\n", b"X: y\r\n")),
+    "slow-heads": Attack(
+        "heads of requests, some bytes twice a second", _drip(b"GET /v1/ HTTP/1.1\r\n", b"X: y\r\n")
+    ),
     "slow-bodies": Attack(
         "bodies, a byte twice a second",
         _drip(request("POST", "/v1/sessions").replace(b"h: 0", b"h: 500000"), b" "),
@@ -433,25 +363,3 @@ ATTACKS: dict[str, Attack] = {
         only="alone",
     ),
 }
-
-
-def perform(name: str, target: Target, number: int, until, ready, go) -> Counter[str]:
-    """Prepare an attack, wait for `go`, attack until the instant `until`; return what was answered.
-
-    It runs at low priority: an attacker's own work belongs to another machine.
-    """
-    os.nice(NICE)
-    attack, attacker = ATTACKS[name], Attacker(target, number)
-    attack.prepare(attacker)
-    ready.set()
-    go.wait()
-    attacker.until = until.value
-    threads = [
-        threading.Thread(target=attack.run, args=(attacker, index), daemon=True)
-        for index in range(attack.connections)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, attacker.until - time.monotonic()) + 0.1)
-    return attacker.answers

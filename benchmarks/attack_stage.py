@@ -1,8 +1,8 @@
 """A machine to attack: the service, nginx and MariaDB in a network of their own, with public addresses.
 
-The network is a Linux namespace of this process and its children. Every address of the Internet that the
-benchmark needs is an address of its loopback interface, names stand in a hosts file of its own, and the
-service trusts a certificate authority by `SSL_CERT_FILE`. So the service runs as shipped, with
+The network is a Linux namespace of this process and its children. Every address of the Internet that
+the benchmark needs is an address of its loopback interface, names stand in a hosts file of its own, and
+the service trusts a certificate authority by `SSL_CERT_FILE`. So the service runs as shipped, with
 `production.ini` and `nginx.conf`, and looks identity providers up by its own rules.
 """
 
@@ -201,7 +201,7 @@ class Stage:
         for pid in children.split():
             for file in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(OSError):
-                    if os.readlink(file).startswith(f"{self.folder}/client_body/"):
+                    if str(file.readlink()).startswith(f"{self.folder}/client_body/"):
                         total += file.stat().st_size
         return total
 

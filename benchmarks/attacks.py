@@ -1,16 +1,16 @@
 """What attacks of one address do to others: their success, their waiting, and the service's resources.
 
-Each attack comes from one address over up to 100 connections, for some seconds; before it the same others
-ask the same service without an attack ("quiet"). Others sign in with a pinned, a cached and a fresh domain,
-read profiles, fetch pictures and upload, at fixed rates, each from an address of its own. The service runs
-as shipped: `production.ini`, `nginx.conf`, limits on, MariaDB, the network of attack_stage.py. Each attack
-meets a new service, once behind nginx and once without it ("alone").
+Each attack comes from one address over up to 100 connections, for some seconds. Before it the same
+others ask the same service without an attack ("quiet"). Others sign in with a pinned, a cached and a
+fresh domain, read profiles, fetch pictures and upload, at fixed rates, each from an address of its own.
+The service runs as shipped: `production.ini`, `nginx.conf`, limits on, MariaDB, the network of
+attack_stage.py. Each attack meets a new service, once behind nginx and once without it ("alone").
 
-Goals behind nginx: 99 of 100 requests of others succeed (uploads and fresh domains: 90), and the p99 of each
-kind is at most 5 times that of the quiet. The exit status is 1 if one is missed.
+Goals behind nginx: 99 of 100 requests of others succeed (uploads and fresh domains: 90), and the p99 of
+each kind is at most 5 times that of the quiet. The exit status is 1 if one is missed.
 
-All share the cores of this machine: the service, nginx, MariaDB, others, and the attacker at low priority
-(nice 10), as its own work belongs to another machine.
+All share the cores of this machine: the service, nginx, MariaDB, others, and the attacker at low
+priority (nice 10), as its own work belongs to another machine.
 
     python benchmarks/attacks.py [--attack NAME]... [--target nginx|alone] [--seconds N] [--json FILE]
 """
@@ -35,10 +35,11 @@ import attack_stage
 if __name__ == "__main__":
     attack_stage.enter_network()
 
-from attack_list import ATTACKS, perform
+from attack_list import ATTACKS
 from attack_others import LEAST_SUCCESS, RATES, Community, Others, Sample
 from attack_providers import attackers_key, good_key, serve_attackers_providers, serve_providers
 from attack_stage import Stage, database, make_certificates, prepare_network
+from attacking import perform
 from support.identities import dsa_key, support_document
 
 TARGETS = ("nginx", "alone")
@@ -135,7 +136,7 @@ def measure(
         until = _FORK.Value("d", math.inf)
 
         def attacking() -> None:
-            attackers.send(perform(name, target, number, until, ready, go))
+            attackers.send(perform(attack, target, number, until, ready, go))
             os._exit(0)  # with threads that may hang
 
         def asking(end: float) -> None:
@@ -229,7 +230,9 @@ def table(results: Sequence[Result]) -> str:
     lines += ["|---" * (1 + len(TARGETS)) + "|"]
     for kind in RATES:
         found = [quiet[target][kind].p99 for target in TARGETS]
-        lines.append(f"| {kind} | " + " | ".join(f"{1000 * p99:.0f}" if p99 else "" for p99 in found) + " |")
+        lines.append(
+            f"| {kind} | " + " | ".join(f"{1000 * p99:.0f}" if p99 else "" for p99 in found) + " |"
+        )
     columns = ("succeed at least", "p99 at most, times the quiet", "cores, MiB", "the attacker gets")
     head = [f"{target}: {column}" for target in TARGETS for column in columns]
     lines += ["", "| attack | " + " | ".join(head) + " | goals |", "|---" * (2 + len(head)) + "|"]
@@ -268,7 +271,9 @@ def summary(results: Sequence[Result]) -> list[dict[str, object]]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--attack", action="append", choices=ATTACKS, metavar="NAME", help="all by default")
+    parser.add_argument(
+        "--attack", action="append", choices=ATTACKS, metavar="NAME", help="all by default"
+    )
     parser.add_argument("--target", action="append", choices=TARGETS, help="both by default")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each attack")
     parser.add_argument("--quiet", type=float, default=QUIET_SECONDS, help="seconds before each attack")
