@@ -32,7 +32,7 @@ RATES = {
     "profiles": 5.0,
     "picture": 5.0,
     "upload": 1.0,
-    "metrics": 0.5,
+    "metrics": 1.0,
 }
 """Requests a second."""
 

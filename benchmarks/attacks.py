@@ -30,15 +30,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import attack_stage
-
-if __name__ == "__main__":
-    attack_stage.enter_network()
-
 from attack_list import ATTACKS
 from attack_others import LEAST_SUCCESS, RATES, Community, Others, Sample
 from attack_providers import attackers_key, good_key, serve_attackers_providers, serve_providers
-from attack_stage import Stage, database, make_certificates, prepare_network
+from attack_stage import (
+    PINNED,
+    Stage,
+    database,
+    enter_network,
+    make_certificates,
+    prepare_network,
+)
 from attacking import perform
 from support.identities import dsa_key, support_document
 
@@ -290,13 +292,14 @@ def main() -> int:
     if options.list:
         print("\n".join(f"{name}: {attack.text}" for name, attack in ATTACKS.items()))
         return 0
+    enter_network()
     names, results, failed = options.attack or list(ATTACKS), [], False
     with tempfile.TemporaryDirectory(prefix="persona-profile-attacks-") as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(exist_ok=True)
         prepare_network(folder)
         authority = make_certificates(folder)
-        issuers = {attack_stage.PINNED: support_document(good_key())}
+        issuers = {PINNED: support_document(good_key())}
         (folder / "issuers.json").write_text(json.dumps(issuers))
         with database(folder), providers(authority):
             for target in options.target or TARGETS:
