@@ -13,6 +13,7 @@ All share the cores of this machine: the service, nginx, MariaDB, others, and th
 priority (nice 10), as its own work belongs to another machine.
 
     python benchmarks/attacks.py [--attack NAME]... [--target nginx|alone] [--seconds N] [--json FILE]
+    python benchmarks/attacks.py --page docs/attacks.md
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ from support.identities import dsa_key, support_document
 TARGETS = ("nginx", "alone")
 MOST_RATIO = 5.0
 QUIET_SECONDS = 10.0
+MEASURED = "<!-- measured -->"
+_COLUMNS = (
+    "attack",
+    "least success of a kind",
+    "p99 over the quiet, worst kind",
+    "cores",
+    "MiB",
+    "spooled MiB",
+    "what the attacker gets",
+    "goals",
+)
 _FORK = multiprocessing.get_context("fork")
 _LOOK_SECONDS = 0.5
 _READY_SECONDS = 120
@@ -206,47 +218,38 @@ def missed(now: Mapping[str, Kind], quiet: Mapping[str, Kind]) -> list[str]:
     ]
 
 
-def _cells(result: Result | None, quiet: Mapping[str, Kind]) -> list[str]:
-    if result is None:
-        return ["", "", "", ""]
+def _row(result: Result, quiet: Mapping[str, Kind]) -> str:
     now = kinds(result.attacked)
     kind, success = min(((kind, each.success) for kind, each in now.items()), key=lambda pair: pair[1])
     slow, ratio = max(ratios(now, quiet).items(), key=lambda pair: pair[1], default=("none", math.nan))
-    total = sum(result.answers.values())
     answers = sorted(result.answers.items(), key=lambda pair: -pair[1])[:3]
-    return [
+    cells = [
+        f"`{result.attack}`: {ATTACKS[result.attack].text}",
         "all" if success == 1 else f"{success:.0%} ({kind})",
         f"{ratio:.1f} ({slow})",
-        f"{result.cores:.2f}, {result.mebibytes:.0f}",
-        ", ".join(f"{count} x {answer}" for answer, count in answers) or f"{total}",
+        f"{result.cores:.2f}",
+        f"{result.mebibytes:.0f}",
+        f"{result.spooled_mebibytes:.0f}" if result.target == "nginx" else "",
+        ", ".join(f"{count} x {answer}" for answer, count in answers) or "nothing",
+        "missed" if missed(now, quiet) else "met",
     ]
+    return f"| {' | '.join(cells)} |"
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return the table of the documentation."""
+    """Return the tables of the documentation: one of each target, and one of the quiet."""
     quiet = {
         target: kinds(sample for each in results if each.target == target for sample in each.quiet)
         for target in TARGETS
     }
-    lines = ["| kind | " + " | ".join(f"{target}: quiet p99, ms" for target in TARGETS) + " |"]
-    lines += ["|---" * (1 + len(TARGETS)) + "|"]
+    lines = ["## Quiet", "", "The p99 without an attack, in milliseconds.", ""]
+    lines += ["| kind | through nginx | alone |", "|---|---|---|"]
     for kind in RATES:
         found = [quiet[target][kind].p99 for target in TARGETS]
-        lines.append(
-            f"| {kind} | " + " | ".join(f"{1000 * p99:.0f}" if p99 else "" for p99 in found) + " |"
-        )
-    columns = ("succeed at least", "p99 at most, times the quiet", "cores, MiB", "the attacker gets")
-    head = [f"{target}: {column}" for target in TARGETS for column in columns]
-    lines += ["", "| attack | " + " | ".join(head) + " | goals |", "|---" * (2 + len(head)) + "|"]
-    by_key = {(each.attack, each.target): each for each in results}
-    for name in dict.fromkeys(each.attack for each in results):
-        row = [f"`{name}`: {ATTACKS[name].text}"]
-        for target in TARGETS:
-            row += _cells(by_key.get((name, target)), quiet[target])
-        judged = by_key.get((name, "nginx"))
-        wrong = missed(kinds(judged.attacked), quiet["nginx"]) if judged else []
-        row.append(("missed" if wrong else "met") if judged else "")
-        lines.append(f"| {' | '.join(row)} |")
+        lines.append(f"| {kind} | {' | '.join(f'{1000 * p99:.0f}' if p99 else '' for p99 in found)} |")
+    for target, title in zip(TARGETS, ("Through nginx", "The service alone"), strict=True):
+        lines += ["", f"## {title}", "", f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
+        lines += [_row(each, quiet[target]) for each in results if each.target == target]
     return "\n".join(lines)
 
 
@@ -281,6 +284,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quiet", type=float, default=QUIET_SECONDS, help="seconds before each attack")
     parser.add_argument("--processes", type=int, default=2, help="of the service, as its unit has them")
     parser.add_argument("--json", type=Path, help="a file for everything that was measured")
+    parser.add_argument("--page", type=Path, help=f"a page whose tables, behind {MEASURED}, to replace")
     parser.add_argument("--folder", type=Path, help="of data and logs, to be kept; new")
     parser.add_argument("--list", action="store_true", help="name the attacks, and do nothing")
     return parser.parse_args()
@@ -324,6 +328,10 @@ def main() -> int:
                     if options.json:
                         options.json.write_text(json.dumps(summary(results), indent=1))
     print(table(results))
+    if options.page:
+        head, mark, _ = options.page.read_text().partition(MEASURED)
+        assert mark, f"{options.page} has no line {MEASURED}"
+        options.page.write_text(f"{head}{MEASURED}\n\n{table(results)}\n")
     return int(failed or any(each["missed"] for each in summary(results) if each["target"] == "nginx"))
 
 

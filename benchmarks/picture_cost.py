@@ -32,7 +32,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.applications import application
 from support.pictures import photo
-from support.workers import LIMITS, fork_server_pids, processor_seconds as seconds_of
+from support.workers import LIMITS, fork_server_pids
+from support.workers import processor_seconds as seconds_of
 
 from persona_profile.app import services_of
 from persona_profile.formats import EFFORTS, SIZES

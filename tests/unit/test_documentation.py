@@ -226,11 +226,10 @@ def test_page_of_attacks():
     """The page about attacks has a row for each attack that the benchmark knows."""
     command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / "attacks.py", "--list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    rows = re.findall(
-        r"^\| `([a-z0-9-]+)`: (.*?) \|", (ROOT / "docs" / "attacks.md").read_text(), re.MULTILINE
-    )
+    page = (ROOT / "docs" / "attacks.md").read_text()
+    rows = re.findall(r"^\| `([a-z0-9-]+)`: (.*?) \|", page, re.MULTILINE)
     assert len(listed) > 20
-    assert [f"{name}: {text}" for name, text in rows] == listed
+    assert {f"{name}: {text}" for name, text in rows} == set(listed)
 
 
 def test_guides_for_operators():
