@@ -479,7 +479,7 @@ def test_service_on_the_copy(stores, way):
 
 
 def test_copy_over_a_service_that_has_moved(stores):
-    """A copy that is run once more after the service has moved undoes no sign-out and no write there."""
+    """A copy that is run once more after the service has moved undoes no sign-out there."""
     source, destination = stores.url("a"), stores.url("b")
     app, headers = open_app(stores.folder, source)
     app.patch_json(f"/v1/profiles/{EMAIL}", {"name": NAME}, headers=headers)
