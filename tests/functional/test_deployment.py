@@ -83,7 +83,19 @@ def test_headers_of_a_long_session(front):
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/__heartbeat__", "/__lbheartbeat__", "/__version__", "/"]
+    "path",
+    [
+        "/metrics",
+        "/__heartbeat__",
+        "/__lbheartbeat__",
+        "/__version__",
+        "/",
+        "/v1/../__heartbeat__",
+        "/v1/%2e%2e/metrics",
+        "/v1/..%2f__heartbeat__",
+        "/__heartbeat__/../v1/",
+        "//__heartbeat__",
+    ],
 )
 def test_what_is_not_public(front, path):
     """Heartbeats and figures are not there for the public."""
