@@ -27,8 +27,8 @@ from persona_profile.views.representations import (
 )
 
 EMAIL_PATH: Final = "/v1/profiles/{email:[^@]+@[^@/]+}"
-MAX_BODY_BYTES: Final = 64 * 1024
-"""Four times the longest claims, should each character be escaped."""
+MAX_BODY_BYTES: Final = 32 * 1024
+"""Twice the longest claims, should each character be escaped."""
 
 MAX_PROFILE_KEY_BODY_BYTES: Final = 1024
 

@@ -17,7 +17,7 @@ from persona_profile.auth.policy import SESSION
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
 from persona_profile.formats import THUMBNAIL_SIZES
 from persona_profile.rate_limits import Policy
-from persona_profile.schemas import session_body
+from persona_profile.schemas import MAX_PROOFS, session_body
 from persona_profile.sessions import Vouched
 from persona_profile.takeaway import timestamp
 from persona_profile.views import Services
@@ -26,8 +26,8 @@ from persona_profile.views.rate_limiting import charge, client_of, failure_charg
 from persona_profile.views.representations import json_response, represent, session_document
 
 MAX_EMAILS: Final = 20
-MAX_BODY_BYTES: Final = 512 * 1024
-"""Twenty of the longest proofs, 16 KiB each, and room for authenticators of others."""
+MAX_BODY_BYTES: Final = (MAX_PROOFS + 1) * 16 * 1024
+"""The longest proofs that an authenticator of ours accepts, and as much as one of them beside."""
 
 VERIFICATION_SECONDS: Final = 10
 """After that long no further proof of a request is looked at, whose issuer may have to be looked up."""

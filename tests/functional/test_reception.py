@@ -132,10 +132,10 @@ def later(clock, seconds):
     [
         (f"PUT {PICTURE}", "Content-Type: image/jpeg", MAX_PICTURE_BYTES + 1, MAX_PICTURE_BYTES),
         (f"PUT {PICTURE}", FORM, MAX_PICTURE_BYTES + FORM_OVERHEAD_BYTES + 1, MAX_PICTURE_BYTES),
-        (f"PUT {PROFILE}", JSON, 70_000, 64 * 1024),
-        (f"PATCH {PROFILE}", JSON, 10_000_000, 64 * 1024),
+        (f"PUT {PROFILE}", JSON, 70_000, 32 * 1024),
+        (f"PATCH {PROFILE}", JSON, 10_000_000, 32 * 1024),
         (f"PUT {PROFILE}/profile-key", JSON, 70_000, 1024),
-        ("POST /v1/sessions", JSON, 512 * 1024 + 1, 512 * 1024),
+        ("POST /v1/sessions", JSON, 336 * 1024 + 1, 336 * 1024),
         ("POST /v1/nonces", JSON, 70_000, 4096),
         ("DELETE /v1/sessions", JSON, 70_000, 4096),
         ("GET /v1/", JSON, 70_000, 4096),
@@ -153,8 +153,8 @@ def test_too_long(connect, app, call, kind, length, limit, expects):
     ("call", "kind", "limit"),
     [
         (f"PUT {PICTURE}", "Content-Type: image/jpeg", MAX_PICTURE_BYTES),
-        (f"PATCH {PROFILE}", JSON, 64 * 1024),
-        ("POST /v1/sessions", JSON, 512 * 1024),
+        (f"PATCH {PROFILE}", JSON, 32 * 1024),
+        ("POST /v1/sessions", JSON, 336 * 1024),
         ("GET /v1/", JSON, 4096),
     ],
 )

@@ -127,7 +127,7 @@ class TestOpening:
     def test_size(self, app):
         """A body over the limit is refused, and the limit told."""
         problem = app.post_json("/v1/sessions", {"proofs": "x" * 600_000}, status=413).json
-        assert problem["limit"] == 512 * 1024
+        assert problem["limit"] == 336 * 1024
 
 
 class TestIssuers:
