@@ -254,5 +254,10 @@ def test_client_that_sends_for_ever(connect, monkeypatch):
     connection = connect()
     connection.sendall(head(f"PUT {PICTURE}", [LENGTH]))
     with pytest.raises(ConnectionError):
-        while True:
-            connection.sendall(bytes(1_000_000))
+        send_for_ever(connection)
+
+
+def send_for_ever(connection):
+    """Send until the connection breaks."""
+    while True:
+        connection.sendall(bytes(1_000_000))
