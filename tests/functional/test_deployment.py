@@ -306,11 +306,17 @@ def test_rolling_restart(front):
         upload.putheader("Content-Type", "image/jpeg")
         upload.putheader("Content-Length", str(len(picture)))
         upload.endheaders(picture[:4_000_000])
+        rest = (picture[at : at + 1000] for at in range(4_000_000, len(picture), 1000))
         before = serving()
+
+        def replaced() -> bool:
+            upload.send(next(rest))  # so that nginx goes on waiting, however long it takes
+            return not serving() & before
+
         front.service.signal(signal.SIGHUP)
         front.service.signal(signal.SIGUSR2)
-        wait_for(lambda: not serving() & before)
-        upload.send(picture[4_000_000:])
+        wait_for(replaced)
+        upload.send(b"".join(rest))
         with upload.getresponse() as response:
             assert response.status == 200
     finally:
