@@ -10,7 +10,7 @@ Goals behind nginx: 99 of 100 requests of others succeed (uploads and fresh doma
 each kind is at most 5 times that of the quiet. The exit status is 1 if one is missed.
 
 All share the cores of this machine: the service, nginx, MariaDB, others, and the attacker at low
-priority (nice 10), as its own work belongs to another machine.
+priority (nice 5), as its own work belongs to another machine.
 
     python benchmarks/attacks.py [--attack NAME]... [--target nginx|alone] [--seconds N] [--json FILE]
     python benchmarks/attacks.py --page docs/attacks.md
@@ -36,6 +36,7 @@ from attack_report import MEASURED, TARGETS, Result, Results
 from attack_stage import (
     PINNED,
     Stage,
+    be_apart,
     database,
     enter_network,
     make_certificates,
@@ -87,6 +88,7 @@ def measure(
             os._exit(0)  # with threads that may hang
 
         def asking(end: float) -> None:
+            be_apart()
             others_end.send(others.run(end))
 
         attacker = _FORK.Process(target=attacking)
