@@ -356,10 +356,10 @@ def test_overload_says_when_to_return(pool):
         upload.result(10)
 
 
-@pytest.mark.parametrize(("threads", "warns"), [(4, True), (5, False)])
+@pytest.mark.parametrize(("threads", "warns"), [(6, True), (7, False)])
 def test_threads_for_others(development_folder, caplog, threads, warns):
-    """The operator is told if uploads may hold every thread of the server: sign-in would wait."""
+    """The log warns if fewer threads may wait for pictures than uploads may be under way."""
     server = make_server(application(development_folder), listen="127.0.0.1:0", threads=threads)
     server.close()
     server.task_dispatcher.shutdown()
-    assert ("uploads may hold all" in caplog.text) is warns
+    assert ("may wait for pictures" in caplog.text) is warns
