@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.applications import application
+from support.applications import application, wait_for
 from support.pictures import encode, png, quadrants
 from support.services import Client, Service
 from support.workers import (
@@ -201,7 +201,7 @@ def test_close_amid_a_picture(pool):
         upload = pool.submit(outcome, render, slow())
         pid = busy_worker()
     assert upload.result(5) == "overloaded"
-    assert not is_alive(pid)
+    wait_for(lambda: not is_alive(pid))
 
 
 def test_limits_of_a_worker(pool):
