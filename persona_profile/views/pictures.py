@@ -23,6 +23,8 @@ from persona_profile.views.profiles import EMAIL_PATH
 from persona_profile.views.rate_limiting import charge, charge_bytes, charge_write, client_of
 from persona_profile.views.representations import is_known, precondition, profile_response
 
+MAX_ACCEPT_CHARACTERS: Final = 1024
+
 _SAFE_TO_OPEN: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -134,6 +136,8 @@ class _UploadAccount:
 def _negotiate(request: Request, stored: Sequence[str]) -> str:
     """Return the best format that the client takes.
 
+    A header of more than MAX_ACCEPT_CHARACTERS is ignored, as it may be (RFC 9110, 12.5.1).
+
     Formats besides JPEG must be named by Accept: `image/*` comes from programs that know none of
     them. A client that takes only a format which is not stored, because it would be larger, gets
     JPEG nevertheless (RFC 9110, 12.5.1).
@@ -141,6 +145,8 @@ def _negotiate(request: Request, stored: Sequence[str]) -> str:
     Raises:
         NotAcceptable: it takes no picture at all.
     """
+    if len(request.headers.get("Accept") or "") > MAX_ACCEPT_CHARACTERS:
+        return "jpeg"
     acceptable = {
         media_type for media_type, _ in request.accept.acceptable_offers(list(MEDIA_TYPES.values()))
     }
