@@ -118,7 +118,7 @@ def test_calls_of_another_architecture(attack):
 
 def test_processor_time_can_not_be_ignored():
     """Code that ignores the signal for too much processor time is killed a second later."""
-    with taken_over("endless", processor_seconds=1) as worker:
+    with taken_over("endless", processor_seconds=1, header_seconds=1) as worker:
         with pytest.raises(EOFError):
             worker.channel.receive(time.monotonic() + 100)
         assert worker.finish() == -signal.SIGKILL
