@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backends import Address, Backend, Conflict, Item, Put
-from persona_profile.key_items import Forward, KeyItem
+from persona_profile.key_items import Forward, KeyItem, Moving, holds_data_key
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM
@@ -33,7 +33,7 @@ class KeyUse:
         profiles: partitions with a data key, by index version.
         marks: partitions with the mark of an ended session, by index version; they go by themselves.
         forwards: partitions whose profile was moved to another index key; they go by themselves.
-        moving: those of them whose move has not ended.
+        moving: moves to another index key that have not ended, or that left something behind.
     """
 
     wraps: Counter[str] = field(default_factory=Counter)
@@ -52,6 +52,9 @@ class KeyUse:
         if Forward.parse(key.value) is not None:
             self.forwards += 1
             self.moving += key.expires_at is None
+            return
+        if Moving.parse(key.value) is not None:
+            self.moving += 1
             return
         self.profiles[partition[0]] += 1
         try:
@@ -78,16 +81,22 @@ def count_use(backend: Backend, keys: KeyWrapper, progress: Progress = lambda _:
 class Pace:
     """Holds work to a number of steps per second, so that the service beside it stays fast."""
 
-    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        per_second: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._pause = 1 / per_second
         self._clock = clock
+        self._sleep = sleep
         self._next = clock()
 
     def __call__(self) -> None:
         """Wait until the next step may begin."""
         now = self._clock()
         if now < self._next:
-            time.sleep(self._next - now)
+            self._sleep(self._next - now)
         self._next = max(now, self._next) + self._pause
 
 
@@ -146,7 +155,7 @@ class Rewrapping:
         return self.done
 
     def _rewrap(self, partition: bytes, key: Item | None) -> None:
-        while key is not None and Forward.parse(key.value) is None:
+        while key is not None and holds_data_key(key.value):
             key_item = KeyItem.parse(key.value, self._keys)
             if not self._keys.needs_rewrap(key_item.wrapped):
                 return

@@ -18,8 +18,6 @@ from persona_profile.tokens import Session
 KEY_ITEM: Final = "key"
 PROFILE_ITEM: Final = "profile"
 NOT_BEFORE_ITEM: Final = "not_before"
-MOVED_PREFIX: Final = "moved/"
-"""Of items that hold the copy of a profile while the index key changes; see `homes`."""
 
 UNREADABLE: Final = "profile_unreadable"
 PROFILE_KEY_REQUIRED: Final = "profile_key_required"

@@ -21,6 +21,7 @@ from persona_profile.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringE
 from persona_profile.keyring_file import KeyringFile
 from persona_profile.keyservice import KeysUnavailable
 from persona_profile.keywrap import KeyWrapper
+from persona_profile.leases import Lease
 from persona_profile.reindexing import Reindexing
 from persona_profile.settings import InvalidSettings, Settings
 
@@ -158,15 +159,21 @@ def _reindex(settings: Settings, backend: Backend, keys: KeyWrapper, rate: float
     if keys.primary_index_version != versions[-1]:
         raise KeyringError("the newer index key is not primary: `keys rotate --index --promote` first")
     forward_seconds = picture_url_seconds(settings)
-    job = Reindexing(backend, keys, forward_seconds, Pace(rate), time.time)
-    with _progress() as progress:
+    with Lease(backend, "reindexing") as lease, _progress() as progress:
+        pace = Pace(rate, sleep=lease.sleep)
+        job = Reindexing(backend, keys, forward_seconds, pace, time.time, lease.keep)
         done = job.run(progress)
     print(
         f"Moved {done.moved:,} profiles, finished {done.finished:,} moves and cleaned {done.cleaned:,} "
         "copies of earlier runs."
     )
     _tell_unreadable(len(done.unreadable))
-    return 1 if done.unreadable else 0
+    if done.doubled:
+        print(
+            f"{len(done.doubled):,} emails have a profile under both index keys, and were left alone: "
+            "`storage verify` lists them as two_homes."
+        )
+    return 1 if done.unreadable or done.doubled else 0
 
 
 def _tell_unreadable(count: int) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 from support.sealed_store import ALICE, BOB, FOREVER, Store, key, renditions
+from support.stepping import Call, Killed, Stepped
 
-from backends import Put
+from backends import Backend, Put
 from backends.memory import MemoryBackend
-from persona_profile.homes import moved_name
-from persona_profile.key_items import Forward
+from persona_profile.key_items import MOVE_ID_BYTES, Forward, Moving
 from persona_profile.key_use import count_use
 from persona_profile.keyring import Keyring, KeyState
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM, Profile
@@ -26,10 +26,6 @@ ENDED = Keyring([key(1)], [key(2)])
 FORWARD_SECONDS = 1000
 PROFILE_KEY = b"p" * 32
 WITH_KEY = Session(FOREVER.emails, 10**12, 4 * 10**12, PROFILE_KEY)
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 class Interrupted(MemoryBackend):
@@ -74,12 +70,7 @@ class World:
         )
 
     def move(self) -> Reindexed:
-        return self.mover().run()
-
-    def mover(self) -> Reindexing:
-        return Reindexing(
-            self.backend, self.promoted.keys, FORWARD_SECONDS, lambda: None, lambda: self.backend.now
-        )
+        return mover(self.backend, self.promoted).run()
 
     def everybody(self) -> list[Store]:
         return [self.pending, self.promoted]
@@ -95,6 +86,13 @@ class World:
         """Fail unless the old index key is needed no more."""
         use = count_use(self.backend, self.promoted.keys)
         assert (use.profiles[1], use.moving) == (0, 0)
+
+
+def mover(backend: Backend, store: Store) -> Reindexing:
+    """Return what moves the profiles of a store by calls of a backend."""
+    return Reindexing(
+        backend, store.keys, FORWARD_SECONDS, lambda: None, lambda: store.backend._clock()
+    )
 
 
 def seen(store: Store, email: str) -> tuple[str | None, bytes | None]:
@@ -328,19 +326,22 @@ class TestInterference:
         world.check(ALICE, ("first", PICTURE))
 
     def test_killed_again_and_again(self, world):
-        """Copies of many movers that were killed, each of another picture, are all cleaned away."""
+        """Of many movers that were killed, each with a copy of another picture, one copy is left."""
 
-        def kill() -> None:
-            raise Killed
+        def kill_after_copying(call: Call) -> None:
+            if call.partition == new_partition and len(call.operations) > len(renditions()):
+                raise Killed
 
+        [_, new_partition] = world.promoted.keys.partitions(ALICE)
         for _ in range(20):
             world.promoted.put_picture(ALICE)
-            # After the copy was written, before the forward.
-            world.backend.arm(5, kill)
+            backend = Stepped(world.backend)
+            backend.after = kill_after_copying
             with pytest.raises(Killed):
-                world.move()
-        [_, new_partition] = world.promoted.keys.partitions(ALICE)
-        assert len(world.backend.list(new_partition)) > 100
+                mover(backend, world.promoted).run()
+            assert len(world.backend.list(new_partition)) == 1 + len(renditions())
+        assert world.promoted.verify()[1].moving == 1
+        assert count_use(world.backend, world.promoted.keys).moving == 1
         world.move()
         world.check_moved()
         world.check(ALICE, ("first", PICTURE))
@@ -350,7 +351,8 @@ class TestHalfWay:
     def test_a_copy_that_no_forward_names_is_nothing(self, world):
         """What a mover has only copied is read by nobody."""
         [old, new] = world.promoted.keys.partitions(BOB)
-        world.backend.apply(new, [Put(moved_name(os.urandom(16)), b"\0copy")])
+        copy = Moving(os.urandom(MOVE_ID_BYTES), old, b"copy", b"copy")
+        world.backend.apply(new, [Put(KEY_ITEM, copy.to_bytes())])
         assert seen(world.promoted, BOB) == (None, None)
         world.promoted.write(BOB, "new")
         assert seen(world.pending, BOB) == ("new", None)
@@ -361,7 +363,8 @@ class TestHalfWay:
         [old, new] = world.promoted.keys.partitions(BOB)
         forward = Forward(os.urandom(16), new)
         world.backend.apply(old, [Put(KEY_ITEM, forward.to_bytes())])
-        world.backend.apply(new, [Put(moved_name(forward.move_id), b"junk")])
+        copy = Moving(forward.move_id, old, b"junk", b"junk")
+        world.backend.apply(new, [Put(KEY_ITEM, copy.to_bytes())])
         assert world.promoted.profiles.profiles(FOREVER)[1].problem == "profile_unreadable"
         world.promoted.profiles.erase(FOREVER, BOB, lambda _: None)
         assert seen(world.promoted, BOB) == (None, None)
