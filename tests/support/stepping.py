@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ class Stepped(Backend):
 
     def __init__(self, inner: Backend) -> None:
         self.inner = inner
+        self._clock = getattr(inner, "_clock", time.time)
         self.before: Callable[[Call], None] = lambda _call: None
         self.after: Callable[[Call], None] = lambda _call: None
 
@@ -129,7 +131,7 @@ class Actor:
             self.result = work(backend)
         except Killed:
             pass
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
             self.error = error
         finally:
             self.is_done = True
