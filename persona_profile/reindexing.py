@@ -157,16 +157,15 @@ class Reindexing:
             _Doubled: something is there already.
         """
         self._pace()
-        destination = b""
         while True:
             key = self._named(partition, KEY_ITEM).get(KEY_ITEM)
-            forward = Forward.parse(key.value) if key else None
             if key is None:
-                break
+                return
+            forward = Forward.parse(key.value)
             if forward is not None:
                 self._finish(partition, key, forward)
                 self.done.finished += 1
-                break
+                return
             destination = self._destination(partition, key)
             claim = self._claim(partition, destination)
             if claim is None:
@@ -174,9 +173,7 @@ class Reindexing:
             elif self._carry(partition, destination, claim):
                 self.done.moved += 1
                 return
-        # The claim of an attempt that somebody was faster than.
-        if destination:
-            self._homes.clear(destination)
+            # Somebody was faster. What is left of this attempt is cleared later in the same walk.
 
     def _destination(self, partition: bytes, key: Item) -> bytes:
         """Return the new partition of an email.
@@ -205,18 +202,20 @@ class Reindexing:
             self._homes.clear(destination)
             return None
         infos = self._backend.list(destination)
+        if not any(info.version == version for info in infos):
+            return None  # another mover has taken it
         left: list[Operation] = [
             Delete(info.name, info.version) for info in infos if parse_picture_item(info.name)
         ]
+        is_free = all(info.name != PROFILE_ITEM for info in infos)
+        if not is_free:
+            left = [Delete(KEY_ITEM, version)]  # half a profile, which is not ours to replace
         try:
-            if any(info.name == PROFILE_ITEM for info in infos):
-                left = [Delete(KEY_ITEM, version)]  # half a profile, which is not ours to replace
-                version = 0
             for start in range(0, len(left), MAX_OPERATIONS):
                 self._backend.apply(destination, left[start : start + MAX_OPERATIONS])
         except Conflict:
             return None
-        return (moving, version) if version else None
+        return (moving, version) if is_free else None
 
     def _check_not_doubled(self, partition: bytes, key: Item, destination: bytes) -> None:
         """Return if there is no profile at the destination beside that of the old partition.

@@ -89,6 +89,7 @@ class Actor:
         self.result: object = None
         self.error: BaseException | None = None
         self.steps = 0
+        self.call = Call("")
         self._is_killed = False
         self._may_go = threading.Semaphore(0)
         self._has_stopped = threading.Semaphore(0)
@@ -120,7 +121,8 @@ class Actor:
     def _stopped(self) -> None:
         assert self._has_stopped.acquire(timeout=WAIT_SECONDS)
 
-    def _wait(self, _call: Call) -> None:
+    def _wait(self, call: Call) -> None:
+        self.call = call
         self._has_stopped.release()
         self._may_go.acquire()
         if self._is_killed:

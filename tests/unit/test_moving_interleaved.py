@@ -124,6 +124,21 @@ def test_person_between_two_movers(action):
             break
 
 
+def test_two_movers_in_turns():
+    """A mover that stands still anywhere, while another goes on, finds its way afterwards."""
+    for first in itertools.count():
+        for second in itertools.count():
+            scene = Scene()
+            mover_a, mover_b = scene.mover(), scene.mover()
+            scene.run(in_turns((mover_a, first), (mover_b, second), (mover_a, 100)))
+            scene.check_ended(FIRST)
+            if mover_b.steps < second:
+                break
+        if mover_a.steps < first:
+            break
+    assert first > 10
+
+
 @each_action
 def test_any_order(action):
     """In any order of the calls of two movers and a person nobody fails and one profile is there."""
