@@ -65,7 +65,7 @@ setup(
         "joserfc>=1.8,<2",
         "limits>=5.6,<6",
         "mozjpeg-lossless-optimization>=1.3",
-        "multipart>=1.3,<2",
+        "multipart>=2.0.1,<3",
         "pillow>=12.1",
         "pillow-heif>=1.1",
         "plaster>=1.1",

@@ -99,7 +99,7 @@ def pebble_pool() -> Pool:
     try:
         from pebble import ProcessPool  # noqa: PLC0415 - to say how to get it
     except ImportError:
-        sys.exit('needed: pip install "persona-profile-server[benchmark]"')
+        sys.exit('needed: pip install ".[benchmark]"')
     pool = ProcessPool(2, context=SPAWN)
     return Pool(
         lambda data: pool.schedule(job, (data,)).result(),

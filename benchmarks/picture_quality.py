@@ -58,7 +58,7 @@ def score_of(reference: Path, data: bytes, folder: Path) -> float:
     try:
         from ssimulacra2 import compute_ssimulacra2  # noqa: PLC0415 - to say how to get it
     except ImportError:
-        sys.exit('needed: pip install "persona-profile-server[benchmark]"')
+        sys.exit('needed: pip install ".[benchmark]"')
     decoded = folder / "decoded.png"
     Image.open(io.BytesIO(data)).convert("RGB").save(decoded)
     return float(compute_ssimulacra2(str(reference), str(decoded)))

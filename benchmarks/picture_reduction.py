@@ -105,7 +105,7 @@ def report_quality(original: bytes, reduced: bytes, folder: Path) -> None:
     try:
         from ssimulacra2 import compute_ssimulacra2  # noqa: PLC0415 - to say how to get it
     except ImportError:
-        print('  for the quality: pip install "persona-profile-server[benchmark]"')
+        print('  for the quality: pip install ".[benchmark]"')
         return
     picture = ImageOps.exif_transpose(Image.open(io.BytesIO(original))).convert("RGB")
     reference = folder / "reference.png"

@@ -270,7 +270,8 @@ def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock, metrics: M
     url = settings.ratelimit_url or ("off" if settings.development else "memory://")
     if url == "off":
         return NoRateLimits()
-    counters: Counters = MemoryCounters(clock=clock)
+    own_counters = MemoryCounters(clock=clock)
+    counters: Counters = own_counters
     if url != "memory://":
         try:
             redis = RedisCounters(url, settings.ratelimit_timeout / 1000, counters)
@@ -280,13 +281,14 @@ def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock, metrics: M
         counters = redis
     limits = {
         Policy.SESSIONS_PER_ADDRESS: settings.ratelimit_sessions_per_address,
+        Policy.FAILURES_PER_ADDRESS: settings.ratelimit_failures_per_address,
         Policy.PROOFS_PER_ISSUER: settings.ratelimit_proofs_per_issuer,
         Policy.WRITES_PER_EMAIL: settings.ratelimit_writes_per_email,
         Policy.PIXELS_PER_EMAIL: settings.ratelimit_pixels_per_email,
         Policy.READS_PER_PICTURE: settings.ratelimit_reads_per_picture,
     }
     configured = {policy: limit for policy, limit in limits.items() if limit is not None}
-    return CountedRateLimits(configured, counters, keys.pseudonym)
+    return CountedRateLimits(configured, counters, own_counters, keys.pseudonym)
 
 
 def open_backend(settings: Settings) -> Backend:

@@ -16,6 +16,7 @@ from waitress.task import ErrorTask, WSGITask
 from waitress.trigger import trigger
 from waitress.utilities import Error
 
+from persona_profile.addresses import TrustedProxies, is_host
 from persona_profile.encoding import json_encode
 from persona_profile.errors import NO_ROOM_SECONDS, new_request_id, problem_document
 from persona_profile.lateness import WAITED
@@ -99,17 +100,21 @@ class NoRoomError(Error):  # type: ignore[misc]
 
 
 class StrictParser(HTTPRequestParser):  # type: ignore[misc]
-    """Takes what is no URL for what it is: not HTTP. Refuses bodies for which a disk has no room."""
+    """Rejects requests without one valid Host, bad URLs, and bodies for which a disk has no room."""
 
     def received(self, data: bytes) -> int:
-        """Take what arrives; return how many bytes of it belong to this request."""
+        """Read bytes of the request; return how many of them belong to it."""
         try:
-            return int(super().received(data))
+            consumed = int(super().received(data))
         except OSError as error:
             logger.error("no room for a body: %s", error.strerror)  # noqa: TRY400
             self.error = NoRoomError("")
             self.completed = True
-            return len(data)
+            consumed = len(data)
+        if self.completed:
+            # Nothing more is wanted; waitress would ask for a body, and wait for it.
+            self.expect_continue = False
+        return consumed
 
     def close(self) -> None:
         """Let go of the body; what is still to be written to a full disk is lost, and not needed."""
@@ -126,6 +131,11 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
             super().parse_header(header_plus)
         except ValueError:  # of the standard library: brackets around no address
             raise ParsingError("Bad URL") from None
+        # RFC 9112, 3.2; waitress joins several headers of one name by commas.
+        host = self.headers.get("HOST")
+        is_optional = self.version in ("", "1.0")
+        if not (is_optional if host is None else is_host(host)):
+            raise ParsingError("Bad Host")
 
 
 class LingeringChannel(PatientChannel):
@@ -198,8 +208,9 @@ class LastTask(WSGITask):  # type: ignore[misc]
     """Answers a request; the last of its connection, if the process stops."""
 
     def get_environment(self) -> dict[str, Any]:
-        """Return the environment of WSGI, with how long the request has waited."""
+        """Return the environment of WSGI, with the client's address and the time of waiting."""
         environment: dict[str, Any] = super().get_environment()
+        self.channel.server.proxies.apply(environment)
         environment[WAITED] = time.monotonic() - self.channel.waits_since
         return environment
 
@@ -217,10 +228,11 @@ class ProblemChannel(LingeringChannel):
     error_task_class = ProblemTask
 
 
-def prepare(server: Any, services: Services) -> None:
+def prepare(server: Any, services: Services, proxies: TrustedProxies) -> None:
     """Make waitress answer what it refuses by itself as problems, and close connections in order."""
     # With several sockets to listen on, waitress makes several servers.
     for each in [server, *getattr(server, "map", {}).values()]:
         if hasattr(each, "channel_class"):
             each.channel_class = ProblemChannel
             each.services = services
+            each.proxies = proxies

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 import math
+import re
 from typing import Any, Final, NoReturn
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
@@ -12,6 +13,10 @@ Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 MAX_DEPTH: Final = 64
 """Arrays and objects within each other that `json_decode` takes, whatever the stack would bear."""
+
+
+MAX_VALUES: Final = 4096
+"""Values of arrays and members of objects that `json_decode` accepts in one text by default."""
 
 
 class MalformedText(ValueError):
@@ -39,17 +44,23 @@ def base64url_decode(text: str) -> bytes:
     return data
 
 
-def json_decode(text: bytes) -> Json:
+def json_decode(text: bytes, max_values: int | None = MAX_VALUES) -> Json:
     """Decode one JSON text (RFC 8259) more strictly than the standard library does.
 
-    Refused besides broken syntax: invalid UTF-8, a byte-order mark, repeated member names, NaN and
-    infinities, numbers of thousands of digits, unpaired surrogates, and nesting beyond MAX_DEPTH. The
-    caller bounds the size.
+    Rejected besides broken syntax: invalid UTF-8, a byte-order mark, repeated member names, NaN and
+    infinities, numbers of thousands of digits, unpaired surrogates, nesting beyond MAX_DEPTH, and more
+    values than `max_values`, which are counted before any object is made. The caller bounds the size.
+
+    Args:
+        text: the bytes.
+        max_values: None for a file of the operator's.
 
     Raises:
         MalformedText: with a description that does not quote the text.
     """
     try:
+        if max_values is not None:
+            _check_values(text, max_values)
         decoded: Json = _DECODER.decode(text.decode("utf-8"))
         if text.count(b"[") + text.count(b"{") > MAX_DEPTH:
             _check_depth(decoded)
@@ -71,6 +82,19 @@ def json_decode(text: bytes) -> Json:
 def json_encode(value: Any) -> bytes:
     """Encode as compact UTF-8 JSON."""
     return _ENCODER.encode(value).encode("utf-8")
+
+
+def _check_values(text: bytes, most: int) -> None:
+    """Count values: each is the first of its container, or after a comma."""
+    if sum(map(text.count, (b",", b"[", b"{"))) <= most:  # those within strings too, but faster
+        return
+    position = 0
+    for _ in range(most + 1):
+        found = _SEPARATOR.match(text, position)
+        if found is None:
+            return
+        position = found.end()
+    raise MalformedText("too many values")
 
 
 def _check_depth(value: Json) -> None:
@@ -105,6 +129,8 @@ def _no_constant(_name: str) -> NoReturn:
     raise MalformedText("not a JSON number")
 
 
+# The next separator outside of strings. Without backtracking: each byte is read once.
+_SEPARATOR = re.compile(rb'(?:[^",\[{]++|"(?:[^"\\]++|\\.)*+(?:"|\\?\Z))*+[,\[{]', re.DOTALL)
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_members, parse_constant=_no_constant, parse_float=_finite
 )

@@ -123,7 +123,7 @@ class ProfileKeyRequired(Forbidden):
 
 
 class OriginRefused(Forbidden):
-    """A page of an origin that is not configured asks for a picture."""
+    """A page of an origin that is not configured caused the request."""
 
     code = "origin_refused"
 

@@ -21,7 +21,7 @@ def read_json(path: Path, parse: Callable[[Json], Parsed]) -> Parsed:
             with the path.
     """
     try:
-        return parse(json_decode(path.read_bytes()))
+        return parse(json_decode(path.read_bytes(), max_values=None))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except ValueError as error:

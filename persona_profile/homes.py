@@ -49,6 +49,7 @@ from backends import (
 )
 from persona_profile.key_items import NO_MOVE, Forward, Moving, holds_data_key
 from persona_profile.keywrap import KeyWrapper
+from persona_profile.lifetimes import MARK_MARGIN_SECONDS, MAX_SESSION_SECONDS
 from persona_profile.model import (
     KEY_ITEM,
     NOT_BEFORE_ITEM,
@@ -131,13 +132,15 @@ class Homes:
         }
         return [self._home(items, partitions[email]) for email in emails], signed_out_at
 
-    def end_sessions(self, email: str, instant: int, seconds: int) -> None:
-        """Mark that sessions of an email up to an instant are over; a later mark stays as it is.
+    def end_sessions(self, email: str, signed_out_at: int, now: float) -> None:
+        """End the sessions of an email that were opened since a sign-out, by the mark of a later one.
+
+        If there is a later mark already, they are over, and a partition that lacks it gets it.
 
         Args:
             email: canonical.
-            instant: milliseconds since 1970.
-            seconds: how long a session lasts at the most.
+            signed_out_at: the sign-out that the sessions follow, in milliseconds since 1970.
+            now: seconds since 1970.
 
         Raises:
             Conflict: somebody else has marked it meanwhile.
@@ -145,6 +148,9 @@ class Homes:
         """
         addresses = [Address(each, NOT_BEFORE_ITEM) for each in self._keys.partitions(email)]
         items = self._backend.get_many(addresses)
+        last = max(instant_of(items.get(address)) for address in addresses)
+        # By no clock alone: that may be behind the one of the last sign-out.
+        instant = last if last > signed_out_at else max(int(1000 * now), signed_out_at + 1)
         for address in addresses:
             item = items.get(address)
             if instant_of(item) < instant:
@@ -152,7 +158,7 @@ class Homes:
                     NOT_BEFORE_ITEM,
                     instant.to_bytes(8),
                     if_version=item.version if item else ABSENT,
-                    expires_at=instant // 1000 + seconds + 1,
+                    expires_at=int(now) + 1 + MAX_SESSION_SECONDS + MARK_MARGIN_SECONDS,
                 )
                 self._backend.apply(address.partition, [mark])
 
@@ -242,8 +248,7 @@ class Homes:
     def follow(self, partition: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, Item]]:
         """Return items of a partition, or of the one that it forwards to; and which one that is.
 
-        Among them the `key` item, also of a copy that is not yet under the usual names. Of marks of
-        ended sessions it is the later one of both partitions.
+        Among them the `key` item, also of a copy that is not yet under the usual names.
 
         Raises:
             Unavailable: the storage does not answer.
@@ -252,12 +257,7 @@ class Homes:
         forward = Forward.parse(items[KEY_ITEM].value) if KEY_ITEM in items else None
         if forward is not None:
             partition = forward.partition
-            marks = [items.pop(NOT_BEFORE_ITEM, None)]
             items = self._named(partition, [KEY_ITEM, *names])
-            marks.append(items.get(NOT_BEFORE_ITEM))
-            latest = max(marks, key=instant_of)
-            if latest is not None:
-                items[NOT_BEFORE_ITEM] = latest
         moving = _moving(items.get(KEY_ITEM))
         if moving is not None:
             key = items.pop(KEY_ITEM)

@@ -56,7 +56,7 @@ class KeyringFile:
                 text = file.read(MAX_FILE_BYTES + 1)
             if len(text) > MAX_FILE_BYTES:
                 raise KeyringError(f"{self.path}: this is no keyring, for it is too large")
-            return _parse(json_decode(text))
+            return _parse(json_decode(text, max_values=None))
         except OSError as error:
             raise KeyringError(f"{self.path}: {error.strerror}") from None
         except MalformedText as error:

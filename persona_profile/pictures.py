@@ -57,7 +57,7 @@ class PictureService:
         """Return the last part of the URL for each size of the current picture."""
         if profile.picture is None:
             return {}
-        protection = _protection(profile)
+        protection = self._protection(profile)
         return {
             size: self._capabilities.seal(
                 PictureCapability(profile.partition, profile.picture.id, size, names, protection)
@@ -67,7 +67,7 @@ class PictureService:
 
     def capabilities_expire_at(self, profile: Profile) -> int:
         """Return when those of `capabilities` stop working, in seconds since 1970."""
-        return self._capabilities.expiry(profile.partition, _protection(profile))
+        return self._capabilities.expiry(profile.partition, self._protection(profile))
 
     def open_capability(self, text: str) -> tuple[PictureCapability, int]:
         """Return a capability, and the seconds for which it still works.
@@ -94,11 +94,10 @@ class PictureService:
             data = self._read_replica(capability, name)
             if data is not None:
                 return data
-        names = [name] if protection is None else [name, NOT_BEFORE_ITEM]
-        partition, items = self._homes.follow(capability.partition, names)
+        partition, items = self._homes.follow(capability.partition, [name])
         if name not in items or KEY_ITEM not in items:
             raise NotFound
-        if protection and protection.issued_at <= instant_of(items.get(NOT_BEFORE_ITEM)):
+        if protection and self._is_ended(protection):
             raise NotFound
         try:
             key = protection.picture_key if protection else self._data_key(partition, items[KEY_ITEM])
@@ -181,6 +180,26 @@ class PictureService:
             self._replicas.report_damage()
             return None
 
+    def _protection(self, profile: Profile) -> Protection | None:
+        session = profile.session
+        if not profile.is_protected or profile.picture is None or session is None:
+            return None
+        sign_outs = tuple(
+            (partition, proof.signed_out_at)
+            for proof in session.proofs
+            for partition in self._keys.partitions(proof.email)
+        )
+        return Protection(_picture_key(profile), sign_outs, session.expires_at)
+
+    def _is_ended(self, protection: Protection) -> bool:
+        """Tell whether any email of the session that a picture's URL is of was signed out since."""
+        addresses = [Address(partition, NOT_BEFORE_ITEM) for partition, _ in protection.sign_outs]
+        marks = self._backend.get_many(addresses)
+        return any(
+            instant_of(marks.get(address)) > signed_out_at
+            for address, (_, signed_out_at) in zip(addresses, protection.sign_outs, strict=True)
+        )
+
     def _data_key(self, partition: bytes, key: Item) -> RecordKey:
         return KeyItem.parse(key.value, self._keys).data_key(self._keys, partition)
 
@@ -208,13 +227,6 @@ def _picture_key(profile: Profile) -> RecordKey:
     assert profile.content_key is not None
     assert profile.picture is not None
     return profile.content_key.for_picture(profile.picture.id)
-
-
-def _protection(profile: Profile) -> Protection | None:
-    if not profile.is_protected or profile.picture is None or profile.session is None:
-        return None
-    session = profile.session
-    return Protection(_picture_key(profile), session.issued_at, session.expires_at)
 
 
 def _unreadable() -> UnreadableProfile:

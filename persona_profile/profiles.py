@@ -11,8 +11,9 @@ A key exists if and only if a profile does: both are first written and erased in
 later batch names the version of the profile that it replaces. So nothing is ever sealed under a key
 that is not stored, and no rendition is left behind.
 
-Whether or not there is a profile, `not_before` may stand there until it expires: the instant at which
-sessions of the email were ended, 8 bytes of milliseconds since 1970.
+Whether or not there is a profile, `not_before` may stand there until it expires: the instant of the
+last sign-out of the email, 8 bytes of milliseconds since 1970. Each proof of a session names the last
+sign-out that it followed, and a later one ends the session: their order depends on no clock.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from typing import Final, TypeVar
 
 from backends import ABSENT, Backend, Conflict, Delete, Operation, Put
 from persona_profile.errors import (
-    InvalidSession,
     ProfileKeyRequired,
     UnreadableProfile,
     WriteConflict,
@@ -49,12 +49,14 @@ from persona_profile.model import (
 from persona_profile.opening import Stored, open_profile
 from persona_profile.pictures import read_renditions
 from persona_profile.records import KeyRole, RecordKey
+from persona_profile.sessions import Vouched, check_not_ended, emails_of, new_session
 from persona_profile.tokens import Session
 
 WRITE_PATIENCE_SECONDS: Final = 5.0
 PICTURE_ID_BYTES: Final = 16
 
 _T = TypeVar("_T")
+
 
 Precondition = Callable[[Profile], None]
 """Raises PreconditionFailed if a profile is not as the client expects."""
@@ -67,7 +69,7 @@ class ProfileService:
         backend: where sealed items are kept.
         homes: finds them.
         keys: what wraps their keys.
-        session_lifetime: seconds after which any session has expired.
+        session_lifetime: seconds for which a new session lasts, at most MAX_SESSION_SECONDS.
         clock: seconds since 1970.
     """
 
@@ -87,33 +89,38 @@ class ProfileService:
         self._clock = clock
 
     def open_session(
-        self, emails: Iterable[str], previous: Session | None, profile_key: bytes | None = None
+        self,
+        vouched: Sequence[Vouched],
+        previous: Session | None = None,
+        profile_key: bytes | None = None,
     ) -> tuple[Session, list[Profile]]:
         """Return a session of emails that were proved just now, and the profiles of all its emails.
 
-        It takes in the emails of a `previous` session, and then ends with that one unless all of
-        them were proved again: a proof makes no other email's session longer. It holds the person's
-        `profile_key`, by default that of the previous one.
+        It takes in the emails of a `previous` session with their own proofs, and then ends with that
+        one unless all of them were proved again: a proof makes no other email's session longer, and
+        protects none from a sign-out. It holds the person's `profile_key`, by default that of the
+        previous one.
+
+        Args:
+            vouched: the emails; of several for one email the last one counts.
+            previous: a session that has not expired.
+            profile_key: KEY_BYTES.
 
         Raises:
+            InvalidProof: the email was signed out since the proof was made.
             InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
         """
-        now = self._now()
-        proved = list(emails)
-        older = previous.emails if previous else ()
-        session = Session(
-            emails=tuple(dict.fromkeys([*older, *proved])),
-            issued_at=now,
-            expires_at=now + 1000 * self._session_lifetime,
-            profile_key=profile_key or (previous.profile_key if previous else None),
+        emails = emails_of(vouched, previous)
+        homes, signed_out_at = self._homes.find(emails, emails)
+        session = new_session(
+            vouched,
+            previous,
+            signed_out_at,
+            self._clock(),
+            lifetime=self._session_lifetime,
+            profile_key=profile_key,
+            pseudonym=partial(self._keys.pseudonym, "issuer"),
         )
-        homes, signed_out_at = self._homes.find(session.emails, session.emails)
-        if previous is not None:
-            _check_not_ended(previous, signed_out_at)
-            if not set(previous.emails) <= set(proved):
-                session = replace(session, expires_at=previous.expires_at)
-        # Another machine's clock may be ahead: a new session is younger than the last sign-out.
-        session = replace(session, issued_at=max(now, 1 + max(signed_out_at.values())))
         opened = self._open(homes, session.emails, session)
         return session, [stored.profile for stored in opened]
 
@@ -140,15 +147,18 @@ class ProfileService:
     def sign_out(self, session: Session) -> None:
         """End this and every earlier session that proved any of the session's emails.
 
+        One that failed midway may be repeated: it goes on with the emails that are left.
+
         Raises:
-            InvalidSession, Unavailable: see `profiles`.
+            InvalidSession: the session was ended, for each of its emails.
+            Unavailable: the storage does not answer.
             WriteConflict: others kept signing out for WRITE_PATIENCE_SECONDS.
         """
-        self._read(session, session.emails)
-        # Another machine's clock, which this session is from, may be ahead.
-        instant = max(self._now(), session.issued_at)
-        for email in session.emails:
-            end = partial(self._homes.end_sessions, email, instant, self._session_lifetime)
+        _, signed_out_at = self._homes.find([], session.emails)
+        if all(signed_out_at[proof.email] > proof.signed_out_at for proof in session.proofs):
+            check_not_ended(session, signed_out_at)
+        for proof in session.proofs:
+            end = partial(self._homes.end_sessions, proof.email, proof.signed_out_at, self._clock())
             self._until_no_conflict(end)
 
     def write_claims(
@@ -254,7 +264,7 @@ class ProfileService:
 
     def _read(self, session: Session, emails: Sequence[str]) -> list[Stored]:
         homes, signed_out_at = self._homes.find(emails, session.emails)
-        _check_not_ended(session, signed_out_at)
+        check_not_ended(session, signed_out_at)
         return self._open(homes, emails, session)
 
     def _open(self, homes: Iterable[Home], emails: Iterable[str], session: Session) -> list[Stored]:
@@ -385,8 +395,3 @@ def _picture_puts(picture: Picture | None, renditions: Iterable[Rendition]) -> l
     if picture is None:
         return []
     return [Put(picture_item(picture.id, each.size, each.format), each.data) for each in renditions]
-
-
-def _check_not_ended(session: Session, signed_out_at: Mapping[str, int]) -> None:
-    if any(session.issued_at <= signed_out_at[email] for email in session.emails):
-        raise InvalidSession("session_revoked", "This session was signed out.")

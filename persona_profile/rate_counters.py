@@ -30,6 +30,9 @@ PAUSE_SECONDS: Final = 2.0
 _CLOCK_NOISE: Final = 0.005
 """Seconds by which instants may be off: Redis has milliseconds."""
 
+_BEYOND_ANY: Final = 2**53
+"""More than any limit allows; Lua counts exactly up to there."""
+
 _KEY_PREFIX: Final = "persona-profile"
 
 # ARGV: amount, seconds, cost of each key; KEYS: previous and current window of each.
@@ -90,13 +93,16 @@ class Window(NamedTuple):
 class Counters(Protocol):
     """Where counts are kept."""
 
-    def hit(self, policy: str, limit: RateLimitItem, costs: Mapping[str, int]) -> list[Window]:
+    def hit(
+        self, policy: str, limit: RateLimitItem, costs: Mapping[str, int], *, spent: bool = False
+    ) -> list[Window]:
         """Count costs, each unless that goes beyond the limit; return how each key stands, in order.
 
         Args:
             policy: the limit's name; keys of different policies have nothing to do with each other.
             limit: how much in which time.
-            costs: units, at least 1, by key.
+            costs: units by key; none changes nothing.
+            spent: count the costs also beyond the limit.
         """
         ...
 
@@ -126,36 +132,36 @@ class MemoryCounters:
             lambda: LRUCache(most_keys)
         )
 
-    def hit(self, policy: str, limit: RateLimitItem, costs: Mapping[str, int]) -> list[Window]:
+    def hit(
+        self, policy: str, limit: RateLimitItem, costs: Mapping[str, int], *, spent: bool = False
+    ) -> list[Window]:
         """Count costs. See `Counters`."""
+        most = _BEYOND_ANY if spent else limit.amount
+        length = limit.get_expiry()
+        found = []
         with self._lock:
             windows, now = self._windows[policy], self._clock()
-            return [_hit(windows, limit, key, cost, now) for key, cost in costs.items()]
+            for key, cost in costs.items():
+                began, previous, current = _present(windows.get(key, (now, 0, 0)), length, now)
+                left = began + length - now
+                accepted = floor(previous * left / length) + current + cost <= most
+                current += cost if accepted else 0
+                windows[key] = began, previous, current
+                found.append(Window(accepted, previous, current, left))
+        return found
 
     def close(self) -> None:
         """Do nothing."""
 
 
-def _hit(
-    windows: LRUCache[str, tuple[float, int, int]],
-    limit: RateLimitItem,
-    key: str,
-    cost: int,
-    now: float,
-) -> Window:
-    length = limit.get_expiry()
-    began, previous, current = windows.get(key, (now, 0, 0))
+def _present(window: tuple[float, int, int], length: int, now: float) -> tuple[float, int, int]:
+    """Return the window of an instant: its begin, the count of the window before, and its own."""
+    began, _, current = window
     # A clock that was set back must not lengthen a window.
     past = (now - began) // length if now >= began else 2
     if past >= 2:
-        began, previous, current = now, 0, 0
-    elif past == 1:
-        began, previous, current = began + length, current, 0
-    left = began + length - now
-    accepted = floor(previous * left / length) + current + cost <= limit.amount
-    current += cost if accepted else 0
-    windows[key] = began, previous, current
-    return Window(accepted, previous, current, left)
+        return now, 0, 0
+    return (began + length, current, 0) if past == 1 else window
 
 
 class RedisCounters:
@@ -186,27 +192,31 @@ class RedisCounters:
         """Whether Redis did not answer when it was asked last."""
         return self._is_out
 
-    def hit(self, policy: str, limit: RateLimitItem, costs: Mapping[str, int]) -> list[Window]:
+    def hit(
+        self, policy: str, limit: RateLimitItem, costs: Mapping[str, int], *, spent: bool = False
+    ) -> list[Window]:
         """Count costs. See `Counters`."""
         if self._may_ask():
             try:
-                found = self._ask(policy, limit, costs)
+                found = self._ask(policy, limit, costs, _BEYOND_ANY if spent else limit.amount)
             except self._failures as error:
                 self._note_outage(error)
             else:
                 self._note_answer()
                 return found
-        return self._fallback.hit(policy, limit, costs)
+        return self._fallback.hit(policy, limit, costs, spent=spent)
 
     def close(self) -> None:
         """Close the connections."""
         self._storage.storage.close()
         self._fallback.close()
 
-    def _ask(self, policy: str, limit: RateLimitItem, costs: Mapping[str, int]) -> list[Window]:
+    def _ask(
+        self, policy: str, limit: RateLimitItem, costs: Mapping[str, int], most: int
+    ) -> list[Window]:
         length = limit.get_expiry()
         keys = [part for key in costs for part in self._storage.window_keys(limit.key_for(policy, key))]
-        answers = self._storage.script(keys, [limit.amount, length, *costs.values()])
+        answers = self._storage.script(keys, [most, length, *costs.values()])
         return [_window(answer, length) for answer in answers]
 
     def _may_ask(self) -> bool:

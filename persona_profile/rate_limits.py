@@ -8,10 +8,9 @@ and never kept. Answers tell how things stand in the fields of draft-ietf-httpap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 from typing import Final, Protocol
 
@@ -21,22 +20,24 @@ from persona_profile.encoding import base64url_encode
 from persona_profile.errors import RateLimited
 from persona_profile.rate_counters import Counters, Window
 
-IPV6_PREFIX: Final = 64
-"""Bits of an IPv6 address that tell one customer's network from another's (RFC 6177): a household has
-2^64 addresses."""
-
 
 class Policy(StrEnum):
     """What is limited, by whom."""
 
     SESSIONS_PER_ADDRESS = "sessions-per-address"
+    FAILURES_PER_ADDRESS = "failures-per-address"
     PROOFS_PER_ISSUER = "proofs-per-issuer"
     WRITES_PER_EMAIL = "writes-per-email"
     PIXELS_PER_EMAIL = "pixels-per-email"
     READS_PER_PICTURE = "reads-per-picture"
 
 
-_UNITS: Final = {Policy.PIXELS_PER_EMAIL: "pixels"}
+_UNITS: Final = {Policy.PIXELS_PER_EMAIL: "pixels", Policy.FAILURES_PER_ADDRESS: "milliseconds"}
+
+# Processor time is a process's own, so each counts for itself, without asking Redis.
+_OF_A_PROCESS: Final = frozenset({Policy.FAILURES_PER_ADDRESS})
+
+_BY_ADDRESS: Final = frozenset({Policy.SESSIONS_PER_ADDRESS, Policy.FAILURES_PER_ADDRESS})
 
 # It would tell how many other people of the same domain sign in.
 _CONFIDENTIAL: Final = frozenset({Policy.PROOFS_PER_ISSUER})
@@ -92,6 +93,18 @@ class RateLimits(Protocol):
         """
         ...
 
+    def check(self, policy: Policy, clients: Collection[str]) -> None:
+        """Count nothing; refuse clients that have nothing left of a limit.
+
+        Raises:
+            RateLimited: one has nothing left.
+        """
+        ...
+
+    def add(self, policy: Policy, costs: Mapping[str, int]) -> None:
+        """Count units that were spent already, also beyond the limit, which then holds for longer."""
+        ...
+
     def close(self) -> None:
         """Let go of connections."""
         ...
@@ -105,6 +118,12 @@ class NoRateLimits:
     def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
         """Count nothing."""
 
+    def check(self, policy: Policy, clients: Collection[str]) -> None:
+        """Refuse nobody."""
+
+    def add(self, policy: Policy, costs: Mapping[str, int]) -> None:
+        """Count nothing."""
+
     def close(self) -> None:
         """Do nothing."""
 
@@ -115,6 +134,7 @@ class CountedRateLimits:
     Args:
         limits: by policy; one that is missing does not limit.
         counters: where counts are kept.
+        own_counters: where those are kept that each process has for itself.
         pseudonym: returns a keyed hash of a purpose and a text, the same in every process.
     """
 
@@ -122,57 +142,70 @@ class CountedRateLimits:
         self,
         limits: Mapping[Policy, RateLimitItem],
         counters: Counters,
+        own_counters: Counters,
         pseudonym: Callable[[str, str], bytes],
     ) -> None:
         self._limits = dict(limits)
-        self._counters = counters
+        self._counters = {
+            policy: own_counters if policy in _OF_A_PROCESS else counters for policy in limits
+        }
+        self._shared = counters
         self._pseudonym = pseudonym
 
     @property
     def by_address(self) -> bool:
         """Whether clients are told apart by their addresses."""
-        return Policy.SESSIONS_PER_ADDRESS in self._limits
+        return bool(self._limits.keys() & _BY_ADDRESS)
 
     def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
         """Count what clients are about to do. See `RateLimits`."""
-        limit = self._limits.get(policy)
-        if limit is None or not costs:
+        if policy not in self._limits or not costs:
             return None
-        hidden = {
-            base64url_encode(self._pseudonym(policy, client)): cost for client, cost in costs.items()
-        }
-        windows = self._counters.hit(policy, limit, hidden)
+        hidden = self._hidden(policy, costs)
+        limit = self._limits[policy]
+        windows = self._counters[policy].hit(policy, limit, hidden)
         quotas = [
             _quota(policy, limit, window, cost)
             for window, cost in zip(windows, hidden.values(), strict=True)
         ]
-        refused = [quota for quota, window in zip(quotas, windows, strict=True) if not window.accepted]
-        is_told = policy not in _CONFIDENTIAL
-        if refused:
-            worst = max(refused, key=lambda quota: quota.reset)
-            raise RateLimited(policy, worst.reset, worst.headers() if is_told else {})
-        return min(quotas, key=lambda quota: quota.remaining) if is_told else None
+        _refuse([quota for quota, window in zip(quotas, windows, strict=True) if not window.accepted])
+        if policy in _CONFIDENTIAL:
+            return None
+        return min(quotas, key=lambda quota: quota.remaining)
+
+    def check(self, policy: Policy, clients: Collection[str]) -> None:
+        """Refuse clients that have nothing left. See `RateLimits`."""
+        limit = self._limits.get(policy)
+        if limit is None or not clients:
+            return
+        standing = self._hidden(policy, dict.fromkeys(clients, 0))
+        windows = self._counters[policy].hit(policy, limit, standing)
+        spent = [each._replace(accepted=False) for each in windows if not each.remaining(limit)]
+        _refuse([_quota(policy, limit, window, 1) for window in spent])
+
+    def add(self, policy: Policy, costs: Mapping[str, int]) -> None:
+        """Count units that were spent already. See `RateLimits`."""
+        limit = self._limits.get(policy)
+        if limit is not None and costs:
+            spent = {client: min(cost, limit.amount) for client, cost in costs.items()}
+            self._counters[policy].hit(policy, limit, self._hidden(policy, spent), spent=True)
+
+    def _hidden(self, policy: Policy, costs: Mapping[str, int]) -> dict[str, int]:
+        return {
+            base64url_encode(self._pseudonym(policy, client)): cost for client, cost in costs.items()
+        }
 
     def close(self) -> None:
         """Let go of connections."""
-        self._counters.close()
+        self._shared.close()
 
 
-def client_network(address: str) -> str:
-    """Return what stands for a client in limits by address: IPv4 address, or /64 of an IPv6 one.
-
-    An IPv4 address that is written as an IPv6 one (RFC 4291, 2.5.5.2) is itself. What is no address at
-    all, as of a Unix socket, stands for itself.
-    """
-    try:
-        read = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if not isinstance(read, IPv6Address):
-        return str(read)
-    if read.ipv4_mapped is not None:
-        return str(read.ipv4_mapped)
-    return str(ip_network((read, IPV6_PREFIX), strict=False))
+def _refuse(quotas: list[Quota]) -> None:
+    """Raise `RateLimited` if there are quotas, with the one that lasts the longest."""
+    if quotas:
+        worst = max(quotas, key=lambda quota: quota.reset)
+        headers = {} if worst.policy in _CONFIDENTIAL else worst.headers()
+        raise RateLimited(worst.policy, worst.reset, headers)
 
 
 def _quota(policy: Policy, limit: RateLimitItem, window: Window, cost: int) -> Quota:

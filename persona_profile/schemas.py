@@ -7,6 +7,7 @@ neither. Each also says what it takes as JSON Schema, so that the two can't disa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 import colander
@@ -28,6 +29,9 @@ from persona_profile.errors import FieldError, ValidationFailed
 from persona_profile.records import KEY_BYTES
 
 MAX_PROOFS: Final = 20
+MAX_ERRORS: Final = 20
+"""Faults of one body that an answer lists."""
+
 _MAX_NAME_CHARACTERS: Final = 64
 _READ_ONLY: Final = frozenset({"email", "picture", "updated_at", "version", "protected", "etag"})
 
@@ -68,7 +72,9 @@ class Object:
                 continue
             if value is not colander.drop:
                 members[child.name] = value
-        for name in cstruct.keys() - {child.name for child in node.children}:
+        known = {child.name for child in node.children}
+        foreign = (name for name in cstruct if name not in known)
+        for name in islice(foreign, MAX_ERRORS + 1):  # a node of colander is costly
             unknown = colander.SchemaNode(colander.String(), name=name[:_MAX_NAME_CHARACTERS])
             reason = "is read-only" if name in _READ_ONLY else "is not a known member"
             error.add(colander.Invalid(unknown, reason))
@@ -323,15 +329,18 @@ def assertion_body() -> Any:
 
 
 def validate(schema: Any, document: Json) -> Any:
-    """Return what a schema makes of a decoded body.
+    """Return the values that a schema reads from a decoded body.
 
     Raises:
-        ValidationFailed: with one error for each thing that is wrong.
+        ValidationFailed: with one error for each fault, at most MAX_ERRORS.
     """
     try:
         return schema.deserialize(document if document is not None else "null")
     except colander.Invalid as invalid:
+        found = invalid.asdict()
         errors = tuple(
-            FieldError("body", name, description) for name, description in invalid.asdict().items()
+            FieldError("body", name, description)
+            for name, description in islice(found.items(), MAX_ERRORS)
         )
-        raise ValidationFailed("The body is not acceptable.", errors=errors) from None
+        more = f" These are the first {MAX_ERRORS} errors." if len(found) > MAX_ERRORS else ""
+        raise ValidationFailed(f"The body is not acceptable.{more}", errors=errors) from None

@@ -19,6 +19,7 @@ from waitress import create_server
 from waitress.adjustments import Adjustments
 
 from backends import Backend, BackendError
+from persona_profile.addresses import ANY_PROXY, TrustedProxies
 from persona_profile.app import max_body_bytes, services_of
 from persona_profile.auth.development_openid import CLIENT_ID
 from persona_profile.connections import prepare, run
@@ -132,6 +133,9 @@ def make_server(app: Router, **settings: Any) -> Any:
     settings = _DEFAULTS | settings
     wanted = adjustments(settings)
     settings["connection_limit"] = _connections(wanted.connection_limit)
+    proxies = _proxies(wanted)
+    if wanted.trusted_proxy:
+        settings["trusted_proxy"] = ANY_PROXY  # waitress compares texts; `proxies` decides
     if services_of(app).renderer.most_at_once >= wanted.threads:
         logger.warning(
             "uploads may hold all %d threads: pictures.workers + pictures.queue should be fewer",
@@ -142,7 +146,7 @@ def make_server(app: Router, **settings: Any) -> Any:
     line = Line()
     server = create_server(app, max_request_body_size=max_body_bytes(app), _dispatcher=line, **settings)
     line.set_thread_count(server.adj.threads)
-    prepare(server, services_of(app))
+    prepare(server, services_of(app), proxies)
     services_of(app).metrics.watch_waiting(lambda: len(server.task_dispatcher.queue))
     return server
 
@@ -157,6 +161,18 @@ def adjustments(settings: Mapping[str, Any]) -> Adjustments:
         return Adjustments(**settings)
     except ValueError as error:
         raise InvalidSettings(f"[server:main]: {error}") from None
+
+
+def _proxies(wanted: Adjustments) -> TrustedProxies:
+    try:
+        return TrustedProxies(
+            wanted.trusted_proxy or "", wanted.trusted_proxy_count, wanted.trusted_proxy_headers
+        )
+    except ValueError:
+        raise InvalidSettings(
+            "[server:main]: trusted_proxy: must be IP addresses or networks such as 10.0.0.0/24, "
+            "localhost for a Unix socket, or *"
+        ) from None
 
 
 def _check_addresses(app: Router, settings: Mapping[str, Any]) -> None:

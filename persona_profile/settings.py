@@ -17,6 +17,11 @@ from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, 
 
 from persona_profile.emails import InvalidDomain, canonical_domain
 from persona_profile.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
+from persona_profile.lifetimes import (
+    MAX_BROWSERID_SKEW_SECONDS,
+    MAX_OPENID_SKEW_SECONDS,
+    MAX_SESSION_SECONDS,
+)
 from persona_profile.logs import FORMATS as LOG_FORMATS
 from persona_profile.logs import LEVELS as LOG_LEVELS
 
@@ -107,6 +112,7 @@ class Settings:
     ratelimit_url: str | None
     ratelimit_timeout: int
     ratelimit_sessions_per_address: RateLimitItem | None
+    ratelimit_failures_per_address: RateLimitItem | None
     ratelimit_proofs_per_issuer: RateLimitItem | None
     ratelimit_writes_per_email: RateLimitItem | None
     ratelimit_pixels_per_email: RateLimitItem | None
@@ -315,11 +321,11 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("browserid.algorithms", _words(_one_of(BROWSERID_ALGORITHMS)), BROWSERID_ALGORITHMS),
     _setting("browserid.pinned_issuers", Path),
     _setting("browserid.fallback_issuers", _words(_domain), ()),
-    _setting("browserid.clock_skew", _whole(0, 600), 60),
+    _setting("browserid.clock_skew", _whole(0, MAX_BROWSERID_SKEW_SECONDS), 60),
     _setting("openid.issuers", Path),
-    _setting("openid.clock_skew", _whole(0, 300), 60),
+    _setting("openid.clock_skew", _whole(0, MAX_OPENID_SKEW_SECONDS), 60),
     _setting("openid.nonce_lifetime", _whole(60, 3600), 600),
-    _setting("sessions.lifetime", _whole(60, 24 * 3600), 3600),
+    _setting("sessions.lifetime", _whole(60, MAX_SESSION_SECONDS), 3600),
     _setting("pictures.max_bytes", _whole(1024, 200 * 1024 * 1024), MAX_PICTURE_BYTES),
     _setting("pictures.max_pixels_jpeg", _whole(1, 1_000_000_000), JPEG_PIXELS),
     _setting("pictures.max_pixels_other", _whole(1, 1_000_000_000), OTHER_PIXELS),
@@ -344,6 +350,7 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("ratelimit.url", _rate_limit_url),
     _setting("ratelimit.timeout", _whole(1, 10_000), 100),
     _setting("ratelimit.sessions_per_address", _rate_limit, RateLimitItemPerMinute(300)),
+    _setting("ratelimit.failures_per_address", _rate_limit, RateLimitItemPerMinute(6_000)),
     _setting("ratelimit.proofs_per_issuer", _rate_limit, RateLimitItemPerMinute(12_000)),
     _setting("ratelimit.writes_per_email", _rate_limit, RateLimitItemPerMinute(60)),
     _setting("ratelimit.pixels_per_email", _rate_limit, RateLimitItemPerHour(1_000_000_000)),

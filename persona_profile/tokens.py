@@ -7,7 +7,7 @@ import json
 import secrets
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,27 +15,77 @@ from persona_profile.encoding import base64url_decode, base64url_encode, json_en
 from persona_profile.images import FORMATS
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
+from persona_profile.lifetimes import CLOCK_DIFFERENCE_SECONDS
 from persona_profile.records import KEY_BYTES, KeyRole, RecordKey
 
 MAX_TOKEN_CHARACTERS: Final = 12_000
-"""Longer than a session of the most and longest emails."""
+"""More than a session of 20 emails of 254 bytes needs, which is some 8,500."""
+
+ISSUER_CHARACTERS: Final = 22
 
 _CAPABILITY = struct.Struct(">33s16sHBI")
-_PROTECTION = struct.Struct(f">{KEY_BYTES}sQ")
+_SIGN_OUT = struct.Struct(">33sQ")
 _NONCE = struct.Struct(">16sQQ")
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
-    """Emails that somebody has proved, in the order proved; instants in milliseconds since 1970.
+class EmailProof:
+    """The part of a session that one proof of one email gave.
 
-    `profile_key` is the person's own key, if the dialog has sent one: KEY_BYTES.
+    Attributes:
+        email: the canonical address.
+        issuer: a keyed pseudonym of the issuer who vouched for it, ISSUER_CHARACTERS of base64url. It
+            is the same in every process with the same primary encryption key.
+        proved_at: time of the proof, in milliseconds since 1970.
+        signed_out_at: the last sign-out of the email that the proof followed, likewise; 0 if there
+            was none. Any later sign-out ends the session.
     """
 
-    emails: tuple[str, ...]
-    issued_at: int
+    email: str
+    issuer: str
+    proved_at: int
+    signed_out_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Emails that a person has proved, in the order proved.
+
+    Attributes:
+        proofs: one for each email.
+        expires_at: milliseconds since 1970.
+        profile_key: the person's own key, if the dialog has sent one: KEY_BYTES.
+    """
+
+    proofs: tuple[EmailProof, ...]
     expires_at: int
     profile_key: bytes | None = field(default=None, repr=False)
+
+    @property
+    def emails(self) -> tuple[str, ...]:
+        """The emails, in the order proved."""
+        return tuple(proof.email for proof in self.proofs)
+
+    @property
+    def proved_at(self) -> int:
+        """The time of the oldest proof, in milliseconds since 1970."""
+        return min(proof.proved_at for proof in self.proofs)
+
+    def issuer_of(self, email: str) -> str:
+        """Return the pseudonym of the issuer who vouched for an email of the session.
+
+        Raises:
+            KeyError: the session does not have that email.
+        """
+        return {proof.email: proof.issuer for proof in self.proofs}[email]
+
+    def is_ended_by(self, signed_out_at: Mapping[str, int]) -> bool:
+        """Tell whether an email of the session was signed out since it was proved.
+
+        Args:
+            signed_out_at: the last sign-out of each email, in milliseconds since 1970, 0 for none.
+        """
+        return any(signed_out_at[proof.email] > proof.signed_out_at for proof in self.proofs)
 
 
 class SessionTokens:
@@ -49,8 +99,11 @@ class SessionTokens:
     def seal(self, session: Session) -> str:
         """Return the token of a session."""
         key = session.profile_key and base64url_encode(session.profile_key)
-        payload = [session.issued_at, session.expires_at, key, *session.emails]
-        return self._keys.seal_token(self._PURPOSE, json_encode(payload))
+        proofs = [
+            [proof.email, proof.issuer, proof.proved_at, proof.signed_out_at]
+            for proof in session.proofs
+        ]
+        return self._keys.seal_token(self._PURPOSE, json_encode([session.expires_at, key, *proofs]))
 
     def open(self, token: str) -> Session:
         """Return the session of a token, which may have expired.
@@ -58,9 +111,12 @@ class SessionTokens:
         Raises:
             Unreadable: the token is not one of ours.
         """
-        payload = json.loads(_open(self._keys, self._PURPOSE, token))
-        issued_at, expires_at, key, *emails = payload
-        return Session(tuple(emails), issued_at, expires_at, key and base64url_decode(key))
+        expires_at, key, *proofs = json.loads(_open(self._keys, self._PURPOSE, token))
+        try:
+            opened = tuple(EmailProof(*proof) for proof in proofs)
+        except TypeError:  # an older release sealed emails alone
+            raise Unreadable from None
+        return Session(opened, expires_at, key and base64url_decode(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +125,18 @@ class Nonce:
 
     Attributes:
         digest: 32 bytes that stand for it.
-        expires_at: seconds since 1970.
+        issued_at: seconds since 1970.
+        expires_at: likewise.
     """
 
     digest: bytes
+    issued_at: int
     expires_at: int
+
+    @property
+    def revoked_from(self) -> int:
+        """A sign-out at or after this instant, in milliseconds since 1970, came after the issue."""
+        return 1000 * (self.issued_at + 1 + CLOCK_DIFFERENCE_SECONDS)
 
 
 class Nonces:
@@ -105,8 +168,8 @@ class Nonces:
             Unreadable: the text is not one of ours.
         """
         payload = _open(self._keys, self._PURPOSE, text)
-        _, _, expires_at = _NONCE.unpack(payload)
-        return Nonce(hashlib.sha256(b"nonce" + payload).digest(), expires_at)
+        _, issued_at, expires_at = _NONCE.unpack(payload)
+        return Nonce(hashlib.sha256(b"nonce" + payload).digest(), issued_at, expires_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +178,13 @@ class Protection:
 
     Attributes:
         picture_key: opens the renditions.
-        issued_at: when the session was opened, in milliseconds since 1970.
-        expires_at: when it ends, likewise.
+        sign_outs: each partition of each of the session's emails, with the last sign-out that the
+            proof of the email followed, in milliseconds since 1970. A later one ends the session.
+        expires_at: when the session expires, likewise.
     """
 
     picture_key: RecordKey
-    issued_at: int
+    sign_outs: tuple[tuple[bytes, int], ...]
     expires_at: int
 
 
@@ -166,7 +230,8 @@ class PictureCapabilities:
             self.expiry(capability.partition, protection),
         )
         if protection is not None:
-            payload += _PROTECTION.pack(protection.picture_key.secret, protection.issued_at)
+            payload += protection.picture_key.secret
+            payload += b"".join(_SIGN_OUT.pack(*each) for each in protection.sign_outs)
         return self._keys.seal_token(self._PURPOSE, payload)
 
     def open(self, text: str) -> tuple[PictureCapability, int]:
@@ -182,8 +247,7 @@ class PictureCapabilities:
             raise Unreadable
         protection = None
         if len(payload) > _CAPABILITY.size:
-            secret, issued_at = _PROTECTION.unpack_from(payload, _CAPABILITY.size)
-            protection = Protection(RecordKey(KeyRole.PICTURE, secret), issued_at, 1000 * expires_at)
+            protection = _protection(payload[_CAPABILITY.size :], 1000 * expires_at)
         names = tuple(name for bit, name in enumerate(FORMATS) if mask & 1 << bit)
         return PictureCapability(partition, picture_id, size, names, protection), remaining
 
@@ -193,6 +257,15 @@ class PictureCapabilities:
             return protection.expires_at // 1000
         offset = int.from_bytes(partition[-4:]) % self._window
         return ((int(self._clock()) + offset) // self._window + 2) * self._window - offset
+
+
+def _protection(payload: bytes, expires_at: int) -> Protection:
+    secret, sign_outs = payload[:KEY_BYTES], payload[KEY_BYTES:]
+    try:
+        followed = tuple(_SIGN_OUT.iter_unpack(sign_outs))
+    except struct.error:  # an older release sealed one instant
+        raise Unreadable from None
+    return Protection(RecordKey(KeyRole.PICTURE, secret), followed, expires_at)
 
 
 def _open(keys: KeyWrapper, purpose: str, text: str) -> bytes:

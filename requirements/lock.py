@@ -1,4 +1,4 @@
-"""Writes production.txt: what setup.py asks for, and all that asks for, each with its hashes.
+"""Writes the locks of production: dependencies of setup.py, and theirs, each with its hashes.
 
 For every CPython that setup.py names, on any platform that there are wheels for. `make lock` runs it.
 """
@@ -7,33 +7,58 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import requires
 from pathlib import Path
 
-LOCK = Path(__file__).with_name("production.txt")
+FOLDER = Path(__file__).parent
+LOCK, REDIS_LOCK = FOLDER / "production.txt", FOLDER / "redis.txt"
 HEADER = """\
 # What production installs, made by `make lock` from setup.py. Install it with
 #     pip install --require-hashes --only-binary :all: -r requirements/production.txt
 # then this package with `pip install --no-deps`.
 """
+REDIS_HEADER = """\
+# What `ratelimit.url = redis://` needs beside production.txt, made by `make lock` from setup.py.
+# Install both together:
+#     pip install --require-hashes --only-binary :all: \\
+#         -r requirements/production.txt -r requirements/redis.txt
+"""
 
 
 def main() -> int:
-    """Renew the file; return the exit status."""
-    wanted = [each for each in requires("persona-profile-server") or () if "extra ==" not in each]
+    """Renew the files; return the exit status."""
+    wanted = requires("persona-profile-server") or ()
+    always = [each for each in wanted if "extra ==" not in each]
+    of_redis = [each.partition(";")[0] for each in wanted if each.endswith('extra == "redis"')]
+    try:
+        LOCK.write_text(HEADER + _resolved(always))
+        # Of the same versions, as both are installed together.
+        REDIS_LOCK.write_text(REDIS_HEADER + _resolved(of_redis, f"--constraints={LOCK}"))
+    except subprocess.CalledProcessError as failure:
+        sys.stderr.write(failure.stderr)
+        return 1
+    return 0
+
+
+def _resolved(wanted: Sequence[str], *more: str) -> str:
+    """Return the lines of a lock.
+
+    Raises:
+        subprocess.CalledProcessError: there are no versions that fit.
+    """
     resolver = [sys.executable, "-m", "uv", "pip", "compile", "-", "--upgrade", "--universal"]
     options = ["--python-version", "3.11", "--generate-hashes", "--no-header", "--no-build", "--quiet"]
     found = subprocess.run(  # noqa: S603 - the command is our own
-        [*resolver, *options], input="\n".join(wanted), capture_output=True, text=True, check=False
+        [*resolver, *options, *more],
+        input="\n".join(wanted),
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    if found.returncode:
-        sys.stderr.write(found.stderr)
-        return 1
-    text = found.stdout.replace("# via -r -\n", "# via setup.py\n").replace(
+    return found.stdout.replace("# via -r -\n", "# via setup.py\n").replace(
         "#   -r -\n", "#   setup.py\n"
     )
-    LOCK.write_text(HEADER + text)
-    return 0
 
 
 if __name__ == "__main__":

@@ -180,7 +180,7 @@ def _changes(folder: Path, address: str) -> Mapping[str, str]:
         "/var/log/nginx/": f"{folder}/",
         "/etc/ssl/persona-profile/fullchain.pem": f"{folder}/cert.pem",
         "/etc/ssl/persona-profile/privkey.pem": f"{folder}/key.pem",
-        "server_name profiles.example.com;": f"server_name {address};",
+        "profiles.example.com": address,
         "listen 80 ": f"listen {address}:{plain} ",
         "listen 443 ": f"listen {address}:{tls} ",
         "        listen [::]:80 backlog=4096;\n": "",

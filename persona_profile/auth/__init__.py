@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
@@ -16,7 +16,10 @@ class ProvedEmail:
         email: the address in its canonical spelling.
         issuer: who vouches for it: a domain, or a URL.
         proof_id: 32 bytes that are the same whenever the same proof is presented.
-        expires_at: seconds since 1970 from which on the proof is refused for its age.
+        expires_at: seconds since 1970 from which on the proof is refused for its age, also if settings
+            such as a clock skew are raised meanwhile. It is remembered until then.
+        revoked_from: a sign-out of the email at or after this instant, in milliseconds since 1970,
+            revokes the proof; none if the proof does not say when it was made.
         algorithm: of its signature: a name out of a few, for the figures.
         kind: the member that it came as; `Authenticators` says so.
     """
@@ -25,6 +28,7 @@ class ProvedEmail:
     issuer: str
     proof_id: bytes
     expires_at: int
+    revoked_from: int | None = field(default=None, kw_only=True)
     algorithm: str = "unknown"
     kind: str = ""
 

@@ -26,6 +26,7 @@ from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email, is_canonical_domain
 from persona_profile.encoding import Json
 from persona_profile.errors import InvalidProof
+from persona_profile.lifetimes import MAX_BROWSERID_SKEW_SECONDS
 
 MAX_BUNDLE_CHARACTERS: Final = 16_384
 MAX_CERTIFICATE_LIFE_MS: Final = 24 * 3600 * 1000
@@ -109,11 +110,19 @@ class BrowserIDVerifier(Authenticator):
         self._check_certificate_signature(certificate_text, certificate)
         if not assertion.is_signed_by(certificate.key):
             raise InvalidProof("assertion_signature_invalid")
-        lapses_at = (expires_at + self._skew_ms) // 1000 + 1
+        # Also by a process that allows for the largest difference of clocks.
+        lapses_at = expires_at // 1000 + MAX_BROWSERID_SKEW_SECONDS + 1
+        issued_at = assertion.payload.get("iat")
         # Who said what: the same statement is the same proof under any signature or certificate.
         proof_id = hashlib.sha256(certificate.key.fingerprint + assertion.signed).digest()
         return ProvedEmail(
-            certificate.email, certificate.issuer, proof_id, lapses_at, assertion.algorithm
+            certificate.email,
+            certificate.issuer,
+            proof_id,
+            lapses_at,
+            assertion.algorithm,
+            # By a clock that may be late.
+            revoked_from=issued_at + self._skew_ms + 1 if isinstance(issued_at, int) else None,
         )
 
     def _read_certificate(self, text: str) -> _Certificate:

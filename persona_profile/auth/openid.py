@@ -86,9 +86,16 @@ class OpenIDVerifier(Authenticator):
         nonce = self._nonce(payload, now)
         email = _email(issuer, payload)
         self._keys.check(issuer.url, token, key_id)
-        # The nonce stands for the proof: whatever else a token says, it is spent with it.
-        lapses_at = nonce.expires_at + self._skew
-        return ProvedEmail(email, issuer.url, nonce.digest, lapses_at, token.algorithm)
+        # The nonce stands for the proof: whatever else a token says, it is spent with its nonce, lapses
+        # with it, and was made after it. All that is by clocks of this service.
+        return ProvedEmail(
+            email,
+            issuer.url,
+            nonce.digest,
+            nonce.expires_at,
+            token.algorithm,
+            revoked_from=nonce.revoked_from,
+        )
 
     def _issuer(self, payload: Mapping[str, Json]) -> OpenIDIssuer:
         url = payload.get("iss")

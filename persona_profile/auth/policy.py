@@ -12,6 +12,7 @@ from pyramid.security import Allowed
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import EmailNotProved, InvalidSession, NotFound, Unauthorized
 from persona_profile.keyservice import Unreadable
+from persona_profile.lifetimes import MAX_SESSION_SECONDS
 from persona_profile.tokens import Session, SessionTokens
 
 SESSION: Final = "session"
@@ -79,7 +80,10 @@ class BearerPolicy:
             session = self._tokens.open(token.strip())
         except Unreadable:
             raise InvalidSession("session_invalid", "This token opens no session.") from None
-        if session.expires_at <= self._clock() * 1000:
+        now = self._clock() * 1000
+        # A mark of sign-out does not outlive an older one, whoever has sealed that.
+        is_too_old = session.proved_at <= now - 1000 * MAX_SESSION_SECONDS
+        if session.expires_at <= now or is_too_old:
             raise InvalidSession("session_expired", "This session has expired; prove the emails again.")
         return session
 

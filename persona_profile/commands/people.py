@@ -19,6 +19,7 @@ from persona_profile.key_sources import make_key_wrapper, open_keyring
 from persona_profile.model import PROFILE_KEY_REQUIRED, Profile
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
+from persona_profile.sessions import Vouched
 from persona_profile.takeaway import whole_profile, zip_of
 
 _EMAIL_HELP: Final = (
@@ -45,7 +46,7 @@ def add_to(commands: Any) -> None:
 
 def _export(options: argparse.Namespace) -> int:
     with _services(options) as (email, profiles, pictures):
-        session, [found] = profiles.open_session([email], None)
+        session, [found] = profiles.open_session([Vouched(email, "operator")])
         if _is_blank(found):
             raise _Refused("nothing is kept about this email")
         archive = zip_of(*whole_profile(profiles, pictures, session, email))
@@ -61,7 +62,7 @@ def _erase(options: argparse.Namespace) -> int:
     with _services(options) as (email, profiles, _):
         if not options.yes:
             _ask()
-        session, [found] = profiles.open_session([email], None)
+        session, [found] = profiles.open_session([Vouched(email, "operator")])
         profiles.erase(session, email, lambda _: None)
     print("Nothing was kept about this email." if _is_blank(found) else "Erased.")
     return 0

@@ -28,7 +28,7 @@ def drawing(module: str) -> Callable[..., None] | None:
         # Only who draws needs the library, which is larger than the service.
         draw: Callable[..., None] = importlib.import_module(f"persona_profile.commands.{module}").draw
     except ImportError:
-        message = "--plot needs matplotlib: pip install 'persona-profile-server[plot]'"
+        message = "--plot needs matplotlib: pip install '.[plot]' in the release's folder"
         print(f"persona-profile: {message}", file=sys.stderr)
         return None
     return draw

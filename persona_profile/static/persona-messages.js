@@ -16,6 +16,7 @@ const PROVIDER_SETUP = provider("The provider of your address is not set up in a
 
 /** By code: what the dialog can do next, and the sentence. */
 const MESSAGES = {
+  __proto__: null, // codes come from the network
   // Of the client.
   offline: ["retry", "You are offline. Connect to the internet, then try again."],
   no_answer: ["retry", "The profile server does not answer. Nothing is lost; try again in a moment."],
@@ -52,6 +53,7 @@ const MESSAGES = {
     "choose-file",
     "This is not a picture that can be used. Choose a JPEG, PNG, WebP, GIF, AVIF or HEIC file.",
   ],
+  misdirected_request: ["report", page("It asks a server that does not know its own address.")],
   picture_broken: ["choose-file", "This picture is damaged or not complete. Choose another file."],
   picture_too_many_pixels: ["choose-file", tooManyPixels],
   picture_too_complex: ["choose-file", "This picture is too complex to be used. Save it as a JPEG, or choose another one."],
@@ -119,9 +121,11 @@ const MESSAGES = {
   key_ambiguous: ["other-address", PROVIDER_SETUP],
   token_signature_invalid: ["other-address", PROVIDER_PROOF],
   proof_replayed: ["sign-in", proof("The proof of your address was used before.")],
+  proof_revoked: ["sign-in", proof("You have signed out since the proof of your address was made.")],
 };
 
 const FIELDS = {
+  __proto__: null,
   name: "Name",
   given_name: "Given name",
   family_name: "Family name",
@@ -141,7 +145,8 @@ export const codes = Object.freeze(Object.keys(MESSAGES));
 
 export function explain(error, translations = {}) {
   const [action, english] = MESSAGES[error?.code] ?? unknown(error);
-  const sentence = translations[error?.code] ?? english;
+  const translation = Object.hasOwn(translations, error?.code) ? translations[error.code] : null;
+  const sentence = translation ?? english;
   const errors = error?.errors ?? [];
   return {
     text: typeof sentence === "function" ? sentence(error) : sentence,

@@ -30,7 +30,7 @@ export class ProfileError extends Error {
   }
 }
 
-export const aborted = () => new ProfileError("aborted", "The call was ended by its signal.");
+export const aborted = (reason = "The call was ended by its signal.") => new ProfileError("aborted", reason);
 const lost = (cause) =>
   navigator.onLine === false
     ? new ProfileError("offline", "The browser is offline.", { cause })
@@ -42,7 +42,7 @@ export class Call {
   #outer;
   #timer;
   #deadline;
-  #onAbort = () => this.#end(aborted());
+  #onAbort = () => this.end(aborted());
 
   constructor(milliseconds, signal) {
     this.#outer = signal;
@@ -67,7 +67,7 @@ export class Call {
     clearTimeout(this.#timer);
     this.#deadline = performance.now() + milliseconds;
     if (milliseconds <= LONGEST_TIMER_MS) {
-      const late = () => this.#end(new ProfileError("timeout", "There was no answer in time."));
+      const late = () => this.end(new ProfileError("timeout", "There was no answer in time."));
       this.#timer = setTimeout(late, milliseconds);
     }
   }
@@ -92,7 +92,8 @@ export class Call {
     this.#outer?.removeEventListener("abort", this.#onAbort);
   }
 
-  #end(error) {
+  /** Aborts the request under way; every later `check` throws the error. */
+  end(error) {
     this.#controller.abort(error);
   }
 }

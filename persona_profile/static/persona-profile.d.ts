@@ -115,7 +115,8 @@ export interface Service {
  * The only error that this module throws.
  *
  * `code` is the server's own (docs/api.md), or one of: `offline` (the browser says so), `no_answer` (no
- * server, or not one that may be read from this page), `timeout`, `aborted`, `answer_invalid` (not an
+ * server, or not one that may be read from this page), `timeout`, `aborted` (by the signal of the call; or its
+ * session ended before the answer came, or a newer sign-in took over), `answer_invalid` (not an
  * answer of a profile server), `file_unreadable` (it was moved, changed or deleted since it was chosen),
  * `session_missing` (nobody is signed in: nothing was sent).
  */
@@ -151,11 +152,13 @@ export class ProfileClient extends EventTarget {
   /** Gets a nonce for one ID token (persona-openid.js does so by itself). */
   nonce(options?: CallOptions): Promise<Nonce>;
   /** Opens a session; the answer is every profile of it, in the order proved. A session that was to be kept
-   *  and is over is left behind. `proof_replayed` after an answer was lost on its way, or the server was too
+   *  and is over is left behind. The newest sign-in wins: an older one that is under way ends with `aborted`, and
+   *  so does every sign-in at a sign-out. `proof_replayed` after an answer was lost on its way, or the server was too
    *  busy to finish, means: get new proofs. */
   signIn(proofs: Proof[], options?: SignInOptions): Promise<Profile[]>;
-  /** Ends every session of these emails, everywhere; this one is forgotten even if the server is down, and
-   *  then the error is thrown all the same: elsewhere, sessions live on until they expire. */
+  /** Ends every session of these emails, everywhere. Calls under way end with `aborted`. In all tabs of this
+   *  browser the sessions are forgotten even if the server is down; then the error is thrown all the same, since
+   *  sessions on other devices live on until they expire. */
   signOut(options?: CallOptions): Promise<void>;
   profiles(options?: CallOptions): Promise<Profile[]>;
   profile(email: string, options?: CallOptions): Promise<Profile>;

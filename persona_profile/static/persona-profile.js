@@ -15,6 +15,8 @@ const CONFLICTS = 4; // in a row, until update gives up
 /** A claim as the server keeps it, to tell whether it has it already. */
 const tidy = (claim) => claim?.normalize("NFC").trim() || null;
 
+const signedOut = () => aborted("The session of the call is over.");
+
 /** Whether none of the claims was changed meanwhile to something else than what is wanted. */
 const canMerge = (claims, base, current) =>
   Object.entries(claims).every(([name, wanted]) => [base[name], tidy(wanted)].includes(current[name] ?? null));
@@ -27,6 +29,12 @@ export class ProfileClient extends EventTarget {
   #session = null;
   #olderToken = null;
   #timer;
+  /** Reaches the clients of other tabs while there is a session. */
+  #channel = null;
+  /** The calls that use the session: they end with it. */
+  #calls = new Set();
+  /** The call of the newest sign-in, whose answer alone may replace the session. */
+  #opening = null;
   /** The last states of each profile, the latest first. */
   #seen = new Map();
 
@@ -43,7 +51,7 @@ export class ProfileClient extends EventTarget {
     } catch {
       // Nothing is there, or nothing of use.
     }
-    this.#watchExpiry();
+    this.#watchSession();
   }
 
   get session() {
@@ -52,7 +60,7 @@ export class ProfileClient extends EventTarget {
   }
 
   nonce({ signal } = {}) {
-    return this.#call(signal, (call) =>
+    return this.#outside(signal, (call) =>
       this.#json(call, "POST", "/v1/nonces", { token: null }, ({ nonce, expires_at }) => {
         demand(isText(nonce) && Date.parse(expires_at));
         return { nonce, expires_at };
@@ -61,7 +69,9 @@ export class ProfileClient extends EventTarget {
   }
 
   signIn(proofs, { profileKey, keep = true, signal } = {}) {
-    return this.#call(signal, async (call) => {
+    return this.#outside(signal, async (call) => {
+      this.#opening?.end(aborted("A newer sign-in took over."));
+      this.#opening = call;
       const json = { proofs: proofs.map((proof) => (isText(proof) ? { assertion: proof } : proof)) };
       json.profile_key = profileKey;
       json.thumbnails = this.#thumbnails;
@@ -80,16 +90,24 @@ export class ProfileClient extends EventTarget {
         }
         throw error;
       });
+      call.check();
+      if (!this.#session?.emails.every((email) => session.emails.includes(email))) {
+        this.#leaveSession(); // another person's
+      }
       this.#setSession(session);
       return profiles.map((profile) => this.#remember(profile));
     });
   }
 
   async signOut({ signal } = {}) {
-    const token = this.session?.token;
+    const { token, emails } = this.session ?? {};
+    this.#opening?.end(signedOut());
+    if (token) {
+      this.#channel?.postMessage({ signedOut: emails });
+    }
     this.#setSession(null);
     if (token) {
-      await this.#call(signal, async (call) => {
+      await this.#outside(signal, async (call) => {
         try {
           await this.#request(call, "DELETE", "/v1/sessions", { token });
         } catch (error) {
@@ -105,8 +123,14 @@ export class ProfileClient extends EventTarget {
     const query = this.#thumbnails ? `?thumbnails=${this.#thumbnails}` : "";
     return this.#call(signal, async (call) => {
       const read = (answer) => answer.profiles.map(profileOf);
-      const profiles = await this.#json(call, "GET", `/v1/profiles${query}`, {}, read);
-      return profiles.map((profile) => this.#remember(profile));
+      for (;;) {
+        const token = this.#tokenNow();
+        const profiles = await this.#json(call, "GET", `/v1/profiles${query}`, { token }, read);
+        call.check();
+        if (token === this.#tokenNow()) {
+          return profiles.map((profile) => this.#remember(profile));
+        } // else an address was added meanwhile: the list lacks it
+      }
     });
   }
 
@@ -202,17 +226,18 @@ export class ProfileClient extends EventTarget {
         }
         throw error;
       });
-      if (this.#session) {
-        this.#olderToken = token;
-        this.#setSession(session);
-      }
+      call.check();
+      this.#olderToken = token;
+      this.#setSession(session);
       return this.#remember(profile);
     });
   }
 
-  async remove(email, { signal } = {}) {
-    await this.#call(signal, (call) => this.#request(call, "DELETE", this.#path(email)));
-    this.#seen.delete(email.toLowerCase());
+  remove(email, { signal } = {}) {
+    return this.#call(signal, async (call) => {
+      await this.#request(call, "DELETE", this.#path(email));
+      this.#seen.delete(email.toLowerCase());
+    });
   }
 
   export(email, { signal } = {}) {
@@ -226,7 +251,7 @@ export class ProfileClient extends EventTarget {
   }
 
   service({ signal } = {}) {
-    return this.#call(signal, (call) =>
+    return this.#outside(signal, (call) =>
       this.#json(call, "GET", "/v1/", { token: null }, (answer) => {
         demand(isText(answer.name) && isText(answer.version));
         return answer;
@@ -234,12 +259,29 @@ export class ProfileClient extends EventTarget {
     );
   }
 
-  async #call(signal, work, milliseconds = this.#timeout) {
+  /** Runs a call that uses the session, and ends with it: a late answer changes nothing of the next one. */
+  #call(signal, work, milliseconds) {
+    return this.#outside(
+      signal,
+      async (call) => {
+        this.#calls.add(call);
+        return work(call);
+      },
+      milliseconds,
+    );
+  }
+
+  /** Runs a call that outlives the session. */
+  async #outside(signal, work, milliseconds = this.#timeout) {
     const call = new Call(milliseconds, signal);
     try {
       return await work(call);
     } finally {
       call.close();
+      this.#calls.delete(call);
+      if (this.#opening === call) {
+        this.#opening = null;
+      }
     }
   }
 
@@ -253,8 +295,10 @@ export class ProfileClient extends EventTarget {
 
   async #json(call, method, path, options, shape) {
     const { body, status, header } = await this.#request(call, method, path, options);
+    const text = await body.text();
+    call.check();
     try {
-      return shape(JSON.parse(await body.text()));
+      return shape(JSON.parse(text));
     } catch (cause) {
       const requestId = header("X-Request-Id");
       throw new ProfileError("answer_invalid", "Not what this API answers.", { status, requestId, cause });
@@ -292,8 +336,7 @@ export class ProfileClient extends EventTarget {
     const isChanged = this.#session !== session;
     this.#session = session;
     if (!session) {
-      this.#olderToken = null;
-      this.#seen.clear();
+      this.#leaveSession();
     }
     try {
       if (session) {
@@ -304,18 +347,45 @@ export class ProfileClient extends EventTarget {
     } catch {
       // Full, or forbidden: then it lives in memory alone.
     }
-    this.#watchExpiry();
+    this.#watchSession();
     if (isChanged) {
       this.dispatchEvent(new Event("session"));
     }
   }
 
-  #watchExpiry() {
+  /** Ends what was begun in the session, and forgets what it showed. */
+  #leaveSession() {
+    const ended = signedOut();
+    this.#calls.forEach((call) => call.end(ended));
+    this.#calls.clear();
+    this.#olderToken = null;
+    this.#seen.clear();
+  }
+
+  /** Waits for the end of the session: its time, or a sign-out in another tab. */
+  #watchSession() {
     clearTimeout(this.#timer);
-    if (this.#session) {
-      const left = Date.parse(this.#session.expires_at) - Date.now();
-      const look = () => (this.session ? this.#watchExpiry() : this.#setSession(null));
-      this.#timer = setTimeout(look, Math.min(left, LONGEST_TIMER_MS));
+    if (!this.#session) {
+      this.#channel?.close();
+      this.#channel = null;
+      return;
+    }
+    const left = Date.parse(this.#session.expires_at) - Date.now();
+    const look = () => (this.session ? this.#watchSession() : this.#setSession(null));
+    this.#timer = setTimeout(look, Math.min(left, LONGEST_TIMER_MS));
+    try {
+      this.#channel ??= new BroadcastChannel(this.#storageKey);
+      this.#channel.onmessage = ({ data }) => this.#noteSignOut(data?.signedOut);
+    } catch {
+      // Forbidden: then the server alone ends the sessions of other tabs.
+    }
+  }
+
+  /** A sign-out ends every session of its emails, whether or not the server has answered the other tab. */
+  #noteSignOut(emails) {
+    if (Array.isArray(emails) && this.#session?.emails.some((email) => emails.includes(email))) {
+      this.#opening?.end(signedOut());
+      this.#setSession(null);
     }
   }
 

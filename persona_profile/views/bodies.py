@@ -21,6 +21,9 @@ from persona_profile.errors import (
 from persona_profile.images import Crop
 from persona_profile.schemas import validate
 
+MAX_JSON_VALUES: Final = 256
+"""Values and members in a JSON body: several times as many as the largest valid body has."""
+
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 MULTIPART: Final = "multipart/form-data"
@@ -46,7 +49,8 @@ def json_body(request: Request, schema: Any, limit: int, media_types: tuple[str,
     _check_length(request, limit)
     try:
         # Not `request.body`: it would copy the body to a temporary file first.
-        document = json_decode(request.body_file_raw.read(request.content_length or 0))
+        text = request.body_file_raw.read(request.content_length or 0)
+        document = json_decode(text, MAX_JSON_VALUES)
     except MalformedText as error:
         raise MalformedRequest(f"The body is not acceptable JSON: {error}.") from None
     return validate(schema, document)

@@ -16,6 +16,7 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
 from persona_profile.errors import OriginRefused
+from persona_profile.views import Services
 
 PREFLIGHT_SECONDS: Final = 7200
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
@@ -26,15 +27,14 @@ _RESPONSE_HEADERS: Final = (
 )
 
 
-def check_embedding_origin(request: Request, allowed: tuple[str, ...]) -> None:
-    """Refuse a request that a page of a foreign origin caused, as far as the browser tells.
+def check_page(request: Request) -> None:
+    """Refuse a request that a page of a foreign origin caused, as far as the browser reports it.
 
-    A request that tells nothing of any page (another program, an address that was typed) passes: the
-    capability in its URL is the permission. So does a browser's own for its account chooser (FedCM),
-    which is no page, and whose destination no page can send.
+    A request that reports no page passes: of another program, or of an address that was typed. So
+    does a browser's own for its account chooser (FedCM), whose destination no page can send.
 
     Raises:
-        OriginRefused: the page is of an origin that is not among `allowed`.
+        OriginRefused: the page is of an origin that is not configured, or its browser hides the origin.
     """
     site = request.headers.get("Sec-Fetch-Site")
     page = request.headers.get("Origin") or request.headers.get("Referer")
@@ -44,13 +44,14 @@ def check_embedding_origin(request: Request, allowed: tuple[str, ...]) -> None:
         if site is not None:
             raise OriginRefused("The page must let its browser send Origin or Referer.")
         return
+    services: Services = request.services
     origin = "/".join(page.split("/")[:3]).lower()
-    if origin not in allowed:
-        raise OriginRefused("Pages of this origin may not show pictures of this server.")
+    if origin not in services.public_origins + services.dialog_origins:
+        raise OriginRefused("Pages of this origin may neither call this server nor show its pictures.")
 
 
 def is_account_chooser(request: Request) -> bool:
-    """Tell whether a browser asks for itself, to show accounts of an identity provider (FedCM)."""
+    """Return whether a browser asks for itself, to show accounts of an identity provider (FedCM)."""
     return bool(request.headers.get("Sec-Fetch-Dest") == "webidentity")
 
 

@@ -17,7 +17,7 @@ from persona_profile.images import MEDIA_TYPES
 from persona_profile.rate_limits import Policy
 from persona_profile.views import Services
 from persona_profile.views.bodies import crop_parameter, picture_body
-from persona_profile.views.cors import check_embedding_origin, is_account_chooser
+from persona_profile.views.cors import is_account_chooser
 from persona_profile.views.profiles import EMAIL_PATH
 from persona_profile.views.rate_limiting import charge, charge_write
 from persona_profile.views.representations import is_known, precondition, profile_response
@@ -25,7 +25,7 @@ from persona_profile.views.representations import is_known, precondition, profil
 _SAFE_TO_OPEN: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
-    # Dialogs live on other sites; `check_embedding_origin` tells which.
+    # Dialogs live on other sites; `check_page` decides which.
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
@@ -71,7 +71,6 @@ def remove(request: Request) -> Response:
 def read(request: Request) -> Response:
     """Return one size of a picture in the smallest format that the client takes."""
     services: Services = request.services
-    check_embedding_origin(request, services.public_origins + services.dialog_origins)
     capability, seconds = services.pictures.open_capability(request.matchdict["capability"])
     charge(request, Policy.READS_PER_PICTURE, {request.matchdict["capability"]: 1})
     # Chromium asks for an account's picture as for JSON.

@@ -27,7 +27,10 @@ from persona_profile.views.representations import (
 )
 
 EMAIL_PATH: Final = "/v1/profiles/{email:[^@]+@[^@/]+}"
-MAX_BODY_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 32 * 1024
+"""Twice the longest claims, should each character be escaped."""
+
+MAX_PROFILE_KEY_BODY_BYTES: Final = 1024
 
 profiles = Service(name="profiles", path="/v1/profiles", description="All profiles of the session.")
 profile = Service(name="profile", path=EMAIL_PATH, description="One profile.")
@@ -85,7 +88,7 @@ def set_profile_key(request: Request) -> Response:
     """Set, change or remove the person's own key, without which the profile does not open."""
     charge_write(request)
     services: Services = request.services
-    key = json_body(request, PROFILE_KEY_BODY, MAX_BODY_BYTES)["profile_key"]
+    key = json_body(request, PROFILE_KEY_BODY, MAX_PROFILE_KEY_BODY_BYTES)["profile_key"]
     session, written = services.profiles.set_profile_key(
         request.identity, email_in_path(request), key, precondition(request)
     )

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from math import ceil
 
 from pyramid.request import Request
 from pyramid.response import Response
 
+from persona_profile.addresses import client_network
 from persona_profile.auth.policy import email_in_path
-from persona_profile.rate_limits import Policy, Quota, client_network
+from persona_profile.rate_limits import Policy, Quota
 from persona_profile.views import Services
+from persona_profile.views.cors import check_page
 
 
 def charge(request: Request, policy: Policy, costs: Mapping[str, int]) -> None:
-    """Count what a request is about to do, by what identifies the client; its answer will tell.
+    """Count the units of a request by what identifies the client; its answer will report the quota.
+
+    A page of a foreign origin is refused before: it would use up the quota of its visitor's network.
 
     Raises:
-        RateLimited: it is too much.
+        OriginRefused: such a page caused the request.
+        RateLimited: the client is beyond the limit.
     """
+    check_page(request)
     services: Services = request.services
     quota = services.rate_limits.hit(policy, costs)
     if quota is not None:
@@ -33,16 +42,38 @@ def charge_write(request: Request) -> None:
     charge(request, Policy.WRITES_PER_EMAIL, {email_in_path(request): 1})
 
 
-def client_of(request: Request) -> str:
-    """Return what stands for the client in limits by address (see `client_network`).
+@contextlib.contextmanager
+def failure_charged(
+    request: Request, processor_seconds: Callable[[], float] = time.thread_time
+) -> Iterator[None]:
+    """Charge the client's network with the processor time of a request, should it fail.
 
-    The address is that of the connection, or what a proxy that waitress' settings trust has told.
+    Args:
+        request: the request.
+        processor_seconds: the processor time of this thread.
+
+    Raises:
+        RateLimited: failures of this network have cost too much lately.
     """
-    address: str = request.environ.get("REMOTE_ADDR", "")
-    port = str(request.environ.get("REMOTE_PORT", ""))
-    if "." in port:  # waitress 3.0 takes the end of ::ffff:192.0.2.1 in X-Forwarded-For for the port
-        address = f"{address}:{port}"
-    return client_network(address)
+    services: Services = request.services
+    client = client_of(request)
+    services.rate_limits.check(Policy.FAILURES_PER_ADDRESS, [client])
+    began = processor_seconds()
+    try:
+        yield
+    except Exception:
+        milliseconds = ceil(1000 * (processor_seconds() - began))
+        services.rate_limits.add(Policy.FAILURES_PER_ADDRESS, {client: max(1, milliseconds)})
+        raise
+
+
+def client_of(request: Request) -> str:
+    """Return the network of the client, by which strangers are limited (see `client_network`).
+
+    The address is that of the connection, or the one that a trusted proxy has reported
+    (`TrustedProxies`).
+    """
+    return client_network(request.environ.get("REMOTE_ADDR", ""))
 
 
 def _tell(response: Response, quota: Quota) -> None:

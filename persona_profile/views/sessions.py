@@ -17,15 +17,18 @@ from persona_profile.auth.policy import SESSION
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
 from persona_profile.images import SIZES
 from persona_profile.rate_limits import Policy
-from persona_profile.schemas import session_body
+from persona_profile.schemas import MAX_PROOFS, session_body
+from persona_profile.sessions import Vouched
 from persona_profile.takeaway import timestamp
 from persona_profile.views import Services
 from persona_profile.views.bodies import json_body
-from persona_profile.views.rate_limiting import charge, client_of
+from persona_profile.views.rate_limiting import charge, client_of, failure_charged
 from persona_profile.views.representations import json_response, represent, session_document
 
 MAX_EMAILS: Final = 20
-MAX_BODY_BYTES: Final = 512 * 1024
+MAX_BODY_BYTES: Final = (MAX_PROOFS + 1) * 16 * 1024
+"""The longest proofs that an authenticator of ours accepts, and as much as one of them beside."""
+
 VERIFICATION_SECONDS: Final = 10
 """After that long no further proof of a request is looked at, whose issuer may have to be looked up."""
 
@@ -48,24 +51,34 @@ def issue(request: Request) -> Response:
 @sessions.post()  # type: ignore[untyped-decorator]
 def create(request: Request) -> Response:
     """Open a session of the emails proved, and of those of the session that the request carries."""
-    services: Services = request.services
     charge(request, Policy.SESSIONS_PER_ADDRESS, {client_of(request): 1})
+    with failure_charged(request):
+        return _open_session(request)
+
+
+def _open_session(request: Request) -> Response:
+    services: Services = request.services
     body = json_body(request, request.registry[_BODY], MAX_BODY_BYTES)
     previous = request.identity
     proved = _verify(services, body["proofs"])
-    # Of proofs that hold: else anybody could use up what a domain's people need.
+    services.used_proofs.check(proved)
+    # Of proofs that hold, once each: else anybody could use up what a domain's people need.
     charge(request, Policy.PROOFS_PER_ISSUER, Counter(each.issuer for each in proved))
-    emails = [each.email for each in proved]
-    session, profiles = services.profiles.open_session(emails, previous, body["profile_key"])
+    vouched = [
+        Vouched(each.email, each.issuer, each.revoked_from, f"proofs.{position}.{each.kind}")
+        for position, each in enumerate(proved)
+    ]
+    session, profiles = services.profiles.open_session(vouched, previous, body["profile_key"])
     if len(session.emails) > MAX_EMAILS:
         limit = FieldError("body", "proofs", f"a session has at most {MAX_EMAILS} emails")
         raise ValidationFailed("Too many emails.", errors=(limit,))
+    document = session_document(services.tokens.seal(session), session)
+    document["profiles"] = represent(request, profiles, body["thumbnails"])
+    response = json_response(document, status=201)
     # Last, so that no proof is used up by a request that fails.
     services.used_proofs.use(proved)
     services.metrics.count_session(len(session.emails))
-    document = session_document(services.tokens.seal(session), session)
-    document["profiles"] = represent(request, profiles, body["thumbnails"])
-    return json_response(document, status=201)
+    return response
 
 
 @sessions.delete(permission=SESSION)  # type: ignore[untyped-decorator]

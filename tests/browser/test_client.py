@@ -65,6 +65,17 @@ def refused(scripts, body, **values):
     return caught.value.told
 
 
+class Gate:
+    """Holds an answer back until it is opened."""
+
+    def __init__(self):
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self):
+        self.reached.set()
+        assert self.opened.wait(30)
+
+
 class TestPackage:
     def test_size(self):
         """The client, all its modules together, has less than 12 kB when compressed."""
@@ -123,18 +134,19 @@ class TestSession:
         """The next call forgets it, also in the storage, and tells; signing in again works at once."""
         script = """
             const client = await tools.signedIn(alice, { storage: sessionStorage });
-            const [other, third] = [await tools.signedIn(alice), await tools.signedIn(alice)];
-            await other.signOut();
+            const third = await tools.signedIn(alice);
+            const headers = { Authorization: `Bearer ${third.session.token}` };
+            await fetch("/v1/sessions", { method: "DELETE", headers }); // as on another device
             let told = 0;
             client.addEventListener("session", () => { told += 1; });
             const { code } = await client.profiles().catch((error) => error);
-            const left = [client.session, sessionStorage.length, other.session, told];
+            const left = [client.session, sessionStorage.length, told];
             // This one has not noticed yet that its session is over.
             const [profile] = await third.signIn([await tools.mint(alice)]);
             return [code, left, profile.email];
         """
         told = scripts.run(script, alice=ALICE)
-        assert told == ["session_revoked", [None, 0, None, 1], ALICE]
+        assert told == ["session_revoked", [None, 0, 1], ALICE]
 
     def test_that_expires(self, scripts, answers):
         """It is over when its time is, without a call; nothing is sent without one."""
@@ -151,6 +163,131 @@ class TestSession:
         told = scripts.run(script, origin=answers.origin, expiring=expiring)
         assert told == ["t", None, 0, "session_missing"]
         assert not answers.asked
+
+    def test_sign_out_while_signing_in(self, scripts, answers):
+        """A sign-in under way ends with the sign-out, with or without a session before."""
+        script = """
+            const client = new module.ProfileClient({ origin, storage: sessionStorage });
+            if (before) {
+              await client.signIn(["first"]);
+            }
+            window.opening = client.signIn(["second"]).then(() => "opened", ({ code }) => code);
+            window.client = client;
+        """
+        ending = """
+            await client.signOut();
+            return [await opening, client.session, sessionStorage.length];
+        """
+        for before in (False, True):
+            gate = Gate()
+            answers.plan = [
+                *[Reply(201, SESSION)] * before,
+                Reply(201, SESSION, before=gate),
+                Reply(204),
+            ]
+            scripts.run(script, origin=answers.origin, before=before)
+            assert gate.reached.wait(30)
+            assert scripts.run(ending) == ["aborted", None, 0]
+            gate.opened.set()
+        assert [each.method for each in answers.asked] == ["POST", "POST", "POST", "DELETE"]
+
+    def test_session_that_ends_while_an_address_is_added(self, scripts, answers):
+        """The server refuses the session that was to be kept: a sign-out must not open one anew."""
+        revoked = {"code": "session_revoked", "status": 401}
+        gate = Gate()
+
+        answers.plan = [
+            Reply(201, SESSION),
+            Reply(401, revoked, before=gate),
+            Reply(204, before=gate.opened.set),
+            Reply(201, SESSION),
+        ]
+        script = """
+            window.client = new module.ProfileClient({ origin });
+            await client.signIn(["first"]);
+            window.adding = client.signIn(["second"]).then(() => "opened", ({ code }) => code);
+        """
+        scripts.run(script, origin=answers.origin)
+        assert gate.reached.wait(30)
+        told = scripts.run("await client.signOut(); return [await adding, client.session];")
+        assert told == ["aborted", None]
+        assert [each.method for each in answers.asked] == ["POST", "POST", "DELETE"]
+
+    def test_late_answer_of_an_older_sign_in(self, scripts, answers):
+        """The newest sign-in alone opens a session, in whatever order the answers come."""
+        gate = Gate()
+
+        bob = {**SESSION, "token": "bob", "profiles": [{**PROFILE, "email": BOB}]}
+        answers.plan = [Reply(201, SESSION, before=gate), Reply(201, bob)]
+        script = """
+            window.client = new module.ProfileClient({ origin });
+            window.older = client.signIn(["alice"]).then(() => "opened", ({ code }) => code);
+        """
+        scripts.run(script, origin=answers.origin)
+        assert gate.reached.wait(30)
+        scripts.run("await client.signIn(['bob'], { keep: false });")
+        gate.opened.set()
+        assert scripts.run("return [await older, client.session.token];") == ["aborted", "bob"]
+
+    @pytest.mark.parametrize(
+        "work", ["client.profiles()", "client.profile(email)", "client.setProfileKey(email, null)"]
+    )
+    def test_late_answer_of_another_session(self, scripts, answers, work):
+        """What was asked in one person's session changes nothing of the next one's."""
+        gate = Gate()
+
+        bob = {**SESSION, "token": "bob", "profiles": [{**PROFILE, "email": BOB}]}
+        late = {**SESSION, "token": "late", "profile": PROFILE, **PROFILE}
+        answers.plan = [Reply(201, SESSION), Reply(200, late, before=gate), Reply(201, bob)]
+        script = f"""
+            window.client = new module.ProfileClient({{ origin }});
+            await client.signIn(["alice"]);
+            window.asked = {work}.then(() => "answered", ({{ code }}) => code);
+        """
+        scripts.run(script, origin=answers.origin, email=ALICE)
+        assert gate.reached.wait(30)
+        scripts.run("await client.signIn(['bob'], { keep: false });")
+        gate.opened.set()
+        assert scripts.run("return [await asked, client.session.token];") == ["aborted", "bob"]
+
+    def test_list_of_a_session_that_grew(self, scripts, answers):
+        """Profiles that were asked for before an address was added are asked for again."""
+        gate = Gate()
+
+        both = [PROFILE, {**PROFILE, "email": BOB}]
+        answers.plan = [
+            Reply(201, SESSION),
+            Reply(200, {"profiles": [PROFILE]}, before=gate),
+            Reply(201, {**SESSION, "token": "both", "profiles": both}),
+            Reply(200, {"profiles": both}),
+        ]
+        script = """
+            window.client = new module.ProfileClient({ origin });
+            await client.signIn(["alice"]);
+            window.asked = client.profiles();
+        """
+        scripts.run(script, origin=answers.origin)
+        assert gate.reached.wait(30)
+        scripts.run("await client.signIn(['bob']);")
+        gate.opened.set()
+        assert scripts.run("return (await asked).map(({ email }) => email);") == [ALICE, BOB]
+
+    @pytest.mark.parametrize("reply", [Reply(204), HANG_UP], ids=["taken", "lost"])
+    def test_sign_out_reaches_other_tabs(self, scripts, answers, reply):
+        """Sessions of these emails end in every tab, whether or not the server has answered."""
+        answers.plan = [Reply(201, SESSION)] * 2
+        answers.plan += [Reply(201, {**SESSION, "profiles": [{**PROFILE, "email": BOB}]}), reply]
+        script = """
+            const [here, there, bobs] = [1, 2, 3].map(() => new module.ProfileClient({ origin }));
+            for (const client of [here, there, bobs]) {
+              await client.signIn(["proof"]);
+            }
+            const ended = new Promise((resolve) => there.addEventListener("session", resolve));
+            await here.signOut().catch(() => {});
+            await ended;
+            return [here.session, there.session, bobs.session.emails];
+        """
+        assert scripts.run(script, origin=answers.origin) == [None, None, [BOB]]
 
     def test_storage_that_throws(self, scripts):
         """A browser that keeps nothing is no error."""

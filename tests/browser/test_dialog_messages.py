@@ -113,6 +113,16 @@ class TestExplaining:
         assert [each["action"] for each in said] == ["wait", "report", "report", "report", "report"]
         assert all(each["text"].endswith(".") for each in said)
 
+    @pytest.mark.parametrize("name", ["__proto__", "constructor", "toString"])
+    def test_names_of_the_language(self, explain, name):
+        """A code or field that JavaScript's own objects have is unknown like any other."""
+        errors = [{"location": "body", "name": name, "description": "is not a known member"}]
+        unknown = [{"code": name}, {"code": "validation_failed", "errors": errors}]
+        codes, [code, field] = explain(unknown)
+        assert name not in codes
+        assert (code["action"], name in code["text"]) == ("report", True)
+        assert field["text"] == f"{name}: is not a known member."
+
     def test_translation(self, explain):
         """Another language takes the place of the sentence, not of the action."""
         said = explain([{"code": "offline"}], {"offline": "Keine Verbindung."})[1]

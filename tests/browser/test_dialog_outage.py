@@ -131,3 +131,24 @@ class TestServerThatIsDown:
         page.wait_for_notice("You are signed out here.")
         assert page.browser.execute_script("return localStorage.length + sessionStorage.length") == 0
         assert page.on_card(ALICE, "name") == "alice"
+
+    def test_signing_out_in_one_of_two_tabs(self, page, dialog):
+        """The other tab is signed out too, and does not put the cards back."""
+        service, origin = dialog
+        service.start()
+        page.open(origin)
+        here = page.browser.current_window_handle
+        page.save(page.sign_in(ALICE), name="Alice Liddell")
+        page.browser.switch_to.new_window("tab")
+        page.open(origin)
+        page.sign_in(ALICE)
+        service.kill()
+        page.find("#sign-out").click()
+        page.wait_for_notice("You are signed out here.")
+        page.browser.close()
+        page.browser.switch_to.window(here)
+        page.wait_for_notice("You are signed out.")
+        assert page.emails() == [ALICE, BOB]
+        assert page.on_card(ALICE, "name") == "alice"
+        kept = "return [localStorage.length, sessionStorage.length]"
+        assert page.browser.execute_script(kept) == [0, 0]

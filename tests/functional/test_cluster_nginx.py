@@ -79,14 +79,20 @@ def ask(nginx: Nginx, method: str, path: str, headers: dict[str, str]) -> tuple[
         connection.close()
 
 
-TWICE = [("GET", PROFILE, {"If-None-Match": '"1"'}), ("PUT", PROFILE, {}), ("DELETE", PROFILE, {})]
+TWICE = [
+    ("GET", PROFILE, {"If-None-Match": '"1"'}),
+    ("PUT", PROFILE, {}),
+    ("DELETE", PROFILE, {}),
+    ("PUT", f"{PROFILE}/picture", {"Authorization": "Bearer x"}),
+]
 ONCE = [
     ("POST", "/v1/sessions", {}),
     ("PATCH", PROFILE, {}),
     ("PUT", PROFILE, {"If-Match": '"1"'}),
-    ("PUT", f"{PROFILE}/picture", {"If-None-Match": "*"}),
+    ("PUT", f"{PROFILE}/picture", {"If-None-Match": "*", "Authorization": "Bearer x"}),
     ("DELETE", PROFILE, {"If-Match": "*"}),
     ("PUT", f"{PROFILE}/profile-key", {}),
+    ("PUT", "/v1/profiles/a%2Fb@example.com/profile-key", {}),
     ("DELETE", "/v1/sessions", {}),
 ]
 

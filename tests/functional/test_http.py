@@ -209,12 +209,28 @@ class TestServer:
     @pytest.mark.parametrize(
         ("raw", "status", "code"),
         [
-            (b"GET / HTTP/1.1\r\nbroken\r\n\r\n", 400, "malformed_request"),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nbroken\r\n\r\n", 400, "malformed_request"),
             (b"nonsense\r\n\r\n", 400, "malformed_request"),
-            (b"GET / HTTP/1.1\r\nX: " + b"x" * 40_000 + b"\r\n\r\n", 431, "request_headers_too_large"),
-            (b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 413, "body_too_large"),
-            (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "not_implemented"),
-            (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400, "malformed_request"),
+            (
+                b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000 + b"\r\n\r\n",
+                431,
+                "request_headers_too_large",
+            ),
+            (
+                b"POST /v1/sessions HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n",
+                413,
+                "body_too_large",
+            ),
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+                501,
+                "not_implemented",
+            ),
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+                400,
+                "malformed_request",
+            ),
         ],
     )
     def test_problems(self, server, raw, status, code):
@@ -227,13 +243,13 @@ class TestServer:
 
     def test_refusal_is_read_by_a_client_that_sends_on(self, server):
         """A client that sends the whole of a body which is too large gets the answer, not a reset."""
-        raw = b"PUT / HTTP/1.1\r\nContent-Length: 60000000\r\n\r\n" + bytes(60_000_000)
+        raw = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000000\r\n\r\n" + bytes(60_000_000)
         _, body = self.ask(server, raw)
         assert json.loads(body)["code"] == "body_too_large"
 
     def test_unknown_method(self, server):
         """A method that nobody knows is refused like any other."""
-        _, body = self.ask(server, b"BREW /v1/ HTTP/1.1\r\nConnection: close\r\n\r\n")
+        _, body = self.ask(server, b"BREW /v1/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert json.loads(body)["code"] == "method_not_allowed"
 
     @pytest.mark.parametrize("text", ["Client disconnected while serving", "Exception while serving"])
@@ -246,7 +262,8 @@ class TestServer:
 
     def test_readable_by_the_dialog(self, server):
         """The dialog can read that a body is too large, and which limit there is."""
-        raw = b"PUT / HTTP/1.1\r\nOrigin: https://dialog.example\r\nContent-Length: 99999999\r\n\r\n"
+        raw = b"PUT / HTTP/1.1\r\nHost: a\r\nOrigin: %s\r\nContent-Length: 99999999\r\n\r\n"
+        raw %= DIALOG["Origin"].encode()
         head, body = self.ask(server, raw)
         assert "Access-Control-Allow-Origin: https://dialog.example" in head
         assert json.loads(body)["limit"] == 20 * 1024 * 1024

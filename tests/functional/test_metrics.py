@@ -77,7 +77,7 @@ class TestCounting:
         found = figures(app)
         calls = "persona_storage_seconds_count"
         assert found.value(calls, operation="apply", outcome="ok") == 1
-        assert found.value(calls, operation="get_many", outcome="ok") == 2
+        assert found.value(calls, operation="get_many", outcome="ok") == 3
 
     def test_pool(self, tmp_path):
         """Connections of the storage are told while they are lent."""
@@ -161,7 +161,7 @@ def test_requests_that_wait(tmp_path):
     with serving(app, threads="1") as server:
         server.task_dispatcher.add_task(work)
         with socket.create_connection(("127.0.0.1", server.effective_port), 30) as connection:
-            connection.sendall(b"GET /v1/ HTTP/1.1\r\nConnection: close\r\n\r\n")
+            connection.sendall(b"GET /v1/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             wait_for(lambda: waiting() == 1, every=0.01)
             work.done.set()
             assert connection.recv(12) == b"HTTP/1.1 200"

@@ -20,6 +20,7 @@ from support.nginx import DIALOG, DOMAIN, Nginx
 from support.raw_http import BROKEN, answers_in, assert_is_known, damaged
 
 from persona_profile.settings import MAX_PICTURE_BYTES
+from persona_profile.views.openapi.calls import OPERATIONS
 
 ROUNDS = 1000
 PER_ADDRESS = 50
@@ -29,6 +30,7 @@ MOST_SECONDS = 45
 """Until nginx has given up who sends nothing more: 20 s at the most, and room for a busy machine."""
 
 SECRET = "zanzibar"
+HOSTED = f" HTTP/1.1\r\nHost: {DOMAIN}\r\n".encode()
 HEAD = f"Host: {DOMAIN}\r\nOrigin: {DIALOG}\r\nAuthorization: Bearer {SECRET}\r\n"
 
 
@@ -93,7 +95,7 @@ def passed_on(nginx: Nginx) -> list[str]:
 
 def test_broken_requests(front):
     """Each gets a clear refusal or the connection ends; the service sees no request more than nginx."""
-    hosted = [raw.replace(b" HTTP/1.1\r\n", b" HTTP/1.1\r\nHost: a\r\n", 1) for raw in BROKEN]
+    hosted = [raw.replace(b" HTTP/1.1\r\n", HOSTED, 1) for raw in BROKEN]
     attacks = [*BROKEN, *hosted, *damaged(2, hosted, ROUNDS)]
     before, seen = front.figures().value("persona_http_requests_total"), len(passed_on(front.nginx))
     strangers = []
@@ -127,6 +129,38 @@ def test_broken_requests(front):
 
 ANSWERED = {
     "two hosts": (f"GET /v1/ HTTP/1.1\r\nHost: a\r\n{HEAD}\r\n", 400, "malformed_request"),
+    "the same host twice": (
+        f"GET /v1/ HTTP/1.1\r\nHost: {DOMAIN}\r\n{HEAD}\r\n",
+        400,
+        "malformed_request",
+    ),
+    "no host": (f"GET /v1/ HTTP/1.1\r\nOrigin: {DIALOG}\r\n\r\n", 400, "malformed_request"),
+    "another host": (
+        f"GET /v1/{SECRET} HTTP/1.1\r\nOrigin: {DIALOG}\r\nHost: evil.example\r\n\r\n",
+        421,
+        "misdirected_request",
+    ),
+    "another host in the request line": (
+        f"GET https://evil.example/v1/{SECRET} HTTP/1.1\r\n{HEAD}\r\n",
+        421,
+        "misdirected_request",
+    ),
+    "another host, and a body whose framing is broken": (
+        (
+            f"POST /v1/sessions HTTP/1.1\r\nOrigin: {DIALOG}\r\nHost: evil.example\r\n"
+            "Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+        ),
+        421,
+        "misdirected_request",
+    ),
+    "a picture without a session": (
+        (
+            f"PUT /v1/profiles/{SECRET}/picture HTTP/1.1\r\nHost: {DOMAIN}\r\nOrigin: {DIALOG}\r\n"
+            "Content-Length: 30000000\r\n\r\n"
+        ),
+        401,
+        "session_missing",
+    ),
     "two lengths": (
         f"PUT / HTTP/1.1\r\n{HEAD}Content-Length: 1\r\nContent-Length: 2\r\n\r\nx",
         400,
@@ -135,7 +169,7 @@ ANSWERED = {
     "a version to come": (f"GET /{SECRET} HTTP/2.9\r\n{HEAD}\r\n", 400, "malformed_request"),
     "a method that reflects": (f"TRACE /v1/{SECRET} HTTP/1.1\r\n{HEAD}\r\n", 405, "method_not_allowed"),
     "a body that is too large": (
-        f"PUT /v1/{SECRET} HTTP/1.1\r\n{HEAD}Content-Length: 30000000\r\n\r\n",
+        f"PUT /v1/profiles/{SECRET}/picture HTTP/1.1\r\n{HEAD}Content-Length: 30000000\r\n\r\n",
         413,
         "body_too_large",
     ),
@@ -278,6 +312,24 @@ def _by_curl(front: Front, path: str, *arguments: str) -> tuple[str, str]:
     )
     body, _, told = done.stdout.rpartition("\n")
     return told, body
+
+
+def test_route_of_every_call(front):
+    """The access log has a name of its own for each call, and never its path."""
+    paths = {each.path for each in OPERATIONS if each.path.startswith("/v1")} - {"/v1"}
+    seen, names = len(routes(front.nginx)), {}
+    for count, path in enumerate(sorted(paths), 1):
+        asked = path.replace("{email}", "a%2Fb@example.com").replace("{capability}", SECRET)
+        front.call("GET", asked)
+        wait_for(lambda count=count: len(routes(front.nginx)) == seen + count, 10)
+        names[path] = routes(front.nginx)[-1]
+    assert "other" not in names.values()
+    assert len(set(names.values())) == len(paths) > 9
+
+
+def routes(nginx: Nginx) -> list[str]:
+    """Return the routes in the access log."""
+    return re.findall('"route":"([a-z_]+)"', (nginx.folder / "access.log").read_text())
 
 
 def test_logs(front):

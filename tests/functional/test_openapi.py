@@ -111,7 +111,7 @@ class TestExamples:
                         )
                         contract().validate_at(pointer, example)
                         seen.add(name)
-        elsewhere = {"method_not_allowed", "service_unavailable"}
+        elsewhere = {"method_not_allowed", "misdirected_request", "service_unavailable"}
         assert seen | elsewhere == set(COMPONENTS["examples"])
 
     def test_requests(self, app, assertion, sign_in):

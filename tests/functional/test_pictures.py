@@ -10,9 +10,9 @@ import pytest
 import webtest
 from support.applications import Clock, application
 from support.pictures import decoded, encode, exif_orientation, photo, quadrants
+from support.sessions import session_of
 
 from persona_profile.app import services_of
-from persona_profile.tokens import Session
 
 EMAIL = "alice@example.com"
 PROFILE = f"/v1/profiles/{EMAIL}"
@@ -196,7 +196,8 @@ def test_life_of_a_url(development_folder):
     def sign_in() -> dict[str, str]:
         # No identity provider signs at another time than now.
         now = int(clock.now * 1000)
-        token = services_of(app.app).tokens.seal(Session((EMAIL,), now, now + 1000))
+        session = session_of(EMAIL, proved_at=now, expires_at=now + 1000)
+        token = services_of(app.app).tokens.seal(session)
         return {"Authorization": f"Bearer {token}"}
 
     app.put(PICTURE, encode(quadrants(64, 64)), headers=sign_in() | RAW)

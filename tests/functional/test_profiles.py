@@ -106,7 +106,7 @@ class TestWriting:
     def test_too_large(self, app, alice):
         """A body over the limit is refused."""
         problem = app.put_json(URL, {"name": "x" * 70_000}, headers=alice, status=413).json
-        assert problem["limit"] == 64 * 1024
+        assert problem["limit"] == 32 * 1024
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "text/json"])
     def test_media_type(self, app, alice, kind):

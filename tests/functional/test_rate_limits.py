@@ -298,6 +298,47 @@ class TestAddresses:
             found = self.statuses(origin, *({"X-Forwarded-For": hop} for hop in hops + mapped))
         assert found == [400, 429, 429, 400, 400, 429, 400]
 
+    def test_ports_of_ipv6(self, app):
+        """A port makes no client of its own, however the proxy writes it."""
+        hops = ["[2001:db8::1]:4711", "[2001:db8::1]:4712", "[2001:db8::2]", '"[2001:db8::3]:1"']
+        mapped = ["[::ffff:203.0.113.7]:4711", "203.0.113.7:4712", "::ffff:203.0.113.7"]
+        with running(app, **PROXY) as origin:
+            found = self.statuses(origin, *({"X-Forwarded-For": hop} for hop in hops + mapped))
+        assert found == [400, 429, 429, 429, 400, 429, 429]
+
+    @pytest.mark.parametrize(
+        ("name", "junk"),
+        [
+            ("X-Forwarded-For", ["unknown", "a", ":1", ":2", "[", "]:80", "1.2.3.4.5", "%", '"']),
+            ("Forwarded", ["for=unknown", "for=:80", "for=_a", "x", "=", "for=[", "for"]),
+        ],
+    )
+    def test_no_address(self, app, name, junk, caplog):
+        """Entries without an address are the proxy's own requests, and stand in no log."""
+        trusted = {"trusted_proxy": "127.0.0.1", "trusted_proxy_headers": name.lower()}
+        with running(app, **trusted) as origin:
+            found = self.statuses(origin, *({name: each} for each in junk))
+        assert found == [400] + [429] * (len(junk) - 1)
+        assert not [each for each in caplog.records if each.name == "waitress"]
+
+    def test_network_of_proxies(self, app):
+        """A network may be trusted; from elsewhere the headers are ignored."""
+        hops = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in (1, 2, 1)]
+        with running(app, **PROXY | {"trusted_proxy": "10.0.0.1 127.0.0.0/8"}) as origin:
+            assert self.statuses(origin, *hops) == [400, 400, 429]
+        with running(app, **PROXY | {"trusted_proxy": "10.0.0.0/8"}) as origin:
+            assert self.statuses(origin, *hops) == [400, 429, 429]
+
+    @pytest.mark.parametrize("proxies", ["10.0.0.1/8", "nginx", "127.0.0.1:80"])
+    def test_proxies_that_cannot_be_read(self, app, proxies):
+        """Proxies that can't be read stop the start, by the setting's name and without its value."""
+        with (
+            pytest.raises(InvalidSettings, match="trusted_proxy: must be IP addresses") as caught,
+            running(app, **PROXY | {"trusted_proxy": proxies}),
+        ):
+            pass
+        assert proxies not in str(caught.value)
+
     def test_another_proxy_is_not_trusted(self, app):
         """A header from elsewhere than the trusted proxy is ignored."""
         settings = PROXY | {"trusted_proxy": "192.0.2.1"}

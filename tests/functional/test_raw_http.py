@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import resource
 import socket
 import time
@@ -75,9 +76,9 @@ class TestHolding:
     @pytest.mark.parametrize(
         "start",
         [
-            b"GET /v1/ HTTP/1.1\r\nX-Header: ",
-            b"PUT / HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n\r\n",
-            b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n",
+            b"GET /v1/ HTTP/1.1\r\nHost: a\r\nX-Header: ",
+            b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 9000\r\n\r\n",
+            b"POST /v1/sessions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2000\r\n",
         ],
         ids=["header", "body", "chunk"],
     )
@@ -94,8 +95,8 @@ class TestHolding:
     def test_answers_that_nobody_reads(self, service, connect):
         """Who asks a thousand times and reads nothing holds no thread, and is answered later."""
         connections = [connect() for _ in range(16)]
-        asked = b"GET /v1/openapi.json HTTP/1.1\r\n\r\n" * (PIPELINED - 1)
-        asked += b"GET /v1/openapi.json HTTP/1.1\r\nConnection: close\r\n\r\n"
+        asked = b"GET /v1/openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * (PIPELINED - 1)
+        asked += b"GET /v1/openapi.json HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
         for connection in connections:
             connection.sendall(asked)
         time.sleep(1)  # until as much as possible waits to be read
@@ -115,14 +116,90 @@ class TestBrokenFraming:
 
     def test_brackets_around_no_address(self, connect):
         """A URL that the standard library can't split is no HTTP, and no mistake."""
-        [answer] = answers_in(ask(connect(), b"GET http://[::1/v1/ HTTP/1.1\r\n\r\n"))
+        [answer] = answers_in(ask(connect(), b"GET http://[::1/v1/ HTTP/1.1\r\nHost: a\r\n\r\n"))
         assert (answer.status, json.loads(answer.body)["code"]) == (400, "malformed_request")
+
+    @pytest.mark.parametrize(
+        ("hosts", "status"),
+        [
+            ([], 400),
+            ([""], 400),
+            (["a", "a"], 400),
+            (["a", "b"], 400),
+            (["a, b"], 400),
+            (["a b"], 400),
+            (["user@a"], 400),
+            (["a/b"], 400),
+            (["[::1"], 400),
+            (["a:"], 400),
+            (["a:http"], 400),
+            (["a"], 200),
+            (["a_b.example:6543"], 200),
+            (["[2001:db8::1]:6543"], 200),
+            (["192.0.2.1"], 200),
+        ],
+    )
+    def test_host(self, connect, hosts, status):
+        """A request names its host once (RFC 9112, 3.2)."""
+        lines = "".join(f"Host: {host}\r\n" for host in hosts)
+        [answer] = answers_in(ask(connect(), f"GET /v1/ HTTP/1.1\r\n{lines}\r\n".encode()))
+        assert answer.status == status
+
+    def test_no_host_in_http_1_0(self, connect):
+        """HTTP/1.0 has no Host, as heartbeats of old balancers."""
+        [answer] = answers_in(ask(connect(), b"GET /__lbheartbeat__ HTTP/1.0\r\n\r\n"))
+        assert answer.status == 200
 
     def test_random_changes(self, service, connect):
         """Whatever is cut, doubled or thrown in: no answer is a mistake, and others are served."""
         for raw in damaged(1, BROKEN, ROUNDS):
             assert_answers_are_known(ask(connect(), raw))
         assert_others_are_served(service)
+
+
+class TestExpectations:
+    """`Expect: 100-continue`: the client sends its body once it is asked for (RFC 9110, 10.1.1)."""
+
+    CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+    def answer(self, connection, head):
+        """Send a head that expects; return the first bytes that come."""
+        connection.sendall(head.replace(b"\r\n", b"\r\nHost: a\r\nExpect: 100-continue\r\n", 1))
+        return connection.recv(65536)
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"GET /v1/ HTTP/1.1\r\n\r\n",
+            b"GET /v1/ HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+            b"DELETE /v1/sessions HTTP/1.1\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+        ],
+    )
+    def test_nothing_to_wait_for(self, connect, head):
+        """A request without a body, or that is refused, is answered at once."""
+        assert re.match(rb"HTTP/1.1 [245]", self.answer(connect(), head))
+
+    def test_pipelined(self, connect):
+        """Requests that expect and have no body are answered one after the other."""
+        connection = connect()
+        asked = b"GET /v1/ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n"
+        answers = answers_in(ask(connection, asked * 5))
+        assert [answer.status for answer in answers] == [200] * 5
+
+    @pytest.mark.parametrize(
+        ("framing", "body"),
+        [(b"Content-Length: 2", b"{}"), (b"Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n\r\n")],
+    )
+    def test_body_is_asked_for(self, connect, framing, body):
+        """A body that may come is asked for, then read."""
+        connection = connect()
+        head = b"POST /v1/sessions HTTP/1.1\r\nContent-Type: application/json\r\n%s\r\n\r\n" % framing
+        assert self.answer(connection, head) == self.CONTINUE
+        [answer] = answers_in(ask(connection, body))
+        assert json.loads(answer.body)["code"] == "validation_failed"
 
 
 def ask(connection, raw):
@@ -156,7 +233,7 @@ def impatient(development_folder):
 def test_unread_answers_are_given_up(impatient):
     """A connection whose client reads nothing ends, although requests of it wait."""
     with socket.create_connection(("127.0.0.1", impatient.effective_port)) as connection:
-        connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\n\r\n" * PIPELINED)
+        connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * PIPELINED)
         wait_for(lambda: any(each.total_outbufs_len for each in impatient.active_channels.values()))
         wait_for(lambda: not impatient.active_channels)
 
@@ -189,7 +266,7 @@ def test_mistakes_of_threads_leave_nobody_waiting(impatient, caplog):
         wait_for(lambda: impatient.active_channels)
         [channel] = impatient.active_channels.values()
         channel.task_class = channel.error_task_class = Broken
-        connection.sendall(b"GET /v1/ HTTP/1.1\r\n\r\n")
+        connection.sendall(b"GET /v1/ HTTP/1.1\r\nHost: a\r\n\r\n")
         assert connection.recv(1) == b""
     assert [each.name for each in caplog.records if each.exc_info][-1] == "persona_profile.pipelining"
     assert "127.0.0.1" not in caplog.text

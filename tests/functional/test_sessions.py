@@ -127,7 +127,20 @@ class TestOpening:
     def test_size(self, app):
         """A body over the limit is refused, and the limit told."""
         problem = app.post_json("/v1/sessions", {"proofs": "x" * 600_000}, status=413).json
-        assert problem["limit"] == 512 * 1024
+        assert problem["limit"] == 336 * 1024
+
+
+class TestIssuers:
+    def test_are_kept_for_each_email(self, app, assertion):
+        """A session knows who vouched for each email, by a pseudonym that is always the same."""
+        first = open_session(app, assertion, ALICE)
+        second = open_session(
+            app, assertion, BOB, f"b@{ALICE.rpartition('@')[2]}", headers=bearer(first)
+        )
+        session = services_of(app.app).tokens.open(second["token"])
+        issuers = [session.issuer_of(email) for email in session.emails]
+        assert issuers[0] == issuers[2] != issuers[1]
+        assert {len(issuer) for issuer in issuers} == {22}
 
 
 class TestAdding:

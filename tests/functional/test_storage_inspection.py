@@ -306,7 +306,7 @@ class TestStats:
         (tmp_path / "matplotlib.py").write_text("raise ImportError")
         result = run(folder, "stats", "--plot", str(tmp_path / "x.svg"), PYTHONPATH=str(tmp_path))
         assert (result.returncode, result.stdout) == (2, "")
-        assert "persona-profile-server[plot]" in result.stderr
+        assert "pip install '.[plot]'" in result.stderr
         assert run(folder, "stats", PYTHONPATH=str(tmp_path)).returncode == 0
 
     def test_not_writable(self, folder, tmp_path):

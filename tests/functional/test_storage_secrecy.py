@@ -4,7 +4,6 @@ import base64
 import hashlib
 import io
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +13,10 @@ from support.applications import application
 from support.mariadb import MariaDB
 from support.pictures import photo
 from support.searching import encodings, found_in, texts
+from support.sessions import session_of
 
 from backends import Address, Backend, Put
 from persona_profile.app import services_of
-from persona_profile.tokens import Session
 
 MARK = "Xochiquetzal"
 """Part of every email, name and website, so that one search finds any of them."""
@@ -51,10 +50,9 @@ def fill(app, count: int) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
     services = services_of(app)
     uploads = [photo(600, 600, seed) for seed in range(PICTURES)]
     rendered = [services.renderer.render(io.BytesIO(upload), None, "") for upload in uploads]
-    now = int(time.time())
     emails = tuple(f"{MARK.lower()}{number}@{MARK.lower()}.example" for number in range(count))
     for number, email in enumerate(emails):
-        session = Session((email,), now * 1000, (now + 3600) * 1000)
+        session = session_of(email)
         claims = {"name": f"{MARK} Ünïcode {number}", "website": f"https://{MARK.lower()}.example/"}
         services.profiles.write_claims(session, email, lambda _, new=claims: new, lambda _: None)
         if number % 10 == 0:

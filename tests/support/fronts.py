@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.contract import contract
 from support.figures import Figures
-from support.nginx import DIALOG, Nginx
+from support.nginx import DIALOG, DOMAIN, Nginx
 from support.services import Service, free_port
 
 EMAIL = "alice@example.com"
@@ -48,7 +48,9 @@ class Front:
         connection = http.client.HTTPSConnection(
             "127.0.0.1", self.nginx.port, timeout=60, context=self.nginx.tls
         )
-        told = {"Origin": DIALOG} | {name.replace("_", "-"): text for name, text in headers.items()}
+        told = {"Host": DOMAIN, "Origin": DIALOG} | {
+            name.replace("_", "-"): text for name, text in headers.items()
+        }
         try:
             connection.request(method, path, body, told)
             with connection.getresponse() as response:

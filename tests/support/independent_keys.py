@@ -59,16 +59,24 @@ class PictureToken(NamedTuple):
     formats: int
     expires_at: int
     picture_key: bytes | None = None
-    session_issued_at: int | None = None
+    sign_outs: tuple[tuple[bytes, int], ...] = ()
+
+
+class Proof(NamedTuple):
+    """A proof in the token of a session."""
+
+    email: str
+    issuer: str
+    proved_at: int
+    signed_out_at: int
 
 
 class SessionToken(NamedTuple):
     """What the token of a session holds."""
 
-    issued_at: int
     expires_at: int
     profile_key: bytes | None
-    emails: tuple[str, ...]
+    proofs: tuple[Proof, ...]
 
 
 def base64url(data: bytes) -> str:
@@ -292,17 +300,31 @@ def open_token(purpose: str, encryption_keys: Mapping[int, bytes], token: str) -
 def pack_session(session: SessionToken) -> bytes:
     """Write the payload of a session's token."""
     key = None if session.profile_key is None else base64url(session.profile_key)
-    return _json([session.issued_at, session.expires_at, key, *session.emails])
+    return _json([session.expires_at, key, *map(list, session.proofs)])
 
 
 def split_session(payload: bytes) -> SessionToken:
     """Read the payload of a session's token."""
     session = _from_json(payload)
     _require(isinstance(session, list) and len(session) >= 3, "not a session")
-    issued_at, expires_at, key, *emails = session
-    _require(type(issued_at) is int and type(expires_at) is int, "a session's times")
+    expires_at, key, *proofs = session
+    _require(type(expires_at) is int, "a session's end")
     profile_key = None if key is None else _key(from_base64url(_text(key)))
-    return SessionToken(issued_at, expires_at, profile_key, tuple(map(_text, emails)))
+    return SessionToken(expires_at, profile_key, tuple(map(_proof, proofs)))
+
+
+def _proof(proof: Any) -> Proof:
+    _require(isinstance(proof, list) and len(proof) == 4, "not a proof")
+    email, issuer, proved_at, signed_out_at = proof
+    _require(type(proved_at) is int and type(signed_out_at) is int, "a proof's times")
+    _require(len(from_base64url(_text(issuer))) == 16, "a proof's issuer")
+    return Proof(_text(email), issuer, proved_at, signed_out_at)
+
+
+def issuer_pseudonym(encryption_key: bytes, issuer: str) -> str:
+    """Return what stands for an issuer in the token of a session."""
+    derived = hkdf(encryption_key, b"persona-profile/pseudonym/v1", 32)
+    return base64url(hmac.digest(derived, b"issuer\0" + issuer.encode(), "sha256")[:16])
 
 
 def pack_nonce(random: bytes, issued_at: int, expires_at: int) -> bytes:
@@ -320,21 +342,25 @@ def pack_picture(picture: PictureToken) -> bytes:
     """Write the payload of a picture's URL."""
     numbers = picture.size.to_bytes(2) + bytes([picture.formats]) + picture.expires_at.to_bytes(4)
     protected = b""
-    if picture.picture_key is not None and picture.session_issued_at is not None:
-        protected = picture.picture_key + picture.session_issued_at.to_bytes(8)
+    if picture.picture_key is not None:
+        sign_outs = (partition + instant.to_bytes(8) for partition, instant in picture.sign_outs)
+        protected = picture.picture_key + b"".join(sign_outs)
     return picture.partition + picture.picture_id + numbers + protected
 
 
 def split_picture(payload: bytes) -> PictureToken:
     """Read the payload of a picture's URL."""
-    _require(len(payload) in (56, 96), "not a picture's URL")
-    partition, picture_id, size, formats, expires_at, key, issued_at = _cut(
-        payload, 33, 16, 2, 1, 4, 32, 8
+    partition, picture_id, size, formats, expires_at, key, *sign_outs = _cut(
+        payload, 33, 16, 2, 1, 4, 32, *[33, 8] * (max(0, len(payload) - 88) // 41)
     )
+    fits = len(payload) == 56 or (len(payload) > 88 and (len(payload) - 88) % 41 == 0)
+    _require(fits, "not a picture's URL")
     _require(formats[0] in range(1, 8), "the formats of a picture's URL")
     number = int.from_bytes
-    protected = (key, number(issued_at)) if key else (None, None)
-    return PictureToken(partition, picture_id, number(size), formats[0], number(expires_at), *protected)
+    followed = tuple(zip(sign_outs[::2], map(number, sign_outs[1::2]), strict=True))
+    return PictureToken(
+        partition, picture_id, number(size), formats[0], number(expires_at), key or None, followed
+    )
 
 
 def _record_cipher(key: bytes, salt: bytes, head: bytes, name: str) -> tuple[Any, bytes]:

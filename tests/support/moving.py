@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from backends import Backend
 from backends.memory import MemoryBackend
 from persona_profile.key_use import count_use
 from persona_profile.keyring import Keyring, KeyState
 from persona_profile.reindexing import Reindexed, Reindexing
-from persona_profile.tokens import Session
 from support.sealed_store import ALICE, FOREVER, Store, key, renditions
 
 Seen = tuple[str | None, bytes | None]
@@ -21,7 +21,7 @@ PROMOTED = Keyring([key(1)], [key(1, KeyState.DECRYPT_ONLY), key(2)])
 ENDED = Keyring([key(1)], [key(2)])
 FORWARD_SECONDS = 1000
 PROFILE_KEY = b"p" * 32
-WITH_KEY = Session(FOREVER.emails, 10**12, 4 * 10**12, PROFILE_KEY)
+WITH_KEY = replace(FOREVER, profile_key=PROFILE_KEY)
 
 
 PICTURE = next(each.data for each in renditions() if each.format == "jpeg")

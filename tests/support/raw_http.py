@@ -10,30 +10,39 @@ from typing import NamedTuple
 from support.contract import contract
 
 BROKEN = [
-    b"GET / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;a=\0\r\nhello\r\n0\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello",
-    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 5_0\r\n\r\nhello",
-    b"POST /v1/sessions HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\nHost:\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\nHost: a/b\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;a=\0\r\nhello\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5_0\r\n\r\nhello",
+    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
     b"GET /v1/ HTTP/1.1\r\nHost : x\r\n\r\n",
-    b"GET /v1/ HTTP/1.1\r\n folded: x\r\n\r\n",
-    b"GET /v1/ HTTP/1.1\r\nX: a\0b\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\nHost: a\r\n folded: x\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
     b"GET /v1/ HTTP/1.1\nX: a\n\n",
-    b"GET /v1/ HTTP/9.9\r\n\r\n",
-    b"GET  /v1/  HTTP/1.1\r\n\r\n",
-    b"GET http://[::1/v1/ HTTP/1.1\r\n\r\n",
+    b"GET /v1/ HTTP/9.9\r\nHost: a\r\n\r\n",
+    b"GET  /v1/  HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET http://[::1/v1/ HTTP/1.1\r\nHost: a\r\n\r\n",
     b"GET /v1/%zz?%ff=%00 HTTP/1.1\r\nHost: \xff\r\n\r\n",
-    b"CONNECT evil.example:443 HTTP/1.1\r\n\r\n",
+    b"CONNECT evil.example:443 HTTP/1.1\r\nHost: a\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
-    b"GET /v1/ HTTP/1.1\r\n" + b"".join(b"X-%d: x\r\n" % number for number in range(5000)) + b"\r\n",
-    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
-    b"POST /v1/sessions HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 100_000,
-    b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n",
+    b"GET /v1/ HTTP/1.1\r\nHost: a\r\n"
+    + b"".join(b"X-%d: x\r\n" % number for number in range(5000))
+    + b"\r\n",
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 100_000,
+    b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"1\r\nx\r\n" * 1000
+    + b"0\r\n\r\n",
     b"\r\n" * 1000,
 ]
 """Framing that is broken, or on which servers disagree (RFC 9112, 6.3, 7.1 and 11.2)."""
@@ -72,9 +81,9 @@ class Answer(NamedTuple):
 
 
 def answers_in(received: bytes) -> list[Answer]:
-    """Return all answers in what a server has sent; fail if one is not complete."""
+    """Return all final answers in what a server has sent; fail if one is not complete."""
     found = []
-    while received:
+    while received := received.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"):
         head, end, rest = received.partition(b"\r\n\r\n")
         assert end, received
         lines = head.decode("latin-1").split("\r\n")

@@ -28,6 +28,7 @@ from persona_profile.auth.browserid import MAX_BUNDLE_CHARACTERS, BrowserIDVerif
 from persona_profile.auth.discovery import RENEWAL_SECONDS, Discovery, PinnedIssuers
 from persona_profile.auth.fetch import Fetched, FetchError
 from persona_profile.errors import InvalidProof
+from persona_profile.lifetimes import MAX_BROWSERID_SKEW_SECONDS
 from persona_profile.settings import BROWSERID_ALGORITHMS
 
 T = 1_800_000_000_000
@@ -181,11 +182,19 @@ def test_no_skew():
 
 
 def test_remembered_until_refused():
-    """A proof is remembered at least until it would be refused for its age."""
+    """A proof is remembered until it is refused for its age under the largest allowance for skew."""
     made = dated(T, T + DAY, T + MINUTE + 1)
-    expires_at = verifier(Clock(T / 1000)).verify(made).expires_at
-    assert refusal(verifier(Clock(expires_at)), made) == "assertion_expired"
-    assert expires_at * 1000 <= T + 2 * MINUTE + 1001
+    expires_at = verifier(Clock(T / 1000), skew_seconds=0).verify(made).expires_at
+    tolerant = verifier(Clock(expires_at), skew_seconds=MAX_BROWSERID_SKEW_SECONDS)
+    assert refusal(tolerant, made) == "assertion_expired"
+    assert expires_at * 1000 <= T + MINUTE + 1001 + 1000 * MAX_BROWSERID_SKEW_SECONDS
+
+
+def test_revoked_by_a_later_sign_out():
+    """An assertion with `iat` names the sign-outs that came after it, by a clock that may be late."""
+    proved = verifier(Clock(T / 1000)).verify(dated(T, T + DAY, T + MINUTE, iat=T - 5))
+    assert proved.revoked_from == T - 5 + MINUTE + 1
+    assert verifier(Clock(T / 1000)).verify(dated(T, T + DAY, T + MINUTE)).revoked_from is None
 
 
 @pytest.mark.parametrize(

@@ -143,18 +143,6 @@ def test_every_metric_is_explained(tmp_path):
     assert ours <= shown | {"persona_http_request_seconds"}
 
 
-def test_nginx_has_a_class_for_every_call():
-    """The access log of nginx tells of each call by a name of its own, never by its path."""
-    shipped = (ROOT / "deploy" / "nginx.conf").read_text()
-    [block] = re.findall(r"map \$uri \$route \{\n(.*?)\n    \}", shipped, re.DOTALL)
-    rules = [line.split()[0] for line in block.splitlines() if "default" not in line]
-    for path in {operation.path for operation in OPERATIONS if operation.path.startswith("/v1")}:
-        asked = path.replace("{email}", "alice@example.com").replace("{capability}", "x")
-        assert any(
-            re.search(rule[1:], asked) if rule[0] == "~" else rule == f"={asked}" for rule in rules
-        )
-
-
 def explained() -> dict[str, tuple[set[str], str]]:
     """Return of each metric that the guide lists its labels, and what is told of it."""
     rows = re.findall(

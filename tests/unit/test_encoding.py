@@ -180,8 +180,45 @@ def test_json_accepted():
     assert json_decode(b'"\\\\ud800"') == "\\ud800"
     assert json_decode(b"9" * 4_000) == int("9" * 4_000)
     assert json_decode(b"[-0.0, 1E2, 1e-999]") == [0.0, 100.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "wide",
+    [
+        b"[%s]" % b",".join([b"1"] * 9),
+        b"{%s}" % b",".join(b'"%d":1' % number for number in range(9)),
+        b"[%s]" % b",".join([b"[]"] * 4 + [b"1"]),
+        b'[{"a":1},{"a":[1,2,3,4]},5]',
+        b'["%s"%s]' % (b"[,{" * 50, b",1" * 8),
+        b'{"\\",[,{\\\\":%s}' % (b'["\\"",%s]' % b",".join([b"1"] * 7)),
+    ],
+)
+def test_json_values(wide):
+    """Values and members are counted, and not what strings hold."""
+    assert json_decode(wide, 10)
+    with pytest.raises(MalformedText, match="too many values"):
+        json_decode(wide, 8)
+    assert json_decode(b"[" + wide + b"]", None)
+
+
+@pytest.mark.parametrize("text", [b"[%s", b'["",%s', b'["\\""%s', b'["a" "b"%s', b"\xff%s", b"}]%s"])
+def test_json_values_are_counted_first(text):
+    """A text of too many values is refused before anything is made of it, be it JSON or not."""
+    assert "too many values" in refusal(text % (b',"":1' * 500_000), 100)
+    assert "too many values" not in refusal(text % b"", 100)
+
+
+def refusal(text, most):
+    """Return why a text is refused."""
+    with pytest.raises(MalformedText) as refused:
+        json_decode(text, most)
+    return str(refused.value)
+
+
+def test_json_files_of_operators():
+    """A file of the operator's may be as wide as it is."""
     wide = list(range(10_000))
-    assert json_decode(json_encode(wide)) == wide
+    assert json_decode(json_encode(wide), None) == wide
 
 
 def test_json_encode():

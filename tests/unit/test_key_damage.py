@@ -10,6 +10,7 @@ from support import independent_keys as independent
 from support.damage import every_damage, every_other_byte
 from support.salamander import opens_under_both
 from support.sealed_store import ALICE, BOB, FOREVER, Store, key
+from support.sessions import session_of
 
 from persona_profile.encoding import base64url_decode, base64url_encode
 from persona_profile.key_items import KeyItem, Owner
@@ -22,7 +23,6 @@ from persona_profile.tokens import (
     PictureCapabilities,
     PictureCapability,
     Protection,
-    Session,
     SessionTokens,
 )
 
@@ -246,11 +246,11 @@ class TestKeyItems:
 NOW = 1_800_000_000
 SESSIONS = SessionTokens(KEYS)
 CAPABILITIES = PictureCapabilities(KEYS, 86400, lambda: NOW)
-PROTECTION = Protection(RecordKey(KeyRole.PICTURE, b"r" * 32), 1000 * NOW, 1000 * NOW + 3_600_000)
+PROTECTION = Protection(RecordKey(KeyRole.PICTURE, b"r" * 32), ((HOME, 7),), 1000 * NOW + 3_600_000)
 PERMISSION = PictureCapability(HOME, b"i" * 16, 64, ("webp", "jpeg"))
 TOKENS = {
-    "session": (SESSIONS, SESSIONS.seal(Session((ALICE, BOB), 1, 2))),
-    "protected session": (SESSIONS, SESSIONS.seal(Session((ALICE,), 1, 2, PROFILE_KEY))),
+    "session": (SESSIONS, SESSIONS.seal(session_of(ALICE, BOB))),
+    "protected session": (SESSIONS, SESSIONS.seal(session_of(ALICE, profile_key=PROFILE_KEY))),
     "picture": (CAPABILITIES, CAPABILITIES.seal(PERMISSION)),
     "protected picture": (
         CAPABILITIES,
@@ -294,7 +294,7 @@ class TestTokens:
 def test_tokens_without_their_key():
     """Tokens end with the key that sealed them."""
     before = KeyWrapper(Keyring([key(DESTROYED)], [key(9)]))
-    session = SessionTokens(before).seal(Session((ALICE,), 1, 2))
+    session = SessionTokens(before).seal(session_of(ALICE))
     picture = PictureCapabilities(before, 86400, lambda: NOW).seal(PERMISSION)
     for tokens, token in ((SESSIONS, session), (CAPABILITIES, picture)):
         with pytest.raises(Unreadable):
@@ -314,7 +314,7 @@ def test_altered_protection_is_noticed(was_protected, is_protected):
     other = make_key_item(ALICE, is_protected=is_protected)
     store.put(ALICE, "key", store.key_item(ALICE).wrapped + other.owner)
     assert store.only_finding() == ("unreadable_key", ALICE, "key")
-    [profile] = store.profiles.profiles(replace(session, emails=(ALICE,)))
+    [profile] = store.profiles.profiles(session_of(ALICE, profile_key=PROFILE_KEY))
     # A plain profile opens without what tells how it is protected.
     assert profile.problem == ("profile_unreadable" if was_protected else None)
     assert profile.is_protected is False
@@ -326,7 +326,7 @@ def test_a_plain_profile_that_says_it_is_protected():
     store.write(ALICE)
     record = store.get(ALICE, "profile")
     store.put(ALICE, "profile", record[:7] + bytes([KeyRole.CONTENT]) + record[8:])
-    session = replace(FOREVER, emails=(ALICE,), profile_key=PROFILE_KEY)
+    session = session_of(ALICE, profile_key=PROFILE_KEY)
     assert store.profiles.profiles(session)[0].problem == "profile_unreadable"
     assert store.only_finding() == ("unreadable_profile", ALICE, "profile")
 

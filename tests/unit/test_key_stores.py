@@ -8,6 +8,7 @@ import pytest
 from support import independent_keys as independent
 from support.independent_store import Opened, open_data_key, open_items
 from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditions
+from support.sessions import session_of
 
 from backends import Unavailable
 from backends.memory import MemoryBackend
@@ -127,17 +128,21 @@ def test_changed_and_removed_profile_key(store):
 def test_mark_of_an_ended_session(store):
     """The mark of an ended session is milliseconds since 1970, in 8 bytes."""
     profiles = ProfileService(
-        store.backend, store.homes, store.keys, session_lifetime=10**10, clock=lambda: 1_800_000_000.5
+        store.backend, store.homes, store.keys, session_lifetime=3600, clock=lambda: 1_800_000_000.5
     )
-    profiles.sign_out(replace(FOREVER, emails=(BOB,), issued_at=1))
+    profiles.sign_out(session_of(BOB, signed_out_at=0))
     assert store.get(BOB, "not_before") == (1_800_000_000_500).to_bytes(8)
 
 
 def test_marks_go_forward(store):
     """A sign-out that arrives late, or is of a clock that is behind, undoes no other one."""
-    for instant in (1000, 3000, 2000):
-        store.homes.end_sessions(BOB, instant, 10**10)
-    assert store.get(BOB, "not_before") == (3000).to_bytes(8)
+    now = int(time.time())
+    followed = 0
+    for seconds, expected in ((1, 1000), (3, 3000), (2, 3001)):
+        store.homes.end_sessions(BOB, followed, now + seconds)
+        store.homes.end_sessions(BOB, 0, now + 9)
+        followed = int.from_bytes(store.get(BOB, "not_before"))
+        assert followed == 1000 * now + expected
 
 
 @pytest.mark.parametrize("profile_key", [None, PROFILE_KEY], ids=["plain", "protected"])

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
+from support.sessions import session_of
 
 from backends import Put
 from persona_profile.key_use import MAX_PASSES, Pace, Rewrapping, count_use
@@ -109,7 +110,7 @@ class TestRewrapping:
 
         def write() -> None:
             email = f"{next(numbers)}@example.com"
-            session = type(FOREVER)((email,), 10**15, 10**16)
+            session = session_of(email)
             old.profiles.write_claims(session, email, lambda _: {"name": "N"}, lambda _: None)
 
         done = rewrap(promoted, write).done
@@ -121,7 +122,7 @@ class TestCounting:
     def test_what_needs_which_key(self, old, promoted):
         """Data keys are counted by the key that they are under, profiles by their index version."""
         promoted.write(CAROL, "again")
-        old.profiles.sign_out(type(FOREVER)((BOB,), 10**15, 10**16))
+        old.profiles.sign_out(session_of(BOB))
         use = count_use(promoted.backend, promoted.keys)
         assert (use.wraps, use.stale) == ({"1": 3}, 3)
         assert use.profiles == Counter({9: 3})

@@ -16,6 +16,7 @@ from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.records import KeyRole, RecordKey
 from persona_profile.tokens import (
+    EmailProof,
     Nonce,
     Nonces,
     PictureCapabilities,
@@ -62,6 +63,11 @@ class TestTheIndependentImplementation:
         (index_key,) = unhex(VECTORS["index_key"], "key")
         account = VECTORS["account"]
         assert independent.account_id_of(index_key, account["email"]) == account["id"]
+
+    def test_names_the_issuer(self):
+        """An issuer's pseudonym in sessions is the one of the vectors."""
+        issuer = VECTORS["issuer"]
+        assert independent.issuer_pseudonym(ENCRYPTION_KEY, issuer["issuer"]) == issuer["pseudonym"]
 
     def test_wraps_and_opens_the_data_key(self):
         """The wrapped data key is made and opened."""
@@ -175,6 +181,12 @@ class TestTheService:
         """An email's account identifier is the one of the vectors."""
         assert wrapper.account_id(VECTORS["account"]["email"]) == VECTORS["account"]["id"]
 
+    def test_names_the_issuer(self, wrapper):
+        """An issuer's pseudonym in sessions is the one of the vectors."""
+        issuer = VECTORS["issuer"]["issuer"]
+        pseudonym = independent.base64url(wrapper.pseudonym("issuer", issuer))
+        assert pseudonym == VECTORS["issuer"]["pseudonym"]
+
     def test_wraps_and_opens_the_data_key(self, wrapper):
         """The wrapped data key is made and opened."""
         data_key, wrapped = unhex(VECTORS["wrapped_key"], "data_key", "wrapped")
@@ -233,7 +245,8 @@ class TestTheService:
         """A session gives the token of the vectors, and the token the session."""
         tokens = SessionTokens(wrapper)
         held = independent.split_session(*unhex(vector, "payload"))
-        session = Session(held.emails, held.issued_at, held.expires_at, held.profile_key)
+        proofs = tuple(EmailProof(*proof) for proof in held.proofs)
+        session = Session(proofs, held.expires_at, held.profile_key)
         assert tokens.seal(session) == vector["token"]
         assert tokens.open(vector["token"]) == session
 
@@ -244,7 +257,7 @@ class TestTheService:
         protection = None
         if held.picture_key is not None:
             key = RecordKey(KeyRole.PICTURE, held.picture_key)
-            protection = Protection(key, held.session_issued_at, 1000 * held.expires_at)
+            protection = Protection(key, held.sign_outs, 1000 * held.expires_at)
         names = tuple(
             name for bit, name in enumerate(("avif", "webp", "jpeg")) if held.formats >> bit & 1
         )
@@ -258,9 +271,9 @@ class TestTheService:
         """The nonce of the vectors is opened, and has the digest that the page says."""
         [vector] = of_purpose("nonce")
         payload = bytes.fromhex(vector["payload"])
-        _, _, expires_at = independent.split_nonce(payload)
+        _, *times = independent.split_nonce(payload)
         nonce = Nonces(wrapper, 600).open(vector["token"])
-        assert nonce == Nonce(sha256(b"nonce" + payload).digest(), expires_at)
+        assert nonce == Nonce(sha256(b"nonce" + payload).digest(), *times)
 
     def test_makes_nonces(self, wrapper):
         """A new nonce is sealed as the page says, and lives for its time."""
@@ -302,11 +315,13 @@ class TestBothWays:
         random = Random(2)
         for count in range(1, 21):
             emails = tuple(f'"{random.randbytes(8).hex()}\\ä\u2028"@example.com' for _ in range(count))
-            session = Session(
-                emails, count, 10**12 + count, random.choice([None, random.randbytes(32)])
-            )
+            issuer = independent.base64url(random.randbytes(16))
+            proofs = [(email, issuer, random.getrandbits(41), count) for email in emails]
+            key = random.choice([None, random.randbytes(32)])
+            session = Session(tuple(EmailProof(*proof) for proof in proofs), 10**12 + count, key)
+            held = [independent.Proof(*proof) for proof in proofs]
             payload = independent.pack_session(
-                independent.SessionToken(count, 10**12 + count, session.profile_key, emails)
+                independent.SessionToken(10**12 + count, key, tuple(held))
             )
             token = independent.seal_token("session", VERSION, ENCRYPTION_KEY, payload)
             assert SessionTokens(wrapper).seal(session) == token

@@ -6,29 +6,60 @@ import re
 from importlib.metadata import requires
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCK = (Path(__file__).parents[2] / "requirements" / "production.txt").read_text()
-ENTRIES = re.findall(
-    r"^([a-z0-9-]+)==([^ ;]+)(?: ; [^\\]+)? \\\n((?:    --hash=.*\n)+)", LOCK, re.MULTILINE
-)
+FOLDER = Path(__file__).parents[2] / "requirements"
+LOCKS = {name: (FOLDER / f"{name}.txt").read_text() for name in ("production", "redis")}
+ENTRY = re.compile(r"^([a-z0-9-]+)==([^ ;]+)(?: ; [^\\]+)? \\\n((?:    --hash=.*\n)+)", re.MULTILINE)
 
 
-def test_lock_satisfies_setup():
-    """What setup.py asks for is locked, in a version that it takes; `make lock` renews it."""
-    versions = {name: version for name, version, _ in ENTRIES}
-    wanted = [
-        Requirement(each) for each in requires("persona-profile-server") if "extra ==" not in each
-    ]
-    assert len(wanted) > 15
-    for each in wanted:
+def wanted(extra: str | None) -> list[Requirement]:
+    """Return the requirements of setup.py, or of an extra of it."""
+    ending = f'extra == "{extra}"' if extra else ""
+    lines = [each for each in requires("persona-profile-server") or [] if each.endswith(ending)]
+    return [Requirement(each) for each in lines if extra or "extra ==" not in each]
+
+
+@pytest.mark.parametrize(("lock", "extra", "least"), [("production", None, 16), ("redis", "redis", 1)])
+def test_lock_satisfies_setup(lock, extra, least):
+    """Each requirement of setup.py is locked, in a version that it accepts; `make lock` renews it."""
+    versions = {name: version for name, version, _ in ENTRY.findall(LOCKS[lock])}
+    needed = wanted(extra)
+    assert len(needed) >= least
+    for each in needed:
         assert versions[canonicalize_name(each.name)] in each.specifier, each
 
 
-def test_everything_has_hashes():
+@pytest.mark.parametrize("lock", LOCKS)
+def test_everything_has_hashes(lock):
     """Every locked dependency has hashes of SHA-256, and no index is named."""
-    assert len(ENTRIES) == len(re.findall("^[a-z]", LOCK, re.MULTILINE))
-    for name, _, hashes in ENTRIES:
+    text = LOCKS[lock]
+    entries = ENTRY.findall(text)
+    assert len(entries) == len(re.findall("^[a-z]", text, re.MULTILINE)) > 0
+    for name, _, hashes in entries:
         assert re.fullmatch(r"(    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", hashes), name
-    assert "http" not in LOCK
+    assert "http:" not in text
+    assert "https:" not in text
+
+
+def test_locks_agree():
+    """The locks can be installed together: what both have is of the same versions."""
+    versions = {
+        lock: {(name, version) for name, version, _ in ENTRY.findall(text)}
+        for lock, text in LOCKS.items()
+    }
+    names = {name for name, _ in versions["production"]}
+    assert {each for each in versions["redis"] if each[0] in names} <= versions["production"]
+
+
+def test_no_page_installs_without_hashes():
+    """Commands for operators install from an index with hashes alone."""
+    root = FOLDER.parent
+    pages = [root / "production.ini", root / "README.md", *(root / "docs").glob("*.md")]
+    text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
+    commands = re.findall(r"^.*bin/pip\"? install.*$", text, re.MULTILINE)
+    assert len(commands) >= 3
+    for command in commands:
+        assert "--require-hashes" in command or "--no-deps" in command, command

@@ -19,14 +19,14 @@ from support.moving import (
     writes,
 )
 from support.sealed_store import ALICE, FOREVER, Store
+from support.sessions import session_of
 from support.stepping import Actor, Killed, Stepped, killing_after
 
 from backends import Address, Backend, Put
-from persona_profile.errors import NotFound, PreconditionFailed
+from persona_profile.errors import InvalidSession, NotFound, PreconditionFailed
 from persona_profile.homes import is_profile
 from persona_profile.key_items import Moving
 from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Profile
-from persona_profile.tokens import Session
 
 FIRST: Seen = ("first", PICTURE)
 RUNS = 60
@@ -325,17 +325,18 @@ class TestTwoHomes:
 
 
 def test_later_mark_wins_where_partitions_are_followed():
-    """The later sign-out of both partitions ends the URL of a protected picture."""
+    """The later sign-out of both partitions ends sessions, and the URLs of protected pictures."""
     scene = Scene()
     world = scene.world
-    session = Session((ALICE,), 1_000_000_000, 4 * 10**12, b"p" * 32)
+    session = session_of(ALICE, signed_out_at=1000, expires_at=4 * 10**12)
     session, profile = world.old.profiles.set_profile_key(session, ALICE, b"p" * 32, lambda _: None)
     text = world.old.pictures_service.capabilities(profile)[64]
     world.move()
-    older, newer = scene.partitions
-    for where, instant in ((older, session.issued_at + 5), (newer, session.issued_at - 5)):
+    for where, instant in zip(scene.partitions, (1005, 995), strict=True):
         world.backend.apply(where, [Put(NOT_BEFORE_ITEM, instant.to_bytes(8))])
     for store in world.everybody():
         capability, _ = store.pictures_service.open_capability(text)
         with pytest.raises(NotFound):
             store.pictures_service.read(capability, "jpeg")
+        with pytest.raises(InvalidSession):
+            store.profiles.profiles(session)

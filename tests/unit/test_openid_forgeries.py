@@ -27,6 +27,7 @@ from support.openid import (
     token,
     trusting_app,
 )
+from support.sessions import session_of
 
 from persona_profile.app import services_of
 from persona_profile.auth.openid import OpenIDVerifier
@@ -37,7 +38,7 @@ from persona_profile.encoding import json_encode
 from persona_profile.errors import InvalidProof
 from persona_profile.keyring import Keyring
 from persona_profile.keywrap import KeyWrapper
-from persona_profile.tokens import Nonces, Session, SessionTokens
+from persona_profile.tokens import Nonces, SessionTokens
 from persona_profile.views.openapi.problems import PROOF_CODES
 
 ROWS = (*id_tokens.ROWS, *id_token_claims.ROWS)
@@ -222,7 +223,7 @@ class TestNonces:
 
     def test_for_another_purpose(self, verifier):
         """A session's token is no nonce, though the same keys have sealed it."""
-        session = SessionTokens(verifier.keys).seal(Session(("alice@mail.test",), 0, 2**50))
+        session = SessionTokens(verifier.keys).seal(session_of("alice@mail.test"))
         assert self.refusal(verifier, session) == "nonce_invalid"
 
     def test_nonce_is_no_session(self, site):

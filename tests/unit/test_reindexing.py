@@ -17,6 +17,7 @@ from support.moving import (
     seen,
 )
 from support.sealed_store import ALICE, BOB, FOREVER, Store, renditions
+from support.sessions import session_of
 from support.stepping import Call, Killed, Stepped
 
 from backends import Put
@@ -24,7 +25,6 @@ from persona_profile.key_items import MOVE_ID_BYTES, Forward, Moving
 from persona_profile.key_use import count_use
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM, Profile
 from persona_profile.reindexing import Reindexed
-from persona_profile.tokens import Session
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ class TestHalfWay:
 
     def test_sessions_that_were_ended_stay_ended(self, world):
         """Signing out holds wherever the profile is, also for the URLs of protected pictures."""
-        session = Session((ALICE,), 999_000_000, 4 * 10**12)
+        session = session_of(ALICE, signed_out_at=0, expires_at=4 * 10**12)
         session, profile = world.old.profiles.set_profile_key(
             session, ALICE, PROFILE_KEY, lambda _: None
         )

@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditions
+from support.sessions import session_of
 
 from backends import MAX_OPERATIONS, Put
 from backends.memory import MemoryBackend
@@ -22,7 +23,6 @@ from persona_profile.model import (
     picture_item,
 )
 from persona_profile.partition_check import READ_BYTES, FindingKind
-from persona_profile.tokens import Session
 from persona_profile.verification import MEANINGS, Verification, Verified
 
 
@@ -300,7 +300,7 @@ class TestInUse:
     def test_no_false_findings(self):
         """While others write, erase and replace pictures for seconds, nothing is found but what is."""
         store = Store(Keyring([key(1)], [key(9)]), SlowBackend())
-        session = Session(self.EMAILS, 10**15, 10**16)
+        session = session_of(*self.EMAILS)
         stop = threading.Event()
 
         def write(seed: int) -> int:

@@ -46,6 +46,7 @@ _ELSEWHERE: Final = {
     "Malformed": "malformed_request",
     "NotFound": "not_found",
     "MethodNotAllowed": "method_not_allowed",
+    "Misdirected": "misdirected_request",
     "Unavailable": "service_unavailable",
 }
 """Answers that belong to no call."""

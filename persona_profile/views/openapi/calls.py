@@ -36,7 +36,10 @@ TOKEN: Final = ("session_invalid", "session_expired", "session_revoked")
 SESSION: Final = ("session_missing", *TOKEN, *STORAGE)
 OWN: Final = (*SESSION, "email_not_proved", "not_found")
 OPENED: Final = (*OWN, "profile_key_required", "profile_key_wrong", "profile_unreadable")
-WRITE: Final = ("precondition_failed", "conflict", "rate_limited")
+CHARGED: Final = ("origin_refused", "rate_limited")
+"""Those of calls that a rate limit counts."""
+
+WRITE: Final = ("precondition_failed", "conflict", *CHARGED)
 BODY: Final = ("validation_failed", "unsupported_media_type", "overloaded")
 PICTURE: Final = (
     "picture_broken",
@@ -156,7 +159,7 @@ OPERATIONS: Final = (
             "opens one session. It has no body, and depends on nothing that is stored."
         ),
         answers={201: Answer(description="The nonce, and when it expires.", schema="Nonce")},
-        problems=(*ANY, "rate_limited"),
+        problems=(*ANY, *CHARGED),
     ),
     Operation(
         call="POST /v1/sessions",
@@ -171,7 +174,7 @@ OPERATIONS: Final = (
         session="optional",
         bodies={JSON: session_json(DEFAULT_PROOFS)},
         answers={201: Answer(description="The session and the profiles.", schema="Session")},
-        problems=(*ANY, *BODY, *TOKEN, *PROOF_CODES, *STORAGE, "rate_limited"),
+        problems=(*ANY, *BODY, *TOKEN, *PROOF_CODES, *STORAGE, *CHARGED),
     ),
     Operation(
         call="DELETE /v1/sessions",
@@ -245,7 +248,10 @@ OPERATIONS: Final = (
         id="setProfileKey",
         tag="profiles",
         summary="Set, change or remove the person's own key",
-        description=f"A key that is lost can't be replaced: the profile is lost. {_JSON_BYTES}",
+        description=(
+            "A key that is lost can't be replaced: the profile is lost. "
+            f"At most {profiles.MAX_PROFILE_KEY_BODY_BYTES} bytes."
+        ),
         session="required",
         parameters=_CONDITIONS,
         bodies={JSON: PROFILE_KEY_JSON},
@@ -271,7 +277,7 @@ OPERATIONS: Final = (
                 headers=("Content-Disposition", "Cache-Control"),
             )
         },
-        problems=(*ANY, *OPENED, "rate_limited"),
+        problems=(*ANY, *OPENED, *CHARGED),
     ),
     Operation(
         call="PUT /v1/profiles/{email}/picture",
@@ -329,9 +335,8 @@ OPERATIONS: Final = (
             *STORAGE,
             "not_found",
             "not_acceptable",
-            "origin_refused",
             "profile_unreadable",
-            "rate_limited",
+            *CHARGED,
         ),
     ),
     Operation(

@@ -46,6 +46,11 @@ PROBLEMS: Final = (
     Row(412, ("precondition_failed",), "read the profile again, then repeat the change"),
     Row(413, ("body_too_large",), "`limit` tells how many bytes are taken"),
     Row(415, ("unsupported_media_type",), "not a picture of these formats, or not JSON"),
+    Row(
+        421,
+        ("misdirected_request",),
+        "the `Host` is none of this server's; connect again, by one of its origins",
+    ),
     Row(422, ("picture_broken",), "the file is damaged or cut off"),
     Row(422, ("picture_too_many_pixels",), "`pixels` it has, `limit` is taken"),
     Row(422, ("picture_too_complex",), "it takes more time or memory than its size explains"),
@@ -147,11 +152,15 @@ PROOF_PROBLEMS: Final = tuple(
         (("key_ambiguous",), "several keys of the provider fit"),
         (("token_signature_invalid",), ""),
         (("proof_replayed",), "it, or its nonce, has opened a session before"),
+        (("proof_revoked",), "made before the last sign-out of the email: get another"),
     )
 )
 """Why a proof does not hold."""
 
 PROOF_CODES: Final = tuple(code for row in PROOF_PROBLEMS for code in row.codes)
+
+FRONT_POLICIES: Final = ("requests-at-once", "requests-per-network", "uploads-at-once")
+"""Policies of nginx, as it is shipped."""
 
 STATUS_OF: Final = {code: row.status for row in (*PROBLEMS, *PROOF_PROBLEMS) for code in row.codes}
 """The status of each code."""
@@ -200,7 +209,7 @@ PROBLEM_SCHEMA: Final[JsonSchema] = {
         "pixels": {"type": "integer", "description": "What the picture has."},
         "width": {"type": "integer", "description": "Of the upright picture, in pixels."},
         "height": {"type": "integer", "description": "Of the upright picture, in pixels."},
-        "policy": {"enum": list(Policy), "description": "What there was too much of."},
+        "policy": {"enum": [*Policy, *FRONT_POLICIES], "description": "What there was too much of."},
     },
 }
 
