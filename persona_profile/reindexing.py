@@ -147,20 +147,21 @@ class Reindexing:
         if key is None or Moving.parse(key.value) is not None:
             self.done.cleaned += self._homes.clear(partition)
         elif partition[0] == self._keys.index_versions[0] and key.expires_at is None:
-            self._move(partition)
+            self._move(partition, key)
 
-    def _move(self, partition: bytes) -> None:
+    def _move(self, partition: bytes, key: Item | None) -> None:
         """Move what is in an old partition, or finish what was begun.
+
+        Args:
+            partition: the old one.
+            key: its `key` item, as it was a moment ago.
 
         Raises:
             Unreadable: it is not known where to.
             _Doubled: something is there already.
         """
         self._pace()
-        while True:
-            key = self._named(partition, KEY_ITEM).get(KEY_ITEM)
-            if key is None:
-                return
+        while key is not None:
             forward = Forward.parse(key.value)
             if forward is not None:
                 self._finish(partition, key, forward)
@@ -174,6 +175,7 @@ class Reindexing:
                 self.done.moved += 1
                 return
             # Somebody was faster. What is left of this attempt is cleared later in the same walk.
+            key = self._named(partition, KEY_ITEM).get(KEY_ITEM)
 
     def _destination(self, partition: bytes, key: Item) -> bytes:
         """Return the new partition of an email.

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -24,6 +24,7 @@ from persona_profile.app import BACKENDS_GROUP, open_backend
 from persona_profile.archived_homes import ArchivedHomes
 from persona_profile.commands.settings import load_settings, loader
 from persona_profile.key_sources import keyring_file, make_key_wrapper
+from persona_profile.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
 
@@ -259,10 +260,11 @@ def _opened(settings: Settings) -> Backend:
 
 @contextmanager
 def _archived_homes(settings: Settings) -> Iterator[ArchivedHomes]:
-    """Open the keyring, if it is here: it is needed while the index key changes."""
+    """Open the keyring, if it can be read: it is needed while the index key changes, and only then."""
     file = keyring_file(settings)
-    keyring = file.load() if file is not None and file.path.exists() else None
-    keys = make_key_wrapper(settings, keyring) if keyring else None
+    keys = None
+    with suppress(KeyringError):
+        keys = make_key_wrapper(settings, file.load()) if file else None
     with ExitStack() as stack:
         if keys is not None:
             stack.enter_context(closing(keys))

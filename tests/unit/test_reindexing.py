@@ -11,18 +11,21 @@ from support.moving import (
     FORWARD_SECONDS,
     PICTURE,
     PROFILE_KEY,
+    PROMOTED,
     WITH_KEY,
     World,
     mover,
     seen,
 )
-from support.sealed_store import ALICE, BOB, FOREVER, Store, renditions
+from support.sealed_store import ALICE, BOB, FOREVER, Store, key, renditions
 from support.sessions import session_of
 from support.stepping import Call, Killed, Stepped
 
 from backends import Put
 from persona_profile.key_items import MOVE_ID_BYTES, Forward, Moving
-from persona_profile.key_use import count_use
+from persona_profile.key_use import Rewrapping, count_use
+from persona_profile.keyring import KeyKind, Keyring, KeyState
+from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM, Profile
 from persona_profile.reindexing import Reindexed
 
@@ -229,6 +232,60 @@ class TestInterference:
         world.move()
         world.check_moved()
         world.check(ALICE, ("first", PICTURE))
+
+
+class TestLeftovers:
+    @pytest.fixture
+    def left(self, world) -> World:
+        """A store where a mover was killed after it had copied a profile that was erased then."""
+        older, newer = world.promoted.keys.partitions(BOB)
+        world.old.write(BOB, "erased")
+        world.old.put_picture(BOB)
+        world.move()
+        items = world.backend.get_many([(newer, info.name) for info in world.backend.list(newer)])
+        values = {name: item.value for (_, name), item in items.items()}
+        world.promoted.profiles.erase(FOREVER, BOB, lambda _: None)
+        copy = Moving(os.urandom(MOVE_ID_BYTES), older, values.pop(KEY_ITEM), values.pop(PROFILE_ITEM))
+        values[KEY_ITEM] = copy.to_bytes()
+        world.backend.apply(newer, [Put(name, value) for name, value in values.items()])
+        return world
+
+    def test_are_seen(self, left):
+        """Verification and the count of what needs keys report it, and nobody reads it."""
+        findings, verified = left.promoted.verify()
+        assert (findings, verified.moving) == ([], 1)
+        assert count_use(left.backend, left.promoted.keys).moving == 1
+        for store in left.everybody():
+            assert seen(store, BOB) == (None, None)
+
+    def test_are_found_when_no_mover_will_come(self, left):
+        """Once the older index key is gone, a copy is a finding."""
+        findings, _ = left.ended.verify()
+        assert [(each.kind, each.item) for each in findings] == [("orphan_item", KEY_ITEM)]
+
+    @pytest.mark.parametrize("keyring", ["pending", "promoted", "ended"])
+    @pytest.mark.parametrize("action", ["mover", "erase", "write"])
+    def test_are_removed(self, left, keyring, action):
+        """The next mover removes it, and so does whoever erases or makes the profile."""
+        store = getattr(left, keyring)
+        if action == "mover":
+            assert left.move().cleaned == 1
+        elif action == "erase":
+            store.profiles.erase(FOREVER, BOB, lambda _: None)
+        else:
+            store.write(BOB, "again")
+            assert seen(store, BOB) == ("again", None)
+        for partition in left.promoted.keys.partitions(BOB):
+            assert not any("/" in info.name for info in left.backend.list(partition))
+        left.promoted.profiles.erase(FOREVER, BOB, lambda _: None)
+        assert left.promoted.verify()[1].moving == 0
+
+    def test_are_not_wrapped(self, left):
+        """A job that wraps data keys again passes a copy over."""
+        keyring = Keyring([key(1, KeyState.DECRYPT_ONLY), key(3)], PROMOTED.keys(KeyKind.INDEX))
+        done = Rewrapping(left.backend, KeyWrapper(keyring), lambda: None).run()
+        assert (done.unreadable, done.is_complete) == ([], True)
+        assert count_use(left.backend, left.promoted.keys).moving == 1
 
 
 class TestHalfWay:
