@@ -40,7 +40,7 @@ class Lease:
 
     Args:
         backend: where it is kept.
-        name: of the job.
+        name: of the job, as people know it.
         seconds: after which a lease that its holder does not renew may be taken over.
         clock: seconds since 1970.
         monotonic: seconds of this process.
@@ -59,6 +59,7 @@ class Lease:
     ) -> None:
         self._backend = backend
         self._address = Address(LEASES_PARTITION, name)
+        self._held = f"`{name}` is at work, on this machine or another"
         self._step = seconds / _STEPS
         self._clock = clock
         self._monotonic = monotonic
@@ -81,11 +82,11 @@ class Lease:
                 found = None
                 break
             if found is not None and now.version != found.version:
-                raise LeaseHeld("another such command is at work")
+                raise LeaseHeld(self._held)
         try:
             self._write(found.version if found else None)
         except Conflict:
-            raise LeaseHeld("another such command is at work") from None
+            raise LeaseHeld(self._held) from None
         return self
 
     def __exit__(
@@ -112,7 +113,7 @@ class Lease:
         try:
             self._write(self._version)
         except Conflict:
-            raise LeaseLost("another such command has taken over") from None
+            raise LeaseLost("it stood still, and another one has taken over") from None
 
     def sleep(self, seconds: float) -> None:
         """Wait, and keep the lease meanwhile.

@@ -33,6 +33,10 @@ TAKING_SECONDS: Final = 3.0
 """Longer than a running server needs to take a changed keyring."""
 
 
+MOVING: Final = "keys rewrap --index"
+"""The lease of whoever moves profiles, and of whoever destroys keys that a mover may wrap by."""
+
+
 def add_to(commands: Any) -> None:
     """Add the command to a parser's."""
     keys = commands.add_parser("keys", help="look after the keyring")
@@ -159,7 +163,7 @@ def _reindex(settings: Settings, backend: Backend, keys: KeyWrapper, rate: float
     if keys.primary_index_version != versions[-1]:
         raise KeyringError("the newer index key is not primary: `keys rotate --index --promote` first")
     forward_seconds = picture_url_seconds(settings)
-    with Lease(backend, "reindexing") as lease, _progress() as progress:
+    with Lease(backend, MOVING) as lease, _progress() as progress:
         pace = Pace(rate, sleep=lease.sleep)
         job = Reindexing(backend, keys, forward_seconds, pace, time.time, lease.keep)
         done = job.run(progress)
@@ -192,7 +196,7 @@ def _destroy(options: argparse.Namespace) -> int:
             _check_tokens(settings, before, options.version)
         key = before.find(kind, options.version)
         _let_servers_take_it(key.retired_at if key else None)
-        with _store(settings) as (backend, keys), _progress() as progress:
+        with _store(settings) as (backend, keys), Lease(backend, MOVING), _progress() as progress:
             reasons = _needs(count_use(backend, keys, progress), kind, options.version)
         if reasons:
             raise KeyringError(f"{kind} key {options.version} is needed: {'; '.join(reasons)}")

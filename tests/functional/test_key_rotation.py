@@ -242,9 +242,10 @@ def test_one_mover_at_a_time(promoted):
     with first.spawn("keys", "rewrap", "--index", "--rate", "1") as slow:
         try:
             wait_for(lambda: promoted.use().profiles[1] < PROFILES)
-            refused = second.run("keys", "rewrap", "--index")
-            assert (refused.returncode, refused.stdout) == (1, "")
-            assert "another such command is at work" in refused.stderr
+            for job in (["rewrap"], ["destroy", "1"]):
+                refused = second.run("keys", *job, "--index")
+                assert (refused.returncode, refused.stdout) == (1, "")
+                assert "`keys rewrap --index` is at work" in refused.stderr
         finally:
             slow.kill()
     assert second.run("keys", "rewrap", "--index", "--rate", "100000").returncode == 0
