@@ -142,6 +142,11 @@ class BackendFigures:
 class Backend(ABC):
     """The interface of a store. See the module's text for what each implementation guarantees."""
 
+    @property
+    def write_seconds(self) -> float:
+        """How long `apply` may take: then it has returned, and what it sent took effect or never will."""
+        return 0.0
+
     @abstractmethod
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
         """Read items of any partitions in one round trip; absent ones are missing from the answer.

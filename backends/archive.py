@@ -172,7 +172,7 @@ def restore(
     def write(partition: bytes, items: Mapping[str, Item]) -> None:
         nonlocal written
         prepare(partition, items)
-        result = write_partition(destination, partition, items, may_write=True, clock=clock)
+        result = write_partition(destination, partition, items, clock=clock)
         written += result.differed
 
     with path.open("rb") as file:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from backends import BackendError
 
-_APPLICATION_ID: Final = 0x50505343
+_APPLICATION_ID: Final = 0x50505332
+FINGERPRINT_BYTES: Final = 16
 
 
 class InvalidState(BackendError):
@@ -17,10 +18,29 @@ class InvalidState(BackendError):
 
 
 class Pair(NamedTuple):
-    """Hashes of a partition's versions in both stores; None where a write may be under way."""
+    """A partition that was the same in both stores.
+
+    Attributes:
+        source: hash of its versions in the source; none to compare it by value again.
+        destination: hash of its versions in the destination, of items that don't expire.
+        expiring: fingerprints of the items in the destination that expire.
+    """
 
     source: bytes | None
-    destination: bytes | None
+    destination: bytes
+    expiring: frozenset[bytes]
+
+
+class UnderWay(NamedTuple):
+    """A partition of the destination that is being written.
+
+    Attributes:
+        known: fingerprints of the items that were there, and of those that are written.
+        kept: fingerprints of names that are there before and after.
+    """
+
+    known: frozenset[bytes]
+    kept: frozenset[bytes]
 
 
 class CopyState:
@@ -53,12 +73,12 @@ class CopyState:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._database.commit()
         self._database.close()
 
     def is_new(self) -> bool:
-        """Tell whether nothing was copied yet."""
-        return self._database.execute("SELECT 1 FROM pairs").fetchone() is None
+        """Return whether nothing was copied yet."""
+        tables = "SELECT 1 FROM pairs UNION ALL SELECT 1 FROM under_way"
+        return self._database.execute(tables).fetchone() is None
 
     def forget(self) -> None:
         """Begin anew: compare everything by value, from the first partition on.
@@ -74,29 +94,49 @@ class CopyState:
         row = self._database.execute("SELECT after FROM position").fetchone()
         return None if row is None else bytes(row[0])
 
-    def pairs(self, page: Sequence[bytes]) -> dict[bytes, Pair]:
+    def known(self, page: Sequence[bytes]) -> dict[bytes, Pair | UnderWay]:
         """Return what is known of partitions, which are given in order."""
-        rows = self._database.execute(
-            "SELECT partition, source, destination FROM pairs WHERE partition BETWEEN ? AND ?",
-            (page[0], page[-1]),
-        )
-        return {partition: Pair(*hashes) for partition, *hashes in rows}
+        between = "WHERE partition BETWEEN ? AND ?", (page[0], page[-1])
+        pairs = self._rows("SELECT partition, source, destination, expiring FROM pairs", *between)
+        found: dict[bytes, Pair | UnderWay] = {
+            partition: Pair(source, destination, _divided(expiring))
+            for partition, source, destination, expiring in pairs
+        }
+        under_way = self._rows("SELECT partition, known, kept FROM under_way", *between)
+        for partition, known, kept in under_way:
+            found[partition] = UnderWay(_divided(known), _divided(kept))
+        return found
 
-    def intend(self, partitions: Iterable[bytes]) -> None:
+    def intend(self, partitions: Mapping[bytes, UnderWay]) -> None:
         """Remember that these partitions of the destination are about to be written."""
-        self._replace((partition, None, None) for partition in partitions)
+        self._database.executemany(
+            "REPLACE INTO under_way VALUES (?, ?, ?)",
+            (
+                (partition, b"".join(each.known), b"".join(each.kept))
+                for partition, each in partitions.items()
+            ),
+        )
         self._database.commit()
 
     def record(self, pairs: Mapping[bytes, Pair], after: bytes | None) -> None:
         """Remember what a pass did, and up to where; None when it came to its end."""
-        self._replace((partition, *pair) for partition, pair in pairs.items())
+        self._database.executemany(
+            "REPLACE INTO pairs VALUES (?, ?, ?, ?)",
+            (
+                (partition, pair.source, pair.destination, b"".join(pair.expiring))
+                for partition, pair in pairs.items()
+            ),
+        )
+        self._database.executemany(
+            "DELETE FROM under_way WHERE partition = ?", ((partition,) for partition in pairs)
+        )
         self._database.execute("DELETE FROM position")
         if after is not None:
             self._database.execute("INSERT INTO position VALUES (?)", (after,))
         self._database.commit()
 
-    def _replace(self, rows: Iterable[tuple[bytes, bytes | None, bytes | None]]) -> None:
-        self._database.executemany("REPLACE INTO pairs VALUES (?, ?, ?)", rows)
+    def _rows(self, select: str, where: str, values: tuple[bytes, bytes]) -> sqlite3.Cursor:
+        return self._database.execute(f"{select} {where}", values)
 
     def _prepare(self) -> None:
         database = self._database
@@ -109,6 +149,16 @@ class CopyState:
         database.execute("CREATE TABLE IF NOT EXISTS position (after BLOB NOT NULL)")
         database.execute(
             "CREATE TABLE IF NOT EXISTS pairs"
-            " (partition BLOB PRIMARY KEY, source BLOB, destination BLOB) WITHOUT ROWID"
+            " (partition BLOB PRIMARY KEY, source BLOB, destination BLOB NOT NULL,"
+            " expiring BLOB NOT NULL) WITHOUT ROWID"
+        )
+        database.execute(
+            "CREATE TABLE IF NOT EXISTS under_way"
+            " (partition BLOB PRIMARY KEY, known BLOB NOT NULL, kept BLOB NOT NULL) WITHOUT ROWID"
         )
         database.commit()
+
+
+def _divided(fingerprints: bytes) -> frozenset[bytes]:
+    size = FINGERPRINT_BYTES
+    return frozenset(fingerprints[at : at + size] for at in range(0, len(fingerprints), size))

@@ -34,6 +34,7 @@ from backends.breaker import Breaker, HostLost, Refused
 from backends.hosts import NOT_READY, Hosts, error_number, host_of, is_of_client
 from backends.mysql_connections import (
     CONNECTIONS,
+    LOCK_SECONDS,
     TIME_LIMITS,
     Opener,
     hosts_of,
@@ -123,10 +124,12 @@ class MysqlBackend(SqlBackend):
         clock: Callable[[], float] = time.time,
         *,
         hosts: Hosts,
+        connect_seconds: float = 0.0,
     ) -> None:
         super().__init__(engine, time_limit, clock)
         self._breaker = Breaker()
         self._hosts = hosts
+        self._connect_seconds = connect_seconds
 
     @classmethod
     def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> MysqlBackend:
@@ -177,7 +180,21 @@ class MysqlBackend(SqlBackend):
                 # This connection, and those made before it, lead to the wrong server or to none.
                 context.is_disconnect = True
 
-        return cls(engine, timeouts["read_timeout"], clock, hosts=hosts)
+        return cls(
+            engine,
+            timeouts["read_timeout"],
+            clock,
+            hosts=hosts,
+            # Of each host: until it lets connect, and until it greets.
+            connect_seconds=2 * timeouts["connect_timeout"] * len(hosts_of(parsed)),
+        )
+
+    @property
+    def write_seconds(self) -> float:
+        # A connection; until no further attempt is begun; the last attempt with a connection of its own,
+        # a statement and COMMIT; and the lock that the server may wait for after it was given up.
+        getting = POOL_SECONDS + self._connect_seconds
+        return 2 * getting + 3 * self._time_limit + LOCK_SECONDS
 
     def check_schema(self) -> None:
         super().check_schema()

@@ -66,6 +66,11 @@ class SqliteBackend(SqlBackend):
         event.listen(engine, "connect", _set_up)
         return cls(engine, BUSY_SECONDS, clock)
 
+    @property
+    def write_seconds(self) -> float:
+        # For a connection, until no further attempt is begun, and the last attempt.
+        return 3 * BUSY_SECONDS
+
     def _upsert(self, table: Table) -> Any:
         statement = insert(table)
         replaced = {name: statement.excluded[name] for name in ("version", "expires_at", "value")}

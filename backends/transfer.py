@@ -1,40 +1,21 @@
-"""Copying everything from one store to another, of any two kinds, while the source is in use.
-
-A copy is made in passes. Each walks the partitions of both stores in order and makes those of the
-destination equal to those of the source, until a pass finds nothing to do. So the first pass carries
-everything, the next ones what changed meanwhile, and one after the last write proves the stores equal.
-
-What is compared are listings, without values, as a pass over values would take as long as the first
-one did. Versions are given by each store on its own, so a state file remembers for each partition two
-short hashes: of the versions in the source and of those in the destination, taken when both were read
-and had the same values. As versions are never used twice, equal hashes later mean equal values still.
-The file takes some 90 bytes for a partition, on disk; nothing in memory grows with the store. A state
-that is lost, old or of other stores makes a copy slower, never wrong: what it does not know is compared
-by value.
-
-The hash of the destination has a second use: it tells whether somebody else has written there. That is
-refused, as it mostly means that a service uses the destination already, or that source and destination
-were mixed up.
-"""
+"""What copies, backups and restores share: walking over a store, reading and writing whole partitions."""
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from backends import (
+    ABSENT,
     MAX_BATCH_BYTES,
     MAX_OPERATIONS,
     Address,
     Backend,
     BackendError,
+    Conflict,
     Delete,
     Item,
     ItemInfo,
@@ -42,17 +23,10 @@ from backends import (
     Put,
     Unavailable,
 )
-from backends.copy_state import CopyState, Pair
-
-PASSES: Final = 5
-"""How many passes a copy makes by default before it says that the source keeps changing."""
 
 PATIENCE_SECONDS: Final = 10.0
-"""For how long a partition is read again that is written meanwhile."""
+"""For how long a partition is read or written again that others write to meanwhile."""
 
-# Partitions under way at once, each whole in memory: they wait for networks and disks at the same time.
-_WORKERS: Final = 4
-_PAGE_PARTITIONS: Final = 100
 _SCAN_PARTITIONS: Final = 1000
 
 Clock = Callable[[], float]
@@ -78,153 +52,6 @@ class Progress:
 
 Report = Callable[[Progress], None]
 """What a job calls now and then."""
-
-
-@dataclass(frozen=True, slots=True)
-class CopyResult:
-    """What a copy did.
-
-    Attributes:
-        equal: the last pass found nothing to do.
-        passes: how many were made.
-        partitions: how many the last pass walked, of both stores.
-        differing: in how many of these the stores differed when the last pass came to them.
-        written: how often a partition of the destination was written.
-        bytes: how many bytes of values these writes had.
-    """
-
-    equal: bool
-    passes: int
-    partitions: int
-    differing: int
-    written: int
-    bytes: int
-
-
-def copy(
-    source: Backend,
-    destination: Backend,
-    state: CopyState,
-    *,
-    passes: int = PASSES,
-    overwrite: bool = False,
-    report: Report | None = None,
-    clock: Clock = time.time,
-) -> CopyResult:
-    """Make the destination equal to the source: every live item, and nothing else.
-
-    Each partition is written in one batch (what is more than a batch may be, in several: bulk items
-    first, deletions last) and read back. It can be stopped at any instant and started again.
-
-    Args:
-        source: only read; may be in use.
-        destination: an empty store, or what the copy with this state has made so far.
-        state: what earlier runs have done.
-        passes: how many to make at most, from 2.
-        overwrite: replace and delete in the destination also what this copy did not write there.
-        report: called some times a second.
-        clock: what both stores take the time from.
-
-    Raises:
-        NotEmpty: the destination holds something else, and `overwrite` is not set.
-        NotWritten: the destination does not give back what was written.
-        Unavailable: a store can't answer now; start again.
-        ValueError: fewer than two passes.
-    """
-    if passes < 2:
-        raise ValueError("a copy takes two passes at least")
-    if state.is_new() and not overwrite and destination.scan(None, 1):
-        raise NotEmpty("the destination is not empty; nothing was written")
-    job = _Copy(source, destination, state, overwrite, report, clock)
-    for number in range(1, passes + 1):
-        is_whole = state.position() is None
-        job.make_pass(number)
-        if is_whole and not job.differing:
-            break
-    return CopyResult(not job.differing, number, job.partitions, job.differing, job.written, job.volume)
-
-
-class _Finding(NamedTuple):
-    """What the listings of a partition tell."""
-
-    is_same: bool
-    may_write: bool
-
-
-class _Outcome(NamedTuple):
-    """What became of a partition that was not the same; no pair if the source kept changing."""
-
-    pair: Pair | None
-    differed: bool
-    bytes: int
-
-
-@dataclass(slots=True)
-class _Copy:
-    """The passes of one run."""
-
-    source: Backend
-    destination: Backend
-    state: CopyState
-    overwrite: bool
-    report: Report | None
-    clock: Clock
-    partitions: int = field(default=0, init=False)
-    differing: int = field(default=0, init=False)
-    written: int = field(default=0, init=False)
-    volume: int = field(default=0, init=False)
-
-    def make_pass(self, number: int) -> None:
-        """Walk both stores from where the state stands to their ends."""
-        self.partitions = self.differing = 0
-        after = self.state.position()
-        both = heapq.merge(walk(self.source, after), walk(self.destination, after))
-        partitions = (partition for partition, _ in itertools.groupby(both))
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            while page := list(itertools.islice(partitions, _PAGE_PARTITIONS)):
-                self._carry_page(pool, page, f"pass {number}")
-        self.state.record({}, None)
-
-    def _carry_page(self, pool: ThreadPoolExecutor, page: list[bytes], stage: str) -> None:
-        pairs = self.state.pairs(page)
-        compared = pool.map(self._compare, page, map(pairs.get, page))
-        findings = dict(zip(page, compared, strict=True))
-        to_do = [partition for partition in page if not findings[partition].is_same]
-        may_write = [findings[partition].may_write for partition in to_do]
-        # Known to the state before the first byte is written: after a crash it is still ours.
-        self.state.intend(itertools.compress(to_do, may_write))
-        outcomes = dict(zip(to_do, pool.map(self._carry, to_do, may_write), strict=True))
-        self.partitions += len(page)
-        self.differing += sum(each.differed for each in outcomes.values())
-        self.written += sum(each.differed and each.pair is not None for each in outcomes.values())
-        self.volume += sum(each.bytes for each in outcomes.values())
-        if self.report:
-            self.report(Progress(stage, self.partitions, self.volume))
-        done = {partition: each.pair for partition, each in outcomes.items() if each.pair}
-        self.state.record(done, page[-1])
-
-    def _compare(self, partition: bytes, pair: Pair | None) -> _Finding:
-        in_source = self.source.list(partition)
-        in_destination = self.destination.list(partition)
-        hashes = Pair(_hash(in_source), _hash(in_destination))
-        # What expires leaves no trace in the hashes; it is small and short-lived, so always compared.
-        has_expiring = any(info.expires_at is not None for info in (*in_source, *in_destination))
-        if pair is None:
-            may_write = not in_destination
-        else:
-            may_write = pair.destination in (None, hashes.destination)
-        return _Finding(pair == hashes and not has_expiring, may_write or self.overwrite)
-
-    def _carry(self, partition: bytes, may_write: bool) -> _Outcome:  # noqa: FBT001 - mapped over
-        try:
-            items = read_partition(self.source, partition)
-        except Busy:
-            return _Outcome(None, differed=True, bytes=0)
-        written = write_partition(
-            self.destination, partition, items, may_write=may_write, clock=self.clock
-        )
-        pair = Pair(_hash(_infos(items)), _hash(written.infos))
-        return _Outcome(pair, written.differed, written.bytes)
 
 
 class Busy(Unavailable):
@@ -268,7 +95,13 @@ def read_partition(backend: Backend, partition: bytes) -> dict[str, Item]:
 
 
 class Written(NamedTuple):
-    """What `write_partition` found and did: the bytes that it wrote, and what is there now."""
+    """The result of `write_partition`.
+
+    Attributes:
+        differed: whether there was anything to write.
+        bytes: of the values that were written.
+        infos: what is there now.
+    """
 
     differed: bool
     bytes: int
@@ -280,29 +113,50 @@ def write_partition(
     partition: bytes,
     items: Mapping[str, Item],
     *,
-    may_write: bool,
     clock: Clock,
+    listed: Sequence[ItemInfo] | None = None,
+    check: Callable[[Sequence[ItemInfo]], None] = lambda _listed: None,
 ) -> Written:
     """Make a partition hold exactly those of the items that have not expired; read back what it wrote.
 
+    Nothing is written over but what was listed: every operation names the version that was there.
+
+    Args:
+        destination: the store.
+        partition: of the store.
+        items: by name.
+        clock: what the store takes the time from.
+        listed: what the partition holds; listed now if missing.
+        check: called with what it holds after a conflict; may raise to leave it so.
+
     Raises:
-        NotEmpty: there is something to write, and `may_write` is not set.
         NotWritten: what is read back differs.
+        Busy: others keep writing for PATIENCE_SECONDS.
         Unavailable: the store can't answer now.
     """
-    listed = destination.list(partition)
-    operations = _operations(destination, partition, items, listed, clock)
-    if not operations:
-        return Written(differed=False, bytes=0, infos=listed)
-    if not may_write:
-        raise NotEmpty("somebody else has written to the destination")
-    for batch in batches(operations):
-        destination.apply(partition, batch)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    if listed is None:
+        listed = destination.list(partition)
+    differed, size = False, 0
+    while True:
+        operations = _operations(destination, partition, items, listed, clock)
+        if not operations:
+            return Written(differed, size, listed)
+        differed = True
+        try:
+            for batch in batches(operations):
+                destination.apply(partition, batch)
+                size += _size(batch)
+            break
+        except Conflict:
+            if time.monotonic() > deadline:
+                raise Busy("others keep writing to a partition of the destination") from None
+            listed = destination.list(partition)
+            check(listed)
     listed = destination.list(partition)
     if _operations(destination, partition, items, listed, clock):
         raise NotWritten("the destination lost what was written: does somebody else write there?")
-    size = sum(len(each.value) for each in operations if isinstance(each, Put))
-    return Written(differed=True, bytes=size, infos=listed)
+    return Written(differed, size, listed)
 
 
 def batches(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
@@ -327,7 +181,7 @@ def _operations(
     listed: Sequence[ItemInfo],
     clock: Clock,
 ) -> list[Operation]:
-    """Return what makes a partition, as it was listed, equal to the items that live."""
+    """Return what makes a partition, if it is as it was listed, equal to the items that live."""
     now = clock()
     here = {info.name: info for info in listed if is_live(info, now)}
     wanted = {name: item for name, item in items.items() if is_live(item, now)}
@@ -340,30 +194,19 @@ def _operations(
     found = destination.get_many(alike) if alike else {}
     same = {each.name for each, item in found.items() if item.value == wanted[each.name].value}
     puts = [
-        Put(name, item.value, expires_at=item.expires_at)
+        Put(name, item.value, here[name].version if name in here else ABSENT, item.expires_at)
         for name, item in wanted.items()
         if name not in same
     ]
     # Of several batches the first ones hold what the small items of the last one may tell of.
     puts.sort(key=lambda put: "/" not in put.name)
-    return [*puts, *(Delete(name) for name in here if name not in wanted)]
+    return [*puts, *(Delete(name, info.version) for name, info in here.items() if name not in wanted)]
+
+
+def _size(batch: Sequence[Operation]) -> int:
+    return sum(len(each.value) for each in batch if isinstance(each, Put))
 
 
 def is_live(item: Item | ItemInfo, now: float) -> bool:
     """Tell whether an item has not expired, at an instant in seconds since 1970."""
     return item.expires_at is None or item.expires_at > now
-
-
-def _infos(items: Mapping[str, Item]) -> list[ItemInfo]:
-    return [
-        ItemInfo(name, item.version, len(item.value), item.expires_at) for name, item in items.items()
-    ]
-
-
-def _hash(infos: Iterable[ItemInfo]) -> bytes:
-    """Return a hash of the versions of the items that don't expire."""
-    digest = blake2b(digest_size=16)
-    for info in infos:
-        if info.expires_at is None:
-            digest.update(b"%s\0%016x" % (info.name.encode("ascii"), info.version))
-    return digest.digest()

@@ -29,7 +29,7 @@ from camera_pictures import kinds, use
 from support.identities import assertion_claims, certificate_claims, dsa_key, rsa_key, support_document
 from support.mariadb import MariaDB
 from support.services import Service
-from support.workers import processor_seconds, worker_pids
+from support.workers import fork_server_pids, processor_seconds
 
 from backends import Put
 from backends.mysql import MysqlBackend
@@ -138,7 +138,10 @@ class Bench:
         [(_, questions)] = self._database.query("SHOW GLOBAL STATUS LIKE 'Questions'")
         return {
             "service_seconds": processor_seconds(self.service.pid),
-            "worker_seconds": sum(map(processor_seconds, worker_pids(self.service.pid))),
+            "worker_seconds": sum(
+                processor_seconds(each, with_ended_children=True)
+                for each in fork_server_pids(self.service.pid)
+            ),
             "database_seconds": processor_seconds(self._database_pid),
             "statements": float(str(questions)),
         }

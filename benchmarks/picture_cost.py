@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.applications import application
 from support.pictures import photo
-from support.workers import LIMITS, worker_pids
+from support.workers import LIMITS, fork_server_pids, processor_seconds as seconds_of
 
 from persona_profile.app import services_of
 from persona_profile.formats import EFFORTS, SIZES
@@ -69,21 +69,20 @@ def scaled(picture: Image.Image, megapixels: int) -> Image.Image:
 
 def processor_seconds(work: Callable[[], object]) -> float:
     """Return the processor time of some work in this process, its children and picture workers."""
-    workers = worker_pids()
+    servers = fork_server_pids()
 
     def used() -> float:
         ours = time.process_time()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return ours + children.ru_utime + children.ru_stime + sum(map(_of_process, workers))
+        return ours + children.ru_utime + children.ru_stime + sum(map(_of_pictures, servers))
 
     before = used()
     work()
     return used() - before
 
 
-def _of_process(pid: int) -> float:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+def _of_pictures(pid: int) -> float:
+    return seconds_of(pid, with_ended_children=True)
 
 
 def djpeg(path: Path) -> None:

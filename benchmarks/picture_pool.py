@@ -23,7 +23,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.pictures import encode, photo, quadrants
-from support.workers import SMALL_JPEG, renderer, worker_pids
+from support.workers import SMALL_JPEG, picture_pids, renderer
 
 from persona_profile.images.pipeline import render_picture
 
@@ -78,7 +78,7 @@ def our_pool() -> Pool:
     return Pool(
         lambda data: ours.render(io.BytesIO(data), None, ""),
         lambda: ours.render(io.BytesIO(photo()), None, "another"),
-        worker_pids,
+        picture_pids,
         lambda: context.__exit__(None, None, None),
     )
 

@@ -29,7 +29,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.services import Client, Service
-from support.workers import worker_pids
+from support.workers import picture_pids
 
 MIB = 1024 * 1024
 SIGN_INS_PER_SECOND = 20
@@ -127,7 +127,7 @@ def watch_memory(pid: int, stop, results: multiprocessing.Queue) -> None:
     os.nice(19)  # who looks on is in nobody's way
     most = most_workers = 0.0
     while not stop.wait(0.1):
-        workers = sum(map(proportional_set_size, worker_pids(pid)))
+        workers = sum(map(proportional_set_size, picture_pids(pid)))
         most_workers = max(most_workers, workers)
         most = max(most, workers + proportional_set_size(pid))
     results.put((most, most_workers))

@@ -27,6 +27,7 @@ from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
 from persona_profile.build import describe_build
+from persona_profile.dumps import forbid_dumps
 from persona_profile.heartbeat import Heartbeat
 from persona_profile.homes import Homes
 from persona_profile.images import Encoding, Limits, PictureOptions, UploadFigures
@@ -62,6 +63,7 @@ def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Ro
     Raises:
         InvalidSettings: they can't be used; the message says which and why.
     """
+    forbid_dumps()
     parsed = parse_settings(settings, os.environ)
     logs.configure(parsed.logging_format, parsed.logging_level)
     return make_app(parsed)
@@ -247,7 +249,9 @@ def picture_options(settings: Settings) -> PictureOptions:
 
 
 def _watch(file: KeyringFile, keyring: Keyring, keys: KeyWrapper, metrics: Metrics) -> KeyringWatch:
-    return KeyringWatch(file, keyring, keys.use, metrics.reload_counter("keyring"))
+    watch = KeyringWatch(file, keyring, keys.use, metrics.reload_counter("keyring"))
+    keys.follow(watch.check)
+    return watch
 
 
 def _renderer(settings: Settings, observe: Callable[[UploadFigures], None]) -> WorkerRenderer:
@@ -283,6 +287,8 @@ def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock, metrics: M
         Policy.SESSIONS_PER_ADDRESS: settings.ratelimit_sessions_per_address,
         Policy.FAILURES_PER_ADDRESS: settings.ratelimit_failures_per_address,
         Policy.PROOFS_PER_ISSUER: settings.ratelimit_proofs_per_issuer,
+        Policy.BYTES_PER_ADDRESS: settings.ratelimit_bytes_per_address,
+        Policy.BYTES_PER_EMAIL: settings.ratelimit_bytes_per_email,
         Policy.WRITES_PER_EMAIL: settings.ratelimit_writes_per_email,
         Policy.PIXELS_PER_EMAIL: settings.ratelimit_pixels_per_email,
         Policy.READS_PER_PICTURE: settings.ratelimit_reads_per_picture,

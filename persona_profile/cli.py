@@ -11,6 +11,7 @@ from importlib.metadata import version
 from backends import BackendError
 from persona_profile.build import PACKAGE
 from persona_profile.commands import capacity, keys, people, pictures, serving, storage
+from persona_profile.dumps import forbid_dumps
 from persona_profile.keyring import KeyringError
 from persona_profile.keyservice import KeysUnavailable
 from persona_profile.logs import configure_command
@@ -19,6 +20,7 @@ from persona_profile.settings import InvalidSettings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    forbid_dumps()  # before the keyring or a setting is read
     options = _parser().parse_args(arguments)
     log = configure_command()  # the server changes that, once it has read its settings
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import socket
 import time
@@ -10,22 +9,25 @@ from typing import Any, Final
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.trigger import trigger
-from waitress.utilities import Error
 
-from persona_profile.addresses import TrustedProxies, is_host
+from persona_profile.addresses import TrustedProxies
 from persona_profile.encoding import json_encode
 from persona_profile.errors import NO_ROOM_SECONDS, new_request_id, problem_document
 from persona_profile.lateness import WAITED
 from persona_profile.lifecycle import Lifecycle
+from persona_profile.parsing import StrictParser
 from persona_profile.pipelining import PatientChannel
 from persona_profile.views import Services
+from persona_profile.views.reception import REFUSAL, Reception
 
 LINGER_SECONDS: Final = 30
 """How long a client may go on sending after it was refused; nginx' `lingering_time`."""
+
+LINGER_BYTES: Final = 64 * 1024 * 1024
+"""How much of it is thrown away; then the connection is reset."""
 
 IDLE_SECONDS: Final = 1.0
 """How long a connection without a request stays open once the process stops: who has sent the next
@@ -92,52 +94,6 @@ def _wake(sockets: dict[int, Any]) -> None:
             each.pull_trigger()
 
 
-class NoRoomError(Error):  # type: ignore[misc]
-    """A body can't be kept."""
-
-    code = 503
-    reason = "Service Unavailable"
-
-
-class StrictParser(HTTPRequestParser):  # type: ignore[misc]
-    """Rejects requests without one valid Host, bad URLs, and bodies for which a disk has no room."""
-
-    def received(self, data: bytes) -> int:
-        """Read bytes of the request; return how many of them belong to it."""
-        try:
-            consumed = int(super().received(data))
-        except OSError as error:
-            logger.error("no room for a body: %s", error.strerror)  # noqa: TRY400
-            self.error = NoRoomError("")
-            self.completed = True
-            consumed = len(data)
-        if self.completed:
-            # Nothing more is wanted; waitress would ask for a body, and wait for it.
-            self.expect_continue = False
-        return consumed
-
-    def close(self) -> None:
-        """Let go of the body; what is still to be written to a full disk is lost, and not needed."""
-        with contextlib.suppress(OSError):
-            super().close()
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the request line and the headers.
-
-        Raises:
-            ParsingError, TransferEncodingNotImplemented: they can't be read.
-        """
-        try:
-            super().parse_header(header_plus)
-        except ValueError:  # of the standard library: brackets around no address
-            raise ParsingError("Bad URL") from None
-        # RFC 9112, 3.2; waitress joins several headers of one name by commas.
-        host = self.headers.get("HOST")
-        is_optional = self.version in ("", "1.0")
-        if not (is_optional if host is None else is_host(host)):
-            raise ParsingError("Bad Host")
-
-
 class LingeringChannel(PatientChannel):
     """A connection that lets a client finish sending before it closes after a refusal.
 
@@ -145,9 +101,13 @@ class LingeringChannel(PatientChannel):
     is still sending a body which is too large would see that instead of the answer.
     """
 
-    parser_class = StrictParser
     refused = False
     _lingers_until: float | None = None
+    _linger_bytes = LINGER_BYTES
+
+    def parser_class(self, adj: Any) -> StrictParser:
+        """Return what reads the next request."""
+        return StrictParser(adj, self.server.reception)
 
     @property
     def is_idle(self) -> bool:
@@ -173,7 +133,8 @@ class LingeringChannel(PatientChannel):
         """Take what arrives; after a refusal throw it away."""
         if self._lingers_until is None:
             return bool(super().received(data))
-        if time.monotonic() > self._lingers_until:
+        self._linger_bytes -= len(data)
+        if time.monotonic() > self._lingers_until or self._linger_bytes < 0:
             self.handle_close()
         return False
 
@@ -205,18 +166,21 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
 
 
 class LastTask(WSGITask):  # type: ignore[misc]
-    """Answers a request; the last of its connection, if the process stops."""
+    """Answers a request; the last of its connection after a refused body, or if the process stops."""
 
     def get_environment(self) -> dict[str, Any]:
         """Return the environment of WSGI, with the client's address and the time of waiting."""
         environment: dict[str, Any] = super().get_environment()
         self.channel.server.proxies.apply(environment)
+        environment[REFUSAL] = self.request.refusal
         environment[WAITED] = time.monotonic() - self.channel.waits_since
         return environment
 
     def build_response_header(self) -> bytes:
         """Return status line and headers."""
-        if self.channel.server.services.lifecycle.is_stopping:
+        if self.request.refusal is not None:
+            self.channel.refused = True
+        if self.channel.refused or self.channel.server.services.lifecycle.is_stopping:
             self.set_close_on_finish()
         return bytes(super().build_response_header())
 
@@ -228,7 +192,7 @@ class ProblemChannel(LingeringChannel):
     error_task_class = ProblemTask
 
 
-def prepare(server: Any, services: Services, proxies: TrustedProxies) -> None:
+def prepare(server: Any, services: Services, proxies: TrustedProxies, reception: Reception) -> None:
     """Make waitress answer what it refuses by itself as problems, and close connections in order."""
     # With several sockets to listen on, waitress makes several servers.
     for each in [server, *getattr(server, "map", {}).values()]:
@@ -236,3 +200,4 @@ def prepare(server: Any, services: Services, proxies: TrustedProxies) -> None:
             each.channel_class = ProblemChannel
             each.services = services
             each.proxies = proxies
+            each.reception = reception

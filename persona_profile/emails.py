@@ -40,7 +40,8 @@ class InvalidDomain(ValueError):
 def canonical_email(address: str) -> str:
     """Return the one spelling under which an address is known here.
 
-    The local part is NFC with ASCII letters in lower case (RFC 6532); the domain is lower-case
+    It is a fixed point: the canonical spelling of a canonical address is that address. The local
+    part is NFC with ASCII letters in lower case (RFC 6532); the domain is lower-case
     IDNA (UTS 46, A-labels). Quoted local parts, comments, IP literals, single-label domains and
     invisible characters are refused.
 
@@ -113,11 +114,13 @@ def patterns_of(domain: str) -> Iterator[str]:
 def _canonical_local(local: str) -> str:
     if _DECEPTIVE.search(local):
         raise InvalidEmail("deceptive character")
-    local = unicodedata.normalize("NFC", local)
+    lower = unicodedata.normalize("NFC", local).translate(_ASCII_LOWER)
+    # Again: a mark that composes with no capital may compose with the small letter, as U+0331 after H.
+    local = unicodedata.normalize("NFC", lower)
     if not _DOT_ATOM.fullmatch(local) or len(local.encode("utf-8")) > MAX_LOCAL_BYTES:
         raise InvalidEmail("invalid local part")
     if not local.isascii() and any(
         unicodedata.category(character)[0] not in _LETTERS_MARKS_NUMBERS_SYMBOLS for character in local
     ):
         raise InvalidEmail("invisible character")
-    return local.translate(_ASCII_LOWER)
+    return local

@@ -5,19 +5,33 @@ The standard library alone: the process that looks after the others is to stay s
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import re
+import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 CLIENT_SECONDS: Final = 5
+MAX_CLIENTS: Final = 16
+MAX_HEAD_BYTES: Final = 8192
+
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_PAUSE_SECONDS: Final = 0.1
 
 _CUMULATIVE: Final = {"counter", "histogram"}
 _OF_THE_YOUNGEST: Final = re.compile(r".*(_info|_start_time_seconds)(\{|$)")
 """Gauges that are not added up: of those the largest counts."""
+
+
+logger = logging.getLogger(__name__)
 
 
 def listen(address: tuple[str, int]) -> socket.socket:
@@ -31,27 +45,32 @@ def listen(address: tuple[str, int]) -> socket.socket:
 
 
 class ExpositionServer:
-    """Answers `GET /metrics`, one client after the other, from a thread of its own.
+    """Answers `GET /metrics` from one thread, which waits for no client.
+
+    A client has `CLIENT_SECONDS` from its connection to the end of its answer. Where `MAX_CLIENTS` are
+    connected, the next one takes the place of the oldest: a scrape takes milliseconds.
 
     Args:
         listener: where; it is closed with the server.
-        text: returns the figures.
+        text: returns the metrics.
     """
 
     def __init__(self, listener: socket.socket, text: Callable[[], str]) -> None:
-        class Handler(_Handler):
-            exposition = staticmethod(text)
-
-        address = listener.getsockname()[:2]
-        self._server = HTTPServer(address, Handler, bind_and_activate=False)
-        self._server.socket.close()
-        self._server.socket = listener
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), daemon=True)
+        self._listener = listener
+        self._text = text
+        self._clients: dict[socket.socket, _Client] = {}  # the oldest first
+        self._selector = selectors.DefaultSelector()
+        self._waker, self._wakes = socket.socketpair()
+        for each in (listener, self._wakes):
+            each.setblocking(False)
+            self._selector.register(each, selectors.EVENT_READ)
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""
-        host, port = self._server.socket.getsockname()[:2]
+        host, port = self._listener.getsockname()[:2]
         return host, port
 
     def start(self) -> None:
@@ -59,19 +78,104 @@ class ExpositionServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Answer no more."""
-        self._server.shutdown()
-        self._server.server_close()
+        """Answer no more; wait at most `CLIENT_SECONDS` for an answer that is being made."""
+        self._is_stopping = True
+        with contextlib.suppress(OSError):  # it has ended already
+            self._waker.send(b"x")
         self._thread.join(CLIENT_SECONDS)
+
+    def _run(self) -> None:
+        while not self._is_stopping:
+            deadline = min((each.deadline for each in self._clients.values()), default=None)
+            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+            for key, _ in self._selector.select(wait):
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif key.fileobj in self._clients:
+                    self._serve(key.fileobj)
+            for connection, client in list(self._clients.items()):
+                if time.monotonic() >= client.deadline:
+                    self._drop(connection)
+        for each in list(self._clients):
+            self._drop(each)
+        self._selector.close()
+        for each in (self._listener, self._waker, self._wakes):
+            each.close()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # it has hung up already, or there are no files
+            time.sleep(_PAUSE_SECONDS)
+            return
+        if len(self._clients) >= MAX_CLIENTS:
+            self._drop(next(iter(self._clients)))
+        connection.setblocking(False)
+        self._clients[connection] = _Client(time.monotonic() + CLIENT_SECONDS)
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _drop(self, connection: socket.socket) -> None:
+        del self._clients[connection]
+        self._selector.unregister(connection)
+        connection.close()
+
+    def _serve(self, connection: Any) -> None:
+        """Read more of a request, or send more of an answer; drop a client that has all of it."""
+        client = self._clients[connection]
+        try:
+            if client.answer:
+                client.answer = client.answer[connection.send(client.answer) :]
+                is_over = not client.answer
+            else:
+                received = connection.recv(MAX_HEAD_BYTES)
+                client.head += received
+                is_over = not received or len(client.head) >= MAX_HEAD_BYTES
+                if not is_over and _END_OF_HEAD.search(client.head):
+                    client.answer = _Handler.answer(client.head, self._text)
+                    self._selector.modify(connection, selectors.EVENT_WRITE)
+        except BlockingIOError:
+            return
+        except OSError:
+            is_over = True
+        except Exception:
+            logger.exception("metrics: a mistake")
+            is_over = True
+        if is_over:
+            self._drop(connection)
+
+
+@dataclass(slots=True)
+class _Client:
+    """A connection: when it ends, what it has sent, and what it is still to get."""
+
+    deadline: float
+    head: bytes = b""
+    answer: bytes = b""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    timeout = CLIENT_SECONDS
-    exposition: Callable[[], str]
+    """Reads a head that is there, and keeps the answer."""
+
+    request: Any
+    wfile: io.BytesIO
+    text: Callable[[], str]
+
+    @classmethod
+    def answer(cls, head: bytes, text: Callable[[], str]) -> bytes:
+        """Return the answer to a head."""
+        made = type("_Handler", (cls,), {"text": staticmethod(text)})(head, ("", 0), None)
+        return bytes(made.wfile.getvalue())
+
+    def setup(self) -> None:
+        self.rfile = io.BufferedReader(io.BytesIO(self.request))
+        self.wfile = io.BytesIO()
+
+    def finish(self) -> None:
+        """Keep the answer."""
 
     def do_GET(self) -> None:
         is_known = self.path.partition("?")[0] == "/metrics"
-        body = self.exposition().encode() if is_known else b""
+        body = self.text().encode() if is_known else b""
         self.send_response_only(200 if is_known else 404)
         self.send_header("Content-Type", CONTENT_TYPE)
         self.send_header("Content-Length", str(len(body)))

@@ -14,6 +14,8 @@ FORMATS_IN: Final = ("jpeg", "png", "webp", "gif", "heif", "avif")
 MEDIA_TYPES: Final = {"avif": "image/avif", "webp": "image/webp", "jpeg": "image/jpeg"}
 SIZES: Final = (64, 128, 256, 512)
 """Widths (and heights) of the squares, in pixels."""
+THUMBNAIL_SIZES: Final = SIZES[:3]
+"""Those that may come within JSON: twenty larger ones would be megabytes in one answer."""
 
 EFFORTS: Final = ("fast", "balanced", "max")
 """How much processor time an encoder may spend on a rendition, the least first."""

@@ -151,7 +151,8 @@ class Homes:
         last = max(instant_of(items.get(address)) for address in addresses)
         # By no clock alone: that may be behind the one of the last sign-out.
         instant = last if last > signed_out_at else max(int(1000 * now), signed_out_at + 1)
-        for address in addresses:
+        # The newer partition first: no process that knows both needs the mark in the older one then.
+        for address in reversed(addresses):
             item = items.get(address)
             if instant_of(item) < instant:
                 mark = Put(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from backends import Address, Backend, Conflict, Item, Put
 from persona_profile.key_items import Forward, KeyItem, Moving, holds_data_key
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
-from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM
+from persona_profile.lifetimes import MARK_MARGIN_SECONDS
+from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, instant_of
 from persona_profile.partitions import walk_items
+from persona_profile.records import RecordKey
 
 MAX_PASSES: Final = 10
 """After that many walks that found something, somebody keeps wrapping with an older keyring."""
@@ -31,7 +33,8 @@ class KeyUse:
         stale: those of them that are not under the primary one.
         unreadable: `key` items of an unknown form, or of a key service that is not configured.
         profiles: partitions with a data key, by index version.
-        marks: partitions with the mark of an ended session, by index version; they go by themselves.
+        marks: partitions with the mark of a sign-out that may stand nowhere else, by index version;
+            they go by themselves.
         forwards: partitions whose profile was moved to another index key; they go by themselves.
         moving: moves to another index key that have not ended, or that left something behind.
     """
@@ -46,7 +49,7 @@ class KeyUse:
 
     def add(self, keys: KeyWrapper, partition: bytes, key: Item | None, mark: Item | None) -> None:
         """Count one partition."""
-        self.marks[partition[0]] += mark is not None
+        self.marks[partition[0]] += mark is not None and not _is_elsewhere(keys, partition[0], mark)
         if key is None:
             return
         if Forward.parse(key.value) is not None:
@@ -63,6 +66,17 @@ class KeyUse:
             self.stale += keys.needs_rewrap(wrapped)
         except Unreadable:
             self.unreadable += 1
+
+
+def _is_elsewhere(keys: KeyWrapper, version: int, mark: Item) -> bool:
+    """Tell whether a mark was written into the partition of the newer index key as well, and first.
+
+    So it is from the time when every process has the newer key, with a margin for clocks.
+    """
+    retired_at = keys.index_retired_at(version)
+    if retired_at is None:
+        return False
+    return instant_of(mark) > 1000 * (retired_at.timestamp() + MARK_MARGIN_SECONDS)
 
 
 def count_use(backend: Backend, keys: KeyWrapper, progress: Progress = lambda _: None) -> KeyUse:
@@ -155,17 +169,23 @@ class Rewrapping:
         return self.done
 
     def _rewrap(self, partition: bytes, key: Item | None) -> None:
+        opened: dict[bytes, RecordKey] = {}
         while key is not None and holds_data_key(key.value):
             key_item = KeyItem.parse(key.value, self._keys)
             if not self._keys.needs_rewrap(key_item.wrapped):
                 return
             self._pace()
-            value = key_item.rewrapped(self._keys, partition, partition).to_bytes()
+            # What was wrapped here is not opened again: its key may be gone by now.
+            data_key = opened.get(key_item.wrapped) or key_item.data_key(self._keys, partition)
+            wrapped = self._keys.wrap(partition, data_key.secret)
+            opened[wrapped] = data_key
+            value = replace(key_item, wrapped=wrapped).to_bytes()
             try:
-                self._backend.apply(partition, [Put(KEY_ITEM, value, if_version=key.version)])
+                versions = self._backend.apply(partition, [Put(KEY_ITEM, value, key.version)])
             except Conflict:
                 address = Address(partition, KEY_ITEM)
                 key = self._backend.get_many([address]).get(address)
             else:
                 self.done.keys += 1
-                return
+                # Look once more: the key that it is under now may have been replaced meanwhile.
+                key = Item(value, versions[KEY_ITEM])

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,45 +77,46 @@ class KeyringFile:
     def replace(self, keyring: Keyring) -> None:
         """Write the keyring over the file, which keeps its owner; on disk when this returns.
 
-        Only under `lock`: the new file has one name until it takes the old one's, so that nothing is
-        left behind by a crash but what the next change overwrites.
+        Only under `lock`. See `files.replace`.
 
         Raises:
+            KeyringError: the file has other names, which would keep the old keyring.
             OSError: it can't be written, and is as it was.
         """
-        before = self.path.stat()
-        written = Path(f"{self.path}.new")
-        written.unlink(missing_ok=True)
         try:
-            with open(written, "xb", opener=_for_owner_only) as file:
-                file.write(_text(keyring))
-                file.flush()
-                os.fsync(file.fileno())
-                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                    # Else the service, which is another user than the operator, could not read it.
-                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
-            written.replace(self.path)
-        finally:
-            written.unlink(missing_ok=True)
-        files.sync_folder(self.path.parent)
+            files.replace(self.path, _text(keyring))
+        except files.OtherNames as error:
+            raise KeyringError(f"{self.path}: {error.strerror}; they would keep its keys") from None
+
+    def holds(self, keyring: Keyring) -> bool:
+        """Return whether the file has the keys of a keyring, with the same states and notes.
+
+        Raises:
+            KeyringError: see `load`.
+        """
+        return _describe(self.load()) == _describe(keyring)
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Iterator[KeyringFile]:
         """Keep other operators from changing the keyring meanwhile; it ends with the process.
+
+        Yields:
+            The file that symbolic links lead to now: if a link changes meanwhile, this one stays.
 
         Raises:
             KeyringError: somebody else has locked it.
             OSError: the lock's file, beside the keyring, can't be made.
         """
         # Not the keyring itself: that is another file after every change.
-        handle = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        path = files.real_path(self.path)
+        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 message = f"{self.path}: another `keys` command is at work on it"
                 raise KeyringError(message) from None
-            yield
+            yield KeyringFile(path)
         finally:
             os.close(handle)
 
@@ -141,9 +143,14 @@ class KeyringWatch:
         self._use = use
         self._observe = observe
         self._seen: object = None
+        self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Look at the file; say in the log what came of it, if it has changed."""
+        """Look at the file; log the result if it has changed. Used by any number of threads at once."""
+        with self._lock:
+            self._check()
+
+    def _check(self) -> None:
         try:
             status = self._file.path.stat()
             # With the time of the last change of anything, so that a chmod that mends it counts.
@@ -171,10 +178,6 @@ class KeyringWatch:
 
 class _NoKeyring(Exception):
     """What stands in a file is no keyring; the message says why."""
-
-
-def _for_owner_only(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 def _text(keyring: Keyring) -> bytes:

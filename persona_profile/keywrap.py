@@ -19,6 +19,7 @@ from __future__ import annotations
 import hmac
 import struct
 from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
@@ -115,6 +116,11 @@ class KeyWrapper:
         self._is_primary = is_primary
         self._observe_stale = observe_stale
         self._keys = _Keys(keyring)
+        self._look: Callable[[], None] = lambda: None
+
+    def follow(self, look: Callable[[], None]) -> None:
+        """Call `look`, which calls `use` if the keyring was changed, before answers that depend on it."""
+        self._look = look
 
     def use(self, keyring: Keyring) -> None:
         """Go on with another keyring; what is under way ends with the one that it began with."""
@@ -158,6 +164,13 @@ class KeyWrapper:
     def primary_index_version(self) -> int:
         """The version of the index key under which new profiles are made."""
         return self._keys.primary_index_version
+
+    def index_retired_at(self, version: int) -> datetime | None:
+        """Return when an index key ceased to be primary, as far as the keyring says so.
+
+        Every process has had the newer key since then.
+        """
+        return self._keys.index_retired_at(version)
 
     def pseudonym(self, purpose: str, text: str) -> bytes:
         """Return what may stand for a text outside this service: 16 bytes of a keyed hash.
@@ -217,15 +230,30 @@ class KeyWrapper:
         return f"{prefix}{service.version(wrapped)}"
 
     def needs_rewrap(self, wrapped: bytes) -> bool:
-        """Tell whether a wrapped key is under another KEK than the primary one.
+        """Return whether a wrapped key is under another KEK than the primary one, by the keyring as it is.
 
         Raises:
             Unreadable: this is no wrapped key of a service that is configured.
             KeysUnavailable: the key service can't be asked now.
         """
+        self._look()
         service = self._service_of(wrapped)
         primary = self._primary_service
         return service is not primary or service.version(wrapped) != primary.primary_version()
+
+    def is_lasting(self, partition: bytes, wrapped: bytes) -> bool:
+        """Return whether no key that a new profile needs was replaced, by the keyring as it is now.
+
+        A profile of which this was true once it was stored is seen by everybody who destroys one of these
+        keys: they are replaced first, and then counted. Keys of another key service are not looked at.
+        """
+        self._look()
+        keys = self._keys
+        # Another process may have made a newer index key primary already.
+        if not keys.primary_index_version <= partition[0] <= keys.index_versions[-1]:
+            return False
+        is_of_keyring = wrapped.startswith(KeyringService.magic)
+        return not is_of_keyring or keys.service.version(wrapped) == keys.service.primary_version()
 
     def seal_token(self, purpose: str, payload: bytes) -> str:
         """Seal a non-empty payload for strangers to keep; the same payload gives the same token."""
@@ -292,6 +320,10 @@ class _Keys:
             digest.update(encoded)
             found.append(bytes([version]) + digest.digest())
         return tuple(found)
+
+    def index_retired_at(self, version: int) -> datetime | None:
+        key = self._keyring.find(KeyKind.INDEX, version)
+        return key.retired_at if key else None
 
     def account_id(self, email: str) -> bytes:
         digest = self._accounts.copy()

@@ -20,6 +20,6 @@ MAX_OPENID_SKEW_SECONDS: Final = 300
 CLOCK_DIFFERENCE_SECONDS: Final = 1
 """How far the clocks of this service's own machines may be apart (docs/scale-out.md)."""
 
-MARK_MARGIN_SECONDS: Final = 2 * 3600
+MARK_MARGIN_SECONDS: Final = 75 * 60
 """How much longer a mark is kept than its session or proof lives: an hour for a clock that is wrong by
-a time zone, the rest for the longest request. Until then no process reads or purges it as expired."""
+a time zone, a quarter for the longest request. Until then no process reads or purges it as expired."""

@@ -237,7 +237,7 @@ class _PictureCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         figures = self._figures()
         for name, meaning, value in (
-            ("workers", "Worker processes that run.", figures.workers),
+            ("workers", "Processes that fork picture workers.", figures.workers),
             ("under_way", "Uploads that have a worker.", figures.under_way),
             ("waiting", "Uploads that wait for a worker.", figures.waiting),
             ("admitted_bytes", "Memory granted to pictures being decoded.", figures.admitted_bytes),

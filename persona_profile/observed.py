@@ -36,6 +36,10 @@ class ObservedBackend(Backend):
         self._backend = backend
         self._observe = observe
 
+    @property
+    def write_seconds(self) -> float:
+        return self._backend.write_seconds
+
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
         return self._observed("get_many", self._backend.get_many, addresses)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 
-from backends import Address, Backend, Item
+from backends import Address, Backend, Conflict, Item
 from persona_profile.errors import NotFound, UnreadableProfile
 from persona_profile.homes import Homes
 from persona_profile.key_items import KeyItem
@@ -65,9 +66,18 @@ class PictureService:
             for size, names in profile.picture.formats.items()
         }
 
-    def capabilities_expire_at(self, profile: Profile) -> int:
-        """Return when those of `capabilities` stop working, in seconds since 1970."""
-        return self._capabilities.expiry(profile.partition, self._protection(profile))
+    def capabilities_tag(self, profile: Profile) -> str:
+        """Return a text that is another whenever `capabilities` of the same picture are others.
+
+        It is the instant at which they expire, and of a protected profile a digest of the sign-outs
+        that end them.
+        """
+        protection = self._protection(profile)
+        tag = f"{self._capabilities.expiry(profile.partition, protection):x}"
+        if protection is None:
+            return tag
+        sign_outs = (partition + instant.to_bytes(8) for partition, instant in protection.sign_outs)
+        return f"{tag}-{sha256(b''.join(sign_outs)).hexdigest()[:16]}"
 
     def open_capability(self, text: str) -> tuple[PictureCapability, int]:
         """Return a capability, and the seconds for which it still works.
@@ -145,8 +155,7 @@ class PictureService:
         """Return every rendition of a profile's picture, by file name (`512.webp`).
 
         Raises:
-            UnreadableProfile: one is missing or does not open.
-            Unavailable: the storage does not answer.
+            Conflict, UnreadableProfile, Unavailable: see `read_renditions`.
         """
         renditions = read_renditions(self._backend, profile)
         return {name.rpartition("/")[2]: data for name, data in renditions.items()}
@@ -192,7 +201,14 @@ class PictureService:
         return Protection(_picture_key(profile), sign_outs, session.expires_at)
 
     def _is_ended(self, protection: Protection) -> bool:
-        """Tell whether any email of the session that a picture's URL is of was signed out since."""
+        """Tell whether any email of the session that a picture's URL is of was signed out since.
+
+        It counts as ended if a sign-out would not be noticed: nobody marks the partitions of an index
+        key that is destroyed.
+        """
+        versions = {partition[0] for partition, _ in protection.sign_outs}
+        if versions.isdisjoint(self._keys.index_versions):
+            return True
         addresses = [Address(partition, NOT_BEFORE_ITEM) for partition, _ in protection.sign_outs]
         marks = self._backend.get_many(addresses)
         return any(
@@ -208,17 +224,22 @@ def read_renditions(backend: Backend, profile: Profile) -> Mapping[str, bytes]:
     """Return every rendition of a profile's picture, by the name of its item.
 
     Raises:
+        Conflict: the profile was written since it was read; read it again.
         UnreadableProfile: one is missing or does not open.
         Unavailable: the storage does not answer.
     """
     if profile.picture is None:
         return {}
     addresses = [Address(profile.partition, name) for name in profile.picture.item_names()]
-    items = backend.get_many(addresses)
+    profile_address = Address(profile.partition, PROFILE_ITEM)
+    items = backend.get_many([profile_address, *addresses])
     key = _picture_key(profile)
     try:
         return {each.name: key.open(each.name, items[each].value) for each in addresses}
     except (KeyError, Unreadable):
+        current = items.get(profile_address)
+        if current is None or current.version != profile.stored_version:
+            raise Conflict("the profile was written meanwhile") from None
         raise _unreadable() from None
 
 

@@ -305,16 +305,19 @@ class ProfileService:
             self._homes.reserve(stored.home, self._clock())
             key_item, data_key = KeyItem.create(self._keys, changed.partition, email)
             created = Put(KEY_ITEM, key_item.to_bytes(), ABSENT)
-            return self._store(replace(changed, content_key=data_key), [created, *operations])
+            changed = replace(changed, content_key=data_key)
+            return self._store(changed, [created, *operations], key_item)
 
         return self._until_no_conflict(attempt)
 
     def _protect(self, stored: Stored, profile_key: bytes | None) -> Profile:
         """Seal a profile under a new content key; without a profile key, under its data key."""
         profile, key_item, home = stored.profile, stored.key_item, stored.home
+        created = None
         if key_item is None or home.key is None:
             self._homes.reserve(home, self._clock())
             key_item, data_key = KeyItem.create(self._keys, home.partition, profile.email)
+            created = key_item
         else:
             data_key = key_item.data_key(self._keys, home.partition)
         content_key, wrapped = data_key, None
@@ -336,9 +339,8 @@ class ProfileService:
             replace(key_item, owner=owner).to_bytes(),
             home.key.version if home.key else ABSENT,
         )
-        return self._store(
-            changed, [put, *_picture_deletes(profile), *_picture_puts(picture, renditions)]
-        )
+        operations = [put, *_picture_deletes(profile), *_picture_puts(picture, renditions)]
+        return self._store(changed, operations, created)
 
     def _renditions_of(self, stored: Stored) -> Mapping[str, bytes]:
         """Return every rendition of a profile that is to be sealed again.
@@ -355,10 +357,21 @@ class ProfileService:
                 raise Conflict("the profile was written or moved meanwhile") from None
             raise
 
-    def _store(self, changed: Profile, operations: Sequence[Operation]) -> Profile:
+    def _store(
+        self, changed: Profile, operations: Sequence[Operation], created: KeyItem | None = None
+    ) -> Profile:
         """Seal and write a changed profile over the one that was read, in one batch.
 
         Renditions among the operations are sealed; the `key` item is as it is written.
+
+        Args:
+            changed: the profile.
+            operations: what else is written.
+            created: the `key` item, if it is a new one.
+
+        Raises:
+            Conflict: somebody else wrote; or a key under which the profile was made is not primary any
+                more, and so may be destroyed by somebody who has not seen it. Nothing is left of it.
         """
         content_key = changed.content_key
         assert content_key is not None
@@ -372,15 +385,20 @@ class ProfileService:
             else:
                 batch.append(operation)
         versions = self._backend.apply(changed.partition, batch)
+        if created and not self._keys.is_lasting(changed.partition, created.wrapped):
+            undo = [Delete(name, version) for name, version in versions.items()]
+            self._backend.apply(changed.partition, undo)
+            raise Conflict("the keys were replaced meanwhile")
         return replace(changed, stored_version=versions[PROFILE_ITEM], state=state_of(record))
 
     def _until_no_conflict(self, attempt: Callable[[], _T]) -> _T:
-        deadline = time.monotonic() + WRITE_PATIENCE_SECONDS
+        deadline = None  # from the first conflict on: an attempt that was held up has a second one
         pause = 0.001
         while True:
             try:
                 return attempt()
             except Conflict:
+                deadline = deadline or time.monotonic() + WRITE_PATIENCE_SECONDS
                 if time.monotonic() > deadline:
                     raise WriteConflict("Others are writing to this profile; try again.") from None
                 time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, hides nothing

@@ -27,17 +27,27 @@ class Policy(StrEnum):
     SESSIONS_PER_ADDRESS = "sessions-per-address"
     FAILURES_PER_ADDRESS = "failures-per-address"
     PROOFS_PER_ISSUER = "proofs-per-issuer"
+    BYTES_PER_ADDRESS = "bytes-per-address"
+    BYTES_PER_EMAIL = "bytes-per-email"
     WRITES_PER_EMAIL = "writes-per-email"
     PIXELS_PER_EMAIL = "pixels-per-email"
     READS_PER_PICTURE = "reads-per-picture"
 
 
-_UNITS: Final = {Policy.PIXELS_PER_EMAIL: "pixels", Policy.FAILURES_PER_ADDRESS: "milliseconds"}
+_UNITS: Final = {
+    Policy.FAILURES_PER_ADDRESS: "milliseconds",
+    Policy.BYTES_PER_ADDRESS: "bytes",
+    Policy.BYTES_PER_EMAIL: "bytes",
+    Policy.PIXELS_PER_EMAIL: "pixels",
+}
 
-# Processor time is a process's own, so each counts for itself, without asking Redis.
-_OF_A_PROCESS: Final = frozenset({Policy.FAILURES_PER_ADDRESS})
-
-_BY_ADDRESS: Final = frozenset({Policy.SESSIONS_PER_ADDRESS, Policy.FAILURES_PER_ADDRESS})
+# They protect the processor time of a process, so each counts for itself, and no read asks Redis.
+_OF_A_PROCESS: Final = frozenset(
+    {Policy.FAILURES_PER_ADDRESS, Policy.BYTES_PER_ADDRESS, Policy.BYTES_PER_EMAIL}
+)
+_BY_ADDRESS: Final = frozenset(
+    {Policy.SESSIONS_PER_ADDRESS, Policy.FAILURES_PER_ADDRESS, Policy.BYTES_PER_ADDRESS}
+)
 
 # It would tell how many other people of the same domain sign in.
 _CONFIDENTIAL: Final = frozenset({Policy.PROOFS_PER_ISSUER})

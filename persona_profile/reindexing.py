@@ -242,9 +242,9 @@ class Reindexing:
         if snapshot is None or Forward.parse(snapshot.key.value) is not None:
             return False
         key_item = KeyItem.parse(snapshot.key.value, self._keys)
-        moved = key_item.rewrapped(self._keys, partition, destination).to_bytes()
+        moved = key_item.rewrapped(self._keys, partition, destination)
         profile = snapshot.profile.value if snapshot.profile else b""
-        copy = replace(moving, key_item=moved, profile=profile).to_bytes()
+        copy = replace(moving, key_item=moved.to_bytes(), profile=profile).to_bytes()
         puts = [Put(name, item.value, ABSENT) for name, item in snapshot.pictures.items()]
         forward = Forward(moving.move_id, destination)
         emptied = snapshot.replaced_by(forward)
@@ -252,6 +252,8 @@ class Reindexing:
             raise Unreadable
         try:
             self._backend.apply(destination, [Put(KEY_ITEM, copy, version), *puts])
+            if not self._keys.is_lasting(destination, moved.wrapped):
+                return False  # the key that it is wrapped by was replaced meanwhile
             versions = self._backend.apply(partition, emptied)
         except Conflict:
             return False

@@ -31,6 +31,7 @@ from persona_profile.lifecycle import LATER_SIGNALS, Hangups, Lifecycle
 from persona_profile.notify import READY, STOPPING, notify
 from persona_profile.settings import InvalidSettings
 from persona_profile.views import Services
+from persona_profile.views.reception import Reception
 
 PURGE_SECONDS: Final = 60
 """How often, on average, a process removes expired items."""
@@ -146,7 +147,7 @@ def make_server(app: Router, **settings: Any) -> Any:
     line = Line()
     server = create_server(app, max_request_body_size=max_body_bytes(app), _dispatcher=line, **settings)
     line.set_thread_count(server.adj.threads)
-    prepare(server, services_of(app), proxies)
+    prepare(server, services_of(app), proxies, Reception(app))
     services_of(app).metrics.watch_waiting(lambda: len(server.task_dispatcher.queue))
     return server
 

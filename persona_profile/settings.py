@@ -114,6 +114,8 @@ class Settings:
     ratelimit_sessions_per_address: RateLimitItem | None
     ratelimit_failures_per_address: RateLimitItem | None
     ratelimit_proofs_per_issuer: RateLimitItem | None
+    ratelimit_bytes_per_address: RateLimitItem | None
+    ratelimit_bytes_per_email: RateLimitItem | None
     ratelimit_writes_per_email: RateLimitItem | None
     ratelimit_pixels_per_email: RateLimitItem | None
     ratelimit_reads_per_picture: RateLimitItem | None
@@ -352,6 +354,8 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("ratelimit.sessions_per_address", _rate_limit, RateLimitItemPerMinute(300)),
     _setting("ratelimit.failures_per_address", _rate_limit, RateLimitItemPerMinute(6_000)),
     _setting("ratelimit.proofs_per_issuer", _rate_limit, RateLimitItemPerMinute(12_000)),
+    _setting("ratelimit.bytes_per_address", _rate_limit, RateLimitItemPerMinute(100_000_000)),
+    _setting("ratelimit.bytes_per_email", _rate_limit, RateLimitItemPerMinute(20_000_000)),
     _setting("ratelimit.writes_per_email", _rate_limit, RateLimitItemPerMinute(60)),
     _setting("ratelimit.pixels_per_email", _rate_limit, RateLimitItemPerHour(1_000_000_000)),
     _setting("ratelimit.reads_per_picture", _rate_limit, RateLimitItemPerMinute(120)),

@@ -29,6 +29,7 @@ from typing import Any, Final, Self
 
 from persona_profile import logs
 from persona_profile.control import FIGURES, RETIRE, STOP, WELL, ControlChannel, Messages
+from persona_profile.dumps import forbid_dumps
 from persona_profile.exposition import ExpositionServer, Sum
 from persona_profile.lifecycle import LATER_SIGNALS
 from persona_profile.notify import READY, STOPPING, notify
@@ -358,6 +359,7 @@ def own_figures(well: int, deaths: int) -> str:
 
 def main() -> int:
     """Look after what the first argument describes; return the exit status."""
+    forbid_dumps()  # its environment holds settings
     plan = Plan.from_json(json.loads(sys.argv[1]))
     logs.configure(plan.log_format, plan.log_level)
     for descriptor in plan.sockets:

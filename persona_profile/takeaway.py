@@ -7,15 +7,18 @@ import json
 import zipfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
+from backends import Conflict, Unavailable
 from persona_profile.claims import CLAIMS
 from persona_profile.encoding import base64url_encode
-from persona_profile.errors import UnreadableProfile
 from persona_profile.model import Profile
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.tokens import Session
+
+ATTEMPTS: Final = 10
+"""How often a profile is read whose picture is replaced meanwhile."""
 
 
 def timestamp(milliseconds: int) -> str:
@@ -51,17 +54,16 @@ def zip_of(profile: Profile, renditions: Mapping[str, bytes]) -> bytes:
 def whole_profile(
     profiles: ProfileService, pictures: PictureService, session: Session, email: str
 ) -> tuple[Profile, Mapping[str, bytes]]:
-    """Read profile and picture, once more if the picture was replaced in between.
+    """Read profile and picture, again if the picture was replaced in between.
 
     Raises:
         InvalidSession, Unavailable, KeysUnavailable, UnreadableProfile, ProfileKeyRequired: see
-            `ProfileService.profile`.
+            `ProfileService.profile`. Unavailable also if the picture is replaced ATTEMPTS times.
     """
-    found = profiles.profile(session, email)
-    try:
-        return found, pictures.all_renditions(found)
-    except UnreadableProfile:
-        again = profiles.profile(session, email)
-        if again == found:
-            raise
-        return again, pictures.all_renditions(again)
+    for _ in range(ATTEMPTS):
+        found = profiles.profile(session, email)
+        try:
+            return found, pictures.all_renditions(found)
+        except Conflict:
+            continue
+    raise Unavailable("the picture is replaced again and again", retry_after=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from persona_profile.commands.settings import load_settings
 from persona_profile.key_sources import keyring_file, make_key_wrapper, open_keyring
 from persona_profile.key_use import KeyUse, Pace, Rewrapping, count_use
 from persona_profile.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringError
-from persona_profile.keyring_file import KeyringFile
+from persona_profile.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keyservice import KeysUnavailable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.leases import Lease
@@ -95,8 +96,8 @@ def _rate(text: str) -> float:
 
 
 def _init(options: argparse.Namespace) -> int:
-    file = _file(load_settings(options.config))
-    with _locked(file):
+    named = _file(load_settings(options.config))
+    with _locked(named) as file:
         try:
             file.create(Keyring.generate(_now()))
         except FileExistsError:
@@ -109,14 +110,14 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _rotate(options: argparse.Namespace) -> int:
-    file = _file(load_settings(options.config))
+    named = _file(load_settings(options.config))
     kind: KeyKind = options.kind
     flag = " --index" if kind is KeyKind.INDEX else ""
-    with _locked(file):
+    with _locked(named) as file:
         before = file.load()
         if not options.promote:
             after = before.adding(kind, _now())
-            file.replace(after)
+            _replace(file, before, after)
             added = after.live(kind)[-1]
             print(
                 f"Added {kind} key {added.version}, fingerprint {added.fingerprint()}: it opens, and "
@@ -130,7 +131,7 @@ def _rotate(options: argparse.Namespace) -> int:
         pending = before.pending(kind)
         _let_servers_take_it(pending.created_at if pending else None)
         after = before.promoting(kind, _now())
-        file.replace(after)
+        _replace(file, before, after)
         print(
             f"{kind.capitalize()} key {after.primary(kind).version} is primary.\n"
             f"Now copy {file.path} to every machine, and then, on one machine:\n"
@@ -188,19 +189,17 @@ def _tell_unreadable(count: int) -> None:
 def _destroy(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
     kind: KeyKind = options.kind
-    file = _file(settings)
-    with _locked(file):
+    with _locked(_file(settings)) as file:
         before = file.load()
         after = before.destroying(kind, options.version, _now())
         if kind is KeyKind.ENCRYPTION and not options.revoke:
             _check_tokens(settings, before, options.version)
-        key = before.find(kind, options.version)
-        _let_servers_take_it(key.retired_at if key else None)
-        with _store(settings) as (backend, keys), Lease(backend, MOVING), _progress() as progress:
-            reasons = _needs(count_use(backend, keys, progress), kind, options.version)
-        if reasons:
-            raise KeyringError(f"{kind} key {options.version} is needed: {'; '.join(reasons)}")
-        file.replace(after)
+        with _store(settings) as (backend, keys), Lease(backend, MOVING) as lease:
+            _check_needs(backend, keys, kind, options.version, lease)
+            if options.version < before.primary(kind).version:
+                _let_writes_end(backend, lease)
+                _check_needs(backend, keys, kind, options.version, lease)
+        _replace(file, before, after)
     print(
         f"Destroyed {kind} key {options.version} in {file.path}.\n"
         "Copy it to every machine. Older copies of the keyring are yours to destroy; a backup that was "
@@ -226,6 +225,23 @@ def _check_tokens(settings: Settings, keyring: Keyring, version: int) -> None:
             f"sessions and picture URLs that encryption key {version} sealed work until "
             f"{until:%Y-%m-%d %H:%M} UTC; --revoke ends them now"
         )
+
+
+def _check_needs(backend: Backend, keys: KeyWrapper, kind: KeyKind, version: int, lease: Lease) -> None:
+    """Return if nothing that is stored needs a key.
+
+    Raises:
+        KeyringError: something does.
+    """
+    with _progress() as progress:
+
+        def see(partition: bytes) -> None:
+            lease.keep()
+            progress(partition)
+
+        reasons = _needs(count_use(backend, keys, see), kind, version)
+    if reasons:
+        raise KeyringError(f"{kind} key {version} is needed: {'; '.join(reasons)}")
 
 
 def _needs(use: KeyUse, kind: KeyKind, version: int) -> list[str]:
@@ -330,12 +346,23 @@ def _file(settings: Settings) -> KeyringFile:
     return file
 
 
+def _replace(file: KeyringFile, before: Keyring, after: Keyring) -> None:
+    """Write a keyring that was made from an earlier one.
+
+    Raises:
+        KeyringError: somebody has copied another keyring there meanwhile.
+    """
+    if not file.holds(before):
+        raise KeyringError(f"{file.path}: it was changed meanwhile, and left as it is; start again")
+    file.replace(after)
+
+
 @contextmanager
-def _locked(file: KeyringFile) -> Iterator[None]:
+def _locked(file: KeyringFile) -> Iterator[KeyringFile]:
     """Lock the keyring; what the operating system refuses is the keyring's error."""
     try:
-        with file.lock():
-            yield
+        with file.lock() as locked:
+            yield locked
     except OSError as error:
         raise KeyringError(f"{error.filename or file.path}: {error.strerror}") from None
 
@@ -344,7 +371,10 @@ def _locked(file: KeyringFile) -> Iterator[None]:
 def _store(settings: Settings) -> Iterator[tuple[Backend, KeyWrapper]]:
     if settings.backend == "memory":
         raise InvalidSettings("backend: what is in memory is the server's alone")
-    keys = make_key_wrapper(settings, open_keyring(settings)[1])
+    file, keyring = open_keyring(settings)
+    keys = make_key_wrapper(settings, keyring)
+    if file is not None:
+        keys.follow(KeyringWatch(file, keyring, keys.use).check)
     with closing(keys), closing(open_backend(settings)) as backend:
         backend.check_schema()
         keys.check()
@@ -370,6 +400,17 @@ def _let_servers_take_it(since: datetime | None) -> None:
     if since is not None:
         age = (_now() - since).total_seconds()
         time.sleep(max(0.0, min(TAKING_SECONDS, TAKING_SECONDS - age)))
+
+
+def _let_writes_end(backend: Backend, lease: Lease) -> None:
+    """Wait until everything is stored that any server has begun to write with a key that was replaced.
+
+    Not since the key was replaced here: on other machines that was when its file was copied there.
+    """
+    seconds = math.ceil(TAKING_SECONDS + backend.write_seconds)
+    text = f"persona-profile: waiting {seconds} s for writes that may have begun with this key"
+    print(text, file=sys.stderr, flush=True)
+    lease.sleep(seconds)
 
 
 def _now() -> datetime:

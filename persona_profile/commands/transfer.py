@@ -19,7 +19,8 @@ from typing import Any, Final, TextIO, cast
 from backends import Backend, BackendError, Unavailable
 from backends.archive import Contents, backup, check, restore
 from backends.copy_state import CopyState
-from backends.transfer import PASSES, CopyResult, Progress, copy
+from backends.copying import PASSES, CopyResult, copy
+from backends.transfer import Progress
 from persona_profile.app import BACKENDS_GROUP, open_backend
 from persona_profile.archived_homes import ArchivedHomes
 from persona_profile.commands.settings import load_settings, loader

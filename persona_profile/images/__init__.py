@@ -168,6 +168,13 @@ class Renderer(Protocol):
         """Return what is under way now."""
         ...
 
+    def confinement(self) -> Mapping[str, str]:
+        """Return `ok` for each part of the workers' confinement, or why the system lacks it.
+
+        Empty until the first worker was started.
+        """
+        ...
+
     def render(
         self,
         source: BinaryIO,

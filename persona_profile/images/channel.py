@@ -17,7 +17,6 @@ from typing import Any, Final
 
 _LENGTH: Final = struct.Struct(">I")
 _MAX_HEAD_BYTES: Final = 64 * 1024
-_MAX_BLOB_BYTES: Final = 32 * 1024 * 1024
 
 Message = tuple[dict[str, Any], list[bytes]]
 
@@ -36,69 +35,84 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
 
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        return self._socket.fileno()
+
     def send(
-        self, document: dict[str, Any], blobs: Sequence[bytes] = (), descriptor: int | None = None
+        self,
+        document: dict[str, Any],
+        blobs: Sequence[bytes] = (),
+        descriptors: Sequence[int] = (),
     ) -> None:
-        """Send a message, and a file descriptor with it.
+        """Send a message, and file descriptors with it.
 
         Raises:
             OSError: the other side is gone.
         """
         head = json.dumps({**document, "blobs": [len(blob) for blob in blobs]}).encode()
         start = _LENGTH.pack(len(head))
-        if descriptor is None:
-            self._socket.sendall(start)
+        if descriptors:
+            socket.send_fds(self._socket, [start], descriptors)
         else:
-            socket.send_fds(self._socket, [start], [descriptor])
+            self._socket.sendall(start)
         self._socket.sendall(head)
         for blob in blobs:
             self._socket.sendall(blob)
 
-    def receive(self, until: float | None = None) -> Message:
-        """Return the next message: its document and its blobs.
+    def receive(
+        self, until: float | None = None, *, max_blobs: int = 0, max_blob_bytes: int = 0
+    ) -> Message:
+        """Return the next message: its document and its blobs. Descriptors with it are closed.
 
         Args:
             until: when to give up, in seconds of `time.monotonic`.
+            max_blobs: how many are accepted.
+            max_blob_bytes: the size of each that is accepted.
 
         Raises:
             EOFError: the other side is gone.
             TimeoutError: it was silent for too long.
             MalformedMessage: it sent something else.
         """
-        return self._after(self._read(_LENGTH.size, until), until)
+        document, lengths = self._head(self._read(_LENGTH.size, until), until)
+        if len(lengths) > max_blobs or any(each > max_blob_bytes for each in lengths):
+            raise MalformedMessage
+        return document, [self._read(each, until) for each in lengths]
 
-    def receive_with_descriptor(self) -> tuple[dict[str, Any], int]:
-        """Return the next message's document and the file descriptor that came with it.
+    def receive_with_descriptors(self, max_descriptors: int) -> tuple[dict[str, Any], list[int]]:
+        """Return the next message's document and the file descriptors that came with it.
 
         Raises:
             EOFError, MalformedMessage: see `receive`.
         """
-        start, descriptors, _, _ = socket.recv_fds(self._socket, _LENGTH.size, 1)
+        start, descriptors, _, _ = socket.recv_fds(self._socket, _LENGTH.size, max_descriptors)
         if not start:
             raise EOFError
         if len(start) < _LENGTH.size:
             start += self._read(_LENGTH.size - len(start), None)
-        document, _ = self._after(start, None)
-        if len(descriptors) != 1:
+        document, lengths = self._head(start, None)
+        if lengths:
             raise MalformedMessage
-        return document, descriptors[0]
+        return document, descriptors
 
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
 
-    def _after(self, start: bytes, until: float | None) -> Message:
+    def _head(self, start: bytes, until: float | None) -> tuple[dict[str, Any], list[int]]:
+        """Return a message's document, and the sizes of its blobs in bytes."""
         [length] = _LENGTH.unpack(start)
         if length > _MAX_HEAD_BYTES:
             raise MalformedMessage
         try:
             document = json.loads(self._read(length, until))
-            lengths = [int(each) for each in document.pop("blobs")]
+            lengths = list(document.pop("blobs"))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise MalformedMessage from None
-        if any(each < 0 for each in lengths) or sum(lengths) > _MAX_BLOB_BYTES:
+        if not all(type(each) is int and each >= 0 for each in lengths):
             raise MalformedMessage
-        return document, [self._read(each, until) for each in lengths]
+        return document, lengths
 
     def _read(self, length: int, until: float | None) -> bytes:
         data = bytearray(length)

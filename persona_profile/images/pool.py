@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -21,9 +21,7 @@ from persona_profile.errors import (
     UnprocessablePicture,
     UnsupportedMediaType,
 )
-from persona_profile.formats import FORMATS_IN
 from persona_profile.images import (
-    FORMATS,
     Crop,
     PictureFigures,
     PictureOptions,
@@ -31,22 +29,26 @@ from persona_profile.images import (
     UploadFigures,
 )
 from persona_profile.images.admission import Admission
+from persona_profile.images.answers import (
+    max_rendition_bytes,
+    max_renditions,
+    read_failure,
+    read_header,
+    read_refusal,
+    read_renditions,
+)
 from persona_profile.images.channel import MalformedMessage
 from persona_profile.images.worker_process import WorkerProcess
 
 CHECK_SECONDS: Final = 2.5
 """How long a worker may take to say that it is there; to start one takes some tenths of a second."""
 
+START_SECONDS: Final = 20.0
+"""How long one may take to start on a machine that is busy with other things."""
+
 # The decoder stumbled over the file; any other end, such as the kernel's for want of memory, is not the
 # file's fault.
 _CRASHES: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-
-_REFUSALS: Final = {
-    "picture_broken",
-    "picture_too_many_pixels",
-    "picture_too_complex",
-    "crop_outside_picture",
-}
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class WorkerRenderer:
         admission: which uploads may begin; it has as many places as there are workers at most.
         processor_seconds: processor time that one picture may take.
         deadline_seconds: time that one picture may take, from the place to the last byte.
-        jobs_of_a_worker: after so many it is replaced: what native libraries leak stays small.
+        start_worker: starts a process that forks workers.
         observe: is told of each upload.
     """
 
@@ -70,19 +72,20 @@ class WorkerRenderer:
         *,
         processor_seconds: int,
         deadline_seconds: float,
-        jobs_of_a_worker: int = 200,
+        start_worker: Callable[[], WorkerProcess] = WorkerProcess,
         observe: Callable[[UploadFigures], None] = lambda _figures: None,
     ) -> None:
         self._options = options
         self._admission = admission
         self._processor_seconds = processor_seconds
         self._deadline = deadline_seconds
-        self._jobs_of_a_worker = jobs_of_a_worker
+        self._start_worker = start_worker
         self._observe = observe
         self._lock = threading.Lock()
         self._idle: list[WorkerProcess] = []
         self._all: set[WorkerProcess] = set()
         self._closed = False
+        self._confinement: Mapping[str, str] = {}
         # For those who forget to close, and at exit.
         self._finalizer = weakref.finalize(self, _end_all, self._all)
 
@@ -97,6 +100,11 @@ class WorkerRenderer:
             workers = len(self._all)
         return PictureFigures(workers, *self._admission.figures())
 
+    def confinement(self) -> Mapping[str, str]:
+        """Return which parts of the workers' confinement the system has. See `images.Renderer`."""
+        with self._lock:
+            return self._confinement
+
     def check(self) -> None:
         """Return if a worker answers, or all are at work.
 
@@ -108,7 +116,7 @@ class WorkerRenderer:
                 return
         worker = self._take()
         try:
-            worker.ping(time.monotonic() + CHECK_SECONDS)
+            self._note_confinement(worker.ping(time.monotonic() + CHECK_SECONDS))
         except BaseException:
             self._end(worker)
             raise
@@ -142,19 +150,17 @@ class WorkerRenderer:
     ) -> tuple[Rendition, ...]:
         with self._admission.place(client) as until, _descriptor(source) as descriptor:
             worker = self._take()
+            failure = None
             try:
                 answer = self._converse(worker, descriptor, crop, until, upload)
-            except BaseException as error:
-                ended = self._end(worker)
-                upload.processor_seconds = worker.new_processor_seconds
-                if isinstance(error, EOFError):
-                    raise self._explained(ended) from None
-                if isinstance(error, (TimeoutError, MalformedMessage, OSError)):
-                    logger.warning("a picture worker was ended: %s", type(error).__name__)
-                    raise self._admission.refusal() from None
-                raise
-            upload.processor_seconds = worker.measure()
-            self._give_back(worker)
+            except (EOFError, MalformedMessage, OSError) as error:
+                failure = error
+            finally:
+                status = worker.finish()
+                upload.processor_seconds = worker.processor_seconds
+                self._give_back(worker)
+            if failure is not None:
+                raise self._explained(failure, status)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -175,19 +181,25 @@ class WorkerRenderer:
             "crop": crop and [crop.x, crop.y, crop.side],
             "processor_seconds": self._processor_seconds,
         }
-        worker.channel.send(job, descriptor=descriptor)
-        document, blobs = worker.channel.receive(deadline)
+        worker.begin(job, descriptor)
+        document, _ = worker.channel.receive(deadline)
         if "needs" not in document:
-            return self._outcome(document, blobs)
-        needed, pixels = upload.read(document)
+            return self._outcome(document, [])
+        upload.format, needed, pixels = read_header(document, self._options.limits)
         try:
             with self._admission.memory(needed, until):
                 upload.charge(pixels)  # last, so that nobody pays for what is not decoded
                 upload.pixels = pixels
+                worker.limit(needed, self._processor_seconds, deadline)
                 worker.channel.send({"go": True})
-                return self._outcome(*worker.channel.receive(deadline))
+                return self._outcome(
+                    *worker.channel.receive(
+                        deadline,
+                        max_blobs=max_renditions(self._options),
+                        max_blob_bytes=max_rendition_bytes(self._options),
+                    )
+                )
         except (Overloaded, RateLimited) as refusal:
-            worker.channel.send({"go": False})
             return refusal
 
     def _outcome(
@@ -198,31 +210,15 @@ class WorkerRenderer:
         Raises:
             MalformedMessage: it is none.
         """
-        try:
-            if "renditions" in document:
-                return self._renditions(document["renditions"], blobs)
-            if "failed" in document:
-                logger.error("mistake in a picture worker: %.500s", document["failed"])
-                return self._admission.refusal()
-            refused = document["refused"]
-            code, detail = str(refused["code"]), str(refused["detail"])
-            members = {str(name): int(value) for name, value in refused["members"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError):
-            raise MalformedMessage from None
-        if code == "unsupported_media_type":
-            return UnsupportedMediaType(detail)
-        if code not in _REFUSALS:
-            raise MalformedMessage
-        return UnprocessablePicture(code, detail, **members)
-
-    def _renditions(self, made: Any, blobs: list[bytes]) -> tuple[Rendition, ...]:
-        renditions = tuple(
-            Rendition(size, name, data) for (size, name), data in zip(made, blobs, strict=True)
-        )
-        for each in renditions:
-            if each.size not in self._options.sizes or each.format not in FORMATS:
-                raise MalformedMessage
-        return renditions
+        if "renditions" in document:
+            return read_renditions(document["renditions"], blobs, self._options)
+        if "failed" in document:
+            logger.error("mistake in a picture worker: %s", read_failure(document))
+            return self._admission.refusal()
+        refused = read_refusal(document)
+        if refused.code == "unsupported_media_type":
+            return UnsupportedMediaType(refused.detail)
+        return UnprocessablePicture(refused.code, refused.detail, **refused.members)
 
     def _take(self) -> WorkerProcess:
         with self._lock:
@@ -233,34 +229,57 @@ class WorkerRenderer:
                 worker.end()
                 self._all.discard(worker)
         try:
-            worker = WorkerProcess()
+            worker = self._start_worker()
         except OSError as error:
             logger.error(  # noqa: TRY400 - the reason is the system's
                 "no picture worker could be started: %s", error.strerror
             )
             raise self._admission.refusal() from None
         with self._lock:
-            if not self._closed:
+            is_late = self._closed
+            if not is_late:
                 self._all.add(worker)
-                return worker
-        worker.end()
-        raise self._admission.refusal()
+        if is_late:
+            worker.end()
+            raise self._admission.refusal()
+        try:
+            self._note_confinement(worker.ping(time.monotonic() + START_SECONDS))
+        except (EOFError, MalformedMessage, OSError) as error:
+            logger.error("no picture worker could be started: %s", type(error).__name__)  # noqa: TRY400
+            self._end(worker)
+            raise self._admission.refusal() from None
+        return worker
 
     def _give_back(self, worker: WorkerProcess) -> None:
-        worker.jobs += 1
-        if worker.jobs >= self._jobs_of_a_worker:
+        if not worker.is_alive():
             self._end(worker)
             return
         with self._lock:
             self._idle.append(worker)
 
-    def _end(self, worker: WorkerProcess) -> int:
+    def _end(self, worker: WorkerProcess) -> None:
         with self._lock:
             self._all.discard(worker)
-        return worker.end()
+        worker.end()
 
-    def _explained(self, status: int) -> Exception:
-        """Return the error for a worker that ended by itself; minus the signal, or its exit status."""
+    def _note_confinement(self, found: Mapping[str, str]) -> None:
+        """Keep which parts of the workers' confinement the system has; log a change for the worse."""
+        with self._lock:
+            is_known, self._confinement = found == self._confinement, found
+        missing = [f"{part} ({state})" for part, state in found.items() if state != "ok"]
+        if missing and not is_known:
+            logger.warning("picture workers are confined without %s", " and without ".join(missing))
+
+    def _explained(self, failure: Exception, status: int) -> Exception:
+        """Return the error for an upload, from why the conversation broke and how the worker ended.
+
+        Args:
+            failure: `EOFError` or `ConnectionError` if the worker ended by itself.
+            status: minus the signal, or the exit status.
+        """
+        if not isinstance(failure, (EOFError, ConnectionError)):
+            logger.warning("a picture worker was ended: %s", type(failure).__name__)
+            return self._admission.refusal()
         logger.warning("a picture worker ended: status=%d", status)
         if -status == signal.SIGXCPU:
             return UnprocessablePicture(
@@ -280,20 +299,6 @@ class _Upload:
     outcome: str = "failed"
     pixels: int = 0
     processor_seconds: float = 0.0
-
-    def read(self, document: dict[str, Any]) -> tuple[int, int]:
-        """Take what a worker found out from the header; return bytes of memory needed, and pixels.
-
-        Raises:
-            MalformedMessage: it is nothing that a worker says.
-        """
-        needed, pixels = document["needs"], document.get("pixels")
-        if type(needed) is not int or type(pixels) is not int or needed < 0 or pixels < 1:
-            raise MalformedMessage
-        if document.get("format") not in FORMATS_IN:
-            raise MalformedMessage
-        self.format = document["format"]
-        return needed, pixels
 
     def figures(self) -> UploadFigures:
         """Return what is known at last."""

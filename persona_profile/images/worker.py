@@ -1,7 +1,6 @@
-"""A worker process: renders one picture after the other, within limits that are set before the first.
+"""A worker: a process that renders one picture, confined before it reads the first byte of the file.
 
-Started by `pool` as `python -m persona_profile.images.worker` with one end of a socket as its standard
-input. It ends when the other end is closed, so also when the service was killed.
+`fork_server` forks it for the picture; nothing of it is left when the next one is rendered.
 """
 
 from __future__ import annotations
@@ -9,129 +8,93 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import select
 import signal
 import socket
-import threading
 import traceback
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, NoReturn
 
-import pillow_heif
-from PIL import AvifImagePlugin, Image
-
+from persona_profile.dumps import PR_SET_PDEATHSIG, forbid_dumps, prctl
 from persona_profile.images import Crop, PictureOptions, PictureRefused
 from persona_profile.images.channel import Channel
+from persona_profile.images.confinement import Confinement
 from persona_profile.images.decoding import OpenedPicture, too_complex
 from persona_profile.images.pipeline import render_picture
 
-NICENESS: Final = 10
-"""Others on the machine, the service above all, go first; yet no worker starves."""
-
-_MOST_FILES: Final = 32
-_KILLED_FIRST: Final = "500"
-"""Where memory is short in spite of all, the kernel takes a worker rather than the service."""
-
-_SPARE_BYTES: Final = 192 * 1024 * 1024
-"""Address space beyond a picture's own need: encoders, the allocator's reserves."""
-
-_SPARE_PART: Final = 0.3
-"""Decoders reserve more than they touch."""
+MAX_FILES: Final = 32
+"""Descriptors of a worker, and of the process that forks it."""
 
 
-def main() -> None:
-    """Serve until the other side hangs up."""
-    connection = socket.socket(fileno=os.dup(0))
-    _confine()
-    _end_with(connection)
-    _close_decoders()
-    channel = Channel(connection)
-    while True:
-        try:
-            job, descriptor = channel.receive_with_descriptor()
-        except EOFError:
-            return
-        _answer(channel, job, descriptor)
+def work(
+    job: dict[str, Any],
+    connection: socket.socket,
+    picture: int,
+    confinement: Confinement,
+    address_space_bytes: int,
+    parent: int,
+) -> NoReturn:
+    """Do a job in a process that was forked for it, and end the process.
+
+    Args:
+        job: `options`, `crop` and `processor_seconds`, as the service sent it.
+        connection: to the service.
+        picture: descriptor of the file.
+        confinement: to be entered.
+        address_space_bytes: the limit until the header is read; the fork server then sets another.
+        parent: the process id of the fork server, with which this process ends.
+    """
+    status = 1
+    try:
+        _leave(parent, {connection.fileno(), picture})
+        resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
+        resource.setrlimit(resource.RLIMIT_CPU, processor_limits(job["processor_seconds"]))
+        options = PictureOptions.from_json(job["options"])
+        crop = Crop(*job["crop"]) if job["crop"] else None
+        source = os.fdopen(picture, "rb")  # looks at the descriptor, which is not possible later
+        confinement.enter()
+        _answer(Channel(connection), source, crop, options)
+        status = 0
+    finally:
+        os._exit(status)
 
 
-def _confine() -> None:
-    for what, most in (
-        (resource.RLIMIT_CORE, 0),  # a core would hold somebody's picture
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, _MOST_FILES),
-    ):
-        resource.setrlimit(what, (most, most))
-    # The service ends its workers itself; a signal to the group would cost an upload under way.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
-    os.nice(NICENESS)
-    _leave_a_core()
-    # Not through a buffer of Python's, as files of any length are already forbidden.
-    adjustment = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-    os.write(adjustment, _KILLED_FIRST.encode())
-    os.close(adjustment)
+def processor_limits(seconds: int) -> tuple[int, int]:
+    """Return limits: at the first a worker ends by SIGXCPU; if it catches that, at the second."""
+    return seconds, seconds + 1
 
 
-def _leave_a_core() -> None:
-    """Keep off one core, if there are several: priorities alone let sign-in wait for milliseconds."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        with contextlib.suppress(OSError):  # where it is forbidden, the priority must do
-            os.sched_setaffinity(0, cores[1:])
+def _leave(parent: int, kept: set[int]) -> None:
+    """Give up what was inherited, but for the standard descriptors, which lead nowhere."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before that
+        os._exit(1)
+    forbid_dumps()
+    for descriptor in range(3, MAX_FILES):
+        if descriptor not in kept:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
 
-def _end_with(connection: socket.socket) -> None:
-    """End the process when the other side is gone, even amid a picture."""
-
-    def watch() -> None:
-        hangup = select.poll()
-        hangup.register(connection, 0)  # no event but the one that is always reported
-        hangup.poll()
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _close_decoders() -> None:
-    """Leave no decoder that a file could choose by its content, and no threads to the others."""
-    Image.preinit()
-    Image.OPEN.clear()
-    Image.ID.clear()
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    pillow_heif.options.DECODE_THREADS = 1
-
-
-def _answer(channel: Channel, job: dict[str, Any], descriptor: int) -> None:
-    """Render the picture of a file and send what came of it, or just answer."""
-    if "ping" in job:
-        os.close(descriptor)
-        channel.send({"pong": True})
-        return
-    options = PictureOptions.from_json(job["options"])
-    crop = Crop(*job["crop"]) if job["crop"] else None
+def _answer(channel: Channel, source: BinaryIO, crop: Crop | None, options: PictureOptions) -> None:
+    """Render the picture of a file and send what came of it."""
 
     def admit(opened: OpenedPicture) -> None:
-        needed = opened.bytes_needed
         pixels = opened.width * opened.height
-        channel.send({"needs": needed, "format": opened.format, "pixels": pixels})
+        channel.send({"needs": opened.bytes_needed, "format": opened.format, "pixels": pixels})
         answer, _ = channel.receive()
         if not answer["go"]:
             raise _Withdrawn
-        _limit_memory(needed)
 
-    _limit_processor_time(job["processor_seconds"])
-    _limit_memory(options.limits.memory)
     try:
-        with os.fdopen(descriptor, "rb") as source:
-            source.seek(0)
-            renditions = render_picture(source, crop, options, admit)
-    except _Withdrawn:
+        source.seek(0)
+        renditions = render_picture(source, crop, options, admit)
+    except (_Withdrawn, EOFError):
         return
     except (PictureRefused, MemoryError) as error:
         refusal = error if isinstance(error, PictureRefused) else too_complex()
         told = {"code": refusal.code, "detail": refusal.detail, "members": refusal.members}
         channel.send({"refused": told})
-    except Exception as error:  # noqa: BLE001 - a mistake of ours costs this upload, not the worker
+    except Exception as error:  # noqa: BLE001 - a mistake of ours costs this upload alone
         channel.send({"failed": _place_of(error)})
     else:
         made = [[each.size, each.format] for each in renditions]
@@ -142,25 +105,10 @@ class _Withdrawn(Exception):
     """The service has no room for the picture after all."""
 
 
-def _limit_processor_time(seconds: int) -> None:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
-
-
-def _limit_memory(needed: int) -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    room = needed + round(needed * _SPARE_PART) + _SPARE_BYTES
-    soft = pages * resource.getpagesize() + room
-    resource.setrlimit(resource.RLIMIT_AS, (soft, resource.RLIM_INFINITY))
-
-
 def _place_of(error: Exception) -> str:
-    """Return where a mistake happened, without any value."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = " < ".join(f"{Path(each.filename).name}:{each.lineno}" for each in reversed(frames[-6:]))
-    return f"{type(error).__name__} at {where}"
-
-
-if __name__ == "__main__":
-    main()
+    """Return where a mistake happened, without any value and without a look at source files."""
+    frames = [
+        f"{Path(frame.f_code.co_filename).name}:{line}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    return f"{type(error).__name__} at {' < '.join(reversed(frames[-6:]))}"

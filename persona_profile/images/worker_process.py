@@ -1,4 +1,4 @@
-"""A picture worker as the service sees it: its process, the conversation with it, what it has used."""
+"""Workers as the service sees them: the process that forks them, and the conversation with each."""
 
 from __future__ import annotations
 
@@ -8,108 +8,138 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from pathlib import Path
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from persona_profile.images.channel import Channel, MalformedMessage
 
-_REAP_SECONDS: Final = 5.0
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
+COMMAND: Final = (sys.executable, "-P", "-m", "persona_profile.images.fork_server")
+
+_STOP_SECONDS: Final = 5.0
+"""How long a killed worker may take to end; one in the kernel's hands may take longer."""
+
+_KEPT_VARIABLES: Final = frozenset(
+    ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
+)
+"""What Python may need to start. Others may hold secrets: none of a worker's business."""
 
 # One arena, as each reserves address space, which is limited.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1"}
 
-_SECRETIVE: Final = "PERSONA_"
-"""What begins so in the environment are settings, with passwords among them: none of a worker's."""
-
 
 class WorkerProcess:
-    """A process that runs `images.worker`, and the conversation with it.
+    """A fork server, and the worker that it has forked for the picture of the moment.
+
+    Args:
+        command: starts the fork server.
 
     Attributes:
-        channel: to it.
-        jobs: how many it has done, as its owner counts.
-        new_processor_seconds: what `measure` found last.
+        channel: to the worker.
+        processor_seconds: what the last worker has used, known after `finish`.
 
     Raises:
         OSError: it could not be started.
     """
 
-    def __init__(self) -> None:
+    channel: Channel
+
+    def __init__(self, command: Sequence[str] = COMMAND) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "persona_profile.images.worker"],
+                self._process = subprocess.Popen(  # noqa: S603 - the command is our own
+                    command,
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,  # native libraries write what they find in files
-                    env=_environment(),
+                    env=_environment(os.environ),
+                    start_new_session=True,
                 )
             except OSError:
                 ours.close()
                 raise
-        self.channel = Channel(ours)
-        self.jobs = 0
-        self.new_processor_seconds = 0.0
-        self._measured = 0.0
+        self._control = Channel(ours)
+        self._lock = threading.Lock()
+        self._ended: int | None = 0
+        self.processor_seconds = 0.0
 
     def is_alive(self) -> bool:
-        """Return whether the process runs."""
+        """Return whether the fork server runs."""
         return self._process.poll() is None
 
-    def ping(self, until: float) -> None:
-        """Return if the process answers.
+    def ping(self, until: float) -> Mapping[str, str]:
+        """Have a worker confined; return what `Confinement.enter` returned there.
 
         Raises:
-            OSError, TimeoutError, EOFError, MalformedMessage: it does not, by then.
+            OSError, TimeoutError, EOFError, MalformedMessage: there is no answer by then.
         """
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self.channel.send({"ping": True}, descriptor=nothing)
-        finally:
-            os.close(nothing)
-        if self.channel.receive(until)[0] != {"pong": True}:
-            raise MalformedMessage
+        with self._lock:
+            self._control.send({"ping": True})
+            answer, _ = self._control.receive(until)
+        confinement: Mapping[str, str] = answer["confinement"]
+        return confinement
 
-    def measure(self) -> float:
-        """Return the processor time in seconds that it had since the last time of asking."""
-        is_collected = self._process.returncode is not None  # then its number may be another's
-        used = None if is_collected else _processor_seconds(self._process.pid)
-        if used is not None:
-            self.new_processor_seconds = used - self._measured
-            self._measured = used
-        return self.new_processor_seconds
+    def begin(self, job: dict[str, Any], picture: int) -> None:
+        """Have a worker forked for a job; `channel` leads to it.
 
-    def end(self) -> int:
-        """End the process, if it has not ended by itself; return minus the signal, or its status."""
-        self._process.kill()  # if it is exiting already, its status stays what it was
-        self._await_exit()
-        self.measure()
-        status = self._process.poll()
-        self.channel.close()
-        return -signal.SIGKILL if status is None else status  # it may wait for the kernel; we don't
+        Args:
+            job: `options`, `crop` and `processor_seconds`.
+            picture: descriptor of the file.
 
-    def _await_exit(self) -> None:
-        """Wait until the process has ended, and leave it to be collected: only so its time is final."""
-        deadline = time.monotonic() + _REAP_SECONDS
-        with contextlib.suppress(ChildProcessError):
-            while time.monotonic() < deadline:
-                if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-                    return
-                time.sleep(0.001)
+        Raises:
+            OSError: the fork server is gone.
+        """
+        self._ended, self.processor_seconds = 0, 0.0
+        ours, theirs = socket.socketpair()
+        self.channel, self._ended = Channel(ours), None
+        with theirs, self._lock:
+            self._control.send(job, descriptors=(theirs.fileno(), picture))
+
+    def limit(self, memory: int, processor_seconds: int, until: float) -> None:
+        """Bound what the worker may use: bytes that its picture needs, and processor time in all.
+
+        Raises:
+            OSError, TimeoutError, EOFError, MalformedMessage: worker or fork server have ended.
+        """
+        with self._lock:
+            self._control.send({"memory": memory, "processor_seconds": processor_seconds})
+            answer, _ = self._control.receive(until)
+            if "ended" in answer:
+                self._note_end(answer)
+                raise EOFError
+
+    def finish(self) -> int:
+        """End the worker; return minus the signal by which it had ended, or its status."""
+        if self._ended is None:
+            self.channel.close()
+        with self._lock:
+            deadline = time.monotonic() + _STOP_SECONDS
+            try:
+                while self._ended is None:
+                    # If it is exiting already, its status stays what it was.
+                    self._control.send({"stop": True})
+                    self._note_end(self._control.receive(deadline)[0])
+            except (OSError, EOFError, MalformedMessage):
+                pass
+        if self._ended is None:
+            self.end()
+            self._ended = -signal.SIGKILL
+        return self._ended
+
+    def end(self) -> None:
+        """End the fork server, and its worker with it."""
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it may wait for the kernel; we don't
+            self._process.wait(_STOP_SECONDS)
+        with self._lock:
+            self._control.close()
+
+    def _note_end(self, answer: dict[str, Any]) -> None:
+        if "ended" in answer:
+            self._ended, self.processor_seconds = answer["ended"], answer["processor_seconds"]
 
 
-def _processor_seconds(pid: int) -> float | None:
-    """Return the processor time that a process has had, also one that waits to be collected."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETIVE)}
-    return kept | _ENVIRONMENT
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    return {name: given[name] for name in _KEPT_VARIABLES & given.keys()} | _ENVIRONMENT

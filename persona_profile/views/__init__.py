@@ -95,5 +95,6 @@ def includeme(config: Configurator) -> None:
         "pictures",
         "fedcm",
         "openapi",
+        "reception",
     ):
         config.include(f"persona_profile.views.{module}")

@@ -16,6 +16,7 @@ from persona_profile.errors import DirectCall
 from persona_profile.model import Profile
 from persona_profile.views import Services, origin_of
 from persona_profile.views.cors import is_account_chooser
+from persona_profile.views.rate_limiting import charge_bytes
 from persona_profile.views.representations import digest_tag, validated
 
 PICTURE_SIZE: Final = 128
@@ -45,6 +46,7 @@ accounts = Service(
 def list_accounts(request: Request) -> Response:
     """Return an account for each of the session's emails, in the order proved."""
     services: Services = request.services
+    charge_bytes(request, request.identity.emails[0])
     found = [_account(request, each) for each in services.profiles.profiles(request.identity)]
     body = json_encode({"accounts": found})
     return validated(request, body, digest_tag(body))

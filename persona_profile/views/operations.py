@@ -11,7 +11,7 @@ from pyramid.response import Response
 
 from persona_profile.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
 from persona_profile.encoding import json_encode
-from persona_profile.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES
+from persona_profile.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
 from persona_profile.views import Services
 from persona_profile.views.representations import json_response
 from persona_profile.views.sessions import MAX_EMAILS
@@ -45,6 +45,7 @@ def describe(request: Request) -> Response:
         },
         "pictures": {
             "sizes": SIZES,
+            "thumbnails": THUMBNAIL_SIZES,
             "formats": [MEDIA_TYPES[name] for name in services.picture_formats],
             "accepted": ACCEPTED_MEDIA_TYPES,
         },
@@ -70,7 +71,11 @@ def is_working(request: Request) -> Response:
         return json_response(_STOPPING, 503)
     checks = services.heartbeat.statuses()
     is_well = services.heartbeat.is_well(checks)
-    document = {"status": "ok" if is_well else "error", "checks": checks}
+    document = {
+        "status": "ok" if is_well else "error",
+        "checks": checks,
+        "details": {"pictures": services.renderer.confinement()},
+    }
     return json_response(document, 200 if is_well else 503)
 
 

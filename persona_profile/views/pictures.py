@@ -19,7 +19,7 @@ from persona_profile.views import Services
 from persona_profile.views.bodies import crop_parameter, picture_body
 from persona_profile.views.cors import is_account_chooser
 from persona_profile.views.profiles import EMAIL_PATH
-from persona_profile.views.rate_limiting import charge, charge_write
+from persona_profile.views.rate_limiting import charge, charge_bytes, charge_write
 from persona_profile.views.representations import is_known, precondition, profile_response
 
 _SAFE_TO_OPEN: Final = {
@@ -73,6 +73,7 @@ def read(request: Request) -> Response:
     services: Services = request.services
     capability, seconds = services.pictures.open_capability(request.matchdict["capability"])
     charge(request, Policy.READS_PER_PICTURE, {request.matchdict["capability"]: 1})
+    charge_bytes(request)
     # Chromium asks for an account's picture as for JSON.
     name = "jpeg" if is_account_chooser(request) else _negotiate(request, capability.formats)
     data = services.pictures.read(capability, name)
@@ -83,7 +84,9 @@ def read(request: Request) -> Response:
         response = Response(data, content_type=MEDIA_TYPES[name])
     response.headers.update(_SAFE_TO_OPEN)
     response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = f"private, max-age={seconds}, immutable"
+    # Of a protected one the browser asks each time: a sign-out ends its URL before that expires.
+    kept = f"max-age={seconds}, immutable" if capability.protection is None else "no-cache"
+    response.headers["Cache-Control"] = f"private, {kept}"
     response.vary = ("Accept", "Sec-Fetch-Dest")
     return response
 

@@ -11,12 +11,12 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from persona_profile.auth.policy import OWN_EMAIL, SESSION, email_in_path
-from persona_profile.images import SIZES
+from persona_profile.formats import THUMBNAIL_SIZES
 from persona_profile.schemas import CLAIMS_BODY, PROFILE_KEY_BODY
 from persona_profile.takeaway import whole_profile, zip_of
 from persona_profile.views import Services
 from persona_profile.views.bodies import JSON, MERGE_PATCH, json_body, thumbnail_parameter
-from persona_profile.views.rate_limiting import charge_write
+from persona_profile.views.rate_limiting import charge_bytes, charge_write
 from persona_profile.views.representations import (
     json_response,
     precondition,
@@ -46,7 +46,8 @@ export = Service(name="export", path=f"{EMAIL_PATH}/export", description="One pr
 def list_all(request: Request) -> Response:
     """Return the profiles of the session's emails, in the order proved."""
     services: Services = request.services
-    size = thumbnail_parameter(request, SIZES)
+    charge_bytes(request, request.identity.emails[0])
+    size = thumbnail_parameter(request, THUMBNAIL_SIZES)
     return profiles_response(request, services.profiles.profiles(request.identity), size)
 
 
@@ -54,6 +55,7 @@ def list_all(request: Request) -> Response:
 def read(request: Request) -> Response:
     """Return one profile."""
     services: Services = request.services
+    charge_bytes(request, request.identity.emails[0])
     found = services.profiles.profile(request.identity, email_in_path(request))
     return profile_response(request, found)
 
@@ -101,6 +103,7 @@ def set_profile_key(request: Request) -> Response:
 def take_away(request: Request) -> Response:
     """Return a zip of everything that is kept for one email."""
     charge_write(request)  # it costs more than one
+    charge_bytes(request, request.identity.emails[0])
     services: Services = request.services
     email = email_in_path(request)
     found = whole_profile(services.profiles, services.pictures, request.identity, email)

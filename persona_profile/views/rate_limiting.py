@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from math import ceil
+from typing import Final
 
 from pyramid.request import Request
 from pyramid.response import Response
@@ -15,6 +16,13 @@ from persona_profile.auth.policy import email_in_path
 from persona_profile.rate_limits import Policy, Quota
 from persona_profile.views import Services
 from persona_profile.views.cors import check_page
+
+MIN_ANSWER_BYTES: Final = 4096
+"""The least that a read is charged with: making a small answer costs as much as sending so many."""
+
+
+processor_seconds: Callable[[], float] = time.thread_time
+"""The clock of the processor time of a thread."""
 
 
 def charge(request: Request, policy: Policy, costs: Mapping[str, int]) -> None:
@@ -42,15 +50,36 @@ def charge_write(request: Request) -> None:
     charge(request, Policy.WRITES_PER_EMAIL, {email_in_path(request): 1})
 
 
-@contextlib.contextmanager
-def failure_charged(
-    request: Request, processor_seconds: Callable[[], float] = time.thread_time
-) -> Iterator[None]:
-    """Charge the client's network with the processor time of a request, should it fail.
+def charge_bytes(request: Request, email: str | None = None) -> None:
+    """Charge a read, once it is answered, with the bytes of its answer.
 
     Args:
-        request: the request.
-        processor_seconds: the processor time of this thread.
+        request: the request; the network of its client is charged.
+        email: of the session, and charged as well.
+
+    Raises:
+        OriginRefused: a page of a foreign origin caused the request.
+        RateLimited: the network or the email has used up its bytes.
+    """
+    check_page(request)
+    services: Services = request.services
+    clients = {Policy.BYTES_PER_ADDRESS: client_of(request)}
+    if email is not None:
+        clients[Policy.BYTES_PER_EMAIL] = email
+    for policy, client in clients.items():
+        services.rate_limits.check(policy, [client])
+
+    def count(_request: Request, response: Response) -> None:
+        size = max(MIN_ANSWER_BYTES, response.content_length or 0)
+        for policy, client in clients.items():
+            services.rate_limits.add(policy, {client: size})
+
+    request.add_response_callback(count)
+
+
+@contextlib.contextmanager
+def failure_charged(request: Request) -> Iterator[None]:
+    """Charge the client's network with the processor time of a request, should it fail.
 
     Raises:
         RateLimited: failures of this network have cost too much lately.

@@ -81,7 +81,7 @@ def validated(request: Request, body: bytes, etag: str) -> Response:
 def precondition(request: Request) -> Callable[[Profile], None]:
     """Return a check of If-Match and If-None-Match against a profile that is to be written.
 
-    An entity tag is `"<state>.<expiry>"`: the state names what is stored; the expiry tells
+    An entity tag is `"<state>.<urls>"`: the state names what is stored; the rest tells
     representations apart whose picture URLs differ, which makes no difference to a write. `*` stands
     for any profile that is not blank. Weak tags count, as proxies that compress make tags weak.
     """
@@ -131,8 +131,8 @@ def _state(profile: Profile) -> str:
 
 def _etag(request: Request, profile: Profile) -> str:
     services: Services = request.services
-    expiry = services.pictures.capabilities_expire_at(profile) if profile.picture else 0
-    return f'"{_state(profile)}.{expiry:x}"'
+    urls = services.pictures.capabilities_tag(profile) if profile.picture else "0"
+    return f'"{_state(profile)}.{urls}"'
 
 
 def _matches(header: str, profile: Profile) -> bool:

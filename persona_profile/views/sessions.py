@@ -15,7 +15,7 @@ from pyramid.response import Response
 from persona_profile.auth import ProvedEmail
 from persona_profile.auth.policy import SESSION
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
-from persona_profile.images import SIZES
+from persona_profile.formats import THUMBNAIL_SIZES
 from persona_profile.rate_limits import Policy
 from persona_profile.schemas import MAX_PROOFS, session_body
 from persona_profile.sessions import Vouched
@@ -113,6 +113,6 @@ def _verify(services: Services, proofs: Sequence[Mapping[str, str]]) -> list[Pro
 def includeme(config: Configurator) -> None:
     """Register the services."""
     services: Services = config.registry["services"]
-    config.registry[_BODY] = session_body(SIZES, services.authenticators.descriptions)
+    config.registry[_BODY] = session_body(THUMBNAIL_SIZES, services.authenticators.descriptions)
     config.add_cornice_service(nonces)
     config.add_cornice_service(sessions)

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import multiprocessing
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
@@ -204,9 +203,9 @@ class TestLimits:
         try:
             with pytest.raises(WrongSchema, match=r"wsrep_max_ws_size .* at least \d+"):
                 client.check_schema()
-            with refused("wsrep_max_ws_size", within=5):
+            with refused("wsrep_max_ws_size"):
                 client.apply(PARTITION, [Put("picture/b", bytes(2_000_000))])
-            with refused("wsrep_max_ws_size", within=5):
+            with refused("wsrep_max_ws_size"):
                 client.apply(PARTITION, [Put("a", b""), Put("picture/b", bytes(2_000_000))])
             client.apply(PARTITION, [Put("picture/b", bytes(200_000))])
         finally:
@@ -220,11 +219,9 @@ class TestLimits:
         for node in empty.nodes:
             node.query("SET GLOBAL max_allowed_packet = 1048576")
         try:
-            began = time.monotonic()
-            with refused("breaks off|max_allowed_packet", within=5):
+            with refused("breaks off|max_allowed_packet"):
                 client.apply(PARTITION, [Put("picture/b", bytes(2_000_000))])
             client.apply(PARTITION, [Put("picture/b", bytes(200_000))])
-            assert time.monotonic() - began < 5
         finally:
             for node in empty.nodes:
                 node.query("SET GLOBAL max_allowed_packet = DEFAULT")

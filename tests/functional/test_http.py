@@ -157,7 +157,12 @@ class TestOperations:
         """A server that works says so."""
         assert app.get("/__lbheartbeat__").json == {"status": "ok"}
         checks = dict.fromkeys(("storage", "keyring", "pictures"), "ok")
-        assert app.get("/__heartbeat__").json == {"status": "ok", "checks": checks}
+        details = {"pictures": {"landlock": "ok", "seccomp": "ok"}}
+        assert app.get("/__heartbeat__").json == {
+            "status": "ok",
+            "checks": checks,
+            "details": details,
+        }
 
     def test_heartbeat_without_storage(self, app, monkeypatch):
         """A server whose storage does not answer says so, and is still up."""

@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,20 +64,21 @@ class Site:
 
     def run(self, *arguments: str, status: int = 0) -> str:
         """Run a command on the first machine; return its output."""
+        before, reloads = self.keyring.read_bytes(), self.machines[0].log.count("taken anew")
         result = self.machines[0].run(*arguments)
         assert result.returncode == status, result
+        if self.keyring.read_bytes() != before:
+            self.reloads_before_change = reloads
         return result.stdout + result.stderr
 
     def hand_out_keyring(self) -> None:
         """Copy the keyring to the second machine, and wait until both services use it."""
-        before = [machine.log.count("taken anew") for machine in self.machines]
+        before = self.machines[1].log.count("taken anew")
         copy = self.machines[1].keyring.with_suffix(".copy")
         shutil.copy(self.keyring, copy)
         copy.replace(self.machines[1].keyring)
-        # The first service may have taken it before the second was given it.
-        wait_for(lambda: self.machines[1].log.count("taken anew") > before[1])
-        wait_for(lambda: "taken anew" in self.machines[0].log)
-        time.sleep(1.1)
+        wait_for(lambda: self.machines[1].log.count("taken anew") > before)
+        wait_for(lambda: self.machines[0].log.count("taken anew") > self.reloads_before_change)
 
     def kill_half_way(self, times: int, left: Callable[[KeyUse], int], *arguments: str) -> None:
         """Start a command and kill it when it has done some of its work, again and again."""

@@ -7,11 +7,13 @@ import re
 import signal
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support.applications import wait_for
+from support.mariadb import MariaDB
 from support.services import Client, Service
 
 from backends import Put
@@ -211,6 +213,112 @@ class TestRotation:
             run(service, "rotate", *flag)
             run(service, "destroy", *flag, "2")
         assert client.call("GET", client.profile).status == 200
+
+
+class HeldUp:
+    """A service on MariaDB, and a person's first write, which waits for a row lock of the test."""
+
+    def __init__(self, folder: Path, mariadb: MariaDB) -> None:
+        self._mariadb = mariadb
+        # Whoever waits for a lock is not given up while the test goes on.
+        self.service = Service(folder / "service", "mysql", f"{mariadb.url}?read_timeout=300")
+        # The bound of a command comes from its own time limits.
+        self.operator = Service(folder / "operator", "mysql", f"{mariadb.url}?read_timeout=1")
+        self.operator.keyring.unlink()
+        self.operator.keyring.symlink_to(self.service.keyring)
+        self.service.start()
+        self.client = Client(self.service, EMAIL)
+        self.client.sign_in()
+        partition = KeyWrapper(KeyringFile(self.service.keyring).load()).partition(EMAIL)
+        self._lock = mariadb.connect("persona")
+        with self._lock.cursor() as cursor:
+            cursor.execute("BEGIN")
+            row = "(`partition`, name, version, value) VALUES (%s, 'key', 1, '')"
+            cursor.execute(f"INSERT INTO items {row}", [partition])
+        self._pool = ThreadPoolExecutor(1)
+        self.answer = self._pool.submit(self.client.set_name, "Alice")
+        wait_for(self._waits)
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        self._lock.rollback()
+
+    def close(self) -> None:
+        """End everything."""
+        self._lock.close()
+        self._pool.shutdown()
+        self.service.close()
+
+    def _waits(self) -> bool:
+        [[count]] = self._mariadb.query("SELECT COUNT(*) FROM information_schema.innodb_lock_waits")
+        return count > 0
+
+
+@pytest.fixture
+def held_up(tmp_path: Path, mariadb: MariaDB) -> Iterator[HeldUp]:
+    """A write that is held up, after which the key that it began with was replaced."""
+    mariadb.create_database()
+    held_up = HeldUp(tmp_path, mariadb)
+    try:
+        for job in (["rotate"], ["rotate", "--promote"], ["rewrap"]):
+            run(held_up.operator, *job)
+        yield held_up
+    finally:
+        held_up.close()
+
+
+class TestWriteInFlight:
+    def test_is_waited_for(self, held_up):
+        """Whoever destroys a key is told to wait, and a write that ends meanwhile is kept."""
+        with held_up.operator.spawn("keys", "destroy", "1", "--revoke") as command:
+            line = command.stderr.readline()
+            assert re.fullmatch(r"persona-profile: waiting \d+ s for writes that may .*\n", line)
+            assert json.loads(held_up.service.keyring.read_text())["encryption_keys"][0]["secret"]
+            held_up.release()
+            assert held_up.answer.result().status == 200
+            assert command.wait() == 0
+            command.communicate()
+        self.expect_readable(held_up)
+
+    def test_that_takes_longer(self, held_up):
+        """A write that is stored after its key was destroyed is made again under the next key."""
+        run(held_up.operator, "destroy", "1", "--revoke")
+        held_up.release()
+        assert held_up.answer.result().status == 200
+        self.expect_readable(held_up)
+
+    @staticmethod
+    def expect_readable(held_up: HeldUp) -> None:
+        """Find the profile opened by the keys that are left, and nothing else."""
+        client = Client(held_up.service, EMAIL)
+        client.sign_in()
+        assert client.call("GET", client.profile).json["name"] == "Alice"
+        document = json.loads(run(held_up.operator, "status", "--json"))
+        assert (document["wraps"], document["problems"]) == ({"2": 1}, [])
+        assert held_up.service.run("storage", "verify").returncode == 0
+
+
+class TestNames:
+    def test_symbolic_link(self, service, client):
+        """A key that is destroyed by way of a symbolic link is in no file any more."""
+        real = service.folder / "secrets" / "keyring.json"
+        real.parent.mkdir()
+        service.keyring.rename(real)
+        service.keyring.symlink_to("secrets/keyring.json")
+        secret = json.loads(real.read_text())["encryption_keys"][0]["secret"].encode()
+        for job in (["rotate"], ["rotate", "--promote"], ["rewrap"], ["destroy", "1", "--revoke"]):
+            run(service, *job)
+        files = [path for path in service.folder.rglob("*") if path.is_file()]
+        assert real in files
+        assert [path for path in files if secret in path.read_bytes()] == []
+        assert service.keyring.is_symlink()
+
+    def test_hard_link(self, service, client):
+        """While the keyring has another name, which would keep the key, nothing is changed."""
+        (service.folder / "copy.json").hardlink_to(service.keyring)
+        before = service.keyring.read_bytes()
+        assert "other names (hard links)" in run(service, "rotate", status=1)
+        assert service.keyring.read_bytes() == before
 
 
 class TestReload:

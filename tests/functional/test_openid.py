@@ -11,7 +11,7 @@ import jwt
 import pytest
 import webtest
 from joserfc.jwt import encode as joserfc_encode
-from support.applications import wait_for
+from support.applications import Clock, wait_for
 from support.figures import Figures
 from support.openid import (
     ACCOUNTS,
@@ -160,6 +160,34 @@ class TestSessions:
         assert {each.json["code"] for each in answers if each.status_int == 401} == {"proof_replayed"}
         for app in apps:
             services_of(app).close()
+
+    def test_a_sign_in_before_a_sign_out(self, tmp_path, provider):
+        """A token whose nonce is older than a sign-out of its email is revoked; a newer one is not."""
+        clock = Clock(time.time())
+        site = client(trusting_app(tmp_path, provider, clock=clock))
+        times = {"iat": int(clock.now), "exp": int(clock.now) + 600}
+        stolen = token(fresh_nonce(site), **times)
+        clock.now += 3
+        session = sign_in(site, token(fresh_nonce(site), **times)).json["token"]
+        site.delete("/v1/sessions", headers={"Authorization": f"Bearer {session}"})
+        problem = sign_in(site, stolen, status=401).json
+        assert problem["code"] == "proof_revoked"
+        assert problem["errors"][0]["name"] == "proofs.0.id_token"
+        sign_in(site, token(fresh_nonce(site), **times))
+
+    @pytest.mark.parametrize("skew", ["0", "300"])
+    def test_used_nonces_stay_used(self, tmp_path, provider, skew):
+        """A nonce is used once, until it is too old under any allowance for clocks."""
+        clock = Clock(time.time())
+        site = client(trusting_app(tmp_path, provider, clock=clock, openid__clock_skew=skew))
+        now = int(clock.now)
+        used = token(fresh_nonce(site), iat=now, exp=now + 3600)
+        sign_in(site, used)
+        codes = []
+        while not codes or codes[-1] == "proof_replayed":
+            codes.append(sign_in(site, used, status=401).json["code"])
+            clock.now += 50
+        assert codes[-1] == "nonce_expired"
 
     def test_nonces(self, site):
         """Nonces differ, are kept by no cache, and tell when they expire."""

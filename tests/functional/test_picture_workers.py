@@ -23,8 +23,10 @@ from support.workers import (
     MIB,
     SMALL_JPEG,
     await_workers,
+    fork_server_pids,
     is_alive,
     outcome,
+    picture_pids,
     processor_seconds,
     renderer,
     worker_pids,
@@ -65,7 +67,7 @@ def service(tmp_path) -> Service:
 
 def busy_worker() -> int:
     """Return the process id of the one worker, once it decodes."""
-    [pid] = await_workers(lambda found: len(found) == 1 and processor_seconds(*found) > 0.4)
+    [pid] = await_workers(lambda found: len(found) == 1 and processor_seconds(*found) > 0.1)
     return pid
 
 
@@ -93,9 +95,9 @@ def test_file_is_handed_over(tmp_path):
 def test_workers_start_when_needed_and_end_with_the_renderer():
     """No process runs before the first picture, and none after the end."""
     with renderer() as render:
-        assert worker_pids() == set()
+        assert fork_server_pids() == set()
         assert outcome(render, GOOD) == "taken"
-        [pid] = worker_pids()
+        [pid] = fork_server_pids()
     assert not is_alive(pid)
     assert outcome(render, GOOD) == "overloaded"
 
@@ -104,7 +106,7 @@ def test_workers_go_behind_the_service():
     """A worker has a lower priority, and leaves one core to others if there are several."""
     with renderer() as render:
         assert outcome(render, GOOD) == "taken"
-        [pid] = worker_pids()
+        [pid] = fork_server_pids()
         assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
         cores = sorted(os.sched_getaffinity(0))
         assert os.sched_getaffinity(pid) == set(cores[1:] or cores)
@@ -115,33 +117,21 @@ def test_environment_of_workers(monkeypatch):
     monkeypatch.setenv("PERSONA_BACKEND_URL", "mysql://persona:secret@db.example.com/persona")
     with renderer() as render:
         assert outcome(render, GOOD) == "taken"
-        [pid] = worker_pids()
+        [pid] = fork_server_pids()
         assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
 def test_forgotten_renderer():
     """A renderer that nobody closed takes its workers along when nobody uses it any more."""
     gc.collect()
-    before = worker_pids()
+    before = fork_server_pids()
     admission = Admission(2, 2, 60, LIMITS.memory)
     render = WorkerRenderer(SMALL_JPEG, admission, processor_seconds=10, deadline_seconds=30)
     assert outcome(render, GOOD) == "taken"
-    assert len(worker_pids() - before) == 1
+    assert len(fork_server_pids() - before) == 1
     del render
     gc.collect()
-    assert worker_pids() <= before
-
-
-def test_recycling():
-    """A worker is replaced after so many pictures."""
-    with renderer(workers=1, jobs_of_a_worker=3) as render:
-        seen = []
-        for _ in range(6):
-            assert outcome(render, GOOD) == "taken"
-            seen.append(tuple(worker_pids()))
-    assert len(set(seen[:2])) == len(set(seen[3:5])) == 1
-    assert (seen[2], seen[5]) == ((), ())
-    assert seen[0] != seen[3]
+    assert fork_server_pids() <= before
 
 
 @pytest.mark.parametrize(
@@ -165,7 +155,7 @@ def test_idle_worker_dies():
     """A worker that dies while it has nothing to do is nobody's loss."""
     with renderer(workers=1) as render:
         assert outcome(render, GOOD) == "taken"
-        [pid] = worker_pids()
+        [pid] = fork_server_pids()
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         assert outcome(render, GOOD) == "taken"
@@ -182,12 +172,26 @@ def test_processor_time():
 
 def test_deadline(pool):
     """A worker that stands still is ended at the deadline, and the upload may come again."""
-    with renderer(workers=1, deadline_seconds=2) as render:
+    with renderer(workers=1, deadline_seconds=5) as render:
         upload = pool.submit(outcome, render, slow())
         pid = busy_worker()
         os.kill(pid, signal.SIGSTOP)
-        assert upload.result(10) == "overloaded"
+        assert upload.result(60) == "overloaded"
         assert not is_alive(pid)
+        assert outcome(render, GOOD) == "taken"
+
+
+def test_fork_server_that_stands_still(pool):
+    """A fork server that does not answer is ended with its worker, and replaced."""
+    with renderer(workers=1, deadline_seconds=5) as render:
+        upload = pool.submit(outcome, render, slow())
+        worker = busy_worker()
+        [server] = fork_server_pids()
+        os.kill(server, signal.SIGSTOP)
+        os.kill(worker, signal.SIGSTOP)
+        assert upload.result(60) == "overloaded"
+        assert not is_alive(server)
+        await_workers(lambda _found: not is_alive(worker))
         assert outcome(render, GOOD) == "taken"
 
 
@@ -200,22 +204,27 @@ def test_close_amid_a_picture(pool):
     assert not is_alive(pid)
 
 
-def test_limits_of_a_worker():
-    """Each worker is confined: memory, processor time, no core, no files to write, low priority."""
-    with renderer() as render:
-        assert outcome(render, GOOD) == "taken"
-        [pid] = worker_pids()
+def test_limits_of_a_worker(pool):
+    """Each worker is limited: memory, processor time, no core, no files to write, few to open."""
+    with renderer(workers=1) as render:
+        upload = pool.submit(outcome, render, slow())
+        pid = busy_worker()
         limits = Path(f"/proc/{pid}/limits").read_text()
 
-        def soft(name: str) -> str:
-            return re.search(rf"^Max {name} +(\S+)", limits, re.MULTILINE)[1]
+        def both(name: str) -> tuple[str, ...]:
+            return re.search(rf"^Max {name} +(\S+) +(\S+)", limits, re.MULTILINE).groups()
 
-        assert (soft("core file size"), soft("file size"), soft("cpu time")) == ("0", "0", "11")
-        assert int(soft("address space")) < 512 * MIB
+        assert both("core file size") == both("file size") == ("0", "0")
+        assert both("cpu time") == ("10", "11")
+        assert both("open files") == ("32", "32")
+        assert len({int(each) for each in both("address space")}) == 1
+        assert int(both("address space")[0]) < 1024 * MIB
         assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
         assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) > 0
-        files = {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
-        assert all(each.startswith(("/dev/null", "socket:", "pipe:")) for each in files)
+        assert os.getsid(pid) != os.getsid(0)
+        assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+        os.kill(pid, signal.SIGKILL)
+        assert upload.result(60) == "overloaded"
 
 
 def test_picture_that_needs_more_than_there_is():
@@ -265,7 +274,7 @@ class Peak:
     def _watch(self) -> None:
         while not self._stopped.wait(0.005):
             pages = 0
-            for pid in worker_pids():
+            for pid in picture_pids():
                 try:
                     resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
                 except OSError:
@@ -279,15 +288,15 @@ def test_end_of_a_killed_service(service):
     client = Client(service, "alice@example.com")
     client.sign_in()
     assert client.upload(GOOD).status == 200
-    [pid] = await_workers(lambda found: len(found) == 1, service.pid)
     with ThreadPoolExecutor(1) as threads:
-        began = processor_seconds(pid)
         upload = threads.submit(client.upload, slow())
-        await_workers(lambda _found: processor_seconds(pid) > began + 0.3, service.pid)
+        await_workers(lambda found: len(found) == 1, service.pid)
+        pids = picture_pids(service.pid)
         service.kill()
-        assert upload.exception(10) is not None
-    deadline = time.monotonic() + 10
-    while is_alive(pid):
+        assert upload.exception(60) is not None
+    assert len(pids) == 2
+    deadline = time.monotonic() + 60
+    while any(map(is_alive, pids)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -295,13 +304,13 @@ def test_end_of_a_killed_service(service):
 _ORPHAN = """
 import io, os, sys
 sys.path.insert(0, sys.argv[1])
-from support.workers import outcome, renderer, worker_pids
+from support.workers import fork_server_pids, outcome, renderer
 from support.applications import application
 from support.pictures import encode, quadrants
 context = renderer()
 render = context.__enter__()
 assert outcome(render, encode(quadrants(64, 64))) == "taken"
-print(*worker_pids())
+print(*fork_server_pids())
 """
 
 

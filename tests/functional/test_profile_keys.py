@@ -14,7 +14,7 @@ from support.sessions import session_of
 from persona_profile.app import services_of
 from persona_profile.encoding import base64url_encode
 
-ALICE, BOB = "alice@example.com", "bob@example.org"
+ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"
 PROFILE = f"/v1/profiles/{ALICE}"
 KEY, OTHER_KEY = (base64url_encode(bytes([number]) * 32) for number in (1, 2))
 HOST = {"Host": "127.0.0.1:6543"}
@@ -231,11 +231,12 @@ class TestPictures:
         return protect().json["profile"]["picture"]["urls"]
 
     def test_work_without_a_token(self, app, urls):
-        """A browser fetches them as it does others, for as long as the session lives."""
+        """A browser fetches them as it does others, and asks each time whether the session lives."""
         answer = app.get(path_of(urls["64"]), headers=HOST)
         assert answer.content_type == "image/jpeg"
-        seconds = int(answer.headers["Cache-Control"].split("max-age=")[1].split(",")[0])
-        assert 0 < seconds <= 3600
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+        known = HOST | {"If-None-Match": answer.headers["ETag"]}
+        app.get(path_of(urls["64"]), headers=known, status=304)
 
     def test_are_of_their_session(self, app, urls, open_session, assertion):
         """A session has the same URLs for all of its life, and one of other emails has others."""
@@ -248,8 +249,32 @@ class TestPictures:
     def test_end_with_the_session(self, app, urls, open_session):
         """Signing out ends them at once."""
         headers = bearer(open_session(KEY))
+        known = HOST | {"If-None-Match": app.get(path_of(urls["64"]), headers=HOST).headers["ETag"]}
         app.delete("/v1/sessions", headers=headers)
         app.get(path_of(urls["64"]), headers=HOST, status=404)
+        app.get(path_of(urls["64"]), headers=known, status=404)
+
+    def test_end_by_another_email(self, app, urls, sign_in):
+        """They end when any email of their session is signed out, and not by one that it has not."""
+        app.delete("/v1/sessions", headers=sign_in(CAROL))
+        app.get(path_of(urls["64"]), headers=HOST, status=200)
+        app.delete("/v1/sessions", headers=sign_in(BOB))
+        app.get(path_of(urls["64"]), headers=HOST, status=404)
+
+    def test_of_a_merged_session(self, app, protect, open_session, assertion, sign_in):
+        """A session that takes in another email has URLs and entity tags of its own."""
+        protect()
+        first = open_session(KEY)
+        body = {"proofs": [{"assertion": assertion(CAROL)}]}
+        merged = app.post_json("/v1/sessions", body, headers=bearer(first)).json
+        assert merged["expires_at"] == first["expires_at"]
+        before, after = first["profiles"][0], merged["profiles"][0]
+        assert before["etag"].partition(".")[0] == after["etag"].partition(".")[0]
+        known = bearer(merged) | {"If-None-Match": before["etag"]}
+        assert app.get(PROFILE, headers=known, status=200).json["picture"] == after["picture"]
+        app.delete("/v1/sessions", headers=sign_in(CAROL))
+        app.get(path_of(after["picture"]["urls"]["64"]), headers=HOST, status=404)
+        app.get(path_of(before["picture"]["urls"]["64"]), headers=HOST, status=200)
 
     def test_expire_with_the_session(self, development_folder, urls, app):
         """None outlives the session's end, as its expiry is in its URL."""

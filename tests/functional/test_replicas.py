@@ -5,7 +5,6 @@ import json
 import re
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +23,6 @@ from backends.mysql import MysqlBackend
 from backends.sqlite import SqliteBackend
 from backends.transfer import read_partition, walk
 from persona_profile.app import services_of
-from persona_profile.replicas import READ_SECONDS
 from persona_profile.settings import InvalidSettings
 
 KEY = base64.urlsafe_b64encode(bytes(32)).decode().rstrip("=")
@@ -259,7 +257,7 @@ def test_damaged_replica(client, replication):
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])
 def test_replica_that_fails(client, replication, number):
-    """While the replica is frozen or dead no request fails, and soon none waits for it."""
+    """While the replica is frozen or dead no request fails, and soon none asks it."""
     person, told = client
     path = urls(person)["128"]
     stop, failed = threading.Event(), []
@@ -275,21 +273,20 @@ def test_replica_that_fails(client, replication, number):
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
-    time.sleep(0.2)
+    served = told.reads("served")
+    wait_for(lambda: told.reads("served") > served)
     replication.replica.signal(number)
     wait_for(lambda: told.value("persona_replicas_silent") == 1)
-    time.sleep(2 * READ_SECONDS)  # what was under way has failed by then
-    before = told.reads("failed")
-    slowest = max(person.call("GET", path).seconds for _ in range(20))
-    checks = health(person)
     stop.set()
     for reader in readers:
         reader.join()
+    before = told.reads("failed")
+    assert [person.call("GET", path).status for _ in range(20)] == [200] * 20
+    checks = health(person)
     assert failed == []
     assert checks["status"] == "ok"
     assert checks["checks"]["replicas"] == "error"
     assert told.reads("failed") == before
-    assert slowest < 3
     if number == signal.SIGKILL:
         replication.replica.start()
     else:
@@ -301,7 +298,7 @@ def test_replica_that_fails(client, replication, number):
 
 def test_supervised(tmp_path, replication):
     """A process is well while its replica is frozen, and ends while a read of that is under way."""
-    url = f"{replication.replica.url}?read_timeout=60"
+    url = f"{replication.replica.url}?read_timeout=600"
     service = reading_from(url, replication, tmp_path / "s")
     told = Told(service)
     replication.replica.signal(signal.SIGSTOP)
@@ -318,10 +315,8 @@ def test_supervised(tmp_path, replication):
         replication.replica.signal(signal.SIGSTOP)
         assert person.call("GET", path).status == 200
         assert told.reads("failed") == 1
-        began = time.monotonic()
         service.signal(signal.SIGTERM)
         assert service.wait(60) == 0
-        assert time.monotonic() - began < 45
     finally:
         replication.replica.signal(signal.SIGCONT)
         service.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -19,7 +20,7 @@ from support.figures import Figures
 from support.identities import dsa_key, support_document
 from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
-from support.workers import is_alive, worker_pids
+from support.workers import fork_server_pids, is_alive
 
 TESTS = Path(__file__).parents[1]
 MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
@@ -101,7 +102,7 @@ class TestStopping:
             client, idle = (Client(service, "alice@example.com") for _ in range(2))
             client.sign_in()
             assert idle.call("GET", "/__heartbeat__").status == 200
-            workers = worker_pids(service.pid)
+            workers = fork_server_pids(service.pid)
             upload = SlowUpload(service, client, body)
             service.signal(signal.SIGTERM)
             wait_for(lambda: get(service, "/__lbheartbeat__") == 503, 4)
@@ -129,6 +130,19 @@ class TestStopping:
         finally:
             service.close()
         assert "connections in flight" in service.log
+
+    @pytest.mark.parametrize("arguments", [(), ("--processes", "2")], ids=["one", "several"])
+    def test_client_of_the_metrics_that_drips(self, service, arguments):
+        """A client that sends to the metrics for ever stops neither scraping nor the end."""
+        service.start(*arguments)
+        address = ("127.0.0.1", service.figures_port)
+        with socket.create_connection(address, 30) as dripping:
+            dripping.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+            wait_for(lambda: service.figures().value("process_start_time_seconds"))
+            service.signal(signal.SIGTERM)
+            with contextlib.suppress(ConnectionError):
+                wait_for(lambda: dripping.send(b"x") and not is_alive(service.pid), 30)
+        assert service.wait(30) == 0
 
     def test_once_more(self, service):
         """A second SIGTERM ends the process at once, whatever is in flight."""

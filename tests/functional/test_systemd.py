@@ -48,6 +48,27 @@ def test_unit(tmp_path):
     assert rated.returncode == 0, rated.stdout[-500:]
 
 
+def test_unit_permits_the_confinement_of_workers():
+    """The unit's filter lets a process fork confined workers, and bound and watch them."""
+    allowed: set[str] = set()
+    for line in re.findall("^SystemCallFilter=(.*)$", UNIT.read_text(), re.MULTILINE):
+        names = calls_of(line.removeprefix("~").split())
+        allowed = allowed - names if line.startswith("~") else allowed | names
+    assert allowed >= {
+        *("landlock_create_ruleset", "landlock_restrict_self", "seccomp", "prctl", "prlimit64"),
+        *("clone", "setsid", "pidfd_open", "wait4", "kill", "socketpair", "sendmsg", "recvmsg"),
+    }
+
+
+def calls_of(names: list[str]) -> set[str]:
+    """Return the system calls behind names, some of which are systemd's for groups of calls."""
+    found = {name for name in names if not name.startswith("@")}
+    for group in (name for name in names if name.startswith("@")):
+        listed = re.sub("^ +#.*$", "", analyze("syscall-filter", group).stdout, flags=re.MULTILINE)
+        found |= calls_of(listed.split()[1:])
+    return found
+
+
 def test_unit_waits_for_what_is_in_flight():
     """Systemd waits for as long as a stop may take, and tells nobody but the supervisor."""
     unit = UNIT.read_text()

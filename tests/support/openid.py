@@ -219,7 +219,13 @@ def providers() -> Iterator[Provider]:
         server.server_close()
 
 
-def trusting_app(folder: Path, provider: Provider, issuers: Any = None, **settings: str) -> Router:
+def trusting_app(
+    folder: Path,
+    provider: Provider,
+    issuers: Any = None,
+    clock: Callable[[], float] = time.time,
+    **settings: str,
+) -> Router:
     """Return an application that trusts providers; `name__part="value"` are settings."""
     path = folder / "openid-issuers.json"
     path.write_bytes(json_encode(ISSUERS if issuers is None else issuers))
@@ -230,7 +236,7 @@ def trusting_app(folder: Path, provider: Provider, issuers: Any = None, **settin
         "dialog_origins": ORIGIN,
         "openid.issuers": str(path),
     } | {name.replace("__", "."): value for name, value in settings.items()}
-    return hold_to_contract(make_app(parse_settings(given, {}), new_fetcher=provider.fetcher))
+    return hold_to_contract(make_app(parse_settings(given, {}), clock, provider.fetcher))
 
 
 def fresh_nonce(site: webtest.TestApp) -> str:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -146,11 +147,11 @@ class Service:
         """All that it has written so far."""
         return self._log.read_text()
 
-    def start(self, *arguments: str) -> None:
-        """Start it, with arguments of `serve`; return when it answers."""
+    def start(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
+        """Start it, with arguments of `serve`, by another command; return when it answers."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [_COMMAND, "-c", self._ini, "serve", *arguments], stdout=log, stderr=log
+                [*prefix, _COMMAND, "-c", self._ini, "serve", *arguments], stdout=log, stderr=log
             )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self._process.poll() is None:

@@ -18,7 +18,7 @@ from persona_profile.images.pool import WorkerRenderer
 MIB = 1024 * 1024
 LIMITS = Limits(100_000_000, 50_000_000, 864 * MIB)
 _of_others: set[int] = set()
-"""Workers of this process that were there before the last renderer was made."""
+"""Fork servers of this process that were there before the last renderer was made."""
 
 SMALL_JPEG = PictureOptions(LIMITS, Encoding(("jpeg",), effort="fast"), (32,))
 
@@ -35,7 +35,7 @@ def renderer(
 ) -> Iterator[WorkerRenderer]:
     """Yield a renderer whose queue refuses none of a test's own uploads."""
     _of_others.clear()
-    _of_others.update(worker_pids())
+    _of_others.update(fork_server_pids())
     admission = Admission(workers, queue, 60, options.limits.memory)
     made = WorkerRenderer(
         options,
@@ -59,15 +59,35 @@ def outcome(render: WorkerRenderer, data: bytes, client: str = "", crop: Crop | 
     return "taken"
 
 
-def worker_pids(parent: int | None = None) -> set[int]:
-    """Return the process ids of the workers of a process; by default of the last `renderer`."""
-    found = {pid for pid in _children(parent or os.getpid()) if _runs_a_worker(pid)}
+def fork_server_pids(parent: int | None = None) -> set[int]:
+    """Return the process ids of the fork servers of a process; by default of the last `renderer`."""
+    found = {pid for pid in _children({parent or os.getpid()}) if _is_fork_server(pid)}
     return found if parent else found - _of_others
+
+
+def worker_pids(parent: int | None = None) -> set[int]:
+    """Return the process ids of the workers at work, each of which a fork server has forked."""
+    return _children(fork_server_pids(parent))
+
+
+def picture_pids(parent: int | None = None) -> set[int]:
+    """Return the process ids of fork servers and workers."""
+    servers = fork_server_pids(parent)
+    return servers | _children(servers)
+
+
+def family_pids(pid: int) -> set[int]:
+    """Return the process ids of a process and of all below it."""
+    found, fresh = {pid}, {pid}
+    while fresh:
+        fresh = _children(fresh)
+        found |= fresh
+    return found
 
 
 def await_workers(is_so: Callable[[set[int]], bool], parent: int | None = None) -> set[int]:
     """Wait until the workers of a process are as they should be; return them."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not is_so(found := worker_pids(parent)):
         assert time.monotonic() < deadline, found
         time.sleep(0.005)
@@ -83,25 +103,29 @@ def is_alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def processor_seconds(pid: int) -> float:
-    """Return the processor time that a process has had."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def processor_seconds(pid: int, *, with_ended_children: bool = False) -> float:
+    """Return the processor time of a process, 0 if it is gone; by default without its children's."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    counted = fields[11:15] if with_ended_children else fields[11:13]
+    return sum(map(int, counted)) / os.sysconf("SC_CLK_TCK")
 
 
-def _children(parent: int) -> set[int]:
+def _children(parents: set[int]) -> set[int]:
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(fields[1]) == parent and fields[0] not in "ZX":
+                if int(fields[1]) in parents and fields[0] not in "ZX":
                     found.add(int(entry.name))
     return found
 
 
-def _runs_a_worker(pid: int) -> bool:
+def _is_fork_server(pid: int) -> bool:
     try:
-        return b"persona_profile.images.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return b"fork_server" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from support.machines import SharedStore
 from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
 from support.sessions import session_of
 
-from backends import Put
+from backends import Put, Unavailable
+from persona_profile.errors import InvalidSession
 from persona_profile.key_use import MAX_PASSES, Pace, Rewrapping, count_use
-from persona_profile.keyring import Keyring, KeyState
+from persona_profile.keyring import KeyKind, Keyring, KeyState
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM
 
 OLD = Keyring([key(1)], [key(9)])
@@ -127,6 +130,32 @@ class TestCounting:
         assert (use.wraps, use.stale) == ({"1": 3}, 3)
         assert use.profiles == Counter({9: 3})
         assert use.marks[9] == 1
+
+    @pytest.mark.parametrize(("hours", "needed"), [(0, 1), (1, 1), (2, 0)])
+    def test_marks_under_both_index_keys(self, hours, needed):
+        """Marks from long after an index key was retired are under the newer key as well."""
+        now = datetime.now(UTC)
+        first = Keyring.generate(now)
+        both = first.adding(KeyKind.INDEX, now)
+        both = both.promoting(KeyKind.INDEX, now - timedelta(hours=hours))
+        store = Store(both)
+        store.profiles.sign_out(session_of(ALICE, signed_out_at=0))
+        use = count_use(store.backend, store.keys)
+        assert (use.marks[1], use.marks[2]) == (needed, 1)
+        ended = Store(both.destroying(KeyKind.INDEX, 1, now), store.backend)
+        with pytest.raises(InvalidSession):
+            ended.profiles.profiles(session_of(ALICE, signed_out_at=0))
+
+    def test_a_sign_out_that_was_cut_off(self):
+        """Where a sign-out fails between two partitions, its mark is under the newer index key."""
+        now = datetime.now(UTC)
+        both = Keyring.generate(now).adding(KeyKind.INDEX, now).promoting(KeyKind.INDEX, now)
+        store = Store(both, SharedStore(time.time))
+        store.backend.calls_left = 1
+        with pytest.raises(Unavailable):
+            store.profiles.sign_out(session_of(ALICE, signed_out_at=0))
+        use = count_use(store.backend, store.keys)
+        assert (use.marks[1], use.marks[2]) == (0, 1)
 
     def test_under_a_key_that_is_gone(self, old):
         """Keys of versions that are not in the keyring are counted as well."""

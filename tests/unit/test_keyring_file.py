@@ -43,6 +43,19 @@ while True:
     print(flush=True)
 """
 
+# Makes keyrings in the folder of its argument for ever; prints a line for each.
+CREATE_FOR_EVER = """
+import itertools, sys
+from pathlib import Path
+from persona_profile.keyring import Keyring
+from persona_profile.keyring_file import KeyringFile
+
+keyring = Keyring.generate()
+for number in itertools.count():
+    KeyringFile(Path(sys.argv[1]) / f"{number}.json").create(keyring)
+    print(flush=True)
+"""
+
 HOLD_LOCK = """
 import sys, time
 from pathlib import Path
@@ -205,6 +218,22 @@ class TestWriting:
             assert file.path.read_bytes() == text
             assert not Path(f"{file.path}.new").exists()
 
+    def test_killed_while_it_is_made(self, tmp_path, request):
+        """A process that is killed while it makes keyrings leaves whole ones and nothing else."""
+        for number in range(request.config.getoption("--crashes")):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            with subprocess.Popen(
+                [sys.executable, "-c", CREATE_FOR_EVER, folder], stdout=subprocess.PIPE
+            ) as process:
+                for _ in range(1 + number % 7):
+                    process.stdout.readline()
+                process.kill()
+            for path in folder.iterdir():
+                assert path.suffix == ".json"
+                assert load(path)
+                assert path.stat().st_nlink == 1
+
     def test_killed_at_any_instant(self, file, request):
         """A process that is killed while it writes leaves a whole keyring, old or new."""
         for number in range(request.config.getoption("--crashes")):
@@ -217,6 +246,100 @@ class TestWriting:
             file.load()
         with file.lock():
             file.replace(file.load())
+
+
+def destroy(file: KeyringFile) -> bytes:
+    """Destroy the first index key by an operator's steps; return the text of its secret."""
+    secret = base64url_encode(file.load().primary(KeyKind.INDEX).secret).encode()
+    with file.lock() as locked:
+        kind = KeyKind.INDEX
+        keyring = locked.load().adding(kind, NOW).promoting(kind, NOW)
+        locked.replace(keyring.destroying(kind, 1, NOW))
+    return secret
+
+
+def files_with(folder: Path, text: bytes) -> list[Path]:
+    """Return the files below a folder that have a text in them."""
+    return [path for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]
+
+
+class TestNames:
+    @pytest.mark.parametrize("kind", ["absolute", "relative", "chain", "folder"])
+    def test_symbolic_link(self, tmp_path, kind):
+        """A key that is destroyed through a symbolic link is in no file any more; the link stays."""
+        real = tmp_path / "real" / "keyring.json"
+        real.parent.mkdir()
+        KeyringFile(real).create(Keyring.generate(NOW))
+        link = tmp_path / "links" / "keyring.json"
+        match kind:
+            case "absolute":
+                link.parent.mkdir()
+                link.symlink_to(real)
+            case "relative":
+                link.parent.mkdir()
+                link.symlink_to("../real/keyring.json")
+            case "chain":
+                link.parent.mkdir()
+                (tmp_path / "links" / "other").symlink_to(real)
+                link.symlink_to("other")
+            case "folder":
+                link.parent.symlink_to("real")
+        assert files_with(tmp_path, base64url_encode(load(real).primary(KeyKind.INDEX).secret).encode())
+        secret = destroy(KeyringFile(link))
+        assert files_with(tmp_path, secret) == []
+        assert os.path.realpath(link) == str(real)
+        assert not real.is_symlink()
+        assert load(link).primary(KeyKind.INDEX).version == 2
+
+    def test_link_that_is_changed_meanwhile(self, tmp_path):
+        """A link that leads elsewhere while a command is at work makes it change no other keyring."""
+        one, other = (KeyringFile(tmp_path / f"{name}.json") for name in ("one", "other"))
+        for each in (one, other):
+            each.create(Keyring.generate(NOW))
+        text = other.path.read_bytes()
+        link = tmp_path / "keyring.json"
+        link.symlink_to(one.path)
+        with KeyringFile(link).lock() as locked:
+            keyring = locked.load()
+            link.unlink()
+            link.symlink_to(other.path)
+            locked.replace(keyring.adding(KeyKind.INDEX, NOW))
+        assert other.path.read_bytes() == text
+        assert len(one.load().keys(KeyKind.INDEX)) == 2
+
+    def test_one_lock_for_all_names(self, file, tmp_path):
+        """Who names the keyring by a symbolic link locks the same one."""
+        link = tmp_path / "link"
+        link.symlink_to(file.path)
+        with file.lock(), pytest.raises(KeyringError, match="another `keys` command"):
+            with KeyringFile(link).lock():
+                pass
+
+    def test_link_to_nothing_yet(self, tmp_path):
+        """A keyring is made where a symbolic link leads, and is not replaced by another."""
+        link = tmp_path / "keyring.json"
+        link.symlink_to(tmp_path / "real.json")
+        KeyringFile(link).create(Keyring.generate())
+        assert link.is_symlink()
+        assert load(tmp_path / "real.json")
+        with pytest.raises(FileExistsError):
+            KeyringFile(link).create(Keyring.generate())
+
+    def test_hard_link(self, file, tmp_path):
+        """A keyring with a second name is left as it is, as that name would keep the old keys."""
+        other = tmp_path / "other.json"
+        other.hardlink_to(file.path)
+        text = file.path.read_bytes()
+        with pytest.raises(KeyringError, match=r"other names \(hard links\)"):
+            destroy(file)
+        assert file.path.read_bytes() == text
+        other.unlink()
+        assert files_with(tmp_path, destroy(file)) == []
+
+    def test_left_by_a_crash(self, file, tmp_path):
+        """What a crash has left of an earlier change goes when a key is destroyed."""
+        Path(f"{file.path}.new").write_bytes(file.path.read_bytes())
+        assert files_with(tmp_path, destroy(file)) == []
 
 
 class TestLock:

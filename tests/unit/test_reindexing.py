@@ -22,12 +22,14 @@ from support.sessions import session_of
 from support.stepping import Call, Killed, Stepped
 
 from backends import Put
+from persona_profile.errors import NotFound
 from persona_profile.key_items import MOVE_ID_BYTES, Forward, Moving
 from persona_profile.key_use import Rewrapping, count_use
 from persona_profile.keyring import KeyKind, Keyring, KeyState
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM, Profile
 from persona_profile.reindexing import Reindexed
+from persona_profile.tokens import PictureCapability, Protection
 
 
 @pytest.fixture
@@ -326,3 +328,42 @@ class TestHalfWay:
                 store.profiles.profiles(session)
             with pytest.raises(Exception, match=r"^$"):
                 store.pictures_service.read(capability, "jpeg")
+
+    @pytest.mark.parametrize("signs_out", ["old", "pending", "promoted"])
+    @pytest.mark.parametrize("signed_in_at", ["old", "pending", "promoted"])
+    @pytest.mark.parametrize("ended_by", [ALICE, BOB])
+    def test_urls_die_with_their_session(self, world, signed_in_at, signs_out, ended_by):
+        """Whoever made the URL of a protected picture, a sign-out at any process ends it at all."""
+        session = session_of(ALICE, BOB, signed_out_at=0)
+        session, _ = world.old.profiles.set_profile_key(session, ALICE, PROFILE_KEY, lambda _: None)
+        maker = getattr(world, signed_in_at)
+        profile = maker.profiles.profile(session, ALICE)
+        text = maker.pictures_service.capabilities(profile)[64]
+        capability, _ = maker.pictures_service.open_capability(text)
+        everybody = [world.old, *world.everybody()]
+        for store in everybody:
+            assert store.pictures_service.read(capability, "jpeg") == PICTURE
+        getattr(world, signs_out).profiles.sign_out(session_of(ended_by, signed_out_at=0))
+        for store in everybody:
+            with pytest.raises(NotFound):
+                store.pictures_service.read(capability, "jpeg")
+
+    @pytest.mark.parametrize(("maker", "is_alive"), [("old", False), ("promoted", True)])
+    def test_urls_that_name_destroyed_keys_alone(self, world, maker, is_alive):
+        """A URL is dead once no sign-out could end it, as it names partitions that nobody marks."""
+        session, _ = world.old.profiles.set_profile_key(
+            session_of(ALICE), ALICE, PROFILE_KEY, lambda _: None
+        )
+        world.move()
+        profile = world.promoted.profiles.profile(session, ALICE)
+        sign_outs = tuple(
+            (partition, 10**15) for partition in getattr(world, maker).keys.partitions(ALICE)
+        )
+        protection = Protection(profile.content_key.for_picture(profile.picture.id), sign_outs, 10**12)
+        capability = PictureCapability(profile.partition, profile.picture.id, 64, ("jpeg",), protection)
+        assert world.promoted.pictures_service.read(capability, "jpeg") == PICTURE
+        if is_alive:
+            assert world.ended.pictures_service.read(capability, "jpeg") == PICTURE
+        else:
+            with pytest.raises(NotFound):
+                world.ended.pictures_service.read(capability, "jpeg")

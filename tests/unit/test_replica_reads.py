@@ -78,11 +78,9 @@ def test_reading(asked):
 def test_silence(asked, replica):
     """A read that is not answered is given up in time; then the replica is left alone for a while."""
     thaw = threading.Event()
-    replica.before_read = lambda: thaw.wait(30)
+    replica.before_read = thaw.wait  # without an end
     replica.failure = Unavailable()
-    began = time.monotonic()
     assert asked.replicas.get_many([HERE]) == {}
-    assert time.monotonic() - began < 10
     assert not asked.replicas.can_be_asked
     with pytest.raises(Unavailable):
         asked.replicas.check()
@@ -98,7 +96,8 @@ def test_silence(asked, replica):
 
 def test_slow_reads(asked, replica):
     """What answers looks but not reads is left alone for longer each time, until a read is answered."""
-    replica.before_read = lambda: time.sleep(READ_SECONDS + 0.2)
+    thaw = threading.Event()
+    replica.before_read = thaw.wait  # without an end
     pauses = []
     for _ in range(4):
         wait_for(lambda: asked.replicas.can_be_asked)
@@ -107,6 +106,7 @@ def test_slow_reads(asked, replica):
         while not asked.replicas.can_be_asked:
             time.sleep(0.002)
         pauses.append(time.monotonic() - began)
+    thaw.set()
     assert pauses[3] > 0.05
 
 

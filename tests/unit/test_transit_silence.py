@@ -52,11 +52,9 @@ def hasty(fake: FakeTransit, token_file: Path, clock: Clock) -> Iterator[Transit
 )
 def test_no_answer_in_time(hasty: TransitService, fake: FakeTransit, behaviour: Behaviour) -> None:
     """A server that does not come to an end is given up, and its connection closed."""
-    fake.behaviour = behaviour
-    began = time.monotonic()
+    fake.behaviour = behaviour  # without an end
     with pytest.raises(KeysUnavailable, match="in time"):
         hasty.wrap(PARTITION, DATA_KEY)
-    assert time.monotonic() - began < 20
 
 
 def test_tls_handshake_that_never_ends(token_file: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from persona_profile.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
 from persona_profile.emails import MAX_BYTES
-from persona_profile.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES
+from persona_profile.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
 from persona_profile.model import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
 from persona_profile.schemas import CLAIMS_BODY, JsonSchema, json_schema
 from persona_profile.settings import MAX_PICTURE_BYTES
@@ -167,6 +167,7 @@ SCHEMAS: Final[dict[str, JsonSchema]] = {
         pictures=_object(
             "What pictures there are.",
             sizes={"type": "array", "items": {"enum": list(SIZES)}},
+            thumbnails={"type": "array", "items": {"enum": list(THUMBNAIL_SIZES)}},
             formats={"type": "array", "items": {"enum": list(MEDIA_TYPES.values())}},
             accepted={"type": "array", "items": {"enum": list(ACCEPTED_MEDIA_TYPES)}},
         ),
@@ -176,6 +177,14 @@ SCHEMAS: Final[dict[str, JsonSchema]] = {
         "Whether the server can do its work, and each thing that it depends on.",
         status={"enum": ["ok", "error"]},
         checks={"type": "object", "additionalProperties": {"enum": ["ok", "error", "timeout"]}},
+        details=_object(
+            "More of some checks; nothing here changes the status.",
+            pictures={
+                "type": "object",
+                "description": "Each part of the workers' confinement: `ok`, or why it is missing.",
+                "additionalProperties": {"type": "string"},
+            },
+        ),
     ),
     "Stopping": _object("The process finishes what is in flight.", status={"const": "stopping"}),
     "Trouble": {
@@ -265,6 +274,7 @@ EXAMPLES: Final[dict[str, Any]] = {
         },
         "pictures": {
             "sizes": list(SIZES),
+            "thumbnails": list(THUMBNAIL_SIZES),
             "formats": list(MEDIA_TYPES.values()),
             "accepted": list(ACCEPTED_MEDIA_TYPES),
         },
@@ -273,11 +283,13 @@ EXAMPLES: Final[dict[str, Any]] = {
     "Health": {
         "status": "ok",
         "checks": {"storage": "ok", "keyring": "ok", "pictures": "ok"},
+        "details": {"pictures": {"landlock": "ok", "seccomp": "ok"}},
     },
     "Stopping": {"status": "stopping"},
     "Trouble": {
         "status": "error",
         "checks": {"storage": "error", "keyring": "ok", "pictures": "ok"},
+        "details": {"pictures": {"landlock": "ok", "seccomp": "ok"}},
     },
     "Build": {"name": NAME, "source": "", "version": VERSION, "commit": "", "build": ""},
 }

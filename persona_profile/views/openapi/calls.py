@@ -181,6 +181,10 @@ OPERATIONS: Final = (
         id="signOut",
         tag="sessions",
         summary="End every session that proved any of this one's emails",
+        description=(
+            "After a lost answer or a 503 send it again, until it is 204 or 401 `session_revoked`. "
+            "Proofs that say that they are older than the sign-out are revoked by it too."
+        ),
         session="required",
         answers={204: _GONE},
         problems=(*ANY, *SESSION, "conflict"),
@@ -197,7 +201,7 @@ OPERATIONS: Final = (
             200: Answer(description="In the order proved.", schema="Profiles", headers=_READ),
             304: _NOT_MODIFIED,
         },
-        problems=(*ANY, *SESSION, "validation_failed"),
+        problems=(*ANY, *SESSION, *CHARGED, "validation_failed"),
     ),
     Operation(
         call="GET /v1/profiles/{email}",
@@ -207,7 +211,7 @@ OPERATIONS: Final = (
         session="required",
         parameters=("email", "If-Changed"),
         answers={200: _PROFILE, 304: _NOT_MODIFIED},
-        problems=(*ANY, *OPENED),
+        problems=(*ANY, *OPENED, *CHARGED),
     ),
     Operation(
         call="PUT /v1/profiles/{email}",
@@ -354,7 +358,7 @@ OPERATIONS: Final = (
             200: Answer(description="In the order proved.", schema="Accounts", headers=_READ),
             304: _NOT_MODIFIED,
         },
-        problems=(*ANY, *SESSION, "fedcm_direct_call"),
+        problems=(*ANY, *SESSION, *CHARGED, "fedcm_direct_call"),
     ),
     Operation(
         call="GET /__lbheartbeat__",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from persona_profile.formats import SIZES
+from persona_profile.formats import THUMBNAIL_SIZES
 from persona_profile.schemas import PROFILE_KEY_BODY, JsonSchema, json_schema, session_body
 from persona_profile.views.bodies import CROP_PATTERN, MULTIPART
 from persona_profile.views.openapi.answers import CLAIMS_EXAMPLE, EMAIL_SCHEMA
@@ -35,7 +35,7 @@ PARAMETERS: Final[dict[str, Any]] = {
         "query",
         "thumbnails",
         "Width in pixels of the pictures that come within the answer.",
-        {"type": "integer", "enum": list(SIZES)},
+        {"type": "integer", "enum": list(THUMBNAIL_SIZES)},
         example=128,
     ),
     "crop": _parameter(
@@ -104,4 +104,4 @@ def session_json(proofs: Mapping[str, str]) -> dict[str, Any]:
     """Return the media object of a body that opens a session by these kinds of proofs."""
     member = next(iter(proofs))
     example = {"proofs": [{member: EXAMPLE_PROOFS.get(member, "...")}]}
-    return {"schema": json_schema(session_body(SIZES, proofs)), "example": example}
+    return {"schema": json_schema(session_body(THUMBNAIL_SIZES, proofs)), "example": example}

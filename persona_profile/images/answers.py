@@ -1,0 +1,182 @@
+"""Checks what a worker answers: it has parsed a hostile file, so it may say anything.
+
+An answer is accepted if it has the expected shape and size, if its texts hold nothing that a log or a
+client could misread, and if its renditions look like those that were asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from persona_profile.formats import FORMATS_IN
+from persona_profile.images import Limits, PictureOptions, PictureRefused, Rendition
+from persona_profile.images.channel import MalformedMessage
+
+_REFUSALS: Final = {
+    "unsupported_media_type",
+    "picture_broken",
+    "picture_too_many_pixels",
+    "picture_too_complex",
+    "crop_outside_picture",
+}
+_MEMBERS: Final = {"limit", "pixels", "width", "height"}
+_MAX_MEMBER: Final = 2**53
+_DETAIL: Final = re.compile(r"[ -~]{1,300}")
+_PLACE: Final = re.compile(r"[A-Za-z0-9_]{1,80} at [A-Za-z0-9_.:<> -]{0,400}")
+
+_SPARE_BYTES: Final = 64 * 1024
+_BYTES_PER_PIXEL: Final = 4
+"""More than any encoder needs for noise at its best quality."""
+
+
+def max_renditions(options: PictureOptions) -> int:
+    """Return how many renditions there can be."""
+    return len(options.sizes) * len(_formats(options))
+
+
+def max_rendition_bytes(options: PictureOptions) -> int:
+    """Return the most bytes that the largest rendition can have."""
+    return _max_bytes(max(options.sizes))
+
+
+def read_header(document: Mapping[str, Any], limits: Limits) -> tuple[str, int, int]:
+    """Return a picture's format, the bytes of memory that it needs, and its pixels.
+
+    Raises:
+        MalformedMessage: no worker says that.
+    """
+    name, needed, pixels = (document.get(each) for each in ("format", "needs", "pixels"))
+    if name not in FORMATS_IN or not _is_whole(needed, 0, limits.memory):
+        raise MalformedMessage
+    if not _is_whole(pixels, 1, max(limits.max_pixels_jpeg, limits.max_pixels_other)):
+        raise MalformedMessage
+    return str(name), needed, pixels  # type: ignore[return-value] # whole numbers, as was just checked
+
+
+def read_failure(document: Mapping[str, Any]) -> str:
+    """Return where a worker made a mistake.
+
+    Raises:
+        MalformedMessage: no worker says that.
+    """
+    place = document["failed"]
+    if not isinstance(place, str) or not _PLACE.fullmatch(place):
+        raise MalformedMessage
+    return place
+
+
+def read_refusal(document: Mapping[str, Any]) -> PictureRefused:
+    """Return why a file can't be used.
+
+    Raises:
+        MalformedMessage: no worker says that.
+    """
+    refused = document.get("refused")
+    if not isinstance(refused, dict) or refused.keys() != {"code", "detail", "members"}:
+        raise MalformedMessage
+    code, detail, members = refused["code"], refused["detail"], refused["members"]
+    if not isinstance(code, str) or code not in _REFUSALS:
+        raise MalformedMessage
+    if not isinstance(detail, str) or not _DETAIL.fullmatch(detail):
+        raise MalformedMessage
+    if not isinstance(members, dict) or not members.keys() <= _MEMBERS:
+        raise MalformedMessage
+    if not all(_is_whole(each, 0, _MAX_MEMBER) for each in members.values()):
+        raise MalformedMessage
+    return PictureRefused(code, detail, **members)
+
+
+def read_renditions(
+    made: Any, blobs: Sequence[bytes], options: PictureOptions
+) -> tuple[Rendition, ...]:
+    """Return renditions: each of a size and format that was asked for, once, and JPEG of each size.
+
+    Of their bytes the number, the signature and the size in the header are checked.
+
+    Raises:
+        MalformedMessage: they are something else.
+    """
+    found: dict[tuple[int, str], Rendition] = {}
+    try:
+        for (size, name), data in zip(made, blobs, strict=True):
+            if not _is_whole(size, 1, max(options.sizes)) or name not in _formats(options):
+                raise MalformedMessage
+            if len(data) > _max_bytes(size) or not _is_square(name, data, size):
+                raise MalformedMessage
+            found[size, name] = Rendition(size, name, data)
+    except (TypeError, ValueError):
+        raise MalformedMessage from None
+    if len(found) != len(blobs) or {size for size, _ in found} != set(options.sizes):
+        raise MalformedMessage
+    if not all((size, "jpeg") in found for size in options.sizes):
+        raise MalformedMessage
+    return tuple(found.values())
+
+
+def _formats(options: PictureOptions) -> set[str]:
+    return {"jpeg", *options.encoding.formats}
+
+
+def _max_bytes(size: int) -> int:
+    return size * size * _BYTES_PER_PIXEL + _SPARE_BYTES
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _is_square(name: str, data: bytes, most: int) -> bool:
+    """Return whether a file has the header of a format, for a square of at most `most` pixels."""
+    try:
+        sizes = _SIZES[name](data)
+    except (struct.error, IndexError, ValueError):
+        return False
+    return bool(sizes) and all(width == height and 1 <= width <= most for width, height in sizes)
+
+
+def _jpeg_sizes(data: bytes) -> list[tuple[int, int]]:
+    """Return width and height of each frame up to the first scan (ITU-T T.81, B.1 and B.2.2)."""
+    if data[:2] != b"\xff\xd8":
+        return []
+    sizes, position = [], 2
+    while data[position] == 0xFF and data[position + 1] != 0xDA:
+        marker = data[position + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack_from(">HH", data, position + 5)
+            sizes.append((width, height))
+        position += 2 + max(2, int.from_bytes(data[position + 2 : position + 4]))
+    return sizes
+
+
+def _webp_sizes(data: bytes) -> list[tuple[int, int]]:
+    """Return width and height by the first chunk (RFC 9649, 2.5 to 2.7)."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return []
+    kind = data[12:16]
+    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return [(width & 0x3FFF, height & 0x3FFF)]
+    if kind == b"VP8L" and data[20] == 0x2F:
+        [bits] = struct.unpack_from("<I", data, 21)
+        return [((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)]
+    if kind == b"VP8X" and len(data) >= 30:
+        return [(int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1)]
+    return []
+
+
+def _avif_sizes(data: bytes) -> list[tuple[int, int]]:
+    """Return width and height of each item that states them (ISO/IEC 23008-12, 6.5.3)."""
+    if data[4:12] != b"ftypavif":
+        return []
+    header = data[: data.index(b"mdat")]  # the bytes behind may be anything
+    return [struct.unpack_from(">II", header, each.end() + 4) for each in re.finditer(b"ispe", header)]
+
+
+_SIZES: Final[Mapping[str, Callable[[bytes], list[tuple[int, int]]]]] = {
+    "jpeg": _jpeg_sizes,
+    "webp": _webp_sizes,
+    "avif": _avif_sizes,
+}
