@@ -326,7 +326,7 @@ class ProfileService:
             wrapped = data_key.wrap_content_key(profile_key, content_key)
         renditions = [
             Rendition(*described, data)
-            for name, data in self._renditions_of(stored).items()
+            for name, data in read_renditions(self._backend, profile).items()
             if (described := parse_picture_item(name)) is not None
         ]
         picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions) if renditions else None
@@ -341,21 +341,6 @@ class ProfileService:
         )
         operations = [put, *_picture_deletes(profile), *_picture_puts(picture, renditions)]
         return self._store(changed, operations, created)
-
-    def _renditions_of(self, stored: Stored) -> Mapping[str, bytes]:
-        """Return every rendition of a profile that is to be sealed again.
-
-        Raises:
-            Conflict: the profile was written or moved since it was read.
-            UnreadableProfile: one is missing or does not open.
-        """
-        try:
-            return read_renditions(self._backend, stored.profile)
-        except UnreadableProfile:
-            [home], _ = self._homes.find([stored.profile.email], [])
-            if home.versions != stored.home.versions:
-                raise Conflict("the profile was written or moved meanwhile") from None
-            raise
 
     def _store(
         self, changed: Profile, operations: Sequence[Operation], created: KeyItem | None = None

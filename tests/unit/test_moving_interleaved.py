@@ -5,20 +5,26 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 
 import pytest
 from support.moving import (
     ACTIONS,
+    OTHER_PICTURE,
     PICTURE,
+    PROFILE_KEY,
     PROMOTED,
+    WITH_KEY,
     Seen,
     World,
     erases,
     mover,
     seen,
+    uploads,
     writes,
 )
-from support.sealed_store import ALICE, FOREVER, Store
+from support.sealed_store import ALICE, FOREVER, Store, renditions
 from support.sessions import session_of
 from support.stepping import Actor, Killed, Stepped, killing_after
 
@@ -27,6 +33,7 @@ from persona_profile.errors import InvalidSession, NotFound, PreconditionFailed
 from persona_profile.homes import is_profile
 from persona_profile.key_items import Moving
 from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Profile
+from persona_profile.takeaway import whole_profile
 
 FIRST: Seen = ("first", PICTURE)
 RUNS = 60
@@ -263,24 +270,112 @@ class TestErasingWithPrecondition:
             scene.check_ended(("second", PICTURE if person.error else None))
 
 
-def _erase_if_first(store: Store) -> Seen:
-    def check(profile: Profile) -> None:
-        if profile.claims != {"name": "first"}:
-            raise PreconditionFailed("the profile has changed")
+def _check_first(profile: Profile) -> None:
+    if profile.claims != {"name": "first"}:
+        raise PreconditionFailed("the profile has changed")
 
-    store.profiles.erase(FOREVER, ALICE, check)
+
+def _check_blank(profile: Profile) -> None:
+    if profile.stored_version is not None:
+        raise PreconditionFailed("the profile is there")
+
+
+@pytest.mark.parametrize("is_moved", [False, True], ids=["stays", "moves"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda profiles: profiles.write_claims(FOREVER, ALICE, lambda _: {"name": "X"}, _check_first),
+        lambda profiles: profiles.write_picture(FOREVER, ALICE, renditions(300), _check_first),
+        lambda profiles: profiles.delete_picture(FOREVER, ALICE, _check_first),
+        lambda profiles: profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY, _check_first),
+    ],
+    ids=["claims", "picture", "removal", "profile key"],
+)
+def test_every_write_with_a_precondition(write, is_moved):
+    """A write whose precondition held for one state replaces no other, at any instant."""
+    outcomes = set()
+    for steps in itertools.count():
+        scene = Scene()
+        person = scene.person(lambda store: write(store.profiles))
+        for _ in range(steps):
+            if not person.is_done:
+                person.step()
+        was_done = person.is_done
+        if is_moved:
+            scene.world.move()
+        scene.world.promoted.profiles.write_claims(
+            WITH_KEY, ALICE, lambda claims: {**claims, "nickname": "second"}, lambda _: None
+        )
+        person.finish()
+        outcomes.add(type(person.error))
+        profile = scene.world.promoted.profiles.profile(WITH_KEY, ALICE)
+        assert profile.claims["nickname"] == "second"
+        if person.error:
+            assert seen(scene.world.promoted, ALICE) == FIRST
+        assert scene.world.promoted.verify()[0] == []
+        if was_done:
+            break
+    assert outcomes == {PreconditionFailed, type(None)}
+
+
+def test_taking_away_what_moves_and_is_replaced():
+    """A profile is taken away whole, whatever is moved and written at any two instants meanwhile."""
+    for first, second in itertools.product(range(5), range(8)):
+        scene = Scene()
+        person = scene.person(
+            lambda store: whole_profile(store.profiles, store.pictures_service, FOREVER, ALICE)
+        )
+        for steps, change in (
+            (first, scene.world.move),
+            (second, partial(uploads, scene.world.pending)),
+        ):
+            for _ in range(steps):
+                if not person.is_done:
+                    person.step()
+            change()
+        person.finish()
+        assert person.error is None
+        _, found = person.result
+        assert found["64.jpeg"] in (PICTURE, OTHER_PICTURE)
+
+
+@pytest.mark.parametrize("keyring", ["pending", "promoted"])
+def test_making_what_must_not_be_there(keyring):
+    """Of two that make the same profile, with `If-None-Match: *`, one does."""
+    for steps in itertools.count():
+        scene = Scene(lambda world: world.old.profiles.erase(FOREVER, ALICE, lambda _: None))
+        person = scene.person(
+            lambda store: store.profiles.write_claims(
+                FOREVER, ALICE, lambda _: {"name": "X"}, _check_blank
+            ),
+            getattr(scene.world, keyring).keyring,
+        )
+        for _ in range(steps):
+            if not person.is_done:
+                person.step()
+        was_done = person.is_done
+        other = scene.person(
+            lambda store: store.profiles.write_claims(
+                FOREVER, ALICE, lambda _: {"name": "Y"}, _check_blank
+            )
+        )
+        other.finish()
+        person.finish()
+        failed = [isinstance(each.error, PreconditionFailed) for each in (person, other)]
+        assert failed in ([True, False], [False, True])
+        scene.check_ended(("Y" if failed[0] else "X", None))
+        if was_done:
+            break
+
+
+def _erase_if_first(store: Store) -> Seen:
+    store.profiles.erase(FOREVER, ALICE, _check_first)
     return None, None
 
 
 def _erase_if_blank(store: Store) -> Seen:
-    def check(profile: Profile) -> None:
-        if profile.stored_version is not None:
-            raise PreconditionFailed("the profile is there")
-
-    try:
-        store.profiles.erase(FOREVER, ALICE, check)
-    except PreconditionFailed:
-        pass
+    with suppress(PreconditionFailed):
+        store.profiles.erase(FOREVER, ALICE, _check_blank)
     return None, None
 
 
