@@ -144,7 +144,7 @@ class Backend(ABC):
 
     @property
     def write_seconds(self) -> float:
-        """How long `apply` may take: then it has returned, and what it sent took effect or never will."""
+        """After so many seconds `apply` has returned, and its batch has taken effect or never will."""
         return 0.0
 
     @abstractmethod

@@ -107,6 +107,7 @@ def backup(
         Unavailable: the store can't answer now.
         OSError: the file can't be written.
     """
+    path = Path(os.path.realpath(path))  # not a symbolic link is replaced, but what it leads to
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -269,9 +269,7 @@ class _Copy:
         written = write_partition(
             self.destination, partition, items, clock=self.clock, listed=listed, check=check
         )
-        expiring = frozenset(
-            _of_version(info) for info in written.infos if info.expires_at is not None
-        )
+        expiring = frozenset(_of_version(info) for info in written.infos if info.expires_at is not None)
         pair = Pair(_hash(_infos(items)), _hash(written.infos), expiring)
         return _Outcome(pair, written.differed, written.bytes)
 
@@ -299,9 +297,7 @@ def _under_way(items: Mapping[str, Item], listed: Sequence[ItemInfo]) -> UnderWa
 
 
 def _live_values(items: Mapping[str, Item], now: float) -> dict[str, tuple[bytes, int | None]]:
-    return {
-        name: (item.value, item.expires_at) for name, item in items.items() if is_live(item, now)
-    }
+    return {name: (item.value, item.expires_at) for name, item in items.items() if is_live(item, now)}
 
 
 def _of_version(info: ItemInfo) -> bytes:

@@ -191,8 +191,8 @@ class MysqlBackend(SqlBackend):
 
     @property
     def write_seconds(self) -> float:
-        # A connection; until no further attempt is begun; the last attempt with a connection of its own,
-        # a statement and COMMIT; and the lock that the server may wait for after it was given up.
+        # Until no further attempt is begun; the last attempt with a connection, a statement and COMMIT;
+        # and the lock that the server may wait for after the attempt was given up.
         getting = POOL_SECONDS + self._connect_seconds
         return 2 * getting + 3 * self._time_limit + LOCK_SECONDS
 

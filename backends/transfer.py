@@ -1,4 +1,4 @@
-"""What copies, backups and restores share: walking over a store, reading and writing whole partitions."""
+"""Shared by copies, backups and restores: walks over a store, whole partitions read and written."""
 
 from __future__ import annotations
 

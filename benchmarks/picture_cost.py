@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import resource
 import shutil
 import statistics
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pillow_heif
 import webtest
@@ -32,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.applications import application
 from support.pictures import photo
-from support.workers import LIMITS, fork_server_pids, processor_seconds as seconds_of
+from support.workers import LIMITS, fork_server_pids
 
 from persona_profile.app import services_of
 from persona_profile.formats import EFFORTS, SIZES
@@ -74,15 +76,16 @@ def processor_seconds(work: Callable[[], object]) -> float:
     def used() -> float:
         ours = time.process_time()
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return ours + children.ru_utime + children.ru_stime + sum(map(_of_pictures, servers))
+        forks = sum(map(_of_process, servers)) + sum(each.worker_seconds() for each in Uploads.all)
+        return ours + children.ru_utime + children.ru_stime + forks
 
     before = used()
     work()
     return used() - before
 
 
-def _of_pictures(pid: int) -> float:
-    return seconds_of(pid, with_ended_children=True)
+def _of_process(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def djpeg(path: Path) -> None:
@@ -132,6 +135,8 @@ def gm(path: Path, folder: Path) -> int:
 class Uploads:
     """The service, driven without a network; its workers are real."""
 
+    all: ClassVar[list[Uploads]] = []
+
     def __init__(self, folder: Path, effort: str) -> None:
         self.app = application(folder, pictures__effort=effort)
         self._client = webtest.TestApp(self.app, extra_environ={"HTTP_HOST": "localhost"})
@@ -139,6 +144,13 @@ class Uploads:
         answer = self._client.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json
         self._headers = {"Authorization": f"Bearer {answer['token']}", "Content-Type": "image/jpeg"}
         self._accept = {"Accept": "image/avif,image/webp,*/*"}
+        self.all.append(self)
+
+    def worker_seconds(self) -> float:
+        """Return the processor time of the workers of all uploads so far."""
+        figures = services_of(self.app).metrics.exposition()
+        found = re.search(r"^persona_picture_processor_seconds_total (\S+)$", figures, re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def upload(self, data: bytes) -> dict[str, str]:
         """Upload a picture; return its URLs by size."""

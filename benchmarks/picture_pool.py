@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.pictures import encode, photo, quadrants
 from support.workers import SMALL_JPEG, picture_pids, renderer
 
+from persona_profile.images import FreeAccount
 from persona_profile.images.pipeline import render_picture
 
 Render = Callable[[bytes], object]
@@ -76,8 +77,8 @@ def our_pool() -> Pool:
     context = renderer()
     ours = context.__enter__()
     return Pool(
-        lambda data: ours.render(io.BytesIO(data), None, ""),
-        lambda: ours.render(io.BytesIO(photo()), None, "another"),
+        lambda data: ours.render(io.BytesIO(data), None, FreeAccount()),
+        lambda: ours.render(io.BytesIO(photo()), None, FreeAccount(("another",))),
         picture_pids,
         lambda: context.__exit__(None, None, None),
     )

@@ -33,7 +33,7 @@ from backends.mysql import MysqlBackend
 from backends.sql import SqlBackend
 from backends.sqlite import SqliteBackend
 
-KEY_BYTES, PROFILE_BYTES = 190, 350
+KEY_BYTES, PROFILE_BYTES = 428, 1108
 NAMES = ("not_before", "key", "profile")
 RENDITIONS = 12
 RENDITION_BYTES = 200_000 // RENDITIONS

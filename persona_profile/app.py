@@ -291,6 +291,9 @@ def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock, metrics: M
         Policy.BYTES_PER_EMAIL: settings.ratelimit_bytes_per_email,
         Policy.WRITES_PER_EMAIL: settings.ratelimit_writes_per_email,
         Policy.PIXELS_PER_EMAIL: settings.ratelimit_pixels_per_email,
+        Policy.PICTURE_MS_PER_EMAIL: settings.ratelimit_picture_ms_per_email,
+        Policy.PICTURE_MS_PER_ISSUER: settings.ratelimit_picture_ms_per_issuer,
+        Policy.PICTURE_MS_PER_ADDRESS: settings.ratelimit_picture_ms_per_address,
         Policy.READS_PER_PICTURE: settings.ratelimit_reads_per_picture,
     }
     configured = {policy: limit for policy, limit in limits.items() if limit is not None}

@@ -8,8 +8,13 @@ Layouts, integers big-endian:
                 | key item | profile record
 
 The owner record holds the email itself, sealed under the data key, so that it can be indexed anew, and
-the wrapped content key of a protected profile. A forward stands where a profile was, or would be,
-before the index key changed; a moving item where one is copied to; see `homes`.
+the wrapped content key of a protected profile. Its plaintext always has the same length:
+
+    owner       0x01, or 0x02 of a protected profile | wrapped content key, or zeros (40)
+                | length of the email (1) | email in UTF-8, then zeros (254)
+
+A forward stands where a profile was, or would be, before the index key changed; a moving item where one
+is copied to; see `homes`.
 """
 
 from __future__ import annotations
@@ -18,13 +23,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Final
 
-from persona_profile.encoding import (
-    MalformedText,
-    base64url_decode,
-    base64url_encode,
-    json_decode,
-    json_encode,
-)
+from persona_profile.emails import MAX_BYTES
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import KEY_ITEM
@@ -34,6 +33,8 @@ MOVE_ID_BYTES: Final = 16
 NO_MOVE: Final = bytes(MOVE_ID_BYTES)
 """The move of a forward behind which nothing was moved: the profile was made there."""
 
+_PLAIN, _PROTECTED = 1, 2
+_OWNER = struct.Struct(f">B40sB{MAX_BYTES}s")
 _FORWARD = struct.Struct(">4s16s33s")
 _FORWARD_MAGIC = b"PPF\x01"
 _MOVING = struct.Struct(">4s16s33sI")
@@ -53,12 +54,15 @@ class Owner:
     email: str
     content_key: bytes | None = None
 
+    def to_bytes(self) -> bytes:
+        """Return the plaintext of the owner record, of the same length for everybody."""
+        email = self.email.encode("utf-8")
+        kind = _PLAIN if self.content_key is None else _PROTECTED
+        return _OWNER.pack(kind, self.content_key or b"", len(email), email)
+
     def seal(self, data_key: RecordKey) -> bytes:
         """Return the owner record."""
-        document = {"email": self.email}
-        if self.content_key is not None:
-            document["content_key"] = base64url_encode(self.content_key)
-        return data_key.seal(KEY_ITEM, json_encode(document))
+        return data_key.seal(KEY_ITEM, self.to_bytes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +124,16 @@ class KeyItem:
         Raises:
             Unreadable: that does not open, or is not of the form that is written.
         """
+        plaintext = data_key.open(KEY_ITEM, self.owner)
         try:
-            document = json_decode(data_key.open(KEY_ITEM, self.owner))
-            match document:
-                case {"email": str(email), "content_key": str(wrapped)}:
-                    return Owner(email, base64url_decode(wrapped))
-                case {"email": str(email), **others} if not others:
-                    return Owner(email)
-        except MalformedText:
-            pass
-        raise Unreadable
+            kind, content_key, length, padded = _OWNER.unpack(plaintext)
+            email = padded[:length].decode("utf-8")
+        except (struct.error, UnicodeDecodeError):
+            raise Unreadable from None
+        owner = Owner(email, content_key if kind == _PROTECTED else None)
+        if owner.to_bytes() != plaintext:
+            raise Unreadable
+        return owner
 
 
 @dataclass(frozen=True, slots=True)

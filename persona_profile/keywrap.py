@@ -119,7 +119,7 @@ class KeyWrapper:
         self._look: Callable[[], None] = lambda: None
 
     def follow(self, look: Callable[[], None]) -> None:
-        """Call `look`, which calls `use` if the keyring was changed, before answers that depend on it."""
+        """Call `look`, which calls `use` if the keyring was changed, before each answer about now."""
         self._look = look
 
     def use(self, keyring: Keyring) -> None:
@@ -230,7 +230,7 @@ class KeyWrapper:
         return f"{prefix}{service.version(wrapped)}"
 
     def needs_rewrap(self, wrapped: bytes) -> bool:
-        """Return whether a wrapped key is under another KEK than the primary one, by the keyring as it is.
+        """Return whether a wrapped key is under another KEK than the primary one is now.
 
         Raises:
             Unreadable: this is no wrapped key of a service that is configured.
@@ -244,8 +244,9 @@ class KeyWrapper:
     def is_lasting(self, partition: bytes, wrapped: bytes) -> bool:
         """Return whether no key that a new profile needs was replaced, by the keyring as it is now.
 
-        A profile of which this was true once it was stored is seen by everybody who destroys one of these
-        keys: they are replaced first, and then counted. Keys of another key service are not looked at.
+        A profile of which this was true once it was stored is seen by everybody who destroys one of
+        these keys: they are replaced first, and then counted. Keys of another key service are not
+        looked at.
         """
         self._look()
         keys = self._keys

@@ -19,6 +19,9 @@ KEY_ITEM: Final = "key"
 PROFILE_ITEM: Final = "profile"
 NOT_BEFORE_ITEM: Final = "not_before"
 
+PROFILE_BYTES: Final = 1024
+"""Most profiles have this length before they are sealed; others twice that, and so on."""
+
 UNREADABLE: Final = "profile_unreadable"
 PROFILE_KEY_REQUIRED: Final = "profile_key_required"
 PROFILE_KEY_WRONG: Final = "profile_key_wrong"
@@ -83,12 +86,12 @@ class Profile:
     session: Session | None = field(default=None, repr=False, compare=False)
 
     def to_bytes(self) -> bytes:
-        """Return the plaintext of the `profile` item."""
+        """Return the plaintext of the `profile` item: JSON, and spaces up to one of few lengths."""
         picture = self.picture and {
             "id": base64url_encode(self.picture.id),
             "formats": {str(size): names for size, names in self.picture.formats.items()},
         }
-        return json_encode(
+        text = json_encode(
             {
                 "claims": dict(self.claims),
                 "picture": picture,
@@ -96,6 +99,10 @@ class Profile:
                 "version": self.version,
             }
         )
+        length = PROFILE_BYTES
+        while length < len(text):
+            length *= 2
+        return text.ljust(length)
 
     def filled(self, plaintext: bytes) -> Profile:
         """Return this profile with what `to_bytes` wrote.

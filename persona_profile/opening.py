@@ -17,7 +17,7 @@ from persona_profile.model import (
     Profile,
     state_of,
 )
-from persona_profile.records import KeyRole, RecordKey, is_record
+from persona_profile.records import RecordKey, is_record
 from persona_profile.tokens import Session
 
 logger = logging.getLogger(__name__)
@@ -53,19 +53,33 @@ def open_profile(home: Home, email: str, session: Session, keys: KeyWrapper) -> 
             raise Unreadable  # noqa: TRY301 - half a profile is as good as a damaged one
         key_item = KeyItem.parse(home.key.value, keys)
         data_key = key_item.data_key(keys, home.partition)
-        content_key = data_key
-        # Only then the owner record is needed, and opening it is a third of the work.
-        if is_record(home.profile.value, KeyRole.CONTENT):
+        content_key, plaintext = data_key, _open(data_key, home.profile.value)
+        if plaintext is None:
+            # Only then the owner record is needed, and opening it is a third of the work.
             wrapped = key_item.open_owner(data_key).content_key
             profile = replace(profile, is_protected=wrapped is not None)
             content_key = _content_key(data_key, wrapped, session)
-        plaintext = content_key.open(PROFILE_ITEM, home.profile.value)
+            plaintext = content_key.open(PROFILE_ITEM, home.profile.value)
     except _Locked as locked:
         return Stored(replace(profile, problem=str(locked)), home)
     except Unreadable:
         logger.error("unreadable profile in partition %s", home.partition.hex())  # noqa: TRY400
         return Stored(replace(profile, problem=UNREADABLE), home)
     return Stored(replace(profile, content_key=content_key).filled(plaintext), home, key_item)
+
+
+def _open(data_key: RecordKey, record: bytes) -> bytes | None:
+    """Return what a profile's record holds; none if it may be under a content key.
+
+    Raises:
+        Unreadable: it is no record.
+    """
+    if not is_record(record):
+        raise Unreadable
+    try:
+        return data_key.open(PROFILE_ITEM, record)
+    except Unreadable:
+        return None
 
 
 def _content_key(data_key: RecordKey, wrapped: bytes | None, session: Session) -> RecordKey:

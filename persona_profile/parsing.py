@@ -7,7 +7,7 @@ import logging
 from typing import Any, Final
 
 from waitress.parser import HTTPRequestParser, ParsingError
-from waitress.utilities import Error
+from waitress.utilities import Error, RequestHeaderFieldsTooLarge
 
 from persona_profile.addresses import is_host
 from persona_profile.errors import BodyTooLarge, ServiceError
@@ -15,6 +15,17 @@ from persona_profile.views.reception import BodyLimit, Reception
 
 SMALL_BODY_BYTES: Final = 64 * 1024
 """A body that comes along with its headers; the application itself answers it."""
+
+MAX_HEADERS: Final = 100
+"""Lines of a request's head; browsers send some 25."""
+
+MAX_SPACES: Final = 64
+"""White space in a row within a head: the patterns of waitress go through longer runs many times."""
+
+MAX_FRAMING_BYTES: Final = 4096
+"""Framing of chunks beyond a sixteenth of the content, which chunks of 100 bytes have."""
+
+_PIECE_BYTES: Final = 8192
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +51,7 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
     refusal: ServiceError | None = None
     body_rcv: Any
     _limit = BodyLimit(0, 0)
+    _has_too_many_headers = False
 
     def __init__(self, adj: Any, reception: Reception) -> None:
         super().__init__(adj)
@@ -48,13 +60,17 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
     def received(self, data: bytes) -> int:
         """Read bytes of the request; return how many of them belong to it."""
         is_head = not self.headers_finished
+        # Of chunks waitress copies all that is left for each.
+        piece = data[:_PIECE_BYTES] if self.chunked else data
         try:
-            consumed = int(super().received(data))
+            consumed = int(super().received(piece))
         except OSError as error:
             logger.error("no room for a body: %s", error.strerror)  # noqa: TRY400
             self.error: Error | None = NoRoomError("")
             self.completed = True
             consumed = len(data)
+        if self._has_too_many_headers:
+            self.error = RequestHeaderFieldsTooLarge("")
         if is_head and self.headers_finished and not self.completed:
             self._check_headers()
         elif self.chunked and self.body_rcv is not None:
@@ -82,9 +98,10 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
             self._refuse(error)
 
     def _check_chunks(self) -> None:
-        """Refuse a chunked body once it is too large, or has more framing than content may have."""
-        most = self._limit.received
-        if len(self.body_rcv) > most or self.body_bytes_received > 2 * most + SMALL_BODY_BYTES:
+        """Refuse a chunked body once it is too large, or has more framing than a client needs."""
+        content = len(self.body_rcv)
+        framing = self.body_bytes_received - content
+        if content > self._limit.received or framing > MAX_FRAMING_BYTES + content // 16:
             self._refuse(BodyTooLarge(self._limit.reported))
 
     def _refuse(self, error: ServiceError) -> None:
@@ -104,6 +121,9 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         Raises:
             ParsingError, TransferEncodingNotImplemented: they can't be read.
         """
+        self._has_too_many_headers = header_plus.count(b"\n") > MAX_HEADERS
+        if self._has_too_many_headers or b" " * MAX_SPACES in header_plus.replace(b"\t", b" "):
+            raise ParsingError("Bad head")
         try:
             super().parse_header(header_plus)
         except ValueError:  # of the standard library: brackets around no address

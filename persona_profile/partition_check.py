@@ -23,7 +23,7 @@ from persona_profile.model import (
     Profile,
     parse_picture_item,
 )
-from persona_profile.records import KeyRole, RecordKey, is_record
+from persona_profile.records import RecordKey, is_record
 
 READ_BYTES: Final = MAX_VALUE_BYTES
 """About how many bytes of renditions are in memory at once."""
@@ -138,20 +138,20 @@ class PartitionCheck:
         if data_key is None:
             return
         if self.is_protected:
-            self._check_protected(profile)
+            self._check_protected(data_key, profile)
             return
         names = self._open_profile(data_key, profile)
         if names is not None:
             self._check_renditions(data_key, names)
             self._check_orphans(names)
 
-    def _check_protected(self, profile: Item) -> None:
-        """Check what can be told of a protected profile: whether records are what they should be."""
-        if not is_record(profile.value, KeyRole.CONTENT):
+    def _check_protected(self, data_key: RecordKey, profile: Item) -> None:
+        """Check that the records of a protected profile are some, and not under the data key."""
+        if not _is_under_another(data_key, PROFILE_ITEM, profile.value):
             self._found(FindingKind.UNREADABLE_PROFILE, PROFILE_ITEM)
         names = [name for name in self._infos if parse_picture_item(name)]
         for name, record in self._renditions(names):
-            if not is_record(record, KeyRole.PICTURE):
+            if not _is_under_another(data_key, name, record):
                 self._found(FindingKind.UNREADABLE_PICTURE, name)
 
     def _found(self, kind: FindingKind, item: str) -> None:
@@ -275,6 +275,15 @@ def _names(picture: Picture | None) -> list[str]:
     if not all(map(parse_picture_item, names)):
         raise Unreadable
     return names
+
+
+def _is_under_another(data_key: RecordKey, name: str, record: bytes) -> bool:
+    """Return whether a value looks like a record, and the data key does not open it."""
+    try:
+        data_key.open(name, record)
+    except Unreadable:
+        return is_record(record)
+    return False
 
 
 def _is_image(data: bytes, format_name: str) -> bool:

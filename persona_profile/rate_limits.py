@@ -31,6 +31,9 @@ class Policy(StrEnum):
     BYTES_PER_EMAIL = "bytes-per-email"
     WRITES_PER_EMAIL = "writes-per-email"
     PIXELS_PER_EMAIL = "pixels-per-email"
+    PICTURE_MS_PER_EMAIL = "picture-ms-per-email"
+    PICTURE_MS_PER_ISSUER = "picture-ms-per-issuer"
+    PICTURE_MS_PER_ADDRESS = "picture-ms-per-address"
     READS_PER_PICTURE = "reads-per-picture"
 
 
@@ -39,6 +42,9 @@ _UNITS: Final = {
     Policy.BYTES_PER_ADDRESS: "bytes",
     Policy.BYTES_PER_EMAIL: "bytes",
     Policy.PIXELS_PER_EMAIL: "pixels",
+    Policy.PICTURE_MS_PER_EMAIL: "milliseconds",
+    Policy.PICTURE_MS_PER_ISSUER: "milliseconds",
+    Policy.PICTURE_MS_PER_ADDRESS: "milliseconds",
 }
 
 # They protect the processor time of a process, so each counts for itself, and no read asks Redis.
@@ -46,11 +52,16 @@ _OF_A_PROCESS: Final = frozenset(
     {Policy.FAILURES_PER_ADDRESS, Policy.BYTES_PER_ADDRESS, Policy.BYTES_PER_EMAIL}
 )
 _BY_ADDRESS: Final = frozenset(
-    {Policy.SESSIONS_PER_ADDRESS, Policy.FAILURES_PER_ADDRESS, Policy.BYTES_PER_ADDRESS}
+    {
+        Policy.SESSIONS_PER_ADDRESS,
+        Policy.FAILURES_PER_ADDRESS,
+        Policy.BYTES_PER_ADDRESS,
+        Policy.PICTURE_MS_PER_ADDRESS,
+    }
 )
 
 # It would tell how many other people of the same domain sign in.
-_CONFIDENTIAL: Final = frozenset({Policy.PROOFS_PER_ISSUER})
+_CONFIDENTIAL: Final = frozenset({Policy.PROOFS_PER_ISSUER, Policy.PICTURE_MS_PER_ISSUER})
 
 
 @dataclass(frozen=True, slots=True)

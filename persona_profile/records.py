@@ -2,11 +2,13 @@
 
 Layout, integers big-endian:
 
-    record    "PPR" | format 0x01 | role of the key (4) | salt (32) | commitment (32) | AES-256-GCM
+    record    "PPR" | format 0x02 | salt (32) | commitment (32) | AES-256-GCM
 
 `HKDF-SHA512(secret, salt, info = "persona-profile/record/v1")` gives 32 bytes of key and 32 bytes of
 commitment, so that no record opens under two keys. The nonce is twelve zero bytes, as the key depends
-on a fresh salt; the associated data is the first eight bytes of the record and the name of the item.
+on a fresh salt; the associated data is the first four bytes of the record, the role of the key (4) and
+the name of the item. Nothing in a record says which key it is under: else the database alone would
+show whose profiles are protected.
 
 The keys of an email, by role:
 
@@ -45,9 +47,10 @@ KEY_BYTES: Final = 32
 SALT_BYTES: Final = 32
 COMMITMENT_BYTES: Final = 32
 
-_HEADER = struct.Struct(">4sI")
-_MAGIC = b"PPR\x01"
-_OVERHEAD = _HEADER.size + SALT_BYTES + COMMITMENT_BYTES
+_ROLE = struct.Struct(">I")
+_MAGIC = b"PPR\x02"
+_SALTED = len(_MAGIC) + SALT_BYTES
+_OVERHEAD = _SALTED + COMMITMENT_BYTES
 _NONCE = bytes(12)
 _TAG_BYTES = 16
 
@@ -74,11 +77,10 @@ class RecordKey:
 
     def seal(self, name: str, plaintext: bytes) -> bytes:
         """Seal a value as the record of the item `name`."""
-        header = _HEADER.pack(_MAGIC, self.role)
         salt = os.urandom(SALT_BYTES)
         key, commitment = self._derive(salt)
-        ciphertext = AESGCM(key).encrypt(_NONCE, plaintext, header + name.encode("ascii"))
-        return b"".join((header, salt, commitment, ciphertext))
+        ciphertext = AESGCM(key).encrypt(_NONCE, plaintext, self._associated(name))
+        return b"".join((_MAGIC, salt, commitment, ciphertext))
 
     def open(self, name: str, record: bytes) -> bytes:
         """Return the plaintext of the record of the item `name`.
@@ -86,15 +88,13 @@ class RecordKey:
         Raises:
             Unreadable: it was sealed under another key or name, or was altered.
         """
-        header = record[: _HEADER.size]
-        if header != _HEADER.pack(_MAGIC, self.role):
+        if not is_record(record):
             raise Unreadable
-        salt = record[_HEADER.size : _HEADER.size + SALT_BYTES]
-        key, commitment = self._derive(salt)
-        if not bytes_eq(commitment, record[_HEADER.size + SALT_BYTES : _OVERHEAD]):
+        key, commitment = self._derive(record[len(_MAGIC) : _SALTED])
+        if not bytes_eq(commitment, record[_SALTED:_OVERHEAD]):
             raise Unreadable
         try:
-            return AESGCM(key).decrypt(_NONCE, record[_OVERHEAD:], header + name.encode("ascii"))
+            return AESGCM(key).decrypt(_NONCE, record[_OVERHEAD:], self._associated(name))
         except InvalidTag:
             raise Unreadable from None
 
@@ -123,6 +123,9 @@ class RecordKey:
             raise Unreadable
         return RecordKey(KeyRole.CONTENT, secret)
 
+    def _associated(self, name: str) -> bytes:
+        return _MAGIC + _ROLE.pack(self.role) + name.encode("ascii")
+
     def _derive(self, salt: bytes) -> tuple[bytes, bytes]:
         derived = HKDF(
             algorithm=SHA512(),
@@ -136,9 +139,9 @@ class RecordKey:
         return _hkdf_sha256(profile_key, self.secret, b"persona-profile/profile-key/v1")
 
 
-def is_record(value: bytes, role: KeyRole) -> bool:
-    """Tell whether a value looks like a record under a key of a role, which may not be here."""
-    return value.startswith(_HEADER.pack(_MAGIC, role)) and len(value) >= _OVERHEAD + _TAG_BYTES
+def is_record(value: bytes) -> bool:
+    """Return whether a value looks like a record, under whichever key."""
+    return value.startswith(_MAGIC) and len(value) >= _OVERHEAD + _TAG_BYTES
 
 
 def _hkdf_sha256(secret: bytes, salt: bytes | None, info: bytes) -> bytes:

@@ -118,6 +118,9 @@ class Settings:
     ratelimit_bytes_per_email: RateLimitItem | None
     ratelimit_writes_per_email: RateLimitItem | None
     ratelimit_pixels_per_email: RateLimitItem | None
+    ratelimit_picture_ms_per_email: RateLimitItem | None
+    ratelimit_picture_ms_per_issuer: RateLimitItem | None
+    ratelimit_picture_ms_per_address: RateLimitItem | None
     ratelimit_reads_per_picture: RateLimitItem | None
     authenticator_options: Mapping[str, str]
 
@@ -358,5 +361,8 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("ratelimit.bytes_per_email", _rate_limit, RateLimitItemPerMinute(20_000_000)),
     _setting("ratelimit.writes_per_email", _rate_limit, RateLimitItemPerMinute(60)),
     _setting("ratelimit.pixels_per_email", _rate_limit, RateLimitItemPerHour(1_000_000_000)),
+    _setting("ratelimit.picture_ms_per_email", _rate_limit, RateLimitItemPerHour(60_000)),
+    _setting("ratelimit.picture_ms_per_issuer", _rate_limit, RateLimitItemPerMinute(600_000, 10)),
+    _setting("ratelimit.picture_ms_per_address", _rate_limit, RateLimitItemPerMinute(120_000, 10)),
     _setting("ratelimit.reads_per_picture", _rate_limit, RateLimitItemPerMinute(120)),
 )

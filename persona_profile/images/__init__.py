@@ -6,7 +6,7 @@ the work. `admission` decides which uploads may begin.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Protocol, Self
 
@@ -16,8 +16,10 @@ __all__ = [
     "FORMATS",
     "MEDIA_TYPES",
     "SIZES",
+    "Account",
     "Crop",
     "Encoding",
+    "FreeAccount",
     "Limits",
     "PictureFigures",
     "PictureOptions",
@@ -129,7 +131,7 @@ class UploadFigures:
     Attributes:
         format: one of `formats.FORMATS_IN`, or `unknown` if it was refused before that was clear.
         outcome: `taken`, or the code with which it was refused.
-        pixels: width x height, if it was decoded.
+        pixels: that were decoded, those of tiles and alpha planes included.
         processor_seconds: that its worker took.
     """
 
@@ -156,6 +158,42 @@ class PictureFigures:
     admitted_bytes: int
 
 
+class Account(Protocol):
+    """Pays for an upload.
+
+    Attributes:
+        claimants: the network of the client and the issuer of the email. Places are shared fairly
+            between claimants.
+    """
+
+    claimants: Sequence[Hashable]
+
+    def charge_pixels(self, pixels: int) -> None:
+        """Charge the pixels of a picture when its header was read and decoding may begin.
+
+        Raises:
+            RateLimited: they are too many.
+        """
+        ...
+
+    def charge_time(self, processor_seconds: float) -> None:
+        """Charge the processor time that a worker has spent, whatever came of the upload."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FreeAccount:
+    """Pays nothing. See `Account`."""
+
+    claimants: Sequence[Hashable] = ()
+
+    def charge_pixels(self, pixels: int) -> None:
+        """Charge nothing."""
+
+    def charge_time(self, processor_seconds: float) -> None:
+        """Charge nothing."""
+
+
 class Renderer(Protocol):
     """Turns an upload into renditions."""
 
@@ -175,25 +213,18 @@ class Renderer(Protocol):
         """
         ...
 
-    def render(
-        self,
-        source: BinaryIO,
-        crop: Crop | None,
-        client: Hashable,
-        charge: Callable[[int], None] = lambda _pixels: None,
-    ) -> tuple[Rendition, ...]:
+    def render(self, source: BinaryIO, crop: Crop | None, account: Account) -> tuple[Rendition, ...]:
         """Return the renditions of a picture.
 
         Args:
             source: the file, at its start.
             crop: which square of the upright picture; by default the largest in its centre.
-            client: who uploads; no client gets more than a share of the places.
-            charge: called with the picture's pixels when its header was read and decoding may begin.
+            account: pays for it.
 
         Raises:
             UnsupportedMediaType: no picture of a format that is taken.
             UnprocessablePicture: the other codes of `PictureRefused`.
             Overloaded: too many pictures are under way.
-            RateLimited: `charge` raised it.
+            RateLimited: the account raised it.
         """
         ...

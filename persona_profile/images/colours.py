@@ -28,6 +28,11 @@ _GRID.putdata(list(itertools.product(_STEPS, repeat=3)))
 _GREY_MODES: Final = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 _SIXTEEN_TO_EIGHT: Final = [round(value / 257) for value in range(65536)]
 
+_MIN_ALPHA: Final = 4
+"""Alpha below this is full transparency: on no background do 3 of 255 levels show."""
+
+_VISIBLE_ALPHA: Final = [alpha if alpha >= _MIN_ALPHA else 0 for alpha in range(256)]
+
 # A PNG's transparent value is of the file's own depth, but the library has stretched the samples.
 _STRETCHED: Final = {"L;2": 85, "L;4": 17}
 
@@ -73,6 +78,19 @@ def without_idle_alpha(square: Image.Image) -> Image.Image:
     if square.mode == "RGBA" and square.getchannel("A").getextrema() == (255, 255):
         return square.convert("RGB")
     return square
+
+
+def without_hidden_colours(square: Image.Image) -> Image.Image:
+    """Return a picture whose colours are as precise as they are visible, and black where they are not.
+
+    A person who erases a part of a picture may erase its alpha alone: the colours would be legible. The
+    way to premultiplied alpha and back keeps of each colour the levels that show on a background.
+    """
+    if square.mode != "RGBA":
+        return square
+    visible = square.copy()
+    visible.putalpha(square.getchannel("A").point(_VISIBLE_ALPHA))
+    return visible.convert("RGBa").convert("RGBA")
 
 
 def to_srgb(square: Image.Image, profile: object, *, grey: bool) -> Image.Image:

@@ -7,11 +7,10 @@ library can be reached by any upload.
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final, NamedTuple
 
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
@@ -24,35 +23,31 @@ from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.formats import ACCEPTED_MEDIA_TYPES
 from persona_profile.images import Limits, PictureRefused
+from persona_profile.images.boxes import extent_of
+from persona_profile.images.refusals import broken_picture, reading, too_many_pixels
+from persona_profile.images.structures import check_gif, check_png, check_webp, count_scans
 
 _SNIFFED_BYTES: Final = 32
 _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ORIENTATION_TAG: Final = 0x0112
 
-_MAX_SCANS: Final = 50
-"""In one JPEG; encoders write up to about 20. An empty scan has 10 bytes and costs as much as any."""
-
-_MAX_ITEMS: Final = 1000
-"""In one HEIF or AVIF; a 48 megapixel phone's has some 200. Libraries take a time that is quadratic."""
-
-_ITEM: Final = b"infe"  # what each begins with (ISO/IEC 14496-12, 8.11.6)
-_END_OF_IMAGE: Final = b"\xd9"
-_START_OF_SCAN: Final = b"\xda"
-# Those that stand in front of a segment, and the end; not the restarts and escapes inside of scans.
-_MARKER: Final = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
-
 # Damaged metadata and odd sizes make the library warn; they are none of the operator's business.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _Decoder = Callable[[BinaryIO], ImageFile]
-_T = TypeVar("_T")
 
 _MAGIC: Final[dict[bytes, _Decoder]] = {
     b"\xff\xd8\xff": JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngImageFile,
     b"GIF87a": GifImageFile,
     b"GIF89a": GifImageFile,
+}
+
+_CHECKS: Final[dict[_Decoder, Callable[[bytes], None]]] = {
+    PngImageFile: check_png,
+    GifImageFile: check_gif,
+    WebPImageFile: check_webp,
 }
 
 _BYTES_PER_PIXEL: Final[dict[type, int]] = {
@@ -76,6 +71,8 @@ class OpenedPicture:
     Attributes:
         picture: the library's.
         width, height: pixels as stored, not turned.
+        pixels: that are decoded: width x height, or those of all tiles and alpha planes, but no more
+            than the limit.
         bytes_needed: memory that `load` takes.
         scales: the size to which it will be decoded, across and down, as a part of what is stored:
             not quite the quotient of the sizes, as the last column and row of a reduced JPEG may stand
@@ -85,6 +82,7 @@ class OpenedPicture:
     picture: ImageFile
     width: int
     height: int
+    pixels: int
     bytes_needed: int
     scales: tuple[float, float]
 
@@ -129,7 +127,8 @@ def open_picture(source: BinaryIO, limits: Limits, side: int | None, wanted: int
         wanted: see `side`.
 
     Raises:
-        PictureRefused: `unsupported_media_type`, `picture_broken` or `picture_too_many_pixels`.
+        PictureRefused: `unsupported_media_type`, `picture_broken`, `picture_too_complex` or
+            `picture_too_many_pixels`.
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
@@ -143,83 +142,62 @@ def open_picture(source: BinaryIO, limits: Limits, side: int | None, wanted: int
         try:
             return decoder(source)
         except Image.DecompressionBombError:  # twice as many as the library itself would take
-            raise _too_many_pixels(limit) from None
+            raise too_many_pixels(limit) from None
 
-    if decoder in (AvifImageFile, HeifImageFile):
-        source.seek(0)
-        if source.read().count(_ITEM) > _MAX_ITEMS:
-            raise broken_picture()
+    source.seek(0)
+    bounds = reading(lambda: _bounds(decoder, source.read()))
     source.seek(0)
     picture = reading(read_header)
     _check_pixels(picture, limit)
     width, height = picture.size
-    scales, needed = (1.0, 1.0), width * height * _BYTES_PER_PIXEL.get(type(picture), 0)
+    decoded = max(width * height, bounds.pixels)
+    scales, needed = (1.0, 1.0), 0
     if isinstance(picture, JpegImageFile):
-        source.seek(0)
-        needed = _coefficient_bytes(picture, _count_scans(source.read()))
+        needed = _coefficient_bytes(picture, bounds.scans)
         scales = reading(lambda: _reduce_jpeg(picture, side or min(width, height), wanted))
         needed += picture.width * picture.height * _LIBRARY_BYTES
+    else:
+        needed = max(decoded, bounds.alpha_pixels) * _BYTES_PER_PIXEL[type(picture)]
     if needed > limits.memory:
-        pixels = width * height
-        raise _too_many_pixels(pixels * limits.memory // needed, pixels=pixels)
-    return OpenedPicture(picture, width, height, needed, scales)
+        raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
+    charged = min(limit, decoded + bounds.alpha_pixels)
+    return OpenedPicture(picture, width, height, charged, needed, scales)
 
 
-def broken_picture() -> PictureRefused:
-    """Return the error for a file that begins like a picture and does not go on like one."""
-    return PictureRefused("picture_broken", "The file is damaged or not complete.")
+class _Bounds(NamedTuple):
+    """Numbers that a file's structures give before its library reads them.
+
+    Attributes:
+        scans: of a JPEG.
+        pixels, alpha_pixels: see `boxes.Extent`.
+    """
+
+    scans: int = 0
+    pixels: int = 0
+    alpha_pixels: int = 0
 
 
-def too_complex() -> PictureRefused:
-    """Return the error for a file that takes more time or memory than its size explains."""
-    return PictureRefused("picture_too_complex", "The picture takes too much time or memory to decode.")
-
-
-def reading(step: Callable[[], _T]) -> _T:
-    """Carry out a step that parses hostile bytes.
+def _bounds(decoder: _Decoder, data: bytes) -> _Bounds:
+    """Bound the structures of a file.
 
     Raises:
-        PictureRefused: `picture_too_complex` if memory was short; else `picture_broken`, whichever
-            exception of the decoder it was: they raise OSError, SyntaxError, ValueError, struct.error,
-            IndexError and more.
+        PictureRefused: `picture_too_complex` or `picture_broken`.
     """
-    try:
-        return step()
-    except PictureRefused:
-        raise
-    except MemoryError:
-        raise too_complex() from None
-    except Exception:  # noqa: BLE001 - see above
-        raise broken_picture() from None
+    if decoder is JpegImageFile:
+        return _Bounds(scans=count_scans(data))
+    if decoder in (AvifImageFile, HeifImageFile):
+        return _Bounds(0, *extent_of(data))
+    _CHECKS[decoder](data)
+    return _Bounds()
 
 
 def _check_pixels(picture: Image.Image, limit: int) -> None:
     """Raise PictureRefused if a picture has no or too many pixels."""
     pixels = picture.width * picture.height
     if pixels > limit:
-        raise _too_many_pixels(limit, pixels=pixels)
+        raise too_many_pixels(limit, pixels=pixels)
     if not pixels:
         raise broken_picture()
-
-
-def _too_many_pixels(limit: int, **members: int) -> PictureRefused:
-    detail = f"The picture has too many pixels; at most {limit} are taken."
-    return PictureRefused("picture_too_many_pixels", detail, limit=limit, **members)
-
-
-def _count_scans(data: bytes) -> int:
-    """Return the scans of a JPEG.
-
-    Raises:
-        PictureRefused: `picture_broken`: it has so many that it can but be made for harm.
-    """
-    position = scans = 0
-    while (marker := _MARKER.search(data, position)) and marker[1] != _END_OF_IMAGE:
-        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
-        scans += marker[1] == _START_OF_SCAN
-        if scans > _MAX_SCANS:
-            raise broken_picture()
-    return scans
 
 
 def _coefficient_bytes(picture: JpegImageFile, scans: int) -> int:

@@ -15,10 +15,12 @@ from persona_profile.images.colours import (
     is_grey,
     match_transparency,
     to_srgb,
+    without_hidden_colours,
     without_idle_alpha,
 )
-from persona_profile.images.decoding import OpenedPicture, open_picture, reading
+from persona_profile.images.decoding import OpenedPicture, open_picture
 from persona_profile.images.encoding import encode, is_graphic
+from persona_profile.images.refusals import reading
 
 _Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -94,6 +96,7 @@ def squares_of(
     for size in sizes:
         if size < square.width:
             square = square.resize((size, size), Image.Resampling.BICUBIC)
+        square = without_hidden_colours(square)
         square.info = {}  # encoders would copy comments and profiles from here
         squares[size] = square
     return squares

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import os
 import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -22,6 +23,7 @@ from persona_profile.errors import (
     UnsupportedMediaType,
 )
 from persona_profile.images import (
+    Account,
     Crop,
     PictureFigures,
     PictureOptions,
@@ -50,6 +52,9 @@ START_SECONDS: Final = 20.0
 # file's fault.
 _CRASHES: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
+_MIN_PART: Final = 0.25
+"""Of the processor time of the largest picture, for a header and for encoding the smallest picture."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -59,7 +64,7 @@ class WorkerRenderer:
     Args:
         options: what is decoded and made.
         admission: which uploads may begin; it has as many places as there are workers at most.
-        processor_seconds: processor time that one picture may take.
+        processor_seconds: processor time that a picture of the most pixels may take; less for others.
         deadline_seconds: time that one picture may take, from the place to the last byte.
         start_worker: starts a process that forks workers.
         observe: is told of each upload.
@@ -126,29 +131,23 @@ class WorkerRenderer:
                 return
         self._end(worker)
 
-    def render(
-        self,
-        source: BinaryIO,
-        crop: Crop | None,
-        client: Hashable,
-        charge: Callable[[int], None] = lambda _pixels: None,
-    ) -> tuple[Rendition, ...]:
+    def render(self, source: BinaryIO, crop: Crop | None, account: Account) -> tuple[Rendition, ...]:
         """Return the renditions of a picture. See `images.Renderer`."""
-        upload = _Upload(charge)
+        upload = _Upload(account)
         try:
-            renditions = self._render(source, crop, client, upload)
+            renditions = self._render(source, crop, upload)
             upload.outcome = "taken"
         except ServiceError as error:
             upload.outcome = error.code
             raise
         finally:
             self._observe(upload.figures())
+            account.charge_time(upload.processor_seconds)
         return renditions
 
-    def _render(
-        self, source: BinaryIO, crop: Crop | None, client: Hashable, upload: _Upload
-    ) -> tuple[Rendition, ...]:
-        with self._admission.place(client) as until, _descriptor(source) as descriptor:
+    def _render(self, source: BinaryIO, crop: Crop | None, upload: _Upload) -> tuple[Rendition, ...]:
+        claimants = upload.account.claimants
+        with self._admission.place(claimants) as until, _descriptor(source) as descriptor:
             worker = self._take()
             failure = None
             try:
@@ -180,6 +179,7 @@ class WorkerRenderer:
             "options": self._options.as_json(),
             "crop": crop and [crop.x, crop.y, crop.side],
             "processor_seconds": self._processor_seconds,
+            "header_seconds": self._seconds_for(0, 1),
         }
         worker.begin(job, descriptor)
         document, _ = worker.channel.receive(deadline)
@@ -188,9 +188,11 @@ class WorkerRenderer:
         upload.format, needed, pixels = read_header(document, self._options.limits)
         try:
             with self._admission.memory(needed, until):
-                upload.charge(pixels)  # last, so that nobody pays for what is not decoded
+                limits = self._options.limits
+                most = limits.max_pixels_jpeg if upload.format == "jpeg" else limits.max_pixels_other
+                upload.account.charge_pixels(pixels)  # last: nobody pays for what is not decoded
                 upload.pixels = pixels
-                worker.limit(needed, self._processor_seconds, deadline)
+                worker.limit(needed, self._seconds_for(pixels, most), deadline)
                 worker.channel.send({"go": True})
                 return self._outcome(
                     *worker.channel.receive(
@@ -201,6 +203,11 @@ class WorkerRenderer:
                 )
         except (Overloaded, RateLimited) as refusal:
             return refusal
+
+    def _seconds_for(self, pixels: int, most: int) -> int:
+        """Return the processor time that so many pixels may take, of as many as are decoded at most."""
+        part = _MIN_PART + (1 - _MIN_PART) * min(1.0, pixels / most)
+        return math.ceil(self._processor_seconds * part)
 
     def _outcome(
         self, document: dict[str, Any], blobs: list[bytes]
@@ -294,7 +301,7 @@ class WorkerRenderer:
 class _Upload:
     """What becomes known of an upload while it is worked on. See `UploadFigures`."""
 
-    charge: Callable[[int], None]
+    account: Account
     format: str = "unknown"
     outcome: str = "failed"
     pixels: int = 0

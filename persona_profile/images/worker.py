@@ -18,8 +18,9 @@ from persona_profile.dumps import PR_SET_PDEATHSIG, forbid_dumps, prctl
 from persona_profile.images import Crop, PictureOptions, PictureRefused
 from persona_profile.images.channel import Channel
 from persona_profile.images.confinement import Confinement
-from persona_profile.images.decoding import OpenedPicture, too_complex
+from persona_profile.images.decoding import OpenedPicture
 from persona_profile.images.pipeline import render_picture
+from persona_profile.images.refusals import too_complex
 
 MAX_FILES: Final = 32
 """Descriptors of a worker, and of the process that forks it."""
@@ -36,7 +37,7 @@ def work(
     """Do a job in a process that was forked for it, and end the process.
 
     Args:
-        job: `options`, `crop` and `processor_seconds`, as the service sent it.
+        job: `options`, `crop`, `processor_seconds` and `header_seconds`, as the service sent it.
         connection: to the service.
         picture: descriptor of the file.
         confinement: to be entered.
@@ -47,7 +48,9 @@ def work(
     try:
         _leave(parent, {connection.fileno(), picture})
         resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
-        resource.setrlimit(resource.RLIMIT_CPU, processor_limits(job["processor_seconds"]))
+        # The fork server can raise the soft limit later, and the hard one never.
+        _, most = processor_limits(job["processor_seconds"])
+        resource.setrlimit(resource.RLIMIT_CPU, (job["header_seconds"], most))
         options = PictureOptions.from_json(job["options"])
         crop = Crop(*job["crop"]) if job["crop"] else None
         source = os.fdopen(picture, "rb")  # looks at the descriptor, which is not possible later
@@ -79,8 +82,8 @@ def _answer(channel: Channel, source: BinaryIO, crop: Crop | None, options: Pict
     """Render the picture of a file and send what came of it."""
 
     def admit(opened: OpenedPicture) -> None:
-        pixels = opened.width * opened.height
-        channel.send({"needs": opened.bytes_needed, "format": opened.format, "pixels": pixels})
+        needed, pixels = opened.bytes_needed, opened.pixels
+        channel.send({"needs": needed, "format": opened.format, "pixels": pixels})
         answer, _ = channel.receive()
         if not answer["go"]:
             raise _Withdrawn

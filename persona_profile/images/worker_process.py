@@ -85,7 +85,8 @@ class WorkerProcess:
         """Have a worker forked for a job; `channel` leads to it.
 
         Args:
-            job: `options`, `crop` and `processor_seconds`.
+            job: `options`, `crop`, `processor_seconds` (of the largest picture) and `header_seconds`
+                (until `limit` is called).
             picture: descriptor of the file.
 
         Raises:
@@ -108,6 +109,7 @@ class WorkerProcess:
             answer, _ = self._control.receive(until)
             if "ended" in answer:
                 self._note_end(answer)
+                self.channel.close()
                 raise EOFError
 
     def finish(self) -> int:

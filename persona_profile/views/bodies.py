@@ -27,6 +27,8 @@ MAX_JSON_VALUES: Final = 256
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 MULTIPART: Final = "multipart/form-data"
+MAX_QUERY_BYTES: Final = 1024
+
 FORM_OVERHEAD_BYTES: Final = 64 * 1024
 """What a form may hold beside the picture: boundaries, headers, other small fields."""
 
@@ -108,6 +110,8 @@ def thumbnail_parameter(request: Request, sizes: tuple[int, ...]) -> int | None:
 def _query_parameter(request: Request, name: str) -> str | None:
     if not request.query_string:
         return None  # most requests have none, and to parse it costs as much as to open a session
+    if len(request.query_string) > MAX_QUERY_BYTES:
+        raise MalformedRequest(f"The query may have at most {MAX_QUERY_BYTES} bytes.")
     try:
         values: list[str] = request.GET.getall(name)
     except UnicodeDecodeError:

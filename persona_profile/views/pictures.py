@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from math import ceil
 from typing import Final
 
 from cornice import Service
@@ -19,8 +20,10 @@ from persona_profile.views import Services
 from persona_profile.views.bodies import crop_parameter, picture_body
 from persona_profile.views.cors import is_account_chooser
 from persona_profile.views.profiles import EMAIL_PATH
-from persona_profile.views.rate_limiting import charge, charge_bytes, charge_write
+from persona_profile.views.rate_limiting import charge, charge_bytes, charge_write, client_of
 from persona_profile.views.representations import is_known, precondition, profile_response
+
+MAX_ACCEPT_CHARACTERS: Final = 1024
 
 _SAFE_TO_OPEN: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -43,17 +46,14 @@ def upload(request: Request) -> Response:
     charge_write(request)
     services: Services = request.services
     email = email_in_path(request)
+    account = _UploadAccount(request, email)
+    account.check()
     check = precondition(request)
     crop = crop_parameter(request)
     source = picture_body(request, services.max_picture_bytes)
     # Before the costly part: whether the session lives, and whether the write may succeed at all.
     check(services.profiles.profile(request.identity, email))
-    renditions = services.renderer.render(
-        source,
-        crop,
-        request.identity.emails[0],
-        lambda pixels: charge(request, Policy.PIXELS_PER_EMAIL, {email: pixels}),
-    )
+    renditions = services.renderer.render(source, crop, account)
     written = services.profiles.write_picture(request.identity, email, renditions, check)
     return profile_response(request, written)
 
@@ -91,8 +91,52 @@ def read(request: Request) -> Response:
     return response
 
 
+class _UploadAccount:
+    """Charges an upload to its email, to the issuer who vouched for that, and to the client's network.
+
+    Args:
+        request: the upload.
+        email: the email that gets the picture.
+    """
+
+    def __init__(self, request: Request, email: str) -> None:
+        issuer, network = request.identity.issuer_of(email), client_of(request)
+        self.claimants: Sequence[Hashable] = (("issuer", issuer), ("network", network))
+        self._request = request
+        self._email = email
+        self._payers = {
+            Policy.PICTURE_MS_PER_EMAIL: email,
+            Policy.PICTURE_MS_PER_ISSUER: issuer,
+            Policy.PICTURE_MS_PER_ADDRESS: network,
+        }
+
+    def check(self) -> None:
+        """Return if the processor time of earlier uploads has used up no budget.
+
+        Raises:
+            RateLimited: it has.
+        """
+        services: Services = self._request.services
+        for policy, payer in self._payers.items():
+            services.rate_limits.check(policy, [payer])
+
+    def charge_pixels(self, pixels: int) -> None:
+        """Charge the email for the pixels. See `images.Account`."""
+        charge(self._request, Policy.PIXELS_PER_EMAIL, {self._email: pixels})
+
+    def charge_time(self, processor_seconds: float) -> None:
+        """Charge all payers for the processor time. See `images.Account`."""
+        services: Services = self._request.services
+        milliseconds = ceil(1000 * processor_seconds)
+        if milliseconds > 0:
+            for policy, payer in self._payers.items():
+                services.rate_limits.add(policy, {payer: milliseconds})
+
+
 def _negotiate(request: Request, stored: Sequence[str]) -> str:
     """Return the best format that the client takes.
+
+    A header of more than MAX_ACCEPT_CHARACTERS is ignored, as it may be (RFC 9110, 12.5.1).
 
     Formats besides JPEG must be named by Accept: `image/*` comes from programs that know none of
     them. A client that takes only a format which is not stored, because it would be larger, gets
@@ -101,6 +145,8 @@ def _negotiate(request: Request, stored: Sequence[str]) -> str:
     Raises:
         NotAcceptable: it takes no picture at all.
     """
+    if len(request.headers.get("Accept") or "") > MAX_ACCEPT_CHARACTERS:
+        return "jpeg"
     acceptable = {
         media_type for media_type, _ in request.accept.acceptable_offers(list(MEDIA_TYPES.values()))
     }

@@ -83,7 +83,19 @@ def test_headers_of_a_long_session(front):
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/__heartbeat__", "/__lbheartbeat__", "/__version__", "/"]
+    "path",
+    [
+        "/metrics",
+        "/__heartbeat__",
+        "/__lbheartbeat__",
+        "/__version__",
+        "/",
+        "/v1/../__heartbeat__",
+        "/v1/%2e%2e/metrics",
+        "/v1/..%2f__heartbeat__",
+        "/__heartbeat__/../v1/",
+        "//__heartbeat__",
+    ],
 )
 def test_what_is_not_public(front, path):
     """Heartbeats and figures are not there for the public."""
@@ -294,11 +306,17 @@ def test_rolling_restart(front):
         upload.putheader("Content-Type", "image/jpeg")
         upload.putheader("Content-Length", str(len(picture)))
         upload.endheaders(picture[:4_000_000])
+        rest = (picture[at : at + 1000] for at in range(4_000_000, len(picture), 1000))
         before = serving()
+
+        def replaced() -> bool:
+            upload.send(next(rest))  # so that nginx goes on waiting, however long it takes
+            return not serving() & before
+
         front.service.signal(signal.SIGHUP)
         front.service.signal(signal.SIGUSR2)
-        wait_for(lambda: not serving() & before)
-        upload.send(picture[4_000_000:])
+        wait_for(replaced)
+        upload.send(b"".join(rest))
         with upload.getresponse() as response:
             assert response.status == 200
     finally:

@@ -195,10 +195,18 @@ def test_places(kept):
     assert {"items.sqlite", "items.sqlite-wal", "archive", "log", "errors"} <= kept.places.keys()
     assert all(kept.places[name] for name in ("log", "errors", "keys status", "storage verify"))
     database = kept.places["items.sqlite"] + kept.places["items.sqlite-wal"]
-    for role in (independent.DATA_KEY, independent.CONTENT_KEY, independent.PICTURE_KEY):
-        assert b"PPR\x01" + role.to_bytes(4) in database
-        assert b"PPR\x01" + role.to_bytes(4) in kept.places["archive"]
+    assert b"PPR\x02" in database
+    assert b"PPR\x02" in kept.places["archive"]
     assert len(bearers(kept)) > 10
+
+
+def test_who_is_protected(kept):
+    """Key item and profile look alike, whether or not it is protected, and whatever the email is."""
+    (_, plain), (_, protected) = (kept.partition(email) for email in (PLAIN, PROTECTED))
+    assert len(PLAIN) != len(PROTECTED)
+    for name, start in (("key", 8), ("profile", 4)):
+        assert len(plain[name]) == len(protected[name])
+        assert plain[name][:start] == protected[name][:start]
 
 
 def test_names(kept):

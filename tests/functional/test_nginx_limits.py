@@ -181,11 +181,13 @@ class TestUploads:
         assert document["code"] == "session_missing"
 
     def test_preflight(self, front):
-        """A preflight has no token, and is answered by the service."""
-        asked = {"Access_Control_Request_Method": "PUT"}
-        status, headers, _ = front.call("OPTIONS", f"/v1/profiles/{EMAIL}/picture", **asked)
-        assert status == 204
-        assert "PUT" in headers["Access-Control-Allow-Methods"]
+        """A preflight has no token, and is answered by the service; with a body it is none."""
+        asked, path = {"Access_Control_Request_Method": "PUT"}, f"/v1/profiles/{EMAIL}/picture"
+        for empty in ({}, {"Content_Length": "0"}):
+            status, headers, _ = front.call("OPTIONS", path, **asked, **empty)
+            assert status == 204
+            assert "PUT" in headers["Access-Control-Allow-Methods"]
+        assert front.call("OPTIONS", path, bytes(100_000), **asked)[0] == 401
 
     @pytest.mark.parametrize("condition", [{}, {"If-None-Match": "*"}])
     def test_chunked(self, front, condition):

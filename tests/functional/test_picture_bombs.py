@@ -10,7 +10,7 @@ from support.pictures import decoded, encode, quadrants
 from support.services import Client, Service
 from support.workers import LIMITS, renderer
 
-from persona_profile.images import Encoding, PictureOptions
+from persona_profile.images import Encoding, FreeAccount, PictureOptions
 
 pytestmark = pytest.mark.alone
 
@@ -40,7 +40,7 @@ def service(tmp_path_factory) -> Service:
 @pytest.fixture(scope="module")
 def mallory(service) -> Client:
     """Somebody who uploads bombs."""
-    client = Client(service, "mallory@example.com")
+    client = Client(service, "mallory@evil.example", address="127.0.0.2")
     client.sign_in()
     return client
 
@@ -82,5 +82,5 @@ def test_grids_are_real():
     """A small grid made like the bombs is a picture, so that it is their size that is refused."""
     data = avif_grid(3, 2)
     with renderer(PictureOptions(LIMITS, Encoding(("jpeg",)), (64,))) as render:
-        [made] = render.render(io.BytesIO(data), None, "")
+        [made] = render.render(io.BytesIO(data), None, FreeAccount())
     assert decoded(made.data).getpixel((60, 60)) == pytest.approx((90, 120, 40), abs=4)

@@ -33,7 +33,7 @@ from support.workers import (
 )
 
 from persona_profile.errors import Overloaded, UnprocessablePicture
-from persona_profile.images import Crop, Encoding, Limits, PictureOptions
+from persona_profile.images import Crop, Encoding, FreeAccount, Limits, PictureOptions
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
 from persona_profile.server import make_server
@@ -75,7 +75,7 @@ def test_renditions():
     """What comes from a worker is what the pipeline makes, by crop, sizes and formats."""
     options = PictureOptions(LIMITS, Encoding(("webp",)), (16, 64))
     with renderer(options) as render:
-        made = render.render(io.BytesIO(GOOD), Crop(0, 0, 30), "")
+        made = render.render(io.BytesIO(GOOD), Crop(0, 0, 30), FreeAccount())
     assert {(each.size, each.format) for each in made} >= {(16, "jpeg"), (64, "jpeg")}
     for each in made:
         picture = Image.open(io.BytesIO(each.data))
@@ -89,7 +89,7 @@ def test_file_is_handed_over(tmp_path):
         file.write(GOOD)
         file.seek(0)
         for _ in range(3):
-            assert render.render(file, None, "")
+            assert render.render(file, None, FreeAccount())
 
 
 def test_workers_start_when_needed_and_end_with_the_renderer():
@@ -233,7 +233,7 @@ def test_picture_that_needs_more_than_there_is():
     large = encode(Image.new("RGB", (2000, 2000)), "PNG")
     with renderer(options) as render:
         with pytest.raises(UnprocessablePicture) as caught:
-            render.render(io.BytesIO(large), None, "")
+            render.render(io.BytesIO(large), None, FreeAccount())
         limit = caught.value.members["limit"]
         assert (caught.value.code, caught.value.members["pixels"]) == (
             "picture_too_many_pixels",
@@ -346,7 +346,7 @@ def test_overload_says_when_to_return(pool):
         waits = []
         for number in range(20):
             with pytest.raises(Overloaded) as caught:
-                render.render(io.BytesIO(GOOD), None, number)
+                render.render(io.BytesIO(GOOD), None, FreeAccount((number,)))
             waits.append(int(caught.value.headers["Retry-After"]))
         assert waits == sorted(waits)
         assert 2 <= waits[0] < waits[-1] <= 60

@@ -427,7 +427,7 @@ class TestRedis:
         client = redis_server.client()
         keys = [key.decode() for key in client.scan_iter()]
         policies = {key.split("/")[1] for key in keys}
-        assert len(policies) == 5
+        assert len(policies) == 8
         form = r"persona-profile:\{LIMITER/[a-z-]+/[A-Za-z0-9_-]{22}/\d+/\d+/(minute|hour)\}(/-1)?"
         assert all(re.fullmatch(form, key) for key in keys)
         assert all(re.fullmatch(rb"\d+", client.get(key)) for key in keys)

@@ -150,6 +150,25 @@ class TestBrokenFraming:
         [answer] = answers_in(ask(connect(), b"GET /__lbheartbeat__ HTTP/1.0\r\n\r\n"))
         assert answer.status == 200
 
+    @pytest.mark.parametrize(
+        ("lines", "status"),
+        [
+            (b"A: b\r\n" * 97, 200),
+            (b"A: b\r\n" * 98, 431),
+            (b"A: b\r\n c\r\n" * 50, 431),
+            (b"A:" + b" " * 63 + b"b\r\n", 200),
+            (b"A:" + b" " * 64 + b"b\r\n", 400),
+            (b"A: b" + b"\t " * 32 + b"\r\n", 400),
+            (b"A:" + b" \t" * 8000 + b"b" + b" \t" * 7900 + b"\x01\r\n", 400),
+        ],
+        ids=range(7),
+    )
+    def test_heads_that_are_costly_to_read(self, connect, lines, status):
+        """A head has a hundred lines, and no white space that patterns go through many times."""
+        raw = b"GET /v1/ HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n"
+        [answer] = answers_in(ask(connect(), raw))
+        assert answer.status == status
+
     def test_random_changes(self, service, connect):
         """Whatever is cut, doubled or thrown in: no answer is a mistake, and others are served."""
         for raw in damaged(1, BROKEN, ROUNDS):

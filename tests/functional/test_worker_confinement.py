@@ -39,7 +39,7 @@ from persona_profile.images.worker_process import WorkerProcess
 
 GOOD = encode(quadrants(64, 64))
 HOSTILE = Path(__file__).parents[1] / "support" / "hostile_fork_server.py"
-JOB = {"options": SMALL_JPEG.as_json(), "crop": None, "processor_seconds": 10}
+JOB = {"options": SMALL_JPEG.as_json(), "crop": None, "processor_seconds": 10, "header_seconds": 3}
 
 
 def hostile(*arguments: str, prefix: Sequence[str] = ()) -> WorkerProcess:
@@ -323,3 +323,21 @@ def test_worker_can_not_be_read():
         [server] = fork_server_pids() - before
         pids = {server, *await_workers(lambda found: len(found) == 1)}
         assert {pid: seen_by_its_user(pid) for pid in pids} == {pid: set() for pid in pids}
+
+
+_COMMAND = """
+import ctypes, sys
+from persona_profile import cli
+before = ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
+status = cli.main(["-c", sys.argv[1], "keys", "status"])
+print(before, status, ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+"""
+
+
+def test_commands_can_not_be_read(tmp_path):
+    """A command that opens the keyring is not dumpable either."""
+    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    assert service.run("storage", "init").returncode == 0
+    command = [sys.executable, "-W", "ignore", "-c", _COMMAND, tmp_path / "service" / "test.ini"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "1 0 0"

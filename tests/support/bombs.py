@@ -5,67 +5,22 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 from PIL import Image
 
+from support.derived import box, grid, heif, identity, overlay, tile
 from support.pictures import encode, heic, png, png_bomb, png_chunk, quadrants, resized_header
 
-_TILE = 64
-
-
-def _box(kind: bytes, *parts: bytes) -> bytes:
-    content = b"".join(parts)
-    return struct.pack(">I", 8 + len(content)) + kind + content
-
-
-def _full_box(kind: bytes, *parts: bytes) -> bytes:
-    return _box(kind, bytes(4), *parts)
+_MOST_BYTES = 20 * 1024 * 1024
+"""Of an upload."""
 
 
 def avif_grid(columns: int, rows: int) -> bytes:
-    """Return an AVIF whose grid has one small tile so many times (ISO/IEC 23008-12, 6.6.2.3)."""
-    tile = encode(Image.new("RGB", (_TILE, _TILE), (90, 120, 40)), "AVIF")
-    pixels = tile[tile.index(b"mdat") + 4 :]
-    at = tile.index(b"av1C")
-    configuration = tile[at - 4 : at - 4 + int.from_bytes(tile[at - 4 : at])]
-    width, height = columns * _TILE, rows * _TILE
-    grid = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
-    # Each tile is an item of its own, as it must be; their pixels are the same bytes.
-    tiles = range(2, 2 + columns * rows)
-    kinds = [
-        _box(b"infe", b"\2\0\0\0", struct.pack(">HH", item, 0), kind, b"\0")
-        for item, kind in ((1, b"grid"), *((item, b"av01") for item in tiles))
-    ]
-    references = struct.pack(f">HH{len(tiles)}H", 1, len(tiles), *tiles)
-    properties = _box(
-        b"ipco",
-        _full_box(b"ispe", struct.pack(">II", width, height)),
-        _full_box(b"ispe", struct.pack(">II", _TILE, _TILE)),
-        configuration,
-        _full_box(b"pixi", b"\3\x08\x08\x08"),
-    )
-    belongs = struct.pack(">I", 1 + len(tiles)) + b"\0\1\2\1\4"
-    belongs += b"".join(struct.pack(">H", item) + b"\3\2\x83\4" for item in tiles)
-
-    def file(offset: int) -> bytes:
-        # Item 1 stands in `idat` (construction method 1), the others at an offset of the file.
-        places = struct.pack(">HHHHII", 1, 1, 0, 1, 0, len(grid))
-        for item in tiles:
-            places += struct.pack(">HHHHII", item, 0, 0, 1, offset, len(pixels))
-        meta = _full_box(
-            b"meta",
-            _full_box(b"hdlr", bytes(4), b"pict", bytes(12), b"\0"),
-            _full_box(b"pitm", b"\0\1"),
-            _box(b"iloc", b"\1\0\0\0", b"\x44\0", struct.pack(">H", 1 + len(tiles)), places),
-            _full_box(b"iinf", struct.pack(">H", 1 + len(tiles)), *kinds),
-            _full_box(b"iref", _box(b"dimg", references)),
-            _box(b"iprp", properties, _full_box(b"ipma", belongs)),
-            _box(b"idat", grid),
-        )
-        return _box(b"ftyp", b"avif", bytes(4), b"avifmif1miaf") + meta + _box(b"mdat", pixels)
-
-    return file(len(file(0)) - len(pixels))
+    """Return an AVIF whose grid has one small tile so many times, each an item of its own."""
+    count = columns * rows
+    return heif([grid(columns, rows, range(2, 2 + count)), *[tile()] * count])
 
 
 def _resized_ispe(data: bytes, width: int, height: int) -> bytes:
@@ -112,6 +67,102 @@ def _jpeg_segments(marker: int, head: bytes, total: int) -> bytes:
     return scene[:2] + segment * (total // len(segment)) + scene[2:]
 
 
+def _segment(marker: int, content: bytes) -> bytes:
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def _padded(file: bytes, at: int, piece: bytes) -> bytes:
+    """Return a file with as many pieces at a place as an upload has room for."""
+    return file[:at] + piece * ((_MOST_BYTES - len(file)) // len(piece)) + file[at:]
+
+
+def _padded_jpeg(piece: bytes) -> bytes:
+    file = encode(quadrants())
+    return _padded(file, 2 + 2 + int.from_bytes(file[4:6]), piece)  # behind its first segment
+
+
+def _padded_png(piece: bytes, before: bytes = b"IDAT") -> bytes:
+    file = encode(quadrants(80, 80), "PNG")
+    return _padded(file, file.index(before) - 4, piece)
+
+
+def _padded_gif(piece: bytes) -> bytes:
+    file = encode(Image.new("P", (8, 8)), "GIF")
+    return _padded(file, file.rindex(b",\0\0\0\0"), piece)
+
+
+def _padded_webp(piece: bytes) -> bytes:
+    file = encode(Image.new("RGBA", (8, 8), (255, 0, 0, 128)), "WEBP", exif=b"Exif\0\0")
+    made = _padded(file, len(file), piece)
+    return made[:4] + struct.pack("<I", len(made) - 8) + made[8:]
+
+
+def _apng() -> bytes:
+    frame = png_chunk(b"fcTL", struct.pack(">IIIIIHHBB", 1, 1, 1, 0, 0, 1, 1, 0, 0))
+    return _padded_png(frame + png_chunk(b"fdAT", b"\0\0\0\2"), b"IEND")
+
+
+STRUCTURES: dict[str, Callable[[], bytes]] = {
+    "jpeg-of-empty-segments": lambda: _padded_jpeg(_segment(0xFE, b"")),
+    "jpeg-of-fill-bytes": lambda: _padded_jpeg(b"\xff"),
+    "jpeg-of-stray-bytes": lambda: _padded_jpeg(b"\0"),
+    "jpeg-of-restarts": lambda: _padded_jpeg(b"\xff\xd0"),
+    "jpeg-of-quantization-tables": lambda: _padded_jpeg(_segment(0xDB, (b"\0" + b"\1" * 64) * 1000)),
+    "jpeg-of-huffman-tables": lambda: _padded_jpeg(_segment(0xC4, bytes(17) * 3800)),
+    "jpeg-of-resources": lambda: _padded_jpeg(
+        _segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5000)
+    ),
+    "png-of-chunks": lambda: _padded_png(png_chunk(b"abCd", b"")),
+    "png-of-texts": lambda: _padded_png(png_chunk(b"tEXt", b"a\0b")),
+    "png-of-profiles": lambda: _padded_png(
+        png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1_000_000), 9))
+    ),
+    "png-of-empty-pieces": lambda: _padded_png(png_chunk(b"IDAT", b"")),
+    "png-of-chunks-at-its-end": lambda: _padded_png(png_chunk(b"abCd", b""), b"IEND"),
+    "png-of-frames": _apng,
+    "gif-of-extensions": lambda: _padded_gif(b"!\1\1a\0"),
+    "gif-of-empty-extensions": lambda: _padded_gif(b"!\1\0\0"),
+    "gif-of-comments": lambda: _padded_gif(b"!\xfe" + b"\1a" * 1000 + b"\0"),
+    "gif-of-stray-bytes": lambda: _padded_gif(b"\0"),
+    "webp-of-chunks": lambda: _padded_webp(b"abcd\0\0\0\0"),
+    "webp-of-frames": lambda: _padded_webp(b"ANMF" + struct.pack("<I", 16) + bytes(16)),
+    "heic-of-boxes": lambda: heif([tile("HEIC")], box(b"free") * 2_500_000),
+    "heic-of-items": lambda: heif([tile("HEIC")] * 1100),
+    "heic-of-pieces": lambda: heif([tile("HEIC")], extents=40_000),
+    "heic-of-groups": lambda: heif(
+        [tile("HEIC")] * 900,
+        box(b"grpl", *[box(b"altr", bytes(4), bytes(3) + b"\1" + bytes(4))] * 1000),
+    ),
+    "avif-of-items": lambda: heif([tile()] * 10_000),
+    "avif-of-references": lambda: heif([grid(15, 10, [2] * 25_000), tile()]),
+    "overlay": lambda: heif([overlay(range(2, 62)), *[tile("HEIC", 4096)] * 60]),
+    "nested-overlays": lambda: heif([*[overlay([number] * 8) for number in range(2, 8)], tile("HEIC")]),
+    "nested-grids": lambda: heif(
+        [*[grid(4, 2, [number] * 8, (64, 64)) for number in range(2, 8)], tile("HEIC")]
+    ),
+    "chain-of-identities": lambda: heif(
+        [*[identity(number) for number in range(2, 502)], tile("HEIC")]
+    ),
+    "circle-of-identities": lambda: heif([identity(2), identity(1)]),
+    "identity-of-itself": lambda: heif([identity(1)]),
+    "circle-of-alpha": lambda: heif([replace(tile(), alpha_of=2), replace(tile(), alpha_of=1)]),
+}
+"""A maker of each file of too many structures, or of images that refer to each other."""
+
+DERIVED: dict[str, Callable[[], bytes]] = {
+    "grid-of-large-tiles": lambda: heif(
+        [grid(10, 6, range(2, 62), (64, 64)), *[tile("HEIC", 4096)] * 60]
+    ),
+    "avif-grid-of-large-tiles": lambda: heif(
+        [grid(10, 6, range(2, 62), (64, 64)), *[tile("AVIF", 4096)] * 60]
+    ),
+    "grid-of-a-huge-tile": lambda: heif([grid(1, 1, [2], (64, 64)), tile("AVIF", 8192)]),
+    "grid-of-the-same-tile": lambda: heif([grid(10, 6, [2] * 60, (64, 64)), tile("HEIC", 4096)]),
+    "huge-alpha": lambda: heif([tile("HEIC"), replace(tile("HEIC", 64, 8192), alpha_of=1)]),
+    "identity-of-a-huge-tile": lambda: heif([identity(2), tile("HEIC", 64, 8192)]),
+}
+"""A maker of each file of more pixels than its size has."""
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "png": lambda: png_bomb(12_000, 12_000),
     "png-within-the-limit": lambda: png_bomb(7_000, 7_000),
@@ -133,5 +184,10 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "zTXt": lambda: _metadata(b"zTXt"),
     "iCCP": lambda: _metadata(b"iCCP"),
     "iTXt": lambda: _metadata(b"iTXt"),
+    "grid-of-tiles-that-lie": lambda: heif(
+        [grid(30, 30, range(2, 902), (64, 64)), *[tile("AVIF", 8192, 8)] * 900]
+    ),
+    **STRUCTURES,
+    **DERIVED,
 }
 """A maker of each bomb."""

@@ -17,7 +17,8 @@ from Crypto.Cipher import AES
 DATA_KEY, CONTENT_KEY, PICTURE_KEY = 1, 2, 3  # the roles of a record's key
 
 _WRAPPED_SIZE = 48
-_RECORD_OVERHEAD = 88
+_RECORD_OVERHEAD = 84
+_OWNER_SIZE = 296
 _PARTITION_SIZE = 33
 _ID_SIZE = 16
 _KWP_CONSTANT = bytes.fromhex("a65959a6")
@@ -191,20 +192,18 @@ def picture_key_of(content_key: bytes, picture_id: bytes) -> bytes:
 
 def seal_record(role: int, key: bytes, name: str, plaintext: bytes, salt: bytes) -> bytes:
     """Seal a record; `salt` must be new each time outside of tests."""
-    head = b"PPR\x01" + role.to_bytes(4)
-    cipher, commitment = _record_cipher(key, salt, head, name)
+    cipher, commitment = _record_cipher(key, salt, role, name)
     ciphertext, tag = cipher.encrypt_and_digest(plaintext)
-    return head + salt + commitment + ciphertext + tag
+    return b"PPR\x02" + salt + commitment + ciphertext + tag
 
 
 def open_record(role: int, key: bytes, name: str, record: bytes) -> bytes:
     """Open the record of this role and name."""
-    head = b"PPR\x01" + role.to_bytes(4)
-    _require(len(record) >= _RECORD_OVERHEAD and record.startswith(head), "not a record of this role")
-    cipher, commitment = _record_cipher(key, record[8:40], head, name)
-    _require(hmac.compare_digest(commitment, record[40:72]), "a record is under another key")
+    _require(len(record) >= _RECORD_OVERHEAD and record.startswith(b"PPR\x02"), "not a record")
+    cipher, commitment = _record_cipher(key, record[4:36], role, name)
+    _require(hmac.compare_digest(commitment, record[36:68]), "a record is under another key")
     try:
-        return cipher.decrypt_and_verify(record[72:-16], record[-16:])
+        return cipher.decrypt_and_verify(record[68:-16], record[-16:])
     except ValueError:
         raise Refused("a record does not open") from None
 
@@ -219,26 +218,29 @@ def split_key_item(item: bytes) -> KeyItem:
     _require(item.startswith(b"PPK\x01"), "not a key item")
     wrapped, rest = item[:_WRAPPED_SIZE], item[_WRAPPED_SIZE:]
     _require(
-        len(rest) >= _RECORD_OVERHEAD and rest.startswith(b"PPR\x01"), "a key item without an owner"
+        len(rest) == _RECORD_OVERHEAD + _OWNER_SIZE and rest.startswith(b"PPR\x02"),
+        "a key item without an owner",
     )
     return KeyItem(wrapped, rest)
 
 
 def seal_owner(data_key: bytes, owner: Owner, salt: bytes) -> bytes:
     """Seal the owner record of a `key` item."""
-    document = {"email": owner.email}
+    email = owner.email.encode()
+    head = b"\x01" + bytes(40)
     if owner.wrapped_content_key is not None:
-        document["content_key"] = base64url(owner.wrapped_content_key)
-    return seal_record(DATA_KEY, data_key, "key", _json(document), salt)
+        head = b"\x02" + owner.wrapped_content_key
+    plaintext = head + bytes([len(email)]) + email + bytes(254 - len(email))
+    return seal_record(DATA_KEY, data_key, "key", plaintext, salt)
 
 
 def open_owner(data_key: bytes, owner_record: bytes) -> Owner:
     """Return what an owner record holds."""
-    owner = _from_json(open_record(DATA_KEY, data_key, "key", owner_record))
-    members = (["email"], ["email", "content_key"])
-    _require(isinstance(owner, dict) and list(owner) in members, "not an owner")
-    content_key = from_base64url(_text(owner["content_key"])) if "content_key" in owner else None
-    return Owner(_text(owner["email"]), content_key)
+    owner = open_record(DATA_KEY, data_key, "key", owner_record)
+    _require(len(owner) == _OWNER_SIZE and owner[0] in (1, 2), "not an owner")
+    email, padding = owner[42 : 42 + owner[41]], owner[42 + owner[41] :]
+    _require(not any(padding), "an owner's padding")
+    return Owner(email.decode(), owner[1:41] if owner[0] == 2 else None)
 
 
 def open_profile(role: int, key: bytes, record: bytes) -> dict[str, Any]:
@@ -363,10 +365,10 @@ def split_picture(payload: bytes) -> PictureToken:
     )
 
 
-def _record_cipher(key: bytes, salt: bytes, head: bytes, name: str) -> tuple[Any, bytes]:
+def _record_cipher(key: bytes, salt: bytes, role: int, name: str) -> tuple[Any, bytes]:
     derived = hkdf(_key(key), b"persona-profile/record/v1", 64, salt, "sha512")
     cipher = AES.new(derived[:32], AES.MODE_GCM, nonce=bytes(12), mac_len=16)
-    cipher.update(head + name.encode())
+    cipher.update(b"PPR\x02" + role.to_bytes(4) + name.encode())
     return cipher, derived[32:]
 
 

@@ -221,14 +221,25 @@ class Service:
 
 
 class Client:
-    """One connection at a time to a service, with the session of an email."""
+    """One connection at a time to a service, with the session of an email.
 
-    def __init__(self, service: Service, email: str, timeout: float = 60) -> None:
+    Args:
+        service: the service.
+        email: whose session it is.
+        timeout: of the connection, in seconds.
+        address: of loopback, from which it connects.
+    """
+
+    def __init__(
+        self, service: Service, email: str, timeout: float = 60, address: str = "127.0.0.1"
+    ) -> None:
         self.email = email
         self.profile = f"/v1/profiles/{email}"
         self.picture = f"{self.profile}/picture"
         self.token = ""
-        self._connection = http.client.HTTPConnection(service.address, service.port, timeout=timeout)
+        self._connection = http.client.HTTPConnection(
+            service.address, service.port, timeout=timeout, source_address=(address, 0)
+        )
         self._service = service
         service.clients.append(self)
 

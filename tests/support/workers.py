@@ -8,10 +8,18 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from persona_profile.errors import ServiceError
-from persona_profile.images import Crop, Encoding, Limits, PictureOptions
+from persona_profile.errors import ServiceError, UnprocessablePicture, UnsupportedMediaType
+from persona_profile.images import (
+    Crop,
+    Encoding,
+    FreeAccount,
+    Limits,
+    PictureOptions,
+    PictureRefused,
+    Rendition,
+)
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
 
@@ -50,10 +58,40 @@ def renderer(
         made.close()
 
 
+class ConfinedPipeline:
+    """`pipeline.render_picture`, by workers."""
+
+    def __init__(self) -> None:
+        self._options: PictureOptions | None = None
+        self._renderer: WorkerRenderer | None = None
+
+    def render_picture(
+        self, source: BinaryIO, crop: Crop | None, options: PictureOptions
+    ) -> tuple[Rendition, ...]:
+        """Return the renditions of a picture. See `pipeline.render_picture`."""
+        if self._renderer is None or options != self._options:
+            self.close()
+            admission = Admission(1, 1, 60, options.limits.memory)
+            self._options = options
+            self._renderer = WorkerRenderer(
+                options, admission, processor_seconds=60, deadline_seconds=100
+            )
+        try:
+            return self._renderer.render(source, crop, FreeAccount())
+        except (UnsupportedMediaType, UnprocessablePicture) as error:
+            members = getattr(error, "members", {})
+            raise PictureRefused(error.code, str(error), **members) from None
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._renderer is not None:
+            self._renderer.close()
+
+
 def outcome(render: WorkerRenderer, data: bytes, client: str = "", crop: Crop | None = None) -> str:
     """Return `taken` or the code with which a file is refused."""
     try:
-        render.render(io.BytesIO(data), crop, client)
+        render.render(io.BytesIO(data), crop, FreeAccount((client,)))
     except ServiceError as error:
         return error.code
     return "taken"

@@ -1,4 +1,4 @@
-"""What the tests of key services share."""
+"""What the tests of key services share, and those of the picture pipeline."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.applications import Clock
 from support.transit import KEY, FakeTransit, fake_transit, write_token
+from support.workers import ConfinedPipeline
 
 from persona_profile.transit import TransitService
 
@@ -37,3 +38,29 @@ def service(fake: FakeTransit, token_file: Path, clock: Clock) -> Iterator[Trans
     running = TransitService(fake.url, KEY, token_file, timeout=30, clock=clock)
     yield running
     running.close()
+
+
+IN_BOTH_WAYS = {"test_images", "test_image_colours"}
+"""Modules whose tests run twice: with the pipeline in their process, and in confined workers."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of some modules in both ways."""
+    if metafunc.module.__name__.rpartition(".")[2] in IN_BOTH_WAYS:
+        metafunc.parametrize("pipeline", ["here", "confined"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def confined() -> Iterator[ConfinedPipeline]:
+    """The pipeline in confined workers."""
+    made = ConfinedPipeline()
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def pipeline(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test's module render in confined workers, if that is the way."""
+    if getattr(request, "param", "") == "confined":
+        pipeline = request.getfixturevalue("confined")
+        monkeypatch.setattr(request.module, "render_picture", pipeline.render_picture)

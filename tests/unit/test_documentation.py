@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from support.applications import application
@@ -218,6 +220,16 @@ def test_threat_model():
     assert all("`tests/" in row.split(" | ")[-1] for row in rows)
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", threats):
         assert name in _tests(ROOT / path), f"{path}::{name}"
+
+
+def test_page_of_attacks():
+    """The page about attacks has a row for each attack that the benchmark knows."""
+    command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / "attacks.py", "--list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    page = (ROOT / "docs" / "attacks.md").read_text()
+    rows = re.findall(r"^\| `([a-z0-9-]+)`: (.*?) \|", page, re.MULTILINE)
+    assert len(listed) > 20
+    assert {f"{name}: {text}" for name, text in rows} == set(listed)
 
 
 def test_guides_for_operators():

@@ -311,9 +311,9 @@ class TestNames:
         """Who names the keyring by a symbolic link locks the same one."""
         link = tmp_path / "link"
         link.symlink_to(file.path)
-        with file.lock(), pytest.raises(KeyringError, match="another `keys` command"):
-            with KeyringFile(link).lock():
-                pass
+        message = "another `keys` command"
+        with file.lock(), pytest.raises(KeyringError, match=message), KeyringFile(link).lock():
+            pass
 
     def test_link_to_nothing_yet(self, tmp_path):
         """A keyring is made where a symbolic link leads, and is not replaced by another."""

@@ -6,40 +6,54 @@ from collections.abc import Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from support.applications import wait_for
 
 from persona_profile.errors import Overloaded
 from persona_profile.images.admission import Admission
 
 
 class Uploads:
-    """Uploads that hold their places until they are told to go."""
+    """Uploads that hold their places until they are let go."""
 
     def __init__(self, admission: Admission, threads: ThreadPoolExecutor) -> None:
         self.admission = admission
         self.begun: list[Hashable] = []
         self._threads = threads
         self._gates: list[threading.Event] = []
+        self._futures: list[Future[None]] = []
 
-    def start(self, client: Hashable, memory: int = 0) -> tuple[Future[None], threading.Event]:
-        """Start an upload; return what comes of it, and what lets it go on to its end."""
-        gate, asked = threading.Event(), threading.Event()
+    def start(self, *claimants: Hashable, memory: int = 0) -> tuple[Future[None], threading.Event]:
+        """Start an upload; return its outcome and the event that lets it go on to its end.
+
+        It has its place then, or waits, or was refused, or has displaced another.
+        """
+        gate = threading.Event()
         self._gates.append(gate)
 
         def upload() -> None:
-            asked.set()
-            with self.admission.place(client) as until, self.admission.memory(memory, until):
-                self.begun.append(client)
+            with self.admission.place(claimants) as until, self.admission.memory(memory, until):
+                self.begun.append(claimants[0])
                 assert gate.wait(10)
 
+        before = self._known()
         future = self._threads.submit(upload)
-        asked.wait(5)
-        time.sleep(0.02)  # until it has its place or waits for it
+        self._futures.append(future)
+        wait_for(lambda: self._known() > before)
         return future, gate
 
     def finish(self) -> None:
         """Let all go."""
         for gate in self._gates:
             gate.set()
+
+    def await_begun(self, *expected: Hashable) -> None:
+        """Wait until these uploads have begun, in this order, and no other."""
+        wait_for(lambda: len(self.begun) >= len(expected))
+        assert self.begun == list(expected)
+
+    def _known(self) -> int:
+        under_way, waiting, _ = self.admission.figures()
+        return under_way + waiting + sum(each.done() for each in self._futures)
 
 
 @pytest.fixture
@@ -71,10 +85,9 @@ def test_places_and_queue(make):
     began = time.monotonic()
     assert refused(uploads.start("e")[0])
     assert time.monotonic() - began < 1
-    assert uploads.begun == ["a", "b"]
+    uploads.await_begun("a", "b")
     first.set()
-    time.sleep(0.05)
-    assert uploads.begun == ["a", "b", "c"]
+    uploads.await_begun("a", "b", "c")
     uploads.finish()
     assert [each.exception(5) for each in waiting] == [None, None]
 
@@ -99,15 +112,45 @@ def test_wait_is_limited(make):
     assert future.exception(5) is None
 
 
-def test_share_of_one_client(make):
-    """One client fills neither all places nor the queue; another begins at once."""
+def test_last_place(make):
+    """One client gets neither the last place nor keeps the queue; another begins at once."""
     uploads = make(places=2, queue=6)
     flood = [uploads.start("mallory")[0] for _ in range(10)]
-    assert uploads.begun == ["mallory"]
-    assert sum(each.done() for each in flood) == 6
+    uploads.await_begun("mallory")
+    assert sum(each.done() for each in flood) == 3
     assert all(refused(each) for each in flood if each.done())
     uploads.start("alice")
-    assert uploads.begun == ["mallory", "alice"]
+    uploads.await_begun("mallory", "alice")
+
+
+@pytest.mark.parametrize("shared", ["network", "issuer"])
+def test_claimants(make, shared):
+    """Emails of one network count as one client, and so do networks of one issuer."""
+    uploads = make(places=3, queue=2)
+    for number in range(5):
+        uploads.start(f"upload {number}", (shared, "mallory"))
+    uploads.await_begun("upload 0", "upload 1")
+    uploads.start("alice", ("network", "home"), ("issuer", "example.org"))
+    uploads.await_begun("upload 0", "upload 1", "alice")
+
+
+def test_full_queue(make):
+    """In a full queue the latest upload of whoever holds most makes room for who holds less."""
+    uploads = make(places=2, queue=3)
+    gates = [uploads.start(client)[1] for client in ("a", "b")]
+    first, second, third = (uploads.start("a")[0] for _ in range(3))
+    waiting, _ = uploads.start("c")
+    assert (first.done(), second.done(), refused(third)) == (False, False, True)
+    assert refused(uploads.start("a")[0])
+    uploads.start("c")
+    assert refused(second)
+    assert refused(uploads.start("c")[0])
+    for gate in gates:
+        gate.set()
+    wait_for(lambda: len(uploads.begun) == 4)
+    assert sorted(uploads.begun) == ["a", "a", "b", "c"]
+    uploads.finish()
+    assert (first.exception(5), waiting.exception(5)) == (None, None)
 
 
 def test_least_served_first(make):
@@ -117,8 +160,7 @@ def test_least_served_first(make):
     for client in ("a", "b", "c"):
         uploads.start(client)
     gates[0].set()
-    time.sleep(0.05)
-    assert uploads.begun == ["a", "a", "b", "c"]
+    uploads.await_begun("a", "a", "b", "c")
 
 
 def test_single_place(make):
@@ -126,30 +168,43 @@ def test_single_place(make):
     uploads = make(places=1, queue=4)
     gates = [uploads.start(client)[1] for client in ("a", "b", "a")]
     gates[0].set()
-    time.sleep(0.05)
-    assert uploads.begun == ["a", "b"]
+    uploads.await_begun("a", "b")
 
 
 def test_memory_is_held(make):
     """Memory is given out once, in the order in which it was asked for."""
     uploads = make(places=4, queue=0, memory=100)
-    _, first = uploads.start("a", 60)
-    uploads.start("b", 70)
-    uploads.start("c", 10)
-    assert uploads.begun == ["a"]
+    _, first = uploads.start("a", memory=60)
+    uploads.start("b", memory=70)
+    uploads.start("c", memory=20)
+    uploads.await_begun("a")
     first.set()
-    time.sleep(0.05)
-    assert uploads.begun == ["a", "b", "c"]
+    uploads.await_begun("a", "b", "c")
+
+
+def test_memory_for_small_pictures(make):
+    """Small pictures have memory of their own while a large one has the rest or waits for it."""
+    uploads = make(places=8, queue=0, memory=80)
+    uploads.start("a", memory=80)
+    uploads.await_begun("a")
+    uploads.start("b", memory=40)
+    _, gate = uploads.start("c", memory=6)
+    uploads.start("d", memory=4)
+    uploads.await_begun("a", "c", "d")
+    uploads.start("e", memory=6)
+    gate.set()
+    uploads.await_begun("a", "c", "d", "e")
+    assert uploads.admission.figures()[2] == 90
 
 
 def test_memory_that_does_not_become_free(make):
     """Who waits for memory in vain is refused, gives back the place and holds up nobody."""
     uploads = make(places=3, queue=0, patience=0.2, memory=100)
-    _, first = uploads.start("a", 100)
-    assert refused(uploads.start("b", 1)[0])
+    _, first = uploads.start("a", memory=100)
+    assert refused(uploads.start("b", memory=20)[0])
     first.set()
     time.sleep(0.05)
-    later = [uploads.start(client, 30) for client in ("c", "d", "e")]
+    later = [uploads.start(client, memory=30) for client in ("c", "d", "e")]
     uploads.finish()
     assert [future.exception(5) for future, _ in later] == [None] * 3
 
@@ -160,13 +215,13 @@ def test_all_is_given_back(make):
     for number in range(100):
         with (
             pytest.raises(KeyError),
-            uploads.admission.place(number) as until,
+            uploads.admission.place([number]) as until,
             uploads.admission.memory(10, until),
         ):
             raise KeyError
     for client in ("a", "b"):
-        uploads.start(client, 5)
-    assert uploads.begun == ["a", "b"]
+        uploads.start(client, memory=5)
+    uploads.await_begun("a", "b")
 
 
 def test_when_to_return(make):

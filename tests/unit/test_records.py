@@ -16,11 +16,12 @@ class TestRecords:
     def test_format(self):
         """A record has the documented layout: another implementation opens it."""
         record = KEY.seal("profile", b"plain")
-        header, salt, commitment = record[:8], record[8:40], record[40:72]
+        magic, salt, commitment = record[:4], record[4:36], record[36:68]
         derived = HKDF(SHA512(), 64, salt, b"persona-profile/record/v1").derive(b"d" * 32)
-        assert header == b"PPR\x01\x00\x00\x00\x01"
+        assert magic == b"PPR\x02"
         assert commitment == derived[32:]
-        opened = AESGCM(derived[:32]).decrypt(bytes(12), record[72:], header + b"profile")
+        associated = b"PPR\x02\x00\x00\x00\x01profile"
+        opened = AESGCM(derived[:32]).decrypt(bytes(12), record[68:], associated)
         assert opened == b"plain"
 
     @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from support.sessions import session_of
 from backends import MAX_OPERATIONS, Put
 from backends.memory import MemoryBackend
 from persona_profile.encoding import json_encode
+from persona_profile.key_items import Owner
 from persona_profile.keyring import Key, Keyring, KeyState
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import (
@@ -145,7 +146,7 @@ class TestFindings:
 
     def test_wrong_partition(self, store):
         """An email that is sealed in another's partition is found."""
-        owner = store.data_key(CAROL).seal(KEY_ITEM, json_encode({"email": BOB}))
+        owner = Owner(BOB).seal(store.data_key(CAROL))
         store.put(CAROL, KEY_ITEM, store.key_item(CAROL).wrapped + owner)
         assert store.only_finding() == ("wrong_partition", CAROL, "key")
 

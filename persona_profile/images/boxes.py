@@ -1,0 +1,277 @@
+"""Counts the pixels that a HEIF or AVIF has decoded, by its boxes: tiles and alpha included.
+
+The size of a derived image says nothing about the images that it is made of (ISO/IEC 23008-12, 6.6):
+a grid of 64 x 64 pixels may refer to tiles of any size, and a thousand times to the same tile. Images
+pass if they are of a kind that cameras and encoders write; all others are refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from persona_profile.images.refusals import broken_picture, too_complex
+from persona_profile.images.structures import Budget
+
+_MAX_ENTRIES: Final = 20_000
+"""Boxes and entries of tables in one file; a phone's picture of 48 megapixels has some 2,000."""
+
+_MAX_ITEMS: Final = 1000
+"""Items of one file; a phone's picture of 48 megapixels has some 200. Libraries take a time that is
+quadratic."""
+
+_MAX_EXTENTS: Final = 32
+"""Pieces of one item, the limit of libheif itself."""
+
+_MAX_GROUPS: Final = 16
+"""Groups of items; pillow-heif copies them for each image."""
+
+_MAX_DEPTH: Final = 3
+"""References from the primary image down: identity, grid, tile, alpha of a tile."""
+
+_CODED: Final = frozenset({b"hvc1", b"av01"})
+_GRID: Final = b"grid"
+_IDENTITY: Final = b"iden"
+_DERIVED: Final = frozenset({_GRID, _IDENTITY, b"iovl", b"tmap"})
+_ALPHA: Final = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
+
+_CONTAINERS: Final = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"dinf", b"stbl"})
+# Libraries differ on which of several counts.
+_SINGLE: Final = frozenset({b"meta", b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"ipco", b"grpl"})
+
+
+class Extent(NamedTuple):
+    """Pixels that decoding the primary image of a file decodes.
+
+    Attributes:
+        pixels: of coded images, each as often as it is referred to; 0 if the file has tracks alone.
+        alpha_pixels: of coded alpha planes, likewise.
+    """
+
+    pixels: int
+    alpha_pixels: int
+
+    def __add__(self, other: tuple[int, ...]) -> Extent:  # type: ignore[override]
+        return Extent(self.pixels + other[0], self.alpha_pixels + other[1])
+
+
+def extent_of(data: bytes) -> Extent:
+    """Return the pixels that are decoded for the primary image.
+
+    Raises:
+        PictureRefused: `picture_too_complex`: there are too many boxes, items or references, or images
+            of a kind that is not decoded: overlays, grids of grids, chains, references in a circle.
+            `picture_broken`: the boxes are not complete, or contradict each other.
+    """
+    budget = Budget(_MAX_ENTRIES)
+    top = _Box(b"", data, 0, len(data), budget).children()
+    for box in top.get(b"moov", ()):
+        box.count_all()
+    if b"meta" not in top:
+        return Extent(0, 0)
+    return _Images(top[b"meta"][0], budget).extent()
+
+
+class _Box:
+    """The content of a box, read from its start to its end (ISO/IEC 14496-12, 4.2)."""
+
+    def __init__(self, kind: bytes, data: bytes, start: int, end: int, budget: Budget) -> None:
+        self.kind = kind
+        self._data = data
+        self._at = start
+        self._end = end
+        self._budget = budget
+
+    def take(self, length: int) -> bytes:
+        """Return the next bytes."""
+        start, self._at = self._at, self._at + length
+        if self._at > self._end:
+            raise broken_picture()
+        return self._data[start : self._at]
+
+    def number(self, length: int) -> int:
+        """Return the next bytes as a number."""
+        return int.from_bytes(self.take(length))
+
+    def version(self) -> int:
+        """Return the version of a full box, and pass over its flags."""
+        version = self.number(1)
+        self.take(3)
+        return version
+
+    def repeat(self, count: int) -> range:
+        """Return a range over the entries of a table, each of a byte at least; the budget pays."""
+        if count > self._end - self._at:
+            raise broken_picture()
+        self._budget.spend(count)
+        return range(count)
+
+    def rest(self) -> bytes:
+        """Return the bytes that are left."""
+        return self.take(self._end - self._at)
+
+    def __iter__(self) -> Iterator[_Box]:
+        while self._at < self._end:
+            self._budget.spend()
+            start = self._at
+            length, kind = self.number(4), self.take(4)
+            if length == 1:
+                length = self.number(8)
+            is_last = not length and not self.kind  # on the top level alone
+            end = self._end if is_last else start + length
+            if not self._at <= end <= self._end:
+                raise broken_picture()
+            yield _Box(kind, self._data, self._at, end, self._budget)
+            self._at = end
+
+    def children(self) -> dict[bytes, list[_Box]]:
+        """Return the boxes within by their type."""
+        found = defaultdict(list)
+        for box in self:
+            found[box.kind].append(box)
+            if box.kind in _SINGLE and len(found[box.kind]) > 1:
+                raise broken_picture()
+        return found
+
+    def count_all(self) -> None:
+        """Count the boxes within, at all depths."""
+        boxes = [self]
+        while boxes:
+            boxes.extend(each for each in boxes.pop() if each.kind in _CONTAINERS)
+
+
+class _Images:
+    """The image items of a file, and what they refer to.
+
+    Args:
+        meta: the box that describes them (ISO/IEC 14496-12, 8.11).
+        budget: for the entries of all tables.
+    """
+
+    def __init__(self, meta: _Box, budget: Budget) -> None:
+        meta.version()
+        boxes = meta.children()
+        self._budget = budget
+        self._primary = [_primary(box) for box in boxes[b"pitm"]]
+        self._kinds = {item: kind for box in boxes[b"iinf"] for item, kind in _items(box)}
+        self._inputs: defaultdict[int, list[int]] = defaultdict(list)
+        self._auxiliaries: defaultdict[int, list[int]] = defaultdict(list)
+        for box in boxes[b"iref"]:
+            self._read_references(box)
+        self._sizes: dict[int, int] = {}
+        self._alphas: set[int] = set()
+        for box in boxes[b"iprp"]:
+            self._read_properties(box)
+        for box in boxes[b"iloc"]:
+            _check_extents(box)
+        if sum(1 for box in boxes[b"grpl"] for _ in box) > _MAX_GROUPS:
+            raise too_complex()
+
+    def extent(self) -> Extent:
+        """Return the pixels that are decoded for the primary image."""
+        return sum((self._extent(item, 0) for item in self._primary), Extent(0, 0))
+
+    def _extent(self, item: int, depth: int) -> Extent:
+        self._budget.spend()
+        kind, inputs = self._kinds.get(item), self._inputs[item]
+        if depth > _MAX_DEPTH:
+            raise too_complex()
+        if kind in _CODED:
+            if inputs:
+                raise broken_picture()
+            found = Extent(self._size(item), 0)
+        elif kind == _GRID and all(self._kinds.get(each) in _CODED for each in inputs):
+            found = sum((self._extent(each, depth + 1) for each in inputs), Extent(0, 0))
+        elif kind == _IDENTITY and len(inputs) == 1 and self._kinds.get(inputs[0]) != _IDENTITY:
+            found = self._extent(inputs[0], depth + 1)
+        else:
+            raise too_complex() if kind in _DERIVED else broken_picture()
+        for alpha in self._auxiliaries[item]:
+            if alpha in self._alphas:
+                found += Extent(0, sum(self._extent(alpha, depth + 1)))
+        return found
+
+    def _size(self, item: int) -> int:
+        if item not in self._sizes:
+            raise broken_picture()
+        return self._sizes[item]
+
+    def _read_references(self, box: _Box) -> None:
+        """Read which items refer to which (8.11.12)."""
+        length = 4 if box.version() else 2
+        for reference in box:
+            source, count = reference.number(length), reference.number(2)
+            targets = [reference.number(length) for _ in reference.repeat(count)]
+            if reference.kind == b"dimg":
+                self._inputs[source] += targets
+            elif reference.kind == b"auxl":
+                for target in targets:
+                    self._auxiliaries[target].append(source)
+
+    def _read_properties(self, box: _Box) -> None:
+        """Read the sizes of images, and which of them are alpha (ISO/IEC 23008-12, 9.3)."""
+        boxes = box.children()
+        properties = [_property(each) for container in boxes[b"ipco"] for each in container]
+        for item, index in (each for table in boxes[b"ipma"] for each in _associations(table)):
+            found = properties[index - 1] if 0 < index <= len(properties) else None
+            if found is True:
+                self._alphas.add(item)
+            elif found is not None:
+                # Of several sizes libraries differ on which counts.
+                self._sizes[item] = max(found, self._sizes.get(item, 0))
+
+
+def _primary(box: _Box) -> int:
+    """Read the identifier of the primary item (ISO/IEC 14496-12, 8.11.4)."""
+    return box.number(4 if box.version() else 2)
+
+
+def _items(box: _Box) -> Iterator[tuple[int, bytes]]:
+    """Read identifier and type of each item (8.11.6)."""
+    box.number(2 if not box.version() else 4)
+    items = Budget(_MAX_ITEMS)
+    for entry in box:
+        items.spend()
+        version = entry.version()
+        item = entry.number(4 if version > 2 else 2)
+        entry.take(2)
+        yield item, entry.take(4) if version >= 2 else b""
+
+
+def _property(box: _Box) -> int | bool | None:
+    """Return the pixels of an image's size, True for a mark of alpha, None for any other property."""
+    if box.kind == b"ispe":
+        box.version()
+        return box.number(4) * box.number(4)
+    if box.kind == b"auxC":
+        box.version()
+        return box.rest().partition(b"\0")[0] in _ALPHA or None
+    return None
+
+
+def _associations(box: _Box) -> Iterator[tuple[int, int]]:
+    """Read which item has which property, counted from 1 (ISO/IEC 23008-12, 9.3.2)."""
+    version, flags = box.number(1), box.number(3)
+    length = 2 if flags & 1 else 1
+    for _ in box.repeat(box.number(4)):
+        item = box.number(4 if version else 2)
+        for _ in box.repeat(box.number(1)):
+            yield item, box.number(length) & (0x7FFF if flags & 1 else 0x7F)
+
+
+def _check_extents(box: _Box) -> None:
+    """Check in how many pieces the items come (ISO/IEC 14496-12, 8.11.3).
+
+    Raises:
+        PictureRefused: `picture_too_complex`: in too many.
+    """
+    version, sizes = box.version(), box.number(2)
+    offset, length, base, index = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15
+    indexed = version in (1, 2)
+    for _ in box.repeat(box.number(4 if version == 2 else 2)):
+        box.take((4 if version == 2 else 2) + 2 * indexed + 2 + base)
+        count = box.number(2)
+        if count > _MAX_EXTENTS:
+            raise too_complex()
+        box.take(count * (index * indexed + offset + length))

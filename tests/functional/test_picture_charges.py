@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import webtest
+from PIL import Image
+from support.applications import Clock, application, wait_for
+from support.derived import grid, heif, tile
+from support.pictures import encode, photo, png_bomb, quadrants
+from support.workers import await_workers, renderer
+
+from persona_profile.app import services_of
+from persona_profile.errors import ServiceError
+
+AUDIENCE = "http://127.0.0.1:6543"
+POLICIES = ("email", "issuer", "address")
+GOOD, BROKEN = encode(quadrants(64, 64)), encode(quadrants(400, 400))[:-300]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still until a test moves it."""
+    return Clock(time.time())
+
+
+@pytest.fixture
+def limited(development_folder: Path, clock: Clock) -> Iterator[Callable[..., webtest.TestApp]]:
+    """Makes applications with one budget of processor time."""
+    apps = []
+
+    def make(policy: str, budget: str = "20/10minute") -> webtest.TestApp:
+        budgets = {f"ratelimit__picture_ms_per_{each}": "off" for each in POLICIES}
+        budgets[f"ratelimit__picture_ms_per_{policy}"] = budget
+        apps.append(
+            application(
+                development_folder,
+                clock,
+                ratelimit__url="memory://",
+                ratelimit__writes_per_email="off",
+                pictures__formats="jpeg",
+                **budgets,
+            )
+        )
+        return webtest.TestApp(apps[-1])
+
+    yield make
+    for app in apps:
+        services_of(app).close()
+
+
+class Person:
+    """Uploads pictures from an address."""
+
+    def __init__(self, app: webtest.TestApp, email: str, address: str = "192.0.2.1") -> None:
+        self._app = app
+        self._path = f"/v1/profiles/{email}/picture"
+        self._environment = {"REMOTE_ADDR": address}
+        proof = services_of(app.app).identity_provider.bundle(email, AUDIENCE)
+        answer = app.post_json(
+            "/v1/sessions", {"proofs": [{"assertion": proof}]}, extra_environ=self._environment
+        )
+        self._headers = {"Authorization": f"Bearer {answer.json['token']}", "Content-Type": "image/png"}
+
+    def put(self, picture: bytes = GOOD) -> webtest.TestResponse:
+        """Upload a picture."""
+        return self._app.put(
+            self._path,
+            picture,
+            headers=self._headers,
+            extra_environ=self._environment,
+            expect_errors=True,
+        )
+
+    def put_until_refused(self, picture: bytes = GOOD) -> webtest.TestResponse:
+        """Upload until a budget is used up, however fast the machine is."""
+        while (answer := self.put(picture)).status_int != 429:
+            pass
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("policy", "same", "other"),
+    [
+        ("email", ("alice@example.com", "198.51.100.1"), ("bob@example.com", "192.0.2.1")),
+        ("issuer", ("bob@example.com", "198.51.100.1"), ("alice@example.org", "192.0.2.1")),
+        ("address", ("bob@example.org", "192.0.2.1"), ("alice@example.com", "198.51.100.1")),
+        ("address", ("bob@example.org", "::ffff:192.0.2.1"), ("alice@example.com", "2001:db8::1")),
+    ],
+)
+def test_used_up_budget(limited, clock, policy, same, other):
+    """Processor time of uploads counts for email, issuer and network; others are not held to it."""
+    app = limited(policy)
+    answer = Person(app, "alice@example.com").put_until_refused()
+    wait = int(answer.headers["Retry-After"])
+    assert answer.json["policy"] == f"picture-ms-per-{policy}"
+    assert ("RateLimit" in answer.headers) is (policy != "issuer")
+    held = Person(app, *same)
+    assert held.put().status_int == 429
+    assert Person(app, *other).put().status_int == 200
+    clock.now += wait
+    assert held.put().status_int == 200
+
+
+@pytest.mark.parametrize("picture", [BROKEN, b"\x89PNG\r\n\x1a\n" + bytes(100)])
+def test_refused_pictures_cost_as_well(limited, picture):
+    """The time of a picture that comes to nothing is charged too."""
+    answer = Person(limited("address"), "alice@example.com").put_until_refused(picture)
+    assert answer.json["policy"] == "picture-ms-per-address"
+
+
+def test_refusals_cost_nothing(limited):
+    """Uploads over the budget are refused before the work, and do not prolong the wait."""
+    alice = Person(limited("email"), "alice@example.com")
+    wait = alice.put_until_refused().headers["Retry-After"]
+    assert {alice.put().headers["Retry-After"] for _ in range(20)} == {wait}
+
+
+def test_one_upload_may_cost_more_than_is_left(limited, clock):
+    """A budget is never so small that no picture passes: what is beyond it is paid later."""
+    app = limited("email", "1/10minute")
+    alice = Person(app, "alice@example.com")
+    assert alice.put(photo(1600, 1200)).status_int == 200
+    assert alice.put().status_int == 429
+    clock.now += 1200
+    assert alice.put().status_int == 200
+
+
+class Observed:
+    """Notes the charges of uploads, and calls a hook when a picture is about to be decoded."""
+
+    claimants = ()
+
+    def __init__(self, on_pixels: Callable[[], None] = lambda: None) -> None:
+        self.pixels: list[int] = []
+        self.seconds: list[float] = []
+        self._on_pixels = on_pixels
+
+    def charge_pixels(self, pixels: int) -> None:
+        """Note the pixels."""
+        self.pixels.append(pixels)
+        self._on_pixels()
+
+    def charge_time(self, processor_seconds: float) -> None:
+        """Note the time."""
+        self.seconds.append(processor_seconds)
+
+
+def test_time_is_that_of_the_worker():
+    """Each upload is charged with the time that its worker had, also if it was refused."""
+    figures = []
+    with renderer(workers=1, observe=figures.append) as render:
+        account = Observed()
+        render.render(io.BytesIO(GOOD), None, account)
+        with pytest.raises(ServiceError):
+            render.render(io.BytesIO(BROKEN), None, account)
+    assert account.seconds == [each.processor_seconds for each in figures]
+    assert min(account.seconds) > 0
+
+
+def test_end_of_a_worker_is_charged():
+    """An upload that brings its worker down pays for what that has done."""
+    with renderer(workers=1) as render:
+        account = Observed(lambda: os.kill(the_worker(), signal.SIGSEGV))
+        with pytest.raises(ServiceError):
+            render.render(io.BytesIO(GOOD), None, account)
+    assert account.seconds[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("picture", "seconds"),
+    [(GOOD, 51), (png_bomb(3_500, 3_500), 87), (png_bomb(7_000, 7_000), 197)],
+    ids=["small", "medium", "large"],
+)
+def test_limit_of_time_follows_the_pixels(picture, seconds):
+    """A picture may take processor time by its pixels: from a quarter to all that there is."""
+    before = {}
+    admitted = threading.Event()
+
+    def stop() -> None:
+        os.kill(the_worker(), signal.SIGSTOP)
+        before.update(limits(the_worker()))
+        admitted.set()
+
+    with renderer(workers=1, processor_seconds=200) as render, ThreadPoolExecutor(1) as threads:
+        upload = threads.submit(render.render, io.BytesIO(picture), None, Observed(stop))
+        assert admitted.wait(30)
+        pid = the_worker()
+        # Until the service has set the limits of the picture those of a header hold.
+        assert before["cpu time"] == 50
+        wait_for(lambda: limits(pid)["address space"] != before["address space"])
+        wait_for(lambda: limits(pid)["cpu time"] == seconds, seconds=10)
+        os.kill(pid, signal.SIGCONT)
+        assert upload.result(30)
+
+
+def the_worker() -> int:
+    """Return the process id of the only worker."""
+    [pid] = await_workers(lambda found: len(found) == 1)
+    return pid
+
+
+def limits(pid: int) -> dict[str, int]:
+    """Return the limits of a process that are numbers."""
+    text = Path(f"/proc/{pid}/limits").read_text()
+    return {name: int(soft) for name, soft in re.findall(r"^Max (.+?) +(\d+) ", text, re.MULTILINE)}
+
+
+def test_pixels_of_tiles_are_charged():
+    """An email pays for the pixels of all tiles and alpha planes."""
+    account = Observed()
+    with renderer(workers=1) as render:
+        render.render(io.BytesIO(heif([grid(3, 2, [2] * 6, (64, 64)), tile("HEIC")])), None, account)
+        render.render(io.BytesIO(encode(Image.new("RGBA", (64, 64)), "AVIF")), None, account)
+    assert account.pixels == [6 * 64 * 64, 2 * 64 * 64]
