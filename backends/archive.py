@@ -1,7 +1,7 @@
 """Archives: everything that a store holds in one portable file, checked to the last bit.
 
-`docs/storage.md` describes the format byte by byte. Values are in it as they are stored, and neither
-writing nor reading it holds more than one partition in memory.
+`docs/storage.md` describes the format byte by byte. Values are in it as they are stored. Reading it
+holds one partition in memory, writing it one group of partitions that belong together (`groups`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Final
 from zlib import crc32
 
 from backends import Backend, BackendError, Item, Put, check_batch
+from backends.groups import Items, Related, alone, read_all
 from backends.transfer import (
     Clock,
     NotEmpty,
@@ -27,8 +28,6 @@ from backends.transfer import (
     Report,
     batches,
     is_live,
-    read_partition,
-    walk,
     write_partition,
 )
 
@@ -43,6 +42,14 @@ _COUNTS: Final = struct.Struct(">QQQ")
 _DIGEST_BYTES: Final = 32
 _NEVER: Final = 0
 _HEADER, _PARTITION, _END = b"H", b"P", b"E"
+
+
+Visit = Callable[[bytes, Mapping[str, Item]], None]
+"""Is called with a partition and its items, whose versions mean nothing."""
+
+
+def _ignore(_partition: bytes, _items: Mapping[str, Item]) -> None:
+    """Do nothing with a partition."""
 
 
 class ArchiveError(BackendError):
@@ -86,13 +93,15 @@ def backup(
     path: Path,
     *,
     software: str,
+    related: Related = alone,
     report: Report | None = None,
     clock: Clock = time.time,
 ) -> Contents:
     """Write all live items of a store, which may be in use, into an archive.
 
-    Each partition is in it as it was at one instant, not all at the same. The file gets its name when
-    it is complete and on disk, replaces what had that name, and is readable by its owner alone.
+    Each partition is in it as it was at one instant, with those that are related to it; not all at the
+    same. The file gets its name when it is complete and on disk, replaces what had that name, and is
+    readable by its owner alone.
 
     Raises:
         Unavailable: the store can't answer now.
@@ -102,7 +111,7 @@ def backup(
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            contents = _write(source, file, software, report, clock)
+            contents = _write(read_all(source, related), file, software, report, clock)
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
@@ -122,7 +131,7 @@ def check(path: Path, *, report: Report | None = None) -> Contents:
     """
     with path.open("rb") as file:
         reader = _Reader(file)
-        _read_all(reader, "checking", report, lambda _partition, _items: None)
+        _read_all(reader, "checking", report, _ignore)
         return reader.contents()
 
 
@@ -131,6 +140,8 @@ def restore(
     destination: Backend,
     *,
     overwrite: bool = False,
+    inspect: Visit = _ignore,
+    prepare: Visit = _ignore,
     report: Report | None = None,
     clock: Clock = time.time,
 ) -> Restored:
@@ -143,11 +154,13 @@ def restore(
         path: the archive.
         destination: an empty store, unless `overwrite` is set.
         overwrite: replace partitions that are in the archive too, as a whole; others stay.
+        inspect: called with each partition before anything is written; refuses by an exception.
+        prepare: called with each partition before it is written.
         report: called now and then.
         clock: what the store takes the time from.
 
     Raises:
-        ArchiveError: it is none, or damaged; nothing was written.
+        ArchiveError: it is none, or damaged; nothing was written. Also what `inspect` raises.
         NotEmpty: the store is not empty, and `overwrite` is not set; nothing was written.
         NotWritten: the store does not give back what was written.
         Unavailable: the store can't answer now.
@@ -159,11 +172,12 @@ def restore(
 
     def write(partition: bytes, items: Mapping[str, Item]) -> None:
         nonlocal written
+        prepare(partition, items)
         result = write_partition(destination, partition, items, clock=clock)
         written += result.differed
 
     with path.open("rb") as file:
-        _read_all(_Reader(file), "checking", report, lambda _partition, _items: None)
+        _read_all(_Reader(file), "checking", report, inspect)
         file.seek(0)
         reader = _Reader(file)
         _read_all(reader, "writing", report, write)
@@ -171,18 +185,18 @@ def restore(
 
 
 def _write(
-    source: Backend, file: BinaryIO, software: str, report: Report | None, clock: Clock
+    source: Iterable[tuple[bytes, Items]],
+    file: BinaryIO,
+    software: str,
+    report: Report | None,
+    clock: Clock,
 ) -> Contents:
     created_at = datetime.fromtimestamp(clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     writer = _Writer(file)
     writer.record(_HEADER, json.dumps({"created_at": created_at, "software": software}).encode())
     partitions = count = size = 0
-    for partition in walk(source):
-        items = {
-            name: item
-            for name, item in read_partition(source, partition).items()
-            if is_live(item, clock())
-        }
+    for partition, found in source:
+        items = {name: item for name, item in found.items() if is_live(item, clock())}
         if items:
             writer.record(_PARTITION, *_encode(partition, items))
             partitions += 1
@@ -233,12 +247,7 @@ def _decode(body: bytes) -> tuple[bytes, dict[str, Item]]:
     return partition, items
 
 
-def _read_all(
-    reader: _Reader,
-    stage: str,
-    report: Report | None,
-    use: Callable[[bytes, Mapping[str, Item]], None],
-) -> None:
+def _read_all(reader: _Reader, stage: str, report: Report | None, use: Visit) -> None:
     for partition, items in reader.partitions():
         use(partition, items)
         if report:

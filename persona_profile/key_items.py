@@ -1,11 +1,11 @@
-"""The values of `key` items, and of the copies that a change of the index key makes.
+"""The values of `key` items, also while the index key changes.
 
 Layouts, integers big-endian:
 
     key item    wrapped key | owner record
     forward     "PPF" | format 0x01 | move id (16) | partition (33)
-    moved       names of pictures, each with a line feed | 0x00 | length of the key item (4) | key item
-                | profile record
+    moving      "PPM" | format 0x01 | move id (16) | partition (33) | length of the key item (4)
+                | key item | profile record
 
 The owner record holds the email itself, sealed under the data key, so that it can be indexed anew, and
 the wrapped content key of a protected profile. Its plaintext always has the same length:
@@ -13,8 +13,8 @@ the wrapped content key of a protected profile. Its plaintext always has the sam
     owner       0x01, or 0x02 of a protected profile | wrapped content key, or zeros (40)
                 | length of the email (1) | email in UTF-8, then zeros (254)
 
-A forward stands where a profile was, or would be,
-before the index key changed; see `homes`.
+A forward stands where a profile was, or would be, before the index key changed; a moving item where one
+is copied to; see `homes`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ _PLAIN, _PROTECTED = 1, 2
 _OWNER = struct.Struct(f">B40sB{MAX_BYTES}s")
 _FORWARD = struct.Struct(">4s16s33s")
 _FORWARD_MAGIC = b"PPF\x01"
-_MOVED = struct.Struct(">I")
+_MOVING = struct.Struct(">4s16s33sI")
+_MOVING_MAGIC = b"PPM\x01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,30 +162,36 @@ class Forward:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """The copy of a profile on its way to another partition.
+class Moving:
+    """The `key` item of a partition that a mover has claimed, to copy a profile to it.
 
     Attributes:
-        key_item: the value of the `key` item there.
-        profile: the value of the `profile` item.
-        pictures: the names of the items that are copied beside this one.
+        move_id: of the move; a forward that names it makes the copy the profile.
+        origin: the partition that the profile is copied from.
+        key_item: the value of the `key` item here; empty as long as nothing is copied.
+        profile: the value of the `profile` item; empty if there was none.
     """
 
-    key_item: bytes
-    profile: bytes
-    pictures: frozenset[str]
+    move_id: bytes
+    origin: bytes
+    key_item: bytes = b""
+    profile: bytes = b""
 
     @classmethod
-    def parse(cls, value: bytes) -> Moved:
-        """Read a value; what is not of the form that is written gives parts that do not open."""
-        names, _, rest = value.partition(b"\0")
-        if len(rest) < _MOVED.size:
-            rest = bytes(_MOVED.size)
-        end = _MOVED.size + _MOVED.unpack_from(rest)[0]
-        pictures = names.decode("ascii", "replace").splitlines()
-        return cls(rest[_MOVED.size : end], rest[end:], frozenset(pictures))
+    def parse(cls, value: bytes) -> Moving | None:
+        """Read a value; none if it is no moving item. Parts that were altered do not open."""
+        if len(value) < _MOVING.size or not value.startswith(_MOVING_MAGIC):
+            return None
+        _, move_id, origin, length = _MOVING.unpack_from(value)
+        end = _MOVING.size + length
+        return cls(move_id, origin, value[_MOVING.size : end], value[end:])
 
     def to_bytes(self) -> bytes:
         """Return the value of the item."""
-        names = "".join(f"{name}\n" for name in sorted(self.pictures)).encode("ascii")
-        return b"".join((names, b"\0", _MOVED.pack(len(self.key_item)), self.key_item, self.profile))
+        head = _MOVING.pack(_MOVING_MAGIC, self.move_id, self.origin, len(self.key_item))
+        return head + self.key_item + self.profile
+
+
+def holds_data_key(value: bytes) -> bool:
+    """Return whether a `key` item is that of a profile: neither a forward nor moving."""
+    return Forward.parse(value) is None and Moving.parse(value) is None

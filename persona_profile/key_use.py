@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from backends import Address, Backend, Conflict, Item, Put
-from persona_profile.key_items import Forward, KeyItem
+from persona_profile.key_items import Forward, KeyItem, Moving, holds_data_key
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS
@@ -36,7 +36,7 @@ class KeyUse:
         marks: partitions with the mark of a sign-out that may stand nowhere else, by index version;
             they go by themselves.
         forwards: partitions whose profile was moved to another index key; they go by themselves.
-        moving: those of them whose move has not ended.
+        moving: moves to another index key that have not ended, or that left something behind.
     """
 
     wraps: Counter[str] = field(default_factory=Counter)
@@ -55,6 +55,9 @@ class KeyUse:
         if Forward.parse(key.value) is not None:
             self.forwards += 1
             self.moving += key.expires_at is None
+            return
+        if Moving.parse(key.value) is not None:
+            self.moving += 1
             return
         self.profiles[partition[0]] += 1
         try:
@@ -92,16 +95,22 @@ def count_use(backend: Backend, keys: KeyWrapper, progress: Progress = lambda _:
 class Pace:
     """Holds work to a number of steps per second, so that the service beside it stays fast."""
 
-    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        per_second: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._pause = 1 / per_second
         self._clock = clock
+        self._sleep = sleep
         self._next = clock()
 
     def __call__(self) -> None:
         """Wait until the next step may begin."""
         now = self._clock()
         if now < self._next:
-            time.sleep(self._next - now)
+            self._sleep(self._next - now)
         self._next = max(now, self._next) + self._pause
 
 
@@ -161,7 +170,7 @@ class Rewrapping:
 
     def _rewrap(self, partition: bytes, key: Item | None) -> None:
         opened: dict[bytes, RecordKey] = {}
-        while key is not None and Forward.parse(key.value) is None:
+        while key is not None and holds_data_key(key.value):
             key_item = KeyItem.parse(key.value, self._keys)
             if not self._keys.needs_rewrap(key_item.wrapped):
                 return

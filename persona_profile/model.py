@@ -18,8 +18,6 @@ from persona_profile.tokens import Session
 KEY_ITEM: Final = "key"
 PROFILE_ITEM: Final = "profile"
 NOT_BEFORE_ITEM: Final = "not_before"
-MOVED_PREFIX: Final = "moved/"
-"""Of items that hold the copy of a profile while the index key changes; see `homes`."""
 
 PROFILE_BYTES: Final = 1024
 """Most profiles have this length before they are sealed; others twice that, and so on."""

@@ -11,12 +11,12 @@ from enum import StrEnum
 from typing import Final
 
 from backends import MAX_VALUE_BYTES, Address, Backend, Item, ItemInfo
-from persona_profile.key_items import Forward, KeyItem
+from persona_profile.homes import is_profile
+from persona_profile.key_items import Forward, KeyItem, Moving
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import (
     KEY_ITEM,
-    MOVED_PREFIX,
     NOT_BEFORE_ITEM,
     PROFILE_ITEM,
     Picture,
@@ -38,6 +38,7 @@ class FindingKind(StrEnum):
     UNREADABLE_PROFILE = "unreadable_profile"
     HALF_PROFILE = "half_profile"
     WRONG_PARTITION = "wrong_partition"
+    TWO_HOMES = "two_homes"
     DANGLING_PICTURE = "dangling_picture"
     UNREADABLE_PICTURE = "unreadable_picture"
     ORPHAN_ITEM = "orphan_item"
@@ -67,7 +68,7 @@ class PartitionCheck:
         is_empty: nothing is there.
         is_misplaced: what is there is of an email whose partition is another.
         is_forward: the profile is elsewhere.
-        is_moving: a move of the profile has not ended.
+        is_moving: a move of the profile has not ended, or left a copy behind.
         is_protected: the profile opens only with a person's own key; what it seals was not looked at.
         has_profile: whether there is one.
         renditions: how many were opened.
@@ -101,31 +102,37 @@ class PartitionCheck:
         self._infos = {info.name: info for info in self._backend.list(self._partition)}
         self.is_empty = not self._infos
         for name in self._infos:
-            if name not in _KNOWN_ITEMS and not _is_of_profile(name):
+            if name not in _KNOWN_ITEMS and parse_picture_item(name) is None:
                 self._found(FindingKind.UNKNOWN_ITEM, name)
         key, profile, _ = self._read(())
         self._versions = _version(key), _version(profile)
         self.has_profile = profile is not None
-        forward = Forward.parse(key.value) if key else None
         if key is None and profile is None:
-            # Copies of a move that may go on at any time.
-            self.is_moving = any(name.startswith(MOVED_PREFIX) for name in self._infos)
-            if not self.is_moving:
-                self._check_orphans(())
-        elif forward is not None:
+            self._check_orphans(())
+        elif key is not None and Forward.parse(key.value) is not None:
             self._check_forward(key, profile)
+        elif key is not None and Moving.parse(key.value) is not None:
+            self._check_moving(profile)
         elif key is None or profile is None:
             self._open_key(key)
             self._found(FindingKind.HALF_PROFILE, PROFILE_ITEM if key else KEY_ITEM)
         else:
             self._check_profile(self._open_key(key), profile)
 
-    def _check_forward(self, key: Item | None, profile: Item | None) -> None:
+    def _check_forward(self, key: Item, profile: Item | None) -> None:
         self.is_forward = True
-        self.is_moving = key is not None and key.expires_at is None
+        self.is_moving = key.expires_at is None
         if profile is not None:
             self._found(FindingKind.ORPHAN_ITEM, PROFILE_ITEM)
         self._check_orphans(())
+
+    def _check_moving(self, profile: Item | None) -> None:
+        """Check a claim or a copy: while two index keys are live, a mover ends or removes it."""
+        self.is_moving = len(self._keys.index_versions) > 1
+        if not self.is_moving:
+            self._found(FindingKind.ORPHAN_ITEM, KEY_ITEM)
+        elif profile is not None:
+            self._found(FindingKind.ORPHAN_ITEM, PROFILE_ITEM)
 
     def _check_profile(self, data_key: RecordKey | None, profile: Item) -> None:
         if data_key is None:
@@ -174,7 +181,22 @@ class PartitionCheck:
         self.is_misplaced = self._partition not in self._keys.partitions(owner.email)
         if self.is_misplaced:
             self._found(FindingKind.WRONG_PARTITION, KEY_ITEM)
+        else:
+            self._check_other_homes(owner.email, item)
         return data_key
+
+    def _check_other_homes(self, email: str, key: Item) -> None:
+        """Find a profile of the same email under another index key."""
+        for partition in self._keys.partitions(email):
+            if partition == self._partition:
+                continue
+            addresses = [Address(partition, name) for name in (KEY_ITEM, PROFILE_ITEM)]
+            found = self._backend.get_many(addresses)
+            if not is_profile({address.name: item for address, item in found.items()}):
+                continue
+            # After that read: of a profile that is moved meanwhile one of both is gone.
+            if _version(self._read(())[0]) == key.version:
+                self._found(FindingKind.TWO_HOMES, KEY_ITEM)
 
     def _open_profile(self, data_key: RecordKey, item: Item) -> list[str] | None:
         """Return the names of the renditions that a profile names; none if it does not open."""
@@ -228,7 +250,7 @@ class PartitionCheck:
         unnamed = [
             info
             for info in self._infos.values()
-            if _is_of_profile(info.name) and info.name not in names
+            if parse_picture_item(info.name) is not None and info.name not in names
         ]
         if unnamed:
             now = {info.name: info.version for info in self._backend.list(self._partition)}
@@ -239,10 +261,6 @@ class PartitionCheck:
 
 def _version(item: Item | None) -> int | None:
     return item.version if item else None
-
-
-def _is_of_profile(name: str) -> bool:
-    return parse_picture_item(name) is not None or name.startswith(MOVED_PREFIX)
 
 
 def _parse(plaintext: bytes) -> Profile:

@@ -13,6 +13,9 @@ USED_PROOF_PREFIX: Final = b"\x00"
 USED_PROOF_ITEM: Final = "used"
 """The one item of such a partition; it has no value."""
 
+LEASES_PARTITION: Final = USED_PROOF_PREFIX + b"leases"
+"""Of leases (`leases`), which nobody can use a proof for: those partitions are longer."""
+
 _PAGE: Final = 1000
 _ITEMS_PAGE: Final = 200
 

@@ -26,7 +26,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar
 
-from backends import ABSENT, MAX_OPERATIONS, Backend, Conflict, Delete, Operation, Put
+from backends import ABSENT, Backend, Conflict, Delete, Operation, Put
 from persona_profile.errors import (
     ProfileKeyRequired,
     UnreadableProfile,
@@ -38,7 +38,6 @@ from persona_profile.key_items import KeyItem, Owner
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import (
     KEY_ITEM,
-    NOT_BEFORE_ITEM,
     PROFILE_ITEM,
     UNREADABLE,
     Picture,
@@ -255,19 +254,8 @@ class ProfileService:
         def attempt() -> None:
             [stored] = self._read(session, [email])
             precondition(stored.profile)
-            home = stored.home
-            if home.move_id is not None:
-                self._homes.settle(home.partition, home.move_id)
-            for partition in home.partitions:
-                # Expecting each version, so that a picture that comes at this instant is not left over.
-                infos = [info for info in self._backend.list(partition) if info.name != NOT_BEFORE_ITEM]
-                is_elsewhere = any(info.name == KEY_ITEM for info in infos)
-                if infos and (partition == home.partition or not is_elsewhere):
-                    # The key and the profile first, should there be more than one batch takes.
-                    infos.sort(key=lambda info: "/" in info.name)
-                    deletes = [Delete(info.name, info.version) for info in infos]
-                    for start in range(0, len(deletes), MAX_OPERATIONS):
-                        self._backend.apply(partition, deletes[start : start + MAX_OPERATIONS])
+            # At the versions that the precondition was checked against.
+            self._homes.erase(stored.home)
 
         self._until_no_conflict(attempt)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from backends import Backend, ItemInfo
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM, parse_picture_item
-from persona_profile.partitions import USED_PROOF_PREFIX, walk
+from persona_profile.partitions import LEASES_PARTITION, USED_PROOF_PREFIX, walk
 
 _STEP: Final = 64
 _SIGNIFICANT_BITS: Final = 14
@@ -66,7 +66,7 @@ class Statistics:
 
     Attributes:
         profiles: emails that hold a profile.
-        forwards: partitions whose profile is kept under another index key by now.
+        forwards: partitions whose profile is kept under another index key by now, or still.
         with_picture: those of them with renditions.
         blank: emails without a profile that something else is kept for, as when sessions were ended.
         used_proofs: proofs that are remembered until they expire.
@@ -121,7 +121,7 @@ def measure(
     for partition in walk(backend):
         # A used proof is one item without a value: there is nothing to ask the store for.
         if partition.startswith(USED_PROOF_PREFIX):
-            statistics.used_proofs += 1
+            statistics.used_proofs += partition != LEASES_PARTITION
         else:
             statistics.add(backend.list(partition))
         progress(partition)

@@ -24,7 +24,12 @@ from backends import Backend
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.partition_check import Changed, Finding, FindingKind, PartitionCheck
-from persona_profile.partitions import USED_PROOF_ITEM, USED_PROOF_PREFIX, walk
+from persona_profile.partitions import (
+    LEASES_PARTITION,
+    USED_PROOF_ITEM,
+    USED_PROOF_PREFIX,
+    walk,
+)
 
 PATIENCE_SECONDS: Final = 10.0
 """For how long a partition is read anew because somebody keeps writing to it."""
@@ -34,9 +39,10 @@ MEANINGS: Final[Mapping[FindingKind, str]] = {
     FindingKind.UNREADABLE_PROFILE: "the profile does not open, or is not of the form that is written",
     FindingKind.HALF_PROFILE: "the named one of key and profile is missing beside the other",
     FindingKind.WRONG_PARTITION: "the email that is sealed here belongs into another partition",
+    FindingKind.TWO_HOMES: "the email that is sealed here has a profile under another index key too",
     FindingKind.DANGLING_PICTURE: "the profile names this rendition, which is not there",
     FindingKind.UNREADABLE_PICTURE: "the rendition does not open, or is no image of its format",
-    FindingKind.ORPHAN_ITEM: "a rendition, or the copy of a profile, that nothing names",
+    FindingKind.ORPHAN_ITEM: "a rendition, or a copy of a profile, that nothing names",
     FindingKind.UNKNOWN_ITEM: "an item of a name that this service does not write",
     FindingKind.UNKNOWN_PARTITION: "neither of used proofs nor under an index key of this keyring",
 }
@@ -56,7 +62,8 @@ class Verified:
             were opened.
         key_versions: how many data keys are wrapped under each version of the key-encryption key.
         stale_keys: how many of them are not under the primary one; no error.
-        moving: partitions with traces of a move to another index key that has not ended; no error.
+        moving: partitions with traces of a move to another index key that has not ended, copies that
+            no profile names any more among them; no error.
         unsettled: partitions that were written for so long that they could not be checked.
         findings: how many of each kind.
     """
@@ -108,7 +115,9 @@ class Verification:
         """
         for partition in walk(self._backend, after):
             self.verified.partitions += 1
-            if partition.startswith(USED_PROOF_PREFIX):
+            if partition == LEASES_PARTITION:
+                pass
+            elif partition.startswith(USED_PROOF_PREFIX):
                 self._check_used_proof(partition)
             else:
                 self._check(partition)

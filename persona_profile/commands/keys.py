@@ -22,6 +22,7 @@ from persona_profile.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringE
 from persona_profile.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keyservice import KeysUnavailable
 from persona_profile.keywrap import KeyWrapper
+from persona_profile.leases import Lease
 from persona_profile.reindexing import Reindexing
 from persona_profile.settings import InvalidSettings, Settings
 
@@ -31,6 +32,10 @@ DEFAULT_RATE: Final = 500
 
 TAKING_SECONDS: Final = 3.0
 """Longer than a running server needs to take a changed keyring."""
+
+
+MOVING: Final = "keys rewrap --index"
+"""The lease of whoever moves profiles, and of whoever destroys keys that a mover may wrap by."""
 
 
 def add_to(commands: Any) -> None:
@@ -159,15 +164,21 @@ def _reindex(settings: Settings, backend: Backend, keys: KeyWrapper, rate: float
     if keys.primary_index_version != versions[-1]:
         raise KeyringError("the newer index key is not primary: `keys rotate --index --promote` first")
     forward_seconds = picture_url_seconds(settings)
-    job = Reindexing(backend, keys, forward_seconds, Pace(rate), time.time)
-    with _progress() as progress:
+    with Lease(backend, MOVING) as lease, _progress() as progress:
+        pace = Pace(rate, sleep=lease.sleep)
+        job = Reindexing(backend, keys, forward_seconds, pace, time.time, lease.keep)
         done = job.run(progress)
     print(
         f"Moved {done.moved:,} profiles, finished {done.finished:,} moves and cleaned {done.cleaned:,} "
         "copies of earlier runs."
     )
     _tell_unreadable(len(done.unreadable))
-    return 1 if done.unreadable else 0
+    if done.doubled:
+        print(
+            f"{len(done.doubled):,} emails have a profile under both index keys, and were left alone: "
+            "`storage verify` lists them as two_homes."
+        )
+    return 1 if done.unreadable or done.doubled else 0
 
 
 def _tell_unreadable(count: int) -> None:
@@ -183,11 +194,11 @@ def _destroy(options: argparse.Namespace) -> int:
         after = before.destroying(kind, options.version, _now())
         if kind is KeyKind.ENCRYPTION and not options.revoke:
             _check_tokens(settings, before, options.version)
-        with _store(settings) as (backend, keys):
-            _check_needs(backend, keys, kind, options.version)
+        with _store(settings) as (backend, keys), Lease(backend, MOVING) as lease:
+            _check_needs(backend, keys, kind, options.version, lease)
             if options.version < before.primary(kind).version:
-                _let_writes_end(backend)
-                _check_needs(backend, keys, kind, options.version)
+                _let_writes_end(backend, lease)
+                _check_needs(backend, keys, kind, options.version, lease)
         _replace(file, before, after)
     print(
         f"Destroyed {kind} key {options.version} in {file.path}.\n"
@@ -216,14 +227,19 @@ def _check_tokens(settings: Settings, keyring: Keyring, version: int) -> None:
         )
 
 
-def _check_needs(backend: Backend, keys: KeyWrapper, kind: KeyKind, version: int) -> None:
+def _check_needs(backend: Backend, keys: KeyWrapper, kind: KeyKind, version: int, lease: Lease) -> None:
     """Return if nothing that is stored needs a key.
 
     Raises:
         KeyringError: something does.
     """
     with _progress() as progress:
-        reasons = _needs(count_use(backend, keys, progress), kind, version)
+
+        def see(partition: bytes) -> None:
+            lease.keep()
+            progress(partition)
+
+        reasons = _needs(count_use(backend, keys, see), kind, version)
     if reasons:
         raise KeyringError(f"{kind} key {version} is needed: {'; '.join(reasons)}")
 
@@ -386,7 +402,7 @@ def _let_servers_take_it(since: datetime | None) -> None:
         time.sleep(max(0.0, min(TAKING_SECONDS, TAKING_SECONDS - age)))
 
 
-def _let_writes_end(backend: Backend) -> None:
+def _let_writes_end(backend: Backend, lease: Lease) -> None:
     """Wait until everything is stored that any server has begun to write with a key that was replaced.
 
     Not since the key was replaced here: on other machines that was when its file was copied there.
@@ -394,7 +410,7 @@ def _let_writes_end(backend: Backend) -> None:
     seconds = math.ceil(TAKING_SECONDS + backend.write_seconds)
     text = f"persona-profile: waiting {seconds} s for writes that may have begun with this key"
     print(text, file=sys.stderr, flush=True)
-    time.sleep(seconds)
+    lease.sleep(seconds)
 
 
 def _now() -> datetime:

@@ -9,8 +9,9 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, TextIO, cast
@@ -21,9 +22,12 @@ from backends.copy_state import CopyState
 from backends.copying import PASSES, CopyResult, copy
 from backends.transfer import Progress
 from persona_profile.app import BACKENDS_GROUP, open_backend
+from persona_profile.archived_homes import ArchivedHomes
 from persona_profile.commands.settings import load_settings, loader
+from persona_profile.key_sources import keyring_file, make_key_wrapper
+from persona_profile.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
-from persona_profile.settings import InvalidSettings, parse_settings
+from persona_profile.settings import InvalidSettings, Settings, parse_settings
 
 DISTRIBUTION: Final = "persona-profile-server"
 STATE_FILE: Final = "storage-copy.state"
@@ -163,14 +167,18 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
 def _backup(options: argparse.Namespace) -> int:
     if options.file.is_dir() or not options.file.parent.is_dir():
         return _usage(f"{options.file}: must be a file in a folder that exists")
+    settings = load_settings(options.config)
     with (
-        closing(_configured(options)) as source,
+        closing(_opened(settings)) as source,
+        _archived_homes(settings) as homes,
         _reporting("there is no archive; start it again") as reporter,
         _telling_of_files(),
     ):
         source.check_schema()
         software = f"{DISTRIBUTION} {version(DISTRIBUTION)}"
-        contents = backup(source, options.file, software=software, report=reporter)
+        contents = backup(
+            source, options.file, software=software, related=homes.related, report=reporter
+        )
         seconds = reporter.end()
         size = options.file.stat().st_size
     if options.json:
@@ -187,10 +195,16 @@ def _restore(options: argparse.Namespace) -> int:
         if options.check:
             contents, written = check(options.file, report=reporter), 0
         else:
-            with closing(_configured(options)) as destination:
+            settings = load_settings(options.config)
+            with closing(_opened(settings)) as destination, _archived_homes(settings) as homes:
                 destination.check_schema()
                 restored = restore(
-                    options.file, destination, overwrite=options.overwrite, report=reporter
+                    options.file,
+                    destination,
+                    overwrite=options.overwrite,
+                    inspect=homes.check,
+                    prepare=partial(homes.make_room, destination),
+                    report=reporter,
                 )
             contents, written = restored.contents, restored.written
         seconds = reporter.end()
@@ -240,10 +254,22 @@ def _names_store(variable: str) -> bool:
     return variable.startswith("PERSONA_BACKEND")
 
 
-def _configured(options: argparse.Namespace) -> Backend:
-    settings = load_settings(options.config)
+def _opened(settings: Settings) -> Backend:
     _refuse_memory(settings.backend)
     return open_backend(settings)
+
+
+@contextmanager
+def _archived_homes(settings: Settings) -> Iterator[ArchivedHomes]:
+    """Open the keyring, if it can be read: it is needed while the index key changes, and only then."""
+    file = keyring_file(settings)
+    keys = None
+    with suppress(KeyringError):
+        keys = make_key_wrapper(settings, file.load()) if file else None
+    with ExitStack() as stack:
+        if keys is not None:
+            stack.enter_context(closing(keys))
+        yield stack.enter_context(closing(ArchivedHomes(keys)))
 
 
 def _refuse_memory(backend: str) -> None:

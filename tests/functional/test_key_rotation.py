@@ -223,3 +223,51 @@ def test_one_operator_at_a_time(site):
             slow.send_signal(signal.SIGINT)
         _, told = slow.communicate(timeout=30)
     assert (slow.returncode, "start it again to go on" in told) == (130, True)
+
+
+@pytest.fixture
+def promoted(site: Site) -> Site:
+    """The two machines, where a second index key is primary."""
+    site.run("keys", "rotate", "--index")
+    site.hand_out_keyring()
+    site.run("keys", "rotate", "--index", "--promote")
+    site.hand_out_keyring()
+    return site
+
+
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_one_mover_at_a_time(promoted):
+    """A second machine moves no profiles meanwhile; after a kill it goes on without being told."""
+    first, second = promoted.machines
+    with first.spawn("keys", "rewrap", "--index", "--rate", "1") as slow:
+        try:
+            wait_for(lambda: promoted.use().profiles[1] < PROFILES)
+            for job in (["rewrap"], ["destroy", "1"]):
+                refused = second.run("keys", *job, "--index")
+                assert (refused.returncode, refused.stdout) == (1, "")
+                assert "`keys rewrap --index` is at work" in refused.stderr
+        finally:
+            slow.kill()
+    assert second.run("keys", "rewrap", "--index", "--rate", "100000").returncode == 0
+    assert (promoted.use().profiles[1], promoted.use().moving) == (0, 0)
+    promoted.run("storage", "verify")
+
+
+@pytest.mark.parametrize("site", ["sqlite"], indirect=True)
+def test_backups_while_profiles_move(promoted, tmp_path):
+    """Each backup that is made meanwhile restores every email once, with no findings."""
+    target = Service(tmp_path / "target", "sqlite", f"sqlite:///{tmp_path}/target.sqlite")
+    shutil.copy(promoted.keyring, target.keyring)
+    archive = str(tmp_path / "archive")
+    assert target.run("storage", "init").returncode == 0
+    with promoted.machines[0].spawn("keys", "rewrap", "--index", "--rate", "4") as moving:
+        try:
+            for flag in ([], ["--overwrite"]):
+                before = promoted.use().profiles[1]
+                wait_for(lambda: promoted.use().profiles[1] < before)  # noqa: B023
+                promoted.run("storage", "backup", archive)
+                assert target.run("storage", "restore", archive, *flag).returncode == 0
+                verified = target.run("storage", "verify", "--json")
+                assert (verified.returncode, json.loads(verified.stdout)["profiles"]) == (0, PROFILES)
+        finally:
+            moving.kill()

@@ -8,6 +8,7 @@ import signal
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,10 @@ from support.applications import wait_for
 from support.mariadb import MariaDB
 from support.services import Client, Service
 
+from backends import Put
+from backends.sqlite import SqliteBackend
+from backends.transfer import read_partition
+from persona_profile.key_items import MOVE_ID_BYTES, Moving
 from persona_profile.keyring_file import KeyringFile
 from persona_profile.keywrap import KeyWrapper
 
@@ -168,6 +173,39 @@ class TestRotation:
         run(service, "rewrap", "--index")
         told = run(service, "destroy", "--index", "1", status=1)
         assert "1 marks of ended sessions are under it, and go by themselves" in told
+
+    def test_destroying_an_index_key_while_a_copy_is_left(self, service, client, tmp_path):
+        """A copy that a killed run left keeps the key; `rewrap` removes it, and then the key may go."""
+        run(service, "rotate", "--index")
+        run(service, "rotate", "--index", "--promote")
+        run(service, "rewrap", "--index")
+        older, newer = KeyWrapper(KeyringFile(service.keyring).load()).partitions("gone@example.com")
+        copy = Moving(bytes(MOVE_ID_BYTES), older, b"key", b"profile")
+        with closing(SqliteBackend.from_url(service.url)) as backend:
+            backend.apply(newer, [Put("key", copy.to_bytes())])
+        assert json.loads(run(service, "status", "--json"))["moving"] == 1
+        told = run(service, "destroy", "--index", "1", status=1)
+        assert "1 moves to another index key have not ended" in told
+        assert "cleaned 1 copies" in run(service, "rewrap", "--index")
+        run(service, "destroy", "--index", "1")
+
+    def test_profiles_under_both_index_keys(self, service, client):
+        """They are left alone and reported, and both are erased by their owner."""
+        run(service, "rotate", "--index")
+        run(service, "rotate", "--index", "--promote")
+        older, _ = KeyWrapper(KeyringFile(service.keyring).load()).partitions(EMAIL)
+        with closing(SqliteBackend.from_url(service.url)) as backend:
+            before = read_partition(backend, older)
+            run(service, "rewrap", "--index")
+            backend.apply(older, [Put(name, item.value) for name, item in before.items()])
+        told = run(service, "rewrap", "--index", status=1)
+        assert "1 emails have a profile under both index keys" in told
+        verified = service.run("storage", "verify")
+        assert (verified.returncode, verified.stdout.count("two_homes")) == (1, 3)
+        assert client.call("DELETE", client.profile).status == 204
+        assert client.call("GET", client.profile).json["name"] is None
+        run(service, "rewrap", "--index")
+        assert service.run("storage", "verify").returncode == 0
 
     def test_taking_back(self, service, client):
         """A key that was added and is not wanted is destroyed before it was promoted."""

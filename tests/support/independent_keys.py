@@ -42,10 +42,11 @@ class Owner(NamedTuple):
     wrapped_content_key: bytes | None = None
 
 
-class Moved(NamedTuple):
-    """The parts of a `moved/...` item."""
+class Moving(NamedTuple):
+    """The parts of a moving item."""
 
-    pictures: tuple[str, ...]
+    move_id: bytes
+    origin: bytes
     key_item: bytes
     profile: bytes
 
@@ -263,22 +264,21 @@ def split_forward(item: bytes) -> tuple[bytes, bytes]:
     return item[4 : 4 + _ID_SIZE], item[4 + _ID_SIZE :]
 
 
-def pack_moved(moved: Moved) -> bytes:
-    """Write a `moved/...` item."""
-    names = b"".join(name.encode() + b"\n" for name in moved.pictures)
-    return names + b"\0" + len(moved.key_item).to_bytes(4) + moved.key_item + moved.profile
+def pack_moving(moving: Moving) -> bytes:
+    """Write a moving item."""
+    length = len(moving.key_item).to_bytes(4)
+    parts = (moving.move_id, moving.origin, length, moving.key_item, moving.profile)
+    return b"PPM\x01" + b"".join(parts)
 
 
-def split_moved(item: bytes) -> Moved:
-    """Read a `moved/...` item, without opening anything."""
-    names, _, rest = item.partition(b"\0")
+def split_moving(item: bytes) -> Moving:
+    """Read a moving item, without opening anything."""
+    _require(item.startswith(b"PPM\x01"), "not a moving item")
+    move_id, rest = item[4 : 4 + _ID_SIZE], item[4 + _ID_SIZE :]
+    origin, rest = rest[:_PARTITION_SIZE], rest[_PARTITION_SIZE:]
     length = int.from_bytes(rest[:4])
-    _require(len(rest) >= 4 + length, "not a moved item")
-    _require(not names or names.endswith(b"\n"), "a moved picture's name")
-    _require(names.isascii(), "a moved picture's name")
-    pictures = tuple(name.decode() for name in names.split(b"\n")[:-1])
-    _require(all(name.startswith("picture/") for name in pictures), "a moved picture's name")
-    return Moved(pictures, rest[4 : 4 + length], rest[4 + length :])
+    _require(len(rest) >= 4 + length, "not a moving item")
+    return Moving(move_id, origin, rest[4 : 4 + length], rest[4 + length :])
 
 
 def seal_token(purpose: str, version: int, encryption_key: bytes, payload: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 from backends import Address, Backend, Delete, Put
@@ -47,12 +48,12 @@ class Store:
     """A store in memory, and ways to damage it."""
 
     keyring: Keyring
-    backend: MemoryBackend = field(default_factory=MemoryBackend)
+    backend: Backend = field(default_factory=MemoryBackend)
 
     def __post_init__(self) -> None:
         self.keys = KeyWrapper(self.keyring)
         self.homes = Homes(self.backend, self.keys, 3600)
-        clock = self.backend._clock
+        clock = getattr(self.backend, "_clock", time.time)
         self.profiles = ProfileService(
             self.backend, self.homes, self.keys, session_lifetime=3600, clock=clock
         )

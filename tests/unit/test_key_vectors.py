@@ -10,7 +10,7 @@ from support import independent_keys as independent
 from support.damage import every_damage
 from support.independent_store import open_data_key
 
-from persona_profile.key_items import Forward, KeyItem, Moved
+from persona_profile.key_items import Forward, KeyItem, Moving
 from persona_profile.keyring import Key, Keyring, KeyState
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
@@ -125,12 +125,12 @@ class TestTheIndependentImplementation:
         assert independent.pack_forward(move_id, partition) == item
         assert independent.split_forward(item) == (move_id, partition)
 
-    def test_makes_and_reads_the_moved_item(self):
-        """A moved item is made and read."""
-        key_item, profile, item = unhex(VECTORS["moved"], "key_item", "profile", "item")
-        moved = independent.Moved(tuple(VECTORS["moved"]["pictures"]), key_item, profile)
-        assert independent.pack_moved(moved) == item
-        assert independent.split_moved(item) == moved
+    def test_makes_and_reads_the_moving_item(self):
+        """A moving item is made and read."""
+        *parts, item = unhex(VECTORS["moving"], "move_id", "origin", "key_item", "profile", "item")
+        moving = independent.Moving(*parts)
+        assert independent.pack_moving(moving) == item
+        assert independent.split_moving(item) == moving
 
     @pytest.mark.parametrize("vector", VECTORS["tokens"], ids=lambda vector: vector["purpose"])
     def test_seals_and_opens_the_tokens(self, vector):
@@ -234,12 +234,11 @@ class TestTheService:
         assert Forward(move_id, partition).to_bytes() == item
         assert Forward.parse(item) == Forward(move_id, partition)
 
-    def test_makes_and_reads_the_moved_item(self):
-        """A moved item is made and read."""
-        key_item, profile, item = unhex(VECTORS["moved"], "key_item", "profile", "item")
-        moved = Moved(key_item, profile, frozenset(VECTORS["moved"]["pictures"]))
-        assert moved.to_bytes() == item
-        assert Moved.parse(item) == moved
+    def test_makes_and_reads_the_moving_item(self):
+        """A moving item is made and read."""
+        *parts, item = unhex(VECTORS["moving"], "move_id", "origin", "key_item", "profile", "item")
+        assert Moving(*parts).to_bytes() == item
+        assert Moving.parse(item) == Moving(*parts)
 
     @pytest.mark.parametrize("vector", of_purpose("session"), ids=["plain", "protected"])
     def test_seals_and_opens_the_sessions(self, wrapper, vector):

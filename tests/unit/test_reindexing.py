@@ -4,112 +4,32 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
+from support.moving import (
+    ACTIONS,
+    FORWARD_SECONDS,
+    PICTURE,
+    PROFILE_KEY,
+    PROMOTED,
+    WITH_KEY,
+    World,
+    mover,
+    seen,
+)
 from support.sealed_store import ALICE, BOB, FOREVER, Store, key, renditions
 from support.sessions import session_of
+from support.stepping import Call, Killed, Stepped
 
 from backends import Put
-from backends.memory import MemoryBackend
 from persona_profile.errors import NotFound
-from persona_profile.homes import moved_name
-from persona_profile.key_items import Forward
-from persona_profile.key_use import count_use
-from persona_profile.keyring import Keyring, KeyState
+from persona_profile.key_items import MOVE_ID_BYTES, Forward, Moving
+from persona_profile.key_use import Rewrapping, count_use
+from persona_profile.keyring import KeyKind, Keyring, KeyState
+from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM, Profile
-from persona_profile.reindexing import Reindexed, Reindexing
+from persona_profile.reindexing import Reindexed
 from persona_profile.tokens import PictureCapability, Protection
-
-OLD = Keyring([key(1)], [key(1)])
-PENDING = Keyring([key(1)], [key(1), key(2, KeyState.DECRYPT_ONLY)])
-PROMOTED = Keyring([key(1)], [key(1, KeyState.DECRYPT_ONLY), key(2)])
-ENDED = Keyring([key(1)], [key(2)])
-FORWARD_SECONDS = 1000
-PROFILE_KEY = b"p" * 32
-WITH_KEY = replace(FOREVER, profile_key=PROFILE_KEY)
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class Interrupted(MemoryBackend):
-    """A store that interferes at the n-th call of a mover."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda: self.now)
-        self.now = 1_000_000.0
-        self.calls = 0
-        self.at = -1
-        self.interfere: Callable[[], None] = lambda: None
-
-    def arm(self, at: int, interfere: Callable[[], None]) -> None:
-        self.calls, self.at, self.interfere = 0, at, interfere
-
-    def _call(self) -> None:
-        self.calls += 1
-        if self.calls == self.at:
-            self.at = -1
-            self.interfere()
-
-    def get_many(self, addresses):
-        self._call()
-        return super().get_many(addresses)
-
-    def list(self, partition):
-        self._call()
-        return super().list(partition)
-
-    def apply(self, partition, operations):
-        self._call()
-        return super().apply(partition, operations)
-
-
-class World:
-    """One store, seen by a process that knows the old index key alone, or both, or the new one."""
-
-    def __init__(self) -> None:
-        self.backend = Interrupted()
-        self.old, self.pending, self.promoted, self.ended = (
-            Store(keyring, self.backend) for keyring in (OLD, PENDING, PROMOTED, ENDED)
-        )
-
-    def move(self) -> Reindexed:
-        return self.mover().run()
-
-    def mover(self) -> Reindexing:
-        return Reindexing(
-            self.backend, self.promoted.keys, FORWARD_SECONDS, lambda: None, lambda: self.backend.now
-        )
-
-    def everybody(self) -> list[Store]:
-        return [self.pending, self.promoted]
-
-    def check(self, email: str, expected: tuple[str | None, bytes | None]) -> None:
-        """Fail unless everybody reads the same name and picture, and the store is sound."""
-        for store in self.everybody():
-            assert seen(store, email) == expected
-        findings, verified = self.promoted.verify()
-        assert (findings, verified.moving) == ([], 0)
-
-    def check_moved(self) -> None:
-        """Fail unless the old index key is needed no more."""
-        use = count_use(self.backend, self.promoted.keys)
-        assert (use.profiles[1], use.moving) == (0, 0)
-
-
-def seen(store: Store, email: str) -> tuple[str | None, bytes | None]:
-    """Return name and the smallest JPEG of a profile, as a session reads them."""
-    profile = store.profiles.profile(WITH_KEY, email)
-    name = profile.claims.get("name")
-    if profile.picture is None:
-        return name, None
-    capability, _ = store.pictures_service.open_capability(
-        store.pictures_service.capabilities(profile)[64]
-    )
-    return name, store.pictures_service.read(capability, "jpeg")
 
 
 @pytest.fixture
@@ -119,10 +39,6 @@ def world() -> World:
     world.old.write(ALICE, "first")
     world.old.put_picture(ALICE)
     return world
-
-
-PICTURE = next(each.data for each in renditions() if each.format == "jpeg")
-OTHER_PICTURE = next(each.data for each in renditions(300) if each.format == "jpeg")
 
 
 class TestMoving:
@@ -236,38 +152,6 @@ class TestMaking:
         world.check(ALICE, ("again", None))
 
 
-def writes(store: Store) -> tuple[str | None, bytes | None]:
-    """Change the name."""
-    store.write(ALICE, "second")
-    return "second", PICTURE
-
-
-def uploads(store: Store) -> tuple[str | None, bytes | None]:
-    """Replace the picture."""
-    store.put_picture(ALICE, 300)
-    return "first", OTHER_PICTURE
-
-
-def erases(store: Store) -> tuple[str | None, bytes | None]:
-    """Erase the profile."""
-    store.profiles.erase(FOREVER, ALICE, lambda _: None)
-    return None, None
-
-
-def makes_again(store: Store) -> tuple[str | None, bytes | None]:
-    """Erase the profile and make it again."""
-    store.profiles.erase(FOREVER, ALICE, lambda _: None)
-    store.write(ALICE, "again")
-    return "again", None
-
-
-def protects(store: Store) -> tuple[str | None, bytes | None]:
-    """Seal the profile with the person's own key."""
-    store.profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY, lambda _: None)
-    return "first", PICTURE
-
-
-ACTIONS = [writes, uploads, erases, makes_again, protects]
 STEPS = range(1, 26)
 
 
@@ -331,29 +215,87 @@ class TestInterference:
         world.check(ALICE, ("first", PICTURE))
 
     def test_killed_again_and_again(self, world):
-        """Copies of many movers that were killed, each of another picture, are all cleaned away."""
+        """Of many movers that were killed, each with a copy of another picture, one copy is left."""
 
-        def kill() -> None:
-            raise Killed
+        def kill_after_copying(call: Call) -> None:
+            if len([each for each in call.operations if isinstance(each, Put)]) > 1:
+                raise Killed
 
+        [_, new_partition] = world.promoted.keys.partitions(ALICE)
         for _ in range(20):
             world.promoted.put_picture(ALICE)
-            # After the copy was written, before the forward.
-            world.backend.arm(5, kill)
+            backend = Stepped(world.backend)
+            backend.after = kill_after_copying
             with pytest.raises(Killed):
-                world.move()
-        [_, new_partition] = world.promoted.keys.partitions(ALICE)
-        assert len(world.backend.list(new_partition)) > 100
+                mover(backend, world.promoted).run()
+            assert len(world.backend.list(new_partition)) == 1 + len(renditions())
+        assert world.promoted.verify()[1].moving == 1
+        assert count_use(world.backend, world.promoted.keys).moving == 1
         world.move()
         world.check_moved()
         world.check(ALICE, ("first", PICTURE))
+
+
+class TestLeftovers:
+    @pytest.fixture
+    def left(self, world) -> World:
+        """A store where a mover was killed after it had copied a profile that was erased then."""
+        older, newer = world.promoted.keys.partitions(BOB)
+        world.old.write(BOB, "erased")
+        world.old.put_picture(BOB)
+        world.move()
+        items = world.backend.get_many([(newer, info.name) for info in world.backend.list(newer)])
+        values = {name: item.value for (_, name), item in items.items()}
+        world.promoted.profiles.erase(FOREVER, BOB, lambda _: None)
+        copy = Moving(os.urandom(MOVE_ID_BYTES), older, values.pop(KEY_ITEM), values.pop(PROFILE_ITEM))
+        values[KEY_ITEM] = copy.to_bytes()
+        world.backend.apply(newer, [Put(name, value) for name, value in values.items()])
+        return world
+
+    def test_are_seen(self, left):
+        """Verification and the count of what needs keys report it, and nobody reads it."""
+        findings, verified = left.promoted.verify()
+        assert (findings, verified.moving) == ([], 1)
+        assert count_use(left.backend, left.promoted.keys).moving == 1
+        for store in left.everybody():
+            assert seen(store, BOB) == (None, None)
+
+    def test_are_found_when_no_mover_will_come(self, left):
+        """Once the older index key is gone, a copy is a finding."""
+        findings, _ = left.ended.verify()
+        assert [(each.kind, each.item) for each in findings] == [("orphan_item", KEY_ITEM)]
+
+    @pytest.mark.parametrize("keyring", ["pending", "promoted", "ended"])
+    @pytest.mark.parametrize("action", ["mover", "erase", "write"])
+    def test_are_removed(self, left, keyring, action):
+        """The next mover removes it, and so does whoever erases or makes the profile."""
+        store = getattr(left, keyring)
+        if action == "mover":
+            assert left.move().cleaned == 1
+        elif action == "erase":
+            store.profiles.erase(FOREVER, BOB, lambda _: None)
+        else:
+            store.write(BOB, "again")
+            assert seen(store, BOB) == ("again", None)
+        for partition in left.promoted.keys.partitions(BOB):
+            assert not any("/" in info.name for info in left.backend.list(partition))
+        left.promoted.profiles.erase(FOREVER, BOB, lambda _: None)
+        assert left.promoted.verify()[1].moving == 0
+
+    def test_are_not_wrapped(self, left):
+        """A job that wraps data keys again passes a copy over."""
+        keyring = Keyring([key(1, KeyState.DECRYPT_ONLY), key(3)], PROMOTED.keys(KeyKind.INDEX))
+        done = Rewrapping(left.backend, KeyWrapper(keyring), lambda: None).run()
+        assert (done.unreadable, done.is_complete) == ([], True)
+        assert count_use(left.backend, left.promoted.keys).moving == 1
 
 
 class TestHalfWay:
     def test_a_copy_that_no_forward_names_is_nothing(self, world):
         """What a mover has only copied is read by nobody."""
         [old, new] = world.promoted.keys.partitions(BOB)
-        world.backend.apply(new, [Put(moved_name(os.urandom(16)), b"\0copy")])
+        copy = Moving(os.urandom(MOVE_ID_BYTES), old, b"copy", b"copy")
+        world.backend.apply(new, [Put(KEY_ITEM, copy.to_bytes())])
         assert seen(world.promoted, BOB) == (None, None)
         world.promoted.write(BOB, "new")
         assert seen(world.pending, BOB) == ("new", None)
@@ -364,7 +306,8 @@ class TestHalfWay:
         [old, new] = world.promoted.keys.partitions(BOB)
         forward = Forward(os.urandom(16), new)
         world.backend.apply(old, [Put(KEY_ITEM, forward.to_bytes())])
-        world.backend.apply(new, [Put(moved_name(forward.move_id), b"junk")])
+        copy = Moving(forward.move_id, old, b"junk", b"junk")
+        world.backend.apply(new, [Put(KEY_ITEM, copy.to_bytes())])
         assert world.promoted.profiles.profiles(FOREVER)[1].problem == "profile_unreadable"
         world.promoted.profiles.erase(FOREVER, BOB, lambda _: None)
         assert seen(world.promoted, BOB) == (None, None)
