@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import webtest
+from hypothesis import HealthCheck, settings
 from support.applications import application, development_server
 from support.galera import Galera, galera_cluster
 from support.leaks import Searched, search
@@ -21,6 +22,12 @@ from persona_profile.app import services_of
 AUDIENCE = "http://127.0.0.1:6543"
 MOST_LEAKS = 20
 SEARCHED = pytest.StashKey[Searched]()
+
+# How long an example takes is a fact about the machine.
+settings.register_profile(
+    "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
