@@ -71,6 +71,8 @@ setup(
         "plaster>=1.1",
         "plaster-pastedeploy>=1.0",
         "prometheus-client>=0.23",
+        # A list that grows: each release has it as of its day.
+        "publicsuffixlist>=1.0.2",
         "pymysql>=1.2.0",  # the first that refuses a server without TLS if TLS was asked for
         "pyramid>=2.1,<3",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.

@@ -216,12 +216,9 @@ def _handshakes(attacker: Attacker, _number: int) -> None:
             time.sleep(PAUSE_SECONDS)
 
 
-def _nonces(attacker: Attacker, number: int) -> None:
-    """Have a browser of the office send what needs no preflight."""
-    made = request(
-        "POST", "/v1/nonces", b"", "Origin: https://evil.example", "Sec-Fetch-Site: cross-site"
-    )
-    attacker.repeat(itertools.repeat(made))
+def _page(method: str, path: str, *headers: str) -> Callable[[Attacker, int], None]:
+    """Return an attack by a page that has a browser of an office send what needs no preflight."""
+    return _again(lambda _: request(method, path, b"", "Sec-Fetch-Site: cross-site", *headers))
 
 
 def _bearer(attacker: Attacker) -> str:
@@ -319,7 +316,12 @@ ATTACKS: dict[str, Attack] = {
     ),
     "cross-site-nonces": Attack(
         "a page of another site, in a browser of an office, asks for nonces",
-        _nonces,
+        _page("POST", "/v1/nonces", "Origin: https://evil.example"),
+        shares_office=True,
+    ),
+    "cross-site-images": Attack(
+        "a page of another site, in a browser of an office, shows images of this server",
+        _page("GET", "/v1/", "Sec-Fetch-Dest: image", "Referer: https://evil.example/"),
         shares_office=True,
     ),
     "root": Attack("`GET /v1/`", _again(lambda _: request("GET", "/v1/"))),

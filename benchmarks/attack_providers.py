@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import ssl
 import threading
@@ -12,11 +11,11 @@ from collections.abc import Callable
 from functools import cache
 
 import trustme
-from attack_stage import ATTACKER, ATTACKER_PROVIDER, CONTINUING, PROVIDER, SILENT
+from attack_stage import ATTACKER, ATTACKER_PROVIDER, CONTINUING, PROVIDER, SILENT, be_apart
 from support.identities import dsa_key, support_document
 
 HOLD_SECONDS = 60
-NICE = 10
+NICE = 5
 
 
 def good_key():
@@ -109,13 +108,13 @@ def _continue(connection: ssl.SSLSocket) -> None:
 
 def serve_providers(authority: trustme.CA) -> None:
     """Serve good identity providers until this process is ended."""
-    good_key()
+    be_apart()
     _serve(PROVIDER, _Certificates(authority).context(), _document(good_key()))
 
 
 def serve_attackers_providers(authority: trustme.CA) -> None:
     """Serve what the attacker's domains answer, at low priority, until this process is ended."""
-    os.nice(NICE)
+    be_apart(NICE)
     certificates = _Certificates(authority)
     handlers = {
         ATTACKER_PROVIDER: _document(attackers_key()),

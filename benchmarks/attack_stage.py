@@ -63,6 +63,19 @@ _COMMAND = Path(sys.executable).with_name("persona-profile")
 _START_SECONDS = 90
 
 
+def be_apart(nice: int = 0) -> None:
+    """Have the scheduler treat this process as one of another machine, as far as that goes.
+
+    Linux shares processors between sessions, and between the processes of one by priority: within one
+    session, what an attacker uses for itself would be missing to the service.
+    """
+    os.setsid()
+    os.nice(nice)
+    group = Path("/proc/self/autogroup")
+    if nice and group.exists():
+        group.write_text(str(nice))
+
+
 def enter_network() -> None:
     """Run this program again in a network of its own; return if it is there already."""
     if os.environ.get(_INSIDE):
@@ -155,11 +168,15 @@ class Stage:
         environment = os.environ | service_environment(self.folder)
         with (self.folder / "service.log").open("ab") as log:
             command = [_COMMAND, "-c", self._ini, "serve", "--processes", str(self._processes)]
-            self._service = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            self._service = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
             if self.target.tls:
                 configuration = self.folder / "nginx.conf"
                 arguments = ["-p", self.folder, "-c", configuration, "-g", "daemon off;"]
-                self._nginx = subprocess.Popen(["nginx", *arguments], stdout=log, stderr=log)
+                self._nginx = subprocess.Popen(
+                    ["nginx", *arguments], stdout=log, stderr=log, start_new_session=True
+                )
         try:
             self._wait()
             yield

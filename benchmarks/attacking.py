@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import socket
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import NamedTuple
 
 from attack_others import ask, connect
 from attack_providers import NICE, attackers_key
-from attack_stage import ATTACKER, DOMAIN, ORIGIN, SERVER, Target
+from attack_stage import ATTACKER, DOMAIN, ORIGIN, SERVER, Target, be_apart
 from support.identities import assertion_claims, certificate_claims, dsa_key
 
 from persona_profile.auth.jws import sign_jws
@@ -127,7 +126,7 @@ def perform(attack: Attack, target: Target, number: int, until, ready, go) -> Co
 
     It runs at low priority: an attacker's own work belongs to another machine.
     """
-    os.nice(NICE)
+    be_apart(NICE)
     attacker = Attacker(target, number)
     attack.prepare(attacker)
     ready.set()

@@ -23,6 +23,7 @@ from persona_profile.auth.authenticators import (
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.auth.development_openid import DevelopmentOpenIDProvider
 from persona_profile.auth.fetch import HttpsFetcher
+from persona_profile.auth.lookups import Lookups
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
@@ -50,6 +51,7 @@ from persona_profile.settings import InvalidSettings, Settings, parse_settings
 from persona_profile.tokens import Nonces, SessionTokens
 from persona_profile.views import Services
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
+from persona_profile.waiting import Wait, WaitingBudget
 
 BACKENDS_GROUP: Final = "persona_profile.backends"
 _MIB: Final = 1024 * 1024
@@ -111,12 +113,16 @@ def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], Https
     build = _build(settings)
     metrics = Metrics(build["version"], build["commit"])
     file, keyring = open_keyring(settings)
-    keys = make_key_wrapper(settings, keyring, metrics.count_stale_key)
+    waiting = WaitingBudget(count_rejection=metrics.count_rejected_wait)
+    metrics.watch_budget(lambda: waiting.places, waiting.in_use)
+    keys = make_key_wrapper(
+        settings, keyring, metrics.count_stale_key, lambda: waiting.place(Wait.KEY_SERVICE)
+    )
     backend = _checked_backend(settings, metrics)
     identity_provider = _identity_provider(settings)
     openid_provider = _openid_provider(settings, clock)
     nonces = Nonces(keys, settings.openid_nonce_lifetime, clock)
-    context = _authenticator_context(settings, nonces, clock, metrics)
+    context = _authenticator_context(settings, nonces, clock, metrics, Lookups(waiting))
     authenticators = _authenticators(context, metrics, identity_provider, openid_provider, new_fetcher)
     homes = Homes(backend, keys, picture_url_seconds(settings))
     lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
@@ -149,6 +155,7 @@ def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], Https
         identity_provider=identity_provider,
         openid_provider=openid_provider,
         keyring_watch=_watch(file, keyring, keys, metrics) if file else None,
+        waiting=waiting,
         metrics=metrics,
         metrics_listen=settings.metrics_listen,
         lifecycle=Lifecycle(settings.shutdown_drain, settings.shutdown_grace),
@@ -171,13 +178,14 @@ def _checked_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
 
 
 def _authenticator_context(
-    settings: Settings, nonces: Nonces, clock: _Clock, metrics: Metrics
+    settings: Settings, nonces: Nonces, clock: _Clock, metrics: Metrics, lookups: Lookups
 ) -> AuthenticatorContext:
     return AuthenticatorContext(
         settings=settings,
         nonces=nonces,
         clock=clock,
         reload_counter=metrics.reload_counter,
+        lookups=lookups,
     )
 
 

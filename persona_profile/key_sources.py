@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from persona_profile.keyring import Keyring, KeyringError
 from persona_profile.keyring_file import KeyringFile
@@ -44,9 +45,18 @@ def keyring_file(settings: Settings) -> KeyringFile | None:
 
 
 def make_key_wrapper(
-    settings: Settings, keyring: Keyring, observe_stale: Callable[[], None] = lambda: None
+    settings: Settings,
+    keyring: Keyring,
+    observe_stale: Callable[[], None] = lambda: None,
+    place: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> KeyWrapper:
-    """Return what wraps keys by the settings; `observe_stale` is called when an older key is needed.
+    """Return what wraps keys by the settings.
+
+    Args:
+        settings: the settings.
+        keyring: the keyring.
+        observe_stale: is called when an older key is needed.
+        place: holds a place for a thread that waits long for a key service.
 
     Raises:
         InvalidSettings: the key service can't be used so.
@@ -62,6 +72,7 @@ def make_key_wrapper(
             namespace=settings.transit_namespace,
             ca_file=settings.transit_ca_file,
             timeout=settings.transit_timeout,
+            place=place,
         )
     except ValueError as error:
         raise InvalidSettings(f"transit: {error}") from None

@@ -6,7 +6,7 @@ number of series is bounded, and no email, token or address can be in any.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from prometheus_client import (
@@ -60,6 +60,12 @@ class Metrics:
         self._problems = self._counter("http_problems_total", "Problems answered.", "code", "status")
         self._problems.labels("internal_error", "500")  # else the first would be no increase
         self._waiting = self._gauge("http_waiting", "Requests that wait for a thread.")
+        self._rejected_waits = self._counter(
+            "waiting_rejections_total",
+            "Requests rejected as too many threads wait for others.",
+            "kind",
+            "reason",
+        )
         self._counts_alone = self._gauge(
             "ratelimit_alone", "Processes that count limits for themselves, as Redis does not answer."
         )
@@ -142,6 +148,14 @@ class Metrics:
         """Ask how many requests wait for a thread whenever that is wanted."""
         self._waiting.set_function(requests)
 
+    def count_rejected_wait(self, kind: str, reason: str) -> None:
+        """Count a request that was rejected as too many threads wait for others."""
+        self._rejected_waits.labels(kind, reason).inc()
+
+    def watch_budget(self, places: Callable[[], int], in_use: Callable[[], Mapping[str, int]]) -> None:
+        """Ask for the threads that may wait for others, and those that do by kind, when wanted."""
+        self._registry.register(_BudgetCollector(places, in_use))
+
     def watch_redis(self, is_out: Callable[[], bool]) -> None:
         """Ask whether Redis does not answer whenever that is wanted."""
         self._counts_alone.set_function(is_out)
@@ -215,6 +229,23 @@ class _BackendCollector(Collector):
             ("silent", "Processes that hold the storage to be silent.", figures.is_silent),
         ):
             yield GaugeMetricFamily(f"persona_storage_{name}", meaning, value)
+
+
+class _BudgetCollector(Collector):
+    def __init__(self, places: Callable[[], int], in_use: Callable[[], Mapping[str, int]]) -> None:
+        self._places = places
+        self._in_use = in_use
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "persona_waiting_threads_limit", "Threads that may wait for others.", self._places()
+        )
+        waiting = GaugeMetricFamily(
+            "persona_waiting_threads", "Threads that wait for others.", labels=("kind",)
+        )
+        for kind, threads in self._in_use().items():
+            waiting.add_metric((kind,), threads)
+        yield waiting
 
 
 class _ReplicaCollector(Collector):

@@ -32,6 +32,7 @@ from persona_profile.notify import READY, STOPPING, notify
 from persona_profile.settings import InvalidSettings
 from persona_profile.views import Services
 from persona_profile.views.reception import Reception
+from persona_profile.waiting import DEFAULT_THREADS, MIN_THREADS, Wait
 
 PURGE_SECONDS: Final = 60
 """How often, on average, a process removes expired items."""
@@ -65,7 +66,7 @@ ADDRESSES: Final = {"listen", "host", "port", "unix_socket", "sockets"}
 
 # One table of what we decide otherwise than waitress does; any of its settings may stand in the .ini.
 _DEFAULTS: Final[dict[str, Any]] = {
-    "threads": 8,
+    "threads": DEFAULT_THREADS,
     "connection_limit": CONNECTIONS,
     "ident": None,  # no Server header: it helps attackers alone
     "max_request_header_size": 32 * 1024,  # a token of 20 emails has 8 KiB; waitress takes 256 KiB
@@ -134,14 +135,10 @@ def make_server(app: Router, **settings: Any) -> Any:
     settings = _DEFAULTS | settings
     wanted = adjustments(settings)
     settings["connection_limit"] = _connections(wanted.connection_limit)
+    _fit_budget(services_of(app), wanted.threads)
     proxies = _proxies(wanted)
     if wanted.trusted_proxy:
         settings["trusted_proxy"] = ANY_PROXY  # waitress compares texts; `proxies` decides
-    if services_of(app).renderer.most_at_once >= wanted.threads:
-        logger.warning(
-            "uploads may hold all %d threads: pictures.workers + pictures.queue should be fewer",
-            wanted.threads,
-        )
     _check_addresses(app, settings)
     logging.getLogger("waitress").addFilter(_without_paths)
     line = Line()
@@ -149,6 +146,7 @@ def make_server(app: Router, **settings: Any) -> Any:
     line.set_thread_count(server.adj.threads)
     prepare(server, services_of(app), proxies, Reception(app))
     services_of(app).metrics.watch_waiting(lambda: len(server.task_dispatcher.queue))
+    services_of(app).authenticators.prepare()
     return server
 
 
@@ -156,12 +154,30 @@ def adjustments(settings: Mapping[str, Any]) -> Adjustments:
     """Return settings as waitress reads them.
 
     Raises:
-        InvalidSettings: it does not take one.
+        InvalidSettings: it does not take one, or there are too few threads to leave one free.
     """
     try:
-        return Adjustments(**settings)
+        wanted = Adjustments(**({"threads": DEFAULT_THREADS} | dict(settings)))
     except ValueError as error:
         raise InvalidSettings(f"[server:main]: {error}") from None
+    if wanted.threads < MIN_THREADS:
+        raise InvalidSettings(
+            f"[server:main]: threads: must be at least {MIN_THREADS}, as most may wait for others"
+        )
+    return wanted
+
+
+def _fit_budget(services: Services, threads: int) -> None:
+    """Set how many threads may wait for others; warn if that is too few for the picture workers."""
+    services.waiting.fit(threads)
+    uploads = services.waiting.most(Wait.UPLOAD)
+    if services.renderer.most_at_once > uploads:
+        logger.warning(
+            "of %d threads at most %d may wait for pictures: pictures.workers + pictures.queue "
+            "should be no more, or threads more",
+            threads,
+            uploads,
+        )
 
 
 def _proxies(wanted: Adjustments) -> TrustedProxies:

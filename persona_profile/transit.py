@@ -26,6 +26,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -63,6 +64,7 @@ class TransitService:
         ca_file: certificate authorities (PEM) that are trusted instead of the system's.
         timeout: seconds that an operation may take; twice that if the token was just renewed.
         max_connections: as many threads may wait for the server; others are refused soon.
+        place: holds a place for a thread that waits long (see `VaultClient`).
         clock: seconds, for what is remembered.
 
     Raises:
@@ -82,6 +84,7 @@ class TransitService:
         ca_file: Path | None = None,
         timeout: float = 2.0,
         max_connections: int = 4,
+        place: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not all(map(_NAME.fullmatch, (key_name, *mount.split("/")))):
@@ -97,6 +100,7 @@ class TransitService:
             ca_file=ca_file,
             timeout=timeout,
             max_connections=max_connections,
+            place=place,
             clock=clock,
         )
 

@@ -1,8 +1,9 @@
 """A client of HashiCorp Vault or OpenBao that can't be made to wait, whatever the server does.
 
-One deadline over everything, name resolution included; an answer of at most MAX_ANSWER_BYTES; no
-redirects, no proxies of the environment; few threads wait at a time, and while the server is silent
-almost none. What went wrong is told by messages of our own, so that nothing secret is in them.
+One deadline over everything, name resolution included; an answer of at most MAX_ANSWER_BYTES, all of
+whose bytes are counted; no redirects, no proxies of the environment; few threads wait at a time, and
+while the server is silent almost none. What went wrong is told by messages of our own, so that nothing
+secret is in them.
 
 The HTTP API: https://developer.hashicorp.com/vault/api-docs, https://openbao.org/api-docs/.
 """
@@ -18,8 +19,8 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -29,7 +30,9 @@ import urllib3.exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from persona_profile.encoding import Json, MalformedText, json_decode, json_encode
+from persona_profile.errors import Overloaded
 from persona_profile.keyservice import KeysUnavailable
+from persona_profile.metered import BoundedResponse
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_TOKEN_BYTES: Final = 8 * 1024
@@ -37,6 +40,9 @@ SILENCE_SECONDS: Final = 1.0
 LOG_SECONDS: Final = 60.0
 PLACE_SECONDS: Final = 0.25
 """How long a request waits for others to be answered, when as many as may are under way."""
+
+QUICK_SECONDS: Final = 0.1
+"""How long a request may take without a place of the budget for threads that wait."""
 
 BUSY: Final = "too many requests wait for the key service"
 DENIED: Final = "the key service denies permission: check the token and its policy"
@@ -103,6 +109,7 @@ class VaultClient:
         ca_file: certificate authorities (PEM) that are trusted instead of the system's.
         timeout: seconds for one exchange from start to end.
         max_connections: as many threads may wait for the server; others are refused soon.
+        place: holds a place for a thread that waits longer than QUICK_SECONDS, or raises Overloaded.
         clock: seconds, for what is remembered.
 
     Raises:
@@ -118,6 +125,7 @@ class VaultClient:
         ca_file: Path | None = None,
         timeout: float = 2.0,
         max_connections: int = 4,
+        place: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         parts = _checked(url)
@@ -131,6 +139,7 @@ class VaultClient:
             self._headers["X-Vault-Namespace"] = namespace
         self._token = _TokenFile(token_file)
         self._timeout = timeout
+        self._place = place
         self._clock = clock
         self._silence = _Silence(clock)
         self._lock = threading.Lock()
@@ -190,7 +199,7 @@ class VaultClient:
         try:
             with self._silence.watched():
                 status, body = self._carry_out(call)
-        except queue.Empty:
+        except (queue.Empty, Overloaded):
             raise self.failure(BUSY, retry_after=1) from None
         except TimeoutError:
             raise self.failure(SILENT) from None
@@ -214,12 +223,25 @@ class VaultClient:
             self._give_back(connection)
             raise
         try:
-            return future.result(self._timeout)
-        except TimeoutError:
+            return self._result(future)
+        except (TimeoutError, Overloaded):
             call.cut()
             raise
         finally:
             future.add_done_callback(lambda _: self._give_back(connection))
+
+    def _result(self, future: Future[tuple[int, bytes]]) -> tuple[int, bytes]:
+        """Wait for a call, from QUICK_SECONDS on in a place for threads that wait.
+
+        Raises:
+            TimeoutError: it takes too long.
+            Overloaded: no place is free.
+        """
+        quick = min(QUICK_SECONDS, self._timeout)
+        if not wait([future], quick).done:
+            with self._place():
+                return future.result(self._timeout - quick)
+        return future.result()
 
     def _give_back(self, connection: HTTPConnection) -> None:
         self._connections.put(connection)
@@ -318,8 +340,8 @@ class _Silence:
         until: float | None = None
         try:
             yield
-        except queue.Empty:
-            until = self._until  # nothing was sent, so nothing is known
+        except (queue.Empty, Overloaded):
+            until = self._until  # no answer was waited for, so nothing is known
             raise
         except TimeoutError:
             until = self._clock() + SILENCE_SECONDS
@@ -382,5 +404,8 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
 def _connection(parts: SplitResult, context: ssl.SSLContext | None, timeout: float) -> HTTPConnection:
     host = parts.hostname or ""
     if parts.scheme == "http":
-        return HTTPConnection(host, parts.port or 80, timeout=timeout)
-    return HTTPSConnection(host, parts.port or 443, timeout=timeout, ssl_context=context)
+        connection = HTTPConnection(host, parts.port or 80, timeout=timeout)
+    else:
+        connection = HTTPSConnection(host, parts.port or 443, timeout=timeout, ssl_context=context)
+    connection.response_class = BoundedResponse
+    return connection

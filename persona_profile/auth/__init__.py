@@ -58,6 +58,10 @@ class Authenticator(Protocol):
         """
         ...
 
+    def prepare(self) -> None:
+        """Begin to look up, beside requests, what the first proofs will need; the server starts."""
+        return
+
     def reload(self) -> None:
         """Take files of the configuration anew; what can't be used leaves things as they are."""
         return

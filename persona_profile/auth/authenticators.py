@@ -10,7 +10,9 @@ from typing import Final
 
 from persona_profile.auth import Authenticator, CountProof, ProvedEmail
 from persona_profile.auth.discovery import PinnedIssuers
-from persona_profile.auth.fetch import DocumentFetcher, Fetched, FetchError, HttpsFetcher
+from persona_profile.auth.documents import DocumentFetcher
+from persona_profile.auth.fetch import Fetched, FetchError, HttpsFetcher
+from persona_profile.auth.lookups import Lookups, caused_by
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.emails import canonical_email
 from persona_profile.errors import ServiceError
@@ -37,7 +39,9 @@ class AuthenticatorContext:
         reload_counter: returns what counts, as `taken` or `refused`, that a file of that name was
             read anew.
         fetch: fetches the document at an https URL under the rules of `fetch`, raising FetchError or
-            Overloaded; each authenticator has its own, so that none waits for another's.
+            Overloaded. Threads that fetch the same URL share a fetch. While a proof is verified it
+            counts for the client's network; `lookups.caused_by` makes it count for a domain as well.
+        lookups: places for threads that wait for a lookup otherwise, and refreshes beside requests.
         pinned_issuers: what BrowserID trusts besides the configured file, in development.
         openid_issuers: what OpenID Connect trusts besides the configured file, in development.
     """
@@ -47,6 +51,7 @@ class AuthenticatorContext:
     clock: Callable[[], float]
     reload_counter: Callable[[str], Callable[[str], None]]
     fetch: Callable[[str], Fetched] = _fetch_nothing
+    lookups: Lookups = field(default_factory=Lookups)
     pinned_issuers: PinnedIssuers = field(default_factory=lambda: PinnedIssuers({}))
     openid_issuers: OpenIDIssuers = field(default_factory=OpenIDIssuers)
 
@@ -95,8 +100,13 @@ class Authenticators:
             for code, meaning in each.codes.items()
         }
 
-    def verify(self, member: str, proof: str) -> ProvedEmail:
+    def verify(self, member: str, proof: str, client: str | None = None) -> ProvedEmail:
         """Return what a proof proves.
+
+        Args:
+            member: the member that the proof came as.
+            proof: the proof.
+            client: the network of the client that waits; lookups are counted for it.
 
         Raises:
             InvalidProof: it does not hold; its code says why.
@@ -104,7 +114,8 @@ class Authenticators:
         """
         outcome, algorithm = "failed", "unknown"
         try:
-            proved = replace(self._authenticators[member].verify(proof), kind=member)
+            with caused_by(client=client):
+                proved = replace(self._authenticators[member].verify(proof), kind=member)
             # Profiles hang on both: a mistake of somebody's own authenticator must not get further.
             if canonical_email(proved.email) != proved.email or len(proved.proof_id) != PROOF_ID_BYTES:
                 raise ValueError(f"the authenticator of {member} breaks the rules of ProvedEmail")
@@ -115,6 +126,12 @@ class Authenticators:
         finally:
             self._count_proof(member, outcome, algorithm)
         return proved
+
+    def prepare(self) -> None:
+        """Begin lookups for the first proofs, beside requests."""
+        for authenticator in self._authenticators.values():
+            # Authenticators of others may be older than this method.
+            getattr(authenticator, "prepare", lambda: None)()
 
     def reload(self) -> None:
         """Take files of the configuration anew."""
@@ -147,8 +164,9 @@ def load_authenticators(
     """
     found: dict[str, Authenticator] = {}
     closing = ExitStack()
+    closing.callback(context.lookups.close)
     for name in context.settings.authenticators:
-        fetcher = DocumentFetcher(new_fetcher(), own_origins)
+        fetcher = DocumentFetcher(new_fetcher(), own_origins, context.lookups)
         closing.callback(fetcher.close)
         authenticator = _load(name, replace(context, fetch=fetcher.fetch))
         if authenticator.member in found:

@@ -110,6 +110,7 @@ class BrowserIDVerifier(Authenticator):
         self._check_certificate_signature(certificate_text, certificate)
         if not assertion.is_signed_by(certificate.key):
             raise InvalidProof("assertion_signature_invalid")
+        self._discovery.note_proof(certificate.domain, certificate.issuer)
         # Also by a process that allows for the largest difference of clocks.
         lapses_at = expires_at // 1000 + MAX_BROWSERID_SKEW_SECONDS + 1
         issued_at = assertion.payload.get("iat")
@@ -216,7 +217,7 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
     def fetch(domain: str, path: str) -> Fetched:
         return context.fetch(f"https://{domain}{path}")
 
-    discovery = Discovery(pinned.read(), fetch)
+    discovery = Discovery(pinned.read(), fetch, refresh=context.lookups.refresh)
     verifier = BrowserIDVerifier(
         settings.public_origins,
         discovery,

@@ -7,12 +7,12 @@ which a page can take without a server, and `code` with PKCE, which libraries of
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import http.client
 import re
 import secrets
+import socket
 import threading
 import time
 from collections import OrderedDict
@@ -33,11 +33,18 @@ from persona_profile.auth.development_requests import (
     Parameters,
     read_request,
 )
-from persona_profile.auth.fetch import Fetched, FetchError, Location, exchange
+from persona_profile.auth.fetch import (
+    MAX_ANSWER_BYTES,
+    Fetched,
+    FetchError,
+    Location,
+    exchange,
+)
 from persona_profile.auth.jws import RS256, sign_jws
 from persona_profile.auth.openid_issuers import OpenIDIssuer
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json, base64url_encode, json_encode
+from persona_profile.metered import MeteredSocket
 
 CLIENT_ID: Final = "development-dialog"
 TOKEN_LIFE_SECONDS: Final = 300
@@ -155,12 +162,13 @@ class DevelopmentOpenIDProvider:
         location = Location.parse(url)
         if not self.is_served or location.origin != self.issuer:
             raise FetchError("issuer_unreachable")  # something else may listen there
-        connection = http.client.HTTPConnection(location.host, location.port, timeout=_FETCH_SECONDS)
-        with contextlib.closing(connection):
-            try:
-                return exchange(connection, location.target)
-            except (OSError, http.client.HTTPException):
-                raise FetchError("issuer_unreachable") from None
+        deadline = time.monotonic() + _FETCH_SECONDS
+        try:
+            with socket.create_connection((location.host, location.port), _FETCH_SECONDS) as plain:
+                metered = MeteredSocket(plain, MAX_ANSWER_BYTES, deadline)
+                return exchange(metered, f"{location.host}:{location.port}", location.target)
+        except (OSError, http.client.HTTPException):
+            raise FetchError("issuer_unreachable") from None
 
     def key_set(self) -> dict[str, Json]:
         """Return the public keys (RFC 7517)."""

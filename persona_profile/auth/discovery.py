@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from cachetools import TTLCache
-
+from persona_profile.auth.domain_cache import DomainCache, Entry
 from persona_profile.auth.fetch import Fetched, FetchError
 from persona_profile.auth.jws import InvalidJws, PublicKey, parse_public_key
+from persona_profile.auth.lookups import caused_by
 from persona_profile.emails import InvalidDomain, canonical_domain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json, MalformedText, json_decode
 from persona_profile.errors import InvalidProof, Overloaded
@@ -25,6 +25,12 @@ MAX_KEYS: Final = 8
 CACHE_ENTRIES: Final = 4096
 FOUND_SECONDS: Final = 3600
 MISSED_SECONDS: Final = 60
+AHEAD: Final = 0.75
+"""The part of its life after which an entry in use is refreshed, beside the next sign-in."""
+
+STALE: Final = 2
+"""Lives that the entry of a domain in use goes on while too many lookups are under way."""
+
 RENEWAL_SECONDS: Final = 60
 """A document that may have been replaced is fetched again no sooner."""
 
@@ -102,6 +108,7 @@ class Discovery:
         pinned: documents that are never looked up.
         fetch: fetches `https://<domain><path>`, raising FetchError.
         clock: seconds, for the age of cache entries and the patience with delegations.
+        refresh: carries out work that looks a domain up, beside requests.
     """
 
     def __init__(
@@ -109,15 +116,16 @@ class Discovery:
         pinned: PinnedIssuers,
         fetch: Callable[[str, str], Fetched],
         clock: Callable[[], float] = time.monotonic,
+        refresh: Callable[[str, Callable[[], None]], None] = lambda _domain, _work: None,
     ) -> None:
         self._pinned = pinned
         self._fetch = fetch
         self._clock = clock
+        self._refresh = refresh
         self._lock = threading.Lock()
         # Apart, so that a flood of names that lead nowhere can't push out those that do.
-        self._found: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, FOUND_SECONDS, clock)
-        self._missed: TTLCache[str, _Outcome] = TTLCache(CACHE_ENTRIES, MISSED_SECONDS, clock)
-        self._recent: TTLCache[str, bool] = TTLCache(CACHE_ENTRIES, RENEWAL_SECONDS, clock)
+        self._found: DomainCache[_Outcome] = DomainCache(CACHE_ENTRIES)
+        self._missed: DomainCache[_Outcome] = DomainCache(CACHE_ENTRIES)
 
     def use(self, pinned: PinnedIssuers) -> None:
         """Go on with other pinned issuers."""
@@ -132,18 +140,36 @@ class Discovery:
             InvalidProof: the issuer may not, or it can't be found out.
             Overloaded: too many lookups are under way.
         """
-        authority, document = self._follow(domain)
-        if document is _NO_SUPPORT:
-            # Only a domain that was reached gets here: who blocks a lookup must gain nothing.
-            if issuer not in fallback_issuers:
-                raise InvalidProof("issuer_without_support")
-            authority, document = self._follow(issuer)
+        with caused_by(domain=domain):
+            authority, document = self._follow(domain)
+            if document is _NO_SUPPORT:
+                # Only a domain that was reached gets here: who blocks a lookup must gain nothing.
+                if issuer not in fallback_issuers:
+                    raise InvalidProof("issuer_without_support")
+                authority, document = self._follow(issuer)
         if authority != issuer or not document.keys:
             raise InvalidProof("issuer_not_authoritative")
         return document.keys
 
+    def note_proof(self, domain: str, issuer: str) -> None:
+        """Note that an email of `domain` was proved: entries of domains in use are kept longer."""
+        with self._lock:
+            for name in (*self._chain(domain), *self._chain(issuer)):
+                self._found.use(name)
+                self._missed.use(name)
+
+    def _chain(self, name: str | None) -> Iterator[str]:
+        """Yield a domain, and those that it delegates to, as far as they are known."""
+        for _ in range(MAX_DELEGATIONS + 1):
+            if name is None:
+                return
+            yield name
+            entry = self._found.get(name)
+            document = self._pinned.get(name) or (entry.value if entry else None)
+            name = document.authority if isinstance(document, SupportDocument) else None
+
     def renew(self, issuer: str) -> bool:
-        """Fetch an issuer's document again, whose keys may be others by now; tell whether it was.
+        """Fetch an issuer's document again, whose keys may be others by now; return whether it was.
 
         It goes on as it was if it was fetched just now, or can't be.
 
@@ -151,15 +177,16 @@ class Discovery:
             Overloaded: too many lookups are under way.
         """
         with self._lock:
-            is_known = issuer in self._found and self._pinned.get(issuer) is None
-            if not is_known or issuer in self._recent:
+            entry = self._found.get(issuer) if self._pinned.get(issuer) is None else None
+            now = self._clock()
+            if entry is None or now - entry.tried_at < RENEWAL_SECONDS:
                 return False
-            self._recent[issuer] = True
+            tried_before, entry.tried_at = entry.tried_at, now
         try:
-            outcome = self._look_up(issuer)
+            with caused_by(domain=issuer):
+                outcome = self._look_up(issuer)
         except Overloaded:
-            with self._lock:
-                self._recent.pop(issuer, None)
+            entry.tried_at = tried_before
             raise
         if isinstance(outcome, _Failure):
             return False
@@ -192,23 +219,52 @@ class Discovery:
         if (pinned := self._pinned.get(domain)) is not None:
             return pinned
         with self._lock:
-            outcome = self._found.get(domain) or self._missed.get(domain)
+            entry = self._found.get(domain) or self._missed.get(domain)
+        outcome = self._known(domain, entry) if entry is not None else None
         if outcome is None:
-            outcome = self._look_up(domain)
-            self._keep(domain, outcome)
+            outcome = self._look_up_now(domain, entry)
         if isinstance(outcome, _Failure):
             raise InvalidProof(outcome.code)
         return outcome
 
+    def _known(self, domain: str, entry: Entry[_Outcome]) -> _Outcome | None:
+        """Return what an entry says, if it is fresh; refresh it ahead of time if it is in use."""
+        now, life = self._clock(), _life(entry.value)
+        if now - entry.since >= life:
+            return None
+        is_due = now - entry.since >= AHEAD * life
+        if entry.is_in_use and is_due and now - entry.tried_at >= min(RENEWAL_SECONDS, life / 4):
+            self._refresh(domain, lambda: self._refresh_ahead(domain, entry))
+        return entry.value
+
+    def _refresh_ahead(self, domain: str, entry: Entry[_Outcome]) -> None:
+        """Look a domain up again; if that fails, its entry goes on until it expires."""
+        entry.tried_at = self._clock()
+        outcome = self._look_up(domain)
+        if not isinstance(outcome, _Failure):
+            self._keep(domain, outcome)
+
+    def _look_up_now(self, domain: str, entry: Entry[_Outcome] | None) -> _Outcome:
+        try:
+            outcome = self._look_up(domain)
+        except Overloaded:
+            # Strangers can keep all places for lookups busy. Who is known signs in all the same.
+            if entry is None or not entry.is_in_use or isinstance(entry.value, _Failure):
+                raise
+            if self._clock() - entry.since >= STALE * _life(entry.value):
+                raise
+            return entry.value
+        self._keep(domain, outcome)
+        return outcome
+
     def _keep(self, domain: str, outcome: _Outcome) -> None:
-        is_missed = isinstance(outcome, _Failure) or outcome is _NO_SUPPORT
+        caches = self._found, self._missed
+        cache, other = caches if _life(outcome) == FOUND_SECONDS else reversed(caches)
         with self._lock:
-            self._found.pop(domain, None)
-            if is_missed:
-                self._missed[domain] = outcome
-            else:
-                self._found[domain] = outcome
-                self._recent[domain] = True
+            replaced = other.pop(domain)
+            cache.put(domain, outcome, self._clock())
+            if replaced is not None and replaced.is_in_use:
+                cache.use(domain)
 
     def _look_up(self, domain: str) -> _Outcome:
         try:
@@ -224,6 +280,11 @@ class Discovery:
             return _Failure("support_document_invalid")
         except (FetchError, InvalidProof) as error:
             return _Failure(error.code)
+
+
+def _life(outcome: _Outcome) -> float:
+    """Return for how many seconds an outcome is kept."""
+    return MISSED_SECONDS if isinstance(outcome, _Failure) or outcome is _NO_SUPPORT else FOUND_SECONDS
 
 
 def parse_support_document(document: Json) -> SupportDocument:

@@ -70,10 +70,15 @@ class OpenIDVerifier(Authenticator):
         """Return the email that a token proves. See `auth.Authenticator`."""
         return self._check(_read(proof))
 
+    def prepare(self) -> None:
+        """Begin to ask all providers for their keys, beside requests."""
+        self._keys.prepare(self._issuers.urls)
+
     def use(self, issuers: OpenIDIssuers) -> None:
         """Go on with other providers."""
         self._issuers = issuers
         self._keys.keep(issuers.urls)
+        self.prepare()
 
     def _check(self, token: Jws) -> ProvedEmail:
         payload, now = token.payload, int(self._clock())
@@ -211,7 +216,7 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
     )
     verifier = OpenIDVerifier(
         issuers.read(),
-        ProviderKeys(context.fetch),
+        ProviderKeys(context.fetch, lookups=context.lookups),
         context.nonces,
         origins=(*settings.public_origins, *settings.dialog_origins),
         skew_seconds=settings.openid_clock_skew,

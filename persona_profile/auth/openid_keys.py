@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from joserfc.errors import JoseError
@@ -19,6 +20,8 @@ from joserfc.jws import JWSRegistry
 
 from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, Location
 from persona_profile.auth.jws import Jws
+from persona_profile.auth.lookups import Lookups
+from persona_profile.auth.registrable import registrable_domain
 from persona_profile.encoding import (
     Json,
     MalformedText,
@@ -52,8 +55,8 @@ MISFIT_SECONDS: Final = 10
 PATIENCE_SECONDS: Final = 5.0
 """After that long for the discovery document, the keys are not begun with."""
 
-MAX_WAITING: Final = 4
-"""Threads that may wait for a request of another; more are told to come back."""
+AHEAD_SECONDS: Final = 2700
+"""After that long keys are asked for beside the next sign-in, so that none waits for them."""
 
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 # joserfc warns of EdDSA, which RFC 9864 calls by the name of the one curve that is taken here.
@@ -203,12 +206,13 @@ class _Provider:
         url: str,
         fetch: Callable[[str], Fetched],
         clock: Callable[[], float],
-        places: threading.BoundedSemaphore,
+        lookups: Lookups,
     ) -> None:
         self._url = url
+        self._host = Location.parse(url).host
         self._fetch = fetch
         self._clock = clock
-        self._places = places
+        self._lookups = lookups
         self._refreshing = threading.Lock()
         self.state = _State()
 
@@ -220,14 +224,24 @@ class _Provider:
             Overloaded: too many others wait for them.
         """
         state, now = self.state, self._clock()
-        if now - state.taken_at >= FRESH_SECONDS and (
-            not state.failure or now - state.tried_at >= RETRY_SECONDS
-        ):
-            self._refresh(state, may_do_without=now - state.taken_at < LASTING_SECONDS)
+        age = now - state.taken_at
+        may_ask = not state.failure or now - state.tried_at >= RETRY_SECONDS
+        if age >= FRESH_SECONDS and may_ask:
+            self._refresh(state, may_do_without=age < LASTING_SECONDS)
             state = self.state
+        elif age >= AHEAD_SECONDS and may_ask:
+            self._lookups.refresh(self._host, lambda: self._refresh(state, may_do_without=True))
         if now - state.taken_at >= LASTING_SECONDS:
             raise InvalidProof(state.failure or "issuer_unreachable")
         return state.keys
+
+    def prepare(self) -> None:
+        """Ask for the keys, if none are known. That this fails is not remembered."""
+        with self._refreshing:
+            if not self.state.keys:
+                asked = self._asked(self.state, is_for_misfit=False)
+                if not asked.failure:
+                    self.state = asked
 
     def newest_keys(self, seen: _State) -> tuple[VerificationKey, ...]:
         """Return the keys, asked for anew unless they were since `state` was `seen`, or too often.
@@ -249,23 +263,18 @@ class _Provider:
         self, seen: _State, *, is_for_misfit: bool = False, may_do_without: bool = False
     ) -> None:
         """Ask for the keys, unless somebody did since `seen` was so, or does and one may do without."""
-        if not self._refreshing.acquire(blocking=False):
-            if may_do_without:
-                return
-            if not self._places.acquire(blocking=False):
-                raise Overloaded("An identity provider is being looked up.", retry_after=1)
-            try:
-                self._refreshing.acquire()
-            finally:
-                self._places.release()
         try:
-            if self.state is seen:
-                self.state = self._asked(seen, is_for_misfit=is_for_misfit)
+            with self._lookups.place(self._host):
+                if not self._refreshing.acquire(blocking=not may_do_without):
+                    return
+                try:
+                    if self.state is seen:
+                        self.state = self._asked(seen, is_for_misfit=is_for_misfit)
+                finally:
+                    self._refreshing.release()
         except Overloaded:
             if not may_do_without:
                 raise
-        finally:
-            self._refreshing.release()
 
     def _asked(self, state: _State, *, is_for_misfit: bool) -> _State:
         """Return what is known after the provider was asked."""
@@ -324,15 +333,19 @@ class ProviderKeys:
     Args:
         fetch: fetches what is at a URL, raising FetchError.
         clock: seconds, for the age of what is kept.
+        lookups: places for threads that wait for a request of another, and refreshes beside requests.
     """
 
     def __init__(
-        self, fetch: Callable[[str], Fetched], clock: Callable[[], float] = time.monotonic
+        self,
+        fetch: Callable[[str], Fetched],
+        clock: Callable[[], float] = time.monotonic,
+        lookups: Lookups | None = None,
     ) -> None:
         self._fetch = fetch
         self._clock = clock
+        self._lookups = lookups or Lookups()
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(MAX_WAITING)
         self._providers: dict[str, _Provider] = {}
 
     def check(self, url: str, token: Jws, key_id: str | None) -> None:
@@ -355,6 +368,15 @@ class ProviderKeys:
                 raise
             _check(newest, token, key_id)
 
+    def prepare(self, urls: Collection[str]) -> None:
+        """Begin to ask providers for their keys, beside requests."""
+        together: dict[str, list[_Provider]] = {}
+        for url in urls:
+            domain = registrable_domain(Location.parse(url).host)
+            together.setdefault(domain, []).append(self._provider(url))
+        for domain, providers in together.items():
+            self._lookups.refresh(domain, partial(_prepare_all, providers))
+
     def keep(self, urls: Collection[str]) -> None:
         """Forget the keys of all other providers."""
         with self._lock:
@@ -363,8 +385,13 @@ class ProviderKeys:
     def _provider(self, url: str) -> _Provider:
         with self._lock:
             if url not in self._providers:
-                self._providers[url] = _Provider(url, self._fetch, self._clock, self._places)
+                self._providers[url] = _Provider(url, self._fetch, self._clock, self._lookups)
             return self._providers[url]
+
+
+def _prepare_all(providers: list[_Provider]) -> None:
+    for each in providers:
+        each.prepare()
 
 
 def _check(keys: tuple[VerificationKey, ...], token: Jws, key_id: str | None) -> None:

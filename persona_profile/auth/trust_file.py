@@ -94,6 +94,9 @@ class _Reloading(Authenticator):
     def verify(self, proof: str) -> ProvedEmail:
         return self._authenticator.verify(proof)
 
+    def prepare(self) -> None:
+        self._authenticator.prepare()
+
     def reload(self) -> None:
         self._reload()
 

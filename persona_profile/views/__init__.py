@@ -22,6 +22,7 @@ from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.rate_limits import RateLimits
 from persona_profile.tokens import Nonces, SessionTokens
+from persona_profile.waiting import WaitingBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Services:
         identity_provider: mints assertions, in development only.
         openid_provider: signs ID tokens, likewise; the server serves it.
         keyring_watch: takes the keyring anew when its file changes; none if it is in memory.
+        waiting: the budget of threads that wait for others.
         metrics: what is counted.
         metrics_listen: host and port where that is told, if it is.
         lifecycle: whether the process is on its way out.
@@ -63,6 +65,7 @@ class Services:
     identity_provider: DevelopmentIdentityProvider | None
     openid_provider: DevelopmentOpenIDProvider | None
     keyring_watch: KeyringWatch | None
+    waiting: WaitingBudget
     metrics: Metrics
     metrics_listen: tuple[str, int] | None
     lifecycle: Lifecycle

@@ -22,6 +22,7 @@ from persona_profile.views.cors import is_account_chooser
 from persona_profile.views.profiles import EMAIL_PATH
 from persona_profile.views.rate_limiting import charge, charge_bytes, charge_write, client_of
 from persona_profile.views.representations import is_known, precondition, profile_response
+from persona_profile.waiting import Wait
 
 MAX_ACCEPT_CHARACTERS: Final = 1024
 
@@ -53,7 +54,9 @@ def upload(request: Request) -> Response:
     source = picture_body(request, services.max_picture_bytes)
     # Before the costly part: whether the session lives, and whether the write may succeed at all.
     check(services.profiles.profile(request.identity, email))
-    renditions = services.renderer.render(source, crop, account)
+    # One more than wait may enter: it displaces another upload, or is rejected, at once.
+    with services.waiting.place(Wait.UPLOAD, retry_after=2, spare=1):
+        renditions = services.renderer.render(source, crop, account)
     written = services.profiles.write_picture(request.identity, email, renditions, check)
     return profile_response(request, written)
 

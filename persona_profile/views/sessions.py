@@ -60,7 +60,7 @@ def _open_session(request: Request) -> Response:
     services: Services = request.services
     body = json_body(request, request.registry[_BODY], MAX_BODY_BYTES)
     previous = request.identity
-    proved = _verify(services, body["proofs"])
+    proved = _verify(services, body["proofs"], client_of(request))
     services.used_proofs.check(proved)
     # Of proofs that hold, once each: else anybody could use up what a domain's people need.
     charge(request, Policy.PROOFS_PER_ISSUER, Counter(each.issuer for each in proved))
@@ -89,8 +89,8 @@ def sign_out(request: Request) -> Response:
     return Response(status=204)
 
 
-def _verify(services: Services, proofs: Sequence[Mapping[str, str]]) -> list[ProvedEmail]:
-    """Return what all proofs prove, each of which has one member.
+def _verify(services: Services, proofs: Sequence[Mapping[str, str]], client: str) -> list[ProvedEmail]:
+    """Return what all proofs prove, each of which has one member; lookups count for the client.
 
     Raises:
         InvalidProof: one does not hold; `errors` tells which.
@@ -103,7 +103,7 @@ def _verify(services: Services, proofs: Sequence[Mapping[str, str]]) -> list[Pro
             raise Overloaded("Identity providers answer too slowly.", retry_after=5)
         [(member, text)] = proof.items()
         try:
-            proved.append(services.authenticators.verify(member, text))
+            proved.append(services.authenticators.verify(member, text, client))
         except InvalidProof as error:
             where = FieldError("body", f"proofs.{position}.{member}", error.code)
             raise InvalidProof(error.code, "A proof does not hold.", errors=(where,)) from None

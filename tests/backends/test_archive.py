@@ -223,6 +223,18 @@ class TestArchive:
         """An archive is readable by its owner alone."""
         assert stat.S_IMODE(archive.stat().st_mode) == 0o600
 
+    def test_symbolic_link(self, archive, tmp_path):
+        """A backup to a symbolic link replaces the archive that it leads to, where that is."""
+        disk, link = tmp_path / "disk", tmp_path / "latest.archive"
+        disk.mkdir()
+        old = disk / "archive"
+        old.write_bytes(archive.read_bytes())
+        link.symlink_to(old)
+        backup(MemoryBackend(), link, software="test 1.0")
+        assert link.is_symlink()
+        assert check(old).partitions == 0
+        assert [path.name for path in disk.iterdir()] == ["archive"]
+
     def test_while_writers_write(self, tmp_path):
         """Each partition is in the archive whole, whoever writes meanwhile."""
         source, destination = MemoryBackend(), MemoryBackend()

@@ -7,6 +7,7 @@ import hmac
 import json
 import re
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from support.figures import Figures
 from persona_profile.app import services_of
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.settings import InvalidSettings, parse_settings
+from persona_profile.waiting import Wait
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sign-in.md").read_text()
 SECRET = b"a secret that both have"
@@ -57,6 +59,35 @@ def ticket(site, email="Alice@example.com", seconds=60, secret=SECRET):
 def sign_in(site, text, status=201):
     """Send a ticket."""
     return site.post_json("/v1/sessions", {"proofs": [{"ticket": text}]}, status=status).json
+
+
+FETCHING = """
+from persona_profile.auth import Authenticator
+
+class FetchingAuthenticator(Authenticator):
+    member = "page"
+    description = "A page that says who somebody is."
+
+    def __init__(self, context):
+        self._context = context
+
+    def verify(self, proof):
+        self._context.fetch(proof)
+"""
+
+
+def test_lookups_are_shared_fairly(tmp_path, monkeypatch):
+    """What somebody's own authenticator fetches holds a place for the client, though it knows none."""
+    (tmp_path / "fetching.py").write_text(FETCHING)
+    monkeypatch.syspath_prepend(tmp_path)
+    site = client(tmp_path, authenticators="fetching.FetchingAuthenticator")
+    waiting = services_of(site.app).waiting
+    body = {"proofs": [{"page": "https://localhost.test/"}]}
+    with ExitStack() as held:
+        for _ in range(waiting.most(Wait.LOOKUP)):
+            held.enter_context(waiting.place(Wait.LOOKUP))
+        assert site.post_json("/v1/sessions", body, status=503).json["code"] == "overloaded"
+    services_of(site.app).close()
 
 
 class TestOfThePage:

@@ -128,7 +128,7 @@ def test_service_down(tmp_path):
         assert "Authorization" in headers["Access-Control-Allow-Headers"]
         assert "PUT" in headers["Access-Control-Allow-Methods"]
         foreign = front.call("POST", "/v1/sessions", b"{}", Origin="https://evil.example")
-        assert (foreign[0], foreign[1]["Access-Control-Allow-Origin"]) == (503, None)
+        assert (foreign[0], foreign[1]["Access-Control-Allow-Origin"]) == (403, None)
         wait_for(lambda: '"status":503,"upstream_status":"502"' in front.nginx.logs, 10)
     finally:
         front.close()

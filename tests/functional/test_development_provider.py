@@ -16,9 +16,12 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from support.applications import Clock, application, wait_for
 from support.services import free_port
+from support.tls import flooding
+from support.tls import serving as serving_bytes
 
 from persona_profile.app import services_of
 from persona_profile.auth.development_openid import DevelopmentOpenIDProvider
+from persona_profile.auth.fetch import FetchError
 from persona_profile.development_provider import PatientProvider, ProviderApplication, ProviderServer
 from persona_profile.encoding import base64url_encode
 from persona_profile.settings import InvalidSettings, parse_settings
@@ -413,6 +416,15 @@ class TestBeingServed:
         client.get("/development/openid", status=404)
         impostor.close()
         services_of(app).close()
+
+    def test_another_process_that_sends_without_end(self, tmp_path):
+        """What listens on its port instead, after it has ended in another process, is left soon."""
+        with serving_bytes(flooding(b"", b"HTTP/1.1 100 Continue\r\n\r\n")) as server:
+            issuer = f"http://127.0.0.1:{server.port}"
+            provider = DevelopmentOpenIDProvider(issuer, [DIALOG], tmp_path)
+            provider.is_served = True
+            with pytest.raises(FetchError, match="too_large"):
+                provider.fetch(f"{issuer}/jwks.json")
 
     @pytest.mark.parametrize("value", ["0.0.0.0:6544", "192.0.2.1:6544", "[::]:6544", "example.com:1"])
     def test_loopback_alone(self, value):

@@ -16,6 +16,7 @@ from persona_profile.images import PictureFigures
 from persona_profile.keyring import KeyKind, Keyring
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.metrics import Metrics
+from persona_profile.waiting import MIN_THREADS
 
 
 def figures(app: TestApp) -> Figures:
@@ -158,8 +159,9 @@ def test_requests_that_wait(tmp_path):
     def waiting() -> float:
         return Figures(services_of(app).metrics.exposition()).value("persona_http_waiting")
 
-    with serving(app, threads="1") as server:
-        server.task_dispatcher.add_task(work)
+    with serving(app, threads=str(MIN_THREADS)) as server:
+        for _ in range(MIN_THREADS):
+            server.task_dispatcher.add_task(work)
         with socket.create_connection(("127.0.0.1", server.effective_port), 30) as connection:
             connection.sendall(b"GET /v1/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             wait_for(lambda: waiting() == 1, every=0.01)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support.contract import contract
 from support.fronts import EMAIL, Front, problem
-from support.nginx import DOMAIN, SHIPPED, Nginx
+from support.nginx import DIALOG, DOMAIN, SHIPPED, Nginx
 from support.pictures import encode, quadrants
 
 from persona_profile.settings import MAX_PICTURE_BYTES
@@ -274,6 +274,60 @@ def test_rate_of_a_network(tmp_path):
         status, body = ask("2001:db8::ffff:1")
         assert (status, json.loads(body)["policy"]) == (429, "requests-per-network")
         assert ask("2001:db8:0:1::1")[0] == 200
+    finally:
+        connection.close()
+        front.close()
+
+
+FOREIGN = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null", "Sec-Fetch-Site": "cross-site"},
+    {"Origin": f"{DIALOG}.evil.example", "Sec-Fetch-Site": "same-site"},
+    {"Origin": "https://evil.example", "Referer": f"{DIALOG}/"},
+    {"Referer": "https://evil.example/login.example.com", "Sec-Fetch-Site": "cross-site"},
+    {"Referer": f"https://evil.example/{DIALOG}/"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"},
+    {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"},
+]
+OWN = [
+    {},
+    {"Origin": DIALOG, "Sec-Fetch-Site": "cross-site"},
+    {"Origin": DIALOG.upper()},
+    {"Referer": f"{DIALOG}/cards?a", "Sec-Fetch-Site": "same-site", "Sec-Fetch-Dest": "image"},
+    {"Referer": DIALOG},
+    {"Origin": f"https://{DOMAIN}", "Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+    {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "webidentity"},
+]
+LINK = {
+    "Sec-Fetch-Site": "cross-site",
+    "Sec-Fetch-Dest": "document",
+    "Referer": "https://evil.example/",
+}
+
+
+def test_pages_of_other_sites(tmp_path):
+    """Requests that a foreign page causes are 403 and count for nobody; all others count."""
+    front = Front(tmp_path / "front", {"rate=100r/s": "rate=1r/m", "burst=200": f"burst={len(OWN)}"})
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", front.nginx.port, timeout=30, context=front.nginx.tls
+    )
+
+    def ask(method: str, headers: dict[str, str], path: str = "/v1/nonces") -> tuple[int, bytes]:
+        connection.request(method, path, headers={"Host": DOMAIN, **headers})
+        with connection.getresponse() as response:
+            return response.status, response.read()
+
+    try:
+        front.service.start()
+        front.nginx.start()
+        for method in ("POST", "GET", "OPTIONS", "DELETE"):
+            for headers in FOREIGN * 3:
+                status, body = ask(method, headers)
+                assert (status, json.loads(body)["code"]) == (403, "origin_refused"), headers
+        assert [ask("POST", headers)[0] for headers in OWN] == [201] * len(OWN)
+        assert ask("GET", LINK, "/v1/openapi.json")[0] == 200
+        assert ask("POST", {})[0] == 429
     finally:
         connection.close()
         front.close()

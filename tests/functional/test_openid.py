@@ -11,7 +11,7 @@ import jwt
 import pytest
 import webtest
 from joserfc.jwt import encode as joserfc_encode
-from support.applications import Clock, wait_for
+from support.applications import Clock, running, wait_for
 from support.figures import Figures
 from support.openid import (
     ACCOUNTS,
@@ -35,6 +35,7 @@ from support.oracle import running_jose
 from persona_profile.app import services_of
 from persona_profile.auth import openid_keys
 from persona_profile.views.sessions import MAX_BODY_BYTES
+from persona_profile.waiting import Wait
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 KEYS = {"RS256": rsa, "ES256": elliptic, "EdDSA": edwards}
@@ -281,7 +282,7 @@ class TestKeys:
 
     def test_first_requests_share_one_lookup(self, site, provider):
         """Those who come while keys are on their way wait for them; the provider is asked once."""
-        tokens = [token(fresh_nonce(site)) for _ in range(openid_keys.MAX_WAITING + 1)]
+        tokens = [token(fresh_nonce(site)) for _ in range(3)]
         provider.delay = 0.3
         with ThreadPoolExecutor(len(tokens)) as pool:
             answers = list(pool.map(lambda text: sign_in(site, text, status="*"), tokens))
@@ -289,8 +290,9 @@ class TestKeys:
         assert len(provider.requests) == 2
 
     def test_too_many_waiting(self, site, provider):
-        """A slow provider takes some threads of the server and no more; others come back later."""
-        tokens = [token(fresh_nonce(site)) for _ in range(openid_keys.MAX_WAITING + 3)]
+        """A slow provider takes few threads of the server; others come back later."""
+        most = services_of(site.app).waiting.most(Wait.LOOKUP) - 1  # one is left for other networks
+        tokens = [token(fresh_nonce(site)) for _ in range(most + 2)]
         provider.answering.clear()
         with ThreadPoolExecutor(len(tokens)) as pool:
             answers = [pool.submit(sign_in, site, text, status="*") for text in tokens]
@@ -300,7 +302,18 @@ class TestKeys:
         assert [answer.json["code"] for answer in shed] == ["overloaded"] * 2
         assert {answer.headers["Retry-After"] for answer in shed} == {"1"}
         taken = [answer.result().status_int for answer in answers]
-        assert taken.count(201) == openid_keys.MAX_WAITING + 1
+        assert taken.count(201) == most
+
+
+def test_keys_before_the_first_token(tmp_path, provider):
+    """A server that starts asks its providers for their keys, so that no sign-in waits for them."""
+    app = trusting_app(tmp_path, provider)
+    with running(app):
+        wait_for(lambda: provider.asked_for(JWKS))
+        site = webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
+        sign_in(site, token(fresh_nonce(site)))
+        assert provider.asked_for(JWKS) == 1
+    services_of(app).close()
 
 
 class TestReload:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.applications import application, wait_for
+from support.applications import application
+from support.endless_fork_server import SIDE, start
 from support.pictures import encode, png, quadrants
 from support.services import Client, Service
 from support.workers import (
@@ -39,6 +40,7 @@ from persona_profile.images.pool import WorkerRenderer
 from persona_profile.server import make_server
 
 GOOD = encode(quadrants(64, 64))
+ENDLESS = encode(Image.new("RGB", (SIDE, SIDE)), "PNG")  # of which no decoder makes less
 
 
 @cache
@@ -144,10 +146,10 @@ def test_forgotten_renderer():
 )
 def test_crash(pool, number, expected):
     """A worker that dies costs the one upload: the file's fault is 422, the machine's 503."""
-    with renderer(workers=1) as render:
-        upload: Future[str] = pool.submit(outcome, render, slow())
+    with renderer(workers=1, start_worker=start) as render:
+        upload: Future[str] = pool.submit(outcome, render, ENDLESS)
         os.kill(busy_worker(), number)
-        assert upload.result(10) == expected
+        assert upload.result(60) == expected
         assert outcome(render, GOOD) == "taken"
 
 
@@ -162,18 +164,16 @@ def test_idle_worker_dies():
 
 
 def test_processor_time():
-    """A picture that takes more processor time than is allowed is refused as such, in time."""
-    with renderer(workers=1, processor_seconds=1) as render:
-        began = time.monotonic()
-        assert outcome(render, slow()) == "picture_too_complex"
-        assert time.monotonic() - began < 20
+    """A picture that takes more processor time than is allowed is refused as such."""
+    with renderer(workers=1, processor_seconds=1, deadline_seconds=100, start_worker=start) as render:
+        assert outcome(render, ENDLESS) == "picture_too_complex"
         assert outcome(render, GOOD) == "taken"
 
 
 def test_deadline(pool):
     """A worker that stands still is ended at the deadline, and the upload may come again."""
-    with renderer(workers=1, deadline_seconds=5) as render:
-        upload = pool.submit(outcome, render, slow())
+    with renderer(workers=1, deadline_seconds=5, start_worker=start) as render:
+        upload = pool.submit(outcome, render, ENDLESS)
         pid = busy_worker()
         os.kill(pid, signal.SIGSTOP)
         assert upload.result(60) == "overloaded"
@@ -183,8 +183,8 @@ def test_deadline(pool):
 
 def test_fork_server_that_stands_still(pool):
     """A fork server that does not answer is ended with its worker, and replaced."""
-    with renderer(workers=1, deadline_seconds=5) as render:
-        upload = pool.submit(outcome, render, slow())
+    with renderer(workers=1, deadline_seconds=5, start_worker=start) as render:
+        upload = pool.submit(outcome, render, ENDLESS)
         worker = busy_worker()
         [server] = fork_server_pids()
         os.kill(server, signal.SIGSTOP)
@@ -197,17 +197,17 @@ def test_fork_server_that_stands_still(pool):
 
 def test_close_amid_a_picture(pool):
     """To end the service does not wait for a picture: its upload is refused."""
-    with renderer(workers=1) as render:
-        upload = pool.submit(outcome, render, slow())
+    with renderer(workers=1, start_worker=start) as render:
+        upload = pool.submit(outcome, render, ENDLESS)
         pid = busy_worker()
-    assert upload.result(5) == "overloaded"
-    wait_for(lambda: not is_alive(pid))
+    assert upload.result(60) == "overloaded"
+    await_workers(lambda _found: not is_alive(pid))
 
 
 def test_limits_of_a_worker(pool):
     """Each worker is limited: memory, processor time, no core, no files to write, few to open."""
-    with renderer(workers=1) as render:
-        upload = pool.submit(outcome, render, slow())
+    with renderer(workers=1, start_worker=start) as render:
+        upload = pool.submit(outcome, render, ENDLESS)
         pid = busy_worker()
         limits = Path(f"/proc/{pid}/limits").read_text()
 
@@ -215,7 +215,7 @@ def test_limits_of_a_worker(pool):
             return re.search(rf"^Max {name} +(\S+) +(\S+)", limits, re.MULTILINE).groups()
 
         assert both("core file size") == both("file size") == ("0", "0")
-        assert both("cpu time") == ("10", "11")
+        assert both("cpu time") == ("3", "4")  # a part of ten seconds, as it has few pixels
         assert both("open files") == ("32", "32")
         assert len({int(each) for each in both("address space")}) == 1
         assert int(both("address space")[0]) < 1024 * MIB
@@ -306,6 +306,7 @@ import io, os, sys
 sys.path.insert(0, sys.argv[1])
 from support.workers import fork_server_pids, outcome, renderer
 from support.applications import application
+from support.endless_fork_server import SIDE, start
 from support.pictures import encode, quadrants
 context = renderer()
 render = context.__enter__()
@@ -355,10 +356,10 @@ def test_overload_says_when_to_return(pool):
         upload.result(10)
 
 
-@pytest.mark.parametrize(("threads", "warns"), [(4, True), (5, False)])
+@pytest.mark.parametrize(("threads", "warns"), [(6, True), (7, False)])
 def test_threads_for_others(development_folder, caplog, threads, warns):
-    """The operator is told if uploads may hold every thread of the server: sign-in would wait."""
+    """The log warns if fewer threads may wait for pictures than uploads may be under way."""
     server = make_server(application(development_folder), listen="127.0.0.1:0", threads=threads)
     server.close()
     server.task_dispatcher.shutdown()
-    assert ("uploads may hold all" in caplog.text) is warns
+    assert ("may wait for pictures" in caplog.text) is warns

@@ -11,6 +11,7 @@ from support.pictures import encode, quadrants
 from support.raw_http import answers_in
 
 from persona_profile.app import services_of
+from persona_profile.connections import LingeringChannel
 from persona_profile.settings import MAX_PICTURE_BYTES
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 from persona_profile.views.openapi.problems import STATUS_OF
@@ -245,3 +246,18 @@ def test_readable_by_the_dialog(connect):
     [answer] = asked(connect(), f"PUT {PICTURE}", [LENGTH, "Origin: https://dialog.example"])
     assert answer.headers["Access-Control-Allow-Origin"] == "https://dialog.example"
     assert "WWW-Authenticate" in answer.headers["Access-Control-Expose-Headers"]
+
+
+def test_client_that_sends_for_ever(connect, monkeypatch):
+    """What follows a refused body is thrown away up to a limit; then the connection is reset."""
+    monkeypatch.setattr(LingeringChannel, "_linger_bytes", 1_000_000)
+    connection = connect()
+    connection.sendall(head(f"PUT {PICTURE}", [LENGTH]))
+    with pytest.raises(ConnectionError):
+        send_for_ever(connection)
+
+
+def send_for_ever(connection):
+    """Send until the connection breaks."""
+    while True:
+        connection.sendall(bytes(1_000_000))

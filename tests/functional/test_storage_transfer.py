@@ -476,3 +476,21 @@ def test_service_on_the_copy(stores, way):
         assert served | {"etag": profile["etag"]} == profile
     assert [app.get(path).body for path in paths] == pictures
     services_of(app.app).close()
+
+
+def test_copy_over_a_service_that_has_moved(stores):
+    """A copy that is run once more after the service has moved undoes no sign-out there."""
+    source, destination = stores.url("a"), stores.url("b")
+    app, headers = open_app(stores.folder, source)
+    app.patch_json(f"/v1/profiles/{EMAIL}", {"name": NAME}, headers=headers)
+    services_of(app.app).close()
+    stores.open("b")
+    assert run("storage", "copy", source, destination).returncode == 0
+    app, again = open_app(stores.folder, destination)
+    app.delete("/v1/sessions", headers=again, status=204)
+    for _ in range(2):
+        refused = run("storage", "copy", source, destination)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "somebody else has written to the destination" in refused.stderr
+        app.get(f"/v1/profiles/{EMAIL}", headers=again, status=401)
+    services_of(app.app).close()

@@ -132,6 +132,17 @@ def dripping(start: bytes, drop: bytes) -> Handler:
     return handle
 
 
+def flooding(start: bytes, drop: bytes) -> Handler:
+    """Return a handler that goes on for ever, as fast as it can."""
+
+    def handle(connection: socket.socket, stop: threading.Event) -> None:
+        connection.sendall(start)
+        while not stop.is_set():
+            connection.sendall(drop * 1000)
+
+    return handle
+
+
 def silent(_connection: socket.socket, stop: threading.Event) -> None:
     """Say nothing, but stay."""
     stop.wait(10)

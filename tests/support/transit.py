@@ -311,6 +311,19 @@ def drips(start: bytes, drop: bytes) -> Behaviour:
     return behave
 
 
+def floods(start: bytes, drop: bytes) -> Behaviour:
+    """Never end, and send as fast as it goes."""
+
+    def behave(handler: Handler) -> None:
+        handler.close_connection = True
+        handler.wfile.write(start)
+        with contextlib.suppress(OSError):
+            while not handler.server.fake.thawed.is_set():
+                handler.wfile.write(drop * 1000)
+
+    return behave
+
+
 def resets(handler: Handler) -> None:
     """Reset the connection."""
     handler.close_connection = True

@@ -9,6 +9,7 @@ from support.applications import Clock
 from support.identities import dsa_key, rsa_key, support_document
 
 from persona_profile.auth.discovery import (
+    AHEAD,
     CACHE_ENTRIES,
     DELEGATION_SECONDS,
     FOUND_SECONDS,
@@ -16,6 +17,7 @@ from persona_profile.auth.discovery import (
     MAX_KEYS,
     MISSED_SECONDS,
     RENEWAL_SECONDS,
+    STALE,
     Discovery,
     PinnedIssuers,
 )
@@ -52,10 +54,11 @@ def chain(hops, end):
     return sites | {f"d{hops}_test": end}
 
 
-def discovery(web, clock=None, **pins):
-    """Return a discovery that knows nothing yet but pins."""
+def discovery(web, clock=None, refreshes=None, **pins):
+    """Return a discovery that knows nothing but pins; work beside requests goes into `refreshes`."""
     pinned = PinnedIssuers.parse({name.replace("_", "."): value for name, value in pins.items()})
-    return Discovery(pinned, web, clock or Clock(0))
+    beside = [] if refreshes is None else refreshes
+    return Discovery(pinned, web, clock or Clock(0), lambda _domain, work: beside.append(work))
 
 
 def refusal(subject, domain, issuer, fallback=NONE):
@@ -369,6 +372,133 @@ def test_cache_is_bounded():
     refusal(subject, "flood0.test", "a.test")
     assert web.lookups.count(f"flood{CACHE_ENTRIES}.test") == 1
     assert web.lookups.count("flood0.test") == 2
+
+
+def test_wildcard_zone_flushes_itself():
+    """A flood of names of one zone, all with documents, pushes out nobody but the zone's own names."""
+    web = Web(**{f"d{i}_test": GOOD for i in range(100)})
+    subject = discovery(web)
+    for i in range(100):
+        subject.keys_of_issuer(f"d{i}.test", f"d{i}.test", NONE)
+    web.sites |= {f"n{i}.zone.co.uk": GOOD for i in range(CACHE_ENTRIES + 100)}
+    for i in range(CACHE_ENTRIES + 100):
+        subject.keys_of_issuer(f"n{i}.zone.co.uk", f"n{i}.zone.co.uk", NONE)
+    web.lookups.clear()
+    for i in range(100):
+        subject.keys_of_issuer(f"d{i}.test", f"d{i}.test", NONE)
+    assert web.lookups == []
+    subject.keys_of_issuer("n0.zone.co.uk", "n0.zone.co.uk", NONE)
+    assert web.lookups == ["n0.zone.co.uk"]
+
+
+def test_many_domains_of_strangers():
+    """A flood of registrable domains leaves those alone at which people have proved emails."""
+    names = [f"d{i}.test" for i in range(CACHE_ENTRIES + 1)]
+    web = Web(a_test={"authority": "b.test"}, b_test=GOOD, c_test=GOOD, e_test={"authority": "f.test"})
+    web.sites |= dict.fromkeys(names, GOOD)
+    subject = discovery(web, e_test={"authority": "f.test"}, f_test=GOOD)
+    for domain, issuer in (("a.test", "b.test"), ("c.test", "c.test"), ("e.test", "f.test")):
+        subject.keys_of_issuer(domain, issuer, NONE)
+        if domain != "c.test":
+            subject.note_proof(domain, issuer)
+    for name in names:
+        subject.keys_of_issuer(name, name, NONE)
+    web.lookups.clear()
+    subject.keys_of_issuer("a.test", "b.test", NONE)
+    assert web.lookups == []
+    subject.keys_of_issuer("c.test", "c.test", NONE)
+    assert web.lookups == ["c.test"]
+
+
+def test_wildcard_zone_in_use():
+    """A zone that proves emails at each of its names pushes out its own names alone as well."""
+    web = Web(a_test=GOOD)
+    web.sites |= {f"n{i}.zone.co.uk": GOOD for i in range(CACHE_ENTRIES + 1)}
+    subject = discovery(web)
+    for name in web.sites:
+        subject.keys_of_issuer(name, name, NONE)
+        subject.note_proof(name, name)
+    web.lookups.clear()
+    subject.keys_of_issuer("a.test", "a.test", NONE)
+    assert web.lookups == []
+
+
+def test_refreshed_ahead():
+    """The document of a domain in use is fetched ahead of time, beside a sign-in that does not wait."""
+    web, clock, refreshes = Web(a_test=GOOD, b_test=GOOD), Clock(0), []
+    subject = discovery(web, clock, refreshes)
+    for name in ("a.test", "b.test"):
+        subject.keys_of_issuer(name, name, NONE)
+    subject.note_proof("a.test", "a.test")
+    for clock.now, expected in ((AHEAD * FOUND_SECONDS - 1, 0), (AHEAD * FOUND_SECONDS, 1)):
+        for name in ("a.test", "b.test"):
+            subject.keys_of_issuer(name, name, NONE)
+        assert len(refreshes) == expected
+    assert web.lookups == ["a.test", "b.test"]
+    web.sites["a.test"] = OTHER
+    refreshes.pop()()
+    assert web.lookups == ["a.test", "b.test", "a.test"]
+    clock.now = FOUND_SECONDS + 1
+    found = subject.keys_of_issuer("a.test", "a.test", NONE)
+    assert fingerprints(found) == fingerprints(keys(OTHER))
+    assert web.lookups == ["a.test", "b.test", "a.test"]
+    clock.now = 2 * AHEAD * FOUND_SECONDS
+    subject.keys_of_issuer("a.test", "a.test", NONE)
+    assert len(refreshes) == 1
+
+
+def test_refresh_ahead_that_fails():
+    """It is tried again a minute later; what is known goes on for its hour, and no longer."""
+    web, clock, refreshes = Web(a_test=GOOD), Clock(0), []
+    subject = discovery(web, clock, refreshes)
+    subject.keys_of_issuer("a.test", "a.test", NONE)
+    subject.note_proof("a.test", "a.test")
+    web.sites["a.test"] = FetchError("issuer_unreachable")
+    for clock.now in (AHEAD * FOUND_SECONDS, AHEAD * FOUND_SECONDS + RENEWAL_SECONDS):
+        subject.keys_of_issuer("a.test", "a.test", NONE)
+        refreshes.pop()()
+        subject.keys_of_issuer("a.test", "a.test", NONE)
+        assert refreshes == []
+    clock.now = FOUND_SECONDS
+    assert refusal(subject, "a.test", "a.test") == "issuer_unreachable"
+
+
+def test_refreshed_ahead_without_support():
+    """That a domain in use has no document is refreshed ahead of time too: its people may be many."""
+    web, clock, refreshes = Web(fallback_test=GOOD), Clock(0), []
+    fallback = frozenset({"fallback.test"})
+    subject = discovery(web, clock, refreshes)
+    subject.keys_of_issuer("a.test", "fallback.test", fallback)
+    subject.note_proof("a.test", "fallback.test")
+    clock.now = AHEAD * MISSED_SECONDS
+    subject.keys_of_issuer("a.test", "fallback.test", fallback)
+    assert len(refreshes) == 1
+    web.sites["a.test"] = GOOD
+    refreshes.pop()()
+    assert refusal(subject, "a.test", "fallback.test", fallback) == "issuer_not_authoritative"
+    clock.now += AHEAD * FOUND_SECONDS
+    subject.keys_of_issuer("a.test", "a.test", NONE)
+    assert len(refreshes) == 1
+
+
+def test_overload_and_domains_in_use():
+    """While too many lookups are under way a domain in use goes on for another life; others do not."""
+    web, clock = Web(a_test=GOOD, b_test=GOOD), Clock(0)
+    subject = discovery(web, clock)
+    for name in ("a.test", "b.test"):
+        subject.keys_of_issuer(name, name, NONE)
+        web.sites[name] = Overloaded("later", retry_after=1)
+    subject.note_proof("a.test", "a.test")
+    for clock.now in (FOUND_SECONDS, STALE * FOUND_SECONDS - 1):
+        assert subject.keys_of_issuer("a.test", "a.test", NONE)
+        with pytest.raises(Overloaded):
+            subject.keys_of_issuer("b.test", "b.test", NONE)
+    clock.now = STALE * FOUND_SECONDS
+    with pytest.raises(Overloaded):
+        subject.keys_of_issuer("a.test", "a.test", NONE)
+    web.sites["a.test"] = OTHER
+    found = subject.keys_of_issuer("a.test", "a.test", NONE)
+    assert fingerprints(found) == fingerprints(keys(OTHER))
 
 
 def test_overload_is_not_remembered():

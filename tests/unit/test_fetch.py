@@ -21,6 +21,7 @@ from support.tls import (
     dripping,
     fetch_from,
     fetcher,
+    flooding,
     refusal,
     server_context,
     serving,
@@ -28,9 +29,9 @@ from support.tls import (
 )
 
 from persona_profile.auth.discovery import Discovery, PinnedIssuers
+from persona_profile.auth.documents import DocumentFetcher
 from persona_profile.auth.fetch import (
     MAX_DOCUMENT_BYTES,
-    DocumentFetcher,
     Fetched,
     FetchError,
     Location,
@@ -160,6 +161,46 @@ def test_drip(name):
     start = time.monotonic()
     assert refusal(DRIPS[name], deadline=DEADLINE) == "issuer_unreachable"
     assert time.monotonic() - start < DEADLINE + 2
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+FLOODS = {
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "interim answers with headers": (b"", b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n"),
+    "a body": (answer(DOCUMENT, length=10**9), b" "),
+    "a body without length": (HEAD + b"Content-Type: application/json\r\n\r\n{}", b" "),
+    "chunks of a byte": (CHUNKED, b"1\r\n \r\n"),
+    "chunks with extensions": (CHUNKED, b"1;" + b"x" * 60_000 + b"\r\n \r\n"),
+    "short trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n"),
+    "long trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: " + b"y" * 60_000 + b"\r\n"),
+}
+NO_DEADLINE = 60.0
+"""Seconds that no fetch takes whose bytes are bounded."""
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_flood(name):
+    """A server that sends without end, whatever it sends, is left after a bounded number of bytes."""
+    handler = flooding(*FLOODS[name])
+    assert refusal(handler, deadline=NO_DEADLINE) == "support_document_too_large"
+
+
+@pytest.mark.parametrize("name", ["headers", "one endless header"])
+def test_flood_of_headers(name):
+    """A server whose headers have no end is left as well."""
+    drop = {"headers": b"X: y\r\n", "one endless header": b"y"}[name]
+    assert refusal(flooding(HEAD + b"X: ", drop), deadline=NO_DEADLINE) == "issuer_unreachable"
+
+
+def test_flood_within_tls():
+    """The bytes of TLS count as well, also those that carry no data."""
+    context = server_context(NAME)
+    context.num_tickets = 2
+    assert isinstance(fetch_from(answering(answer()), context)[1], Fetched)
+    context = server_context(NAME)
+    context.num_tickets = 5000
+    code = refusal(answering(answer()), context, deadline=NO_DEADLINE)
+    assert code == "support_document_too_large"
 
 
 @pytest.mark.parametrize("handler", [silent, dripping(b"\x16\x03\x03\x40\x00", b"\0")])

@@ -5,7 +5,6 @@ import random
 import struct
 import subprocess
 import sys
-import time
 import tracemalloc
 import zlib
 
@@ -122,18 +121,17 @@ def test_told_by_content():
 
 
 def test_bomb_is_refused_by_its_header():
-    """A small PNG of 144 megapixels costs neither time nor memory."""
+    """A small PNG of 144 megapixels costs no memory."""
     bomb = png_bomb(12_000, 12_000)
     assert len(bomb) < 450_000
     tracemalloc.start()
-    began = time.process_time()
     with pytest.raises(PictureRefused) as caught:
         render(bomb)
-    seconds, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert caught.value.code == "picture_too_many_pixels"
     assert caught.value.members == {"pixels": 144_000_000, "limit": 50_000_000}
-    assert (seconds < 0.1, peak < 1_000_000) == (True, True)
+    assert peak < 1_000_000
 
 
 def test_bomb_without_pixels():
@@ -204,9 +202,11 @@ def test_compressed_metadata_bomb(kind):
     packed = zlib.compress(bytes(64_000_000), 9)
     text = b"a\0\0" + packed if kind != b"iTXt" else b"a\0\1\0\0\0" + packed
     data = png(80, 80, 1, 0, (b"\0" + bytes(10)) * 80, png_chunk(kind, text) * 16)
-    began = time.process_time()
+    tracemalloc.start()
     assert outcome(data) in ("taken", "picture_broken")
-    assert time.process_time() - began < 2
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16_000_000
 
 
 def test_many_scans():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from support.applications import Clock
+from support.applications import Clock, wait_for
 from support.openid import ACCOUNTS, Provider, edwards, elliptic, public, rsa, signer
 
 from persona_profile.auth import openid_keys
@@ -63,12 +63,65 @@ def test_kept_while_fresh(world):
     """Keys are asked for once an hour."""
     for _ in range(3):
         assert world.find() is None
-    world.clock.now += openid_keys.FRESH_SECONDS - 1
+    world.clock.now += openid_keys.AHEAD_SECONDS - 1
     assert world.find() is None
     assert world.provider.requests == [DISCOVERY, JWKS]
-    world.clock.now += 1
+    world.clock.now = openid_keys.FRESH_SECONDS
     assert world.find() is None
     assert world.provider.requests == [DISCOVERY, JWKS] * 2
+
+
+def test_refreshed_ahead(world):
+    """Keys of a provider in use are asked for ahead of time; the sign-in beside it does not wait."""
+    assert world.find() is None
+    world.clock.now = openid_keys.AHEAD_SECONDS
+    world.provider.answering.clear()
+    assert world.find() is None
+    wait_for(lambda: world.lookups == 3)
+    assert world.find() is None
+    world.provider.answering.set()
+    wait_for(lambda: world.keys._provider(ACCOUNTS).state.taken_at == world.clock.now)
+    world.clock.now = openid_keys.FRESH_SECONDS + 1
+    assert world.find() is None
+    assert world.provider.requests == [DISCOVERY, JWKS] * 2
+
+
+def test_prepared(world):
+    """A server that starts asks all providers; the first tokens wait for nobody."""
+    world.keys.prepare([ACCOUNTS])
+    wait_for(lambda: world.keys._provider(ACCOUNTS).state.keys)
+    world.keys.prepare([ACCOUNTS])
+    assert world.find() is None
+    assert world.provider.requests == [DISCOVERY, JWKS]
+
+
+def test_preparation_that_fails(world):
+    """That a provider can't be reached while the server starts is not held against the first token."""
+    world.failure = FetchError("issuer_unreachable")
+    world.keys.prepare([ACCOUNTS])
+    wait_for(lambda: world.lookups == 1)
+    world.failure = None
+    assert world.find() is None
+
+
+def test_refresh_ahead_that_fails(world):
+    """If the provider can't be reached then, it is tried again a little later, and nobody notices."""
+    assert world.find() is None
+    world.clock.now = openid_keys.AHEAD_SECONDS
+    world.failure = FetchError("issuer_unreachable")
+    assert world.find() is None
+    wait_for(lambda: world.keys._provider(ACCOUNTS).state.failure)
+    for _ in range(3):
+        assert world.find() is None
+    assert world.lookups == 3
+    world.failure = None
+    world.clock.now += openid_keys.RETRY_SECONDS
+
+    def is_refreshed():
+        assert world.find() is None
+        return world.keys._provider(ACCOUNTS).state.taken_at == world.clock.now
+
+    wait_for(is_refreshed)
 
 
 def test_withdrawn_key(world):

@@ -33,7 +33,7 @@ class Uploads:
         def upload() -> None:
             with self.admission.place(claimants) as until, self.admission.memory(memory, until):
                 self.begun.append(claimants[0])
-                assert gate.wait(10)
+                assert gate.wait(120)
 
         before = self._known()
         future = self._threads.submit(upload)
@@ -62,7 +62,7 @@ def make():
     with ThreadPoolExecutor(32) as threads:
         made = []
 
-        def make(places=2, queue=2, patience=5.0, memory=100) -> Uploads:
+        def make(places=2, queue=2, patience=600.0, memory=100) -> Uploads:
             made.append(Uploads(Admission(places, queue, patience, memory), threads))
             return made[-1]
 
@@ -72,8 +72,8 @@ def make():
 
 
 def refused(future: Future[None]) -> bool:
-    """Return whether an upload was refused, once that is known."""
-    return isinstance(future.exception(5), Overloaded)
+    """Return whether an upload was refused, long before the patience of most tests is over."""
+    return isinstance(future.exception(60), Overloaded)
 
 
 def test_places_and_queue(make):
@@ -82,14 +82,12 @@ def test_places_and_queue(make):
     _, first = uploads.start("a")
     uploads.start("b")
     waiting = [uploads.start(client)[0] for client in ("c", "d")]
-    began = time.monotonic()
     assert refused(uploads.start("e")[0])
-    assert time.monotonic() - began < 1
     uploads.await_begun("a", "b")
     first.set()
     uploads.await_begun("a", "b", "c")
     uploads.finish()
-    assert [each.exception(5) for each in waiting] == [None, None]
+    assert [each.exception(60) for each in waiting] == [None, None]
 
 
 def test_no_queue(make):
@@ -105,11 +103,11 @@ def test_wait_is_limited(make):
     _, gate = uploads.start("a")
     began = time.monotonic()
     assert refused(uploads.start("b")[0])
-    assert 0.1 < time.monotonic() - began < 2
+    assert time.monotonic() - began > 0.1
     gate.set()
     future, gate = uploads.start("c")
     gate.set()
-    assert future.exception(5) is None
+    assert future.exception(60) is None
 
 
 def test_last_place(make):
@@ -150,7 +148,7 @@ def test_full_queue(make):
     wait_for(lambda: len(uploads.begun) == 4)
     assert sorted(uploads.begun) == ["a", "a", "b", "c"]
     uploads.finish()
-    assert (first.exception(5), waiting.exception(5)) == (None, None)
+    assert (first.exception(60), waiting.exception(60)) == (None, None)
 
 
 def test_least_served_first(make):
@@ -200,13 +198,13 @@ def test_memory_for_small_pictures(make):
 def test_memory_that_does_not_become_free(make):
     """Who waits for memory in vain is refused, gives back the place and holds up nobody."""
     uploads = make(places=3, queue=0, patience=0.2, memory=100)
-    _, first = uploads.start("a", memory=100)
+    future, first = uploads.start("a", memory=100)
     assert refused(uploads.start("b", memory=20)[0])
     first.set()
-    time.sleep(0.05)
+    assert future.exception(60) is None
     later = [uploads.start(client, memory=30) for client in ("c", "d", "e")]
     uploads.finish()
-    assert [future.exception(5) for future, _ in later] == [None] * 3
+    assert [future.exception(60) for future, _ in later] == [None] * 3
 
 
 def test_all_is_given_back(make):
@@ -230,7 +228,7 @@ def test_when_to_return(make):
     uploads.start("a")
     waits = []
     for number in range(200):
-        error = uploads.start(number)[0].exception(5) if number < 3 else uploads.admission.refusal()
+        error = uploads.start(number)[0].exception(60) if number < 3 else uploads.admission.refusal()
         waits.append(int(error.headers["Retry-After"]))
     assert waits == sorted(waits)
     assert 2 <= waits[0] <= 4

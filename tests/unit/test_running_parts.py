@@ -21,10 +21,11 @@ def test_a_record_is_a_line(formatter):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("threads", "many"), ("thread", "8"), ("trusted_proxy_headers", "x-real-ip")]
+    ("name", "value"),
+    [("threads", "many"), ("threads", "4"), ("thread", "8"), ("trusted_proxy_headers", "x-real-ip")],
 )
 def test_settings_of_waitress(name, value):
-    """A setting that waitress does not take is a mistake in the settings, and told as one."""
+    """A setting that waitress rejects, or too few threads, is reported as a mistake in the settings."""
     with pytest.raises(InvalidSettings, match=r"\[server:main\]"):
         adjustments({name: value})
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -8,18 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.applications import Clock
+from support.applications import Clock, wait_for
 from support.transit import (
     KEY,
     Behaviour,
     FakeTransit,
     drips,
+    floods,
     freezes,
+    sends,
 )
 
 from persona_profile import vault
+from persona_profile.encoding import json_encode
 from persona_profile.keyservice import KeysUnavailable
 from persona_profile.transit import TransitService
+from persona_profile.waiting import Wait, WaitingBudget
 
 PARTITION = b"p" * 32
 DATA_KEY = b"a data key that is nowhere else!"
@@ -55,6 +60,89 @@ def test_no_answer_in_time(hasty: TransitService, fake: FakeTransit, behaviour: 
     fake.behaviour = behaviour  # without an end
     with pytest.raises(KeysUnavailable, match="in time"):
         hasty.wrap(PARTITION, DATA_KEY)
+
+
+CHUNKED = HEADERS + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        floods(b"", b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n"),
+        floods(HEADERS, b"X: y\r\n"),
+        floods(HEADERS + b"X: ", b"y"),
+        floods(HEADERS + b"\r\n", b" "),
+        floods(CHUNKED, b"1\r\n \r\n"),
+        floods(CHUNKED, b"1;" + b"x" * 60_000 + b"\r\n \r\n"),
+        floods(CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: y\r\n"),
+        floods(CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: " + b"y" * 60_000 + b"\r\n"),
+    ],
+    ids=[
+        "interim answers",
+        "interim answers with headers",
+        "headers",
+        "a header",
+        "a body",
+        "chunks",
+        "extensions of chunks",
+        "trailers",
+        "long trailers",
+    ],
+)
+def test_answer_without_end(service: TransitService, fake: FakeTransit, behaviour: Behaviour) -> None:
+    """All bytes of an answer are counted: a server that sends without end is left before its time."""
+    fake.behaviour = behaviour
+    with pytest.raises(KeysUnavailable, match="no answer"):
+        service.primary_version()
+    fake.behaviour = None
+    assert service.primary_version() == 1
+
+
+def test_many_answers_on_one_connection(service: TransitService, fake: FakeTransit) -> None:
+    """The bytes count for each answer by itself, however many a connection brings."""
+    padded = json_encode({"data": {"latest_version": 7}, "padding": "x" * 50_000})
+    fake.behaviour = sends(padded)
+    for _ in range(20):
+        with pytest.raises(KeysUnavailable, match="no answer"):
+            service.wrap(PARTITION, DATA_KEY)
+    assert len(fake.sockets) == 1
+    assert service.primary_version() == 7
+
+
+def test_long_waits_need_a_place(
+    fake: FakeTransit, token_file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that takes long holds a place of the budget, without one it is given up; a quick one
+    needs none.
+    """
+    budget = WaitingBudget(8)
+    service = TransitService(
+        fake.url,
+        KEY,
+        token_file,
+        timeout=30,
+        place=lambda: budget.place(Wait.KEY_SERVICE),
+        clock=clock,
+    )
+    most = budget.most(Wait.KEY_SERVICE)
+    fake.behaviour = freezes
+    with ThreadPoolExecutor(4) as threads:
+        waits = [threads.submit(service.primary_version) for _ in range(4)]
+        for refused in range(4 - most, 0, -1):
+            wait_for(lambda refused=refused: sum(each.done() for each in waits) >= refused)
+        wait_for(lambda: budget.in_use()["key_service"] == most)
+        fake.thawed.set()
+        messages = sorted(str(each.exception(60)) for each in waits)
+    assert messages == sorted([vault.BUSY] * (4 - most) + [vault.UNREACHABLE] * most)
+    assert budget.in_use()["key_service"] == 0
+    fake.behaviour = None
+    monkeypatch.setattr(vault, "QUICK_SECONDS", 30)
+    with contextlib.ExitStack() as held:
+        for _ in range(most):
+            held.enter_context(budget.place(Wait.KEY_SERVICE))
+        assert service.primary_version() == 1
+    service.close()
 
 
 def test_tls_handshake_that_never_ends(token_file: Path) -> None:

@@ -1,0 +1,107 @@
+"""A bounded cache of what is known of domains, which floods of names can't empty.
+
+Names cost nothing: a wildcard zone has any number. So a full cache drops an entry of the registrable
+domain that has most entries. Entries of domains in use, at which people have proved emails, are kept
+apart from the entries of strangers.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from persona_profile.auth.registrable import registrable_domain
+
+_V = TypeVar("_V")
+
+
+@dataclass(slots=True)
+class Entry(Generic[_V]):
+    """What is known of a domain.
+
+    Attributes:
+        value: what is known.
+        since: instant at which it was looked up.
+        tried_at: instant of the last attempt to look it up again.
+        is_in_use: whether an email of the domain was proved by it.
+    """
+
+    value: _V
+    since: float
+    tried_at: float
+    is_in_use: bool = False
+
+
+class DomainCache(Generic[_V]):
+    """Entries by domain. The caller holds a lock, and knows how old an entry may be.
+
+    Args:
+        size: entries of domains in use, and as many of others.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._in_use: _Tier[_V] = _Tier(size)
+        self._others: _Tier[_V] = _Tier(size)
+
+    def get(self, domain: str) -> Entry[_V] | None:
+        """Return the entry of a domain."""
+        return self._in_use.get(domain) or self._others.get(domain)
+
+    def put(self, domain: str, value: _V, now: float) -> None:
+        """Replace the entry of a domain, which stays in use if it was."""
+        known = self.get(domain)
+        entry = Entry(value, now, now, known is not None and known.is_in_use)
+        (self._in_use if entry.is_in_use else self._others).put(domain, entry)
+
+    def use(self, domain: str) -> None:
+        """Note that an email was proved by the entry of a domain, if there is one."""
+        entry = self._others.pop(domain)
+        if entry is not None:
+            entry.is_in_use = True
+            self._in_use.put(domain, entry)
+
+    def pop(self, domain: str) -> Entry[_V] | None:
+        """Remove the entry of a domain; return it."""
+        return self._in_use.pop(domain) or self._others.pop(domain)
+
+
+class _Tier(Generic[_V]):
+    """Entries by registrable domain and domain, both in the order of their last use."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._count = 0
+        self._groups: OrderedDict[str, OrderedDict[str, Entry[_V]]] = OrderedDict()
+
+    def get(self, domain: str) -> Entry[_V] | None:
+        """Return an entry, which is then the one used last."""
+        party = registrable_domain(domain)
+        group = self._groups.get(party)
+        if group is None or domain not in group:
+            return None
+        self._groups.move_to_end(party)
+        group.move_to_end(domain)
+        return group[domain]
+
+    def put(self, domain: str, entry: Entry[_V]) -> None:
+        """Put an entry; if there are too many, drop the oldest of the registrable domain with most."""
+        self.pop(domain)
+        party = registrable_domain(domain)
+        self._groups.setdefault(party, OrderedDict())[domain] = entry
+        self._groups.move_to_end(party)
+        self._count += 1
+        if self._count > self._size:
+            largest = max(self._groups.values(), key=len)  # the one used longest ago, of several
+            self.pop(next(iter(largest)))
+
+    def pop(self, domain: str) -> Entry[_V] | None:
+        """Remove an entry; return it."""
+        party = registrable_domain(domain)
+        group = self._groups.get(party)
+        entry = group.pop(domain, None) if group is not None else None
+        if entry is not None:
+            self._count -= 1
+            if not group:
+                del self._groups[party]
+        return entry

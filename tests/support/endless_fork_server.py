@@ -1,0 +1,39 @@
+"""A fork server whose workers never come to the end of one picture; they decode all others.
+
+It stands for a file that costs without bound, however fast the machine is.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from persona_profile.images import fork_server, pipeline
+from persona_profile.images.worker_process import WorkerProcess
+
+SIDE = 97
+"""Width and height in pixels of the picture without an end, a PNG."""
+
+
+def start() -> WorkerProcess:
+    """Start such a fork server."""
+    return WorkerProcess([sys.executable, "-P", str(Path(__file__))])
+
+
+def main() -> None:
+    """Serve as `fork_server` does."""
+    match_transparency = pipeline.match_transparency
+
+    def never_end(picture: Image.Image) -> None:
+        while picture.size == (SIDE, SIDE):
+            pass
+        match_transparency(picture)
+
+    pipeline.match_transparency = never_end
+    fork_server.main()
+
+
+if __name__ == "__main__":
+    main()
