@@ -67,7 +67,8 @@ def upload_all(service: Service, clients: int, start, results: multiprocessing.Q
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     files = pictures()
     uploaders = [
-        Client(service, f"c{number}@example.com", PATIENCE_SECONDS) for number in range(clients)
+        Client(service, f"c@office{number}.example", PATIENCE_SECONDS, f"127.0.1.{number + 1}")
+        for number in range(clients)
     ]
     for each in uploaders:
         each.sign_in()
