@@ -17,6 +17,15 @@ def registrable_domain(domain: str) -> str:
     return _suffixes().privatesuffix(domain) or domain
 
 
+def party_of(issuer: str) -> str:
+    """Return the party that an issuer belongs to, which limits by issuer count.
+
+    Whoever has a domain has any number of domains below it. Of an OpenID provider the URL is the party:
+    the configuration names each.
+    """
+    return issuer if "://" in issuer else registrable_domain(issuer)
+
+
 @cache
 def _suffixes() -> PublicSuffixList:
     """Return the public suffix list (https://publicsuffix.org), which is slow to read."""

@@ -14,6 +14,7 @@ from pyramid.response import Response
 
 from persona_profile.auth import ProvedEmail
 from persona_profile.auth.policy import SESSION
+from persona_profile.auth.registrable import party_of
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
 from persona_profile.formats import THUMBNAIL_SIZES
 from persona_profile.rate_limits import Policy
@@ -63,9 +64,11 @@ def _open_session(request: Request) -> Response:
     proved = _verify(services, body["proofs"], client_of(request))
     services.used_proofs.check(proved)
     # Of proofs that hold, once each: else anybody could use up what a domain's people need.
-    charge(request, Policy.PROOFS_PER_ISSUER, Counter(each.issuer for each in proved))
+    charge(request, Policy.PROOFS_PER_ISSUER, Counter(party_of(each.issuer) for each in proved))
     vouched = [
-        Vouched(each.email, each.issuer, each.revoked_from, f"proofs.{position}.{each.kind}")
+        Vouched(
+            each.email, party_of(each.issuer), each.revoked_from, f"proofs.{position}.{each.kind}"
+        )
         for position, each in enumerate(proved)
     ]
     session, profiles = services.profiles.open_session(vouched, previous, body["profile_key"])

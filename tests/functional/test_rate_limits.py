@@ -115,6 +115,14 @@ class TestSessions:
         clock.now += assert_limited(sign_in(app, ALICE, BOB, status=429), "proofs-per-issuer")
         sign_in(app, ALICE, BOB)
 
+    def test_domains_below_a_domain(self, limited):
+        """Whoever has a domain has any number of domains below it: they count together."""
+        app = limited(ratelimit__proofs_per_issuer="1/minute")
+        sign_in(app, "mallory@one.evil.example")
+        refused = sign_in(app, "mallory@two.evil.example", status=429)
+        assert_limited(refused, "proofs-per-issuer")
+        sign_in(app, ALICE)
+
     def test_forged_proofs_do_not_count(self, limited):
         """Who forges the proofs of a domain does not shut its people out."""
         app = limited(ratelimit__proofs_per_issuer="1/minute")
