@@ -121,10 +121,9 @@ class MysqlBackend(SqlBackend):
         self,
         engine: Engine,
         time_limit: float,
-        clock: Callable[[], float] = time.time,
-        *,
+        clock: Callable[[], float],
         hosts: Hosts,
-        connect_seconds: float = 0.0,
+        connect_seconds: float,
     ) -> None:
         super().__init__(engine, time_limit, clock)
         self._breaker = Breaker()
@@ -180,14 +179,9 @@ class MysqlBackend(SqlBackend):
                 # This connection, and those made before it, lead to the wrong server or to none.
                 context.is_disconnect = True
 
-        return cls(
-            engine,
-            timeouts["read_timeout"],
-            clock,
-            hosts=hosts,
-            # Of each host: until it lets connect, and until it greets.
-            connect_seconds=2 * timeouts["connect_timeout"] * len(hosts_of(parsed)),
-        )
+        # Of each host: until it lets connect, and until it greets.
+        connect_seconds = 2 * timeouts["connect_timeout"] * len(hosts_of(parsed))
+        return cls(engine, timeouts["read_timeout"], clock, hosts, connect_seconds)
 
     @property
     def write_seconds(self) -> float:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
@@ -31,7 +32,7 @@ from persona_profile.build import describe_build
 from persona_profile.dumps import forbid_dumps
 from persona_profile.heartbeat import Heartbeat
 from persona_profile.homes import Homes
-from persona_profile.images import Encoding, Limits, PictureOptions, UploadFigures
+from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
 from persona_profile.key_sources import make_key_wrapper, open_keyring
@@ -113,11 +114,8 @@ def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], Https
     build = _build(settings)
     metrics = Metrics(build["version"], build["commit"])
     file, keyring = open_keyring(settings)
-    waiting = WaitingBudget(count_rejection=metrics.count_rejected_wait)
-    metrics.watch_budget(lambda: waiting.places, waiting.in_use)
-    keys = make_key_wrapper(
-        settings, keyring, metrics.count_stale_key, lambda: waiting.place(Wait.KEY_SERVICE)
-    )
+    waiting = _waiting_budget(metrics)
+    keys = _key_wrapper(settings, keyring, metrics, waiting)
     backend = _checked_backend(settings, metrics)
     identity_provider = _identity_provider(settings)
     openid_provider = _openid_provider(settings, clock)
@@ -126,12 +124,9 @@ def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], Https
     authenticators = _authenticators(context, metrics, identity_provider, openid_provider, new_fetcher)
     homes = Homes(backend, keys, picture_url_seconds(settings))
     lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
-    renderer = _renderer(settings, metrics.count_upload)
+    renderer = _renderer(settings, metrics)
     rate_limits = _rate_limits(settings, keys, clock, metrics)
-    replicas = Replicas(open_replicas(settings), metrics.count_replica_read)
-    metrics.watch_backend(backend.figures)
-    metrics.watch_pictures(renderer.figures)
-    metrics.watch_replicas(replicas.figures)
+    replicas = _replicas(settings, metrics)
     heartbeat = _heartbeat(backend, keys, renderer, replicas)
     # In the order in which they end: what others use comes last.
     held = (heartbeat, renderer, rate_limits, authenticators, keys, replicas, backend)
@@ -165,9 +160,29 @@ def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], Https
     )
 
 
+def _waiting_budget(metrics: Metrics) -> WaitingBudget:
+    waiting = WaitingBudget(count_rejection=metrics.count_rejected_wait)
+    metrics.watch_budget(lambda: waiting.places, waiting.in_use)
+    return waiting
+
+
+def _key_wrapper(
+    settings: Settings, keyring: Keyring, metrics: Metrics, waiting: WaitingBudget
+) -> KeyWrapper:
+    wait = partial(waiting.place, Wait.KEY_SERVICE)
+    return make_key_wrapper(settings, keyring, metrics.count_stale_key, wait)
+
+
+def _replicas(settings: Settings, metrics: Metrics) -> Replicas:
+    replicas = Replicas(open_replicas(settings), metrics.count_replica_read)
+    metrics.watch_replicas(replicas.figures)
+    return replicas
+
+
 def _checked_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
     """Return the storage, ready for use; in development it is made so."""
     backend = ObservedBackend(open_backend(settings), metrics.count_storage)
+    metrics.watch_backend(backend.figures)
     try:
         if settings.development:
             backend.initialize()
@@ -262,20 +277,22 @@ def _watch(file: KeyringFile, keyring: Keyring, keys: KeyWrapper, metrics: Metri
     return watch
 
 
-def _renderer(settings: Settings, observe: Callable[[UploadFigures], None]) -> WorkerRenderer:
+def _renderer(settings: Settings, metrics: Metrics) -> WorkerRenderer:
     admission = Admission(
         settings.pictures_workers,
         settings.pictures_queue,
         settings.pictures_patience,
         settings.pictures_memory * _MIB,
     )
-    return WorkerRenderer(
+    renderer = WorkerRenderer(
         picture_options(settings),
         admission,
         processor_seconds=settings.pictures_processor_time,
         deadline_seconds=settings.pictures_deadline,
-        observe=observe,
+        observe=metrics.count_upload,
     )
+    metrics.watch_pictures(renderer.figures)
+    return renderer
 
 
 def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock, metrics: Metrics) -> RateLimits:

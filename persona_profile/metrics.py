@@ -79,17 +79,7 @@ class Metrics:
             buckets=_EMAILS,
         )
         self._set_up_pictures()
-        self._storage_seconds = Histogram(
-            "persona_storage_seconds",
-            "Calls of the storage.",
-            ("operation", "outcome"),
-            registry=self._registry,
-            buckets=_STORAGE_SECONDS,
-        )
-        self._of_storage: dict[tuple[str, str], Histogram] = {}
-        self._replica_reads = self._counter("replica_reads_total", "Reads of replicas.", "outcome")
-        for outcome in OUTCOMES:
-            self._replica_reads.labels(outcome)
+        self._set_up_storage()
         self._reloads = self._counter("reloads_total", "Files taken anew.", "file", "outcome")
         self._stale = self._counter("stale_key_reads_total", "Data keys opened that wait for a rewrap.")
 
@@ -175,6 +165,19 @@ class Metrics:
     def exposition(self) -> str:
         """Return all figures in the text format of Prometheus."""
         return generate_latest(_WithoutCreated(self._registry)).decode("utf-8")
+
+    def _set_up_storage(self) -> None:
+        self._storage_seconds = Histogram(
+            "persona_storage_seconds",
+            "Calls of the storage.",
+            ("operation", "outcome"),
+            registry=self._registry,
+            buckets=_STORAGE_SECONDS,
+        )
+        self._of_storage: dict[tuple[str, str], Histogram] = {}
+        self._replica_reads = self._counter("replica_reads_total", "Reads of replicas.", "outcome")
+        for outcome in OUTCOMES:
+            self._replica_reads.labels(outcome)
 
     def _set_up_pictures(self) -> None:
         self._uploads = self._counter(

@@ -66,9 +66,7 @@ def _open_session(request: Request) -> Response:
     # Of proofs that hold, once each: else anybody could use up what a domain's people need.
     charge(request, Policy.PROOFS_PER_ISSUER, Counter(party_of(each.issuer) for each in proved))
     vouched = [
-        Vouched(
-            each.email, party_of(each.issuer), each.revoked_from, f"proofs.{position}.{each.kind}"
-        )
+        Vouched(each.email, party_of(each.issuer), each.revoked_from, f"proofs.{position}.{each.kind}")
         for position, each in enumerate(proved)
     ]
     session, profiles = services.profiles.open_session(vouched, previous, body["profile_key"])
