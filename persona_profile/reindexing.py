@@ -131,7 +131,9 @@ class Reindexing:
                 try:
                     self._visit(partition, items.get(KEY_ITEM))
                 except Unreadable:
-                    self.done.unreadable.append(partition)
+                    # If its index key was destroyed meanwhile, others have moved what was there.
+                    if partition[0] in self._keys.index_versions:
+                        self.done.unreadable.append(partition)
                 except _Doubled:
                     self.done.doubled.append(partition)
                 progress(partition)
@@ -185,8 +187,8 @@ class Reindexing:
         """
         key_item = KeyItem.parse(key.value, self._keys)
         email = key_item.open_owner(key_item.data_key(self._keys, partition)).email
-        here, destination = self._keys.partitions(email)
-        if here != partition:
+        *older, destination = self._keys.partitions(email)
+        if older != [partition]:
             raise Unreadable
         return destination
 
