@@ -109,6 +109,7 @@ class Reindexing:
     ) -> None:
         self._backend = backend
         self._keys = keys
+        self._older = keys.index_versions[0]
         self._forward_seconds = forward_seconds
         self._homes = Homes(backend, keys, forward_seconds)
         self._pace = pace
@@ -122,11 +123,10 @@ class Reindexing:
         Raises:
             Unavailable, KeysUnavailable: the storage or the key service does not answer.
         """
-        older = self._keys.index_versions[0]
         while not self.done.is_complete:
             self.done.unreadable, self.done.doubled = [], []
             before = self._count()
-            for partition, items in walk_items(self._backend, [KEY_ITEM], bytes([older])):
+            for partition, items in walk_items(self._backend, [KEY_ITEM], bytes([self._older])):
                 self._keep_lease()
                 try:
                     self._visit(partition, items.get(KEY_ITEM))
@@ -148,7 +148,7 @@ class Reindexing:
             return
         if key is None or Moving.parse(key.value) is not None:
             self.done.cleaned += self._homes.clear(partition)
-        elif partition[0] == self._keys.index_versions[0] and key.expires_at is None:
+        elif partition[0] == self._older and key.expires_at is None:
             self._move(partition, key)
 
     def _move(self, partition: bytes, key: Item | None) -> None:

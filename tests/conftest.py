@@ -37,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--node-losses", type=int, default=1, help="how often each kind of loss is tried")
     parser.addoption("--examples", type=int, default=20_000, help="calls that are made up")
     parser.addoption(
-        "--store-examples", type=int, default=150, help="runs of people and operators before one store"
+        "--store-examples", type=int, default=250, help="runs of people and operators before one store"
     )
     parser.addoption("--mutations", type=int, default=20_000, help="damaged pictures that are uploaded")
     parser.addoption(

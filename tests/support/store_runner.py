@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 from persona_profile.model import parse_picture_item
-from support.stepping import Actor, Call, Killed, Stepped, killing_after
+from support.stepping import Actor, Call, Killed, Stepped
 from support.store_jobs import Move
 from support.store_requests import Erase, SignIn, Token, Write
 from support.store_work import Work, changed
@@ -14,12 +15,35 @@ from support.store_world import EMAILS, World
 
 MAX_PAUSED = 3
 MAX_TOKENS = 6
-ALL_CALLS = 10_000
 
-How = tuple[str, int]
-"""`end`, or `pause` or `kill` after so many calls."""
 
-TO_END: How = ("end", 0)
+class Until(NamedTuple):
+    """How far work goes: up to the n-th call of its store, or the n-th that writes, from here on."""
+
+    number: int
+    writes: bool
+
+    def counter(self) -> Callable[[Call], bool]:
+        """Return what says of each call whether work stops before it."""
+        left = self.number
+
+        def stops(call: Call) -> bool:
+            nonlocal left
+            if not self.writes or call.method == "apply":
+                left -= 1
+            return left < 0
+
+        return stops
+
+
+class How(NamedTuple):
+    """What becomes of work: it ends, or it is paused or killed somewhere."""
+
+    kind: str
+    until: Until = Until(0, writes=False)
+
+
+TO_END = How("end")
 
 
 class Runner:
@@ -41,24 +65,22 @@ class Runner:
 
     def start(self, work: Work, how: How) -> None:
         """Do some work, or a part of it."""
-        kind, calls = how
-        if kind == "pause":
+        if how.kind == "pause":
             while len(self.paused) >= MAX_PAUSED:
                 self.go(0)
             self.paused.append((work, Actor(self.world.store, partial(self._watched, work))))
-            self.go(-1, calls)
+            self.go(-1, how.until)
             return
         backend = Stepped(self.world.store)
-        if kind == "kill":
-            killing_after(backend, calls)
+        if how.kind == "kill":
+            _kill_at(backend, how.until.counter())
         self._end(work, lambda: self._watched(work, backend))
 
-    def go(self, number: int, calls: int = ALL_CALLS) -> None:
-        """Let paused work make some calls more."""
+    def go(self, number: int, until: Until | None = None) -> None:
+        """Let paused work go on for a while, or to its end."""
         work, actor = self.paused[number]
-        for _ in range(calls):
-            if actor.is_done:
-                break
+        stops = until.counter() if until else lambda _call: False
+        while not actor.is_done and not stops(actor.call):
             actor.step()
         if actor.is_done:
             del self.paused[number]
@@ -141,6 +163,14 @@ class Runner:
             pictures = [name for _, name in found if parse_picture_item(name)]
             has_picture = self.world.views[email].profile.picture is not None
             assert len(pictures) == 2 * has_picture
+
+
+def _kill_at(backend: Stepped, stops: Callable[[Call], bool]) -> None:
+    def check(call: Call) -> None:
+        if stops(call):
+            raise Killed
+
+    backend.before = check
 
 
 def _result_of(actor: Actor) -> object:
