@@ -46,7 +46,9 @@ from persona_profile.keyring import KeyKind, Keyring, KeyState
 from persona_profile.keyservice import Unreadable
 from persona_profile.keywrap import KeyWrapper
 
+FIRST_CALLS = st.builds(Until, st.integers(1, 3), writes=st.just(False))
 UNTIL = st.one_of(
+    FIRST_CALLS,
     st.builds(Until, st.integers(1, 14), writes=st.just(False)),
     st.builds(Until, st.integers(0, 4), writes=st.just(True)),
 )
@@ -134,6 +136,13 @@ class StoreMachine(RuleBasedStateMachine):
             tag = self.runner.stale[-1 - number % min(len(self.runner.stale), 3)]
         value = f"value {next(self.numbers)}" + "." * (number % 2)
         self.runner.start(kind(self.world, self.machine(at), email, token, tag, value), how)
+
+    @rule(kind=ANY_WRITE, at=MACHINES, email=ANY_EMAIL, number=ANY, tag=TAGS, until=FIRST_CALLS)
+    def begin_to_write(
+        self, kind: type[Write], at: int, email: str, number: int, tag: str | None, until: Until
+    ) -> None:
+        """Somebody's write has read the profile, and is held up."""
+        self.write(kind, at, email, number, tag, How("pause", until))
 
     @precondition(lambda self: self.runner.of_kind(Write))
     @rule(kind=ANY_WRITE, at=MACHINES, number=ANY, tag=TAGS)
@@ -364,6 +373,7 @@ class SqliteMachine(StoreMachine):
         return SqliteBackend.from_url(f"sqlite:///{self.folder}/store.sqlite", clock)
 
 
+@pytest.mark.timeout(0)  # of more examples than usual
 @pytest.mark.parametrize(
     ("machine", "share"), [(StoreMachine, 1), (SqliteMachine, 10)], ids=["memory", "sqlite"]
 )
