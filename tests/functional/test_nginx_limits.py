@@ -279,6 +279,26 @@ def test_rate_of_a_network(tmp_path):
         front.close()
 
 
+def test_rate_of_sign_ins(tmp_path):
+    """A network that signs in too often is refused that, and may do everything else."""
+    front = Front(tmp_path / "front", FROM_A_HEADER | {"rate=10r/s": "rate=1r/m"})
+
+    def ask(method: str, path: str, address: str) -> int:
+        headers = [f"{ADDRESS}: {address}", "Content-Type: application/json", "Content-Length: 0"]
+        with send(front.nginx, f"{method} {path} HTTP/1.1", *headers) as connection:
+            return answer(connection)[0]
+
+    try:
+        front.service.start()
+        front.nginx.start()
+        statuses = [ask("POST", "/v1/sessions", f"2001:db8::{number:x}") for number in range(52)]
+        assert statuses == [400] * 51 + [429]
+        assert ask("GET", "/v1/", "2001:db8::1") == 200
+        assert ask("POST", "/v1/sessions", "2001:db8:0:1::1") == 400
+    finally:
+        front.close()
+
+
 FOREIGN = [
     {"Origin": "https://evil.example"},
     {"Origin": "null", "Sec-Fetch-Site": "cross-site"},

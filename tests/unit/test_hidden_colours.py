@@ -105,7 +105,7 @@ def test_what_is_hidden_makes_no_difference_at_any_effort(effort):
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("kind", LOSSLESS.keys() | LOSSY.keys())
+@pytest.mark.parametrize("kind", sorted(LOSSLESS.keys() | LOSSY.keys()))
 def test_no_colour_under_transparency(kind, side):
     """No rendition with alpha holds a colour where a picture is transparent; JPEG is white there."""
     make = LOSSY.get(kind) or LOSSLESS[kind]
