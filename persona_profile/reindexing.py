@@ -148,6 +148,8 @@ class Reindexing:
             return
         if key is None or Moving.parse(key.value) is not None:
             self.done.cleaned += self._homes.clear(partition)
+        elif self._older == self._keys.primary_index_version:
+            pass  # the older key was destroyed before this began: there is nothing to move
         elif partition[0] == self._older and key.expires_at is None:
             self._move(partition, key)
 
