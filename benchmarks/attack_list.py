@@ -36,6 +36,7 @@ from PIL import Image
 from support.derived import grid, heif, tile
 from support.pictures import encode, heic, quadrants
 
+from persona_profile.formats import THUMBNAIL_SIZES
 from persona_profile.views.sessions import MAX_BODY_BYTES
 
 _UPLOAD_BYTES = 20 * 1024 * 1024
@@ -286,8 +287,12 @@ ATTACKS: dict[str, Attack] = {
         "the same from 100 addresses of a /64", _spool("Authorization: Bearer x", network=True)
     ),
     "large-thumbnails": Attack(
-        "reads of 20 profiles with thumbnails of 512",
-        _again(lambda attacker: request("GET", "/v1/profiles?thumbnails=512", b"", _bearer(attacker))),
+        "reads of 20 profiles with the largest thumbnails",
+        _again(
+            lambda attacker: request(
+                "GET", f"/v1/profiles?thumbnails={THUMBNAIL_SIZES[-1]}", b"", _bearer(attacker)
+            )
+        ),
         _prepare_pictures,
     ),
     "exports": Attack(

@@ -281,7 +281,9 @@ def test_rate_of_a_network(tmp_path):
 
 def test_rate_of_sign_ins(tmp_path):
     """A network that signs in too often is refused that, and may do everything else."""
-    front = Front(tmp_path / "front", FROM_A_HEADER | {"rate=10r/s": "rate=1r/m"})
+    front = Front(
+        tmp_path / "front", FROM_A_HEADER | {"rate=10r/s": "rate=1r/m", "delay=15": "nodelay"}
+    )
 
     def ask(method: str, path: str, address: str) -> int:
         headers = [f"{ADDRESS}: {address}", "Content-Type: application/json", "Content-Length: 0"]
