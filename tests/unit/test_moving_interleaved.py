@@ -166,6 +166,14 @@ def test_index_key_that_is_destroyed_meanwhile():
     assert calls > 10
 
 
+def test_index_key_that_was_destroyed_before():
+    """A mover that finds one index key moves nothing, and reports nothing as unreadable."""
+    scene = Scene()
+    scene.world.move()
+    done = mover(scene.world.backend, scene.world.ended).run()
+    assert (done.moved, done.unreadable, done.is_complete) == (0, [], True)
+
+
 @each_action
 def test_any_order(action):
     """In any order of the calls of two movers and a person nobody fails and one profile is there."""
