@@ -109,6 +109,7 @@ class Reindexing:
     ) -> None:
         self._backend = backend
         self._keys = keys
+        self._older = keys.index_versions[0]
         self._forward_seconds = forward_seconds
         self._homes = Homes(backend, keys, forward_seconds)
         self._pace = pace
@@ -122,16 +123,17 @@ class Reindexing:
         Raises:
             Unavailable, KeysUnavailable: the storage or the key service does not answer.
         """
-        older = self._keys.index_versions[0]
         while not self.done.is_complete:
             self.done.unreadable, self.done.doubled = [], []
             before = self._count()
-            for partition, items in walk_items(self._backend, [KEY_ITEM], bytes([older])):
+            for partition, items in walk_items(self._backend, [KEY_ITEM], bytes([self._older])):
                 self._keep_lease()
                 try:
                     self._visit(partition, items.get(KEY_ITEM))
                 except Unreadable:
-                    self.done.unreadable.append(partition)
+                    # If its index key was destroyed meanwhile, others have moved what was there.
+                    if partition[0] in self._keys.index_versions:
+                        self.done.unreadable.append(partition)
                 except _Doubled:
                     self.done.doubled.append(partition)
                 progress(partition)
@@ -146,7 +148,9 @@ class Reindexing:
             return
         if key is None or Moving.parse(key.value) is not None:
             self.done.cleaned += self._homes.clear(partition)
-        elif partition[0] == self._keys.index_versions[0] and key.expires_at is None:
+        elif self._older == self._keys.primary_index_version:
+            pass  # the older key was destroyed before this began: there is nothing to move
+        elif partition[0] == self._older and key.expires_at is None:
             self._move(partition, key)
 
     def _move(self, partition: bytes, key: Item | None) -> None:
@@ -185,8 +189,8 @@ class Reindexing:
         """
         key_item = KeyItem.parse(key.value, self._keys)
         email = key_item.open_owner(key_item.data_key(self._keys, partition)).email
-        here, destination = self._keys.partitions(email)
-        if here != partition:
+        *older, destination = self._keys.partitions(email)
+        if older != [partition]:
             raise Unreadable
         return destination
 

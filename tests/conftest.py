@@ -36,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--crashes", type=int, default=20, help=crashes)
     parser.addoption("--node-losses", type=int, default=1, help="how often each kind of loss is tried")
     parser.addoption("--examples", type=int, default=20_000, help="calls that are made up")
+    parser.addoption(
+        "--store-examples", type=int, default=250, help="runs of people and operators before one store"
+    )
     parser.addoption("--mutations", type=int, default=20_000, help="damaged pictures that are uploaded")
     parser.addoption(
         "--slow-connections", type=int, default=300, help="that hold an upload while others sign in"

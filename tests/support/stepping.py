@@ -122,6 +122,8 @@ class Actor:
         assert self._has_stopped.acquire(timeout=WAIT_SECONDS)
 
     def _wait(self, call: Call) -> None:
+        if self._is_killed:
+            raise Killed  # also in the other threads of the process
         self.call = call
         self._has_stopped.release()
         self._may_go.acquire()

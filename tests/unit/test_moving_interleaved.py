@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 from support.moving import (
     ACTIONS,
+    ENDED,
     OTHER_PICTURE,
     PICTURE,
     PROFILE_KEY,
@@ -144,6 +145,33 @@ def test_two_movers_in_turns():
         if mover_a.steps < first:
             break
     assert first > 10
+
+
+def test_index_key_that_is_destroyed_meanwhile():
+    """A mover that stood still while another moved all, and the key was destroyed, ends in peace."""
+    for calls in itertools.count():
+        scene = Scene()
+        slow = scene.mover()
+        for _ in range(calls):
+            if not slow.is_done:
+                slow.step()
+        mover(scene.world.backend, Store(PROMOTED, scene.world.backend)).run()
+        scene.world.promoted.keys.use(ENDED)
+        slow.finish()
+        assert slow.error is None
+        assert slow.result.unreadable == []
+        assert seen(scene.world.ended, ALICE) == FIRST
+        if slow.steps < calls:
+            break
+    assert calls > 10
+
+
+def test_index_key_that_was_destroyed_before():
+    """A mover that finds one index key moves nothing, and reports nothing as unreadable."""
+    scene = Scene()
+    scene.world.move()
+    done = mover(scene.world.backend, scene.world.ended).run()
+    assert (done.moved, done.unreadable, done.is_complete) == (0, [], True)
 
 
 @each_action

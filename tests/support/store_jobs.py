@@ -1,0 +1,161 @@
+"""What operators do with a store: movers, keys, backups and copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backends import Backend
+from backends.archive import backup
+from backends.copy_state import CopyState
+from backends.copying import CopyResult, copy
+from backends.transfer import NotEmpty, NotWritten
+from persona_profile.archived_homes import ArchivedHomes, HomesError
+from persona_profile.commands.keys import MOVING, _check_needs, _let_writes_end
+from persona_profile.key_use import Rewrapping
+from persona_profile.keyring import KeyKind, KeyringError
+from persona_profile.keywrap import KeyWrapper
+from persona_profile.leases import Lease, LeaseHeld, LeaseLost
+from persona_profile.reindexing import Reindexing
+from support.stepping import Stepped
+from support.store_work import Work
+from support.store_world import FORWARD_SECONDS, World
+from support.stores import Everything, everything
+
+
+@dataclass
+class Move(Work):
+    """Moves profiles to the newer index key, with or without the lease that saves double work."""
+
+    errors = LeaseHeld, LeaseLost
+
+    has_lease: bool
+
+    def run(self, backend: Backend) -> object:
+        if not self.has_lease:
+            return self._move(backend, lambda: None)
+        with lease(self.world, backend) as held:
+            return self._move(backend, held.keep)
+
+    def acknowledged(self, result: object) -> None:
+        assert result.is_complete
+        assert not result.unreadable
+        assert not result.doubled
+
+    def _move(self, backend: Backend, keep: Callable[[], None]) -> object:
+        job = Reindexing(
+            backend, self.machine.keys, FORWARD_SECONDS, lambda: None, self.world.clock, keep
+        )
+        return job.run()
+
+
+class Rewrap(Work):
+    """Wraps data keys anew."""
+
+    def run(self, backend: Backend) -> object:
+        return Rewrapping(backend, self.machine.keys, lambda: None).run()
+
+    def acknowledged(self, result: object) -> None:
+        assert not result.unreadable
+
+
+@dataclass
+class Destroy(Work):
+    """Destroys the oldest key of a kind, if nothing needs it."""
+
+    errors = LeaseHeld, LeaseLost, KeyringError
+
+    kind: KeyKind
+
+    def run(self, backend: Backend) -> object:
+        version = self.ring.live(self.kind)[0].version
+        after = self.ring.destroying(self.kind, version, self.world.now())
+        with lease(self.world, backend) as held:
+            _check_needs(backend, self.machine.keys, self.kind, version, held)
+            _let_writes_end(backend, held)
+            _check_needs(backend, self.machine.keys, self.kind, version, held)
+        return after
+
+    def acknowledged(self, result: object) -> None:
+        self.world.use(result)
+
+
+@dataclass
+class Backup(Work):
+    """Writes everything into a file, as a command does that reads the keyring once."""
+
+    errors = (HomesError,)
+
+    path: Path
+    restored: Callable[[Backup], None]
+
+    def run(self, backend: Backend) -> object:
+        with closing(ArchivedHomes(KeyWrapper(self.ring))) as homes:
+            return backup(
+                backend,
+                self.path,
+                software="test",
+                related=homes.related,
+                clock=self.world.clock,
+            )
+
+    def acknowledged(self, result: object) -> None:
+        self.restored(self)
+
+    def refused(self, error: BaseException) -> None:
+        super().refused(error)
+        assert self.ring is not self.world.keyring
+
+
+@dataclass
+class Copy(Work):
+    """Copies the store to a second one.
+
+    Attributes:
+        destination: the second store.
+        state: a file.
+        is_foreign: tells whether somebody else has written to the second store.
+        watch: is called after each write to it.
+        made_equal: is called with what the copy did.
+        foreign_writes: how often somebody else had written to the second store when it began.
+        source: all that was in the store then.
+    """
+
+    errors = NotEmpty, NotWritten
+
+    destination: Backend
+    state: Path
+    is_foreign: Callable[[], bool]
+    watch: Callable[..., None]
+    made_equal: Callable[[Copy, CopyResult], None]
+    foreign_writes: int
+    source: Everything = field(init=False)
+
+    def run(self, backend: Backend) -> object:
+        self.source = everything(self.world.store)
+        destination = Stepped(self.destination)
+        if isinstance(backend, Stepped):
+            destination.before = backend.before
+        destination.after = self.watch
+        with CopyState(self.state) as state:
+            return copy(backend, destination, state, clock=self.world.clock, passes=4)
+
+    def acknowledged(self, result: object) -> None:
+        self.made_equal(self, result)
+
+    def refused(self, error: BaseException) -> None:
+        super().refused(error)
+        assert self.is_foreign()
+
+
+def lease(world: World, backend: Backend) -> Lease:
+    """Return the lease of the jobs that move profiles or destroy keys."""
+    return Lease(
+        backend,
+        MOVING,
+        clock=world.clock,
+        monotonic=lambda: world.monotonic,
+        sleep=world.sleep,
+    )

@@ -1,0 +1,179 @@
+"""Runs work in a store to its end or a part of the way, and watches each change that can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from persona_profile.model import parse_picture_item
+from support.stepping import Actor, Call, Killed, Stepped
+from support.store_jobs import Move
+from support.store_requests import Erase, SignIn, Token, Write
+from support.store_work import Work, changed
+from support.store_world import EMAILS, World
+
+MAX_PAUSED = 3
+MAX_TOKENS = 6
+
+
+class Until(NamedTuple):
+    """How far work goes: up to the n-th call of its store, or the n-th that writes, from here on."""
+
+    number: int
+    writes: bool
+
+    def counter(self) -> Callable[[Call], bool]:
+        """Return what says of each call whether work stops before it."""
+        left = self.number
+
+        def stops(call: Call) -> bool:
+            nonlocal left
+            if not self.writes or call.method == "apply":
+                left -= 1
+            return left < 0
+
+        return stops
+
+
+class How(NamedTuple):
+    """What becomes of work: it ends, or it is paused or killed somewhere."""
+
+    kind: str
+    until: Until = Until(0, writes=False)
+
+
+TO_END = How("end")
+
+
+class Runner:
+    """Work before one store, some of it paused between two calls.
+
+    Attributes:
+        paused: work that has begun.
+        tokens: the last sessions.
+        stale: states that profiles once had.
+        unclean: emails of which a killed write may have left something behind.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.paused: list[tuple[Work, Actor]] = []
+        self.tokens: list[Token] = []
+        self.stale: list[str] = ["0" * 16]
+        self.unclean: set[str] = set()
+
+    def start(self, work: Work, how: How) -> None:
+        """Do some work, or a part of it."""
+        if how.kind == "pause":
+            while len(self.paused) >= MAX_PAUSED:
+                self.go(0)
+            self.paused.append((work, Actor(self.world.store, partial(self._watched, work))))
+            self.go(-1, how.until)
+            return
+        backend = Stepped(self.world.store)
+        if how.kind == "kill":
+            _kill_at(backend, how.until.counter())
+        self._end(work, lambda: self._watched(work, backend))
+
+    def go(self, number: int, until: Until | None = None) -> None:
+        """Let paused work go on for a while, or to its end."""
+        work, actor = self.paused[number]
+        stops = until.counter() if until else lambda _call: False
+        while not actor.is_done and not stops(actor.call):
+            actor.step()
+        if actor.is_done:
+            del self.paused[number]
+            self._end(work, lambda: _result_of(actor))
+
+    def kill(self, number: int) -> None:
+        """Let paused work end without an answer."""
+        work, actor = self.paused.pop(number)
+        actor.kill()
+        self._leave(work)
+
+    def kill_all(self) -> None:
+        """End all threads."""
+        for _, actor in self.paused:
+            actor.kill()
+
+    def of_kind(self, *kinds: type[Work]) -> list[int]:
+        """Return which paused work is of some kinds."""
+        return [number for number, (work, _) in enumerate(self.paused) if isinstance(work, kinds)]
+
+    def token_of(self, email: str, number: int) -> Token:
+        """Return a session of an email, which may have been ended; a new one if there is none."""
+        found = [token for token in self.tokens if email in token.session.emails]
+        if not found:
+            self.start(SignIn(self.world, self.world.first, [email], None, self.keep), TO_END)
+            found = self.tokens[-1:]
+        return found[number % len(found)]
+
+    def keep(self, token: Token) -> None:
+        """Remember a session."""
+        self.tokens = [*self.tokens, token][-MAX_TOKENS:]
+
+    def is_settled(self, email: str) -> bool:
+        """Return whether each write of an email was answered, so that nothing may be left of others."""
+        writes = [work for work, _ in self.paused if isinstance(work, Write)]
+        return email not in self.unclean and all(work.email != email for work in writes)
+
+    def _watched(self, work: Work, backend: Stepped) -> object:
+        """Do work; look at the store after each call that may have changed it."""
+        backend.after = partial(self._look, work)
+        return work.run(backend)
+
+    def _look(self, work: Work, call: Call) -> None:
+        """Fail unless the work may change what it has changed."""
+        if call.method != "apply":
+            return
+        before, after = self.world.views, self.world.observe()
+        for email in changed(before, after):
+            assert work.may_change(email, before[email], after[email])
+            self.stale.append(before[email].profile.state)
+        if before != after:
+            self.world.see(after)
+
+    def _end(self, work: Work, answer: Callable[[], object]) -> None:
+        """Hold work to its answer."""
+        try:
+            result = answer()
+        except Killed:
+            self._leave(work)
+        except Exception as error:  # noqa: BLE001 - the work looks at it
+            work.refused(error)
+            self._leave(work)
+        else:
+            work.acknowledged(result)
+            if isinstance(work, Erase):
+                self.unclean.discard(work.email)
+            if isinstance(work, Move) and not self.paused:
+                self.unclean.clear()
+                self._check_tidy()
+
+    def _leave(self, work: Work) -> None:
+        if isinstance(work, Write):
+            self.unclean.add(work.email)
+
+    def _check_tidy(self) -> None:
+        """Fail if more is stored than profiles and current pictures, after a mover."""
+        for email in EMAILS:
+            found = self.world.data_of(self.world.store, email)
+            assert len({partition for partition, _ in found}) <= 1
+            pictures = [name for _, name in found if parse_picture_item(name)]
+            has_picture = self.world.views[email].profile.picture is not None
+            assert len(pictures) == 2 * has_picture
+
+
+def _kill_at(backend: Stepped, stops: Callable[[Call], bool]) -> None:
+    def check(call: Call) -> None:
+        if stops(call):
+            raise Killed
+
+    backend.before = check
+
+
+def _result_of(actor: Actor) -> object:
+    if actor.error is not None:
+        raise actor.error
+    return actor.result
