@@ -33,6 +33,9 @@ SLOW = "20"
 PAUSE_SECONDS = 1.5
 """How long people rest between their rounds: what they cost would be most of the test's time."""
 
+PATIENT = "pictures.formats = jpeg\npictures.patience = 60"
+"""Uploads wait for workers, however slow the machine is."""
+
 LOOK_SECONDS = 0.15
 """How often the store is asked what a command has done; to ask takes processor time."""
 
@@ -46,7 +49,9 @@ class Site:
             MysqlBackend.from_url(url) if kind == "mysql" else SqliteBackend.from_url(url)
         )
         self.backend.initialize()
-        self.machines = [Service(folder / name, kind, url) for name in ("first", "second")]
+        self.machines = [
+            Service(folder / name, kind, url, more=PATIENT) for name in ("first", "second")
+        ]
         self.keyring = self.machines[0].keyring
         shutil.copy(self.keyring, self.machines[1].keyring)
         keys = self.keys()
@@ -102,8 +107,9 @@ class Person:
     """Writes by one machine and reads by the other, all the time; each answer must be right."""
 
     def __init__(self, site: Site, number: int) -> None:
-        email = f"person{number}@example.com"
-        self.clients = [Client(machine, email) for machine in site.machines]
+        # Neither one network nor one issuer may have all picture workers.
+        email, address = f"alice@person{number}.example", f"127.0.0.{number + 2}"
+        self.clients = [Client(machine, email, address=address) for machine in site.machines]
         self.uploads = number % 5 == 0
         self.rounds = 0
         self.wrong: list[object] = []
