@@ -250,11 +250,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     # Time.
 
-    @rule(seconds=st.sampled_from([1, HOUR // 2, DAY - HOUR // 2]))
+    @rule(seconds=st.sampled_from([1, 1, HOUR // 2, DAY - HOUR // 2]))
     def wait(self, seconds: int) -> None:
-        """Time goes by; much only after requests have ended, as none takes a day."""
-        while seconds > HOUR and (requests := self.runner.of_kind(Write, SignIn, SignOut)):
-            self.runner.go(requests[0])
+        """Time goes by; much only after requests and backups have ended, as none takes a day."""
+        while seconds > HOUR and (found := self.runner.of_kind(Write, SignIn, SignOut, Backup)):
+            self.runner.go(found[0])
         self.world.wait(seconds)
         self.second.after_waiting()
 

@@ -102,12 +102,22 @@ class Runner:
         return [number for number, (work, _) in enumerate(self.paused) if isinstance(work, kinds)]
 
     def token_of(self, email: str, number: int) -> Token:
-        """Return a session of an email, which may have been ended; a new one if there is none."""
-        found = [token for token in self.tokens if email in token.session.emails]
+        """Return a session of an email, now and then an ended one; a new one if need be."""
+        found = [
+            token
+            for token in self.tokens
+            if email in token.session.emails and (number % 4 == 0 or self._is_live(token))
+        ]
         if not found:
             self.start(SignIn(self.world, self.world.first, [email], None, self.keep), TO_END)
             found = self.tokens[-1:]
         return found[number % len(found)]
+
+    def _is_live(self, token: Token) -> bool:
+        is_fresh = token.session.expires_at > 1000 * (self.world.clock.now + 1)
+        return is_fresh and all(
+            self.world.epoch(email) == epoch for email, epoch in token.epochs.items()
+        )
 
     def keep(self, token: Token) -> None:
         """Remember a session."""

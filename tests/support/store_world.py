@@ -30,7 +30,8 @@ PROFILE_KEY = b"p" * 32
 ISSUER = "issuer.example"
 START = 1_800_000_000.0
 SESSION_SECONDS = MAX_SESSION_SECONDS
-FORWARD_SECONDS = 3600
+FORWARD_SECONDS = 2 * 24 * 3600
+"""By default: longer than a backup may stand still, which finds moved profiles by their forwards."""
 JPEG = b"\xff\xd8\xff\xe0"
 WEBP = b"RIFF\x00\x00\x00\x00WEBP"
 
