@@ -40,6 +40,7 @@ from persona_profile.keyring import Keyring
 from persona_profile.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.lifecycle import Lifecycle
+from persona_profile.lifetimes import MIN_FORWARD_SECONDS
 from persona_profile.metrics import Metrics
 from persona_profile.observed import ObservedBackend
 from persona_profile.pictures import PictureService
@@ -122,7 +123,7 @@ def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], Https
     nonces = Nonces(keys, settings.openid_nonce_lifetime, clock)
     context = _authenticator_context(settings, nonces, clock, metrics, Lookups(waiting))
     authenticators = _authenticators(context, metrics, identity_provider, openid_provider, new_fetcher)
-    homes = Homes(backend, keys, picture_url_seconds(settings))
+    homes = Homes(backend, keys, forward_seconds(settings))
     lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
     renderer = _renderer(settings, metrics)
     rate_limits = _rate_limits(settings, keys, clock, metrics)
@@ -371,6 +372,11 @@ def _open(settings: Settings, name: str, url: str | None) -> Backend:
 def picture_url_seconds(settings: Settings) -> int:
     """Return for how many seconds the URL of a picture works at the most."""
     return 2 * settings.pictures_url_window
+
+
+def forward_seconds(settings: Settings) -> int:
+    """Return for how many seconds the forward of a moved profile is kept."""
+    return max(MIN_FORWARD_SECONDS, picture_url_seconds(settings))
 
 
 def _build(settings: Settings) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from backends import Backend, BackendError
-from persona_profile.app import open_backend, picture_url_seconds
+from persona_profile.app import forward_seconds, open_backend, picture_url_seconds
 from persona_profile.commands.inspection import Progress
 from persona_profile.commands.settings import load_settings
 from persona_profile.key_sources import keyring_file, make_key_wrapper, open_keyring
@@ -163,10 +163,9 @@ def _reindex(settings: Settings, backend: Backend, keys: KeyWrapper, rate: float
         return 0
     if keys.primary_index_version != versions[-1]:
         raise KeyringError("the newer index key is not primary: `keys rotate --index --promote` first")
-    forward_seconds = picture_url_seconds(settings)
     with Lease(backend, MOVING) as lease, _progress() as progress:
         pace = Pace(rate, sleep=lease.sleep)
-        job = Reindexing(backend, keys, forward_seconds, pace, time.time, lease.keep)
+        job = Reindexing(backend, keys, forward_seconds(settings), pace, time.time, lease.keep)
         done = job.run(progress)
     print(
         f"Moved {done.moved:,} profiles, finished {done.finished:,} moves and cleaned {done.cleaned:,} "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from persona_profile import files
-from persona_profile.app import open_backend, picture_url_seconds
+from persona_profile.app import forward_seconds, open_backend
 from persona_profile.commands.settings import load_settings
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
@@ -91,7 +91,7 @@ def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService
         keys = make_key_wrapper(settings, open_keyring(settings)[1])
         with closing(keys), closing(open_backend(settings)) as backend:
             backend.check_schema()
-            homes = Homes(backend, keys, picture_url_seconds(settings))
+            homes = Homes(backend, keys, forward_seconds(settings))
             lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
             profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
             yield email, profiles, PictureService(backend, homes, keys, url_window=window)

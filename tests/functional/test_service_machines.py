@@ -34,6 +34,9 @@ pictures.workers = 1
 browserid.pinned_issuers = {issuers}
 ratelimit.url = {redis}
 ratelimit.writes_per_email = {writes}/minute
+ratelimit.reads_per_picture = 1000000/minute
+ratelimit.bytes_per_email = 1000000000000/minute
+ratelimit.bytes_per_address = 1000000000000/minute
 """
 
 

@@ -30,10 +30,12 @@ from support.stores import everything
 from backends import Backend, Put
 from backends.archive import backup, restore
 from backends.memory import MemoryBackend
+from persona_profile.app import forward_seconds
 from persona_profile.archived_homes import ArchivedHomes, HomesError
 from persona_profile.keyring import Keyring
 from persona_profile.keywrap import KeyWrapper
 from persona_profile.model import NOT_BEFORE_ITEM
+from persona_profile.settings import parse_settings
 
 FIRST: Seen = ("first", PICTURE)
 RUNS = 40
@@ -221,3 +223,10 @@ class TestRestore:
         bring_back(tmp_path / "before", world.backend, overwrite=True)
         _, newer = world.promoted.keys.partitions(ALICE)
         assert [info.name for info in world.backend.list(newer)] == [NOT_BEFORE_ITEM]
+
+
+def test_forwards_outlive_a_backup():
+    """A backup finds a moved profile by its forward, also where URLs of pictures die within minutes."""
+    given = {"development": "true", "public_origins": "http://localhost", "pictures.url_window": "60"}
+    settings = parse_settings(given, {})
+    assert forward_seconds(settings) == 24 * 3600
