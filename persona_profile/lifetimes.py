@@ -18,8 +18,8 @@ MAX_OPENID_SKEW_SECONDS: Final = 300
 """Upper bound of `openid.clock_skew`."""
 
 MIN_FORWARD_SECONDS: Final = 24 * 3600
-"""Lower bound of the life of a moved profile's forward: a backup finds the profile by it, and takes less
-than a day."""
+"""Lower bound of the life of the forward of a moved profile. A backup finds the profile by its
+forward, and takes less time."""
 
 CLOCK_DIFFERENCE_SECONDS: Final = 1
 """How far the clocks of this service's own machines may be apart (docs/scale-out.md)."""
