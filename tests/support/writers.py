@@ -111,6 +111,7 @@ class Writer:
     def check(self, backend: Backend, keyring: Path) -> None:
         """Fail unless all that was acknowledged is there, whole, and nothing else."""
         assert not self.wrong, self.wrong
+        self.client.close()  # its connection may lead to a process that was killed
         export = self.client.call("GET", f"{self.client.profile}/export")
         assert export.status == 200, export
         archive = zipfile.ZipFile(io.BytesIO(export.body))
