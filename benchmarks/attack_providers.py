@@ -15,7 +15,7 @@ from attack_stage import ATTACKER, ATTACKER_PROVIDER, CONTINUING, PROVIDER, SILE
 from support.identities import dsa_key, support_document
 
 HOLD_SECONDS = 60
-NICE = 5
+NICE = 19
 
 
 def good_key():

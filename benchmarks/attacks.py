@@ -10,7 +10,7 @@ Goals behind nginx: 99 of 100 requests of others succeed (uploads and fresh doma
 each kind is at most 5 times that of the quiet. The exit status is 1 if one is missed.
 
 All share the cores of this machine: the service, nginx, MariaDB, others, and the attacker at low
-priority (nice 5), as its own work belongs to another machine.
+priority (nice 19), as its own work belongs to another machine.
 
     python benchmarks/attacks.py [--attack NAME]... [--target nginx|alone] [--seconds N] [--json FILE]
     python benchmarks/attacks.py --page docs/attacks.md
