@@ -179,8 +179,7 @@ class MysqlBackend(SqlBackend):
                 # This connection, and those made before it, lead to the wrong server or to none.
                 context.is_disconnect = True
 
-        # Of each host: until it lets connect, and until it greets.
-        connect_seconds = 2 * timeouts["connect_timeout"] * len(hosts_of(parsed))
+        connect_seconds = 2 * timeouts["connect_timeout"] * len(hosts_of(parsed))  # to accept, to greet
         return cls(engine, timeouts["read_timeout"], clock, hosts, connect_seconds)
 
     @property
