@@ -44,6 +44,7 @@ setup(
         "loadtest",
         "persona_profile",
         "persona_profile.auth",
+        "persona_profile.runtime",
         "persona_profile.commands",
         "persona_profile.images",
         "persona_profile.views",

@@ -23,8 +23,8 @@ from support.transit import (
 from persona_profile import vault
 from persona_profile.encoding import json_encode
 from persona_profile.keyservice import KeysUnavailable
+from persona_profile.runtime.waiting import Wait, WaitingBudget
 from persona_profile.transit import TransitService
-from persona_profile.waiting import Wait, WaitingBudget
 
 PARTITION = b"p" * 32
 DATA_KEY = b"a data key that is nowhere else!"
