@@ -47,6 +47,7 @@ setup(
         "persona_profile.runtime",
         "persona_profile.commands",
         "persona_profile.images",
+        "persona_profile.keys",
         "persona_profile.views",
         "persona_profile.views.openapi",
     ],

@@ -31,10 +31,11 @@ from persona_profile.homes import Homes
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
-from persona_profile.key_sources import make_key_wrapper, open_keyring
-from persona_profile.keyring import Keyring
-from persona_profile.keyring_file import KeyringFile, KeyringWatch
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.configured import make_key_wrapper, open_keyring
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
+from persona_profile.keys.tokens import Nonces, SessionTokens
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MIN_FORWARD_SECONDS
 from persona_profile.pictures import PictureService
 from persona_profile.plugins import find_plugin, plugin_names
@@ -51,7 +52,6 @@ from persona_profile.runtime.metrics import Metrics
 from persona_profile.runtime.observed_backend import ObservedBackend
 from persona_profile.runtime.waiting import Wait, WaitingBudget
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
-from persona_profile.tokens import Nonces, SessionTokens
 from persona_profile.views import Services
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 

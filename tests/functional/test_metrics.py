@@ -11,8 +11,8 @@ from support.services import Client, Service, free_port
 from webtest import TestApp
 
 from persona_profile.app import services_of
-from persona_profile.keyring import KeyKind, Keyring
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import KeyKind, Keyring
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.runtime.exposition import Sum
 from persona_profile.runtime.metrics import Metrics
 from persona_profile.runtime.stats import PictureStats

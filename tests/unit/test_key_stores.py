@@ -13,7 +13,7 @@ from support.sessions import session_of
 from backends import Unavailable
 from backends.memory import MemoryBackend
 from backends.transfer import read_partition, walk
-from persona_profile.keyring import KeyKind, Keyring, KeyState
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.profiles import ProfileService
 from persona_profile.reindexing import Reindexing
 
