@@ -45,6 +45,8 @@ setup(
         "persona_profile",
         "persona_profile.auth",
         "persona_profile.runtime",
+        "persona_profile.store",
+        "persona_profile.store.maintenance",
         "persona_profile.commands",
         "persona_profile.images",
         "persona_profile.keys",

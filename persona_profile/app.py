@@ -27,7 +27,6 @@ from persona_profile.auth.lookups import Lookups
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.auth.policy import BearerPolicy
 from persona_profile.auth.replay import UsedProofs
-from persona_profile.homes import Homes
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
@@ -42,7 +41,6 @@ from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.profiles import ProfileService
 from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, RateLimits
-from persona_profile.replicas import Replicas
 from persona_profile.runtime import logs
 from persona_profile.runtime.build import describe_build
 from persona_profile.runtime.dumps import forbid_dumps
@@ -52,6 +50,8 @@ from persona_profile.runtime.metrics import Metrics
 from persona_profile.runtime.observed_backend import ObservedBackend
 from persona_profile.runtime.waiting import Wait, WaitingBudget
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
+from persona_profile.store.homes import Homes
+from persona_profile.store.replicas import Replicas
 from persona_profile.views import Services
 from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 

@@ -8,21 +8,21 @@ from hashlib import sha256
 
 from backends import Address, Backend, Conflict, Item
 from persona_profile.errors import NotFound, UnreadableProfile
-from persona_profile.homes import Homes
-from persona_profile.key_items import KeyItem
 from persona_profile.keys.records import RecordKey
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.tokens import PictureCapabilities, PictureCapability, Protection
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.model import (
+from persona_profile.store.homes import Homes
+from persona_profile.store.items import (
     KEY_ITEM,
     NOT_BEFORE_ITEM,
     PROFILE_ITEM,
-    Profile,
+    KeyItem,
     instant_of,
     picture_item,
 )
-from persona_profile.replicas import Replicas
+from persona_profile.store.profile import Profile
+from persona_profile.store.replicas import Replicas
 
 
 class PictureService:

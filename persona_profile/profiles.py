@@ -32,25 +32,22 @@ from persona_profile.errors import (
     UnreadableProfile,
     WriteConflict,
 )
-from persona_profile.homes import Home, Homes
 from persona_profile.images import Rendition
-from persona_profile.key_items import KeyItem, Owner
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.tokens import Session
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.model import (
-    KEY_ITEM,
-    PROFILE_ITEM,
-    UNREADABLE,
-    Picture,
-    Profile,
-    parse_picture_item,
-    picture_item,
-    state_of,
-)
-from persona_profile.opening import Stored, open_profile
 from persona_profile.pictures import read_renditions
 from persona_profile.sessions import Vouched, check_not_ended, emails_of, new_session
+from persona_profile.store.homes import Home, Homes
+from persona_profile.store.items import (
+    KEY_ITEM,
+    PROFILE_ITEM,
+    KeyItem,
+    Owner,
+    parse_picture_item,
+    picture_item,
+)
+from persona_profile.store.profile import UNREADABLE, Picture, Profile, Stored, open_profile, state_of
 
 WRITE_PATIENCE_SECONDS: Final = 5.0
 PICTURE_ID_BYTES: Final = 16

@@ -13,7 +13,7 @@ from pyramid.response import Response
 from persona_profile.auth.policy import SESSION
 from persona_profile.encoding import json_encode
 from persona_profile.errors import DirectCall
-from persona_profile.model import Profile
+from persona_profile.store.profile import Profile
 from persona_profile.views import Services, origin_of
 from persona_profile.views.cors import is_account_chooser
 from persona_profile.views.rate_limiting import charge_bytes

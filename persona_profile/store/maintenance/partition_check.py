@@ -11,19 +11,20 @@ from enum import StrEnum
 from typing import Final
 
 from backends import MAX_VALUE_BYTES, Address, Backend, Item, ItemInfo
-from persona_profile.homes import is_profile
-from persona_profile.key_items import Forward, KeyItem, Moving
 from persona_profile.keys.records import RecordKey, is_record
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.model import (
+from persona_profile.store.homes import is_profile
+from persona_profile.store.items import (
     KEY_ITEM,
     NOT_BEFORE_ITEM,
     PROFILE_ITEM,
-    Picture,
-    Profile,
+    Forward,
+    KeyItem,
+    Moving,
     parse_picture_item,
 )
+from persona_profile.store.profile import Picture, Profile
 
 READ_BYTES: Final = MAX_VALUE_BYTES
 """About how many bytes of renditions are in memory at once."""

@@ -47,13 +47,16 @@ from backends import (
     Operation,
     Put,
 )
-from persona_profile.key_items import NO_MOVE, Forward, Moving, holds_data_key
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS, MAX_SESSION_SECONDS
-from persona_profile.model import (
+from persona_profile.store.items import (
     KEY_ITEM,
+    NO_MOVE,
     NOT_BEFORE_ITEM,
     PROFILE_ITEM,
+    Forward,
+    Moving,
+    holds_data_key,
     instant_of,
     parse_picture_item,
 )

@@ -1,4 +1,4 @@
-"""The values of `key` items, also while the index key changes.
+"""The items of an email: their names, and the values of `key` items.
 
 Layouts, integers big-endian:
 
@@ -19,15 +19,23 @@ is copied to; see `homes`.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass, replace
 from typing import Final
 
+from backends import Item
 from persona_profile.emails import MAX_BYTES
+from persona_profile.encoding import base64url_encode
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.model import KEY_ITEM
+
+KEY_ITEM: Final = "key"
+PROFILE_ITEM: Final = "profile"
+NOT_BEFORE_ITEM: Final = "not_before"
+
+_PICTURE_ITEM: Final = re.compile(r"picture/([A-Za-z0-9_-]{22})/([1-9][0-9]{0,4})\.([a-z0-9]{1,8})")
 
 MOVE_ID_BYTES: Final = 16
 NO_MOVE: Final = bytes(MOVE_ID_BYTES)
@@ -195,3 +203,19 @@ class Moving:
 def holds_data_key(value: bytes) -> bool:
     """Return whether a `key` item is that of a profile: neither a forward nor moving."""
     return Forward.parse(value) is None and Moving.parse(value) is None
+
+
+def instant_of(mark: Item | None) -> int:
+    """Return when sessions were ended, as a `not_before` item tells: milliseconds since 1970, or 0."""
+    return int.from_bytes(mark.value) if mark else 0
+
+
+def picture_item(picture_id: bytes, size: int, format_name: str) -> str:
+    """Return the name of the item that holds one rendition."""
+    return f"picture/{base64url_encode(picture_id)}/{size}.{format_name}"
+
+
+def parse_picture_item(name: str) -> tuple[int, str] | None:
+    """Return size and format of the rendition that an item holds, by its name; none for others."""
+    match = _PICTURE_ITEM.fullmatch(name)
+    return match and (int(match[2]), match[3])

@@ -23,8 +23,13 @@ from typing import Final
 from backends import Backend
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.partition_check import Changed, Finding, FindingKind, PartitionCheck
-from persona_profile.partitions import (
+from persona_profile.store.maintenance.partition_check import (
+    Changed,
+    Finding,
+    FindingKind,
+    PartitionCheck,
+)
+from persona_profile.store.partitions import (
     LEASES_PARTITION,
     USED_PROOF_ITEM,
     USED_PROOF_PREFIX,

@@ -35,13 +35,21 @@ from backends import (
     Operation,
     Put,
 )
-from persona_profile.homes import Homes, is_profile
-from persona_profile.key_items import MOVE_ID_BYTES, Forward, KeyItem, Moving
-from persona_profile.key_use import Progress
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, parse_picture_item
-from persona_profile.partitions import walk_items
+from persona_profile.store.homes import Homes, is_profile
+from persona_profile.store.items import (
+    KEY_ITEM,
+    MOVE_ID_BYTES,
+    NOT_BEFORE_ITEM,
+    PROFILE_ITEM,
+    Forward,
+    KeyItem,
+    Moving,
+    parse_picture_item,
+)
+from persona_profile.store.maintenance.rewrapping import Progress
+from persona_profile.store.partitions import walk_items
 
 
 @dataclass(slots=True)

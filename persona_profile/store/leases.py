@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from backends import ABSENT, Address, Backend, BackendError, Conflict, Delete, Put
-from persona_profile.partitions import LEASES_PARTITION
+from persona_profile.store.partitions import LEASES_PARTITION
 
 LEASE_SECONDS: Final = 6.0
 _STEPS: Final = 3

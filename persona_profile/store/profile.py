@@ -1,23 +1,24 @@
-"""What is kept for an email, and how it is written down before it is sealed."""
+"""A profile: its stored form, and how it opens from the items of a partition."""
 
 from __future__ import annotations
 
 import json
-import re
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Final
 
-from backends import Item
 from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
 from persona_profile.images import Rendition
-from persona_profile.keys.records import RecordKey
+from persona_profile.keys.records import RecordKey, is_record
+from persona_profile.keys.service import Unreadable
 from persona_profile.keys.tokens import Session
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.homes import Home
+from persona_profile.store.items import PROFILE_ITEM, KeyItem, picture_item
 
-KEY_ITEM: Final = "key"
-PROFILE_ITEM: Final = "profile"
-NOT_BEFORE_ITEM: Final = "not_before"
+logger = logging.getLogger(__name__)
 
 PROFILE_BYTES: Final = 1024
 """Most profiles have this length before they are sealed; others twice that, and so on."""
@@ -25,8 +26,6 @@ PROFILE_BYTES: Final = 1024
 UNREADABLE: Final = "profile_unreadable"
 PROFILE_KEY_REQUIRED: Final = "profile_key_required"
 PROFILE_KEY_WRONG: Final = "profile_key_wrong"
-
-_PICTURE_ITEM: Final = re.compile(r"picture/([A-Za-z0-9_-]{22})/([1-9][0-9]{0,4})\.([a-z0-9]{1,8})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,22 +124,77 @@ class Profile:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A profile with where it is kept, and what opens its data key; no key item while it is blank."""
+
+    profile: Profile
+    home: Home
+    key_item: KeyItem | None = None
+
+
+class _Locked(Exception):
+    """A profile opens only with another profile key than the session's; the message is the problem."""
+
+
+def open_profile(home: Home, email: str, session: Session, keys: KeyWrapper) -> Stored:
+    """Return the profile of an email, with a problem if something is there that does not open.
+
+    Raises:
+        KeysUnavailable: the key service can't be asked now.
+    """
+    profile = Profile(email, partition=home.partition, session=session)
+    if home.key is None and home.profile is None:
+        return Stored(profile, home)
+    if home.profile is not None:
+        version, state = home.profile.version, state_of(home.profile.value)
+        profile = replace(profile, stored_version=version, state=state)
+    try:
+        if home.key is None or home.profile is None:
+            raise Unreadable  # noqa: TRY301 - half a profile is as good as a damaged one
+        key_item = KeyItem.parse(home.key.value, keys)
+        data_key = key_item.data_key(keys, home.partition)
+        content_key, plaintext = data_key, _open(data_key, home.profile.value)
+        if plaintext is None:
+            # Only then the owner record is needed, and opening it is a third of the work.
+            wrapped = key_item.open_owner(data_key).content_key
+            profile = replace(profile, is_protected=wrapped is not None)
+            content_key = _content_key(data_key, wrapped, session)
+            plaintext = content_key.open(PROFILE_ITEM, home.profile.value)
+    except _Locked as locked:
+        return Stored(replace(profile, problem=str(locked)), home)
+    except Unreadable:
+        logger.error("unreadable profile in partition %s", home.partition.hex())  # noqa: TRY400
+        return Stored(replace(profile, problem=UNREADABLE), home)
+    return Stored(replace(profile, content_key=content_key).filled(plaintext), home, key_item)
+
+
+def _open(data_key: RecordKey, record: bytes) -> bytes | None:
+    """Return what a profile's record holds; none if it may be under a content key.
+
+    Raises:
+        Unreadable: it is no record.
+    """
+    if not is_record(record):
+        raise Unreadable
+    try:
+        return data_key.open(PROFILE_ITEM, record)
+    except Unreadable:
+        return None
+
+
+def _content_key(data_key: RecordKey, wrapped: bytes | None, session: Session) -> RecordKey:
+    """Return what the session's profile key unwraps."""
+    if wrapped is None:
+        raise Unreadable
+    if session.profile_key is None:
+        raise _Locked(PROFILE_KEY_REQUIRED)
+    try:
+        return data_key.unwrap_content_key(session.profile_key, wrapped)
+    except Unreadable:
+        raise _Locked(PROFILE_KEY_WRONG) from None
+
+
 def state_of(record: bytes) -> str:
     """Return the state that a sealed profile is: records differ, as each has a salt of its own."""
     return sha256(record).hexdigest()[:16]
-
-
-def instant_of(mark: Item | None) -> int:
-    """Return when sessions were ended, as a `not_before` item tells: milliseconds since 1970, or 0."""
-    return int.from_bytes(mark.value) if mark else 0
-
-
-def picture_item(picture_id: bytes, size: int, format_name: str) -> str:
-    """Return the name of the item that holds one rendition."""
-    return f"picture/{base64url_encode(picture_id)}/{size}.{format_name}"
-
-
-def parse_picture_item(name: str) -> tuple[int, str] | None:
-    """Return size and format of the rendition that an item holds, by its name; none for others."""
-    match = _PICTURE_ITEM.fullmatch(name)
-    return match and (int(match[2]), match[3])

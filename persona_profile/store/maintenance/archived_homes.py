@@ -13,11 +13,17 @@ from collections.abc import Mapping, Sequence
 
 from backends import Address, Backend, BackendError, Delete, Item
 from backends.transfer import batches
-from persona_profile.homes import is_profile
-from persona_profile.key_items import Forward, KeyItem, Moving
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.model import KEY_ITEM, PROFILE_ITEM, parse_picture_item
+from persona_profile.store.homes import is_profile
+from persona_profile.store.items import (
+    KEY_ITEM,
+    PROFILE_ITEM,
+    Forward,
+    KeyItem,
+    Moving,
+    parse_picture_item,
+)
 
 _Items = Mapping[str, Item]
 
