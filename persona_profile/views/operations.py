@@ -11,7 +11,7 @@ from pyramid.response import Response
 
 from persona_profile.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
 from persona_profile.encoding import json_encode
-from persona_profile.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
+from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
 from persona_profile.views import Services
 from persona_profile.views.representations import json_response
 from persona_profile.views.sessions import MAX_EMAILS

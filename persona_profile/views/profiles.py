@@ -11,7 +11,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from persona_profile.auth.policy import OWN_EMAIL, SESSION, email_in_path
-from persona_profile.formats import THUMBNAIL_SIZES
+from persona_profile.images.formats import THUMBNAIL_SIZES
 from persona_profile.schemas import CLAIMS_BODY, PROFILE_KEY_BODY
 from persona_profile.takeaway import whole_profile, zip_of
 from persona_profile.views import Services

@@ -16,7 +16,7 @@ from persona_profile.auth import ProvedEmail
 from persona_profile.auth.policy import SESSION
 from persona_profile.auth.registrable import party_of
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
-from persona_profile.formats import THUMBNAIL_SIZES
+from persona_profile.images.formats import THUMBNAIL_SIZES
 from persona_profile.rate_limits import Policy
 from persona_profile.schemas import MAX_PROOFS, session_body
 from persona_profile.sessions import Vouched

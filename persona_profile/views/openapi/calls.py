@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from persona_profile.auth.browserid import BrowserIDVerifier
 from persona_profile.auth.openid import OpenIDVerifier
-from persona_profile.formats import MEDIA_TYPES
+from persona_profile.images.formats import MEDIA_TYPES
 from persona_profile.views import profiles, sessions
 from persona_profile.views.bodies import JSON, MERGE_PATCH
 from persona_profile.views.openapi.problems import PROOF_CODES

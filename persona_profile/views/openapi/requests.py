@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from persona_profile.formats import THUMBNAIL_SIZES
+from persona_profile.images.formats import THUMBNAIL_SIZES
 from persona_profile.schemas import PROFILE_KEY_BODY, JsonSchema, json_schema, session_body
 from persona_profile.views.bodies import CROP_PATTERN, MULTIPART
 from persona_profile.views.openapi.answers import CLAIMS_EXAMPLE, EMAIL_SCHEMA
