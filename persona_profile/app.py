@@ -39,8 +39,8 @@ from persona_profile.lifetimes import MIN_FORWARD_SECONDS
 from persona_profile.pictures import PictureService
 from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.profiles import ProfileService
-from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, RateLimits
+from persona_profile.rate_limits.counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.runtime import logs
 from persona_profile.runtime.build import describe_build
 from persona_profile.runtime.dumps import forbid_dumps

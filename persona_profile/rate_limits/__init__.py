@@ -18,7 +18,7 @@ from limits import RateLimitItem
 
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import RateLimited
-from persona_profile.rate_counters import Counters, Window
+from persona_profile.rate_limits.counters import Counters, Window
 
 
 class Policy(StrEnum):
