@@ -44,6 +44,7 @@ setup(
         "loadtest",
         "persona_profile",
         "persona_profile.auth",
+        "persona_profile.profiles",
         "persona_profile.rate_limits",
         "persona_profile.runtime",
         "persona_profile.store",

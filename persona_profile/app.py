@@ -36,9 +36,9 @@ from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keys.tokens import Nonces, SessionTokens
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MIN_FORWARD_SECONDS
-from persona_profile.pictures import PictureService
 from persona_profile.plugins import find_plugin, plugin_names
-from persona_profile.profiles import ProfileService
+from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.service import ProfileService
 from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, RateLimits
 from persona_profile.rate_limits.counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.runtime import logs

@@ -12,7 +12,10 @@ from typing import Any, Final
 
 import colander
 
-from persona_profile.claims import (
+from persona_profile.encoding import Json, MalformedText, base64url_decode
+from persona_profile.errors import FieldError, ValidationFailed
+from persona_profile.keys.records import KEY_BYTES
+from persona_profile.profiles.claims import (
     CLAIMS,
     LANGUAGE_TAG,
     LONG_TEXT_CHARACTERS,
@@ -24,9 +27,6 @@ from persona_profile.claims import (
     time_zone,
     website,
 )
-from persona_profile.encoding import Json, MalformedText, base64url_decode
-from persona_profile.errors import FieldError, ValidationFailed
-from persona_profile.keys.records import KEY_BYTES
 
 MAX_PROOFS: Final = 20
 MAX_ERRORS: Final = 20

@@ -16,8 +16,8 @@ from persona_profile.auth.replay import UsedProofs
 from persona_profile.images import Renderer
 from persona_profile.keys.keyring_file import KeyringWatch
 from persona_profile.keys.tokens import Nonces, SessionTokens
-from persona_profile.pictures import PictureService
-from persona_profile.profiles import ProfileService
+from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.service import ProfileService
 from persona_profile.rate_limits import RateLimits
 from persona_profile.runtime.heartbeat import Heartbeat
 from persona_profile.runtime.lifecycle import Lifecycle

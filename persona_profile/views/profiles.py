@@ -12,8 +12,8 @@ from pyramid.response import Response
 
 from persona_profile.auth.policy import OWN_EMAIL, SESSION, email_in_path
 from persona_profile.images.formats import THUMBNAIL_SIZES
+from persona_profile.profiles.export import whole_profile, zip_of
 from persona_profile.schemas import CLAIMS_BODY, PROFILE_KEY_BODY
-from persona_profile.takeaway import whole_profile, zip_of
 from persona_profile.views import Services
 from persona_profile.views.bodies import JSON, MERGE_PATCH, json_body, thumbnail_parameter
 from persona_profile.views.rate_limiting import charge_bytes, charge_write

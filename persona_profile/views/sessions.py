@@ -17,10 +17,10 @@ from persona_profile.auth.policy import SESSION
 from persona_profile.auth.registrable import party_of
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
 from persona_profile.images.formats import THUMBNAIL_SIZES
+from persona_profile.profiles.export import timestamp
+from persona_profile.profiles.sessions import Vouched
 from persona_profile.rate_limits import Policy
 from persona_profile.schemas import MAX_PROOFS, session_body
-from persona_profile.sessions import Vouched
-from persona_profile.takeaway import timestamp
 from persona_profile.views import Services
 from persona_profile.views.bodies import json_body
 from persona_profile.views.rate_limiting import charge, client_of, failure_charged

@@ -11,8 +11,8 @@ from persona_profile.images import Rendition
 from persona_profile.keys.keyring import Key, Keyring, KeyState
 from persona_profile.keys.records import RecordKey
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.pictures import PictureService
-from persona_profile.profiles import ProfileService
+from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.service import ProfileService
 from persona_profile.store.homes import Homes
 from persona_profile.store.items import KEY_ITEM, KeyItem
 from persona_profile.store.maintenance.partition_check import Finding

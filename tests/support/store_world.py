@@ -14,9 +14,9 @@ from persona_profile.keys.keyring import Key, KeyKind, Keyring, KeyState
 from persona_profile.keys.tokens import SessionTokens
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MAX_SESSION_SECONDS
-from persona_profile.pictures import PictureService, read_renditions
-from persona_profile.profiles import ProfileService
-from persona_profile.sessions import Vouched
+from persona_profile.profiles.pictures import PictureService, read_renditions
+from persona_profile.profiles.service import ProfileService
+from persona_profile.profiles.sessions import Vouched
 from persona_profile.store.homes import Homes, is_profile
 from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, Moving, parse_picture_item
 from persona_profile.store.maintenance.partition_check import Finding, FindingKind

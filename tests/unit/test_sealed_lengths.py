@@ -7,10 +7,10 @@ import json
 import pytest
 from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
 
-from persona_profile.claims import CLAIMS
 from persona_profile.emails import MAX_BYTES, canonical_email
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.records import KeyRole, RecordKey
+from persona_profile.profiles.claims import CLAIMS
 from persona_profile.store.items import Owner
 from persona_profile.store.profile import Profile
 

@@ -36,8 +36,8 @@ from persona_profile.images import Rendition
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.tokens import Session
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.pictures import read_renditions
-from persona_profile.sessions import Vouched, check_not_ended, emails_of, new_session
+from persona_profile.profiles.pictures import read_renditions
+from persona_profile.profiles.sessions import Vouched, check_not_ended, emails_of, new_session
 from persona_profile.store.homes import Home, Homes
 from persona_profile.store.items import (
     KEY_ITEM,

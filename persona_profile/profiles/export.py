@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from backends import Conflict, Unavailable
-from persona_profile.claims import CLAIMS
 from persona_profile.encoding import base64url_encode
 from persona_profile.keys.tokens import Session
-from persona_profile.pictures import PictureService
-from persona_profile.profiles import ProfileService
+from persona_profile.profiles.claims import CLAIMS
+from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.service import ProfileService
 from persona_profile.store.profile import Profile
 
 ATTEMPTS: Final = 10
