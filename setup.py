@@ -52,8 +52,8 @@ setup(
         "persona_profile.commands",
         "persona_profile.images",
         "persona_profile.keys",
-        "persona_profile.views",
-        "persona_profile.views.openapi",
+        "persona_profile.api",
+        "persona_profile.api.openapi",
     ],
     package_dir={"": "."},
     package_data={

@@ -27,11 +27,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from backends import ABSENT, Backend, Conflict, Delete, Operation, Put
-from persona_profile.errors import (
-    ProfileKeyRequired,
-    UnreadableProfile,
-    WriteConflict,
-)
+from persona_profile.errors import ProfileKeyRequired, UnreadableProfile, WriteConflict
 from persona_profile.images import Rendition
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.tokens import Session

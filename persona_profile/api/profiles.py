@@ -10,14 +10,11 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 
-from persona_profile.auth.policy import OWN_EMAIL, SESSION, email_in_path
-from persona_profile.images.formats import THUMBNAIL_SIZES
-from persona_profile.profiles.export import whole_profile, zip_of
-from persona_profile.schemas import CLAIMS_BODY, PROFILE_KEY_BODY
-from persona_profile.views import Services
-from persona_profile.views.bodies import JSON, MERGE_PATCH, json_body, thumbnail_parameter
-from persona_profile.views.rate_limiting import charge_bytes, charge_write
-from persona_profile.views.representations import (
+from persona_profile.api import Services
+from persona_profile.api.bodies import JSON, MERGE_PATCH, json_body, thumbnail_parameter
+from persona_profile.api.policy import OWN_EMAIL, SESSION, email_in_path
+from persona_profile.api.rate_limiting import charge_bytes, charge_write
+from persona_profile.api.representations import (
     json_response,
     precondition,
     profile_response,
@@ -25,6 +22,9 @@ from persona_profile.views.representations import (
     represent,
     session_document,
 )
+from persona_profile.api.schemas import CLAIMS_BODY, PROFILE_KEY_BODY
+from persona_profile.images.formats import THUMBNAIL_SIZES
+from persona_profile.profiles.export import whole_profile, zip_of
 
 EMAIL_PATH: Final = "/v1/profiles/{email:[^@]+@[^@/]+}"
 MAX_BODY_BYTES: Final = 32 * 1024

@@ -11,11 +11,11 @@ from typing import Final
 from pyramid.request import Request
 from pyramid.response import Response
 
-from persona_profile.addresses import client_network
-from persona_profile.auth.policy import email_in_path
+from persona_profile.api import Services
+from persona_profile.api.addresses import client_network
+from persona_profile.api.cors import check_page
+from persona_profile.api.policy import email_in_path
 from persona_profile.rate_limits import Policy, Quota
-from persona_profile.views import Services
-from persona_profile.views.cors import check_page
 
 MIN_ANSWER_BYTES: Final = 4096
 """The least that a read is charged with: making a small answer costs as much as sending so many."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from persona_profile.api.bodies import CROP_PATTERN, MULTIPART
+from persona_profile.api.openapi.answers import CLAIMS_EXAMPLE, EMAIL_SCHEMA
+from persona_profile.api.schemas import PROFILE_KEY_BODY, JsonSchema, json_schema, session_body
 from persona_profile.images.formats import THUMBNAIL_SIZES
-from persona_profile.schemas import PROFILE_KEY_BODY, JsonSchema, json_schema, session_body
-from persona_profile.views.bodies import CROP_PATTERN, MULTIPART
-from persona_profile.views.openapi.answers import CLAIMS_EXAMPLE, EMAIL_SCHEMA
 
 
 def _parameter(where: str, name: str, description: str, schema: JsonSchema, **more: Any) -> Any:

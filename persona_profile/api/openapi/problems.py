@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-from persona_profile.errors import problem_document
+from persona_profile.api.problems import problem_document
+from persona_profile.api.schemas import JsonSchema
 from persona_profile.rate_limits import Policy
-from persona_profile.schemas import JsonSchema
 
 PROBLEM_TYPE: Final = "application/problem+json"
 

@@ -11,12 +11,12 @@ from pyramid.request import Request
 from pyramid.response import FileResponse, Response
 
 import persona_profile
+from persona_profile.api import Services, origin_of
+from persona_profile.api.bodies import json_body
+from persona_profile.api.representations import json_response
+from persona_profile.api.schemas import assertion_body
 from persona_profile.auth.development_openid import CLIENT_ID
 from persona_profile.errors import FieldError, NotFound, ValidationFailed
-from persona_profile.schemas import assertion_body
-from persona_profile.views import Services, origin_of
-from persona_profile.views.bodies import json_body
-from persona_profile.views.representations import json_response
 
 MAX_BODY_BYTES: Final = 4096
 

@@ -11,13 +11,13 @@ from typing import Any, Final
 from pyramid.request import Request
 from pyramid.response import Response
 
+from persona_profile.api import Services, origin_of
 from persona_profile.encoding import base64url_encode, json_encode
 from persona_profile.errors import PreconditionFailed
 from persona_profile.images import MEDIA_TYPES
 from persona_profile.keys.tokens import Session
 from persona_profile.profiles.export import profile_document, timestamp
 from persona_profile.store.profile import Profile
-from persona_profile.views import Services, origin_of
 
 THUMBNAIL_FORMATS: Final = ("webp", "jpeg")
 """What every browser of the last years shows in a data URI, the better compressed first."""

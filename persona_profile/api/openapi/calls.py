@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from persona_profile.auth.browserid import BrowserIDVerifier
-from persona_profile.auth.openid import OpenIDVerifier
-from persona_profile.images.formats import MEDIA_TYPES
-from persona_profile.views import profiles, sessions
-from persona_profile.views.bodies import JSON, MERGE_PATCH
-from persona_profile.views.openapi.problems import PROOF_CODES
-from persona_profile.views.openapi.requests import (
+from persona_profile.api import profiles, sessions
+from persona_profile.api.bodies import JSON, MERGE_PATCH
+from persona_profile.api.openapi.problems import PROOF_CODES
+from persona_profile.api.openapi.requests import (
     CLAIMS_JSON,
     PICTURE_BODIES,
     PROFILE_KEY_JSON,
     session_json,
 )
+from persona_profile.auth.browserid import BrowserIDVerifier
+from persona_profile.auth.openid import OpenIDVerifier
+from persona_profile.images.formats import MEDIA_TYPES
 
 ALWAYS: Final = (
     "malformed_request",

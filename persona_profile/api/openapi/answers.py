@@ -5,15 +5,15 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, Final
 
+from persona_profile.api.openapi.problems import FIELD_ERROR_SCHEMA, PROBLEM_SCHEMA
+from persona_profile.api.operations import NAME
+from persona_profile.api.schemas import CLAIMS_BODY, JsonSchema, json_schema
+from persona_profile.api.sessions import MAX_EMAILS
 from persona_profile.emails import MAX_BYTES
 from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
 from persona_profile.profiles.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
-from persona_profile.schemas import CLAIMS_BODY, JsonSchema, json_schema
 from persona_profile.settings import MAX_PICTURE_BYTES
 from persona_profile.store.profile import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
-from persona_profile.views.openapi.problems import FIELD_ERROR_SCHEMA, PROBLEM_SCHEMA
-from persona_profile.views.operations import NAME
-from persona_profile.views.sessions import MAX_EMAILS
 
 VERSION: Final = version("persona-profile-server")
 

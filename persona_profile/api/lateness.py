@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pyramid.config import Configurator
 from pyramid.events import ContextFound
 
-from persona_profile import lateness
 from persona_profile.errors import Overloaded
+
+WAITED: Final = "persona_profile.waited"
+"""Of a WSGI environment: how long the request has waited for a thread, in seconds."""
+
+MOST_SECONDS: Final = 5.0
+"""For so long a request may wait: dialogs give up after 8 s, and later answers would be for nobody."""
 
 RETRY_SECONDS = 5
 OF_OPERATORS = "/__"
@@ -19,8 +26,8 @@ def refuse_late_request(event: ContextFound) -> None:
     Raises:
         Overloaded: it is.
     """
-    waited = event.request.environ.get(lateness.WAITED, 0.0)
-    if waited > lateness.MOST_SECONDS and not event.request.path_info.startswith(OF_OPERATORS):
+    waited = event.request.environ.get(WAITED, 0.0)
+    if waited > MOST_SECONDS and not event.request.path_info.startswith(OF_OPERATORS):
         raise Overloaded("Too many requests are under way; try again.", RETRY_SECONDS)
 
 

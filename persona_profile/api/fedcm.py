@@ -10,14 +10,14 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 
-from persona_profile.auth.policy import SESSION
+from persona_profile.api import Services, origin_of
+from persona_profile.api.cors import is_account_chooser
+from persona_profile.api.policy import SESSION
+from persona_profile.api.rate_limiting import charge_bytes
+from persona_profile.api.representations import digest_tag, validated
 from persona_profile.encoding import json_encode
 from persona_profile.errors import DirectCall
 from persona_profile.store.profile import Profile
-from persona_profile.views import Services, origin_of
-from persona_profile.views.cors import is_account_chooser
-from persona_profile.views.rate_limiting import charge_bytes
-from persona_profile.views.representations import digest_tag, validated
 
 PICTURE_SIZE: Final = 128
 """Of an account's picture in pixels: what browsers draw at some 40 pixels, sharp on any screen."""

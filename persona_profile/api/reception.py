@@ -16,10 +16,10 @@ from pyramid.interfaces import IRoutesMapper, ISecurityPolicy
 from pyramid.request import Request
 from pyramid.router import Router
 
-from persona_profile.auth.policy import OWN_EMAIL
+from persona_profile.api import Services, pictures, profiles, sessions
+from persona_profile.api.bodies import FORM_OVERHEAD_BYTES, MULTIPART
+from persona_profile.api.policy import OWN_EMAIL
 from persona_profile.errors import BodyTooLarge, MalformedRequest, NotFound, ServiceError
-from persona_profile.views import Services, pictures, profiles, sessions
-from persona_profile.views.bodies import FORM_OVERHEAD_BYTES, MULTIPART
 
 REFUSAL: Final = "persona_profile.refusal"
 """The key in a WSGI environment of the error for which the body was not received."""

@@ -15,8 +15,8 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
+from persona_profile.api import Services
 from persona_profile.errors import OriginRefused
-from persona_profile.views import Services
 
 PREFLIGHT_SECONDS: Final = 7200
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
@@ -83,4 +83,4 @@ def cors_tween_factory(
 
 def includeme(config: Configurator) -> None:
     """Add the tween above the one that renders errors, so that pages can read those too."""
-    config.add_tween("persona_profile.views.cors.cors_tween_factory", over=EXCVIEW)
+    config.add_tween("persona_profile.api.cors.cors_tween_factory", over=EXCVIEW)

@@ -100,4 +100,4 @@ def includeme(config: Configurator) -> None:
         "openapi",
         "reception",
     ):
-        config.include(f"persona_profile.views.{module}")
+        config.include(f"persona_profile.api.{module}")

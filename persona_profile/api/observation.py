@@ -13,10 +13,10 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import INGRESS
 
-from persona_profile.errors import new_request_id
+from persona_profile.api import Services
+from persona_profile.api.problems import new_request_id
 from persona_profile.runtime.logs import REQUEST_ID
 from persona_profile.runtime.metrics import METHODS
-from persona_profile.views import Services
 
 SUMMARY = "request.summary"
 UNMATCHED = "unmatched"
@@ -83,4 +83,4 @@ def _log(route: str, method: str, status: int, seconds: float) -> None:
 
 def includeme(config: Configurator) -> None:
     """Add the tween outside of all others."""
-    config.add_tween("persona_profile.views.observation.observation_tween_factory", under=INGRESS)
+    config.add_tween("persona_profile.api.observation.observation_tween_factory", under=INGRESS)

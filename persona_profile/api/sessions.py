@@ -12,19 +12,19 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 
+from persona_profile.api import Services
+from persona_profile.api.bodies import json_body
+from persona_profile.api.policy import SESSION
+from persona_profile.api.rate_limiting import charge, client_of, failure_charged
+from persona_profile.api.representations import json_response, represent, session_document
+from persona_profile.api.schemas import MAX_PROOFS, session_body
 from persona_profile.auth import ProvedEmail
-from persona_profile.auth.policy import SESSION
 from persona_profile.auth.registrable import party_of
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
 from persona_profile.images.formats import THUMBNAIL_SIZES
 from persona_profile.profiles.export import timestamp
 from persona_profile.profiles.sessions import Vouched
 from persona_profile.rate_limits import Policy
-from persona_profile.schemas import MAX_PROOFS, session_body
-from persona_profile.views import Services
-from persona_profile.views.bodies import json_body
-from persona_profile.views.rate_limiting import charge, client_of, failure_charged
-from persona_profile.views.representations import json_response, represent, session_document
 
 MAX_EMAILS: Final = 20
 MAX_BODY_BYTES: Final = (MAX_PROOFS + 1) * 16 * 1024

@@ -9,12 +9,12 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 
+from persona_profile.api import Services
+from persona_profile.api.representations import json_response
+from persona_profile.api.sessions import MAX_EMAILS
 from persona_profile.encoding import json_encode
 from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
 from persona_profile.profiles.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
-from persona_profile.views import Services
-from persona_profile.views.representations import json_response
-from persona_profile.views.sessions import MAX_EMAILS
 
 NAME: Final = "Persona Profile Server"
 _STOPPING: Final = {"status": "stopping"}

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final, cast
 import multipart
 from pyramid.request import Request
 
+from persona_profile.api.schemas import validate
 from persona_profile.encoding import MalformedText, json_decode
 from persona_profile.errors import (
     BodyTooLarge,
@@ -19,7 +20,6 @@ from persona_profile.errors import (
     ValidationFailed,
 )
 from persona_profile.images import Crop
-from persona_profile.schemas import validate
 
 MAX_JSON_VALUES: Final = 256
 """Values and members in a JSON body: several times as many as the largest valid body has."""

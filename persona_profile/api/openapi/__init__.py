@@ -11,20 +11,20 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 
-from persona_profile.encoding import base64url_encode, json_encode
-from persona_profile.errors import CHALLENGE
-from persona_profile.views import Services
-from persona_profile.views.openapi.answers import ENTITY_TAG_SCHEMA, EXAMPLES, SCHEMAS, VERSION
-from persona_profile.views.openapi.calls import DEFAULT_PROOFS, Answer, Operation, operations
-from persona_profile.views.openapi.problems import (
+from persona_profile.api import Services
+from persona_profile.api.openapi.answers import ENTITY_TAG_SCHEMA, EXAMPLES, SCHEMAS, VERSION
+from persona_profile.api.openapi.calls import DEFAULT_PROOFS, Answer, Operation, operations
+from persona_profile.api.openapi.problems import (
     own_problems,
     problem_examples,
     problem_responses,
     problem_schema,
 )
-from persona_profile.views.openapi.requests import PARAMETERS
-from persona_profile.views.operations import NAME
-from persona_profile.views.representations import is_known
+from persona_profile.api.openapi.requests import PARAMETERS
+from persona_profile.api.operations import NAME
+from persona_profile.api.representations import is_known
+from persona_profile.encoding import base64url_encode, json_encode
+from persona_profile.errors import CHALLENGE
 
 _DESCRIPTION: Final = (
     "The profiles and pictures behind the cards of a federated sign-in dialog.\n\n"
