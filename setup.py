@@ -50,6 +50,7 @@ setup(
         "persona_profile.store",
         "persona_profile.store.maintenance",
         "persona_profile.commands",
+        "persona_profile.development",
         "persona_profile.images",
         "persona_profile.keys",
         "persona_profile.api",

@@ -15,8 +15,8 @@ from pyramid.request import Request
 from pyramid.response import Response
 from waitress import create_server
 
-from persona_profile.auth.development_openid import DevelopmentOpenIDProvider, TokenError
-from persona_profile.auth.development_requests import (
+from persona_profile.development.openid_provider import DevelopmentOpenIDProvider, TokenError
+from persona_profile.development.openid_requests import (
     AuthorizationError,
     AuthorizationRequest,
     Parameters,
