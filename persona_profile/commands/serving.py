@@ -18,7 +18,7 @@ from persona_profile.runtime import supervisor
 from persona_profile.runtime.control import ControlChannel
 from persona_profile.runtime.exposition import listen
 from persona_profile.runtime.lifecycle import LATER_SIGNALS
-from persona_profile.server import ADDRESSES, DEFAULT_ADDRESS, adjustments, serve
+from persona_profile.serving.server import ADDRESSES, DEFAULT_ADDRESS, adjustments, serve
 from persona_profile.settings import InvalidSettings
 
 MAX_PROCESSES: Final = 64
