@@ -50,7 +50,7 @@ setup(
         "persona_profile.serving",
         "persona_profile.store",
         "persona_profile.store.maintenance",
-        "persona_profile.commands",
+        "persona_profile.cli",
         "persona_profile.development",
         "persona_profile.images",
         "persona_profile.keys",

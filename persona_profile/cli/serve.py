@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import plaster
 
-from persona_profile.commands.settings import load_settings, loader
+from persona_profile.cli.config import load_settings, loader
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.runtime import supervisor
 from persona_profile.runtime.control import ControlChannel
