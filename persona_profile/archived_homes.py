@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from backends import Address, Backend, BackendError, Delete, Item
-from backends.transfer import batches
+from backends.copying.transfer import batches
 from persona_profile.homes import is_profile
 from persona_profile.key_items import Forward, KeyItem, Moving
 from persona_profile.keyservice import Unreadable

@@ -6,8 +6,8 @@ import pytest
 from support.applications import Clock
 
 from backends import Unavailable
-from backends.breaker import SILENCE_SECONDS, SILENT_OPERATIONS, Breaker, HostLost, Refused
-from backends.sql import AllInUse, ConnectionLost, Transient
+from backends.engines.breaker import SILENCE_SECONDS, SILENT_OPERATIONS, Breaker, HostLost, Refused
+from backends.engines.sql import AllInUse, ConnectionLost, Transient
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from support.services import Client, Service
 from support.writers import COLOURS, coloured, meanwhile, number_of
 
 from backends import Backend
-from backends.mysql import MysqlBackend
-from backends.sqlite import SqliteBackend
+from backends.engines.mysql import MysqlBackend
+from backends.engines.sqlite import SqliteBackend
 from persona_profile.key_use import KeyUse, count_use
 from persona_profile.keyring_file import KeyringFile
 from persona_profile.keywrap import KeyWrapper

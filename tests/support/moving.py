@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from backends import Backend
-from backends.memory import MemoryBackend
+from backends.engines.memory import MemoryBackend
 from persona_profile.key_use import count_use
 from persona_profile.keyring import Keyring, KeyState
 from persona_profile.reindexing import Reindexed, Reindexing

@@ -8,7 +8,7 @@ from support.applications import application
 from support.figures import Figures
 from webtest import TestApp
 
-from backends.mysql import CONNECTIONS
+from backends.engines.mysql import CONNECTIONS
 from persona_profile import server
 from persona_profile.app import services_of
 from persona_profile.connections import _CODES

@@ -11,8 +11,8 @@ from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditi
 from support.sessions import session_of
 
 from backends import Unavailable
-from backends.memory import MemoryBackend
-from backends.transfer import read_partition, walk
+from backends.copying.transfer import read_partition, walk
+from backends.engines.memory import MemoryBackend
 from persona_profile.keyring import KeyKind, Keyring, KeyState
 from persona_profile.profiles import ProfileService
 from persona_profile.reindexing import Reindexing
