@@ -15,8 +15,8 @@ from backends import Address, Backend, BackendError, Delete, Item
 from backends.copying.transfer import batches
 from persona_profile.homes import is_profile
 from persona_profile.key_items import Forward, KeyItem, Moving
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM, parse_picture_item
 
 _Items = Mapping[str, Item]

@@ -17,9 +17,9 @@ from persona_profile.addresses import TrustedProxies
 from persona_profile.encoding import json_encode
 from persona_profile.errors import NO_ROOM_SECONDS, new_request_id, problem_document
 from persona_profile.lateness import WAITED
-from persona_profile.lifecycle import Lifecycle
 from persona_profile.parsing import StrictParser
 from persona_profile.pipelining import PatientChannel
+from persona_profile.runtime.lifecycle import Lifecycle
 from persona_profile.views import Services
 from persona_profile.views.reception import REFUSAL, Reception
 

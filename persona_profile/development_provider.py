@@ -23,8 +23,8 @@ from persona_profile.auth.development_requests import (
     UnusableRequest,
 )
 from persona_profile.encoding import json_encode
-from persona_profile.exposition import listen
 from persona_profile.pipelining import PatientChannel
+from persona_profile.runtime.exposition import listen
 
 CHOICES: Final = ("alice@example.com", "bob@example.org")
 MAX_BODY_BYTES: Final = 32 * 1024

@@ -17,8 +17,8 @@ from pyramid.response import Response
 
 import backends
 from persona_profile.encoding import json_encode
-from persona_profile.keyservice import KeysUnavailable
-from persona_profile.logs import REQUEST_ID, place_of
+from persona_profile.keys.service import KeysUnavailable
+from persona_profile.runtime.logs import REQUEST_ID, place_of
 
 logger = logging.getLogger(__name__)
 

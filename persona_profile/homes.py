@@ -48,7 +48,7 @@ from backends import (
     Put,
 )
 from persona_profile.key_items import NO_MOVE, Forward, Moving, holds_data_key
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS, MAX_SESSION_SECONDS
 from persona_profile.model import (
     KEY_ITEM,

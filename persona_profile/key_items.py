@@ -24,10 +24,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from persona_profile.emails import MAX_BYTES
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.records import KeyRole, RecordKey
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.model import KEY_ITEM
-from persona_profile.records import KeyRole, RecordKey
 
 MOVE_ID_BYTES: Final = 16
 NO_MOVE: Final = bytes(MOVE_ID_BYTES)

@@ -10,12 +10,12 @@ from typing import Final
 
 from backends import Address, Backend, Conflict, Item, Put
 from persona_profile.key_items import Forward, KeyItem, Moving, holds_data_key
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.records import RecordKey
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS
 from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, instant_of
 from persona_profile.partitions import walk_items
-from persona_profile.records import RecordKey
 
 MAX_PASSES: Final = 10
 """After that many walks that found something, somebody keeps wrapping with an older keyring."""

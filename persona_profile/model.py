@@ -12,8 +12,8 @@ from typing import Final
 from backends import Item
 from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
 from persona_profile.images import Rendition
-from persona_profile.records import RecordKey
-from persona_profile.tokens import Session
+from persona_profile.keys.records import RecordKey
+from persona_profile.keys.tokens import Session
 
 KEY_ITEM: Final = "key"
 PROFILE_ITEM: Final = "profile"

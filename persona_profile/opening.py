@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from persona_profile.homes import Home
 from persona_profile.key_items import KeyItem
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.records import RecordKey, is_record
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.tokens import Session
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.model import (
     PROFILE_ITEM,
     PROFILE_KEY_REQUIRED,
@@ -17,8 +19,6 @@ from persona_profile.model import (
     Profile,
     state_of,
 )
-from persona_profile.records import RecordKey, is_record
-from persona_profile.tokens import Session
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,9 @@ from typing import Final
 from backends import MAX_VALUE_BYTES, Address, Backend, Item, ItemInfo
 from persona_profile.homes import is_profile
 from persona_profile.key_items import Forward, KeyItem, Moving
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.records import RecordKey, is_record
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.model import (
     KEY_ITEM,
     NOT_BEFORE_ITEM,
@@ -23,7 +24,6 @@ from persona_profile.model import (
     Profile,
     parse_picture_item,
 )
-from persona_profile.records import RecordKey, is_record
 
 READ_BYTES: Final = MAX_VALUE_BYTES
 """About how many bytes of renditions are in memory at once."""

@@ -10,8 +10,10 @@ from backends import Address, Backend, Conflict, Item
 from persona_profile.errors import NotFound, UnreadableProfile
 from persona_profile.homes import Homes
 from persona_profile.key_items import KeyItem
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.records import RecordKey
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.tokens import PictureCapabilities, PictureCapability, Protection
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.model import (
     KEY_ITEM,
     NOT_BEFORE_ITEM,
@@ -20,9 +22,7 @@ from persona_profile.model import (
     instant_of,
     picture_item,
 )
-from persona_profile.records import RecordKey
 from persona_profile.replicas import Replicas
-from persona_profile.tokens import PictureCapabilities, PictureCapability, Protection
 
 
 class PictureService:

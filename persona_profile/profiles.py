@@ -35,7 +35,9 @@ from persona_profile.errors import (
 from persona_profile.homes import Home, Homes
 from persona_profile.images import Rendition
 from persona_profile.key_items import KeyItem, Owner
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.records import KeyRole, RecordKey
+from persona_profile.keys.tokens import Session
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.model import (
     KEY_ITEM,
     PROFILE_ITEM,
@@ -48,9 +50,7 @@ from persona_profile.model import (
 )
 from persona_profile.opening import Stored, open_profile
 from persona_profile.pictures import read_renditions
-from persona_profile.records import KeyRole, RecordKey
 from persona_profile.sessions import Vouched, check_not_ended, emails_of, new_session
-from persona_profile.tokens import Session
 
 WRITE_PATIENCE_SECONDS: Final = 5.0
 PICTURE_ID_BYTES: Final = 16

@@ -38,8 +38,8 @@ from backends import (
 from persona_profile.homes import Homes, is_profile
 from persona_profile.key_items import MOVE_ID_BYTES, Forward, KeyItem, Moving
 from persona_profile.key_use import Progress
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, parse_picture_item
 from persona_profile.partitions import walk_items
 

@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Final, NamedTuple
+from typing import Final
 
 from backends import Address, Backend, BackendError, Item, Unavailable
+from persona_profile.runtime.stats import ReplicaStats
 
 READ_SECONDS: Final = 0.5
 """After which a read is given up, and the replica not asked for a while."""
@@ -30,19 +31,10 @@ MOST_PAUSE_SECONDS: Final = 15.0
 READS: Final = 6
 """How many reads of one replica there are at once; more are left to the primary."""
 
-OUTCOMES: Final = ("served", "missing", "failed", "skipped", "damaged")
-
 _Reading = Future[Mapping[Address, Item]]
 _Job = tuple[_Reading, Sequence[Address]]
 
 logger = logging.getLogger(__name__)
-
-
-class ReplicaFigures(NamedTuple):
-    """How many replicas there are, and how many of them are not asked now."""
-
-    replicas: int
-    silent: int
 
 
 class Replicas:
@@ -50,7 +42,7 @@ class Replicas:
 
     Args:
         backends: each a replica; none needs to be reachable.
-        observe: is told of each read how it ended, one of OUTCOMES.
+        observe: is told of each read how it ended, one of `REPLICA_OUTCOMES`.
         read_seconds: see READ_SECONDS.
         check_seconds: see CHECK_SECONDS.
     """
@@ -107,10 +99,10 @@ class Replicas:
         if self.figures().silent:
             raise Unavailable("a replica is not asked")
 
-    def figures(self) -> ReplicaFigures:
+    def figures(self) -> ReplicaStats:
         """Return what there is to watch, without asking any."""
         silent = sum(not replica.is_well for replica in self._replicas)
-        return ReplicaFigures(len(self._replicas), silent)
+        return ReplicaStats(len(self._replicas), silent)
 
     def close(self) -> None:
         """Ask no more, and release connections."""

@@ -26,7 +26,7 @@ from persona_profile.claims import (
 )
 from persona_profile.encoding import Json, MalformedText, base64url_decode
 from persona_profile.errors import FieldError, ValidationFailed
-from persona_profile.records import KEY_BYTES
+from persona_profile.keys.records import KEY_BYTES
 
 MAX_PROOFS: Final = 20
 MAX_ERRORS: Final = 20

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import FieldError, InvalidProof, InvalidSession
+from persona_profile.keys.tokens import EmailProof, Session
 from persona_profile.lifetimes import CLOCK_DIFFERENCE_SECONDS
-from persona_profile.tokens import EmailProof, Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from persona_profile.lifetimes import (
     MAX_OPENID_SKEW_SECONDS,
     MAX_SESSION_SECONDS,
 )
-from persona_profile.logs import FORMATS as LOG_FORMATS
-from persona_profile.logs import LEVELS as LOG_LEVELS
+from persona_profile.runtime.logs import FORMATS as LOG_FORMATS
+from persona_profile.runtime.logs import LEVELS as LOG_LEVELS
 
 KEY_SERVICES: Final = ("keyring", "transit")
 """What may wrap the data keys of emails."""

@@ -12,10 +12,10 @@ from typing import Any, Final
 from backends import Conflict, Unavailable
 from persona_profile.claims import CLAIMS
 from persona_profile.encoding import base64url_encode
+from persona_profile.keys.tokens import Session
 from persona_profile.model import Profile
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
-from persona_profile.tokens import Session
 
 ATTEMPTS: Final = 10
 """How often a profile is read whose picture is replaced meanwhile."""

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backends import Backend
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.partition_check import Changed, Finding, FindingKind, PartitionCheck
 from persona_profile.partitions import (
     LEASES_PARTITION,

@@ -11,9 +11,9 @@ from pyramid.security import Allowed
 
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import EmailNotProved, InvalidSession, NotFound, Unauthorized
-from persona_profile.keyservice import Unreadable
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.tokens import Session, SessionTokens
 from persona_profile.lifetimes import MAX_SESSION_SECONDS
-from persona_profile.tokens import Session, SessionTokens
 
 SESSION: Final = "session"
 """Permission to do what any session may."""

@@ -15,7 +15,7 @@ from persona_profile.commands.settings import load_settings
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
 from persona_profile.homes import Homes
-from persona_profile.key_sources import make_key_wrapper, open_keyring
+from persona_profile.keys.configured import make_key_wrapper, open_keyring
 from persona_profile.model import PROFILE_KEY_REQUIRED, Profile
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService

@@ -13,16 +13,16 @@ from persona_profile.auth.authenticators import Authenticators
 from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.auth.development_openid import DevelopmentOpenIDProvider
 from persona_profile.auth.replay import UsedProofs
-from persona_profile.heartbeat import Heartbeat
 from persona_profile.images import Renderer
-from persona_profile.keyring_file import KeyringWatch
-from persona_profile.lifecycle import Lifecycle
-from persona_profile.metrics import Metrics
+from persona_profile.keys.keyring_file import KeyringWatch
+from persona_profile.keys.tokens import Nonces, SessionTokens
 from persona_profile.pictures import PictureService
 from persona_profile.profiles import ProfileService
 from persona_profile.rate_limits import RateLimits
-from persona_profile.tokens import Nonces, SessionTokens
-from persona_profile.waiting import WaitingBudget
+from persona_profile.runtime.heartbeat import Heartbeat
+from persona_profile.runtime.lifecycle import Lifecycle
+from persona_profile.runtime.metrics import Metrics
+from persona_profile.runtime.waiting import WaitingBudget
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from pyramid.response import Response
 from pyramid.tweens import INGRESS
 
 from persona_profile.errors import new_request_id
-from persona_profile.logs import REQUEST_ID
-from persona_profile.metrics import METHODS
+from persona_profile.runtime.logs import REQUEST_ID
+from persona_profile.runtime.metrics import METHODS
 from persona_profile.views import Services
 
 SUMMARY = "request.summary"

@@ -16,13 +16,13 @@ from persona_profile.encoding import base64url_encode
 from persona_profile.errors import NotAcceptable
 from persona_profile.images import MEDIA_TYPES
 from persona_profile.rate_limits import Policy
+from persona_profile.runtime.waiting import Wait
 from persona_profile.views import Services
 from persona_profile.views.bodies import crop_parameter, picture_body
 from persona_profile.views.cors import is_account_chooser
 from persona_profile.views.profiles import EMAIL_PATH
 from persona_profile.views.rate_limiting import charge, charge_bytes, charge_write, client_of
 from persona_profile.views.representations import is_known, precondition, profile_response
-from persona_profile.waiting import Wait
 
 MAX_ACCEPT_CHARACTERS: Final = 1024
 

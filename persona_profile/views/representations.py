@@ -14,9 +14,9 @@ from pyramid.response import Response
 from persona_profile.encoding import base64url_encode, json_encode
 from persona_profile.errors import PreconditionFailed
 from persona_profile.images import MEDIA_TYPES
+from persona_profile.keys.tokens import Session
 from persona_profile.model import Profile
 from persona_profile.takeaway import profile_document, timestamp
-from persona_profile.tokens import Session
 from persona_profile.views import Services, origin_of
 
 THUMBNAIL_FORMATS: Final = ("webp", "jpeg")

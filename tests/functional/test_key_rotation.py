@@ -20,8 +20,8 @@ from backends import Backend
 from backends.engines.mysql import MysqlBackend
 from backends.engines.sqlite import SqliteBackend
 from persona_profile.key_use import KeyUse, count_use
-from persona_profile.keyring_file import KeyringFile
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring_file import KeyringFile
+from persona_profile.keys.wrapping import KeyWrapper
 
 CLIENTS = 20
 PROFILES = 400

@@ -20,8 +20,8 @@ from backends import Put
 from backends.copying.transfer import read_partition
 from backends.engines.sqlite import SqliteBackend
 from persona_profile.key_items import MOVE_ID_BYTES, Moving
-from persona_profile.keyring_file import KeyringFile
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring_file import KeyringFile
+from persona_profile.keys.wrapping import KeyWrapper
 
 EMAIL = "alice@example.com"
 

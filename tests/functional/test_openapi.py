@@ -14,8 +14,8 @@ from support.pictures import encode, quadrants
 from persona_profile.claims import CLAIMS
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import ValidationFailed
-from persona_profile.keyring import Keyring
-from persona_profile.keyring_file import KeyringFile
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.schemas import CLAIMS_BODY, PROFILE_KEY_BODY, validate
 from persona_profile.views.openapi import openapi_document
 

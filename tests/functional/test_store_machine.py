@@ -42,9 +42,9 @@ from backends.engines.memory import MemoryBackend
 from backends.engines.sqlite import SqliteBackend
 from persona_profile.archived_homes import ArchivedHomes
 from persona_profile.errors import InvalidSession, NotFound
-from persona_profile.keyring import KeyKind, Keyring, KeyState
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
 
 FIRST_CALLS = st.builds(Until, st.integers(1, 3), writes=st.just(False))
 UNTIL = st.one_of(
@@ -69,9 +69,8 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(
-            "backends.copying.online_copy._WORKERS", 1
-        )  # so that the n-th call is always the same
+        # So that the n-th call is always the same.
+        self.patch.setattr("backends.copying.online_copy._WORKERS", 1)
         self.numbers = itertools.count()
         self.world = World(self.make_store)
         self.runner = Runner(self.world)

@@ -15,8 +15,8 @@ from backends.copying.transfer import NotEmpty, NotWritten
 from persona_profile.archived_homes import ArchivedHomes, HomesError
 from persona_profile.commands.keys import MOVING, _check_needs, _let_writes_end
 from persona_profile.key_use import Rewrapping
-from persona_profile.keyring import KeyKind, KeyringError
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import KeyKind, KeyringError
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.leases import Lease, LeaseHeld, LeaseLost
 from persona_profile.reindexing import Reindexing
 from support.stepping import Stepped

@@ -32,8 +32,8 @@ from backends.copying.archive import backup, restore
 from backends.engines.memory import MemoryBackend
 from persona_profile.app import forward_seconds
 from persona_profile.archived_homes import ArchivedHomes, HomesError
-from persona_profile.keyring import Keyring
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.model import NOT_BEFORE_ITEM
 from persona_profile.settings import parse_settings
 

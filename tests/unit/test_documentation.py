@@ -14,7 +14,7 @@ from persona_profile.app import services_of
 from persona_profile.connections import _CODES
 from persona_profile.errors import Forbidden, ServiceError
 from persona_profile.model import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
-from persona_profile.supervisor import own_figures
+from persona_profile.runtime.supervisor import own_figures
 from persona_profile.views.openapi.calls import OPERATIONS
 from persona_profile.views.openapi.problems import PROBLEMS, PROOF_PROBLEMS, STATUS_OF
 

@@ -15,7 +15,7 @@ from support.sessions import session_of
 from backends import Put, Unavailable
 from persona_profile.errors import InvalidSession
 from persona_profile.key_use import MAX_PASSES, Pace, Rewrapping, count_use
-from persona_profile.keyring import KeyKind, Keyring, KeyState
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM
 
 OLD = Keyring([key(1)], [key(9)])

@@ -13,8 +13,8 @@ from support.stores import Watched, everything
 from backends import Address
 from persona_profile.errors import UnreadableProfile, WriteConflict
 from persona_profile.key_use import Rewrapping, count_use
-from persona_profile.keyring import KeyKind, Keyring
-from persona_profile.keyring_file import KeyringFile, KeyringWatch
+from persona_profile.keys.keyring import KeyKind, Keyring
+from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.model import PROFILE_ITEM
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

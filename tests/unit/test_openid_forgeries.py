@@ -36,9 +36,9 @@ from persona_profile.auth.openid_keys import ProviderKeys
 from persona_profile.emails import canonical_email
 from persona_profile.encoding import json_encode
 from persona_profile.errors import InvalidProof
-from persona_profile.keyring import Keyring
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.tokens import Nonces, SessionTokens
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.tokens import Nonces, SessionTokens
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.views.openapi.problems import PROOF_CODES
 
 ROWS = (*id_tokens.ROWS, *id_token_claims.ROWS)

@@ -14,8 +14,8 @@ from support.redis import RedisServer
 
 from persona_profile import rate_counters
 from persona_profile.errors import RateLimited
-from persona_profile.keyring import Keyring
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy
 

@@ -25,11 +25,11 @@ from backends import Put
 from persona_profile.errors import NotFound
 from persona_profile.key_items import MOVE_ID_BYTES, Forward, Moving
 from persona_profile.key_use import Rewrapping, count_use
-from persona_profile.keyring import KeyKind, Keyring, KeyState
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
+from persona_profile.keys.tokens import PictureCapability, Protection
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.model import KEY_ITEM, PROFILE_ITEM, Profile
 from persona_profile.reindexing import Reindexed
-from persona_profile.tokens import PictureCapability, Protection
 
 
 @pytest.fixture

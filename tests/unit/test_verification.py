@@ -13,8 +13,8 @@ from backends import MAX_OPERATIONS, Put
 from backends.engines.memory import MemoryBackend
 from persona_profile.encoding import json_encode
 from persona_profile.key_items import Owner
-from persona_profile.keyring import Key, Keyring, KeyState
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import Key, Keyring, KeyState
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.model import (
     KEY_ITEM,
     NOT_BEFORE_ITEM,

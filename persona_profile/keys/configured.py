@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from persona_profile.keyring import Keyring, KeyringError
-from persona_profile.keyring_file import KeyringFile
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import Keyring, KeyringError
+from persona_profile.keys.keyring_file import KeyringFile
+from persona_profile.keys.transit import CachingService, TransitService
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.settings import InvalidSettings, Settings
-from persona_profile.transit import CachingService, TransitService
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from typing import Final
 
 from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
 from persona_profile.images import FORMATS
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.records import KEY_BYTES, KeyRole, RecordKey
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import CLOCK_DIFFERENCE_SECONDS
-from persona_profile.records import KEY_BYTES, KeyRole, RecordKey
 
 MAX_TOKEN_CHARACTERS: Final = 12_000
 """More than a session of 20 emails of 254 bytes needs, which is some 8,500."""

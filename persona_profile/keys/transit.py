@@ -33,8 +33,8 @@ from typing import Final
 from cachetools import TTLCache
 
 from persona_profile.encoding import Json
-from persona_profile.keyservice import KeyService, Unreadable
-from persona_profile.vault import MALFORMED, Answer, VaultClient
+from persona_profile.keys.service import KeyService, Unreadable
+from persona_profile.keys.vault_client import MALFORMED, Answer, VaultClient
 
 KEY_BYTES: Final = 32
 PRIMARY_SECONDS: Final = 60.0

@@ -27,12 +27,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
-from persona_profile import logs
-from persona_profile.control import FIGURES, RETIRE, STOP, WELL, ControlChannel, Messages
-from persona_profile.dumps import forbid_dumps
-from persona_profile.exposition import ExpositionServer, Sum
-from persona_profile.lifecycle import LATER_SIGNALS
-from persona_profile.notify import READY, STOPPING, notify
+from persona_profile.runtime import logs
+from persona_profile.runtime.control import FIGURES, RETIRE, STOP, WELL, ControlChannel, Messages
+from persona_profile.runtime.dumps import forbid_dumps
+from persona_profile.runtime.exposition import ExpositionServer, Sum
+from persona_profile.runtime.lifecycle import LATER_SIGNALS
+from persona_profile.runtime.systemd import READY, STOPPING, notify
 
 WELL_SECONDS: Final = 60.0
 """How long a process may take until it can do its work, before it is given up."""

@@ -10,7 +10,7 @@ from typing import Final
 PACKAGE: Final = "persona-profile-server"
 
 MEMBERS: Final = ("source", "version", "commit", "build")
-_MADE_AT_BUILD: Final = Path(__file__).with_name("version.json")
+_MADE_AT_BUILD: Final = Path(__file__).parents[1] / "version.json"
 
 
 def describe_build(path: Path | None) -> dict[str, str]:

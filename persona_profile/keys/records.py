@@ -41,7 +41,7 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap_with_padding,
 )
 
-from persona_profile.keyservice import Unreadable
+from persona_profile.keys.service import Unreadable
 
 KEY_BYTES: Final = 32
 SALT_BYTES: Final = 32

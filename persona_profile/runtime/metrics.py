@@ -22,8 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from backends import BackendFigures
-from persona_profile.images import PictureFigures, UploadFigures
-from persona_profile.replicas import OUTCOMES, ReplicaFigures
+from persona_profile.runtime.stats import REPLICA_OUTCOMES, PictureStats, ReplicaStats, UploadStats
 
 _REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _STORAGE_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 10)
@@ -106,7 +105,7 @@ class Metrics:
         """Count a session that was opened."""
         self._session_emails.observe(emails)
 
-    def count_upload(self, upload: UploadFigures) -> None:
+    def count_upload(self, upload: UploadStats) -> None:
         """Count a picture that was sent."""
         self._uploads.labels(upload.format, upload.outcome).inc()
         self._pixels.labels(upload.format).inc(upload.pixels)
@@ -154,11 +153,11 @@ class Metrics:
         """Ask a backend for its figures whenever they are wanted."""
         self._registry.register(_BackendCollector(figures))
 
-    def watch_replicas(self, figures: Callable[[], ReplicaFigures]) -> None:
+    def watch_replicas(self, figures: Callable[[], ReplicaStats]) -> None:
         """Ask replicas for their figures whenever they are wanted."""
         self._registry.register(_ReplicaCollector(figures))
 
-    def watch_pictures(self, figures: Callable[[], PictureFigures]) -> None:
+    def watch_pictures(self, figures: Callable[[], PictureStats]) -> None:
         """Ask the picture workers for their figures whenever they are wanted."""
         self._registry.register(_PictureCollector(figures))
 
@@ -176,7 +175,7 @@ class Metrics:
         )
         self._of_storage: dict[tuple[str, str], Histogram] = {}
         self._replica_reads = self._counter("replica_reads_total", "Reads of replicas.", "outcome")
-        for outcome in OUTCOMES:
+        for outcome in REPLICA_OUTCOMES:
             self._replica_reads.labels(outcome)
 
     def _set_up_pictures(self) -> None:
@@ -252,7 +251,7 @@ class _BudgetCollector(Collector):
 
 
 class _ReplicaCollector(Collector):
-    def __init__(self, figures: Callable[[], ReplicaFigures]) -> None:
+    def __init__(self, figures: Callable[[], ReplicaStats]) -> None:
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
@@ -265,7 +264,7 @@ class _ReplicaCollector(Collector):
 
 
 class _PictureCollector(Collector):
-    def __init__(self, figures: Callable[[], PictureFigures]) -> None:
+    def __init__(self, figures: Callable[[], PictureStats]) -> None:
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:

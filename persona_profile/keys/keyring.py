@@ -21,7 +21,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from persona_profile.keyservice import Unreadable
+from persona_profile.keys.service import Unreadable
 
 KEY_BYTES: Final = 32
 MAX_VERSION: Final = 255

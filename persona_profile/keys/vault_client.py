@@ -31,7 +31,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from persona_profile.encoding import Json, MalformedText, json_decode, json_encode
 from persona_profile.errors import Overloaded
-from persona_profile.keyservice import KeysUnavailable
+from persona_profile.keys.service import KeysUnavailable
 from persona_profile.metered import BoundedResponse
 
 MAX_ANSWER_BYTES: Final = 64 * 1024

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from persona_profile import files
 from persona_profile.encoding import MalformedText, base64url_decode, base64url_encode, json_decode
-from persona_profile.keyring import (
+from persona_profile.keys.keyring import (
     KEY_BYTES,
     MAX_VERSION,
     Key,

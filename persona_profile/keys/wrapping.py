@@ -32,8 +32,8 @@ from cryptography.hazmat.primitives.keywrap import (
 )
 
 from persona_profile.encoding import MalformedText, base64url_decode, base64url_encode
-from persona_profile.keyring import KEY_BYTES, KeyKind, Keyring
-from persona_profile.keyservice import MAGIC_BYTES, KeyService, Unreadable
+from persona_profile.keys.keyring import KEY_BYTES, KeyKind, Keyring
+from persona_profile.keys.service import MAGIC_BYTES, KeyService, Unreadable
 
 _WRAPPED_HEADER = struct.Struct(">4sI")
 _WRAPPED_BYTES: Final = _WRAPPED_HEADER.size + KEY_BYTES + 8
