@@ -5,14 +5,14 @@ import time
 from dataclasses import replace
 
 import pytest
-from backends.memory import MemoryBackend
-from backends.transfer import read_partition, walk
 from support import independent_keys as independent
 from support.independent_store import Opened, open_data_key, open_items
 from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditions
 from support.sessions import session_of
 
 from backends import Unavailable
+from backends.copying.transfer import read_partition, walk
+from backends.engines.memory import MemoryBackend
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.profiles import ProfileService
 from persona_profile.reindexing import Reindexing
