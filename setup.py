@@ -39,7 +39,7 @@ setup(
     python_requires=">=3.11",
     packages=[
         "backends",
-        "backends.copying.online_copy",
+        "backends.copying",
         "backends.engines",
         "backends.engines.migrations",
         "backends.engines.migrations.versions",
