@@ -42,9 +42,9 @@ from persona_profile.auth.fetch import (
 )
 from persona_profile.auth.jws import RS256, sign_jws
 from persona_profile.auth.openid_issuers import OpenIDIssuer
+from persona_profile.bounded_http import MeteredSocket
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json, base64url_encode, json_encode
-from persona_profile.metered import MeteredSocket
 
 CLIENT_ID: Final = "development-dialog"
 TOKEN_LIFE_SECONDS: Final = 300

@@ -29,10 +29,10 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3.exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from persona_profile.bounded_http import BoundedResponse
 from persona_profile.encoding import Json, MalformedText, json_decode, json_encode
 from persona_profile.errors import Overloaded
 from persona_profile.keys.service import KeysUnavailable
-from persona_profile.metered import BoundedResponse
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_TOKEN_BYTES: Final = 8 * 1024

@@ -10,7 +10,6 @@ from support import independent_keys as independent
 from support.damage import every_damage
 from support.independent_store import open_data_key
 
-from persona_profile.key_items import Forward, KeyItem, Moving
 from persona_profile.keys.keyring import Key, Keyring, KeyState
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable
@@ -25,6 +24,7 @@ from persona_profile.keys.tokens import (
     SessionTokens,
 )
 from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.items import Forward, KeyItem, Moving
 
 VECTORS = json.loads((Path(__file__).parents[2] / "docs" / "key-vectors.json").read_text())
 ENCRYPTION_KEY = bytes.fromhex(VECTORS["encryption_key"]["key"])

@@ -8,8 +8,8 @@ from support.applications import wait_for
 from support.stores import Watched
 
 from backends import Address, Put, Unavailable, WrongSchema
-from persona_profile.replicas import READS, Replicas
 from persona_profile.runtime.stats import ReplicaStats
+from persona_profile.store.replicas import READS, Replicas
 
 PARTITION = b"\x01" + bytes(32)
 HERE, THERE = Address(PARTITION, "picture/here"), Address(PARTITION, "picture/there")
