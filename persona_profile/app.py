@@ -23,12 +23,12 @@ from persona_profile.auth.authenticators import (
     Authenticators,
     load_authenticators,
 )
-from persona_profile.auth.development import DevelopmentIdentityProvider
-from persona_profile.auth.development_openid import DevelopmentOpenIDProvider
 from persona_profile.auth.fetch import HttpsFetcher
 from persona_profile.auth.lookups import Lookups
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.auth.replay import UsedProofs
+from persona_profile.development.identity_provider import DevelopmentIdentityProvider
+from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
@@ -97,7 +97,7 @@ def make_app(
     config.include("cornice")
     config.include("persona_profile.api")
     if settings.development:
-        config.include("persona_profile.api.development")
+        config.include("persona_profile.development.routes")
     return config.make_wsgi_app()
 
 

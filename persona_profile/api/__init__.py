@@ -10,9 +10,9 @@ from pyramid.request import Request
 
 from backends import Backend
 from persona_profile.auth.authenticators import Authenticators
-from persona_profile.auth.development import DevelopmentIdentityProvider
-from persona_profile.auth.development_openid import DevelopmentOpenIDProvider
 from persona_profile.auth.replay import UsedProofs
+from persona_profile.development.identity_provider import DevelopmentIdentityProvider
+from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
 from persona_profile.images import Renderer
 from persona_profile.keys.keyring_file import KeyringWatch
 from persona_profile.keys.tokens import Nonces, SessionTokens

@@ -15,7 +15,7 @@ from persona_profile.api import Services, origin_of
 from persona_profile.api.bodies import json_body
 from persona_profile.api.representations import json_response
 from persona_profile.api.schemas import assertion_body
-from persona_profile.auth.development_openid import CLIENT_ID
+from persona_profile.development.openid_provider import CLIENT_ID
 from persona_profile.errors import FieldError, NotFound, ValidationFailed
 
 MAX_BODY_BYTES: Final = 4096

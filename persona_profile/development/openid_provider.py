@@ -23,16 +23,6 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from persona_profile.auth.development import PINNED_PATTERNS, read_or_write_key
-from persona_profile.auth.development_requests import (
-    CODE,
-    FRAGMENT,
-    ID_TOKEN,
-    QUERY,
-    AuthorizationRequest,
-    Parameters,
-    read_request,
-)
 from persona_profile.auth.fetch import (
     MAX_ANSWER_BYTES,
     Fetched,
@@ -43,6 +33,16 @@ from persona_profile.auth.fetch import (
 from persona_profile.auth.jws import RS256, sign_jws
 from persona_profile.auth.openid_issuers import OpenIDIssuer
 from persona_profile.bounded_http import MeteredSocket
+from persona_profile.development.identity_provider import PINNED_PATTERNS, read_or_write_key
+from persona_profile.development.openid_requests import (
+    CODE,
+    FRAGMENT,
+    ID_TOKEN,
+    QUERY,
+    AuthorizationRequest,
+    Parameters,
+    read_request,
+)
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json, base64url_encode, json_encode
 
