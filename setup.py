@@ -39,8 +39,11 @@ setup(
     python_requires=">=3.11",
     packages=[
         "backends",
-        "backends.migrations",
-        "backends.migrations.versions",
+        "backends.copying",
+        "backends.engines",
+        "backends.engines.migrations",
+        "backends.engines.migrations.versions",
+        "backends.testing",
         "loadtest",
         "persona_profile",
         "persona_profile.auth",
@@ -140,9 +143,9 @@ setup(
             "openid = persona_profile.auth.openid:from_context",
         ],
         "persona_profile.backends": [
-            "memory = backends.memory:MemoryBackend.from_url",
-            "mysql = backends.mysql:MysqlBackend.from_url",
-            "sqlite = backends.sqlite:SqliteBackend.from_url",
+            "memory = backends.engines.memory:MemoryBackend.from_url",
+            "mysql = backends.engines.mysql:MysqlBackend.from_url",
+            "sqlite = backends.engines.sqlite:SqliteBackend.from_url",
         ],
     },
 )

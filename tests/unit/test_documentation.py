@@ -8,7 +8,7 @@ from support.applications import application
 from support.figures import Figures
 from webtest import TestApp
 
-from backends.mysql import CONNECTIONS
+from backends.engines.mysql import CONNECTIONS
 from persona_profile.api.openapi.calls import OPERATIONS
 from persona_profile.api.openapi.problems import PROBLEMS, PROOF_PROBLEMS, STATUS_OF
 from persona_profile.app import services_of
