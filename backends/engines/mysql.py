@@ -30,7 +30,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from backends import MAX_VALUE_BYTES, BackendError, BackendFigures, Unavailable, WrongSchema
-from backends.engines.breaker import Breaker, HostLost, Refused
+from backends.breaker import Breaker, HostLost, Refused
 from backends.engines.hosts import NOT_READY, Hosts, error_number, host_of, is_of_client
 from backends.engines.mysql_connections import (
     CONNECTIONS,

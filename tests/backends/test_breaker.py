@@ -3,10 +3,10 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from backends.engines.breaker import SILENCE_SECONDS, SILENT_OPERATIONS, Breaker, HostLost, Refused
 from support.applications import Clock
 
 from backends import Unavailable
+from backends.breaker import SILENCE_SECONDS, SILENT_OPERATIONS, Breaker, HostLost, Refused
 from backends.engines.sql import AllInUse, ConnectionLost, Transient
 
 
