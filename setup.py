@@ -53,6 +53,7 @@ setup(
         "persona_profile.serving",
         "persona_profile.store",
         "persona_profile.store.maintenance",
+        "persona_profile.capacity",
         "persona_profile.cli",
         "persona_profile.development",
         "persona_profile.images",
