@@ -8,10 +8,10 @@ import json
 import re
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 import webtest
+from support import ROOT
 from support.applications import application
 from support.figures import Figures
 
@@ -20,7 +20,7 @@ from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.runtime.waiting import Wait
 from persona_profile.settings import InvalidSettings, parse_settings
 
-PAGE = (Path(__file__).parents[2] / "docs" / "sign-in.md").read_text()
+PAGE = (ROOT / "docs" / "sign-in.md").read_text()
 SECRET = b"a secret that both have"
 
 

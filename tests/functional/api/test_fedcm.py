@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import webtest
+from support import ROOT
 from support.applications import application, running
 from support.independent_keys import account_id_of
 from support.pictures import encode, quadrants
@@ -17,7 +17,7 @@ from persona_profile.keys.wrapping import KeyWrapper
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 ACCOUNTS = "/v1/fedcm/accounts"
-GUIDE = Path(__file__).parents[2] / "docs" / "fedcm.md"
+GUIDE = ROOT / "docs" / "fedcm.md"
 CHOOSER = {
     "Sec-Fetch-Dest": "webidentity",
     "Sec-Fetch-Site": "cross-site",

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import webtest
+from support import ROOT
 from support.applications import application
 from support.pictures import encode, in_format, quadrants
 from support.services import Client, Service
@@ -38,7 +38,7 @@ from persona_profile.images.pool import WorkerRenderer
 from persona_profile.images.worker_process import WorkerProcess
 
 GOOD = encode(quadrants(64, 64))
-HOSTILE = Path(__file__).parents[1] / "support" / "hostile_fork_server.py"
+HOSTILE = ROOT / "tests" / "support" / "hostile_fork_server.py"
 JOB = {"options": SMALL_JPEG.as_json(), "crop": None, "processor_seconds": 10, "header_seconds": 3}
 
 

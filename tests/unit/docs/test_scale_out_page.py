@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from loadtest.costs import Costs
 from loadtest.model import UPLOADS, Parameters, demand
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "scale-out.md").read_text()
 
 WINDOWS_SECONDS = 120

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support import ROOT
 from support.applications import application
 from support.figures import Figures
 from webtest import TestApp
@@ -18,7 +19,6 @@ from persona_profile.serving import server
 from persona_profile.serving.channels import _CODES
 from persona_profile.store.profile import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
 
-ROOT = Path(__file__).parents[2]
 API = (ROOT / "docs" / "api.md").read_text()
 SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("*.py"))
 

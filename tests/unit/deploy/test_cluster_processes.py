@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.applications import wait_for
 from support.workers import is_alive
 
-_PATH = Path(__file__).parents[2] / "deploy" / "cluster" / "processes.py"
+_PATH = ROOT / "deploy" / "cluster" / "processes.py"
 _SPEC = importlib.util.spec_from_file_location("cluster_processes", _PATH)
 processes = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(processes)

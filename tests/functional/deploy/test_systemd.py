@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.services import Service
 
 from persona_profile.runtime.supervisor import SPARE_SECONDS
 from persona_profile.serving.server import CONNECTIONS, SPARE_FILES
 
-ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy" / "persona-profile.service"
 EXPOSURE_LIMIT = 20
 """Tenths of what `systemd-analyze security` gives a unit: 0 is shut in, 100 is open."""

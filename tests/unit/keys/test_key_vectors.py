@@ -2,10 +2,10 @@
 
 import json
 from hashlib import sha256
-from pathlib import Path
 from random import Random
 
 import pytest
+from support import ROOT
 from support import independent_keys as independent
 from support.damage import every_damage
 from support.independent_store import open_data_key
@@ -26,7 +26,7 @@ from persona_profile.keys.tokens import (
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import Forward, KeyItem, Moving
 
-VECTORS = json.loads((Path(__file__).parents[2] / "docs" / "key-vectors.json").read_text())
+VECTORS = json.loads((ROOT / "docs" / "key-vectors.json").read_text())
 ENCRYPTION_KEY = bytes.fromhex(VECTORS["encryption_key"]["key"])
 VERSION = VECTORS["encryption_key"]["version"]
 KEYS = {VERSION: ENCRYPTION_KEY}

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.applications import wait_for
 from support.workers import is_alive
 
-ROOT = Path(__file__).parents[2]
 EMAIL = "alice@example.com"
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.applications import wait_for
 from support.figures import Figures
 from support.identities import dsa_key, support_document
@@ -22,7 +23,7 @@ from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
 from support.workers import fork_server_pids, is_alive
 
-TESTS = Path(__file__).parents[1]
+TESTS = ROOT / "tests"
 MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
 
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import ROOT
 from support.applications import wait_for
 from support.identities import bundle, rsa_key, support_document
 from support.mariadb import MariaDB
 from support.nginx import Nginx
 from support.services import free_port
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operators.md").read_text()
 DOMAIN = "cards.example.net"
 UNCLONED = shutil.ignore_patterns(
