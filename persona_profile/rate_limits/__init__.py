@@ -98,6 +98,11 @@ class RateLimits(Protocol):
         """Whether clients are told apart by their addresses."""
         ...
 
+    @property
+    def is_uncoordinated(self) -> bool:
+        """Whether this process counts for itself, as Redis does not answer."""
+        ...
+
     def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
         """Count what clients are about to do.
 
@@ -135,6 +140,7 @@ class NoRateLimits:
     """Lets everything pass."""
 
     by_address = False
+    is_uncoordinated = False
 
     def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
         """Count nothing."""
@@ -177,6 +183,11 @@ class CountedRateLimits:
     def by_address(self) -> bool:
         """Whether clients are told apart by their addresses."""
         return bool(self._limits.keys() & _BY_ADDRESS)
+
+    @property
+    def is_uncoordinated(self) -> bool:
+        """Whether Redis does not answer. See `RateLimits`."""
+        return self._shared.is_out
 
     def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
         """Count what clients are about to do. See `RateLimits`."""
