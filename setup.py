@@ -44,6 +44,7 @@ setup(
         "loadtest",
         "persona_profile",
         "persona_profile.auth",
+        "persona_profile.capacity",
         "persona_profile.commands",
         "persona_profile.images",
         "persona_profile.views",
@@ -52,7 +53,8 @@ setup(
     package_dir={"": "."},
     package_data={
         "backends": ["py.typed"],
-        "loadtest": ["py.typed", "costs.json", "report.html", "service-levels.toml"],
+        "loadtest": ["py.typed", "report.html", "service-levels.toml"],
+        "persona_profile.capacity": ["costs.json"],
         "persona_profile": ["py.typed", "static/*", "version.json"],
     },
     install_requires=[

@@ -31,10 +31,10 @@ from support.services import Service
 from loadtest import identities, run
 from loadtest.engine import Engine
 from loadtest.leading import meets_levels
-from loadtest.model import ACTIVITIES, UPLOADS, Parameters, rates
 from loadtest.pictures import PictureLibrary
 from loadtest.planning import kinds
 from loadtest.record import Second, Step, read
+from persona_profile.capacity.model import ACTIVITIES, UPLOADS, Parameters, rates
 
 SERVER_CORE = 1
 GENERATOR_CORE = 0

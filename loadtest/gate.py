@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from loadtest.comparison import Comparison, compare
-from loadtest.costs import MOST, Costs, InvalidCosts
 from loadtest.document import InvalidReport, comparison_document, document, dump, parse
 from loadtest.levels import InvalidLevels, Levels
-from loadtest.model import LEAST, InvalidParameters
 from loadtest.record import InvalidRecord, read
 from loadtest.report import hour, page
 from loadtest.summary import Summary, summarize
 from loadtest.verdict import Outcome, Verdict, judge, predict
+from persona_profile.capacity.costs import MOST, Costs, InvalidCosts
+from persona_profile.capacity.model import LEAST, InvalidParameters
 
 ACCEPTED: Final = Path("var/loadtest/accepted.json")
 """Where the report of the last accepted run is kept by default."""

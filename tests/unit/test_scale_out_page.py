@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.costs import Costs
-from loadtest.model import UPLOADS, Parameters, demand
+from persona_profile.capacity.costs import Costs
+from persona_profile.capacity.model import UPLOADS, Parameters, demand
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "scale-out.md").read_text()
