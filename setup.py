@@ -42,6 +42,7 @@ setup(
         "backends.migrations",
         "backends.migrations.versions",
         "loadtest",
+        "loadtest.generator",
         "persona_profile",
         "persona_profile.auth",
         "persona_profile.capacity",

@@ -30,8 +30,8 @@ from support.galera import Galera, GaleraNode
 from support.services import Service
 
 from loadtest import identities, run
+from loadtest.generator.plan import kinds
 from loadtest.pictures import PictureLibrary
-from loadtest.planning import kinds
 from persona_profile.capacity.costs import Costs
 from persona_profile.capacity.model import Parameters, knee
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from loadtest.comparison import Comparison, cost_estimate, estimates
 from loadtest.levels import Levels
-from loadtest.summary import Summary, Traffic, percentile
+from loadtest.record import Traffic, percentile
+from loadtest.summary import Summary
 from loadtest.verdict import Judged, Verdict, headroom
 
 VERSION: Final = 1

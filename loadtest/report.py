@@ -15,10 +15,10 @@ from loadtest import report_charts as charts
 from loadtest.charts import number
 from loadtest.comparison import Comparison, Row
 from loadtest.levels import Levels
-from loadtest.record import Run
+from loadtest.record import Run, Traffic, percentile
 from loadtest.report_metrics import server_metrics
 from loadtest.report_tables import table
-from loadtest.summary import Summary, Traffic, percentile
+from loadtest.summary import Summary
 from loadtest.verdict import LEAST_ANSWERS, SHARES, Judged, Outcome, Verdict, describe, headroom
 
 _HEADLINES: Final = {

@@ -8,7 +8,8 @@ from html import escape
 
 from loadtest.charts import Band, Chart, Row, Series, number, spread
 from loadtest.levels import Levels
-from loadtest.summary import StepSummary, Summary, Traffic, percentile
+from loadtest.record import Traffic, percentile
+from loadtest.summary import StepSummary, Summary
 from loadtest.verdict import LEAST_ANSWERS, Judged
 
 _POINTS = 240

@@ -23,8 +23,8 @@ from enum import Enum
 from typing import Final
 
 from loadtest.levels import EndpointLevels, Levels
-from loadtest.record import Server
-from loadtest.summary import LATE, WRONG_CONTENT, Process, StepSummary, Summary, Traffic, percentile
+from loadtest.record import Server, Traffic, percentile
+from loadtest.summary import LATE, WRONG_CONTENT, Process, StepSummary, Summary
 from persona_profile.capacity.costs import Costs
 from persona_profile.capacity.model import Parameters, knee, rates
 

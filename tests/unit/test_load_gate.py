@@ -14,8 +14,7 @@ from support.load_records import START, Recorded
 
 from loadtest import document, gate, record
 from loadtest.levels import InvalidLevels, Levels
-from loadtest.record import Generator, Run, Second, Server, Step, bucket
-from loadtest.summary import percentile
+from loadtest.record import Generator, Run, Second, Server, Step, bucket, percentile
 
 LATE = bucket(9_000)
 

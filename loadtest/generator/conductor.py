@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadtest.options import Options
-from loadtest.record import End, Run, Second, Step, Writer
-from loadtest.shapes import Stage, stages
-from loadtest.summary import Traffic, percentile
+from loadtest.generator.options import Options
+from loadtest.generator.stages import Stage, stages
+from loadtest.record import End, Run, Second, Step, Traffic, Writer, percentile
 from persona_profile.capacity.model import UPLOADS, rates
 
 LEAD: Final = 2.0

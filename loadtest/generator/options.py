@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loadtest.shapes import LAUNCH_DAYS, LENGTHS, SMOKE_PARAMETERS, Lengths
+from loadtest.generator.stages import LAUNCH_DAYS, LENGTHS, SMOKE_PARAMETERS, Lengths
 from persona_profile.capacity.costs import MOST
 from persona_profile.capacity.model import InvalidParameters, Parameters
 
