@@ -16,7 +16,8 @@ import pytest
 from support.services import Service
 from support.spoiling import SpoilingProxy
 
-from loadtest import gate, identities, record, run
+from loadtest import identities, record, run
+from loadtest.gate import gate
 from loadtest.generator.plan import SMALL_KINDS
 from loadtest.pictures import PictureLibrary
 from persona_profile.capacity.model import ACTIVITIES

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from loadtest.levels import EndpointLevels, Levels
+from loadtest.gate.levels import EndpointLevels, Levels
+from loadtest.gate.summary import LATE, WRONG_CONTENT, Process, StepSummary, Summary
 from loadtest.record import Server, Traffic, percentile
-from loadtest.summary import LATE, WRONG_CONTENT, Process, StepSummary, Summary
 from persona_profile.capacity.costs import Costs
 from persona_profile.capacity.model import Parameters, knee, rates
 
