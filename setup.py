@@ -45,6 +45,7 @@ setup(
         "loadtest.gate",
         "loadtest.gate.report",
         "loadtest.generator",
+        "loadtest.identities",
         "persona_profile",
         "persona_profile.auth",
         "persona_profile.capacity",
