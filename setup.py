@@ -46,6 +46,7 @@ setup(
         "loadtest.gate.report",
         "loadtest.generator",
         "loadtest.identities",
+        "loadtest.pictures",
         "persona_profile",
         "persona_profile.auth",
         "persona_profile.capacity",
