@@ -11,15 +11,15 @@ from html import escape
 from importlib import resources
 from typing import Final
 
-from loadtest import report_charts as charts
-from loadtest.charts import number
-from loadtest.comparison import Comparison, Row
-from loadtest.levels import Levels
-from loadtest.record import Run
-from loadtest.report_metrics import server_metrics
-from loadtest.report_tables import table
-from loadtest.summary import Summary, Traffic, percentile
-from loadtest.verdict import LEAST_ANSWERS, SHARES, Judged, Outcome, Verdict, describe, headroom
+from loadtest.gate.comparison import Comparison, Row
+from loadtest.gate.levels import Levels
+from loadtest.gate.report import charts
+from loadtest.gate.report.metrics import server_metrics
+from loadtest.gate.report.svg import number
+from loadtest.gate.report.tables import table
+from loadtest.gate.summary import Summary
+from loadtest.gate.verdict import LEAST_ANSWERS, SHARES, Judged, Outcome, Verdict, describe, headroom
+from loadtest.record import Run, Traffic, percentile
 
 _HEADLINES: Final = {
     Outcome.PROMOTE: "Promote",

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from loadtest.model import UPLOADS, rates
-from loadtest.options import Options
-from loadtest.record import End, Run, Second, Step, Writer
-from loadtest.shapes import Stage, stages
-from loadtest.summary import Traffic, percentile
+from loadtest.generator.options import Options
+from loadtest.generator.stages import Stage, stages
+from loadtest.record import End, Run, Second, Step, Traffic, Writer, percentile
+from persona_profile.capacity.model import UPLOADS, rates
 
 LEAD: Final = 2.0
 """Seconds by which a change is told before it is due."""

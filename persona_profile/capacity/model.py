@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
 
-from loadtest.costs import MOST, PICTURE_KINDS, Cost, Costs
+from persona_profile.capacity.costs import MOST, PICTURE_KINDS, Cost, Costs
 
 DAY_SECONDS: Final = 86_400
 YEAR_DAYS: Final = 365

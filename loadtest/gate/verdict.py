@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from loadtest.costs import Costs
-from loadtest.levels import EndpointLevels, Levels
-from loadtest.model import Parameters, knee, rates
-from loadtest.record import Server
-from loadtest.summary import LATE, WRONG_CONTENT, Process, StepSummary, Summary, Traffic, percentile
+from loadtest.gate.levels import EndpointLevels, Levels
+from loadtest.gate.summary import LATE, WRONG_CONTENT, Process, StepSummary, Summary
+from loadtest.record import Server, Traffic, percentile
+from persona_profile.capacity.costs import Costs
+from persona_profile.capacity.model import Parameters, knee, rates
 
 MOST_CPU: Final = 0.85
 """Share of a core above which a generator's process measures itself."""

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from loadtest.comparison import Comparison, cost_estimate, estimates
-from loadtest.levels import Levels
-from loadtest.summary import Summary, Traffic, percentile
-from loadtest.verdict import Judged, Verdict, headroom
+from loadtest.gate.comparison import Comparison, cost_estimate, estimates
+from loadtest.gate.levels import Levels
+from loadtest.gate.summary import Summary
+from loadtest.gate.verdict import Judged, Verdict, headroom
+from loadtest.record import Traffic, percentile
 
 VERSION: Final = 1
 """Of the document's shape: another number where a member goes or means something else."""

@@ -15,7 +15,6 @@ No assertion is made twice, and whoever holds the folder can sign in as any of i
 
 from __future__ import annotations
 
-import argparse
 import json
 import mmap
 import multiprocessing
@@ -24,9 +23,8 @@ import random
 import re
 import secrets
 import struct
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +32,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import dsa
 
-from loadtest.user_keys import (
+from loadtest.identities.keys import (
     ALGORITHMS,
     PrivateKey,
     UserKey,
@@ -319,44 +317,3 @@ def _write(path: Path, text: str, *, private: bool = False) -> None:
         file.write(text)
     new.chmod(0o600 if private else 0o644)
     new.replace(path)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make users of the load test, and all of their certificates, before a run."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.identities", description=main.__doc__)
-    commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("make", help="make users, or change how many there are")
-    command.add_argument("--folder", type=Path, required=True)
-    command.add_argument("--users", type=int, required=True)
-    command.add_argument("--domain", default=DEFAULT_DOMAIN, help="default: %(default)s")
-    command.add_argument("--emails", type=int, default=DEFAULT_EMAILS, help="default: %(default)s")
-    command.add_argument("--processes", type=int, default=os.cpu_count(), help="default: all cores")
-    command.add_argument(
-        "--rs256-only", action="store_true", help="no DS128 keys, for a server that refuses them"
-    )
-    command.add_argument(
-        "--no-certificates", action="store_true", help="each is made when it is needed first"
-    )
-    options = parser.parse_args(arguments)
-    shares = {"RS256": 100} if options.rs256_only else KEY_SHARES
-    try:
-        make(
-            options.folder,
-            users=options.users,
-            domain=options.domain,
-            emails=options.emails,
-            shares=shares,
-        )
-        if not options.no_certificates:
-            mint(options.folder, max(1, options.processes), _tell)
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"{error}\n")
-    return 0
-
-
-def _tell(done: int, count: int) -> None:
-    sys.stderr.write(f"\rcertificates of {done} of {count} users" + "\n" * (done == count))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,9 +18,9 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from loadtest import picture_heic, picture_scenes
-from loadtest.picture_marks import CELLS
-from loadtest.picture_scenes import Box, Plane
+from loadtest.pictures import heic, scenes
+from loadtest.pictures.marks import CELLS
+from loadtest.pictures.scenes import Box, Plane
 
 MCU: Final = 16
 """Pixels across and down that a JPEG with 4:2:0 chroma codes together (ITU-T T.81, A.2.4)."""
@@ -78,8 +78,8 @@ class Mosaic:
 def jpeg_pair(
     width: int, height: int, *, quality: int, noise: float, texture: float, seed: int
 ) -> tuple[bytes, bytes]:
-    """Return a photo as a JPEG, cool and warm; see `picture_scenes.photo`."""
-    photo = picture_scenes.photo(width, height, noise=noise, texture=texture, seed=seed)
+    """Return a photo as a JPEG, cool and warm; see `scenes.photo`."""
+    photo = scenes.photo(width, height, noise=noise, texture=texture, seed=seed)
     side = width // COLUMNS
     top = (height - CELLS * side) // 2
     cool, warm = (photo.tinted(_grid_box(side, top), warm=warm) for warm in (False, True))
@@ -89,21 +89,21 @@ def jpeg_pair(
 def heic_pair(
     width: int, height: int, *, quality: int, noise: float, texture: float, seed: int
 ) -> tuple[bytes, bytes]:
-    """Return a photo as a HEIC, cool and warm; see `picture_scenes.photo`."""
-    photo = picture_scenes.photo(width, height, noise=noise, texture=texture, seed=seed)
+    """Return a photo as a HEIC, cool and warm; see `scenes.photo`."""
+    photo = scenes.photo(width, height, noise=noise, texture=texture, seed=seed)
     side = width // COLUMNS
     cool, warm = (photo.tinted(_grid_box(side, 0), warm=warm).convert("RGB") for warm in (False, True))
     pairs = []
     for row in range(height // side):
         for column in range(COLUMNS):
             box = (column * side, row * side, (column + 1) * side, (row + 1) * side)
-            one, properties = picture_heic.tile(cool.crop(box), quality)
+            one, properties = heic.tile(cool.crop(box), quality)
             inside = _cell(row, column) is not None
-            other, others = picture_heic.tile(warm.crop(box), quality) if inside else (one, properties)
+            other, others = heic.tile(warm.crop(box), quality) if inside else (one, properties)
             assert others == properties  # one decoder's configuration is for all
-            pairs.append(picture_heic.padded(one, other))
+            pairs.append(heic.padded(one, other))
     files = [
-        picture_heic.grid([pair[which] for pair in pairs], properties, COLUMNS, (side, side))
+        heic.grid([pair[which] for pair in pairs], properties, COLUMNS, (side, side))
         for which in (0, 1)
     ]
     return files[0], files[1]
@@ -183,8 +183,8 @@ class HeicMosaic:
 
     def __init__(self, cool: memoryview, warm: memoryview, width: int, height: int) -> None:
         count = COLUMNS * (height // (width // COLUMNS))
-        ends = picture_heic.tile_ends(cool, count)
-        if ends != picture_heic.tile_ends(warm, count):
+        ends = heic.tile_ends(cool, count)
+        if ends != heic.tile_ends(warm, count):
             raise ValueError("two HEICs whose tiles are not at the same places")
         parts: list[tuple[int, int, int | None]] = []
         for index, end in enumerate(ends):
@@ -251,14 +251,14 @@ def screenshot(
     """Return what a PngMosaic is made of: rows of cells whose inner three quarters are tiles."""
     cell = width // (CELLS + 1)
     tile_height, edge = cell * 3 // 4, cell // 8
-    pixels = picture_scenes.text(width, height, seed)
+    pixels = scenes.text(width, height, seed)
     top = (height - CELLS * cell) // 2 + edge
     starts = [0, *(top + row * cell + tile_height for row in range(CELLS))]
     ends = [*(top + row * cell for row in range(CELLS)), height]
     panels = [pixels[start:end] for start, end in zip(starts, ends, strict=True)]
 
     def tile_row(warm: list[bool]) -> Plane:
-        return picture_scenes.tiles(width, cell // 2, cell, warm)
+        return scenes.tiles(width, cell // 2, cell, warm)
 
     return panels, tile_row, tile_height
 

@@ -14,19 +14,18 @@ the same pixels; the number can be read from any rendition that a server makes o
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import hashlib
 import itertools
 import json
 import mmap
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from loadtest.picture_files import (
+from loadtest.pictures.marks import CELLS, NUMBERS, cells_of, number_in
+from loadtest.pictures.mosaics import (
     COLUMNS,
     MCU,
     HeicMosaic,
@@ -36,7 +35,6 @@ from loadtest.picture_files import (
     jpeg_pair,
     screenshot,
 )
-from loadtest.picture_marks import CELLS, NUMBERS, cells_of, number_in
 
 __all__ = ["KINDS", "PREPARED", "Kind", "Picture", "PictureLibrary", "number_in", "numbers"]
 
@@ -61,7 +59,7 @@ class Kind:
         width, height: pixels as stored. A photo's width is a multiple of 192, a HEIC's height of a
             twelfth of its width, a screenshot's width of 9.
         quality: the encoder's.
-        noise, texture: see `picture_scenes.photo`.
+        noise, texture: see `scenes.photo`.
 
     Raises:
         ValueError: the size does not suit the format.
@@ -247,23 +245,3 @@ def _write(path: Path, data: bytes) -> None:
     new = path.with_suffix(".new")
     new.write_bytes(data)
     new.replace(path)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the files of pictures before a run; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.pictures", description=main.__doc__)
-    commands = parser.add_subparsers(required=True)
-    make = commands.add_parser("make", help="make the files that are missing")
-    make.add_argument("--folder", type=Path, required=True)
-    make.add_argument("--seed", type=int, default=1, help="of what the pictures show (default: 1)")
-    options = parser.parse_args(arguments)
-    try:
-        # All that a run needs: a process that has to make some is silent too long for its leader.
-        PictureLibrary.open(options.folder, (*KINDS, PREPARED), seed=options.seed, tell=print)
-    except (OSError, ValueError) as error:
-        parser.exit(1, f"{options.folder}: {error}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from typing import Any, Final, Self
 
-from loadtest.model import ACTIVITIES
+from persona_profile.capacity.model import ACTIVITIES
 
 DEFAULT: Final = "default"
 _MOST: Final[Mapping[str, float]] = {

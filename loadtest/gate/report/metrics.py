@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Final
 
-from loadtest.charts import number
-from loadtest.report_tables import table
+from loadtest.gate.report.svg import number
+from loadtest.gate.report.tables import table
 
 _SAMPLE: Final = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})?", re.DOTALL)
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.comparison import Comparison, compare
-from loadtest.costs import MOST, Costs, InvalidCosts
-from loadtest.document import InvalidReport, comparison_document, document, dump, parse
-from loadtest.levels import InvalidLevels, Levels
-from loadtest.model import LEAST, InvalidParameters
+from loadtest.gate.comparison import Comparison, compare
+from loadtest.gate.document import InvalidReport, comparison_document, document, dump, parse
+from loadtest.gate.levels import InvalidLevels, Levels
+from loadtest.gate.report.page import hour, page
+from loadtest.gate.summary import Summary, summarize
+from loadtest.gate.verdict import Outcome, Verdict, judge, predict
 from loadtest.record import InvalidRecord, read
-from loadtest.report import hour, page
-from loadtest.summary import Summary, summarize
-from loadtest.verdict import Outcome, Verdict, judge, predict
+from persona_profile.capacity.costs import MOST, Costs, InvalidCosts
+from persona_profile.capacity.model import LEAST, InvalidParameters
 
 ACCEPTED: Final = Path("var/loadtest/accepted.json")
 """Where the report of the last accepted run is kept by default."""
@@ -144,7 +144,3 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--html", metavar="FILE", type=Path, help="default: report.html in the run's folder")
     add("--json", metavar="FILE", type=Path, help="default: report.json in the run's folder")
     return parser.parse_args(arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

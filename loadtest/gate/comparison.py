@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from loadtest.gate.summary import StepSummary
+from loadtest.gate.verdict import SHARES
 from loadtest.record import upper_bound
-from loadtest.summary import StepSummary
-from loadtest.verdict import SHARES
 
 LEAST_RATIO: Final[Mapping[str, float]] = {"p95": 1.25, "p99": 1.25, "seconds_per_request": 1.1}
 LEAST_MILLISECONDS: Final = 5.0
@@ -137,7 +137,7 @@ def cost_estimate(step: StepSummary) -> Estimate | None:
 
 
 def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> Comparison:
-    """Compare two documents of `loadtest.document`, this run's and the accepted one's.
+    """Compare two documents of `loadtest.gate.document`, this run's and the accepted one's.
 
     Users who do something else, or at another time of the day, are not the same users.
     """

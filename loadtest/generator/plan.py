@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from loadtest.identities import Identities
-from loadtest.model import ACTIVITIES, UPLOADS
 from loadtest.pictures import KINDS, PREPARED, Kind, numbers
+from persona_profile.capacity.model import ACTIVITIES, UPLOADS
 
 SIZES: Final[Mapping[int, int]] = {64: 50, 128: 40, 256: 8, 512: 2}
 """Picture reads by the width that they ask for, in percent. Assumed; a larger one costs the generator

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from loadtest.connections import Connections, NoAnswer
+from loadtest.generator.client import Connections, NoAnswer
 from loadtest.identities import Identities
 from loadtest.pictures import KINDS
 

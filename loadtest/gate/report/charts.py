@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Sequence
 from html import escape
 
-from loadtest.charts import Band, Chart, Row, Series, number, spread
-from loadtest.levels import Levels
-from loadtest.summary import StepSummary, Summary, Traffic, percentile
-from loadtest.verdict import LEAST_ANSWERS, Judged
+from loadtest.gate.levels import Levels
+from loadtest.gate.report.svg import Band, Chart, Row, Series, number, spread
+from loadtest.gate.summary import StepSummary, Summary
+from loadtest.gate.verdict import LEAST_ANSWERS, Judged
+from loadtest.record import Traffic, percentile
 
 _POINTS = 240
 """Most points of a line: more can't be seen."""

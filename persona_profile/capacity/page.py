@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from loadtest.costs import PICTURE_KINDS, Cost, Costs
-from loadtest.model import (
+from persona_profile.capacity.costs import PICTURE_KINDS, Cost, Costs
+from persona_profile.capacity.model import (
     ACTIVITIES,
     MEANINGS,
     UPLOADS,

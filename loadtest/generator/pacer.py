@@ -9,8 +9,8 @@ from typing import Final
 import gevent
 from gevent.event import Event
 
-from loadtest.planning import Arrival
-from loadtest.tally import NOT_OFFERED, Tally
+from loadtest.generator.plan import Arrival
+from loadtest.generator.tally import NOT_OFFERED, Tally
 
 MOST_IN_FLIGHT: Final = 10_000
 """Requests of one process that wait for an answer; those beyond are counted as `not_offered`."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from loadtest.costs import MOST
-from loadtest.model import InvalidParameters, Parameters
-from loadtest.shapes import LAUNCH_DAYS, LENGTHS, SMOKE_PARAMETERS, Lengths
+from loadtest.generator.stages import LAUNCH_DAYS, LENGTHS, SMOKE_PARAMETERS, Lengths
+from persona_profile.capacity.costs import MOST
+from persona_profile.capacity.model import InvalidParameters, Parameters
 
 DEFAULT_FOLDER = Path("var/loadtest")
 

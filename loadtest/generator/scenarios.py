@@ -18,12 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
-from loadtest.connections import Answer, Connections, NoAnswer
+from loadtest.generator.client import Answer, Connections, NoAnswer
+from loadtest.generator.people import UNKNOWN, Card, Person
+from loadtest.generator.plan import Arrival
+from loadtest.generator.tally import RIGHT, SHED, WRONG_CONTENT, Tally
 from loadtest.identities import Identities
-from loadtest.people import UNKNOWN, Card, Person
 from loadtest.pictures import PictureLibrary, number_in
-from loadtest.planning import Arrival
-from loadtest.tally import RIGHT, SHED, WRONG_CONTENT, Tally
 
 ACCEPT: Final = "image/avif,image/webp,image/*,*/*;q=0.8"
 """As current browsers ask for pictures."""

@@ -11,15 +11,15 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 
-from loadtest.connections import Answer, Connections, NoAnswer
+from loadtest.generator.client import Answer, Connections, NoAnswer
+from loadtest.generator.pacer import MOST_IN_FLIGHT, Pacer
+from loadtest.generator.people import Card
+from loadtest.generator.plan import Arrival, Plan
+from loadtest.generator.scenarios import SCENARIOS, WRONG_ANSWERS, World, thumbnail_of
+from loadtest.generator.tally import Tally
 from loadtest.identities import Identities
-from loadtest.pacing import MOST_IN_FLIGHT, Pacer
-from loadtest.people import Card
 from loadtest.pictures import PREPARED, PictureLibrary, number_in
-from loadtest.planning import Arrival, Plan
 from loadtest.record import Generator, Line
-from loadtest.scenarios import SCENARIOS, WRONG_ANSWERS, World, thumbnail_of
-from loadtest.tally import Tally
 
 AT_ONCE: Final = 8
 """Users that are made ready at the same time."""
