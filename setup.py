@@ -53,7 +53,7 @@ setup(
     package_data={
         "backends": ["py.typed"],
         "loadtest": ["py.typed", "costs.json", "report.html", "service-levels.toml"],
-        "persona_profile": ["py.typed", "static/*", "version.json"],
+        "persona_profile": ["py.typed", "static/*/*", "version.json"],
     },
     install_requires=[
         "alembic>=1.16",
