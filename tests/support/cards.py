@@ -15,7 +15,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from support.modules import static_file
 
-_PAGE = Path(__file__).parents[1] / "browser" / "cards"
+_PAGE = Path(__file__).parents[1] / "browser" / "client" / "cards"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _LONGEST_WAIT_SECONDS = 30
 _PATIENCE_SECONDS = 20

@@ -1,4 +1,4 @@
-"""The files of the browser client and of the demo, which their servers have in one folder, `/static/`."""
+"""Files of the browser client and of the demo; their servers have both in one folder, `/static/`."""
 
 from __future__ import annotations
 
