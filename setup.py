@@ -73,7 +73,7 @@ setup(
         "loadtest.gate": ["service-levels.toml"],
         "loadtest.gate.report": ["report.html"],
         "persona_profile.capacity": ["costs.json"],
-        "persona_profile": ["py.typed", "static/*", "version.json"],
+        "persona_profile": ["py.typed", "static/*/*", "version.json"],
     },
     install_requires=[
         "alembic>=1.16",

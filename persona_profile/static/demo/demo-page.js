@@ -47,7 +47,8 @@ export function report(error, scope) {
   const unplaced = explanation.fields.filter((field) => !showFieldError(scope, field));
   const marked = scope.querySelector("[aria-invalid=true]");
   marked?.focus();
-  const text = marked && !unplaced.length ? "Something is not right yet: see the marked field." : explanation.text;
+  const text =
+    marked && !unplaced.length ? "Something is not right yet: see the marked field." : explanation.text;
   const place = scope.querySelector(".problem");
   if (place && explanation.action !== "sign-in") {
     place.textContent = text;
@@ -59,7 +60,9 @@ export function report(error, scope) {
 
 export function clearProblems(scope) {
   say("");
-  scope.querySelectorAll(".problem").forEach((place) => { place.textContent = ""; });
+  scope.querySelectorAll(".problem").forEach((place) => {
+    place.textContent = "";
+  });
   scope.querySelectorAll(".field-error").forEach((line) => line.remove());
   for (const input of scope.querySelectorAll("[aria-invalid]")) {
     input.removeAttribute("aria-invalid");
@@ -76,7 +79,7 @@ function showFieldError(scope, { name, text }) {
   }
   const line = document.createElement("p");
   line.className = "field-error";
-  line.id = `field-error-${fieldErrors += 1}`;
+  line.id = `field-error-${(fieldErrors += 1)}`;
   line.textContent = text;
   input.closest(".field").append(line);
   input.setAttribute("aria-invalid", "true");

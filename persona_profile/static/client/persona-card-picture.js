@@ -25,7 +25,10 @@ export function thumbnailOf(picture) {
 export async function loadPicture(picture, side) {
   const thumbnail = thumbnailOf(picture);
   const candidates = candidatesOf(picture?.urls);
-  const sources = [thumbnail && { src: thumbnail }, candidates && { srcset: candidates, sizes: `${side}px` }];
+  const sources = [
+    thumbnail && { src: thumbnail },
+    candidates && { srcset: candidates, sizes: `${side}px` },
+  ];
   for (const source of sources.filter(Boolean)) {
     const image = new Image();
     image.decoding = "async";
@@ -56,7 +59,8 @@ function candidatesOf(urls) {
 function acceptedUrl(text) {
   try {
     const url = new URL(text);
-    const accepted = url.protocol === "https:" || (url.protocol === "http:" && location.protocol === "http:");
+    const accepted =
+      url.protocol === "https:" || (url.protocol === "http:" && location.protocol === "http:");
     return accepted ? url.href.replaceAll(",", "%2C") : null;
   } catch {
     return null;

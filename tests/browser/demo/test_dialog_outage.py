@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from selenium.webdriver.common.by import By
-from support.dialogs import STATIC, dialog_of
+from support.dialogs import dialog_of
+from support.modules import DEMO
 from support.services import Service
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
@@ -39,7 +40,7 @@ return window.watched.usable && isPainted ? window.watched : null;
 def dialog(tmp_path):
     """A profile server that can be killed, and the origin of a dialog that belongs to it."""
     service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
-    html = (STATIC / "index.html").read_text(encoding="utf-8")
+    html = (DEMO / "index.html").read_text(encoding="utf-8")
     told = html.replace(
         ' name="profile-server" content=""', f' name="profile-server" content="{service.origin}"'
     )

@@ -12,7 +12,7 @@ const REPEATABLE = ["retry", "wait", "report"];
 
 /** The first picture among what was pasted or dropped. */
 export function pictureOf(transfer) {
-  const files = [...transfer?.files ?? []];
+  const files = [...(transfer?.files ?? [])];
   // Browsers know no type for some pictures (HEIC): what has none may be one, and the server looks.
   return files.find(({ type }) => type.startsWith("image/")) ?? files.find(({ type }) => !type);
 }
@@ -38,7 +38,9 @@ export class PictureEditor {
       input.addEventListener("change", () => {
         const [file] = input.files;
         if (file) {
-          this.choose(file).finally(() => { input.value = ""; });
+          this.choose(file).finally(() => {
+            input.value = "";
+          });
         }
       });
     }

@@ -100,7 +100,10 @@ async function signOut() {
     if (!error.isTemporary) {
       throw error;
     }
-    say("You are signed out here. The server did not answer, so sessions on other devices may go on.", "error");
+    say(
+      "You are signed out here. The server did not answer, so sessions on other devices may go on.",
+      "error",
+    );
   }
 }
 
@@ -217,7 +220,11 @@ function markSelected() {
 function render() {
   const isSignedIn = panels.size > 0;
   document.title = `${isSignedIn ? "Your cards" : "Sign in"} · Persona Profiles`;
-  byId("heading").textContent = isSignedIn ? (panels.size > 1 ? "Your cards" : "Your card") : "Choose a card";
+  byId("heading").textContent = isSignedIn
+    ? panels.size > 1
+      ? "Your cards"
+      : "Your card"
+    : "Choose a card";
   byId("lead").textContent = isSignedIn
     ? "This is what a sign-in dialog shows of you."
     : "Who do you want to be on this development server?";
@@ -226,11 +233,13 @@ function render() {
   byId("several-actions").hidden = isSignedIn;
   const left = isSignedIn ? CHOICES.filter((email) => !panels.has(email)) : [];
   byId("choices").hidden = !left.length;
-  byId("choices").replaceChildren(...left.map((email) => {
-    const card = new PersonaCard();
-    card.email = email;
-    return card;
-  }));
+  byId("choices").replaceChildren(
+    ...left.map((email) => {
+      const card = new PersonaCard();
+      card.email = email;
+      return card;
+    }),
+  );
 }
 
 /** Whether a card that is pressed is signed in with at once, or counted among several. */
@@ -293,12 +302,14 @@ function listen() {
   byId("sign-out").addEventListener("click", () => attempt(document.body, signOut));
   client.addEventListener("profiles", ({ detail }) => takeProfiles(detail));
   // The deck hears of it first: it knows whether the cache may keep the cards.
-  client.addEventListener("session", () => queueMicrotask(() => {
-    if (!client.session && panels.size) {
-      closeSession();
-      say("You are signed out. Please sign in again.", "error");
-    }
-  }));
+  client.addEventListener("session", () =>
+    queueMicrotask(() => {
+      if (!client.session && panels.size) {
+        closeSession();
+        say("You are signed out. Please sign in again.", "error");
+      }
+    }),
+  );
   document.addEventListener("paste", (event) => panels.get(chosen)?.take(event.clipboardData));
   // A file that is dropped beside its place would replace the page.
   for (const type of ["dragover", "drop"]) {

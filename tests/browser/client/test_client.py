@@ -8,8 +8,9 @@ import subprocess
 import threading
 
 import pytest
-from support.answering import HANG_UP, STATIC, Reply, answering
+from support.answering import HANG_UP, Reply, answering
 from support.applications import application, running
+from support.modules import CLIENT
 from support.pictures import decoded, encode, photo, quadrants
 from support.scripts import ScriptError, Scripts
 from support.services import Service
@@ -79,21 +80,21 @@ class Gate:
 class TestPackage:
     def test_size(self):
         """The client, all its modules together, has less than 12 kB when compressed."""
-        sizes = [len(gzip.compress((STATIC / name).read_bytes(), 9)) for name in MODULES]
+        sizes = [len(gzip.compress((CLIENT / name).read_bytes(), 9)) for name in MODULES]
         assert sum(sizes) < 12_000
 
     def test_contents(self):
         """What npm would publish is the modules and their types, and nothing of the demo."""
         packed = subprocess.run(
             ["npm", "pack", "--dry-run", "--json", "--offline"],
-            cwd=STATIC,
+            cwd=CLIENT,
             capture_output=True,
             check=True,
             timeout=60,
         )
         [package] = json.loads(packed.stdout)
         names = {each["path"] for each in package["files"]}
-        ours = {path.name for path in STATIC.glob("persona-*")}
+        ours = {path.name for path in CLIENT.glob("persona-*")}
         assert names == ours | {"README.md", "package.json"}
         assert names > {*MODULES, "persona-profile.d.ts"}
         assert package["name"] == "persona-profile-client"

@@ -3,7 +3,12 @@
 import { loadPicture } from "./persona-card-picture.js";
 import { style } from "./persona-card-style.js";
 import {
-  aboutTexts, canonicalEmail, displayName, emailParts, monogram, visibleText,
+  aboutTexts,
+  canonicalEmail,
+  displayName,
+  emailParts,
+  monogram,
+  visibleText,
 } from "./persona-card-text.js";
 
 export { CardCache } from "./persona-card-cache.js";
@@ -127,7 +132,9 @@ export class PersonaCard extends HTMLElement {
 
   /** An answer about somebody else is none: the card would lend its name to this email. */
   #acceptable(profile) {
-    return typeof profile?.email === "string" && canonicalEmail(profile.email) === canonicalEmail(this.email);
+    return (
+      typeof profile?.email === "string" && canonicalEmail(profile.email) === canonicalEmail(this.email)
+    );
   }
 
   #receive(profile) {

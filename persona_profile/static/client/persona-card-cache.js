@@ -6,7 +6,15 @@ import { thumbnailOf } from "./persona-card-picture.js";
 const MAX_EMAILS = 20;
 const MAX_CHARACTERS = 1_000_000;
 const CLAIMS = [
-  "name", "given_name", "family_name", "nickname", "pronouns", "website", "locale", "zoneinfo", "label",
+  "name",
+  "given_name",
+  "family_name",
+  "nickname",
+  "pronouns",
+  "website",
+  "locale",
+  "zoneinfo",
+  "label",
   "picture_alt",
 ];
 
@@ -64,7 +72,12 @@ export class CardCache {
    * @param {import("./persona-profile.js").Profile[]} profiles
    */
   put(profiles) {
-    this.#write(profiles.filter(isProfile).slice(0, MAX_EMAILS).map((profile) => this.#entry(profile)));
+    this.#write(
+      profiles
+        .filter(isProfile)
+        .slice(0, MAX_EMAILS)
+        .map((profile) => this.#entry(profile)),
+    );
   }
 
   /**

@@ -41,10 +41,15 @@ const seen = { chosen: [], states: [], violations: [], shifts: [] };
 
 addEventListener("choose", ({ detail }) => seen.chosen.push(detail.email));
 addEventListener("securitypolicyviolation", (event) => seen.violations.push(event.violatedDirective));
-container.addEventListener("statechange", ({ target }) => seen.states.push([target.email, target.state]));
+container.addEventListener("statechange", ({ target }) =>
+  seen.states.push([target.email, target.state]),
+);
 new PerformanceObserver((list) => {
   for (const { value, sources } of list.getEntries()) {
-    seen.shifts.push({ value, moved: sources.map(({ node }) => node?.id || node?.className || node?.nodeName) });
+    seen.shifts.push({
+      value,
+      moved: sources.map(({ node }) => node?.id || node?.className || node?.nodeName),
+    });
   }
 }).observe({ type: "layout-shift", buffered: true });
 
@@ -82,7 +87,11 @@ Object.assign(window, {
 
 // The dialog opens while it is parsed: cards of the cache, then the server's.
 if (location.hash === "#deck") {
-  window.deck = new cards.CardDeck({ client, container, emails: ["alice@example.com", "bob@example.org"] });
+  window.deck = new cards.CardDeck({
+    client,
+    container,
+    emails: ["alice@example.com", "bob@example.org"],
+  });
   window.deck.open();
   performance.mark("cards");
   window.deck.refresh();

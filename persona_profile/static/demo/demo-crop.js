@@ -126,7 +126,7 @@ export class Cropper {
     this.#image.style.transform = `translate(${-left * scale}px, ${-top * scale}px) scale(${scale})`;
     const percent = `${Math.round(zoom * 100)} %`;
     this.#dialog.querySelector(".percent").textContent = percent;
-    this.#slider.value = largestZoom > 1 ? 100 * Math.log(zoom) / Math.log(largestZoom) : 0;
+    this.#slider.value = largestZoom > 1 ? (100 * Math.log(zoom)) / Math.log(largestZoom) : 0;
     this.#slider.setAttribute("aria-valuetext", percent);
   }
 
@@ -134,8 +134,8 @@ export class Cropper {
   #changed() {
     this.#draw();
     const { left, top, side, width, height, zoom } = this.#square;
-    const across = Math.round(100 * (left + side / 2) / width);
-    const down = Math.round(100 * (top + side / 2) / height);
+    const across = Math.round((100 * (left + side / 2)) / width);
+    const down = Math.round((100 * (top + side / 2)) / height);
     this.#dialog.querySelector("[role=status]").textContent =
       `Zoom ${Math.round(zoom * 100)} %, centre at ${across} % across and ${down} % down.`;
   }
@@ -173,7 +173,8 @@ export class Cropper {
   #wheel(event) {
     event.preventDefault();
     // A wheel of lines turns some 3 at a time, one of pixels some 100.
-    const turned = event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY / 500 : event.deltaY / 15;
+    const turned =
+      event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY / 500 : event.deltaY / 15;
     const { x, y } = this.#point(event);
     this.#square.zoomTo(this.#square.zoom * Math.exp(-turned), x, y);
     this.#changed();
@@ -212,7 +213,7 @@ export class Cropper {
   #pinch(before, now, other) {
     const distance = (point) => Math.max(0.01, Math.hypot(point.x - other.x, point.y - other.y));
     this.#square.move((before.x - now.x) / 2, (before.y - now.y) / 2);
-    const zoom = this.#square.zoom * distance(now) / distance(before);
+    const zoom = (this.#square.zoom * distance(now)) / distance(before);
     this.#square.zoomTo(zoom, (now.x + other.x) / 2, (now.y + other.y) / 2);
   }
 

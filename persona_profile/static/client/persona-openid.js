@@ -5,15 +5,28 @@ import { ProfileError } from "./persona-profile.js";
 const ITEM = "persona-openid-request";
 
 export async function beginSignIn(options) {
-  const { client, authorizationEndpoint, issuer, clientId, redirectUri = location.origin + "/" } = options;
+  const {
+    client,
+    authorizationEndpoint,
+    issuer,
+    clientId,
+    redirectUri = `${location.origin}/`,
+  } = options;
   const { loginHint, prompt, storage = sessionStorage, signal } = options;
   const { nonce } = await client.nonce({ signal });
   const state = randomText();
   storage.setItem(ITEM, JSON.stringify({ state, nonce, issuer }));
   const url = new URL(authorizationEndpoint);
   const parameters = {
-    client_id: clientId, redirect_uri: redirectUri, response_type: "id_token", response_mode: "fragment",
-    scope: "openid email", state, nonce, login_hint: loginHint, prompt,
+    client_id: clientId,
+    redirect_uri: redirectUri,
+    response_type: "id_token",
+    response_mode: "fragment",
+    scope: "openid email",
+    state,
+    nonce,
+    login_hint: loginHint,
+    prompt,
   };
   for (const [name, value] of Object.entries(parameters)) {
     if (value !== undefined) {
@@ -56,7 +69,9 @@ const mismatch = (message) => new ProfileError("sign_in_mismatch", message);
 /** 128 random bits. */
 function randomText() {
   return btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))))
-    .replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
 }
 
 function requestOf(storage) {
@@ -71,7 +86,9 @@ function requestOf(storage) {
 function claimsOf(token) {
   try {
     const payload = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));
-    const claims = JSON.parse(new TextDecoder().decode(Uint8Array.from(payload, (each) => each.charCodeAt(0))));
+    const claims = JSON.parse(
+      new TextDecoder().decode(Uint8Array.from(payload, (each) => each.charCodeAt(0))),
+    );
     return claims ?? {};
   } catch {
     return {};

@@ -28,7 +28,9 @@ export function visibleText(text) {
     return "";
   }
   // Cut twice: the first spares the work on what is far too long, the second keeps characters whole.
-  const short = Array.from(oneLine(text.slice(0, 4 * LONGEST_TEXT))).slice(0, LONGEST_TEXT).join("");
+  const short = Array.from(oneLine(text.slice(0, 4 * LONGEST_TEXT)))
+    .slice(0, LONGEST_TEXT)
+    .join("");
   return VISIBLE.test(short) ? short : "";
 }
 

@@ -12,7 +12,7 @@ from support.pictures import encode, quadrants
 from support.services import Service
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
-GUIDE = Path(__file__).parents[2] / "docs" / "dialog.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "dialog.md"
 
 ASSERTIONS = """
 export const knownEmails = ["alice@example.com", "bob@example.org"];

@@ -15,7 +15,11 @@ export class ProfileError extends Error {
    * @param {string} message for developers
    * @param {object} [members] any of the properties; `cause`
    */
-  constructor(code, message, { status, errors, limit, details, retryAfter, requestId, current, cause } = {}) {
+  constructor(
+    code,
+    message,
+    { status, errors, limit, details, retryAfter, requestId, current, cause } = {},
+  ) {
     super(message, { cause });
     this.name = "ProfileError";
     this.code = code;
@@ -30,11 +34,14 @@ export class ProfileError extends Error {
   }
 }
 
-export const aborted = (reason = "The call was ended by its signal.") => new ProfileError("aborted", reason);
+export const aborted = (reason = "The call was ended by its signal.") =>
+  new ProfileError("aborted", reason);
 const lost = (cause) =>
   navigator.onLine === false
     ? new ProfileError("offline", "The browser is offline.", { cause })
-    : new ProfileError("no_answer", "No server, or none that this page may read, gave an answer.", { cause });
+    : new ProfileError("no_answer", "No server, or none that this page may read, gave an answer.", {
+        cause,
+      });
 
 /** One call of a method: the time that it has for all its requests, and what ends it. */
 export class Call {
@@ -108,7 +115,11 @@ export async function viaFetch(call, url, request) {
       credentials: "omit",
       redirect: "error",
     });
-    return { status: answer.status, header: (name) => answer.headers.get(name), body: await answer.blob() };
+    return {
+      status: answer.status,
+      header: (name) => answer.headers.get(name),
+      body: await answer.blob(),
+    };
   } catch (cause) {
     call.check();
     throw lost(cause);
@@ -152,8 +163,18 @@ async function problemOf({ status, header, body }) {
   const retryAfter = secondsOf(header("Retry-After"));
   const told = { status, retryAfter, requestId: header("X-Request-Id") };
   try {
-    const { code, title, type, instance, status: _, detail, errors, limit, request_id, ...details } =
-      JSON.parse(await body.text());
+    const {
+      code,
+      title,
+      type,
+      instance,
+      status: _,
+      detail,
+      errors,
+      limit,
+      request_id,
+      ...details
+    } = JSON.parse(await body.text());
     if (typeof code === "string") {
       const requestId = request_id ?? told.requestId;
       return new ProfileError(code, detail ?? title, { ...told, errors, limit, details, requestId });
@@ -190,7 +211,12 @@ export async function exchange(call, url, request, isRepeatable, send) {
     } catch (error) {
       failures += error.code === "no_answer";
       repeatUntil ??= performance.now() + call.left;
-      const pause = pauseAfter(error, attempt, isRepeatable && failures < 2, repeatUntil - performance.now());
+      const pause = pauseAfter(
+        error,
+        attempt,
+        isRepeatable && failures < 2,
+        repeatUntil - performance.now(),
+      );
       if (pause === null) {
         throw error;
       }
@@ -207,7 +233,9 @@ function pauseAfter({ code, status, retryAfter }, attempt, isRepeatable, left) {
   }
   const least = Math.max((retryAfter ?? 0) * 1000, REPEAT_MS * 2 ** attempt);
   // Not all that were refused together come back together.
-  return least < left ? least + Math.random() * Math.min(least / 4 + REPEAT_MS, (left - least) / 2) : null;
+  return least < left
+    ? least + Math.random() * Math.min(least / 4 + REPEAT_MS, (left - least) / 2)
+    : null;
 }
 
 export const isText = (value) => typeof value === "string";
@@ -221,7 +249,14 @@ export const demand = (condition) => {
 
 export function profileOf(answer) {
   const blank = Object.fromEntries(CLAIMS.map((name) => [name, null]));
-  const profile = { ...blank, picture: null, updated_at: null, version: 0, protected: false, ...answer };
+  const profile = {
+    ...blank,
+    picture: null,
+    updated_at: null,
+    version: 0,
+    protected: false,
+    ...answer,
+  };
   const { email, etag, picture } = profile;
   demand(isText(email) && isText(etag) && CLAIMS.every((name) => isTextOrNull(profile[name])));
   demand(picture === null || (isText(picture.id) && Object.values(picture.urls).every(isText)));
@@ -229,6 +264,8 @@ export function profileOf(answer) {
 }
 
 export function sessionOf({ token, expires_at, emails }) {
-  demand(/^[\x21-\x7e]+$/.test(token) && isText(token) && Date.parse(expires_at) && emails.every(isText));
+  demand(
+    /^[\x21-\x7e]+$/.test(token) && isText(token) && Date.parse(expires_at) && emails.every(isText),
+  );
   return { token, expires_at, emails };
 }

@@ -114,13 +114,17 @@ export class CardDeck {
   async #take(answer) {
     const profiles = answer.filter((profile) => typeof profile?.email === "string");
     const known = new Set(this.#cards.map((card) => canonicalEmail(card.email)));
-    const added = profiles.map(({ email }) => email).filter((email) => !known.has(canonicalEmail(email)));
+    const added = profiles
+      .map(({ email }) => email)
+      .filter((email) => !known.has(canonicalEmail(email)));
     // Emails that the page named keep their cards; those of a session that has changed go.
     const kept = this.#cards.map(({ email }) => email);
     const emails = this.#isTold ? [...kept, ...added] : profiles.map(({ email }) => email);
     this.#cache?.put(profiles);
     this.#arrange(emails);
-    await Promise.all(this.#cards.map((card) => card.await(Promise.resolve(profileOf(card, profiles)))));
+    await Promise.all(
+      this.#cards.map((card) => card.await(Promise.resolve(profileOf(card, profiles)))),
+    );
   }
 
   /** Leaves every card that stays where it is: moving one would take the focus from it. */
@@ -132,10 +136,14 @@ export class CardDeck {
         card.remove();
       }
     }
-    this.#cards = [...wanted].map(([canonical, email]) => present.get(canonical) ?? this.#makeCard(email));
+    this.#cards = [...wanted].map(
+      ([canonical, email]) => present.get(canonical) ?? this.#makeCard(email),
+    );
     let previous = null;
     for (const card of this.#cards) {
-      const isInPlace = previous ? previous.nextElementSibling === card : card.parentNode === this.#container;
+      const isInPlace = previous
+        ? previous.nextElementSibling === card
+        : card.parentNode === this.#container;
       if (!isInPlace && previous) {
         previous.after(card);
       } else if (!isInPlace) {

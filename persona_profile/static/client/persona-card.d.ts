@@ -79,7 +79,12 @@ export class CardCache {
  * When another tab empties the cache, cards that came from it go back to monograms, those that are `ready` stay.
  */
 export class CardDeck {
-  constructor(options: { client: ProfileClient; container: Element; cache?: CardCache | null; emails?: string[] });
+  constructor(options: {
+    client: ProfileClient;
+    container: Element;
+    cache?: CardCache | null;
+    emails?: string[];
+  });
   /** In the order of the emails. */
   readonly cards: PersonaCard[];
   /** Shows cards for these emails, at once; those of the session, or else the cached ones, unless told. Asks

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CLIENT_CODES = {
     *("offline", "no_answer", "timeout", "aborted", "answer_invalid", "file_unreadable"),
     *("sign_in_denied", "sign_in_failed", "sign_in_mismatch"),

@@ -4,13 +4,15 @@ const MOMENT = (error) =>
   error.retryAfter > 1 ? `Try again in ${seconds(error.retryAfter)}.` : "Try again in a moment.";
 
 const busy = (error) => `The server is busy just now. ${MOMENT(error)}`;
-const page = (what) => `${what} This is a mistake of this page, not yours. Reload it; if that does not help, tell those who run it.`;
+const page = (what) =>
+  `${what} This is a mistake of this page, not yours. Reload it; if that does not help, tell those who run it.`;
 const proof = (what) => `${what} Sign in again.`;
 const provider = (what) => `${what} Use another address, or ask those who run it.`;
 
 const SIGN_IN_PROOF = proof("The proof of your address can’t be read.");
 const OUTDATED_PROOF = proof("The proof of your address is too old.");
-const CLOCK = "The proof of your address is from the future. Check the clock of this device, then sign in again.";
+const CLOCK =
+  "The proof of your address is from the future. Check the clock of this device, then sign in again.";
 const PROVIDER_PROOF = provider("The provider of your address made a proof that is not accepted here.");
 const PROVIDER_SETUP = provider("The provider of your address is not set up in a way that works here.");
 
@@ -22,11 +24,23 @@ const MESSAGES = {
   no_answer: ["retry", "The profile server does not answer. Nothing is lost; try again in a moment."],
   timeout: ["retry", "The profile server takes too long to answer. Try again in a moment."],
   aborted: ["none", "Cancelled."],
-  answer_invalid: ["retry", "Something else than the profile server answered. Check your connection, then try again."],
-  file_unreadable: ["choose-file", "This file can’t be read. It may have been moved or deleted; choose it again."],
+  answer_invalid: [
+    "retry",
+    "Something else than the profile server answered. Check your connection, then try again.",
+  ],
+  file_unreadable: [
+    "choose-file",
+    "This file can’t be read. It may have been moved or deleted; choose it again.",
+  ],
   sign_in_denied: ["none", "You did not sign in at the provider. Nothing has changed here."],
-  sign_in_failed: ["retry", "The provider could not sign you in. Nothing is lost; try again, or choose another way."],
-  sign_in_mismatch: ["retry", "What came back belongs to no sign-in that was begun in this window. Nothing has changed; sign in again."],
+  sign_in_failed: [
+    "retry",
+    "The provider could not sign you in. Nothing is lost; try again, or choose another way.",
+  ],
+  sign_in_mismatch: [
+    "retry",
+    "What came back belongs to no sign-in that was begun in this window. Nothing has changed; sign in again.",
+  ],
 
   // Of the service.
   malformed_request: ["report", page("The server did not understand this page.")],
@@ -36,10 +50,22 @@ const MESSAGES = {
   session_expired: ["sign-in", "Your session has ended. Please sign in again."],
   session_revoked: ["sign-in", "You were signed out. Please sign in again."],
   email_not_proved: ["sign-in", "You are not signed in with this address. Sign in with it first."],
-  profile_key_required: ["key", "This profile opens only with your own key. Enter the key to see or change it."],
-  profile_key_wrong: ["key", "This profile opens with another key of yours. Enter that key to see or change it."],
-  origin_refused: ["report", "The profile server does not work with this website. Tell those who run the website."],
-  fedcm_direct_call: ["report", page("The browser asked the profile server for something that it does not give to browsers.")],
+  profile_key_required: [
+    "key",
+    "This profile opens only with your own key. Enter the key to see or change it.",
+  ],
+  profile_key_wrong: [
+    "key",
+    "This profile opens with another key of yours. Enter that key to see or change it.",
+  ],
+  origin_refused: [
+    "report",
+    "The profile server does not work with this website. Tell those who run the website.",
+  ],
+  fedcm_direct_call: [
+    "report",
+    page("The browser asked the profile server for something that it does not give to browsers."),
+  ],
   not_found: ["look-again", "This is not there any more. Load the profile again."],
   method_not_allowed: ["report", page("The server can’t do this.")],
   not_acceptable: ["report", page("The server has no picture that this browser asked for.")],
@@ -56,18 +82,36 @@ const MESSAGES = {
   misdirected_request: ["report", page("It asks a server that does not know its own address.")],
   picture_broken: ["choose-file", "This picture is damaged or not complete. Choose another file."],
   picture_too_many_pixels: ["choose-file", tooManyPixels],
-  picture_too_complex: ["choose-file", "This picture is too complex to be used. Save it as a JPEG, or choose another one."],
-  crop_outside_picture: ["choose-file", "The chosen square lies outside the picture. Choose the picture again."],
+  picture_too_complex: [
+    "choose-file",
+    "This picture is too complex to be used. Save it as a JPEG, or choose another one.",
+  ],
+  crop_outside_picture: [
+    "choose-file",
+    "The chosen square lies outside the picture. Choose the picture again.",
+  ],
   rate_limited: ["wait", (error) => `That was too much in a short time. ${MOMENT(error)}`],
   request_headers_too_large: [
     "sign-in",
     "This browser sends more than the server takes. Sign out, then sign in with fewer addresses.",
   ],
-  not_implemented: ["report", "Something between this browser and the server is in the way. Try another connection."],
+  not_implemented: [
+    "report",
+    "Something between this browser and the server is in the way. Try another connection.",
+  ],
   overloaded: ["wait", busy],
-  storage_unavailable: ["wait", (error) => `Profiles can’t be reached just now. Nothing is lost. ${MOMENT(error)}`],
-  keys_unavailable: ["wait", (error) => `Profiles can’t be opened just now. Nothing is lost. ${MOMENT(error)}`],
-  service_unavailable: ["wait", (error) => `The profile server is down just now. Nothing is lost. ${MOMENT(error)}`],
+  storage_unavailable: [
+    "wait",
+    (error) => `Profiles can’t be reached just now. Nothing is lost. ${MOMENT(error)}`,
+  ],
+  keys_unavailable: [
+    "wait",
+    (error) => `Profiles can’t be opened just now. Nothing is lost. ${MOMENT(error)}`,
+  ],
+  service_unavailable: [
+    "wait",
+    (error) => `The profile server is down just now. Nothing is lost. ${MOMENT(error)}`,
+  ],
   profile_unreadable: [
     "wait",
     "What is stored for this address can’t be read just now. Those who run the server know; try again later.",
@@ -92,12 +136,27 @@ const MESSAGES = {
   assertion_life_invalid: ["sign-in", SIGN_IN_PROOF],
   audience_mismatch: ["sign-in", proof("The proof of your address was made for another website.")],
   email_missing: ["other-address", provider("The provider does not confirm any address of yours.")],
-  email_invalid: ["other-address", "This address can’t be used here. Check how it is written, or use another one."],
+  email_invalid: [
+    "other-address",
+    "This address can’t be used here. Check how it is written, or use another one.",
+  ],
   issuer_invalid: ["other-address", PROVIDER_SETUP],
-  issuer_not_authoritative: ["other-address", provider("Whoever vouches for your address may not speak for it.")],
-  issuer_without_support: ["other-address", provider("The provider of your address takes no part in this way to sign in.")],
-  issuer_disabled: ["other-address", provider("The provider of your address has switched off this way to sign in.")],
-  issuer_unreachable: ["wait", "The provider of your address can’t be reached just now. Try again later."],
+  issuer_not_authoritative: [
+    "other-address",
+    provider("Whoever vouches for your address may not speak for it."),
+  ],
+  issuer_without_support: [
+    "other-address",
+    provider("The provider of your address takes no part in this way to sign in."),
+  ],
+  issuer_disabled: [
+    "other-address",
+    provider("The provider of your address has switched off this way to sign in."),
+  ],
+  issuer_unreachable: [
+    "wait",
+    "The provider of your address can’t be reached just now. Try again later.",
+  ],
   issuer_address_forbidden: ["other-address", PROVIDER_SETUP],
   support_document_invalid: ["other-address", PROVIDER_SETUP],
   support_document_too_large: ["other-address", PROVIDER_SETUP],
@@ -105,8 +164,14 @@ const MESSAGES = {
   delegation_too_long: ["other-address", PROVIDER_SETUP],
   certificate_signature_invalid: ["other-address", PROVIDER_PROOF],
   assertion_signature_invalid: ["sign-in", proof("The proof of your address does not hold.")],
-  issuer_unknown: ["other-address", provider("The profile server does not know the provider that you signed in at.")],
-  authorized_party_mismatch: ["sign-in", proof("The proof of your address was made for another website.")],
+  issuer_unknown: [
+    "other-address",
+    provider("The profile server does not know the provider that you signed in at."),
+  ],
+  authorized_party_mismatch: [
+    "sign-in",
+    proof("The proof of your address was made for another website."),
+  ],
   token_times_invalid: ["other-address", PROVIDER_PROOF],
   token_expired: ["sign-in", OUTDATED_PROOF],
   token_not_yet_valid: ["sign-in", CLOCK],
@@ -114,7 +179,10 @@ const MESSAGES = {
   nonce_invalid: ["sign-in", proof("The proof of your address was not made for this sign-in.")],
   nonce_expired: ["sign-in", proof("Signing in at the provider took too long.")],
   subject_missing: ["other-address", PROVIDER_PROOF],
-  email_not_verified: ["other-address", provider("The provider has not checked that the address is yours.")],
+  email_not_verified: [
+    "other-address",
+    provider("The provider has not checked that the address is yours."),
+  ],
   discovery_document_invalid: ["other-address", PROVIDER_SETUP],
   key_set_invalid: ["other-address", PROVIDER_SETUP],
   key_unknown: ["wait", "The provider has changed its keys just now. Try again in a moment."],

@@ -89,7 +89,8 @@ function squareOf({ width, height }, crop) {
 function scaled(bitmap, { left, top, side }) {
   let source = bitmap;
   do {
-    const next = side >= 2 * SIDE ? Math.min(Math.round(side / 2), MAX_CANVAS_SIDE) : Math.min(side, SIDE);
+    const next =
+      side >= 2 * SIDE ? Math.min(Math.round(side / 2), MAX_CANVAS_SIDE) : Math.min(side, SIDE);
     const canvas = new OffscreenCanvas(next, next);
     const context = contextOf(canvas);
     context.imageSmoothingQuality = "high";
@@ -166,7 +167,8 @@ function honoursOrientation() {
   return orientation;
 }
 
-const LYING = "/9j/4QAiRXhpZgAATU0AKgAAAAgAAQESAAMAAAABAAYAAAAAAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////////////wAALCAABAAIBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAA//EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AN//Z";
+const LYING =
+  "/9j/4QAiRXhpZgAATU0AKgAAAAgAAQESAAMAAAABAAYAAAAAAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////////////wAALCAABAAIBAREA/8QAFAABAAAAAAAAAAAAAAAAAAAAA//EABQQAQAAAAAAAAAAAAAAAAAAAAD/2gAIAQEAAD8AN//Z";
 
 if (globalThis.name === WORKER_NAME && typeof document === "undefined") {
   globalThis.onmessage = async ({ data: { file, crop } }) => {

@@ -67,14 +67,20 @@ export class ProfilePanel {
     const unlock = this.#find(".unlock");
     unlock.addEventListener("submit", (event) => {
       event.preventDefault();
-      attempt(unlock, () => this.#options.onUnlock(this.email, unlock.elements.profile_key.value.trim()));
+      attempt(unlock, () =>
+        this.#options.onUnlock(this.email, unlock.elements.profile_key.value.trim()),
+      );
     });
     const footer = this.#find("footer");
     const actions = { "take-away": () => this.#takeAway(), erase: () => this.#erase() };
     for (const [action, work] of Object.entries(actions)) {
-      footer.querySelector(`[data-action=${action}]`).addEventListener("click", () => attempt(footer, work));
+      footer
+        .querySelector(`[data-action=${action}]`)
+        .addEventListener("click", () => attempt(footer, work));
     }
-    this.#find("img").addEventListener("error", (event) => { event.target.hidden = true; });
+    this.#find("img").addEventListener("error", (event) => {
+      event.target.hidden = true;
+    });
     this.#listenForDrops();
   }
 
@@ -167,7 +173,9 @@ export class ProfilePanel {
     const { thumbnail } = picture;
     const sources = thumbnail ? { ...urls, [this.#options.thumbnailSize]: thumbnail } : urls;
     image.hidden = false;
-    image.srcset = Object.entries(sources).map(([size, url]) => `${url} ${size}w`).join(", ");
+    image.srcset = Object.entries(sources)
+      .map(([size, url]) => `${url} ${size}w`)
+      .join(", ");
     image.src = thumbnail ?? urls[256] ?? Object.values(urls)[0] ?? "";
   }
 
@@ -214,7 +222,10 @@ export class ProfilePanel {
       // It goes as it is: nobody shall wait for an upload that is refused at its end.
       const limit = (await this.#client.service(settings)).limits?.picture_bytes;
       if (file.size > limit) {
-        throw Object.assign(new Error("Larger than the server takes."), { code: "body_too_large", limit });
+        throw Object.assign(new Error("Larger than the server takes."), {
+          code: "body_too_large",
+          limit,
+        });
       }
     }
     this.#options.onChange(await this.#client.uploadPicture(this.email, file, settings));
@@ -241,6 +252,8 @@ export class ProfilePanel {
     this.#find("h2").focus();
     say(`Everything about ${this.email} is erased.`);
     // The state after: read for its etag, which the next change is made from.
-    this.#client.profile(this.email).then(this.#options.onChange, (error) => report(error, this.#find("footer")));
+    this.#client
+      .profile(this.email)
+      .then(this.#options.onChange, (error) => report(error, this.#find("footer")));
   }
 }

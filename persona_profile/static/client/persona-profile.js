@@ -1,7 +1,16 @@
 // The API of a persona profile server, for pages. persona-profile.d.ts tells what everything means.
 
 import {
-  Call, ProfileError, aborted, demand, exchange, isText, profileOf, sessionOf, viaFetch, viaXhr,
+  Call,
+  ProfileError,
+  aborted,
+  demand,
+  exchange,
+  isText,
+  profileOf,
+  sessionOf,
+  viaFetch,
+  viaXhr,
 } from "./persona-profile-transport.js";
 
 export { ProfileError };
@@ -19,7 +28,9 @@ const signedOut = () => aborted("The session of the call is over.");
 
 /** Whether none of the claims was changed meanwhile to something else than what is wanted. */
 const canMerge = (claims, base, current) =>
-  Object.entries(claims).every(([name, wanted]) => [base[name], tidy(wanted)].includes(current[name] ?? null));
+  Object.entries(claims).every(([name, wanted]) =>
+    [base[name], tidy(wanted)].includes(current[name] ?? null),
+  );
 
 export class ProfileClient extends EventTarget {
   #timeout;
@@ -140,7 +151,8 @@ export class ProfileClient extends EventTarget {
 
   update(email, claims, { etag, signal } = {}) {
     const states = this.#seen.get(email.toLowerCase()) ?? [];
-    const base = etag === undefined ? states[0] : (states.find((state) => state.etag === etag) ?? { etag });
+    const base =
+      etag === undefined ? states[0] : (states.find((state) => state.etag === etag) ?? { etag });
     return this.#call(signal, async (call) => {
       let match = base?.etag;
       for (let conflicts = 1; ; conflicts += 1) {
@@ -184,7 +196,13 @@ export class ProfileClient extends EventTarget {
         const type = blob.type.startsWith("image/") ? blob.type : "application/octet-stream";
         const send = (...request) => viaXhr(...request, this.#timeout, tell);
         try {
-          return await this.#profile(call, "PUT", email, { body: blob, type, send }, `/picture${square}`);
+          return await this.#profile(
+            call,
+            "PUT",
+            email,
+            { body: blob, type, send },
+            `/picture${square}`,
+          );
         } catch (error) {
           if (error.code === "no_answer") {
             await demandReadable(file);
@@ -301,7 +319,11 @@ export class ProfileClient extends EventTarget {
       return shape(JSON.parse(text));
     } catch (cause) {
       const requestId = header("X-Request-Id");
-      throw new ProfileError("answer_invalid", "Not what this API answers.", { status, requestId, cause });
+      throw new ProfileError("answer_invalid", "Not what this API answers.", {
+        status,
+        requestId,
+        cause,
+      });
     }
   }
 
