@@ -47,13 +47,13 @@ setup(
         "persona_profile.commands",
         "persona_profile.images",
         "persona_profile.views",
-        "persona_profile.views.openapi",
     ],
     package_dir={"": "."},
     package_data={
         "backends": ["py.typed"],
         "loadtest": ["py.typed", "costs.json", "report.html", "service-levels.toml"],
         "persona_profile": ["py.typed", "static/*", "version.json"],
+        "persona_profile.views": ["openapi.yaml"],
     },
     install_requires=[
         "alembic>=1.16",
@@ -75,6 +75,7 @@ setup(
         "publicsuffixlist>=1.0.2",
         "pymysql>=1.2.0",  # the first that refuses a server without TLS if TLS was asked for
         "pyramid>=2.1,<3",
+        "pyyaml>=6.0.3",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.
         "setuptools>=77,<82",
         "sqlalchemy>=2.0.44",
@@ -91,6 +92,7 @@ setup(
             "mypy>=1.18",
             "ruff>=0.14",
             "types-cachetools",
+            "types-PyYAML",
             "uv>=0.9",  # for `make lock`
         ],
         # What makes the load, and what its pictures are made with.
