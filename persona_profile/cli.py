@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from backends import BackendError
-from persona_profile.build import PACKAGE
 from persona_profile.commands import capacity, keys, people, pictures, serving, storage
-from persona_profile.dumps import forbid_dumps
-from persona_profile.keyring import KeyringError
-from persona_profile.keyservice import KeysUnavailable
-from persona_profile.logs import configure_command
+from persona_profile.keys.keyring import KeyringError
+from persona_profile.keys.service import KeysUnavailable
+from persona_profile.runtime.build import PACKAGE
+from persona_profile.runtime.dumps import forbid_dumps
+from persona_profile.runtime.logs import configure_command
 from persona_profile.settings import InvalidSettings
 
 

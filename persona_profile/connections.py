@@ -13,15 +13,16 @@ from waitress.server import BaseWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.trigger import trigger
 
-from persona_profile.addresses import TrustedProxies
+from persona_profile.api import Services
+from persona_profile.api.addresses import TrustedProxies
+from persona_profile.api.lateness import WAITED
+from persona_profile.api.problems import new_request_id, problem_document
+from persona_profile.api.reception import REFUSAL, Reception
 from persona_profile.encoding import json_encode
-from persona_profile.errors import NO_ROOM_SECONDS, new_request_id, problem_document
-from persona_profile.lateness import WAITED
-from persona_profile.lifecycle import Lifecycle
+from persona_profile.errors import NO_ROOM_SECONDS
 from persona_profile.parsing import StrictParser
 from persona_profile.pipelining import PatientChannel
-from persona_profile.views import Services
-from persona_profile.views.reception import REFUSAL, Reception
+from persona_profile.runtime.lifecycle import Lifecycle
 
 LINGER_SECONDS: Final = 30
 """How long a client may go on sending after it was refused; nginx' `lingering_time`."""

@@ -15,16 +15,16 @@ from pyramid.request import Request
 from pyramid.response import Response
 from waitress import create_server
 
-from persona_profile.auth.development_openid import DevelopmentOpenIDProvider, TokenError
-from persona_profile.auth.development_requests import (
+from persona_profile.development.openid_provider import DevelopmentOpenIDProvider, TokenError
+from persona_profile.development.openid_requests import (
     AuthorizationError,
     AuthorizationRequest,
     Parameters,
     UnusableRequest,
 )
 from persona_profile.encoding import json_encode
-from persona_profile.exposition import listen
 from persona_profile.pipelining import PatientChannel
+from persona_profile.runtime.exposition import listen
 
 CHOICES: Final = ("alice@example.com", "bob@example.org")
 MAX_BODY_BYTES: Final = 32 * 1024

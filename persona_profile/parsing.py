@@ -9,9 +9,9 @@ from typing import Any, Final
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error, RequestHeaderFieldsTooLarge
 
-from persona_profile.addresses import is_host
+from persona_profile.api.addresses import is_host
+from persona_profile.api.reception import BodyLimit, Reception
 from persona_profile.errors import BodyTooLarge, ServiceError
-from persona_profile.views.reception import BodyLimit, Reception
 
 SMALL_BODY_BYTES: Final = 64 * 1024
 """A body that comes along with its headers; the application itself answers it."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from typing import Any, Final
 
 from waitress.channel import HTTPChannel
+from waitress.task import ThreadedTaskDispatcher
 
 UNREAD_BYTES: Final = 256 * 1024
 """What may wait for a client before its next request is answered."""
@@ -71,3 +73,12 @@ class PatientChannel(HTTPChannel):  # type: ignore[misc]
         # waitress calls this where it has caught something.
         logger.error(_MISTAKE, exc_info=True)  # noqa: LOG014
         self.handle_close()
+
+
+class Line(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """Threads, and the connections that wait for one."""
+
+    def add_task(self, task: Any) -> None:
+        """Let a connection wait, whose next request has come."""
+        task.waits_since = time.monotonic()
+        super().add_task(task)

@@ -19,20 +19,20 @@ from waitress import create_server
 from waitress.adjustments import Adjustments
 
 from backends import Backend, BackendError
-from persona_profile.addresses import ANY_PROXY, TrustedProxies
+from persona_profile.api import Services
+from persona_profile.api.addresses import ANY_PROXY, TrustedProxies
+from persona_profile.api.reception import Reception
 from persona_profile.app import max_body_bytes, services_of
-from persona_profile.auth.development_openid import CLIENT_ID
 from persona_profile.connections import prepare, run
-from persona_profile.control import FIGURES, STOP, WELL, ControlChannel
+from persona_profile.development.openid_provider import CLIENT_ID
 from persona_profile.development_provider import take_up
-from persona_profile.exposition import ExpositionServer, listen
-from persona_profile.lateness import Line
-from persona_profile.lifecycle import LATER_SIGNALS, Hangups, Lifecycle
-from persona_profile.notify import READY, STOPPING, notify
+from persona_profile.pipelining import Line
+from persona_profile.runtime.control import FIGURES, STOP, WELL, ControlChannel
+from persona_profile.runtime.exposition import ExpositionServer, listen
+from persona_profile.runtime.lifecycle import LATER_SIGNALS, Hangups, Lifecycle
+from persona_profile.runtime.systemd import READY, STOPPING, notify
+from persona_profile.runtime.waiting import DEFAULT_THREADS, MIN_THREADS, Wait
 from persona_profile.settings import InvalidSettings
-from persona_profile.views import Services
-from persona_profile.views.reception import Reception
-from persona_profile.waiting import DEFAULT_THREADS, MIN_THREADS, Wait
 
 PURGE_SECONDS: Final = 60
 """How often, on average, a process removes expired items."""

@@ -9,7 +9,7 @@ from backends import ABSENT, Address, Backend, BackendError, Conflict, Delete, P
 from persona_profile.auth import CountProof, ProvedEmail
 from persona_profile.errors import FieldError, InvalidProof
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS
-from persona_profile.partitions import USED_PROOF_ITEM, USED_PROOF_PREFIX
+from persona_profile.store.partitions import USED_PROOF_ITEM, USED_PROOF_PREFIX
 
 
 class UsedProofs:

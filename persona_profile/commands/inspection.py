@@ -14,12 +14,12 @@ from backends import MAX_PARTITION_BYTES, BackendError
 from persona_profile.app import open_backend
 from persona_profile.commands.plot_option import add_plot_option, drawing, draws
 from persona_profile.commands.settings import load_settings
-from persona_profile.key_sources import make_key_wrapper, open_keyring
-from persona_profile.keyservice import KeysUnavailable
-from persona_profile.partition_check import Finding
-from persona_profile.partitions import USED_PROOF_PREFIX
-from persona_profile.statistics import Distribution, Statistics, measure
-from persona_profile.verification import MEANINGS, Verification, Verified
+from persona_profile.keys.configured import make_key_wrapper, open_keyring
+from persona_profile.keys.service import KeysUnavailable
+from persona_profile.store.maintenance.partition_check import Finding
+from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
+from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified
+from persona_profile.store.partitions import USED_PROOF_PREFIX
 
 PROGRESS_SECONDS: Final = 1.0
 

@@ -16,15 +16,15 @@ from backends import Backend, BackendError
 from persona_profile.app import forward_seconds, open_backend, picture_url_seconds
 from persona_profile.commands.inspection import Progress
 from persona_profile.commands.settings import load_settings
-from persona_profile.key_sources import keyring_file, make_key_wrapper, open_keyring
-from persona_profile.key_use import KeyUse, Pace, Rewrapping, count_use
-from persona_profile.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringError
-from persona_profile.keyring_file import KeyringFile, KeyringWatch
-from persona_profile.keyservice import KeysUnavailable
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.leases import Lease
-from persona_profile.reindexing import Reindexing
+from persona_profile.keys.configured import keyring_file, make_key_wrapper, open_keyring
+from persona_profile.keys.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringError
+from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
+from persona_profile.keys.service import KeysUnavailable
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.settings import InvalidSettings, Settings
+from persona_profile.store.leases import Lease
+from persona_profile.store.maintenance.reindexing import Reindexing
+from persona_profile.store.maintenance.rewrapping import KeyUse, Pace, Rewrapping, count_use
 
 DEFAULT_RATE: Final = 500
 """Data keys or profiles a second: a small part of what a database does."""

@@ -14,13 +14,13 @@ from persona_profile.app import forward_seconds, open_backend
 from persona_profile.commands.settings import load_settings
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
-from persona_profile.homes import Homes
-from persona_profile.key_sources import make_key_wrapper, open_keyring
-from persona_profile.model import PROFILE_KEY_REQUIRED, Profile
-from persona_profile.pictures import PictureService
-from persona_profile.profiles import ProfileService
-from persona_profile.sessions import Vouched
-from persona_profile.takeaway import whole_profile, zip_of
+from persona_profile.keys.configured import make_key_wrapper, open_keyring
+from persona_profile.profiles.export import whole_profile, zip_of
+from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.service import ProfileService
+from persona_profile.profiles.sessions import Vouched
+from persona_profile.store.homes import Homes
+from persona_profile.store.profile import PROFILE_KEY_REQUIRED, Profile
 
 _EMAIL_HELP: Final = (
     "of the person; `-` reads it from the standard input, as everybody on a machine can read arguments"

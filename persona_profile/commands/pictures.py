@@ -11,8 +11,8 @@ from typing import Any
 
 from persona_profile.app import picture_options
 from persona_profile.commands.settings import load_settings
-from persona_profile.formats import EFFORTS, FORMATS
 from persona_profile.images import Crop, PictureOptions
+from persona_profile.images.formats import EFFORTS, FORMATS
 
 
 def add_to(commands: Any) -> None:

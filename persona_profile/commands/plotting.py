@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
 
-from persona_profile.statistics import Distribution, Statistics
+from persona_profile.store.maintenance.statistics import Distribution, Statistics
 
 _BINS: Final = 48
 _LABEL_WIDTH: Final = 0.1

@@ -12,12 +12,12 @@ from typing import Any, Final, NoReturn
 
 import plaster
 
-from persona_profile import supervisor
-from persona_profile.auth.development import DevelopmentIdentityProvider
 from persona_profile.commands.settings import load_settings, loader
-from persona_profile.control import ControlChannel
-from persona_profile.exposition import listen
-from persona_profile.lifecycle import LATER_SIGNALS
+from persona_profile.development.identity_provider import DevelopmentIdentityProvider
+from persona_profile.runtime import supervisor
+from persona_profile.runtime.control import ControlChannel
+from persona_profile.runtime.exposition import listen
+from persona_profile.runtime.lifecycle import LATER_SIGNALS
 from persona_profile.server import ADDRESSES, DEFAULT_ADDRESS, adjustments, serve
 from persona_profile.settings import InvalidSettings
 
@@ -94,7 +94,7 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
         if descriptor is not None:
             os.set_inheritable(descriptor, True)
     # In place of this process, which has read far more than that needs.
-    arguments = [*_MODULE, "persona_profile.supervisor", json.dumps(plan.as_json())]
+    arguments = [*_MODULE, "persona_profile.runtime.supervisor", json.dumps(plan.as_json())]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, arguments)  # noqa: S606 - no shell is wanted

@@ -22,12 +22,12 @@ from backends.copy_state import CopyState
 from backends.copying import PASSES, CopyResult, copy
 from backends.transfer import Progress
 from persona_profile.app import BACKENDS_GROUP, open_backend
-from persona_profile.archived_homes import ArchivedHomes
 from persona_profile.commands.settings import load_settings, loader
-from persona_profile.key_sources import keyring_file, make_key_wrapper
-from persona_profile.keyring import KeyringError
+from persona_profile.keys.configured import keyring_file, make_key_wrapper
+from persona_profile.keys.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
+from persona_profile.store.maintenance.archived_homes import ArchivedHomes
 
 DISTRIBUTION: Final = "persona-profile-server"
 STATE_FILE: Final = "storage-copy.state"

@@ -17,8 +17,8 @@ from support.figures import Figures
 
 from persona_profile.app import services_of
 from persona_profile.auth import Authenticator, ProvedEmail
+from persona_profile.runtime.waiting import Wait
 from persona_profile.settings import InvalidSettings, parse_settings
-from persona_profile.waiting import Wait
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sign-in.md").read_text()
 SECRET = b"a secret that both have"

@@ -7,11 +7,11 @@ import webtest
 from support.applications import Clock, application
 from support.pictures import encode, quadrants
 
+from persona_profile.api import rate_limiting
+from persona_profile.api.openapi import openapi_document
+from persona_profile.api.rate_limiting import MIN_ANSWER_BYTES
+from persona_profile.api.schemas import MAX_ERRORS
 from persona_profile.app import services_of
-from persona_profile.schemas import MAX_ERRORS
-from persona_profile.views import rate_limiting
-from persona_profile.views.openapi import openapi_document
-from persona_profile.views.rate_limiting import MIN_ANSWER_BYTES
 
 AUDIENCE = "http://127.0.0.1:6543"
 ALICE, BOB = "alice@example.com", "bob@example.com"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from persona_profile.build import PACKAGE
 from persona_profile.encoding import base64url_decode
+from persona_profile.runtime.build import PACKAGE
 
 BIN = Path(sys.executable).parent
 

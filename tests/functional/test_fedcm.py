@@ -12,8 +12,8 @@ from support.independent_keys import account_id_of
 from support.pictures import encode, quadrants
 
 from persona_profile.app import services_of
-from persona_profile.keyring import KeyKind, Keyring
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import KeyKind, Keyring
+from persona_profile.keys.wrapping import KeyWrapper
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 ACCOUNTS = "/v1/fedcm/accounts"

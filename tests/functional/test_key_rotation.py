@@ -19,9 +19,9 @@ from support.writers import COLOURS, coloured, meanwhile, number_of
 from backends import Backend
 from backends.mysql import MysqlBackend
 from backends.sqlite import SqliteBackend
-from persona_profile.key_use import KeyUse, count_use
-from persona_profile.keyring_file import KeyringFile
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring_file import KeyringFile
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.maintenance.rewrapping import KeyUse, count_use
 
 CLIENTS = 20
 PROFILES = 400

@@ -19,9 +19,9 @@ from support.services import Client, Service
 from backends import Put
 from backends.sqlite import SqliteBackend
 from backends.transfer import read_partition
-from persona_profile.key_items import MOVE_ID_BYTES, Moving
-from persona_profile.keyring_file import KeyringFile
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring_file import KeyringFile
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.items import MOVE_ID_BYTES, Moving
 
 EMAIL = "alice@example.com"
 

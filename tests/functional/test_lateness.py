@@ -9,10 +9,10 @@ from support.applications import application, running, wait_for
 from support.identities import AUDIENCE
 from support.stores import Watched
 
-from persona_profile import lateness
+from persona_profile.api import lateness
 from persona_profile.app import services_of
 from persona_profile.encoding import json_decode
-from persona_profile.waiting import MIN_THREADS
+from persona_profile.runtime.waiting import MIN_THREADS
 
 EMAIL = "late@example.com"
 

@@ -11,12 +11,12 @@ from support.services import Client, Service, free_port
 from webtest import TestApp
 
 from persona_profile.app import services_of
-from persona_profile.exposition import Sum
-from persona_profile.images import PictureFigures
-from persona_profile.keyring import KeyKind, Keyring
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.metrics import Metrics
-from persona_profile.waiting import MIN_THREADS
+from persona_profile.keys.keyring import KeyKind, Keyring
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.runtime.exposition import Sum
+from persona_profile.runtime.metrics import Metrics
+from persona_profile.runtime.stats import PictureStats
+from persona_profile.runtime.waiting import MIN_THREADS
 
 
 def figures(app: TestApp) -> Figures:
@@ -191,7 +191,7 @@ def test_sum():
         metrics = Metrics("7")
         for _ in range(number):
             metrics.count_request("/v1/", "GET", 200, 0.003)
-        metrics.watch_pictures(lambda number=number: PictureFigures(number, 0, 0, 0))
+        metrics.watch_pictures(lambda number=number: PictureStats(number, 0, 0, 0))
         texts.append(metrics.exposition())
     total = Sum()
     total.add(texts[0], cumulative_only=True)

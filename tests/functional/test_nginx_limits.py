@@ -19,9 +19,9 @@ from support.fronts import EMAIL, Front, problem
 from support.nginx import DIALOG, DOMAIN, SHIPPED, Nginx
 from support.pictures import encode, quadrants
 
+from persona_profile.api import profiles, sessions
+from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
 from persona_profile.settings import MAX_PICTURE_BYTES
-from persona_profile.views import profiles, sessions
-from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
 
 ADDRESS = "X-Test-Address"
 FROM_A_HEADER = {

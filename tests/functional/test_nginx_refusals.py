@@ -19,8 +19,8 @@ from support.fronts import EMAIL, Front, problem
 from support.nginx import DIALOG, DOMAIN, Nginx
 from support.raw_http import BROKEN, answers_in, assert_is_known, damaged
 
+from persona_profile.api.openapi.calls import OPERATIONS
 from persona_profile.settings import MAX_PICTURE_BYTES
-from persona_profile.views.openapi.calls import OPERATIONS
 
 ROUNDS = 1000
 PER_ADDRESS = 50

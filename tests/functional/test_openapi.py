@@ -11,13 +11,13 @@ from support.applications import application
 from support.contract import Broken, contract, document_path
 from support.pictures import encode, quadrants
 
-from persona_profile.claims import CLAIMS
+from persona_profile.api.openapi import openapi_document
+from persona_profile.api.schemas import CLAIMS_BODY, PROFILE_KEY_BODY, validate
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import ValidationFailed
-from persona_profile.keyring import Keyring
-from persona_profile.keyring_file import KeyringFile
-from persona_profile.schemas import CLAIMS_BODY, PROFILE_KEY_BODY, validate
-from persona_profile.views.openapi import openapi_document
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.keyring_file import KeyringFile
+from persona_profile.profiles.claims import CLAIMS
 
 PATHS = openapi_document()["paths"]
 COMPONENTS = openapi_document()["components"]
@@ -278,6 +278,6 @@ class TestContract:
 
     def test_of_an_application(self, app, monkeypatch):
         """An application of the tests whose answer is not as documented fails the test."""
-        monkeypatch.setattr("persona_profile.views.operations.NAME", "another")
+        monkeypatch.setattr("persona_profile.api.operations.NAME", "another")
         with pytest.raises(Broken, match="GET /v1/"):
             app.get("/v1/")

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 from support.fuzzing import ANONYMOUS, OWNER, fuzz
 
-from persona_profile.views.openapi import openapi_document
+from persona_profile.api.openapi import openapi_document
 
 PROCESSES = 2
 

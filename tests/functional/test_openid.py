@@ -32,10 +32,10 @@ from support.openid import (
 )
 from support.oracle import running_jose
 
+from persona_profile.api.sessions import MAX_BODY_BYTES
 from persona_profile.app import services_of
 from persona_profile.auth import openid_keys
-from persona_profile.views.sessions import MAX_BODY_BYTES
-from persona_profile.waiting import Wait
+from persona_profile.runtime.waiting import Wait
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 KEYS = {"RS256": rsa, "ES256": elliptic, "EdDSA": edwards}

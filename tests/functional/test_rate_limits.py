@@ -19,8 +19,8 @@ from support.services import Client, Service
 
 from persona_profile.app import make_app, services_of
 from persona_profile.encoding import base64url_encode
-from persona_profile.keyring import Keyring
-from persona_profile.keyring_file import KeyringFile
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.server import make_server
 from persona_profile.settings import InvalidSettings, parse_settings
 

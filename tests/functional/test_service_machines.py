@@ -20,9 +20,9 @@ from support.redis import RedisServer
 from support.services import Answer, Client, Service
 from support.writers import coloured, meanwhile, number_of
 
-from persona_profile.auth.development import DevelopmentIdentityProvider
-from persona_profile.keyring import KeyKind
-from persona_profile.keyring_file import KeyringFile
+from persona_profile.development.identity_provider import DevelopmentIdentityProvider
+from persona_profile.keys.keyring import KeyKind
+from persona_profile.keys.keyring_file import KeyringFile
 
 pytestmark = pytest.mark.alone
 

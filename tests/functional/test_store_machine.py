@@ -40,11 +40,11 @@ from backends import Backend
 from backends.archive import restore
 from backends.memory import MemoryBackend
 from backends.sqlite import SqliteBackend
-from persona_profile.archived_homes import ArchivedHomes
 from persona_profile.errors import InvalidSession, NotFound
-from persona_profile.keyring import KeyKind, Keyring, KeyState
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.maintenance.archived_homes import ArchivedHomes
 
 FIRST_CALLS = st.builds(Until, st.integers(1, 3), writes=st.just(False))
 UNTIL = st.one_of(

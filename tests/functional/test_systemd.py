@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from support.services import Service
 
+from persona_profile.runtime.supervisor import SPARE_SECONDS
 from persona_profile.server import CONNECTIONS, SPARE_FILES
-from persona_profile.supervisor import SPARE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy" / "persona-profile.service"

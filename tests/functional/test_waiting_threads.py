@@ -21,9 +21,9 @@ from support.tls import answer, answering, authority, fetcher
 from support.tls import serving as serving_tls
 
 from persona_profile.app import make_app, services_of
+from persona_profile.runtime.waiting import Wait
 from persona_profile.server import make_server
 from persona_profile.settings import InvalidSettings, parse_settings
-from persona_profile.waiting import Wait
 
 ATTACKER = "198.51.100.7"
 CACHED, FRESH, CROWD = "cached.example.co.uk", "fresh.test", "crowd.test"

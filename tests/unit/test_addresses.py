@@ -1,6 +1,6 @@
 import pytest
 
-from persona_profile.addresses import TrustedProxies, client_network, parse_address
+from persona_profile.api.addresses import TrustedProxies, client_network, parse_address
 
 CLIENT = "203.0.113.7"
 ALL_HEADERS = (

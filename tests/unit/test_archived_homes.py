@@ -31,11 +31,11 @@ from backends import Backend, Put
 from backends.archive import backup, restore
 from backends.memory import MemoryBackend
 from persona_profile.app import forward_seconds
-from persona_profile.archived_homes import ArchivedHomes, HomesError
-from persona_profile.keyring import Keyring
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.model import NOT_BEFORE_ITEM
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.settings import parse_settings
+from persona_profile.store.items import NOT_BEFORE_ITEM
+from persona_profile.store.maintenance.archived_homes import ArchivedHomes, HomesError
 
 FIRST: Seen = ("first", PICTURE)
 RUNS = 40

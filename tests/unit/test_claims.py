@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persona_profile.claims import CLAIMS, InvalidClaim, locale, text, time_zone, website
+from persona_profile.profiles.claims import CLAIMS, InvalidClaim, locale, text, time_zone, website
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from webtest import TestApp
 
 from backends.mysql import CONNECTIONS
 from persona_profile import server
+from persona_profile.api.openapi.calls import OPERATIONS
+from persona_profile.api.openapi.problems import PROBLEMS, PROOF_PROBLEMS, STATUS_OF
 from persona_profile.app import services_of
 from persona_profile.connections import _CODES
 from persona_profile.errors import Forbidden, ServiceError
-from persona_profile.model import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
-from persona_profile.supervisor import own_figures
-from persona_profile.views.openapi.calls import OPERATIONS
-from persona_profile.views.openapi.problems import PROBLEMS, PROOF_PROBLEMS, STATUS_OF
+from persona_profile.runtime.supervisor import own_figures
+from persona_profile.store.profile import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
 
 ROOT = Path(__file__).parents[2]
 API = (ROOT / "docs" / "api.md").read_text()

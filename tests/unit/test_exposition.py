@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from persona_profile import exposition
-from persona_profile.exposition import MAX_CLIENTS, MAX_HEAD_BYTES, ExpositionServer, listen
+from persona_profile.runtime import exposition
+from persona_profile.runtime.exposition import MAX_CLIENTS, MAX_HEAD_BYTES, ExpositionServer, listen
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
 TEXT = "persona_up 1\n"

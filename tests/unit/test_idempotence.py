@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from persona_profile.claims import CLAIMS, InvalidClaim
 from persona_profile.emails import InvalidDomain, InvalidEmail, canonical_domain, canonical_email
+from persona_profile.profiles.claims import CLAIMS, InvalidClaim
 
 # Of the others (controls, surrogates, private use, unassigned) no spelling has any.
 VISIBLE = [

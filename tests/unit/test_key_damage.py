@@ -13,18 +13,18 @@ from support.sealed_store import ALICE, BOB, FOREVER, Store, key
 from support.sessions import session_of
 
 from persona_profile.encoding import base64url_decode, base64url_encode
-from persona_profile.key_items import KeyItem, Owner
-from persona_profile.keyring import Key, Keyring, KeyState
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.records import KeyRole, RecordKey
-from persona_profile.tokens import (
+from persona_profile.keys.keyring import Key, Keyring, KeyState
+from persona_profile.keys.records import KeyRole, RecordKey
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.tokens import (
     MAX_TOKEN_CHARACTERS,
     PictureCapabilities,
     PictureCapability,
     Protection,
     SessionTokens,
 )
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.items import KeyItem, Owner
 
 OLDER, PRIMARY, DESTROYED, UNKNOWN = 1, 2, 3, 4
 VERSIONS = (OLDER, DESTROYED, UNKNOWN, 0, 255, 256 + PRIMARY, 2**32 - 1)

@@ -13,9 +13,9 @@ from support.sessions import session_of
 from backends import Unavailable
 from backends.memory import MemoryBackend
 from backends.transfer import read_partition, walk
-from persona_profile.keyring import KeyKind, Keyring, KeyState
-from persona_profile.profiles import ProfileService
-from persona_profile.reindexing import Reindexing
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
+from persona_profile.profiles.service import ProfileService
+from persona_profile.store.maintenance.reindexing import Reindexing
 
 KEYRING = Keyring([key(1, KeyState.DECRYPT_ONLY), key(2)], [key(9)])
 SECRETS = {1: b"\x01" * 32, 2: b"\x02" * 32}

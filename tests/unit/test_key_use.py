@@ -14,9 +14,9 @@ from support.sessions import session_of
 
 from backends import Put, Unavailable
 from persona_profile.errors import InvalidSession
-from persona_profile.key_use import MAX_PASSES, Pace, Rewrapping, count_use
-from persona_profile.keyring import KeyKind, Keyring, KeyState
-from persona_profile.model import KEY_ITEM, PROFILE_ITEM
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
+from persona_profile.store.items import KEY_ITEM, PROFILE_ITEM
+from persona_profile.store.maintenance.rewrapping import MAX_PASSES, Pace, Rewrapping, count_use
 
 OLD = Keyring([key(1)], [key(9)])
 PROMOTED = Keyring([key(1, KeyState.DECRYPT_ONLY), key(2)], [key(9)])

@@ -10,12 +10,10 @@ from support import independent_keys as independent
 from support.damage import every_damage
 from support.independent_store import open_data_key
 
-from persona_profile.key_items import Forward, KeyItem, Moving
-from persona_profile.keyring import Key, Keyring, KeyState
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.records import KeyRole, RecordKey
-from persona_profile.tokens import (
+from persona_profile.keys.keyring import Key, Keyring, KeyState
+from persona_profile.keys.records import KeyRole, RecordKey
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.tokens import (
     EmailProof,
     Nonce,
     Nonces,
@@ -25,6 +23,8 @@ from persona_profile.tokens import (
     Session,
     SessionTokens,
 )
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.items import Forward, KeyItem, Moving
 
 VECTORS = json.loads((Path(__file__).parents[2] / "docs" / "key-vectors.json").read_text())
 ENCRYPTION_KEY = bytes.fromhex(VECTORS["encryption_key"]["key"])

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 from support.sealed_store import key
 
-from persona_profile.keyring import MAX_VERSION, Key, KeyKind, Keyring, KeyringError, KeyState
+from persona_profile.keys.keyring import MAX_VERSION, Key, KeyKind, Keyring, KeyringError, KeyState
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 KINDS = pytest.mark.parametrize("kind", list(KeyKind))

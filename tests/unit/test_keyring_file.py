@@ -12,8 +12,8 @@ import pytest
 from support.disks import leave_free, small_disk
 
 from persona_profile.encoding import base64url_encode
-from persona_profile.keyring import KeyKind, Keyring, KeyringError
-from persona_profile.keyring_file import KeyringFile, KeyringWatch
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyringError
+from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -22,8 +22,8 @@ CHANGE_FOR_EVER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from persona_profile.keyring import KeyKind
-from persona_profile.keyring_file import KeyringFile
+from persona_profile.keys.keyring import KeyKind
+from persona_profile.keys.keyring_file import KeyringFile
 
 file = KeyringFile(Path(sys.argv[1]))
 while True:
@@ -47,8 +47,8 @@ while True:
 CREATE_FOR_EVER = """
 import itertools, sys
 from pathlib import Path
-from persona_profile.keyring import Keyring
-from persona_profile.keyring_file import KeyringFile
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.keyring_file import KeyringFile
 
 keyring = Keyring.generate()
 for number in itertools.count():
@@ -59,7 +59,7 @@ for number in itertools.count():
 HOLD_LOCK = """
 import sys, time
 from pathlib import Path
-from persona_profile.keyring_file import KeyringFile
+from persona_profile.keys.keyring_file import KeyringFile
 
 with KeyringFile(Path(sys.argv[1])).lock():
     print(flush=True)

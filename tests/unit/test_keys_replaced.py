@@ -12,10 +12,10 @@ from support.stores import Watched, everything
 
 from backends import Address
 from persona_profile.errors import UnreadableProfile, WriteConflict
-from persona_profile.key_use import Rewrapping, count_use
-from persona_profile.keyring import KeyKind, Keyring
-from persona_profile.keyring_file import KeyringFile, KeyringWatch
-from persona_profile.model import PROFILE_ITEM
+from persona_profile.keys.keyring import KeyKind, Keyring
+from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
+from persona_profile.store.items import PROFILE_ITEM
+from persona_profile.store.maintenance.rewrapping import Rewrapping, count_use
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PROFILE_KEY = b"p" * 32
@@ -75,7 +75,7 @@ class TestNewProfile:
 
     def test_no_time_left(self, machine, kind, monkeypatch):
         """A write that can't be made again in time is a conflict, and nothing is left of it."""
-        monkeypatch.setattr("persona_profile.profiles.WRITE_PATIENCE_SECONDS", -1)
+        monkeypatch.setattr("persona_profile.profiles.service.WRITE_PATIENCE_SECONDS", -1)
         machine.once_before_write(lambda: machine.replace(kind))
         with pytest.raises(WriteConflict):
             machine.store.write(ALICE, "Alice")
@@ -126,7 +126,7 @@ class TestPictureThatIsReplaced:
 
     def test_no_time_left(self, store, monkeypatch):
         """If there is no time left it is a conflict."""
-        monkeypatch.setattr("persona_profile.profiles.WRITE_PATIENCE_SECONDS", -1)
+        monkeypatch.setattr("persona_profile.profiles.service.WRITE_PATIENCE_SECONDS", -1)
         with pytest.raises(WriteConflict):
             store.profiles.set_profile_key(FOREVER, BOB, PROFILE_KEY, lambda _: None)
 

@@ -7,9 +7,9 @@ from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 from support.damage import every_damage
 
 from persona_profile.encoding import base64url_encode
-from persona_profile.keyring import Key, Keyring, KeyState
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import Key, Keyring, KeyState
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 

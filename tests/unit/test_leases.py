@@ -8,8 +8,8 @@ import pytest
 
 from backends import Unavailable
 from backends.memory import MemoryBackend
-from persona_profile.leases import LEASE_SECONDS, Lease, LeaseHeld, LeaseLost
-from persona_profile.partitions import LEASES_PARTITION
+from persona_profile.store.leases import LEASE_SECONDS, Lease, LeaseHeld, LeaseLost
+from persona_profile.store.partitions import LEASES_PARTITION
 
 
 class Time:

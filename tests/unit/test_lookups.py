@@ -17,7 +17,7 @@ from persona_profile.auth.fetch import FetchError
 from persona_profile.auth.lookups import FLIGHTS, MAX_REFRESHES, REFRESHES, Lookups, caused_by
 from persona_profile.auth.registrable import registrable_domain
 from persona_profile.errors import Overloaded
-from persona_profile.waiting import Wait, WaitingBudget
+from persona_profile.runtime.waiting import Wait, WaitingBudget
 
 OTHERS = "192.0.2.1"
 ATTACKER = "198.51.100.7"

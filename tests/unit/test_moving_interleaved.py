@@ -31,10 +31,10 @@ from support.stepping import Actor, Killed, Stepped, killing_after
 
 from backends import Address, Backend, Put
 from persona_profile.errors import InvalidSession, NotFound, PreconditionFailed
-from persona_profile.homes import is_profile
-from persona_profile.key_items import Moving
-from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Profile
-from persona_profile.takeaway import whole_profile
+from persona_profile.profiles.export import whole_profile
+from persona_profile.store.homes import is_profile
+from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Moving
+from persona_profile.store.profile import Profile
 
 FIRST: Seen = ("first", PICTURE)
 RUNS = 60

@@ -29,6 +29,7 @@ from support.openid import (
 )
 from support.sessions import session_of
 
+from persona_profile.api.openapi.problems import PROOF_CODES
 from persona_profile.app import services_of
 from persona_profile.auth.openid import OpenIDVerifier
 from persona_profile.auth.openid_issuers import OpenIDIssuers
@@ -36,10 +37,9 @@ from persona_profile.auth.openid_keys import ProviderKeys
 from persona_profile.emails import canonical_email
 from persona_profile.encoding import json_encode
 from persona_profile.errors import InvalidProof
-from persona_profile.keyring import Keyring
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.tokens import Nonces, SessionTokens
-from persona_profile.views.openapi.problems import PROOF_CODES
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.tokens import Nonces, SessionTokens
+from persona_profile.keys.wrapping import KeyWrapper
 
 ROWS = (*id_tokens.ROWS, *id_token_claims.ROWS)
 TRUSTED = [*ISSUERS, *id_token_claims.odd_issuers()]

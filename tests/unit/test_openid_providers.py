@@ -25,9 +25,9 @@ from persona_profile.auth.openid import OpenIDVerifier
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.auth.openid_keys import ProviderKeys
 from persona_profile.errors import InvalidProof
-from persona_profile.keyring import Keyring
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.tokens import Nonces
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.tokens import Nonces
+from persona_profile.keys.wrapping import KeyWrapper
 
 TENANT = "9122040d-6c67-4c5b-b112-36a304b66dad"
 CERTIFICATE = {"x5t": "dGh1bWJwcmludA", "x5c": ["MIIC"]}

@@ -12,12 +12,12 @@ from limits import RateLimitItemPerSecond, parse
 from support.applications import Clock, wait_for
 from support.redis import RedisServer
 
-from persona_profile import rate_counters
 from persona_profile.errors import RateLimited
-from persona_profile.keyring import Keyring
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy
+from persona_profile.rate_limits import counters as rate_counters
+from persona_profile.rate_limits.counters import Counters, MemoryCounters, RedisCounters
 
 LIMIT = parse("10/minute")
 WRITES, PIXELS, PROOFS = Policy.WRITES_PER_EMAIL, Policy.PIXELS_PER_EMAIL, Policy.PROOFS_PER_ISSUER

@@ -6,8 +6,8 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from support.damage import every_damage
 
-from persona_profile.keyservice import Unreadable
-from persona_profile.records import KeyRole, RecordKey
+from persona_profile.keys.records import KeyRole, RecordKey
+from persona_profile.keys.service import Unreadable
 
 KEY = RecordKey(KeyRole.DATA, b"d" * 32)
 

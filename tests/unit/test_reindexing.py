@@ -23,13 +23,13 @@ from support.stepping import Call, Killed, Stepped
 
 from backends import Put
 from persona_profile.errors import NotFound
-from persona_profile.key_items import MOVE_ID_BYTES, Forward, Moving
-from persona_profile.key_use import Rewrapping, count_use
-from persona_profile.keyring import KeyKind, Keyring, KeyState
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.model import KEY_ITEM, PROFILE_ITEM, Profile
-from persona_profile.reindexing import Reindexed
-from persona_profile.tokens import PictureCapability, Protection
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
+from persona_profile.keys.tokens import PictureCapability, Protection
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.items import KEY_ITEM, MOVE_ID_BYTES, PROFILE_ITEM, Forward, Moving
+from persona_profile.store.maintenance.reindexing import Reindexed
+from persona_profile.store.maintenance.rewrapping import Rewrapping, count_use
+from persona_profile.store.profile import Profile
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from support.applications import wait_for
 from support.stores import Watched
 
 from backends import Address, Put, Unavailable, WrongSchema
-from persona_profile.replicas import READS, Replicas
+from persona_profile.runtime.stats import ReplicaStats
+from persona_profile.store.replicas import READS, Replicas
 
 PARTITION = b"\x01" + bytes(32)
 HERE, THERE = Address(PARTITION, "picture/here"), Address(PARTITION, "picture/there")
@@ -64,7 +65,7 @@ def test_none():
     assert not replicas.can_be_asked
     assert replicas.get_many([HERE]) == {}
     replicas.check()
-    assert replicas.figures() == (0, 0)
+    assert replicas.figures() == ReplicaStats(0, 0)
 
 
 def test_reading(asked):
@@ -132,7 +133,7 @@ def test_failures(asked, replica, failure):
 def test_found_silent_without_reads(asked, replica):
     """That a replica has gone is noticed also while nobody reads."""
     replica.failure = Unavailable()
-    wait_for(lambda: asked.replicas.figures() == (1, 1))
+    wait_for(lambda: asked.replicas.figures() == ReplicaStats(1, 1))
 
 
 def test_busy(replica):
@@ -169,7 +170,7 @@ def test_several(replica):
         assert replica.reads > 10
         assert other.reads > 10
         replica.failure = Unavailable()
-        wait_for(lambda: asked.replicas.figures() == (2, 1))
+        wait_for(lambda: asked.replicas.figures() == ReplicaStats(2, 1))
         before = other.reads
         for _ in range(20):
             assert asked.replicas.get_many([HERE])

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from persona_profile.build import describe_build
-from persona_profile.heartbeat import Heartbeat
-from persona_profile.logs import MozlogFormatter, TextFormatter
+from persona_profile.runtime.build import describe_build
+from persona_profile.runtime.heartbeat import Heartbeat
+from persona_profile.runtime.logs import MozlogFormatter, TextFormatter
 from persona_profile.server import adjustments
 from persona_profile.settings import InvalidSettings
 

@@ -7,12 +7,12 @@ import json
 import pytest
 from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
 
-from persona_profile.claims import CLAIMS
 from persona_profile.emails import MAX_BYTES, canonical_email
-from persona_profile.key_items import Owner
-from persona_profile.keyring import Keyring
-from persona_profile.model import Profile
-from persona_profile.records import KeyRole, RecordKey
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.records import KeyRole, RecordKey
+from persona_profile.profiles.claims import CLAIMS
+from persona_profile.store.items import Owner
+from persona_profile.store.profile import Profile
 
 DATA_KEY = RecordKey(KeyRole.DATA, b"d" * 32)
 LONGEST = canonical_email(f"{'é' * 32}@{'.'.join(['a' * 47] * 3)}.{'b' * 45}")

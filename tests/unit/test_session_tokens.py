@@ -6,13 +6,13 @@ import pytest
 from support.sealed_store import ALICE, BOB, key
 from support.sessions import session_of
 
+from persona_profile.api.sessions import MAX_EMAILS
 from persona_profile.emails import MAX_BYTES, canonical_email
 from persona_profile.encoding import json_encode
-from persona_profile.keyring import Keyring
-from persona_profile.keyservice import Unreadable
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.tokens import MAX_TOKEN_CHARACTERS, SessionTokens
-from persona_profile.views.sessions import MAX_EMAILS
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.tokens import MAX_TOKEN_CHARACTERS, SessionTokens
+from persona_profile.keys.wrapping import KeyWrapper
 
 KEYS = KeyWrapper(Keyring([key(1)], [key(9)]))
 TOKENS = SessionTokens(KEYS)

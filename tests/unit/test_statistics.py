@@ -4,8 +4,8 @@ import pytest
 
 from backends import ItemInfo, Put
 from backends.memory import MemoryBackend
-from persona_profile.model import picture_item
-from persona_profile.statistics import Distribution, Statistics, measure
+from persona_profile.store.items import picture_item
+from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
 
 
 class TestStatistics:

@@ -11,8 +11,8 @@ from support.applications import Clock
 from support.tls import authority, server_context
 from support.transit import KEY, TOKEN, FakeKey, FakeTransit, answers, fake_transit
 
-from persona_profile.keyservice import KeyService, KeysUnavailable, Unreadable
-from persona_profile.transit import TransitService
+from persona_profile.keys.service import KeyService, KeysUnavailable, Unreadable
+from persona_profile.keys.transit import TransitService
 
 PARTITION = b"p" * 32
 DATA_KEY = bytes(range(32))

@@ -9,8 +9,8 @@ import pytest
 from support.applications import Clock
 from support.transit import KEY, FakeTransit, fake_transit, freezes, refuses, write_token
 
-from persona_profile.keyservice import KeysUnavailable, Unreadable
-from persona_profile.transit import CachingService, TransitService
+from persona_profile.keys.service import KeysUnavailable, Unreadable
+from persona_profile.keys.transit import CachingService, TransitService
 
 PARTITION = b"p" * 32
 DATA_KEY = bytes(range(32))

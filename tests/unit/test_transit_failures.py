@@ -26,10 +26,10 @@ from support.transit import (
     write_token,
 )
 
-from persona_profile import vault
 from persona_profile.encoding import json_encode
-from persona_profile.keyservice import KeysUnavailable
-from persona_profile.transit import TransitService
+from persona_profile.keys import vault_client as vault
+from persona_profile.keys.service import KeysUnavailable
+from persona_profile.keys.transit import TransitService
 
 PARTITION = b"p" * 32
 DATA_KEY = b"a data key that is nowhere else!"

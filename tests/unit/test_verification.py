@@ -12,19 +12,12 @@ from support.sessions import session_of
 from backends import MAX_OPERATIONS, Put
 from backends.memory import MemoryBackend
 from persona_profile.encoding import json_encode
-from persona_profile.key_items import Owner
-from persona_profile.keyring import Key, Keyring, KeyState
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.model import (
-    KEY_ITEM,
-    NOT_BEFORE_ITEM,
-    PROFILE_ITEM,
-    Picture,
-    Profile,
-    picture_item,
-)
-from persona_profile.partition_check import READ_BYTES, FindingKind
-from persona_profile.verification import MEANINGS, Verification, Verified
+from persona_profile.keys.keyring import Key, Keyring, KeyState
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Owner, picture_item
+from persona_profile.store.maintenance.partition_check import READ_BYTES, FindingKind
+from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified
+from persona_profile.store.profile import Picture, Profile
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from persona_profile.errors import Overloaded
-from persona_profile.waiting import MIN_THREADS, Claim, Wait, WaitingBudget
+from persona_profile.runtime.waiting import MIN_THREADS, Claim, Wait, WaitingBudget
 
 
 class Counted:
