@@ -16,12 +16,10 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 
-from persona_profile.encoding import json_encode
-from persona_profile.api.problems import problem_document
 from persona_profile.api import Services
+from persona_profile.api.problems import PROBLEM_TYPE, problem_document
 from persona_profile.api.representations import digest_tag, is_known
-
-PROBLEM_TYPE: Final = "application/problem+json"
+from persona_profile.encoding import json_encode
 
 _DOCUMENT: Final = "openapi_document"
 _ETAG: Final = "openapi_etag"
@@ -44,7 +42,9 @@ class _Problems:
         proofs = {code: text for code, text in own_codes.items() if code not in self.statuses}
         proofs |= table["proofs"]
         self.statuses |= dict.fromkeys(proofs, 401)
-        self._advice = proofs | {code: text for codes in advice.values() for code, text in codes.items()}
+        self._advice = proofs | {
+            code: text for codes in advice.values() for code, text in codes.items()
+        }
         self._groups = table["groups"] | {"proof": list(proofs)}
         self._table = table
 
