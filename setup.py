@@ -47,9 +47,10 @@ setup(
         "persona_profile.profiles",
         "persona_profile.rate_limits",
         "persona_profile.runtime",
+        "persona_profile.serving",
         "persona_profile.store",
         "persona_profile.store.maintenance",
-        "persona_profile.commands",
+        "persona_profile.cli",
         "persona_profile.development",
         "persona_profile.images",
         "persona_profile.keys",
@@ -135,7 +136,7 @@ setup(
     entry_points={
         "console_scripts": ["persona-profile = persona_profile.cli:main"],
         "paste.app_factory": ["main = persona_profile.app:main"],
-        "paste.server_runner": ["main = persona_profile.server:serve"],
+        "paste.server_runner": ["main = persona_profile.serving.server:serve"],
         "persona_profile.authenticators": [
             "browserid = persona_profile.auth.browserid:from_context",
             "openid = persona_profile.auth.openid:from_context",

@@ -22,8 +22,12 @@ from support.tls import serving as serving_bytes
 from persona_profile.app import services_of
 from persona_profile.auth.fetch import FetchError
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
-from persona_profile.development_provider import PatientProvider, ProviderApplication, ProviderServer
 from persona_profile.encoding import base64url_encode
+from persona_profile.serving.development_provider import (
+    PatientProvider,
+    ProviderApplication,
+    ProviderServer,
+)
 from persona_profile.settings import InvalidSettings, parse_settings
 
 ALICE = "alice@example.com"

@@ -10,8 +10,8 @@ import pytest
 
 from backends import Put, Unavailable
 from backends.memory import MemoryBackend
-from persona_profile import server as server_module
 from persona_profile.app import services_of
+from persona_profile.serving import server as server_module
 
 DIALOG = {"Origin": "https://dialog.example"}
 STRANGER = {"Origin": "https://evil.example"}

@@ -37,7 +37,7 @@ from persona_profile.errors import Overloaded, UnprocessablePicture
 from persona_profile.images import Crop, Encoding, FreeAccount, Limits, PictureOptions
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
-from persona_profile.server import make_server
+from persona_profile.serving.server import make_server
 
 GOOD = encode(quadrants(64, 64))
 ENDLESS = encode(Image.new("RGB", (SIDE, SIDE)), "PNG")  # of which no decoder makes less
@@ -332,7 +332,9 @@ def test_end_of_a_careless_program(request):
 
 def test_no_decoder_in_the_service():
     """The service's own process has no picture library in it at all."""
-    command = "import sys, persona_profile.server; print({'PIL', 'pillow_heif'} & sys.modules.keys())"
+    command = (
+        "import sys, persona_profile.serving.server; print({'PIL', 'pillow_heif'} & sys.modules.keys())"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", command], capture_output=True, text=True, check=True
     )

@@ -21,7 +21,7 @@ from persona_profile.app import make_app, services_of
 from persona_profile.encoding import base64url_encode
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.keyring_file import KeyringFile
-from persona_profile.server import make_server
+from persona_profile.serving.server import make_server
 from persona_profile.settings import InvalidSettings, parse_settings
 
 AUDIENCE = "http://127.0.0.1:6543"

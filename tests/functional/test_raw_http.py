@@ -270,7 +270,7 @@ def test_mistakes_are_logged_without_the_client(impatient, caplog):
         connection.sendall(b"x")
         assert connection.recv(1) == b""
     [record] = [each for each in caplog.records if each.exc_info]
-    assert record.name == "persona_profile.pipelining"
+    assert record.name == "persona_profile.serving.channels"
     assert "127.0.0.1" not in record.getMessage()
 
 
@@ -287,5 +287,7 @@ def test_mistakes_of_threads_leave_nobody_waiting(impatient, caplog):
         channel.task_class = channel.error_task_class = Broken
         connection.sendall(b"GET /v1/ HTTP/1.1\r\nHost: a\r\n\r\n")
         assert connection.recv(1) == b""
-    assert [each.name for each in caplog.records if each.exc_info][-1] == "persona_profile.pipelining"
+    assert [each.name for each in caplog.records if each.exc_info][
+        -1
+    ] == "persona_profile.serving.channels"
     assert "127.0.0.1" not in caplog.text

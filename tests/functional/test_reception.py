@@ -13,7 +13,7 @@ from support.raw_http import answers_in
 
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
 from persona_profile.app import services_of
-from persona_profile.connections import LingeringChannel
+from persona_profile.serving.channels import LingeringChannel
 from persona_profile.settings import MAX_PICTURE_BYTES
 
 ALICE, BOB = "alice@example.com", "bob@example.com"

@@ -21,7 +21,7 @@ from backends import Delete, Put, Unavailable
 from backends.sqlite import SqliteBackend
 from persona_profile import cli
 from persona_profile.app import services_of
-from persona_profile.commands.inspection import Progress
+from persona_profile.cli.storage_checks import Progress
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"
 SECRETS = ("alice", "bob@", "carol", "example.", "Wonderland", "Builder")

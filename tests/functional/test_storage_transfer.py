@@ -22,7 +22,7 @@ from backends.mysql import MysqlBackend
 from backends.sqlite import SqliteBackend
 from backends.transfer import Progress, read_partition, walk
 from persona_profile.app import services_of
-from persona_profile.commands import transfer
+from persona_profile.cli import storage_copies as transfer
 
 # Whatever started the tests may have Ctrl-C ignored.
 PROGRAM = """

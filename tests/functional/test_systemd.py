@@ -15,7 +15,7 @@ import pytest
 from support.services import Service
 
 from persona_profile.runtime.supervisor import SPARE_SECONDS
-from persona_profile.server import CONNECTIONS, SPARE_FILES
+from persona_profile.serving.server import CONNECTIONS, SPARE_FILES
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy" / "persona-profile.service"
@@ -107,7 +107,7 @@ def test_few_files(tmp_path):
         "resource.setrlimit(resource.RLIMIT_NOFILE, (300, 600))\n"
         "from pathlib import Path\n"
         "from support.applications import application\n"
-        "from persona_profile.server import make_server\n"
+        "from persona_profile.serving.server import make_server\n"
         "app = application(Path(sys.argv[1]))\n"
         "for limit in (300, 1000):\n"
         "    print(make_server(app, listen='127.0.0.1:0', connection_limit=limit).adj.connection_limit)"

@@ -22,7 +22,7 @@ from support.tls import serving as serving_tls
 
 from persona_profile.app import make_app, services_of
 from persona_profile.runtime.waiting import Wait
-from persona_profile.server import make_server
+from persona_profile.serving.server import make_server
 from persona_profile.settings import InvalidSettings, parse_settings
 
 ATTACKER = "198.51.100.7"

@@ -11,12 +11,12 @@ from support.figures import Figures
 from webtest import TestApp
 
 from backends.mysql import CONNECTIONS
-from persona_profile import server
 from persona_profile.api.openapi import openapi_source
 from persona_profile.app import services_of
-from persona_profile.connections import _CODES
 from persona_profile.errors import Forbidden, ServiceError
 from persona_profile.runtime.supervisor import own_figures
+from persona_profile.serving import server
+from persona_profile.serving.channels import _CODES
 from persona_profile.store.profile import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
 
 ROOT = Path(__file__).parents[2]

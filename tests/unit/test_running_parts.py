@@ -7,7 +7,7 @@ import pytest
 from persona_profile.runtime.build import describe_build
 from persona_profile.runtime.heartbeat import Heartbeat
 from persona_profile.runtime.logs import MozlogFormatter, TextFormatter
-from persona_profile.server import adjustments
+from persona_profile.serving.server import adjustments
 from persona_profile.settings import InvalidSettings
 
 

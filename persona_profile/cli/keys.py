@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from backends import Backend, BackendError
 from persona_profile.app import forward_seconds, open_backend, picture_url_seconds
-from persona_profile.commands.inspection import Progress
-from persona_profile.commands.settings import load_settings
+from persona_profile.cli.config import load_settings
+from persona_profile.cli.storage_checks import Progress
 from persona_profile.keys.configured import keyring_file, make_key_wrapper, open_keyring
 from persona_profile.keys.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringError
 from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch

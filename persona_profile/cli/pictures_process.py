@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from persona_profile.commands.contact_sheet import Band, draw
+from persona_profile.cli.contact_sheet import Band, draw
 from persona_profile.images import Crop, PictureOptions, PictureRefused
 from persona_profile.images.pipeline import render_picture, squares_of
 

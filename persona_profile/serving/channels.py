@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -10,19 +11,18 @@ from typing import Any, Final
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.trigger import trigger
 
 from persona_profile.api import Services
 from persona_profile.api.addresses import TrustedProxies
 from persona_profile.api.lateness import WAITED
-from persona_profile.api.problems import new_request_id, problem_document
+from persona_profile.api.problems import PROBLEM_TYPE, new_request_id, problem_document
 from persona_profile.api.reception import REFUSAL, Reception
 from persona_profile.encoding import json_encode
 from persona_profile.errors import NO_ROOM_SECONDS
-from persona_profile.parsing import StrictParser
-from persona_profile.pipelining import PatientChannel
 from persona_profile.runtime.lifecycle import Lifecycle
+from persona_profile.serving.parsing import StrictParser
 
 LINGER_SECONDS: Final = 30
 """How long a client may go on sending after it was refused; nginx' `lingering_time`."""
@@ -37,6 +37,10 @@ request already is answered."""
 UNPARSED: Final = "unparsed"
 """The route of requests that waitress refuses by itself."""
 
+UNREAD_BYTES: Final = 256 * 1024
+"""What may wait for a client before its next request is answered."""
+
+_MISTAKE: Final = "a connection is closed by a mistake"
 _POLL_SECONDS: Final = 0.1
 
 _CODES: Final = {
@@ -93,6 +97,72 @@ def _wake(sockets: dict[int, Any]) -> None:
     for each in list(sockets.values()):
         if isinstance(each, trigger):
             each.pull_trigger()
+
+
+class PatientChannel(HTTPChannel):  # type: ignore[misc]
+    """A connection that holds no thread while its client does not read.
+
+    waitress answers all requests that came, and lets a thread wait, without limit, once 16 MiB were not
+    read: as many clients as there are threads would stop the server. Here the requests wait instead,
+    and the connection counts as idle. It ends after `channel_timeout`, while waitress alone would wait
+    until the client takes something.
+    """
+
+    requests: list[Any]
+    _postponed: list[Any] | None = None
+
+    def readable(self) -> bool:
+        """Tell whether more is wanted; asked in each turn of the server's loop."""
+        if self.will_close and self.total_outbufs_len:
+            self.server.trigger.pull_trigger(self.handle_close)  # in this turn, outside its scan
+        return bool(super().readable())
+
+    def service(self) -> None:
+        """Answer a request, unless the answers to those before were not read yet."""
+        try:
+            with self.requests_lock, self.outbuf_lock:
+                if self.connected and self.total_outbufs_len > UNREAD_BYTES:
+                    self._postponed, self.requests = self.requests, []
+                    self.server.pull_trigger()
+                    return
+            super().service()
+        except Exception:  # waitress would log it with the client's address, and let the client wait
+            logger.exception(_MISTAKE)
+            self.will_close = True
+            with contextlib.suppress(OSError):  # where the server has been closed already
+                self.server.pull_trigger()
+
+    def handle_write(self) -> None:
+        """Send what the client takes; go on with its requests once that was enough."""
+        super().handle_write()
+        with self.requests_lock, self.outbuf_lock:
+            if self._postponed is None or self.total_outbufs_len > UNREAD_BYTES:
+                return
+            self.requests, self._postponed = self._postponed, None
+            if self.connected:
+                self.server.add_task(self)
+
+    def handle_close(self) -> None:
+        """Close, and let go of what was not answered."""
+        for request in self._postponed or ():
+            request.close()
+        self._postponed = None
+        super().handle_close()
+
+    def handle_error(self) -> None:
+        """Close after a mistake in the loop; waitress would log it with the client's address."""
+        # waitress calls this where it has caught something.
+        logger.error(_MISTAKE, exc_info=True)  # noqa: LOG014
+        self.handle_close()
+
+
+class Line(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """Threads, and the connections that wait for one."""
+
+    def add_task(self, task: Any) -> None:
+        """Let a connection wait, whose next request has come."""
+        task.waits_since = time.monotonic()
+        super().add_task(task)
 
 
 class LingeringChannel(PatientChannel):
@@ -153,7 +223,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
         members: dict[str, Any] = {"limit": services.max_picture_bytes} if status == 413 else {}
         body = json_encode(problem_document(status, code, new_request_id(), **members))
         self.status = f"{status} {self.request.error.reason}"
-        self.response_headers.append(("Content-Type", "application/problem+json"))
+        self.response_headers.append(("Content-Type", PROBLEM_TYPE))
         origin = self.request.headers.get("ORIGIN")
         if origin in services.dialog_origins:
             self.response_headers.append(("Access-Control-Allow-Origin", origin))

@@ -26,7 +26,7 @@ def drawing(module: str) -> Callable[..., None] | None:
     """Return `draw` of a module of this package; without matplotlib none, and tell the user."""
     try:
         # Only who draws needs the library, which is larger than the service.
-        draw: Callable[..., None] = importlib.import_module(f"persona_profile.commands.{module}").draw
+        draw: Callable[..., None] = importlib.import_module(f"persona_profile.cli.{module}").draw
     except ImportError:
         message = "--plot needs matplotlib: pip install '.[plot]' in the release's folder"
         print(f"persona-profile: {message}", file=sys.stderr)

@@ -23,15 +23,14 @@ from persona_profile.api import Services
 from persona_profile.api.addresses import ANY_PROXY, TrustedProxies
 from persona_profile.api.reception import Reception
 from persona_profile.app import max_body_bytes, services_of
-from persona_profile.connections import prepare, run
 from persona_profile.development.openid_provider import CLIENT_ID
-from persona_profile.development_provider import take_up
-from persona_profile.pipelining import Line
 from persona_profile.runtime.control import FIGURES, STOP, WELL, ControlChannel
 from persona_profile.runtime.exposition import ExpositionServer, listen
 from persona_profile.runtime.lifecycle import LATER_SIGNALS, Hangups, Lifecycle
 from persona_profile.runtime.systemd import READY, STOPPING, notify
 from persona_profile.runtime.waiting import DEFAULT_THREADS, MIN_THREADS, Wait
+from persona_profile.serving.channels import Line, prepare, run
+from persona_profile.serving.development_provider import take_up
 from persona_profile.settings import InvalidSettings
 
 PURGE_SECONDS: Final = 60

@@ -12,8 +12,8 @@ from typing import Any, Final, TextIO
 
 from backends import MAX_PARTITION_BYTES, BackendError
 from persona_profile.app import open_backend
-from persona_profile.commands.plot_option import add_plot_option, drawing, draws
-from persona_profile.commands.settings import load_settings
+from persona_profile.cli.config import load_settings
+from persona_profile.cli.plot_option import add_plot_option, drawing, draws
 from persona_profile.keys.configured import make_key_wrapper, open_keyring
 from persona_profile.keys.service import KeysUnavailable
 from persona_profile.store.maintenance.partition_check import Finding

@@ -9,8 +9,8 @@ from typing import Any
 
 from backends import Backend
 from persona_profile.app import open_backend
-from persona_profile.commands import inspection, transfer
-from persona_profile.commands.settings import load_settings
+from persona_profile.cli import storage_checks, storage_copies
+from persona_profile.cli.config import load_settings
 
 
 def add_to(commands: Any) -> None:
@@ -21,8 +21,8 @@ def add_to(commands: Any) -> None:
     for name, text in (("init", "make an empty store ready"), ("upgrade", "bring a store up to date")):
         job = jobs.add_parser(name, help=f"{text}; harmless when it is already")
         job.set_defaults(run=_initialize)
-    inspection.add_to(jobs)
-    transfer.add_to(jobs)
+    storage_checks.add_to(jobs)
+    storage_copies.add_to(jobs)
 
 
 @contextmanager

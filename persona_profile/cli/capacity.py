@@ -10,9 +10,9 @@ from typing import Any
 
 from loadtest.costs import MOST, Costs, InvalidCosts
 from loadtest.model import InvalidParameters, Parameters
-from persona_profile.commands import capacity_page
-from persona_profile.commands.capacity_page import Page
-from persona_profile.commands.plot_option import add_plot_option, drawing, draws
+from persona_profile.cli import capacity_page
+from persona_profile.cli.capacity_page import Page
+from persona_profile.cli.plot_option import add_plot_option, drawing, draws
 
 
 def add_to(commands: Any) -> None:

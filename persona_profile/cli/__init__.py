@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from backends import BackendError
-from persona_profile.commands import capacity, keys, people, pictures, serving, storage
+from persona_profile.cli import capacity, keys, pictures, profiles, serve, storage
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.keys.service import KeysUnavailable
 from persona_profile.runtime.build import PACKAGE
@@ -52,14 +52,10 @@ def _parser() -> argparse.ArgumentParser:
         help="settings file (default: %(default)s)",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    serving.add_to(commands)
+    serve.add_to(commands)
     storage.add_to(commands)
     keys.add_to(commands)
-    people.add_to(commands)
+    profiles.add_to(commands)
     pictures.add_to(commands)
     capacity.add_to(commands)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

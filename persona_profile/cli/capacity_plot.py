@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, FuncFormatter
 
 from loadtest.costs import Costs
 from loadtest.model import Parameters, demand
-from persona_profile.commands.plotting import INK, PALE, STYLE, save
+from persona_profile.cli.plotting import INK, PALE, STYLE, save
 
 # Apart for colour-blind eyes as well (Paul Tol's bright scheme).
 _COLOURS: Final = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#ccbb44", "#66ccee", INK, PALE)

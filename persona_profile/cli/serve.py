@@ -12,13 +12,13 @@ from typing import Any, Final, NoReturn
 
 import plaster
 
-from persona_profile.commands.settings import load_settings, loader
+from persona_profile.cli.config import load_settings, loader
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.runtime import supervisor
 from persona_profile.runtime.control import ControlChannel
 from persona_profile.runtime.exposition import listen
 from persona_profile.runtime.lifecycle import LATER_SIGNALS
-from persona_profile.server import ADDRESSES, DEFAULT_ADDRESS, adjustments, serve
+from persona_profile.serving.server import ADDRESSES, DEFAULT_ADDRESS, adjustments, serve
 from persona_profile.settings import InvalidSettings
 
 MAX_PROCESSES: Final = 64

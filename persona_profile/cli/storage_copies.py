@@ -22,7 +22,7 @@ from backends.copy_state import CopyState
 from backends.copying import PASSES, CopyResult, copy
 from backends.transfer import Progress
 from persona_profile.app import BACKENDS_GROUP, open_backend
-from persona_profile.commands.settings import load_settings, loader
+from persona_profile.cli.config import load_settings, loader
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from persona_profile import files
 from persona_profile.app import forward_seconds, open_backend
-from persona_profile.commands.settings import load_settings
+from persona_profile.cli.config import load_settings
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
 from persona_profile.keys.configured import make_key_wrapper, open_keyring

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_profile.app import picture_options
-from persona_profile.commands.settings import load_settings
+from persona_profile.cli.config import load_settings
 from persona_profile.images import Crop, PictureOptions
 from persona_profile.images.formats import EFFORTS, FORMATS
 
@@ -45,8 +45,8 @@ def add_to(commands: Any) -> None:
 
 def _process(options: argparse.Namespace) -> int:
     # Here alone, so that no picture library is loaded into the service.
-    processing = importlib.import_module("persona_profile.commands.processing")
-    status: int = processing.process(
+    pictures_process = importlib.import_module("persona_profile.cli.pictures_process")
+    status: int = pictures_process.process(
         options.files, options.out, options.crop, _options(options), as_json=options.json
     )
     return status

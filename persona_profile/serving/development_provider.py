@@ -23,8 +23,8 @@ from persona_profile.development.openid_requests import (
     UnusableRequest,
 )
 from persona_profile.encoding import json_encode
-from persona_profile.pipelining import PatientChannel
 from persona_profile.runtime.exposition import listen
+from persona_profile.serving.channels import PatientChannel
 
 CHOICES: Final = ("alice@example.com", "bob@example.org")
 MAX_BODY_BYTES: Final = 32 * 1024
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 _THREADS: Final = 4
 _FORM: Final = "application/x-www-form-urlencoded"
-_STATIC: Final = Path(__file__).with_name("static")
+_STATIC: Final = Path(__file__).parents[1] / "static"
 _STYLES: Final = tuple(_STATIC / name for name in ("demo.css", "provider.css"))
 _POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src data:; form-action {targets}; base-uri 'none'; "
