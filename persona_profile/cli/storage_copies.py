@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
 from backends import Backend, BackendError, Unavailable
-from backends.archive import Contents, backup, check, restore
-from backends.copy_state import CopyState
-from backends.copying import PASSES, CopyResult, copy
-from backends.transfer import Progress
+from backends.copying.archive import Contents, backup, check, restore
+from backends.copying.copy_state import CopyState
+from backends.copying.online_copy import PASSES, CopyResult, copy
+from backends.copying.transfer import Progress
 from persona_profile.app import BACKENDS_GROUP, open_backend
 from persona_profile.cli.config import load_settings, loader
 from persona_profile.keys.configured import keyring_file, make_key_wrapper

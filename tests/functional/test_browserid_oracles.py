@@ -30,7 +30,7 @@ from support.identities import AUDIENCE, assertion_claims, dsa_key, rsa_key, sup
 from support.oracle import running_oracle
 
 from persona_profile.auth.browserid import BrowserIDVerifier
-from persona_profile.auth.discovery import Discovery, PinnedIssuers
+from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers
 from persona_profile.encoding import base64url_decode
 from persona_profile.errors import InvalidProof
 from persona_profile.settings import BROWSERID_ALGORITHMS

@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 
 from backends import Put, Unavailable
-from backends.memory import MemoryBackend
+from backends.engines.memory import MemoryBackend
 from persona_profile.app import services_of
 from persona_profile.serving import server as server_module
 

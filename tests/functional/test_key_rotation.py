@@ -17,8 +17,8 @@ from support.services import Client, Service
 from support.writers import COLOURS, coloured, meanwhile, number_of
 
 from backends import Backend
-from backends.mysql import MysqlBackend
-from backends.sqlite import SqliteBackend
+from backends.engines.mysql import MysqlBackend
+from backends.engines.sqlite import SqliteBackend
 from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.maintenance.rewrapping import KeyUse, count_use

@@ -14,8 +14,8 @@ from support.pictures import photo
 from support.searching import encodings, found_in, texts
 from support.services import Answer, Client, Service
 
-from backends.sqlite import SqliteBackend
-from backends.transfer import read_partition, walk
+from backends.copying.transfer import read_partition, walk
+from backends.engines.sqlite import SqliteBackend
 
 MARK = "Xochiquetzal"
 """Part of every email, name and website, so that one search finds any of them."""

@@ -17,8 +17,8 @@ from support.mariadb import MariaDB
 from support.services import Client, Service
 
 from backends import Put
-from backends.sqlite import SqliteBackend
-from backends.transfer import read_partition
+from backends.copying.transfer import read_partition
+from backends.engines.sqlite import SqliteBackend
 from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import MOVE_ID_BYTES, Moving

@@ -19,9 +19,9 @@ from support.replication import Replication
 from support.services import Client, Service
 
 from backends import ABSENT, Put
-from backends.mysql import MysqlBackend
-from backends.sqlite import SqliteBackend
-from backends.transfer import read_partition, walk
+from backends.copying.transfer import read_partition, walk
+from backends.engines.mysql import MysqlBackend
+from backends.engines.sqlite import SqliteBackend
 from persona_profile.app import services_of
 from persona_profile.settings import InvalidSettings
 

@@ -18,7 +18,7 @@ from support.identities import AUDIENCE
 from support.pictures import encode, photo, quadrants
 
 from backends import Delete, Put, Unavailable
-from backends.sqlite import SqliteBackend
+from backends.engines.sqlite import SqliteBackend
 from persona_profile import cli
 from persona_profile.app import services_of
 from persona_profile.cli.storage_checks import Progress

@@ -18,9 +18,9 @@ from support.identities import AUDIENCE
 from support.pictures import encode, quadrants
 
 from backends import Address, Backend, Put
-from backends.mysql import MysqlBackend
-from backends.sqlite import SqliteBackend
-from backends.transfer import Progress, read_partition, walk
+from backends.copying.transfer import Progress, read_partition, walk
+from backends.engines.mysql import MysqlBackend
+from backends.engines.sqlite import SqliteBackend
 from persona_profile.app import services_of
 from persona_profile.cli import storage_copies as transfer
 

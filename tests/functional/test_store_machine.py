@@ -37,9 +37,9 @@ from support.store_runner import TO_END, How, Runner, Until
 from support.store_world import BLANK, EMAILS, Machine, World
 
 from backends import Backend
-from backends.archive import restore
-from backends.memory import MemoryBackend
-from backends.sqlite import SqliteBackend
+from backends.copying.archive import restore
+from backends.engines.memory import MemoryBackend
+from backends.engines.sqlite import SqliteBackend
 from persona_profile.errors import InvalidSession, NotFound
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.keys.service import Unreadable
@@ -69,7 +69,8 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr("backends.copying._WORKERS", 1)  # so that the n-th call is always the same
+        # So that the n-th call is always the same.
+        self.patch.setattr("backends.copying.online_copy._WORKERS", 1)
         self.numbers = itertools.count()
         self.world = World(self.make_store)
         self.runner = Runner(self.world)

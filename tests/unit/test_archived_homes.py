@@ -28,8 +28,8 @@ from support.stepping import Actor
 from support.stores import everything
 
 from backends import Backend, Put
-from backends.archive import backup, restore
-from backends.memory import MemoryBackend
+from backends.copying.archive import backup, restore
+from backends.engines.memory import MemoryBackend
 from persona_profile.app import forward_seconds
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.wrapping import KeyWrapper

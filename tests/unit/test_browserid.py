@@ -25,7 +25,7 @@ from support.forgeries.minting import (
 from support.identities import AUDIENCE, dsa_key, rsa_key
 
 from persona_profile.auth.browserid import MAX_BUNDLE_CHARACTERS, BrowserIDVerifier
-from persona_profile.auth.discovery import RENEWAL_SECONDS, Discovery, PinnedIssuers
+from persona_profile.auth.browserid_discovery import RENEWAL_SECONDS, Discovery, PinnedIssuers
 from persona_profile.auth.fetch import Fetched, FetchError
 from persona_profile.errors import InvalidProof
 from persona_profile.lifetimes import MAX_BROWSERID_SKEW_SECONDS

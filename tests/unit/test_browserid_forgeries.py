@@ -12,7 +12,7 @@ from support.forgeries.minting import support_documents
 from support.identities import AUDIENCE
 
 from persona_profile.auth.browserid import BrowserIDVerifier
-from persona_profile.auth.discovery import Discovery, PinnedIssuers
+from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers
 from persona_profile.errors import InvalidProof
 from persona_profile.settings import BROWSERID_ALGORITHMS
 

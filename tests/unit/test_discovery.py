@@ -8,7 +8,7 @@ import pytest
 from support.applications import Clock
 from support.identities import dsa_key, rsa_key, support_document
 
-from persona_profile.auth.discovery import (
+from persona_profile.auth.browserid_discovery import (
     AHEAD,
     CACHE_ENTRIES,
     DELEGATION_SECONDS,

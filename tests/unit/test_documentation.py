@@ -10,7 +10,7 @@ from support.contract import DOCUMENT, STATUS_OF
 from support.figures import Figures
 from webtest import TestApp
 
-from backends.mysql import CONNECTIONS
+from backends.engines.mysql import CONNECTIONS
 from persona_profile.api.openapi import openapi_source
 from persona_profile.app import services_of
 from persona_profile.errors import Forbidden, ServiceError

@@ -28,7 +28,7 @@ from support.tls import (
     silent,
 )
 
-from persona_profile.auth.discovery import Discovery, PinnedIssuers
+from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers
 from persona_profile.auth.documents import DocumentFetcher
 from persona_profile.auth.fetch import (
     MAX_DOCUMENT_BYTES,

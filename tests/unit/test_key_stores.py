@@ -11,8 +11,8 @@ from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditi
 from support.sessions import session_of
 
 from backends import Unavailable
-from backends.memory import MemoryBackend
-from backends.transfer import read_partition, walk
+from backends.copying.transfer import read_partition, walk
+from backends.engines.memory import MemoryBackend
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.profiles.service import ProfileService
 from persona_profile.store.maintenance.reindexing import Reindexing

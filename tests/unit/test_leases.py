@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from backends import Unavailable
-from backends.memory import MemoryBackend
+from backends.engines.memory import MemoryBackend
 from persona_profile.store.leases import LEASE_SECONDS, Lease, LeaseHeld, LeaseLost
 from persona_profile.store.partitions import LEASES_PARTITION
 

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from backends import ItemInfo, Put
-from backends.memory import MemoryBackend
+from backends.engines.memory import MemoryBackend
 from persona_profile.store.items import picture_item
 from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
 

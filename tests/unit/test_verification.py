@@ -10,7 +10,7 @@ from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditi
 from support.sessions import session_of
 
 from backends import MAX_OPERATIONS, Put
-from backends.memory import MemoryBackend
+from backends.engines.memory import MemoryBackend
 from persona_profile.encoding import json_encode
 from persona_profile.keys.keyring import Key, Keyring, KeyState
 from persona_profile.keys.wrapping import KeyWrapper

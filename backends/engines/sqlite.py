@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from backends import BackendError, Unavailable
-from backends.sql import SqlBackend, Transient
+from backends.engines.sql import SqlBackend, Transient
 
 BUSY_SECONDS: Final = 5
 CONNECTIONS: Final = 16

@@ -11,7 +11,7 @@ import pymysql  # type: ignore[import-untyped]
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from backends.hosts import NOT_READY, Host
+from backends.engines.hosts import NOT_READY, Host
 
 CONNECT_SECONDS: Final = 3
 STATEMENT_SECONDS: Final = 8

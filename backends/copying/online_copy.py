@@ -33,8 +33,8 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from backends import MAX_BATCH_BYTES, Address, Backend, Item, ItemInfo
-from backends.copy_state import FINGERPRINT_BYTES, CopyState, Pair, UnderWay
-from backends.transfer import (
+from backends.copying.copy_state import FINGERPRINT_BYTES, CopyState, Pair, UnderWay
+from backends.copying.transfer import (
     Busy,
     Clock,
     NotEmpty,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 
 from backends import Backend, Item
-from backends.transfer import PATIENCE_SECONDS, Busy, read_partition, walk
+from backends.copying.transfer import PATIENCE_SECONDS, Busy, read_partition, walk
 
 Items = Mapping[str, Item]
 

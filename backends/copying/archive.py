@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, Final
 from zlib import crc32
 
 from backends import Backend, BackendError, Item, Put, check_batch
-from backends.groups import Items, Related, alone, read_all
-from backends.transfer import (
+from backends.copying.groups import Items, Related, alone, read_all
+from backends.copying.transfer import (
     Clock,
     NotEmpty,
     Progress,

@@ -52,10 +52,10 @@ from backends import (
     Put,
     Unavailable,
     check_batch,
-    migrations,
     new_version,
 )
-from backends.schema import BULK, SMALL, addressed, by_key, names_of, portions, row_of, table_of
+from backends.engines import migrations
+from backends.engines.schema import BULK, SMALL, addressed, by_key, names_of, portions, row_of, table_of
 
 MOST_PAUSE_SECONDS: Final = 0.25  # between two attempts
 MAX_LOSSES: Final = 3

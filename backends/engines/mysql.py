@@ -1,8 +1,8 @@
 """Items in a database that speaks MySQL: MySQL 8, MariaDB 10.11 and what is compatible with them.
 
 Of several hosts, as the nodes of a Galera cluster are, one is used while it is well: see
-`backends.hosts`. No foreign keys, no AUTO_INCREMENT, no GET_LOCK, no LOCK TABLES: nothing that a
-cluster or a sharding proxy can't do.
+`backends.engines.hosts`. No foreign keys, no AUTO_INCREMENT, no GET_LOCK, no LOCK TABLES: nothing that
+a cluster or a sharding proxy can't do.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from backends import MAX_VALUE_BYTES, BackendError, BackendFigures, Unavailable, WrongSchema
 from backends.breaker import Breaker, HostLost, Refused
-from backends.hosts import NOT_READY, Hosts, error_number, host_of, is_of_client
-from backends.mysql_connections import (
+from backends.engines.hosts import NOT_READY, Hosts, error_number, host_of, is_of_client
+from backends.engines.mysql_connections import (
     CONNECTIONS,
     LOCK_SECONDS,
     TIME_LIMITS,
@@ -41,8 +41,8 @@ from backends.mysql_connections import (
     parse_url,
     whole_number,
 )
-from backends.schema import SMALL, by_key
-from backends.sql import ConnectionLost, SqlBackend, Transient
+from backends.engines.schema import SMALL, by_key
+from backends.engines.sql import ConnectionLost, SqlBackend, Transient
 
 POOL_SECONDS: Final = 1
 """How long an operation waits for a connection before it is refused."""
