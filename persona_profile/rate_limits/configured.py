@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, RateLimits
+from persona_profile.rate_limits import Policy, RateLimits
 from persona_profile.rate_limits.counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.settings import InvalidSettings, Settings
 
@@ -16,16 +16,16 @@ def make_rate_limits(
 
     Args:
         settings: the settings.
-        pseudonym: see `CountedRateLimits`.
+        pseudonym: see `RateLimits`.
         clock: seconds since 1970.
 
     Raises:
         InvalidSettings: the URL of Redis can't be used.
     """
     url = settings.ratelimit_url or ("off" if settings.development else "memory://")
-    if url == "off":
-        return NoRateLimits()
     own_counters = MemoryCounters(clock=clock)
+    if url == "off":
+        return RateLimits({}, own_counters, own_counters, pseudonym)
     counters: Counters = own_counters
     if url != "memory://":
         try:
@@ -34,4 +34,4 @@ def make_rate_limits(
             raise InvalidSettings(f"ratelimit.url: {error}") from None
     limits = {policy: getattr(settings, f"ratelimit_{policy.replace('-', '_')}") for policy in Policy}
     configured = {policy: limit for policy, limit in limits.items() if limit is not None}
-    return CountedRateLimits(configured, counters, own_counters, pseudonym)
+    return RateLimits(configured, counters, own_counters, pseudonym)
