@@ -93,7 +93,7 @@ class _Problems:
 
 @cache
 def openapi_source() -> dict[str, Any]:
-    """Return `openapi.yaml`; it is not to be changed."""
+    """Return the content of `openapi.yaml`, shared and read-only."""
     text = files(__package__).joinpath("openapi.yaml").read_bytes()
     source: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     return source
