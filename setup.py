@@ -71,9 +71,9 @@ setup(
         "loadtest": ["py.typed"],
         "loadtest.gate": ["service-levels.toml"],
         "loadtest.gate.report": ["report.html"],
+        "persona_profile.api": ["openapi.yaml"],
         "persona_profile.capacity": ["costs.json"],
         "persona_profile": ["py.typed", "static/*/*", "version.json"],
-        "persona_profile.api": ["openapi.yaml"],
     },
     install_requires=[
         "alembic>=1.16",

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pyramid.response import Response
+from support import ROOT
 from support.applications import application
 from support.contract import DOCUMENT, Broken, contract, document_path
 from support.pictures import encode, quadrants
@@ -255,7 +255,7 @@ class TestSchemas:
         for name in ("Session", "Profiles"):
             assert schemas[name]["properties"]["profiles"]["maxItems"] == sessions.MAX_EMAILS
         assert schemas["Accounts"]["properties"]["accounts"]["maxItems"] == sessions.MAX_EMAILS
-        nginx = (Path(__file__).parents[3] / "deploy" / "nginx.conf").read_text()
+        nginx = (ROOT / "deploy" / "nginx.conf").read_text()
         by_nginx = re.search(r"\$exceeded \{(.*?)\}", nginx, re.DOTALL)[1]
         assert set(schemas["Problem"]["properties"]["policy"]["enum"]) == {
             *Policy,
