@@ -10,7 +10,7 @@ BACKEND ?= $(or $(PERSONA_BACKEND),memory)
 URL_sqlite := sqlite:///var/development.sqlite
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test lint lock format benchmark loadtest loadtest-promote clean
+.PHONY: help run cluster test coverage lint lock format benchmark loadtest loadtest-promote clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -29,6 +29,14 @@ test: $(VENV)/installed-tools ## install what the tests need, and run all of the
 	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
 	$(BIN)/pytest --numprocesses=$(TESTERS) --dist=worksteal -m 'not alone' $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
+
+coverage: $(VENV)/installed-tools ## run the tests, and list the lines that none of them reaches
+	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
+	@mkdir -p var/coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses=$(TESTERS) --dist=worksteal $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 lint: $(VENV)/installed-tools ## style, types and import rules
 	$(BIN)/ruff format --check .
