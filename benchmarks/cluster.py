@@ -2,8 +2,8 @@
 
 Everything shares this machine's cores: the nodes, `persona-profile serve` with its picture workers,
 what makes the load. So three nodes can't carry more than one here; what is to be seen is what each
-write costs more when it is made on three nodes, and what limits each case: processor time is reported by
-process. For each case the shape `steps` of the load test looks for the knee.
+write costs more when it is made on three nodes, and what limits each case. Processor time is reported
+by process. For each case the shape `steps` of the load test looks for the knee.
 
     python benchmarks/cluster.py                                 # some 10 minutes on an idle machine
     python benchmarks/cluster.py --write docs/load-report.md     # and puts the table there

@@ -237,8 +237,7 @@ def restart(node: Node, nodes: Sequence[Node]) -> None:
 
 
 def _install(first: Node, others: Sequence[Node]) -> None:
-    """Make equal data folders for all nodes, so that no node needs a full state transfer to join.
-    """
+    """Make equal data folders for all nodes, so that no node needs a full state transfer to join."""
     first.install()
     first.bootstrap(None)
     first.daemon.stop()
