@@ -16,14 +16,14 @@ import colander
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, parse_many
 
 from persona_profile.emails import InvalidDomain, canonical_domain
-from persona_profile.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
+from persona_profile.images.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
 from persona_profile.lifetimes import (
     MAX_BROWSERID_SKEW_SECONDS,
     MAX_OPENID_SKEW_SECONDS,
     MAX_SESSION_SECONDS,
 )
-from persona_profile.logs import FORMATS as LOG_FORMATS
-from persona_profile.logs import LEVELS as LOG_LEVELS
+from persona_profile.runtime.logs import FORMATS as LOG_FORMATS
+from persona_profile.runtime.logs import LEVELS as LOG_LEVELS
 
 KEY_SERVICES: Final = ("keyring", "transit")
 """What may wrap the data keys of emails."""

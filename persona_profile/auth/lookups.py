@@ -22,7 +22,7 @@ from cachetools import TTLCache
 
 from persona_profile.auth.registrable import registrable_domain
 from persona_profile.errors import Overloaded
-from persona_profile.waiting import Claim, FairPlaces, Wait, WaitingBudget
+from persona_profile.runtime.waiting import Claim, FairPlaces, Wait, WaitingBudget
 
 FREE_SECONDS: Final = 1.0
 """A lookup that takes no longer costs its parties next to nothing."""

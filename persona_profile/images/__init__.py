@@ -10,7 +10,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Protocol, Self
 
-from persona_profile.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, FORMATS, MEDIA_TYPES, SIZES
+from persona_profile.images.formats import (
+    DEFAULT_EFFORT,
+    DEFAULT_QUALITIES,
+    FORMATS,
+    MEDIA_TYPES,
+    SIZES,
+)
+from persona_profile.runtime.stats import PictureStats
 
 __all__ = [
     "FORMATS",
@@ -21,12 +28,10 @@ __all__ = [
     "Encoding",
     "FreeAccount",
     "Limits",
-    "PictureFigures",
     "PictureOptions",
     "PictureRefused",
     "Renderer",
     "Rendition",
-    "UploadFigures",
 ]
 
 
@@ -124,40 +129,6 @@ class PictureOptions:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class UploadFigures:
-    """What one upload cost.
-
-    Attributes:
-        format: one of `formats.FORMATS_IN`, or `unknown` if it was refused before that was clear.
-        outcome: `taken`, or the code with which it was refused.
-        pixels: that were decoded, those of tiles and alpha planes included.
-        processor_seconds: that its worker took.
-    """
-
-    format: str
-    outcome: str
-    pixels: int
-    processor_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class PictureFigures:
-    """What is under way.
-
-    Attributes:
-        workers: worker processes that run.
-        under_way: uploads that have a place.
-        waiting: uploads that wait for one.
-        admitted_bytes: memory that is granted to pictures under decoding.
-    """
-
-    workers: int
-    under_way: int
-    waiting: int
-    admitted_bytes: int
-
-
 class Account(Protocol):
     """Pays for an upload.
 
@@ -202,7 +173,7 @@ class Renderer(Protocol):
         """How many uploads are worked on or wait; each holds a thread of the server."""
         ...
 
-    def figures(self) -> PictureFigures:
+    def figures(self) -> PictureStats:
         """Return what is under way now."""
         ...
 

@@ -20,7 +20,7 @@ import os
 import threading
 from typing import Any, Final
 
-from persona_profile.dumps import PR_SET_NO_NEW_PRIVS, prctl, system_call
+from persona_profile.runtime.dumps import PR_SET_NO_NEW_PRIVS, prctl, system_call
 
 LANDLOCK: Final = "landlock"
 SECCOMP: Final = "seccomp"

@@ -30,10 +30,10 @@ from typing import Any, Final
 import pillow_heif
 from PIL import AvifImagePlugin, Image
 
-from persona_profile.dumps import forbid_dumps
 from persona_profile.images.channel import Channel
 from persona_profile.images.confinement import Confinement
 from persona_profile.images.worker import MAX_FILES, processor_limits, work
+from persona_profile.runtime.dumps import forbid_dumps
 
 NICENESS: Final = 10
 """Others on the machine, the service above all, go first; yet no worker starves."""

@@ -25,10 +25,8 @@ from persona_profile.errors import (
 from persona_profile.images import (
     Account,
     Crop,
-    PictureFigures,
     PictureOptions,
     Rendition,
-    UploadFigures,
 )
 from persona_profile.images.admission import Admission
 from persona_profile.images.answers import (
@@ -41,6 +39,7 @@ from persona_profile.images.answers import (
 )
 from persona_profile.images.channel import MalformedMessage
 from persona_profile.images.worker_process import WorkerProcess
+from persona_profile.runtime.stats import PictureStats, UploadStats
 
 CHECK_SECONDS: Final = 2.5
 """How long a worker may take to say that it is there; to start one takes some tenths of a second."""
@@ -78,7 +77,7 @@ class WorkerRenderer:
         processor_seconds: int,
         deadline_seconds: float,
         start_worker: Callable[[], WorkerProcess] = WorkerProcess,
-        observe: Callable[[UploadFigures], None] = lambda _figures: None,
+        observe: Callable[[UploadStats], None] = lambda _figures: None,
     ) -> None:
         self._options = options
         self._admission = admission
@@ -99,11 +98,11 @@ class WorkerRenderer:
         """How many uploads are worked on or wait."""
         return self._admission.most_at_once
 
-    def figures(self) -> PictureFigures:
+    def figures(self) -> PictureStats:
         """Return what is under way now."""
         with self._lock:
             workers = len(self._all)
-        return PictureFigures(workers, *self._admission.figures())
+        return PictureStats(workers, *self._admission.figures())
 
     def confinement(self) -> Mapping[str, str]:
         """Return which parts of the workers' confinement the system has. See `images.Renderer`."""
@@ -299,7 +298,7 @@ class WorkerRenderer:
 
 @dataclass(slots=True)
 class _Upload:
-    """What becomes known of an upload while it is worked on. See `UploadFigures`."""
+    """What becomes known of an upload while it is worked on. See `UploadStats`."""
 
     account: Account
     format: str = "unknown"
@@ -307,9 +306,9 @@ class _Upload:
     pixels: int = 0
     processor_seconds: float = 0.0
 
-    def figures(self) -> UploadFigures:
+    def figures(self) -> UploadStats:
         """Return what is known at last."""
-        return UploadFigures(self.format, self.outcome, self.pixels, self.processor_seconds)
+        return UploadStats(self.format, self.outcome, self.pixels, self.processor_seconds)
 
 
 def _end_all(workers: set[WorkerProcess]) -> None:

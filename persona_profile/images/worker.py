@@ -14,13 +14,13 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
-from persona_profile.dumps import PR_SET_PDEATHSIG, forbid_dumps, prctl
 from persona_profile.images import Crop, PictureOptions, PictureRefused
 from persona_profile.images.channel import Channel
 from persona_profile.images.confinement import Confinement
 from persona_profile.images.decoding import OpenedPicture
 from persona_profile.images.pipeline import render_picture
 from persona_profile.images.refusals import too_complex
+from persona_profile.runtime.dumps import PR_SET_PDEATHSIG, forbid_dumps, prctl
 
 MAX_FILES: Final = 32
 """Descriptors of a worker, and of the process that forks it."""

@@ -17,7 +17,7 @@ from support.dialogs import dialog_of
 from support.services import Service, free_port
 
 from persona_profile.app import services_of
-from persona_profile.development_provider import take_up
+from persona_profile.serving.development_provider import take_up
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 REQUEST = "persona-openid-request"

@@ -1,0 +1,1 @@
+"""Processes, signals, heartbeat, logs, metrics. Empty: supervisor and workers import little."""

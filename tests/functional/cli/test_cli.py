@@ -1,0 +1,209 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from persona_profile.encoding import base64url_decode
+from persona_profile.runtime.build import PACKAGE
+
+BIN = Path(sys.executable).parent
+
+INI = """
+[app:main]
+use = egg:persona-profile-server
+development = {development}
+development.folder = %(here)s/var
+development.provider_listen = off
+public_origins = http://127.0.0.1:{port}
+{more}
+
+[server:main]
+use = egg:persona-profile-server
+listen = 127.0.0.1:{port}
+"""
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def ini(tmp_path):
+    """Writes settings files; returns path and port."""
+
+    def write(development: str = "true", more: str = "") -> tuple[Path, int]:
+        port = free_port()
+        path = tmp_path / "test.ini"
+        path.write_text(INI.format(development=development, port=port, more=more))
+        return path, port
+
+    return write
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [BIN / "persona-profile", *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def post(url: str, body: object) -> dict[str, object]:
+    """Post JSON; return the JSON of the answer."""
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
+
+
+def wait_until_up(port: int, process: subprocess.Popen[str]) -> None:
+    """Return when the server answers; fail if it ends before."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/__lbheartbeat__", timeout=5).close()
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the server did not start")
+
+
+@pytest.mark.parametrize("command", [["persona-profile", "-c", "{}", "serve"], ["pserve", "{}"]])
+def test_serve(ini, command):
+    """The server starts by both commands, says so in two lines, and takes the command's assertions."""
+    path, port = ini()
+    program, *arguments = (part.format(path) for part in command)
+    with subprocess.Popen([BIN / program, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until_up(port, process)
+            bundle = run("-c", str(path), "assertion", "alice@example.com").stdout.strip()
+            answer = post(f"http://127.0.0.1:{port}/v1/sessions", {"proofs": [{"assertion": bundle}]})
+            assert answer["profiles"][0]["email"] == "alice@example.com"
+        finally:
+            process.terminate()
+        said = process.stderr.read()
+    assert f"for development (throw-away keys), listens on http://127.0.0.1:{port}/\n" in said
+    assert "Try first:" in said
+    assert "Traceback" not in said
+
+
+def test_port_in_use(ini):
+    """A port that is taken is told in one line."""
+    path, port = ini()
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        result = run("-c", str(path), "serve")
+    assert result.returncode == 1
+    assert "cannot listen: Address already in use" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("session.lifetime = 5", "session.lifetime: there is no such setting"),
+        ("backend = nonsense", "backend: neither one of memory"),
+        ("backend.url = mysql://u:SECRET@h/d", "backend.url: the memory backend takes no URL"),
+        ("keyring.path = %(here)s/absent.json", "keyring.path:"),
+        ("browserid.pinned_issuers = %(here)s/absent.json", "browserid.pinned_issuers:"),
+    ],
+)
+def test_wrong_settings(ini, more, message):
+    """Settings that can't be used are told by name, without values and without a traceback."""
+    path, _ = ini(more=more)
+    result = run("-c", str(path), "serve")
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "SECRET" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_settings_from_the_environment(ini):
+    """The environment overrides the file, for every command."""
+    path, _ = ini()
+    result = run("-c", str(path), "assertion", "a@example.com", PERSONA_DEVELOPMENT="maybe")
+    assert result.returncode == 2
+    assert "development: must be true or false" in result.stderr
+
+
+def test_no_such_file(tmp_path):
+    """A settings file that is not there is told."""
+    result = run("-c", str(tmp_path / "absent.ini"), "serve")
+    assert result.returncode == 2
+    assert "no such file" in result.stderr
+
+
+class TestAssertion:
+    def test_audience(self, ini):
+        """The audience is the first public origin unless one is given."""
+        path, port = ini()
+        default = run("-c", str(path), "assertion", "a@example.com").stdout
+        given = run(
+            "-c", str(path), "assertion", "a@example.com", "--audience", "https://x.example"
+        ).stdout
+        assert default.count("~") == given.count("~") == 1
+        audiences = [
+            json.loads(base64url_decode(bundle.split("~")[1].split(".")[1]))["aud"]
+            for bundle in (default, given)
+        ]
+        assert audiences == [f"http://127.0.0.1:{port}", "https://x.example"]
+
+    @pytest.mark.parametrize("email", ["alice@mozilla.org", "alice", "alice@example.com.evil.org"])
+    def test_of_real_domains(self, ini, email):
+        """It vouches for the example domains alone."""
+        path, _ = ini()
+        result = run("-c", str(path), "assertion", email)
+        assert result.returncode == 1
+        assert not result.stdout
+        assert "Traceback" not in result.stderr
+
+    def test_outside_development(self, ini):
+        """Outside development there is no such provider, and the server does not trust it."""
+        path, _ = ini(development="false", more="keyring.path = x")
+        result = run("-c", str(path), "assertion", "alice@example.com")
+        assert result.returncode == 2
+        assert "development = true is needed" in result.stderr
+
+    def test_key_is_private_and_kept(self, ini, tmp_path):
+        """The provider's key is made once, and readable by its owner alone."""
+        path, _ = ini()
+        for _ in range(2):
+            run("-c", str(path), "assertion", "alice@example.com")
+        [key] = (tmp_path / "var").iterdir()
+        assert key.stat().st_mode & 0o777 == 0o600
+        before = key.read_bytes()
+        run("-c", str(path), "assertion", "alice@example.com")
+        assert key.read_bytes() == before
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["assertion"], ["serve", "now"]])
+def test_wrong_usage(arguments):
+    """Wrong usage is status 2 with a hint."""
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert "usage:" in result.stderr
+
+
+def test_version():
+    """The command tells which version it is."""
+    result = run("--version")
+    assert (result.returncode, result.stdout) == (0, f"persona-profile {version(PACKAGE)}\n")

@@ -1,0 +1,153 @@
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from persona_profile.runtime import exposition
+from persona_profile.runtime.exposition import MAX_CLIENTS, MAX_HEAD_BYTES, ExpositionServer, listen
+
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
+TEXT = "persona_up 1\n"
+
+
+@pytest.fixture
+def serve():
+    """Starts servers of texts, by default of one line; they are closed at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(text=lambda: TEXT):
+            server = ExpositionServer(listen(("127.0.0.1", 0)), text)
+            server.start()
+            stack.callback(server.close)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def connect():
+    """Opens connections to a server, on which bytes are sent."""
+    with contextlib.ExitStack() as stack:
+
+        def open_connection(server, sent=b""):
+            connection = stack.enter_context(socket.create_connection(server.address, 30))
+            connection.sendall(sent)
+            return connection
+
+        yield open_connection
+
+
+def answer(connection):
+    """Return all that comes, until the server ends or hangs up."""
+    received = b""
+    with contextlib.suppress(ConnectionError):
+        while piece := connection.recv(65536):
+            received += piece
+    return received
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (SCRAPE, 200),
+        (b"GET /metrics?x=y HTTP/1.0\n\n", 200),
+        (b"GET / HTTP/1.1\r\n\r\n", 404),
+        (b"POST /metrics HTTP/1.1\r\n\r\n", 501),
+        (b"GET /metrics HTTP/1.1\r\n" + b"X: y\r\n" * 150 + b"\r\n", 431),
+    ],
+)
+def test_answers(serve, connect, sent, status):
+    """The path of the metrics is answered with them, and all else refused."""
+    head, _, body = answer(connect(serve(), sent)).partition(b"\r\n\r\n")
+    assert head.split()[1] == b"%d" % status
+    assert (body.decode() == TEXT) == (status == 200)
+
+
+@pytest.mark.parametrize("sent", [b"junk\r\n\r\n", b"GET /metrics HTTP/9.9\r\n\r\n", b"\0\n\n"])
+def test_no_http(serve, connect, sent):
+    """Bytes that are no HTTP get no metrics."""
+    assert TEXT.encode() not in answer(connect(serve(), sent))
+
+
+def test_parts(serve, connect):
+    """A request may come in parts."""
+    connection = connect(serve(), SCRAPE[:9])
+    connection.sendall(SCRAPE[9:-1])
+    connection.sendall(SCRAPE[-1:])
+    assert answer(connection).endswith(TEXT.encode())
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", SCRAPE[:-1], b"GET /metrics HTTP/1.1\r\nX: "])
+def test_clients_that_drip(serve, connect, sent):
+    """Any number of unfinished requests leaves room for a scrape; the oldest are dropped."""
+    server = serve()
+    dripping = [connect(server, sent) for _ in range(3 * MAX_CLIENTS)]
+    assert answer(connect(server, SCRAPE)).endswith(TEXT.encode())
+    assert answer(dripping[0]) == b""
+
+
+def test_answers_that_nobody_reads(serve, connect):
+    """A client that reads nothing of a large answer keeps nobody waiting."""
+    large = "x" * 50_000_000
+    texts = [large, TEXT]
+    server = serve(lambda: texts.pop(0))
+    connect(server, SCRAPE).recv(1)
+    assert answer(connect(server, SCRAPE)).endswith(TEXT.encode())
+
+
+def test_time_is_limited(serve, connect, monkeypatch):
+    """A request has a time as a whole, however its bytes come."""
+    monkeypatch.setattr(exposition, "CLIENT_SECONDS", 0.1)
+    connection = connect(serve(), b"GET /metrics HTTP/1.1\r\nX: ")
+    with contextlib.suppress(ConnectionError):
+        while True:
+            connection.sendall(b"x")
+            connection.settimeout(0.01)
+            with contextlib.suppress(TimeoutError):
+                assert connection.recv(1) == b""
+                break
+
+
+def test_size_is_limited(serve, connect):
+    """A head that does not end is refused."""
+    received = answer(connect(serve(), b"GET /metrics HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES))
+    assert TEXT.encode() not in received
+
+
+def test_mistakes(serve, connect, caplog):
+    """A mistake ends its connection, and the next one is served."""
+    texts = [TEXT]
+
+    def text():
+        if caplog.records:
+            return texts[0]
+        raise KeyError
+
+    server = serve(text)
+    assert answer(connect(server, SCRAPE)) == b""
+    assert answer(connect(server, SCRAPE)).endswith(TEXT.encode())
+    assert "metrics: a mistake" in caplog.text
+
+
+def test_end(serve, connect):
+    """The server ends while clients drip, and while an answer is being made."""
+    begun, made = threading.Event(), threading.Event()
+
+    def text():
+        begun.set()
+        made.wait(30)
+        return TEXT
+
+    server = serve(text)
+    address = server.address
+    connect(server, b"GET")
+    connect(server, SCRAPE)
+    begun.wait(30)
+    closing = threading.Thread(target=server.close)
+    closing.start()
+    made.set()
+    closing.join(30)
+    assert not closing.is_alive()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(address, 30)
