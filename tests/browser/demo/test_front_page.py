@@ -324,7 +324,7 @@ class TestOwnData:
         profile = page.sign_in(ALICE)
         page.save(profile, name="Alice Liddell")
         page.upload(profile, picture_file)
-        page.press(profile, "take-away")
+        page.press(profile, "export")
         page.wait_for_notice("Your data is in your downloads.")
         [path] = page.wait_for(lambda: list(page.downloads.glob("*.zip")))
         with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
