@@ -1,6 +1,6 @@
 // The dialog to choose a square of a picture: by pointer, wheel, two fingers, slider and keyboard.
 
-import { ask, find } from "./demo-page.js";
+import { find, openDialog } from "./demo-page.js";
 import { Square } from "./demo-square.js";
 
 /** @import { Crop } from "./persona-profile.js" */
@@ -52,7 +52,7 @@ export class Cropper {
       this.#square = new Square(this.#image.naturalWidth, this.#image.naturalHeight);
       this.#slider.disabled = this.#square.maxZoom === 1;
       this.#pointers.clear();
-      const answer = ask(this.#dialog);
+      const answer = openDialog(this.#dialog);
       this.#changed();
       return (await answer) === "use" ? this.#square.crop : null;
     } finally {

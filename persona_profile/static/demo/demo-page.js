@@ -34,12 +34,12 @@ let noticeTimer = 0;
  * @param {string} text
  * @param {"done" | "error"} [kind]
  */
-export function say(text, kind = "done") {
+export function notify(text, kind = "done") {
   clearTimeout(noticeTimer);
   byId("notice").dataset.kind = kind;
   byId("notice").textContent = text;
   if (text && kind === "done") {
-    noticeTimer = setTimeout(() => say(""), NOTICE_MS);
+    noticeTimer = setTimeout(() => notify(""), NOTICE_MS);
   }
 }
 
@@ -84,14 +84,14 @@ export function report(error, scope) {
   if (place && explanation.action !== "sign-in") {
     place.textContent = text;
   } else {
-    say(text, "error");
+    notify(text, "error");
   }
   return explanation;
 }
 
 /** @param {Element} scope */
 export function clearProblems(scope) {
-  say("");
+  notify("");
   scope.querySelectorAll(".problem").forEach((place) => {
     place.textContent = "";
   });
@@ -128,7 +128,7 @@ function showFieldError(scope, { name, text }) {
  * @param {HTMLDialogElement} dialog
  * @returns {Promise<string>}
  */
-export function ask(dialog) {
+export function openDialog(dialog) {
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {

@@ -1,6 +1,6 @@
 // The picture of a profile: choice by button, camera, paste or drop; crop; upload with progress.
 
-import { attempt, clearProblems, find, say } from "./demo-page.js";
+import { attempt, clearProblems, find, notify } from "./demo-page.js";
 
 /** @import { Crop, Progress, UploadOptions } from "./persona-profile.js" */
 /** @typedef {{ file: Blob, crop?: Crop, note?: string }} Chosen */
@@ -85,7 +85,7 @@ export class PictureEditor {
       if (error.name !== "EncodingError") {
         throw error;
       }
-      await this.#send({ file, note: "This browser can’t show this file, so its centre was taken." });
+      await this.#send({ file, note: "This browser can’t show this file, so its centre was used." });
       return;
     }
     if (crop) {
@@ -103,7 +103,7 @@ export class PictureEditor {
       this.#show({ phase: "reducing", sent: 0, total: 0 });
       const onProgress = this.#show.bind(this);
       await this.#options.upload(chosen.file, { crop: chosen.crop, onProgress, signal });
-      say(["The picture is saved.", chosen.note].filter(Boolean).join(" "));
+      notify(["The picture is saved.", chosen.note].filter(Boolean).join(" "));
     });
     const hadFocus = this.#find(".progress").contains(document.activeElement);
     this.#find(".progress").hidden = true;
@@ -138,7 +138,7 @@ export class PictureEditor {
       this.#find("[data-action=retry-picture]").hidden = true;
       await this.#options.remove();
       this.#find("[name=picture]").focus();
-      say("The picture is removed.");
+      notify("The picture is removed.");
     });
   }
 }

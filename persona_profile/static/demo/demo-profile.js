@@ -3,7 +3,7 @@
 import { monogram } from "./persona-card.js";
 import { explain } from "./persona-messages.js";
 import { ProfileError } from "./persona-profile.js";
-import { ask, attempt, byId, clearProblems, find, report, say } from "./demo-page.js";
+import { attempt, byId, clearProblems, find, notify, openDialog, report } from "./demo-page.js";
 import { PictureEditor, pictureOf } from "./demo-picture.js";
 
 /** @import { Claims, Profile, ProfileClient, UploadOptions } from "./persona-profile.js" */
@@ -113,7 +113,7 @@ export class ProfilePanel {
     this.element.addEventListener("dragleave", (event) => hasFiles(event) && mark(-1));
     this.element.addEventListener("drop", (event) => {
       mark(0);
-      this.take(event.dataTransfer);
+      this.usePicture(event.dataTransfer);
     });
   }
 
@@ -126,7 +126,7 @@ export class ProfilePanel {
    * Uploads the picture that was pasted or dropped, if there is one and the profile is open.
    * @param {DataTransfer | null} transfer
    */
-  take(transfer) {
+  usePicture(transfer) {
     const file = pictureOf(transfer);
     if (file && !this.locked) {
       this.#picture.choose(file);
@@ -258,7 +258,7 @@ export class ProfilePanel {
       }
     }
     this.#closeForm();
-    say("Saved.");
+    notify("Saved.");
   }
 
   /**
@@ -284,19 +284,19 @@ export class ProfilePanel {
     link.download = `profile-${this.email}.zip`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    say("Your data is in your downloads.");
+    notify("Your data is in your downloads.");
   }
 
   async #erase() {
     byId("confirm-email").textContent = this.email;
-    if ((await ask(byId("confirm"))) !== "erase") {
+    if ((await openDialog(byId("confirm", HTMLDialogElement))) !== "erase") {
       return;
     }
     await this.#client.remove(this.email);
     this.#options.onErase();
     this.#fillForm(null);
     this.#find("h2").focus();
-    say(`Everything about ${this.email} is erased.`);
+    notify(`Everything about ${this.email} is erased.`);
     // Read again for the etag, on which the next change is based.
     this.#client
       .profile(this.email)

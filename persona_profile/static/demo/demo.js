@@ -4,7 +4,7 @@ import { CardCache, CardDeck, PersonaCard } from "./persona-card.js";
 import { ProfileClient, ProfileError } from "./persona-profile.js";
 import { OpenIDSignIn } from "./demo-openid.js";
 import { Cropper } from "./demo-crop.js";
-import { attempt, byId, clearProblems, find, say } from "./demo-page.js";
+import { attempt, byId, clearProblems, find, notify } from "./demo-page.js";
 import { ProfilePanel, blank } from "./demo-profile.js";
 
 /** @import { Profile, Proof, SignInOptions } from "./persona-profile.js" */
@@ -58,7 +58,7 @@ async function enter(emails, proofs, options) {
   showProfiles(profiles);
   updateCards();
   byId("heading").focus();
-  say(`Signed in as ${emails.join(" and ")}.`);
+  notify(`Signed in as ${emails.join(" and ")}.`);
 }
 
 /** Opens a session with the answer of the OpenID provider; after a temporary failure it can be repeated. */
@@ -104,12 +104,12 @@ async function signOut() {
   closeSession({ forget: true });
   try {
     await ended;
-    say("You are signed out, everywhere.");
+    notify("You are signed out, everywhere.");
   } catch (error) {
     if (!error.isTemporary) {
       throw error;
     }
-    say(
+    notify(
       "You are signed out here. The server did not answer, so sessions on other devices may go on.",
       "error",
     );
@@ -238,7 +238,7 @@ function render() {
       : "Your card"
     : "Choose a card";
   byId("lead").textContent = isSignedIn
-    ? "This is what a sign-in dialog shows of you."
+    ? "A sign-in dialog shows you like this."
     : "Who do you want to be on this development server?";
   byId("sign-out").hidden = !isSignedIn;
   byId("profiles").hidden = !isSignedIn;
@@ -325,11 +325,13 @@ function listen() {
     queueMicrotask(() => {
       if (!client.session && panels.size) {
         closeSession();
-        say("You are signed out. Please sign in again.", "error");
+        notify("You are signed out. Please sign in again.", "error");
       }
     }),
   );
-  document.addEventListener("paste", (event) => panels.get(chosen ?? "")?.take(event.clipboardData));
+  document.addEventListener("paste", (event) =>
+    panels.get(chosen ?? "")?.usePicture(event.clipboardData),
+  );
   // The browser would replace the page by a file that is dropped elsewhere on it.
   for (const type of /** @type {const} */ (["dragover", "drop"])) {
     document.addEventListener(type, (event) => {

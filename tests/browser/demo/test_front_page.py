@@ -314,7 +314,7 @@ class TestPictures:
         path = tmp_path / "phone.heic"
         path.write_bytes(heic(quadrants(600, 400)))
         page.choose_file(profile, path)
-        page.wait_for_notice("its centre was taken")
+        page.wait_for_notice("its centre was used")
         page.shown_picture(profile)
 
 
