@@ -15,7 +15,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from backends import BackendError, Unavailable
-from backends.engines.sql import SqlBackend, Transient
+from backends.engines.failures import Transient
+from backends.engines.sql import SqlBackend
 
 BUSY_SECONDS: Final = 5
 CONNECTIONS: Final = 16
