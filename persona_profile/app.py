@@ -26,7 +26,7 @@ from persona_profile.auth.authenticators import (
 from persona_profile.auth.fetch import HttpsFetcher
 from persona_profile.auth.lookups import Lookups
 from persona_profile.auth.openid_issuers import OpenIDIssuers
-from persona_profile.auth.replay import UsedProofs
+from persona_profile.auth.used_proofs import UsedProofs
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
 from persona_profile.images import Encoding, Limits, PictureOptions
