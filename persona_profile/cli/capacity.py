@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from loadtest.costs import MOST, Costs, InvalidCosts
-from loadtest.model import InvalidParameters, Parameters
-from persona_profile.cli import capacity_page
-from persona_profile.cli.capacity_page import Page
+from persona_profile.capacity import page as capacity_page
+from persona_profile.capacity.costs import MOST, Costs, InvalidCosts
+from persona_profile.capacity.model import InvalidParameters, Parameters
+from persona_profile.capacity.page import Page
 from persona_profile.cli.plot_option import add_plot_option, drawing, draws
 
 

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, FuncFormatter
 
-from loadtest.costs import Costs
-from loadtest.model import Parameters, demand
+from persona_profile.capacity.costs import Costs
+from persona_profile.capacity.model import Parameters, demand
 from persona_profile.cli.plotting import INK, PALE, STYLE, save
 
 # Apart for colour-blind eyes as well (Paul Tol's bright scheme).

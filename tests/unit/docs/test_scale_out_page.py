@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from support import ROOT
 
-from loadtest.costs import Costs
-from loadtest.model import UPLOADS, Parameters, demand
+from persona_profile.capacity.costs import Costs
+from persona_profile.capacity.model import UPLOADS, Parameters, demand
 
 PAGE = (ROOT / "docs" / "scale-out.md").read_text()
 
