@@ -29,7 +29,7 @@ from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
-from backends import MAX_VALUE_BYTES, BackendError, BackendFigures, Unavailable, WrongSchema
+from backends import MAX_VALUE_BYTES, BackendError, BackendStats, Unavailable, WrongSchema
 from backends.breaker import CircuitOpen
 from backends.engines.failures import ConnectionLost, HostLost, Rejected, Transient, new_breaker
 from backends.engines.hosts import NOT_READY, Hosts, error_number, host_of, is_of_client
@@ -206,8 +206,8 @@ class MysqlBackend(SqlBackend):
         # Of a table: without one, a node answers that is no part of its cluster any more.
         self._read(by_key(select(literal(1)).select_from(SMALL), SMALL, b"\x00", b"ping"))
 
-    def figures(self) -> BackendFigures:
-        return replace(super().figures(), is_silent=self._breaker.is_open)
+    def stats(self) -> BackendStats:
+        return replace(super().stats(), is_unreachable=self._breaker.is_open)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:

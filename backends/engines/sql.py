@@ -43,7 +43,7 @@ from backends import (
     Address,
     Backend,
     BackendError,
-    BackendFigures,
+    BackendStats,
     Conflict,
     Delete,
     Item,
@@ -172,11 +172,11 @@ class SqlBackend(Backend):
     def check_schema(self) -> None:
         self._retrying(migrations.check, lambda: None)
 
-    def figures(self) -> BackendFigures:
+    def stats(self) -> BackendStats:
         with self._lock:
             retries = dict(self._retries)
         pool = cast("QueuePool", self._engine.pool)
-        return BackendFigures(retries, pool.checkedout(), pool.size())
+        return BackendStats(retries, pool.checkedout(), pool.size())
 
     def close(self) -> None:
         self._engine.dispose()
