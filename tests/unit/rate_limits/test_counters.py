@@ -15,7 +15,7 @@ from support.redis import RedisServer
 from persona_profile.errors import RateLimited
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy
+from persona_profile.rate_limits import Policy, RateLimits
 from persona_profile.rate_limits.counters import Counters, MemoryCounters, RedisCounters
 
 LIMIT = parse("10/minute")
@@ -44,11 +44,11 @@ def accepted(counters: Counters, limit=LIMIT, key="alice", cost=1) -> bool:
     return window.accepted
 
 
-def limits(counters: Counters, **given: str) -> CountedRateLimits:
+def limits(counters: Counters, **given: str) -> RateLimits:
     """Return limits by the names of their policies."""
     keys = KeyWrapper(Keyring.generate())
     policies = {Policy(name.replace("_", "-")): parse(limit) for name, limit in given.items()}
-    return CountedRateLimits(policies, counters, MemoryCounters(), keys.pseudonym)
+    return RateLimits(policies, counters, MemoryCounters(), keys.pseudonym)
 
 
 class TestCounting:
@@ -207,9 +207,9 @@ class TestPolicies:
         checked.check(PIXELS, ["alice"])
 
     def test_off(self, clock):
-        """A policy that is not configured refuses nobody, and neither does the null version."""
-        checked = limits(MemoryCounters(clock=clock), proofs_per_issuer="1/minute")
-        for each in (checked, NoRateLimits()):
+        """A policy without a limit rejects nobody."""
+        for configured in ({"proofs_per_issuer": "1/minute"}, {}):
+            each = limits(MemoryCounters(clock=clock), **configured)
             assert each.hit(WRITES, {"alice@example.com": 10**9}) is None
             each.add(WRITES, {"alice@example.com": 10**9})
             each.check(WRITES, ["alice@example.com"])
