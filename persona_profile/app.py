@@ -183,7 +183,7 @@ def _replicas(settings: Settings, metrics: Metrics) -> Replicas:
 def _checked_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
     """Return the storage, ready for use; in development it is made so."""
     backend = ObservedBackend(open_backend(settings), metrics.count_storage)
-    metrics.watch_backend(backend.figures)
+    metrics.watch_backend(backend.stats)
     try:
         if settings.development:
             backend.initialize()
