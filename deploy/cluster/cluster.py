@@ -297,7 +297,7 @@ def _check_room(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < _NEEDED_BYTES and not (folder / "node1" / "data").exists():
         raise NotStarted(
-            f"{folder} has {free / 1e6:.0f} MB free of {_NEEDED_BYTES / 1e6:.0f} MB that a cluster needs"
+            f"{folder} has {free / 1e6:.0f} MB free of {_NEEDED_BYTES / 1e6:.0f} MB that it needs"
         )
 
 

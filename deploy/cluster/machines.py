@@ -159,7 +159,7 @@ class Nginx:
         self.daemon.wait_until(lambda: answers(self._address, NGINX_PORTS[0]))
 
     def _rendered(self, text: str, upstream: str) -> str:
-        """Return the shipped configuration, changed for several machines, this folder and this address."""
+        """Return the shipped configuration, changed for two machines, this folder and address."""
         # A function, since backslashes in a replacement text are escapes.
         text = re.sub(r"(?ms)^    upstream persona_profile \{.*?^    \}\n", lambda _: upstream, text)
         for old, new in _changes(self._folder, self._address).items():
