@@ -1,6 +1,6 @@
 """Archives: everything that a store holds in one portable file, checked to the last bit.
 
-`docs/storage.md` describes the format byte by byte. Values are in it as they are stored. Reading it
+`docs/reference/archive.md` describes the format byte by byte. Values are in it as they are stored. Reading it
 holds one partition in memory, writing it one group of partitions that belong together (`groups`).
 """
 

@@ -3,7 +3,7 @@
 Every statement is filtered by partition (purge and scan excepted, which are the operator's), and every
 expectation is a condition of the statement that writes, never a read before it. A batch of one
 statement is sent without a transaction around it. What else a statement may not be, so that clusters
-and sharding proxies can carry it out, is in docs/storage.md, and in tests/backends/test_statements.py.
+and sharding proxies can carry it out, is in docs/reference/statements.md, and in tests/backends/test_statements.py.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ MIN_FORWARD_SECONDS: Final = 24 * 3600
 forward, and takes less time."""
 
 CLOCK_DIFFERENCE_SECONDS: Final = 1
-"""How far the clocks of this service's own machines may be apart (docs/scale-out.md)."""
+"""How far the clocks of this service's own machines may be apart (docs/how-to/scale-out.md)."""
 
 MARK_MARGIN_SECONDS: Final = 75 * 60
 """How much longer a mark is kept than its session or proof lives: an hour for a clock that is wrong by

@@ -30,7 +30,7 @@ export interface Explanation {
 /** The sentences of another language, by code; a code that is left away is said in English. */
 export type Translations = Record<string, string | ((error: ProfileError) => string)>;
 
-/** Every code that has a sentence of its own: those of the service's `docs/api.md`, and the client's. */
+/** Every code that has a sentence of its own: those of the service's `docs/reference/api.md`, and the client's. */
 export const codes: readonly string[];
 
 /**

@@ -1,4 +1,4 @@
-/** The claims of a profile; the service's `docs/api.md` tells what may stand in each. */
+/** The claims of a profile; the service's `docs/reference/api.md` tells what may stand in each. */
 export interface Claims {
   name: string | null;
   given_name: string | null;
@@ -114,7 +114,7 @@ export interface Service {
 /**
  * The only error that this module throws.
  *
- * `code` is the server's own (docs/api.md), or one of: `offline` (the browser says so), `no_answer` (no
+ * `code` is the server's own (docs/reference/api.md), or one of: `offline` (the browser says so), `no_answer` (no
  * server, or not one that may be read from this page), `timeout`, `aborted` (by the signal of the call; or its
  * session ended before the answer came, or a newer sign-in took over), `answer_invalid` (not an
  * answer of a profile server), `file_unreadable` (it was moved, changed or deleted since it was chosen),

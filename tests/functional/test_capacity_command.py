@@ -20,7 +20,7 @@ def test_documented_page(tmp_path):
     """The page of a million users needs no settings file, and is the one in the documentation."""
     done = run("--users", "1000000", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    blocks = re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "capacity.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```text\n(.*?)```", (ROOT / "docs/explanation/capacity.md").read_text(), re.DOTALL)
     assert done.stdout in blocks
 
 

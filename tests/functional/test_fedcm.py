@@ -17,7 +17,7 @@ from persona_profile.keywrap import KeyWrapper
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 ACCOUNTS = "/v1/fedcm/accounts"
-GUIDE = Path(__file__).parents[2] / "docs" / "fedcm.md"
+GUIDE = Path(__file__).parents[2] / "docs/how-to/fedcm.md"
 CHOOSER = {
     "Sec-Fetch-Dest": "webidentity",
     "Sec-Fetch-Site": "cross-site",

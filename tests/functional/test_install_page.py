@@ -1,4 +1,4 @@
-"""The install page of docs/operators.md, executed as it is written."""
+"""The install page of docs/how-to/install.md, executed as it is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.nginx import Nginx
 from support.services import free_port
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "operators.md").read_text()
+PAGE = (ROOT / "docs/how-to/install.md").read_text()
 DOMAIN = "cards.example.net"
 UNCLONED = shutil.ignore_patterns(
     ".*", "var", "build", "dist", "*.egg-info", "node_modules", "__pycache__"

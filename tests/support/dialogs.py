@@ -14,7 +14,7 @@ import persona_profile
 from support.services import Service
 
 STATIC = Path(persona_profile.__file__).with_name("static")
-# As docs/dialog.md asks for.
+# As docs/how-to/dialog.md asks for.
 _POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
     "connect-src {server}; img-src 'self' data: blob: {server}"

@@ -197,7 +197,7 @@ def test_wrong_users(users):
 
 def test_every_parameter_says_what_it_is():
     """Each has a unit, a meaning and a source, and those stand in the documentation as well."""
-    page = (ROOT / "docs" / "capacity.md").read_text()
+    page = (ROOT / "docs/explanation/capacity.md").read_text()
     for each in dataclasses.fields(Parameters):
         assert each.metadata["unit"]
         assert f"{each.metadata['meaning']} [{each.metadata['source']}]" in page

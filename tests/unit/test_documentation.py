@@ -19,7 +19,7 @@ from persona_profile.views.openapi.calls import OPERATIONS
 from persona_profile.views.openapi.problems import PROBLEMS, PROOF_PROBLEMS, STATUS_OF
 
 ROOT = Path(__file__).parents[2]
-API = (ROOT / "docs" / "api.md").read_text()
+API = (ROOT / "docs/reference/api.md").read_text()
 SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("*.py"))
 
 
@@ -113,7 +113,7 @@ def test_decisions_are_listed():
 def test_conformance_of_pictures():
     """Every row of the table of pictures names tests that there are."""
     rows = re.findall(
-        r"^\| .+ \| ((?:`test_\w+`(?:, )?)+) \|$", (ROOT / "docs/pictures.md").read_text(), re.MULTILINE
+        r"^\| .+ \| ((?:`test_\w+`(?:, )?)+) \|$", (ROOT / "docs/reference/pictures.md").read_text(), re.MULTILINE
     )
     named = {name for row in rows for name in re.findall(r"test_\w+", row)}
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
@@ -134,7 +134,7 @@ def test_every_metric_is_explained(tmp_path):
     services_of(app).close()
     counted = families("\n".join(Figures(text).families))
     ours = {name for name in counted if name.startswith("persona_")}
-    guide = (ROOT / "docs" / "monitoring.md").read_text()
+    guide = (ROOT / "docs/reference/metrics.md").read_text()
     listed = families("".join(re.findall(r"^\| `persona_[a-z_]+`", guide, re.MULTILINE)))
     assert listed == ours
     assert families(guide) - {"process"} <= counted | {"process"}
@@ -149,7 +149,7 @@ def explained() -> dict[str, tuple[set[str], str]]:
     """Return of each metric that the guide lists its labels, and what is told of it."""
     rows = re.findall(
         r"^\| `(persona_[a-z_]+)` \| \w+ \| (.*?) ?\| (.*) \|$",
-        (ROOT / "docs" / "monitoring.md").read_text(),
+        (ROOT / "docs/reference/metrics.md").read_text(),
         re.MULTILINE,
     )
     return {
@@ -180,7 +180,7 @@ def test_queries_name_what_there_is():
     """Labels, and values of labels, in the dashboard and the alerts are those of their metrics."""
     dashboard = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    alerts = (ROOT / "docs" / "monitoring.md").read_text().partition("## Alerts")[2]
+    alerts = (ROOT / "docs/how-to/monitoring.md").read_text().partition("## Alerts")[2]
     queries += [row.split("`")[1] for row in alerts.splitlines() if "`" in row]
     assert len(queries) > 40
     metrics = explained()
@@ -201,7 +201,7 @@ def test_queries_name_what_there_is():
 
 def test_connections_of_processes():
     """The sums of connections in the guide for operators are those of two processes by default."""
-    guide = (ROOT / "docs" / "operators.md").read_text()
+    guide = (ROOT / "docs/how-to/operate.md").read_text()
     [connections] = re.findall(r"^\| connections to the database .* \| (\d+) \|$", guide, re.MULTILINE)
     assert int(connections) == 2 * CONNECTIONS
     [connections] = re.findall(r"^\| connections of nginx .* \| ([\d,]+) \|$", guide, re.MULTILINE)
@@ -226,7 +226,7 @@ def test_page_of_attacks():
     """The page about attacks has a row for each attack that the benchmark knows."""
     command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / "attacks.py", "--list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    page = (ROOT / "docs" / "attacks.md").read_text()
+    page = (ROOT / "docs/explanation/attacks.md").read_text()
     rows = re.findall(r"^\| `([a-z0-9-]+)`: (.*?) \|", page, re.MULTILINE)
     assert len(listed) > 20
     assert {f"{name}: {text}" for name, text in rows} == set(listed)
@@ -235,7 +235,7 @@ def test_page_of_attacks():
 def test_guides_for_operators():
     """What the guides for operators name is there: tests, files, sections of other pages."""
     there = {name for path in (ROOT / "tests").rglob("test_*.py") for name in _tests(path)}
-    for guide in ("docs/operators.md", "docs/scale-out.md", "docs/questions.md", "SECURITY.md"):
+    for guide in ("docs/how-to/install.md", "docs/how-to/scale-out.md", "docs/explanation/questions.md", "SECURITY.md"):
         text = (ROOT / guide).read_text()
         named = set(re.findall(r"`(test_\w+)`", text))
         assert named <= there, (guide, named - there)

@@ -1,4 +1,4 @@
-"""Whole stores that the service wrote open to who read docs/keys.md alone, with the secrets alone."""
+"""Whole stores that the service wrote open to who read docs/reference/key-formats.md alone, with the secrets alone."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What docs/keys.md says is sealed and opened alike by the service and by who read that page alone."""
+"""What docs/reference/key-formats.md says is sealed and opened alike by the service and by who read that page alone."""
 
 import json
 from hashlib import sha256
@@ -26,7 +26,7 @@ from persona_profile.tokens import (
     SessionTokens,
 )
 
-VECTORS = json.loads((Path(__file__).parents[2] / "docs" / "key-vectors.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[2] / "docs/reference/key-vectors.json").read_text())
 ENCRYPTION_KEY = bytes.fromhex(VECTORS["encryption_key"]["key"])
 VERSION = VECTORS["encryption_key"]["version"]
 KEYS = {VERSION: ENCRYPTION_KEY}

@@ -12,7 +12,7 @@ from loadtest.costs import Costs
 from loadtest.model import UPLOADS, Parameters, demand
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "scale-out.md").read_text()
+PAGE = (ROOT / "docs/how-to/scale-out.md").read_text()
 
 WINDOWS_SECONDS = 120
 CLIENT_BYTES = 400
