@@ -36,8 +36,8 @@ from PIL import Image
 from support.derived import grid, heif, tile
 from support.pictures import encode, heic, quadrants
 
-from persona_profile.formats import THUMBNAIL_SIZES
-from persona_profile.views.sessions import MAX_BODY_BYTES
+from persona_profile.api.sessions import MAX_BODY_BYTES
+from persona_profile.images.formats import THUMBNAIL_SIZES
 
 _UPLOAD_BYTES = 20 * 1024 * 1024
 

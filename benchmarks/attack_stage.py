@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import trustme
 from support.mariadb import MariaDB
 
-from loadtest.watching import Processes
+from loadtest.generator.watcher import Processes
 
 ROOT = Path(__file__).parent.parent
 DOMAIN = "profiles.example.com"

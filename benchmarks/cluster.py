@@ -30,10 +30,10 @@ from support.galera import Galera, GaleraNode
 from support.services import Service
 
 from loadtest import identities, run
-from loadtest.costs import Costs
-from loadtest.model import Parameters, knee
+from loadtest.generator.plan import kinds
 from loadtest.pictures import PictureLibrary
-from loadtest.planning import kinds
+from persona_profile.capacity.costs import Costs
+from persona_profile.capacity.model import Parameters, knee
 
 CASES = ((1, 1), (1, 2), (3, 1), (3, 2))
 """Nodes, service processes."""

@@ -31,8 +31,8 @@ from driving import EMAILS, Clients, Request, Served, served
 from support.applications import application
 from support.mariadb import MariaDB
 
-from persona_profile.keywrap import KeyringService, KeyWrapper
-from persona_profile.records import RecordKey
+from persona_profile.keys.records import RecordKey
+from persona_profile.keys.wrapping import KeyringService, KeyWrapper
 
 REQUESTS = 60
 """Of each kind in each round."""

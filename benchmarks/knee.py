@@ -29,12 +29,12 @@ from support.mariadb import MariaDB
 from support.services import Service
 
 from loadtest import identities, run
-from loadtest.engine import Engine
-from loadtest.leading import meets_levels
-from loadtest.model import ACTIVITIES, UPLOADS, Parameters, rates
+from loadtest.generator.conductor import meets_levels
+from loadtest.generator.engine import Engine
+from loadtest.generator.plan import kinds
 from loadtest.pictures import PictureLibrary
-from loadtest.planning import kinds
 from loadtest.record import Second, Step, read
+from persona_profile.capacity.model import ACTIVITIES, UPLOADS, Parameters, rates
 
 SERVER_CORE = 1
 GENERATOR_CORE = 0

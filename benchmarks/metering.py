@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loadtest.watching import Processes
+from loadtest.generator.watcher import Processes
 
 ALL = "all"
 """Name of what everybody used."""

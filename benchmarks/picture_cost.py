@@ -37,8 +37,8 @@ from support.pictures import photo
 from support.workers import LIMITS, fork_server_pids
 
 from persona_profile.app import services_of
-from persona_profile.formats import EFFORTS, SIZES
 from persona_profile.images import PictureOptions
+from persona_profile.images.formats import EFFORTS, SIZES
 from persona_profile.images.pipeline import squares_of
 
 TOOLS = {"djpeg": "libjpeg-turbo-progs", "gm": "graphicsmagick"}

@@ -27,9 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.pictures import photo
 from support.workers import LIMITS
 
-from persona_profile.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS
 from persona_profile.images import Encoding, PictureOptions
 from persona_profile.images.encoding import encode
+from persona_profile.images.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS
 from persona_profile.images.pipeline import squares_of
 
 QUALITIES = {

@@ -18,8 +18,8 @@ from limits import parse
 from support.applications import application
 from support.redis import RedisServer
 
-from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
-from persona_profile.server import SWITCH_SECONDS
+from persona_profile.rate_limits.counters import Counters, MemoryCounters, RedisCounters
+from persona_profile.serving.server import SWITCH_SECONDS
 
 ROUNDS = 5
 HITS = 5000

@@ -1,1 +1,1 @@
-"""The load test: how many active users a build carries; `model` tells how many it should."""
+"""The load test: how many active users a build carries."""

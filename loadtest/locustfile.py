@@ -19,17 +19,17 @@ from locust import LoadTestShape, User, events, task
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.connections import Connections
-from loadtest.engine import Engine, as_documents
+from loadtest.generator.client import Connections
+from loadtest.generator.conductor import Conductor
+from loadtest.generator.engine import Engine, as_documents
+from loadtest.generator.options import InvalidOptions, Options, add_arguments, checked
+from loadtest.generator.plan import kinds
+from loadtest.generator.preflight import Unfit, check
+from loadtest.generator.tally import RIGHT, SHED
+from loadtest.generator.watcher import PERIOD, Watcher
 from loadtest.identities import Identities
-from loadtest.leading import Conductor
-from loadtest.options import InvalidOptions, Options, add_arguments, checked
 from loadtest.pictures import PictureLibrary
-from loadtest.planning import kinds
-from loadtest.preflight import Unfit, check
 from loadtest.record import Line, Second, Writer, line_of
-from loadtest.tally import RIGHT, SHED
-from loadtest.watching import PERIOD, Watcher
 
 VOID = 3
 """Exit status of a run that says nothing of the server."""

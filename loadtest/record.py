@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 BUCKET_RATIO: Final = 1.05
 """Each latency is known to within 5 %: buckets of a histogram grow by that."""
@@ -26,6 +28,21 @@ def bucket(milliseconds: float) -> int:
 def upper_bound(number: int) -> float:
     """Return the largest latency of a bucket, in milliseconds."""
     return float(BUCKET_RATIO**number)
+
+
+def percentile(latencies: Mapping[int, int], share: float) -> float | None:
+    """Return the latency that a share of answers did not exceed, in ms; None if there are none.
+
+    It is the nearest rank's, rounded up to its bucket: at most 5 % too large, never too small.
+    """
+    total = sum(latencies.values())
+    rank = max(1, math.ceil(share * total - 1e-9))
+    seen = 0
+    for number in sorted(latencies):
+        seen += latencies[number]
+        if seen >= rank:
+            return upper_bound(number)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +116,69 @@ class Second:
     sent: int = 0
     received: int = 0
     withdrawn: int = 0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What was asked, and what came of it.
+
+    Attributes:
+        planned: requests that were to start.
+        latencies: of right answers, by bucket.
+        errors: counts by what went wrong.
+        shed: answers of 503 or 429 that said when to come back.
+        withdrawn: reads that were not made, and not planned, as an upload had failed or not ended.
+    """
+
+    planned: int
+    latencies: Mapping[int, int]
+    errors: Mapping[str, int]
+    shed: int
+    withdrawn: int
+
+    @classmethod
+    def of(cls, seconds: Iterable[Second | Traffic]) -> Self:
+        """Add up seconds, or what was added up before."""
+        planned = shed = withdrawn = 0
+        latencies: Counter[int] = Counter()
+        errors: Counter[str] = Counter()
+        for each in seconds:
+            planned += each.planned
+            shed += each.shed
+            withdrawn += each.withdrawn
+            latencies.update(each.latencies)
+            errors.update(each.errors)
+        return cls(planned, dict(latencies), dict(errors), shed, withdrawn)
+
+    @cached_property
+    def right(self) -> int:
+        """Answers that were right."""
+        return sum(self.latencies.values())
+
+    @cached_property
+    def failed(self) -> int:
+        """Errors of all kinds."""
+        return sum(self.errors.values())
+
+    @property
+    def answered(self) -> int:
+        """Requests of which it is known what came of them."""
+        return self.right + self.failed + self.shed
+
+    @property
+    def achieved(self) -> float:
+        """Right answers over planned requests; 1 if none were planned."""
+        return self.right / self.planned if self.planned else 1.0
+
+    @property
+    def error_share(self) -> float:
+        """Errors over planned requests."""
+        return self.failed / self.planned if self.planned else 0.0
+
+    @property
+    def shed_share(self) -> float:
+        """Shed requests over planned ones."""
+        return self.shed / self.planned if self.planned else 0.0
 
 
 @dataclass(frozen=True, slots=True)

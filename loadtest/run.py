@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from loadtest import gate, identities
-from loadtest.options import DEFAULT_FOLDER, InvalidOptions, add_arguments, checked, new_name
+from loadtest import identities
+from loadtest.gate import gate
+from loadtest.gate.verdict import Outcome
+from loadtest.generator.options import DEFAULT_FOLDER, InvalidOptions, add_arguments, checked, new_name
+from loadtest.generator.plan import kinds
+from loadtest.generator.stages import LENGTHS
 from loadtest.pictures import PictureLibrary
-from loadtest.planning import kinds
-from loadtest.shapes import LENGTHS
-from loadtest.verdict import Outcome
 
 LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 

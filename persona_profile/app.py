@@ -15,33 +15,34 @@ from pyramid.path import DottedNameResolver
 from pyramid.router import Router
 
 from backends import Backend, BackendError
+from persona_profile.api import Services
+from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
+from persona_profile.api.policy import BearerPolicy
 from persona_profile.auth.authenticators import (
     AuthenticatorContext,
     Authenticators,
     load_authenticators,
 )
-from persona_profile.auth.development import DevelopmentIdentityProvider
-from persona_profile.auth.development_openid import DevelopmentOpenIDProvider
 from persona_profile.auth.fetch import HttpsFetcher
 from persona_profile.auth.lookups import Lookups
 from persona_profile.auth.openid_issuers import OpenIDIssuers
-from persona_profile.auth.policy import BearerPolicy
-from persona_profile.auth.replay import UsedProofs
-from persona_profile.homes import Homes
+from persona_profile.auth.used_proofs import UsedProofs
+from persona_profile.development.identity_provider import DevelopmentIdentityProvider
+from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerRenderer
-from persona_profile.key_sources import make_key_wrapper, open_keyring
-from persona_profile.keyring import Keyring
-from persona_profile.keyring_file import KeyringFile, KeyringWatch
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.configured import make_key_wrapper, open_keyring
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
+from persona_profile.keys.tokens import Nonces, SessionTokens
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MIN_FORWARD_SECONDS
-from persona_profile.pictures import PictureService
 from persona_profile.plugins import find_plugin, plugin_names
-from persona_profile.profiles import ProfileService
-from persona_profile.rate_counters import Counters, MemoryCounters, RedisCounters
+from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.service import ProfileService
 from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, RateLimits
-from persona_profile.replicas import Replicas
+from persona_profile.rate_limits.counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.runtime import logs
 from persona_profile.runtime.build import describe_build
 from persona_profile.runtime.dumps import forbid_dumps
@@ -51,9 +52,8 @@ from persona_profile.runtime.metrics import Metrics
 from persona_profile.runtime.observed_backend import ObservedBackend
 from persona_profile.runtime.waiting import Wait, WaitingBudget
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
-from persona_profile.tokens import Nonces, SessionTokens
-from persona_profile.views import Services
-from persona_profile.views.bodies import FORM_OVERHEAD_BYTES
+from persona_profile.store.homes import Homes
+from persona_profile.store.replicas import Replicas
 
 BACKENDS_GROUP: Final = "persona_profile.backends"
 _MIB: Final = 1024 * 1024
@@ -93,11 +93,11 @@ def make_app(
     config.set_security_policy(BearerPolicy(services.tokens, clock))
     config.add_request_method(lambda _request: services, "services", property=True)
     config.registry["services"] = services
-    config.include("persona_profile.errors")
+    config.include("persona_profile.api.problems")
     config.include("cornice")
-    config.include("persona_profile.views")
+    config.include("persona_profile.api")
     if settings.development:
-        config.include("persona_profile.views.development")
+        config.include("persona_profile.development.routes")
     return config.make_wsgi_app()
 
 

@@ -16,7 +16,7 @@ import colander
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, parse_many
 
 from persona_profile.emails import InvalidDomain, canonical_domain
-from persona_profile.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
+from persona_profile.images.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
 from persona_profile.lifetimes import (
     MAX_BROWSERID_SKEW_SECONDS,
     MAX_OPENID_SKEW_SECONDS,

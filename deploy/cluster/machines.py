@@ -14,7 +14,7 @@ from typing import Final
 from filling import SHIPPED, fill, filled, write
 from processes import Daemon, Kept, NotStarted, answers
 
-from persona_profile.auth.development import DevelopmentIdentityProvider
+from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 
 REDIS_PORT: Final = 6379
 SERVICE_PORTS: Final = (6543, 9464)

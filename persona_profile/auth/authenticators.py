@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from persona_profile.auth import Authenticator, CountProof, ProvedEmail
-from persona_profile.auth.discovery import PinnedIssuers
+from persona_profile.auth.browserid_discovery import PinnedIssuers
 from persona_profile.auth.documents import DocumentFetcher
 from persona_profile.auth.fetch import Fetched, FetchError, HttpsFetcher
 from persona_profile.auth.lookups import Lookups, caused_by
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.emails import canonical_email
 from persona_profile.errors import ServiceError
+from persona_profile.keys.tokens import Nonces
 from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.settings import InvalidSettings, Settings
-from persona_profile.tokens import Nonces
 
 GROUP: Final = "persona_profile.authenticators"
 PROOF_ID_BYTES: Final = 32

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from persona_profile.auth.public_addresses import is_public_address
+from persona_profile.bounded_http import AnswerTooLong, MeteredSocket, MeteredTls
 from persona_profile.emails import is_canonical_domain
-from persona_profile.metered import AnswerTooLong, MeteredSocket, MeteredTls
 
 MAX_DOCUMENT_BYTES: Final = 64 * 1024
 MAX_ANSWER_BYTES: Final = 256 * 1024

@@ -20,8 +20,8 @@ from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json
 from persona_profile.errors import InvalidProof
-from persona_profile.keyservice import Unreadable
-from persona_profile.tokens import Nonce, Nonces
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.tokens import Nonce, Nonces
 
 MAX_TOKEN_CHARACTERS: Final = 16_384
 MAX_TOKEN_LIFE_SECONDS: Final = 24 * 3600

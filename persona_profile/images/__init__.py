@@ -10,7 +10,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Protocol, Self
 
-from persona_profile.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, FORMATS, MEDIA_TYPES, SIZES
+from persona_profile.images.formats import (
+    DEFAULT_EFFORT,
+    DEFAULT_QUALITIES,
+    FORMATS,
+    MEDIA_TYPES,
+    SIZES,
+)
 from persona_profile.runtime.stats import PictureStats
 
 __all__ = [

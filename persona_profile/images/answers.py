@@ -11,9 +11,9 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from persona_profile.formats import FORMATS_IN
 from persona_profile.images import Limits, PictureOptions, PictureRefused, Rendition
 from persona_profile.images.channel import MalformedMessage
+from persona_profile.images.formats import FORMATS_IN
 
 _REFUSALS: Final = {
     "unsupported_media_type",

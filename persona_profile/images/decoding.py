@@ -21,9 +21,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
-from persona_profile.formats import ACCEPTED_MEDIA_TYPES
 from persona_profile.images import Limits, PictureRefused
 from persona_profile.images.boxes import extent_of
+from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES
 from persona_profile.images.refusals import broken_picture, reading, too_many_pixels
 from persona_profile.images.structures import check_gif, check_png, check_webp, count_scans
 

@@ -44,7 +44,7 @@ def test_json():
 
 def test_costs_of_another_machine(tmp_path):
     """Costs that were measured elsewhere take the place of ours: thrice the time, thrice the cores."""
-    costs = json.loads((ROOT / "loadtest" / "costs.json").read_text())
+    costs = json.loads((ROOT / "persona_profile" / "capacity" / "costs.json").read_text())
     for each in (*costs["activities"].values(), *costs["uploads"].values()):
         each["service_seconds"] *= 3
     (tmp_path / "costs.json").write_text(json.dumps(costs))

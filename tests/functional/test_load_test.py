@@ -16,10 +16,11 @@ import pytest
 from support.services import Service
 from support.spoiling import SpoilingProxy
 
-from loadtest import gate, identities, record, run
-from loadtest.model import ACTIVITIES
+from loadtest import identities, record, run
+from loadtest.gate import gate
+from loadtest.generator.plan import SMALL_KINDS
 from loadtest.pictures import PictureLibrary
-from loadtest.planning import SMALL_KINDS
+from persona_profile.capacity.model import ACTIVITIES
 
 pytestmark = pytest.mark.alone
 

@@ -13,7 +13,7 @@ from typing import Any
 from pyramid.router import Router
 
 from persona_profile.app import make_app
-from persona_profile.server import make_server
+from persona_profile.serving.server import make_server
 from persona_profile.settings import parse_settings
 from support.contract import hold_to_contract
 from support.recording import recorded

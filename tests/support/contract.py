@@ -14,7 +14,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.router import Router
 
-from persona_profile.views.openapi import openapi_document
+from persona_profile.api.openapi import openapi_document
 
 UNDOCUMENTED = {"/", "/static/{name}", "/development/assertions", "/development/openid"}
 """Routes of the development server alone."""

@@ -23,8 +23,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from persona_profile.api.openapi import openapi_document
 from persona_profile.app import services_of
-from persona_profile.views.openapi import openapi_document
 from support.applications import application
 from support.identities import bundle, rsa_key, support_document
 from support.pictures import encode, quadrants

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from loadtest.model import Parameters, rates
 from loadtest.record import End, Generator, Line, Run, Second, Server, Step, Writer, bucket
+from persona_profile.capacity.model import Parameters, rates
 
 START = 1_790_000_000.0
 MEDIANS = {"dialog_open": 25, "picture_read": 4, "edit": 15, "take_away": 60, "erase": 15}

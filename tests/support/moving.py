@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from backends import Backend
-from backends.memory import MemoryBackend
-from persona_profile.key_use import count_use
-from persona_profile.keyring import Keyring, KeyState
-from persona_profile.reindexing import Reindexed, Reindexing
+from backends.engines.memory import MemoryBackend
+from persona_profile.keys.keyring import Keyring, KeyState
+from persona_profile.store.maintenance.reindexing import Reindexed, Reindexing
+from persona_profile.store.maintenance.rewrapping import count_use
 from support.sealed_store import ALICE, FOREVER, Store, key, renditions
 
 Seen = tuple[str | None, bytes | None]

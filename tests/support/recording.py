@@ -23,7 +23,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.router import Router
 
-from persona_profile.claims import CLAIMS
+from persona_profile.profiles.claims import CLAIMS
 from persona_profile.runtime.logs import TextFormatter
 
 RECORD = "RECORDED_BY_TESTS"

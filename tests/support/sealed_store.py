@@ -6,18 +6,18 @@ import time
 from dataclasses import dataclass, field
 
 from backends import Address, Backend, Delete, Put
-from backends.memory import MemoryBackend
-from persona_profile.homes import Homes
+from backends.engines.memory import MemoryBackend
 from persona_profile.images import Rendition
-from persona_profile.key_items import KeyItem
-from persona_profile.keyring import Key, Keyring, KeyState
-from persona_profile.keywrap import KeyWrapper
-from persona_profile.model import KEY_ITEM, Profile
-from persona_profile.partition_check import Finding
-from persona_profile.pictures import PictureService
-from persona_profile.profiles import ProfileService
-from persona_profile.records import RecordKey
-from persona_profile.verification import Verification, Verified
+from persona_profile.keys.keyring import Key, Keyring, KeyState
+from persona_profile.keys.records import RecordKey
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.service import ProfileService
+from persona_profile.store.homes import Homes
+from persona_profile.store.items import KEY_ITEM, KeyItem
+from persona_profile.store.maintenance.partition_check import Finding
+from persona_profile.store.maintenance.verification import Verification, Verified
+from persona_profile.store.profile import Profile
 from support.sessions import session_of
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"

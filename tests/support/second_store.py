@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backends import Backend, ItemInfo
-from backends.copying import CopyResult
-from persona_profile.sessions import Vouched
-from persona_profile.tokens import Session
+from backends.copying.online_copy import CopyResult
+from persona_profile.keys.tokens import Session
+from persona_profile.profiles.sessions import Vouched
 from support.stepping import Call
 from support.store_jobs import Copy
 from support.store_requests import Token, Write

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from persona_profile.auth.development import DevelopmentIdentityProvider
-from persona_profile.keyring import Keyring
-from persona_profile.keyring_file import KeyringFile
+from persona_profile.development.identity_provider import DevelopmentIdentityProvider
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.keyring_file import KeyringFile
 from support.commands import run_command
 from support.recording import printed, recorder, told
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from persona_profile.tokens import EmailProof, Session
+from persona_profile.keys.tokens import EmailProof, Session
 
 ISSUER = "I" * 22
 LATE = 10**15

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from backends import Backend
 from persona_profile.errors import InvalidSession, PreconditionFailed, WriteConflict
-from persona_profile.model import Profile
-from persona_profile.sessions import Vouched
-from persona_profile.tokens import Session
+from persona_profile.keys.tokens import Session
+from persona_profile.profiles.sessions import Vouched
+from persona_profile.store.profile import Profile
 from support.store_work import Work
 from support.store_world import BLANK, ISSUER, PROFILE_KEY, Seen, View, renditions_of
 

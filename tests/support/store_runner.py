@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from persona_profile.model import parse_picture_item
+from persona_profile.store.items import parse_picture_item
 from support.stepping import Actor, Call, Killed, Stepped
 from support.store_jobs import Move
 from support.store_requests import Erase, SignIn, Token, Write

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from backends import Backend
-from persona_profile.keyring import Keyring
+from persona_profile.keys.keyring import Keyring
 from support.store_world import Machine, View, Views, World
 
 

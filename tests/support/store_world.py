@@ -9,20 +9,20 @@ from functools import cache
 from typing import NamedTuple
 
 from backends import Address, Backend, ItemInfo
-from persona_profile.homes import Homes, is_profile
 from persona_profile.images import Rendition
-from persona_profile.key_items import Moving
-from persona_profile.keyring import Key, KeyKind, Keyring, KeyState
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring import Key, KeyKind, Keyring, KeyState
+from persona_profile.keys.tokens import SessionTokens
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MAX_SESSION_SECONDS
-from persona_profile.model import KEY_ITEM, NOT_BEFORE_ITEM, Profile, parse_picture_item
-from persona_profile.partition_check import Finding, FindingKind
-from persona_profile.partitions import USED_PROOF_PREFIX, walk
-from persona_profile.pictures import PictureService, read_renditions
-from persona_profile.profiles import ProfileService
-from persona_profile.sessions import Vouched
-from persona_profile.tokens import SessionTokens
-from persona_profile.verification import Verification
+from persona_profile.profiles.pictures import PictureService, read_renditions
+from persona_profile.profiles.service import ProfileService
+from persona_profile.profiles.sessions import Vouched
+from persona_profile.store.homes import Homes, is_profile
+from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, Moving, parse_picture_item
+from persona_profile.store.maintenance.partition_check import Finding, FindingKind
+from persona_profile.store.maintenance.verification import Verification
+from persona_profile.store.partitions import USED_PROOF_PREFIX, walk
+from persona_profile.store.profile import Profile
 from support.applications import Clock
 
 ALICE, BOB = EMAILS = "alice@example.com", "bob@example.org"

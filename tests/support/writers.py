@@ -16,8 +16,8 @@ from PIL import Image
 
 from backends import Backend
 from persona_profile.encoding import json_decode
-from persona_profile.keyring_file import KeyringFile
-from persona_profile.keywrap import KeyWrapper
+from persona_profile.keys.keyring_file import KeyringFile
+from persona_profile.keys.wrapping import KeyWrapper
 from support.pictures import decoded, encode
 from support.services import Answer, Client, Service
 

@@ -10,7 +10,7 @@ from support.applications import Clock
 from support.transit import KEY, FakeTransit, fake_transit, write_token
 from support.workers import ConfinedPipeline
 
-from persona_profile.transit import TransitService
+from persona_profile.keys.transit import TransitService
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.costs import PICTURE_KINDS, Cost, Costs, InvalidCosts
-from loadtest.model import (
+from persona_profile.capacity.costs import PICTURE_KINDS, Cost, Costs, InvalidCosts
+from persona_profile.capacity.model import (
     ACTIVITIES,
     MEANINGS,
     InvalidParameters,
@@ -204,7 +204,7 @@ def test_every_parameter_says_what_it_is():
         assert each.name in page
 
 
-MEASURED = json.loads((ROOT / "loadtest" / "costs.json").read_text())
+MEASURED = json.loads((ROOT / "persona_profile" / "capacity" / "costs.json").read_text())
 
 
 def changed(path: str, value: object) -> str:
@@ -247,7 +247,9 @@ def test_wrong_costs(text, message):
 
 def test_standard_library_alone():
     """The model runs without any other package."""
-    code = "import loadtest.model as m; print(m.rates(m.Parameters(), 1e6)['dialog_open'])"
+    code = (
+        "import persona_profile.capacity.model as m; print(m.rates(m.Parameters(), 1e6)['dialog_open'])"
+    )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from loadtest.connections import Connections, NoAnswer
-from loadtest.scenarios import attempt
-from loadtest.tally import RIGHT, UNANSWERED, WRONG_CONTENT, Tally
+from loadtest.generator.client import Connections, NoAnswer
+from loadtest.generator.scenarios import attempt
+from loadtest.generator.tally import RIGHT, UNANSWERED, WRONG_CONTENT, Tally
 
 
 @pytest.fixture

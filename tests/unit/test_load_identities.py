@@ -13,6 +13,7 @@ from webtest import TestApp
 
 from loadtest import identities as module
 from loadtest.identities import Identities, make, mint
+from loadtest.identities.__main__ import main
 from persona_profile.app import services_of
 from persona_profile.auth.jws import parse_jws
 
@@ -204,7 +205,7 @@ def test_command_says_what_is_wrong(tmp_path, capsys, arguments, reason):
     """Wrong arguments get a sentence and exit status 1, and no folder is begun."""
     folder = tmp_path / "folder"
     with pytest.raises(SystemExit) as ended:
-        module.main(["make", "--folder", str(folder), *arguments])
+        main(["make", "--folder", str(folder), *arguments])
     assert ended.value.code == 1
     assert reason in capsys.readouterr().err
     assert not folder.exists()

@@ -9,13 +9,13 @@ import gevent
 import pytest
 
 from loadtest import identities, run
-from loadtest.model import ACTIVITIES, UPLOADS, Parameters, rates
-from loadtest.options import InvalidOptions, add_arguments, checked, is_loopback
-from loadtest.pacing import Pacer
-from loadtest.planning import Plan
-from loadtest.shapes import Lengths, stages
-from loadtest.tally import Tally
-from loadtest.watching import Processes, samples
+from loadtest.generator.options import InvalidOptions, add_arguments, checked, is_loopback
+from loadtest.generator.pacer import Pacer
+from loadtest.generator.plan import Plan
+from loadtest.generator.stages import Lengths, stages
+from loadtest.generator.tally import Tally
+from loadtest.generator.watcher import Processes, samples
+from persona_profile.capacity.model import ACTIVITIES, UPLOADS, Parameters, rates
 
 MIX = rates(Parameters(edits=500, take_aways=300, erases=10, replacements=300), 1000)
 

@@ -1,0 +1,1 @@
+"""The verdict over a run of the load test, and its report."""

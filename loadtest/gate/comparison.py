@@ -1,0 +1,248 @@
+"""Whether a build is slower than the last accepted one, or only seems so. Standard library alone.
+
+A figure of two runs is called different if both hold:
+
+- the ranges in which each run's own figure lies by chance (95 %, from resampling pieces of its time
+  with a fixed seed) are apart;
+- the ratio is beyond what two runs of one build differ by on a machine that is not alone in its rack:
+  `LEAST_RATIO`; of latencies the difference is `LEAST_MILLISECONDS` too.
+
+The first alone would call every two long runs different; the second alone would trust a few answers.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from loadtest.gate.summary import StepSummary
+from loadtest.gate.verdict import SHARES
+from loadtest.record import upper_bound
+
+LEAST_RATIO: Final[Mapping[str, float]] = {"p95": 1.25, "p99": 1.25, "seconds_per_request": 1.1}
+LEAST_MILLISECONDS: Final = 5.0
+LEAST_ANSWERS: Final[Mapping[str, int]] = {"p95": 100, "p99": 500}
+"""Answers of each run from which its percentiles are compared."""
+
+_SEED: Final = 95
+_RESAMPLES: Final = 200
+_PIECES: Final = 20
+_SAME_USERS: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure, and the range in which it lies by chance.
+
+    Attributes:
+        value: the figure.
+        low: 2.5 % are below.
+        high: 2.5 % are above.
+        answers: from which it comes.
+    """
+
+    value: float
+    low: float
+    high: float
+    answers: int
+
+    def document(self) -> dict[str, float]:
+        """Return it for programs."""
+        return {"value": self.value, "low": self.low, "high": self.high, "answers": self.answers}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure of both runs.
+
+    Attributes:
+        endpoint: whose; empty for all together.
+        figure: `p95`, `p99`, `seconds_per_request` or `users_carried`.
+        now: of this run.
+        before: of the accepted one.
+        word: `slower`, `faster`, `same` (not told apart), or `few` (too few answers).
+    """
+
+    endpoint: str
+    figure: str
+    now: float
+    before: float
+    word: str
+
+    @property
+    def ratio(self) -> float:
+        """This run's over the accepted one's."""
+        return self.now / self.before
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs side by side.
+
+    Attributes:
+        users: of the step that is compared; None if they have none of the same users in common.
+        rows: its figures.
+        accepted_at: when the accepted run began, since 1970.
+        accepted_version: of its server.
+    """
+
+    users: float | None
+    rows: Sequence[Row]
+    accepted_at: float
+    accepted_version: Mapping[str, Any]
+
+    @property
+    def word(self) -> str:
+        """`slower` if any figure is, else `faster` if any is, else `same`; `unknown` without any."""
+        words = {each.word for each in self.rows}
+        return next((word for word in ("slower", "faster", "same") if word in words), "unknown")
+
+
+def estimates(step: StepSummary) -> dict[str, dict[str, Estimate]]:
+    """Return the percentiles of a step by endpoint, with the ranges in which they lie by chance."""
+    pieces = _pieces(step)
+    made = {}
+    for name in step.endpoints:
+        counts = [
+            [step.seconds[second][name].latencies for second in piece if name in step.seconds[second]]
+            for piece in pieces
+        ]
+        if any(counts):
+            found = _percentiles(counts)
+            made[name] = found
+    return {name: found for name, found in made.items() if found}
+
+
+def cost_estimate(step: StepSummary) -> Estimate | None:
+    """Return the server's processor seconds per request; None if they are unknown."""
+    if step.seconds_per_request is None:
+        return None
+    pairs = []
+    for piece in _pieces(step):
+        spent = _read(step.processor, piece[-1] + 1) - _read(step.processor, piece[0])
+        seconds = range(piece[0], piece[-1] + 1)
+        pairs.append((spent, sum(step.finished.get(second, 0) for second in seconds)))
+    draw = random.Random(_SEED)  # noqa: S311 - no secret
+    found = []
+    for _ in range(_RESAMPLES):
+        drawn = draw.choices(pairs, k=len(pairs))
+        if answered := sum(count for _, count in drawn):
+            found.append(sum(spent for spent, _ in drawn) / answered)
+    low, high = _range(found) if found else (step.seconds_per_request,) * 2
+    return Estimate(step.seconds_per_request, low, high, sum(count for _, count in pairs))
+
+
+def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> Comparison:
+    """Compare two documents of `loadtest.gate.document`, this run's and the accepted one's.
+
+    Users who do something else, or at another time of the day, are not the same users.
+    """
+    accepted = before["run"]
+    if _load_of_a_user(now["run"]) != _load_of_a_user(accepted):
+        return Comparison(None, [], accepted["at"], accepted["server_version"])
+    rows = _carried(now["users_carried"], before["users_carried"])
+    common = [
+        (mine, theirs)
+        for mine, theirs in itertools.product(now["steps"], before["steps"])
+        if abs(mine["users"] - theirs["users"]) <= _SAME_USERS * theirs["users"]
+    ]
+    if not common:
+        return Comparison(None, rows, accepted["at"], accepted["server_version"])
+    mine, theirs = max(
+        common,
+        key=lambda pair: (pair[0]["outcome"] == pair[1]["outcome"] == "met", pair[1]["users"]),
+    )
+    costs = (mine["seconds_per_request"], theirs["seconds_per_request"])
+    if all(costs):
+        rows.append(_row("", "seconds_per_request", *costs))
+    for name in mine["endpoints"]:
+        for figure in SHARES:
+            pair = [each["endpoints"].get(name, {}).get(figure) for each in (mine, theirs)]
+            if all(pair):
+                rows.append(_row(name, figure, *pair))
+    return Comparison(theirs["users"], rows, accepted["at"], accepted["server_version"])
+
+
+def _load_of_a_user(run: Mapping[str, Any]) -> tuple[Any, Any]:
+    return run["parameters"], run.get("peak", 1.0)
+
+
+def _carried(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Row]:
+    """Compare brackets: of two that overlap, the knees may be the same."""
+    mine, theirs = now["carried"], before["carried"]
+    if not mine or not theirs:
+        return []
+    word = "same"
+    if now["failed"] is not None and now["failed"] <= theirs:
+        word = "slower"
+    elif before["failed"] is not None and mine >= before["failed"]:
+        word = "faster"
+    return [Row("", "users_carried", mine, theirs, word)]
+
+
+def _row(endpoint: str, figure: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> Row:
+    small, large = sorted((now, before), key=lambda each: each["value"])
+    least = LEAST_RATIO[figure]
+    word = "same"
+    if min(now["answers"], before["answers"]) < LEAST_ANSWERS.get(figure, 0):
+        word = "few"
+    elif large["low"] > small["high"] and large["value"] > least * small["value"]:
+        is_latency = figure in SHARES
+        if not is_latency or large["value"] - small["value"] > LEAST_MILLISECONDS:
+            word = "slower" if large is now else "faster"
+    return Row(endpoint, figure, now["value"], before["value"], word)
+
+
+def _pieces(step: StepSummary) -> list[list[int]]:
+    """Cut a step's time into up to `_PIECES` pieces: what happens within one is not independent."""
+    seconds = sorted(step.seconds)
+    count = min(_PIECES, len(seconds))
+    edges = [round(number * len(seconds) / count) for number in range(count + 1)] if count else [0]
+    return [seconds[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def _percentiles(pieces: Sequence[Sequence[Mapping[int, int]]]) -> dict[str, Estimate]:
+    numbers = sorted({number for piece in pieces for counts in piece for number in counts})
+    if not numbers:
+        return {}
+    columns = [
+        [sum(counts.get(number, 0) for counts in piece) for number in numbers] for piece in pieces
+    ]
+    whole = [sum(column) for column in zip(*columns, strict=True)]
+    draw = random.Random(_SEED)  # noqa: S311 - no secret
+    samples = []
+    for _ in range(_RESAMPLES):
+        drawn = draw.choices(columns, k=len(columns))
+        samples.append([sum(column) for column in zip(*drawn, strict=True)])
+    made = {}
+    for figure, share in SHARES.items():
+        found = [_rank(numbers, sample, share) for sample in samples if any(sample)]
+        low, high = _range(found)
+        made[figure] = Estimate(_rank(numbers, whole, share), low, high, sum(whole))
+    return made
+
+
+def _rank(numbers: Sequence[int], counts: Sequence[int], share: float) -> float:
+    running = list(itertools.accumulate(counts))
+    return upper_bound(numbers[bisect.bisect_left(running, share * running[-1] - 1e-9)])
+
+
+def _range(found: list[float]) -> tuple[float, float]:
+    ordered = sorted(found)
+    cut = len(ordered) // 40
+    return ordered[cut], ordered[-1 - cut]
+
+
+def _read(readings: Sequence[tuple[float, float]], at: float) -> float:
+    """Return the processor seconds at an instant, between two readings in proportion."""
+    place = bisect.bisect_left(readings, (at, 0.0))
+    if place == 0:
+        return readings[0][1]
+    if place == len(readings):
+        return readings[-1][1]
+    (before, low), (after, high) = readings[place - 1], readings[place]
+    return low + (high - low) * (at - before) / (after - before)

@@ -1,0 +1,168 @@
+"""The verdict for programs: one JSON document, which `docs/reference/load-report.md` describes.
+
+Standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from loadtest.gate.comparison import Comparison, cost_estimate, estimates
+from loadtest.gate.levels import Levels
+from loadtest.gate.summary import Summary
+from loadtest.gate.verdict import Judged, Verdict, headroom
+from loadtest.record import Traffic, percentile
+
+VERSION: Final = 1
+"""Of the document's shape: another number where a member goes or means something else."""
+
+
+class InvalidReport(ValueError):
+    """A file holds no report that can be compared; the message says why."""
+
+
+def document(summary: Summary, levels: Levels, verdict: Verdict) -> dict[str, Any]:
+    """Return what is told of a run, without a comparison."""
+    run, carried, failed = summary.run, verdict.carried, verdict.failed
+    return {
+        "version": VERSION,
+        "outcome": verdict.outcome.code,
+        "exit_status": verdict.outcome.value,
+        "reasons": list(verdict.reasons),
+        "doubts": [{"code": each.code, "text": each.text} for each in verdict.doubts],
+        "run": {
+            "at": run.at,
+            "ended_at": summary.ended_at,
+            "shape": run.shape,
+            "host": run.host,
+            "seed": run.seed,
+            "workers": run.workers,
+            "server_version": {name: str(value) for name, value in run.server_version.items()},
+            "parameters": dict(run.parameters),
+            "peak": run.peak,
+        },
+        "users_carried": {
+            "target": verdict.target,
+            "carried": None if carried is None else carried.step.users,
+            "failed": None if failed is None else failed.step.users,
+            "knee": verdict.knee,
+            "predicted_knee": _finite(None if verdict.prediction is None else verdict.prediction.users),
+            "predicted_over_measured": verdict.agreement,
+            "prediction": None
+            if verdict.prediction is None
+            else {name: _finite(value) for name, value in asdict(verdict.prediction).items()},
+        },
+        "levels": levels.document(),
+        "steps": [_step(each, levels) for each in verdict.steps],
+        "server_metrics": dict(summary.metrics),
+        "wrong_content": summary.wrong_content,
+    }
+
+
+def comparison_document(comparison: Comparison) -> dict[str, Any]:
+    """Return what is told of a comparison."""
+    return {
+        "word": comparison.word,
+        "users": comparison.users,
+        "accepted_at": comparison.accepted_at,
+        "accepted_version": dict(comparison.accepted_version),
+        "rows": [{**asdict(each), "ratio": each.ratio} for each in comparison.rows],
+    }
+
+
+def dump(made: Mapping[str, Any]) -> str:
+    """Write a document down."""
+    return json.dumps(made, indent=2, allow_nan=False) + "\n"
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Read a document that is to be compared with.
+
+    Raises:
+        InvalidReport: it is something else, or of another version.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidReport("this is no JSON") from None
+    if not isinstance(found, dict) or found.get("version") != VERSION:
+        raise InvalidReport(f"this is no report of version {VERSION}")
+    try:
+        _check(found)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise InvalidReport("members are missing, or are something else") from None
+    return found
+
+
+def _check(found: dict[str, Any]) -> None:
+    """Raise one of `parse`'s errors where a member that a comparison reads is not what it has to be."""
+    dict(found["run"]["server_version"])
+    dict(found["run"]["parameters"])
+    numbers = [found["run"]["at"]]
+    numbers += [found["users_carried"][name] or 0 for name in ("carried", "failed")]
+    for step in found["steps"]:
+        str(step["outcome"])
+        numbers.append(step["users"])
+        told = [step["seconds_per_request"]]
+        for endpoint in step["endpoints"].values():
+            told += [endpoint["p95"], endpoint["p99"]]
+        for each in told:
+            if each is not None:
+                numbers += [each[name] for name in ("value", "low", "high", "answers")]
+                if not each["value"] > 0:
+                    raise ValueError("a figure is divided by")
+    if not all(type(each) in {int, float} and math.isfinite(each) for each in numbers):
+        raise TypeError("no number")
+
+
+def _step(judged: Judged, levels: Levels) -> dict[str, Any]:
+    step = judged.step
+    found = estimates(step)
+    cost = cost_estimate(step)
+    return {
+        "users": step.users,
+        "start": step.start,
+        "seconds": step.duration,
+        "outcome": "void" if judged.doubts else "failed" if judged.breaches else "met",
+        "breaches": [asdict(each) for each in judged.breaches],
+        "doubts": [{"code": each.code, "text": each.text} for each in judged.doubts],
+        "target": step.target,
+        **_counts(step.whole),
+        "cores_used": step.cores,
+        "resident_bytes": step.resident_bytes,
+        "seconds_per_request": None if cost is None or cost.value <= 0 else cost.document(),
+        "generators": [asdict(each) for each in step.processes],
+        "endpoints": {
+            name: {
+                **_counts(traffic),
+                "p50": percentile(traffic.latencies, 0.5),
+                **{
+                    figure: found[name][figure].document() if name in found else None
+                    for figure in ("p95", "p99")
+                },
+                "headroom": headroom(traffic, levels, name),
+            }
+            for name, traffic in step.endpoints.items()
+        },
+    }
+
+
+def _counts(traffic: Traffic) -> dict[str, Any]:
+    return {
+        "planned": traffic.planned,
+        "right": traffic.right,
+        "achieved": traffic.achieved,
+        "errors": dict(traffic.errors),
+        "error_share": traffic.error_share,
+        "shed": traffic.shed,
+        "shed_share": traffic.shed_share,
+        "withdrawn": traffic.withdrawn,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

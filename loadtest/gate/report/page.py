@@ -1,0 +1,380 @@
+"""The report of a run: one page of HTML that asks for nothing else. Standard library alone.
+
+All that is not of this module's own making is escaped: names come from a server, or from a record.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import string
+from html import escape
+from importlib import resources
+from typing import Final
+
+from loadtest.gate.comparison import Comparison, Row
+from loadtest.gate.levels import Levels
+from loadtest.gate.report import charts
+from loadtest.gate.report.metrics import server_metrics
+from loadtest.gate.report.svg import number
+from loadtest.gate.report.tables import table
+from loadtest.gate.summary import Summary
+from loadtest.gate.verdict import LEAST_ANSWERS, SHARES, Judged, Outcome, Verdict, describe, headroom
+from loadtest.record import Run, Traffic, percentile
+
+_HEADLINES: Final = {
+    Outcome.PROMOTE: "Promote",
+    Outcome.DO_NOT_PROMOTE: "Do not promote",
+    Outcome.VOID: "The run is void",
+}
+_NONE: Final = "\N{EN DASH}"
+_WORDS: Final = {
+    "slower": '<span class="bad">slower</span>',
+    "faster": '<span class="good">faster</span>',
+    "same": "not told apart",
+}
+_FIGURES: Final = {
+    "users_carried": "users carried",
+    "seconds_per_request": "CPU milliseconds per request",
+    "p95": "p95, ms",
+    "p99": "p99, ms",
+}
+
+
+def page(
+    summary: Summary,
+    levels: Levels,
+    verdict: Verdict,
+    comparison: Comparison | None = None,
+    costs_from: str = "",
+) -> str:
+    """Return the report.
+
+    Args:
+        summary: of the run.
+        levels: that it was judged by.
+        verdict: over it.
+        comparison: with the accepted run, if there is one.
+        costs_from: on which machine the costs of the model were measured.
+    """
+    shown = _shown(verdict)
+    parts = [_header(summary, verdict), _tiles(summary, levels, verdict)]
+    if shown is not None:
+        parts += ["<h2>Latency</h2>", _latency(shown, levels, verdict)]
+    parts += [
+        "<h2>Over time</h2>",
+        '<p class="note">Shaded: measured steps, with their users.</p><div class="charts">',
+        charts.requests_over_time(summary),
+        charts.errors_over_time(summary),
+        charts.processor_over_time(summary),
+        charts.memory_over_time(summary),
+        "</div>",
+    ]
+    if verdict.steps:
+        parts += ["<h2>Steps</h2>", _steps(verdict, levels)]
+    parts += ["<h2>Knee</h2>", _knee(verdict, costs_from)]
+    parts += ["<h2>Beside the last accepted run</h2>", _comparison(comparison)]
+    parts += ["<h2>The server's own figures</h2>", server_metrics(summary.metrics)]
+    parts += ["<h2>Load generator</h2>", _generator(verdict)]
+    title = f"{_HEADLINES[verdict.outcome]}: load test of {summary.run.host}"
+    template = string.Template(resources.files(__package__).joinpath("report.html").read_text("utf-8"))
+    return template.substitute(title=escape(title), body="\n".join(parts))
+
+
+def _shown(verdict: Verdict) -> Judged | None:
+    """Return the step that the verdict rests on."""
+    if verdict.outcome is Outcome.PROMOTE and verdict.carried is not None:
+        return verdict.carried
+    return verdict.failed or verdict.carried or next(reversed(verdict.steps), None)
+
+
+def _header(summary: Summary, verdict: Verdict) -> str:
+    run = summary.run
+    version = ", ".join(f"{name} {value}" for name, value in run.server_version.items() if value)
+    facts = [
+        run.host,
+        version or "version unknown",
+        f"shape {run.shape}",
+        f"rates {hour(run)}",
+        f"{_instant(run.at)} UTC",
+        "cut off" if summary.ended_at is None else f"{(summary.ended_at - run.at) / 60:,.1f} minutes",
+        f"seed {run.seed}",
+        f"generator processes: {run.workers}",
+    ]
+    reasons = "".join(f"<li>{escape(each)}</li>" for each in verdict.reasons)
+    code = verdict.outcome.code
+    return (
+        f'<header class="{code}"><div><h1>{_HEADLINES[verdict.outcome]}</h1><ul>{reasons}</ul></div>'
+        f'<div class="users">{_carried(run, verdict)}</div>'
+        f'<p class="facts">{escape(" · ".join(facts))}</p></header>'
+    )
+
+
+def hour(run: Run) -> str:
+    """Return for which time of the day the rates of a run stand, in words."""
+    if run.peak == 1:
+        return "of the mean of a day"
+    return f"of the busiest hour, {run.peak:g} times the mean of a day"
+
+
+def _carried(run: Run, verdict: Verdict) -> str:
+    if verdict.outcome is Outcome.VOID:
+        return "<strong>\N{EN DASH}</strong><span>users carried: not known</span>"
+    most = 0.0 if verdict.carried is None else verdict.carried.step.users
+    beyond = "active users carried<br>" + ("on average" if run.peak == 1 else "in their busiest hour")
+    if verdict.failed is not None:
+        beyond += f",<br>{verdict.failed.step.users:,.0f} were too many"
+    elif verdict.carried is not None:
+        beyond += ",<br>more were not tried"
+    return f"<strong>{most:,.0f}</strong><span>{beyond}</span>"
+
+
+def _tiles(summary: Summary, levels: Levels, verdict: Verdict) -> str:
+    whole = Traffic.of(each.step.whole for each in verdict.steps)
+    made = [(f"{whole.planned:,}", "requests planned in measured steps")]
+    made.append((_share(whole.achieved), "answered right"))
+    made.append((f"{whole.failed:,}", "errors"))
+    made.append((f"{whole.shed:,}", "shed, with Retry-After"))
+    if verdict.carried is not None:
+        fits = {
+            name: fit
+            for name, traffic in verdict.carried.step.endpoints.items()
+            if (fit := headroom(traffic, levels, name)) is not None
+        }
+        if fits:
+            least = min(fits, key=fits.__getitem__)
+            made.append((f"{fits[least]:.1f}\N{MULTIPLICATION SIGN}", f"least headroom: {least}"))
+    starts = [each for each in summary.servers if each.started_at is not None]
+    made += [] if starts else [("Unknown", "whether the server was restarted")]
+    tiles = "".join(
+        f'<div class="tile"><strong>{escape(figure)}</strong><span>{escape(meaning)}</span></div>'
+        for figure, meaning in made
+    )
+    return f'<div class="tiles">{tiles}</div>'
+
+
+def _latency(shown: Judged, levels: Levels, verdict: Verdict) -> str:
+    grown = charts.latency_by_users(verdict.steps, levels)
+    made = f'<div class="charts">{charts.latency_spread(shown, levels)}</div>'
+    made += _endpoints(shown, levels)
+    if grown:
+        made += f'<h2>Latency by users</h2>{charts.latency_legend()}<div class="charts small">'
+        made += "".join(grown) + "</div>"
+    others = [each for each in verdict.steps if each is not shown]
+    if others:
+        tables = "".join(_endpoints(each, levels) for each in others)
+        made += f"<details><summary>Endpoints of the other steps</summary>{tables}</details>"
+    return made
+
+
+def _endpoints(judged: Judged, levels: Levels) -> str:
+    rows = []
+    missed = {(each.endpoint, each.figure) for each in judged.breaches}
+    for name, traffic in judged.step.endpoints.items():
+        own = levels.of(name)
+        fit = headroom(traffic, levels, name)
+        wrong = ", ".join(f"{count:,} {code}" for code, count in sorted(traffic.errors.items()))
+        figures = []
+        for figure, limit in (("p95", own.p95), ("p99", own.p99)):
+            measured = percentile(traffic.latencies, SHARES[figure])
+            cell = f"{_milliseconds(measured)} / {limit:,.0f}"
+            if traffic.right < LEAST_ANSWERS[figure]:
+                cell += " (not judged)"
+            figures.append(_marked(cell, is_bad=(name, figure) in missed))
+        rows.append(
+            [
+                escape(name),
+                f"{traffic.planned:,}",
+                _share(traffic.achieved) if traffic.planned else _NONE,
+                _milliseconds(percentile(traffic.latencies, 0.5)),
+                *figures,
+                _NONE if fit is None else _marked(f"{fit:.1f}\N{MULTIPLICATION SIGN}", is_bad=fit < 1),
+                _marked(escape(wrong or "none"), is_bad=(name, "error_share") in missed),
+                _marked(f"{traffic.shed:,}", is_bad=(name, "shed_share") in missed),
+            ]
+        )
+    return table(
+        f"Endpoints at {judged.step.users:,.0f} users",
+        [
+            "Endpoint",
+            "Planned",
+            "Answered right",
+            "p50, ms",
+            "p95 / level, ms",
+            "p99 / level, ms",
+            "Headroom",
+            "Errors",
+            "Shed",
+        ],
+        rows,
+    )
+
+
+def _steps(verdict: Verdict, levels: Levels) -> str:
+    rows = []
+    for judged in verdict.steps:
+        step, whole = judged.step, judged.step.whole
+        told = [each.text for each in judged.doubts] or [describe(each) for each in judged.breaches]
+        word = '<span class="good">met</span>'
+        if judged.doubts:
+            word = '<span class="unsure">void</span>'
+        elif judged.breaches:
+            word = '<span class="bad">failed</span>'
+        fits = [headroom(traffic, levels, name) for name, traffic in step.endpoints.items()]
+        least = min((each for each in fits if each is not None), default=None)
+        rows.append(
+            [
+                f"{step.users:,.0f}",
+                word,
+                f"{step.duration:,}",
+                f"{step.target / step.duration:,.1f}",
+                f"{whole.planned / step.duration:,.1f}",
+                _share(whole.achieved),
+                _NONE if least is None else f"{least:.1f}\N{MULTIPLICATION SIGN}",
+                _NONE if step.cores is None else f"{step.cores:.2f}",
+                _NONE if step.seconds_per_request is None else f"{step.seconds_per_request * 1000:.2f}",
+                f'<span class="wide">{escape("; ".join(told[:4]) or _NONE)}</span>',
+            ]
+        )
+    heads = [
+        "Users",
+        "Outcome",
+        "Seconds",
+        "Target /s",
+        "Planned /s",
+        "Answered right",
+        "Least headroom",
+        "Cores used",
+        "CPU ms / request",
+        "Why",
+    ]
+    made = table("Measured steps", heads, rows, texts={1, 9})
+    withdrawn = sum(judged.step.whole.withdrawn for judged in verdict.steps)
+    if withdrawn:
+        note = "reads were not made: the upload of their picture had failed, or had not ended."
+        made += f'<p class="note">{withdrawn:,} {note}</p>'
+    return made
+
+
+def _knee(verdict: Verdict, costs_from: str) -> str:
+    prediction = verdict.prediction
+    if prediction is None:
+        told = "The model tells no knee: the cores of the server are not known."
+        return f'<p class="note">{told}</p>'
+    measured = "not reached"
+    if verdict.knee is not None and verdict.carried is not None and verdict.failed is not None:
+        low, high = verdict.carried.step.users, verdict.failed.step.users
+        measured = f"{verdict.knee:,.0f} (between {low:,.0f} and {high:,.0f})"
+    elif verdict.failed is not None:
+        measured = f"below {verdict.failed.step.users:,.0f}"
+    cost = next(
+        (each.step.seconds_per_request for each in reversed(verdict.steps) if each.step.cores), None
+    )
+    cores = f"{number(prediction.cores)} cores"
+    rows = [
+        ["Knee, users", measured, f"{prediction.users:,.0f}", _difference(verdict.agreement)],
+        [
+            "CPU milliseconds per request",
+            _NONE if cost is None else f"{cost * 1000:.2f}",
+            f"{prediction.seconds_per_request * 1000:.2f}",
+            _difference(prediction.seconds_per_request / cost if cost else None),
+        ],
+    ]
+    note = (
+        f"The model: {cores}, all busy, with the costs of each activity as measured separately on: "
+        f"{costs_from or 'unknown'}."
+    )
+    made = table("", ["", "Measured", "By the model", "Model beside measured"], rows)
+    return f'{made}<p class="note">{escape(note)}</p>'
+
+
+def _comparison(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return '<p class="note">No run was accepted before: there is nothing to compare with.</p>'
+    version = ", ".join(
+        f"{name} {value}" for name, value in comparison.accepted_version.items() if value
+    )
+    of = f"the run of {_instant(comparison.accepted_at)} UTC ({version or 'version unknown'})"
+    told = {
+        "slower": f"This run is slower than {of}.",
+        "faster": f"This run is faster than {of}.",
+        "same": f"This run can't be told apart from {of}.",
+        "unknown": f"This run has nothing that can be compared with {of}.",
+    }[comparison.word]
+    if comparison.users is None:
+        told += " They have no step of the same users in common: as many, with the same rates."
+    rows = [_compared(each) for each in comparison.rows if each.word != "few"]
+    if few := sorted({each.endpoint for each in comparison.rows if each.word == "few"}):
+        told += f" Too few answers to compare all figures of {', '.join(few)}."
+    at = "" if comparison.users is None else f"At {comparison.users:,.0f} users"
+    heads = ["Endpoint", "Figure", "This run", "Accepted", "Ratio", "Difference"]
+    made = table(at, heads, rows, texts={1, 5}) if rows else ""
+    return f'<p class="note">{escape(told)}</p>{made}'
+
+
+def _compared(row: Row) -> list[str]:
+    factor = 1000 if row.figure == "seconds_per_request" else 1
+    digits = 2 if row.figure == "seconds_per_request" else 0
+    return [
+        escape(row.endpoint or "all"),
+        _FIGURES[row.figure],
+        f"{row.now * factor:,.{digits}f}",
+        f"{row.before * factor:,.{digits}f}",
+        f"{row.ratio:.2f}",
+        _fewer(row) or _WORDS[row.word],
+    ]
+
+
+def _fewer(row: Row) -> str:
+    words = {"slower": '<span class="bad">fewer</span>', "faster": '<span class="good">more</span>'}
+    return words.get(row.word, "") if row.figure == "users_carried" else ""
+
+
+def _generator(verdict: Verdict) -> str:
+    rows = [
+        [
+            f"{judged.step.users:,.0f}",
+            escape(process.name),
+            f"{process.cpu:.0%}",
+            f"{process.lag * 1000:,.0f}",
+            f"{process.late_seconds:,}",
+            f"{process.silence:.1f}",
+        ]
+        for judged in verdict.steps
+        for process in judged.step.processes
+    ]
+    if not rows:
+        return '<p class="note">Nothing is known of it.</p>'
+    heads = [
+        "Users",
+        "Process",
+        "CPU of one core",
+        "Latest start, ms late",
+        "Seconds with late starts",
+        "Longest silence, s",
+    ]
+    note = "Above 85 % of a core, or where requests often started late, a step is void."
+    return f'{table("", heads, rows, texts={1})}<p class="note">{note}</p>'
+
+
+def _marked(text: str, *, is_bad: bool) -> str:
+    return f'<span class="bad">{text}</span>' if is_bad else text
+
+
+def _share(value: float) -> str:
+    # 99.996 % is not all.
+    return "100 %" if value == 1 else f"{min(value, 0.9999):.2%}".replace("%", "\N{NO-BREAK SPACE}%")
+
+
+def _milliseconds(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.0f}"
+
+
+def _difference(ratio: float | None) -> str:
+    return _NONE if ratio is None else f"{ratio - 1:+.0%}"
+
+
+def _instant(at: float) -> str:
+    try:
+        return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):
+        return "unknown"

@@ -1,0 +1,327 @@
+"""From the record of a run to its figures, by step, endpoint, process and second.
+
+Standard library alone.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from loadtest.record import (
+    End,
+    Generator,
+    InvalidRecord,
+    Line,
+    Run,
+    Second,
+    Server,
+    Step,
+    Traffic,
+    upper_bound,
+)
+
+WRONG_CONTENT: Final = "wrong_content"
+BUSY_WINDOW: Final = 5
+"""Seconds over which a generator's use of its core is averaged: a single busy second harms nothing."""
+
+LATE: Final = 0.25
+"""Seconds by which a request may start after its plan: more would hide in the latencies."""
+
+_COUNTERS: Final = ("_total", "_count", "_sum")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """How a process of the load generator fared in a step.
+
+    Attributes:
+        name: of the process.
+        cpu: share of one core: the busiest `BUSY_WINDOW` seconds.
+        lag: seconds by which a request started too late, at worst.
+        late_seconds: in which one started more than `LATE` too late.
+        silence: longest time between two of its signs of life, in seconds.
+        went_back: whether its clock did.
+    """
+
+    name: str
+    cpu: float
+    lag: float
+    late_seconds: int
+    silence: float
+    went_back: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepSummary:
+    """A time of one number of users.
+
+    Attributes:
+        users: active users that its rates stand for.
+        start: first whole second in it, since 1970.
+        end: the second after the last whole one.
+        is_measured: false while a run warms up, changes over, or ends.
+        rates: requests per second that the model asks for, by endpoint.
+        endpoints: what came of them, by endpoint.
+        seconds: the same, by second and endpoint.
+        processes: of the load generator.
+        cores: that the server used, on average; None if unknown.
+        seconds_per_request: processor seconds of the server; None if unknown.
+        resident_bytes: the server's most; None if unknown.
+        processor: pairs of instant and processor seconds so far, with those next to the step.
+        finished: requests by the second in which they came to their end, whenever they were planned.
+    """
+
+    users: float
+    start: int
+    end: int
+    is_measured: bool
+    rates: Mapping[str, float]
+    endpoints: Mapping[str, Traffic]
+    seconds: Mapping[int, Mapping[str, Traffic]]
+    processes: Sequence[Process]
+    cores: float | None
+    seconds_per_request: float | None
+    resident_bytes: float | None
+    processor: Sequence[tuple[float, float]]
+    finished: Mapping[int, int]
+
+    @property
+    def whole(self) -> Traffic:
+        """All endpoints together."""
+        return Traffic.of(self.endpoints.values())
+
+    @property
+    def duration(self) -> int:
+        """Whole seconds."""
+        return max(0, self.end - self.start)
+
+    @property
+    def target(self) -> float:
+        """Requests that the model's rates ask for in all."""
+        return sum(self.rates.values()) * self.duration
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run.
+
+    Attributes:
+        run: what was to be done.
+        steps: one after another.
+        ended_at: None if the run was cut off.
+        servers: what the server told, by time.
+        seconds: what came of requests, all endpoints together, by second.
+        processes: names of the load generator's processes that gave signs of life.
+        metrics: the server's own figures: growth of counters, most of others, while it was measured.
+    """
+
+    run: Run
+    steps: Sequence[StepSummary]
+    ended_at: float | None
+    servers: Sequence[Server]
+    seconds: Mapping[int, Traffic]
+    processes: frozenset[str]
+    metrics: Mapping[str, float]
+
+    @property
+    def measured(self) -> list[StepSummary]:
+        """Steps that count, of at least a second."""
+        return [each for each in self.steps if each.is_measured and each.duration]
+
+    @property
+    def wrong_content(self) -> int:
+        """Answers with wrong content, those of steps that don't count included."""
+        return sum(each.errors.get(WRONG_CONTENT, 0) for each in self.seconds.values())
+
+
+def summarize(lines: Iterable[Line]) -> Summary:
+    """Compute the figures of a run.
+
+    Raises:
+        InvalidRecord: there is not one run, or a line holds what can't be.
+    """
+    by_kind: dict[type[Line], list[Line]] = defaultdict(list)
+    for line in lines:
+        try:
+            _check(line)
+        except (TypeError, AttributeError) as error:
+            raise InvalidRecord(f"a line of kind {line.kind}: {error}") from None
+        by_kind[type(line)].append(line)
+    runs = [each for each in by_kind[Run] if isinstance(each, Run)]
+    if len(runs) != 1:
+        raise InvalidRecord(f"it holds {len(runs)} runs; it must be one")
+    steps = sorted((each for each in by_kind[Step] if isinstance(each, Step)), key=_at)
+    seconds = [each for each in by_kind[Second] if isinstance(each, Second)]
+    generators = [each for each in by_kind[Generator] if isinstance(each, Generator)]
+    servers = sorted((each for each in by_kind[Server] if isinstance(each, Server)), key=_at)
+    ends = [each.at for each in by_kind[End]]
+    last = max((line.at for kind in by_kind.values() for line in kind), default=0.0)
+    edges = [each.at for each in steps] + [max(ends, default=last)]
+    by_second: dict[int, dict[str, list[Second]]] = defaultdict(lambda: defaultdict(list))
+    for each in seconds:
+        by_second[int(each.at)][each.endpoint].append(each)
+    traffic = {
+        second: {name: Traffic.of(found) for name, found in by_second[second].items()}
+        for second in sorted(by_second)
+    }
+    finished = _finished(traffic)
+    made = [
+        _step(step, edges[number + 1], traffic, finished, generators, servers)
+        for number, step in enumerate(steps)
+    ]
+    measured = [each for each in made if each.is_measured]
+    return Summary(
+        runs[0],
+        made,
+        max(ends, default=None),
+        servers,
+        {second: Traffic.of(found.values()) for second, found in traffic.items()},
+        frozenset(each.process for each in generators),
+        _growth([[each for each in servers if step.start <= each.at <= step.end] for step in measured]),
+    )
+
+
+def _step(
+    step: Step,
+    end: float,
+    traffic: Mapping[int, Mapping[str, Traffic]],
+    finished: Mapping[int, int],
+    generators: Sequence[Generator],
+    servers: Sequence[Server],
+) -> StepSummary:
+    # A second that is only partly in a step belongs to none.
+    first, last = math.ceil(step.at), math.floor(end)
+    seconds = {second: found for second, found in traffic.items() if first <= second < last}
+    names = sorted({name for found in seconds.values() for name in found} | step.rates.keys())
+    endpoints = {
+        name: Traffic.of(found[name] for found in seconds.values() if name in found) for name in names
+    }
+    within = [each for each in servers if first <= each.at <= last]
+    told = [(each.at, each.cpu_seconds) for each in within if each.cpu_seconds is not None]
+    cores = None
+    if len(told) > 1 and told[-1][0] > told[0][0]:
+        cores = (told[-1][1] - told[0][1]) / (told[-1][0] - told[0][0])
+    # Of a server that is overloaded, many are finished later: their processor time is not of this step.
+    ended = {second: count for second, count in finished.items() if first <= second < last}
+    answered = sum(ended.values())
+    return StepSummary(
+        step.users,
+        first,
+        last,
+        step.is_measured,
+        dict(step.rates),
+        endpoints,
+        seconds,
+        _processes([each for each in generators if first <= each.at <= last], first, last),
+        cores,
+        cores * (last - first) / answered if cores is not None and answered else None,
+        max((each.resident_bytes for each in within if each.resident_bytes is not None), default=None),
+        _around(first, last, servers),
+        ended,
+    )
+
+
+def _around(first: int, last: int, servers: Sequence[Server]) -> list[tuple[float, float]]:
+    """Return the processor seconds told in a step, and the next ones on either side of it."""
+    told = [(each.at, each.cpu_seconds) for each in servers if each.cpu_seconds is not None]
+    start = bisect.bisect_right(told, float(first), key=lambda pair: pair[0]) - 1
+    end = bisect.bisect_left(told, float(last), key=lambda pair: pair[0]) + 1
+    return told[max(0, start) : end]
+
+
+def _finished(traffic: Mapping[int, Mapping[str, Traffic]]) -> dict[int, int]:
+    """Count requests by the second of their end: right answers to within 5 % of their latency."""
+    ended: Counter[int] = Counter()
+    for second, found in traffic.items():
+        for each in found.values():
+            ended[second] += each.failed + each.shed
+            for number, count in each.latencies.items():
+                ended[int(second + 0.5 + upper_bound(number) / 1000)] += count
+    return dict(ended)
+
+
+def _processes(lines: Sequence[Generator], start: int, end: int) -> list[Process]:
+    found: dict[str, list[Generator]] = defaultdict(list)
+    for line in lines:
+        found[line.process].append(line)
+    made = []
+    for name, own in sorted(found.items()):
+        # In the order of the file: a clock that went back must show.
+        instants = [each.at for each in own]
+        steps = [later - earlier for earlier, later in itertools.pairwise([start, *instants, end])]
+        loads = [each.cpu for each in own]
+        width = min(BUSY_WINDOW, len(loads))
+        means = [sum(loads[at : at + width]) / width for at in range(len(loads) - width + 1)]
+        went_back = any(later < earlier for earlier, later in itertools.pairwise(instants))
+        lags = [each.lag for each in own]
+        late = sum(lag > LATE for lag in lags)
+        made.append(Process(name, max(means), max(lags), late, max(steps), went_back))
+    return made
+
+
+def _growth(steps: Sequence[Sequence[Server]]) -> dict[str, float]:
+    """Return how counters grew while steps lasted, and the most of other figures; no buckets."""
+    grown: dict[str, float] = {}
+    for servers in steps:
+        told = [each.metrics for each in servers if each.metrics]
+        for name in set[str]().union(*told):
+            values = [each[name] for each in told if name in each]
+            family = name.partition("{")[0]
+            if family.endswith(_COUNTERS):
+                grown[name] = grown.get(name, 0) + values[-1] - told[0].get(name, 0)
+            elif not family.endswith("_bucket"):
+                grown[name] = max(values) if name not in grown else max(grown[name], *values)
+    return dict(sorted(grown.items()))
+
+
+def _at(line: Line) -> float:
+    return line.at
+
+
+def _check(line: Line) -> None:
+    """Raise `InvalidRecord` for a line of other types or ranges than it may have."""
+    texts: list[object] = []
+    numbers: list[object] = [line.at]
+    if isinstance(line, Run):
+        texts = [line.shape, line.host, *line.parameters, *line.server_version.keys()]
+        numbers += [line.seed, line.workers, line.peak, *line.parameters.values()]
+    elif isinstance(line, Step):
+        texts = [*line.rates]
+        numbers += [line.users, *line.rates.values()]
+    elif isinstance(line, Second):
+        texts = [line.endpoint, *line.errors]
+        counts = [line.planned, line.shed, line.withdrawn, *line.errors.values()]
+        counts += [*line.latencies, *line.latencies.values()]
+        numbers += counts
+        # No latency is longer than a week: the number of a bucket is an exponent.
+        if not all(type(each) is int for each in counts) or any(each > 420 for each in line.latencies):
+            raise InvalidRecord(f"a line of kind {line.kind} holds counts that can't be")
+    elif isinstance(line, Generator):
+        texts, numbers = [line.process], [*numbers, line.cpu, line.lag]
+    elif isinstance(line, Server):
+        texts = [*line.metrics]
+        numbers += [
+            each for each in (line.started_at, line.cpu_seconds, line.cores) if each is not None
+        ]
+        numbers += [] if line.resident_bytes is None else [line.resident_bytes]
+        # These two may be negative.
+        numbers += [_absolute(each) for each in line.metrics.values()]
+        numbers += [] if line.clock_offset is None else [_absolute(line.clock_offset)]
+    if not all(_is_number(each) for each in numbers) or not all(
+        isinstance(each, str) for each in texts
+    ):
+        raise InvalidRecord(f"a line of kind {line.kind} holds what can't be")
+
+
+def _absolute(value: object) -> object:
+    return abs(value) if isinstance(value, int | float) else value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1e18

@@ -1,0 +1,383 @@
+"""Whether a run lets a build be promoted, and how many users it carried. Standard library alone.
+
+Precedence, each with its reason:
+
+1. Wrong content, answered while nothing was wrong with generator, clocks and server process: do not
+   promote. No flaw of a run makes a wrong answer right, so a run that was cut off fails by it too.
+2. A void run: nothing follows from its figures, good or bad.
+3. A level that was missed, or a target that was not reached: do not promote.
+4. Else: promote.
+
+Steps of more users than the fewest that failed soundly decide nothing, nor, with a target, do those of
+more than the fewest that soundly carried it. So what the generator did there voids nothing: beyond the
+knee it is busy with a server that does not answer, and far beyond the target with itself.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from loadtest.gate.levels import EndpointLevels, Levels
+from loadtest.gate.summary import LATE, WRONG_CONTENT, Process, StepSummary, Summary
+from loadtest.record import Server, Traffic, percentile
+from persona_profile.capacity.costs import Costs
+from persona_profile.capacity.model import Parameters, knee, rates
+
+MOST_CPU: Final = 0.85
+"""Share of a core above which a generator's process measures itself."""
+MOST_LAG: Final = 1.0
+"""Seconds by which no request may start too late."""
+MOST_LATE: Final = 0.01
+"""Share of seconds in which one may start too late by `LATE`, beside `_FORGIVEN` ones."""
+_FORGIVEN: Final = 2
+MOST_SILENCE: Final = 5.0
+"""Seconds without a sign of life of a process that gives one a second."""
+LEAST_OFFERED: Final = 0.99
+"""Share of the model's requests that have to be planned, less what chance explains."""
+CHANCE: Final = 4
+"""Standard deviations of arrivals that chance explains: once in 30,000 steps it is more."""
+MOST_OFFSET: Final = 5.0
+"""Seconds between the clocks of server and generator; headers give whole seconds."""
+MOST_DRIFT: Final = 2.5
+"""Seconds by which that may change in a run."""
+_READINGS: Final = 5
+RESTART: Final = 2.0
+"""Seconds by which two readings of one start may differ."""
+LEAST_ANSWERS: Final = {"p95": 20, "p99": 100}
+"""Answers from which a percentile is more than the luck of one."""
+SHARES: Final = {"p95": 0.95, "p99": 0.99}
+
+
+class Outcome(Enum):
+    """What a run lets an operator do; the value is the command's exit status."""
+
+    PROMOTE = 0
+    DO_NOT_PROMOTE = 1
+    VOID = 3
+
+    @property
+    def code(self) -> str:
+        """For programs."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A level that was missed.
+
+    Attributes:
+        endpoint: whose; None for all together.
+        figure: `p95`, `p99`, `error_share`, `shed_share`, `achieved` or `wrong_content`.
+        measured: what it was.
+        limit: what it may be.
+    """
+
+    endpoint: str | None
+    figure: str
+    measured: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Why nothing follows from a run or a step of it.
+
+    Attributes:
+        code: for programs.
+        text: for people.
+        covers_content: whether wrong content may come of it as well.
+    """
+
+    code: str
+    text: str
+    covers_content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A step, and what is said of it."""
+
+    step: StepSummary
+    breaches: Sequence[Breach]
+    doubts: Sequence[Doubt]
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it met all levels, and that can be told."""
+        return not self.breaches and not self.doubts
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it missed a level, and that can be told."""
+        return bool(self.breaches) and not self.doubts
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Where the capacity model sees the knee.
+
+    Attributes:
+        users: at which all cores are busy.
+        cores: that were taken for the server's.
+        seconds_per_request: of the server's processor, by the model, in the mix that was asked for.
+    """
+
+    users: float
+    cores: float
+    seconds_per_request: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is said of a run.
+
+    Attributes:
+        outcome: in a word.
+        reasons: for people, the weightiest first.
+        doubts: of the whole run, and of steps that decide.
+        steps: the measured ones.
+        carried: most users of a step that met the levels, below all that failed; None if there is none.
+        failed: fewest users of a step that failed; None if there is none.
+        target: users to be carried; None if none were named.
+        prediction: of the model; None if the cores are unknown.
+    """
+
+    outcome: Outcome
+    reasons: Sequence[str]
+    doubts: Sequence[Doubt]
+    steps: Sequence[Judged]
+    carried: Judged | None
+    failed: Judged | None
+    target: float | None
+    prediction: Prediction | None
+
+    @property
+    def knee(self) -> float | None:
+        """The middle between the users carried and the fewest that were not."""
+        if self.carried is None or self.failed is None:
+            return None
+        return (self.carried.step.users + self.failed.step.users) / 2
+
+    @property
+    def agreement(self) -> float | None:
+        """The model's knee over the measured one."""
+        if self.knee is None or self.prediction is None or not math.isfinite(self.prediction.users):
+            return None
+        return self.prediction.users / self.knee
+
+
+def judge(
+    summary: Summary, levels: Levels, target: float | None = None, prediction: Prediction | None = None
+) -> Verdict:
+    """Judge a run.
+
+    Args:
+        summary: of it.
+        levels: to be met.
+        target: users that have to be carried; without it, every measured step has to meet the levels.
+        prediction: of the model, to be told beside the measured knee.
+    """
+    steps = [
+        Judged(each, list(_breaches(each, levels)), list(_step_doubts(each)))
+        for each in summary.measured
+    ]
+    failed = min((each for each in steps if each.is_failed), key=_users, default=None)
+    below = math.inf if failed is None else failed.step.users
+    met = [each for each in steps if each.is_met and each.step.users < below]
+    carried = max(met, key=_users, default=None)
+    enough = math.inf
+    if target is not None:
+        enough = min((_users(each) for each in met if _users(each) >= target), default=math.inf)
+    deciding = [each for each in steps if _users(each) < below and _users(each) <= enough]
+    doubts = [*_run_doubts(summary), *(doubt for each in deciding for doubt in each.doubts)]
+    outcome, reasons = _decide(summary, doubts, carried, failed, target)
+    return Verdict(outcome, reasons, doubts, steps, carried, failed, target, prediction)
+
+
+def predict(
+    summary: Summary,
+    costs: Costs,
+    *,
+    cores: float | None = None,
+    processes: int | None = None,
+    with_database: bool = False,
+) -> Prediction | None:
+    """Return where the model sees the knee of a run's load; None if its cores are not known.
+
+    Args:
+        summary: of the run: its parameters, rates, and cores.
+        costs: that were measured separately.
+        cores: of the server, if the record does not tell, or tells those of more than the server.
+        processes: of the server, each of which runs one thread at a time; None for no limit.
+        with_database: whether the database is on the same cores.
+
+    Raises:
+        InvalidParameters: the run's are none of the model, or cores or processes can't be so many.
+    """
+    told = [each.cores for each in summary.servers if each.cores]
+    cores = cores if cores is not None else told[-1] if told else None
+    loaded = [each for each in summary.steps if each.users and sum(each.rates.values())]
+    if cores is None or not loaded:
+        return None
+    parameters = Parameters().changed(summary.run.parameters)
+    # The rates of a run may be those of a peak, or a part of all.
+    asked = sum(loaded[0].rates.values()) / loaded[0].users
+    factor = asked / sum(rates(parameters, 1).values())
+    users = knee(cores, parameters, costs, processes=processes, with_database=with_database) / factor
+    seconds = sum(
+        rate * costs.of(activity, parameters.mix).server_seconds
+        for activity, rate in loaded[0].rates.items()
+    )
+    return Prediction(users, cores, seconds / sum(loaded[0].rates.values()))
+
+
+def headroom(traffic: Traffic, levels: Levels, endpoint: str) -> float | None:
+    """Return how often the measured latency fits into its level; None if it can't be judged."""
+    found = _percentiles(traffic, levels.of(endpoint))
+    return min((limit / measured for _, measured, limit in found), default=None)
+
+
+def _percentiles(traffic: Traffic, own: EndpointLevels) -> Iterator[tuple[str, float, float]]:
+    """Yield the name, figure and level of each percentile that has answers enough to be judged."""
+    for figure, limit in (("p95", own.p95), ("p99", own.p99)):
+        measured = percentile(traffic.latencies, SHARES[figure])
+        if measured is not None and traffic.right >= LEAST_ANSWERS[figure]:
+            yield figure, measured, limit
+
+
+def _decide(
+    summary: Summary,
+    doubts: Sequence[Doubt],
+    carried: Judged | None,
+    failed: Judged | None,
+    target: float | None,
+) -> tuple[Outcome, list[str]]:
+    wrong = summary.wrong_content
+    if wrong and not any(each.covers_content for each in doubts):
+        return Outcome.DO_NOT_PROMOTE, [f"{wrong:,} answers had the wrong content: none may."]
+    if doubts:
+        return Outcome.VOID, list(dict.fromkeys(each.text for each in doubts))
+    reasons = [] if failed is None else [f"At {failed.step.users:,.0f} users {_missed(failed)}."]
+    if target is None:
+        if failed is not None:
+            return Outcome.DO_NOT_PROMOTE, reasons
+        return Outcome.PROMOTE, ["Every measured step met the service levels."]
+    most = 0.0 if carried is None else carried.step.users
+    if most >= target:
+        return Outcome.PROMOTE, [f"{most:,.0f} users were carried; {target:,.0f} were asked for."]
+    if failed is None:
+        reasons = [f"No step had {target:,.0f} users; the most that were tried are {most:,.0f}."]
+    return Outcome.DO_NOT_PROMOTE, reasons
+
+
+def _missed(judged: Judged) -> str:
+    told = [describe(each) for each in judged.breaches[:3]]
+    more = len(judged.breaches) - len(told)
+    return "; ".join(told) + (f"; and {more} more" if more else "")
+
+
+def describe(breach: Breach) -> str:
+    """Say which level was missed, and by how much."""
+    of = "all endpoints" if breach.endpoint is None else breach.endpoint
+    if breach.figure in SHARES:
+        return f"{of}: {breach.figure} was {breach.measured:,.0f} ms, more than {breach.limit:,.0f} ms"
+    if breach.figure == WRONG_CONTENT:
+        return f"{of}: {breach.measured:,.0f} answers had the wrong content"
+    if breach.figure == "achieved":
+        return (
+            f"{of}: {breach.measured:.1%} of requests were answered right, less than {breach.limit:.1%}"
+        )
+    what = "went wrong" if breach.figure == "error_share" else "were shed"
+    return f"{of}: {breach.measured:.2%} of requests {what}, more than {breach.limit:.2%}"
+
+
+def _breaches(step: StepSummary, levels: Levels) -> Iterator[Breach]:
+    """Yield the levels that a step missed, the weightiest first."""
+    for name, traffic in step.endpoints.items():
+        if wrong := traffic.errors.get(WRONG_CONTENT, 0):
+            yield Breach(name, WRONG_CONTENT, wrong, 0)
+    if (achieved := step.whole.achieved) < levels.achieved:
+        yield Breach(None, "achieved", achieved, levels.achieved)
+    for name, traffic in step.endpoints.items():
+        own = levels.of(name)
+        found = [
+            ("error_share", traffic.error_share, own.error_share),
+            ("shed_share", traffic.shed_share, own.shed_share),
+            *_percentiles(traffic, own),
+        ]
+        for figure, measured, limit in found:
+            if measured > limit:
+                yield Breach(name, figure, measured, limit)
+
+
+def _step_doubts(step: StepSummary) -> Iterator[Doubt]:
+    at = f"At {step.users:,.0f} users"
+    for process in step.processes:
+        yield from _process_doubts(process, step.duration, at)
+    if not step.processes:
+        yield Doubt("generator_unknown", f"{at} no generator told how it fared.", True)
+    planned = step.whole.planned
+    # What there was nothing to read of, after an upload that failed, is the server's doing.
+    offered = planned + step.whole.withdrawn
+    least = LEAST_OFFERED * step.target - CHANCE * math.sqrt(step.target)
+    if offered < least or not step.target:
+        text = f"{at} {offered:,} requests were offered where the model asks for {step.target:,.0f}."
+        yield Doubt("target_not_offered", text)
+    elif planned < LEAST_ANSWERS["p95"]:
+        text = f"{at} only {planned:,} requests were made: too few to judge."
+        yield Doubt("too_few_requests", text)
+
+
+def _process_doubts(process: Process, duration: int, at: str) -> Iterator[Doubt]:
+    name = f"the generator process {process.name}"
+    if process.cpu > MOST_CPU:
+        text = f"{at} {name} used {process.cpu:.0%} of its core, more than {MOST_CPU:.0%}."
+        yield Doubt("generator_busy", text, True)
+    if process.lag > MOST_LAG or process.late_seconds > _FORGIVEN + MOST_LATE * duration:
+        text = f"{at} {name} started requests up to {process.lag * 1000:,.0f} ms late"
+        text += f", more than {LATE * 1000:.0f} ms in {process.late_seconds:,} s of {duration:,}."
+        yield Doubt("generator_late", text, True)
+    if process.silence > MOST_SILENCE:
+        text = f"{at} {name} gave no sign of life for {process.silence:,.0f} s."
+        yield Doubt("generator_silent", text, True)
+    if process.went_back:
+        yield Doubt("clock_jumped", f"{at} the clock of {name} went back.", True)
+
+
+def _run_doubts(summary: Summary) -> Iterator[Doubt]:
+    if summary.ended_at is None:
+        yield Doubt("cut_off", "The run was cut off before its end.")
+    if not summary.measured:
+        yield Doubt("nothing_measured", "The run has no measured step.")
+    if len(summary.processes) < summary.run.workers:
+        text = f"{len(summary.processes)} of {summary.run.workers} generator processes left a record."
+        yield Doubt("generator_missing", text)
+    starts = [each.started_at for each in summary.servers if each.started_at is not None]
+    if starts and max(starts) - min(starts) > RESTART:
+        yield Doubt("server_restarted", "The server was restarted during the run.", True)
+    yield from _clock_doubts(summary.servers)
+
+
+def _clock_doubts(servers: Sequence[Server]) -> Iterator[Doubt]:
+    told = [each.clock_offset for each in servers if each.clock_offset is not None]
+    # The clock of a server that is slow to answer seems slow, for an answer: medians leave that out.
+    width = min(_READINGS, len(told))
+    offsets = [statistics.median(told[at : at + width]) for at in range(len(told) - width + 1)]
+    if not told:
+        return
+    worst = max(offsets, key=abs)
+    if abs(worst) > MOST_OFFSET:
+        text = f"The clocks of server and generator are {abs(worst):,.1f} s apart."
+        yield Doubt("clock_offset", text, True)
+    elif (drift := max(offsets) - min(offsets)) > MOST_DRIFT:
+        text = f"A clock jumped: server and generator moved {drift:,.1f} s apart."
+        yield Doubt("clock_jumped", text, True)
+
+
+def _users(judged: Judged) -> float:
+    return judged.step.users

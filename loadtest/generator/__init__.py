@@ -1,0 +1,1 @@
+"""The load generator: virtual users, their requests and what is counted."""

@@ -1,0 +1,196 @@
+"""The process that leads a run: tells the others what rate comes when, and keeps the record."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from loadtest.generator.options import Options
+from loadtest.generator.stages import Stage, stages
+from loadtest.record import End, Run, Second, Step, Traffic, Writer, percentile
+from persona_profile.capacity.model import UPLOADS, rates
+
+LEAD: Final = 2.0
+"""Seconds by which a change is told before it is due."""
+
+GRACE: Final = 3.0
+"""Seconds for which the rates of a measured stage stay, until its last answers have come."""
+
+DRAIN: Final = 35.0
+"""Seconds for which the last answers are waited for: longer than any request may take, unless it waits
+for a write of the same user that takes as long. Those without an answer then are told as they are."""
+
+PREPARATION: Final = 3 * 3600.0
+"""Seconds that users may take to be made ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepLevel:
+    """What a step has to meet, so that the next one is higher. The verdict has levels of its own.
+
+    Attributes:
+        right: share of requests that were answered, and rightly.
+        seconds: 95th percentile of the latency.
+    """
+
+    right: float
+    seconds: float
+
+
+STEP_LEVELS: Final[Mapping[str, StepLevel]] = {
+    "dialog_open": StepLevel(0.99, 0.5),
+    "picture_read": StepLevel(0.99, 0.5),
+    "upload": StepLevel(0.95, 10.0),
+}
+"""By activity, or `upload` for each kind of upload. Assumed: a dialog that takes longer is felt; people
+wait for an upload, and a step has so few that one in a hundred could not be told."""
+
+Send = Callable[[str, Mapping[str, Any]], None]
+
+
+class Conductor:
+    """Leads a run; `tick` is called each second.
+
+    Args:
+        options: of the run.
+        writer: of the leader's own lines.
+        send: a message to all workers.
+    """
+
+    def __init__(self, options: Options, writer: Writer, send: Send) -> None:
+        self._options = options
+        self._writer = writer
+        self._send = send
+        self._stages = stages(
+            options.shape,
+            options.users,
+            options.lengths,
+            most_steps=options.most_steps,
+            met=self._met,
+        )
+        self._began_at: float | None = None
+        self._stage = Stage(0, 0, is_measured=False)
+        self._starts_at = self._ends_at = 0.0
+        self._drains_until: float | None = None
+        self._is_finished = False
+        self._asks = options.shape == "steps"  # whether a stage was met, to know the next one
+        self._seconds: list[Second] = []
+        self._in_flight: dict[str, int] = {}
+        self._ready: set[str] = set()
+        self._workers = 0
+        self.failure: str | None = None
+        """Why the run can't be done."""
+
+    def begin(self, workers: int, version: Mapping[str, Any]) -> None:
+        """Write what is to be done; the workers have been told to prepare."""
+        self._workers = workers
+        self._began_at = time.time()
+        options = self._options
+        self._writer.write(
+            Run(
+                self._began_at,
+                options.shape,
+                options.host,
+                options.seed,
+                workers,
+                version,
+                options.changed_parameters,
+                options.peak,
+            )
+        )
+
+    def hear(self, process: str, in_flight: int, seconds: list[Second]) -> None:
+        """Take in what a worker tells each second."""
+        self._in_flight[process] = in_flight
+        # Of a run of hours these would fill the memory.
+        if self._asks and self._stage.is_measured:
+            self._seconds += [each for each in seconds if self._starts_at <= each.at < self._ends_at]
+
+    def hear_ready(self, process: str, failure: str | None) -> None:
+        """Take in that a worker's users are ready, or can't be."""
+        self._ready.add(process)
+        self.failure = self.failure or failure
+
+    def tick(self) -> bool:
+        """Do what is due; return whether the run goes on."""
+        now = time.time()
+        if self.failure is not None:
+            return False
+        if self._drains_until is not None:
+            return self._drains(now, self._drains_until)
+        assert self._began_at is not None
+        if len(self._ready) < self._workers:
+            if now - self._began_at > PREPARATION:
+                self.failure = "users took too long to be made ready"
+            return True
+        due = self._ends_at + (GRACE if self._stage.is_measured else 0)
+        if now >= (due if self._asks and self._stage.is_measured else due - LEAD):
+            self._next(now)
+        return True
+
+    def close(self, *, is_complete: bool) -> None:
+        """End the record."""
+        if is_complete and self.failure is None:
+            self._writer.write(End(time.time()))
+        self._writer.close()
+
+    def _drains(self, now: float, until: float) -> bool:
+        """Tell whether answers are still waited for."""
+        if now > until - DRAIN + GRACE and not any(self._in_flight.values()):
+            return False
+        if now >= until and not self._is_finished:
+            self._is_finished = True
+            self._send("finish", {})
+        return now < until + GRACE
+
+    def _next(self, now: float) -> None:
+        stage = next(self._stages, None)
+        at = max(float(math.ceil(now + LEAD)), self._ends_at)
+        if self._stage.is_measured:
+            self._step(self._ends_at, self._stage.users, is_measured=False)
+        self._seconds.clear()
+        if stage is None:
+            self._step(at, 0.0, is_measured=False)
+            self._send("rate", {"at": at, "rate": 0.0})
+            self._drains_until = at + DRAIN
+            return
+        self._stage, self._starts_at, self._ends_at = stage, at, at + math.ceil(stage.seconds)
+        self._step(at, stage.users, is_measured=stage.is_measured)
+        self._send("rate", {"at": at, "rate": sum(self.rates(stage.users).values())})
+
+    def rates(self, users: float) -> dict[str, float]:
+        """Return arrivals per second by activity, of all workers."""
+        mean = rates(self._options.parameters, users)
+        return {activity: rate * self._options.peak for activity, rate in mean.items()}
+
+    def _step(self, at: float, users: float, *, is_measured: bool) -> None:
+        self._writer.write(Step(at, users, self.rates(users), is_measured))
+
+    def _met(self) -> bool:
+        """Tell whether the measured stage met the levels; what waits for an answer did not."""
+        rate = sum(self.rates(self._stage.users).values())
+        planned = sum(each.planned for each in self._seconds)
+        # A second's worth may be under way in a server that does well.
+        late = max(0.0, sum(self._in_flight.values()) - rate)
+        if not planned or planned / (planned + late) < STEP_LEVELS["dialog_open"].right:
+            return False
+        return meets_levels(self._seconds)
+
+
+def meets_levels(seconds: Iterable[Second]) -> bool:
+    """Tell whether what was asked in a step met `STEP_LEVELS`."""
+    groups = defaultdict(list)
+    for each in seconds:
+        groups["upload" if each.endpoint in UPLOADS else each.endpoint].append(each)
+    return all(_meets(groups[name], level) for name, level in STEP_LEVELS.items() if groups[name])
+
+
+def _meets(seconds: Iterable[Second], level: StepLevel) -> bool:
+    traffic = Traffic.of(seconds)
+    latency = percentile(traffic.latencies, 0.95)
+    is_quick = latency is None or latency <= level.seconds * 1000
+    return is_quick and traffic.achieved >= level.right

@@ -1,0 +1,202 @@
+"""Options of a run, beside Locust's own; every mistake is told before anything is asked of a server."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import ipaddress
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from loadtest.generator.stages import LAUNCH_DAYS, LENGTHS, SMOKE_PARAMETERS, Lengths
+from persona_profile.capacity.costs import MOST
+from persona_profile.capacity.model import InvalidParameters, Parameters
+
+DEFAULT_FOLDER = Path("var/loadtest")
+
+
+class InvalidOptions(ValueError):
+    """Options that can't be used together; the message is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for, checked.
+
+    Attributes:
+        shape: a key of `shapes.LENGTHS`.
+        users: active users; for `steps` those of the first step.
+        host: origin of the server.
+        audience: origin that assertions name.
+        seed: of users and pictures.
+        folder: where the record is written.
+        identities: folder of `loadtest.identities`.
+        pictures: folder of `loadtest.pictures`.
+        metrics: where the server's figures are read, if they are.
+        server_pid: of a server on this machine, if it is one.
+        parameters: of the capacity model.
+        peak: by which its mean rates are multiplied: 1, or its parameter `peak`.
+        lengths: of the shape's parts.
+        most_steps: of the shape `steps`.
+    """
+
+    shape: str
+    users: float
+    host: str
+    audience: str
+    seed: int
+    folder: Path
+    identities: Path
+    pictures: Path
+    metrics: str | None
+    server_pid: int | None
+    parameters: Parameters
+    peak: float
+    lengths: Lengths
+    most_steps: int
+
+    @property
+    def changed_parameters(self) -> dict[str, float]:
+        """Those that differ from the model's defaults."""
+        defaults = Parameters()
+        return {
+            each.name: getattr(self.parameters, each.name)
+            for each in dataclasses.fields(Parameters)
+            if getattr(self.parameters, each.name) != getattr(defaults, each.name)
+        }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the load test's arguments to Locust's."""
+    group = parser.add_argument_group("Load test of the profile service")
+    add = group.add_argument
+    add("--shape", choices=sorted(LENGTHS), default="smoke", help="default: %(default)s")
+    add("--users-active", type=float, default=100_000, metavar="U", help="default: %(default)g")
+    add(
+        "--at-peak",
+        action="store_true",
+        help="rates of these users' busiest hour (`peak` of the model), not of the mean of a day",
+    )
+    add("--seed", type=int, default=1, help="of users and pictures; default: %(default)s")
+    # Text, as Locust sends these to its workers.
+    add("--folder", help="of the record; default: var/loadtest/TIME")
+    add("--identities", default=str(DEFAULT_FOLDER / "identities"), help="default: %(default)s")
+    add("--pictures", default=str(DEFAULT_FOLDER / "pictures"), help="default: %(default)s")
+    add("--audience", help="origin that the server calls its own; default: that of --host")
+    add("--metrics", metavar="URL", help="where the server's /metrics is read; default: nowhere")
+    add("--server-pid", type=int, metavar="PID", help="of a server on this machine, to watch it")
+    add(
+        "--model-set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another parameter of the capacity model; may be repeated",
+    )
+    add("--warm-up", type=float, metavar="SECONDS", help="of each change, not measured")
+    add("--measured", type=float, metavar="SECONDS", help="of each step, or of the whole run")
+    add("--most-steps", type=int, default=12, help="of the shape steps; default: %(default)s")
+    add(
+        "--small-pictures",
+        action="store_true",
+        help="of 0.4 megapixels alone: to try the load test itself, not a server",
+    )
+    add("--i-own-this-host", action="store_true", help="a host that is not this machine may be loaded")
+
+
+def checked(given: argparse.Namespace) -> Options:
+    """Return what was asked for.
+
+    Raises:
+        InvalidOptions: it can't be done, or must not.
+    """
+    host = _origin("--host", given.host or "")
+    if not given.i_own_this_host and not is_loopback(urlsplit(host).hostname or ""):
+        raise InvalidOptions(
+            f"{host} is not this machine: a load test may put a service out of action. "
+            "Give --i-own-this-host if it is yours and nobody depends on it now."
+        )
+    lengths = LENGTHS[given.shape]
+    warm_up, measured = (
+        own if asked is None else asked
+        for asked, own in ((given.warm_up, lengths.warm_up), (given.measured, lengths.measured))
+    )
+    for name, value, least in (
+        ("--users-active", given.users_active, 1),
+        ("--warm-up", warm_up, 0),
+        ("--measured", measured, 1),
+        ("--most-steps", given.most_steps, 1),
+    ):
+        if not least <= value <= MOST:
+            raise InvalidOptions(f"{name}: must be a number from {least} to {MOST:g}")
+    parameters = _parameters(given.shape, given.model_set)
+    return Options(
+        given.shape,
+        given.users_active,
+        host,
+        _origin("--audience", given.audience) if given.audience else host,
+        given.seed,
+        Path(given.folder) if given.folder else DEFAULT_FOLDER / new_name(),
+        Path(given.identities),
+        Path(given.pictures),
+        given.metrics,
+        given.server_pid,
+        parameters,
+        parameters.peak if given.at_peak else 1.0,
+        Lengths(warm_up, measured),
+        given.most_steps,
+    )
+
+
+def new_name() -> str:
+    """Return a name for the folder of a record: when it began, UTC."""
+    return time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or address leads to this machine alone."""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        return False
+    return bool(found) and all(ipaddress.ip_address(each).is_loopback for each in found)
+
+
+def _origin(name: str, url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
+        raise InvalidOptions(f"{name}: must be an origin, as https://profiles.example.com")
+    if parts.query or parts.fragment or parts.username is not None or port == 0:
+        raise InvalidOptions(f"{name}: must be an origin, as https://profiles.example.com")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _parameters(shape: str, assignments: list[str]) -> Parameters:
+    changes: dict[str, float] = {}
+    if shape == "smoke":
+        changes |= SMOKE_PARAMETERS
+    if shape == "launch":
+        changes["launch_days"] = LAUNCH_DAYS
+    changes |= _assigned(assignments)
+    try:
+        return Parameters().changed(changes)
+    except InvalidParameters as error:
+        raise InvalidOptions(f"--model-set {error}") from None
+
+
+def _assigned(assignments: list[str]) -> Mapping[str, float]:
+    found = {}
+    for each in assignments:
+        name, _, value = each.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise InvalidOptions(f"--model-set {each!r}: must be NAME=VALUE, a number") from None
+    return found

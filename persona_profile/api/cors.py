@@ -1,0 +1,86 @@
+"""Cross-origin access (Fetch Standard, "CORS protocol") for pages of the configured origins.
+
+Cornice's own support takes its origins when a module is imported and leaves out errors that no
+service answers; a page must be able to read every problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from pyramid.config import Configurator
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.tweens import EXCVIEW
+
+from persona_profile.api import Services
+from persona_profile.errors import OriginRefused
+
+PREFLIGHT_SECONDS: Final = 7200
+_METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
+_REQUEST_HEADERS: Final = "Authorization, Content-Type, If-Match, If-None-Match"
+_RESPONSE_HEADERS: Final = (
+    "Content-Disposition, ETag, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, "
+    "X-Request-Id"
+)
+
+
+def check_page(request: Request) -> None:
+    """Refuse a request that a page of a foreign origin caused, as far as the browser reports it.
+
+    A request that reports no page passes: of another program, or of an address that was typed. So
+    does a browser's own for its account chooser (FedCM), whose destination no page can send.
+
+    Raises:
+        OriginRefused: the page is of an origin that is not configured, or its browser hides the origin.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    page = request.headers.get("Origin") or request.headers.get("Referer")
+    if site in ("same-origin", "none") or is_account_chooser(request):
+        return
+    if page is None:
+        if site is not None:
+            raise OriginRefused("The page must let its browser send Origin or Referer.")
+        return
+    services: Services = request.services
+    origin = "/".join(page.split("/")[:3]).lower()
+    if origin not in services.public_origins + services.dialog_origins:
+        raise OriginRefused("Pages of this origin may neither call this server nor show its pictures.")
+
+
+def is_account_chooser(request: Request) -> bool:
+    """Return whether a browser asks for itself, to show accounts of an identity provider (FedCM)."""
+    return bool(request.headers.get("Sec-Fetch-Dest") == "webidentity")
+
+
+def cors_tween_factory(
+    handler: Callable[[Request], Response], _registry: Registry
+) -> Callable[[Request], Response]:
+    """Return a tween that answers preflight requests and marks what configured origins may read."""
+
+    def cors_tween(request: Request) -> Response:
+        origin = request.headers.get("Origin")
+        if origin is None or origin not in request.services.dialog_origins:
+            response = handler(request)
+            response.headers.add("Vary", "Origin")
+            return response
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            response = Response(status=204)
+            response.headers["Access-Control-Allow-Methods"] = _METHODS
+            response.headers["Access-Control-Allow-Headers"] = _REQUEST_HEADERS
+            response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_SECONDS)
+        else:
+            response = handler(request)
+            response.headers["Access-Control-Expose-Headers"] = _RESPONSE_HEADERS
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers.add("Vary", "Origin")
+        return response
+
+    return cors_tween
+
+
+def includeme(config: Configurator) -> None:
+    """Add the tween above the one that renders errors, so that pages can read those too."""
+    config.add_tween("persona_profile.api.cors.cors_tween_factory", over=EXCVIEW)

@@ -1,0 +1,86 @@
+"""Counts every request that the application answers, and logs a line for each: `request.summary`."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable
+
+from pyramid.config import Configurator
+from pyramid.registry import Registry
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.tweens import INGRESS
+
+from persona_profile.api import Services
+from persona_profile.api.problems import new_request_id
+from persona_profile.runtime.logs import REQUEST_ID
+from persona_profile.runtime.metrics import METHODS
+
+SUMMARY = "request.summary"
+UNMATCHED = "unmatched"
+"""The route of requests that no pattern takes."""
+
+logger = logging.getLogger("persona_profile.requests")
+
+_CONDITION = re.compile(r":[^}]+\}")
+
+
+def observation_tween_factory(
+    handler: Callable[[Request], Response], registry: Registry
+) -> Callable[[Request], Response]:
+    """Return a tween that tells the metrics of each request."""
+    services: Services = registry["services"]
+    metrics = services.metrics
+    patterns: dict[str, str] = {}
+
+    def route_of(request: Request) -> str:
+        route = request.__dict__.get("matched_route")
+        if route is None:
+            return UNMATCHED
+        found = patterns.get(route.name)
+        if found is None:
+            found = patterns[route.name] = _CONDITION.sub("}", route.pattern)
+        return found
+
+    def observation_tween(request: Request) -> Response:
+        began = time.perf_counter()
+        request_id = new_request_id()
+        token = REQUEST_ID.set(request_id)
+        status = 500
+        try:
+            response = handler(request)
+            response.headerlist.append(("X-Request-Id", request_id))
+            status = response.status_code
+        finally:
+            seconds = time.perf_counter() - began
+            route = route_of(request)
+            metrics.count_request(route, request.method, status, seconds)
+            if status >= 400:
+                metrics.count_problem(getattr(request, "problem_code", "none"), status)
+            if logger.isEnabledFor(logging.INFO):
+                _log(route, request.method, status, seconds)
+            REQUEST_ID.reset(token)
+        return response
+
+    return observation_tween
+
+
+def _log(route: str, method: str, status: int, seconds: float) -> None:
+    """Log a request; neither its path nor its client, which are personal data."""
+    fields = {
+        "method": method if method in METHODS else "other",
+        "route": route,
+        "code": status,
+        "t": round(seconds * 1000, 1),
+    }
+    # Without looking for who called, which costs more than the rest.
+    extra = {"fields": fields}
+    record = logger.makeRecord(logger.name, logging.INFO, "", 0, SUMMARY, (), None, extra=extra)
+    logger.handle(record)
+
+
+def includeme(config: Configurator) -> None:
+    """Add the tween outside of all others."""
+    config.add_tween("persona_profile.api.observation.observation_tween_factory", under=INGRESS)

@@ -1,0 +1,168 @@
+"""Pictures: upload for those who proved the email, read for those who hold a capability."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from math import ceil
+from typing import Final
+
+from cornice import Service
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+
+from persona_profile.api import Services
+from persona_profile.api.bodies import crop_parameter, picture_body
+from persona_profile.api.cors import is_account_chooser
+from persona_profile.api.policy import OWN_EMAIL, email_in_path
+from persona_profile.api.profiles import EMAIL_PATH
+from persona_profile.api.rate_limiting import charge, charge_bytes, charge_write, client_of
+from persona_profile.api.representations import is_known, precondition, profile_response
+from persona_profile.encoding import base64url_encode
+from persona_profile.errors import NotAcceptable
+from persona_profile.images import MEDIA_TYPES
+from persona_profile.rate_limits import Policy
+from persona_profile.runtime.waiting import Wait
+
+MAX_ACCEPT_CHARACTERS: Final = 1024
+
+_SAFE_TO_OPEN: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    # Dialogs live on other sites; `check_page` decides which.
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+
+own_picture = Service(
+    name="own-picture", path=f"{EMAIL_PATH}/picture", description="A profile's picture."
+)
+rendition = Service(
+    name="picture", path="/v1/pictures/{capability}", description="One size of a picture."
+)
+
+
+@own_picture.put(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def upload(request: Request) -> Response:
+    """Replace the picture."""
+    charge_write(request)
+    services: Services = request.services
+    email = email_in_path(request)
+    account = _UploadAccount(request, email)
+    account.check()
+    check = precondition(request)
+    crop = crop_parameter(request)
+    source = picture_body(request, services.max_picture_bytes)
+    # Before the costly part: whether the session lives, and whether the write may succeed at all.
+    check(services.profiles.profile(request.identity, email))
+    # One more than wait may enter: it displaces another upload, or is rejected, at once.
+    with services.waiting.place(Wait.UPLOAD, retry_after=2, spare=1):
+        renditions = services.renderer.render(source, crop, account)
+    written = services.profiles.write_picture(request.identity, email, renditions, check)
+    return profile_response(request, written)
+
+
+@own_picture.delete(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def remove(request: Request) -> Response:
+    """Remove the picture."""
+    charge_write(request)
+    services: Services = request.services
+    services.profiles.delete_picture(request.identity, email_in_path(request), precondition(request))
+    return Response(status=204)
+
+
+@rendition.get()  # type: ignore[untyped-decorator]
+def read(request: Request) -> Response:
+    """Return one size of a picture in the smallest format that the client takes."""
+    services: Services = request.services
+    capability, seconds = services.pictures.open_capability(request.matchdict["capability"])
+    charge(request, Policy.READS_PER_PICTURE, {request.matchdict["capability"]: 1})
+    charge_bytes(request)
+    # Chromium asks for an account's picture as for JSON.
+    name = "jpeg" if is_account_chooser(request) else _negotiate(request, capability.formats)
+    data = services.pictures.read(capability, name)
+    etag = f'"{base64url_encode(capability.picture_id)}.{capability.size}.{name}"'
+    if is_known(request, etag):
+        response = Response(status=304)
+    else:
+        response = Response(data, content_type=MEDIA_TYPES[name])
+    response.headers.update(_SAFE_TO_OPEN)
+    response.headers["ETag"] = etag
+    # Of a protected one the browser asks each time: a sign-out ends its URL before that expires.
+    kept = f"max-age={seconds}, immutable" if capability.protection is None else "no-cache"
+    response.headers["Cache-Control"] = f"private, {kept}"
+    response.vary = ("Accept", "Sec-Fetch-Dest")
+    return response
+
+
+class _UploadAccount:
+    """Charges an upload to its email, to the issuer who vouched for that, and to the client's network.
+
+    Args:
+        request: the upload.
+        email: the email that gets the picture.
+    """
+
+    def __init__(self, request: Request, email: str) -> None:
+        issuer, network = request.identity.issuer_of(email), client_of(request)
+        self.claimants: Sequence[Hashable] = (("issuer", issuer), ("network", network))
+        self._request = request
+        self._email = email
+        self._payers = {
+            Policy.PICTURE_MS_PER_EMAIL: email,
+            Policy.PICTURE_MS_PER_ISSUER: issuer,
+            Policy.PICTURE_MS_PER_ADDRESS: network,
+        }
+
+    def check(self) -> None:
+        """Return if the processor time of earlier uploads has used up no budget.
+
+        Raises:
+            RateLimited: it has.
+        """
+        services: Services = self._request.services
+        for policy, payer in self._payers.items():
+            services.rate_limits.check(policy, [payer])
+
+    def charge_pixels(self, pixels: int) -> None:
+        """Charge the email for the pixels. See `images.Account`."""
+        charge(self._request, Policy.PIXELS_PER_EMAIL, {self._email: pixels})
+
+    def charge_time(self, processor_seconds: float) -> None:
+        """Charge all payers for the processor time. See `images.Account`."""
+        services: Services = self._request.services
+        milliseconds = ceil(1000 * processor_seconds)
+        if milliseconds > 0:
+            for policy, payer in self._payers.items():
+                services.rate_limits.add(policy, {payer: milliseconds})
+
+
+def _negotiate(request: Request, stored: Sequence[str]) -> str:
+    """Return the best format that the client takes.
+
+    A header of more than MAX_ACCEPT_CHARACTERS is ignored, as it may be (RFC 9110, 12.5.1).
+
+    Formats besides JPEG must be named by Accept: `image/*` comes from programs that know none of
+    them. A client that takes only a format which is not stored, because it would be larger, gets
+    JPEG nevertheless (RFC 9110, 12.5.1).
+
+    Raises:
+        NotAcceptable: it takes no picture at all.
+    """
+    if len(request.headers.get("Accept") or "") > MAX_ACCEPT_CHARACTERS:
+        return "jpeg"
+    acceptable = {
+        media_type for media_type, _ in request.accept.acceptable_offers(list(MEDIA_TYPES.values()))
+    }
+    if not acceptable:
+        raise NotAcceptable(f"Pictures are {', '.join(MEDIA_TYPES.values())}.")
+    named = (request.headers.get("Accept") or "").lower()
+    for name in stored:
+        if MEDIA_TYPES[name] in acceptable and MEDIA_TYPES[name] in named:
+            return name
+    return "jpeg"
+
+
+def includeme(config: Configurator) -> None:
+    """Register the services."""
+    config.add_cornice_service(own_picture)
+    config.add_cornice_service(rendition)

@@ -1,0 +1,116 @@
+"""Errors as problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import secrets
+from http import HTTPStatus
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.exceptions import URLDecodeError
+from pyramid.httpexceptions import HTTPException, HTTPForbidden, HTTPNotFound
+from pyramid.request import Request
+from pyramid.response import Response
+
+import backends
+from persona_profile.encoding import json_encode
+from persona_profile.errors import (
+    KeyServiceUnavailable,
+    MalformedRequest,
+    NoRoom,
+    ServiceError,
+    StorageUnavailable,
+)
+from persona_profile.keys.service import KeysUnavailable
+from persona_profile.runtime.logs import REQUEST_ID, place_of
+
+logger = logging.getLogger(__name__)
+
+
+def problem_document(
+    status: int, code: str, request_id: str, detail: str = "", **members: Any
+) -> dict[str, Any]:
+    """Return a problem object (RFC 9457); its type is `about:blank`, so its title is HTTP's own."""
+    document: dict[str, Any] = {
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "request_id": request_id,
+    }
+    if detail:
+        document["detail"] = detail
+    return document | members
+
+
+def new_request_id() -> str:
+    """Return a fresh identifier that stands in the answer and in every log line of a request."""
+    return secrets.token_hex(16)
+
+
+def includeme(config: Configurator) -> None:
+    """Render every exception and every answer that Pyramid makes for itself as a problem."""
+    config.add_request_method(
+        lambda _request: REQUEST_ID.get() or new_request_id(), "request_id", reify=True
+    )
+    for context in (Exception, HTTPException, HTTPNotFound, HTTPForbidden):
+        config.add_exception_view(_problem_view, context=context)
+
+
+def _problem_view(error: Exception, request: Request) -> Response:
+    known = _service_error(error, request)
+    if isinstance(known, HTTPException):
+        return known
+    request.problem_code = known.code  # for those who count
+    members = dict(known.members)
+    if known.errors:
+        members["errors"] = [each._asdict() for each in known.errors]
+    document = problem_document(known.status, known.code, request.request_id, known.detail, **members)
+    response = Response(
+        json_encode(document), status=int(known.status), content_type="application/problem+json"
+    )
+    response.headers.update(known.headers)
+    return response
+
+
+def _service_error(error: Exception, request: Request) -> ServiceError | HTTPException:
+    """Translate what others raise: Pyramid's own answers, the storage's, and mistakes of ours."""
+    match error:
+        case ServiceError():
+            return error
+        case (
+            backends.Unavailable()
+            | KeysUnavailable()
+            | OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EMFILE | errno.ENFILE | errno.ENOMEM)
+        ):
+            return _unavailable(error)
+        case URLDecodeError():
+            return MalformedRequest("The path is not UTF-8.")
+        case HTTPException() if error.code < 400:
+            return error
+        case HTTPException():
+            translated = ServiceError()
+            translated.status = HTTPStatus(error.code)
+            translated.code = translated.status.name.lower()
+            if "Allow" in error.headers:
+                translated.headers["Allow"] = error.headers["Allow"]
+            return translated
+        case _:
+            _log_mistake(error, request)
+            return ServiceError("This is a mistake of the server; it was logged.")
+
+
+def _unavailable(error: backends.Unavailable | KeysUnavailable | OSError) -> ServiceError:
+    if isinstance(error, OSError):
+        logger.error("no room for a request: %s", error.strerror)
+        return NoRoom()
+    if isinstance(error, KeysUnavailable):
+        return KeyServiceUnavailable("The key service does not answer; try again.", error.retry_after)
+    return StorageUnavailable("The storage does not answer; try again.", error.retry_after)
+
+
+def _log_mistake(error: Exception, request: Request) -> None:
+    """Log where it happened, not with which values: those may be personal data."""
+    where = place_of(error.__traceback__)
+    logger.error("unhandled %s at %s request_id=%s", type(error).__name__, where, request.request_id)

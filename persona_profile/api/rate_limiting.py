@@ -1,0 +1,110 @@
+"""Holding requests to the rate limits, and telling clients how they stand."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from math import ceil
+from typing import Final
+
+from pyramid.request import Request
+from pyramid.response import Response
+
+from persona_profile.api import Services
+from persona_profile.api.addresses import client_network
+from persona_profile.api.cors import check_page
+from persona_profile.api.policy import email_in_path
+from persona_profile.rate_limits import Policy, Quota
+
+MIN_ANSWER_BYTES: Final = 4096
+"""The least that a read is charged with: making a small answer costs as much as sending so many."""
+
+
+processor_seconds: Callable[[], float] = time.thread_time
+"""The clock of the processor time of a thread."""
+
+
+def charge(request: Request, policy: Policy, costs: Mapping[str, int]) -> None:
+    """Count the units of a request by what identifies the client; its answer will report the quota.
+
+    A page of a foreign origin is refused before: it would use up the quota of its visitor's network.
+
+    Raises:
+        OriginRefused: such a page caused the request.
+        RateLimited: the client is beyond the limit.
+    """
+    check_page(request)
+    services: Services = request.services
+    quota = services.rate_limits.hit(policy, costs)
+    if quota is not None:
+        request.add_response_callback(lambda _request, response: _tell(response, quota))
+
+
+def charge_write(request: Request) -> None:
+    """Count a change of the email in the path, or what costs as much.
+
+    Raises:
+        RateLimited: there were too many.
+    """
+    charge(request, Policy.WRITES_PER_EMAIL, {email_in_path(request): 1})
+
+
+def charge_bytes(request: Request, email: str | None = None) -> None:
+    """Charge a read, once it is answered, with the bytes of its answer.
+
+    Args:
+        request: the request; the network of its client is charged.
+        email: of the session, and charged as well.
+
+    Raises:
+        OriginRefused: a page of a foreign origin caused the request.
+        RateLimited: the network or the email has used up its bytes.
+    """
+    check_page(request)
+    services: Services = request.services
+    clients = {Policy.BYTES_PER_ADDRESS: client_of(request)}
+    if email is not None:
+        clients[Policy.BYTES_PER_EMAIL] = email
+    for policy, client in clients.items():
+        services.rate_limits.check(policy, [client])
+
+    def count(_request: Request, response: Response) -> None:
+        size = max(MIN_ANSWER_BYTES, response.content_length or 0)
+        for policy, client in clients.items():
+            services.rate_limits.add(policy, {client: size})
+
+    request.add_response_callback(count)
+
+
+@contextlib.contextmanager
+def failure_charged(request: Request) -> Iterator[None]:
+    """Charge the client's network with the processor time of a request, should it fail.
+
+    Raises:
+        RateLimited: failures of this network have cost too much lately.
+    """
+    services: Services = request.services
+    client = client_of(request)
+    services.rate_limits.check(Policy.FAILURES_PER_ADDRESS, [client])
+    began = processor_seconds()
+    try:
+        yield
+    except Exception:
+        milliseconds = ceil(1000 * (processor_seconds() - began))
+        services.rate_limits.add(Policy.FAILURES_PER_ADDRESS, {client: max(1, milliseconds)})
+        raise
+
+
+def client_of(request: Request) -> str:
+    """Return the network of the client, by which strangers are limited (see `client_network`).
+
+    The address is that of the connection, or the one that a trusted proxy has reported
+    (`TrustedProxies`).
+    """
+    return client_network(request.environ.get("REMOTE_ADDR", ""))
+
+
+def _tell(response: Response, quota: Quota) -> None:
+    for name, value in quota.headers().items():
+        response.headers.add(name, value)

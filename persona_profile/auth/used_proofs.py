@@ -1,0 +1,82 @@
+"""Each proof opens one session: the backend remembers its digest until it has lapsed everywhere."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from backends import ABSENT, Address, Backend, BackendError, Conflict, Delete, Put
+from persona_profile.auth import CountProof, ProvedEmail
+from persona_profile.errors import FieldError, InvalidProof
+from persona_profile.lifetimes import MARK_MARGIN_SECONDS
+from persona_profile.store.partitions import USED_PROOF_ITEM, USED_PROOF_PREFIX
+
+
+class UsedProofs:
+    """The proofs that were accepted, across all processes that share a backend.
+
+    Args:
+        backend: where they are remembered.
+        count_proof: is called for each proof that comes again.
+    """
+
+    def __init__(self, backend: Backend, count_proof: CountProof) -> None:
+        self._backend = backend
+        self._count_proof = count_proof
+
+    def check(self, proofs: Sequence[ProvedEmail]) -> None:
+        """Return if the proofs differ and none was used before. None is used up by this.
+
+        Raises:
+            InvalidProof: `proof_replayed`; `errors` names each such proof.
+            Unavailable: the storage does not answer.
+        """
+        used = {address.partition for address in self._backend.get_many(map(_address, proofs))}
+        replayed = []
+        for position, proof in enumerate(proofs):
+            partition = _address(proof).partition
+            if partition in used:
+                replayed.append(position)
+            used.add(partition)
+        self._refuse(proofs, replayed)
+
+    def use(self, proofs: Sequence[ProvedEmail]) -> None:
+        """Use up proofs that differ, each for the first and last time: all of them or none.
+
+        Raises:
+            InvalidProof: `proof_replayed`: another request was faster with one of them.
+            Unavailable: the storage does not answer; some may be used up.
+        """
+        marked: dict[bytes, int] = {}
+        # In one order for all requests: of those with the same proofs, one wins them all.
+        for position, proof in sorted(enumerate(proofs), key=lambda each: each[1].proof_id):
+            partition = _address(proof).partition
+            expires_at = proof.expires_at + MARK_MARGIN_SECONDS
+            mark = Put(USED_PROOF_ITEM, b"", if_version=ABSENT, expires_at=expires_at)
+            try:
+                marked[partition] = self._backend.apply(partition, [mark])[USED_PROOF_ITEM]
+            except Conflict:
+                self._release(marked)
+                self._refuse(proofs, [position])
+
+    def _release(self, marked: dict[bytes, int]) -> None:
+        """Remove the marks of a request that opens no session; what can't be removed stays used up."""
+        for partition, version in marked.items():
+            with contextlib.suppress(BackendError):
+                self._backend.apply(partition, [Delete(USED_PROOF_ITEM, version)])
+
+    def _refuse(self, proofs: Sequence[ProvedEmail], replayed: Sequence[int]) -> None:
+        """Raise InvalidProof if there are positions of proofs that come again."""
+        for position in replayed:
+            proof = proofs[position]
+            self._count_proof(proof.kind, "proof_replayed", proof.algorithm)
+        errors = tuple(
+            FieldError("body", f"proofs.{position}.{proofs[position].kind}", "proof_replayed")
+            for position in replayed
+        )
+        if errors:
+            raise InvalidProof("proof_replayed", "A proof has opened a session before.", errors=errors)
+
+
+def _address(proof: ProvedEmail) -> Address:
+    return Address(USED_PROOF_PREFIX + proof.proof_id, USED_PROOF_ITEM)

@@ -1,0 +1,124 @@
+"""An identity provider for development: it vouches for anybody at the example domains.
+
+Its key pair is made at first use and kept in a folder that is not for keeps, so that the server and
+the `assertion` command share it. The application refuses it outside development.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from persona_profile import files
+from persona_profile.auth.browserid_discovery import PinnedIssuers
+from persona_profile.auth.jws import public_key_document, sign_jws
+from persona_profile.emails import InvalidEmail, canonical_email
+from persona_profile.encoding import Json
+
+DOMAINS: Final = ("example.com", "example.net", "example.org")
+PINNED_PATTERNS: Final = ("*.example", *(p + name for name in DOMAINS for p in ("", "*.")))
+CERTIFICATE_LIFE_MS: Final = 3600 * 1000
+ASSERTION_LIFE_MS: Final = 2 * 60 * 1000
+
+PrivateKey = rsa.RSAPrivateKey | dsa.DSAPrivateKey
+
+
+def mint_bundle(
+    email: str, audience: str, *, issuer: str, issuer_key: PrivateKey, user_key: PrivateKey
+) -> str:
+    """Return a bundle by which `issuer` certifies the email's key, which names the audience."""
+    now = int(time.time() * 1000)
+    certificate = {
+        "iss": issuer,
+        "iat": now,
+        "exp": now + CERTIFICATE_LIFE_MS,
+        "public-key": public_key_document(user_key.public_key()),
+        "principal": {"email": email},
+    }
+    assertion = {"aud": audience, "exp": now + ASSERTION_LIFE_MS}
+    return f"{sign_jws(certificate, issuer_key)}~{sign_jws(assertion, user_key)}"
+
+
+class DevelopmentIdentityProvider:
+    """Mints real bundles for the example domains."""
+
+    def __init__(self, key: rsa.RSAPrivateKey) -> None:
+        self._key = key
+
+    @classmethod
+    def load(cls, folder: Path) -> DevelopmentIdentityProvider:
+        """Read the key pair of a folder, or make it there; two processes may do so at once.
+
+        Raises:
+            ValueError: the key file holds something else.
+            OSError: the folder can't be used.
+        """
+        return cls(read_or_write_key(folder / "development-idp.pem"))
+
+    def support_documents(self) -> dict[str, Json]:
+        """Return the support documents by which a server trusts this provider, by domain."""
+        support: Json = {"public-key": public_key_document(self._key.public_key())}
+        return dict.fromkeys(PINNED_PATTERNS, support)
+
+    def pinned_issuers(self) -> PinnedIssuers:
+        """Return the same as a server has them."""
+        return PinnedIssuers.parse(self.support_documents())
+
+    def bundle(self, email: str, audience: str) -> str:
+        """Return a fresh bundle that proves an email to an audience.
+
+        Raises:
+            ValueError: the email is invalid or not of an example domain.
+        """
+        try:
+            canonical = canonical_email(email)
+        except InvalidEmail:
+            raise ValueError("this is no email address") from None
+        domain = canonical.rpartition("@")[2]
+        if self.pinned_issuers().get(domain) is None:
+            raise ValueError(
+                "the development identity provider vouches for domains under .example and for "
+                f"{', '.join(DOMAINS)} only"
+            )
+        return mint_bundle(
+            canonical, audience, issuer=domain, issuer_key=self._key, user_key=_new_key()
+        )
+
+
+def read_or_write_key(path: Path) -> rsa.RSAPrivateKey:
+    """Read a key file, or make it and its folder; two processes may do so at once.
+
+    Raises:
+        ValueError: the file holds something else.
+        OSError: the folder can't be used.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_new(path, _new_key())
+    # It was made here: to check its numbers would take as long as all else of an application.
+    pem = path.read_bytes()
+    key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise ValueError(f"{path}: not an RSA key")  # noqa: TRY004 - it is a file's content
+    return key
+
+
+def _new_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def _write_new(path: Path, key: rsa.RSAPrivateKey) -> None:
+    """Write a key file whole or not at all; if another process was faster, its file stays."""
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with contextlib.suppress(FileExistsError):
+        files.create(path, pem)

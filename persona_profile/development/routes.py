@@ -1,0 +1,96 @@
+"""The demo dialog, and an identity provider for it; included in development only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from cornice import Service
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import FileResponse, Response
+
+import persona_profile
+from persona_profile.api import Services, origin_of
+from persona_profile.api.bodies import json_body
+from persona_profile.api.representations import json_response
+from persona_profile.api.schemas import assertion_body
+from persona_profile.development.openid_provider import CLIENT_ID
+from persona_profile.errors import FieldError, NotFound, ValidationFailed
+
+MAX_BODY_BYTES: Final = 4096
+
+_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_PAGE: Final = {
+    path.name: path
+    for path in Path(persona_profile.__file__).with_name("static").glob("*/*")
+    if path.suffix in _TYPES
+}
+_CONTENT_SECURITY_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data: blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+assertions = Service(
+    name="assertions", path="/development/assertions", description="Assertions for the demo."
+)
+
+
+@assertions.post()  # type: ignore[untyped-decorator]
+def mint(request: Request) -> Response:
+    """Return an assertion for an email of an example domain."""
+    services: Services = request.services
+    if services.identity_provider is None:
+        raise NotFound
+    email = json_body(request, assertion_body(), MAX_BODY_BYTES)["email"]
+    try:
+        bundle = services.identity_provider.bundle(email, origin_of(request))
+    except ValueError as error:
+        wrong = FieldError("body", "email", str(error))
+        raise ValidationFailed("No assertion for this email.", errors=(wrong,)) from None
+    return json_response({"assertion": bundle}, status=201)
+
+
+openid = Service(
+    name="openid", path="/development/openid", description="Where the demo finds its OpenID provider."
+)
+
+
+@openid.get()  # type: ignore[untyped-decorator]
+def describe_provider(request: Request) -> Response:
+    """Return what a client of the local OpenID provider is configured with."""
+    services: Services = request.services
+    provider = services.openid_provider
+    if provider is None or not provider.is_served:
+        raise NotFound
+    return json_response(
+        {
+            "issuer": provider.issuer,
+            "authorization_endpoint": provider.authorization_endpoint,
+            "client_id": CLIENT_ID,
+        }
+    )
+
+
+def page(request: Request) -> Response:
+    """Return a file of the demo dialog."""
+    name = request.matchdict.get("name", "index.html")
+    if name not in _PAGE:
+        raise NotFound
+    path = _PAGE[name]
+    response = FileResponse(str(path), request=request, content_type=_TYPES[path.suffix])
+    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def includeme(config: Configurator) -> None:
+    """Register the page and the identity providers."""
+    config.add_cornice_service(assertions)
+    config.add_cornice_service(openid)
+    config.add_route("demo", "/")
+    config.add_route("demo-file", "/static/{name}")
+    for route in ("demo", "demo-file"):
+        config.add_view(page, route_name=route, request_method="GET")

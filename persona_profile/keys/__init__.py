@@ -1,0 +1,1 @@
+"""Keyring, key wrapping, sealed records, tokens and Vault. Empty: workers import little."""

@@ -1,0 +1,148 @@
+"""Sealed records: what the values of all items are, each under a key that is used for one email.
+
+Layout, integers big-endian:
+
+    record    "PPR" | format 0x02 | salt (32) | commitment (32) | AES-256-GCM
+
+`HKDF-SHA512(secret, salt, info = "persona-profile/record/v1")` gives 32 bytes of key and 32 bytes of
+commitment, so that no record opens under two keys. The nonce is twelve zero bytes, as the key depends
+on a fresh salt; the associated data is the first four bytes of the record, the role of the key (4) and
+the name of the item. Nothing in a record says which key it is under: else the database alone would
+show whose profiles are protected.
+
+The keys of an email, by role:
+
+- 1, its **data key**: 256 random bits, wrapped by a key service. It seals the email itself and,
+  unless the profile is protected, everything else.
+- 2, its **content key**, if the profile is protected: 256 random bits that seal the profile. It is
+  wrapped under the person's own **profile key**, which is stored nowhere:
+  `AES-KWP(HKDF-SHA256(profile key, salt = data key, info = "persona-profile/profile-key/v1"))`.
+- 3, a **picture key**: what a content key becomes for one picture, `HKDF-SHA256(content key, info =
+  "persona-profile/picture/v1" | picture id)`; a picture's URL holds it (sealed), and opens no more
+  than that picture.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.constant_time import bytes_eq
+from cryptography.hazmat.primitives.hashes import SHA256, SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import (
+    InvalidUnwrap,
+    aes_key_unwrap_with_padding,
+    aes_key_wrap_with_padding,
+)
+
+from persona_profile.keys.service import Unreadable
+
+KEY_BYTES: Final = 32
+SALT_BYTES: Final = 32
+COMMITMENT_BYTES: Final = 32
+
+_ROLE = struct.Struct(">I")
+_MAGIC = b"PPR\x02"
+_SALTED = len(_MAGIC) + SALT_BYTES
+_OVERHEAD = _SALTED + COMMITMENT_BYTES
+_NONCE = bytes(12)
+_TAG_BYTES = 16
+
+
+class KeyRole(IntEnum):
+    """Which of an email's keys seals a record."""
+
+    DATA = 1
+    CONTENT = 2
+    PICTURE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKey:
+    """A key of KEY_BYTES that seals and opens records."""
+
+    role: KeyRole
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def generate(cls, role: KeyRole) -> RecordKey:
+        """Make a key of random bytes."""
+        return cls(role, os.urandom(KEY_BYTES))
+
+    def seal(self, name: str, plaintext: bytes) -> bytes:
+        """Seal a value as the record of the item `name`."""
+        salt = os.urandom(SALT_BYTES)
+        key, commitment = self._derive(salt)
+        ciphertext = AESGCM(key).encrypt(_NONCE, plaintext, self._associated(name))
+        return b"".join((_MAGIC, salt, commitment, ciphertext))
+
+    def open(self, name: str, record: bytes) -> bytes:
+        """Return the plaintext of the record of the item `name`.
+
+        Raises:
+            Unreadable: it was sealed under another key or name, or was altered.
+        """
+        if not is_record(record):
+            raise Unreadable
+        key, commitment = self._derive(record[len(_MAGIC) : _SALTED])
+        if not bytes_eq(commitment, record[_SALTED:_OVERHEAD]):
+            raise Unreadable
+        try:
+            return AESGCM(key).decrypt(_NONCE, record[_OVERHEAD:], self._associated(name))
+        except InvalidTag:
+            raise Unreadable from None
+
+    def for_picture(self, picture_id: bytes) -> RecordKey:
+        """Return what seals the renditions of a picture: this data key, or a content key's for it."""
+        if self.role is not KeyRole.CONTENT:
+            return self
+        info = b"persona-profile/picture/v1" + picture_id
+        return RecordKey(KeyRole.PICTURE, _hkdf_sha256(self.secret, None, info))
+
+    def wrap_content_key(self, profile_key: bytes, content_key: RecordKey) -> bytes:
+        """Wrap the content key of this data key's email; 40 bytes long."""
+        return aes_key_wrap_with_padding(self._protecting_key(profile_key), content_key.secret)
+
+    def unwrap_content_key(self, profile_key: bytes, wrapped: bytes) -> RecordKey:
+        """Return the content key of this data key's email.
+
+        Raises:
+            Unreadable: this is not the profile key that it was wrapped under, or it was altered.
+        """
+        try:
+            secret = aes_key_unwrap_with_padding(self._protecting_key(profile_key), wrapped)
+        except InvalidUnwrap:
+            raise Unreadable from None
+        if len(secret) != KEY_BYTES:
+            raise Unreadable
+        return RecordKey(KeyRole.CONTENT, secret)
+
+    def _associated(self, name: str) -> bytes:
+        return _MAGIC + _ROLE.pack(self.role) + name.encode("ascii")
+
+    def _derive(self, salt: bytes) -> tuple[bytes, bytes]:
+        derived = HKDF(
+            algorithm=SHA512(),
+            length=KEY_BYTES + COMMITMENT_BYTES,
+            salt=salt,
+            info=b"persona-profile/record/v1",
+        ).derive(self.secret)
+        return derived[:KEY_BYTES], derived[KEY_BYTES:]
+
+    def _protecting_key(self, profile_key: bytes) -> bytes:
+        return _hkdf_sha256(profile_key, self.secret, b"persona-profile/profile-key/v1")
+
+
+def is_record(value: bytes) -> bool:
+    """Return whether a value looks like a record, under whichever key."""
+    return value.startswith(_MAGIC) and len(value) >= _OVERHEAD + _TAG_BYTES
+
+
+def _hkdf_sha256(secret: bytes, salt: bytes | None, info: bytes) -> bytes:
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(secret)

@@ -1,0 +1,278 @@
+"""Sealed, stateless tokens that others keep for the server: sessions, picture capabilities, nonces."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import struct
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
+from persona_profile.images import FORMATS
+from persona_profile.keys.records import KEY_BYTES, KeyRole, RecordKey
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.lifetimes import CLOCK_DIFFERENCE_SECONDS
+
+MAX_TOKEN_CHARACTERS: Final = 12_000
+"""More than a session of 20 emails of 254 bytes needs, which is some 8,500."""
+
+ISSUER_CHARACTERS: Final = 22
+
+_CAPABILITY = struct.Struct(">33s16sHBI")
+_SIGN_OUT = struct.Struct(">33sQ")
+_NONCE = struct.Struct(">16sQQ")
+
+
+@dataclass(frozen=True, slots=True)
+class EmailProof:
+    """The part of a session that one proof of one email gave.
+
+    Attributes:
+        email: the canonical address.
+        issuer: a keyed pseudonym of the issuer who vouched for it, ISSUER_CHARACTERS of base64url. It
+            is the same in every process with the same primary encryption key.
+        proved_at: time of the proof, in milliseconds since 1970.
+        signed_out_at: the last sign-out of the email that the proof followed, likewise; 0 if there
+            was none. Any later sign-out ends the session.
+    """
+
+    email: str
+    issuer: str
+    proved_at: int
+    signed_out_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Emails that a person has proved, in the order proved.
+
+    Attributes:
+        proofs: one for each email.
+        expires_at: milliseconds since 1970.
+        profile_key: the person's own key, if the dialog has sent one: KEY_BYTES.
+    """
+
+    proofs: tuple[EmailProof, ...]
+    expires_at: int
+    profile_key: bytes | None = field(default=None, repr=False)
+
+    @property
+    def emails(self) -> tuple[str, ...]:
+        """The emails, in the order proved."""
+        return tuple(proof.email for proof in self.proofs)
+
+    @property
+    def proved_at(self) -> int:
+        """The time of the oldest proof, in milliseconds since 1970."""
+        return min(proof.proved_at for proof in self.proofs)
+
+    def issuer_of(self, email: str) -> str:
+        """Return the pseudonym of the issuer who vouched for an email of the session.
+
+        Raises:
+            KeyError: the session does not have that email.
+        """
+        return {proof.email: proof.issuer for proof in self.proofs}[email]
+
+    def is_ended_by(self, signed_out_at: Mapping[str, int]) -> bool:
+        """Tell whether an email of the session was signed out since it was proved.
+
+        Args:
+            signed_out_at: the last sign-out of each email, in milliseconds since 1970, 0 for none.
+        """
+        return any(signed_out_at[proof.email] > proof.signed_out_at for proof in self.proofs)
+
+
+class SessionTokens:
+    """Bearer tokens (RFC 6750) that name a session; only this server can read or make one."""
+
+    _PURPOSE = "session"
+
+    def __init__(self, keys: KeyWrapper) -> None:
+        self._keys = keys
+
+    def seal(self, session: Session) -> str:
+        """Return the token of a session."""
+        key = session.profile_key and base64url_encode(session.profile_key)
+        proofs = [
+            [proof.email, proof.issuer, proof.proved_at, proof.signed_out_at]
+            for proof in session.proofs
+        ]
+        return self._keys.seal_token(self._PURPOSE, json_encode([session.expires_at, key, *proofs]))
+
+    def open(self, token: str) -> Session:
+        """Return the session of a token, which may have expired.
+
+        Raises:
+            Unreadable: the token is not one of ours.
+        """
+        expires_at, key, *proofs = json.loads(_open(self._keys, self._PURPOSE, token))
+        try:
+            opened = tuple(EmailProof(*proof) for proof in proofs)
+        except TypeError:  # an older release sealed emails alone
+            raise Unreadable from None
+        return Session(opened, expires_at, key and base64url_decode(key))
+
+
+@dataclass(frozen=True, slots=True)
+class Nonce:
+    """A number used once, by which an identity provider ties its token to one sign-in.
+
+    Attributes:
+        digest: 32 bytes that stand for it.
+        issued_at: seconds since 1970.
+        expires_at: likewise.
+    """
+
+    digest: bytes
+    issued_at: int
+    expires_at: int
+
+    @property
+    def revoked_from(self) -> int:
+        """A sign-out at or after this instant, in milliseconds since 1970, came after the issue."""
+        return 1000 * (self.issued_at + 1 + CLOCK_DIFFERENCE_SECONDS)
+
+
+class Nonces:
+    """Nonces that only this server can make; that each is used once is for the storage to know.
+
+    Args:
+        keys: what seals them.
+        lifetime: seconds.
+        clock: seconds since 1970.
+    """
+
+    _PURPOSE = "nonce"
+
+    def __init__(self, keys: KeyWrapper, lifetime: int, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._lifetime = lifetime
+        self._clock = clock
+
+    def issue(self) -> tuple[str, int]:
+        """Return the text of a new nonce, and when it expires in seconds since 1970."""
+        now = int(self._clock())
+        payload = _NONCE.pack(secrets.token_bytes(16), now, now + self._lifetime)
+        return self._keys.seal_token(self._PURPOSE, payload), now + self._lifetime
+
+    def open(self, text: str) -> Nonce:
+        """Return the nonce of a text, which may have expired.
+
+        Raises:
+            Unreadable: the text is not one of ours.
+        """
+        payload = _open(self._keys, self._PURPOSE, text)
+        _, issued_at, expires_at = _NONCE.unpack(payload)
+        return Nonce(hashlib.sha256(b"nonce" + payload).digest(), issued_at, expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What opens a picture of a protected profile, during one session.
+
+    Attributes:
+        picture_key: opens the renditions.
+        sign_outs: each partition of each of the session's emails, with the last sign-out that the
+            proof of the email followed, in milliseconds since 1970. A later one ends the session.
+        expires_at: when the session expires, likewise.
+    """
+
+    picture_key: RecordKey
+    sign_outs: tuple[tuple[bytes, int], ...]
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCapability:
+    """The permission to fetch one size (in pixels) of one picture, in the formats stored for it."""
+
+    partition: bytes
+    picture_id: bytes
+    size: int
+    formats: tuple[str, ...]
+    protection: Protection | None = None
+
+
+class PictureCapabilities:
+    """Capabilities as the last part of a URL.
+
+    The same permission is the same text for a whole window of time, so that browsers cache what it
+    leads to, and works until the end of the next window. The windows of different partitions begin at
+    different instants, so that not everybody's pictures are fetched anew at once.
+
+    Args:
+        keys: what seals them.
+        window: seconds.
+        clock: seconds since 1970.
+    """
+
+    _PURPOSE = "picture"
+
+    def __init__(self, keys: KeyWrapper, window: int, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._window = window
+        self._clock = clock
+
+    def seal(self, capability: PictureCapability) -> str:
+        """Return the text of a capability in the current window, or of a protected one's session."""
+        protection = capability.protection
+        payload = _CAPABILITY.pack(
+            capability.partition,
+            capability.picture_id,
+            capability.size,
+            _mask(capability.formats),
+            self.expiry(capability.partition, protection),
+        )
+        if protection is not None:
+            payload += protection.picture_key.secret
+            payload += b"".join(_SIGN_OUT.pack(*each) for each in protection.sign_outs)
+        return self._keys.seal_token(self._PURPOSE, payload)
+
+    def open(self, text: str) -> tuple[PictureCapability, int]:
+        """Return the capability of a text and the seconds for which it still works.
+
+        Raises:
+            Unreadable: the text is not one of ours, or it has expired.
+        """
+        payload = _open(self._keys, self._PURPOSE, text)
+        partition, picture_id, size, mask, expires_at = _CAPABILITY.unpack_from(payload)
+        remaining = expires_at - int(self._clock())
+        if remaining <= 0:
+            raise Unreadable
+        protection = None
+        if len(payload) > _CAPABILITY.size:
+            protection = _protection(payload[_CAPABILITY.size :], 1000 * expires_at)
+        names = tuple(name for bit, name in enumerate(FORMATS) if mask & 1 << bit)
+        return PictureCapability(partition, picture_id, size, names, protection), remaining
+
+    def expiry(self, partition: bytes, protection: Protection | None = None) -> int:
+        """Return when the capabilities that are sealed now stop working, in seconds since 1970."""
+        if protection is not None:
+            return protection.expires_at // 1000
+        offset = int.from_bytes(partition[-4:]) % self._window
+        return ((int(self._clock()) + offset) // self._window + 2) * self._window - offset
+
+
+def _protection(payload: bytes, expires_at: int) -> Protection:
+    secret, sign_outs = payload[:KEY_BYTES], payload[KEY_BYTES:]
+    try:
+        followed = tuple(_SIGN_OUT.iter_unpack(sign_outs))
+    except struct.error:  # an older release sealed one instant
+        raise Unreadable from None
+    return Protection(RecordKey(KeyRole.PICTURE, secret), followed, expires_at)
+
+
+def _open(keys: KeyWrapper, purpose: str, text: str) -> bytes:
+    if len(text) > MAX_TOKEN_CHARACTERS:
+        raise Unreadable
+    return keys.open_token(purpose, text)
+
+
+def _mask(names: Iterable[str]) -> int:
+    return sum(1 << FORMATS.index(name) for name in names)

@@ -1,0 +1,1 @@
+"""Reading, editing, exporting and erasing a profile, its picture and its sessions."""

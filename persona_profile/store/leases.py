@@ -1,0 +1,137 @@
+"""Leases in the store: one process at a time does a job, on whichever machine it runs.
+
+A lease is an item that its holder writes again and again. Whoever finds it watches it: if it
+changes, its holder lives; if it stays the same for `seconds`, the holder was killed, and the lease
+is taken over at that version. So clocks of different machines are never compared; the item's expiry
+only removes it.
+
+A lease saves work, and keeps nothing safe by itself: a process that was stopped goes on when it has
+long lost its lease. Each write of a job must hold by its own conditions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+from backends import ABSENT, Address, Backend, BackendError, Conflict, Delete, Put
+from persona_profile.store.partitions import LEASES_PARTITION
+
+LEASE_SECONDS: Final = 6.0
+_STEPS: Final = 3
+"""A holder writes its lease so many times in `seconds`; others look at it as often."""
+
+_EXPIRES_AFTER: Final = 24 * 3600
+"""Seconds, much longer than any clock is wrong."""
+
+
+class LeaseHeld(BackendError):
+    """Another process holds the lease."""
+
+
+class LeaseLost(BackendError):
+    """Another process has taken the lease over, while this one stood still."""
+
+
+class Lease:
+    """A context manager that holds a lease.
+
+    Args:
+        backend: where it is kept.
+        name: of the job, as people know it.
+        seconds: after which a lease that its holder does not renew may be taken over.
+        clock: seconds since 1970.
+        monotonic: seconds of this process.
+        sleep: waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        name: str,
+        *,
+        seconds: float = LEASE_SECONDS,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._backend = backend
+        self._address = Address(LEASES_PARTITION, name)
+        self._held = f"`{name}` is at work, on this machine or another"
+        self._step = seconds / _STEPS
+        self._clock = clock
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._version = 0
+        self._renewed_at = 0.0
+
+    def __enter__(self) -> Self:
+        """Take the lease; wait as long as it may be that of a process that was killed.
+
+        Raises:
+            LeaseHeld: its holder lives, or another one was faster.
+            Unavailable: the storage does not answer.
+        """
+        found = self._backend.get_many([self._address]).get(self._address)
+        for _ in range(_STEPS + 1 if found else 0):
+            self._sleep(self._step)
+            now = self._backend.get_many([self._address]).get(self._address)
+            if now is None:
+                found = None
+                break
+            if found is not None and now.version != found.version:
+                raise LeaseHeld(self._held)
+        try:
+            self._write(found.version if found else None)
+        except Conflict:
+            raise LeaseHeld(self._held) from None
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the lease back; what fails at that is left to the expiry."""
+        try:
+            self._backend.apply(LEASES_PARTITION, [Delete(self._address.name, self._version)])
+        except BackendError:
+            pass
+
+    def keep(self) -> None:
+        """Renew the lease, if it is time.
+
+        Raises:
+            LeaseLost: somebody else has it.
+            Unavailable: the storage does not answer.
+        """
+        if self._monotonic() - self._renewed_at < self._step:
+            return
+        try:
+            self._write(self._version)
+        except Conflict:
+            raise LeaseLost("it stood still, and another one has taken over") from None
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, and keep the lease meanwhile.
+
+        Raises:
+            LeaseLost, Unavailable: see `keep`.
+        """
+        until = self._monotonic() + seconds
+        while (left := until - self._monotonic()) > 0:
+            self._sleep(min(left, self._step))
+            self.keep()
+
+    def _write(self, version: int | None) -> None:
+        put = Put(
+            self._address.name,
+            b"",
+            if_version=ABSENT if version is None else version,
+            expires_at=int(self._clock()) + _EXPIRES_AFTER,
+        )
+        self._version = self._backend.apply(LEASES_PARTITION, [put])[self._address.name]
+        self._renewed_at = self._monotonic()

@@ -1,0 +1,1 @@
+"""Walks over the whole store: verification, statistics, rotation of keys."""

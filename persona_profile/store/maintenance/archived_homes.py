@@ -1,0 +1,137 @@
+"""The homes of profiles in backups, while the index key changes.
+
+An email has two partitions then (`homes`), and a profile moves from the older to the newer while a
+backup walks from the older ones to the newer ones. Read one by one they would both hold it. So a backup
+reads both at one instant, and a restore refuses an archive that has both, and leaves none beside a
+profile that it restores. With one index key there is nothing to do, and no key is needed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from backends import Address, Backend, BackendError, Delete, Item
+from backends.copying.transfer import batches
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.homes import is_profile
+from persona_profile.store.items import (
+    KEY_ITEM,
+    PROFILE_ITEM,
+    Forward,
+    KeyItem,
+    Moving,
+    parse_picture_item,
+)
+
+_Items = Mapping[str, Item]
+
+
+class HomesError(BackendError):
+    """It is not known which partitions are of one email, or both hold a profile."""
+
+
+class ArchivedHomes:
+    """A context manager: what one backup or one restore must know of the partitions of emails.
+
+    Args:
+        keys: of the store; none if the keyring is not here.
+    """
+
+    def __init__(self, keys: KeyWrapper | None) -> None:
+        self._keys = keys
+        self._indexed: set[int] = set()
+        self._expected = sqlite3.connect("")  # in memory, or on disk where there is a lot
+        self._expected.execute("CREATE TABLE homes (partition BLOB PRIMARY KEY) WITHOUT ROWID")
+
+    def close(self) -> None:
+        """Let go of what was remembered."""
+        self._expected.close()
+
+    def related(self, partition: bytes, items: _Items) -> Sequence[bytes]:
+        """Return the newer partition of the email that an older one is of.
+
+        Raises:
+            HomesError: the index key changes, and the keyring is not here, or an older one.
+            KeysUnavailable: the key service does not answer.
+        """
+        key = items.get(KEY_ITEM)
+        if key is None:
+            return ()
+        if self._keys is None:
+            self._check_one_index_key(partition, key)
+            return ()
+        self._check_keyring(self._keys, partition, key)
+        forward = Forward.parse(key.value)
+        if forward is not None:
+            return (forward.partition,)
+        if partition[0] != self._keys.index_versions[0]:
+            return ()
+        return self._others(partition, key)
+
+    def check(self, partition: bytes, items: _Items) -> None:
+        """Take notice of a partition of an archive, in their order.
+
+        Raises:
+            HomesError: the archive has two profiles of an email.
+            KeysUnavailable: the key service does not answer.
+        """
+        if self._keys is None or len(self._keys.index_versions) == 1 or not is_profile(items):
+            return
+        query = "SELECT 1 FROM homes WHERE partition = ?"
+        if self._expected.execute(query, (partition,)).fetchone():
+            raise HomesError("the archive has two profiles of an email; nothing was written")
+        for other in self._others(partition, items.get(KEY_ITEM)):
+            self._expected.execute("INSERT OR IGNORE INTO homes VALUES (?)", (other,))
+
+    def make_room(self, destination: Backend, partition: bytes, items: _Items) -> None:
+        """Remove the profile of another partition of an email, before one is restored.
+
+        Raises:
+            Conflict: somebody is writing to the destination.
+            Unavailable, KeysUnavailable: the storage or the key service does not answer.
+        """
+        if self._keys is None or len(self._keys.index_versions) == 1 or not is_profile(items):
+            return
+        for other in self._others(partition, items.get(KEY_ITEM)):
+            addresses = [Address(other, name) for name in (KEY_ITEM, PROFILE_ITEM)]
+            found = destination.get_many(addresses)
+            if is_profile({address.name: item for address, item in found.items()}):
+                deletes = [
+                    Delete(info.name, info.version)
+                    for info in destination.list(other)
+                    if info.name in (KEY_ITEM, PROFILE_ITEM) or parse_picture_item(info.name)
+                ]
+                for batch in batches(deletes):
+                    destination.apply(other, batch)
+
+    def _others(self, partition: bytes, key: Item | None) -> Sequence[bytes]:
+        """Return the other partitions of the email that a partition is of; none if it does not open."""
+        if self._keys is None or key is None or len(self._keys.index_versions) == 1:
+            return ()
+        try:
+            key_item = KeyItem.parse(key.value, self._keys)
+            owner = key_item.open_owner(key_item.data_key(self._keys, partition))
+        except Unreadable:
+            return ()
+        partitions = self._keys.partitions(owner.email)
+        return [each for each in partitions if each != partition] if partition in partitions else ()
+
+    def _check_keyring(self, keys: KeyWrapper, partition: bytes, key: Item) -> None:
+        """Return unless a profile is under an index key that is newer than the keyring."""
+        forward, moving = Forward.parse(key.value), Moving.parse(key.value)
+        if forward is None and moving is None:
+            try:
+                KeyItem.parse(key.value, keys)
+            except Unreadable:
+                return
+        home = forward.partition if forward else partition
+        if home[0] > max(keys.index_versions):
+            raise HomesError("the index key was rotated: start again with the present keyring")
+
+    def _check_one_index_key(self, partition: bytes, key: Item) -> None:
+        if Forward.parse(key.value) is None:
+            self._indexed.add(partition[0])
+        if len(self._indexed) > 1 or Moving.parse(key.value) is not None:
+            raise HomesError("the index key changes: a backup needs the keyring meanwhile")

@@ -1,0 +1,299 @@
+"""Checking one email's partition: whether what is in it opens, and what is missing or too much.
+
+See `verification` for what may be said of a partition that is in use meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from backends import MAX_VALUE_BYTES, Address, Backend, Item, ItemInfo
+from persona_profile.keys.records import RecordKey, is_record
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.homes import is_profile
+from persona_profile.store.items import (
+    KEY_ITEM,
+    NOT_BEFORE_ITEM,
+    PROFILE_ITEM,
+    Forward,
+    KeyItem,
+    Moving,
+    parse_picture_item,
+)
+from persona_profile.store.profile import Picture, Profile
+
+READ_BYTES: Final = MAX_VALUE_BYTES
+"""About how many bytes of renditions are in memory at once."""
+
+_KNOWN_ITEMS: Final = {KEY_ITEM, PROFILE_ITEM, NOT_BEFORE_ITEM}
+
+
+class FindingKind(StrEnum):
+    """What can be wrong with a partition or an item."""
+
+    UNREADABLE_KEY = "unreadable_key"
+    UNREADABLE_PROFILE = "unreadable_profile"
+    HALF_PROFILE = "half_profile"
+    WRONG_PARTITION = "wrong_partition"
+    TWO_HOMES = "two_homes"
+    DANGLING_PICTURE = "dangling_picture"
+    UNREADABLE_PICTURE = "unreadable_picture"
+    ORPHAN_ITEM = "orphan_item"
+    UNKNOWN_ITEM = "unknown_item"
+    UNKNOWN_PARTITION = "unknown_partition"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong; `item` is the item's name, empty for the partition as a whole."""
+
+    kind: FindingKind
+    partition: bytes
+    item: str = ""
+
+
+class Changed(Exception):
+    """A profile was written between two reads of it."""
+
+
+class PartitionCheck:
+    """One attempt at checking an email's partition.
+
+    Attributes:
+        findings: what is wrong.
+        wrapped: the wrapped data key, if there is one.
+        is_empty: nothing is there.
+        is_misplaced: what is there is of an email whose partition is another.
+        is_forward: the profile is elsewhere.
+        is_moving: a move of the profile has not ended, or left a copy behind.
+        is_protected: the profile opens only with a person's own key; what it seals was not looked at.
+        has_profile: whether there is one.
+        renditions: how many were opened.
+        bytes_read: bytes of all values that were read.
+    """
+
+    def __init__(self, backend: Backend, keys: KeyWrapper, partition: bytes) -> None:
+        self._backend = backend
+        self._keys = keys
+        self._partition = partition
+        self._infos: Mapping[str, ItemInfo] = {}
+        self._versions: tuple[int | None, int | None] = (None, None)
+        self.findings: list[Finding] = []
+        self.wrapped: bytes | None = None
+        self.is_empty = False
+        self.is_misplaced = False
+        self.is_forward = False
+        self.is_moving = False
+        self.is_protected = False
+        self.has_profile = False
+        self.renditions = 0
+        self.bytes_read = 0
+
+    def run(self) -> None:
+        """Check everything.
+
+        Raises:
+            Changed: what was read does not belong together; start anew.
+            Unavailable: the storage does not answer.
+        """
+        self._infos = {info.name: info for info in self._backend.list(self._partition)}
+        self.is_empty = not self._infos
+        for name in self._infos:
+            if name not in _KNOWN_ITEMS and parse_picture_item(name) is None:
+                self._found(FindingKind.UNKNOWN_ITEM, name)
+        key, profile, _ = self._read(())
+        self._versions = _version(key), _version(profile)
+        self.has_profile = profile is not None
+        if key is None and profile is None:
+            self._check_orphans(())
+        elif key is not None and Forward.parse(key.value) is not None:
+            self._check_forward(key, profile)
+        elif key is not None and Moving.parse(key.value) is not None:
+            self._check_moving(profile)
+        elif key is None or profile is None:
+            self._open_key(key)
+            self._found(FindingKind.HALF_PROFILE, PROFILE_ITEM if key else KEY_ITEM)
+        else:
+            self._check_profile(self._open_key(key), profile)
+
+    def _check_forward(self, key: Item, profile: Item | None) -> None:
+        self.is_forward = True
+        self.is_moving = key.expires_at is None
+        if profile is not None:
+            self._found(FindingKind.ORPHAN_ITEM, PROFILE_ITEM)
+        self._check_orphans(())
+
+    def _check_moving(self, profile: Item | None) -> None:
+        """Check a claim or a copy: while two index keys are live, a mover ends or removes it."""
+        self.is_moving = len(self._keys.index_versions) > 1
+        if not self.is_moving:
+            self._found(FindingKind.ORPHAN_ITEM, KEY_ITEM)
+        elif profile is not None:
+            self._found(FindingKind.ORPHAN_ITEM, PROFILE_ITEM)
+
+    def _check_profile(self, data_key: RecordKey | None, profile: Item) -> None:
+        if data_key is None:
+            return
+        if self.is_protected:
+            self._check_protected(data_key, profile)
+            return
+        names = self._open_profile(data_key, profile)
+        if names is not None:
+            self._check_renditions(data_key, names)
+            self._check_orphans(names)
+
+    def _check_protected(self, data_key: RecordKey, profile: Item) -> None:
+        """Check that the records of a protected profile are some, and not under the data key."""
+        if not _is_under_another(data_key, PROFILE_ITEM, profile.value):
+            self._found(FindingKind.UNREADABLE_PROFILE, PROFILE_ITEM)
+        names = [name for name in self._infos if parse_picture_item(name)]
+        for name, record in self._renditions(names):
+            if not _is_under_another(data_key, name, record):
+                self._found(FindingKind.UNREADABLE_PICTURE, name)
+
+    def _found(self, kind: FindingKind, item: str) -> None:
+        self.findings.append(Finding(kind, self._partition, item))
+
+    def _read(self, names: Iterable[str]) -> tuple[Item | None, Item | None, Mapping[str, Item]]:
+        """Read key, profile and items of these names, all of one instant."""
+        addresses = [Address(self._partition, name) for name in (KEY_ITEM, PROFILE_ITEM, *names)]
+        found = self._backend.get_many(addresses)
+        items = {address.name: item for address, item in found.items()}
+        self.bytes_read += sum(len(item.value) for item in items.values())
+        return items.pop(KEY_ITEM, None), items.pop(PROFILE_ITEM, None), items
+
+    def _open_key(self, item: Item | None) -> RecordKey | None:
+        """Return the data key; none if it does not open, or what tells whose it is does not."""
+        if item is None:
+            return None
+        try:
+            key_item = KeyItem.parse(item.value, self._keys)
+            self.wrapped = key_item.wrapped
+            data_key = key_item.data_key(self._keys, self._partition)
+            owner = key_item.open_owner(data_key)
+        except Unreadable:
+            self._found(FindingKind.UNREADABLE_KEY, KEY_ITEM)
+            return None
+        self.is_protected = owner.content_key is not None
+        self.is_misplaced = self._partition not in self._keys.partitions(owner.email)
+        if self.is_misplaced:
+            self._found(FindingKind.WRONG_PARTITION, KEY_ITEM)
+        else:
+            self._check_other_homes(owner.email, item)
+        return data_key
+
+    def _check_other_homes(self, email: str, key: Item) -> None:
+        """Find a profile of the same email under another index key."""
+        for partition in self._keys.partitions(email):
+            if partition == self._partition:
+                continue
+            addresses = [Address(partition, name) for name in (KEY_ITEM, PROFILE_ITEM)]
+            found = self._backend.get_many(addresses)
+            if not is_profile({address.name: item for address, item in found.items()}):
+                continue
+            # After that read: of a profile that is moved meanwhile one of both is gone.
+            if _version(self._read(())[0]) == key.version:
+                self._found(FindingKind.TWO_HOMES, KEY_ITEM)
+
+    def _open_profile(self, data_key: RecordKey, item: Item) -> list[str] | None:
+        """Return the names of the renditions that a profile names; none if it does not open."""
+        try:
+            plaintext = data_key.open(PROFILE_ITEM, item.value)
+            return _names(_parse(plaintext).picture)
+        except Unreadable:
+            self._found(FindingKind.UNREADABLE_PROFILE, PROFILE_ITEM)
+            return None
+
+    def _check_renditions(self, data_key: RecordKey, names: Iterable[str]) -> None:
+        for name, record in self._renditions(names):
+            if not self._is_rendition(data_key, name, record):
+                self._found(FindingKind.UNREADABLE_PICTURE, name)
+
+    def _renditions(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield the records of renditions that the profile has; those that are missing are found."""
+        for portion in self._portions(names):
+            key, profile, items = self._read(portion)
+            if (_version(key), _version(profile)) != self._versions:
+                raise Changed
+            for name in portion:
+                if name in items:
+                    self.renditions += 1
+                    yield name, items[name].value
+                else:
+                    self._found(FindingKind.DANGLING_PICTURE, name)
+
+    def _is_rendition(self, data_key: RecordKey, name: str, record: bytes) -> bool:
+        try:
+            image = data_key.open(name, record)
+        except Unreadable:
+            return False
+        return _is_image(image, name.rpartition(".")[2])
+
+    def _portions(self, names: Iterable[str]) -> Iterator[list[str]]:
+        """Divide renditions into reads of about READ_BYTES."""
+        portion: list[str] = []
+        size = 0
+        for name in names:
+            expected = self._infos[name].size if name in self._infos else 0
+            if portion and size + expected > READ_BYTES:
+                yield portion
+                portion, size = [], 0
+            portion.append(name)
+            size += expected
+        if portion:
+            yield portion
+
+    def _check_orphans(self, names: Iterable[str]) -> None:
+        unnamed = [
+            info
+            for info in self._infos.values()
+            if parse_picture_item(info.name) is not None and info.name not in names
+        ]
+        if unnamed:
+            now = {info.name: info.version for info in self._backend.list(self._partition)}
+            for info in unnamed:
+                if now.get(info.name) == info.version:
+                    self._found(FindingKind.ORPHAN_ITEM, info.name)
+
+
+def _version(item: Item | None) -> int | None:
+    return item.version if item else None
+
+
+def _parse(plaintext: bytes) -> Profile:
+    try:
+        return Profile("").filled(plaintext)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise Unreadable from None
+
+
+def _names(picture: Picture | None) -> list[str]:
+    names = picture.item_names() if picture else []
+    if not all(map(parse_picture_item, names)):
+        raise Unreadable
+    return names
+
+
+def _is_under_another(data_key: RecordKey, name: str, record: bytes) -> bool:
+    """Return whether a value looks like a record, and the data key does not open it."""
+    try:
+        data_key.open(name, record)
+    except Unreadable:
+        return is_record(record)
+    return False
+
+
+def _is_image(data: bytes, format_name: str) -> bool:
+    """Tell whether data begins like an image of one of the formats that are stored."""
+    match format_name:
+        case "jpeg":
+            return data.startswith(b"\xff\xd8\xff")
+        case "webp":
+            return data.startswith(b"RIFF") and data[8:12] == b"WEBP"
+        case "avif":
+            return data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis")
+    return False

@@ -1,0 +1,374 @@
+"""Signing in by ID tokens, at providers behind real TLS."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import jwt
+import pytest
+import webtest
+from joserfc.jwt import encode as joserfc_encode
+from support.applications import Clock, running, wait_for
+from support.figures import Figures
+from support.openid import (
+    ACCOUNTS,
+    CLIENT,
+    EMAIL,
+    ISSUERS,
+    broker_claims,
+    claims,
+    edwards,
+    elliptic,
+    fresh_nonce,
+    providers,
+    public,
+    rsa,
+    sign_in,
+    token,
+    trusting_app,
+)
+from support.oracle import running_jose
+
+from persona_profile.api.sessions import MAX_BODY_BYTES
+from persona_profile.app import services_of
+from persona_profile.auth import openid_keys
+from persona_profile.runtime.waiting import Wait
+
+ALGORITHMS = ("RS256", "ES256", "EdDSA")
+KEYS = {"RS256": rsa, "ES256": elliptic, "EdDSA": edwards}
+JWKS = f"{ACCOUNTS}/jwks"
+
+
+@pytest.fixture
+def provider():
+    """Providers with a good key each."""
+    with providers() as provider:
+        yield provider
+
+
+@pytest.fixture
+def site(tmp_path, provider):
+    """An application that trusts them."""
+    app = trusting_app(tmp_path, provider)
+    yield client(app)
+    services_of(app).close()
+
+
+@pytest.fixture(scope="module")
+def jose():
+    """The npm package of that name."""
+    with running_jose() as oracle:
+        yield oracle
+
+
+def client(app):
+    """Return what calls an application."""
+    return webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
+
+
+def proved(answer):
+    """Return the emails of a session that was opened."""
+    return [profile["email"] for profile in answer.json["profiles"]]
+
+
+class TestLibraries:
+    """Tokens of implementations that are not ours."""
+
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    @pytest.mark.filterwarnings("ignore:EdDSA is deprecated via RFC 9864")
+    def test_joserfc(self, site, provider, algorithm):
+        """A token that joserfc makes signs in."""
+        key = KEYS[algorithm]("joserfc")
+        provider.publish(ACCOUNTS, [public(key, "joserfc")])
+        header = {"alg": algorithm, "kid": "joserfc"}
+        made = joserfc_encode(header, claims(fresh_nonce(site)), key, algorithms=[algorithm])
+        assert proved(sign_in(site, made)) == [EMAIL]
+
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_pyjwt(self, site, provider, algorithm):
+        """A token that PyJWT makes signs in."""
+        key = KEYS[algorithm]("pyjwt")
+        provider.publish(ACCOUNTS, [public(key, "pyjwt")])
+        made = jwt.encode(
+            claims(fresh_nonce(site)), key.private_key, algorithm=algorithm, headers={"kid": "pyjwt"}
+        )
+        assert proved(sign_in(site, made)) == [EMAIL]
+
+    @pytest.mark.parametrize("algorithm", ALGORITHMS)
+    def test_npm_jose(self, site, provider, jose, algorithm):
+        """A token that the npm package jose makes signs in, with keys that it made."""
+        key = jose.ask("key", algorithm=algorithm, kid="jose")
+        provider.publish(ACCOUNTS, [key])
+        said = claims(fresh_nonce(site))
+        made = jose.ask("mint", algorithm=algorithm, kid="jose", claims=said)
+        assert proved(sign_in(site, made)) == [EMAIL]
+
+
+class TestSessions:
+    def test_kinds_together(self, site):
+        """Proofs of several kinds make one session, in their order."""
+        bundle = services_of(site.app).identity_provider.bundle("bob@example.com", "http://localhost")
+        broker = token(fresh_nonce(site), **broker_claims(email="carol@any.test"))
+        proofs = [
+            {"id_token": token(fresh_nonce(site))},
+            {"assertion": bundle},
+            {"id_token": broker},
+        ]
+        opened = site.post_json("/v1/sessions", {"proofs": proofs}, status=201)
+        assert proved(opened) == [EMAIL, "bob@example.com", "carol@any.test"]
+        assert site.get("/v1/").json["proofs"] == ["assertion", "id_token"]
+
+    def test_as_many_as_there_may_be(self, site):
+        """Twenty ID tokens of some length fit into one request."""
+        tokens = [
+            token(fresh_nonce(site), email=f"a{n}@mail.test", groups="x" * 8000) for n in range(20)
+        ]
+        assert sum(map(len, tokens)) < MAX_BODY_BYTES
+        assert len(proved(sign_in(site, *tokens))) == 20
+
+    def test_one_bad_proof_spoils_the_request(self, site):
+        """The problem names the token that does not hold, and the good one's nonce is not used up."""
+        good = token(fresh_nonce(site))
+        problem = sign_in(site, good, token(fresh_nonce(site), exp=0), status=401).json
+        assert problem["errors"][0]["name"] == "proofs.1.id_token"
+        sign_in(site, good)
+
+    @pytest.mark.parametrize("again", [{}, {"email": "bob@mail.test"}, {"aud": "persona-app"}])
+    def test_nonce_is_used_once(self, site, again):
+        """A nonce opens one session, whatever the second token says."""
+        nonce = fresh_nonce(site)
+        sign_in(site, token(nonce))
+        assert sign_in(site, token(nonce, **again), status=401).json["code"] == "proof_replayed"
+
+    def test_nonce_is_used_once_within_a_request(self, site):
+        """Two tokens of one request need two nonces."""
+        nonce = fresh_nonce(site)
+        tokens = (token(nonce), token(nonce, email="bob@mail.test"))
+        assert sign_in(site, *tokens, status=401).json["code"] == "proof_replayed"
+
+    def test_nonce_is_used_once_everywhere(self, tmp_path, provider):
+        """Of several processes with one storage, one takes a nonce, which another may have issued."""
+        settings = {"backend": "sqlite", "backend__url": f"sqlite:///{tmp_path}/items.sqlite"}
+        apps = [trusting_app(tmp_path, provider, **settings) for _ in range(3)]
+        sites = [client(app) for app in apps]
+        once = token(fresh_nonce(sites[0]))
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda site: sign_in(site, once, status="*"), sites * 2))
+        assert sorted(answer.status_int for answer in answers) == [201, 401, 401, 401, 401, 401]
+        assert {each.json["code"] for each in answers if each.status_int == 401} == {"proof_replayed"}
+        for app in apps:
+            services_of(app).close()
+
+    def test_a_sign_in_before_a_sign_out(self, tmp_path, provider):
+        """A token whose nonce is older than a sign-out of its email is revoked; a newer one is not."""
+        clock = Clock(time.time())
+        site = client(trusting_app(tmp_path, provider, clock=clock))
+        times = {"iat": int(clock.now), "exp": int(clock.now) + 600}
+        stolen = token(fresh_nonce(site), **times)
+        clock.now += 3
+        session = sign_in(site, token(fresh_nonce(site), **times)).json["token"]
+        site.delete("/v1/sessions", headers={"Authorization": f"Bearer {session}"})
+        problem = sign_in(site, stolen, status=401).json
+        assert problem["code"] == "proof_revoked"
+        assert problem["errors"][0]["name"] == "proofs.0.id_token"
+        sign_in(site, token(fresh_nonce(site), **times))
+
+    @pytest.mark.parametrize("skew", ["0", "300"])
+    def test_used_nonces_stay_used(self, tmp_path, provider, skew):
+        """A nonce is used once, until it is too old under any allowance for clocks."""
+        clock = Clock(time.time())
+        site = client(trusting_app(tmp_path, provider, clock=clock, openid__clock_skew=skew))
+        now = int(clock.now)
+        used = token(fresh_nonce(site), iat=now, exp=now + 3600)
+        sign_in(site, used)
+        codes = []
+        while not codes or codes[-1] == "proof_replayed":
+            codes.append(sign_in(site, used, status=401).json["code"])
+            clock.now += 50
+        assert codes[-1] == "nonce_expired"
+
+    def test_nonces(self, site):
+        """Nonces differ, are kept by no cache, and tell when they expire."""
+        answers = [site.post("/v1/nonces", status=201) for _ in range(3)]
+        assert len({answer.json["nonce"] for answer in answers}) == 3
+        assert {answer.headers["Cache-Control"] for answer in answers} == {"no-store"}
+        expiry = time.strptime(answers[0].json["expires_at"], "%Y-%m-%dT%H:%M:%S.000Z")
+        assert 590 < time.mktime(expiry) - time.mktime(time.gmtime()) <= 600
+
+    def test_nonces_are_limited(self, tmp_path, provider):
+        """An address that asks for too many nonces is told to wait."""
+        limits = {"ratelimit__url": "memory://", "ratelimit__sessions_per_address": "3/hour"}
+        app = trusting_app(tmp_path, provider, **limits)
+        for _ in range(3):
+            client(app).post("/v1/nonces", status=201)
+        problem = client(app).post("/v1/nonces", status=429)
+        assert problem.json["policy"] == "sessions-per-address"
+        assert int(problem.headers["Retry-After"]) > 0
+        services_of(app).close()
+
+    def test_figures(self, site):
+        """Proofs are counted by kind, outcome and algorithm, each replay beside its proof."""
+        once = token(fresh_nonce(site))
+        sign_in(site, once)
+        for text in (once, token(fresh_nonce(site), exp=0), "x"):
+            sign_in(site, text, status=401)
+        bundle = services_of(site.app).identity_provider.bundle("bob@example.com", "http://localhost")
+        site.post_json("/v1/sessions", {"proofs": [{"assertion": bundle}]}, status=201)
+        found = Figures(services_of(site.app).metrics.exposition())
+        for kind, outcome, algorithm, count in (
+            ("id_token", "proved", "RS256", 2),
+            ("id_token", "proof_replayed", "RS256", 1),
+            ("id_token", "token_expired", "unknown", 1),
+            ("id_token", "malformed_jws", "unknown", 1),
+            ("assertion", "proved", "RS256", 1),
+        ):
+            labels = {"kind": kind, "outcome": outcome, "algorithm": algorithm}
+            assert found.value("persona_proofs_total", **labels) == count
+        assert found.value("persona_proofs_total") == 6
+        assert EMAIL not in str(found.families)
+
+
+class TestKeys:
+    def test_rotation(self, site, provider):
+        """When a provider changes its keys, nobody's sign-in fails, before or after."""
+        for number in range(3):
+            sign_in(site, token(fresh_nonce(site), key=rsa("rsa"), header={"kid": "rsa"}))
+            if number == 1:
+                keys = [public(rsa("rsa"), "rsa"), public(rsa("next"), "next")]
+                provider.publish(ACCOUNTS, keys)
+        sign_in(site, token(fresh_nonce(site), key=rsa("next"), header={"kid": "next"}))
+        sign_in(site, token(fresh_nonce(site), key=rsa("rsa"), header={"kid": "rsa"}))
+        assert provider.asked_for(JWKS) == 2
+
+    def test_rotation_at_once(self, site, provider):
+        """Keys that are replaced without any warning are found by the first token of the new ones."""
+        sign_in(site, token(fresh_nonce(site)))
+        provider.publish(ACCOUNTS, [public(elliptic("next"), "next")])
+        header = {"alg": "ES256", "kid": "next"}
+        for _ in range(3):
+            sign_in(site, token(fresh_nonce(site), key=elliptic("next"), header=header))
+        gone = sign_in(site, token(fresh_nonce(site)), status=401).json
+        assert gone["code"] == "key_unknown"
+        assert provider.asked_for(JWKS) == 3
+
+    def test_same_kid_for_another_key(self, site, provider):
+        """A key that was replaced under its old name is found by the first token of the new one."""
+        sign_in(site, token(fresh_nonce(site)))
+        provider.publish(ACCOUNTS, [public(rsa("next"), "rsa")])
+        sign_in(site, token(fresh_nonce(site), key=rsa("next")))
+        problem = sign_in(site, token(fresh_nonce(site)), status=401).json
+        assert problem["code"] == "token_signature_invalid"
+
+    def test_flood_of_unknown_keys(self, site, provider):
+        """However many tokens name keys that are not known, the provider is asked a few times."""
+        sign_in(site, token(fresh_nonce(site)))
+        before = provider.asked_for(JWKS)
+        tokens = [token(fresh_nonce(site), header={"kid": f"k{n}"}) for n in range(100)]
+        provider.delay, began = 0.05, time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda text: sign_in(site, text, status="*"), tokens))
+        assert {answer.status_int for answer in answers} <= {401, 503}
+        # Some wait for the answer, others are told to come back; those who do are refused at once.
+        assert {answer.json["code"] for answer in answers} <= {"key_unknown", "overloaded"}
+        again = sign_in(site, tokens[0], status=401).json
+        assert again["code"] == "key_unknown"
+        seconds = time.monotonic() - began
+        most = openid_keys.MISFIT_LOOKUPS + seconds / openid_keys.MISFIT_SECONDS
+        assert 1 <= provider.asked_for(JWKS) - before <= most
+        sign_in(site, token(fresh_nonce(site)))
+
+    def test_first_requests_share_one_lookup(self, site, provider):
+        """Those who come while keys are on their way wait for them; the provider is asked once."""
+        tokens = [token(fresh_nonce(site)) for _ in range(3)]
+        provider.delay = 0.3
+        with ThreadPoolExecutor(len(tokens)) as pool:
+            answers = list(pool.map(lambda text: sign_in(site, text, status="*"), tokens))
+        assert {answer.status_int for answer in answers} == {201}
+        assert len(provider.requests) == 2
+
+    def test_too_many_waiting(self, site, provider):
+        """A slow provider takes few threads of the server; others come back later."""
+        most = services_of(site.app).waiting.most(Wait.LOOKUP) - 1  # one is left for other networks
+        tokens = [token(fresh_nonce(site)) for _ in range(most + 2)]
+        provider.answering.clear()
+        with ThreadPoolExecutor(len(tokens)) as pool:
+            answers = [pool.submit(sign_in, site, text, status="*") for text in tokens]
+            wait_for(lambda: sum(answer.done() for answer in answers) == 2, 8)
+            shed = [answer.result() for answer in answers if answer.done()]
+            provider.answering.set()
+        assert [answer.json["code"] for answer in shed] == ["overloaded"] * 2
+        assert {answer.headers["Retry-After"] for answer in shed} == {"1"}
+        taken = [answer.result().status_int for answer in answers]
+        assert taken.count(201) == most
+
+
+def test_keys_before_the_first_token(tmp_path, provider):
+    """A server that starts asks its providers for their keys, so that no sign-in waits for them."""
+    app = trusting_app(tmp_path, provider)
+    with running(app):
+        wait_for(lambda: provider.asked_for(JWKS))
+        site = webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
+        sign_in(site, token(fresh_nonce(site)))
+        assert provider.asked_for(JWKS) == 1
+    services_of(app).close()
+
+
+class TestReload:
+    def trusted(self, tmp_path, issuers):
+        """Write the file of providers."""
+        text = issuers if isinstance(issuers, str) else json.dumps(issuers)
+        (tmp_path / "openid-issuers.json").write_text(text)
+
+    def test_another_provider(self, tmp_path, site, provider):
+        """What the file says is in force once it was taken anew, and not before."""
+        sign_in(site, token(fresh_nonce(site)))
+        narrowed = [issuer | {"domains": ["else.test"]} for issuer in ISSUERS]
+        self.trusted(tmp_path, narrowed)
+        sign_in(site, token(fresh_nonce(site)))
+        services_of(site.app).authenticators.reload()
+        problem = sign_in(site, token(fresh_nonce(site)), status=401).json
+        assert problem["code"] == "issuer_not_authoritative"
+        self.trusted(tmp_path, [])
+        services_of(site.app).authenticators.reload()
+        problem = sign_in(site, token(fresh_nonce(site)), status=401).json
+        assert problem["code"] == "issuer_unknown"
+
+    @pytest.mark.parametrize("text", ["nonsense", "{}", '[{"issuer": "https://accounts.test"}]'])
+    def test_bad_file(self, tmp_path, site, caplog, text):
+        """A file that can't be used changes nothing, and the log says why."""
+        self.trusted(tmp_path, text)
+        services_of(site.app).authenticators.reload()
+        sign_in(site, token(fresh_nonce(site)))
+        assert "not taken anew: openid.issuers: " in caplog.text
+        found = Figures(services_of(site.app).metrics.exposition())
+        name = "persona_reloads_total"
+        assert found.value(name, file="openid_issuers", outcome="refused") == 1
+
+    def test_while_in_use(self, tmp_path, site):
+        """Sign-ins that are under way while the file is taken anew do not fail."""
+        stopped = threading.Event()
+
+        def reload() -> None:
+            while not stopped.is_set():
+                services_of(site.app).authenticators.reload()
+
+        thread = threading.Thread(target=reload)
+        thread.start()
+        try:
+            for _ in range(20):
+                sign_in(site, token(fresh_nonce(site)))
+        finally:
+            stopped.set()
+            thread.join()
+
+
+def test_client_of_another_provider(site, provider):
+    """A client id counts at the provider that has given it, and at no other."""
+    other = {"iss": "https://accounts.test/strict", "aud": "persona-app"}
+    assert (
+        sign_in(site, token(fresh_nonce(site), **other), status=401).json["code"] == "audience_mismatch"
+    )
+    sign_in(site, token(fresh_nonce(site), **other | {"aud": CLIENT}))

@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import gc
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support.applications import application
+from support.endless_fork_server import SIDE, start
+from support.pictures import encode, png, quadrants
+from support.services import Client, Service
+from support.workers import (
+    LIMITS,
+    MIB,
+    SMALL_JPEG,
+    await_workers,
+    fork_server_pids,
+    is_alive,
+    outcome,
+    picture_pids,
+    processor_seconds,
+    renderer,
+    worker_pids,
+)
+
+from persona_profile.errors import Overloaded, UnprocessablePicture
+from persona_profile.images import Crop, Encoding, FreeAccount, Limits, PictureOptions
+from persona_profile.images.admission import Admission
+from persona_profile.images.pool import WorkerRenderer
+from persona_profile.serving.server import make_server
+
+GOOD = encode(quadrants(64, 64))
+ENDLESS = encode(Image.new("RGB", (SIDE, SIDE)), "PNG")  # of which no decoder makes less
+
+
+@cache
+def slow() -> bytes:
+    """Return a small JPEG of many scans and pixels that takes seconds to decode."""
+    scene = encode(Image.new("RGB", (9900, 9900), (90, 120, 40)), progressive=True)
+    scan = scene[scene.rindex(b"\xff\xda") : -2]  # refines what is there, the slowest kind
+    return scene[:-2] + scan * 38 + scene[-2:]
+
+
+@pytest.fixture
+def pool() -> ThreadPoolExecutor:
+    """Threads that upload."""
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
+
+
+@pytest.fixture
+def service(tmp_path) -> Service:
+    """The service in a process of its own."""
+    made = Service(tmp_path / "service", "memory", "")
+    made.start()
+    yield made
+    made.close()
+
+
+def busy_worker() -> int:
+    """Return the process id of the one worker, once it decodes."""
+    [pid] = await_workers(lambda found: len(found) == 1 and processor_seconds(*found) > 0.1)
+    return pid
+
+
+def test_renditions():
+    """What comes from a worker is what the pipeline makes, by crop, sizes and formats."""
+    options = PictureOptions(LIMITS, Encoding(("webp",)), (16, 64))
+    with renderer(options) as render:
+        made = render.render(io.BytesIO(GOOD), Crop(0, 0, 30), FreeAccount())
+    assert {(each.size, each.format) for each in made} >= {(16, "jpeg"), (64, "jpeg")}
+    for each in made:
+        picture = Image.open(io.BytesIO(each.data))
+        assert picture.size == (min(each.size, 30),) * 2
+        assert picture.convert("RGB").getpixel((5, 5)) == pytest.approx((220, 30, 30), abs=12)
+
+
+def test_file_is_handed_over(tmp_path):
+    """A file on disk is read by the worker itself, whatever its position and what is still buffered."""
+    with renderer() as render, (tmp_path / "picture").open("w+b") as file:
+        file.write(GOOD)
+        file.seek(0)
+        for _ in range(3):
+            assert render.render(file, None, FreeAccount())
+
+
+def test_workers_start_when_needed_and_end_with_the_renderer():
+    """No process runs before the first picture, and none after the end."""
+    with renderer() as render:
+        assert fork_server_pids() == set()
+        assert outcome(render, GOOD) == "taken"
+        [pid] = fork_server_pids()
+    assert not is_alive(pid)
+    assert outcome(render, GOOD) == "overloaded"
+
+
+def test_workers_go_behind_the_service():
+    """A worker has a lower priority, and leaves one core to others if there are several."""
+    with renderer() as render:
+        assert outcome(render, GOOD) == "taken"
+        [pid] = fork_server_pids()
+        assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        cores = sorted(os.sched_getaffinity(0))
+        assert os.sched_getaffinity(pid) == set(cores[1:] or cores)
+
+
+def test_environment_of_workers(monkeypatch):
+    """What a hostile file could get at in its worker's environment holds no setting of ours."""
+    monkeypatch.setenv("PERSONA_BACKEND_URL", "mysql://persona:secret@db.example.com/persona")
+    with renderer() as render:
+        assert outcome(render, GOOD) == "taken"
+        [pid] = fork_server_pids()
+        assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_forgotten_renderer():
+    """A renderer that nobody closed takes its workers along when nobody uses it any more."""
+    gc.collect()
+    before = fork_server_pids()
+    admission = Admission(2, 2, 60, LIMITS.memory)
+    render = WorkerRenderer(SMALL_JPEG, admission, processor_seconds=10, deadline_seconds=30)
+    assert outcome(render, GOOD) == "taken"
+    assert len(fork_server_pids() - before) == 1
+    del render
+    gc.collect()
+    assert fork_server_pids() <= before
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (signal.SIGSEGV, "picture_broken"),
+        (signal.SIGABRT, "picture_broken"),
+        (signal.SIGKILL, "overloaded"),
+    ],
+)
+def test_crash(pool, number, expected):
+    """A worker that dies costs the one upload: the file's fault is 422, the machine's 503."""
+    with renderer(workers=1, start_worker=start) as render:
+        upload: Future[str] = pool.submit(outcome, render, ENDLESS)
+        os.kill(busy_worker(), number)
+        assert upload.result(60) == expected
+        assert outcome(render, GOOD) == "taken"
+
+
+def test_idle_worker_dies():
+    """A worker that dies while it has nothing to do is nobody's loss."""
+    with renderer(workers=1) as render:
+        assert outcome(render, GOOD) == "taken"
+        [pid] = fork_server_pids()
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert outcome(render, GOOD) == "taken"
+
+
+def test_processor_time():
+    """A picture that takes more processor time than is allowed is refused as such."""
+    with renderer(workers=1, processor_seconds=1, deadline_seconds=100, start_worker=start) as render:
+        assert outcome(render, ENDLESS) == "picture_too_complex"
+        assert outcome(render, GOOD) == "taken"
+
+
+def test_deadline(pool):
+    """A worker that stands still is ended at the deadline, and the upload may come again."""
+    with renderer(workers=1, deadline_seconds=5, start_worker=start) as render:
+        upload = pool.submit(outcome, render, ENDLESS)
+        pid = busy_worker()
+        os.kill(pid, signal.SIGSTOP)
+        assert upload.result(60) == "overloaded"
+        assert not is_alive(pid)
+        assert outcome(render, GOOD) == "taken"
+
+
+def test_fork_server_that_stands_still(pool):
+    """A fork server that does not answer is ended with its worker, and replaced."""
+    with renderer(workers=1, deadline_seconds=5, start_worker=start) as render:
+        upload = pool.submit(outcome, render, ENDLESS)
+        worker = busy_worker()
+        [server] = fork_server_pids()
+        os.kill(server, signal.SIGSTOP)
+        os.kill(worker, signal.SIGSTOP)
+        assert upload.result(60) == "overloaded"
+        assert not is_alive(server)
+        await_workers(lambda _found: not is_alive(worker))
+        assert outcome(render, GOOD) == "taken"
+
+
+def test_close_amid_a_picture(pool):
+    """To end the service does not wait for a picture: its upload is refused."""
+    with renderer(workers=1, start_worker=start) as render:
+        upload = pool.submit(outcome, render, ENDLESS)
+        pid = busy_worker()
+    assert upload.result(60) == "overloaded"
+    await_workers(lambda _found: not is_alive(pid))
+
+
+def test_limits_of_a_worker(pool):
+    """Each worker is limited: memory, processor time, no core, no files to write, few to open."""
+    with renderer(workers=1, start_worker=start) as render:
+        upload = pool.submit(outcome, render, ENDLESS)
+        pid = busy_worker()
+        limits = Path(f"/proc/{pid}/limits").read_text()
+
+        def both(name: str) -> tuple[str, ...]:
+            return re.search(rf"^Max {name} +(\S+) +(\S+)", limits, re.MULTILINE).groups()
+
+        assert both("core file size") == both("file size") == ("0", "0")
+        assert both("cpu time") == ("3", "4")  # a part of ten seconds, as it has few pixels
+        assert both("open files") == ("32", "32")
+        assert len({int(each) for each in both("address space")}) == 1
+        assert int(both("address space")[0]) < 1024 * MIB
+        assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
+        assert int(Path(f"/proc/{pid}/oom_score_adj").read_text()) > 0
+        assert os.getsid(pid) != os.getsid(0)
+        assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
+        os.kill(pid, signal.SIGKILL)
+        assert upload.result(60) == "overloaded"
+
+
+def test_picture_that_needs_more_than_there_is():
+    """A picture that needs more memory than the whole budget is told how many pixels would do."""
+    options = PictureOptions(Limits(10**8, 10**8, 4 * MIB), SMALL_JPEG.encoding, (32,))
+    large = encode(Image.new("RGB", (2000, 2000)), "PNG")
+    with renderer(options) as render:
+        with pytest.raises(UnprocessablePicture) as caught:
+            render.render(io.BytesIO(large), None, FreeAccount())
+        limit = caught.value.members["limit"]
+        assert (caught.value.code, caught.value.members["pixels"]) == (
+            "picture_too_many_pixels",
+            4 * 10**6,
+        )
+        side = int(limit**0.5)
+        assert outcome(render, encode(Image.new("RGB", (side, side)), "PNG")) == "taken"
+
+
+def test_memory_is_shared(pool):
+    """Pictures that would need more memory together than there is are decoded in turn."""
+    options = PictureOptions(Limits(10**8, 10**8, 100 * MIB), SMALL_JPEG.encoding, (32,))
+    row = b"\0" + bytes(4000 * 3)
+    large = png(4000, 4000, 8, 2, row * 4000)
+    with renderer(options, workers=4) as render:
+        peak = Peak()
+        uploads = [pool.submit(outcome, render, large, str(number)) for number in range(8)]
+        assert [upload.result(60) for upload in uploads] == ["taken"] * 8
+        # Four workers of 30 MiB, and one picture of 64 MB; four of those would be 256.
+        assert peak.stop() < 4 * 45 + 110
+
+
+class Peak:
+    """Watches the resident memory of all workers, in MiB, until it is stopped."""
+
+    def __init__(self) -> None:
+        self._most = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self) -> float:
+        """Return the most that all of them together had."""
+        self._stopped.set()
+        self._thread.join()
+        return self._most
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(0.005):
+            pages = 0
+            for pid in picture_pids():
+                try:
+                    resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[1:3]
+                except OSError:
+                    continue
+                pages += int(resident) - int(shared)
+            self._most = max(self._most, pages * os.sysconf("SC_PAGE_SIZE") / MIB)
+
+
+def test_end_of_a_killed_service(service):
+    """Workers do not outlive the service, also when it is killed amid a picture."""
+    client = Client(service, "alice@example.com")
+    client.sign_in()
+    assert client.upload(GOOD).status == 200
+    with ThreadPoolExecutor(1) as threads:
+        upload = threads.submit(client.upload, slow())
+        await_workers(lambda found: len(found) == 1, service.pid)
+        pids = picture_pids(service.pid)
+        service.kill()
+        assert upload.exception(60) is not None
+    assert len(pids) == 2
+    deadline = time.monotonic() + 60
+    while any(map(is_alive, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+_ORPHAN = """
+import io, os, sys
+sys.path.insert(0, sys.argv[1])
+from support.workers import fork_server_pids, outcome, renderer
+from support.applications import application
+from support.endless_fork_server import SIDE, start
+from support.pictures import encode, quadrants
+context = renderer()
+render = context.__enter__()
+assert outcome(render, encode(quadrants(64, 64))) == "taken"
+print(*fork_server_pids())
+"""
+
+
+def test_end_of_a_careless_program(request):
+    """A program that never closes its renderer leaves no process behind, and says nothing."""
+    command = [
+        sys.executable,
+        "-W",
+        "error::ResourceWarning",
+        "-c",
+        _ORPHAN,
+        str(request.config.rootpath / "tests"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not is_alive(int(done.stdout))
+
+
+def test_no_decoder_in_the_service():
+    """The service's own process has no picture library in it at all."""
+    command = (
+        "import sys, persona_profile.serving.server; print({'PIL', 'pillow_heif'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", command], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_overload_says_when_to_return(pool):
+    """Who is refused is told when to come back, each a little later than the one before."""
+    with renderer(workers=1, queue=0) as render:
+        upload = pool.submit(outcome, render, slow())
+        busy_worker()
+        waits = []
+        for number in range(20):
+            with pytest.raises(Overloaded) as caught:
+                render.render(io.BytesIO(GOOD), None, FreeAccount((number,)))
+            waits.append(int(caught.value.headers["Retry-After"]))
+        assert waits == sorted(waits)
+        assert 2 <= waits[0] < waits[-1] <= 60
+        [pid] = worker_pids()
+        os.kill(pid, signal.SIGKILL)
+        upload.result(10)
+
+
+@pytest.mark.parametrize(("threads", "warns"), [(6, True), (7, False)])
+def test_threads_for_others(development_folder, caplog, threads, warns):
+    """The log warns if fewer threads may wait for pictures than uploads may be under way."""
+    server = make_server(application(development_folder), listen="127.0.0.1:0", threads=threads)
+    server.close()
+    server.task_dispatcher.shutdown()
+    assert ("may wait for pictures" in caplog.text) is warns

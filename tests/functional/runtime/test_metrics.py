@@ -1,0 +1,238 @@
+import http.client
+import socket
+import threading
+from datetime import UTC, datetime
+
+import pytest
+from support.applications import application, serving, wait_for
+from support.figures import Figures
+from support.pictures import encode, quadrants
+from support.services import Client, Service, free_port
+from webtest import TestApp
+
+from persona_profile.app import services_of
+from persona_profile.keys.keyring import KeyKind, Keyring
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.runtime.exposition import Sum
+from persona_profile.runtime.metrics import Metrics
+from persona_profile.runtime.stats import PictureStats
+from persona_profile.runtime.waiting import MIN_THREADS
+
+
+def figures(app: TestApp) -> Figures:
+    """Return the figures of an application."""
+    return Figures(services_of(app.app).metrics.exposition())
+
+
+class TestCounting:
+    def test_requests(self, app):
+        """Requests are counted by route, method and status, with their time."""
+        app.get("/v1/")
+        app.get("/v1/profiles/alice@example.com", status=401)
+        found = figures(app)
+        route = "/v1/profiles/{email}"
+        requests = "persona_http_requests_total"
+        assert found.value(requests, route="/v1/", method="GET", status="200") == 1
+        assert found.value(requests, route=route, method="GET", status="401") == 1
+        assert found.value("persona_http_request_seconds_count", route=route) == 1
+        assert found.value("persona_http_problems_total", code="session_missing") == 1
+
+    def test_sessions(self, app, sign_in, assertion):
+        """Proofs are counted by outcome and algorithm; of the emails of sessions all can be told."""
+        sign_in("alice@example.com", "bob@example.com")
+        sign_in("carol@example.com")
+        replayed = {"proofs": [{"assertion": assertion("dave@example.com")}]}
+        app.post_json("/v1/sessions", replayed, status=201)
+        app.post_json("/v1/sessions", replayed, status=401)
+        app.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
+        found = figures(app)
+        assert found.value("persona_proofs_total", outcome="proved", algorithm="RS256") == 5
+        assert found.value("persona_proofs_total", outcome="proof_replayed") == 1
+        assert found.value("persona_proofs_total", outcome="malformed_bundle") == 1
+        emails = "persona_session_emails"
+        assert (found.value(f"{emails}_sum"), found.value(f"{emails}_count")) == (4, 3)
+        assert found.value(f"{emails}_bucket", le="1.0") == 2
+        assert found.value(f"{emails}_bucket", le="2.0") == 3
+
+    def test_pictures(self, app, sign_in):
+        """Uploads are counted by format and outcome, with the pixels and processor time they cost."""
+        headers = sign_in("alice@example.com") | {"Content-Type": "image/png"}
+        path = "/v1/profiles/alice@example.com/picture"
+        png = encode(quadrants(300, 200), "PNG")
+        app.put(path, png, headers=headers)
+        app.put(path, png[:200], headers=headers, status=422)
+        app.put(path, b"no picture", headers=headers, status=415)
+        found = figures(app)
+        uploads = "persona_picture_uploads_total"
+        assert found.value(uploads, format="png", outcome="taken") == 1
+        assert found.value(uploads, format="png", outcome="picture_broken") == 1
+        assert found.value(uploads, format="unknown", outcome="unsupported_media_type") == 1
+        assert found.value("persona_picture_pixels_total", format="png") == 2 * 300 * 200
+        assert found.value("persona_picture_processor_seconds_total") > 0
+        assert found.value("persona_picture_workers") == 1
+        assert found.value("persona_picture_waiting") == 0
+
+    def test_storage(self, app, sign_in):
+        """Calls of the storage are counted by operation and outcome."""
+        app.get("/v1/profiles", headers=sign_in("alice@example.com"))
+        found = figures(app)
+        calls = "persona_storage_seconds_count"
+        assert found.value(calls, operation="apply", outcome="ok") == 1
+        assert found.value(calls, operation="get_many", outcome="ok") == 3
+
+    def test_pool(self, tmp_path):
+        """Connections of the storage are told while they are lent."""
+        app = application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/items")
+        services = services_of(app)
+        try:
+            services.backend.ping()
+            found = Figures(services.metrics.exposition())
+            assert found.value("persona_storage_connections_most") == 16
+            assert found.value("persona_storage_connections_in_use") == 0
+        finally:
+            services.close()
+
+    def test_stale_keys(self):
+        """Each time that a data key under an older key is opened, it is counted."""
+        keyring, metrics = Keyring.generate(), Metrics("1")
+        keys = KeyWrapper(keyring, observe_stale=metrics.count_stale_key)
+        wrapped = keys.wrap(b"p", bytes(32))
+        keys.unwrap(b"p", wrapped)
+        assert Figures(metrics.exposition()).value("persona_stale_key_reads_total") == 0
+        now = datetime.now(UTC)
+        keys.use(keyring.adding(KeyKind.ENCRYPTION, now).promoting(KeyKind.ENCRYPTION, now))
+        keys.unwrap(b"p", wrapped)
+        assert Figures(metrics.exposition()).value("persona_stale_key_reads_total") == 1
+
+
+@pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
+def test_hostile_requests(app, sign_in, assertion):
+    """Whatever strangers send, there are no more series, and nothing of it is in any."""
+    secret = "zanzibar"
+    headers = sign_in(f"{secret}@example.com")
+    token = headers["Authorization"].removeprefix("Bearer ")
+
+    def attack(number: int) -> None:
+        word = f"{secret}{number}"
+        for path in (f"/{word}", f"/v1/profiles/{word}@example.com", f"/v1/pictures/{word}", "/%ff"):
+            app.get(f"{path}?{word}", headers=headers | {"Host": word}, status="*")
+        app.request("/v1/", method=word.upper(), status="*")
+        app.request("/v1/profiles", method=word.upper(), status="*")
+        app.put(
+            f"/v1/profiles/{secret}@example.com/picture?crop={word}", word, headers=headers, status="*"
+        )
+        for proof in (
+            word,
+            f"{word}~{word}",
+            f"{word}.{word}.{word}~{word}",
+            assertion("a@b.example")[1:],
+        ):
+            app.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}, status="*")
+        app.get("/v1/profiles", headers={"Authorization": word, "Origin": word}, status="*")
+
+    attack(0)
+    before = len(figures(app))
+    for number in range(1, 20):
+        attack(number)
+    found = figures(app)
+    assert len(found) == before
+    assert before < 400
+    for leak in (secret, secret.upper(), token, "@", "example"):
+        assert leak not in found.text
+
+
+class Work:
+    """Work that keeps a thread until it is let go."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+
+    def service(self) -> None:
+        """Do it."""
+        self.done.wait(30)
+
+
+def test_requests_that_wait(tmp_path):
+    """While all threads are at work, the requests that wait for one are told."""
+    app, work = application(tmp_path), Work()
+
+    def waiting() -> float:
+        return Figures(services_of(app).metrics.exposition()).value("persona_http_waiting")
+
+    with serving(app, threads=str(MIN_THREADS)) as server:
+        for _ in range(MIN_THREADS):
+            server.task_dispatcher.add_task(work)
+        with socket.create_connection(("127.0.0.1", server.effective_port), 30) as connection:
+            connection.sendall(b"GET /v1/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            wait_for(lambda: waiting() == 1, every=0.01)
+            work.done.set()
+            assert connection.recv(12) == b"HTTP/1.1 200"
+        assert waiting() == 0
+    services_of(app).close()
+
+
+def test_applications_share_nothing(tmp_path):
+    """Two applications of one process count apart."""
+    first, second = (application(tmp_path) for _ in range(2))
+    try:
+        TestApp(first).get("/v1/")
+        texts = [services_of(each).metrics.exposition() for each in (first, second)]
+    finally:
+        for each in (first, second):
+            services_of(each).close()
+    requests = [Figures(text).value("persona_http_requests_total") for text in texts]
+    assert requests == [1, 0]
+
+
+def test_sum():
+    """Figures of several processes add up; those of one that has ended stay, but for its gauges."""
+    texts = []
+    for number in (1, 2):
+        metrics = Metrics("7")
+        for _ in range(number):
+            metrics.count_request("/v1/", "GET", 200, 0.003)
+        metrics.watch_pictures(lambda number=number: PictureStats(number, 0, 0, 0))
+        texts.append(metrics.exposition())
+    total = Sum()
+    total.add(texts[0], cumulative_only=True)
+    for text in texts:
+        total.add(text)
+    found = Figures(total.text())
+    assert found.value("persona_http_requests_total") == 1 + 1 + 2
+    assert found.value("persona_http_request_seconds_bucket", le="0.005") == 4
+    assert found.value("persona_picture_workers") == 1 + 2
+    assert found.value("persona_build_info") == 1
+    starts = [Figures(text).value("process_start_time_seconds") for text in texts]
+    assert found.value("process_start_time_seconds") == max(starts)
+    assert found.names == Figures(texts[0]).names
+
+
+def read_figures(port: int) -> Figures:
+    """Scrape a service."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/metrics")
+    with connection.getresponse() as response:
+        assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        text = response.read().decode()
+    connection.close()
+    return Figures(text)
+
+
+def test_served_on_an_address_of_its_own(tmp_path):
+    """Prometheus reads the figures of a real service at their own address, and nobody at the other."""
+    port = free_port()
+    more = f"pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}"
+    service = Service(tmp_path / "service", "memory", "", more=more)
+    try:
+        service.start()
+        client = Client(service, "alice@example.com")
+        client.sign_in()
+        assert client.upload(encode(quadrants())).status == 200
+        assert client.call("GET", "/metrics").status == 404
+        found = read_figures(port)
+    finally:
+        service.close()
+    assert found.value("persona_http_requests_total", route="/v1/sessions", status="201") == 1
+    assert found.value("persona_picture_uploads_total", format="jpeg", outcome="taken") == 1
+    assert found.value("process_resident_memory_bytes") > 1e6
+    assert "alice" not in found.text

@@ -1,0 +1,83 @@
+"""Nothing in the lengths and beginnings of what is stored says whose it is, or how it is protected."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
+
+from persona_profile.emails import MAX_BYTES, canonical_email
+from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.records import KeyRole, RecordKey
+from persona_profile.profiles.claims import CLAIMS
+from persona_profile.store.items import Owner
+from persona_profile.store.profile import Profile
+
+DATA_KEY = RecordKey(KeyRole.DATA, b"d" * 32)
+LONGEST = canonical_email(f"{'é' * 32}@{'.'.join(['a' * 47] * 3)}.{'b' * 45}")
+
+
+@pytest.fixture
+def store() -> Store:
+    """An empty store."""
+    return Store(Keyring([key(1)], [key(9)]))
+
+
+class TestOwners:
+    @pytest.mark.parametrize("email", ["a@b.c", ALICE, LONGEST])
+    @pytest.mark.parametrize("content_key", [None, b"w" * 40])
+    def test_one_length(self, email, content_key):
+        """Every owner record has the same length, whoever it is of, protected or not."""
+        assert len(Owner(email, content_key).seal(DATA_KEY)) == 84 + 296
+
+    def test_longest(self):
+        """The longest email there is fits."""
+        assert len(LONGEST.encode()) == MAX_BYTES
+
+
+class TestProfiles:
+    @pytest.mark.parametrize(
+        ("text", "length"), [("", 1024), ("x" * 100, 1024), ("\U0001f600" * 100, 4096)]
+    )
+    def test_classes(self, text, length):
+        """Profiles have one of few lengths: most the first."""
+        claims = dict.fromkeys(set(CLAIMS) - {"website", "picture_alt"}, text) if text else {}
+        assert len(Profile(ALICE, claims).to_bytes()) == length
+
+    def test_what_is_padded_is_read(self):
+        """The padding is no part of what is read, and what was read is written alike again."""
+        profile = Profile(ALICE, {"name": "Alice"}, updated_at=5, version=7)
+        text = profile.to_bytes()
+        assert json.loads(text)["claims"] == {"name": "Alice"}
+        assert Profile(ALICE).filled(text) == profile
+
+
+def shape(store: Store, email: str) -> list[tuple[str, bytes, int]]:
+    """Return names, first bytes and lengths of an email's items, without ids of pictures."""
+    partition = store.keys.partition(email)
+    names = [info.name for info in store.backend.list(partition)]
+    values = [store.get(email, name) for name in names]
+    return sorted(
+        (name[:8] + name[30:], value[: 8 if name == "key" else 4], len(value))
+        for name, value in zip(names, values, strict=True)
+    )
+
+
+def test_who_is_protected(store):
+    """A protected profile looks like one that is not, with its pictures and its `key` item."""
+    for email in (ALICE, BOB):
+        store.write(email, email)
+        store.put_picture(email)
+    store.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32, lambda _: None)
+    assert shape(store, ALICE) == shape(store, BOB)
+
+
+def test_who_was_protected(store):
+    """The same after the protection was removed, and of a profile that was made by protecting it."""
+    store.write(BOB, "Bob")
+    store.profiles.set_profile_key(FOREVER, CAROL, b"p" * 32, lambda _: None)
+    protected, _ = store.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32, lambda _: None)
+    store.profiles.set_profile_key(protected, ALICE, None, lambda _: None)
+    assert shape(store, ALICE) == shape(store, BOB) == shape(store, CAROL)
+    assert not store.profiles.profile(FOREVER, ALICE).is_protected

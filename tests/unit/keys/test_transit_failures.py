@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import socket
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.applications import Clock
+from support.transit import (
+    KEY,
+    MISSING_CONTEXT,
+    TOKEN,
+    Behaviour,
+    FakeTransit,
+    answers,
+    drips,
+    fake_transit,
+    refuses,
+    resets,
+    sends,
+    sends_bytes,
+    write_token,
+)
+
+from persona_profile.encoding import json_encode
+from persona_profile.keys import vault_client as vault
+from persona_profile.keys.service import KeysUnavailable
+from persona_profile.keys.transit import TransitService
+
+PARTITION = b"p" * 32
+DATA_KEY = b"a data key that is nowhere else!"
+MARK = "text-of-the-server"
+HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+SHORT = 0.3
+"""Seconds for those who won't keep it anyway."""
+
+Operation = Callable[[TransitService], object]
+WRAPPED = b"PPK\x02" + bytes([0, 0, 0, 1, 0, 60]) + bytes(60)
+OPERATIONS: dict[str, Operation] = {
+    "wrap": lambda service: service.wrap(PARTITION, DATA_KEY),
+    "unwrap": lambda service: service.unwrap(PARTITION, WRAPPED),
+    "primary_version": lambda service: service.primary_version(),
+    "check": lambda service: service.check(),
+}
+
+
+GOOD = json_encode(
+    {"data": {"plaintext": "AAAA" * 10 + "AAA=", "ciphertext": "vault:v1:AAAA", "latest_version": 1}}
+)
+ANSWERS = {
+    "sealed": (refuses(503, "Vault is sealed"), vault.SEALED),
+    "sealed, of several": (refuses(503, "1 error occurred:\n\t* Vault is sealed\n\n"), vault.SEALED),
+    "denied": (refuses(403, "permission denied"), vault.DENIED),
+    "denied, of several": (refuses(403, "1 error occurred:\n\t* permission denied\n\n"), vault.DENIED),
+    "no mount": (
+        refuses(404, 'no handler for route "transit/x". route entry not found.'),
+        vault.UNKNOWN,
+    ),
+    "not found": (refuses(404), vault.UNKNOWN),
+    "no key": (refuses(400, "encryption key not found"), vault.UNKNOWN),
+    "no operation": (refuses(405, "1 error occurred:\n\t* unsupported operation\n\n"), vault.UNKNOWN),
+    "no context": (refuses(400, MISSING_CONTEXT), vault.REFUSED),
+    "key type": (
+        refuses(400, "'[0].associated_data' provided for non-AEAD cipher suite rsa-2048"),
+        vault.REFUSED,
+    ),
+    "eventually": (refuses(412, "required index state not present"), vault.REFUSED),
+    "rate limit": (
+        refuses(429, 'request path "transit/decrypt/x": rate limit quota exceeded'),
+        vault.LIMITED,
+    ),
+    "standby": (refuses(429), vault.STANDBY),
+    "disaster recovery": (refuses(472), vault.STANDBY),
+    "performance standby": (refuses(473), vault.STANDBY),
+    "internal error": (refuses(500, "internal error"), vault.FAILING),
+    "bad gateway": (sends(b"<html>" + MARK.encode(), 502), vault.FAILING),
+    "unavailable": (sends(b"", 503), vault.FAILING),
+    "redirect": (sends(b"", 307, Location="http://127.0.0.1:9/v1/elsewhere"), vault.REDIRECTED),
+    "moved": (sends(b"", 301, Location="https://elsewhere.test/"), vault.REDIRECTED),
+    "wrong port": (sends(b"Client sent an HTTP request to an HTTPS server.\n", 400), vault.REFUSED),
+    "no JSON": (sends(b"<html>" + MARK.encode()), vault.MALFORMED),
+    "broken JSON": (sends(b'{"data": {"plaintext": "'), vault.MALFORMED),
+    "no text": (sends(b"\xff\xfe\x00"), vault.MALFORMED),
+    "deep": (sends(b"[" * 30_000), vault.MALFORMED),
+    "nothing": (sends(b"", 204), vault.MALFORMED),
+    "too long": (sends(GOOD + b" " * vault.MAX_ANSWER_BYTES), vault.MALFORMED),
+    "endless": (drips(HEADERS + b"\r\n", b" " * 100_000), vault.MALFORMED),
+    "compressed": (sends(b"\x1f\x8b", **{"Content-Encoding": "gzip"}), vault.MALFORMED),
+    "no HTTP": (sends_bytes(b"SSH-2.0-OpenSSH_9.2\r\n"), vault.MALFORMED),
+    "bad length": (sends_bytes(HEADERS + b"Content-Length: -1\r\n\r\n{}"), vault.MALFORMED),
+    "cut": (sends_bytes(HEADERS + b"Content-Length: 99\r\n\r\n{}"), vault.MALFORMED),
+    "many headers": (sends_bytes(HEADERS + b"A: b\r\n" * 1000), vault.MALFORMED),
+    "list": (answers([]), vault.MALFORMED),
+    "no data": (answers({"data": None}), vault.MALFORMED),
+    "empty data": (answers({"data": {}}), vault.MALFORMED),
+    "no texts": (
+        answers({"data": {"plaintext": 1, "ciphertext": ["vault:v1:AA=="], "latest_version": "1"}}),
+        vault.MALFORMED,
+    ),
+    "bad base64": (
+        answers({"data": {"plaintext": "A", "ciphertext": "vault:v1:A", "latest_version": True}}),
+        vault.MALFORMED,
+    ),
+    "no version": (
+        answers({"data": {"plaintext": "%", "ciphertext": "vault:v0:AAAA", "latest_version": 0}}),
+        vault.MALFORMED,
+    ),
+    "huge version": (
+        answers(
+            {
+                "data": {
+                    "plaintext": "é",
+                    "ciphertext": "vault:v4294967296:AAAA",
+                    "latest_version": 2**32,
+                }
+            }
+        ),
+        vault.MALFORMED,
+    ),
+    "errors of no form": (answers({"errors": {"message": MARK}}, 400), vault.REFUSED),
+    "reset": (resets, vault.UNREACHABLE),
+    "closed": (sends_bytes(b""), vault.UNREACHABLE),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "message"), ANSWERS.values(), ids=ANSWERS)
+def test_answers(
+    service: TransitService, fake: FakeTransit, behaviour: Behaviour, message: str
+) -> None:
+    """Whatever is no success says so in our own words, and the next request is answered again."""
+    for operation in OPERATIONS.values():
+        fake.behaviour = behaviour
+        with pytest.raises(KeysUnavailable) as caught:
+            operation(service)
+        assert str(caught.value) == message
+        assert caught.value.retry_after > 0
+        fake.behaviour = None
+        service.check()
+
+
+@pytest.mark.parametrize(
+    "text", ["invalid ciphertext: no prefix", "cipher: message authentication failed"]
+)
+def test_wrap_is_never_unreadable(service: TransitService, fake: FakeTransit, text: str) -> None:
+    """Whatever is said of ciphertexts, one who wraps hears that the service is unavailable."""
+    fake.behaviour = refuses(400, text)
+    with pytest.raises(KeysUnavailable, match="refuses"):
+        service.wrap(PARTITION, DATA_KEY)
+
+
+def test_server_that_is_down(fake: FakeTransit, token_file: Path, clock: Clock) -> None:
+    """A server that refuses connections is unavailable at once, each time."""
+    fake.close()
+    service = TransitService(fake.url, KEY, token_file, timeout=30, clock=clock)
+    for _ in range(3):
+        with pytest.raises(KeysUnavailable, match="can't be reached"):
+            service.primary_version()
+    service.close()
+
+
+def test_name_that_is_unknown(token_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose name can't be resolved is unavailable."""
+
+    def resolve(*_: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "unknown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    service = TransitService("http://vault.test:8200", KEY, token_file, timeout=30)
+    with pytest.raises(KeysUnavailable, match="can't be reached"):
+        service.primary_version()
+    service.close()
+
+
+def test_closed_service(service: TransitService) -> None:
+    """Nothing can be asked any more once the service is closed."""
+    service.close()
+    with pytest.raises(KeysUnavailable):
+        service.primary_version()
+
+
+def test_connection_lost_as_a_request_comes(service: TransitService, fake: FakeTransit) -> None:
+    """A request on a connection that was kept is repeated once, on a new one."""
+    service.check()
+    fake.behaviours = [resets]
+    service.check()
+    fake.behaviours = [sends_bytes(b"")]
+    service.check()
+    asked = len(fake.requests)
+    fake.behaviour = resets
+    with pytest.raises(KeysUnavailable, match="can't be reached"):
+        service.wrap(PARTITION, DATA_KEY)
+    assert len(fake.requests) - asked == 2
+
+
+def test_redirect_is_not_followed(service: TransitService, fake: FakeTransit) -> None:
+    """A token is never carried to where a server points."""
+    with fake_transit() as elsewhere:
+        fake.behaviour = sends(b"", 307, Location=elsewhere.url + "/v1/transit/keys/" + KEY)
+        with pytest.raises(KeysUnavailable, match="redirects"):
+            service.primary_version()
+        assert not elsewhere.requests
+
+
+def test_token_is_renewed(service: TransitService, fake: FakeTransit, token_file: Path) -> None:
+    """A token that an agent has replaced is used from then on."""
+    service.check()
+    fake.tokens = {"hvs.renewed"}
+    write_token(token_file, "hvs.renewed")
+    service.check()
+    assert fake.requests[-1][2]["X-Vault-Token"] == "hvs.renewed"
+
+
+def test_token_is_renewed_after_a_refusal(
+    service: TransitService, fake: FakeTransit, token_file: Path
+) -> None:
+    """A token that was replaced just as the old one was refused is tried at once."""
+    service.check()
+    asked = len(fake.requests)
+
+    def renew(handler) -> None:
+        fake.tokens = {"hvs.renewed"}
+        write_token(token_file, "hvs.renewed")
+        refuses(403, "permission denied")(handler)
+
+    fake.behaviours = [renew]
+    service.wrap(PARTITION, DATA_KEY)
+    assert len(fake.requests) - asked == 2
+
+
+def test_refused_token_is_not_tried_again(service: TransitService, fake: FakeTransit) -> None:
+    """A token that stays the same is sent once only."""
+    fake.tokens = set()
+    with pytest.raises(KeysUnavailable, match="permission"):
+        service.wrap(PARTITION, DATA_KEY)
+    assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize("content", ["", "two words", "b\r\nX-Other: c", "é"])
+def test_no_token(service: TransitService, fake: FakeTransit, token_file: Path, content: str) -> None:
+    """Without a token nothing is sent; once it is there all is well."""
+    write_token(token_file, content)
+    with pytest.raises(KeysUnavailable, match="token file"):
+        service.primary_version()
+    token_file.unlink()
+    with pytest.raises(KeysUnavailable, match="token file"):
+        service.primary_version()
+    assert not fake.requests
+    write_token(token_file)
+    service.check()
+
+
+def test_each_kind_is_logged_once_a_minute(
+    service: TransitService, fake: FakeTransit, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure that lasts is told once a minute, another kind at once."""
+
+    def fail(behaviour: Behaviour) -> None:
+        fake.behaviour = behaviour
+        with pytest.raises(KeysUnavailable):
+            service.wrap(PARTITION, DATA_KEY)
+
+    for _ in range(3):
+        fail(refuses(503, "Vault is sealed"))
+    fail(refuses(500, "internal error"))
+    assert caplog.messages == [vault.SEALED, vault.FAILING]
+    clock.now += vault.LOG_SECONDS
+    fail(refuses(503, "Vault is sealed"))
+    assert caplog.messages == [vault.SEALED, vault.FAILING, vault.SEALED]
+
+
+def test_nothing_secret_is_told(
+    service: TransitService, fake: FakeTransit, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No log, exception or repr holds the token, a key, or what the server said."""
+    caplog.set_level(logging.DEBUG)
+    wrapped = service.wrap(PARTITION, DATA_KEY)
+    told = [repr(service), repr(vars(service)), repr(vars(service._vault))]
+    for behaviour, _ in (*ANSWERS.values(), (refuses(400, f"invalid ciphertext: {MARK}"), "")):
+        fake.behaviour = behaviour
+        for operation in (*OPERATIONS.values(), lambda each: each.unwrap(PARTITION, wrapped)):
+            try:
+                operation(service)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must tell nothing
+                told += [repr(error), "".join(traceback.format_exception(error))]
+    told += [caplog.text, *(repr(vars(record)) for record in caplog.records)]
+    body = json.loads(fake.requests[0][3])
+    for secret in (TOKEN, MARK, DATA_KEY.decode(), base64.b64encode(DATA_KEY).decode(), *body.values()):
+        assert not any(secret in each for each in told)

@@ -1,0 +1,172 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persona_profile.profiles.claims import CLAIMS, InvalidClaim, locale, text, time_zone, website
+
+
+@pytest.mark.parametrize(
+    ("given_text", "stored"),
+    [
+        ("Alice", "Alice"),
+        ("  Alice\u00a0", "Alice"),
+        ("", ""),
+        ("   ", ""),
+        ("e\u0301", "\u00e9"),
+        ("Ω", "Ω"),
+        ("山田太郎", "山田太郎"),
+        ("עברית", "עברית"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("ශ්\u200dරී", "ශ්\u200dරී"),
+        (
+            "👩\u200d💻 👨\u200d👩\u200d👧 🏳️\u200d🌈 ❤️\u200d🔥 👍🏽",
+            "👩\u200d💻 👨\u200d👩\u200d👧 🏳️\u200d🌈 ❤️\u200d🔥 👍🏽",
+        ),
+        ("<script>alert(1)</script>", "<script>alert(1)</script>"),
+        ("x" * 100, "x" * 100),
+        ("e\u0301" * 100, "\u00e9" * 100),
+    ],
+)
+def test_text_that_is_taken(given_text, stored):
+    """Names of all scripts are taken, in NFC and trimmed."""
+    assert text(given_text) == stored
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        "x" * 101,
+        "x" * 100_000,
+        "a\nb",
+        "a\rb",
+        "a\tb",
+        "a\x00b",
+        "a\x1bb",
+        "a\x7fb",
+        "a\x85b",
+        "a\u2028b",
+        "a\u2029b",
+        "a\u202eb",
+        "a\u202ab",
+        "a\u2066b",
+        "a\u200eb",
+        "a\u200bb",
+        "a\u2060b",
+        "a\ufeffb",
+        "a\u00adb",
+        "a\u034fb",
+        "a\u3164b",
+        "\u2800",
+        "a\u200db",
+        "a\u200cb",
+        "\u200d💻",
+        "💻\u200d",
+        "a\ue000b",
+        "a\U000e0041b",
+        "a\U000e0100b",
+        "a\ud800b",
+        "a\uffffb",
+        "a\u0378b",
+    ],
+)
+def test_text_that_is_refused(refused):
+    """What is long, breaks lines, turns text around or is not seen is refused, and not quoted."""
+    with pytest.raises(InvalidClaim) as caught:
+        text(refused)
+    assert refused not in str(caught.value)
+
+
+@given(st.text(max_size=120))
+def test_text_is_stable(value):
+    """Whatever is taken is stored as it would be taken again: one visible line of NFC."""
+    try:
+        stored = text(value)
+    except InvalidClaim:
+        return
+    assert text(stored) == stored
+    assert len(stored) <= 100
+    assert unicodedata.is_normalized("NFC", stored)
+    assert len(stored.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    ("url", "stored"),
+    [
+        ("https://alice.example", "https://alice.example"),
+        (" HTTPS://Alice.Example/A?b=C#d ", "https://alice.example/A?b=C#d"),
+        ("https://alice.example:443/", "https://alice.example/"),
+        ("https://alice.example:8443", "https://alice.example:8443"),
+        ("https://bücher.example/", "https://xn--bcher-kva.example/"),
+        ("", ""),
+    ],
+)
+def test_website_that_is_taken(url, stored):
+    """An https URL is taken, its host spelled in one way."""
+    assert website(url) == stored
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://alice.example",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "//alice.example",
+        "alice.example",
+        "https://",
+        "https:///path",
+        "https://user@alice.example",
+        "https://user:pass@alice.example",
+        "https://alice.example@evil.example",
+        "https://localhost",
+        "https://alice.example:99999",
+        "https://alice.example:x",
+        "https://[::1",
+        "https://exa mple.example",
+        "https://alice.example/a b",
+        "https://alice.example/\u202e",
+        "https://" + "a" * 200 + ".example",
+        "https://alice.example/" + "a" * 200,
+    ],
+)
+def test_website_that_is_refused(url):
+    """Other schemes, user information, and what is no URL are refused."""
+    with pytest.raises(InvalidClaim):
+        website(url)
+
+
+@pytest.mark.parametrize("tag", ["en", "en-GB", "zh-Hant-TW", "de-CH-1996", "sr-Latn", ""])
+def test_locale_that_is_taken(tag):
+    """Language tags are taken."""
+    assert locale(tag) == tag
+
+
+@pytest.mark.parametrize("tag", ["e", "en_GB", "en-", "-en", "englishlanguage", "12", "en\n-GB"])
+def test_locale_that_is_refused(tag):
+    """What is no language tag is refused."""
+    with pytest.raises(InvalidClaim):
+        locale(tag)
+
+
+@pytest.mark.parametrize(
+    "zone", ["Europe/Paris", "Asia/Kolkata", "UTC", "America/Argentina/Ushuaia", ""]
+)
+def test_time_zone_that_is_taken(zone):
+    """Names of the time zone database are taken."""
+    assert time_zone(zone) == zone
+
+
+@pytest.mark.parametrize(
+    "zone", ["Mars/Olympus", "europe/paris", "../../etc/passwd", "+01:00", "localtime"]
+)
+def test_time_zone_that_is_refused(zone):
+    """Other names are refused."""
+    with pytest.raises(InvalidClaim):
+        time_zone(zone)
+
+
+def test_every_claim_takes_nothing():
+    """An empty string is acceptable for every claim: it removes it."""
+    assert {accept("") for accept in CLAIMS.values()} == {""}

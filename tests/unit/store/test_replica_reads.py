@@ -1,0 +1,182 @@
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from support.applications import wait_for
+from support.stores import Watched
+
+from backends import Address, Put, Unavailable, WrongSchema
+from persona_profile.runtime.stats import ReplicaStats
+from persona_profile.store.replicas import READS, Replicas
+
+PARTITION = b"\x01" + bytes(32)
+HERE, THERE = Address(PARTITION, "picture/here"), Address(PARTITION, "picture/there")
+READ_SECONDS = 0.3
+
+
+class Replica(Watched):
+    """A replica that has one item, and can be made to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.apply(PARTITION, [Put(HERE.name, b"bytes")])
+        self.failure: Exception | None = None
+        self.looks = 0
+
+    def check_schema(self) -> None:
+        self.looks += 1
+        if self.failure:
+            raise self.failure
+
+    ping = check_schema
+
+
+class Asked:
+    """Replicas, and what was counted of them."""
+
+    def __init__(self, *backends: Replica, read_seconds: float = READ_SECONDS) -> None:
+        self.counted: Counter[str] = Counter()
+        self.replicas = Replicas(backends, self._count, read_seconds=read_seconds, check_seconds=0.02)
+        wait_for(lambda: not self.replicas.figures().silent)
+
+    def _count(self, outcome: str) -> None:
+        self.counted[outcome] += 1
+
+
+@pytest.fixture
+def replica() -> Replica:
+    """A replica."""
+    return Replica()
+
+
+@pytest.fixture
+def asked(replica) -> Iterator[Asked]:
+    """That one, asked."""
+    asked = Asked(replica)
+    yield asked
+    asked.replicas.close()
+
+
+def test_none():
+    """Without replicas nothing is read and nothing is amiss."""
+    replicas = Replicas()
+    assert not replicas.can_be_asked
+    assert replicas.get_many([HERE]) == {}
+    replicas.check()
+    assert replicas.figures() == ReplicaStats(0, 0)
+
+
+def test_reading(asked):
+    """What a replica has is read; what it has not is missing, and both are counted."""
+    assert asked.replicas.get_many([HERE])[HERE].value == b"bytes"
+    assert asked.replicas.get_many([HERE, THERE]).keys() == {HERE}
+    assert asked.replicas.get_many([]) == {}
+    assert asked.counted == {"served": 1, "missing": 1}
+
+
+def test_silence(asked, replica):
+    """A read that is not answered is given up in time; then the replica is left alone for a while."""
+    thaw = threading.Event()
+    replica.before_read = thaw.wait  # without an end
+    replica.failure = Unavailable()
+    assert asked.replicas.get_many([HERE]) == {}
+    assert not asked.replicas.can_be_asked
+    with pytest.raises(Unavailable):
+        asked.replicas.check()
+    for _ in range(50):
+        assert asked.replicas.get_many([HERE]) == {}
+    assert asked.counted == {"failed": 1, "skipped": 50}
+    thaw.set()
+    replica.failure = None
+    wait_for(lambda: asked.replicas.can_be_asked)
+    asked.replicas.check()
+    assert asked.replicas.get_many([HERE])
+
+
+def test_slow_reads(asked, replica):
+    """What answers looks but not reads is left alone for longer each time, until a read is answered."""
+    thaw = threading.Event()
+    replica.before_read = thaw.wait  # without an end
+    pauses = []
+    for _ in range(4):
+        wait_for(lambda: asked.replicas.can_be_asked)
+        assert asked.replicas.get_many([HERE]) == {}
+        began = time.monotonic()
+        while not asked.replicas.can_be_asked:
+            time.sleep(0.002)
+        pauses.append(time.monotonic() - began)
+    thaw.set()
+    assert pauses[3] > 0.05
+
+
+@pytest.mark.parametrize("failure", [Unavailable(), WrongSchema("no tables"), KeyError("a bug")])
+def test_failures(asked, replica, failure):
+    """Whatever a replica raises, nobody who asks hears of it."""
+
+    def fail() -> None:
+        raise failure
+
+    replica.before_read = fail
+    replica.failure = failure
+    assert asked.replicas.get_many([HERE]) == {}
+    assert asked.counted == {"failed": 1}
+    before = replica.looks
+    wait_for(lambda: replica.looks > before + 1)
+    assert not asked.replicas.can_be_asked
+    replica.before_read = lambda: None
+    replica.failure = None
+    wait_for(lambda: asked.replicas.can_be_asked)
+
+
+def test_found_silent_without_reads(asked, replica):
+    """That a replica has gone is noticed also while nobody reads."""
+    replica.failure = Unavailable()
+    wait_for(lambda: asked.replicas.figures() == ReplicaStats(1, 1))
+
+
+def test_busy(replica):
+    """No more reads of a replica are begun at once than it has threads for."""
+    asked = Asked(replica, read_seconds=30)
+    thaw, begun = threading.Event(), threading.Semaphore(0)
+
+    def wait() -> None:
+        begun.release()
+        thaw.wait(30)
+
+    replica.before_read = wait
+    readers = [threading.Thread(target=asked.replicas.get_many, args=([HERE],)) for _ in range(READS)]
+    for reader in readers:
+        reader.start()
+    for _ in readers:
+        begun.acquire()
+    assert asked.replicas.get_many([HERE]) == {}
+    assert asked.counted["skipped"] == 1
+    thaw.set()
+    for reader in readers:
+        reader.join()
+    assert asked.counted == {"skipped": 1, "served": READS}
+    asked.replicas.close()
+
+
+def test_several(replica):
+    """Reads are spread, and those that answer make up for one that does not."""
+    other = Replica()
+    asked = Asked(replica, other)
+    try:
+        for _ in range(100):
+            assert asked.replicas.get_many([HERE])
+        assert replica.reads > 10
+        assert other.reads > 10
+        replica.failure = Unavailable()
+        wait_for(lambda: asked.replicas.figures() == ReplicaStats(2, 1))
+        before = other.reads
+        for _ in range(20):
+            assert asked.replicas.get_many([HERE])
+        assert other.reads == before + 20
+        with pytest.raises(Unavailable):
+            asked.replicas.check()
+    finally:
+        asked.replicas.close()
+    assert not asked.replicas.can_be_asked
