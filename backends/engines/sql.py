@@ -2,8 +2,8 @@
 
 Every statement is filtered by partition (purge and scan excepted, which are the operator's), and every
 expectation is a condition of the statement that writes, never a read before it. A batch of one
-statement is sent without a transaction around it. What else a statement may not be, so that clusters
-and sharding proxies can carry it out, is in docs/reference/statements.md, and in tests/backends/test_statements.py.
+statement is sent without a transaction around it. docs/reference/statements.md has the rules that let
+clusters and sharding proxies carry out every statement.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ import("/static/persona-messages.js").then(
 
 
 def documented_codes():
-    """Return the codes in the tables of docs/reference/api.md: of problems, and why a proof does not hold."""
+    """Return the codes in the tables of docs/reference/api.md: of problems and of proofs."""
     text = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
     errors = text[text.index("\n## Errors") :]
     problems, proofs = errors.split("### Why a proof does not hold")

@@ -1,4 +1,4 @@
-"""What docs/reference/key-formats.md says is sealed and opened alike by the service and by who read that page alone."""
+"""The service and an implementation of docs/reference/key-formats.md seal and open alike."""
 
 import json
 from hashlib import sha256
