@@ -17,7 +17,6 @@ MEASURED = "<!-- measured -->"
 _COLUMNS = (
     "attack",
     "worst p99 over quiet, through nginx",
-    "the attacker gets",
     "cores",
     "worst p99, alone",
 )
@@ -107,14 +106,6 @@ def _others(result: Result | None, quiet: Mapping[str, Kind]) -> str:
     return text if success == 1 else f"{text}, {success:.0%} succeed ({kind})"
 
 
-def _attacker(result: Result | None) -> list[str]:
-    if result is None:
-        return ["", ""]
-    answers = sorted(result.answers.items(), key=lambda pair: -pair[1])[:3]
-    counted = ", ".join(f"{count} x {answer}" for answer, count in answers)
-    return [counted or "nothing", f"{result.cores:.2f}"]
-
-
 def table(results: Sequence[Result]) -> str:
     """Return the tables of the documentation: the quiet, and a row for each attack."""
     quiet = {
@@ -134,7 +125,7 @@ def table(results: Sequence[Result]) -> str:
         cells = [
             f"`{name}`: {ATTACKS[name].text}",
             _others(nginx, quiet["nginx"]),
-            *_attacker(nginx or alone),
+            f"{each.cores:.2f}" if (each := nginx or alone) else "",
             _others(alone, quiet["alone"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
