@@ -52,7 +52,6 @@ setup(
         "loadtest.pictures",
         "persona_profile",
         "persona_profile.api",
-        "persona_profile.api.openapi",
         "persona_profile.auth",
         "persona_profile.capacity",
         "persona_profile.cli",
@@ -72,6 +71,7 @@ setup(
         "loadtest": ["py.typed"],
         "loadtest.gate": ["service-levels.toml"],
         "loadtest.gate.report": ["report.html"],
+        "persona_profile.api": ["openapi.yaml"],
         "persona_profile.capacity": ["costs.json"],
         "persona_profile": ["py.typed", "static/*/*", "version.json"],
     },
@@ -95,6 +95,7 @@ setup(
         "publicsuffixlist>=1.0.2",
         "pymysql>=1.2.0",  # the first that refuses a server without TLS if TLS was asked for
         "pyramid>=2.1,<3",
+        "pyyaml>=6.0.3",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.
         "setuptools>=77,<82",
         "sqlalchemy>=2.0.44",
@@ -111,6 +112,7 @@ setup(
             "mypy>=1.18",
             "ruff>=0.14",
             "types-cachetools",
+            "types-PyYAML",
             "uv>=0.9",  # for `make lock`
         ],
         # What makes the load, and what its pictures are made with.

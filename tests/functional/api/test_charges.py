@@ -5,10 +5,10 @@ import time
 import pytest
 import webtest
 from support.applications import Clock, application
+from support.contract import DOCUMENT
 from support.pictures import encode, quadrants
 
 from persona_profile.api import rate_limiting
-from persona_profile.api.openapi import openapi_document
 from persona_profile.api.rate_limiting import MIN_ANSWER_BYTES
 from persona_profile.api.schemas import MAX_ERRORS
 from persona_profile.app import services_of
@@ -19,7 +19,6 @@ PROFILE = f"/v1/profiles/{ALICE}"
 JSON = {"Content-Type": "application/json"}
 RAW = {"Content-Type": "application/octet-stream"}
 MAX_ANSWER_BYTES = 64 * 1024
-DOCUMENT = openapi_document()
 
 
 @pytest.fixture

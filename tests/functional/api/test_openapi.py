@@ -1,26 +1,33 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pyramid.response import Response
+from support import ROOT
 from support.applications import application
-from support.contract import Broken, contract, document_path
+from support.contract import DOCUMENT, Broken, contract, document_path
 from support.pictures import encode, quadrants
 
-from persona_profile.api.openapi import openapi_document
-from persona_profile.api.schemas import CLAIMS_BODY, PROFILE_KEY_BODY, validate
+from persona_profile import emails
+from persona_profile.api import profiles, sessions
+from persona_profile.api.bodies import CROP_PATTERN
+from persona_profile.api.openapi import openapi_source
+from persona_profile.api.schemas import CLAIMS_BODY, PROFILE_KEY_BODY, session_body, validate
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import ValidationFailed
+from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.keyring_file import KeyringFile
-from persona_profile.profiles.claims import CLAIMS
+from persona_profile.profiles.claims import CLAIMS, LANGUAGE_TAG
+from persona_profile.rate_limits import Policy
 
-PATHS = openapi_document()["paths"]
-COMPONENTS = openapi_document()["components"]
+PATHS = DOCUMENT["paths"]
+COMPONENTS = DOCUMENT["components"]
 CALLS = [(method, path) for path, methods in PATHS.items() for method in methods]
 PROFILE = "/v1/profiles/{email}"
 ALICE = "alice@example.com"
@@ -32,7 +39,7 @@ class TestServing:
     def test_document(self, app):
         """Everybody gets the document, and keeps it for a while."""
         response = app.get("/v1/openapi.json", headers={"Origin": "https://dialog.example"})
-        assert response.json == json.loads(json.dumps(openapi_document()))
+        assert response.json == json.loads(json.dumps(DOCUMENT))
         assert response.headers["Cache-Control"] == "public, max-age=300"
         assert response.headers["Access-Control-Allow-Origin"] == "https://dialog.example"
 
@@ -44,8 +51,9 @@ class TestServing:
         assert response.headers["ETag"] == etag
 
     def test_is_valid(self):
-        """The document is OpenAPI 3.1, its schemas JSON Schema 2020-12."""
-        OpenAPIV31SpecValidator(openapi_document()).validate()
+        """The document is OpenAPI 3.1, its schemas JSON Schema 2020-12; so is its source."""
+        OpenAPIV31SpecValidator(DOCUMENT).validate()
+        OpenAPIV31SpecValidator(openapi_source()).validate()
 
 
 class TestCalls:
@@ -81,7 +89,7 @@ class TestCalls:
         """Exactly those calls that the document says so of need a session."""
         for method, path in CALLS:
             response = app.request(address(path), method=method.upper(), status="*")
-            needs_session = PATHS[path][method]["security"] == [{"session": []}]
+            needs_session = PATHS[path][method].get("security") == [{"session": []}]
             assert (response.status_int == 401) == needs_session
 
 
@@ -95,21 +103,13 @@ class TestExamples:
         """Every example of an answer holds to the schema that it stands at."""
         seen = set()
         for method, path in CALLS:
-            for status, response in PATHS[path][method]["responses"].items():
+            for status, described in PATHS[path][method]["responses"].items():
+                place = ("paths", path, method, "responses", status)
+                response, place = contract().resolve(described, place)
                 for kind, media in response.get("content", {}).items():
                     for name in media.get("examples", {}):
                         example = COMPONENTS["examples"][name]["value"]
-                        pointer = (
-                            "paths",
-                            path,
-                            method,
-                            "responses",
-                            status,
-                            "content",
-                            kind,
-                            "schema",
-                        )
-                        contract().validate_at(pointer, example)
+                        contract().validate_at((*place, "content", kind, "schema"), example)
                         seen.add(name)
         elsewhere = {"method_not_allowed", "misdirected_request", "service_unavailable"}
         assert seen | elsewhere == set(COMPONENTS["examples"])
@@ -172,6 +172,27 @@ def without_chance(value):
     return value
 
 
+def is_accepted(schema, body):
+    """Return whether the service accepts a body."""
+    try:
+        validate(schema, body)
+    except ValidationFailed:
+        return False
+    return True
+
+
+def is_promised(name, body):
+    """Return whether a body is as the document says."""
+    try:
+        contract().validate(name, body)
+    except Broken:
+        return False
+    return True
+
+
+PROOFS = st.dictionaries(st.sampled_from(["assertion", "id_token", "x"]), st.just("x") | st.none())
+
+
 class TestSchemas:
     @pytest.mark.parametrize("name", ["name", "picture_alt", "website", "locale", "zoneinfo"])
     @given(value=st.text(max_size=300) | st.from_regex(r"[a-z]{2}(-[A-Z]{2})?|https://[a-z.]{3,300}"))
@@ -194,27 +215,73 @@ class TestSchemas:
         with pytest.raises(Broken):
             contract().validate("Claims", {name: text + "x"})
 
+    @given(
+        body=st.fixed_dictionaries(
+            {},
+            optional={
+                "proofs": st.lists(PROOFS) | st.integers(0, 21).map([{"assertion": "x"}].__mul__),
+                "thumbnails": st.sampled_from([*SIZES, "64", True, None]),
+                "profile_key": st.sampled_from(["A" * 43, "A" * 42 + "B", "A" * 44, 1, None]),
+                "x": st.none(),
+            },
+        )
+    )
+    def test_sessions(self, body):
+        """The document's schema takes exactly the bodies that the service takes."""
+        schema = session_body(THUMBNAIL_SIZES, ["assertion", "id_token"])
+        assert is_accepted(schema, body) == is_promised("SessionRequest", body)
+
+    def test_names_and_limits(self):
+        """The document has the claims, sizes, formats, limits and patterns of the service."""
+        schemas, parameters = COMPONENTS["schemas"], COMPONENTS["parameters"]
+        service = COMPONENTS["examples"]["Service"]["value"]
+        claims = schemas["Claims"]["properties"]
+        assert service["claims"] == list(claims) == list(CLAIMS)
+        assert {*claims} <= schemas["Profile"]["properties"].keys()
+        assert {*schemas["Profile"]["required"], "error"} == schemas["Profile"]["properties"].keys()
+        assert claims["locale"]["pattern"] == f"^({LANGUAGE_TAG})?$"
+        assert parameters["crop"]["schema"]["pattern"] == f"^{CROP_PATTERN}$"
+        assert parameters["email"]["schema"]["maxLength"] == emails.MAX_BYTES
+        pictures = schemas["Service"]["properties"]["pictures"]["properties"]
+        assert {name: each["items"]["enum"] for name, each in pictures.items()} == {
+            "sizes": list(SIZES),
+            "thumbnails": list(THUMBNAIL_SIZES),
+            "formats": list(MEDIA_TYPES.values()),
+            "accepted": list(ACCEPTED_MEDIA_TYPES),
+        }
+        assert list(schemas["Picture"]["properties"]["urls"]["properties"]) == [*map(str, SIZES)]
+        answers = PATHS["/v1/pictures/{capability}"]["get"]["responses"]
+        assert list(answers["200"]["content"]) == list(MEDIA_TYPES.values())
+        for name in ("Session", "Profiles"):
+            assert schemas[name]["properties"]["profiles"]["maxItems"] == sessions.MAX_EMAILS
+        assert schemas["Accounts"]["properties"]["accounts"]["maxItems"] == sessions.MAX_EMAILS
+        nginx = (ROOT / "deploy" / "nginx.conf").read_text()
+        by_nginx = re.search(r"\$exceeded \{(.*?)\}", nginx, re.DOTALL)[1]
+        assert set(schemas["Problem"]["properties"]["policy"]["enum"]) == {
+            *Policy,
+            *re.findall(r"\b[a-z-]+(?=;)", by_nginx),
+        }
+
+    @pytest.mark.parametrize(
+        ("method", "path", "limit"),
+        [
+            ("post", "/v1/sessions", f"{sessions.MAX_BODY_BYTES // 1024} KiB"),
+            ("put", PROFILE, f"{profiles.MAX_BODY_BYTES // 1024} KiB"),
+            ("patch", PROFILE, f"{profiles.MAX_BODY_BYTES // 1024} KiB"),
+            ("put", f"{PROFILE}/profile-key", f"{profiles.MAX_PROFILE_KEY_BODY_BYTES} bytes"),
+        ],
+    )
+    def test_limits_of_bodies(self, method, path, limit):
+        """The document has the limits of bodies in words."""
+        assert PATHS[path][method]["description"].endswith(f"At most {limit}.")
+
     @given(key=st.binary(min_size=31, max_size=33), end=st.sampled_from("ABCQgw0489_-"))
     def test_profile_keys(self, key, end):
         """The document's pattern takes exactly the keys that the service takes."""
-        content = PATHS[f"{PROFILE}/profile-key"]["put"]["requestBody"]["content"]
-        assert content["application/json"]["schema"]["required"] == ["profile_key"]
-        pointer = (
-            *("paths", f"{PROFILE}/profile-key", "put", "requestBody"),
-            *("content", "application/json", "schema"),
-        )
+        assert COMPONENTS["schemas"]["ProfileKeyRequest"]["required"] == ["profile_key"]
         text = base64url_encode(key)
         for body in ({"profile_key": text}, {"profile_key": text[:-1] + end}):
-            taken = promised = True
-            try:
-                validate(PROFILE_KEY_BODY, body)
-            except ValidationFailed:
-                taken = False
-            try:
-                contract().validate_at(pointer, body)
-            except Broken:
-                promised = False
-            assert taken == promised
+            assert is_accepted(PROFILE_KEY_BODY, body) == is_promised("ProfileKeyRequest", body)
 
 
 class TestContract:

@@ -7,11 +7,11 @@ import time
 
 import pytest
 from support.applications import Clock, application, serving
+from support.contract import STATUS_OF
 from support.pictures import encode, quadrants
 from support.raw_http import answers_in
 
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
-from persona_profile.api.openapi.problems import STATUS_OF
 from persona_profile.app import services_of
 from persona_profile.serving.channels import LingeringChannel
 from persona_profile.settings import MAX_PICTURE_BYTES

@@ -122,16 +122,13 @@ class TestOfThePage:
         assert company.get("/v1/").json["proofs"] == ["id_token", "ticket"]
         document = company.get("/v1/openapi.json").json
         call = document["paths"]["/v1/sessions"]["post"]
-        schema = call["requestBody"]["content"]["application/json"]["schema"]
-        proof = schema["properties"]["proofs"]["items"]
+        schemas = document["components"]["schemas"]
+        proof = schemas["SessionRequest"]["properties"]["proofs"]["items"]
         assert proof["properties"].keys() == {"id_token", "ticket"}
         assert proof["properties"]["ticket"]["description"] == "A ticket of our sign-on server."
         codes = call["responses"]["401"]["content"]["application/problem+json"]["schema"]
         assert {"ticket_invalid", "ticket_expired"} <= set(codes["properties"]["code"]["enum"])
-        assert (
-            "ticket_expired"
-            in document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
-        )
+        assert "ticket_expired" in schemas["Problem"]["properties"]["code"]["enum"]
 
     def test_others_are_not_taken(self, company):
         """What is not configured is no member of a proof."""

@@ -8,6 +8,7 @@ import pytest
 import webtest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.contract import PROOF_CODES
 from support.forgeries import id_token_claims, id_tokens
 from support.openid import (
     EMAIL,
@@ -29,7 +30,6 @@ from support.openid import (
 )
 from support.sessions import session_of
 
-from persona_profile.api.openapi.problems import PROOF_CODES
 from persona_profile.app import services_of
 from persona_profile.auth.openid import OpenIDVerifier
 from persona_profile.auth.openid_issuers import OpenIDIssuers

@@ -1,4 +1,5 @@
 import argparse
+import itertools
 import json
 import re
 import subprocess
@@ -9,12 +10,12 @@ import pytest
 from limits import RateLimitItem
 from support import ROOT
 from support.applications import application
+from support.contract import DOCUMENT, STATUS_OF
 from support.figures import Figures
 from webtest import TestApp
 
 from backends.engines.mysql import CONNECTIONS
-from persona_profile.api.openapi.calls import OPERATIONS
-from persona_profile.api.openapi.problems import PROBLEMS, PROOF_PROBLEMS, STATUS_OF
+from persona_profile.api.openapi import openapi_source
 from persona_profile.app import services_of
 from persona_profile.cli import _parser
 from persona_profile.errors import Forbidden, ServiceError
@@ -70,12 +71,13 @@ def test_every_error_is_documented_with_its_status():
 
 def test_errors_of_the_api():
     """The tables of errors in the documentation are those of the OpenAPI document, row by row."""
-    expected = [f"| {row.status} | {quoted(row.codes)} | {unlinked(row.advice)} |" for row in PROBLEMS]
+    problems = openapi_source()["x-problems"]
+    expected = [
+        f"| {status} {row}" for status, codes in problems["statuses"].items() for row in rows(codes)
+    ]
     expected.insert(4, "| 401 | one of the reasons below | the proof does not hold |")
     assert table("## Errors") == expected
-    assert table("### Why a proof does not hold") == [
-        f"| {quoted(row.codes)} | {row.advice} |".replace("|  |", "| |") for row in PROOF_PROBLEMS
-    ]
+    assert table("### Why a proof does not hold") == rows(problems["proofs"])
 
 
 def test_calls_of_the_api():
@@ -88,26 +90,24 @@ def test_calls_of_the_api():
                 status = re.match(r" (\d+)\b", answer)
                 documented.add((method, path.partition("[")[0], int(status[1]) if status else 200))
     assert documented == {
-        (operation.method, operation.path, min(operation.answers))
-        for operation in OPERATIONS
-        if operation.path != "/v1"
+        (method.upper(), path, int(min(operation["responses"])))
+        for path, operations in DOCUMENT["paths"].items()
+        for method, operation in operations.items()
+        if path != "/v1"
     }
 
 
 def table(heading):
     """Return the rows of the first table below a heading."""
-    rows = re.findall(r"^\|.*\|$", API[API.index(heading) :].split("\n#", 1)[0], re.MULTILINE)
-    return rows[2:]
+    return re.findall(r"^\|.*\|$", API[API.index(heading) :].split("\n#", 1)[0], re.MULTILINE)[2:]
 
 
-def unlinked(advice):
-    """Return the words of an advice without links in brackets."""
-    return re.sub(r" \(\[.*?\]\(.*?\)\)", "", advice)
-
-
-def quoted(codes):
-    """Return codes as they stand in a table."""
-    return ", ".join(f"`{code}`" for code in codes)
+def rows(advice):
+    """Return the rows of codes and their advice; adjacent codes with the same advice share a row."""
+    return [
+        f"| {', '.join(f'`{code}`' for code in codes)} | {text} |".replace("|  |", "| |")
+        for text, codes in itertools.groupby(advice, key=advice.get)
+    ]
 
 
 def test_every_setting_is_explained():
@@ -212,7 +212,7 @@ def test_queries_name_what_there_is():
     queries += [row.split("`")[1] for row in alerts.splitlines() if "`" in row]
     assert len(queries) > 40
     metrics = explained()
-    routes, codes = {operation.path for operation in OPERATIONS}, set(STATUS_OF)
+    routes, codes = set(DOCUMENT["paths"]), set(STATUS_OF)
     statuses = {str(status) for status in STATUS_OF.values()}
     for query in queries:
         grouped = set(re.findall(r"\w+", " ".join(re.findall(r"by \((.*?)\)", query))))
