@@ -1,6 +1,6 @@
 """Bounds of lifetimes, in seconds, and how long marks about sessions and proofs are kept.
 
-A mark must outlive its session or proof under every setting that any process may have. So it is kept for
+A mark must outlive its session or proof under every setting of any process. So it is kept for
 the upper bound of the setting, not for the present value.
 """
 
