@@ -288,7 +288,7 @@ def test_a_statement_is_planted_for_each_rule():
     names = {rule.name for rule in RULES} | SIZE_RULES.keys() | TRANSACTION_RULES.keys()
     names |= {UNKNOWN, FULL_SCAN}
     assert PLANTED.keys() == names
-    section = (Path(__file__).parents[2] / "docs/reference/statements.md").read_text()
+    section = (Path(__file__).parents[3] / "docs/reference/statements.md").read_text()
     assert set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == names
     for exempt in EXEMPT:
         assert f"- `{exempt.name}`: {exempt.reason}" in section
