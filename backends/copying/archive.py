@@ -1,7 +1,7 @@
 """Archives: everything that a store holds in one portable file, checked to the last bit.
 
-`docs/storage.md` describes the format byte by byte. Values are in it as they are stored. Reading it
-holds one partition in memory, writing it one group of partitions that belong together (`groups`).
+`docs/reference/archive.md` describes the format byte by byte. Values are in it as they are stored.
+Reading holds one partition in memory, writing one group of partitions (`groups`).
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Every statement is filtered by partition (purge and scan excepted, which are the operator's), and every
 expectation is a condition of the statement that writes, never a read before it. A batch of one
-statement is sent without a transaction around it. What else a statement may not be, so that clusters
-and sharding proxies can carry it out: docs/storage.md and tests/backends/engines/test_statements.py.
+statement is sent without a transaction around it. docs/reference/statements.md has the rules that let
+clusters and sharding proxies carry out every statement.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from backends import (
     Address,
     Backend,
     BackendError,
-    BackendStats,
+    BackendFigures,
     Conflict,
     Delete,
     Item,
@@ -55,7 +55,6 @@ from backends import (
     new_version,
 )
 from backends.engines import migrations
-from backends.engines.failures import AllInUse, ConnectionLost, Transient
 from backends.engines.schema import BULK, SMALL, addressed, by_key, names_of, portions, row_of, table_of
 
 MOST_PAUSE_SECONDS: Final = 0.25  # between two attempts
@@ -65,6 +64,27 @@ when a packet is too large for it, is not asked for ever."""
 
 _T = TypeVar("_T")
 _Step = Callable[[Connection], None]
+
+
+class Transient(BackendError):
+    """The database undid what was sent and asks to try again."""
+
+    reason: ClassVar[str] = "transient"
+
+
+class ConnectionLost(BackendError):
+    """The connection broke: what was sent last may or may not have taken effect.
+
+    Attributes:
+        refusal: what is told if trying again does not help.
+    """
+
+    reason: ClassVar[str] = "connection_lost"
+    refusal: str = "the database breaks off every connection"
+
+
+class AllInUse(Unavailable):
+    """No connection of the pool became free in time."""
 
 
 class SqlBackend(Backend):
@@ -172,11 +192,11 @@ class SqlBackend(Backend):
     def check_schema(self) -> None:
         self._retrying(migrations.check, lambda: None)
 
-    def stats(self) -> BackendStats:
+    def figures(self) -> BackendFigures:
         with self._lock:
             retries = dict(self._retries)
         pool = cast("QueuePool", self._engine.pool)
-        return BackendStats(retries, pool.checkedout(), pool.size())
+        return BackendFigures(retries, pool.checkedout(), pool.size())
 
     def close(self) -> None:
         self._engine.dispose()
@@ -312,7 +332,7 @@ class SqlBackend(Backend):
                 if isinstance(failure, ConnectionLost):
                     losses += 1
                     if losses >= MAX_LOSSES:
-                        raise Unavailable(failure.final_message) from None
+                        raise Unavailable(failure.refusal) from None
                 if time.monotonic() + pause > deadline:
                     raise Unavailable("the database did not do it in time") from None
                 if (
@@ -336,7 +356,7 @@ class SqlBackend(Backend):
             failure = self._translate(error)
             if isinstance(failure, ConnectionLost):
                 # Nothing was sent yet, and a new connection would hardly fare better.
-                failure = Unavailable(failure.final_message)
+                failure = Unavailable(failure.refusal)
             raise failure from None
         with connection:
             try:
