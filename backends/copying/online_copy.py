@@ -5,19 +5,19 @@ the destination equal to those of the source, until a pass finds no difference. 
 everything, the next passes copy later changes, and a pass after the last write proves the stores equal.
 
 A pass compares listings without values: comparing values would take as long as the first pass. Each
-store has its own versions, so a state file remembers two short hashes for each partition that had the
-same values in both stores: of the versions in the source and of the versions in the destination. Versions
-are never used twice, so equal hashes later mean equal values. The file has some 90 bytes for each
-partition; the memory for a copy does not grow with the stores.
+store has its own versions. So for each partition with the same values in both stores, a state file has
+two short hashes: of the versions in the source and of the versions in the destination. Versions are
+never used twice, so equal hashes later mean equal values. The file has some 90 bytes for each partition;
+the memory for a copy does not grow with the stores.
 
 By the state file, everything in the destination is this copy's own or **foreign**. A copy never
-overwrites or deletes foreign items unless the operator asks for it: mostly they mean that a service uses
-the destination already, or that source and destination were swapped.
+overwrites or deletes foreign items unless the operator asks for it: mostly they mean that a service
+uses the destination already, or that source and destination were swapped.
 
 - Of each copied partition the state has the hash, and fingerprints of its items that expire.
-- Before a partition is written, the state gets fingerprints of its present items, by version, and of the
+- Before a write, the state gets fingerprints of the partition's present items, by version, and of the
   new items, by value. After a crash these tell the copy's own items from foreign ones.
-- The copy decides about a page of partitions before it writes or notes any of them, and every write names
+- The copy decides about a page of partitions before it writes or notes any of them. Every write names
   the versions of that decision.
 """
 
@@ -79,7 +79,7 @@ class CopyResult:
     bytes: int
 
 
-def copy(
+def copy(  # noqa: PLR0913 - the last two are for tests
     source: Backend,
     destination: Backend,
     state: CopyState,
@@ -124,9 +124,7 @@ def copy(
         job.make_pass(number)
         if is_whole and not job.differing:
             break
-    return CopyResult(
-        not job.differing, number, job.partitions, job.differing, job.written, job.bytes_written
-    )
+    return job.result(number)
 
 
 class _Comparison(NamedTuple):
@@ -172,6 +170,17 @@ class _Copy:
     differing: int = field(default=0, init=False)
     written: int = field(default=0, init=False)
     bytes_written: int = field(default=0, init=False)
+
+    def result(self, passes: int) -> CopyResult:
+        """Return the result after some passes."""
+        return CopyResult(
+            not self.differing,
+            passes,
+            self.partitions,
+            self.differing,
+            self.written,
+            self.bytes_written,
+        )
 
     def make_pass(self, number: int) -> None:
         """Walk both stores to their ends, from the position in the state."""
