@@ -157,7 +157,7 @@ def make_app(
         build=build,
     )
     parts = Parts(
-        backend=backend.figures,
+        backend=backend.stats,
         waiting=waiting,
         replicas=replicas.figures,
         pictures=renderer.figures,

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from backends import Backend, BackendError
 from persona_profile.cli.config import load_settings
-from persona_profile.cli.storage_checks import Progress
+from persona_profile.cli.progress import WalkProgress
 from persona_profile.keys.configured import (
     follow_keyring,
     keyring_file,
@@ -386,9 +386,9 @@ def _store(settings: Settings) -> Iterator[tuple[Backend, KeyWrapper]]:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress() -> Iterator[WalkProgress]:
     """Show progress at a terminal; say what to do if the job is stopped."""
-    progress = Progress(sys.stderr)
+    progress = WalkProgress(sys.stderr)
     try:
         yield progress
     except (KeyboardInterrupt, BackendError, KeysUnavailable):

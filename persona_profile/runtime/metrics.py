@@ -1,4 +1,4 @@
-"""What the service counts of itself, in the terms of Prometheus; `docs/monitoring.md` lists it all.
+"""Prometheus metrics of the service; `docs/reference/metrics.md` lists them.
 
 No label holds anything that a stranger chose: routes are patterns, methods and codes are ours. So the
 number of series is bounded, and no email, token or address can be in any.
@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from backends import BackendFigures
+from backends import BackendStats
 from persona_profile.runtime.stats import EventCounter, Labels, PictureStats, ReplicaStats
 from persona_profile.runtime.waiting import WaitingBudget
 
@@ -62,7 +62,7 @@ class Parts:
     The other members are the counters of `_EVENTS`.
     """
 
-    backend: Callable[[], BackendFigures]
+    backend: Callable[[], BackendStats]
     waiting: WaitingBudget
     replicas: Callable[[], ReplicaStats]
     pictures: Callable[[], PictureStats]
@@ -219,9 +219,9 @@ class _PartsCollector(Collector):
             (
                 "storage_connections_most",
                 "Connections that there can be.",
-                backend.connections_most,
+                backend.max_connections,
             ),
-            ("storage_silent", "Processes that hold the storage to be silent.", backend.is_silent),
+            ("storage_silent", "Processes that hold the storage to be silent.", backend.is_unreachable),
             ("replicas", "Replicas that are read from, of each process.", replicas.replicas),
             ("replicas_silent", "Replicas that are not asked now, of each process.", replicas.silent),
             (
