@@ -118,7 +118,7 @@ def make_app(
     watch = follow_keyring(keys, keyring, file, metrics.reload_counter("keyring")) if file else None
     backend = _open_backend(settings, metrics)
     development = open_development(settings, clock) if settings.development else None
-    nonces = Nonces(keys, settings.openid_nonce_lifetime, clock)
+    nonces = Nonces(keys, settings.openid_nonce_lifetime_seconds, clock)
     context = AuthenticatorContext(
         settings=settings,
         nonces=nonces,
@@ -129,7 +129,7 @@ def make_app(
     )
     authenticators = load_authenticators(development.trusted_by(context) if development else context)
     homes = Homes(backend, keys, settings.forward_seconds)
-    lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
+    lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
     renderer = _renderer(settings)
     rate_limits = make_rate_limits(settings, keys.pseudonym, clock)
     replicas = Replicas(open_replicas(settings))
@@ -152,7 +152,7 @@ def make_app(
         max_picture_bytes=settings.pictures_max_bytes,
         waiting=waiting,
         metrics=metrics,
-        lifecycle=Lifecycle(settings.shutdown_drain, settings.shutdown_grace),
+        lifecycle=Lifecycle(settings.shutdown_drain_seconds, settings.shutdown_grace_seconds),
         heartbeat=heartbeat,
         build=build,
     )
@@ -166,7 +166,7 @@ def make_app(
         waiting_rejections=waiting.rejections,
         picture_uploads=renderer.uploads,
         picture_pixels=renderer.pixels,
-        picture_processor_seconds=renderer.processor_time,
+        picture_cpu_seconds=renderer.processor_time,
         replica_reads=replicas.reads,
         stale_key_reads=keys.stale_reads,
     )
@@ -214,15 +214,15 @@ def _renderer(settings: Settings) -> WorkerRenderer:
     options = settings.picture_options
     admission = Admission(
         settings.pictures_workers,
-        settings.pictures_queue,
-        settings.pictures_patience,
+        settings.pictures_max_queued,
+        settings.pictures_max_wait_seconds,
         options.limits.memory,
     )
     return WorkerRenderer(
         options,
         admission,
-        processor_seconds=settings.pictures_processor_time,
-        deadline_seconds=settings.pictures_deadline,
+        processor_seconds=settings.pictures_max_cpu_seconds,
+        deadline_seconds=settings.pictures_deadline_seconds,
     )
 
 

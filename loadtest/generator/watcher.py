@@ -131,7 +131,7 @@ def _number(figures: Mapping[str, float], name: str) -> float | None:
 
 def _cpu(figures: Mapping[str, float]) -> float | None:
     own = figures.get("process_cpu_seconds_total")
-    return None if own is None else own + figures.get("persona_picture_processor_seconds_total", 0.0)
+    return None if own is None else own + figures.get("persona_picture_cpu_seconds_total", 0.0)
 
 
 def _get(url: str) -> tuple[bytes, str]:

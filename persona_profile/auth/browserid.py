@@ -223,7 +223,7 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
         discovery,
         algorithms=settings.browserid_algorithms,
         fallback_issuers=settings.browserid_fallback_issuers,
-        skew_seconds=settings.browserid_clock_skew,
+        skew_seconds=settings.browserid_clock_skew_seconds,
         clock=context.clock,
     )
     return pinned.reloaded_by(verifier, discovery.use)

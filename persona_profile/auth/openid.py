@@ -219,7 +219,7 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
         ProviderKeys(context.fetch, lookups=context.lookups),
         context.nonces,
         origins=(*settings.public_origins, *settings.dialog_origins),
-        skew_seconds=settings.openid_clock_skew,
+        skew_seconds=settings.openid_clock_skew_seconds,
         clock=context.clock,
     )
     return issuers.reloaded_by(verifier, verifier.use)

@@ -1,4 +1,4 @@
-"""Files of the configuration that say whom an authenticator trusts, and how they are taken anew."""
+"""Files of the configuration that say whom an authenticator trusts, and their reload."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TrustFile(Generic[Trusted]):
         path: of the file, if there is one.
         load: reads it, raising ValueError.
         besides: those who are trusted in any case.
-        observe: is told `taken` or `refused` of each time that the file was taken anew.
+        observe: is called with `accepted` or `rejected` after each reload.
     """
 
     def __init__(
@@ -61,28 +61,28 @@ class TrustFile(Generic[Trusted]):
     def reloaded_by(
         self, authenticator: Authenticator, use: Callable[[Trusted], None]
     ) -> Authenticator:
-        """Return the authenticator, whose `reload` now takes the file anew, if there is one.
+        """Return the authenticator, whose `reload` now reads the file again, if there is one.
 
         `use` puts it into force; one that can't be used leaves the old one there.
         """
         if self._path is None:
             return authenticator
-        return _Reloading(authenticator, lambda: self._take_anew(use))
+        return _Reloading(authenticator, lambda: self._reload_file(use))
 
-    def _take_anew(self, use: Callable[[Trusted], None]) -> None:
+    def _reload_file(self, use: Callable[[Trusted], None]) -> None:
         try:
             trusted = self.read()
         except InvalidSettings as error:
-            self._observe("refused")
-            logger.error("not taken anew: %s", error)  # noqa: TRY400 - no trace: no values
+            self._observe("rejected")
+            logger.error("not reloaded: %s", error)  # noqa: TRY400 - no trace: no values
             return
         use(trusted)
-        self._observe("taken")
-        logger.warning("%s: taken anew", self._setting)
+        self._observe("accepted")
+        logger.warning("%s: reloaded", self._setting)
 
 
 class _Reloading(Authenticator):
-    """An authenticator with something that is to be taken anew."""
+    """An authenticator with a file that can be reloaded."""
 
     def __init__(self, authenticator: Authenticator, reload: Callable[[], None]) -> None:
         self._authenticator = authenticator

@@ -92,7 +92,7 @@ def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService
         with closing(keys), closing(open_backend(settings)) as backend:
             backend.check_schema()
             homes = Homes(backend, keys, settings.forward_seconds)
-            lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
+            lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
             profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
             yield email, profiles, PictureService(backend, homes, keys, url_window=window)
     except (_Refused, ServiceError, InvalidEmail) as error:

@@ -69,7 +69,7 @@ class WorkerRenderer:
 
     Attributes:
         uploads: counts uploads by format and outcome. The format is one of `formats.FORMATS_IN`, or
-            `unknown`; the outcome is `taken`, or the problem code of the rejection.
+            `unknown`; the outcome is `accepted`, or the problem code of the rejection.
         pixels: counts decoded pixels by format, including tiles and alpha planes.
         processor_time: counts the processor seconds of workers.
     """
@@ -140,7 +140,7 @@ class WorkerRenderer:
         upload = _Upload(account)
         try:
             renditions = self._render(source, crop, upload)
-            upload.outcome = "taken"
+            upload.outcome = "accepted"
         except ServiceError as error:
             upload.outcome = error.code
             raise

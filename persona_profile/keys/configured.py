@@ -69,7 +69,7 @@ def make_key_wrapper(
             mount=settings.transit_mount,
             namespace=settings.transit_namespace,
             ca_file=settings.transit_ca_file,
-            timeout=settings.transit_timeout,
+            timeout=settings.transit_timeout_seconds,
             place=partial(waiting.place, Wait.KEY_SERVICE) if waiting else nullcontext,
         )
     except ValueError as error:

@@ -179,7 +179,7 @@ class TestSessions:
     def test_used_nonces_stay_used(self, tmp_path, provider, skew):
         """A nonce is used once, until it is too old under any allowance for clocks."""
         clock = Clock(time.time())
-        site = client(trusting_app(tmp_path, provider, clock=clock, openid__clock_skew=skew))
+        site = client(trusting_app(tmp_path, provider, clock=clock, openid__clock_skew_seconds=skew))
         now = int(clock.now)
         used = token(fresh_nonce(site), iat=now, exp=now + 3600)
         sign_in(site, used)
@@ -322,7 +322,7 @@ class TestReload:
         (tmp_path / "openid-issuers.json").write_text(text)
 
     def test_another_provider(self, tmp_path, site, provider):
-        """What the file says is in force once it was taken anew, and not before."""
+        """What the file says is in force once it was reloaded, and not before."""
         sign_in(site, token(fresh_nonce(site)))
         narrowed = [issuer | {"domains": ["else.test"]} for issuer in ISSUERS]
         self.trusted(tmp_path, narrowed)
@@ -341,13 +341,13 @@ class TestReload:
         self.trusted(tmp_path, text)
         site.app.services.authenticators.reload()
         sign_in(site, token(fresh_nonce(site)))
-        assert "not taken anew: openid.issuers: " in caplog.text
+        assert "not reloaded: openid.issuers: " in caplog.text
         found = Figures(site.app.services.metrics.exposition())
         name = "persona_reloads_total"
-        assert found.value(name, file="openid_issuers", outcome="refused") == 1
+        assert found.value(name, file="openid_issuers", outcome="rejected") == 1
 
     def test_while_in_use(self, tmp_path, site):
-        """Sign-ins that are under way while the file is taken anew do not fail."""
+        """Sign-ins that are under way while the file is reloaded do not fail."""
         stopped = threading.Event()
 
         def reload() -> None:
