@@ -110,8 +110,8 @@ setup(
             "types-cachetools",
             "uv>=0.9",  # for `make lock`
         ],
-        # What makes the load, and what its pictures are made with.
-        "loadtest": ["locust>=2.39", "numpy>=2.1"],
+        # What makes the load.
+        "loadtest": ["locust>=2.39"],
         # For the charts of `storage stats --plot` and `model --plot`.
         "plot": ["matplotlib>=3.10"],
         # Rate limits that several processes share.

@@ -18,7 +18,7 @@ from loadtest.generator.plan import Arrival, Plan
 from loadtest.generator.scenarios import SCENARIOS, WRONG_ANSWERS, World, thumbnail_of
 from loadtest.generator.tally import Tally
 from loadtest.identities import Identities
-from loadtest.pictures import PREPARED, PictureLibrary, number_in
+from loadtest.pictures import PREPARED, PictureLibrary, mark_in
 from loadtest.record import Generator, Line
 
 AT_ONCE: Final = 8
@@ -148,7 +148,7 @@ class Engine:
         for index, profile in enumerate(answer.json["profiles"]):
             card = person.cards[index]
             card.name = profile["name"]
-            card.picture = number_in(thumbnail_of(profile)) if profile["picture"] else None
+            card.picture = mark_in(thumbnail_of(profile)) if profile["picture"] else None
             picture = pictures.get((number, index))
             if picture is None and profile["version"]:
                 self._erase(number, index, card)
@@ -171,7 +171,7 @@ class Engine:
         if answer.status != 200:
             raise Unprepared(answer.problem)
         card.learn(answer.json)
-        card.picture = number
+        card.picture = picture.mark
 
     @staticmethod
     def _until_taken(ask: Callable[[], Answer]) -> Answer:

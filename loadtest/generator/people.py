@@ -24,7 +24,7 @@ class Card:
 
     Attributes:
         name: last written, or None if there is none, or UNKNOWN.
-        picture: number of the one that was last uploaded, or None if there is none, or UNKNOWN.
+        picture: mark of the last uploaded picture, or None if there is none, or UNKNOWN.
         paths: of the picture's sizes, as last told.
         writes: how often a write began or ended: whoever sees two values saw no one state.
         is_written: while a write is under way.

@@ -23,7 +23,7 @@ from loadtest.generator.people import UNKNOWN, Card, Person
 from loadtest.generator.plan import Arrival
 from loadtest.generator.tally import RIGHT, SHED, WRONG_CONTENT, Tally
 from loadtest.identities import Identities
-from loadtest.pictures import PictureLibrary, number_in
+from loadtest.pictures import PictureLibrary, mark_in
 
 ACCEPT: Final = "image/avif,image/webp,image/*,*/*;q=0.8"
 """As current browsers ask for pictures."""
@@ -136,7 +136,7 @@ class World:
             raise Wrong
         if card.picture is UNKNOWN:
             return
-        shown = number_in(thumbnail_of(profile)) if profile["picture"] else None
+        shown = mark_in(thumbnail_of(profile)) if profile["picture"] else None
         if shown != card.picture or (shown is None) != (profile["picture"] is None):
             raise Wrong
 
@@ -227,7 +227,7 @@ class PictureRead(Scenario):
         if card.writes != writes:
             # It was replaced meanwhile: the old one and none are both right.
             return Answer(200, answer.body) if answer.status == 404 else answer
-        if answer.status == 200 and number_in(answer.body) != picture:
+        if answer.status == 200 and mark_in(answer.body) != picture:
             raise Wrong
         return answer
 
@@ -283,15 +283,15 @@ class Upload(Writing):
         )
         if answer.status == 200:
             card.learn(answer.json)
-            card.know(name, arrival.picture)
+            card.know(name, picture.mark)
         return answer
 
     def verify(self, arrival: Arrival) -> None:
         """Fetch the smallest size."""
-        path = self.card(arrival).paths[CHECKED_SIZE]
+        card = self.card(arrival)
+        path = card.paths[CHECKED_SIZE]
         answer = self.world.connections.call("GET", path, headers={"Accept": ACCEPT})
-        is_lost = self.card(arrival).is_lost
-        if answer.status == 200 and not is_lost and number_in(answer.body) != arrival.picture:
+        if answer.status == 200 and card.picture not in (UNKNOWN, mark_in(answer.body)):
             raise Wrong
 
 
@@ -349,7 +349,7 @@ class TakeAway(Writing):
                 small = f"picture/{CHECKED_SIZE}."
                 found = [name for name in archive.namelist() if name.startswith(small)]
                 if isinstance(card.picture, int) and (
-                    not found or number_in(archive.read(found[0])) != card.picture
+                    not found or mark_in(archive.read(found[0])) != card.picture
                 ):
                     raise Wrong
         return answer
