@@ -39,8 +39,11 @@ setup(
     python_requires=">=3.11",
     packages=[
         "backends",
-        "backends.migrations",
-        "backends.migrations.versions",
+        "backends.copying",
+        "backends.engines",
+        "backends.engines.migrations",
+        "backends.engines.migrations.versions",
+        "backends.testing",
         "loadtest",
         "loadtest.gate",
         "loadtest.gate.report",
@@ -49,10 +52,9 @@ setup(
         "loadtest.pictures",
         "persona_profile",
         "persona_profile.api",
-        "persona_profile.api.openapi",
         "persona_profile.auth",
         "persona_profile.capacity",
-        "persona_profile.commands",
+        "persona_profile.cli",
         "persona_profile.development",
         "persona_profile.images",
         "persona_profile.keys",
@@ -69,8 +71,9 @@ setup(
         "loadtest": ["py.typed"],
         "loadtest.gate": ["service-levels.toml"],
         "loadtest.gate.report": ["report.html"],
+        "persona_profile.api": ["openapi.yaml"],
         "persona_profile.capacity": ["costs.json"],
-        "persona_profile": ["py.typed", "static/*", "version.json"],
+        "persona_profile": ["py.typed", "static/*/*", "version.json"],
     },
     install_requires=[
         "alembic>=1.16",
@@ -92,6 +95,7 @@ setup(
         "publicsuffixlist>=1.0.2",
         "pymysql>=1.2.0",  # the first that refuses a server without TLS if TLS was asked for
         "pyramid>=2.1,<3",
+        "pyyaml>=6.0.3",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.
         "setuptools>=77,<82",
         "sqlalchemy>=2.0.44",
@@ -108,6 +112,7 @@ setup(
             "mypy>=1.18",
             "ruff>=0.14",
             "types-cachetools",
+            "types-PyYAML",
             "uv>=0.9",  # for `make lock`
         ],
         # What makes the load.
@@ -149,9 +154,9 @@ setup(
             "openid = persona_profile.auth.openid:from_context",
         ],
         "persona_profile.backends": [
-            "memory = backends.memory:MemoryBackend.from_url",
-            "mysql = backends.mysql:MysqlBackend.from_url",
-            "sqlite = backends.sqlite:SqliteBackend.from_url",
+            "memory = backends.engines.memory:MemoryBackend.from_url",
+            "mysql = backends.engines.mysql:MysqlBackend.from_url",
+            "sqlite = backends.engines.sqlite:SqliteBackend.from_url",
         ],
     },
 )

@@ -3,7 +3,7 @@
 An item is addressed by `(partition, name)`. Partitions are the unit of atomicity and of placement:
 a backend may keep each on another machine. Nothing here knows of HTTP, profiles or keys.
 
-Every backend guarantees, and `backends.conformance` holds it to:
+Every backend guarantees, and `backends.testing.conformance` holds it to:
 
 - **Atomicity.** `apply` carries out all its operations or none, also across a crash.
 - **Compare-and-set.** An operation with `if_version` takes effect only if the item is at that

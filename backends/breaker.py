@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final, Self
 
 from backends import Unavailable
-from backends.sql import AllInUse, ConnectionLost
+from backends.engines.sql import AllInUse, ConnectionLost
 
 SILENCE_SECONDS: Final = 1.0
 SILENT_OPERATIONS: Final = 3

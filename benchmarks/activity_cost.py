@@ -32,7 +32,7 @@ from support.services import Service
 from support.workers import fork_server_pids, processor_seconds
 
 from backends import Put
-from backends.mysql import MysqlBackend
+from backends.engines.mysql import MysqlBackend
 from persona_profile.auth.jws import sign_jws
 
 COPIES = 500

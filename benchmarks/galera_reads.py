@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.galera import Galera, galera_cluster
 
-import backends.mysql_connections
+import backends.engines.mysql_connections
 from backends import Address, Backend, Conflict, Put
-from backends.mysql import MysqlBackend
+from backends.engines.mysql import MysqlBackend
 
 WAITS = {
     "no waiting": 0,
@@ -82,7 +82,7 @@ def loaded(cluster: Galera) -> Iterator[None]:
 
 def measure(cluster: Galera, wait: int, rounds: int, figures: Figures) -> None:
     """Write here and read there."""
-    backends.mysql_connections.SYNC_WAIT = wait  # type: ignore[misc]
+    backends.engines.mysql_connections.SYNC_WAIT = wait  # type: ignore[misc]
     urls = [cluster.url_of(node) for node in cluster.nodes[:2]]
     with (
         closing(MysqlBackend.from_url(urls[0])) as here,

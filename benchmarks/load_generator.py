@@ -30,7 +30,7 @@ from support.workers import LIMITS
 from loadtest.identities import Identities, make
 from loadtest.pictures import KINDS, PictureLibrary, mark_in, numbers
 from persona_profile.auth.browserid import BrowserIDVerifier
-from persona_profile.auth.discovery import Discovery, PinnedIssuers
+from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers
 from persona_profile.images import Encoding, PictureOptions
 from persona_profile.images.formats import FORMATS
 from persona_profile.images.pipeline import render_picture

@@ -61,7 +61,7 @@ def plot(path: Path, ratios: Ratios) -> None:
     import matplotlib as mpl  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    from persona_profile.commands.plotting import PALE, STYLE, save  # noqa: PLC0415
+    from persona_profile.cli.plotting import PALE, STYLE, save  # noqa: PLC0415
 
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9, 5), layout="constrained")

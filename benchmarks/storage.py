@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.mariadb import MariaDB
 
 from backends import Address, Backend, Put
-from backends.mysql import MysqlBackend
-from backends.sql import SqlBackend
-from backends.sqlite import SqliteBackend
+from backends.engines.mysql import MysqlBackend
+from backends.engines.sql import SqlBackend
+from backends.engines.sqlite import SqliteBackend
 
 KEY_BYTES, PROFILE_BYTES = 428, 1108
 NAMES = ("not_before", "key", "profile")

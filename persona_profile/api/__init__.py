@@ -10,7 +10,7 @@ from pyramid.request import Request
 
 from backends import Backend
 from persona_profile.auth.authenticators import Authenticators
-from persona_profile.auth.replay import UsedProofs
+from persona_profile.auth.used_proofs import UsedProofs
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
 from persona_profile.images import Renderer

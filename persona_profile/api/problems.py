@@ -6,7 +6,7 @@ import errno
 import logging
 import secrets
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from pyramid.config import Configurator
 from pyramid.exceptions import URLDecodeError
@@ -25,6 +25,8 @@ from persona_profile.errors import (
 )
 from persona_profile.keys.service import KeysUnavailable
 from persona_profile.runtime.logs import REQUEST_ID, place_of
+
+PROBLEM_TYPE: Final = "application/problem+json"
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +69,7 @@ def _problem_view(error: Exception, request: Request) -> Response:
     if known.errors:
         members["errors"] = [each._asdict() for each in known.errors]
     document = problem_document(known.status, known.code, request.request_id, known.detail, **members)
-    response = Response(
-        json_encode(document), status=int(known.status), content_type="application/problem+json"
-    )
+    response = Response(json_encode(document), status=int(known.status), content_type=PROBLEM_TYPE)
     response.headers.update(known.headers)
     return response
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from persona_profile.auth import Authenticator, CountProof, ProvedEmail
-from persona_profile.auth.discovery import PinnedIssuers
+from persona_profile.auth.browserid_discovery import PinnedIssuers
 from persona_profile.auth.documents import DocumentFetcher
 from persona_profile.auth.fetch import Fetched, FetchError, HttpsFetcher
 from persona_profile.auth.lookups import Lookups, caused_by

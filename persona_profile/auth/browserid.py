@@ -19,7 +19,7 @@ from cachetools import LRUCache
 
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.auth.authenticators import AuthenticatorContext
-from persona_profile.auth.discovery import Discovery, PinnedIssuers
+from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers
 from persona_profile.auth.fetch import Fetched
 from persona_profile.auth.jws import InvalidJws, Jws, PublicKey, parse_jws, parse_public_key
 from persona_profile.auth.trust_file import TrustFile

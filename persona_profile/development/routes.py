@@ -23,7 +23,7 @@ MAX_BODY_BYTES: Final = 4096
 _TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _PAGE: Final = {
     path.name: path
-    for path in Path(persona_profile.__file__).with_name("static").iterdir()
+    for path in Path(persona_profile.__file__).with_name("static").glob("*/*")
     if path.suffix in _TYPES
 }
 _CONTENT_SECURITY_POLICY: Final = (

@@ -17,7 +17,7 @@ from waitress.trigger import trigger
 from persona_profile.api import Services
 from persona_profile.api.addresses import TrustedProxies
 from persona_profile.api.lateness import WAITED
-from persona_profile.api.problems import new_request_id, problem_document
+from persona_profile.api.problems import PROBLEM_TYPE, new_request_id, problem_document
 from persona_profile.api.reception import REFUSAL, Reception
 from persona_profile.encoding import json_encode
 from persona_profile.errors import NO_ROOM_SECONDS
@@ -223,7 +223,7 @@ class ProblemTask(ErrorTask):  # type: ignore[misc]
         members: dict[str, Any] = {"limit": services.max_picture_bytes} if status == 413 else {}
         body = json_encode(problem_document(status, code, new_request_id(), **members))
         self.status = f"{status} {self.request.error.reason}"
-        self.response_headers.append(("Content-Type", "application/problem+json"))
+        self.response_headers.append(("Content-Type", PROBLEM_TYPE))
         origin = self.request.headers.get("ORIGIN")
         if origin in services.dialog_origins:
             self.response_headers.append(("Access-Control-Allow-Origin", origin))

@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 
 _THREADS: Final = 4
 _FORM: Final = "application/x-www-form-urlencoded"
-_STATIC: Final = Path(__file__).parents[1] / "static"
-_STYLES: Final = tuple(_STATIC / name for name in ("demo.css", "provider.css"))
+_DEMO: Final = Path(__file__).parents[1] / "static" / "demo"
+_STYLES: Final = tuple(_DEMO / name for name in ("demo.css", "provider.css"))
 _POLICY: Final = (
     "default-src 'none'; style-src 'self'; img-src data:; form-action {targets}; base-uri 'none'; "
     "frame-ancestors 'none'"

@@ -6,9 +6,9 @@ from support.mariadb import MariaDB
 from support.stores import Opener
 
 from backends import Backend
-from backends.memory import MemoryBackend
-from backends.mysql import MysqlBackend
-from backends.sqlite import SqliteBackend
+from backends.engines.memory import MemoryBackend
+from backends.engines.mysql import MysqlBackend
+from backends.engines.sqlite import SqliteBackend
 
 Connect = Callable[..., MysqlBackend]
 

@@ -20,9 +20,9 @@ from support.stores import (
 )
 
 from backends import MAX_VALUE_BYTES, Put, Unavailable
-from backends.archive import ArchiveError, Contents, backup, check, restore
-from backends.memory import MemoryBackend
-from backends.transfer import NotEmpty, NotWritten
+from backends.copying.archive import ArchiveError, Contents, backup, check, restore
+from backends.copying.transfer import NotEmpty, NotWritten
+from backends.engines.memory import MemoryBackend
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from backends import (
     Unavailable,
     WrongSchema,
 )
-from backends.mysql import CONNECTIONS, MysqlBackend
+from backends.engines.mysql import CONNECTIONS, MysqlBackend
 
 PARTITION = b"\x01" + b"secretpartition".ljust(32, b"p")
 VALUE = b"secretvalue" * 4

@@ -7,7 +7,7 @@ from support.applications import Clock
 
 from backends import Unavailable
 from backends.breaker import SILENCE_SECONDS, SILENT_OPERATIONS, Breaker, HostLost, Refused
-from backends.sql import AllInUse, ConnectionLost, Transient
+from backends.engines.sql import AllInUse, ConnectionLost, Transient
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from support.applications import Clock
 from support.stores import FUTURE, Everything, everything, partition_of
 
 from backends import Backend, Delete, Put
-from backends.copy_state import CopyState
-from backends.copying import CopyResult, copy
-from backends.memory import MemoryBackend
-from backends.transfer import NotEmpty, NotWritten
+from backends.copying.copy_state import CopyState
+from backends.copying.online_copy import CopyResult, copy
+from backends.copying.transfer import NotEmpty, NotWritten
+from backends.engines.memory import MemoryBackend
 
 A, B, C, ERASED, ADDED = sorted(map(partition_of, range(5)))
 ELSEWHERE = b"\x01elsewhere"
@@ -143,7 +143,7 @@ def kill() -> None:
 @pytest.fixture(autouse=True)
 def _one_worker(monkeypatch) -> None:
     """So that the n-th call is always the same."""
-    monkeypatch.setattr("backends.copying._WORKERS", 1)
+    monkeypatch.setattr("backends.copying.online_copy._WORKERS", 1)
 
 
 @pytest.fixture

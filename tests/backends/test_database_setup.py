@@ -13,7 +13,7 @@ from support.mariadb import MariaDB
 from support.refusals import refused
 from support.services import Service
 
-from backends.mysql import MysqlBackend
+from backends.engines.mysql import MysqlBackend
 
 
 @pytest.fixture(scope="module")

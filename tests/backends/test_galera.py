@@ -20,9 +20,9 @@ from support.refusals import refused
 from support.spreading import SpreadBackend
 
 from backends import Address, Backend, Delete, Put, WrongSchema
-from backends.conformance import BackendConformance
-from backends.mysql import MysqlBackend
-from backends.state_machine import BackendMachine
+from backends.engines.mysql import MysqlBackend
+from backends.testing.conformance import BackendConformance
+from backends.testing.state_machine import BackendMachine
 
 pytestmark = pytest.mark.alone
 

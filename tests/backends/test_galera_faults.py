@@ -16,7 +16,7 @@ from support.services import Client, Service
 from support.writers import Writer, meanwhile, wait_until_well, writing
 
 from backends import Backend, Put
-from backends.mysql import MysqlBackend
+from backends.engines.mysql import MysqlBackend
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(3600)]
 

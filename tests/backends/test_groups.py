@@ -10,9 +10,9 @@ from support.stepping import Actor
 from support.stores import everything, fill
 
 from backends import Delete, Item, Put
-from backends.groups import read_all
-from backends.memory import MemoryBackend
-from backends.transfer import Busy
+from backends.copying.groups import read_all
+from backends.copying.transfer import Busy
+from backends.engines.memory import MemoryBackend
 
 PAIRS = 5
 
@@ -110,7 +110,7 @@ def test_more_than_a_page():
 
 def test_partitions_that_never_stand_still(monkeypatch):
     """A group that is written at each read is given up at last."""
-    monkeypatch.setattr("backends.groups.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("backends.copying.groups.PATIENCE_SECONDS", 0.05)
 
     class Written(MemoryBackend):
         def get_many(self, addresses):

@@ -16,10 +16,10 @@ from support.proxies import Proxy, proxy
 from support.refusals import refused
 from support.tls import serving, silent
 
-import backends.hosts
+import backends.engines.hosts
 from backends import Address, Put
-from backends.hosts import Host, Hosts
-from backends.mysql import MysqlBackend
+from backends.engines.hosts import Host, Hosts
+from backends.engines.mysql import MysqlBackend
 
 PARTITION = b"\x01" + b"h" * 32
 A = Address(PARTITION, "a")
@@ -150,7 +150,7 @@ def test_all_connections_at_once(database, second):
 
 def test_full_host(database, second, monkeypatch):
     """A host that takes no more connections is passed over; what waits for it goes on."""
-    monkeypatch.setattr(backends.hosts, "SUSPICION_SECONDS", 0.05)
+    monkeypatch.setattr(backends.engines.hosts, "SUSPICION_SECONDS", 0.05)
     here, there = Host("127.0.0.1", database.port), Host("127.0.0.1", second.port)
     full: set[Host] = set()
 

@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 
 from backends import Address, Put
-from backends.conformance import BackendConformance
-from backends.memory import MemoryBackend
+from backends.engines.memory import MemoryBackend
+from backends.testing.conformance import BackendConformance
 
 
 class TestMemory(BackendConformance):

@@ -3,8 +3,8 @@ from collections.abc import Iterator
 import pytest
 from support.mariadb import MariaDB
 
-from backends.conformance import BackendConformance
-from backends.mysql import MysqlBackend
+from backends.engines.mysql import MysqlBackend
+from backends.testing.conformance import BackendConformance
 
 
 class TestMariaDB(BackendConformance):

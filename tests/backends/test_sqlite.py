@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from backends import Put
-from backends.conformance import BackendConformance
-from backends.sqlite import SqliteBackend
+from backends.engines.sqlite import SqliteBackend
+from backends.testing.conformance import BackendConformance
 
 
 class TestSqlite(BackendConformance):

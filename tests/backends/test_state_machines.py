@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, settings
 from support.mariadb import MariaDB
 
 from backends import Backend
-from backends.memory import MemoryBackend
-from backends.mysql import MysqlBackend
-from backends.sqlite import SqliteBackend
-from backends.state_machine import BackendMachine
+from backends.engines.memory import MemoryBackend
+from backends.engines.mysql import MysqlBackend
+from backends.engines.sqlite import SqliteBackend
+from backends.testing.state_machine import BackendMachine
 
 EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "30"))
 RELAXED = settings(

@@ -29,10 +29,10 @@ from support.statements import StatementLog, transactions
 from support.stores import fill, partition_of
 
 from backends import ABSENT, MAX_OPERATIONS, Put
-from backends.archive import backup, restore
-from backends.conformance import BackendConformance
-from backends.mysql import MysqlBackend
-from backends.schema import SMALL, row_of
+from backends.copying.archive import backup, restore
+from backends.engines.mysql import MysqlBackend
+from backends.engines.schema import SMALL, row_of
+from backends.testing.conformance import BackendConformance
 from persona_profile import cli
 from persona_profile.app import services_of
 

@@ -20,11 +20,11 @@ from support.stores import (
 )
 
 from backends import MAX_BATCH_BYTES, MAX_VALUE_BYTES, Address, Delete, Item, Put, Unavailable
-from backends.copy_state import CopyState, InvalidState
-from backends.copying import CopyResult, copy
-from backends.memory import MemoryBackend
-from backends.sqlite import SqliteBackend
-from backends.transfer import NotEmpty, NotWritten
+from backends.copying.copy_state import CopyState, InvalidState
+from backends.copying.online_copy import CopyResult, copy
+from backends.copying.transfer import NotEmpty, NotWritten
+from backends.engines.memory import MemoryBackend
+from backends.engines.sqlite import SqliteBackend
 
 
 @pytest.fixture
@@ -285,7 +285,7 @@ class TestCopy:
 
     def test_partition_without_rest(self, state, monkeypatch):
         """A partition that is written faster than it is read is a difference, not half a partition."""
-        monkeypatch.setattr("backends.transfer.PATIENCE_SECONDS", 0.05)
+        monkeypatch.setattr("backends.copying.transfer.PATIENCE_SECONDS", 0.05)
         source, destination = Watched(), MemoryBackend()
         fill(source, 3)
 

@@ -8,12 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import persona_profile
+from support.modules import static_file
 
-STATIC = Path(persona_profile.__file__).with_name("static")
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "*",
@@ -87,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
         elif name.endswith(".js"):
             script = {"Content-Type": "text/javascript", **_CORS}
-            self._send(200, (STATIC / name).read_bytes(), script)
+            self._send(200, static_file(name).read_bytes(), script)
         else:
             self._send(404, b"", {})
 

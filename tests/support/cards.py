@@ -13,12 +13,9 @@ from typing import Any
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-import persona_profile
+from support.modules import static_file
 
-FOLDERS = {
-    "static": Path(persona_profile.__file__).with_name("static"),
-    "": Path(__file__).parents[1] / "browser" / "cards",
-}
+_PAGE = Path(__file__).parents[1] / "browser" / "client" / "cards"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _LONGEST_WAIT_SECONDS = 30
 _PATIENCE_SECONDS = 20
@@ -121,8 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, self.server.picture, "image/png", {})
 
     def _file(self, path: str) -> None:
-        *folder, name = path.strip("/").split("/")
-        file = FOLDERS.get("/".join(folder), Path("nowhere")) / (name or "index.html")
+        folder, _, name = path.strip("/").rpartition("/")
+        file = static_file(name) if folder == "static" else _PAGE / (name or "index.html")
         if file.suffix not in _TYPES or not file.is_file():
             self._send(404, b"", "text/plain", {})
             return

@@ -126,8 +126,8 @@ def _attend(connection: socket.socket) -> int:
 
 if __name__ == "__main__":
     # What commands import late, or by the name of a backend.
-    import backends.mysql
-    import backends.sqlite  # noqa: F401
+    import backends.engines.mysql
+    import backends.engines.sqlite  # noqa: F401
     from persona_profile.cli import main
 
     gc.freeze()  # or each run looks at all of it once more as it ends

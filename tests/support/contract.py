@@ -14,7 +14,24 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.router import Router
 
-from persona_profile.api.openapi import openapi_document
+from persona_profile.api.openapi import openapi_document, openapi_source
+from persona_profile.auth.browserid import BrowserIDVerifier
+from persona_profile.auth.openid import OpenIDVerifier
+
+DOCUMENT = openapi_document(
+    {each.member: each.description for each in (BrowserIDVerifier, OpenIDVerifier)}
+)
+"""The OpenAPI document of a server with the authenticators of the default settings."""
+
+STATUS_OF = {
+    code: example["value"]["status"]
+    for code, example in DOCUMENT["components"]["examples"].items()
+    if example["value"].get("code") == code
+}
+"""The status of each code of a problem."""
+
+PROOF_CODES = tuple(openapi_source()["x-problems"]["proofs"])
+"""The reasons for rejected proofs."""
 
 UNDOCUMENTED = {"/", "/static/{name}", "/development/assertions", "/development/openid"}
 """Routes of the development server alone."""
@@ -81,6 +98,15 @@ class Contract:
         """
         self._validate(_pointer(*pointer), instance, "/".join(pointer))
 
+    def resolve(self, described: Any, pointer: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+        """Return an object of the document, or the object that it refers to, and its place."""
+        while "$ref" in described:
+            pointer = tuple(described["$ref"].removeprefix("#/").split("/"))
+            described = self._document
+            for name in pointer:
+                described = described[name]
+        return described, pointer
+
     def _response(self, method: str, pattern: str | None, status: int, call: str) -> Any:
         operations = self._document["paths"].get(pattern)
         verb = "get" if method == "HEAD" else method.lower()
@@ -89,7 +115,7 @@ class Contract:
                 response = operations[verb]["responses"][str(status)]
             except KeyError:
                 raise Broken(f"{call} is not documented") from None
-            return response, ("paths", pattern, verb, "responses", str(status))
+            return self.resolve(response, ("paths", pattern, verb, "responses", str(status)))
         # What leads nowhere, or can't be read.
         name = {400: "Malformed", 404: "NotFound", 405: "MethodNotAllowed"}.get(status)
         if name is None or (status == 405) != bool(operations):
@@ -114,7 +140,7 @@ class Contract:
 @cache
 def contract() -> Contract:
     """Return the contract of the document that this service publishes."""
-    return Contract(openapi_document())
+    return Contract(DOCUMENT)
 
 
 @cache

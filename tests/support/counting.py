@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from backends import Address, Backend, Conflict, Put
-from backends.mysql import MysqlBackend
-from backends.sqlite import SqliteBackend
+from backends.engines.mysql import MysqlBackend
+from backends.engines.sqlite import SqliteBackend
 
 PARTITION = b"\x01" + b"c" * 32
 NAMES = tuple(f"counter{number}" for number in range(5))

@@ -10,10 +10,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import persona_profile
+from support.modules import static_file
 from support.services import Service
 
-STATIC = Path(persona_profile.__file__).with_name("static")
 # As docs/dialog.md asks for.
 _POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
@@ -36,10 +35,13 @@ class _Pages(SimpleHTTPRequestHandler):
         self.send_header("Cache-Control", "no-cache")
         super().end_headers()
 
+    def translate_path(self, path: str) -> str:
+        """Return the path of a module."""
+        return str(static_file(path.removeprefix("/static/")))
+
     def do_GET(self) -> None:
         """Serve a page or a module."""
         if self.path not in self._pages:
-            self.path = self.path.removeprefix("/static")
             super().do_GET()
             return
         body = self._pages[self.path].encode()
@@ -59,9 +61,7 @@ def dialog_of(service: Service, pages: Mapping[str, str]) -> Iterator[str]:
 
     The service must not have been started yet.
     """
-    handler = partial(
-        _Pages, directory=str(STATIC), policy=_POLICY.format(server=service.origin), pages=pages
-    )
+    handler = partial(_Pages, policy=_POLICY.format(server=service.origin), pages=pages)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         origin = f"http://127.0.0.1:{server.server_port}"
         settings = service.folder / "test.ini"

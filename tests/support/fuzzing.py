@@ -23,9 +23,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from persona_profile.api.openapi import openapi_document
 from persona_profile.app import services_of
 from support.applications import application
+from support.contract import DOCUMENT
 from support.identities import bundle, rsa_key, support_document
 from support.pictures import encode, quadrants
 
@@ -105,7 +105,7 @@ def fuzz(folder: Path, examples: int, number: int) -> Counter[tuple[str, str, in
     """
     gc.set_threshold(50_000)  # Hypothesis makes so many objects that collecting them takes its time
     owner = Owner(folder)
-    schema = schemathesis.openapi.from_dict(openapi_document())
+    schema = schemathesis.openapi.from_dict(DOCUMENT)
     schema.config.generation.with_security_parameters = False
     garbage = st.binary(max_size=200)
     files = st.one_of(garbage, garbage, garbage, garbage.map(lambda end: owner.upload + end))
@@ -142,7 +142,7 @@ def _kinds(schema: Any, app: Any) -> Iterator[Kind]:
             yield Kind(operation, GenerationMode.POSITIVE, STRANGER)
         if operation.label == "GET /v1/profiles/{email}":  # all read their path alike
             yield Kind(operation, GenerationMode.NEGATIVE, STRANGER)
-        if operation.definition.raw["security"]:
+        if operation.definition.raw.get("security"):
             yield Kind(operation, GenerationMode.POSITIVE, ANONYMOUS)
 
 

@@ -12,7 +12,7 @@ import webtest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from backends import Address, Item, Operation, Unavailable
-from backends.memory import MemoryBackend
+from backends.engines.memory import MemoryBackend
 from persona_profile.app import services_of
 from persona_profile.auth.jws import public_key_document, sign_jws
 from persona_profile.development.identity_provider import read_or_write_key

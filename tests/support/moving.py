@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from backends import Backend
-from backends.memory import MemoryBackend
+from backends.engines.memory import MemoryBackend
 from persona_profile.keys.keyring import Keyring, KeyState
 from persona_profile.store.maintenance.reindexing import Reindexed, Reindexing
 from persona_profile.store.maintenance.rewrapping import count_use

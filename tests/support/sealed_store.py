@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from backends import Address, Backend, Delete, Put
-from backends.memory import MemoryBackend
+from backends.engines.memory import MemoryBackend
 from persona_profile.images import Rendition
 from persona_profile.keys.keyring import Key, Keyring, KeyState
 from persona_profile.keys.records import RecordKey

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backends import Backend, ItemInfo
-from backends.copying import CopyResult
+from backends.copying.online_copy import CopyResult
 from persona_profile.keys.tokens import Session
 from persona_profile.profiles.sessions import Vouched
 from support.stepping import Call

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlglot import exp
 
 from backends import MAX_BATCH_BYTES, MAX_OPERATIONS
-from backends.mysql import PACKET_BYTES
+from backends.engines.mysql import PACKET_BYTES
 from support.mariadb import MariaDB
 from support.statements import Form, Statement, Transaction, transactions
 

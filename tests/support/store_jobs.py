@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends import Backend
-from backends.archive import backup
-from backends.copy_state import CopyState
-from backends.copying import CopyResult, copy
-from backends.transfer import NotEmpty, NotWritten
-from persona_profile.commands.keys import MOVING, _check_needs, _let_writes_end
+from backends.copying.archive import backup
+from backends.copying.copy_state import CopyState
+from backends.copying.online_copy import CopyResult, copy
+from backends.copying.transfer import NotEmpty, NotWritten
+from persona_profile.cli.keys import MOVING, _check_needs, _let_writes_end
 from persona_profile.keys.keyring import KeyKind, KeyringError
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.leases import Lease, LeaseHeld, LeaseLost

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from backends import Backend, Delete, Put
-from backends.memory import MemoryBackend
-from backends.transfer import read_partition, walk
+from backends.copying.transfer import read_partition, walk
+from backends.engines.memory import MemoryBackend
 
 FUTURE = int(time.time()) + 100_000
 NAMES = ("key", "profile", "picture/1/64.jpeg", "picture/1/512.jpeg")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from backends import Unavailable
-from backends.memory import MemoryBackend
+from backends.engines.memory import MemoryBackend
 
 
 class UnwellBackend(MemoryBackend):

@@ -1,0 +1,1 @@
+"""Copies, backups and restores of whole stores, through the interface alone."""

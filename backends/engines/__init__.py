@@ -1,0 +1,1 @@
+"""The engines: memory, SQLite, and MySQL with MariaDB and Galera."""

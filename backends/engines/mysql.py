@@ -1,0 +1,245 @@
+"""Items in a database that speaks MySQL: MySQL 8, MariaDB 10.11 and what is compatible with them.
+
+Of several hosts, as the nodes of a Galera cluster are, one is used while it is well: see
+`backends.engines.hosts`. No foreign keys, no AUTO_INCREMENT, no GET_LOCK, no LOCK TABLES: nothing that
+a cluster or a sharding proxy can't do.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    create_engine,
+    event,
+    literal,
+    literal_column,
+    select,
+    text,
+)
+from sqlalchemy.dialects.mysql import insert
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+
+from backends import MAX_VALUE_BYTES, BackendError, BackendFigures, Unavailable, WrongSchema
+from backends.breaker import Breaker, HostLost, Refused
+from backends.engines.hosts import NOT_READY, Hosts, error_number, host_of, is_of_client
+from backends.engines.mysql_connections import (
+    CONNECTIONS,
+    LOCK_SECONDS,
+    TIME_LIMITS,
+    Opener,
+    hosts_of,
+    parse_url,
+    whole_number,
+)
+from backends.engines.schema import SMALL, by_key
+from backends.engines.sql import ConnectionLost, SqlBackend, Transient
+
+POOL_SECONDS: Final = 1
+"""How long an operation waits for a connection before it is refused."""
+
+RECYCLE_SECONDS: Final = 300
+"""Firewalls and `wait_timeout` end idle connections; they are given up before."""
+
+PACKET_BYTES: Final = 2 * MAX_VALUE_BYTES + 64 * 1024
+"""What the server must take at once: statements hold values in hexadecimal."""
+
+_FULL: Final = {1021, 1114}
+_REASONS: Final = {
+    1040: "it has too many connections",
+    1044: "its user may not use the database",
+    1045: "it refuses the user or the password",
+    1049: "it has no database of that name",
+    1105: "it fails, perhaps because its wsrep_max_ws_size is too small",
+    1142: "its user may not do this",
+    1153: "its max_allowed_packet is too small",
+    1203: "it has too many connections of its user",
+    2003: "it can't be reached",
+    2026: "it does not speak TLS",
+    2027: "what listens there does not speak MySQL",
+}
+_REPLACED: Final = ("version", "expires_at", "value")
+
+logger = logging.getLogger(__name__)
+
+
+class NotReady(ConnectionLost):
+    """The node is no part of its cluster."""
+
+    refusal = "no node of the database's cluster is ready"
+
+
+class CommitFailed(NotReady):
+    """The node was cut off while it committed: what it sent to the others may have taken effect."""
+
+    refusal = "the database fails to commit"
+
+
+class ReadOnly(NotReady):
+    """The server takes no writes any more; nothing was written."""
+
+    refusal = "the database is read-only"
+
+
+_KINDS: Final[Mapping[int, type[Transient | ConnectionLost]]] = {
+    1205: Transient,  # lock wait timeout, also of catching up with a cluster
+    1213: Transient,  # deadlock, and a certification conflict of Galera
+    1020: Transient,  # the row changed since it was read (innodb_snapshot_isolation)
+    3101: Transient,  # a certification conflict of Group Replication
+    8022: Transient,  # TiDB: the commit failed and was rolled back
+    8028: Transient,  # TiDB: the schema was changed meanwhile
+    9007: Transient,  # TiDB: a write conflict
+    1053: ConnectionLost,  # server shutdown
+    1927: ConnectionLost,  # connection was killed
+    2006: ConnectionLost,  # server has gone away
+    2013: ConnectionLost,  # lost connection during query
+    2055: ConnectionLost,  # lost connection, system error
+    NOT_READY: NotReady,
+    1180: CommitFailed,
+    1290: ReadOnly,  # read_only
+    1792: ReadOnly,  # transaction_read_only
+    1836: ReadOnly,  # innodb_read_only
+}
+"""What errors mean after which an operation goes on."""
+
+
+class MysqlBackend(SqlBackend):
+    """A MySQL-compatible database."""
+
+    BEGIN = "START TRANSACTION"
+
+    def __init__(
+        self,
+        engine: Engine,
+        time_limit: float,
+        clock: Callable[[], float],
+        hosts: Hosts,
+        connect_seconds: float,
+    ) -> None:
+        super().__init__(engine, time_limit, clock)
+        self._breaker = Breaker()
+        self._hosts = hosts
+        self._connect_seconds = connect_seconds
+
+    @classmethod
+    def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> MysqlBackend:
+        """Open `mysql://user:password@host:port/database`; the query may hold some options.
+
+        Several hosts, in order of preference: `mysql://user:password@/database?host=one:3306&host=two`.
+        TLS: `?ssl_ca=/path/ca.pem` verifies the server's certificate and name; the file is read now.
+        Time limits in seconds: `connect_timeout`, `read_timeout` and `write_timeout`; an operation is
+        given up after `read_timeout`. `connections`: how many to keep; fewer than the server has
+        threads. Others: see `mysql_connections`.
+
+        Raises:
+            ValueError: the URL is of another form, or a file that it names can't be used.
+        """
+        parsed = parse_url(url)
+        connections = whole_number(parsed, "connections", CONNECTIONS)
+        timeouts = {name: whole_number(parsed, name, seconds) for name, seconds in TIME_LIMITS.items()}
+        url_of_one = parsed.difference_update_query(["connections", "host", *timeouts])
+        hosts = Hosts(hosts_of(parsed), Opener(url_of_one, timeouts))
+        engine = create_engine(
+            url_of_one,
+            creator=hosts.connect,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            pool_reset_on_return=None,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=POOL_SECONDS,
+            pool_recycle=RECYCLE_SECONDS,
+            hide_parameters=True,
+        )
+
+        @event.listens_for(engine, "connect")
+        def be_patient(connection: Any, _: object) -> None:
+            # Only now, after what SQLAlchemy asks a new connection: that is answered soon, or never.
+            connection._read_timeout = timeouts["read_timeout"]  # noqa: SLF001 - it has no other way
+            connection._write_timeout = timeouts["write_timeout"]  # noqa: SLF001
+
+        @event.listens_for(engine, "checkout")
+        def go_on_with(connection: Any, record: Any, _: object) -> None:
+            if not hosts.is_preferred(connection, record.info):
+                raise DisconnectionError("another host is preferred")
+
+        @event.listens_for(engine, "handle_error")
+        def give_up(context: ExceptionContext) -> None:
+            kind = _KINDS.get(error_number(context.original_exception), Transient)
+            if issubclass(kind, ConnectionLost):
+                # This connection, and those made before it, lead to the wrong server or to none.
+                context.is_disconnect = True
+
+        connect_seconds = 2 * timeouts["connect_timeout"] * len(hosts_of(parsed))  # to accept, to greet
+        return cls(engine, timeouts["read_timeout"], clock, hosts, connect_seconds)
+
+    @property
+    def write_seconds(self) -> float:
+        # Until no further attempt is begun; the last attempt with a connection, a statement and COMMIT;
+        # and the lock that the server may wait for after the attempt was given up.
+        getting = POOL_SECONDS + self._connect_seconds
+        return 2 * getting + 3 * self._time_limit + LOCK_SECONDS
+
+    def check_schema(self) -> None:
+        super().check_schema()
+        sizes = text(
+            "SHOW VARIABLES WHERE Variable_name IN ('max_allowed_packet', 'wsrep_max_ws_size')"
+        )
+        for row in self._read(sizes):
+            if int(row.Value) < PACKET_BYTES:
+                raise WrongSchema(
+                    f"the database's {row.Variable_name} of {row.Value} bytes must be at least "
+                    f"{PACKET_BYTES}"
+                )
+
+    def ping(self) -> None:
+        # Of a table: without one, a node answers that is no part of its cluster any more.
+        self._read(by_key(select(literal(1)).select_from(SMALL), SMALL, b"\x00", b"ping"))
+
+    def figures(self) -> BackendFigures:
+        return replace(super().figures(), is_silent=self._breaker.is_silent)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with self._breaker.operation(), super()._connected() as connection:
+            lent = connection.connection.dbapi_connection
+            try:
+                with self._hosts.lending(lent):
+                    yield connection
+            except DBAPIError as error:
+                failure = self._translate(error)
+                if isinstance(failure, NotReady):
+                    self._hosts.pass_over(host_of(lent), error_number(error.orig))
+                if isinstance(failure, ConnectionLost) and self._hosts.is_passed_over(host_of(lent)):
+                    raise HostLost.of(failure) from None
+                raise failure from None
+
+    def close(self) -> None:
+        self._hosts.close()
+        super().close()
+
+    def _upsert(self, table: Table) -> Any:
+        statement = insert(table)
+        # Not `statement.inserted`, which is a row alias on MySQL 8: TiDB and older Vitess know none.
+        replaced: dict[str, Any] = {name: literal_column(f"VALUES({name})") for name in _REPLACED}
+        return statement.on_duplicate_key_update(replaced)
+
+    def _translate(self, error: DBAPIError) -> BackendError:
+        code = error_number(error.orig)
+        if code in _KINDS or error.connection_invalidated:
+            return _KINDS.get(code, ConnectionLost)(f"MySQL error {code}")
+        logger.error("MySQL error %s (%s)", code, type(error.orig).__name__)
+        if code in _FULL:
+            return Refused("the database has no room left", retry_after=60)
+        kind = Unavailable if is_of_client(code) else Refused
+        reason = _REASONS.get(code, "it fails")
+        return kind(f"the database can't be used: {reason} (MySQL error {code})")

@@ -1,0 +1,202 @@
+"""Connections to databases that speak MySQL: how URLs name them, and what is set on each."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+import pymysql  # type: ignore[import-untyped]
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from backends.engines.hosts import NOT_READY, Host
+
+CONNECT_SECONDS: Final = 3
+STATEMENT_SECONDS: Final = 8
+"""Longer than a Galera cluster takes to give up a node that does not answer (some 6 s)."""
+
+LOCK_SECONDS: Final = 3
+CONNECTIONS: Final = 6
+"""Fewer than the server has threads, so that some are free for what needs no storage when the database
+is silent."""
+
+TIME_LIMITS: Final = {
+    "connect_timeout": CONNECT_SECONDS,
+    "read_timeout": STATEMENT_SECONDS,
+    "write_timeout": STATEMENT_SECONDS,
+}
+_OPTIONS: Final = {
+    "bind_address",
+    "connections",
+    "host",
+    "program_name",
+    "ssl_ca",
+    "ssl_capath",
+    "ssl_cert",
+    "ssl_check_hostname",
+    "ssl_cipher",
+    "ssl_key",
+    "unix_socket",
+    *TIME_LIMITS,
+}
+"""Not all of PyMySQL's: of some the text means the opposite (`ssl_disabled=false` disables TLS), others
+make it forget `ssl_ca` (`ssl_verify_identity`)."""
+
+_SESSION: Final = (
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",  # locks rows, never gaps between them
+    "SET SESSION innodb_lock_wait_timeout = {lock_seconds}, SESSION sql_mode = 'STRICT_ALL_TABLES'",
+)
+_CLUSTER_SESSION: Final = "SET SESSION wsrep_sync_wait = {sync_wait}, SESSION wsrep_dirty_reads = OFF"
+SYNC_WAIT: Final = 1 + 2 + 4
+"""Before a read (1), UPDATE or DELETE (2) and INSERT (4) a Galera node catches up with what the others
+have acknowledged: any of them sees it, and none takes for gone what it has not got yet."""
+
+_STATE: Final = "SHOW VARIABLES WHERE Variable_name IN ('innodb_read_only', 'read_only', 'wsrep_on')"
+_READ_ONLY: Final = ("innodb_read_only", "read_only")
+_OFF: Final = {"OFF", "0"}
+_IN_STEP: Final = "4"
+"""The `wsrep_local_state` of a node that is synced: not joining, not a donor, not cut off."""
+
+_MALFORMED: Final = 2027
+"""The error of what can't be read as MySQL's protocol."""
+
+_PORT: Final = 3306
+_HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
+
+
+class Opener:
+    """Opens connections to hosts that differ in nothing but name and port.
+
+    Args:
+        url: user, password, database and options of all of them.
+        timeouts: seconds, by the names of TIME_LIMITS.
+
+    Raises:
+        ValueError: a file that the URL names can't be used.
+    """
+
+    def __init__(self, url: URL, timeouts: Mapping[str, int]) -> None:
+        _, parameters = url.get_dialect()().create_connect_args(url)
+        self._parameters: dict[str, Any] = dict(parameters)
+        if url.password is not None:
+            # As servers have it; PyMySQL's own choice is Latin-1.
+            self._parameters["password"] = url.password.encode()
+        self._parameters["autocommit"] = True
+        if "ssl" in self._parameters:
+            self._parameters["ssl"] = _tls(self._parameters)
+        self._connect_seconds = timeouts["connect_timeout"]
+        lock_seconds = min(LOCK_SECONDS, max(1, timeouts["read_timeout"] // 2))
+        self._session = [statement.format(lock_seconds=lock_seconds) for statement in _SESSION]
+
+    def __call__(self, host: Host, seconds: float | None, is_any_state_right: bool) -> Any:  # noqa: FBT001
+        """Open a connection, each of whose answers is waited for so long; see `Hosts`."""
+        seconds = seconds or self._connect_seconds
+        # A server that is frozen lets connect, and says nothing: so the greeting is as short as that.
+        limits = {"connect_timeout": seconds, "read_timeout": seconds, "write_timeout": seconds}
+        place = {"host": host.name, "port": host.port}
+        try:
+            connection = pymysql.connect(**self._parameters | limits | place)
+            try:
+                self._set_up(connection, is_any_state_right)
+            except BaseException:
+                connection.close()
+                raise
+        except pymysql.MySQLError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the driver reads what is no MySQL without a check
+            raise pymysql.err.OperationalError(_MALFORMED, type(error).__name__) from None
+        return connection
+
+    def _set_up(self, connection: Any, is_any_state_right: bool) -> None:  # noqa: FBT001
+        with connection.cursor() as cursor:
+            for statement in self._session:
+                cursor.execute(statement)
+            cursor.execute(_STATE)
+            told = dict(cursor.fetchall())
+            is_right = all(told.get(name, "OFF") in _OFF for name in _READ_ONLY)
+            if told.get("wsrep_on") == "ON":
+                cursor.execute(_CLUSTER_SESSION.format(sync_wait=SYNC_WAIT))
+                cursor.execute("SHOW STATUS LIKE 'wsrep_local_state'")
+                is_right = is_right and (cursor.fetchone() or ("", ""))[1] == _IN_STEP
+            if not is_right and not is_any_state_right:
+                raise pymysql.err.OperationalError(NOT_READY, "read-only, or not in step")
+
+
+def _tls(parameters: Mapping[str, Any]) -> ssl.SSLContext:
+    """Return what connections are encrypted and verified with; files are read once, here.
+
+    Raises:
+        ValueError: one of them can't be used.
+    """
+    try:
+        return cast("ssl.SSLContext", pymysql.connect(**parameters, defer_connect=True).ctx)
+    except OSError as error:
+        raise ValueError(f"its TLS options can't be used: {error.strerror}") from None
+
+
+def parse_url(url: str | None) -> URL:
+    """Return what a URL of the form that `MysqlBackend.from_url` tells says, for SQLAlchemy.
+
+    Raises:
+        ValueError: it is of another form; the message holds nothing of it.
+    """
+    form = "must be mysql://user:password@host/database, or several ?host=name:port instead of the one"
+    try:
+        parsed = make_url(url or "")
+    except ArgumentError:
+        raise ValueError(form) from None
+    if parsed.get_backend_name() not in ("mysql", "mariadb") or not parsed.database:
+        raise ValueError(form)
+    if bool(parsed.host) == ("host" in parsed.query) or (parsed.port and not parsed.host):
+        raise ValueError(form)
+    if not parsed.query.keys() <= _OPTIONS:
+        raise ValueError("has an option after the question mark that is not known")
+    if any(not isinstance(value, str) for name, value in parsed.query.items() if name != "host"):
+        raise ValueError("has an option after the question mark twice")
+    if parsed.query.get("ssl_check_hostname", "true") not in ("true", "false"):
+        raise ValueError("ssl_check_hostname must be true or false")
+    return parsed.set(drivername="mysql+pymysql")
+
+
+def hosts_of(url: URL) -> Sequence[Host]:
+    """Return the hosts that a URL names, in order of preference.
+
+    Raises:
+        ValueError: it names one that can't be one, or one twice.
+    """
+    if url.host:
+        return [_host(url.host, url.port or _PORT)]
+    told = url.query["host"]
+    hosts = []
+    for each in [told] if isinstance(told, str) else told:
+        match = _HOST.fullmatch(each)
+        if match is None:
+            raise ValueError("a host must be name:port, name or [IPv6 address]:port")
+        hosts.append(_host(match["name"].strip("[]"), int(match["port"] or _PORT)))
+    if len(set(hosts)) < len(hosts):
+        raise ValueError("names a host twice")
+    return hosts
+
+
+def _host(name: str, port: int) -> Host:
+    try:
+        name.encode("idna")  # as the system's resolver will have it
+    except UnicodeError:
+        raise ValueError("names a host that can't be one") from None
+    if not 0 < port < 65536:
+        raise ValueError("a port must be a number from 1 to 65535")
+    return Host(name, port)
+
+
+def whole_number(url: URL, option: str, default: int) -> int:
+    """Return the value of an option.
+
+    Raises:
+        ValueError: it is no whole number, or out of range.
+    """
+    value = url.query.get(option, str(default))
+    if not isinstance(value, str) or not value.isdecimal() or not 0 < int(value) < 100_000:
+        raise ValueError(f"{option} must be a whole number from 1")
+    return int(value)

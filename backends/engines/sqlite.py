@@ -1,0 +1,100 @@
+"""Items in a SQLite file: the durable default of a single machine, for one or several processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from sqlalchemy import Table, create_engine, event, make_url
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import QueuePool
+
+from backends import BackendError, Unavailable
+from backends.engines.sql import SqlBackend, Transient
+
+BUSY_SECONDS: Final = 5
+CONNECTIONS: Final = 16
+
+_PRAGMAS: Final = (
+    "PRAGMA journal_mode = WAL",  # readers never wait for a writer
+    "PRAGMA synchronous = FULL",  # what was acknowledged outlives a power cut
+    "PRAGMA secure_delete = ON",  # what was erased is overwritten
+)
+_BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_PRIMARY_CODE: Final = 0xFF
+
+logger = logging.getLogger(__name__)
+
+
+class SqliteBackend(SqlBackend):
+    """A SQLite file in WAL mode."""
+
+    # At once the only writer: to become it later can fail after a part of the work.
+    BEGIN = "BEGIN IMMEDIATE"
+
+    @classmethod
+    def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> SqliteBackend:
+        """Open `sqlite:///relative/path` or `sqlite:////absolute/path`; the file is made if absent.
+
+        Raises:
+            ValueError: the URL is of another form.
+        """
+        try:
+            parsed = make_url(url or "")
+        except ArgumentError:
+            raise ValueError("must be sqlite:///path") from None
+        if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
+            raise ValueError("must be sqlite:///path")
+        _make_private(str(parsed.database))
+        engine = create_engine(
+            parsed,
+            poolclass=QueuePool,
+            pool_size=CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=BUSY_SECONDS,
+            pool_reset_on_return=None,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            hide_parameters=True,
+            connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        )
+        event.listen(engine, "connect", _set_up)
+        return cls(engine, BUSY_SECONDS, clock)
+
+    @property
+    def write_seconds(self) -> float:
+        # For a connection, until no further attempt is begun, and the last attempt.
+        return 3 * BUSY_SECONDS
+
+    def _upsert(self, table: Table) -> Any:
+        statement = insert(table)
+        replaced = {name: statement.excluded[name] for name in ("version", "expires_at", "value")}
+        return statement.on_conflict_do_update(index_elements=table.primary_key, set_=replaced)
+
+    def _translate(self, error: DBAPIError) -> BackendError:
+        code = getattr(error.orig, "sqlite_errorcode", 0)
+        if code & _PRIMARY_CODE in _BUSY:
+            return Transient("another process is writing")
+        name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
+        logger.error("SQLite error %s", name)
+        if code == sqlite3.SQLITE_FULL:
+            return Unavailable("the database file has no room left", retry_after=60)
+        return Unavailable(f"the database file can't be used: {name}")
+
+
+def _make_private(path: str) -> None:
+    """Make the file so that its owner alone can read it; SQLite's other files take after it."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except OSError:
+        pass  # what is wrong is told by who connects
+
+
+def _set_up(connection: Any, _record: object) -> None:
+    for pragma in _PRAGMAS:
+        connection.execute(pragma)

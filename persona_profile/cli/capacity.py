@@ -1,0 +1,109 @@
+"""`persona-profile model`: the capacity model on paper."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from persona_profile.capacity import page as capacity_page
+from persona_profile.capacity.costs import MOST, Costs, InvalidCosts
+from persona_profile.capacity.model import InvalidParameters, Parameters
+from persona_profile.capacity.page import Page
+from persona_profile.cli.plot_option import add_plot_option, drawing, draws
+
+
+def add_to(commands: Any) -> None:
+    """Add the command to a parser's."""
+    model = commands.add_parser(
+        "model", help="tell what a number of active users needs: requests, cores, bytes"
+    )
+    model.add_argument("--users", metavar="N", type=_number, default=1e6, help="default: 1000000")
+    model.add_argument(
+        "--launch-days",
+        metavar="D",
+        type=_number,
+        help="days in which all users upload their first picture; 0: no launch (default: 28)",
+    )
+    model.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        type=_change,
+        default=[],
+        help="another value of a parameter; may be repeated",
+    )
+    model.add_argument(
+        "--costs",
+        metavar="FILE",
+        type=Path,
+        help="what requests cost on your machine, as benchmarks/activity_cost.py prints it",
+    )
+    model.add_argument(
+        "--cores", metavar="N", type=_number, help="also tell how many users these carry"
+    )
+    model.add_argument("--json", action="store_true", help="for programs")
+    add_plot_option(model, "rates and cores against users")
+    model.set_defaults(run=_model)
+
+
+def _model(options: argparse.Namespace) -> int:
+    changes = dict(options.set)
+    if options.launch_days is not None:
+        changes["launch_days"] = options.launch_days
+    try:
+        costs = Costs.measured() if options.costs is None else _read(options.costs)
+        parameters = Parameters().changed(changes)
+        page = Page.of(options.users, parameters, costs, frozenset(changes), options.cores)
+    except (InvalidParameters, InvalidCosts) as error:
+        print(f"persona-profile: {error}", file=sys.stderr)
+        return 2
+    if options.plot is not None:
+        if options.users < 1:
+            print("persona-profile: --plot needs users", file=sys.stderr)
+            return 2
+        draw = drawing("capacity_plot")
+        if draw is None:
+            return 2
+        if not draws(draw, options.plot, parameters, costs, options.users):
+            return 1
+    if options.json:
+        print(json.dumps(capacity_page.document(page), indent=1))
+    else:
+        print(capacity_page.text(page))
+    return 0
+
+
+def _read(path: Path) -> Costs:
+    """Return the costs of a file.
+
+    Raises:
+        InvalidCosts: it can't be read, or holds something else.
+    """
+    try:
+        return Costs.parse(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidCosts(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidCosts(f"{path}: this is no UTF-8") from None
+    except InvalidCosts as error:
+        raise InvalidCosts(f"{path}: {error}") from None
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a number") from None
+    if not 0 <= value <= MOST:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {MOST:g}")
+    return value
+
+
+def _change(text: str) -> tuple[str, float]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError("must be NAME=VALUE")
+    return name.strip().replace("-", "_"), _number(value)

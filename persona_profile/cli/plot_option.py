@@ -1,0 +1,53 @@
+"""The option `--plot` of commands that draw a chart."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+PLOT_FORMATS: Final = (".png", ".svg")
+
+
+def add_plot_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add the option to a parser; its value is a path or none."""
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=_plot_path,
+        help=f"draw {what} into a file, .svg or .png; needs the extra `plot`",
+    )
+
+
+def drawing(module: str) -> Callable[..., None] | None:
+    """Return `draw` of a module of this package; without matplotlib none, and tell the user."""
+    try:
+        # Only who draws needs the library, which is larger than the service.
+        draw: Callable[..., None] = importlib.import_module(f"persona_profile.cli.{module}").draw
+    except ImportError:
+        message = "--plot needs matplotlib: pip install '.[plot]' in the release's folder"
+        print(f"persona-profile: {message}", file=sys.stderr)
+        return None
+    return draw
+
+
+def draws(draw: Callable[..., None], path: Path, *arguments: Any) -> bool:
+    """Draw into a file; tell whether that could be written, and the user if not."""
+    try:
+        draw(*arguments, path)
+    except OSError as error:
+        print(f"persona-profile: {path}: {error.strerror}", file=sys.stderr)
+        return False
+    return True
+
+
+def _plot_path(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in PLOT_FORMATS:
+        raise argparse.ArgumentTypeError("the name must end in .svg or .png")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError("there is no such folder")
+    return path

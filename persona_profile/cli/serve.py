@@ -1,0 +1,152 @@
+"""`persona-profile serve` and `persona-profile assertion`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any, Final, NoReturn
+
+import plaster
+
+from persona_profile.cli.config import load_settings, loader
+from persona_profile.development.identity_provider import DevelopmentIdentityProvider
+from persona_profile.runtime import supervisor
+from persona_profile.runtime.control import ControlChannel
+from persona_profile.runtime.exposition import listen
+from persona_profile.runtime.lifecycle import LATER_SIGNALS
+from persona_profile.serving.server import ADDRESSES, DEFAULT_ADDRESS, adjustments, serve
+from persona_profile.settings import InvalidSettings
+
+MAX_PROCESSES: Final = 64
+# Like the command itself, whatever Python files there may be in the folder where it is run.
+_MODULE: Final = (sys.executable, "-P", "-m")
+_RUNNER: Final = "egg:persona-profile-server"
+_FOREIGN: Final = {"use", "here", "__file__"}
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to a parser's."""
+    job = commands.add_parser("serve", help="start the server")
+    job.add_argument(
+        "--processes",
+        metavar="N",
+        type=_processes,
+        help="so many processes, looked after by another: one that dies is replaced, SIGUSR2 replaces "
+        "all without a failed request (default: one, by itself)",
+    )
+    job.add_argument("--supervised", metavar="DESCRIPTORS", help=argparse.SUPPRESS)
+    job.set_defaults(run=_serve)
+
+    assertion = commands.add_parser(
+        "assertion", help="print an assertion of the development identity provider"
+    )
+    assertion.add_argument("email", metavar="EMAIL")
+    assertion.add_argument("--audience", metavar="ORIGIN", help="default: the first of public_origins")
+    assertion.set_defaults(run=_assertion)
+
+
+def _processes(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MAX_PROCESSES:
+        raise ValueError
+    return number
+
+
+def _serve(options: argparse.Namespace) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, LATER_SIGNALS)  # until there are handlers
+    ini = loader(options.config)
+    try:
+        if options.processes is not None:
+            _supervise(options, ini)
+        app = ini.get_wsgi_app()
+        if options.supervised is not None:
+            _serve_supervised(app, ini, options.supervised)
+        else:
+            ini.get_wsgi_server()(app)
+    except OSError as error:
+        what = error.filename or "cannot listen"
+        print(f"persona-profile: {what}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
+    """Become the process that looks after the others; returns only if it can't."""
+    settings = load_settings(options.config)
+    if settings.backend == "memory":
+        raise InvalidSettings("backend: what is in memory is one process's alone")
+    sockets = _sockets(_server_settings(ini))
+    figures = listen(settings.metrics_listen) if settings.metrics_listen else None
+    plan = supervisor.Plan(
+        command=[*_MODULE, "persona_profile.cli", "-c", options.config, "serve"],
+        processes=options.processes,
+        sockets=[each.detach() for each in sockets],
+        figures=figures.detach() if figures else None,
+        stop_seconds=settings.shutdown_drain + settings.shutdown_grace,
+        log_format=settings.logging_format,
+        log_level=settings.logging_level,
+    )
+    for descriptor in [*plan.sockets, plan.figures]:
+        if descriptor is not None:
+            os.set_inheritable(descriptor, True)
+    # In place of this process, which has read far more than that needs.
+    arguments = [*_MODULE, "persona_profile.runtime.supervisor", json.dumps(plan.as_json())]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, arguments)  # noqa: S606 - no shell is wanted
+
+
+def _server_settings(ini: plaster.ILoader) -> dict[str, str]:
+    """Return the settings of waitress.
+
+    Raises:
+        InvalidSettings: the file names another server.
+    """
+    settings: dict[str, str] = dict(ini.get_settings("server:main"))
+    if settings.get("use", "").partition("#")[0] != _RUNNER:
+        raise InvalidSettings(f"--processes needs `use = {_RUNNER}` in [server:main]")
+    return {name: value for name, value in settings.items() if name not in _FOREIGN}
+
+
+def _sockets(settings: dict[str, str]) -> list[socket.socket]:
+    """Return sockets that listen where waitress would.
+
+    Raises:
+        InvalidSettings: it would not take these settings.
+        OSError: one can't.
+    """
+    if not settings.keys() & ADDRESSES:
+        settings["listen"] = DEFAULT_ADDRESS
+    wanted = adjustments(settings)
+    if wanted.unix_socket:
+        raise InvalidSettings("--processes listens on addresses and ports, not on a unix_socket")
+    return [
+        socket.create_server(address, family=family, backlog=wanted.backlog)
+        for family, _, _, address in wanted.listen
+    ]
+
+
+def _serve_supervised(app: Any, ini: plaster.ILoader, descriptors: str) -> None:
+    """Serve on sockets that the supervisor holds too."""
+    control, *listening = (socket.socket(fileno=int(each)) for each in descriptors.split(","))
+    settings: dict[str, Any] = _server_settings(ini)
+    for name in ADDRESSES:
+        settings.pop(name, None)
+    serve(app, supervisor=ControlChannel(control), sockets=listening, **settings)
+
+
+def _assertion(options: argparse.Namespace) -> int:
+    settings = load_settings(options.config)
+    if not settings.development:
+        raise InvalidSettings("development = true is needed: this provider vouches for anybody")
+    try:
+        provider = DevelopmentIdentityProvider.load(settings.development_folder)
+        print(provider.bundle(options.email, options.audience or settings.public_origins[0]))
+    except (ValueError, OSError) as error:
+        print(f"persona-profile: {error}", file=sys.stderr)
+        return 1
+    return 0

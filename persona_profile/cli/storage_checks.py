@@ -1,0 +1,267 @@
+"""`persona-profile storage verify` and `storage stats`: reading all of a store, changing nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from typing import Any, Final, TextIO
+
+from backends import MAX_PARTITION_BYTES, BackendError
+from persona_profile.app import open_backend
+from persona_profile.cli.config import load_settings
+from persona_profile.cli.plot_option import add_plot_option, drawing, draws
+from persona_profile.keys.configured import make_key_wrapper, open_keyring
+from persona_profile.keys.service import KeysUnavailable
+from persona_profile.store.maintenance.partition_check import Finding
+from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
+from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified
+from persona_profile.store.partitions import USED_PROOF_PREFIX
+
+PROGRESS_SECONDS: Final = 1.0
+
+
+def add_to(jobs: Any) -> None:
+    """Add the jobs to a parser's."""
+    verify = jobs.add_parser(
+        "verify", help="check that all that is stored opens and belongs where it is; exit status 0 or 1"
+    )
+    verify.add_argument("--json", action="store_true", help="for programs")
+    verify.add_argument(
+        "--after",
+        metavar="PARTITION",
+        type=_partition,
+        help="go on behind this partition, where another run was stopped",
+    )
+    verify.set_defaults(run=_verify)
+
+    stats = jobs.add_parser("stats", help="count profiles, pictures and bytes")
+    stats.add_argument("--json", action="store_true", help="for programs")
+    add_plot_option(stats, "the sizes")
+    stats.set_defaults(run=_stats)
+
+
+class Progress:
+    """Tells a person at a terminal how far a walk over all partitions is; nobody else.
+
+    Attributes:
+        last: the partition that was done last.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._shows = stream.isatty()
+        self._started = clock()
+        self._next = self._started + PROGRESS_SECONDS
+        self._done = 0
+        self.last: bytes | None = None
+
+    def __call__(self, partition: bytes) -> None:
+        """Count a partition that was done."""
+        self.last = partition
+        self._done += 1
+        now = self._clock()
+        if self._shows and now >= self._next:
+            self._next = now + PROGRESS_SECONDS
+            kind = "used proofs" if partition.startswith(USED_PROOF_PREFIX) else "emails"
+            # Partitions are digests, spread evenly: how far one is tells the share that is done.
+            share = int.from_bytes(partition[1:5].ljust(4, b"\0")) / 2**32
+            rate = self._done / (now - self._started)
+            text = f"{kind}: {share:.0%}, {self._done:,} partitions done, {rate:,.0f} per second"
+            self._stream.write(f"\r\x1b[K{text}")
+            self._stream.flush()
+
+    def clear(self) -> None:
+        """Wipe the line, so that something else can be written there."""
+        if self._shows:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+
+def _verify(options: argparse.Namespace) -> int:
+    settings = load_settings(options.config)
+    keys = make_key_wrapper(settings, open_keyring(settings)[1])
+    progress = Progress(sys.stderr)
+    with closing(keys), closing(open_backend(settings)) as backend:
+        backend.check_schema()
+        output = _JsonFindings() if options.json else _TextFindings(progress)
+        verification = Verification(backend, keys, output.finding)
+        try:
+            verified = verification.run(options.after, progress)
+        except (KeyboardInterrupt, BackendError, KeysUnavailable):
+            progress.clear()
+            if progress.last is not None:
+                print(f"stopped; go on with --after {progress.last.hex()}", file=sys.stderr)
+            raise
+    progress.clear()
+    output.end(verified)
+    return 1 if verified.findings else 0
+
+
+class _TextFindings:
+    """Writes findings as they come, and a summary behind them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._has_header = False
+
+    def finding(self, finding: Finding) -> None:
+        self._progress.clear()
+        if not self._has_header:
+            print(f"{'FINDING':18}  {'PARTITION':66}  ITEM")
+            self._has_header = True
+        print(f"{finding.kind:18}  {finding.partition.hex():66}  {finding.item or '-'}", flush=True)
+
+    def end(self, verified: Verified) -> None:
+        if self._has_header:
+            print()
+        rows = [
+            ("profiles", f"{verified.profiles:,}"),
+            ("  protected, so not opened", f"{verified.protected:,}"),
+            ("renditions", f"{verified.renditions:,}"),
+            ("used proofs", f"{verified.used_proofs:,}"),
+            ("read", _bytes(verified.bytes_read)),
+        ]
+        for version, count in sorted(verified.key_versions.items()):
+            rows.append((f"data keys under key version {version}", f"{count:,}"))
+        rows.append(("  of these to be wrapped anew", f"{verified.stale_keys:,}"))
+        if verified.moving:
+            rows.append(("moves that have not ended", f"{verified.moving:,}"))
+        if verified.unsettled:
+            rows.append(("not checked, for they kept changing", f"{verified.unsettled:,}"))
+        _print_rows(rows)
+        print()
+        if not verified.findings:
+            print("No findings.")
+            return
+        print(f"{verified.findings.total():,} findings:")
+        for kind, count in sorted(verified.findings.items()):
+            print(f"{count:>9,}  {kind:18}  {MEANINGS[kind]}")
+
+
+class _JsonFindings:
+    """Writes one JSON object, its findings as they come: there may be more than memory holds."""
+
+    def __init__(self) -> None:
+        self._separator = "\n"
+        sys.stdout.write('{"findings": [')
+
+    def finding(self, finding: Finding) -> None:
+        document = {
+            "kind": finding.kind,
+            "partition": finding.partition.hex(),
+            "item": finding.item or None,
+        }
+        sys.stdout.write(self._separator + json.dumps(document))
+        self._separator = ",\n"
+
+    def end(self, verified: Verified) -> None:
+        document = {
+            "clean": not verified.findings,
+            "findings_by_kind": dict(sorted(verified.findings.items())),
+            "partitions": verified.partitions,
+            "profiles": verified.profiles,
+            "protected": verified.protected,
+            "renditions": verified.renditions,
+            "used_proofs": verified.used_proofs,
+            "bytes_read": verified.bytes_read,
+            "key_versions": dict(sorted(verified.key_versions.items())),
+            "stale_keys": verified.stale_keys,
+            "moving": verified.moving,
+            "unsettled": verified.unsettled,
+        }
+        sys.stdout.write("],\n" + json.dumps(document, indent=1)[2:] + "\n")
+
+
+def _stats(options: argparse.Namespace) -> int:
+    draw = None
+    if options.plot is not None:
+        draw = drawing("plotting")
+        if draw is None:
+            return 2
+    progress = Progress(sys.stderr)
+    with closing(open_backend(load_settings(options.config))) as backend:
+        backend.check_schema()
+        try:
+            statistics = measure(backend, progress)
+        finally:
+            progress.clear()
+    if draw is not None and not draws(draw, options.plot, statistics):
+        return 1
+    if options.json:
+        print(json.dumps(_document(statistics), indent=1))
+    else:
+        _print_statistics(statistics)
+    return 0
+
+
+def _document(statistics: Statistics) -> dict[str, Any]:
+    renditions = [
+        {"size": size, "format": format_name, **_described(sizes)}
+        for (size, format_name), sizes in sorted(statistics.rendition_bytes.items())
+    ]
+    return {
+        "profiles": statistics.profiles,
+        "with_picture": statistics.with_picture,
+        "blank": statistics.blank,
+        "forwards": statistics.forwards,
+        "used_proofs": statistics.used_proofs,
+        "total_bytes": statistics.total_bytes,
+        "profile_bytes": _described(statistics.profile_bytes),
+        "renditions": renditions,
+    }
+
+
+def _described(sizes: Distribution) -> dict[str, Any]:
+    percentiles = {f"p{percent}": sizes.percentile(percent) for percent in (50, 95, 99)}
+    return {
+        "count": sizes.count,
+        "average": round(sizes.average, 1),
+        **percentiles,
+        "maximum": sizes.maximum,
+    }
+
+
+def _print_statistics(statistics: Statistics) -> None:
+    _print_rows(
+        [
+            ("profiles", f"{statistics.profiles:,}"),
+            ("  with a picture", f"{statistics.with_picture:,}"),
+            ("emails without a profile, signed out", f"{statistics.blank:,}"),
+            ("forwards to another index key", f"{statistics.forwards:,}"),
+            ("used proofs", f"{statistics.used_proofs:,}"),
+            ("bytes in all", _bytes(statistics.total_bytes)),
+        ]
+    )
+    columns = ("count", "average", "p50", "p95", "p99", "maximum")
+    print(f"\n{'bytes of':14}" + "".join(f"{column:>12}" for column in columns))
+    rows = [("a profile", statistics.profile_bytes)]
+    for (size, format_name), sizes in sorted(statistics.rendition_bytes.items()):
+        rows.append((f"{size:>5} {format_name}", sizes))
+    for label, sizes in rows:
+        numbers = _described(sizes).values()
+        print(f"{label:14}" + "".join(f"{number:>12,.0f}" for number in numbers))
+
+
+def _print_rows(rows: Iterable[Sequence[str]]) -> None:
+    for label, value in rows:
+        print(f"{label:38}{value:>16}")
+
+
+def _bytes(count: int) -> str:
+    """Write a number of bytes as a person says it."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} B"
+
+
+def _partition(text: str) -> bytes:
+    partition = bytes.fromhex(text)
+    if not 0 < len(partition) <= MAX_PARTITION_BYTES:
+        raise ValueError
+    return partition

@@ -1,0 +1,335 @@
+"""`persona-profile storage copy`, `storage backup` and `storage restore`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import asdict
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, TextIO, cast
+
+from backends import Backend, BackendError, Unavailable
+from backends.copying.archive import Contents, backup, check, restore
+from backends.copying.copy_state import CopyState
+from backends.copying.online_copy import PASSES, CopyResult, copy
+from backends.copying.transfer import Progress
+from persona_profile.app import BACKENDS_GROUP, open_backend
+from persona_profile.cli.config import load_settings, loader
+from persona_profile.keys.configured import keyring_file, make_key_wrapper
+from persona_profile.keys.keyring import KeyringError
+from persona_profile.plugins import find_plugin, plugin_names
+from persona_profile.settings import InvalidSettings, Settings, parse_settings
+from persona_profile.store.maintenance.archived_homes import ArchivedHomes
+
+DISTRIBUTION: Final = "persona-profile-server"
+STATE_FILE: Final = "storage-copy.state"
+TERMINAL_SECONDS: Final = 1
+LOG_SECONDS: Final = 10
+
+_SCHEME = re.compile(r"([a-z][a-z0-9_.-]*)(\+[a-z0-9_]+)?://")
+
+
+def add_to(jobs: Any) -> None:
+    """Add the jobs to a parser's."""
+    where = "a settings file (.ini) or a URL such as sqlite:///path"
+    job = jobs.add_parser("copy", help="copy everything from one store to another, while it is in use")
+    job.add_argument("source", metavar="SOURCE", help=where)
+    job.add_argument("destination", metavar="DEST", help=f"{where}; made ready by `storage init`")
+    job.add_argument(
+        "--state",
+        metavar="FILE",
+        type=Path,
+        default=Path(STATE_FILE),
+        help="where it remembers how far it is (default: %(default)s)",
+    )
+    job.add_argument("--restart", action="store_true", help="forget that: compare everything anew")
+    job.add_argument(
+        "--passes",
+        metavar="N",
+        type=_passes,
+        default=PASSES,
+        help="give up after so many passes that found changes (default: %(default)s)",
+    )
+    job.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace and delete in DEST also what this copy did not write",
+    )
+    _finish(job, _copy)
+
+    job = jobs.add_parser("backup", help="write everything into one file")
+    job.add_argument("file", metavar="FILE", type=Path)
+    _finish(job, _backup)
+
+    job = jobs.add_parser("restore", help="write what a backup holds into an empty store")
+    job.add_argument("file", metavar="FILE", type=Path)
+    choice = job.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--overwrite", action="store_true", help="the store is not empty: replace what is in FILE too"
+    )
+    choice.add_argument("--check", action="store_true", help="check FILE, write nothing")
+    _finish(job, _restore)
+
+
+class Reporter:
+    """Tells how far a job is: on a terminal a line that is written anew, else a line now and then."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._is_terminal = stream.isatty()
+        self._started = time.monotonic()
+        self._pause = TERMINAL_SECONDS if self._is_terminal else LOG_SECONDS
+        self._next = self._started + self._pause
+
+    def __call__(self, progress: Progress) -> None:
+        """Take notice; write it unless that was done just before."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + self._pause
+        text = f"{progress.stage}: {progress.partitions:,} partitions, {_megabytes(progress.bytes)}"
+        self._stream.write(f"\r\x1b[K{text}" if self._is_terminal else f"{text}\n")
+        self._stream.flush()
+
+    def end(self) -> float:
+        """Wipe the line; return how many seconds the job took."""
+        if self._is_terminal:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+        return round(time.monotonic() - self._started, 3)
+
+
+def _finish(job: Any, run: Any) -> None:
+    job.add_argument("--json", action="store_true", help="for programs")
+    job.set_defaults(run=run)
+
+
+def _passes(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 2 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError("must be a whole number, from 2")
+    return int(text)
+
+
+def _copy(options: argparse.Namespace) -> int:
+    try:
+        source, destination = _open("SOURCE", options.source), _open("DEST", options.destination)
+    except InvalidSettings as error:
+        return _usage(str(error))
+    with (
+        closing(source),
+        closing(destination),
+        _reporting("start it again to go on") as reporter,
+        _telling_of_files(),
+    ):
+        _check_schema("SOURCE", source)
+        _check_schema("DEST", destination)
+        with CopyState(options.state) as state:
+            if options.restart:
+                state.forget()
+            result = copy(
+                source,
+                destination,
+                state,
+                passes=options.passes,
+                overwrite=options.overwrite,
+                report=reporter,
+            )
+        seconds = reporter.end()
+    _print_copied(result, seconds, as_json=options.json)
+    return 0 if result.equal else 1
+
+
+def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(result) | {"seconds": seconds}))
+        return
+    print(
+        f"Wrote {_count(result.written, 'partition')} ({_megabytes(result.bytes)}) "
+        f"in {_count(result.passes, 'pass', 'es')} and {seconds:.1f} s."
+    )
+    if result.equal:
+        print(f"The stores are equal: {_count(result.partitions, 'partition')}.")
+    else:
+        print(
+            f"The last pass still found {_count(result.differing, 'partition')} that differed: "
+            "the source is being written to. Stop that, and start the copy again."
+        )
+
+
+def _backup(options: argparse.Namespace) -> int:
+    if options.file.is_dir() or not options.file.parent.is_dir():
+        return _usage(f"{options.file}: must be a file in a folder that exists")
+    settings = load_settings(options.config)
+    with (
+        closing(_opened(settings)) as source,
+        _archived_homes(settings) as homes,
+        _reporting("there is no archive; start it again") as reporter,
+        _telling_of_files(),
+    ):
+        source.check_schema()
+        software = f"{DISTRIBUTION} {version(DISTRIBUTION)}"
+        contents = backup(
+            source, options.file, software=software, related=homes.related, report=reporter
+        )
+        seconds = reporter.end()
+        size = options.file.stat().st_size
+    if options.json:
+        print(json.dumps(asdict(contents) | {"file_bytes": size, "seconds": seconds}))
+    else:
+        print(f"Wrote {_told(contents)} into {_megabytes(size)}, in {seconds:.1f} s.")
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    if not options.file.is_file():
+        return _usage(f"{options.file}: there is no such file")
+    with _reporting("start it again with --overwrite to go on") as reporter, _telling_of_files():
+        if options.check:
+            contents, written = check(options.file, report=reporter), 0
+        else:
+            settings = load_settings(options.config)
+            with closing(_opened(settings)) as destination, _archived_homes(settings) as homes:
+                destination.check_schema()
+                restored = restore(
+                    options.file,
+                    destination,
+                    overwrite=options.overwrite,
+                    inspect=homes.check,
+                    prepare=partial(homes.make_room, destination),
+                    report=reporter,
+                )
+            contents, written = restored.contents, restored.written
+        seconds = reporter.end()
+    if options.json:
+        print(json.dumps(asdict(contents) | {"written": written, "seconds": seconds}))
+        return 0
+    print(f"The archive is whole: {_told(contents)}, of {contents.created_at} by {contents.software}.")
+    if not options.check:
+        print(f"Wrote {_count(written, 'partition')} in {seconds:.1f} s.")
+    return 0
+
+
+def _open(role: str, place: str) -> Backend:
+    """Open the store that a settings file or a URL names.
+
+    Raises:
+        InvalidSettings: there is none; the message does not hold the URL, which may have a password.
+    """
+    try:
+        scheme = _SCHEME.match(place)
+        return _open_of_url(scheme[1], place) if scheme else _open_of_file(place)
+    except (InvalidSettings, ValueError) as error:
+        raise InvalidSettings(f"{role}: {error}") from None
+
+
+def _open_of_url(scheme: str, url: str) -> Backend:
+    opener = find_plugin(BACKENDS_GROUP, scheme)
+    if opener is None:
+        known = plugin_names(BACKENDS_GROUP)
+        raise InvalidSettings(f"the scheme of a URL must be one of {known}")
+    return cast(Backend, opener.load()(url))
+
+
+def _open_of_file(path: str) -> Backend:
+    if not path.endswith(".ini"):
+        raise InvalidSettings("must be a settings file (.ini) or a URL such as sqlite:///path")
+    if not Path(path).is_file():
+        raise InvalidSettings("there is no such settings file")
+    # Variables that name a store would make source and destination the same.
+    environ = {name: value for name, value in os.environ.items() if not _names_store(name)}
+    settings = parse_settings(loader(path).get_wsgi_app_settings(), environ)
+    _refuse_memory(settings.backend)
+    return open_backend(settings)
+
+
+def _names_store(variable: str) -> bool:
+    return variable.startswith("PERSONA_BACKEND")
+
+
+def _opened(settings: Settings) -> Backend:
+    _refuse_memory(settings.backend)
+    return open_backend(settings)
+
+
+@contextmanager
+def _archived_homes(settings: Settings) -> Iterator[ArchivedHomes]:
+    """Open the keyring, if it can be read: it is needed while the index key changes, and only then."""
+    file = keyring_file(settings)
+    keys = None
+    with suppress(KeyringError):
+        keys = make_key_wrapper(settings, file.load()) if file else None
+    with ExitStack() as stack:
+        if keys is not None:
+            stack.enter_context(closing(keys))
+        yield stack.enter_context(closing(ArchivedHomes(keys)))
+
+
+def _refuse_memory(backend: str) -> None:
+    if backend == "memory":
+        raise InvalidSettings("backend: what is in memory is the server's alone")
+
+
+class _NotReady(BackendError):
+    """One of two stores can't be used; the message says which."""
+
+
+def _check_schema(role: str, backend: Backend) -> None:
+    try:
+        backend.check_schema()
+    except BackendError as error:
+        raise _NotReady(f"{role}: {error}") from None
+
+
+@contextmanager
+def _reporting(if_stopped: str) -> Iterator[Reporter]:
+    """Report progress; say what to do if the job is stopped, by Ctrl-C or by a database."""
+    reporter = Reporter(sys.stderr)
+    try:
+        yield reporter
+    except (KeyboardInterrupt, Unavailable):
+        reporter.end()
+        print(f"persona-profile: stopped; {if_stopped}", file=sys.stderr)
+        raise
+    except BaseException:
+        reporter.end()
+        raise
+
+
+class _FileError(BackendError):
+    """A file can't be read or written."""
+
+
+@contextmanager
+def _telling_of_files() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _FileError(f"{error.filename or 'the file'}: {error.strerror}") from None
+
+
+def _usage(message: str) -> int:
+    print(f"persona-profile: {message}", file=sys.stderr)
+    return 2
+
+
+def _told(contents: Contents) -> str:
+    return (
+        f"{_count(contents.partitions, 'partition')}, {_count(contents.items, 'item')}, "
+        f"{_megabytes(contents.bytes)}"
+    )
+
+
+def _count(number: int, noun: str, plural: str = "s") -> str:
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1_000_000:,.1f} MB"

@@ -1,0 +1,154 @@
+"""The dialog while the profile server is down: before, during and after its opening."""
+
+from __future__ import annotations
+
+import pytest
+from selenium.webdriver.common.by import By
+from support.dialogs import dialog_of
+from support.modules import DEMO
+from support.services import Service
+
+ALICE, BOB = "alice@example.com", "bob@example.org"
+
+# Looks at every frame whether the first card is there and would get a click; sums up what moves.
+WATCH = """
+window.watched = {usable: false, shift: 0};
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) {
+    window.watched.shift += entry.hadRecentInput ? 0 : entry.value;
+  }
+}).observe({type: "layout-shift", buffered: true});
+(function look() {
+  const card = document.querySelector("persona-card");
+  const box = card?.shadowRoot && card.getBoundingClientRect();
+  const middle = box && [box.left + box.width / 2, box.top + box.height / 2];
+  const hit = box?.height && document.elementFromPoint(...middle);
+  if (hit === card && hit) {
+    window.watched.usable = true;
+  } else {
+    requestAnimationFrame(look);
+  }
+})();
+"""
+MEASURED = """
+const isPainted = performance.getEntriesByName("first-contentful-paint").length > 0;
+return window.watched.usable && isPainted ? window.watched : null;
+"""
+
+
+@pytest.fixture
+def dialog(tmp_path):
+    """A profile server that can be killed, and the origin of a dialog that belongs to it."""
+    service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
+    html = (DEMO / "index.html").read_text(encoding="utf-8")
+    told = html.replace(
+        ' name="profile-server" content=""', f' name="profile-server" content="{service.origin}"'
+    )
+    assert told != html
+    with dialog_of(service, {"/": told}) as origin:
+        yield service, origin
+
+
+@pytest.fixture
+def page(browser, unopened):
+    """A page that watches itself from its first moment; that calls are refused is no complaint."""
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
+    yield unopened
+    browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    unopened.open("about:blank")
+    serious = [each for each in unopened.complaints() if "ERR_CONNECTION" not in each]
+    assert not serious
+
+
+def assert_calm(page):
+    """Assert that cards can be used, although nobody answers, nothing moved, and nothing complains."""
+    measured = page.wait_for(lambda: page.browser.execute_script(MEASURED))
+    assert measured["shift"] < 0.1
+    assert page.find("#notice").text == ""
+    assert not [each for each in page.browser.find_elements(By.CSS_SELECTOR, ".problem") if each.text]
+
+
+class TestServerThatIsDown:
+    def test_before_opening(self, page, dialog):
+        """Cards are there; a press says why it fails, and the same press works later."""
+        service, origin = dialog
+        page.open(origin)
+        assert_calm(page)
+        assert page.emails() == [ALICE, BOB]
+        page.photograph("6-no-server")
+        page.card(ALICE).click()
+        page.wait_for_problem(page.find("#chooser"), "The profile server does not answer.")
+        service.start()
+        page.wait_for(lambda: not page.browser.find_elements(By.CSS_SELECTOR, "#chooser[aria-busy]"))
+        page.card(ALICE).click()
+        page.wait_for_notice("Signed in as")
+        page.save(page.profile(), name="Alice Liddell")
+        assert page.on_card(ALICE, "name") == "Alice Liddell"
+
+    def test_killed_between_two_openings(self, page, dialog):
+        """The cards of the last opening are painted; when the server is back, so is everything else."""
+        service, origin = dialog
+        service.start()
+        page.open(origin)
+        page.save(page.sign_in(ALICE, BOB), name="Alice Liddell")
+        service.kill()
+        page.open(origin)
+        assert_calm(page)
+        assert page.on_card(ALICE, "name") == "Alice Liddell"
+        profile = page.profile()
+        assert page.shown(profile, "title") == "Alice Liddell"
+        assert page.shown(profile, "updated").startswith("Waiting")
+        page.wait_for(lambda: page.card(ALICE).get_property("state") == "fallback")
+        assert_calm(page)
+        service.start()
+        page.wait_for(lambda: page.card(ALICE).get_property("state") == "ready")
+        page.wait_for(lambda: page.shown(profile, "updated").startswith("Changed"))
+        assert_calm(page)
+
+    def test_killed_while_it_is_open(self, page, dialog):
+        """What was typed stays, the reason is said beside it, and saving again works."""
+        service, origin = dialog
+        service.start()
+        page.open(origin)
+        profile = page.sign_in(ALICE)
+        service.kill()
+        page.edit(profile, name="Alice Liddell")
+        page.wait_for_problem(profile, "The profile server does not answer.")
+        assert profile.find_element(By.NAME, "name").get_property("value") == "Alice Liddell"
+        assert page.shown(profile, "title") == "alice"
+        service.start()
+        page.save(profile)
+        assert page.shown(profile, "title") == "Alice Liddell"
+
+    def test_signing_out(self, page, dialog):
+        """It works on this device, which is said; nothing stays behind."""
+        service, origin = dialog
+        service.start()
+        page.open(origin)
+        page.save(page.sign_in(ALICE), name="Alice Liddell")
+        service.kill()
+        page.find("#sign-out").click()
+        page.wait_for_notice("You are signed out here.")
+        assert page.browser.execute_script("return localStorage.length + sessionStorage.length") == 0
+        assert page.on_card(ALICE, "name") == "alice"
+
+    def test_signing_out_in_one_of_two_tabs(self, page, dialog):
+        """The other tab is signed out too, and does not put the cards back."""
+        service, origin = dialog
+        service.start()
+        page.open(origin)
+        here = page.browser.current_window_handle
+        page.save(page.sign_in(ALICE), name="Alice Liddell")
+        page.browser.switch_to.new_window("tab")
+        page.open(origin)
+        page.sign_in(ALICE)
+        service.kill()
+        page.find("#sign-out").click()
+        page.wait_for_notice("You are signed out here.")
+        page.browser.close()
+        page.browser.switch_to.window(here)
+        page.wait_for_notice("You are signed out.")
+        assert page.emails() == [ALICE, BOB]
+        assert page.on_card(ALICE, "name") == "alice"
+        kept = "return [localStorage.length, sessionStorage.length]"
+        assert page.browser.execute_script(kept) == [0, 0]

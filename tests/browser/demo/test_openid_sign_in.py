@@ -1,0 +1,290 @@
+"""Signing in at the development server's OpenID provider by redirect, as a person does."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from support.accessibility import violations
+from support.applications import Clock, application, running
+from support.dialogs import dialog_of
+from support.services import Service, free_port
+
+from persona_profile.app import services_of
+from persona_profile.serving.development_provider import take_up
+
+ALICE, BOB = "alice@example.com", "bob@example.org"
+REQUEST = "persona-openid-request"
+GUIDE = Path(__file__).parents[3] / "docs" / "dialog.md"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """A development server with its provider, as `make run` starts it."""
+    folder = tmp_path_factory.mktemp("openid")
+    started = Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite", provider_port=free_port())
+    started.start()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def page(unopened, service):
+    """The front page of that server, in a tab where nobody has signed in."""
+    unopened.open(service.origin)
+    unopened.browser.execute_script("sessionStorage.clear(); localStorage.clear()")
+    unopened.open(service.origin)
+    yield unopened
+    assert not unopened.complaints()
+
+
+def go(page, service):
+    """Go to the provider."""
+    page.find("#openid").click()
+    page.wait_for(lambda: page.browser.current_url.startswith(service.provider))
+
+
+def choose(page, email):
+    """Choose one of the addresses that the provider's page offers."""
+    page.find(f"button[value='{email}']").click()
+
+
+def wait_for_problem(page, words):
+    """Wait until the front page, to which the browser may be on its way back, tells of a problem."""
+    page.wait_for_problem(page.wait_for(lambda: page.find("#chooser")), words)
+
+
+def is_clean(page, service):
+    """Tell whether nothing is left of the provider's answer in the address or in this tab's storage."""
+    stored = page.browser.execute_script("return JSON.stringify({...sessionStorage})")
+    return page.browser.current_url == f"{service.origin}/" and REQUEST not in stored
+
+
+class TestSigningIn:
+    def test_there_and_back(self, page, service):
+        """The redirect brings a session and its card; nothing of the token is left behind."""
+        go(page, service)
+        choose(page, ALICE)
+        page.wait_for_notice(f"Signed in as {ALICE}.")
+        assert page.emails() == [ALICE]
+        assert page.shown(page.profile(), "email") == ALICE
+        assert is_clean(page, service)
+        assert page.focused().get_dom_attribute("id") == "heading"
+        page.save(page.profile(), label="By OpenID Connect")
+        page.reload()
+        assert page.emails() == [ALICE]
+
+    def test_going_back(self, page, service):
+        """The token is in no entry of the history: going back leads to the provider, never to it."""
+        go(page, service)
+        choose(page, ALICE)
+        page.wait_for_notice("Signed in as")
+        history = page.browser.execute_cdp_cmd("Page.getNavigationHistory", {})["entries"]
+        assert len(history) > 2
+        assert not [entry["url"] for entry in history if "#" in entry["url"]]
+
+    def test_second_address(self, page, service):
+        """An address that is proved so joins the session that was opened by a card."""
+        page.sign_in(BOB)
+        go(page, service)
+        page.find("[type=email]").send_keys("carol@team.example", Keys.ENTER)
+        page.wait_for_notice("Signed in as carol@team.example.")
+        assert page.emails() == [BOB, "carol@team.example"]
+
+    def test_keys_that_are_rotated(self, page, service):
+        """New keys at the provider between two sign-ins are noticed, and nobody's sign-in fails."""
+        rotation = urllib.request.Request(f"{service.provider}/development/rotate", method="POST")
+        for _ in range(2):
+            go(page, service)
+            choose(page, ALICE)
+            page.wait_for_notice("Signed in as")
+            page.find("#sign-out").click()
+            page.wait_for_notice("signed out, everywhere")
+            if rotation is not None:
+                urllib.request.urlopen(rotation, timeout=10).close()
+                rotation = None
+
+
+class TestUnhappyPaths:
+    def test_refused(self, page, service):
+        """Who refuses is told that nothing has changed, and can choose a card."""
+        go(page, service)
+        page.find("button[value=deny]").click()
+        wait_for_problem(page, "Nothing has changed here")
+        assert is_clean(page, service)
+        page.sign_in(ALICE)
+
+    def test_address_that_nobody_vouches_for(self, page, service):
+        """The provider says so at the field, keeps what was typed, and takes another."""
+        go(page, service)
+        page.find("[type=email]").send_keys('eve"<b>@evil.test', Keys.ENTER)
+        page.wait_for(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#problem"))
+        field = page.find("[type=email]")
+        assert field.get_property("value") == 'eve"<b>@evil.test'
+        assert field.get_dom_attribute("aria-describedby") == "problem"
+        assert page.focused() == field
+        assert not page.browser.find_elements(By.CSS_SELECTOR, "main b")
+        field.clear()
+        field.send_keys(ALICE, Keys.ENTER)
+        page.wait_for_notice("Signed in as")
+
+    @pytest.mark.parametrize("answer", ["id_token=a.b.c", "error=server_error"])
+    def test_answer_that_nobody_asked_for(self, page, service, answer):
+        """What another page sent here is refused; a sign-in under way and a session go on."""
+        page.sign_in(BOB)
+        go(page, service)
+        where = page.browser.current_url
+        page.open(f"{service.origin}/#{answer}&state=of-somebody-else")
+        wait_for_problem(page, "belongs to no sign-in that was begun")
+        assert page.browser.current_url == f"{service.origin}/"
+        assert page.emails() == [BOB]
+        page.open(where)
+        choose(page, ALICE)
+        page.wait_for_notice("Signed in as")
+        assert page.emails() == [BOB, ALICE]
+
+    def test_token_for_another_nonce(self, page, service):
+        """A token that was got for another request is refused before it is sent anywhere."""
+        go(page, service)
+        url = page.browser.current_url
+        [nonce] = [part for part in url.split("&") if part.startswith("nonce=")]
+        page.open(url.replace(nonce, "nonce=another"))
+        choose(page, ALICE)
+        wait_for_problem(page, "belongs to no sign-in that was begun")
+        assert is_clean(page, service)
+
+    def test_server_that_went_down(self, page, service):
+        """The answer is kept while the server does not answer; a press of a button ends the sign-in."""
+        go(page, service)
+        # Of the server, what takes proofs; the page itself would not come back either.
+        page.browser.execute_cdp_cmd("Network.enable", {})
+        page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/v1/*"]})
+        choose(page, ALICE)
+        wait_for_problem(page, "does not answer. Nothing is lost")
+        page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
+        assert is_clean(page, service)
+        button = page.find("#openid")
+        assert button.text == "Finish signing in"
+        button.click()
+        page.wait_for_notice(f"Signed in as {ALICE}.")
+        assert button.text.startswith("Sign in with OpenID Connect")
+        page.complaints().clear()
+
+    def test_provider_that_failed(self, page, service):
+        """A refusal of the provider's own is told, and nothing is lost."""
+        go(page, service)
+        page.open(f"{page.browser.current_url}&prompt=none")
+        wait_for_problem(page, "could not sign you in. Nothing is lost")
+        assert is_clean(page, service)
+
+
+class TestThatNeedTheirOwnServer:
+    @pytest.fixture
+    def clock(self):
+        """What the server goes by."""
+        return Clock(time.time())
+
+    @pytest.fixture
+    def own(self, unopened, development_folder, clock):
+        """The front page of a server in this process, whose provider may find its port taken."""
+        with contextlib.ExitStack() as stack:
+
+            def start(provider_port):
+                port = free_port()
+                app = application(
+                    development_folder,
+                    clock,
+                    public_origins=f"http://127.0.0.1:{port}",
+                    development__provider_listen=f"127.0.0.1:{provider_port}",
+                )
+                provider = services_of(app).openid_provider
+                stack.callback(take_up(provider, is_one_of_several=False))
+                stack.enter_context(running(app, port))
+                unopened.open(f"http://127.0.0.1:{port}")
+                return unopened, provider
+
+            yield start
+            unopened.open("about:blank")
+
+    def test_nonce_that_expired(self, own, clock):
+        """Who takes too long at the provider is told so, and can begin again."""
+        page, provider = own(free_port())
+        for seconds, words in ((601, "took too long. Sign in again"), (599, f"Signed in as {ALICE}")):
+            page.find("#openid").click()
+            page.wait_for(lambda: page.browser.current_url.startswith(provider.issuer))
+            clock.now += seconds
+            choose(page, ALICE)
+            page.wait_for_notice(words)
+        page.expect_complaint("401")
+
+    def test_port_that_is_taken(self, own, service, caplog):
+        """The server says so and goes on; so does the page, where a card can be chosen."""
+        page, _ = own(service.provider_port)
+        assert f"{service.provider}: Address already in use" in caplog.text
+        page.find("#openid").click()
+        wait_for_problem(page, "The local OpenID provider does not run")
+        page.expect_complaint("404")
+        page.sign_in(ALICE)
+
+
+DIALOG = """<!doctype html><html lang="en"><title>A dialog</title><link rel="icon" href="/favicon.css">
+<script type="module" src="/dialog.js"></script>
+<div id="cards"></div><p id="problem" role="alert"></p><button id="sign-in">Sign in</button></html>"""
+
+
+def test_guide(unopened, tmp_path):
+    """The guide's example signs in from a dialog of another origin, as it stands there."""
+    [script] = re.findall(
+        r"^```javascript\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    url = f"sqlite:///{tmp_path}/store.sqlite"
+    service = Service(tmp_path, "sqlite", url, provider_port=free_port())
+    for said, meant in (
+        ("https://profiles.example", service.origin),
+        ("https://accounts.example.com/authorize", f"{service.provider}/authorize"),
+        ("https://accounts.example.com", service.provider),
+        ("persona-dialog", "development-dialog"),
+    ):
+        assert script.count(said) == 1
+        script = script.replace(said, meant)
+    pages = {"/": DIALOG, "/dialog.js": script, "/favicon.css": ""}
+    with dialog_of(service, pages) as origin:
+        service.start()
+        unopened.open(origin)
+        unopened.find("#sign-in").click()
+        unopened.wait_for(lambda: unopened.browser.current_url.startswith(service.provider))
+        choose(unopened, ALICE)
+        assert unopened.wait_for(unopened.emails) == [ALICE]
+        assert unopened.browser.current_url == f"{origin}/"
+        unopened.find("#sign-in").click()
+        unopened.wait_for(lambda: unopened.browser.current_url.startswith(service.provider))
+        unopened.find("button[value=deny]").click()
+        unopened.wait_for(lambda: unopened.browser.find_elements(By.ID, "problem"))
+        assert "Nothing has changed" in unopened.wait_for(lambda: unopened.find("#problem").text)
+        unopened.open("about:blank")
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_for_everybody(page, service, width):
+    """Both pages can be read and used by everybody, light and dark, and nothing is cut off."""
+    page.resize(width)
+
+    def look_at(name):
+        for scheme in ("light", "dark"):
+            page.prefer(color_scheme=scheme)
+            assert not violations(page.browser)
+            page.photograph(f"openid-{name}-{width}-{scheme}")
+
+    look_at("front")
+    go(page, service)
+    page.find("[type=email]").send_keys("x@evil.test", Keys.ENTER)
+    page.wait_for(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#problem"))
+    look_at("provider")
+    overflow = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.browser.execute_script(overflow) <= 0

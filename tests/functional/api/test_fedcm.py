@@ -1,0 +1,175 @@
+"""The session's emails as accounts of FedCM, and the guide's example that passes them on."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import webtest
+from support import ROOT
+from support.applications import application, running
+from support.independent_keys import account_id_of
+from support.pictures import encode, quadrants
+
+from persona_profile.app import services_of
+from persona_profile.keys.keyring import KeyKind, Keyring
+from persona_profile.keys.wrapping import KeyWrapper
+
+ALICE, BOB = "alice@example.com", "bob@example.org"
+ACCOUNTS = "/v1/fedcm/accounts"
+GUIDE = ROOT / "docs" / "fedcm.md"
+CHOOSER = {
+    "Sec-Fetch-Dest": "webidentity",
+    "Sec-Fetch-Site": "cross-site",
+    "Accept": "application/json",
+}
+
+
+def set_claims(app, headers, email=ALICE, **claims):
+    """Replace the claims of a profile."""
+    app.put_json(f"/v1/profiles/{email}", claims, headers=headers)
+
+
+class TestAccounts:
+    def test_of_blank_profiles(self, app, sign_in):
+        """Each email is an account, in the order proved, with a name that is never empty."""
+        first, second = app.get(ACCOUNTS, headers=sign_in(BOB, ALICE)).json["accounts"]
+        assert first["id"] != second["id"]
+        assert second == {
+            "id": second["id"],
+            "name": "alice",
+            "email": ALICE,
+            "login_hints": [ALICE],
+            "domain_hints": ["example.com"],
+        }
+        assert (first["name"], first["email"]) == ("bob", BOB)
+
+    def test_names(self, app, sign_in):
+        """Names are what the person has written, from the best to the least; nothing else is told."""
+        headers = sign_in(ALICE)
+        known = {"id", "name", "given_name", "email", "login_hints", "domain_hints"}
+        for claims, name, given_name in (
+            ({"name": "Alice Example", "nickname": "Al"}, "Alice Example", "Al"),
+            ({"given_name": "Alice", "family_name": "Example"}, "Alice Example", "Alice"),
+            ({"given_name": "Alice", "nickname": "Al"}, "Alice", "Alice"),
+            ({"family_name": "Example"}, "Example", None),
+            ({"nickname": "Al"}, "Al", "Al"),
+            ({"label": "Work", "pronouns": "she/her"}, "alice", None),
+        ):
+            set_claims(app, headers, **claims)
+            [account] = app.get(ACCOUNTS, headers=headers).json["accounts"]
+            assert (account["name"], account.get("given_name")) == (name, given_name)
+            assert account.keys() <= known
+
+    def test_picture(self, app, sign_in):
+        """The picture is one that the browser's account chooser may fetch, and a page may not."""
+        headers = sign_in(ALICE)
+        upload = headers | {"Content-Type": "image/jpeg"}
+        urls = app.put(f"/v1/profiles/{ALICE}/picture", encode(quadrants()), headers=upload).json[
+            "picture"
+        ]["urls"]
+        [account] = app.get(ACCOUNTS, headers=headers).json["accounts"]
+        assert account["picture"] == urls["128"]
+        answer = app.get(account["picture"], headers=CHOOSER)
+        assert answer.content_type == "image/jpeg"
+        assert "Sec-Fetch-Dest" in ", ".join(answer.headers.getall("Vary"))
+        page = CHOOSER | {"Sec-Fetch-Dest": "image", "Accept": "image/*"}
+        assert app.get(account["picture"], headers=page, status=403).json["code"] == "origin_refused"
+
+    def test_protected_profile(self, app, assertion, sign_in):
+        """Without the person's own key an account has its email alone; with it, all."""
+        headers, key = sign_in(ALICE), "A" * 43
+        set_claims(app, headers, name="Alice Example")
+        changed = app.put_json(
+            f"/v1/profiles/{ALICE}/profile-key", {"profile_key": key}, headers=headers
+        ).json
+        [closed] = app.get(ACCOUNTS, headers=sign_in(ALICE)).json["accounts"]
+        assert closed["name"] == "alice"
+        opened = {"Authorization": f"Bearer {changed['token']}"}
+        [account] = app.get(ACCOUNTS, headers=opened).json["accounts"]
+        assert (account["name"], account["id"]) == ("Alice Example", closed["id"])
+
+    def test_not_modified(self, app, sign_in):
+        """Who has the answer is told so, until something changes."""
+        headers = sign_in(ALICE)
+        etag = app.get(ACCOUNTS, headers=headers).headers["ETag"]
+        known = headers | {"If-None-Match": etag}
+        app.get(ACCOUNTS, headers=known, status=304)
+        set_claims(app, headers, name="Alice")
+        app.get(ACCOUNTS, headers=known, status=200)
+
+    def test_browser_that_asks_by_itself(self, app, sign_in):
+        """A browser is told that its identity provider's server has to ask, token or not."""
+        for headers in ({}, sign_in(ALICE)):
+            answer = app.get(ACCOUNTS, headers=headers | CHOOSER, status=403)
+            assert answer.json["code"] == "fedcm_direct_call"
+            assert "provider's server asks here" in answer.json["detail"]
+
+
+class TestIdentifiers:
+    @staticmethod
+    def test_last():
+        """An identifier outlives the rotation of both keys, until the older index key is destroyed."""
+        now, keyring = datetime.now(UTC), Keyring.generate()
+        found = KeyWrapper(keyring).account_id(ALICE)
+        assert re.fullmatch("[A-Za-z0-9_-]{22}", found)
+        for kind in KeyKind:
+            keyring = keyring.adding(kind, now)
+            assert KeyWrapper(keyring).account_id(ALICE) == found
+            keyring = keyring.promoting(kind, now)
+            assert KeyWrapper(keyring).account_id(ALICE) == found
+        keyring = keyring.destroying(KeyKind.ENCRYPTION, 1, now)
+        assert KeyWrapper(keyring).account_id(ALICE) == found
+        keyring = keyring.destroying(KeyKind.INDEX, 1, now)
+        assert KeyWrapper(keyring).account_id(ALICE) != found
+
+    @staticmethod
+    def test_are_as_the_page_on_keys_says():
+        """Who has the index key and read that page finds the same."""
+        keyring = Keyring.generate()
+        expected = account_id_of(keyring.primary(KeyKind.INDEX).secret, ALICE)
+        assert KeyWrapper(keyring).account_id(ALICE) == expected
+
+    @staticmethod
+    def test_are_keyed():
+        """Another server has others, and none tells where the profile is kept."""
+        one, another = KeyWrapper(Keyring.generate()), KeyWrapper(Keyring.generate())
+        assert one.account_id(ALICE) != another.account_id(ALICE)
+        assert one.account_id(ALICE) != one.account_id(BOB)
+        assert one.account_id(ALICE) not in str(one.partition(ALICE))
+
+
+def guide():
+    """Return the names that the guide's example defines."""
+    [example] = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(example, str(GUIDE), "exec"), names)
+    return names
+
+
+def test_guide(development_folder):
+    """The example passes accounts on to browsers alone, also while the profile server is down."""
+    example = guide()
+    app = application(development_folder)
+    direct = webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
+    bundle = services_of(app).identity_provider.bundle(ALICE, "http://localhost")
+    token = direct.post_json("/v1/sessions", {"proofs": [{"assertion": bundle}]}).json["token"]
+    example["SESSIONS"]["cookie-1"] = token
+    provider = webtest.TestApp(example["accounts"])
+    browser = CHOOSER | {"Cookie": "other=1; session=cookie-1"}
+    with running(app) as origin:
+        example["PROFILES"] = origin
+        found = provider.get("/accounts", headers=browser)
+        assert provider.get("/accounts", headers=browser | {"Sec-Fetch-Dest": "empty"}, status=403)
+        provider.get("/accounts", headers=browser | {"Cookie": "session=another"}, status=401)
+        provider.get("/accounts", headers=CHOOSER, status=401)
+    [account] = found.json["accounts"]
+    assert (account["email"], account["approved_clients"]) == (ALICE, [])
+    example["APPROVED"][account["id"]] = ["website"]
+    down = provider.get("/accounts", headers=browser)
+    assert down.json["accounts"] == [account | {"approved_clients": ["website"]}]
+    with running(app) as origin:
+        example["PROFILES"] = origin
+        direct.delete("/v1/sessions", headers={"Authorization": f"Bearer {token}"}, status=204)
+        provider.get("/accounts", headers=browser, status=401)
+    services_of(app).close()

@@ -1,0 +1,378 @@
+"""The `keys` command, as an operator uses it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.applications import wait_for
+from support.mariadb import MariaDB
+from support.services import Client, Service
+
+from backends import Put
+from backends.copying.transfer import read_partition
+from backends.engines.sqlite import SqliteBackend
+from persona_profile.keys.keyring_file import KeyringFile
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.items import MOVE_ID_BYTES, Moving
+
+EMAIL = "alice@example.com"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A service that is not yet started, on SQLite."""
+    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def client(service: Service) -> Client:
+    """A person with a profile, at the running service."""
+    service.start()
+    client = Client(service, EMAIL)
+    client.sign_in()
+    assert client.set_name("Alice").status == 200
+    return client
+
+
+def run(service: Service, *arguments: str, status: int = 0) -> str:
+    """Run a `keys` command, which never shows a key; return what it tells."""
+    result = service.run("keys", *arguments)
+    assert result.returncode == status, result
+    told = result.stdout + result.stderr
+    assert "Traceback" not in told
+    if service.keyring.exists():
+        document = json.loads(service.keyring.read_text())
+        for key in document["encryption_keys"] + document["index_keys"]:
+            assert (key.get("secret") or "-" * 43) not in told
+    return told
+
+
+class TestInit:
+    def test_makes_a_keyring(self, service):
+        """Where there is none a keyring is made, which its owner alone can read."""
+        service.keyring.unlink()
+        told = run(service, "init")
+        assert str(service.keyring) in told
+        assert stat.S_IMODE(service.keyring.stat().st_mode) == 0o600
+        assert KeyringFile(service.keyring).load()
+
+    def test_leaves_one(self, service):
+        """A keyring that is there is left."""
+        before = service.keyring.read_bytes()
+        assert "left as it was" in run(service, "init", status=1)
+        assert service.keyring.read_bytes() == before
+
+    def test_no_folder(self, service):
+        """A folder that is not there is named."""
+        ini = service.folder / "test.ini"
+        ini.write_text(ini.read_text().replace("/keyring.json", "/absent/keyring.json"))
+        assert "absent/keyring.json" in run(service, "init", status=1)
+
+    def test_in_memory(self, service):
+        """In development with everything in memory there is no file to look after."""
+        ini = service.folder / "test.ini"
+        text = re.sub("backend = .*\nbackend.url = .*\n", "backend = memory\n", ini.read_text())
+        ini.write_text(re.sub("keyring.path = .*\n", "", text))
+        for job in (["init"], ["rotate"], ["status"], ["rewrap"], ["destroy", "1"]):
+            assert "keyring.path: none is set" in run(service, *job, status=2)
+
+
+class TestStatus:
+    def test_for_people(self, service, client):
+        """The keys, their fingerprints and what needs each are listed."""
+        told = run(service, "status")
+        assert re.search(r"encryption +1 +primary .* [0-9a-f]{16} +1\n", told)
+        assert re.search(r"index +1 +primary .* [0-9a-f]{16} +1\n", told)
+        assert "0 data keys are stale" in told
+        assert EMAIL not in told
+
+    def test_for_programs(self, service, client):
+        """The same as one JSON object."""
+        run(service, "rotate")
+        document = json.loads(run(service, "status", "--json"))
+        assert [
+            (key["kind"], key["version"], key["state"], key["needed_by"]) for key in document["keys"]
+        ] == [
+            ("encryption", 1, "primary", 1),
+            ("encryption", 2, "decrypt-only", 0),
+            ("index", 1, "primary", 1),
+        ]
+        assert (document["stale"], document["wraps"], document["problems"]) == (0, {"1": 1}, [])
+
+    def test_of_a_lost_keyring(self, service, client):
+        """Data under keys that are not there are a problem, and the exit status says so."""
+        run(service, "rotate")
+        run(service, "rotate", "--promote")
+        document = json.loads(service.keyring.read_text())
+        document["encryption_keys"][0] |= {"state": "destroyed", "secret": None}
+        service.keyring.write_text(json.dumps(document))
+        told = run(service, "status", status=1)
+        assert "PROBLEM: 1 data keys are under encryption key 1, which is not here." in told
+
+    def test_without_a_keyring(self, service, client):
+        """A keyring that is not there is named."""
+        service.keyring.unlink()
+        assert "No such file" in run(service, "status", status=1)
+
+
+class TestRotation:
+    @pytest.mark.parametrize("flag", [[], ["--index"]], ids=["encryption", "index"])
+    def test_each_step_names_the_next(self, service, client, flag):
+        """An operator who does what each step says ends with the old key destroyed."""
+        told = run(service, "rotate", *flag)
+        for _ in range(3):
+            commands = re.findall(r"persona-profile -c \S+ keys (.*)", told)
+            told = "".join(run(service, *command.split(), *_revoke(command)) for command in commands)
+        status = json.loads(run(service, "status", "--json"))
+        kind = "index" if flag else "encryption"
+        states = {key["version"]: key["state"] for key in status["keys"] if key["kind"] == kind}
+        assert states == {1: "destroyed", 2: "primary"}
+        wait_for(lambda: f"{kind} key 2" in service.log)
+        client.sign_in()
+        assert client.call("GET", client.profile).json["name"] == "Alice"
+        assert service.run("storage", "verify").returncode == 0
+
+    def test_out_of_order(self, service, client):
+        """Steps in another order are refused, and the keyring stays."""
+        before = service.keyring.read_bytes()
+        for flag in ([], ["--index"]):
+            assert "primary already" in run(service, "rotate", *flag, "--promote", status=1)
+            assert "is primary" in run(service, "destroy", *flag, "1", status=1)
+            assert "there is no" in run(service, "destroy", *flag, "7", status=1)
+        assert "nothing to move" in run(service, "rewrap", "--index")
+        assert service.keyring.read_bytes() == before
+        run(service, "rotate", "--index")
+        assert "--promote` first" in run(service, "rewrap", "--index", status=1)
+        assert "waits to be promoted" in run(service, "rotate", "--index", status=1)
+
+    def test_destroying_what_is_needed(self, service, client):
+        """A key under which something is, or that sealed what may still be used, is not destroyed."""
+        run(service, "rotate")
+        run(service, "rotate", "--promote")
+        assert "work until" in run(service, "destroy", "1", status=1)
+        assert "1 data keys are under it" in run(service, "destroy", "1", "--revoke", status=1)
+        run(service, "rewrap")
+        run(service, "destroy", "1", "--revoke")
+        assert "destroyed already" in run(service, "destroy", "1", "--revoke", status=1)
+
+    def test_destroying_an_index_key_with_marks(self, service, client):
+        """The mark of an ended session is waited for: without it tokens would live again."""
+        assert client.call("DELETE", "/v1/sessions").status == 204
+        run(service, "rotate", "--index")
+        run(service, "rotate", "--index", "--promote")
+        run(service, "rewrap", "--index")
+        told = run(service, "destroy", "--index", "1", status=1)
+        assert "1 marks of ended sessions are under it, and go by themselves" in told
+
+    def test_destroying_an_index_key_while_a_copy_is_left(self, service, client, tmp_path):
+        """A copy that a killed run left keeps the key; `rewrap` removes it, and then the key may go."""
+        run(service, "rotate", "--index")
+        run(service, "rotate", "--index", "--promote")
+        run(service, "rewrap", "--index")
+        older, newer = KeyWrapper(KeyringFile(service.keyring).load()).partitions("gone@example.com")
+        copy = Moving(bytes(MOVE_ID_BYTES), older, b"key", b"profile")
+        with closing(SqliteBackend.from_url(service.url)) as backend:
+            backend.apply(newer, [Put("key", copy.to_bytes())])
+        assert json.loads(run(service, "status", "--json"))["moving"] == 1
+        told = run(service, "destroy", "--index", "1", status=1)
+        assert "1 moves to another index key have not ended" in told
+        assert "cleaned 1 copies" in run(service, "rewrap", "--index")
+        run(service, "destroy", "--index", "1")
+
+    def test_profiles_under_both_index_keys(self, service, client):
+        """They are left alone and reported, and both are erased by their owner."""
+        run(service, "rotate", "--index")
+        run(service, "rotate", "--index", "--promote")
+        older, _ = KeyWrapper(KeyringFile(service.keyring).load()).partitions(EMAIL)
+        with closing(SqliteBackend.from_url(service.url)) as backend:
+            before = read_partition(backend, older)
+            run(service, "rewrap", "--index")
+            backend.apply(older, [Put(name, item.value) for name, item in before.items()])
+        told = run(service, "rewrap", "--index", status=1)
+        assert "1 emails have a profile under both index keys" in told
+        verified = service.run("storage", "verify")
+        assert (verified.returncode, verified.stdout.count("two_homes")) == (1, 3)
+        assert client.call("DELETE", client.profile).status == 204
+        assert client.call("GET", client.profile).json["name"] is None
+        run(service, "rewrap", "--index")
+        assert service.run("storage", "verify").returncode == 0
+
+    def test_taking_back(self, service, client):
+        """A key that was added and is not wanted is destroyed before it was promoted."""
+        for flag in ([], ["--index"]):
+            run(service, "rotate", *flag)
+            run(service, "destroy", *flag, "2")
+        assert client.call("GET", client.profile).status == 200
+
+
+class HeldUp:
+    """A service on MariaDB, and a person's first write, which waits for a row lock of the test."""
+
+    def __init__(self, folder: Path, mariadb: MariaDB) -> None:
+        self._mariadb = mariadb
+        # Whoever waits for a lock is not given up while the test goes on.
+        self.service = Service(folder / "service", "mysql", f"{mariadb.url}?read_timeout=300")
+        # The bound of a command comes from its own time limits.
+        self.operator = Service(folder / "operator", "mysql", f"{mariadb.url}?read_timeout=1")
+        self.operator.keyring.unlink()
+        self.operator.keyring.symlink_to(self.service.keyring)
+        self.service.start()
+        self.client = Client(self.service, EMAIL)
+        self.client.sign_in()
+        partition = KeyWrapper(KeyringFile(self.service.keyring).load()).partition(EMAIL)
+        self._lock = mariadb.connect("persona")
+        with self._lock.cursor() as cursor:
+            cursor.execute("BEGIN")
+            row = "(`partition`, name, version, value) VALUES (%s, 'key', 1, '')"
+            cursor.execute(f"INSERT INTO items {row}", [partition])
+        self._pool = ThreadPoolExecutor(1)
+        self.answer = self._pool.submit(self.client.set_name, "Alice")
+        wait_for(self._waits)
+
+    def release(self) -> None:
+        """Let go of the lock."""
+        self._lock.rollback()
+
+    def close(self) -> None:
+        """End everything."""
+        self._lock.close()
+        self._pool.shutdown()
+        self.service.close()
+
+    def _waits(self) -> bool:
+        [[count]] = self._mariadb.query("SELECT COUNT(*) FROM information_schema.innodb_lock_waits")
+        return count > 0
+
+
+@pytest.fixture
+def held_up(tmp_path: Path, mariadb: MariaDB) -> Iterator[HeldUp]:
+    """A write that is held up, after which the key that it began with was replaced."""
+    mariadb.create_database()
+    held_up = HeldUp(tmp_path, mariadb)
+    try:
+        for job in (["rotate"], ["rotate", "--promote"], ["rewrap"]):
+            run(held_up.operator, *job)
+        yield held_up
+    finally:
+        held_up.close()
+
+
+class TestWriteInFlight:
+    def test_is_waited_for(self, held_up):
+        """Whoever destroys a key is told to wait, and a write that ends meanwhile is kept."""
+        with held_up.operator.spawn("keys", "destroy", "1", "--revoke") as command:
+            line = command.stderr.readline()
+            assert re.fullmatch(r"persona-profile: waiting \d+ s for writes that may .*\n", line)
+            assert json.loads(held_up.service.keyring.read_text())["encryption_keys"][0]["secret"]
+            held_up.release()
+            assert held_up.answer.result().status == 200
+            assert command.wait() == 0
+            command.communicate()
+        self.expect_readable(held_up)
+
+    def test_that_takes_longer(self, held_up):
+        """A write that is stored after its key was destroyed is made again under the next key."""
+        run(held_up.operator, "destroy", "1", "--revoke")
+        held_up.release()
+        assert held_up.answer.result().status == 200
+        self.expect_readable(held_up)
+
+    @staticmethod
+    def expect_readable(held_up: HeldUp) -> None:
+        """Find the profile opened by the keys that are left, and nothing else."""
+        client = Client(held_up.service, EMAIL)
+        client.sign_in()
+        assert client.call("GET", client.profile).json["name"] == "Alice"
+        document = json.loads(run(held_up.operator, "status", "--json"))
+        assert (document["wraps"], document["problems"]) == ({"2": 1}, [])
+        assert held_up.service.run("storage", "verify").returncode == 0
+
+
+class TestNames:
+    def test_symbolic_link(self, service, client):
+        """A key that is destroyed by way of a symbolic link is in no file any more."""
+        real = service.folder / "secrets" / "keyring.json"
+        real.parent.mkdir()
+        service.keyring.rename(real)
+        service.keyring.symlink_to("secrets/keyring.json")
+        secret = json.loads(real.read_text())["encryption_keys"][0]["secret"].encode()
+        for job in (["rotate"], ["rotate", "--promote"], ["rewrap"], ["destroy", "1", "--revoke"]):
+            run(service, *job)
+        files = [path for path in service.folder.rglob("*") if path.is_file()]
+        assert real in files
+        assert [path for path in files if secret in path.read_bytes()] == []
+        assert service.keyring.is_symlink()
+
+    def test_hard_link(self, service, client):
+        """While the keyring has another name, which would keep the key, nothing is changed."""
+        (service.folder / "copy.json").hardlink_to(service.keyring)
+        before = service.keyring.read_bytes()
+        assert "other names (hard links)" in run(service, "rotate", status=1)
+        assert service.keyring.read_bytes() == before
+
+
+class TestReload:
+    @pytest.mark.parametrize("signals", [True, False])
+    def test_without_a_restart(self, service, client, signals):
+        """A running service takes a changed keyring, by itself or at SIGHUP, and goes on."""
+        run(service, "rotate")
+        run(service, "rotate", "--promote")
+        if signals:
+            service.signal(signal.SIGHUP)
+        wait_for(lambda: "keyring: taken anew" in service.log)
+        assert client.call("GET", client.profile).status == 200
+        wait_for(lambda: self.makes_keys_of_version_2(service))
+
+    @staticmethod
+    def makes_keys_of_version_2(service: Service) -> bool:
+        """Tell whether what is new is under the new key."""
+        client = Client(service, f"new{len(service.clients)}@example.com")
+        client.sign_in()
+        assert client.set_name("New").status == 200
+        return "2" in json.loads(run(service, "status", "--json"))["wraps"]
+
+    def test_of_a_broken_file(self, service, client):
+        """A file that can't be used changes nothing but the log."""
+        good = service.keyring.read_bytes()
+        service.keyring.write_bytes(good[:-20])
+        wait_for(lambda: "keyring: not taken anew" in service.log)
+        assert client.set_name("Still here").status == 200
+        service.keyring.write_bytes(good)
+
+    def test_hangups_end_nothing(self, service, client):
+        """SIGHUP by itself, however often, changes nothing."""
+        for _ in range(5):
+            service.signal(signal.SIGHUP)
+            assert client.call("GET", client.profile).status == 200
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            [],
+            ["destroy"],
+            ["destroy", "one"],
+            ["rewrap", "--rate", "0"],
+            ["rewrap", "--rate", "fast"],
+            ["rewrap", "--rate", "nan"],
+            ["rotate", "--what"],
+        ],
+    )
+    def test_wrong(self, service, arguments):
+        """Wrong usage is told, with status 2."""
+        assert "usage:" in run(service, *arguments, status=2)
+
+
+def _revoke(command: str) -> list[str]:
+    return ["--revoke"] if command.startswith("destroy ") and "--index" not in command else []

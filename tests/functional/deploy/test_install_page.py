@@ -1,0 +1,153 @@
+"""The install page of docs/operators.md, executed as it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import ROOT
+from support.applications import wait_for
+from support.identities import bundle, rsa_key, support_document
+from support.mariadb import MariaDB
+from support.nginx import Nginx
+from support.services import free_port
+
+PAGE = (ROOT / "docs" / "operators.md").read_text()
+DOMAIN = "cards.example.net"
+UNCLONED = shutil.ignore_patterns(
+    ".*", "var", "build", "dist", "*.egg-info", "node_modules", "__pycache__"
+)
+
+
+def commands(kind: str) -> list[str]:
+    """Return the blocks of commands of a kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+
+
+class Machine:
+    """A fresh folder that stands for a machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clone = folder / "clone"
+        shutil.copytree(ROOT, self.clone, ignore=UNCLONED)
+        self.mariadb = MariaDB(folder / "database")
+        (folder / "database").mkdir()
+        self.port = free_port()
+        self.nginx = Nginx(folder / "front", self.port, domain=DOMAIN)
+        self.config, self.prefix = folder / "etc", folder / "opt"
+        self.variables = {
+            "DOMAIN": DOMAIN,
+            "DIALOG": "https://dialog.example.net",
+            "PREFIX": str(self.prefix),
+            "CONFIG": str(self.config),
+            "NGINX": str(folder / "nginx"),
+            "TLS": str(folder / "tls"),
+            "MARIADB": f"mariadb --no-defaults --user=root --socket={folder}/database/s",
+            "DATABASE": f"127.0.0.1:{self.mariadb.port}",
+            "PORT": str(self.nginx.port),
+            # So pip is told yes; most of what it installs is never imported here.
+            "PIP_NO_COMPILE": "0",
+        }
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def paste(self, blocks: list[str], **more: str) -> str:
+        """Paste blocks into one shell; return what they print."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail"],
+            input="\n".join(blocks),
+            cwd=self.clone,
+            env=os.environ | self.variables | more,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    def start(self) -> None:
+        """Do what systemd does: nginx, and the command of the unit with its credential."""
+        ports = {
+            "127.0.0.1:6543": f"127.0.0.1:{self.port}",
+            "127.0.0.1:9464": f"127.0.0.1:{free_port()}",
+        }
+        ini = self.config / "production.ini"
+        for old, new in ports.items():
+            assert old in ini.read_text()
+            ini.write_text(ini.read_text().replace(old, new))
+        unit = (self.clone / "deploy" / "persona-profile.service").read_text()
+        command = re.findall("^ExecStart=(.*)$", unit, re.MULTILINE)[0]
+        command = command.replace("/opt/persona-profile", str(self.prefix))
+        command = command.replace("/etc/persona-profile", str(self.config))
+        issuers = self.config / "issuers.json"
+        issuers.write_text(json.dumps({"example.com": support_document(rsa_key("issuer"))}))
+        told = {
+            "PERSONA_BACKEND_URL_FILE": str(self.config / "backend.url"),
+            "PERSONA_BROWSERID_PINNED_ISSUERS": str(issuers),
+        }
+        with (self.config / "log").open("wb") as log:
+            self.processes.append(
+                subprocess.Popen(shlex.split(command), env=os.environ | told, stdout=log, stderr=log)
+            )
+        self.nginx.start()
+
+    def close(self) -> None:
+        """End everything."""
+        self.nginx.close()
+        for each in self.processes:
+            each.terminate()
+            each.wait(60)
+        self.mariadb.stop()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """A machine with a database server."""
+    made = Machine(tmp_path)
+    try:
+        made.mariadb.install()
+        made.mariadb.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.timeout(300)
+def test_install_page(machine):
+    """A person who pastes the page has a service with TLS and a database, to which people sign in."""
+    blocks = commands("sh")
+    machine.paste(blocks)
+    machine.nginx.use(Path(machine.variables["NGINX"]) / "nginx.conf", Path(machine.variables["TLS"]))
+    machine.start()
+    wait_for(lambda: machine.nginx.ask("GET", "/v1/")[0] == 200)
+    said = machine.paste([blocks[0], *commands("sh check")])
+    assert '"Persona Profile Server"' in said
+    assert "No findings." in said
+    proof = bundle("alice@example.com", f"https://{DOMAIN}")
+    body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
+    status, answer = machine.nginx.ask("POST", "/v1/sessions", body)
+    assert (status, [each["email"] for each in answer["profiles"]]) == (201, ["alice@example.com"])
+    path, token = "/v1/profiles/alice@example.com", answer["token"]
+    assert machine.nginx.ask("PATCH", path, b'{"name": "Alice"}', token)[0] == 200
+    assert machine.paste([blocks[0], *commands("sh people")]).endswith("Erased.\n")
+    with zipfile.ZipFile(machine.clone / "alice.zip") as files:
+        assert json.loads(files.read("profile.json"))["name"] == "Alice"
+    assert machine.nginx.ask("GET", path, token=token)[1]["name"] is None
+
+
+def test_commands_for_root():
+    """What can't be pasted in a test is sound for the shell, and names files that there are."""
+    blocks = commands("sh system")
+    assert len(blocks) == 2
+    for block in blocks:
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+        for name in re.findall(r"(?<![/\w])deploy/\S+", block):
+            assert (ROOT / name).is_file()

@@ -1,0 +1,343 @@
+"""What nginx, as it is shipped, makes of requests that are no clear HTTP, and answers by itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import resource
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from support.applications import wait_for
+from support.contract import DOCUMENT
+from support.fronts import EMAIL, Front, problem
+from support.nginx import DIALOG, DOMAIN, Nginx
+from support.raw_http import BROKEN, answers_in, assert_is_known, damaged
+
+from persona_profile.settings import MAX_PICTURE_BYTES
+
+ROUNDS = 1000
+PER_ADDRESS = 50
+"""Connections of one address; nginx refuses more than 100 requests of one."""
+
+MOST_SECONDS = 45
+"""Until nginx has given up who sends nothing more: 20 s at the most, and room for a busy machine."""
+
+SECRET = "zanzibar"
+HOSTED = f" HTTP/1.1\r\nHost: {DOMAIN}\r\n".encode()
+HEAD = f"Host: {DOMAIN}\r\nOrigin: {DIALOG}\r\nAuthorization: Bearer {SECRET}\r\n"
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """One process of the service behind nginx."""
+    made = Front(tmp_path_factory.mktemp("front"))
+    try:
+        made.service.start()
+        made.nginx.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(autouse=True)
+def many_files():
+    """Files for the connections of a test."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, 2 * ROUNDS)
+    assert hard == resource.RLIM_INFINITY or wanted <= hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+class Stranger:
+    """A connection over which bytes were sent, and what comes back until it ends or all is answered."""
+
+    def __init__(self, nginx: Nginx, number: int, raw: bytes) -> None:
+        self.raw, self.received, self.has_ended = raw, b"", False
+        high, low = divmod(number // PER_ADDRESS, 250)
+        self._connection = nginx.connect(f"127.2.{high}.{low + 1}")
+        try:
+            self._connection.sendall(raw)
+        except OSError:
+            pass  # it was refused before all was sent
+        self._connection.setblocking(False)
+
+    def listen(self) -> bool:
+        """Take what has come; return whether it is answered, or nothing more will come."""
+        try:
+            while piece := self._connection.recv(65536):
+                self.received += piece
+            self.has_ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except OSError:
+            self.has_ended = True
+        return self.has_ended or bool(self.received)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+
+def passed_on(nginx: Nginx) -> list[str]:
+    """Return the statuses of all that was passed on to the service, as the access log has them."""
+    lines = [json.loads(line) for line in (nginx.folder / "access.log").read_text().splitlines()]
+    return [line["upstream_status"] for line in lines if line["upstream_status"]]
+
+
+def test_broken_requests(front):
+    """Each gets a clear refusal or the connection ends; the service sees no request more than nginx."""
+    bare = [raw.replace(b"Host: a\r\n", b"") for raw in BROKEN]
+    hosted = [raw.replace(b" HTTP/1.1\r\n", HOSTED, 1) for raw in bare]
+    whole = f"GET /v1/{HOSTED.decode()}X: {'a' * 200}\r\n\r\n".encode()
+    attacks = [*BROKEN, *hosted, *damaged(2, hosted, ROUNDS), *damaged(3, [whole], ROUNDS // 5)]
+    before, seen = front.figures().value("persona_http_requests_total"), len(passed_on(front.nginx))
+    strangers = []
+    try:
+        for number, raw in enumerate(attacks):
+            strangers.append(Stranger(front.nginx, number, raw))
+        waiting, deadline = strangers, time.monotonic() + MOST_SECONDS
+        while waiting := [each for each in waiting if not each.listen()]:
+            assert front.sign_in()[0] == 201
+            assert time.monotonic() < deadline, [each.raw for each in waiting]
+            time.sleep(0.5)
+    finally:
+        for each in strangers:
+            each.close()
+    for each in strangers:
+        if each.received.startswith(b"{"):  # the answer to HTTP/0.9 is the body alone
+            assert json.loads(each.received)["code"] == "malformed_request"
+            continue
+        for answer in answers_in(each.received):
+            assert_is_known(answer)
+    statuses: list[str] = []
+
+    def agree() -> bool:
+        statuses[:] = passed_on(front.nginx)[seen:]
+        return front.figures().value("persona_http_requests_total") - before == len(statuses)
+
+    wait_for(agree, 10)
+    assert all(re.fullmatch("[2-4]..", status) for status in statuses)
+    assert statuses.count("200") > ROUNDS / 50  # some of the damaged are HTTP still
+
+
+ANSWERED = {
+    "two hosts": (f"GET /v1/ HTTP/1.1\r\nHost: a\r\n{HEAD}\r\n", 400, "malformed_request"),
+    "the same host twice": (
+        f"GET /v1/ HTTP/1.1\r\nHost: {DOMAIN}\r\n{HEAD}\r\n",
+        400,
+        "malformed_request",
+    ),
+    "no host": (f"GET /v1/ HTTP/1.1\r\nOrigin: {DIALOG}\r\n\r\n", 400, "malformed_request"),
+    "another host": (
+        f"GET /v1/{SECRET} HTTP/1.1\r\nOrigin: {DIALOG}\r\nHost: evil.example\r\n\r\n",
+        421,
+        "misdirected_request",
+    ),
+    "another host in the request line": (
+        f"GET https://evil.example/v1/{SECRET} HTTP/1.1\r\n{HEAD}\r\n",
+        421,
+        "misdirected_request",
+    ),
+    "another host, and a body whose framing is broken": (
+        (
+            f"POST /v1/sessions HTTP/1.1\r\nOrigin: {DIALOG}\r\nHost: evil.example\r\n"
+            "Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+        ),
+        421,
+        "misdirected_request",
+    ),
+    "a picture without a session": (
+        (
+            f"PUT /v1/profiles/{SECRET}/picture HTTP/1.1\r\nHost: {DOMAIN}\r\nOrigin: {DIALOG}\r\n"
+            "Content-Length: 30000000\r\n\r\n"
+        ),
+        401,
+        "session_missing",
+    ),
+    "two lengths": (
+        f"PUT / HTTP/1.1\r\n{HEAD}Content-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        400,
+        "malformed_request",
+    ),
+    "a version to come": (f"GET /{SECRET} HTTP/2.9\r\n{HEAD}\r\n", 400, "malformed_request"),
+    "a method that reflects": (f"TRACE /v1/{SECRET} HTTP/1.1\r\n{HEAD}\r\n", 405, "method_not_allowed"),
+    "a body that is too large": (
+        f"PUT /v1/profiles/{SECRET}/picture HTTP/1.1\r\n{HEAD}Content-Length: 30000000\r\n\r\n",
+        413,
+        "body_too_large",
+    ),
+    "a path that is too long": (
+        f"GET /v1/{SECRET}{'a' * 20_000} HTTP/1.1\r\n{HEAD}\r\n",
+        431,
+        "request_headers_too_large",
+    ),
+    "a header that is too long": (
+        f"GET /v1/ HTTP/1.1\r\n{HEAD}X: {'a' * 20_000}\r\n\r\n",
+        431,
+        "request_headers_too_large",
+    ),
+    "headers that are too many": (
+        f"GET /v1/ HTTP/1.1\r\n{HEAD}" + f"X: {SECRET}\r\n" * 5000 + "\r\n",
+        431,
+        "request_headers_too_large",
+    ),
+    "a coding that nobody uses": (
+        f"PUT / HTTP/1.1\r\n{HEAD}Transfer-Encoding: gzip, chunked\r\n\r\n",
+        501,
+        "not_implemented",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_own_answers(front, name):
+    """What nginx refuses by itself is a problem as docs/api.md has it."""
+    raw, status, code = ANSWERED[name]
+    with front.nginx.connect() as connection:
+        connection.sendall(raw.encode())
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        body = response.read()
+    assert response.status == status
+    # Of a request that was not read to its end nobody knows the origin.
+    known = response.headers["Access-Control-Allow-Origin"] is not None
+    document = problem((status, response.headers, body), origin=DIALOG if known else None)
+    assert document["code"] == code
+    assert known or status in (400, 431)
+    if status == 413:
+        assert document["limit"] == MAX_PICTURE_BYTES
+
+
+def test_plain_http_where_tls_is_spoken(front):
+    """Who speaks plain HTTP to the port of TLS is refused as a problem."""
+    connection = http.client.HTTPConnection("127.0.0.1", front.nginx.port, timeout=30)
+    try:
+        connection.request("GET", f"/v1/{SECRET}")
+        with connection.getresponse() as response:
+            answer = response.status, response.headers, response.read()
+    finally:
+        connection.close()
+    assert (answer[0], problem(answer, origin=None)["code"]) == (400, "malformed_request")
+
+
+def test_who_never_ends(front):
+    """Who does not go on with a header, a body or a chunk is hung up on, and told nothing."""
+    starts = [
+        f"GET /v1/{SECRET} HTTP/1.1\r\n{HEAD}X",
+        f"PUT /v1/{SECRET} HTTP/1.1\r\n{HEAD}Content-Length: 9\r\n\r\nx",
+        f"PUT /v1/{SECRET} HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\nx",
+        f"GET /v1/{SECRET}\r\n",  # HTTP/0.9, whose answers have no status
+    ]
+    strangers = [Stranger(front.nginx, number, raw.encode()) for number, raw in enumerate(starts)]
+    try:
+        wait_for(lambda: all(each.listen() for each in strangers), MOST_SECONDS)
+    finally:
+        for each in strangers:
+            each.close()
+    assert [(each.received, each.has_ended) for each in strangers] == [(b"", True)] * len(starts)
+
+
+def test_frozen_service(tmp_path):
+    """While the service stands still, pages read a 503 that says when to come back."""
+    front = Front(tmp_path / "front", {"proxy_read_timeout 60s;": "proxy_read_timeout 1s;"})
+    try:
+        front.service.start()
+        front.nginx.start()
+        status, token = front.sign_in()
+        assert status == 201
+        front.service.signal(signal.SIGSTOP)
+        try:
+            answer = front.call("GET", f"/v1/profiles/{EMAIL}", Authorization=f"Bearer {token}")
+        finally:
+            front.service.signal(signal.SIGCONT)
+        assert (answer[0], problem(answer)["code"]) == (503, "service_unavailable")
+        assert int(answer[1]["Retry-After"]) > 0
+        wait_for(lambda: '"status":503,"upstream_status":"504"' in front.nginx.logs, 10)
+        assert token not in front.nginx.logs
+        wait_for(lambda: front.sign_in()[0] == 201, 30)
+    finally:
+        front.close()
+
+
+def test_http_2(front):
+    """Browsers get HTTP/2: calls are answered, and what is refused is a problem there as well."""
+    context = ssl.create_default_context(cafile=front.nginx.folder / "ca.pem")
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", front.nginx.port), timeout=30) as plain,
+        context.wrap_socket(plain, server_hostname=DOMAIN) as connection,
+    ):
+        assert connection.selected_alpn_protocol() == "h2"
+    asked = {
+        "/v1/": (200, None),
+        f"/{SECRET}": (404, "not_found"),
+        f"/v1/profiles?{SECRET}": (401, "session_missing"),
+    }
+    for path, (status, code) in asked.items():
+        told, body = _by_curl(front, path)
+        assert told == f"2 {status}"
+        assert json.loads(body).get("code") == code
+    assert _by_curl(front, "/v1/", "--request", "TRACE")[0] == "2 405"
+    fields = [argument for name in "ABC" for argument in ("--header", f"{name}: {'~' * 12_000}")]
+    told, body = _by_curl(front, "/v1/", *fields)
+    assert (told, json.loads(body)["code"]) == ("2 431", "request_headers_too_large")
+
+
+def _by_curl(front: Front, path: str, *arguments: str) -> tuple[str, str]:
+    """Ask over HTTP/2; return version and status, and the body."""
+    where = f"{DOMAIN}:{front.nginx.port}"
+    done = subprocess.run(
+        [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--http2",
+            *("--cacert", f"{front.nginx.folder}/ca.pem"),
+            *("--resolve", f"{where}:127.0.0.1"),
+            *("--write-out", "\n%{http_version} %{http_code}"),
+            *arguments,
+            f"https://{where}{path}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    body, _, told = done.stdout.rpartition("\n")
+    return told, body
+
+
+def test_route_of_every_call(front):
+    """The access log has a name of its own for each call, and never its path."""
+    paths = {path for path in DOCUMENT["paths"] if path.startswith("/v1")} - {"/v1"}
+    seen, names = len(routes(front.nginx)), {}
+    for count, path in enumerate(sorted(paths), 1):
+        asked = path.replace("{email}", "a%2Fb@example.com").replace("{capability}", SECRET)
+        front.call("GET", asked)
+        wait_for(lambda count=count: len(routes(front.nginx)) == seen + count, 10)
+        names[path] = routes(front.nginx)[-1]
+    assert "other" not in names.values()
+    assert len(set(names.values())) == len(paths) > 9
+
+
+def routes(nginx: Nginx) -> list[str]:
+    """Return the routes in the access log."""
+    return re.findall('"route":"([a-z_]+)"', (nginx.folder / "access.log").read_text())
+
+
+def test_logs(front):
+    """Of all that was sent here nothing secret, and no address, is in a log of nginx."""
+    front.call("GET", f"/v1/pictures/{SECRET}?{SECRET}", Authorization=f"Bearer {SECRET}")
+    wait_for(lambda: '"route":"picture"' in front.nginx.logs, 10)
+    said = front.nginx.logs + (front.nginx.folder / "said").read_text()
+    for leak in (SECRET, EMAIL, DIALOG, "127.", "/v1"):
+        assert leak not in said

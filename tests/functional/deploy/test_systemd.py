@@ -1,0 +1,147 @@
+"""The unit for systemd that is shipped, and what the service tells systemd."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT
+from support.services import Service
+
+from persona_profile.runtime.supervisor import SPARE_SECONDS
+from persona_profile.serving.server import CONNECTIONS, SPARE_FILES
+
+UNIT = ROOT / "deploy" / "persona-profile.service"
+EXPOSURE_LIMIT = 20
+"""Tenths of what `systemd-analyze security` gives a unit: 0 is shut in, 100 is open."""
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run systemd-analyze."""
+    if shutil.which("systemd-analyze") is None:
+        raise RuntimeError("these tests need systemd: apt-get install --no-install-recommends systemd")
+    return subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_unit(tmp_path):
+    """The shipped unit, and what a cluster adds, have no mistake that systemd finds; it is shut in."""
+    program = Path(sys.executable).with_name("persona-profile")
+    text = UNIT.read_text().replace("/opt/persona-profile/venv/bin/persona-profile", str(program))
+    text = re.sub("^Documentation=.*\n", "", text, flags=re.MULTILINE)
+    unit = tmp_path / UNIT.name
+    unit.write_text(text)
+    addition = tmp_path / f"{UNIT.name}.d" / "cluster.conf"
+    addition.parent.mkdir()
+    shutil.copy(ROOT / "deploy" / "cluster" / "systemd.conf", addition)
+    verified = analyze("verify", str(unit))
+    assert (verified.returncode, verified.stderr) == (0, "")
+    rated = analyze("security", "--offline=true", f"--threshold={EXPOSURE_LIMIT}", str(unit))
+    assert rated.returncode == 0, rated.stdout[-500:]
+
+
+def test_unit_permits_the_confinement_of_workers():
+    """The unit's filter lets a process fork confined workers, and bound and watch them."""
+    allowed: set[str] = set()
+    for line in re.findall("^SystemCallFilter=(.*)$", UNIT.read_text(), re.MULTILINE):
+        names = calls_of(line.removeprefix("~").split())
+        allowed = allowed - names if line.startswith("~") else allowed | names
+    assert allowed >= {
+        *("landlock_create_ruleset", "landlock_restrict_self", "seccomp", "prctl", "prlimit64"),
+        *("clone", "setsid", "pidfd_open", "wait4", "kill", "socketpair", "sendmsg", "recvmsg"),
+    }
+
+
+def calls_of(names: list[str]) -> set[str]:
+    """Return the system calls behind names, some of which are systemd's for groups of calls."""
+    found = {name for name in names if not name.startswith("@")}
+    for group in (name for name in names if name.startswith("@")):
+        listed = re.sub("^ +#.*$", "", analyze("syscall-filter", group).stdout, flags=re.MULTILINE)
+        found |= calls_of(listed.split()[1:])
+    return found
+
+
+def test_unit_waits_for_what_is_in_flight():
+    """Systemd waits for as long as a stop may take, and tells nobody but the supervisor."""
+    unit = UNIT.read_text()
+    settings = (ROOT / "production.ini").read_text()
+    limits = [
+        re.search(rf"^shutdown.{name} = (\d+)$", settings, re.MULTILINE) for name in ("drain", "grace")
+    ]
+    [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert int(seconds) > sum(int(found[1]) for found in limits) + SPARE_SECONDS
+    assert "KillMode=mixed\n" in unit
+
+
+def test_unit_has_room():
+    """Memory and files of the unit are enough for what its processes may take, as shipped."""
+    unit, settings = UNIT.read_text(), (ROOT / "production.ini").read_text()
+
+    def number(pattern: str, text: str) -> int:
+        [found] = re.findall(pattern, text, re.MULTILINE)
+        return int(found)
+
+    processes = number(r"^ExecStart=.* --processes (\d+)$", unit)
+    workers, memory = (
+        number(rf"^pictures.{name} = (\d+)$", settings) for name in ("workers", "memory")
+    )
+    needed = 30 + processes * (120 + 80 * workers + memory)
+    assert needed < number(r"^MemoryHigh=(\d+)M$", unit) < number(r"^MemoryMax=(\d+)M$", unit)
+    assert f"| {needed:,} |" in (ROOT / "docs" / "operators.md").read_text()
+    assert number(r"^#connection_limit = (\d+)$", settings) == CONNECTIONS
+    assert number(r"^LimitNOFILE=(\d+)$", unit) >= CONNECTIONS + SPARE_FILES
+
+
+def test_few_files(tmp_path):
+    """With fewer files than connections need, fewer are taken, and the operator is told."""
+    code = (
+        "import logging, resource, sys; logging.basicConfig(format='%(message)s')\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (300, 600))\n"
+        "from pathlib import Path\n"
+        "from support.applications import application\n"
+        "from persona_profile.serving.server import make_server\n"
+        "app = application(Path(sys.argv[1]))\n"
+        "for limit in (300, 1000):\n"
+        "    print(make_server(app, listen='127.0.0.1:0', connection_limit=limit).adj.connection_limit)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, tmp_path],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "tests")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.split() == ["300", str(600 - SPARE_FILES)]
+    told = [line for line in done.stderr.splitlines() if "connection_limit" in line]
+    assert told == ["connection_limit: 344 instead of 1000, as the process may open 600 files"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--processes", "1")])
+def test_notifications(tmp_path, monkeypatch, arguments):
+    """Systemd is told when the service can do its work, and when it is on its way out."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        folder = tmp_path / "service"
+        service = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite")
+        try:
+            service.start(*arguments)
+            assert systemd.recv(100) == b"READY=1"
+            service.signal(signal.SIGTERM)
+            assert systemd.recv(100) == b"STOPPING=1"
+            assert service.wait() == 0
+            systemd.settimeout(0.1)
+            with pytest.raises(TimeoutError):  # each was told once
+                systemd.recv(100)
+        finally:
+            service.close()

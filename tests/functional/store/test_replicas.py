@@ -1,0 +1,373 @@
+"""Reads from replicas, over HTTP, with a real asynchronous replica whose lag has no bound."""
+
+import base64
+import json
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import webtest
+from support.applications import application, wait_for
+from support.figures import Figures
+from support.pictures import encode, quadrants
+from support.proxies import proxy
+from support.replication import Replication
+from support.services import Client, Service
+
+from backends import ABSENT, Put
+from backends.copying.transfer import read_partition, walk
+from backends.engines.mysql import MysqlBackend
+from backends.engines.sqlite import SqliteBackend
+from persona_profile.app import services_of
+from persona_profile.settings import InvalidSettings
+
+KEY = base64.urlsafe_b64encode(bytes(32)).decode().rstrip("=")
+OTHER = quadrants(100, 100).rotate(90)
+
+
+class Told:
+    """What a service tells of its replicas."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def value(self, name: str, **labels: str) -> float:
+        """Return one figure."""
+        return Figures(self._service.exposition()).value(name, **labels)
+
+    def reads(self, outcome: str) -> float:
+        """Return how many reads of replicas ended so."""
+        return self.value("persona_replica_reads_total", outcome=outcome)
+
+    def wait_until_asked(self) -> None:
+        """Return when the replica is asked."""
+        wait_for(lambda: self.value("persona_replicas_silent") == 0)
+
+
+@pytest.fixture(scope="module")
+def replication(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replication]:
+    """A server with a replica."""
+    replication = Replication(tmp_path_factory.mktemp("db"))
+    try:
+        replication.start()
+        yield replication
+    finally:
+        replication.stop()
+
+
+def reading_from(url: str, replication: Replication, folder: Path) -> Service:
+    """Return a service, not started, that may read from a replica."""
+    more = f"pictures.formats = jpeg\nbackend.read_url = {url}"
+    return Service(folder, "mysql", replication.primary.url, more=more)
+
+
+@pytest.fixture(scope="module")
+def service(
+    replication: Replication, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, Told]]:
+    """A service that may read from the replica, and what it tells."""
+    service = reading_from(replication.replica.url, replication, tmp_path_factory.mktemp("s"))
+    service.start()
+    yield service, Told(service)
+    service.close()
+
+
+@pytest.fixture
+def client(service, replication, request) -> Iterator[tuple[Client, Told]]:
+    """The client of a person with a picture, which the replica has, too; and what the service tells."""
+    running, told = service
+    client = Client(running, f"{re.sub('[^a-z]', '', request.node.name)}@example.com")
+    client.sign_in()
+    assert client.upload(encode(quadrants())).status == 200
+    replication.catch_up()
+    told.wait_until_asked()
+    yield client, told
+    client.close()
+
+
+@pytest.fixture
+def exchange(replication: Replication) -> Iterator[Callable[[], None]]:
+    """Exchanges which of the two servers takes writes."""
+    first, second = replication.primary, replication.replica
+
+    def exchange() -> None:
+        first.query("SET GLOBAL read_only = 1")
+        second.query("SET GLOBAL read_only = 0")
+
+    yield exchange
+    second.query("SET GLOBAL read_only = 1")
+    first.query("SET GLOBAL read_only = 0")
+
+
+@pytest.mark.parametrize("are_named", [True, False], ids=["both are named", "behind one address"])
+def test_another_server_takes_the_writes(replication, service, exchange, are_named):
+    """Where the primary changes, connections to the old one are left at the first write."""
+    first, second = replication.primary.port, replication.replica.port
+    partition = bytes([0xFE, are_named])  # what the second one is given, the first one never has
+    with proxy(first) as moving:
+        hosts = f"host=127.0.0.1:{second}&host=127.0.0.1:{first}"
+        if not are_named:
+            hosts = f"host=127.0.0.1:{moving.port}"
+        url = f"mysql://persona:secret@/persona?{hosts}"
+        with closing(MysqlBackend.from_url(url)) as backend:
+            before = backend.apply(partition, [Put("a", b"1")])["a"]
+            replication.catch_up()
+            exchange()
+            moving.upstream = second
+            backend.apply(partition, [Put("a", b"2", before)])
+            backend.apply(partition, [Put("a", b"3"), Put("b", b"3")])
+    values = f"SELECT value FROM persona.items WHERE `partition` = X'{partition.hex()}'"
+    assert replication.replica.query(values) == [(b"3",), (b"3",)]
+
+
+def urls(client: Client) -> dict[str, str]:
+    """Return the paths of the person's picture, by size."""
+    found = client.call("GET", client.profile).json["picture"]["urls"]
+    return {size: url[url.index("/v1/") :] for size, url in found.items()}
+
+
+def thumbnail(client: Client) -> bytes:
+    """Return what the person's card shows."""
+    [profile] = client.call("GET", "/v1/profiles?thumbnails=64").json["profiles"]
+    return base64.b64decode(profile["picture"]["thumbnail"].partition(",")[2])
+
+
+def health(client: Client) -> dict[str, object]:
+    """Return what the service says of itself; it says it with status 200."""
+    answer = client.call("GET", "/__heartbeat__")
+    assert answer.status == 200
+    return answer.json
+
+
+def test_bytes_come_from_the_replica(client, replication):
+    """Pictures and thumbnails are served also if their bytes are on the replica alone."""
+    person, told = client
+    wanted = urls(person)
+    with replication.primary.connect("persona") as connection:
+        cursor = connection.cursor()
+        cursor.execute("SET sql_log_bin = 0")
+        cursor.execute("DELETE FROM bulk_items")
+    before = told.reads("served")
+    for path in wanted.values():
+        assert person.call("GET", path).status == 200
+    assert thumbnail(person) == person.call("GET", wanted["64"]).body
+    assert told.reads("served") - before == len(wanted) + 2
+    assert health(person)["checks"]["replicas"] == "ok"
+
+
+def test_own_writes_are_seen(client, replication):
+    """However long the replica lags, a session sees what it has written, pictures included."""
+    person, told = client
+    replication.hold()
+    before = thumbnail(person)
+    missing = told.reads("missing")
+    for number in range(3):
+        assert person.set_name(f"Name {number}").status == 200
+        assert person.call("GET", person.profile).json["name"] == f"Name {number}"
+        assert person.upload(encode(OTHER.rotate(90 * number))).status == 200
+        new = thumbnail(person)
+        assert new != before
+        assert person.call("GET", urls(person)["64"]).body == new
+        before = new
+    assert told.reads("missing") - missing == 6
+    other = Client(service_of(person), person.email)
+    other.sign_in()
+    assert other.call("GET", other.profile).json["name"] == "Name 2"
+
+
+def service_of(client: Client) -> Service:
+    """Return the service that a client speaks to."""
+    return client._service
+
+
+@pytest.mark.parametrize("change", ["replaced", "removed", "protected", "erased", "made anew"])
+def test_what_is_over_is_over_at_once(client, replication, change):
+    """A picture that the person took away is served no more, although the replica still has it."""
+    person, _told = client
+    replication.hold()
+    path = urls(person)["512"]
+    assert person.call("GET", path).status == 200
+    if change == "replaced":
+        assert person.upload(encode(OTHER)).status == 200
+    elif change == "removed":
+        assert person.call("DELETE", person.picture).status == 204
+    elif change == "protected":
+        person.sign_in(KEY)
+        assert person.protect(KEY).status == 200
+    else:
+        assert person.call("DELETE", person.profile).status == 204
+        if change == "made anew":
+            assert person.upload(encode(OTHER)).status == 200
+    assert person.call("GET", path).status == 404
+    if change == "erased":
+        assert person.call("GET", person.profile).json["version"] == 0
+        person.sign_in()
+        assert person.call("GET", person.profile).json["picture"] is None
+    elif change != "removed":
+        assert person.call("GET", urls(person)["512"]).status == 200
+
+
+def test_signing_out(client, replication):
+    """A session that was ended is refused, however long the replica lags, and so are its pictures."""
+    person, _told = client
+    person.sign_in(KEY)
+    assert person.protect(KEY).status == 200
+    path = urls(person)["64"]
+    replication.catch_up()
+    assert person.call("GET", path).status == 200
+    replication.hold()
+    assert person.call("DELETE", "/v1/sessions").status == 204
+    for method, called in (
+        ("GET", person.profile),
+        ("GET", "/v1/profiles"),
+        ("DELETE", person.profile),
+    ):
+        answer = person.call(method, called)
+        assert (answer.status, answer.json["code"]) == (401, "session_revoked")
+    assert person.upload(encode(OTHER)).status == 401
+    assert person.call("GET", path).status == 404
+    body = {"proofs": [{"assertion": proof(person)}]}
+    answer = person.call("POST", "/v1/sessions", json.dumps(body).encode(), "application/json")
+    assert answer.status == 401
+    person.sign_in(KEY)
+    assert person.call("GET", person.profile).status == 200
+
+
+def proof(client: Client) -> str:
+    """Return a fresh proof of the client's email."""
+    service = service_of(client)
+    return service.identity_provider().bundle(client.email, service.origin)
+
+
+def test_damaged_replica(client, replication):
+    """What does not open on the replica comes from the primary, and is counted."""
+    person, told = client
+    path = urls(person)["64"]
+    whole = person.call("GET", path).body
+    replication.replica.query("UPDATE persona.bulk_items SET value = REVERSE(value)")
+    before = told.reads("damaged")
+    assert person.call("GET", path).body == whole
+    assert thumbnail(person) == whole
+    assert told.reads("damaged") - before == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])
+def test_replica_that_fails(client, replication, number):
+    """While the replica is frozen or dead no request fails, and soon none asks it."""
+    person, told = client
+    path = urls(person)["128"]
+    stop, failed = threading.Event(), []
+
+    def read() -> None:
+        reader = Client(service_of(person), person.email)
+        while not stop.is_set():
+            answer = reader.call("GET", path)
+            if answer.status != 200:
+                failed.append(answer.status)
+        reader.close()
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    served = told.reads("served")
+    wait_for(lambda: told.reads("served") > served)
+    replication.replica.signal(number)
+    wait_for(lambda: told.value("persona_replicas_silent") == 1)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    before = told.reads("failed")
+    assert [person.call("GET", path).status for _ in range(20)] == [200] * 20
+    checks = health(person)
+    assert failed == []
+    assert checks["status"] == "ok"
+    assert checks["checks"]["replicas"] == "error"
+    assert told.reads("failed") == before
+    if number == signal.SIGKILL:
+        replication.replica.start()
+    else:
+        replication.replica.signal(signal.SIGCONT)
+    told.wait_until_asked()
+    assert "replica 1 is not asked: " in service_of(person).log
+    assert "replica 1 is asked again" in service_of(person).log
+
+
+def test_supervised(tmp_path, replication):
+    """A process is well while its replica is frozen, and ends while a read of that is under way."""
+    url = f"{replication.replica.url}?read_timeout=600"
+    service = reading_from(url, replication, tmp_path / "s")
+    told = Told(service)
+    replication.replica.signal(signal.SIGSTOP)
+    try:
+        service.start("--processes", "1")
+        wait_for(lambda: told.value("persona_processes") == 1)
+        assert told.value("persona_replicas_silent") == 1
+        replication.replica.signal(signal.SIGCONT)
+        told.wait_until_asked()
+        person = Client(service, "supervised@example.com")
+        person.sign_in()
+        assert person.upload(encode(quadrants())).status == 200
+        path = urls(person)["64"]
+        replication.replica.signal(signal.SIGSTOP)
+        assert person.call("GET", path).status == 200
+        assert told.reads("failed") == 1
+        service.signal(signal.SIGTERM)
+        assert service.wait(60) == 0
+    finally:
+        replication.replica.signal(signal.SIGCONT)
+        service.close()
+
+
+@pytest.fixture
+def app(tmp_path) -> Iterator[webtest.TestApp]:
+    """An application on SQLite with two replicas that have nothing yet."""
+    app = application(
+        tmp_path,
+        backend="sqlite",
+        backend__url=f"sqlite:///{tmp_path}/primary",
+        backend__read_url=f"sqlite:///{tmp_path}/a sqlite:///{tmp_path}/b",
+        pictures__formats="jpeg",
+    )
+    yield webtest.TestApp(app, extra_environ={"HTTP_HOST": "127.0.0.1:6543"})
+    services_of(app).close()
+
+
+def test_replica_without_tables(app, sign_in, tmp_path):
+    """A replica whose schema is not there yet is not asked until it is."""
+    services = services_of(app.app)
+    figures = services.metrics
+    headers = sign_in("alice@example.com") | {"Content-Type": "image/jpeg"}
+    path = "/v1/profiles/alice@example.com/picture"
+    url = app.put(path, encode(quadrants()), headers=headers).json["picture"]["urls"]["64"]
+    app.get(url, status=200)
+    assert app.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "error"
+    assert Figures(figures.exposition()).value("persona_replicas_silent") == 2
+    for name in ("a", "b"):
+        replica = SqliteBackend.from_url(f"sqlite:///{tmp_path}/{name}")
+        replica.initialize()
+        for partition in walk(services.backend):
+            items = read_partition(services.backend, partition).items()
+            replica.apply(partition, [Put(item, value.value, ABSENT) for item, value in items])
+        replica.close()
+    wait_for(lambda: Figures(figures.exposition()).value("persona_replicas_silent") == 0)
+    assert app.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "ok"
+    app.get(url, status=200)
+    found = Figures(figures.exposition())
+    assert found.value("persona_replica_reads_total", outcome="served") == 1
+    assert found.value("persona_replica_reads_total") == 1
+
+
+def test_unusable_urls(tmp_path):
+    """A URL that the backend does not take is refused at start, by the name of its setting."""
+    for given, message in (
+        ({"backend__read_url": "mysql://secret@h/d"}, "backend.read_url: must be sqlite:///path"),
+        ({"backend__read_url_file": str(tmp_path / "none")}, "backend.read_url_file: No such file"),
+    ):
+        with pytest.raises(InvalidSettings) as refused:
+            application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/a", **given)
+        assert message in str(refused.value)
+        assert "secret" not in str(refused.value)

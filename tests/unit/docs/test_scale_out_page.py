@@ -1,0 +1,94 @@
+"""The guide to scaling out is held to the capacity model, and to the files that it tells to install."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+from support import ROOT
+
+from persona_profile.capacity.costs import Costs
+from persona_profile.capacity.model import UPLOADS, Parameters, demand
+
+PAGE = (ROOT / "docs" / "scale-out.md").read_text()
+
+WINDOWS_SECONDS = 120
+CLIENT_BYTES = 400
+"""What Redis keeps of a client in two windows of a minute."""
+
+
+def short(value: float) -> str:
+    """Return a figure of two digits."""
+    rounded = float(f"{value:.1e}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.2g}"
+
+
+def size(value: float) -> str:
+    """Return bytes with a unit, of two digits."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if float(f"{value:.1e}") >= factor:
+            return f"{short(value / factor)} {unit}"
+    raise AssertionError(value)
+
+
+def rows(users: float) -> tuple[str, str]:
+    """Return what the two tables say of so many users."""
+    parameters = Parameters()
+    need = demand(parameters, Costs.measured(), users)
+    rates = need.peak_rates
+    uploads = sum(rates[each] for each in UPLOADS)
+    clients = (rates["dialog_open"] + rates["picture_read"]) * WINDOWS_SECONDS
+    requests = [
+        f"{users / 1e6:g} million",
+        short(sum(rates.values())),
+        short(need.statements),
+        short(rates["dialog_open"] * parameters.emails),
+        short(uploads),
+        f"{size(need.ingress)}/s",
+        f"{size(need.egress)}/s",
+    ]
+    machines = [
+        f"{users / 1e6:g} million",
+        short(need.cores.service),
+        short(need.cores.workers),
+        short(need.cores.database),
+        size(need.stored_bytes),
+        size(clients * CLIENT_BYTES),
+    ]
+    return f"| {' | '.join(requests)} |", f"| {' | '.join(machines)} |"
+
+
+@pytest.mark.parametrize("users", [1e6, 1e7, 1e8])
+def test_sizing_tables(users):
+    """The tables of sizes say what the capacity model says."""
+    lines = PAGE.splitlines()
+    for row in rows(users):
+        assert row in lines
+
+
+def test_nginx_commands(tmp_path):
+    """The commands of the guide put the two machines into nginx's configuration, and nothing else."""
+    [block] = [each for each in re.findall("```sh\n(.*?)```", PAGE, re.DOTALL) if "upstream" in each]
+    commands = block.replace("/etc/nginx", str(tmp_path))
+    subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=ROOT, check=True)
+    made = (tmp_path / "nginx.conf").read_text()
+    shipped = (ROOT / "deploy" / "nginx.conf").read_text()
+    [(before, after)] = re.findall(
+        r"(.*?)^    upstream persona_profile \{.*?^    \}\n(.*)", shipped, re.DOTALL | re.MULTILINE
+    )
+    assert made == before + (tmp_path / "upstream").read_text() + after
+    assert set(re.findall(r"^        server ([\d.:]+)", made, re.MULTILINE)) == {
+        "10.0.0.21:6543",
+        "10.0.0.22:6543",
+    }
+
+
+def test_places_are_filled():
+    """What the guide puts into the shipped files are all of their places."""
+    for name in ("service.ini", "galera.cnf", "upstream.conf"):
+        places = set(re.findall("@[A-Z]+[0-9]?@", (ROOT / "deploy" / "cluster" / name).read_text()))
+        command = re.findall(
+            rf"^sed (?:.*\\\n)*.*deploy/cluster/{re.escape(name)}.*$", PAGE, re.MULTILINE
+        )
+        assert set(re.findall("@[A-Z]+[0-9]?@", "".join(command))) == places

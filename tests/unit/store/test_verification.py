@@ -1,0 +1,393 @@
+import random
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+import pytest
+from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditions
+from support.sessions import session_of
+
+from backends import MAX_OPERATIONS, Put
+from backends.engines.memory import MemoryBackend
+from persona_profile.encoding import json_encode
+from persona_profile.keys.keyring import Key, Keyring, KeyState
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Owner, picture_item
+from persona_profile.store.maintenance.partition_check import READ_BYTES, FindingKind
+from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified
+from persona_profile.store.profile import Picture, Profile
+
+
+@pytest.fixture
+def store() -> Store:
+    """A store of two profiles with pictures, one without, a used proof and an ended session."""
+    store = Store(Keyring([key(1)], [key(9)]))
+    for email in (ALICE, BOB):
+        store.write(email)
+        store.put_picture(email)
+    store.write(CAROL)
+    store.backend.apply(b"\x00" + b"p" * 32, [Put("used", b"", expires_at=2**40)])
+    store.put(ALICE, NOT_BEFORE_ITEM, bytes(8))
+    store.put("gone@example.com", NOT_BEFORE_ITEM, bytes(8))
+    return store
+
+
+class TestClean:
+    def test_counts(self, store):
+        """A store that the service wrote has nothing to find, and all of it was read."""
+        findings, verified = store.verify()
+        assert findings == []
+        assert (verified.partitions, verified.profiles, verified.renditions) == (5, 3, 12)
+        assert (verified.used_proofs, verified.unsettled, verified.stale_keys) == (1, 0, 0)
+        assert verified.key_versions == {"1": 3}
+        sealed = sum(
+            info.size
+            for partition in store.backend.scan(None, 10)
+            for info in store.backend.list(partition)
+            if info.name != NOT_BEFORE_ITEM
+        )
+        assert verified.bytes_read >= sealed
+
+    def test_empty(self):
+        """An empty store is clean."""
+        findings, verified = Store(Keyring([key(1)], [key(9)])).verify()
+        assert (findings, verified) == ([], Verified())
+
+    def test_goes_on(self, store):
+        """A run that is given the last partition of another checks what follows it."""
+        partitions = store.backend.scan(None, 10)
+        done = []
+        Verification(store.backend, store.keys, pytest.fail).run(partitions[1], done.append)
+        assert done == partitions[2:]
+
+    def test_large_renditions(self, store):
+        """Pictures of more bytes than are read at once are checked in full."""
+        store.put_picture(CAROL, READ_BYTES // 2 - 10_000)
+        findings, verified = store.verify()
+        assert findings == []
+        assert verified.renditions == 18
+
+    def test_key_versions(self, store):
+        """Data keys are counted by the key that wraps them; an older one is stale, and no finding."""
+        store.keyring = Keyring([key(1, KeyState.DECRYPT_ONLY), key(2)], [key(9)])
+        store.__post_init__()
+        store.profiles.erase(FOREVER, CAROL, lambda _: None)
+        store.write(CAROL)
+        findings, verified = store.verify()
+        assert findings == []
+        assert (verified.key_versions, verified.stale_keys) == ({"1": 2, "2": 1}, 2)
+
+
+class TestFindings:
+    @pytest.mark.parametrize("position", [5, 20, 48 + 20, 48 + 90, -1])
+    def test_flipped_byte_in_key(self, store, position):
+        """An altered key is found, whether its wrap or the email in it, and nothing that follows."""
+        flip(store, BOB, KEY_ITEM, position)
+        assert store.only_finding() == ("unreadable_key", BOB, "key")
+
+    def test_other_keyring(self, store):
+        """Under another keyring each key is unreadable, and its version is told all the same."""
+        other = KeyWrapper(Keyring([Key(1, KeyState.PRIMARY, b"x" * 32)], [key(9)]))
+        findings = []
+        verified = Verification(store.backend, other, findings.append).run()
+        assert {finding.kind for finding in findings} == {"unreadable_key"}
+        assert (len(findings), verified.key_versions) == (3, {"1": 3})
+
+    @pytest.mark.parametrize("owner", [b"[]", b"{}", b'{"email": 1}', b"\xff"])
+    def test_key_without_email(self, store, owner):
+        """A key whose sealed owner is no email is found."""
+        record = store.data_key(BOB).seal(KEY_ITEM, owner)
+        store.put(BOB, KEY_ITEM, store.key_item(BOB).wrapped + record)
+        assert store.only_finding() == ("unreadable_key", BOB, "key")
+
+    @pytest.mark.parametrize("position", [0, 20, 50, 80, -1])
+    def test_flipped_byte_in_profile(self, store, position):
+        """An altered profile is found, and its renditions are not called orphans."""
+        flip(store, BOB, PROFILE_ITEM, position)
+        assert store.only_finding() == ("unreadable_profile", BOB, "profile")
+
+    @pytest.mark.parametrize(
+        "plaintext",
+        [
+            b"",
+            b"[]",
+            b"{}",
+            b'{"picture": {"id": 5}}',
+            b"\xff",
+            json_encode(
+                {
+                    "claims": {},
+                    "picture": {"id": "AAAA", "formats": {"64": ["jpeg"]}},
+                    "updated_at": 1,
+                    "version": 1,
+                }
+            ),
+        ],
+    )
+    def test_malformed_profile(self, store, plaintext):
+        """A profile that opens and is not of the form that is written is found."""
+        store.seal(CAROL, PROFILE_ITEM, plaintext)
+        assert store.only_finding() == ("unreadable_profile", CAROL, "profile")
+
+    @pytest.mark.parametrize("missing", [KEY_ITEM, PROFILE_ITEM])
+    def test_half_profile(self, store, missing):
+        """A key without profile, or a profile without key, is found by the name of what is missing."""
+        store.delete(BOB, missing)
+        assert store.only_finding() == ("half_profile", BOB, missing)
+
+    def test_wrong_partition(self, store):
+        """An email that is sealed in another's partition is found."""
+        owner = Owner(BOB).seal(store.data_key(CAROL))
+        store.put(CAROL, KEY_ITEM, store.key_item(CAROL).wrapped + owner)
+        assert store.only_finding() == ("wrong_partition", CAROL, "key")
+
+    def test_old_index_key(self, store):
+        """A profile that was left behind under an older index key is in the wrong partition."""
+        findings = []
+        destroyed = Key(9, KeyState.DESTROYED, None)
+        keys = KeyWrapper(Keyring([key(1)], [destroyed, key(10)]))
+        Verification(store.backend, keys, findings.append).run()
+        kinds = Counter(finding.kind for finding in findings)
+        # The fourth email has nothing but the mark of an ended session.
+        assert kinds == {"wrong_partition": 3, "unknown_partition": 1}
+
+    def test_dangling_picture(self, store):
+        """A rendition that the profile names and nobody finds is found by its name."""
+        name = store.pictures(BOB)[3]
+        store.delete(BOB, name)
+        assert store.only_finding() == ("dangling_picture", BOB, name)
+
+    @pytest.mark.parametrize("position", [0, 20, 50, 80, -1])
+    @pytest.mark.parametrize("index", range(6))
+    def test_flipped_byte_in_picture(self, store, index, position):
+        """An altered rendition is found by its name."""
+        name = store.pictures(BOB)[index]
+        flip(store, BOB, name, position)
+        assert store.only_finding() == ("unreadable_picture", BOB, name)
+
+    @pytest.mark.parametrize("index", range(6))
+    @pytest.mark.parametrize("content", [b"", b"<svg/>", b"GIF89a" + bytes(20)])
+    def test_no_image(self, store, index, content):
+        """A rendition that opens and is no image of its format is found."""
+        name = store.pictures(BOB)[index]
+        store.seal(BOB, name, content)
+        assert store.only_finding() == ("unreadable_picture", BOB, name)
+
+    def test_unknown_format(self, store):
+        """A rendition of a format that the service never makes is no picture that can be read."""
+        picture = Picture(bytes(16), {64: ("bmp",)})
+        store.seal(CAROL, PROFILE_ITEM, Profile(CAROL, picture=picture).to_bytes())
+        name = picture_item(picture.id, 64, "bmp")
+        store.seal(CAROL, name, b"BM" + bytes(50))
+        assert store.only_finding() == ("unreadable_picture", CAROL, name)
+
+    def test_orphan(self, store):
+        """A rendition that its owner's profile does not name is found, and so is one of nobody's."""
+        name = picture_item(bytes(16), 64, "jpeg")
+        store.put(BOB, name, b"x")
+        assert store.only_finding() == ("orphan_item", BOB, name)
+        store.delete(BOB, name)
+        store.profiles.erase(FOREVER, CAROL, lambda _: None)
+        store.put(CAROL, name, b"x")
+        assert store.only_finding() == ("orphan_item", CAROL, name)
+
+    def test_more_orphans_than_a_batch_takes(self, store):
+        """Whoever erases a profile is rid of all that was left behind, however much that is."""
+        for number in range(2 * MAX_OPERATIONS):
+            store.put(BOB, f"picture/{number}", b"")
+        store.profiles.erase(FOREVER, BOB, lambda _: None)
+        assert list(store.backend.list(store.keys.partition(BOB))) == []
+
+    @pytest.mark.parametrize("name", ["Key", "profile2", "picture/x/64.jpeg", "picture/64.jpeg"])
+    def test_unknown_item(self, store, name):
+        """An item of a name that the service does not write is found."""
+        store.put(BOB, name, b"x")
+        assert store.only_finding() == ("unknown_item", BOB, name)
+
+    def test_each_has_a_meaning(self):
+        """A person is told what each kind of finding means."""
+        assert MEANINGS.keys() == set(FindingKind)
+
+    def test_unknown_item_of_a_proof(self, store):
+        """Nothing but its mark belongs to a used proof."""
+        partition = b"\x00" + b"p" * 32
+        store.backend.apply(partition, [Put("key", b"x")])
+        assert store.only_finding() == ("unknown_item", partition, "key")
+
+    @pytest.mark.parametrize("partition", [b"\x07" + b"x" * 32, b"\xff", b"\x08alice"])
+    def test_unknown_partition(self, store, partition):
+        """A partition of no known kind is found once, whatever it holds."""
+        store.backend.apply(partition, [Put("key", b"x"), Put("profile", b"x"), Put("other", b"x")])
+        assert store.only_finding() == ("unknown_partition", partition, "")
+
+
+class TestMovedItems:
+    def test_key(self, store):
+        """Another owner's key does not open."""
+        store.put(BOB, KEY_ITEM, store.get(ALICE, KEY_ITEM))
+        assert store.only_finding() == ("unreadable_key", BOB, "key")
+
+    def test_profile(self, store):
+        """Another owner's profile does not open."""
+        store.put(BOB, PROFILE_ITEM, store.get(ALICE, PROFILE_ITEM))
+        assert store.only_finding() == ("unreadable_profile", BOB, "profile")
+
+    def test_picture(self, store):
+        """Another owner's rendition does not open, nor one's own of another size."""
+        first, *_, last = store.pictures(BOB)
+        whole = store.get(BOB, last)
+        store.put(BOB, last, store.get(ALICE, store.pictures(ALICE)[-1]))
+        assert store.only_finding() == ("unreadable_picture", BOB, last)
+        store.put(BOB, last, store.get(BOB, first))
+        assert store.only_finding() == ("unreadable_picture", BOB, last)
+        store.put(BOB, last, whole)
+        assert store.verify()[0] == []
+
+    def test_whole_partition(self, store):
+        """Everything of one owner in another's place does not open."""
+        partition = store.keys.partition(ALICE)
+        puts = [Put(info.name, store.get(ALICE, info.name)) for info in store.backend.list(partition)]
+        store.backend.apply(store.keys.partition("dave@example.com"), puts)
+        kind, owner, item = store.only_finding()
+        assert (kind, owner, item) == (
+            "unreadable_key",
+            store.keys.partition("dave@example.com"),
+            "key",
+        )
+
+
+class SlowBackend(MemoryBackend):
+    """Waits a little between reads, so that writers come in between."""
+
+    def get_many(self, addresses):
+        time.sleep(random.uniform(0, 0.002))
+        return super().get_many(addresses)
+
+    def list(self, partition):
+        found = super().list(partition)
+        time.sleep(random.uniform(0, 0.002))
+        return found
+
+
+class WrittenBackend(MemoryBackend):
+    """Lets something be written at each read."""
+
+    between = staticmethod(lambda: None)
+
+    def get_many(self, addresses):
+        found = super().get_many(addresses)
+        self.between()
+        return found
+
+    def list(self, partition):
+        found = super().list(partition)
+        self.between()
+        return found
+
+
+class TestInUse:
+    SECONDS = 3.0
+    EMAILS = tuple(f"user{number}@example.com" for number in range(6))
+
+    def test_no_false_findings(self):
+        """While others write, erase and replace pictures for seconds, nothing is found but what is."""
+        store = Store(Keyring([key(1)], [key(9)]), SlowBackend())
+        session = session_of(*self.EMAILS)
+        stop = threading.Event()
+
+        def write(seed: int) -> int:
+            choose = random.Random(seed)
+            for written in count():
+                if stop.is_set():
+                    return written
+                owner, chance = choose.choice(self.EMAILS), choose.random()
+                if chance < 0.2:
+                    store.profiles.erase(session, owner, lambda _: None)
+                elif chance < 0.5:
+                    store.profiles.write_claims(session, owner, lambda _: {}, lambda _: None)
+                elif chance < 0.6:
+                    store.profiles.delete_picture(session, owner, lambda _: None)
+                else:
+                    store.profiles.write_picture(session, owner, renditions(), lambda _: None)
+            return 0
+
+        with ThreadPoolExecutor(4) as pool:
+            writers = [pool.submit(write, seed) for seed in range(4)]
+            try:
+                deadline = time.monotonic() + self.SECONDS
+                runs = checked = 0
+                while time.monotonic() < deadline:
+                    findings, verified = store.verify()
+                    assert findings == []
+                    assert verified.unsettled == 0
+                    runs, checked = runs + 1, checked + verified.renditions
+            finally:
+                stop.set()
+            written = sum(writer.result(30) for writer in writers)
+        assert runs > 5
+        assert checked > 50
+        assert written > 50
+
+    def test_orphan_of_a_busy_partition(self):
+        """An orphan is found although its owner's profile is written between any two reads."""
+        backend = WrittenBackend()
+        store = Store(Keyring([key(1)], [key(9)]), backend)
+        store.write(BOB)
+        name = picture_item(bytes(16), 64, "jpeg")
+        store.put(BOB, name, b"x")
+
+        def write() -> None:
+            backend.between = lambda: None
+            store.write(BOB)
+            backend.between = write
+
+        backend.between = write
+        assert store.only_finding() == ("orphan_item", BOB, name)
+
+    @pytest.mark.parametrize("at", range(1, 7))
+    @pytest.mark.parametrize("action", ["erase", "replace", "remove", "claims"])
+    def test_one_write_between_two_reads(self, at, action):
+        """A write at any place between the reads of a profile leaves nothing to find."""
+        backend = WrittenBackend()
+        store = Store(Keyring([key(1)], [key(9)]), backend)
+        store.put_picture(BOB)
+        actions = {
+            "erase": lambda: store.profiles.erase(FOREVER, BOB, lambda _: None),
+            "replace": lambda: store.put_picture(BOB),
+            "remove": lambda: store.profiles.delete_picture(FOREVER, BOB, lambda _: None),
+            "claims": lambda: store.write(BOB),
+        }
+        reads = count(1)
+
+        def write() -> None:
+            if next(reads) == at:
+                backend.between = lambda: None
+                actions[action]()
+
+        backend.between = write
+        findings, verified = store.verify()
+        assert (findings, verified.unsettled) == ([], 0)
+
+    def test_never_settled(self):
+        """A profile that is written at every read is told as not checked, not as damaged."""
+        backend = WrittenBackend()
+        store = Store(Keyring([key(1)], [key(9)]), backend)
+        store.put_picture(BOB)
+
+        def write() -> None:
+            backend.between = lambda: None
+            store.put_picture(BOB)
+            backend.between = write
+
+        backend.between = write
+        findings, verified = store.verify(patience=0.1)
+        assert (findings, verified.unsettled, verified.profiles) == ([], 1, 0)
+
+
+def flip(store: Store, email: str, name: str, position: int) -> None:
+    """Alter one byte of an item."""
+    value = bytearray(store.get(email, name))
+    value[position] ^= 1
+    store.put(email, name, bytes(value))
