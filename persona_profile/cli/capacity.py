@@ -64,7 +64,7 @@ def _model(options: argparse.Namespace) -> int:
         if options.users < 1:
             print("persona-profile: --plot needs users", file=sys.stderr)
             return 2
-        draw = drawing("capacity_plot")
+        draw = drawing("persona_profile.capacity.plot")
         if draw is None:
             return 2
         if not draws(draw, options.plot, parameters, costs, options.users):

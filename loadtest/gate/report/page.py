@@ -15,11 +15,11 @@ from loadtest.gate.comparison import Comparison, Row
 from loadtest.gate.levels import Levels
 from loadtest.gate.report import charts
 from loadtest.gate.report.metrics import server_metrics
-from loadtest.gate.report.svg import number
 from loadtest.gate.report.tables import table
 from loadtest.gate.summary import Summary
 from loadtest.gate.verdict import LEAST_ANSWERS, SHARES, Judged, Outcome, Verdict, describe, headroom
 from loadtest.record import Run, Traffic, percentile
+from persona_profile.capacity.units import short
 
 _HEADLINES: Final = {
     Outcome.PROMOTE: "Promote",
@@ -269,7 +269,7 @@ def _knee(verdict: Verdict, costs_from: str) -> str:
     cost = next(
         (each.step.seconds_per_request for each in reversed(verdict.steps) if each.step.cores), None
     )
-    cores = f"{number(prediction.cores)} cores"
+    cores = f"{short(prediction.cores)} cores"
     rows = [
         ["Knee, users", measured, f"{prediction.users:,.0f}", _difference(verdict.agreement)],
         [
