@@ -61,7 +61,6 @@ mpl.rcParams.update(
         "grid.color": COLOURS["line"],
         "lines.scale_dashes": False,
         "savefig.dpi": 150,
-        "svg.fonttype": "none",
         "svg.hashsalt": "persona-profile",
         "text.color": SOFT,
         "xtick.color": SOFT,
@@ -108,7 +107,9 @@ def inline_svg(figure: Any, label: str) -> str:
         label: the figure in words.
     """
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    with mpl.rc_context({"svg.fonttype": "none"}):  # the page has fonts of its own
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", metadata=nothing)
     drawing = _NOT_INLINE.sub("", file.getvalue())
     for name, colour in COLOURS.items():
         drawing = drawing.replace(colour, f"var(--{name})")

@@ -85,7 +85,8 @@ def _draw_title(sheet: Image.Image, band: Band, top: int) -> None:
     left = _MARGIN + pen.textlength(band.name, ImageFont.load_default(22)) + 2 * _GAP
     facts = (
         f"{byte_count(band.file_bytes)}; processor time: "
-        f"decoding {band.decoding_seconds * 1000:.0f} ms, encoding {band.encoding_seconds * 1000:.0f} ms"
+        f"decoding {band.decoding_seconds * 1000:.0f} ms, "
+        f"encoding {band.encoding_seconds * 1000:.0f} ms"
     )
     pen.text((left, top + 6), facts, _PALE, ImageFont.load_default(16))
 

@@ -148,7 +148,7 @@ class Spread:
 
 def spread(title: str, description: str, rows: Sequence[Spread]) -> str:
     """Return a drawing with a line for each row: milliseconds as dots, levels as marks."""
-    figure, axes = new_figure(1100, 26 * len(rows) + _BOTTOM)
+    figure, axes = new_figure(1100, 26 * max(1, len(rows)) + _BOTTOM)
     _place(figure, axes, 120, 2)
     axes.grid(visible=False)
     axes.grid(visible=True, axis="x")
@@ -166,7 +166,7 @@ def spread(title: str, description: str, rows: Sequence[Spread]) -> str:
     shown = [value for row in rows for value in (*row.limits, *dict(row.values).values())]
     axes.set_xscale("log")
     axes.set_xlim(min(shown, default=1.0) / 1.4, max(shown, default=10.0) * 1.4)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     count_on(axes.xaxis)
     axes.set_xlabel("milliseconds")

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.load_records import START, Recorded
+from load_records import START, Recorded
 
 from loadtest import record
 from loadtest.gate import document, gate

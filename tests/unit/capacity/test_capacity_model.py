@@ -22,7 +22,7 @@ from persona_profile.capacity.model import (
     users_carried,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COSTS = Costs.measured()
 MILLION = 1_000_000
 
