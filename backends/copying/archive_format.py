@@ -1,4 +1,4 @@
-"""The format of archives, described byte by byte in `docs/storage.md`; checked to the last bit."""
+"""The format of archives, described byte by byte in `docs/reference/archive.md`; checked to the last bit."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ The hierarchy, from the top:
   `HKDF-SHA256(KEK, info = "persona-profile/wrap/v1" || partition)`: a wrap is bound to its owner.
 - What the data key seals, and how a person's own key may stand between, is told in `records`.
 
-Layouts, integers big-endian; `docs/keys.md` has them byte by byte, with test vectors:
+Layouts, integers big-endian; `docs/reference/key-formats.md` has them byte by byte, with test vectors:
 
     wrapped key   "PPK" | format 0x01 | KEK version (4) | AES-KWP(DEK) (40)
     token         format 0x01 | KEK version (4) | AES-SIV

@@ -1,4 +1,4 @@
-"""What the service counts of itself, in the terms of Prometheus; `docs/monitoring.md` lists it all.
+"""Prometheus metrics of the service; `docs/reference/metrics.md` lists them.
 
 No label holds anything that a stranger chose: routes are patterns, methods and codes are ours. So the
 number of series is bounded, and no email, token or address can be in any.

@@ -1,4 +1,4 @@
-"""Chromium's own account chooser, on the identity provider of docs/fedcm.md."""
+"""Chromium's own account chooser, on the identity provider of docs/how-to/fedcm.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.services import free_port
 from persona_profile.app import services_of
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
-GUIDE = Path(__file__).parents[2] / "docs" / "fedcm.md"
+GUIDE = Path(__file__).parents[2] / "docs/how-to/fedcm.md"
 COOKIE = "session=cookie-1; Path=/; Secure; HttpOnly; SameSite=None"
 
 ASK = """

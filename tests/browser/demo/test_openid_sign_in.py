@@ -21,7 +21,7 @@ from persona_profile.serving.development_provider import take_up
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 REQUEST = "persona-openid-request"
-GUIDE = Path(__file__).parents[3] / "docs" / "dialog.md"
+GUIDE = Path(__file__).parents[3] / "docs/how-to/dialog.md"
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from persona_profile.keys.wrapping import KeyWrapper
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 ACCOUNTS = "/v1/fedcm/accounts"
-GUIDE = ROOT / "docs" / "fedcm.md"
+GUIDE = ROOT / "docs/how-to/fedcm.md"
 CHOOSER = {
     "Sec-Fetch-Dest": "webidentity",
     "Sec-Fetch-Site": "cross-site",

@@ -20,7 +20,7 @@ from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.runtime.waiting import Wait
 from persona_profile.settings import InvalidSettings, parse_settings
 
-PAGE = (ROOT / "docs" / "sign-in.md").read_text()
+PAGE = (ROOT / "docs/how-to/sign-in.md").read_text()
 SECRET = b"a secret that both have"
 
 
