@@ -1,7 +1,7 @@
 """The tests of the guarantees of every backend; third parties run them on their own backends.
 
-Inherit `BackendConformance` in a test module, with a fixture `backend` that yields an empty, initialized
-backend. It needs pytest.
+Inherit `BackendConformance` in a test module, with a fixture `backend` that yields an empty,
+initialized backend. It needs pytest.
 """
 
 from __future__ import annotations
