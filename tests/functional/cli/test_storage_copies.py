@@ -287,7 +287,7 @@ class TestCopy:
         other.write_text("notes")
         result = run("storage", "copy", stores.url("a"), stores.url("b"), "--state", other)
         assert result.returncode == 1
-        assert "the state file is something else" in result.stderr
+        assert "the state file is not the state of a copy" in result.stderr
         assert other.read_text() == "notes"
 
 
