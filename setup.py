@@ -122,6 +122,7 @@ setup(
         # Rate limits that several processes share.
         "redis": ["redis>=6.2,<8"],
         "test": [
+            "coverage>=7.10",  # the first that follows subprocesses by itself
             "cryptography_vectors>=46",  # those of NIST and the RFCs
             "hypothesis>=6.140",
             "jsonschema-rs>=0.60",
@@ -147,7 +148,7 @@ setup(
     },
     entry_points={
         "console_scripts": ["persona-profile = persona_profile.cli:main"],
-        "paste.app_factory": ["main = persona_profile.app:main"],
+        "paste.app_factory": ["main = persona_profile.serving:make_app"],
         "paste.server_runner": ["main = persona_profile.serving.server:serve"],
         "persona_profile.authenticators": [
             "browserid = persona_profile.auth.browserid:from_context",

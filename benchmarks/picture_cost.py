@@ -4,7 +4,7 @@ For each of several files: decoding, cropping and scaling to all sizes, over `dj
 same file (JPEG) or over the library's bare decoding of all pixels (others). For the 12 megapixel JPEG
 also the whole upload (all formats, sealed, stored) at each effort, the naive way (decode all, `resize`
 for each size, encoders at their defaults) and `gm convert` to three PNG sizes. All in turns, in one
-run, in processor time of all processes together; the figure is the median of the ratios of the rounds.
+run, in processor time of all processes together; the result is the median of the ratios of the rounds.
 
     python benchmarks/picture_cost.py [PHOTO.jpg] [--plot FILE.svg] [--rounds N]
 """
@@ -36,7 +36,6 @@ from support.applications import application
 from support.pictures import photo
 from support.workers import LIMITS, fork_server_pids
 
-from persona_profile.app import services_of
 from persona_profile.images import PictureOptions
 from persona_profile.images.formats import EFFORTS, SIZES
 from persona_profile.images.pipeline import squares_of
@@ -140,7 +139,7 @@ class Uploads:
     def __init__(self, folder: Path, effort: str) -> None:
         self.app = application(folder, pictures__effort=effort)
         self._client = webtest.TestApp(self.app, extra_environ={"HTTP_HOST": "localhost"})
-        proof = services_of(self.app).identity_provider.bundle(EMAIL, "http://127.0.0.1:6543")
+        proof = self.app.development.identity_provider.bundle(EMAIL, "http://127.0.0.1:6543")
         answer = self._client.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json
         self._headers = {"Authorization": f"Bearer {answer['token']}", "Content-Type": "image/jpeg"}
         self._accept = {"Accept": "image/avif,image/webp,*/*"}
@@ -148,8 +147,8 @@ class Uploads:
 
     def worker_seconds(self) -> float:
         """Return the processor time of the workers of all uploads so far."""
-        figures = services_of(self.app).metrics.exposition()
-        found = re.search(r"^persona_picture_processor_seconds_total (\S+)$", figures, re.MULTILINE)
+        metrics = self.app.services.metrics.exposition()
+        found = re.search(r"^persona_picture_processor_seconds_total (\S+)$", metrics, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     def upload(self, data: bytes) -> dict[str, str]:
@@ -230,8 +229,8 @@ def report_decoding(made: dict[str, Path], rounds: int) -> dict[str, float]:
             lambda path=path, base=base: base(path), {"": lambda path=path: squares(path)}, rounds
         )
         found[name] = ratios[""]
-        told = "djpeg -scale 1/4" if is_jpeg else "bare decoding of all pixels"
-        print(f"  {name:12} {ratios['']:5.2f}  ({seconds * 1000:.0f} ms: {told})", flush=True)
+        floor = "djpeg -scale 1/4" if is_jpeg else "bare decoding of all pixels"
+        print(f"  {name:12} {ratios['']:5.2f}  ({seconds * 1000:.0f} ms: {floor})", flush=True)
     return found
 
 
@@ -254,7 +253,7 @@ def report_uploads(data: bytes, folder: Path, rounds: int) -> dict[str, float]:
     smaller = sizes["gm convert, 3 PNG"] / sizes["upload, balanced"]
     print(f"  balanced is {cheaper:.1f} times cheaper than gm, at 1/{smaller:.1f} of its bytes")
     for service in services.values():
-        services_of(service.app).close()
+        service.app.close()
     return ratios
 
 

@@ -16,12 +16,11 @@ from support.applications import Clock, application, running
 from support.dialogs import dialog_of
 from support.services import Service, free_port
 
-from persona_profile.app import services_of
 from persona_profile.serving.development_provider import take_up
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 REQUEST = "persona-openid-request"
-GUIDE = Path(__file__).parents[3] / "docs" / "dialog.md"
+GUIDE = Path(__file__).parents[3] / "docs/how-to/dialog.md"
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +140,7 @@ class TestUnhappyPaths:
         go(page, service)
         where = page.browser.current_url
         page.open(f"{service.origin}/#{answer}&state=of-somebody-else")
-        wait_for_problem(page, "belongs to no sign-in that was begun")
+        wait_for_problem(page, "belongs to no sign-in of this window")
         assert page.browser.current_url == f"{service.origin}/"
         assert page.emails() == [BOB]
         page.open(where)
@@ -156,7 +155,7 @@ class TestUnhappyPaths:
         [nonce] = [part for part in url.split("&") if part.startswith("nonce=")]
         page.open(url.replace(nonce, "nonce=another"))
         choose(page, ALICE)
-        wait_for_problem(page, "belongs to no sign-in that was begun")
+        wait_for_problem(page, "belongs to no sign-in of this window")
         assert is_clean(page, service)
 
     def test_server_that_went_down(self, page, service):
@@ -203,7 +202,7 @@ class TestThatNeedTheirOwnServer:
                     public_origins=f"http://127.0.0.1:{port}",
                     development__provider_listen=f"127.0.0.1:{provider_port}",
                 )
-                provider = services_of(app).openid_provider
+                provider = app.development.openid_provider
                 stack.callback(take_up(provider, is_one_of_several=False))
                 stack.enter_context(running(app, port))
                 unopened.open(f"http://127.0.0.1:{port}")
@@ -228,7 +227,7 @@ class TestThatNeedTheirOwnServer:
         page, _ = own(service.provider_port)
         assert f"{service.provider}: Address already in use" in caplog.text
         page.find("#openid").click()
-        wait_for_problem(page, "The local OpenID provider does not run")
+        wait_for_problem(page, "The local OpenID provider is not running")
         page.expect_complaint("404")
         page.sign_in(ALICE)
 
