@@ -332,10 +332,10 @@ class Edit(Writing):
         return answer
 
 
-class TakeAway(Writing):
+class Export(Writing):
     """All that there is of an email; it must hold what was written."""
 
-    activity = "take_away"
+    activity = "export"
 
     def ask(self, arrival: Arrival) -> Answer:
         """Fetch the export, open it."""
@@ -377,7 +377,7 @@ class Erase(Writing):
                 raise Wrong
 
 
-_WRITES: Final = (FirstUpload, Replacement, LaunchUpload, Edit, TakeAway, Erase)
+_WRITES: Final = (FirstUpload, Replacement, LaunchUpload, Edit, Export, Erase)
 SCENARIOS: Final[Sequence[type[Scenario]]] = (DialogOpen, PictureRead, *_WRITES)
 
 

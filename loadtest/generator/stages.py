@@ -9,7 +9,7 @@ from typing import Final
 SMOKE_PARAMETERS: Final[Mapping[str, float]] = {
     "replacements": 60,
     "edits": 300,
-    "take_aways": 150,
+    "exports": 150,
     "erases": 60,
 }
 """What a smoke run changes of the model: so short a one would see no rare activity otherwise."""

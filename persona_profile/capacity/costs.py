@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final, Self
 
-MEASURED_ACTIVITIES: Final = ("dialog_open", "picture_read", "edit", "take_away", "erase")
+MEASURED_ACTIVITIES: Final = ("dialog_open", "picture_read", "edit", "export", "erase")
 """Those that have a cost of their own; each kind of upload has one by the kind of its picture."""
 
 PICTURE_KINDS: Final = ("jpeg_12mp", "jpeg_24mp", "jpeg_48mp", "png_screenshot", "heic")

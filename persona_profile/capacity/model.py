@@ -40,7 +40,7 @@ ACTIVITIES: Final = (
     *UPLOADS,
     "picture_read",
     "edit",
-    "take_away",
+    "export",
     "erase",
 )
 MEANINGS: Final[Mapping[str, str]] = {
@@ -50,7 +50,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "launch_upload": "PUT picture of those who were there before the service",
     "picture_read": "GET of a picture's URL that is not in the browser's cache",
     "edit": "PATCH of a profile",
-    "take_away": "GET of a profile's export",
+    "export": "GET of a profile's export",
     "erase": "DELETE of a profile",
 }
 
@@ -94,7 +94,7 @@ class Parameters:
         1, "days", "for which a picture's URL stays the same", "default of pictures.url_window"
     )
     edits: float = _parameter(2, "per email and year", "changes of claims")
-    take_aways: float = _parameter(0.1, "per email and year", "exports")
+    exports: float = _parameter(0.1, "per email and year", "exports")
     erases: float = _parameter(0.1, "per email and year", "profiles erased")
     jpeg_12mp_share: float = _parameter(0.60, "share of uploads", "phone JPEGs of 12 megapixels")
     jpeg_24mp_share: float = _parameter(0.20, "share of uploads", "JPEGs of 24 megapixels")
@@ -206,7 +206,7 @@ def rates(parameters: Parameters, users: float) -> dict[str, float]:
         "launch_upload": pictures / p.launch_days if p.launch_days else 0.0,
         "picture_read": pictures * p.devices / p.url_window,
         "edit": p.edits / YEAR_DAYS * p.emails,
-        "take_away": p.take_aways / YEAR_DAYS * p.emails,
+        "export": p.exports / YEAR_DAYS * p.emails,
         "erase": p.erases / YEAR_DAYS * p.emails,
     }
     return {activity: users * daily[activity] / DAY_SECONDS for activity in ACTIVITIES}

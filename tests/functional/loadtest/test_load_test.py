@@ -30,7 +30,7 @@ MIX = {
     "sign_ins": 25,
     "replacements": 330,
     "edits": 800,
-    "take_aways": 300,
+    "exports": 300,
     "erases": 100,
     "launch_days": 0,
 }
@@ -206,7 +206,7 @@ def test_wrong_pictures_are_noticed(trials):
 def test_shedding_is_told_from_breaking(trials):
     """503 with Retry-After is shed and no error, 503 without is an error."""
     seconds = trials["spoiled"].seconds()
-    edits, exports = seconds["edit"], seconds["take_away"]
+    edits, exports = seconds["edit"], seconds["export"]
     assert sum(each.shed for each in edits) == sum(each.planned for each in edits) > 0
     assert total(edits, "errors") == {}
     assert total(exports, "errors") == {"status_503": sum(each.planned for each in exports)}

@@ -14,7 +14,7 @@ from loadtest.record import End, Generator, Line, Run, Second, Server, Step, Wri
 from persona_profile.capacity.model import Parameters, rates
 
 START = 1_790_000_000.0
-MEDIANS = {"dialog_open": 25, "picture_read": 4, "edit": 15, "take_away": 60, "erase": 15}
+MEDIANS = {"dialog_open": 25, "picture_read": 4, "edit": 15, "export": 60, "erase": 15}
 UPLOAD_MEDIAN = 350
 SECONDS_PER_REQUEST = 0.008
 CORES = 2.0

@@ -17,7 +17,7 @@ from loadtest.generator.tally import Tally
 from loadtest.generator.watcher import Processes, samples
 from persona_profile.capacity.model import ACTIVITIES, UPLOADS, Parameters, rates
 
-MIX = rates(Parameters(edits=500, take_aways=300, erases=10, replacements=300), 1000)
+MIX = rates(Parameters(edits=500, exports=300, erases=10, replacements=300), 1000)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_what_is_asked_for_is_there(people):
     held = {place for place, _ in plan.prepared}
     for arrival in drawn(plan, 5000):
         place = (arrival.user, arrival.email)
-        if arrival.activity in {"picture_read", "replacement", "take_away", "erase"}:
+        if arrival.activity in {"picture_read", "replacement", "export", "erase"}:
             assert place in held
         if arrival.activity in UPLOADS:
             held.add(place)
