@@ -178,7 +178,7 @@ def main() -> None:
             print(json.dumps({"predicted": round(prediction)}), flush=True)
             arguments = ["--shape", "steps", "--users-active", str(prediction * options.from_share)]
             arguments += ["--warm-up", "6", "--measured", str(options.measured)]
-            arguments += ["--server-pid", str(service.pid), "--most-steps", "8"]
+            arguments += ["--server-pid", str(service.pid), "--max-steps", "8"]
             (folder / "pictures").symlink_to(options.pictures.resolve())
             record = folder / "record"
             with meter.running():

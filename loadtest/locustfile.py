@@ -29,7 +29,7 @@ from loadtest.generator.tally import RIGHT, SHED
 from loadtest.generator.watcher import PERIOD, Watcher
 from loadtest.identities import Identities
 from loadtest.pictures import PictureLibrary
-from loadtest.record import Line, Second, Writer, line_of
+from loadtest.record import RecordLine, Second, Writer, line_of
 
 VOID = 3
 """Exit status of a run that says nothing of the server."""
@@ -37,7 +37,7 @@ VOID = 3
 _log = logging.getLogger(__name__)
 
 
-class Session:
+class RunProcess:
     """What this process does in the run: it leads, makes load, or both."""
 
     def __init__(self, environment: Environment) -> None:
@@ -210,7 +210,7 @@ class Session:
             self._say(engine, engine.lines(), engine.tally.in_flight)
         self._say(engine, engine.tally.rest(), in_flight=0)
 
-    def _say(self, engine: Engine, lines: Sequence[Line], in_flight: int) -> None:
+    def _say(self, engine: Engine, lines: Sequence[RecordLine], in_flight: int) -> None:
         told = {"process": engine.process, "lines": as_documents(lines), "in_flight": in_flight}
         self.runner.send_message("told", told)
 
@@ -225,7 +225,7 @@ class Session:
         )
 
 
-_sessions: list[Session] = []
+_processes: list[RunProcess] = []
 """Of this process: one, once Locust is ready."""
 
 
@@ -235,10 +235,10 @@ class Arrivals(User):
     @task
     def arrive(self) -> None:
         """Start what is planned until the run ends."""
-        session = _sessions[0]
-        while session.engine is None:
+        process = _processes[0]
+        while process.engine is None:
             gevent.sleep(0.05)
-        session.engine.run()
+        process.engine.run()
 
 
 class Stages(LoadTestShape):
@@ -248,11 +248,11 @@ class Stages(LoadTestShape):
 
     def tick(self) -> tuple[int, float] | None:
         """Lead the run; None ends it."""
-        session = _sessions[0]
+        process = _processes[0]
         if not self._has_begun:
             self._has_begun = True
-            session.begin()
-        return (session.workers, 10.0) if session.tick() else None
+            process.begin()
+        return (process.workers, 10.0) if process.tick() else None
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -262,13 +262,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def _begin(environment: Environment, **_more: Any) -> None:
-    _sessions[:] = [Session(environment)]
+    _processes[:] = [RunProcess(environment)]
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def _end(environment: Environment, **_more: Any) -> None:  # noqa: ARG001
-    for session in _sessions:
-        session.close()
+    for process in _processes:
+        process.close()
 
 
 def _stop(status: int, message: str) -> Any:

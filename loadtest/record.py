@@ -182,7 +182,7 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Generator:
+class GeneratorSample:
     """How a process of the load generator fared in the second before.
 
     Attributes:
@@ -198,7 +198,7 @@ class Generator:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerSample:
     """What the server told, or the machine of it: cumulative, from the server's start.
 
     Attributes:
@@ -228,8 +228,8 @@ class End:
     at: float
 
 
-Line = Run | Step | Second | Generator | Server | End
-_KINDS: Final = {each.kind: each for each in (Run, Step, Second, Generator, Server, End)}
+RecordLine = Run | Step | Second | GeneratorSample | ServerSample | End
+_KINDS: Final = {each.kind: each for each in (Run, Step, Second, GeneratorSample, ServerSample, End)}
 
 
 class InvalidRecord(ValueError):
@@ -243,7 +243,7 @@ class Writer:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / f"{process}.jsonl").open("a", encoding="utf-8")
 
-    def write(self, line: Line) -> None:
+    def write(self, line: RecordLine) -> None:
         """Add a line; it is in the file when this returns."""
         document = {"kind": line.kind, **asdict(line)}
         self._file.write(json.dumps(document, separators=(",", ":")) + "\n")
@@ -254,7 +254,7 @@ class Writer:
         self._file.close()
 
 
-def read(folder: Path) -> Iterator[Line]:
+def read(folder: Path) -> Iterator[RecordLine]:
     """Give the lines of all processes, file after file; a last line that was cut off is left away.
 
     Raises:
@@ -272,7 +272,7 @@ def read(folder: Path) -> Iterator[Line]:
                 raise InvalidRecord(f"{path}, line {number}: {error}") from None
 
 
-def line_of(document: dict[str, Any]) -> Line:
+def line_of(document: dict[str, Any]) -> RecordLine:
     """Return the line that a JSON object says.
 
     Raises:

@@ -63,7 +63,7 @@ listen = 127.0.0.1:{port}
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class StartedServer:
     """A server that was started for a run.
 
     Attributes:
@@ -89,7 +89,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def development_server(folder: Path, issuers: Path) -> Iterator[Server]:
+def development_server(folder: Path, issuers: Path) -> Iterator[StartedServer]:
     """Start a server with everything in memory that trusts the identities; end it.
 
     Raises:
@@ -115,7 +115,7 @@ def development_server(folder: Path, issuers: Path) -> Iterator[Server]:
         )
     try:
         _await(process, origin, log)
-        yield Server(origin, process.pid, f"http://127.0.0.1:{figures}/metrics")
+        yield StartedServer(origin, process.pid, f"http://127.0.0.1:{figures}/metrics")
     finally:
         process.terminate()
         process.wait(_START_SECONDS)

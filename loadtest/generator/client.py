@@ -17,7 +17,7 @@ TIMEOUT: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What came back.
 
     Attributes:
@@ -94,7 +94,7 @@ class Connections:
 
     def call(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> Response:
         """Send a request, return its answer.
 
         Raises:
@@ -114,9 +114,9 @@ class Connections:
         """Hang up."""
         self._client.close()
 
-    def _call(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> Answer:
+    def _call(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> Response:
         response = self._client.request(method, path, body, dict(headers or {}))
         with response:
             content = bytes(response.read())
             retry_after = response.get("retry-after") is not None
-            return Answer(response.status_code, content, retry_after, len(body))
+            return Response(response.status_code, content, retry_after, len(body))

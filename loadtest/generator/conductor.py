@@ -69,7 +69,7 @@ class Conductor:
             options.shape,
             options.users,
             options.lengths,
-            most_steps=options.most_steps,
+            max_steps=options.max_steps,
             met=self._met,
         )
         self._began_at: float | None = None

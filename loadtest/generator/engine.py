@@ -11,15 +11,15 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 
-from loadtest.generator.client import Answer, Connections, NoAnswer
-from loadtest.generator.pacer import MOST_IN_FLIGHT, Pacer
+from loadtest.generator.client import Connections, NoAnswer, Response
+from loadtest.generator.pacer import MAX_IN_FLIGHT, Pacer
 from loadtest.generator.people import Card
 from loadtest.generator.plan import Arrival, Plan
 from loadtest.generator.scenarios import SCENARIOS, WRONG_ANSWERS, World, thumbnail_of
 from loadtest.generator.tally import Tally
 from loadtest.identities import Identities
 from loadtest.pictures import PREPARED, PictureLibrary, mark_in
-from loadtest.record import Generator, Line
+from loadtest.record import GeneratorSample, RecordLine
 
 AT_ONCE: Final = 8
 """Users that are made ready at the same time."""
@@ -57,7 +57,7 @@ class Engine:
     ) -> None:
         self.tally = Tally(tell)
         self.process = process
-        self._connections = Connections(origin, MOST_IN_FLIGHT)
+        self._connections = Connections(origin, MAX_IN_FLIGHT)
         self._world = World(self._connections, identities, library, audience)
         self._scenarios = {each.activity: each(self._world, self.tally) for each in SCENARIOS}
         self._pacer = Pacer(self._perform, self.tally)
@@ -127,13 +127,13 @@ class Engine:
         self._pacer.end()
         self._is_prepared.set()
 
-    def lines(self) -> Sequence[Line]:
+    def lines(self) -> Sequence[RecordLine]:
         """Return what has settled since the last call, and how this process fares."""
         now, cpu = time.monotonic(), time.process_time()
         share = (cpu - self._cpu) / max(now - self._looked_at, 1e-3)
         self._cpu, self._looked_at = cpu, now
         lag, self._pacer.lag = self._pacer.lag, 0.0
-        fare = Generator(time.time(), self.process, round(share, 3), round(lag, 4))
+        fare = GeneratorSample(time.time(), self.process, round(share, 3), round(lag, 4))
         return [*self.tally.settled(time.time()), fare]
 
     def _perform(self, arrival: Arrival, planned_at: float) -> None:
@@ -174,7 +174,7 @@ class Engine:
         card.picture = picture.mark
 
     @staticmethod
-    def _until_taken(ask: Callable[[], Answer]) -> Answer:
+    def _until_taken(ask: Callable[[], Response]) -> Response:
         deadline = time.monotonic() + _PATIENCE
         answer = ask()
         while answer.is_shed and time.monotonic() < deadline:
@@ -183,6 +183,6 @@ class Engine:
         return answer
 
 
-def as_documents(lines: Sequence[Line]) -> list[dict[str, Any]]:
+def as_documents(lines: Sequence[RecordLine]) -> list[dict[str, Any]]:
     """Return lines as they are sent to the process that leads."""
     return [{"kind": line.kind, **asdict(line)} for line in lines]

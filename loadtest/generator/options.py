@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadtest.generator.stages import LAUNCH_DAYS, LENGTHS, SMOKE_PARAMETERS, Lengths
-from persona_profile.capacity.costs import MOST
+from persona_profile.capacity.costs import MAX_NUMBER
 from persona_profile.capacity.model import InvalidParameters, Parameters
 
 DEFAULT_FOLDER = Path("var/loadtest")
@@ -41,7 +41,7 @@ class Options:
         parameters: of the capacity model.
         peak: by which its mean rates are multiplied: 1, or its parameter `peak`.
         lengths: of the shape's parts.
-        most_steps: of the shape `steps`.
+        max_steps: of the shape `steps`.
     """
 
     shape: str
@@ -57,7 +57,7 @@ class Options:
     parameters: Parameters
     peak: float
     lengths: Lengths
-    most_steps: int
+    max_steps: int
 
     @property
     def changed_parameters(self) -> dict[str, float]:
@@ -98,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--warm-up", type=float, metavar="SECONDS", help="of each change, not measured")
     add("--measured", type=float, metavar="SECONDS", help="of each step, or of the whole run")
-    add("--most-steps", type=int, default=12, help="of the shape steps; default: %(default)s")
+    add("--max-steps", type=int, default=12, help="of the shape steps; default: %(default)s")
     add(
         "--small-pictures",
         action="store_true",
@@ -128,10 +128,10 @@ def checked(given: argparse.Namespace) -> Options:
         ("--users-active", given.users_active, 1),
         ("--warm-up", warm_up, 0),
         ("--measured", measured, 1),
-        ("--most-steps", given.most_steps, 1),
+        ("--max-steps", given.max_steps, 1),
     ):
-        if not least <= value <= MOST:
-            raise InvalidOptions(f"{name}: must be a number from {least} to {MOST:g}")
+        if not least <= value <= MAX_NUMBER:
+            raise InvalidOptions(f"{name}: must be a number from {least} to {MAX_NUMBER:g}")
     parameters = _parameters(given.shape, given.model_set)
     return Options(
         given.shape,
@@ -147,7 +147,7 @@ def checked(given: argparse.Namespace) -> Options:
         parameters,
         parameters.peak if given.at_peak else 1.0,
         Lengths(warm_up, measured),
-        given.most_steps,
+        given.max_steps,
     )
 
 

@@ -12,7 +12,7 @@ from gevent.event import Event
 from loadtest.generator.plan import Arrival
 from loadtest.generator.tally import NOT_OFFERED, Tally
 
-MOST_IN_FLIGHT: Final = 10_000
+MAX_IN_FLIGHT: Final = 10_000
 """Requests of one process that wait for an answer; those beyond are counted as `not_offered`."""
 
 _REST: Final = 0.05
@@ -65,7 +65,7 @@ class Pacer:
 
     def _start(self, arrival: Arrival, planned_at: float) -> None:
         self.lag = max(self.lag, time.time() - planned_at)
-        is_full = self._tally.in_flight >= MOST_IN_FLIGHT
+        is_full = self._tally.in_flight >= MAX_IN_FLIGHT
         self._tally.plan(arrival.activity, planned_at)
         if is_full:
             self._tally.finish(arrival.activity, planned_at, NOT_OFFERED)

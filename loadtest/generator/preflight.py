@@ -10,7 +10,7 @@ from loadtest.generator.client import Connections, NoAnswer
 from loadtest.identities import Identities
 from loadtest.pictures import KINDS
 
-MOST_BYTES: Final = 16 * 1024 * 1024
+MAX_BYTES: Final = 16 * 1024 * 1024
 """Of the pictures that are uploaded, at most."""
 
 
@@ -40,10 +40,10 @@ def check(connections: Connections, identities: Identities, audience: str) -> Ma
     limits = about.json.get("limits") if isinstance(about.json, dict) else None
     if about.status != 200 or not isinstance(limits, dict):
         raise Unfit("what answers there is no profile service: GET /v1/ tells no limits")
-    if limits.get("picture_bytes", 0) < MOST_BYTES:
+    if limits.get("picture_bytes", 0) < MAX_BYTES:
         raise Unfit(
             f"the server takes pictures of {limits.get('picture_bytes')} bytes; "
-            f"those of the test ({', '.join(kind.name for kind in KINDS)}) have up to {MOST_BYTES}"
+            f"those of the test ({', '.join(kind.name for kind in KINDS)}) have up to {MAX_BYTES}"
         )
     if limits.get("emails_per_session", 0) < identities.emails:
         raise Unfit(f"a session may have {limits.get('emails_per_session')} emails; users have more")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
-from loadtest.generator.client import Answer, Connections, NoAnswer
+from loadtest.generator.client import Connections, NoAnswer, Response
 from loadtest.generator.people import UNKNOWN, Card, Person
 from loadtest.generator.plan import Arrival
 from loadtest.generator.tally import RIGHT, SHED, WRONG_CONTENT, Tally
@@ -84,7 +84,7 @@ class World:
             self._people[number] = Person([Card() for _ in range(self.identities.emails)])
         return self._people[number]
 
-    def open_session(self, number: int, *, new_certificates: bool = False) -> Answer:
+    def open_session(self, number: int, *, new_certificates: bool = False) -> Response:
         """Let a user prove all emails; keep the session and check every card.
 
         Raises:
@@ -117,7 +117,7 @@ class World:
 
     def call(
         self, arrival: Arrival, method: str, more: str = "", body: bytes = b"", content_type: str = ""
-    ) -> Answer:
+    ) -> Response:
         """Ask about a user's email, in the user's session.
 
         Raises:
@@ -151,7 +151,7 @@ class Scenario(ABC):
         self._tally = tally
 
     @abstractmethod
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Send the request, check what its answer says.
 
         Raises:
@@ -202,7 +202,7 @@ class DialogOpen(Scenario):
 
     activity = "dialog_open"
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Open a session."""
         return self.world.open_session(arrival.user, new_certificates=arrival.new_certificates)
 
@@ -216,7 +216,7 @@ class PictureRead(Scenario):
 
     activity = "picture_read"
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Fetch a size of the picture, and compare it with what was uploaded."""
         card = self.world.person(arrival.user).cards[arrival.email]
         path = card.paths.get(arrival.size or 0)
@@ -226,7 +226,7 @@ class PictureRead(Scenario):
         answer = self.world.connections.call("GET", path, headers={"Accept": ACCEPT})
         if card.writes != writes:
             # It was replaced meanwhile: the old one and none are both right.
-            return Answer(200, answer.body) if answer.status == 404 else answer
+            return Response(200, answer.body) if answer.status == 404 else answer
         if answer.status == 200 and mark_in(answer.body) != picture:
             raise Wrong
         return answer
@@ -248,7 +248,7 @@ class Writing(Scenario):
 
     def write(
         self, arrival: Arrival, method: str, more: str = "", body: bytes = b"", content_type: str = ""
-    ) -> tuple[Answer, Card, Any, Any]:
+    ) -> tuple[Response, Card, Any, Any]:
         """Send a change; return the answer, the card, and the name and picture there were before.
 
         Where the server refused in so many words, what was there before still is.
@@ -274,7 +274,7 @@ class Writing(Scenario):
 class Upload(Writing):
     """A picture straight from a phone; read back small."""
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Put the picture."""
         assert arrival.picture is not None
         picture = self.world.library.picture(arrival.picture)
@@ -318,7 +318,7 @@ class Edit(Writing):
 
     activity = "edit"
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Patch the profile."""
         written = f"Name {time.time_ns():x}"
         body = json.dumps({"name": written}).encode()
@@ -337,7 +337,7 @@ class Export(Writing):
 
     activity = "export"
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Fetch the export, open it."""
         card = self.card(arrival)
         answer = self.world.call(arrival, "GET", "/export")
@@ -360,7 +360,7 @@ class Erase(Writing):
 
     activity = "erase"
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Delete the profile."""
         answer, card, _, _ = self.write(arrival, "DELETE")
         if answer.status == 204:
@@ -381,14 +381,14 @@ _WRITES: Final = (FirstUpload, Replacement, LaunchUpload, Edit, Export, Erase)
 SCENARIOS: Final[Sequence[type[Scenario]]] = (DialogOpen, PictureRead, *_WRITES)
 
 
-def attempt(ask: Callable[[], Answer]) -> tuple[Answer, str]:
+def attempt(ask: Callable[[], Response]) -> tuple[Response, str]:
     """Return an answer and how it is counted: `RIGHT`, `SHED` or what went wrong."""
     try:
         answer = ask()
     except NoAnswer as error:
-        return Answer(0, b""), error.code
+        return Response(0, b""), error.code
     except WRONG_ANSWERS:
-        return Answer(0, b""), WRONG_CONTENT
+        return Response(0, b""), WRONG_CONTENT
     if answer.is_shed:
         return answer, SHED
     return answer, RIGHT if 200 <= answer.status < 300 else answer.problem

@@ -63,18 +63,18 @@ Judge = Callable[[], bool]
 """Tells whether the measured stage that is just over met the service levels."""
 
 
-def stages(shape: str, users: float, lengths: Lengths, *, most_steps: int, met: Judge) -> Shape:
+def stages(shape: str, users: float, lengths: Lengths, *, max_steps: int, met: Judge) -> Shape:
     """Yield the stages of a shape, one after the other.
 
     Args:
         shape: a key of `LENGTHS`.
         users: active users; for `steps` those of the first step.
         lengths: of its parts.
-        most_steps: after which `steps` ends at the latest.
+        max_steps: after which `steps` ends at the latest.
         met: asked after each measured step of `steps`.
     """
     if shape == "steps":
-        yield from _steps(users, lengths, most_steps, met)
+        yield from _steps(users, lengths, max_steps, met)
         return
     for times in (1, 2, 1) if shape == "spike" else (1,):
         yield from _step(users * times, lengths)
@@ -85,10 +85,10 @@ def _step(users: float, lengths: Lengths) -> Shape:
     yield Stage(users, lengths.measured)
 
 
-def _steps(users: float, lengths: Lengths, most_steps: int, met: Judge) -> Shape:
+def _steps(users: float, lengths: Lengths, max_steps: int, met: Judge) -> Shape:
     """Double until a step breaks, then halve the range until it is narrow."""
     carried, broken, at = 0.0, 0.0, users
-    for _ in range(most_steps):
+    for _ in range(max_steps):
         yield from _step(at, lengths)
         if met():
             carried = at

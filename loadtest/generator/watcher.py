@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from loadtest.record import Server
+from loadtest.record import ServerSample
 
 PERIOD: Final = 2.0
 """Seconds between two looks."""
@@ -25,7 +25,7 @@ _SAMPLE: Final = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{.*\})?) ([^ ]+)(?: [
 
 
 @dataclass(frozen=True, slots=True)
-class Processes:
+class ProcessFamily:
     """A process and all that descends from it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Processes:
     cores: float
 
     @classmethod
-    def of(cls, pid: int) -> Processes | None:
+    def of(cls, pid: int) -> ProcessFamily | None:
         """Look at them; None if there is no such process."""
         stats = _stats()
         if pid not in stats:
@@ -75,10 +75,10 @@ class Watcher:
         self._pid = pid
         self._started_at: float | None = None
 
-    def look(self) -> Server:
+    def look(self) -> ServerSample:
         """Return what is to be seen now; what does not answer is unknown."""
         figures = self._figures()
-        found = Processes.of(self._pid) if self._pid is not None else None
+        found = ProcessFamily.of(self._pid) if self._pid is not None else None
         if found is None:
             started, cpu = _number(figures, "process_start_time_seconds"), _cpu(figures)
             resident, cores = None, None
@@ -89,7 +89,7 @@ class Watcher:
         if started is not None and self._started_at is not None and abs(started - self._started_at) < 1:
             started = self._started_at
         self._started_at = started
-        return Server(time.time(), started, cpu, resident, figures, self._clock_offset(), cores)
+        return ServerSample(time.time(), started, cpu, resident, figures, self._clock_offset(), cores)
 
     def _figures(self) -> Mapping[str, float]:
         if self._metrics is None:

@@ -9,7 +9,7 @@ from html import escape
 from loadtest.gate.levels import Levels
 from loadtest.gate.report.drawings import Band, Chart, Series, Spread, spread
 from loadtest.gate.summary import StepSummary, Summary
-from loadtest.gate.verdict import LEAST_ANSWERS, Judged
+from loadtest.gate.verdict import MIN_ANSWERS, Judged
 from loadtest.record import Traffic, percentile
 from persona_profile.capacity.units import short
 
@@ -26,7 +26,7 @@ def latency_spread(judged: Judged, levels: Levels) -> str:
     """Show the percentiles of each endpoint of a step, and the levels that they have to meet."""
     rows = []
     for name, traffic in judged.step.endpoints.items():
-        if traffic.right < LEAST_ANSWERS["p95"]:
+        if traffic.right < MIN_ANSWERS["p95"]:
             continue
         values = [
             (style, percentile(traffic.latencies, share) or 0) for share, _, style in _PERCENTILES
@@ -63,7 +63,7 @@ def latency_by_users(steps: Sequence[Judged], levels: Levels) -> list[str]:
             points = [
                 (count, percentile(traffic.latencies, share))
                 for count, traffic in found.items()
-                if traffic.right >= LEAST_ANSWERS["p95"]
+                if traffic.right >= MIN_ANSWERS["p95"]
             ]
             series.append(Series(label, points, style, has_dots=True))
         if len(series[0].points) < 2:

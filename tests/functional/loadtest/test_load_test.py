@@ -183,12 +183,12 @@ def test_record_of_two_workers_is_complete(trials):
     expected = sum(step.rates.values()) * SECONDS
     assert abs(measured - expected) < 5 * expected**0.5  # of a Poisson distribution
     assert {second.endpoint for second in every} >= set(ACTIVITIES) - {"first_upload", "launch_upload"}
-    assert {each.process for each in trial.of(record.Generator)} == {"worker-0", "worker-1"}
+    assert {each.process for each in trial.of(record.GeneratorSample)} == {"worker-0", "worker-1"}
 
 
 def test_server_is_watched(trials):
     """Its processor time grows, and its start is one instant."""
-    looks = trials["good"].of(record.Server)
+    looks = trials["good"].of(record.ServerSample)
     assert looks[-1].cpu_seconds > looks[0].cpu_seconds > 0
     assert len({look.started_at for look in looks}) == 1
     assert looks[-1].resident_bytes > 10_000_000
