@@ -1,4 +1,4 @@
-"""How many users are active when: the shapes of a run."""
+"""The shapes of a run: numbers of active users over time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SMOKE_PARAMETERS: Final[Mapping[str, float]] = {
     "exports": 150,
     "erases": 60,
 }
-"""What a smoke run changes of the model: so short a one would see no rare activity otherwise."""
+"""Changes to the model for a smoke run, so that the short run has rare activities as well."""
 
 LAUNCH_DAYS: Final = 7
-"""In which everybody uploads, in the shape `launch`, unless `--model-set launch_days` tells."""
+"""Days in which all users upload in the shape `launch`, unless `--model-set launch_days` is given."""
 
 SHARE_SOUGHT: Final = 0.1
 """Steps end when the knee is known to within this share."""
@@ -23,11 +23,11 @@ SHARE_SOUGHT: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """So many users for so long.
+    """A number of active users for some time.
 
     Attributes:
         users: active users.
-        seconds: how long.
+        seconds: its length.
         is_measured: false where the server warms up or changes over.
     """
 
@@ -60,7 +60,7 @@ LENGTHS: Final[Mapping[str, Lengths]] = {
 
 Shape = Iterator[Stage]
 Judge = Callable[[], bool]
-"""Tells whether the measured stage that is just over met the service levels."""
+"""Returns whether the last measured stage met the levels."""
 
 
 def stages(shape: str, users: float, lengths: Lengths, *, max_steps: int, met: Judge) -> Shape:
@@ -70,8 +70,8 @@ def stages(shape: str, users: float, lengths: Lengths, *, max_steps: int, met: J
         shape: a key of `LENGTHS`.
         users: active users; for `steps` those of the first step.
         lengths: of its parts.
-        max_steps: after which `steps` ends at the latest.
-        met: asked after each measured step of `steps`.
+        max_steps: of `steps`.
+        met: called after each measured step of `steps`.
     """
     if shape == "steps":
         yield from _steps(users, lengths, max_steps, met)
@@ -94,7 +94,7 @@ def _steps(users: float, lengths: Lengths, max_steps: int, met: Judge) -> Shape:
             carried = at
         else:
             broken = at
-            # What piled up must not be the next step's.
+            # Let the server finish its backlog before the next step.
             yield Stage(0, lengths.warm_up, is_measured=False)
         if broken and (broken - carried) <= SHARE_SOUGHT * broken:
             return
