@@ -20,8 +20,9 @@ from cachetools import LRUCache
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.auth.authenticators import AuthenticatorContext
 from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers
+from persona_profile.auth.browserid_keys import PublicKey, parse_public_key
 from persona_profile.auth.fetch import Fetched
-from persona_profile.auth.jws import InvalidJws, Jws, PublicKey, parse_jws, parse_public_key
+from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
 from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email, is_canonical_domain
 from persona_profile.encoding import Json
@@ -108,7 +109,7 @@ class BrowserIDVerifier(Authenticator):
         if assertion.algorithm != certificate.key.algorithm:
             raise InvalidProof("algorithm_mismatch")
         self._check_certificate_signature(certificate_text, certificate)
-        if not assertion.is_signed_by(certificate.key):
+        if not certificate.key.has_signed(assertion):
             raise InvalidProof("assertion_signature_invalid")
         self._discovery.note_proof(certificate.domain, certificate.issuer)
         # Also by a process that allows for the largest difference of clocks.
@@ -183,7 +184,7 @@ class BrowserIDVerifier(Authenticator):
         if any(key.fingerprint == certificate.signed_by for key in keys):
             return True
         for key in keys:
-            if certificate.jws.is_signed_by(key):
+            if key.has_signed(certificate.jws):
                 with self._lock:
                     self._certificates[text] = replace(certificate, signed_by=key.fingerprint)
                 return True

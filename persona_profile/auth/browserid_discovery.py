@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from persona_profile.auth.browserid_keys import PublicKey, parse_public_key
 from persona_profile.auth.domain_cache import DomainCache, Entry
 from persona_profile.auth.fetch import Fetched, FetchError
-from persona_profile.auth.jws import InvalidJws, PublicKey, parse_public_key
+from persona_profile.auth.jws import InvalidJws
 from persona_profile.auth.lookups import caused_by
 from persona_profile.emails import InvalidDomain, canonical_domain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json, MalformedText, json_decode

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from persona_profile.auth.registrable import registrable_domain
+from persona_profile.auth.registrable_domains import registrable_domain
 
 _V = TypeVar("_V")
 

@@ -20,7 +20,7 @@ from typing import Final, Generic, TypeVar
 
 from cachetools import TTLCache
 
-from persona_profile.auth.registrable import registrable_domain
+from persona_profile.auth.registrable_domains import registrable_domain
 from persona_profile.errors import Overloaded
 from persona_profile.runtime.waiting import Claim, FairPlaces, Wait, WaitingBudget
 

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from persona_profile.auth.browserid_keys import RS256, sign_jws
 from persona_profile.auth.fetch import (
     MAX_ANSWER_BYTES,
     Fetched,
@@ -30,7 +31,6 @@ from persona_profile.auth.fetch import (
     Location,
     exchange,
 )
-from persona_profile.auth.jws import RS256, sign_jws
 from persona_profile.auth.openid_issuers import OpenIDIssuer
 from persona_profile.bounded_http import MeteredSocket
 from persona_profile.development.identity_provider import PINNED_PATTERNS, read_or_write_key

@@ -21,8 +21,8 @@ from persona_profile.auth.browserid_discovery import (
     Discovery,
     PinnedIssuers,
 )
+from persona_profile.auth.browserid_keys import parse_public_key, public_key_document
 from persona_profile.auth.fetch import Fetched, FetchError
-from persona_profile.auth.jws import parse_public_key, public_key_document
 from persona_profile.errors import InvalidProof, Overloaded
 
 GOOD = support_document(rsa_key("issuer"))

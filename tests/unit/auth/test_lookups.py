@@ -15,7 +15,7 @@ from persona_profile.auth import documents
 from persona_profile.auth.documents import DocumentFetcher
 from persona_profile.auth.fetch import FetchError
 from persona_profile.auth.lookups import FLIGHTS, MAX_REFRESHES, REFRESHES, Lookups, caused_by
-from persona_profile.auth.registrable import registrable_domain
+from persona_profile.auth.registrable_domains import registrable_domain
 from persona_profile.errors import Overloaded
 from persona_profile.runtime.waiting import Wait, WaitingBudget
 
