@@ -1,6 +1,6 @@
-"""The public keys of BrowserID (mozilla/id-specs), on `cryptography`.
+"""BrowserID's public keys and their signatures (mozilla/id-specs), on `cryptography`.
 
-Sizes are bounded before any arithmetic, and a key admits exactly one algorithm.
+Sizes are checked before any arithmetic. A key has exactly one algorithm.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_RSA_BITS: Final = 4096
 
 # Each DSA algorithm: bits of p, bits of q, hash.
 _DSA_PARAMETERS: Final = {
-    DS128: (1024, 160, SHA1()),  # noqa: S303 - what Persona's users had; a setting can refuse it
+    DS128: (1024, 160, SHA1()),  # noqa: S303 - what Persona's users had; a setting can exclude it
     DS256: (2048, 256, SHA256()),
 }
 _MAX_DECIMAL_DIGITS: Final = 1234  # of a number of 4096 bits
@@ -45,12 +45,12 @@ _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,512}")
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A public key of a sound form.
+    """A valid public key.
 
     Attributes:
-        algorithm: the only one that it is for.
-        fingerprint: identifies it (32 bytes).
-        key: what verifies.
+        algorithm: its only algorithm.
+        fingerprint: 32 bytes that identify it.
+        key: the key of `cryptography`.
         order: q of a DSA key.
     """
 
@@ -60,14 +60,14 @@ class PublicKey:
     order: int = 0
 
     def has_signed(self, jws: Jws) -> bool:
-        """Return whether this key made the signature, by the one algorithm that it admits."""
+        """Return whether the JWS is signed by this key, with its algorithm."""
         return self.algorithm == jws.algorithm and self.verify(jws.signature, jws.signed)
 
     def verify(self, signature: bytes, signed: bytes) -> bool:
-        """Tell whether `signature` over `signed` was made with the private half of this key."""
+        """Return whether `signature` is this key's signature of `signed`."""
         try:
             if isinstance(self.key, rsa.RSAPublicKey):
-                # Signers in JavaScript leave leading zeros away, as one in 256 signatures has them.
+                # JavaScript signers omit leading zeros, which one in 256 signatures has.
                 padded = signature.rjust((self.key.key_size + 7) // 8, b"\0")
                 self.key.verify(padded, signed, padding.PKCS1v15(), SHA256())
             else:
@@ -78,7 +78,7 @@ class PublicKey:
         return True
 
     def _der_signature(self, signature: bytes) -> bytes:
-        """Return `r || s`, each as long as q, in the form that `cryptography` takes."""
+        """Return the DER form of `r || s`, each as long as q."""
         half = _DSA_PARAMETERS[self.algorithm][1] // 8
         r, s = int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
         if len(signature) != 2 * half or not (0 < r < self.order and 0 < s < self.order):
@@ -87,10 +87,10 @@ class PublicKey:
 
 
 def parse_public_key(document: Json) -> PublicKey:
-    """Read a key as BrowserID writes it: decimal `n`, `e` (RS) or hexadecimal `p`, `q`, `g`, `y` (DS).
+    """Parse a BrowserID key: decimal `n`, `e` (RS) or hexadecimal `p`, `q`, `g`, `y` (DS).
 
     Raises:
-        InvalidJws: `key_not_allowed`, for anything that no sound generator makes.
+        InvalidJws: `key_not_allowed`: the document is no valid key.
     """
     if not isinstance(document, dict):
         raise InvalidJws("key_not_allowed")
@@ -101,12 +101,12 @@ def parse_public_key(document: Json) -> PublicKey:
             case "DS":
                 return _dsa_key(document)
     except ValueError:
-        pass  # one answer, whichever rule was broken
+        pass  # one code for all broken rules
     raise InvalidJws("key_not_allowed")
 
 
 def public_key_document(key: rsa.RSAPublicKey | dsa.DSAPublicKey) -> dict[str, Json]:
-    """Write a public key as BrowserID does."""
+    """Return BrowserID's document of a public key."""
     if isinstance(key, rsa.RSAPublicKey):
         numbers = key.public_numbers()
         return {"algorithm": "RS", "n": str(numbers.n), "e": str(numbers.e)}
@@ -121,9 +121,9 @@ def sign_jws(
     key: rsa.RSAPrivateKey | dsa.DSAPrivateKey,
     header: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the payload as a compact JWS, signed by the algorithm that the key admits.
+    """Return the payload as a compact JWS, signed with the algorithm of the key.
 
-    `header` is what its header has beside that.
+    `header` holds the header members other than `alg`.
     """
     algorithm = parse_public_key(public_key_document(key.public_key())).algorithm
     parts = {"alg": algorithm, **(header or {})}, payload

@@ -1,7 +1,4 @@
-"""Compact JWS and the public keys of BrowserID (mozilla/id-specs), on `cryptography`.
-
-Sizes are bounded before any arithmetic, and a key admits exactly one algorithm.
-"""
+"""Compact JWS (RFC 7515), parsed but not verified."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _HEADER_MEMBERS: Final = frozenset({"alg", "typ"})
 
 
 class InvalidJws(ValueError):
-    """Not a JWS, or not a key, that this service takes; `code` is the reason."""
+    """A JWS, or a key, that this service does not accept; `code` is the reason."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -30,10 +27,7 @@ class InvalidJws(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Jws:
-    """A parsed, not yet verified JWS in compact serialization (RFC 7515).
-
-    `signed` is what is said: one statement may come with several signatures.
-    """
+    """A parsed JWS. Several signatures of one statement have the same `signed` bytes."""
 
     algorithm: str
     header: Mapping[str, Json]
@@ -47,10 +41,10 @@ def parse_jws(
     algorithms: Collection[str] = BROWSERID_ALGORITHMS,
     header_members: Collection[str] = _HEADER_MEMBERS,
 ) -> Jws:
-    """Parse a compact JWS whose size the caller has bounded.
+    """Parse a compact JWS of limited size.
 
-    The header may hold `header_members` alone: whoever puts a key, a URL or an extension there
-    expects something that this service does not do.
+    The header may hold `header_members` alone. A key, a URL or an extension in the header asks for a
+    behaviour that this service does not have.
 
     Raises:
         InvalidJws: `malformed_jws`, `header_not_allowed` or `algorithm_not_allowed`.

@@ -1,7 +1,4 @@
-"""The keys of OpenID providers: discovery documents and JSON Web Key Sets (RFC 7517), kept for a while.
-
-What is kept is for speed alone: any process finds the same keys by asking anew.
-"""
+"""JSON Web Key Sets (RFC 7517) of OpenID providers, and the signatures of their tokens, on joserfc."""
 
 from __future__ import annotations
 
@@ -28,20 +25,20 @@ MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
 
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-# joserfc warns of EdDSA, which RFC 9864 calls by the name of the one curve that is taken here.
+# joserfc deprecates EdDSA: RFC 9864 names algorithms by their curves, and Ed25519 is accepted here.
 _JOSE_NAMES: Final = {"RS256": "RS256", "ES256": "ES256", "EdDSA": "Ed25519"}
 _REGISTRY: Final = JWSRegistry(algorithms=list(_JOSE_NAMES.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
-    """A public key of a sound form, which admits one algorithm.
+    """A valid public key.
 
     Attributes:
-        key_id: what its provider calls it.
-        algorithm: by the name that tokens have.
-        fingerprint: identifies it (32 bytes).
-        key: what verifies.
+        key_id: the `kid`, if the key has one.
+        algorithm: its only algorithm, as tokens name it.
+        fingerprint: 32 bytes that identify it.
+        key: the key of joserfc.
     """
 
     key_id: str | None
@@ -50,7 +47,7 @@ class VerificationKey:
     key: Any
 
     def verify(self, signature: bytes, signed: bytes) -> bool:
-        """Tell whether `signature` over `signed` was made with the private half of this key."""
+        """Return whether `signature` is this key's signature of `signed`."""
         algorithm = _REGISTRY.get_alg(_JOSE_NAMES[self.algorithm])
         try:
             algorithm.check_key(self.key)
@@ -60,13 +57,13 @@ class VerificationKey:
 
 
 def parse_key_set(document: Json) -> tuple[VerificationKey, ...]:
-    """Return those keys of a JSON Web Key Set that may sign tokens.
+    """Return the keys of a JSON Web Key Set that may sign tokens.
 
-    Keys for other purposes, of other kinds or of a form that no sound generator makes are passed over,
-    as providers publish all sorts of keys in one set.
+    Invalid keys, and keys of other types and uses, are ignored, as providers publish all sorts of keys
+    in one set.
 
     Raises:
-        InvalidProof: `key_set_invalid`, if it is no such set, is too large, or has no such key.
+        InvalidProof: `key_set_invalid`: the set is malformed, is too large, or has no usable key.
     """
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or len(entries) > MAX_KEYS:
@@ -84,10 +81,10 @@ def parse_key_set(document: Json) -> tuple[VerificationKey, ...]:
 
 
 def _parse_key(entry: Json) -> VerificationKey:
-    """Read one key of a set.
+    """Parse a key of a set.
 
     Raises:
-        JoseError, ValueError: it is none that may sign tokens.
+        JoseError, ValueError: the key may not sign tokens.
     """
     if not isinstance(entry, dict) or entry.keys() & _PRIVATE_MEMBERS:
         raise ValueError("not a public key")
@@ -119,7 +116,7 @@ def read_key_id(members: Mapping[str, Json]) -> str | None:
     """Return the `kid` of a key or of a header, if there is one.
 
     Raises:
-        ValueError: it is none that anybody would choose.
+        ValueError: it is no text of 1 to MAX_KEY_ID_CHARACTERS.
     """
     key_id = members.get("kid")
     if key_id is None and "kid" not in members:
@@ -140,7 +137,7 @@ def _rsa_key(entry: Mapping[str, Json]) -> RSAKey:
 
 
 def _numbers(entry: Mapping[str, Json], *names: str, size: int | None = None) -> dict[str, str]:
-    """Return members that are base64url, of so many bytes, without zeros before an RSA number."""
+    """Return base64url members; of `size` bytes each, or else without leading zeros."""
     numbers = {}
     for name in names:
         text = entry.get(name)
@@ -152,10 +149,10 @@ def _numbers(entry: Mapping[str, Json], *names: str, size: int | None = None) ->
 
 
 def check_signature(keys: tuple[VerificationKey, ...], token: Jws, key_id: str | None) -> None:
-    """Hold a token to the one of the keys that must have signed it.
+    """Verify the signature of a token with the only key that its `kid` and algorithm select.
 
     Raises:
-        InvalidProof: there is none, or it has not.
+        InvalidProof: no key or several keys are selected, or the signature is invalid.
     """
     named = [key for key in keys if key_id is None or key.key_id == key_id]
     fitting = [key for key in named if key.algorithm == token.algorithm]

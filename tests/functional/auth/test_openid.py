@@ -323,7 +323,7 @@ class TestReload:
         (tmp_path / "openid-issuers.json").write_text(text)
 
     def test_another_provider(self, tmp_path, site, provider):
-        """What the file says is in force once it was taken anew, and not before."""
+        """What the file says is in force once it was reloaded, and not before."""
         sign_in(site, token(fresh_nonce(site)))
         narrowed = [issuer | {"domains": ["else.test"]} for issuer in ISSUERS]
         self.trusted(tmp_path, narrowed)
@@ -342,13 +342,13 @@ class TestReload:
         self.trusted(tmp_path, text)
         services_of(site.app).authenticators.reload()
         sign_in(site, token(fresh_nonce(site)))
-        assert "not taken anew: openid.issuers: " in caplog.text
+        assert "not reloaded: openid.issuers: " in caplog.text
         found = Figures(services_of(site.app).metrics.exposition())
         name = "persona_reloads_total"
         assert found.value(name, file="openid_issuers", outcome="refused") == 1
 
     def test_while_in_use(self, tmp_path, site):
-        """Sign-ins that are under way while the file is taken anew do not fail."""
+        """Sign-ins that are under way while the file is reloaded do not fail."""
         stopped = threading.Event()
 
         def reload() -> None:

@@ -81,7 +81,7 @@ def test_refreshed_ahead(world):
     wait_for(lambda: world.lookups == 3)
     assert world.find() is None
     world.provider.answering.set()
-    wait_for(lambda: world.keys._provider(ACCOUNTS).state.taken_at == world.clock.now)
+    wait_for(lambda: world.keys._provider(ACCOUNTS).state.fetched_at == world.clock.now)
     world.clock.now = openid_discovery.FRESH_SECONDS + 1
     assert world.find() is None
     assert world.provider.requests == [DISCOVERY, JWKS] * 2
@@ -120,7 +120,7 @@ def test_refresh_ahead_that_fails(world):
 
     def is_refreshed():
         assert world.find() is None
-        return world.keys._provider(ACCOUNTS).state.taken_at == world.clock.now
+        return world.keys._provider(ACCOUNTS).state.fetched_at == world.clock.now
 
     wait_for(is_refreshed)
 
