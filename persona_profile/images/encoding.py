@@ -1,6 +1,6 @@
 """Squares to files: which encoder with which parameters, and which of the results are worth keeping.
 
-The parameters come from the curve in `docs/pictures.md`.
+The parameters come from the curve in `docs/explanation/pictures.md`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ EFFORTS: Final = ("fast", "balanced", "max")
 
 DEFAULT_EFFORT: Final = "balanced"
 DEFAULT_QUALITIES: Final[Mapping[str, int]] = {"avif": 66, "webp": 82, "jpeg": 80}
-"""On each encoder's own scale: the same quality to the eye. See the curve in `docs/pictures.md`."""
+"""On each encoder's own scale: the same quality to the eye (`docs/explanation/pictures.md`)."""
 
 ACCEPTED_MEDIA_TYPES: Final = (
     "image/jpeg",
