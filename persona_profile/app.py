@@ -31,7 +31,8 @@ from persona_profile.development.identity_provider import DevelopmentIdentityPro
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.admission import Admission
-from persona_profile.images.pool import WorkerRenderer
+from persona_profile.images.pool import WorkerPool
+from persona_profile.images.renderer import Renderer
 from persona_profile.keys.configured import make_key_wrapper, open_keyring
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
@@ -128,9 +129,9 @@ def _services(settings: Settings, clock: _Clock, new_fetcher: Callable[[], Https
     renderer = _renderer(settings, metrics)
     rate_limits = _rate_limits(settings, keys, clock, metrics)
     replicas = _replicas(settings, metrics)
-    heartbeat = _heartbeat(backend, keys, renderer, replicas)
+    heartbeat = _heartbeat(backend, keys, renderer.workers, replicas)
     # In the order in which they end: what others use comes last.
-    held = (heartbeat, renderer, rate_limits, authenticators, keys, replicas, backend)
+    held = (heartbeat, renderer.workers, rate_limits, authenticators, keys, replicas, backend)
     return Services(
         backend=backend,
         profiles=ProfileService(backend, homes, keys, session_lifetime=lifetime, clock=clock),
@@ -223,10 +224,10 @@ def _authenticators(
 
 
 def _heartbeat(
-    backend: Backend, keys: KeyWrapper, renderer: WorkerRenderer, replicas: Replicas
+    backend: Backend, keys: KeyWrapper, workers: WorkerPool, replicas: Replicas
 ) -> Heartbeat:
     """Return the checks of whether the service can do its work, for which replicas are not needed."""
-    checks = {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": renderer.check}
+    checks = {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": workers.check}
     if replicas.figures().replicas:
         checks["replicas"] = replicas.check
     return Heartbeat(checks, advisory={"replicas"})
@@ -278,21 +279,21 @@ def _watch(file: KeyringFile, keyring: Keyring, keys: KeyWrapper, metrics: Metri
     return watch
 
 
-def _renderer(settings: Settings, metrics: Metrics) -> WorkerRenderer:
+def _renderer(settings: Settings, metrics: Metrics) -> Renderer:
     admission = Admission(
         settings.pictures_workers,
         settings.pictures_queue,
         settings.pictures_patience,
         settings.pictures_memory * _MIB,
     )
-    renderer = WorkerRenderer(
+    renderer = Renderer(
         picture_options(settings),
         admission,
-        processor_seconds=settings.pictures_processor_time,
-        deadline_seconds=settings.pictures_deadline,
-        observe=metrics.count_upload,
+        WorkerPool(settings.pictures_workers),
+        settings.pictures_processor_time,
+        settings.pictures_deadline,
     )
-    metrics.watch_pictures(renderer.figures)
+    metrics.watch_pictures(renderer.stats)
     return renderer
 
 

@@ -13,7 +13,7 @@ from persona_profile.auth.authenticators import Authenticators
 from persona_profile.auth.used_proofs import UsedProofs
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
-from persona_profile.images import Renderer
+from persona_profile.images.renderer import Renderer
 from persona_profile.keys.keyring_file import KeyringWatch
 from persona_profile.keys.tokens import Nonces, SessionTokens
 from persona_profile.profiles.pictures import PictureService
@@ -91,7 +91,6 @@ def includeme(config: Configurator) -> None:
     for module in (
         "observation",
         "cors",
-        "lateness",
         "operations",
         "sessions",
         "profiles",

@@ -6,9 +6,9 @@ the work. `admission` decides which uploads may begin.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, Self
 
 from persona_profile.images.formats import (
     DEFAULT_EFFORT,
@@ -17,39 +17,17 @@ from persona_profile.images.formats import (
     MEDIA_TYPES,
     SIZES,
 )
-from persona_profile.runtime.stats import PictureStats
 
 __all__ = [
     "FORMATS",
     "MEDIA_TYPES",
     "SIZES",
-    "Account",
     "Crop",
     "Encoding",
-    "FreeAccount",
     "Limits",
     "PictureOptions",
-    "PictureRefused",
-    "Renderer",
     "Rendition",
 ]
-
-
-class PictureRefused(Exception):
-    """A file can't be made into renditions.
-
-    Attributes:
-        code: `unsupported_media_type`, `picture_broken`, `picture_too_many_pixels`,
-            `picture_too_complex` or `crop_outside_picture`.
-        detail: a sentence for the developer of the client.
-        members: figures that belong to it: `limit`, `pixels`, `width`, `height`.
-    """
-
-    def __init__(self, code: str, detail: str, **members: int) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-        self.members = members
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,75 +105,3 @@ class PictureOptions:
             Encoding(tuple(encoding["formats"]), encoding["qualities"], encoding["effort"]),
             tuple(document["sizes"]),
         )
-
-
-class Account(Protocol):
-    """Pays for an upload.
-
-    Attributes:
-        claimants: the network of the client and the issuer of the email. Places are shared fairly
-            between claimants.
-    """
-
-    claimants: Sequence[Hashable]
-
-    def charge_pixels(self, pixels: int) -> None:
-        """Charge the pixels of a picture when its header was read and decoding may begin.
-
-        Raises:
-            RateLimited: they are too many.
-        """
-        ...
-
-    def charge_time(self, processor_seconds: float) -> None:
-        """Charge the processor time that a worker has spent, whatever came of the upload."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FreeAccount:
-    """Pays nothing. See `Account`."""
-
-    claimants: Sequence[Hashable] = ()
-
-    def charge_pixels(self, pixels: int) -> None:
-        """Charge nothing."""
-
-    def charge_time(self, processor_seconds: float) -> None:
-        """Charge nothing."""
-
-
-class Renderer(Protocol):
-    """Turns an upload into renditions."""
-
-    @property
-    def most_at_once(self) -> int:
-        """How many uploads are worked on or wait; each holds a thread of the server."""
-        ...
-
-    def figures(self) -> PictureStats:
-        """Return what is under way now."""
-        ...
-
-    def confinement(self) -> Mapping[str, str]:
-        """Return `ok` for each part of the workers' confinement, or why the system lacks it.
-
-        Empty until the first worker was started.
-        """
-        ...
-
-    def render(self, source: BinaryIO, crop: Crop | None, account: Account) -> tuple[Rendition, ...]:
-        """Return the renditions of a picture.
-
-        Args:
-            source: the file, at its start.
-            crop: which square of the upright picture; by default the largest in its centre.
-            account: pays for it.
-
-        Raises:
-            UnsupportedMediaType: no picture of a format that is taken.
-            UnprocessablePicture: the other codes of `PictureRefused`.
-            Overloaded: too many pictures are under way.
-            RateLimited: the account raised it.
-        """
-        ...

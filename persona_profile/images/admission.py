@@ -60,11 +60,11 @@ class Admission:
         return self._places
 
     @property
-    def most_at_once(self) -> int:
+    def max_concurrent(self) -> int:
         """How many uploads are worked on or wait."""
         return self._places + self._queue
 
-    def figures(self) -> tuple[int, int, int]:
+    def stats(self) -> tuple[int, int, int]:
         """Return how many uploads have a place, how many wait for one, and the bytes admitted."""
         with self._changed:
             return self._busy, len(self._waiting), self._memory.taken + self._reserve.taken
@@ -116,10 +116,10 @@ class Admission:
                 taken.taken -= needed
                 self._changed.notify_all()
 
-    def refusal(self) -> Overloaded:
+    def overload(self) -> Overloaded:
         """Return the error that tells one more upload when to come back."""
         with self._changed:
-            return self._refusal()
+            return self._overload()
 
     def _await_place(self, ticket: _Ticket, until: float) -> None:
         self._waiting.append(ticket)
@@ -129,7 +129,7 @@ class Admission:
             self._displace(ticket)
         self._wait(self._waiting, ticket, until, lambda: ticket.is_displaced or self._next() is ticket)
         if ticket.is_displaced:
-            raise self._refusal()
+            raise self._overload()
         self._busy += 1
         self._under_way.update(ticket.claimants)
         self._changed.notify_all()
@@ -153,7 +153,7 @@ class Admission:
         latest_first = reversed(self._waiting)
         heaviest = max(latest_first, key=lambda each: each.load(held), default=None)
         if heaviest is None or heaviest.load(held) <= newcomer.load(held):
-            raise self._refusal()
+            raise self._overload()
         heaviest.is_displaced = True
         self._waiting.remove(heaviest)
         self._changed.notify_all()
@@ -164,13 +164,13 @@ class Admission:
         line.append(ticket)
         try:
             if not self._changed.wait_for(ready, max(0.0, until - time.monotonic())):
-                raise self._refusal()
+                raise self._overload()
         finally:
             if not ticket.is_displaced:
                 line.remove(ticket)
             self._changed.notify_all()
 
-    def _refusal(self) -> Overloaded:
+    def _overload(self) -> Overloaded:
         now = time.monotonic()
         pace = self._job_seconds / self._places
         self._appointment = max(self._appointment, now + _LEAST_RETRY_SECONDS) + pace

@@ -11,17 +11,12 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from persona_profile.images import Limits, PictureOptions, PictureRefused, Rendition
+from persona_profile.errors import ServiceError, UnprocessablePicture, UnsupportedMediaType
+from persona_profile.images import Limits, PictureOptions, Rendition
 from persona_profile.images.channel import MalformedMessage
 from persona_profile.images.formats import FORMATS_IN
+from persona_profile.images.rejections import CODES
 
-_REFUSALS: Final = {
-    "unsupported_media_type",
-    "picture_broken",
-    "picture_too_many_pixels",
-    "picture_too_complex",
-    "crop_outside_picture",
-}
 _MEMBERS: Final = {"limit", "pixels", "width", "height"}
 _MAX_MEMBER: Final = 2**53
 _DETAIL: Final = re.compile(r"[ -~]{1,300}")
@@ -68,17 +63,17 @@ def read_failure(document: Mapping[str, Any]) -> str:
     return place
 
 
-def read_refusal(document: Mapping[str, Any]) -> PictureRefused:
-    """Return why a file can't be used.
+def read_rejection(document: Mapping[str, Any]) -> ServiceError:
+    """Return the error for a file that a worker has rejected.
 
     Raises:
-        MalformedMessage: no worker says that.
+        MalformedMessage: the message is no rejection.
     """
-    refused = document.get("refused")
-    if not isinstance(refused, dict) or refused.keys() != {"code", "detail", "members"}:
+    rejected = document.get("rejected")
+    if not isinstance(rejected, dict) or rejected.keys() != {"code", "detail", "members"}:
         raise MalformedMessage
-    code, detail, members = refused["code"], refused["detail"], refused["members"]
-    if not isinstance(code, str) or code not in _REFUSALS:
+    code, detail, members = rejected["code"], rejected["detail"], rejected["members"]
+    if not isinstance(code, str) or code not in CODES:
         raise MalformedMessage
     if not isinstance(detail, str) or not _DETAIL.fullmatch(detail):
         raise MalformedMessage
@@ -86,7 +81,9 @@ def read_refusal(document: Mapping[str, Any]) -> PictureRefused:
         raise MalformedMessage
     if not all(_is_whole(each, 0, _MAX_MEMBER) for each in members.values()):
         raise MalformedMessage
-    return PictureRefused(code, detail, **members)
+    if code == UnsupportedMediaType.code:
+        return UnsupportedMediaType(detail)
+    return UnprocessablePicture(code, detail, **members)
 
 
 def read_renditions(

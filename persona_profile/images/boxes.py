@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from persona_profile.images.refusals import broken_picture, too_complex
+from persona_profile.images.rejections import broken, too_complex
 from persona_profile.images.structures import Budget
 
 _MAX_ENTRIES: Final = 20_000
@@ -60,9 +60,9 @@ def extent_of(data: bytes) -> Extent:
     """Return the pixels that are decoded for the primary image.
 
     Raises:
-        PictureRefused: `picture_too_complex`: there are too many boxes, items or references, or images
-            of a kind that is not decoded: overlays, grids of grids, chains, references in a circle.
-            `picture_broken`: the boxes are not complete, or contradict each other.
+        UnprocessablePicture: `picture_too_complex` for too many boxes, items or references, or for a
+            kind of image that is not decoded: overlays, grids of grids, chains, references in a circle.
+            `picture_broken` for boxes that are incomplete or contradict each other.
     """
     budget = Budget(_MAX_ENTRIES)
     top = _Box(b"", data, 0, len(data), budget).children()
@@ -87,7 +87,7 @@ class _Box:
         """Return the next bytes."""
         start, self._at = self._at, self._at + length
         if self._at > self._end:
-            raise broken_picture()
+            raise broken()
         return self._data[start : self._at]
 
     def number(self, length: int) -> int:
@@ -103,7 +103,7 @@ class _Box:
     def repeat(self, count: int) -> range:
         """Return a range over the entries of a table, each of a byte at least; the budget pays."""
         if count > self._end - self._at:
-            raise broken_picture()
+            raise broken()
         self._budget.spend(count)
         return range(count)
 
@@ -121,7 +121,7 @@ class _Box:
             is_last = not length and not self.kind  # on the top level alone
             end = self._end if is_last else start + length
             if not self._at <= end <= self._end:
-                raise broken_picture()
+                raise broken()
             yield _Box(kind, self._data, self._at, end, self._budget)
             self._at = end
 
@@ -131,7 +131,7 @@ class _Box:
         for box in self:
             found[box.kind].append(box)
             if box.kind in _SINGLE and len(found[box.kind]) > 1:
-                raise broken_picture()
+                raise broken()
         return found
 
     def count_all(self) -> None:
@@ -179,14 +179,14 @@ class _Images:
             raise too_complex()
         if kind in _CODED:
             if inputs:
-                raise broken_picture()
+                raise broken()
             found = Extent(self._size(item), 0)
         elif kind == _GRID and all(self._kinds.get(each) in _CODED for each in inputs):
             found = sum((self._extent(each, depth + 1) for each in inputs), Extent(0, 0))
         elif kind == _IDENTITY and len(inputs) == 1 and self._kinds.get(inputs[0]) != _IDENTITY:
             found = self._extent(inputs[0], depth + 1)
         else:
-            raise too_complex() if kind in _DERIVED else broken_picture()
+            raise too_complex() if kind in _DERIVED else broken()
         for alpha in self._auxiliaries[item]:
             if alpha in self._alphas:
                 found += Extent(0, sum(self._extent(alpha, depth + 1)))
@@ -194,7 +194,7 @@ class _Images:
 
     def _size(self, item: int) -> int:
         if item not in self._sizes:
-            raise broken_picture()
+            raise broken()
         return self._sizes[item]
 
     def _read_references(self, box: _Box) -> None:
@@ -264,7 +264,7 @@ def _check_extents(box: _Box) -> None:
     """Check in how many pieces the items come (ISO/IEC 14496-12, 8.11.3).
 
     Raises:
-        PictureRefused: `picture_too_complex`: in too many.
+        UnprocessablePicture: `picture_too_complex` for too many.
     """
     version, sizes = box.version(), box.number(2)
     offset, length, base, index = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15

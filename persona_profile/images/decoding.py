@@ -21,10 +21,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
-from persona_profile.images import Limits, PictureRefused
+from persona_profile.images import Limits
 from persona_profile.images.boxes import extent_of
-from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES
-from persona_profile.images.refusals import broken_picture, reading, too_many_pixels
+from persona_profile.images.rejections import broken, parsing, too_many_pixels, unknown_format
 from persona_profile.images.structures import check_gif, check_png, check_webp, count_scans
 
 _SNIFFED_BYTES: Final = 32
@@ -108,14 +107,14 @@ class OpenedPicture:
         """Decode the pixels.
 
         Raises:
-            PictureRefused: `picture_broken`, `picture_too_many_pixels` or `picture_too_complex`.
+            UnprocessablePicture: `picture_broken`, `picture_too_many_pixels` or `picture_too_complex`.
         """
-        reading(self.picture.load)
+        parsing(self.picture.load)
         # Some decoders learn the true size of the first frame only now.
         _check_pixels(self.picture, max(limits.max_pixels_jpeg, limits.max_pixels_other))
 
 
-def open_picture(source: BinaryIO, limits: Limits, side: int | None, wanted: int) -> OpenedPicture:
+def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int) -> OpenedPicture:
     """Open a picture and check what its header says, without decoding any pixel.
 
     Args:
@@ -127,34 +126,31 @@ def open_picture(source: BinaryIO, limits: Limits, side: int | None, wanted: int
         wanted: see `side`.
 
     Raises:
-        PictureRefused: `unsupported_media_type`, `picture_broken`, `picture_too_complex` or
+        UnprocessablePicture: `unsupported_media_type`, `picture_broken`, `picture_too_complex` or
             `picture_too_many_pixels`.
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
-        taken = ", ".join(ACCEPTED_MEDIA_TYPES)
-        raise PictureRefused(
-            "unsupported_media_type", f"This is not a picture of a format that is taken: {taken}."
-        )
+        raise unknown_format()
     limit = limits.max_pixels_jpeg if decoder is JpegImageFile else limits.max_pixels_other
 
-    def read_header() -> ImageFile:
+    def open_file() -> ImageFile:
         try:
             return decoder(source)
         except Image.DecompressionBombError:  # twice as many as the library itself would take
             raise too_many_pixels(limit) from None
 
     source.seek(0)
-    bounds = reading(lambda: _bounds(decoder, source.read()))
+    bounds = parsing(lambda: _bounds(decoder, source.read()))
     source.seek(0)
-    picture = reading(read_header)
+    picture = parsing(open_file)
     _check_pixels(picture, limit)
     width, height = picture.size
     decoded = max(width * height, bounds.pixels)
     scales, needed = (1.0, 1.0), 0
     if isinstance(picture, JpegImageFile):
         needed = _coefficient_bytes(picture, bounds.scans)
-        scales = reading(lambda: _reduce_jpeg(picture, side or min(width, height), wanted))
+        scales = parsing(lambda: _reduce_jpeg(picture, side or min(width, height), wanted))
         needed += picture.width * picture.height * _LIBRARY_BYTES
     else:
         needed = max(decoded, bounds.alpha_pixels) * _BYTES_PER_PIXEL[type(picture)]
@@ -181,7 +177,7 @@ def _bounds(decoder: _Decoder, data: bytes) -> _Bounds:
     """Bound the structures of a file.
 
     Raises:
-        PictureRefused: `picture_too_complex` or `picture_broken`.
+        UnprocessablePicture: `picture_too_complex` or `picture_broken`.
     """
     if decoder is JpegImageFile:
         return _Bounds(scans=count_scans(data))
@@ -192,12 +188,12 @@ def _bounds(decoder: _Decoder, data: bytes) -> _Bounds:
 
 
 def _check_pixels(picture: Image.Image, limit: int) -> None:
-    """Raise PictureRefused if a picture has no or too many pixels."""
+    """Raise UnprocessablePicture if a picture has no or too many pixels."""
     pixels = picture.width * picture.height
     if pixels > limit:
         raise too_many_pixels(limit, pixels=pixels)
     if not pixels:
-        raise broken_picture()
+        raise broken()
 
 
 def _coefficient_bytes(picture: JpegImageFile, scans: int) -> int:

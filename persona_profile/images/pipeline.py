@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import BinaryIO, Final
 
 from PIL import Image
 
-from persona_profile.images import Crop, PictureOptions, PictureRefused, Rendition
+from persona_profile.images import Crop, Encoding, PictureOptions, Rendition
 from persona_profile.images.colours import (
     flattened,
     is_flat,
@@ -18,9 +18,9 @@ from persona_profile.images.colours import (
     without_hidden_colours,
     without_idle_alpha,
 )
-from persona_profile.images.decoding import OpenedPicture, open_picture
+from persona_profile.images.decoding import OpenedPicture, read_header
 from persona_profile.images.encoding import encode, is_graphic
-from persona_profile.images.refusals import reading
+from persona_profile.images.rejections import crop_outside, parsing
 
 _Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -43,52 +43,50 @@ _UPRIGHT: Final = {
 
 
 def render_picture(
-    source: BinaryIO,
-    crop: Crop | None,
-    options: PictureOptions,
-    admit: Callable[[OpenedPicture], None] = lambda _opened: None,
+    source: BinaryIO, crop: Crop | None, options: PictureOptions
 ) -> tuple[Rendition, ...]:
-    """Return the renditions of a picture, metadata gone, colours sRGB, upright, square.
+    """Return the renditions of a file. See `open_picture`, `cut_squares` and `encode_squares`."""
+    return encode_squares(squares_of(source, crop, options), options.encoding)
+
+
+def squares_of(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> dict[int, Image.Image]:
+    """Return the squares of a file. See `open_picture` and `cut_squares`."""
+    return cut_squares(open_picture(source, crop, options), crop, options)
+
+
+def open_picture(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> OpenedPicture:
+    """Read the header of an image; decode no pixel.
 
     Args:
         source: a seekable file at its start.
-        crop: which square of the upright picture; by default the largest in its centre.
-        options: what is decoded and made. A better format that comes out larger is left away.
-        admit: called before the first pixel is decoded, with what is to be decoded.
+        crop: a square of the upright image; by default the largest in its centre.
+        options: what is decoded and made.
 
     Raises:
-        PictureRefused: the file can't be used.
+        UnsupportedMediaType, UnprocessablePicture: the file is rejected.
     """
-    squares = squares_of(source, crop, options, admit)
-    graphic = is_graphic(next(iter(squares.values())))
-    return tuple(
-        Rendition(size, name, data)
-        for size, square in squares.items()
-        for name, data in encode(square, options.encoding, graphic=graphic).items()
-    )
+    side = max(crop.side, 1) if crop else None
+    opened = read_header(source, options.limits, side, max(options.sizes))
+    if not opened.may_turn_later:
+        _stored_box(opened, crop)  # rejects a crop outside of the image before any pixel is decoded
+    return opened
 
 
-def squares_of(
-    source: BinaryIO,
-    crop: Crop | None,
-    options: PictureOptions,
-    admit: Callable[[OpenedPicture], None] = lambda _opened: None,
+def cut_squares(
+    opened: OpenedPicture, crop: Crop | None, options: PictureOptions
 ) -> dict[int, Image.Image]:
-    """Decode a picture into squares, each made from the next larger one; largest size first.
+    """Decode an image into upright sRGB squares, the largest first, each made from the one before.
 
-    See `render_picture`.
+    Raises:
+        UnprocessablePicture: the file is rejected.
     """
     sizes = sorted(options.sizes, reverse=True)
-    opened = open_picture(source, options.limits, max(crop.side, 1) if crop else None, sizes[0])
-    if not opened.may_turn_later:
-        _stored_box(opened, crop)  # a crop that lies outside is refused before any pixel is decoded
-    admit(opened)
     match_transparency(opened.picture)
     opened.load(options.limits)
     turn, box = opened.orientation(), _stored_box(opened, crop)
     side = min(box[2] - box[0], sizes[0])
     picture = opened.picture
-    square = reading(lambda: without_idle_alpha(_scaled(picture, side, _decoded_box(box, opened))))
+    square = parsing(lambda: without_idle_alpha(_scaled(picture, side, _decoded_box(box, opened))))
     square = to_srgb(square, picture.info.get("icc_profile"), grey=is_grey(picture))
     if turn in _UPRIGHT:
         square = square.transpose(_UPRIGHT[turn])
@@ -102,6 +100,16 @@ def squares_of(
     return squares
 
 
+def encode_squares(squares: Mapping[int, Image.Image], encoding: Encoding) -> tuple[Rendition, ...]:
+    """Return the renditions of squares, the largest first; a format that saves nothing is left out."""
+    graphic = is_graphic(next(iter(squares.values())))
+    return tuple(
+        Rendition(size, name, data)
+        for size, square in squares.items()
+        for name, data in encode(square, encoding, graphic=graphic).items()
+    )
+
+
 def _stored_box(opened: OpenedPicture, crop: Crop | None) -> tuple[int, int, int, int]:
     """Return the crop in the picture as it is stored, not yet turned."""
     width, height, turn = opened.width, opened.height, opened.orientation()
@@ -111,12 +119,7 @@ def _stored_box(opened: OpenedPicture, crop: Crop | None) -> tuple[int, int, int
         crop = Crop((upright_width - side) // 2, (upright_height - side) // 2, side)
     x, y, side = crop.x, crop.y, crop.side
     if side < 1 or x < 0 or y < 0 or x + side > upright_width or y + side > upright_height:
-        raise PictureRefused(
-            "crop_outside_picture",
-            f"The upright picture is {upright_width} x {upright_height} pixels.",
-            width=upright_width,
-            height=upright_height,
-        )
+        raise crop_outside(upright_width, upright_height)
     if turn >= 5:
         x, y = y, x
     if turn in (2, 3, 7, 8):

@@ -11,7 +11,7 @@ import re
 import struct
 from typing import Final
 
-from persona_profile.images.refusals import broken_picture, too_complex
+from persona_profile.images.rejections import broken, too_complex
 
 MAX_STRUCTURES: Final = 10_000
 """Segments, chunks or blocks of one file: a PNG of 20 MB in pieces of 2 KiB, more than cameras and
@@ -68,7 +68,7 @@ class Budget:
         """Count structures.
 
         Raises:
-            PictureRefused: `picture_too_complex`: the file has too many.
+            UnprocessablePicture: `picture_too_complex`.
         """
         self._left -= count
         if self._left < 0:
@@ -79,8 +79,8 @@ def count_scans(data: bytes) -> int:
     """Return the number of scans of a JPEG.
 
     Raises:
-        PictureRefused: `picture_too_complex`: it has too many segments, tables, scans or bytes between
-            segments. `picture_broken`: a segment in its header is not of a JPEG.
+        UnprocessablePicture: `picture_too_complex` for too many segments, tables, scans or bytes
+            between segments. `picture_broken` for a segment in its header that is not of a JPEG.
     """
     budget = Budget()
     position, scans, stray = 2, 0, 0
@@ -90,7 +90,7 @@ def count_scans(data: bytes) -> int:
         if scans and code == _END_OF_IMAGE:
             return scans
         if not scans and code in _FOREIGN:
-            raise broken_picture()
+            raise broken()
         position = marker.end()
         if code in _EMPTY:
             stray += 2
@@ -107,7 +107,7 @@ def check_png(data: bytes) -> None:
     """Check the number of chunks of a PNG.
 
     Raises:
-        PictureRefused: `picture_too_complex`: there are too many, or too many of compressed metadata.
+        UnprocessablePicture: `picture_too_complex` for too many, or too many of compressed metadata.
     """
     budget, compressed = Budget(), Budget(_MAX_COMPRESSED_CHUNKS)
     position, kind = 8, b""
@@ -122,7 +122,7 @@ def check_webp(data: bytes) -> None:
     """Check the number of chunks of a WebP, those in its frames included.
 
     Raises:
-        PictureRefused: `picture_too_complex`: there are too many.
+        UnprocessablePicture: `picture_too_complex` for too many.
     """
     budget = Budget()
     position, end = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
@@ -140,7 +140,7 @@ def check_gif(data: bytes) -> None:
     The walk is the library's own, which differs from the standard for an extension without blocks.
 
     Raises:
-        PictureRefused: `picture_too_complex`: there are too many.
+        UnprocessablePicture: `picture_too_complex` for too many.
     """
     budget = Budget()
     flags = data[10]

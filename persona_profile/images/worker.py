@@ -14,12 +14,12 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
-from persona_profile.images import Crop, PictureOptions, PictureRefused
+from persona_profile.errors import ServiceError
+from persona_profile.images import Crop, PictureOptions
 from persona_profile.images.channel import Channel
 from persona_profile.images.confinement import Confinement
-from persona_profile.images.decoding import OpenedPicture
-from persona_profile.images.pipeline import render_picture
-from persona_profile.images.refusals import too_complex
+from persona_profile.images.pipeline import cut_squares, encode_squares, open_picture
+from persona_profile.images.rejections import too_complex
 from persona_profile.runtime.dumps import PR_SET_PDEATHSIG, forbid_dumps, prctl
 
 MAX_FILES: Final = 32
@@ -79,33 +79,25 @@ def _leave(parent: int, kept: set[int]) -> None:
 
 
 def _answer(channel: Channel, source: BinaryIO, crop: Crop | None, options: PictureOptions) -> None:
-    """Render the picture of a file and send what came of it."""
-
-    def admit(opened: OpenedPicture) -> None:
-        needed, pixels = opened.bytes_needed, opened.pixels
-        channel.send({"needs": needed, "format": opened.format, "pixels": pixels})
-        answer, _ = channel.receive()
-        if not answer["go"]:
-            raise _Withdrawn
-
+    """Report the header of a file; once the service has memory for the image, send the renditions."""
     try:
         source.seek(0)
-        renditions = render_picture(source, crop, options, admit)
-    except (_Withdrawn, EOFError):
+        opened = open_picture(source, crop, options)
+        needed, pixels = opened.bytes_needed, opened.pixels
+        channel.send({"needs": needed, "format": opened.format, "pixels": pixels})
+        channel.receive()
+        renditions = encode_squares(cut_squares(opened, crop, options), options.encoding)
+    except EOFError:  # the service rejects the upload
         return
-    except (PictureRefused, MemoryError) as error:
-        refusal = error if isinstance(error, PictureRefused) else too_complex()
-        told = {"code": refusal.code, "detail": refusal.detail, "members": refusal.members}
-        channel.send({"refused": told})
+    except (ServiceError, MemoryError) as error:
+        rejection = error if isinstance(error, ServiceError) else too_complex()
+        report = {"code": rejection.code, "detail": rejection.detail, "members": rejection.members}
+        channel.send({"rejected": report})
     except Exception as error:  # noqa: BLE001 - a mistake of ours costs this upload alone
         channel.send({"failed": _place_of(error)})
     else:
         made = [[each.size, each.format] for each in renditions]
         channel.send({"renditions": made}, [each.data for each in renditions])
-
-
-class _Withdrawn(Exception):
-    """The service has no room for the picture after all."""
 
 
 def _place_of(error: Exception) -> str:

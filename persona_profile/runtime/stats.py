@@ -9,21 +9,21 @@ REPLICA_OUTCOMES: Final = ("served", "missing", "failed", "skipped", "damaged")
 """How a read from a replica can end."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UploadStats:
     """The cost of one upload.
 
     Attributes:
         format: one of `images.formats.FORMATS_IN`, or `unknown` if the upload was rejected earlier.
-        outcome: `taken`, or the problem code of the rejection.
+        outcome: `accepted`, the problem code of the rejection, or `failed`.
         pixels: decoded pixels, including tiles and alpha planes.
         processor_seconds: processor time of the worker.
     """
 
-    format: str
-    outcome: str
-    pixels: int
-    processor_seconds: float
+    format: str = "unknown"
+    outcome: str = "failed"
+    pixels: int = 0
+    processor_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from support.applications import application, running, wait_for
+from support.applications import application, serving, wait_for
 from support.identities import AUDIENCE
 from support.stores import Watched
 
-from persona_profile.api import lateness
 from persona_profile.app import services_of
 from persona_profile.encoding import json_decode
 from persona_profile.runtime.waiting import MIN_THREADS
@@ -17,9 +16,8 @@ from persona_profile.runtime.waiting import MIN_THREADS
 EMAIL = "late@example.com"
 
 
-def test_late_requests(development_folder, monkeypatch, caplog):
+def test_late_requests(development_folder, caplog):
     """What has waited too long for a thread is refused at once; what tells of the process is not."""
-    monkeypatch.setattr(lateness, "MOST_SECONDS", 0.1)
     app = application(development_folder)
     proof = services_of(app).identity_provider.bundle(EMAIL, AUDIENCE)
     begun, thaw = threading.Semaphore(0), threading.Event()
@@ -30,10 +28,11 @@ def test_late_requests(development_folder, monkeypatch, caplog):
         begun.release()
         thaw.wait(30)
 
-    with running(app, threads=str(MIN_THREADS)) as origin, ThreadPoolExecutor(16) as pool:
+    with serving(app, threads=str(MIN_THREADS)) as server, ThreadPoolExecutor(16) as pool:
+        server.max_queued_seconds = 0.1
 
         def ask(path: str, method: str = "GET") -> tuple[int, int, dict[str, object]]:
-            connection = http.client.HTTPConnection(origin.removeprefix("http://"), timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=30)
             body = f'{{"proofs": [{{"assertion": "{proof}"}}]}}' if method == "POST" else None
             connection.request(method, path, body, {"Content-Type": "application/json"})
             with connection.getresponse() as response:
