@@ -1,5 +1,5 @@
 # `make help` lists what there is. Everything is installed into .venv, but for Debian packages that are missing:
-# the one that Python needs to make it, and those that `make cluster` and `make test` need.
+# the one that Python needs to make it, and those that `make cluster`, `make lint` and `make test` need.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ BACKEND ?= $(or $(PERSONA_BACKEND),memory)
 URL_sqlite := sqlite:///var/development.sqlite
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test lint lock format benchmark loadtest loadtest-promote clean
+.PHONY: help run cluster test coverage lint lock format benchmark loadtest loadtest-promote clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -27,22 +27,33 @@ TESTERS = $(shell cores=$$(nproc); test $$cores -lt 4 && echo $$((cores + 1)) ||
 
 test: $(VENV)/installed-tools ## install what the tests need, and run all of them
 	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
+	node --test tests/unit/static/*.test.js
 	$(BIN)/pytest --numprocesses=$(TESTERS) --dist=worksteal -m 'not alone' $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
 
-lint: $(VENV)/installed-tools ## style, types and import rules
+coverage: $(VENV)/installed-tools ## run the tests, and list the lines that none of them reaches
+	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
+	@mkdir -p var/coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses=$(TESTERS) --dist=worksteal $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lint: $(VENV)/installed-tools node_modules/installed ## style, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy deploy/cluster/*.py
 	$(BIN)/lint-imports
+	npm run --silent lint
 
 lock: $(VENV)/installed-tools ## renew the dependencies that production installs, with their hashes
 	$(BIN)/python requirements/lock.py
 
-format: $(VENV)/installed-tools ## put the code into the one format
+format: $(VENV)/installed-tools node_modules/installed ## put the code into the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	npm run --silent format
 
 # Those that need no more than the tests do; benchmarks/README.md tells of the others. The last one needs two
 # programs more, and says so.
@@ -61,7 +72,8 @@ loadtest-promote: $(VENV)/installed-tools ## may HOST=https://... carry USERS=10
 	$(BIN)/python -m loadtest.run promote --host '$(HOST)' --users '$(USERS)' $(ARGS)
 
 clean: ## remove everything that the other commands made
-	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/oracle/node_modules
+	rm -rf $(VENV) var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf node_modules tests/oracle/node_modules
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -81,3 +93,8 @@ $(VENV)/installed-redis: $(VENV)/installed
 $(VENV)/installed-tools: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[lint,test]'
 	@touch $(VENV)/installed-redis $@
+
+node_modules/installed: package.json package-lock.json
+	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages node)
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@

@@ -10,6 +10,7 @@ export default [
       "no-unused-vars": ["error", { ignoreRestSiblings: true }],
       curly: "error",
       eqeqeq: "error",
+      "no-misleading-character-class": "off", // persona-card-text.js names such characters
       "no-implicit-coercion": "error",
       "no-shadow": "error",
       "no-var": "error",

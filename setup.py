@@ -122,6 +122,7 @@ setup(
         # Rate limits that several processes share.
         "redis": ["redis>=6.2,<8"],
         "test": [
+            "coverage>=7.10",  # the first that follows subprocesses by itself
             "cryptography_vectors>=46",  # those of NIST and the RFCs
             "hypothesis>=6.140",
             "jsonschema-rs>=0.60",

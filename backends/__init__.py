@@ -3,20 +3,20 @@
 An item is addressed by `(partition, name)`. Partitions are the unit of atomicity and of placement:
 a backend may keep each on another machine. Nothing here knows of HTTP, profiles or keys.
 
-Every backend guarantees, and `backends.testing.conformance` holds it to:
+Guarantees of every backend, tested by `backends.testing.conformance`:
 
 - **Atomicity.** `apply` carries out all its operations or none, also across a crash.
 - **Compare-and-set.** An operation with `if_version` takes effect only if the item is at that
   version at that instant. Of several writers that name the same version exactly one succeeds.
-- **Versions are never used twice.** Each write gives its item a new random version, so an item that
-  was deleted and made again never meets an old expectation, and a writer that lost its connection
-  can tell by reading whether its own write arrived.
-- **Read your writes.** What `apply` has acknowledged, every later read from this backend sees.
-  `get_many` and `list` see each partition whole: never half of a batch.
-- **Durability.** Except in `memory`, what was acknowledged outlives the process and the machine.
+- **Versions are never used twice.** Each write gives its item a new random version. An item that was
+  deleted and created again never meets an old expectation. A writer that lost its connection reads
+  the versions to find out whether its own write arrived.
+- **Read your writes.** Every later read from this backend sees an acknowledged write. `get_many` and
+  `list` see each partition whole: never half of a batch.
+- **Durability.** Except in `memory`, an acknowledged write outlives the process and the machine.
 - **Expiry.** From its `expires_at` on, an item is as if it did not exist, for reads and
-  expectations alike; its bytes are removed some time later.
-- **Threads.** One instance may be used by any number of threads at once.
+  expectations alike. Its bytes are removed some time later.
+- **Threads.** Any number of threads may use one instance at once.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ MAX_NAME_BYTES: Final = 64
 MAX_VALUE_BYTES: Final = 4 * 1024 * 1024
 MAX_OPERATIONS: Final = 100
 MAX_BATCH_BYTES: Final = 32 * 1024 * 1024
-"""Bytes of values of one batch: a cluster passes a transaction on as a whole, and limits it."""
+"""Bytes of the values of one batch: clusters replicate a transaction as a whole, and limit its size."""
 
 
 class BackendError(Exception):
-    """Base of what a backend raises. Messages never hold names, values or partitions."""
+    """Base of the exceptions of backends. Messages never hold names, values or partitions."""
 
 
 class Conflict(BackendError):
@@ -45,10 +45,10 @@ class Conflict(BackendError):
 
 
 class Unavailable(BackendError):
-    """The store can't answer now; whether a write took effect is unknown, reading it again tells.
+    """The store can't answer now. A write may or may not have taken effect: read it again.
 
     Attributes:
-        retry_after: seconds after which trying again makes sense.
+        retry_after: seconds after which a new attempt makes sense.
     """
 
     def __init__(self, message: str = "storage is unavailable", retry_after: int = 5) -> None:
@@ -57,11 +57,11 @@ class Unavailable(BackendError):
 
 
 class WrongSchema(BackendError):
-    """The store is not laid out as this version expects; the message says what to do."""
+    """The store has another schema than this version of the software; the message says what to do."""
 
 
 class Expectation(enum.Enum):
-    """What an operation expects to find when it names no version."""
+    """The expectation of an operation that names no version."""
 
     ANYTHING = "anything"
     ABSENT = "absent"
@@ -72,10 +72,10 @@ ABSENT: Final = Expectation.ABSENT
 
 
 class Address(NamedTuple):
-    """Where an item is kept.
+    """The key of an item.
 
-    A name with a slash marks a bulk item: backends may keep those apart from the small ones, so that
-    reading the small ones stays fast.
+    A name with a slash marks a bulk item. Backends may store bulk items apart from small items, so
+    that small items stay fast to read.
     """
 
     partition: bytes
@@ -93,7 +93,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class ItemInfo:
-    """What `Backend.list` tells of an item; `size` of the value in bytes."""
+    """An item in a listing, without its value; `size` of the value in bytes."""
 
     name: str
     version: int
@@ -103,7 +103,7 @@ class ItemInfo:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write a value, whatever was there, or only over what `if_version` names."""
+    """Write a value: unconditionally, or only over the version `if_version`."""
 
     name: str
     value: bytes
@@ -113,7 +113,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove an item; one that is absent already is no error unless a version is named."""
+    """Delete an item; an absent item is an error only if a version is named."""
 
     name: str
     if_version: int | Literal[Expectation.ANYTHING] = ANYTHING
@@ -123,33 +123,35 @@ Operation = Put | Delete
 
 
 @dataclass(frozen=True, slots=True)
-class BackendFigures:
-    """What a backend tells those who watch it; of this instance, since it was made.
+class BackendStats:
+    """Measurements of one instance since it was opened.
 
     Attributes:
-        retries: attempts that were repeated, by reason: `transient`, `connection_lost`.
-        connections_in_use: connections that are lent to an operation now.
-        connections_most: how many there can be; 0 for a backend without connections.
-        is_silent: whether the store is held to be silent, so that operations are refused at once.
+        retries: repeated attempts by reason: `transient`, `connection_lost`.
+        connections_in_use: connections that carry out an operation now.
+        max_connections: size of the connection pool; 0 for a backend without connections.
+        is_unreachable: whether the store does not answer, so that operations are rejected at once.
     """
 
     retries: Mapping[str, int] = field(default_factory=dict)
     connections_in_use: int = 0
-    connections_most: int = 0
-    is_silent: bool = False
+    max_connections: int = 0
+    is_unreachable: bool = False
 
 
 class Backend(ABC):
-    """The interface of a store. See the module's text for what each implementation guarantees."""
+    """The interface of a store. The docstring of this module has its guarantees."""
 
     @property
     def write_seconds(self) -> float:
-        """After so many seconds `apply` has returned, and its batch has taken effect or never will."""
+        """The seconds after which a batch of `apply` has taken effect or never will."""
         return 0.0
 
     @abstractmethod
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
-        """Read items of any partitions in one round trip; absent ones are missing from the answer.
+        """Return the items at these addresses, of any partitions, read in one round trip.
+
+        Absent items are missing from the result.
 
         Raises:
             Unavailable: the store can't answer now.
@@ -157,7 +159,7 @@ class Backend(ABC):
 
     @abstractmethod
     def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
-        """Carry out all operations on one partition atomically; return the versions of the puts.
+        """Carry out operations on one partition atomically; return the versions of the puts by name.
 
         Raises:
             Conflict: an expectation was not met; nothing was written.
@@ -168,7 +170,7 @@ class Backend(ABC):
 
     @abstractmethod
     def list(self, partition: bytes) -> Sequence[ItemInfo]:
-        """Tell what a partition holds, in order of name, without reading any value.
+        """Return the items of a partition in order of their names, without values.
 
         Raises:
             Unavailable: the store can't answer now.
@@ -184,7 +186,7 @@ class Backend(ABC):
 
     @abstractmethod
     def purge_expired(self, limit: int) -> int:
-        """Remove the bytes of up to `limit` expired items; return how many were removed.
+        """Delete up to `limit` expired items; return the number of deleted items.
 
         Raises:
             Unavailable: the store can't answer now.
@@ -192,48 +194,48 @@ class Backend(ABC):
 
     @abstractmethod
     def ping(self) -> None:
-        """Return if the store answers a read within its time limit; never writes.
+        """Check that the store answers a read within its time limit; write nothing.
 
         Raises:
-            Unavailable: it does not.
+            Unavailable: the store does not answer.
         """
 
     @abstractmethod
     def initialize(self) -> None:
-        """Make a store ready for this version: an empty one, or one that an older version made.
+        """Create the schema in an empty store, or upgrade the schema of an older version.
 
-        Harmless when it is ready already, and when several machines do it at once.
+        Harmless if the schema is current, and if several machines do it at once.
 
         Raises:
-            WrongSchema: a newer version made it.
+            WrongSchema: the schema is of a newer version.
             Unavailable: the store can't answer now.
         """
 
     @abstractmethod
     def check_schema(self) -> None:
-        """Return if the store is ready for this version; never writes.
+        """Check that the store has the schema of this version; write nothing.
 
         Raises:
-            WrongSchema: it is not.
+            WrongSchema: the schema is another one, or missing.
             Unavailable: the store can't answer now.
         """
 
-    def figures(self) -> BackendFigures:
-        """Return what there is to watch, without asking the store."""
-        return BackendFigures()
+    def stats(self) -> BackendStats:
+        """Return measurements, without asking the store."""
+        return BackendStats()
 
     @abstractmethod
     def close(self) -> None:
-        """Release connections and files; the instance can't be used afterwards."""
+        """Release connections and files; the instance can't be used any more."""
 
 
 def new_version() -> int:
-    """Return a random version from 1 to 2**63 - 1: a repetition is as good as impossible."""
+    """Return a random version from 1 to 2**63 - 1: two are practically never equal."""
     return secrets.randbits(63) | 1
 
 
 def check_batch(partition: bytes, operations: Sequence[Operation]) -> None:
-    """Hold a batch to the limits that every backend shares.
+    """Check that a batch keeps the limits of this module.
 
     Raises:
         ValueError: see `Backend.apply`.

@@ -1,92 +1,116 @@
-"""Keeps a database that has fallen silent from holding every thread of this process."""
+"""A circuit breaker: callers do not wait for a server that has stopped answering."""
 
 from __future__ import annotations
 
+import enum
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Self
-
-from backends import Unavailable
-from backends.engines.sql import AllInUse, ConnectionLost
-
-SILENCE_SECONDS: Final = 1.0
-SILENT_OPERATIONS: Final = 3
 
 
-class HostLost(ConnectionLost):
-    """It broke because one of several hosts is lost: the next connection goes to another."""
-
-    @classmethod
-    def of(cls, failure: ConnectionLost) -> Self:
-        """Return one that is told of as another failure is."""
-        lost = cls(str(failure))
-        lost.refusal = failure.refusal
-        return lost
+class CircuitOpen(Exception):
+    """The call was rejected and not sent."""
 
 
-class Refused(Unavailable):
-    """The database did answer: that it can't."""
+class Outcome(enum.Enum):
+    """What a call that has ended says about the server."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
 
 
-class Breaker:
-    """Lets operations through, unless the database is silent: then they are refused at once.
+Judge = Callable[[BaseException, float], Outcome]
+"""Returns the outcome of a call that raised an exception after some seconds."""
 
-    It is held to be silent while SILENT_OPERATIONS have waited for SILENCE_SECONDS and none was
-    answered in that time; and, once an operation was given up after such a wait, until one is
-    answered: they are let through one at a time, to see.
+
+class CircuitBreaker:
+    """Lets calls through while the server answers; used by any number of threads at once.
+
+    A failed call opens it: calls are rejected for `pause` seconds. Then it lets one call at a time
+    through, until one is answered.
+
+    Args:
+        judge: by default every exception is a failure.
+        pause: seconds after a failure in which all calls are rejected.
+        max_pause: each failure doubles the pause up to this; an answer while it is closed resets it.
+        max_stalled: it also rejects calls while this many have waited for `stall_seconds` and none was
+            answered in that time.
+        stall_seconds: see `max_stalled`.
+        is_open: whether it is open at first.
+        clock: seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        judge: Judge = lambda _error, _seconds: Outcome.FAILED,
+        *,
+        pause: float = 0.0,
+        max_pause: float = 0.0,
+        max_stalled: float = math.inf,
+        stall_seconds: float = 0.0,
+        is_open: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._judge = judge
+        self._first_pause = self._pause = pause
+        self._max_pause = max(pause, max_pause)
+        self._max_stalled = max_stalled
+        self._stall_seconds = stall_seconds
         self._clock = clock
-        self._lock = threading.Lock()
-        self._under_way: dict[object, float] = {}
+        self._lock = threading.RLock()
+        self._began_at: dict[object, float] = {}  # of calls in flight
         self._answered_at = clock()
-        self._is_open = False
+        self._resumes_at = clock() if is_open else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are rejected, except probes."""
+        with self._lock:
+            return self._resumes_at is not None or self._is_stalled()
 
     @contextmanager
-    def operation(self) -> Iterator[None]:
-        """Carry out one operation.
+    def call(self) -> Iterator[None]:
+        """Watch over a call.
 
         Raises:
-            Unavailable: the database is silent.
+            CircuitOpen: the call is rejected.
         """
-        operation = object()
+        call = object()
         with self._lock:
-            if self._is_silent():
-                raise Unavailable("the database does not answer")
-            began = self._under_way[operation] = self._clock()
-        is_answered = True
+            now = self._clock()
+            is_paused = self._resumes_at is not None and (self._began_at or now < self._resumes_at)
+            if is_paused or self._is_stalled():
+                raise CircuitOpen
+            self._began_at[call] = now
+        outcome = Outcome.ANSWERED
         try:
             yield
-        except Refused:
-            raise  # that was an answer
-        except (AllInUse, HostLost):
-            is_answered = False
-            began = self._clock()  # it waited for others, or for a host that is asked no more
-            raise
-        except (ConnectionLost, Unavailable):
-            is_answered = False
+        except BaseException as error:
+            outcome = self._judge(error, self._clock() - now)
             raise
         finally:
             with self._lock:
-                del self._under_way[operation]
-                if is_answered:
-                    self._answered_at = self._clock()
-                    self._is_open = False
-                elif self._clock() - began > SILENCE_SECONDS:
-                    self._is_open = True
+                del self._began_at[call]
+                self.record(outcome)
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether the database is held to be silent now."""
+    def record(self, outcome: Outcome) -> None:
+        """Note the outcome of a call that was not made by `call`."""
         with self._lock:
-            return self._is_open or self._is_silent()
+            now = self._clock()
+            if outcome is Outcome.ANSWERED:
+                if self._resumes_at is None:
+                    self._pause = self._first_pause
+                self._resumes_at, self._answered_at = None, now
+            elif outcome is Outcome.FAILED and (self._resumes_at is None or now >= self._resumes_at):
+                self._resumes_at = now + self._pause
+                self._pause = min(2 * self._pause, self._max_pause)
 
-    def _is_silent(self) -> bool:
-        if self._is_open:
-            return bool(self._under_way)
-        long_ago = self._clock() - SILENCE_SECONDS
-        silent = sum(began < long_ago for began in self._under_way.values())
-        return silent >= SILENT_OPERATIONS and self._answered_at < long_ago
+    def _is_stalled(self) -> bool:
+        if len(self._began_at) < self._max_stalled:
+            return False
+        long_ago = self._clock() - self._stall_seconds
+        stalled = sum(began < long_ago for began in self._began_at.values())
+        return stalled >= self._max_stalled and self._answered_at < long_ago

@@ -36,7 +36,7 @@ RATES = {
 }
 """Requests a second."""
 
-LEAST_SUCCESS = dict.fromkeys(RATES, 0.99) | {"sign-in, fresh": 0.9, "upload": 0.9}
+MIN_SUCCESS = dict.fromkeys(RATES, 0.99) | {"sign-in, fresh": 0.9, "upload": 0.9}
 _THREADS = 300
 
 

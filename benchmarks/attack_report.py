@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from attack_list import ATTACKS
-from attack_others import LEAST_SUCCESS, RATES, Sample
+from attack_others import MIN_SUCCESS, RATES, Sample
 
 TARGETS = ("nginx", "alone")
-MOST_RATIO = 5.0
+MAX_RATIO = 5.0
 MEASURED = "<!-- measured -->"
 _COLUMNS = (
     "attack",
@@ -93,10 +93,10 @@ def missed(now: Mapping[str, Kind], quiet: Mapping[str, Kind]) -> list[str]:
     found = [
         f"{kind}: {each.success:.0%} succeed"
         for kind, each in now.items()
-        if each.count and each.success < LEAST_SUCCESS[kind]
+        if each.count and each.success < MIN_SUCCESS[kind]
     ]
     return found + [
-        f"{kind}: p99 x {ratio:.1f}" for kind, ratio in ratios(now, quiet).items() if ratio > MOST_RATIO
+        f"{kind}: p99 x {ratio:.1f}" for kind, ratio in ratios(now, quiet).items() if ratio > MAX_RATIO
     ]
 
 

@@ -84,7 +84,7 @@ class Attacker:
 
 
 class Attack(NamedTuple):
-    """What one connection does, and what the table tells of it.
+    """The actions of one connection, and its row of the table.
 
     Attributes:
         text: what is sent.

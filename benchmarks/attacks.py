@@ -80,7 +80,7 @@ def measure(
         others.warm_up()
         ready, go = _FORK.Event(), _FORK.Event()
         heard, attackers = _FORK.Pipe(duplex=False)
-        told, others_end = _FORK.Pipe(duplex=False)
+        reports, others_end = _FORK.Pipe(duplex=False)
         until = _FORK.Value("d", math.inf)
 
         def attacking() -> None:
@@ -103,7 +103,7 @@ def measure(
         time.sleep(start - time.monotonic())
         go.set()
         used = _observe(stage, until.value)
-        samples = told.recv() if told.poll(60) else []
+        samples = reports.recv() if reports.poll(60) else []
         answers = heard.recv() if heard.poll(30) else {}
         for process in (people, attacker):
             process.join(5)
@@ -188,8 +188,8 @@ def _attack(options: argparse.Namespace, folder: Path, target: str, results: Res
             print(f"{target:<6} {name:<22} not measured: {error}", file=sys.stderr)
             continue
         results.add(result)
-        told = "; ".join(results.missed(result)) or "goals met"
-        print(f"{target:<6} {name:<22} {told}", file=sys.stderr, flush=True)
+        verdict = "; ".join(results.missed(result)) or "goals met"
+        print(f"{target:<6} {name:<22} {verdict}", file=sys.stderr, flush=True)
     return failed
 
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.pictures import encode, exif_orientation, heic, photo
 
 SCREEN = (1170, 2532)
-MOST_BYTES = 19_500_000
+MAX_BYTES = 19_500_000
 """Just below the server's limit of 20 MiB."""
 _data = b""
 
@@ -55,7 +55,7 @@ def camera_jpeg(megapixels: float) -> bytes:
 
     That is 0.35 bytes a pixel, and 0.15 for each beyond 24 megapixels: 4.2 MB at 12, 12 MB at 48.
     """
-    target = min(350_000 * min(megapixels, 24) + 150_000 * max(megapixels - 24, 0), MOST_BYTES)
+    target = min(350_000 * min(megapixels, 24) + 150_000 * max(megapixels - 24, 0), MAX_BYTES)
     picture = pixels(megapixels)
     low, high = 20, 97
     best = encode(picture, quality=low, exif=exif_orientation(6))

@@ -2,8 +2,8 @@
 
 Everything shares this machine's cores: the nodes, `persona-profile serve` with its picture workers,
 what makes the load. So three nodes can't carry more than one here; what is to be seen is what each
-write costs more when it is made on three nodes, and what limits each case: processor time is told by
-process. For each case the shape `steps` of the load test looks for the knee.
+write costs more when it is made on three nodes, and what limits each case. Processor time is reported
+by process. For each case the shape `steps` of the load test looks for the knee.
 
     python benchmarks/cluster.py                                 # some 10 minutes on an idle machine
     python benchmarks/cluster.py --write docs/load-report.md     # and puts the table there
@@ -54,7 +54,7 @@ class Case(NamedTuple):
         processes: of the service.
         carried: users of the highest step that met its levels; 0 if none did.
         broke: users of the lowest one that did not, above it; None if none was tried.
-        used: cores by process at the step that tells the limit: that which broke, else the highest.
+        used: cores by process at the step that shows the limit: the step that broke, else the highest.
     """
 
     nodes: int

@@ -161,7 +161,7 @@ class Cost(NamedTuple):
 
 
 def cost(pids: Iterable[int], port: int, prepared: list[list[Request]]) -> Cost:
-    """Send requests as `requests_per_second` does; tell also what they took of processors."""
+    """Send requests as `requests_per_second` does; return their processor time too."""
     pids = tuple(pids)
     used, own = sum(map(processor_seconds, pids)), time.process_time()
     began = time.perf_counter()

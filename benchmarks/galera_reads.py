@@ -40,7 +40,7 @@ ITEM = Address(PARTITION, "profile")
 TURNS = 5
 
 
-class Figures:
+class Stats:
     """What was seen with one setting."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ def loaded(cluster: Galera) -> Iterator[None]:
                 thread.join()
 
 
-def measure(cluster: Galera, wait: int, rounds: int, figures: Figures) -> None:
+def measure(cluster: Galera, wait: int, rounds: int, stats: Stats) -> None:
     """Write here and read there."""
     backends.engines.mysql_connections.SYNC_WAIT = wait  # type: ignore[misc]
     urls = [cluster.url_of(node) for node in cluster.nodes[:2]]
@@ -92,20 +92,20 @@ def measure(cluster: Galera, wait: int, rounds: int, figures: Figures) -> None:
             backend.ping()
         for number in range(rounds):
             value = b"%d" % number
-            with figures.timed("write"):
+            with stats.timed("write"):
                 version = here.apply(PARTITION, [Put("profile", value * 40)])["profile"]
-            with figures.timed("read on another node"):
+            with stats.timed("read on another node"):
                 found = there.get_many([ITEM])
-            figures.stale += not found or found[ITEM].version != version
-            with figures.timed("read on the same node"):
+            stats.stale += not found or found[ITEM].version != version
+            with stats.timed("read on the same node"):
                 here.get_many([ITEM])
             version = here.apply(PARTITION, [Put("profile", value * 40)])["profile"]
             try:
-                with figures.timed("compare-and-set on another node"):
+                with stats.timed("compare-and-set on another node"):
                     there.apply(PARTITION, [Put("profile", value * 40, version)])
             except Conflict:
-                figures.conflicts += 1
-            figures.rounds += 1
+                stats.conflicts += 1
+            stats.rounds += 1
 
 
 def main() -> None:
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=300, help="of each setting")
     rounds = parser.parse_args().rounds
-    found = {name: Figures() for name in WAITS}
+    found = {name: Stats() for name in WAITS}
     with galera_cluster() as cluster:
         cluster.create_database()
         with closing(MysqlBackend.from_url(cluster.url)) as backend:
@@ -123,10 +123,10 @@ def main() -> None:
                 for name, wait in WAITS.items():
                     measure(cluster, wait, rounds // TURNS, found[name])
     base = found["no waiting"].seconds
-    for name, figures in found.items():
-        print(f"{name}: {figures.rounds} rounds, ", end="")
-        print(f"{figures.stale} stale reads, {figures.conflicts} false conflicts")
-        for what, seconds in figures.seconds.items():
+    for name, stats in found.items():
+        print(f"{name}: {stats.rounds} rounds, ", end="")
+        print(f"{stats.stale} stale reads, {stats.conflicts} false conflicts")
+        for what, seconds in stats.seconds.items():
             median = statistics.median(seconds)
             ratio = median / statistics.median(base[what])
             print(f"  {what}: median {1000 * median:.2f} ms, {ratio:.2f} of that without waiting")

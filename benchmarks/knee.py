@@ -3,7 +3,7 @@
 `persona-profile serve`, its picture workers and a MariaDB of its own have one core, the generator has
 another. First the processor time of each activity is measured, one activity at a time, and the model
 predicts the knee from it. Then the shape `steps` looks for the knee. What others take of the server's
-core in the meantime is told too, and the prediction is repeated for what was left of it.
+core in the meantime is reported too, and the prediction is repeated for what was left of it.
 
     python benchmarks/knee.py --pictures var/loadtest/pictures
 """

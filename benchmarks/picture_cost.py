@@ -4,7 +4,7 @@ For each of several files: decoding, cropping and scaling to all sizes, over `dj
 same file (JPEG) or over the library's bare decoding of all pixels (others). For the 12 megapixel JPEG
 also the whole upload (all formats, sealed, stored) at each effort, the naive way (decode all, `resize`
 for each size, encoders at their defaults) and `gm convert` to three PNG sizes. All in turns, in one
-run, in processor time of all processes together; the figure is the median of the ratios of the rounds.
+run, in processor time of all processes together; the result is the median of the ratios of the rounds.
 
     python benchmarks/picture_cost.py [PHOTO.jpg] [--plot FILE.svg] [--rounds N]
 """
@@ -148,8 +148,8 @@ class Uploads:
 
     def worker_seconds(self) -> float:
         """Return the processor time of the workers of all uploads so far."""
-        figures = services_of(self.app).metrics.exposition()
-        found = re.search(r"^persona_picture_processor_seconds_total (\S+)$", figures, re.MULTILINE)
+        metrics = services_of(self.app).metrics.exposition()
+        found = re.search(r"^persona_picture_processor_seconds_total (\S+)$", metrics, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     def upload(self, data: bytes) -> dict[str, str]:
@@ -231,8 +231,8 @@ def report_decoding(made: dict[str, Path], rounds: int) -> dict[str, float]:
             lambda path=path, base=base: base(path), {"": lambda path=path: squares(path)}, rounds
         )
         found[name] = ratios[""]
-        told = "djpeg -scale 1/4" if is_jpeg else "bare decoding of all pixels"
-        print(f"  {name:12} {ratios['']:5.2f}  ({seconds * 1000:.0f} ms: {told})", flush=True)
+        floor = "djpeg -scale 1/4" if is_jpeg else "bare decoding of all pixels"
+        print(f"  {name:12} {ratios['']:5.2f}  ({seconds * 1000:.0f} ms: {floor})", flush=True)
     return found
 
 

@@ -1,6 +1,6 @@
 """Processor time of the whole pipeline against megapixels, over that of a JPEG of 12 megapixels.
 
-From the file to all renditions at the default settings, in turns; the figure is the median of the
+From the file to all renditions at the default settings, in turns; the result is the median of the
 ratios of the rounds. HEIC, which has no reduced decoding, beside JPEG.
 
     python benchmarks/picture_cost_by_megapixels.py [--photo PHOTO.jpg] [--plot FILE.svg] [--rounds N]

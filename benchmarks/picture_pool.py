@@ -130,13 +130,13 @@ def after_a_kill(name: str, *, busy: bool) -> None:
         time.sleep(0.5)
         try:
             pool.render(good)
-            told = "rendered"
+            outcome = "rendered"
         except Exception as error:  # noqa: BLE001 - whichever the pool raises
-            told = f"lost: {type(error).__name__}"
+            outcome = f"lost: {type(error).__name__}"
         if work is not None:
             work.exception(30)
     what = "while one is busy" if busy else "while idle"
-    print(f"  {name}, workers killed {what}: the next picture is {told}", flush=True)
+    print(f"  {name}, workers killed {what}: the next picture is {outcome}", flush=True)
     pool.close()
 
 

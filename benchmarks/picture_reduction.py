@@ -119,8 +119,8 @@ def report_quality(original: bytes, reduced: bytes, folder: Path) -> None:
         square = squares_of(io.BytesIO(data), None, OPTIONS)[SIDE]
         encoded = encode(square, OPTIONS.encoding, graphic=False)
         scores = {name: score(Image.open(io.BytesIO(each))) for name, each in encoded.items()}
-        told = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
-        print(f"  quality, {way:10} before encoding {score(square):.1f}, {told}", flush=True)
+        others = ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
+        print(f"  quality, {way:10} before encoding {score(square):.1f}, {others}", flush=True)
 
 
 def measure(scripts: Scripts, name: str, data: bytes, folder: Path, rounds: int) -> None:

@@ -1,7 +1,7 @@
 """What uploads at saturation do to everything else: memory, answers, and the time that sign-in takes.
 
 Sixty-four clients upload JPEGs of 100 megapixels, PNGs and WebPs of 50, all at once, and come back when
-they are told to, until each has succeeded. Meanwhile another client signs in at a steady rate.
+the server asks for, until each has succeeded. Meanwhile another client signs in at a steady rate.
 
 Prints the answers, the most memory that service and workers had together (proportional set size), and
 the ratio of the 99th percentile of `POST /v1/sessions` during that to the same before it. Uploaders
@@ -114,7 +114,7 @@ class SignIns:
         return answer.seconds
 
     def run_while(self, goes_on) -> list[float]:
-        """Sign in until told to stop; return the seconds of each."""
+        """Sign in until stopped; return the seconds of each sign-in."""
         found = []
         while goes_on(len(found)):
             began = time.monotonic()
@@ -124,7 +124,7 @@ class SignIns:
 
 
 def watch_memory(pid: int, stop, results: multiprocessing.Queue) -> None:
-    """Watch a service and its workers until told to stop; put the most in MiB, and that of workers."""
+    """Watch a service until stopped; put its largest memory in MiB, and that of its workers."""
     os.nice(19)  # who looks on is in nobody's way
     most = most_workers = 0.0
     while not stop.wait(0.1):

@@ -2,8 +2,8 @@
 
 `persona-profile serve --processes` runs on all cores, with logs as in production and a SQLite file; who
 asks has a core of them, too. Where there are two, two processes can't be twice as fast: there is no
-core left for who asks. So three figures are told: the ratio of requests/s that was measured; the one
-that these cores allow, by the processor time of a request in the server and in who asks; and the one
+core left for the clients. So three ratios are printed: the measured ratio of requests/s; the ratio that
+these cores allow, by the processor time of a request in the server and in its client; and the ratio
 that a core for each would allow, which is twice the processor time of a request with one process over
 that with two. Runs are side by side, in turns; medians are of the ratios of each turn.
 

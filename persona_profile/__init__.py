@@ -2,5 +2,5 @@
 
 import warnings
 
-# Pyramid 2.1 and Cornice 6.1 import pkg_resources; nobody who runs this server can change that.
+# Pyramid 2.1 and Cornice 6.1 import pkg_resources; operators can't change that.
 warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)

@@ -42,7 +42,7 @@ from persona_profile.lifetimes import MIN_FORWARD_SECONDS
 from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
-from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy, RateLimits
+from persona_profile.rate_limits import Policy, RateLimits
 from persona_profile.rate_limits.counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.runtime import logs
 from persona_profile.runtime.build import describe_build
@@ -184,7 +184,7 @@ def _replicas(settings: Settings, metrics: Metrics) -> Replicas:
 def _checked_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
     """Return the storage, ready for use; in development it is made so."""
     backend = ObservedBackend(open_backend(settings), metrics.count_storage)
-    metrics.watch_backend(backend.figures)
+    metrics.watch_backend(backend.stats)
     try:
         if settings.development:
             backend.initialize()
@@ -299,9 +299,9 @@ def _renderer(settings: Settings, metrics: Metrics) -> Renderer:
 
 def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock, metrics: Metrics) -> RateLimits:
     url = settings.ratelimit_url or ("off" if settings.development else "memory://")
-    if url == "off":
-        return NoRateLimits()
     own_counters = MemoryCounters(clock=clock)
+    if url == "off":
+        return RateLimits({}, own_counters, own_counters, keys.pseudonym)
     counters: Counters = own_counters
     if url != "memory://":
         try:
@@ -324,7 +324,7 @@ def _rate_limits(settings: Settings, keys: KeyWrapper, clock: _Clock, metrics: M
         Policy.READS_PER_PICTURE: settings.ratelimit_reads_per_picture,
     }
     configured = {policy: limit for policy, limit in limits.items() if limit is not None}
-    return CountedRateLimits(configured, counters, own_counters, keys.pseudonym)
+    return RateLimits(configured, counters, own_counters, keys.pseudonym)
 
 
 def open_backend(settings: Settings) -> Backend:

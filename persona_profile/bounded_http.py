@@ -1,7 +1,7 @@
-"""Answers of HTTP servers that may send without end: all their bytes are counted.
+"""HTTP responses of bounded size: every received byte is counted.
 
-A limit on the body alone leaves interim answers (`100 Continue`), headers, chunk extensions and
-trailers, which `http.client` reads as long as they come.
+A limit on the body alone leaves out interim responses (`100 Continue`), headers, chunk extensions and
+trailers, which `http.client` reads without limit.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class AnswerTooLong(http.client.HTTPException):
-    """A server sent more bytes than it may."""
+class ResponseTooLong(http.client.HTTPException):
+    """A server sent more bytes than allowed."""
 
 
 class MeteredSocket:
-    """A TCP connection that receives at most so many bytes, and ends at a deadline.
+    """A TCP connection with a limit on received bytes, and a deadline.
 
-    It is all of a socket that `http.client` needs, but for `close`: the owner closes the plain socket.
+    It has all that `http.client` needs of a socket. The owner closes the plain socket.
 
     Args:
         plain: the connected socket.
-        max_bytes: bytes that may arrive, those of TLS included.
-        deadline: instant of `time.monotonic` after which each call raises TimeoutError.
+        max_bytes: limit of received bytes, TLS records included.
+        deadline: `time.monotonic()` instant after which every call raises TimeoutError.
     """
 
     def __init__(self, plain: socket.socket, max_bytes: int, deadline: float) -> None:
@@ -44,21 +44,21 @@ class MeteredSocket:
         """Send bytes.
 
         Raises:
-            OSError: they can't be sent before the deadline.
+            OSError: the bytes can't be sent before the deadline.
         """
         self._send(data)
 
     def receive(self, size: int) -> bytes:
-        """Return up to `size` bytes; none at the end of the stream.
+        """Return up to `size` bytes; empty at the end of the stream.
 
         Raises:
-            AnswerTooLong: more than `max_bytes` have arrived.
-            OSError: there are none before the deadline.
+            ResponseTooLong: more than `max_bytes` have arrived.
+            OSError: nothing arrives before the deadline.
         """
         return self._receive(size)
 
     def makefile(self, _mode: str = "rb") -> io.BufferedReader:
-        """Return a file that reads from the connection."""
+        """Return a readable file on the connection."""
         return io.BufferedReader(_Reader(self.receive))
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class MeteredSocket:
         data = self._plain.recv(min(size, self._left + 1))
         self._left -= len(data)
         if self._left < 0:
-            raise AnswerTooLong
+            raise ResponseTooLong
         return data
 
     def _remaining(self) -> float:
@@ -84,21 +84,21 @@ class MeteredSocket:
 
 
 class MeteredTls(MeteredSocket):
-    """TLS over such a connection; the handshake is done when it is made.
+    """TLS over a metered connection. The constructor completes the handshake.
 
-    `ssl.SSLSocket` reads by itself: bytes that yield no data (session tickets, key updates) are never
-    seen. Here TLS works in memory.
+    TLS works in memory here, since `ssl.SSLSocket` hides bytes that yield no data, such as session
+    tickets and key updates.
 
     Args:
         plain: the connected socket.
         max_bytes: as for `MeteredSocket`.
         deadline: as for `MeteredSocket`.
-        context: settings of TLS.
-        name: the name that the certificate must have.
+        context: TLS settings.
+        name: host name that the certificate must have.
 
     Raises:
-        OSError: there is no valid handshake before the deadline.
-        AnswerTooLong: it takes too many bytes.
+        OSError: no valid handshake before the deadline.
+        ResponseTooLong: the handshake exceeds `max_bytes`.
     """
 
     def __init__(
@@ -118,10 +118,10 @@ class MeteredTls(MeteredSocket):
         try:
             return self._carry_out(self._tls.read, size)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return b""  # HTTP's own lengths tell whether the answer is whole
+            return b""  # HTTP's own lengths show whether the response is complete
 
     def _carry_out(self, operation: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Repeat an operation of TLS with the bytes that it wants; send the bytes that it makes."""
+        """Run a TLS operation: feed it received bytes and send its output until it succeeds."""
         while True:
             try:
                 result = operation(*args, **kwargs)
@@ -141,10 +141,10 @@ class MeteredTls(MeteredSocket):
 
 
 class BoundedResponse(http.client.HTTPResponse):
-    """An answer on a connection that is kept open; all its bytes count, those of TLS apart.
+    """A response of bounded size on a connection that stays open; TLS records do not count.
 
     Attributes:
-        max_bytes: bytes that may be read.
+        max_bytes: limit of received bytes.
     """
 
     max_bytes = 128 * 1024
@@ -159,14 +159,14 @@ class BoundedResponse(http.client.HTTPResponse):
             data: bytes = raw.read(min(size, left + 1)) or b""
             left -= len(data)
             if left < 0:
-                raise AnswerTooLong
+                raise ResponseTooLong
             return data
 
         self.fp = io.BufferedReader(_Reader(read, raw.close))
 
 
 class _Reader(io.RawIOBase):
-    """A raw file over a function that returns up to so many bytes."""
+    """A raw file over a function that returns up to the given number of bytes."""
 
     def __init__(self, read: Callable[[int], bytes], close: Callable[[], None] = lambda: None) -> None:
         self._read = read
@@ -177,7 +177,7 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read into a buffer; return how many bytes."""
+        """Read into a buffer and return the number of bytes."""
         data = self._read(len(buffer))
         buffer[: len(data)] = data
         return len(data)

@@ -30,15 +30,15 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 class InvalidEmail(ValueError):
-    """Not an email address that this service takes. Never carries the address itself."""
+    """The text is no email address of this service. The message never holds the address."""
 
 
 class InvalidDomain(ValueError):
-    """Not a domain name that can hold email addresses. Never carries the name itself."""
+    """The text is no domain name of email addresses. The message never holds the name."""
 
 
 def canonical_email(address: str) -> str:
-    """Return the one spelling under which an address is known here.
+    """Return the canonical spelling of an email address.
 
     It is a fixed point: the canonical spelling of a canonical address is that address. The local
     part is NFC with ASCII letters in lower case (RFC 6532); the domain is lower-case
@@ -83,7 +83,7 @@ def canonical_domain(name: str) -> str:
 
 
 def is_canonical_domain(name: str) -> bool:
-    """Tell whether a name is spelled as `canonical_domain` does it."""
+    """Return whether a name equals its `canonical_domain`."""
     try:
         return canonical_domain(name) == name
     except InvalidDomain:
@@ -91,7 +91,7 @@ def is_canonical_domain(name: str) -> bool:
 
 
 def canonical_pattern(pattern: str) -> str:
-    """Return a pattern of domains in one spelling: a domain, or `*.` before what others end in.
+    """Return a pattern of domains in canonical spelling: a domain, or `*.` and a suffix.
 
     What follows a `*.` may be a top-level domain.
 
@@ -104,7 +104,7 @@ def canonical_pattern(pattern: str) -> str:
 
 
 def patterns_of(domain: str) -> Iterator[str]:
-    """Yield the patterns that a domain is of, the closest first; all are in canonical spelling."""
+    """Yield the canonical patterns that match a domain, the most specific first."""
     yield domain
     while "." in domain:
         domain = domain.partition(".")[2]

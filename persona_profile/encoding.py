@@ -12,27 +12,27 @@ Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 
 MAX_DEPTH: Final = 64
-"""Arrays and objects within each other that `json_decode` takes, whatever the stack would bear."""
+"""Deepest nesting of arrays and objects that `json_decode` accepts."""
 
 
 MAX_VALUES: Final = 4096
-"""Values of arrays and members of objects that `json_decode` accepts in one text by default."""
+"""Default number of array values and object members that `json_decode` accepts in one text."""
 
 
 class MalformedText(ValueError):
-    """The text is not what its encoding allows. Never carries the text itself."""
+    """The text violates its encoding. The message never quotes the text."""
 
 
 def base64url_encode(data: bytes) -> str:
-    """Encode as base64url without padding (RFC 4648, section 5; RFC 7515, section 2)."""
+    """Return bytes as base64url without padding (RFC 4648, section 5; RFC 7515, section 2)."""
     return binascii.b2a_base64(data, newline=False).translate(_TO_URL_SAFE, b"=").decode("ascii")
 
 
 def base64url_decode(text: str) -> bytes:
-    """Decode unpadded base64url; only the canonical spelling of the bytes is taken.
+    """Return the bytes of unpadded base64url in its canonical spelling.
 
     Raises:
-        MalformedText: padding, a foreign character, or stray bits at the end.
+        MalformedText: on padding, a character outside the alphabet, or stray bits at the end.
     """
     try:
         standard = text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-len(text) % 4)
@@ -45,18 +45,18 @@ def base64url_decode(text: str) -> bytes:
 
 
 def json_decode(text: bytes, max_values: int | None = MAX_VALUES) -> Json:
-    """Decode one JSON text (RFC 8259) more strictly than the standard library does.
+    """Return the value of one JSON text (RFC 8259), read more strictly than by the standard library.
 
-    Rejected besides broken syntax: invalid UTF-8, a byte-order mark, repeated member names, NaN and
-    infinities, numbers of thousands of digits, unpaired surrogates, nesting beyond MAX_DEPTH, and more
-    values than `max_values`, which are counted before any object is made. The caller bounds the size.
+    Besides broken syntax it rejects invalid UTF-8, a byte-order mark, repeated member names, NaN,
+    infinities, numbers of thousands of digits, unpaired surrogates and nesting beyond MAX_DEPTH. Values
+    are counted before any object is made. The caller bounds the size of the text.
 
     Args:
         text: the bytes.
-        max_values: None for a file of the operator's.
+        max_values: largest number of values; None for a file of the operator.
 
     Raises:
-        MalformedText: with a description that does not quote the text.
+        MalformedText: the text is not JSON, or breaks a limit.
     """
     try:
         if max_values is not None:
@@ -80,16 +80,16 @@ def json_decode(text: bytes, max_values: int | None = MAX_VALUES) -> Json:
 
 
 def json_encode(value: Any) -> bytes:
-    """Encode as compact UTF-8 JSON."""
+    """Return a value as compact UTF-8 JSON."""
     return _ENCODER.encode(value).encode("utf-8")
 
 
-def _check_values(text: bytes, most: int) -> None:
+def _check_values(text: bytes, max_values: int) -> None:
     """Count values: each is the first of its container, or after a comma."""
-    if sum(map(text.count, (b",", b"[", b"{"))) <= most:  # those within strings too, but faster
+    if sum(map(text.count, (b",", b"[", b"{"))) <= max_values:  # quick: counts within strings too
         return
     position = 0
-    for _ in range(most + 1):
+    for _ in range(max_values + 1):
         found = _SEPARATOR.match(text, position)
         if found is None:
             return

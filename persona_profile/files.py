@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and what is configured in some."""
+"""Files that are written whole or not at all, and JSON files of the operator."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Parsed = TypeVar("Parsed")
 
 
 def read_json(path: Path, parse: Callable[[Json], Parsed]) -> Parsed:
-    """Return what `parse` makes of a JSON file.
+    """Return the result of `parse` for the content of a JSON file.
 
     Raises:
-        ValueError: the file can't be read, or `parse` does not take what it holds; the message begins
-            with the path.
+        ValueError: the file can't be read, or `parse` rejects its content. The message begins with
+            the path.
     """
     try:
         return parse(json_decode(path.read_bytes(), max_values=None))
@@ -31,14 +31,14 @@ def read_json(path: Path, parse: Callable[[Json], Parsed]) -> Parsed:
 
 
 def create(path: Path, data: bytes) -> None:
-    """Write a new file, mode 0600: on disk when this returns; a crash leaves no part of it.
+    """Write a new file with mode 0600, and sync it to disk.
 
-    A symbolic link that leads to no file yet is followed. While it is written the file has no name, so
-    that a crash leaves nothing behind; only file systems without such files (`O_TMPFILE`) give it one.
+    A dangling symbolic link is followed. The file gets its name when it is complete (`O_TMPFILE`), so a
+    crash leaves nothing behind. File systems without `O_TMPFILE` use a temporary name.
 
     Raises:
-        FileExistsError: there is a file already, which stays as it is.
-        OSError: it can't be written.
+        FileExistsError: the file exists already; it stays unchanged.
+        OSError: the file can't be written.
     """
     path = real_path(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -55,15 +55,15 @@ def create(path: Path, data: bytes) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write over a file, which keeps its owner; on disk when this returns, as the old or the new one.
+    """Replace the content of a file atomically, keep its owner, and sync it to disk.
 
-    What a symbolic link leads to is replaced, not the link: else the old content would stay there. The
-    caller keeps others from replacing it meanwhile: until the new file takes its place it is called
-    `PATH.new`, and one that a crash has left is removed first.
+    A symbolic link is followed, since the old content would survive in its target. The new content is
+    written to `PATH.new` first; a leftover of a crash under that name is removed. The caller serialises
+    replacements of the same file.
 
     Raises:
-        OtherNames: the file has other names (hard links), which would keep the old content.
-        OSError: it can't be written, and is as it was.
+        OtherNames: the file has other hard links, which would keep the old content.
+        OSError: the file can't be written; it stays unchanged.
     """
     path = real_path(path)
     written = Path(f"{path}.new")
@@ -77,7 +77,7 @@ def replace(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
             if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                # Else the service, which is another user than the operator, could not read it.
+                # The service may run as another user than the operator.
                 os.fchown(file.fileno(), before.st_uid, before.st_gid)
         written.replace(path)
     finally:
@@ -86,17 +86,17 @@ def replace(path: Path, data: bytes) -> None:
 
 
 class OtherNames(OSError):
-    """A file that was to be replaced has more than one name."""
+    """The file to replace has more than one hard link."""
 
 
 def real_path(path: Path) -> Path:
-    """Return the path of what symbolic links lead to, whether or not it exists."""
+    """Return a path with all symbolic links resolved; the target need not exist."""
     return Path(os.path.realpath(path))
 
 
 @contextmanager
 def _nameless(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file without a name, in the folder of a path."""
+    """Open a new nameless file in the folder of a path."""
     try:
         handle = os.open(path.parent, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Items in the memory of one process, for development and tests: nothing outlives it."""
+"""Items in the memory of one process, for development and tests."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from backends import (
 
 
 class MemoryBackend(Backend):
-    """Dictionaries under one lock."""
+    """A store in dictionaries under one lock; nothing is durable."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        """Make an empty store; `clock` gives seconds since 1970."""
+        """Create an empty store; `clock` returns seconds since 1970."""
         self._clock = clock
         self._lock = threading.Lock()
         self._partitions: dict[bytes, dict[str, Item]] = {}
@@ -34,10 +34,10 @@ class MemoryBackend(Backend):
 
     @classmethod
     def from_url(cls, url: str | None) -> MemoryBackend:
-        """Make an empty store; there is nothing to connect to.
+        """Create an empty store.
 
         Raises:
-            ValueError: a URL was given.
+            ValueError: the setting has a URL.
         """
         if url:
             raise ValueError("the memory backend takes no URL")
@@ -66,7 +66,7 @@ class MemoryBackend(Backend):
                     items.pop(operation.name, None)
             if not items:
                 del self._partitions[partition]
-            # Twice what one batch can add, so that expired items never pile up.
+            # Twice as many as one batch can add, so that expired items never pile up.
             self._purge(2 * len(operations))
             return versions
 

@@ -29,8 +29,9 @@ from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
-from backends import MAX_VALUE_BYTES, BackendError, BackendFigures, Unavailable, WrongSchema
-from backends.breaker import Breaker, HostLost, Refused
+from backends import MAX_VALUE_BYTES, BackendError, BackendStats, Unavailable, WrongSchema
+from backends.breaker import CircuitOpen
+from backends.engines.failures import ConnectionLost, HostLost, Rejected, Transient, new_breaker
 from backends.engines.hosts import NOT_READY, Hosts, error_number, host_of, is_of_client
 from backends.engines.mysql_connections import (
     CONNECTIONS,
@@ -42,7 +43,7 @@ from backends.engines.mysql_connections import (
     whole_number,
 )
 from backends.engines.schema import SMALL, by_key
-from backends.engines.sql import ConnectionLost, SqlBackend, Transient
+from backends.engines.sql import SqlBackend
 
 POOL_SECONDS: Final = 1
 """How long an operation waits for a connection before it is refused."""
@@ -75,19 +76,19 @@ logger = logging.getLogger(__name__)
 class NotReady(ConnectionLost):
     """The node is no part of its cluster."""
 
-    refusal = "no node of the database's cluster is ready"
+    final_message = "no node of the database's cluster is ready"
 
 
 class CommitFailed(NotReady):
     """The node was cut off while it committed: what it sent to the others may have taken effect."""
 
-    refusal = "the database fails to commit"
+    final_message = "the database fails to commit"
 
 
 class ReadOnly(NotReady):
     """The server takes no writes any more; nothing was written."""
 
-    refusal = "the database is read-only"
+    final_message = "the database is read-only"
 
 
 _KINDS: Final[Mapping[int, type[Transient | ConnectionLost]]] = {
@@ -126,7 +127,7 @@ class MysqlBackend(SqlBackend):
         connect_seconds: float,
     ) -> None:
         super().__init__(engine, time_limit, clock)
-        self._breaker = Breaker()
+        self._breaker = new_breaker()
         self._hosts = hosts
         self._connect_seconds = connect_seconds
 
@@ -205,23 +206,35 @@ class MysqlBackend(SqlBackend):
         # Of a table: without one, a node answers that is no part of its cluster any more.
         self._read(by_key(select(literal(1)).select_from(SMALL), SMALL, b"\x00", b"ping"))
 
-    def figures(self) -> BackendFigures:
-        return replace(super().figures(), is_silent=self._breaker.is_silent)
+    def stats(self) -> BackendStats:
+        return replace(super().stats(), is_unreachable=self._breaker.is_open)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        with self._breaker.operation(), super()._connected() as connection:
-            lent = connection.connection.dbapi_connection
-            try:
-                with self._hosts.lending(lent):
-                    yield connection
-            except DBAPIError as error:
-                failure = self._translate(error)
-                if isinstance(failure, NotReady):
-                    self._hosts.pass_over(host_of(lent), error_number(error.orig))
-                if isinstance(failure, ConnectionLost) and self._hosts.is_passed_over(host_of(lent)):
-                    raise HostLost.of(failure) from None
-                raise failure from None
+        try:
+            with (
+                self._breaker.call(),
+                super()._connected() as connection,
+                self._on_host(connection),
+            ):
+                yield connection
+        except CircuitOpen:
+            raise Unavailable("the database does not answer") from None
+
+    @contextmanager
+    def _on_host(self, connection: Connection) -> Iterator[None]:
+        """Break off a connection whose host is lost, and pass over a host that is not ready."""
+        lent = connection.connection.dbapi_connection
+        try:
+            with self._hosts.lending(lent):
+                yield
+        except DBAPIError as error:
+            failure = self._translate(error)
+            if isinstance(failure, NotReady):
+                self._hosts.pass_over(host_of(lent), error_number(error.orig))
+            if isinstance(failure, ConnectionLost) and self._hosts.is_passed_over(host_of(lent)):
+                raise HostLost(failure) from None
+            raise failure from None
 
     def close(self) -> None:
         self._hosts.close()
@@ -239,7 +252,7 @@ class MysqlBackend(SqlBackend):
             return _KINDS.get(code, ConnectionLost)(f"MySQL error {code}")
         logger.error("MySQL error %s (%s)", code, type(error.orig).__name__)
         if code in _FULL:
-            return Refused("the database has no room left", retry_after=60)
-        kind = Unavailable if is_of_client(code) else Refused
+            return Rejected("the database has no room left", retry_after=60)
+        kind = Unavailable if is_of_client(code) else Rejected
         reason = _REASONS.get(code, "it fails")
         return kind(f"the database can't be used: {reason} (MySQL error {code})")

@@ -1,6 +1,6 @@
-"""The tables of the SQL backends: a generic key/value schema, small items apart from bulk items.
+"""The tables of the SQL engines: a generic key/value schema, small items apart from bulk items.
 
-`migrations` makes them; here is what statements need to know.
+`migrations` creates the tables; this module describes them for statements.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from sqlalchemy.dialects import mysql
 from backends import MAX_NAME_BYTES, MAX_PARTITION_BYTES, Put
 
 MAX_STATEMENT_BYTES: Final = 1024 * 1024
-"""How many bytes of values one statement carries, unless one value has more: far below the packet
-sizes that servers take by default."""
+"""Bytes of values in one statement, unless one value has more. Far below the default packet sizes of
+servers."""
 
 METADATA: Final = MetaData()
 
@@ -41,14 +41,14 @@ def _table(name: str) -> Table:
 
 
 SMALL: Final = _table("items")
-"""Items that every dialog reads; rows so small that pages hold many."""
+"""Items that every dialog reads; a page of the database holds many of these rows."""
 
 BULK: Final = _table("bulk_items")
-"""Items whose names have a slash: pictures."""
+"""Items with a slash in their names: pictures."""
 
 
 def table_of(name: str) -> Table:
-    """Return the table that holds items of a name."""
+    """Return the table for an item."""
     return BULK if "/" in name else SMALL
 
 
@@ -58,14 +58,14 @@ def by_key(statement: Any, table: Table, partition: bytes, name: bytes) -> Any:
 
 
 def names_of(table: Table, partition: bytes, names: Iterable[bytes]) -> ColumnElement[bool]:
-    """Return the condition that a row is one of some items of a partition."""
+    """Return the condition for items of one partition."""
     return and_(table.c.partition == partition, table.c.name.in_(sorted(names)))
 
 
 def addressed(table: Table, wanted: Mapping[bytes, set[bytes]]) -> ColumnElement[bool]:
-    """Return the condition that a row is one of some items of some partitions.
+    """Return the condition for items of several partitions, given as names by partition.
 
-    One list names all partitions, so that a sharding proxy sees where to ask.
+    One list has all partitions, so that a sharding proxy can route the statement.
     """
     alike: dict[frozenset[bytes], list[bytes]] = {}
     for partition, names in sorted(wanted.items()):
@@ -93,7 +93,7 @@ def row_of(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str,
 def portions(
     partition: bytes, puts: Iterable[Put], versions: Mapping[str, int]
 ) -> Iterator[list[dict[str, Any]]]:
-    """Divide puts into statements of MAX_STATEMENT_BYTES."""
+    """Yield the rows of puts, in lists for statements of at most MAX_STATEMENT_BYTES."""
     rows: list[dict[str, Any]] = []
     size = 0
     for put in puts:

@@ -1,4 +1,4 @@
-"""Items in a SQLite file: the durable default of a single machine, for one or several processes."""
+"""Items in a SQLite file: the durable default of one machine, for one or several processes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from backends import BackendError, Unavailable
-from backends.engines.sql import SqlBackend, Transient
+from backends.engines.failures import Transient
+from backends.engines.sql import SqlBackend
 
 BUSY_SECONDS: Final = 5
 CONNECTIONS: Final = 16
 
 _PRAGMAS: Final = (
     "PRAGMA journal_mode = WAL",  # readers never wait for a writer
-    "PRAGMA synchronous = FULL",  # what was acknowledged outlives a power cut
-    "PRAGMA secure_delete = ON",  # what was erased is overwritten
+    "PRAGMA synchronous = FULL",  # acknowledged writes outlive a power cut
+    "PRAGMA secure_delete = ON",  # erased values are overwritten
 )
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _PRIMARY_CODE: Final = 0xFF
@@ -34,15 +35,15 @@ logger = logging.getLogger(__name__)
 class SqliteBackend(SqlBackend):
     """A SQLite file in WAL mode."""
 
-    # At once the only writer: to become it later can fail after a part of the work.
+    # Takes the write lock at once: a later attempt may fail after a part of the work.
     BEGIN = "BEGIN IMMEDIATE"
 
     @classmethod
     def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> SqliteBackend:
-        """Open `sqlite:///relative/path` or `sqlite:////absolute/path`; the file is made if absent.
+        """Open `sqlite:///relative/path` or `sqlite:////absolute/path`; create the file if it is absent.
 
         Raises:
-            ValueError: the URL is of another form.
+            ValueError: the URL has another form.
         """
         try:
             parsed = make_url(url or "")
@@ -68,7 +69,7 @@ class SqliteBackend(SqlBackend):
 
     @property
     def write_seconds(self) -> float:
-        # For a connection, until no further attempt is begun, and the last attempt.
+        # Waiting for a connection; time limit of attempts; the last attempt.
         return 3 * BUSY_SECONDS
 
     def _upsert(self, table: Table) -> Any:
@@ -88,11 +89,11 @@ class SqliteBackend(SqlBackend):
 
 
 def _make_private(path: str) -> None:
-    """Make the file so that its owner alone can read it; SQLite's other files take after it."""
+    """Create the file readable by its owner alone; SQLite gives its other files the same mode."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except OSError:
-        pass  # what is wrong is told by who connects
+        pass  # connecting fails with a better message
 
 
 def _set_up(connection: Any, _record: object) -> None:

@@ -17,7 +17,7 @@ def make(folder: Path, machines: Mapping[Path, str]) -> None:
     """Make `ca.pem` in a folder, and `ca.pem`, `cert.pem` and `key.pem` in that of each address.
 
     Raises:
-        NotStarted: openssl refuses.
+        NotStarted: openssl fails.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     authority, secret = folder / "ca.pem", folder / "ca-key.pem"

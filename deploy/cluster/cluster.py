@@ -225,8 +225,8 @@ class Cluster:
         wanted += [(f"{network}.1", port) for port in NGINX_PORTS]
         if found := taken([*wanted, (f"{network}.20", REDIS_PORT)]):
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-            told = f"can't listen at {', '.join(found[:3])}{more}; choose other addresses"
-            raise NotStarted(f"{told}: make cluster ARGS='--network 127.0.6'")
+            problem = f"can't listen at {', '.join(found[:3])}{more}; choose other addresses"
+            raise NotStarted(f"{problem}: make cluster ARGS='--network 127.0.6'")
 
 
 def main() -> int:

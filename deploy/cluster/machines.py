@@ -79,8 +79,8 @@ class Service:
         self.keyring = folder / "keyring.json"
         self._folder, self._nodes, self._kept = folder, nodes, kept
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, "serve"]
-        log, told = folder / "service.log", {"PERSONA_RATELIMIT_URL": redis}
-        self.daemon = Daemon(name, command, log, kept, told)
+        log, variables = folder / "service.log", {"PERSONA_RATELIMIT_URL": redis}
+        self.daemon = Daemon(name, command, log, kept, variables)
 
     @property
     def origin(self) -> str:
@@ -119,10 +119,10 @@ class Service:
         Raises:
             NotStarted: it fails.
         """
-        told = {} if url is None else {"PERSONA_BACKEND_URL_FILE": "", "PERSONA_BACKEND_URL": url}
+        variables = {} if url is None else {"PERSONA_BACKEND_URL_FILE": "", "PERSONA_BACKEND_URL": url}
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, *arguments]
         task = f"persona-profile {' '.join(arguments)}"
-        self._kept.run(task, command, env={**os.environ, **told})
+        self._kept.run(task, command, env={**os.environ, **variables})
 
     def wait(self) -> None:
         """Return when it answers."""

@@ -17,7 +17,7 @@ from filling import fill, write
 from processes import Daemon, Kept, NotStarted
 
 PORTS: Final = (3306, 4567, 4568, 4444)
-"""Where a node listens: for clients, the group, what a node missed, a whole copy."""
+"""Ports of a node: clients, group communication, incremental and full state transfer."""
 
 _LOG_BYTES: Final = "48M"
 _ANSWER_SECONDS: Final = 30
@@ -25,7 +25,7 @@ _NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 
 
 class Position(NamedTuple):
-    """Up to where the data of a node go: the cluster's UUID, and the number of the last write."""
+    """The position of a node's data: the UUID of the cluster and the number of the last write."""
 
     cluster: str
     number: int
@@ -100,7 +100,7 @@ class Node:
         made.replace(self.data)
 
     def position(self) -> Position | None:
-        """Find up to where its data go after however it ended; None if it has none of any use."""
+        """Return the position of its data after any kind of end; None if it has no usable data."""
         if not (self.data / "mysql").is_dir():
             self.data.mkdir(exist_ok=True)
             return None
@@ -124,7 +124,7 @@ class Node:
         self.wait()
 
     def join(self, position: Position | None) -> None:
-        """Start it as a member of a cluster that is there; `wait` tells when it is one."""
+        """Start it as a member of a running cluster; `wait` returns when it has joined."""
         self._start(position)
 
     def wait(self) -> None:
@@ -148,7 +148,7 @@ class Node:
         """Carry out statements as the database's administrator; return the rows of the last one.
 
         Raises:
-            NotStarted: it refuses, or does not answer.
+            NotStarted: the server rejects a statement, or does not answer.
         """
         if not (self._folder / "socket").exists():
             raise NotStarted(f"{self.name} does not listen; its log is {self.daemon.log}")
@@ -172,7 +172,7 @@ class Node:
 
     @property
     def _state(self) -> Position | None:
-        """Up to where its data go, if it has ended in order."""
+        """The position of its data, if it ended in order."""
         if not self._state_file.exists():
             return None
         text = self._state_file.read_text("utf-8", "replace")
@@ -185,13 +185,13 @@ class Node:
 
 
 Others = dict[Node, Position | None]
-"""Nodes that are to join, and up to where their data go."""
+"""Nodes to join, and the positions of their data."""
 
 
 def start_first(nodes: Sequence[Node]) -> tuple[Node, Others]:
-    """Start the first of nodes of which none runs, new or however they ended; return it and the others.
+    """Start the first node of a cluster that does not run; return it and the other nodes.
 
-    It is the one whose data go furthest, so that nothing is lost that any of them has.
+    It is the node with the newest data, so that no write of any node is lost.
 
     Raises:
         NotStarted: it can't be started.
@@ -219,7 +219,7 @@ def join(others: Others) -> None:
     """
     for node, position in others.items():
         node.join(position)
-        # One after the other: those that join at once get in each other's way, and wait for seconds.
+        # One after the other: nodes that join at once delay each other by seconds.
         node.wait()
 
 
@@ -237,10 +237,7 @@ def restart(node: Node, nodes: Sequence[Node]) -> None:
 
 
 def _install(first: Node, others: Sequence[Node]) -> None:
-    """Make data folders of the same content, which say so: no node has to copy another's to join.
-
-    That is quicker than whole copies, which empty data folders of machines of their own lead to.
-    """
+    """Make equal data folders for all nodes, so that no node needs a full state transfer to join."""
     first.install()
     first.bootstrap(None)
     first.daemon.stop()

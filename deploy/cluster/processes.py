@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 10.0
-"""How long a process may take to end; a node that is told so as it joins never ends."""
+"""How long a process may take to end; a node that is stopped as it joins never ends."""
 
 STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What tells the script to end everything."""
+"""Signals that end the script and all its processes."""
 
 _TURN_SECONDS: Final = 0.05
 _ENDED: Final = "ZX"
@@ -28,17 +28,17 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class NotStarted(Exception):
-    """Something did not start; the message says what, and why or where its log is."""
+    """A program did not start; the message names it, with the reason or its log."""
 
 
 class Kept:
-    """The processes that were started, in a file: a later run ends what a killed one has left.
+    """A record of started processes in a file, by which a later run ends leftovers of a killed run.
 
-    Each begins a session of its own (setsid), which is ended as a whole: nginx that was killed leaves
-    workers, which go on listening.
+    Each process begins a session (setsid), which ends as a whole: a killed nginx leaves workers that go
+    on listening.
 
     Args:
-        path: of the file; the order of its entries is that of their start.
+        path: path of the file; its entries are in order of start.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,7 +71,7 @@ class Kept:
         return process
 
     def run(self, task: str, command: Sequence[str | Path], **options: Any) -> None:
-        """Carry out a command; all that it has started ends with it.
+        """Run a command to its end; its child processes end with it.
 
         Args:
             task: what it does, for the message.
@@ -91,7 +91,7 @@ class Kept:
             raise NotStarted(f"{task}: {said.decode(errors='replace').strip()}")
 
     def end(self, pid: int) -> None:
-        """End a process with all that it has started: in order, or without mercy."""
+        """End a process and its children: by SIGTERM, then by SIGKILL."""
         with self._lock:
             born = self._entries.get(pid, "")
         _end(pid, born)
@@ -102,12 +102,12 @@ class Kept:
                 self._write()
 
     def end_all(self) -> None:
-        """End whatever runs, the last first; what was started just as a signal arrived, too."""
+        """End all processes, the last started first."""
         for pid in reversed(list(self._entries)):
             self.end(pid)
 
     def end_leftovers(self) -> list[int]:
-        """End what an earlier run has left, the last first; return the ids of its processes."""
+        """End the processes that an earlier run left, the last first; return their ids."""
         if not self._path.exists():
             return []
         kept = {int(pid): born for pid, born in json.loads(self._path.read_text() or "{}").items()}
@@ -192,7 +192,7 @@ class Daemon:
 
 
 def answers(address: str, port: int) -> bool:
-    """Tell whether somebody listens there."""
+    """Return whether a server listens at an address."""
     try:
         socket.create_connection((address, port), timeout=1).close()
     except OSError:
@@ -201,7 +201,7 @@ def answers(address: str, port: int) -> bool:
 
 
 def taken(addresses: Sequence[tuple[str, int]]) -> list[str]:
-    """Return those addresses and ports of this machine where nobody can listen, with the reason."""
+    """Return the addresses and ports where listening fails, with the reason."""
     found = []
     for address, port in addresses:
         with socket.socket() as probe:
@@ -215,7 +215,7 @@ def taken(addresses: Sequence[tuple[str, int]]) -> list[str]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold back what tells the script to end: no process may start without being remembered."""
+    """Delay signals that end the script: every started process must be recorded first."""
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are handled in the main one
         return
@@ -265,21 +265,21 @@ def _seen(pid: int) -> _Seen | None:
 
 
 def _born(pid: int) -> str:
-    """Return which boot and instant a process began at; nothing if there is none."""
+    """Return boot id and start time of a process; empty if there is no such process."""
     seen = _seen(pid)
     return seen.born if seen else ""
 
 
 def _first(leader: int, born: str) -> list[int]:
-    """Return the process that began a session and was born so, if it runs."""
+    """Return the leader of a session, if it runs."""
     seen = _seen(leader)
     return [leader] if seen and seen.born == born and seen.state not in _ENDED else []
 
 
 def _session(leader: int, born: str) -> list[int]:
-    """Return what runs of the session that a process began, which was born so."""
+    """Return the running processes of a session, by its leader."""
     boot = _BOOT.read_text().strip()
-    # The system gives a number to no other process while one is left of its session.
+    # A process id is not reused while a process of its session is left.
     if not born.startswith(boot) or _born(leader) not in ("", born):
         return []
     pids = [int(each.name) for each in Path("/proc").iterdir() if each.name.isdecimal()]

@@ -22,7 +22,7 @@ from persona_profile.errors import (
 from persona_profile.images import Crop
 
 MAX_JSON_VALUES: Final = 256
-"""Values and members in a JSON body: several times as many as the largest valid body has."""
+"""Values and members in a JSON body: several times the number of the largest valid body."""
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -30,9 +30,9 @@ MULTIPART: Final = "multipart/form-data"
 MAX_QUERY_BYTES: Final = 1024
 
 FORM_OVERHEAD_BYTES: Final = 64 * 1024
-"""What a form may hold beside the picture: boundaries, headers, other small fields."""
+"""The form without its picture: boundaries, headers, other small fields."""
 
-_FORM_PARTS: Final = 128
+_MAX_FORM_PARTS: Final = 128
 _FORM_SPOOL_BYTES: Final = 1024 * 1024
 
 CROP_PATTERN: Final = "([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})"
@@ -41,10 +41,10 @@ _CROP = re.compile(CROP_PATTERN, re.ASCII)
 
 
 def json_body(request: Request, schema: Any, limit: int, media_types: tuple[str, ...] = (JSON,)) -> Any:
-    """Return a JSON body as its schema reads it.
+    """Return the values of a JSON body.
 
     Raises:
-        UnsupportedMediaType, BodyTooLarge, MalformedRequest, ValidationFailed: it is not acceptable.
+        UnsupportedMediaType, BodyTooLarge, MalformedRequest, ValidationFailed: the body is invalid.
     """
     if (request.content_type or "").lower() not in media_types:
         raise UnsupportedMediaType(f"The body must be {' or '.join(media_types)}.")
@@ -59,10 +59,10 @@ def json_body(request: Request, schema: Any, limit: int, media_types: tuple[str,
 
 
 def picture_body(request: Request, limit: int) -> BinaryIO:
-    """Return the picture of a body, raw or the `picture` field of a form, as a seekable file.
+    """Return the picture as a seekable file: the body itself, or the `picture` field of a form.
 
     Raises:
-        UnsupportedMediaType, BodyTooLarge, MalformedRequest, ValidationFailed: it is not acceptable.
+        UnsupportedMediaType, BodyTooLarge, MalformedRequest, ValidationFailed: the body is invalid.
     """
     kind = (request.content_type or "").lower()
     if kind == MULTIPART:
@@ -71,7 +71,7 @@ def picture_body(request: Request, limit: int) -> BinaryIO:
     if not (kind in ("", "application/octet-stream") or kind.startswith("image/")):
         raise UnsupportedMediaType(f"The body must be a picture (image/*) or {MULTIPART}.")
     _check_length(request, limit)
-    if hasattr(request.body_file_raw, "tell"):  # waitress passes on the file itself: nothing to copy
+    if hasattr(request.body_file_raw, "tell"):  # waitress passes the file itself
         return cast(BinaryIO, request.body_file_raw)
     copied: BinaryIO = request.body_file_seekable
     _close_with(request, copied)
@@ -79,10 +79,10 @@ def picture_body(request: Request, limit: int) -> BinaryIO:
 
 
 def crop_parameter(request: Request) -> Crop | None:
-    """Return the square that `?crop=x,y,side` names, in pixels of the upright picture.
+    """Return the square of `?crop=x,y,side`, in pixels of the upright picture.
 
     Raises:
-        ValidationFailed: it is not of that form.
+        ValidationFailed: the parameter has another form.
     """
     text = _query_parameter(request, "crop")
     if text is None:
@@ -94,10 +94,10 @@ def crop_parameter(request: Request) -> Crop | None:
 
 
 def thumbnail_parameter(request: Request, sizes: tuple[int, ...]) -> int | None:
-    """Return the size that `?thumbnails=SIZE` names, in pixels.
+    """Return the size of `?thumbnails=SIZE` in pixels.
 
     Raises:
-        ValidationFailed: it is none of `sizes`.
+        ValidationFailed: the size is not in `sizes`.
     """
     text = _query_parameter(request, "thumbnails")
     if text is None:
@@ -109,7 +109,7 @@ def thumbnail_parameter(request: Request, sizes: tuple[int, ...]) -> int | None:
 
 def _query_parameter(request: Request, name: str) -> str | None:
     if not request.query_string:
-        return None  # most requests have none, and to parse it costs as much as to open a session
+        return None  # parsing costs as much as opening a session token
     if len(request.query_string) > MAX_QUERY_BYTES:
         raise MalformedRequest(f"The query may have at most {MAX_QUERY_BYTES} bytes.")
     try:
@@ -128,13 +128,13 @@ def _query_error(name: str, description: str) -> ValidationFailed:
 
 
 def _check_length(request: Request, limit: int, overhead: int = 0) -> None:
-    # The server gives every body that it hands over a length, chunked or not.
+    # waitress gives every body a length, also a chunked one.
     if (request.content_length or 0) > limit + overhead:
         raise BodyTooLarge(limit)
 
 
 def _form_picture(request: Request, limit: int) -> BinaryIO:
-    """Return the file of the one `picture` field; the other fields are read over."""
+    """Return the file of the single `picture` field; other fields are ignored."""
     picture = tempfile.SpooledTemporaryFile(_FORM_SPOOL_BYTES)  # noqa: SIM115 - closed with the request
     _close_with(request, cast(BinaryIO, picture))
     found: list[multipart.MultipartSegment] = []
@@ -153,7 +153,7 @@ def _form_picture(request: Request, limit: int) -> BinaryIO:
     if len(found) != 1 or not found[0].filename:
         reason = "may be given once" if len(found) > 1 else "must be a file" if found else "Required"
         error = FieldError("body", "picture", reason)
-        raise ValidationFailed("The form has not one picture.", errors=(error,))
+        raise ValidationFailed("The form does not have exactly one picture.", errors=(error,))
     if picture.tell() > limit:
         raise BodyTooLarge(limit)
     picture.seek(0)
@@ -161,7 +161,7 @@ def _form_picture(request: Request, limit: int) -> BinaryIO:
 
 
 def _close_with(request: Request, file: BinaryIO) -> None:
-    """Close a temporary file with the request, also if a full disk does not take the end of it."""
+    """Close a temporary file with the request; a full disk may reject its last bytes."""
 
     def close(_request: Request) -> None:
         with contextlib.suppress(OSError):
@@ -175,4 +175,4 @@ def _form_parser(request: Request) -> multipart.PushMultipartParser:
     if not options.get("boundary"):
         raise MalformedRequest("The form has no boundary.")
     length = request.content_length or 0
-    return multipart.PushMultipartParser(options["boundary"], length, max_segment_count=_FORM_PARTS)
+    return multipart.PushMultipartParser(options["boundary"], length, max_segment_count=_MAX_FORM_PARTS)

@@ -18,7 +18,7 @@ from pyramid.response import Response
 
 from persona_profile.api import Services
 from persona_profile.api.problems import PROBLEM_TYPE, problem_document
-from persona_profile.api.representations import digest_tag, is_known
+from persona_profile.api.representations import digest_tag, validated
 from persona_profile.encoding import json_encode
 
 _DOCUMENT: Final = "openapi_document"
@@ -93,7 +93,7 @@ class _Problems:
 
 @cache
 def openapi_source() -> dict[str, Any]:
-    """Return `openapi.yaml`; it is not to be changed."""
+    """Return the content of `openapi.yaml`, shared and read-only."""
     text = files(__package__).joinpath("openapi.yaml").read_bytes()
     source: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     return source
@@ -143,14 +143,8 @@ def _add_proofs(document: dict[str, Any], proofs: Mapping[str, str]) -> None:
 @openapi.get()  # type: ignore[untyped-decorator]
 def describe(request: Request) -> Response:
     """Return the document."""
-    etag: str = request.registry[_ETAG]
-    if is_known(request, etag):
-        response = Response(status=304)
-    else:
-        response = Response(request.registry[_DOCUMENT], content_type="application/json")
-    response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "public, max-age=300"
-    return response
+    registry = request.registry
+    return validated(request, registry[_DOCUMENT], registry[_ETAG], "public, max-age=300")
 
 
 def includeme(config: Configurator) -> None:

@@ -17,7 +17,7 @@ from persona_profile.api.cors import is_account_chooser
 from persona_profile.api.policy import OWN_EMAIL, email_in_path
 from persona_profile.api.profiles import EMAIL_PATH
 from persona_profile.api.rate_limiting import charge, charge_bytes, charge_write, client_of
-from persona_profile.api.representations import is_known, precondition, profile_response
+from persona_profile.api.representations import precondition, profile_response, validated
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import NotAcceptable
 from persona_profile.images import MEDIA_TYPES, Crop, Rendition
@@ -81,15 +81,10 @@ def read(request: Request) -> Response:
     name = "jpeg" if is_account_chooser(request) else _negotiate(request, capability.formats)
     data = services.pictures.read(capability, name)
     etag = f'"{base64url_encode(capability.picture_id)}.{capability.size}.{name}"'
-    if is_known(request, etag):
-        response = Response(status=304)
-    else:
-        response = Response(data, content_type=MEDIA_TYPES[name])
-    response.headers.update(_SAFE_TO_OPEN)
-    response.headers["ETag"] = etag
-    # Of a protected one the browser asks each time: a sign-out ends its URL before that expires.
+    # A sign-out ends the URL of a protected picture before it expires: the browser asks each time.
     kept = f"max-age={seconds}, immutable" if capability.protection is None else "no-cache"
-    response.headers["Cache-Control"] = f"private, {kept}"
+    response = validated(request, data, etag, f"private, {kept}", MEDIA_TYPES[name])
+    response.headers.update(_SAFE_TO_OPEN)
     response.vary = ("Accept", "Sec-Fetch-Dest")
     return response
 

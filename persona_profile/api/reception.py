@@ -1,7 +1,7 @@
-"""Whether a body is received at all, decided by the headers of its request.
+"""The limit of a request's body, decided by the headers.
 
-A large body would otherwise be stored before anybody looks at its token. The token alone is checked:
-the storage, which knows whether its session was ended, is asked once the body is there.
+Large bodies of invalid sessions are rejected before they are stored. This checks the token alone;
+the storage, which knows whether the session has ended, is read once the body is there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from persona_profile.api.policy import OWN_EMAIL
 from persona_profile.errors import BodyTooLarge, MalformedRequest, NotFound, ServiceError
 
 REFUSAL: Final = "persona_profile.refusal"
-"""The key in a WSGI environment of the error for which the body was not received."""
+"""The key of the error in the WSGI environment of a request whose body was rejected."""
 
 NO_BODY_BYTES: Final = 4096
 """The limit of calls that need no body."""
@@ -38,11 +38,11 @@ _OF_ONE_EMAIL: Final = {profiles.profile.name, profiles.profile_key.name, pictur
 
 
 class BodyLimit(NamedTuple):
-    """How large a body may be, in bytes.
+    """The largest accepted body in bytes.
 
     Attributes:
-        received: the whole body.
-        reported: the limit that a problem names, of a form that of its picture.
+        received: the limit of the whole body.
+        reported: the limit in a problem; for a form, the limit of the picture in it.
     """
 
     received: int
@@ -50,7 +50,7 @@ class BodyLimit(NamedTuple):
 
 
 class Reception:
-    """Decides by the headers of a request how large its body may be.
+    """The limits of bodies by the headers of their requests.
 
     Args:
         app: the application that answers the request.
@@ -62,13 +62,13 @@ class Reception:
         self._policy = app.registry.queryUtility(ISecurityPolicy)
 
     def body_limit(self, environ: Mapping[str, str]) -> BodyLimit:
-        """Return how large the body of a request may be.
+        """Return the largest accepted body of a request.
 
         Args:
-            environ: method, path and headers, as names of WSGI.
+            environ: method, path and headers, by their WSGI names.
 
         Raises:
-            ServiceError: the body is not wanted, and this is the answer.
+            ServiceError: the answer to a rejected body.
         """
         request = Request(dict(environ))
         try:
@@ -88,18 +88,18 @@ class Reception:
 
     def _limit(self, request: Request, call: tuple[str, str]) -> BodyLimit:
         if call == _UPLOAD:
-            most = self._services.max_picture_bytes
+            limit = self._services.max_picture_bytes
             is_form = (request.content_type or "").lower() == MULTIPART
-            return BodyLimit(most + FORM_OVERHEAD_BYTES if is_form else most, most)
-        most = _JSON_LIMITS.get(call, NO_BODY_BYTES)
-        return BodyLimit(most, most)
+            return BodyLimit(limit + FORM_OVERHEAD_BYTES if is_form else limit, limit)
+        limit = _JSON_LIMITS.get(call, NO_BODY_BYTES)
+        return BodyLimit(limit, limit)
 
 
 def answer_refused(event: ContextFound) -> None:
-    """Go on with a request, unless its body was not received.
+    """Raise the error of a request whose body was rejected.
 
     Raises:
-        ServiceError: it was not, for this reason.
+        ServiceError: the error in the WSGI environment.
     """
     refusal: ServiceError | None = event.request.environ.get(REFUSAL)
     if refusal is not None:
@@ -107,5 +107,5 @@ def answer_refused(event: ContextFound) -> None:
 
 
 def includeme(config: Configurator) -> None:
-    """Look at each request before its view does."""
+    """Check each request before its view runs."""
     config.add_subscriber(answer_refused, ContextFound)

@@ -20,7 +20,7 @@ from persona_profile.profiles.export import profile_document, timestamp
 from persona_profile.store.profile import Profile
 
 THUMBNAIL_FORMATS: Final = ("webp", "jpeg")
-"""What every browser of the last years shows in a data URI, the better compressed first."""
+"""Formats that every recent browser shows in a data URI, the better compressed first."""
 
 _ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
@@ -28,7 +28,7 @@ _ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 def represent(
     request: Request, profiles: Sequence[Profile], thumbnail_size: int | None = None
 ) -> list[dict[str, Any]]:
-    """Return profiles as JSON objects, with thumbnails as data URIs if a size is given."""
+    """Return profiles as JSON objects; with a size, thumbnails are data URIs in them."""
     services: Services = request.services
     thumbnails = {}
     if thumbnail_size is not None:
@@ -37,19 +37,19 @@ def represent(
 
 
 def json_response(document: Any, status: int = 200) -> Response:
-    """Return a JSON answer that nobody but the client keeps."""
+    """Return a JSON answer that no cache keeps."""
     response = Response(json_encode(document), status=status, content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def session_document(token: str, session: Session) -> dict[str, Any]:
-    """Return what a client is told of its session."""
+    """Return the token and the expiry of a session as a JSON object."""
     return {"token": token, "token_type": "Bearer", "expires_at": timestamp(session.expires_at)}
 
 
 def profile_response(request: Request, profile: Profile) -> Response:
-    """Return one profile with its entity tag; 304 if a GET says that the client has it."""
+    """Return one profile with its entity tag, or 304."""
     [document] = represent(request, [profile])
     return validated(request, json_encode(document), document["etag"])
 
@@ -57,33 +57,40 @@ def profile_response(request: Request, profile: Profile) -> Response:
 def profiles_response(
     request: Request, profiles: Sequence[Profile], thumbnail_size: int | None
 ) -> Response:
-    """Return profiles with an entity tag over all of them; 304 if the client has them."""
+    """Return profiles with an entity tag of the whole list, or 304."""
     body = json_encode({"profiles": represent(request, profiles, thumbnail_size)})
     return validated(request, body, digest_tag(body))
 
 
 def digest_tag(body: bytes) -> str:
-    """Return an entity tag that names what a body says."""
+    """Return an entity tag of a body's content."""
     return f'"{base64url_encode(sha256(body).digest()[:16])}"'
 
 
-def validated(request: Request, body: bytes, etag: str) -> Response:
-    """Return JSON with an entity tag; 304 if a GET says that the client has it."""
-    if is_known(request, etag):
+def validated(
+    request: Request,
+    body: bytes,
+    etag: str,
+    cache_control: str = "private, no-cache",
+    content_type: str = "application/json",
+) -> Response:
+    """Return a body with its entity tag; 304 if If-None-Match of a GET or HEAD has the tag."""
+    known = _ENTITY_TAG.findall(request.headers.get("If-None-Match", ""))
+    if request.method in ("GET", "HEAD") and etag.strip('"') in known:  # weak comparison
         response = Response(status=304)
     else:
-        response = Response(body, content_type="application/json")
+        response = Response(body, content_type=content_type)
     response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Cache-Control"] = cache_control
     return response
 
 
 def precondition(request: Request) -> Callable[[Profile], None]:
-    """Return a check of If-Match and If-None-Match against a profile that is to be written.
+    """Return a check of If-Match and If-None-Match against the profile before a write.
 
-    An entity tag is `"<state>.<urls>"`: the state names what is stored; the rest tells
-    representations apart whose picture URLs differ, which makes no difference to a write. `*` stands
-    for any profile that is not blank. Weak tags count, as proxies that compress make tags weak.
+    An entity tag is `"<state>.<urls>"`. The check compares the state, which names the stored
+    profile, and ignores the picture's URLs. `*` is any profile that is not blank. Weak tags count:
+    proxies that compress make tags weak.
     """
     if_match = request.headers.get("If-Match")
     if_none_match = request.headers.get("If-None-Match")
@@ -92,15 +99,9 @@ def precondition(request: Request) -> Callable[[Profile], None]:
         if if_match is not None and not _matches(if_match, profile):
             raise PreconditionFailed("If-Match: the profile has changed.")
         if if_none_match is not None and _matches(if_none_match, profile):
-            raise PreconditionFailed("If-None-Match: the profile is there.")
+            raise PreconditionFailed("If-None-Match: the profile exists.")
 
     return check
-
-
-def is_known(request: Request, etag: str) -> bool:
-    """Tell whether If-None-Match of a GET or HEAD names an entity tag (weak comparison)."""
-    header = request.headers.get("If-None-Match", "")
-    return request.method in ("GET", "HEAD") and etag.strip('"') in _ENTITY_TAG.findall(header)
 
 
 def _profile(request: Request, profile: Profile, thumbnail: tuple[str, bytes] | None) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from persona_profile.auth.public_addresses import is_public_address
-from persona_profile.bounded_http import AnswerTooLong, MeteredSocket, MeteredTls
+from persona_profile.bounded_http import MeteredSocket, MeteredTls, ResponseTooLong
 from persona_profile.emails import is_canonical_domain
 
 MAX_DOCUMENT_BYTES: Final = 64 * 1024
@@ -120,7 +120,7 @@ def exchange(connection: MeteredSocket, host: str, target: str) -> Fetched:
         client.request("GET", target, headers=_HEADERS)
         with client.getresponse() as response:
             body = response.read(MAX_DOCUMENT_BYTES + 1)
-    except AnswerTooLong:
+    except ResponseTooLong:
         raise FetchError("support_document_too_large") from None
     if len(body) > MAX_DOCUMENT_BYTES:
         raise FetchError("support_document_too_large")
@@ -178,7 +178,7 @@ class HttpsFetcher:
             with self._connect(addresses, port or self._port, deadline) as plain:
                 secure = MeteredTls(plain, MAX_ANSWER_BYTES, deadline, self._context, domain)
                 return exchange(secure, f"{domain}:{port}" if port else domain, path)
-        except AnswerTooLong:
+        except ResponseTooLong:
             raise FetchError("support_document_too_large") from None
         except (OSError, http.client.HTTPException, ValueError, RuntimeError):
             raise FetchError("issuer_unreachable") from None

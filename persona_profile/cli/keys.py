@@ -15,7 +15,7 @@ from typing import Any, Final
 from backends import Backend, BackendError
 from persona_profile.app import forward_seconds, open_backend, picture_url_seconds
 from persona_profile.cli.config import load_settings
-from persona_profile.cli.storage_checks import Progress
+from persona_profile.cli.progress import WalkProgress
 from persona_profile.keys.configured import keyring_file, make_key_wrapper, open_keyring
 from persona_profile.keys.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringError
 from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
@@ -381,9 +381,9 @@ def _store(settings: Settings) -> Iterator[tuple[Backend, KeyWrapper]]:
 
 
 @contextmanager
-def _progress() -> Iterator[Progress]:
+def _progress() -> Iterator[WalkProgress]:
     """Show progress at a terminal; say what to do if the job is stopped."""
-    progress = Progress(sys.stderr)
+    progress = WalkProgress(sys.stderr)
     try:
         yield progress
     except (KeyboardInterrupt, BackendError, KeysUnavailable):

@@ -5,23 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from typing import Any, Final, TextIO
+from typing import Any
 
 from backends import MAX_PARTITION_BYTES, BackendError
 from persona_profile.app import open_backend
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.plot_option import add_plot_option, drawing, draws
+from persona_profile.cli.progress import WalkProgress
 from persona_profile.keys.configured import make_key_wrapper, open_keyring
 from persona_profile.keys.service import KeysUnavailable
 from persona_profile.store.maintenance.partition_check import Finding
 from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
 from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified
-from persona_profile.store.partitions import USED_PROOF_PREFIX
-
-PROGRESS_SECONDS: Final = 1.0
 
 
 def add_to(jobs: Any) -> None:
@@ -44,48 +41,10 @@ def add_to(jobs: Any) -> None:
     stats.set_defaults(run=_stats)
 
 
-class Progress:
-    """Tells a person at a terminal how far a walk over all partitions is; nobody else.
-
-    Attributes:
-        last: the partition that was done last.
-    """
-
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        self._stream = stream
-        self._clock = clock
-        self._shows = stream.isatty()
-        self._started = clock()
-        self._next = self._started + PROGRESS_SECONDS
-        self._done = 0
-        self.last: bytes | None = None
-
-    def __call__(self, partition: bytes) -> None:
-        """Count a partition that was done."""
-        self.last = partition
-        self._done += 1
-        now = self._clock()
-        if self._shows and now >= self._next:
-            self._next = now + PROGRESS_SECONDS
-            kind = "used proofs" if partition.startswith(USED_PROOF_PREFIX) else "emails"
-            # Partitions are digests, spread evenly: how far one is tells the share that is done.
-            share = int.from_bytes(partition[1:5].ljust(4, b"\0")) / 2**32
-            rate = self._done / (now - self._started)
-            text = f"{kind}: {share:.0%}, {self._done:,} partitions done, {rate:,.0f} per second"
-            self._stream.write(f"\r\x1b[K{text}")
-            self._stream.flush()
-
-    def clear(self) -> None:
-        """Wipe the line, so that something else can be written there."""
-        if self._shows:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-
-
 def _verify(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
     keys = make_key_wrapper(settings, open_keyring(settings)[1])
-    progress = Progress(sys.stderr)
+    progress = WalkProgress(sys.stderr)
     with closing(keys), closing(open_backend(settings)) as backend:
         backend.check_schema()
         output = _JsonFindings() if options.json else _TextFindings(progress)
@@ -105,7 +64,7 @@ def _verify(options: argparse.Namespace) -> int:
 class _TextFindings:
     """Writes findings as they come, and a summary behind them."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: WalkProgress) -> None:
         self._progress = progress
         self._has_header = False
 
@@ -183,7 +142,7 @@ def _stats(options: argparse.Namespace) -> int:
         draw = drawing("plotting")
         if draw is None:
             return 2
-    progress = Progress(sys.stderr)
+    progress = WalkProgress(sys.stderr)
     with closing(open_backend(load_settings(options.config))) as backend:
         backend.check_schema()
         try:

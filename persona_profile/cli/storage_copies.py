@@ -7,22 +7,21 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, cast
 
 from backends import Backend, BackendError, Unavailable
 from backends.copying.archive import Contents, backup, check, restore
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import PASSES, CopyResult, copy
-from backends.copying.transfer import Progress
 from persona_profile.app import BACKENDS_GROUP, open_backend
 from persona_profile.cli.config import load_settings, loader
+from persona_profile.cli.progress import CopyProgress
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
@@ -31,8 +30,6 @@ from persona_profile.store.maintenance.archived_homes import ArchivedHomes
 
 DISTRIBUTION: Final = "persona-profile-server"
 STATE_FILE: Final = "storage-copy.state"
-TERMINAL_SECONDS: Final = 1
-LOG_SECONDS: Final = 10
 
 _SCHEME = re.compile(r"([a-z][a-z0-9_.-]*)(\+[a-z0-9_]+)?://")
 
@@ -79,34 +76,6 @@ def add_to(jobs: Any) -> None:
     _finish(job, _restore)
 
 
-class Reporter:
-    """Tells how far a job is: on a terminal a line that is written anew, else a line now and then."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._is_terminal = stream.isatty()
-        self._started = time.monotonic()
-        self._pause = TERMINAL_SECONDS if self._is_terminal else LOG_SECONDS
-        self._next = self._started + self._pause
-
-    def __call__(self, progress: Progress) -> None:
-        """Take notice; write it unless that was done just before."""
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + self._pause
-        text = f"{progress.stage}: {progress.partitions:,} partitions, {_megabytes(progress.bytes)}"
-        self._stream.write(f"\r\x1b[K{text}" if self._is_terminal else f"{text}\n")
-        self._stream.flush()
-
-    def end(self) -> float:
-        """Wipe the line; return how many seconds the job took."""
-        if self._is_terminal:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-        return round(time.monotonic() - self._started, 3)
-
-
 def _finish(job: Any, run: Any) -> None:
     job.add_argument("--json", action="store_true", help="for programs")
     job.set_defaults(run=run)
@@ -126,7 +95,7 @@ def _copy(options: argparse.Namespace) -> int:
     with (
         closing(source),
         closing(destination),
-        _reporting("start it again to go on") as reporter,
+        _reporting("start it again to go on") as progress,
         _telling_of_files(),
     ):
         _check_schema("SOURCE", source)
@@ -140,9 +109,9 @@ def _copy(options: argparse.Namespace) -> int:
                 state,
                 passes=options.passes,
                 overwrite=options.overwrite,
-                report=reporter,
+                report=progress,
             )
-        seconds = reporter.end()
+        seconds = progress.seconds
     _print_copied(result, seconds, as_json=options.json)
     return 0 if result.equal else 1
 
@@ -171,15 +140,15 @@ def _backup(options: argparse.Namespace) -> int:
     with (
         closing(_opened(settings)) as source,
         _archived_homes(settings) as homes,
-        _reporting("there is no archive; start it again") as reporter,
+        _reporting("there is no archive; start it again") as progress,
         _telling_of_files(),
     ):
         source.check_schema()
         software = f"{DISTRIBUTION} {version(DISTRIBUTION)}"
         contents = backup(
-            source, options.file, software=software, related=homes.related, report=reporter
+            source, options.file, software=software, related=homes.related, report=progress
         )
-        seconds = reporter.end()
+        seconds = progress.seconds
         size = options.file.stat().st_size
     if options.json:
         print(json.dumps(asdict(contents) | {"file_bytes": size, "seconds": seconds}))
@@ -191,9 +160,9 @@ def _backup(options: argparse.Namespace) -> int:
 def _restore(options: argparse.Namespace) -> int:
     if not options.file.is_file():
         return _usage(f"{options.file}: there is no such file")
-    with _reporting("start it again with --overwrite to go on") as reporter, _telling_of_files():
+    with _reporting("start it again with --overwrite to go on") as progress, _telling_of_files():
         if options.check:
-            contents, written = check(options.file, report=reporter), 0
+            contents, written = check(options.file, report=progress), 0
         else:
             settings = load_settings(options.config)
             with closing(_opened(settings)) as destination, _archived_homes(settings) as homes:
@@ -204,10 +173,10 @@ def _restore(options: argparse.Namespace) -> int:
                     overwrite=options.overwrite,
                     inspect=homes.check,
                     prepare=partial(homes.make_room, destination),
-                    report=reporter,
+                    report=progress,
                 )
             contents, written = restored.contents, restored.written
-        seconds = reporter.end()
+        seconds = progress.seconds
     if options.json:
         print(json.dumps(asdict(contents) | {"written": written, "seconds": seconds}))
         return 0
@@ -289,18 +258,17 @@ def _check_schema(role: str, backend: Backend) -> None:
 
 
 @contextmanager
-def _reporting(if_stopped: str) -> Iterator[Reporter]:
+def _reporting(if_stopped: str) -> Iterator[CopyProgress]:
     """Report progress; say what to do if the job is stopped, by Ctrl-C or by a database."""
-    reporter = Reporter(sys.stderr)
+    progress = CopyProgress(sys.stderr)
     try:
-        yield reporter
+        yield progress
     except (KeyboardInterrupt, Unavailable):
-        reporter.end()
+        progress.clear()
         print(f"persona-profile: stopped; {if_stopped}", file=sys.stderr)
         raise
-    except BaseException:
-        reporter.end()
-        raise
+    finally:
+        progress.clear()
 
 
 class _FileError(BackendError):

@@ -18,9 +18,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ from urllib.parse import SplitResult, urlsplit
 import urllib3.exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from backends.breaker import CircuitBreaker, CircuitOpen, Outcome
 from persona_profile.bounded_http import BoundedResponse
 from persona_profile.encoding import Json, MalformedText, json_decode, json_encode
 from persona_profile.errors import Overloaded
@@ -141,7 +142,7 @@ class VaultClient:
         self._timeout = timeout
         self._place = place
         self._clock = clock
-        self._silence = _Silence(clock)
+        self._breaker = CircuitBreaker(_outcome, pause=SILENCE_SECONDS, clock=clock)
         self._lock = threading.Lock()
         self._log_after: dict[str, float] = {}
         # A connection is a place as well: who finds none is refused. The last that was used comes
@@ -197,11 +198,11 @@ class VaultClient:
             time.monotonic() + self._timeout,
         )
         try:
-            with self._silence.watched():
+            with self._breaker.call():
                 status, body = self._carry_out(call)
         except (queue.Empty, Overloaded):
             raise self.failure(BUSY, retry_after=1) from None
-        except TimeoutError:
+        except (TimeoutError, CircuitOpen):
             raise self.failure(SILENT) from None
         except ssl.SSLError:
             raise self.failure(UNTRUSTED) from None
@@ -312,47 +313,6 @@ class _Call:
         return response.status, body
 
 
-class _Silence:
-    """Remembers that the server did not answer; others are then spared the wait.
-
-    After a time-out all are refused for SILENCE_SECONDS, then they are let through one at a time
-    until one hears of the server.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._until: float | None = None
-        self._is_probed = False
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Carry out one exchange, unless it raises queue.Empty.
-
-        Raises:
-            TimeoutError: the server is silent.
-        """
-        with self._lock:
-            probes = self._until is not None
-            if self._until is not None and (self._is_probed or self._clock() < self._until):
-                raise TimeoutError
-            self._is_probed = probes
-        until: float | None = None
-        try:
-            yield
-        except (queue.Empty, Overloaded):
-            until = self._until  # no answer was waited for, so nothing is known
-            raise
-        except TimeoutError:
-            until = self._clock() + SILENCE_SECONDS
-            raise
-        finally:
-            with self._lock:
-                self._until = until
-                if probes:
-                    self._is_probed = False
-
-
 class _TokenFile:
     """A file that holds a token and is replaced now and then."""
 
@@ -379,6 +339,16 @@ class _TokenFile:
                     raise ValueError("no token")
                 self._token, self._stamp = token.decode("ascii"), stamp
             return self._token
+
+
+def _outcome(error: BaseException, _seconds: float) -> Outcome:
+    match error:
+        case TimeoutError():
+            return Outcome.FAILED
+        case queue.Empty() | Overloaded():
+            return Outcome.UNKNOWN  # the request was not sent, or given up early
+        case _:
+            return Outcome.ANSWERED
 
 
 def _checked(url: str) -> SplitResult:

@@ -1,9 +1,9 @@
-"""Rate limits: how much one client may do in a time, by named policies.
+"""Rate limits by named policies.
 
-What identifies a client (its address, its email, the URL of its picture) is counted under a keyed hash
-and never kept. Answers tell how things stand in the fields of draft-ietf-httpapi-ratelimit-headers-11
-(work in progress): `RateLimit-Policy` names quota (q), unit (qu, if not requests) and window in seconds
-(w), `RateLimit` what remains (r) and the seconds until more does (t).
+Counters store a keyed hash of the client (its network, email, issuer or picture), never the client.
+Responses report quotas in the fields of draft-ietf-httpapi-ratelimit-headers-11 (work in progress):
+`RateLimit-Policy` holds quota (q), unit (qu, if not requests) and window in seconds (w). `RateLimit`
+holds the remaining units (r) and the seconds until more are available (t).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil
-from typing import Final, Protocol
+from typing import Final
 
 from limits import RateLimitItem
 
@@ -22,7 +22,7 @@ from persona_profile.rate_limits.counters import Counters, Window
 
 
 class Policy(StrEnum):
-    """What is limited, by whom."""
+    """The name of a limit: the counted units, and the kind of client."""
 
     SESSIONS_PER_ADDRESS = "sessions-per-address"
     FAILURES_PER_ADDRESS = "failures-per-address"
@@ -47,7 +47,7 @@ _UNITS: Final = {
     Policy.PICTURE_MS_PER_ADDRESS: "milliseconds",
 }
 
-# They protect the processor time of a process, so each counts for itself, and no read asks Redis.
+# They protect the processor time of one process, so that no read needs Redis.
 _OF_A_PROCESS: Final = frozenset(
     {Policy.FAILURES_PER_ADDRESS, Policy.BYTES_PER_ADDRESS, Policy.BYTES_PER_EMAIL}
 )
@@ -60,19 +60,19 @@ _BY_ADDRESS: Final = frozenset(
     }
 )
 
-# It would tell how many other people of the same domain sign in.
+# Their quotas would reveal how many other people of a domain sign in.
 _CONFIDENTIAL: Final = frozenset({Policy.PROOFS_PER_ISSUER, Policy.PICTURE_MS_PER_ISSUER})
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How a client stands with one policy.
+    """The state of a client under one policy.
 
     Attributes:
-        policy: which.
-        limit: how much in which time.
-        remaining: units that are left now.
-        reset: whole seconds until there are more; after a refusal, until what was refused would pass.
+        policy: the policy.
+        limit: units in a window of time.
+        remaining: units left now.
+        reset: whole seconds until more units are available; after a rejection, until a retry succeeds.
     """
 
     policy: Policy
@@ -81,7 +81,7 @@ class Quota:
     reset: int
 
     def headers(self) -> dict[str, str]:
-        """Return the fields that tell a client."""
+        """Return the response headers that report the quota."""
         unit = f';qu="{_UNITS[self.policy]}"' if self.policy in _UNITS else ""
         quota = f"q={self.limit.amount}{unit};w={self.limit.get_expiry()}"
         return {
@@ -90,73 +90,14 @@ class Quota:
         }
 
 
-class RateLimits(Protocol):
-    """Counts what clients do."""
-
-    @property
-    def by_address(self) -> bool:
-        """Whether clients are told apart by their addresses."""
-        ...
-
-    def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
-        """Count what clients are about to do.
-
-        Args:
-            policy: by which limit.
-            costs: units (requests, proofs, pixels), at least 1, by what identifies the client.
-
-        Returns:
-            How the client stands, of several the one with the least left; none if there is no limit, or
-            it is not the client's to know.
-
-        Raises:
-            RateLimited: one goes beyond the limit.
-        """
-        ...
-
-    def check(self, policy: Policy, clients: Collection[str]) -> None:
-        """Count nothing; refuse clients that have nothing left of a limit.
-
-        Raises:
-            RateLimited: one has nothing left.
-        """
-        ...
-
-    def add(self, policy: Policy, costs: Mapping[str, int]) -> None:
-        """Count units that were spent already, also beyond the limit, which then holds for longer."""
-        ...
-
-    def close(self) -> None:
-        """Let go of connections."""
-        ...
-
-
-class NoRateLimits:
-    """Lets everything pass."""
-
-    by_address = False
-
-    def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
-        """Count nothing."""
-
-    def check(self, policy: Policy, clients: Collection[str]) -> None:
-        """Refuse nobody."""
-
-    def add(self, policy: Policy, costs: Mapping[str, int]) -> None:
-        """Count nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class CountedRateLimits:
-    """Holds clients to limits.
+class RateLimits:
+    """Counts the requests, bytes, pixels and processor time of clients against limits.
 
     Args:
-        limits: by policy; one that is missing does not limit.
-        counters: where counts are kept.
-        own_counters: where those are kept that each process has for itself.
-        pseudonym: returns a keyed hash of a purpose and a text, the same in every process.
+        limits: by policy; a policy without a limit accepts everything.
+        counters: the counters of all processes.
+        own_counters: the counters of this process.
+        pseudonym: returns a keyed hash of a purpose and a text, equal in every process.
     """
 
     def __init__(
@@ -175,11 +116,22 @@ class CountedRateLimits:
 
     @property
     def by_address(self) -> bool:
-        """Whether clients are told apart by their addresses."""
+        """Whether a limit counts by network address."""
         return bool(self._limits.keys() & _BY_ADDRESS)
 
     def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
-        """Count what clients are about to do. See `RateLimits`."""
+        """Count units before they are spent, and return the quota with the fewest units left.
+
+        Args:
+            policy: the policy.
+            costs: units (requests, proofs, pixels), at least 1, by client.
+
+        Returns:
+            None if the policy has no limit, or is confidential.
+
+        Raises:
+            RateLimited: a client exceeds the limit; nothing is counted for that client.
+        """
         if policy not in self._limits or not costs:
             return None
         hidden = self._hidden(policy, costs)
@@ -189,23 +141,27 @@ class CountedRateLimits:
             _quota(policy, limit, window, cost)
             for window, cost in zip(windows, hidden.values(), strict=True)
         ]
-        _refuse([quota for quota, window in zip(quotas, windows, strict=True) if not window.accepted])
+        _reject([quota for quota, window in zip(quotas, windows, strict=True) if not window.accepted])
         if policy in _CONFIDENTIAL:
             return None
         return min(quotas, key=lambda quota: quota.remaining)
 
     def check(self, policy: Policy, clients: Collection[str]) -> None:
-        """Refuse clients that have nothing left. See `RateLimits`."""
+        """Reject clients that have no units left, and count nothing.
+
+        Raises:
+            RateLimited: a client has no units left.
+        """
         limit = self._limits.get(policy)
         if limit is None or not clients:
             return
         standing = self._hidden(policy, dict.fromkeys(clients, 0))
         windows = self._counters[policy].hit(policy, limit, standing)
         spent = [each._replace(accepted=False) for each in windows if not each.remaining(limit)]
-        _refuse([_quota(policy, limit, window, 1) for window in spent])
+        _reject([_quota(policy, limit, window, 1) for window in spent])
 
     def add(self, policy: Policy, costs: Mapping[str, int]) -> None:
-        """Count units that were spent already. See `RateLimits`."""
+        """Count units that were spent already, beyond the limit too, which then lasts longer."""
         limit = self._limits.get(policy)
         if limit is not None and costs:
             spent = {client: min(cost, limit.amount) for client, cost in costs.items()}
@@ -217,12 +173,12 @@ class CountedRateLimits:
         }
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections of the counters."""
         self._shared.close()
 
 
-def _refuse(quotas: list[Quota]) -> None:
-    """Raise `RateLimited` if there are quotas, with the one that lasts the longest."""
+def _reject(quotas: list[Quota]) -> None:
+    """Raise `RateLimited` with the quota that resets last, if there are quotas."""
     if quotas:
         worst = max(quotas, key=lambda quota: quota.reset)
         headers = {} if worst.policy in _CONFIDENTIAL else worst.headers()

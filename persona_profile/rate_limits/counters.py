@@ -21,11 +21,13 @@ from limits import RateLimitItem
 from limits.errors import ConfigurationError
 from limits.storage import RedisStorage
 
+from backends.breaker import CircuitBreaker, CircuitOpen
+
 MEMORY_KEYS: Final = 20_000
 """How many keys of each policy a process remembers, the most recently used: some 6 MB."""
 
 PAUSE_SECONDS: Final = 2.0
-"""After Redis has failed, one request in so many seconds looks whether it is there again."""
+"""After a failure Redis is left alone for so long, then asked by one request at a time."""
 
 _CLOCK_NOISE: Final = 0.005
 """Seconds by which instants may be off: Redis has milliseconds."""
@@ -167,25 +169,35 @@ def _present(window: tuple[float, int, int], length: int, now: float) -> tuple[f
 class RedisCounters:
     """Counts that all processes share, in one round trip a hit.
 
-    While Redis does not answer, each process counts for itself; nobody waits for it but one request
-    every PAUSE_SECONDS, for `timeout` at most, and the outage is logged once.
+    While Redis does not answer, each process counts for itself. Every `pause` seconds one request
+    waits for Redis, for `timeout` at most. The outage is logged once.
 
     Args:
         url: `redis://`, `rediss://` or `redis+unix://`.
         timeout: seconds that a connection, and an answer, may take.
         fallback: counts meanwhile.
+        pause: see PAUSE_SECONDS.
+        clock: seconds.
 
     Raises:
         ValueError: the URL can't be used, or the client of Redis is not installed.
     """
 
-    def __init__(self, url: str, timeout: float, fallback: Counters) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        fallback: Counters,
+        *,
+        pause: float = PAUSE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._storage = _storage(url, timeout)
         self._failures = self._storage.base_exceptions
         self._fallback = fallback
         self._lock = threading.Lock()
         self._is_out = False
-        self._ask_again_at = 0.0
+        self._breaker = CircuitBreaker(pause=pause, clock=clock)
 
     @property
     def is_out(self) -> bool:
@@ -196,14 +208,16 @@ class RedisCounters:
         self, policy: str, limit: RateLimitItem, costs: Mapping[str, int], *, spent: bool = False
     ) -> list[Window]:
         """Count costs. See `Counters`."""
-        if self._may_ask():
-            try:
+        try:
+            with self._breaker.call():
                 found = self._ask(policy, limit, costs, _BEYOND_ANY if spent else limit.amount)
-            except self._failures as error:
-                self._note_outage(error)
-            else:
-                self._note_answer()
-                return found
+        except CircuitOpen:
+            pass
+        except self._failures as error:
+            self._log_change(error)
+        else:
+            self._log_change(None)
+            return found
         return self._fallback.hit(policy, limit, costs, spent=spent)
 
     def close(self) -> None:
@@ -219,32 +233,17 @@ class RedisCounters:
         answers = self._storage.script(keys, [most, length, *costs.values()])
         return [_window(answer, length) for answer in answers]
 
-    def _may_ask(self) -> bool:
-        if not self._is_out:
-            return True
+    def _log_change(self, failure: Exception | None) -> None:
+        """Log when Redis stops answering, and when it answers again."""
         with self._lock:
-            now = time.monotonic()
-            if now < self._ask_again_at:
-                return False
-            self._ask_again_at = now + PAUSE_SECONDS
-            return True
-
-    def _note_outage(self, error: Exception) -> None:
-        with self._lock:
-            was_out, self._is_out = self._is_out, True
-            self._ask_again_at = time.monotonic() + PAUSE_SECONDS
-        if not was_out:
+            is_news = self._is_out != (failure is not None)
+            self._is_out = failure is not None
+        if is_news and failure is not None:
             logger.warning(
                 "rate limits: Redis does not answer (%s); each process counts for itself until it does",
-                type(error).__name__,
+                type(failure).__name__,
             )
-
-    def _note_answer(self) -> None:
-        if not self._is_out:
-            return
-        with self._lock:
-            was_out, self._is_out = self._is_out, False
-        if was_out:
+        elif is_news:
             logger.warning("rate limits: Redis answers again")
 
 

@@ -21,7 +21,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from backends import BackendFigures
+from backends import BackendStats
 from persona_profile.runtime.stats import REPLICA_OUTCOMES, PictureStats, ReplicaStats, UploadStats
 
 _REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -149,7 +149,7 @@ class Metrics:
         """Ask whether Redis does not answer whenever that is wanted."""
         self._counts_alone.set_function(is_out)
 
-    def watch_backend(self, figures: Callable[[], BackendFigures]) -> None:
+    def watch_backend(self, figures: Callable[[], BackendStats]) -> None:
         """Ask a backend for its figures whenever they are wanted."""
         self._registry.register(_BackendCollector(figures))
 
@@ -214,7 +214,7 @@ class _WithoutCreated(CollectorRegistry):
 
 
 class _BackendCollector(Collector):
-    def __init__(self, figures: Callable[[], BackendFigures]) -> None:
+    def __init__(self, figures: Callable[[], BackendStats]) -> None:
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
@@ -227,8 +227,8 @@ class _BackendCollector(Collector):
         yield retries
         for name, meaning, value in (
             ("connections_in_use", "Connections lent to an operation.", figures.connections_in_use),
-            ("connections_most", "Connections that there can be.", figures.connections_most),
-            ("silent", "Processes that hold the storage to be silent.", figures.is_silent),
+            ("connections_most", "Connections that there can be.", figures.max_connections),
+            ("silent", "Processes that hold the storage to be silent.", figures.is_unreachable),
         ):
             yield GaugeMetricFamily(f"persona_storage_{name}", meaning, value)
 

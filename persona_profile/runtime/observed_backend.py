@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 from backends import (
     Address,
     Backend,
-    BackendFigures,
+    BackendStats,
     Conflict,
     Item,
     ItemInfo,
@@ -64,8 +64,8 @@ class ObservedBackend(Backend):
     def check_schema(self) -> None:
         self._observed("check_schema", self._backend.check_schema)
 
-    def figures(self) -> BackendFigures:
-        return self._backend.figures()
+    def stats(self) -> BackendStats:
+        return self._backend.stats()
 
     def close(self) -> None:
         self._backend.close()

@@ -1,4 +1,4 @@
-"""The partitions of a store: which kinds there are, and the walk over all of them."""
+"""The kinds of partitions of a store, and the walk over the items of all emails."""
 
 from __future__ import annotations
 
@@ -16,29 +16,16 @@ USED_PROOF_ITEM: Final = "used"
 LEASES_PARTITION: Final = USED_PROOF_PREFIX + b"leases"
 """Of leases (`leases`), which nobody can use a proof for: those partitions are longer."""
 
-_PAGE: Final = 1000
 _ITEMS_PAGE: Final = 200
-
-
-def walk(backend: Backend, after: bytes | None = None) -> Iterator[bytes]:
-    """Yield the partitions that follow `after` in ascending order, in memory for one page of them.
-
-    The store may be in use: a partition that is made or erased meanwhile is met or not.
-
-    Raises:
-        Unavailable: the storage does not answer.
-    """
-    while page := backend.scan(after, _PAGE):
-        yield from page
-        after = page[-1]
 
 
 def walk_items(
     backend: Backend, names: Sequence[str], after: bytes | None = USED_PROOF_PREFIX + b"\xff" * 32
 ) -> Iterator[tuple[bytes, Mapping[str, Item]]]:
-    """Yield the partitions of emails with some of their items, in ascending order, as `walk` does.
+    """Yield the partitions of emails with the items of these names, in ascending order.
 
-    By default all of them: those of used proofs come before.
+    By default all partitions of emails: the partitions of used proofs come before them. The store may
+    be in use: a partition that is created or erased meanwhile may be missing.
 
     Raises:
         Unavailable: the storage does not answer.

@@ -11,22 +11,22 @@ import logging
 import queue
 import random
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final
 
 from backends import Address, Backend, BackendError, Item, Unavailable
+from backends.breaker import CircuitBreaker, CircuitOpen, Outcome
 from persona_profile.runtime.stats import ReplicaStats
 
 READ_SECONDS: Final = 0.5
 """After which a read is given up, and the replica not asked for a while."""
 
 CHECK_SECONDS: Final = 1.0
-"""Between two looks at a replica, and for how long it is left alone at least."""
+"""Time between two checks of a replica, and the pause after a first failure."""
 
-MOST_PAUSE_SECONDS: Final = 15.0
-"""At the most: each failure makes it twice as long as before, until a read is answered."""
+MAX_PAUSE_SECONDS: Final = 15.0
+"""Each failure doubles the pause after it up to this, until a read is answered."""
 
 READS: Final = 6
 """How many reads of one replica there are at once; more are left to the primary."""
@@ -64,15 +64,15 @@ class Replicas:
     @property
     def can_be_asked(self) -> bool:
         """Whether one of them is held to answer."""
-        return any(replica.is_well for replica in self._replicas)
+        return any(replica.is_healthy for replica in self._replicas)
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
         """Return what a replica has of items: of any age, and nothing if none answers in time."""
         wanted = list(addresses)
         if not self._replicas or not wanted:
             return {}
-        well = [replica for replica in self._replicas if replica.is_well]
-        for replica in random.sample(well, len(well)):
+        healthy = [replica for replica in self._replicas if replica.is_healthy]
+        for replica in random.sample(healthy, len(healthy)):
             if replica.take():
                 found = replica.get_many(wanted)
                 break
@@ -101,7 +101,7 @@ class Replicas:
 
     def figures(self) -> ReplicaStats:
         """Return what there is to watch, without asking any."""
-        silent = sum(not replica.is_well for replica in self._replicas)
+        silent = sum(not replica.is_healthy for replica in self._replicas)
         return ReplicaStats(len(self._replicas), silent)
 
     def close(self) -> None:
@@ -111,49 +111,52 @@ class Replicas:
 
 
 class _Replica:
-    """One of them, looked after by a thread of its own: no request finds out that it is silent."""
+    """One replica, checked by a thread of its own: no request waits for one that is silent."""
 
     def __init__(self, name: str, backend: Backend, read_seconds: float, check_seconds: float) -> None:
-        self.is_well = False
         self._name = name
         self._backend = backend
         self._read_seconds = read_seconds
         self._check_seconds = check_seconds
+        self._breaker = CircuitBreaker(pause=check_seconds, max_pause=MAX_PAUSE_SECONDS, is_open=True)
         self._lock = threading.Lock()
-        self._pause = check_seconds
-        self._resumes_at = 0.0
-        self._told: str | None = None
+        self._is_reported = False
         self._free = threading.BoundedSemaphore(READS)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = threading.Event()
-        # Reads are waited for no longer than read_seconds, whatever limits the backend has; nor does
-        # the end of the process wait for them, as for those of an executor.
-        for work in (self._look_after, *[self._read] * READS):
+        # Threads of an executor would delay the end of the process until their reads end.
+        for work in (self._check_regularly, *[self._read] * READS):
             threading.Thread(target=work, name=name, daemon=True).start()
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether its last check and its last read were answered."""
+        return not self._breaker.is_open and not self._closed.is_set()
 
     def take(self) -> bool:
         """Return whether one more read may begin; then it must."""
         return self._free.acquire(blocking=False)
 
     def get_many(self, addresses: Sequence[Address]) -> Mapping[Address, Item] | None:
-        """Read; return nothing if it failed or was not answered in time."""
+        """Read items; return None if that failed or was not answered in time."""
         reading: _Reading = Future()
         self._jobs.put((reading, addresses))
         try:
             found = reading.result(self._read_seconds)
         except TimeoutError:
-            self._leave_alone("it did not answer in time")
+            self._fail("it did not answer in time")
         except Exception as error:  # noqa: BLE001 - whatever it is, the primary has the item
-            self._leave_alone(_reason(error))
+            self._fail(_reason(error))
         else:
-            self._pause = self._check_seconds
+            # Not the answer of a read that was sent before another one failed.
+            if not self._breaker.is_open:
+                self._breaker.record(Outcome.ANSWERED)
             return found
         return None
 
     def close(self) -> None:
-        """Ask no more, and release connections."""
+        """Stop checks and reads, and release connections."""
         self._closed.set()
-        self.is_well = False
         for _ in range(READS):
             self._jobs.put(None)
         self._backend.close()
@@ -163,57 +166,45 @@ class _Replica:
             reading, addresses = job
             try:
                 found = self._backend.get_many(addresses)
-            except Exception as error:  # noqa: BLE001 - whoever waits is told
+            except Exception as error:  # noqa: BLE001 - `get_many` raises it again
                 self._free.release()
                 reading.set_exception(error)
             else:
                 self._free.release()
                 reading.set_result(found)
 
-    def _leave_alone(self, reason: str) -> None:
-        """Do not ask it for a while, after a read that failed."""
-        with self._lock:
-            if self.is_well:  # of several reads at once the first counts
-                self._wait_longer()
-            self._tell(reason)
-
-    def _wait_longer(self) -> None:
-        self._resumes_at = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, MOST_PAUSE_SECONDS)
-
-    def _look_after(self) -> None:
+    def _check_regularly(self) -> None:
         while not self._closed.is_set():
-            if time.monotonic() >= self._resumes_at:
-                self._look()
+            self._check()
             self._closed.wait(self._check_seconds)
 
-    def _look(self) -> None:
-        began = time.monotonic()
-        reason = None
+    def _check(self) -> None:
         try:
-            if self.is_well:
+            if not self._breaker.is_open:
                 self._backend.ping()
-            else:
+                return
+            with self._breaker.call():
                 self._backend.check_schema()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not to be asked
-            reason = _reason(error)
-        with self._lock:
-            # A read may have failed since.
-            if self._resumes_at <= began and not self._closed.is_set():
-                if reason is not None:
-                    self._wait_longer()
-                self._tell(reason)
+            self._log_change(None)
+        except CircuitOpen:
+            pass  # its pause is not over
+        except Exception as error:  # noqa: BLE001 - whatever it is, reads would fail too
+            self._fail(_reason(error))
 
-    def _tell(self, reason: str | None) -> None:
-        """Note why it is not asked, or that it is; log what is new."""
-        self.is_well = reason is None
-        if reason == self._told and self.is_well:
-            return
-        if reason is None:
-            logger.warning("%s is asked again", self._name)
-        elif self._told is None:
-            logger.warning("%s is not asked: %s", self._name, reason)
-        self._told = reason
+    def _fail(self, reason: str) -> None:
+        self._breaker.record(Outcome.FAILED)
+        self._log_change(reason)
+
+    def _log_change(self, failure: str | None) -> None:
+        """Log the first of several failures, and the answer after them."""
+        with self._lock:
+            is_news = self._is_reported != (failure is not None)
+            self._is_reported = failure is not None
+        if is_news and not self._closed.is_set():
+            if failure is None:
+                logger.warning("%s is asked again", self._name)
+            else:
+                logger.warning("%s is not asked: %s", self._name, failure)
 
 
 def _reason(error: Exception) -> str:

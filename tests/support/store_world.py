@@ -9,6 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 from backends import Address, Backend, ItemInfo
+from backends.copying.transfer import walk
 from persona_profile.images import Rendition
 from persona_profile.keys.keyring import Key, KeyKind, Keyring, KeyState
 from persona_profile.keys.tokens import SessionTokens
@@ -21,7 +22,7 @@ from persona_profile.store.homes import Homes, is_profile
 from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, Moving, parse_picture_item
 from persona_profile.store.maintenance.partition_check import Finding, FindingKind
 from persona_profile.store.maintenance.verification import Verification
-from persona_profile.store.partitions import USED_PROOF_PREFIX, walk
+from persona_profile.store.partitions import USED_PROOF_PREFIX
 from persona_profile.store.profile import Profile
 from support.applications import Clock
 

@@ -1,4 +1,4 @@
-"""The schema's history under Alembic, and how a database gets to its newest state."""
+"""The history of the schema under Alembic, and the upgrade to its newest version."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from sqlalchemy.schema import CreateTable
 from backends import WrongSchema
 
 RACE_ATTEMPTS: Final = 10
-"""How often an upgrade is begun again that failed because another machine did the same step."""
+"""Attempts of an upgrade that fails because another machine does the same step."""
 
 VERSION_TABLE: Final = "schema_version"
 
-# As Alembic would make it, but with an encoding of its own, whatever the database's is.
+# As Alembic creates it, but with a fixed character set.
 _VERSIONS: Final = Table(
     VERSION_TABLE,
     MetaData(),
@@ -34,10 +34,10 @@ _VERSIONS: Final = Table(
 
 
 def check(connection: Connection) -> None:
-    """Return if the database is in the newest state; never writes.
+    """Check that the database has the newest schema; write nothing.
 
     Raises:
-        WrongSchema: it is in another one; the message says what to do.
+        WrongSchema: the schema is another one, or missing; the message says what to do.
     """
     script = _script()
     current = _current(connection, script)
@@ -51,13 +51,13 @@ def check(connection: Connection) -> None:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the database to the newest state, from wherever it is.
+    """Upgrade the database to the newest schema, from any older one or from none.
 
-    Every step can be repeated, so machines that do it at once only make each other try again.
+    Every step can be repeated: machines that upgrade at once only make each other try again.
 
     Raises:
-        WrongSchema: a newer version of the software made it.
-        DBAPIError: the connection broke, or trying again did not help.
+        WrongSchema: the schema is of a newer version of the software.
+        DBAPIError: the connection broke, or all attempts failed.
     """
     for attempt in range(RACE_ATTEMPTS):
         try:
@@ -66,7 +66,7 @@ def upgrade(connection: Connection) -> None:
             is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
             if is_lost or attempt == RACE_ATTEMPTS - 1:
                 raise
-            time.sleep(random.uniform(0, 0.2))  # noqa: S311 - spreads machines, hides nothing
+            time.sleep(random.uniform(0, 0.2))  # noqa: S311 - no secret
         else:
             return
 

@@ -1,60 +1,48 @@
-// The cards of the last opening, in `localStorage`.
+// The cards of the last visit, in `localStorage`.
+
+/** @import * as declared from "./persona-card.js" */
+/** @import { Claims, Profile } from "./persona-profile.js" */
+/** @typedef {{ email: string, claims?: Claims, id?: string, thumbnail?: string }} Entry */
 
 import { canonicalEmail } from "./persona-card-text.js";
 import { thumbnailOf } from "./persona-card-picture.js";
 
 const MAX_EMAILS = 20;
 const MAX_CHARACTERS = 1_000_000;
-const CLAIMS = [
-  "name",
-  "given_name",
-  "family_name",
-  "nickname",
-  "pronouns",
-  "website",
-  "locale",
-  "zoneinfo",
-  "label",
-  "picture_alt",
-];
+const CLAIMS =
+  "name given_name family_name nickname pronouns website locale zoneinfo label picture_alt".split(" ");
 
 /**
- * What the next opening paints before the network answers: claims and thumbnails.
+ * Claims and thumbnails, which cards show before the network answers.
  *
- * What lies here lies in the clear, for everyone who uses this browser profile. So there is no token in it and
- * no URL of a picture (both are permissions), and of a protected profile nothing but the email: a person who
- * shut even the server out did not mean the device's disk. The email alone keeps the card's place.
+ * They are stored in the clear, for everybody who uses this browser profile. So no token and no URL of a picture
+ * is stored (both are permissions), and of a protected profile only the email, which keeps the place of its card.
+ *
+ * @implements {declared.CardCache}
  */
 export class CardCache {
   #name;
 
-  /** @param {string} [name] of the item in `localStorage` */
+  /** @param {string} [name] */
   constructor(name = "persona-cards") {
     this.#name = name;
   }
 
-  /** Of the item in `localStorage`, as `storage` events tell it. */
   get name() {
     return this.#name;
   }
 
-  /** The email addresses, in order. */
   get emails() {
     return this.#read().map(({ email }) => email);
   }
 
-  /**
-   * What is kept of an email: a profile without `etag`, since nothing may be written on the strength of it.
-   *
-   * @param {string} email
-   * @returns {import("./persona-profile.js").Profile | null}
-   */
+  /** @type {declared.CardCache["get"]} */
   get(email) {
     const kept = this.#find(email);
     if (!kept?.claims) {
       return null;
     }
-    const { id, thumbnail } = kept;
+    const { id = "", thumbnail } = kept;
     return {
       email: kept.email,
       ...kept.claims,
@@ -66,11 +54,7 @@ export class CardCache {
     };
   }
 
-  /**
-   * Replaces what is kept; of more than 20 profiles, the first 20 are.
-   *
-   * @param {import("./persona-profile.js").Profile[]} profiles
-   */
+  /** @type {declared.CardCache["put"]} */
   put(profiles) {
     this.#write(
       profiles
@@ -80,11 +64,7 @@ export class CardCache {
     );
   }
 
-  /**
-   * Forgets one email, or all.
-   *
-   * @param {string} [email]
-   */
+  /** @type {declared.CardCache["forget"]} */
   forget(email) {
     if (email === undefined) {
       this.#remove();
@@ -94,35 +74,47 @@ export class CardCache {
     this.#write(this.#read().filter((kept) => canonicalEmail(kept.email) !== gone));
   }
 
+  /** @param {string} email */
   #find(email) {
     const wanted = canonicalEmail(email);
     return this.#read().find((kept) => canonicalEmail(kept.email) === wanted);
   }
 
+  /**
+   * @param {Profile} profile
+   * @returns {Entry}
+   */
   #entry(profile) {
     const { email } = profile;
     if (profile.error === "profile_unreadable") {
-      // It may well be readable tomorrow, and its card is the person's own until then.
+      // It may be readable later; the stored card is the person's own.
       return this.#find(email) ?? { email };
     }
     if (profile.protected || profile.error) {
       return { email };
     }
     const thumbnail = thumbnailOf(profile.picture);
-    const picture = thumbnail && { id: String(profile.picture.id), thumbnail };
-    return { email, claims: claimsOf(profile), ...picture };
+    return {
+      email,
+      claims: claimsOf(profile),
+      ...(thumbnail && { id: String(profile.picture?.id), thumbnail }),
+    };
   }
 
-  /** Anybody on this origin may have written there, so everything is looked at again. */
+  /**
+   * Reads and checks the item, since any page of this origin may have written it.
+   * @returns {Entry[]}
+   */
   #read() {
     try {
-      const { version, cards } = JSON.parse(localStorage.getItem(this.#name));
+      const { version, cards } = JSON.parse(localStorage.getItem(this.#name) ?? "null");
       return version === 1 ? cards.filter(isProfile).slice(0, MAX_EMAILS).map(clean) : [];
     } catch {
       return [];
     }
   }
 
+  /** @param {Entry[]} cards */
   #write(cards) {
     if (!cards.length) {
       this.#remove();
@@ -134,11 +126,12 @@ export class CardCache {
     }
     const bare = kept.map(({ thumbnail, ...card }) => card);
     if (!this.#store(kept) && !this.#store(bare)) {
-      // Better nothing than what is no longer true.
+      // No room: an outdated item would be worse than none.
       this.#remove();
     }
   }
 
+  /** @param {Entry[]} cards */
   #store(cards) {
     try {
       localStorage.setItem(this.#name, serialized(cards));
@@ -152,20 +145,29 @@ export class CardCache {
     try {
       localStorage.removeItem(this.#name);
     } catch {
-      // Storage is switched off: there is nothing to forget.
+      // Storage is disabled: nothing is stored.
     }
   }
 }
 
+/** @param {Entry[]} cards */
 const serialized = (cards) => JSON.stringify({ version: 1, cards });
+/** @param {any} value */
 const isProfile = (value) => typeof value?.email === "string" && value.email !== "";
 
+/**
+ * @param {Record<string, any>} source
+ * @returns {Claims}
+ */
 function claimsOf(source) {
-  return Object.fromEntries(
-    CLAIMS.map((name) => [name, typeof source[name] === "string" ? source[name] : null]),
+  return /** @type {any} */ (
+    Object.fromEntries(
+      CLAIMS.map((name) => [name, typeof source[name] === "string" ? source[name] : null]),
+    )
   );
 }
 
+/** @param {Entry} entry */
 function clean({ email, claims, id, thumbnail }) {
   const accepted = thumbnailOf({ thumbnail });
   return {

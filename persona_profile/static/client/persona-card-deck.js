@@ -1,55 +1,51 @@
-// Keeps cards, the client and the cache together.
+// Connects cards, client and cache. persona-card.d.ts is the reference.
 
 import { CardCache } from "./persona-card-cache.js";
 import { canonicalEmail } from "./persona-card-text.js";
 
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 30_000;
+/** @import * as declared from "./persona-card.js" */
+/** @import { Profile } from "./persona-profile.js" */
+/** @typedef {ConstructorParameters<typeof declared.CardDeck>[0]} Options */
 
-/** The cards of a person: cached ones first, then the server's answer, again and again until there is one. */
+const MIN_PAUSE_MS = 500;
+const MAX_PAUSE_MS = 30_000;
+
+/** @implements {declared.CardDeck} */
 export class CardDeck {
   #client;
   #container;
   #cache;
-  #toldEmails;
-  #isTold = false;
+  #emails;
+  /** Whether the page has chosen the emails. */
+  #isChosen = false;
+  /** @type {declared.PersonaCard[]} */
   #cards = [];
   #sessionEnds = 0;
-  /** Ends the listeners of an opening. */
+  /** @type {AbortController | null} Ends the listeners. */
   #opening = null;
-  /** Ends the calls and pauses of a refresh. */
+  /** @type {AbortController | null} Ends the calls and pauses of a refresh. */
   #refreshing = null;
 
-  /** @param {{client: object, container: Element, cache?: CardCache | null, emails?: string[]}} options */
+  /** @param {Options} options */
   constructor({ client, container, cache = new CardCache(), emails }) {
     this.#client = client;
     this.#container = container;
     this.#cache = cache;
-    this.#toldEmails = emails;
+    this.#emails = emails;
   }
 
-  /** In the order of the emails. */
   get cards() {
     return [...this.#cards];
   }
 
-  /**
-   * Shows cards at once, with what the cache holds. It asks nobody: see `refresh`.
-   *
-   * @param {string[]} [emails]
-   */
-  open(emails = this.#toldEmails) {
-    this.#isTold = emails !== undefined;
+  /** @param {string[]} [emails] */
+  open(emails = this.#emails) {
+    this.#isChosen = emails !== undefined;
     this.#arrange(emails ?? this.#client.session?.emails ?? this.#cache?.emails ?? []);
     this.#listen();
   }
 
-  /**
-   * Shows what the server has. Resolves when it has answered, or when asking again makes no sense (the session
-   * is over, the deck was closed, a newer call took over); never rejects.
-   *
-   * @param {object[]} [profiles] an answer that is there already
-   */
+  /** @type {declared.CardDeck["refresh"]} */
   async refresh(profiles) {
     this.#refreshing?.abort();
     if (!this.#opening) {
@@ -57,14 +53,14 @@ export class CardDeck {
     }
     const { signal } = (this.#refreshing = new AbortController());
     if (profiles) {
-      await this.#take(profiles);
+      await this.#show(profiles);
       return;
     }
     for (let failures = 0; !signal.aborted; failures += 1) {
       try {
-        const found = await this.#ask(signal);
+        const answer = await this.#request(signal);
         if (!signal.aborted) {
-          await this.#take(found);
+          await this.#show(answer);
         }
         return;
       } catch (error) {
@@ -76,11 +72,7 @@ export class CardDeck {
     }
   }
 
-  /**
-   * Takes cards and listeners away, and what was kept if `forget` says so.
-   *
-   * @param {{forget?: boolean}} [options]
-   */
+  /** @type {declared.CardDeck["close"]} */
   close({ forget = false } = {}) {
     this.#refreshing?.abort();
     this.#opening?.abort();
@@ -94,15 +86,20 @@ export class CardDeck {
     }
   }
 
-  async #ask(signal) {
-    const answer = this.#call(signal);
+  /**
+   * Requests the profiles, for which the cards wait.
+   * @param {AbortSignal} signal
+   */
+  async #request(signal) {
+    const answer = this.#profiles(signal);
     for (const card of this.#cards) {
       card.await(answer.then((profiles) => profileOf(card, profiles)));
     }
     return answer;
   }
 
-  async #call(signal) {
+  /** @param {AbortSignal} signal */
+  async #profiles(signal) {
     const profiles = await this.#client.profiles({ signal });
     if (!Array.isArray(profiles)) {
       throw new TypeError("Not a list of profiles.");
@@ -110,16 +107,16 @@ export class CardDeck {
     return profiles;
   }
 
-  /** Makes the cards those of an answer. */
-  async #take(answer) {
+  /** @param {Profile[]} answer of the server */
+  async #show(answer) {
     const profiles = answer.filter((profile) => typeof profile?.email === "string");
     const known = new Set(this.#cards.map((card) => canonicalEmail(card.email)));
     const added = profiles
       .map(({ email }) => email)
       .filter((email) => !known.has(canonicalEmail(email)));
-    // Emails that the page named keep their cards; those of a session that has changed go.
+    // Emails chosen by the page keep their cards; cards of an earlier session are removed.
     const kept = this.#cards.map(({ email }) => email);
-    const emails = this.#isTold ? [...kept, ...added] : profiles.map(({ email }) => email);
+    const emails = this.#isChosen ? [...kept, ...added] : profiles.map(({ email }) => email);
     this.#cache?.put(profiles);
     this.#arrange(emails);
     await Promise.all(
@@ -127,7 +124,10 @@ export class CardDeck {
     );
   }
 
-  /** Leaves every card that stays where it is: moving one would take the focus from it. */
+  /**
+   * Adds and removes cards. The other cards are not moved: a card that is moved loses the focus.
+   * @param {string[]} emails
+   */
   #arrange(emails) {
     const present = new Map(this.#cards.map((card) => [canonicalEmail(card.email), card]));
     const wanted = new Map(emails.map((email) => [canonicalEmail(email), email]));
@@ -139,6 +139,7 @@ export class CardDeck {
     this.#cards = [...wanted].map(
       ([canonical, email]) => present.get(canonical) ?? this.#makeCard(email),
     );
+    /** @type {declared.PersonaCard | null} */
     let previous = null;
     for (const card of this.#cards) {
       const isInPlace = previous
@@ -153,8 +154,9 @@ export class CardDeck {
     }
   }
 
+  /** @param {string} email */
   #makeCard(email) {
-    const card = document.createElement("persona-card");
+    const card = /** @type {declared.PersonaCard} */ (document.createElement("persona-card"));
     card.email = email;
     card.profile = this.#cache?.get(email) ?? null;
     return card;
@@ -166,14 +168,11 @@ export class CardDeck {
     }
     const { signal } = (this.#opening = new AbortController());
     this.#noteSession();
-    this.#client.addEventListener?.("session", () => this.#noteSession(), { signal });
+    this.#client.addEventListener("session", () => this.#noteSession(), { signal });
     addEventListener("storage", (event) => this.#noteStorage(event), { signal });
   }
 
-  /**
-   * A session that is over before its time was ended by somebody, and then nothing may stay on the device. One
-   * that ran out is what every opening after a while meets: its cards are what the cache is for.
-   */
+  /** A sign-out, which ends a session early, clears the device; an expiry leaves the cards for the next visit. */
   #noteSession() {
     const { session } = this.#client;
     if (session) {
@@ -188,13 +187,17 @@ export class CardDeck {
     this.#sessionEnds = 0;
   }
 
-  /** Another tab signed out: what came from the cache goes here too. What this tab's own session gave stays. */
+  /**
+   * Removes cached profiles after a sign-out in another tab; those of this tab's session stay.
+   * @param {StorageEvent} event
+   */
   #noteStorage({ key, newValue }) {
     if (this.#cache && newValue === null && (key === this.#cache.name || key === null)) {
       this.#blank(this.#cards.filter(({ state }) => state !== "ready"));
     }
   }
 
+  /** @param {declared.PersonaCard[]} cards */
   #blank(cards) {
     for (const card of cards) {
       card.profile = null;
@@ -202,6 +205,10 @@ export class CardDeck {
   }
 }
 
+/**
+ * @param {declared.PersonaCard} card
+ * @param {Profile[]} profiles
+ */
 function profileOf(card, profiles) {
   const wanted = canonicalEmail(card.email);
   return profiles.find(
@@ -210,14 +217,27 @@ function profileOf(card, profiles) {
 }
 
 /**
- * Waits longer after each failure, with jitter, so that a server that comes back isn't met by all at once. Ends
- * at once when the browser is online or visible again, but not before the server wants to be asked; in a page
- * that nobody sees it goes on until somebody does.
+ * Returns the milliseconds of the pause after some failures in a row: longer after each, and at random, so that
+ * clients do not return together.
+ * @param {number} failures
+ * @param {number} retryAfterMs requested by the server
+ */
+export function pauseAfter(failures, retryAfterMs) {
+  const longest = Math.min(MIN_PAUSE_MS * 2 ** failures, MAX_PAUSE_MS);
+  return retryAfterMs + longest * (0.5 + Math.random() / 2);
+}
+
+/**
+ * Pauses before a retry. The pause ends early when the browser is online or visible again, but not before
+ * `retryAfter`; on a hidden page it lasts until the page is visible.
+ * @param {number} failures
+ * @param {unknown} retryAfter in seconds
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
  */
 function pause(failures, retryAfter, signal) {
-  const longest = Math.min(FIRST_PAUSE_MS * 2 ** failures, LONGEST_PAUSE_MS);
-  const asked = (Number(retryAfter) || 0) * 1000;
-  const opens = Date.now() + asked;
+  const retryAfterMs = (Number(retryAfter) || 0) * 1000;
+  const earliest = Date.now() + retryAfterMs;
   return new Promise((resolve) => {
     const ended = new AbortController();
     const end = () => {
@@ -226,11 +246,11 @@ function pause(failures, retryAfter, signal) {
       resolve();
     };
     const wake = () => {
-      if (!document.hidden && Date.now() >= opens) {
+      if (!document.hidden && Date.now() >= earliest) {
         end();
       }
     };
-    const timer = setTimeout(wake, asked + longest * (0.5 + Math.random() / 2));
+    const timer = setTimeout(wake, pauseAfter(failures, retryAfterMs));
     addEventListener("online", wake, { signal: ended.signal });
     document.addEventListener("visibilitychange", wake, { signal: ended.signal });
     signal.addEventListener("abort", end, { signal: ended.signal });

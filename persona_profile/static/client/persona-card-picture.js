@@ -1,13 +1,12 @@
-// Pictures of cards: which addresses are taken, and fetching one without showing it half.
+// The pictures of cards: which URLs are accepted, and loading a picture before it is shown.
+
+/** @typedef {{ thumbnail?: unknown, urls?: unknown } | null | undefined} Untrusted of a profile */
 
 const THUMBNAIL = /^data:image\/(?:png|jpeg|webp|avif);base64,[A-Za-z0-9+/]+={0,2}$/;
 
 /**
- * A thumbnail that may be shown or kept, or null: a picture within the profile itself, of a format that holds
- * nothing but pixels.
- *
- * @param {unknown} picture
- * @returns {string | null}
+ * Returns the thumbnail if it is safe to show and to store: a data URL of a format that holds only pixels.
+ * @param {Untrusted} picture
  */
 export function thumbnailOf(picture) {
   const thumbnail = picture?.thumbnail;
@@ -15,12 +14,10 @@ export function thumbnailOf(picture) {
 }
 
 /**
- * Fetches and decodes a picture, so that it can be shown in one go: the thumbnail if it is one, else the size
- * that fits. Never rejects.
- *
- * @param {unknown} picture of a profile
+ * Returns a decoded picture, ready to be shown at once: the thumbnail, or else the size that fits; null if
+ * neither can be shown. Never rejects.
+ * @param {Untrusted} picture
  * @param {number} side in CSS pixels
- * @returns {Promise<HTMLImageElement | null>} null if there is none, or none that can be shown
  */
 export async function loadPicture(picture, side) {
   const thumbnail = thumbnailOf(picture);
@@ -32,30 +29,36 @@ export async function loadPicture(picture, side) {
   for (const source of sources.filter(Boolean)) {
     const image = new Image();
     image.decoding = "async";
-    // The server shows pictures to pages of its dialogs alone, so it must hear of the origin, but of no more.
+    // The server serves pictures to its dialogs' origins alone, so it gets the origin, but no path.
     image.referrerPolicy = "strict-origin";
     Object.assign(image, source);
     try {
       await image.decode();
       return image;
     } catch {
-      // Broken, gone, or forbidden by the page's policy: the next one, or none.
+      // Broken, deleted, or blocked by the policy of the page.
     }
   }
   return null;
 }
 
-/** For `srcset`; empty if there is no address to be taken. */
+/**
+ * Returns the value of `srcset`; empty if no URL is accepted.
+ * @param {unknown} urls
+ */
 function candidatesOf(urls) {
   return Object.entries(typeof urls === "object" && urls ? urls : {})
     .filter(([side]) => /^[1-9][0-9]{0,4}$/.test(side))
-    .map(([side, url]) => [acceptedUrl(url), side])
+    .map(([side, url]) => [acceptedUrl(String(url)), side])
     .filter(([url]) => url)
     .map(([url, side]) => `${url} ${side}w`)
     .join(", ");
 }
 
-/** A page that came by https asks for nothing in the clear. */
+/**
+ * Returns an absolute URL or null. A page on https loads nothing over http.
+ * @param {string} text
+ */
 function acceptedUrl(text) {
   try {
     const url = new URL(text);

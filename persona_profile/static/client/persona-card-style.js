@@ -1,4 +1,4 @@
-// The look of a card. A constructed sheet, so that a page's policy may forbid inline styles.
+// The style of a card: a constructed sheet, which works under a policy without inline styles.
 
 export const style = new CSSStyleSheet();
 
@@ -7,7 +7,7 @@ style.replaceSync(`
   display: block;
   min-inline-size: 0;
 
-  /* System colours follow the page's colour scheme everywhere; light-dark() does where it is known. */
+  /* System colours follow the colour scheme in every browser; light-dark() replaces them where supported. */
   --surface: Canvas;
   --ink: CanvasText;
   --muted: color-mix(in srgb, CanvasText 70%, Canvas);
@@ -32,7 +32,7 @@ style.replaceSync(`
 :host([hidden]) { display: none; }
 *, ::before { box-sizing: border-box; }
 
-/* Its height follows from its lines alone, whatever stands in them: so nothing jumps. */
+/* The height follows from the number of lines, not from their texts: a late answer moves nothing. */
 .card {
   color: var(--persona-card-ink, var(--ink));
   display: grid;
@@ -88,12 +88,12 @@ style.replaceSync(`
   user-select: none;
 }
 
-/* No text of the page: it repeats what the name says. */
+/* Generated content: a screen reader would read the name twice. */
 .monogram::before { content: attr(data-text); }
 
 img { display: block; object-fit: cover; background: var(--persona-card-surface, var(--surface)); }
 
-/* What is chosen is told by a sign too, not by colour alone. */
+/* A mark shows the selection, not colour alone. */
 .portrait .mark {
   position: absolute;
   inset-block-end: -3%;
@@ -141,7 +141,7 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
   overflow-wrap: anywhere;
 }
 
-/* Of an address that is too long the domain stays: it decides who one signs in as. */
+/* The domain of a long address stays visible: it identifies the provider. */
 .email {
   grid-area: 2 / 1 / 3 / 3;
   display: flex;
@@ -155,11 +155,11 @@ img { display: block; object-fit: cover; background: var(--persona-card-surface,
 .address { display: flex; min-inline-size: 0; }
 .local, .domain { overflow: hidden; text-overflow: ellipsis; }
 
-/* Gives way first, until one letter is left; then the domain does. */
+/* Shrinks first, to one letter; then the domain shrinks. */
 .local { flex: 0 10000 auto; min-inline-size: 3ch; }
 .local.short { flex: none; min-inline-size: 0; }
 
-/* Its own end is what counts too, so the ellipsis stands where a line from right to left ends. */
+/* The end of a domain counts most, so the ellipsis is at its start: the end of a right-to-left line. */
 .domain { flex: 0 1 auto; min-inline-size: 0; direction: rtl; }
 
 .label, .about {

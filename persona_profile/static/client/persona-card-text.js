@@ -1,25 +1,27 @@
-// What stands on a card: strangers' texts made harmless, and the monogram in place of a picture.
+// The texts of a card: untrusted text made safe to show, and the monogram in place of a picture.
 
-/** The server takes 100 characters; what comes with more is cut here, so that it costs no layout. */
-const LONGEST_TEXT = 200;
+/** @import { Claims, Profile } from "./persona-profile.js" */
+/** @import { Monogram } from "./persona-card.js" */
 
-// Controls, line breaks, lone surrogates, and what shows nothing or turns the text around. Taken are the
-// joiners of scripts and emoji, the selectors of variants, and the tags that spell a flag.
+/** The server accepts 100 characters; longer texts are cut before they cost layout time. */
+const MAX_CHARACTERS = 200;
+
+// Controls, line breaks, lone surrogates, and invisible or reordering characters are removed. Joiners of scripts
+// and emoji, variation selectors, and the tag sequences of flags stay.
 const FLAG = /(\u{1F3F4}[\u{E0020}-\u{E007E}]+\u{E007F})/u.source;
-const TAKEN = /(?![\u200C\u200D\uFE00-\uFE0F\u{E0100}-\u{E01EF}])/u.source;
-const REFUSED = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]/u.source;
-const HARMFUL = new RegExp(`${FLAG}|${TAKEN}${REFUSED}`, "gu");
+const ALLOWED = /(?![\u200C\u200D\uFE00-\uFE0F\u{E0100}-\u{E01EF}])/u.source;
+const FORBIDDEN = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]/u.source;
+const HARMFUL = new RegExp(`${FLAG}|${ALLOWED}${FORBIDDEN}`, "gu");
 const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}]/u;
 
-// A letter may carry marks; a tower of them is no letter any more.
-const TOWER = /(\p{M}{3})\p{M}+/gu;
+// At most three combining marks stay on a letter.
+const EXTRA_MARKS = /(\p{M}{3})\p{M}+/gu;
 const INITIAL = /^[\p{L}\p{N}\p{Extended_Pictographic}\p{Regional_Indicator}]/u;
 const CASED = /^[\p{Lu}\p{Ll}\p{Lt}]/u;
 
 /**
- * A text that may be shown: one line, without characters that hide or reorder others, and no more than 200
- * characters. Empty if nothing is left to see, or if it is no text.
- *
+ * Returns a text that is safe to show: one line of at most 200 characters, none of which hides or reorders
+ * others. Empty if nothing visible remains, or if the value is no string.
  * @param {unknown} text
  * @returns {string}
  */
@@ -27,32 +29,31 @@ export function visibleText(text) {
   if (typeof text !== "string") {
     return "";
   }
-  // Cut twice: the first spares the work on what is far too long, the second keeps characters whole.
-  const short = Array.from(oneLine(text.slice(0, 4 * LONGEST_TEXT)))
-    .slice(0, LONGEST_TEXT)
+  // Cut twice: first to save time on very long texts, then at whole characters.
+  const short = Array.from(oneLine(text.slice(0, 4 * MAX_CHARACTERS)))
+    .slice(0, MAX_CHARACTERS)
     .join("");
   return VISIBLE.test(short) ? short : "";
 }
 
-/** Space first: line breaks are controls too, and what they part must not run together. */
+// White space first: line breaks are controls too, and the words around them must stay apart.
+/** @param {string} text */
 const oneLine = (text) => text.replace(/\s+/gu, " ").replace(HARMFUL, "$1").trim();
 
 /**
- * The two halves of an email as they are shown; the `@` belongs to the domain.
- *
+ * Returns the two parts of an email as they are shown; the `@` belongs to the domain.
  * @param {string} email
  * @returns {{local: string, domain: string}}
  */
 export function emailParts(email) {
-  // Not cut like other texts: its end is what counts.
+  // Not cut as other texts are: the end of an email identifies its domain.
   const whole = oneLine(email);
   const at = whole.lastIndexOf("@");
   return at < 0 ? { local: "", domain: whole } : { local: whole.slice(0, at), domain: whole.slice(at) };
 }
 
 /**
- * The one spelling that two spellings of an email share, as far as the server tells them apart.
- *
+ * Returns the canonical form of an email: two spellings that are one email for the server have the same form.
  * @param {string} email
  * @returns {string}
  */
@@ -71,24 +72,22 @@ export function canonicalEmail(email) {
 }
 
 /**
- * What a card calls a person: a name of the profile, or else what stands before the `@`.
- *
+ * Returns the name on a card: a name of the profile, or else the local part of the email.
  * @param {string} email
- * @param {import("./persona-profile.js").Profile | null} profile
+ * @param {Profile | null} profile
  * @returns {string}
  */
 export function displayName(email, profile) {
-  const claim = (name) => visibleText(profile?.[name]);
+  const claim = (/** @type {keyof Claims} */ name) => visibleText(profile?.[name]);
   const parts = [claim("given_name"), claim("family_name")].filter(Boolean).join(" ");
   const { local, domain } = emailParts(email);
   return claim("name") || parts || claim("nickname") || visibleText(local) || visibleText(domain);
 }
 
 /**
- * What a card tells beside name and email; no empty texts.
- *
- * @param {import("./persona-profile.js").Profile | null} profile
- * @param {string} name what the card calls the person
+ * Returns the texts of a card other than name, label and email.
+ * @param {Profile | null} profile
+ * @param {string} name on the card
  * @returns {string[]}
  */
 export function aboutTexts(profile, name) {
@@ -97,9 +96,10 @@ export function aboutTexts(profile, name) {
   return [nickname === name ? "" : nickname, pronouns, websiteHost(profile?.website)].filter(Boolean);
 }
 
+/** @param {string | null} [website] */
 function websiteHost(website) {
   try {
-    const { protocol, host } = new URL(website);
+    const { protocol, host } = new URL(website ?? "");
     return protocol === "https:" ? host.replace(/^www\./, "") : "";
   } catch {
     return "";
@@ -107,11 +107,9 @@ function websiteHost(website) {
 }
 
 /**
- * What stands in for a picture.
- *
  * @param {string} email
  * @param {string | null} [name]
- * @returns {import("./persona-card.js").Monogram}
+ * @returns {Monogram}
  */
 export function monogram(email, name) {
   const { local, domain } = emailParts(email);
@@ -120,30 +118,42 @@ export function monogram(email, name) {
   return { text, hue: hueOf(email) };
 }
 
-/** The first letter, and that of the last word where letters of that script stand alone; or one emoji. */
+/**
+ * Returns the first letter, in scripts with upper and lower case also that of the last word; or one emoji.
+ * @param {string} text
+ */
 function initials(text) {
   const found = text
-    .replace(TOWER, "$1")
+    .replace(EXTRA_MARKS, "$1")
     .split(/\s/u)
     .map((word) => clusters(word).find((cluster) => INITIAL.test(cluster)))
-    .filter(Boolean);
-  const last = found.length > 1 ? found.at(-1) : "";
+    .filter((cluster) => cluster !== undefined);
+  const last = found.length > 1 ? found[found.length - 1] : "";
   const both = [found[0], last].every((cluster) => cluster && CASED.test(cluster));
   return (both ? [found[0], last] : found.slice(0, 1)).map(upperCase).join("");
 }
 
-/** As people see characters: a letter with its marks, a family of emoji. */
+/**
+ * Returns the grapheme clusters of a text: a letter with its marks, a joined emoji.
+ * @param {string} text
+ */
 function clusters(text) {
   return Array.from(new Intl.Segmenter().segment(text), ({ segment }) => segment);
 }
 
-/** Not where the capital is more than one letter, as with "ß". */
+/**
+ * Returns the upper case, unless that has more letters, as that of "ß" has.
+ * @param {string} cluster
+ */
 function upperCase(cluster) {
   const upper = cluster.toUpperCase();
   return upper.length === cluster.length ? upper : cluster;
 }
 
-/** Even over the circle: FNV-1a, then the finaliser of MurmurHash3, which spreads its last characters. */
+/**
+ * Returns degrees, evenly distributed: FNV-1a, whose last characters the finalizer of MurmurHash3 spreads.
+ * @param {string} email
+ */
 function hueOf(email) {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(canonicalEmail(email))) {

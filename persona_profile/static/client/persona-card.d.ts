@@ -1,100 +1,103 @@
 import type { Profile, ProfileClient } from "./persona-profile.js";
 
-/** What stands in for a picture: made from the email on the client, the same on every machine. */
+/** The stand-in for a picture, derived from the email and the name: the same on every device. */
 export interface Monogram {
-  /** One or two letters, or whole emoji; never empty. */
+  /** One or two letters, or an emoji; never empty. */
   text: string;
   /** Degrees, 0 to 359. */
   hue: number;
 }
 export function monogram(email: string, name?: string | null): Monogram;
 
-/** `pending`: waiting, with a cached card or a monogram shown; `fallback`: the server did not answer in time,
- *  or refused; `ready`: what the server has. A card that is `ready` stays so when a later answer fails to come,
- *  and leaves that for `fallback` only if the profile itself does not open any more (its `error`). */
+/**
+ * `pending`: waiting, with the cached card or a monogram; `fallback`: the server did not answer in time, or
+ * reported an error; `ready`: the server's profile. A `ready` card stays `ready` when a later answer fails, and
+ * becomes `fallback` only if the profile itself can no longer be opened (its `error`).
+ */
 export type CardState = "pending" | "fallback" | "ready";
 
 /**
  * One profile card: `<persona-card email="alice@example.com"></persona-card>`.
  *
- * It paints at once, before any answer: what the last opening left in the cache, or a monogram. An answer
- * that comes late replaces that without a change of size. It is one button: pressing it dispatches `choose`
- * (bubbling, composed; `detail: {email, profile}`); `selected` is the page's to set then. `state` changes
- * dispatch `statechange` (bubbling). An answer about another email, or of another shape, counts as none.
+ * A card is painted at once: with the cached profile, or a monogram. A late answer replaces this without a change
+ * of size. A card is one button: pressing it dispatches `choose` (bubbling, composed; `detail: {email, profile}`);
+ * the page sets `selected` then. A change of `state` dispatches `statechange` (bubbling). An answer about another
+ * email, or of another shape, is ignored.
  *
- * It follows the page's `color-scheme` and direction. Its size depends on the font size alone: one `rem` of the
- * page is one of the card.
+ * A card follows the `color-scheme` and direction of the page. Its size depends only on the font size: its `rem`
+ * is that of the page.
  *
- * Attributes: `email`; `selected` (shown and announced as pressed, if the attribute `selectable` is there);
- * `disabled`. CSS custom properties: `--persona-card-surface`, `--persona-card-ink`,
- * `--persona-card-muted`, `--persona-card-accent`, `--persona-card-radius`. Parts: `card`, `portrait`, `name`,
- * `email`, `label`, `about`.
+ * Attributes: `email`; `selected` (shown, and announced as pressed, if `selectable` is set); `disabled`.
+ * CSS custom properties: `--persona-card-surface`, `--persona-card-ink`, `--persona-card-muted`,
+ * `--persona-card-accent`, `--persona-card-radius`. Parts: `card`, `portrait`, `name`, `email`, `label`, `about`.
  */
 export class PersonaCard extends HTMLElement {
   email: string;
   selected: boolean;
   selectable: boolean;
   disabled: boolean;
-  /** What is shown; null while only a monogram is. Setting it shows it and changes no `state`; null goes back to
-   *  the monogram and `pending`, and drops answers that are under way. */
+  /** The profile on the card; null while the card shows a monogram. A new value is shown without a change of
+   *  `state`. Null returns to the monogram and to `pending`, and drops answers that are under way. */
   profile: Profile | null;
   readonly state: CardState;
   /**
-   * Shows the answer when it comes. The card waits 800 ms (attribute `patience`, in milliseconds) before it
-   * counts as `fallback`; a later answer is taken all the same. Never rejects.
+   * Shows the answer when it arrives. After 800 ms (attribute `patience`, in milliseconds) the card becomes
+   * `fallback`; a later answer is shown nevertheless. Never rejects.
    */
   await(answer: Promise<Profile | undefined>): Promise<void>;
 }
 
 /**
- * The cards of the last opening, kept by the browser so that the next one paints before the network
- * answers: claims and thumbnails, no token, no picture URL; of at most 20 emails and about a megabyte.
+ * The cards of the last visit, stored by the browser so that they are painted before the network answers: claims
+ * and thumbnails, no token, no URL of a picture; at most 20 emails and about a megabyte.
  *
- * What is kept lies in the clear on the device. So of a protected profile only the email is kept: `get` returns
- * null for it.
+ * The store is not encrypted. So of a protected profile only the email is stored; `get` returns null for it.
  */
 export class CardCache {
-  /** Its name in `localStorage`; `persona-cards` unless told. */
+  /** @param name of the item in `localStorage`; `persona-cards` by default */
   constructor(name?: string);
-  /** Of the item in `localStorage`; compare the `key` of `storage` events with it. */
+  /** The name of the item in `localStorage`, which is the `key` of `storage` events. */
   readonly name: string;
-  /** The email addresses, in order; what can't be read counts as nothing. */
+  /** The email addresses, in order; unreadable entries are skipped. */
   readonly emails: string[];
-  /** Without `etag`, `version` and `updated_at` ("", 0, null): nothing is to be written on the strength of it. */
+  /** Returns a profile with empty `etag`, `version` and `updated_at` ("", 0, null), so that no change is based
+   *  on it. */
   get(email: string): Profile | null;
-  /** Replaces what is kept; an unreadable profile leaves what is kept of its email. Without room, thumbnails are
-   *  left away. A browser that keeps nothing is no error. */
+  /** Replaces all profiles by the first 20 of these. An unreadable profile leaves the entry of its email. If
+   *  there is no room, thumbnails are left out. Errors of the storage are ignored. */
   put(profiles: Profile[]): void;
-  /** Forgets one email, or all: when a person signs out or erases. */
+  /** Removes one email, or all: after a sign-out, or after an erasure. */
   forget(email?: string): void;
 }
 
 /**
- * Keeps cards, the client and the cache together: cached cards first, then the server's answer, again and
- * again until there is one (backing off, and at once when the browser is online or visible again, but not
- * before `retryAfter`).
+ * Connects cards, client and cache: shows cached cards first, then the answer of the server. It retries until
+ * there is an answer, with growing pauses, and at once when the browser is online or visible again, but not before
+ * `retryAfter`.
  *
- * When the client's session is over before its time (signed out, here or elsewhere), the cache is forgotten and
- * the cards go back to monograms; a session that ran out leaves both, since that is what the next opening meets.
- * When another tab empties the cache, cards that came from it go back to monograms, those that are `ready` stay.
+ * A session that ends early (a sign-out, in this tab or elsewhere) clears the cache, and the cards become
+ * monograms. A session that expires leaves both for the next visit. When another tab clears the cache, cards from
+ * the cache become monograms; `ready` cards stay.
  */
 export class CardDeck {
   constructor(options: {
-    client: ProfileClient;
+    client: Pick<ProfileClient, "session" | "profiles" | "addEventListener">;
     container: Element;
     cache?: CardCache | null;
     emails?: string[];
   });
   /** In the order of the emails. */
   readonly cards: PersonaCard[];
-  /** Shows cards for these emails, at once; those of the session, or else the cached ones, unless told. Asks
-   *  nobody: call `refresh` next. */
+  /** Shows cards for these emails at once; by default those of the session, or else of the cache. It sends no
+   *  request: call `refresh` next. */
   open(emails?: string[]): void;
-  /** Shows what the server has, as soon as it answers; `profiles`: an answer that is there already. Emails that
-   *  were told keep their cards, and the answer's others come after them; else the cards are the answer's.
-   *  Never rejects; resolves without an answer when asking again makes no sense (`isTemporary` is false, or the
-   *  deck was closed, or `refresh` was called anew). */
+  /**
+   * Requests the profiles and shows them, or shows `profiles`, an answer that the page already has. Emails given
+   * to `open` keep their cards, and cards for other emails of the answer follow; without given emails the cards
+   * are those of the answer. Never rejects. Resolves without an answer when a retry is useless (`isTemporary` is
+   * false), the deck was closed, or `refresh` was called again.
+   */
   refresh(profiles?: Profile[]): Promise<void>;
-  /** Takes cards and listeners away, and, if `forget` says so, what the cache keeps. */
+  /** Removes cards and listeners; with `forget`, clears the cache too. */
   close(options?: { forget?: boolean }): void;
 }

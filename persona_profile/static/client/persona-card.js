@@ -1,4 +1,4 @@
-// Cards of profiles for a sign-in dialog: an element for one, a cache, and a deck for all of a person's.
+// The cards of a sign-in dialog: an element for one card, a cache, and a deck. persona-card.d.ts is the reference.
 
 import { loadPicture } from "./persona-card-picture.js";
 import { style } from "./persona-card-style.js";
@@ -15,25 +15,31 @@ export { CardCache } from "./persona-card-cache.js";
 export { CardDeck } from "./persona-card-deck.js";
 export { monogram };
 
+/** @import * as declared from "./persona-card.js" */
+/** @import { Profile } from "./persona-profile.js" */
+
 const PATIENCE_MS = 800;
 const PORTRAIT_SIDE = 64;
-/** A picture that comes this fast is there with the first paint, and needs no fading in. */
-const UNNOTICED_MS = 50;
+/** A picture that is loaded this fast is part of the first paint: it does not fade in. */
+const FIRST_PAINT_MS = 50;
 const BOOLEANS = ["selected", "selectable", "disabled"];
 
-/** One profile as a button: `<persona-card email="alice@example.com"></persona-card>`. */
+/** @implements {declared.PersonaCard} */
 export class PersonaCard extends HTMLElement {
   static observedAttributes = ["email", ...BOOLEANS];
 
   #parts = makeParts();
+  /** @type {Profile | null} */
   #profile = null;
+  /** @type {declared.CardState} */
   #state = "pending";
-  /** Answers are numbered as they are asked for, so that an older one never replaces a newer one. */
-  #asked = 0;
+  /** Answers are numbered in the order of their requests: an older answer never replaces a newer one. */
+  #requested = 0;
   #shown = 0;
   #timer = 0;
+  /** @type {HTMLImageElement | null} */
   #image = null;
-  /** Of the picture that is shown or on its way. */
+  /** @type {string | null} The picture that is shown or loading. */
   #pictureId = null;
 
   constructor() {
@@ -45,18 +51,20 @@ export class PersonaCard extends HTMLElement {
   }
 
   connectedCallback() {
-    // A page may have set these before this module came.
+    // The page may have set these properties before this module was loaded.
+    const properties = /** @type {Record<string, any>} */ (this);
     for (const name of ["email", "profile", ...BOOLEANS]) {
       if (Object.hasOwn(this, name)) {
-        const value = this[name];
-        delete this[name];
-        this[name] = value;
+        const value = properties[name];
+        delete properties[name];
+        properties[name] = value;
       }
     }
     this.#renderTexts();
     this.#renderButton();
   }
 
+  /** @type {(name: string, before: string | null, now: string | null) => void} */
   attributeChangedCallback(name, before, now) {
     if (before === now) {
       return;
@@ -78,15 +86,37 @@ export class PersonaCard extends HTMLElement {
     this.setAttribute("email", email);
   }
 
-  /** What is shown; null while only a monogram is. */
+  get selected() {
+    return this.hasAttribute("selected");
+  }
+
+  set selected(value) {
+    this.toggleAttribute("selected", Boolean(value));
+  }
+
+  get selectable() {
+    return this.hasAttribute("selectable");
+  }
+
+  set selectable(value) {
+    this.toggleAttribute("selectable", Boolean(value));
+  }
+
+  get disabled() {
+    return this.hasAttribute("disabled");
+  }
+
+  set disabled(value) {
+    this.toggleAttribute("disabled", Boolean(value));
+  }
+
   get profile() {
     return this.#profile;
   }
 
-  /** Shows a profile that is at hand, a cached one say; null goes back to the monogram, and to waiting. */
   set profile(profile) {
     if (profile === null) {
-      this.#shown = this.#asked;
+      this.#shown = this.#requested;
       clearTimeout(this.#timer);
     }
     this.#show(this.#acceptable(profile) ? profile : null);
@@ -95,48 +125,48 @@ export class PersonaCard extends HTMLElement {
     }
   }
 
-  /** @returns {import("./persona-card.js").CardState} */
   get state() {
     return this.#state;
   }
 
-  /**
-   * Shows the answer when it comes; a card that is `ready` stays so if it does not.
-   *
-   * @param {Promise<import("./persona-profile.js").Profile | undefined>} answer
-   */
+  /** @type {declared.PersonaCard["await"]} */
   async await(answer) {
-    const number = (this.#asked += 1);
+    const number = (this.#requested += 1);
     clearTimeout(this.#timer);
     if (this.#state !== "ready") {
       this.#enter("pending");
       this.#timer = setTimeout(() => this.#enter("fallback"), this.#patience());
     }
-    const profile = await Promise.resolve(answer).catch(() => null);
+    const profile = await Promise.resolve(answer).catch(() => undefined);
     if (number <= this.#shown) {
       return;
     }
     if (this.#acceptable(profile)) {
       this.#shown = number;
       this.#receive(profile);
-    } else if (number === this.#asked && this.#state !== "ready") {
+    } else if (number === this.#requested && this.#state !== "ready") {
       clearTimeout(this.#timer);
       this.#enter("fallback");
     }
   }
 
   #patience() {
-    const told = Number.parseInt(this.getAttribute("patience") ?? "", 10);
-    return told >= 0 ? told : PATIENCE_MS;
+    const milliseconds = Number.parseInt(this.getAttribute("patience") ?? "", 10);
+    return milliseconds >= 0 ? milliseconds : PATIENCE_MS;
   }
 
-  /** An answer about somebody else is none: the card would lend its name to this email. */
+  /**
+   * Whether an answer is about this email: a card never shows another person's name with it.
+   * @param {Profile | null | undefined} profile
+   * @returns {profile is Profile}
+   */
   #acceptable(profile) {
     return (
       typeof profile?.email === "string" && canonicalEmail(profile.email) === canonicalEmail(this.email)
     );
   }
 
+  /** @param {Profile} profile */
   #receive(profile) {
     clearTimeout(this.#timer);
     if (!profile.error) {
@@ -145,12 +175,13 @@ export class PersonaCard extends HTMLElement {
       return;
     }
     if (profile.error !== "profile_unreadable") {
-      // Whoever lacks the key shall not see what an earlier opening left.
+      // Without the key, nothing of an earlier visit is shown.
       this.#show(null);
     }
     this.#enter("fallback");
   }
 
+  /** @param {declared.CardState} state */
   #enter(state) {
     if (this.#state !== state) {
       this.#state = state;
@@ -158,6 +189,7 @@ export class PersonaCard extends HTMLElement {
     }
   }
 
+  /** @param {Profile | null} profile */
   #show(profile) {
     this.#profile = profile;
     this.#renderTexts();
@@ -180,14 +212,14 @@ export class PersonaCard extends HTMLElement {
     parts.local.classList.toggle("short", local.length < 5);
     write(parts.domain, domain);
     write(parts.label, label);
-    parts.label.parentNode.hidden = !label;
+    parts.chip.hidden = !label;
     write(parts.about, about);
     if (parts.monogram.dataset.text !== initials.text) {
       renew(parts, "monogram").dataset.text = initials.text;
     }
     parts.monogram.style.setProperty("--hue", String(initials.hue));
     email.title = local + domain;
-    // All that is seen, in the order of the elements; the emails' halves would be read apart without it.
+    // All visible texts in the order of the elements; without it, the parts of the email would be read apart.
     card.setAttribute("aria-label", [name, label, local + domain, about].filter(Boolean).join(", "));
   }
 
@@ -201,15 +233,19 @@ export class PersonaCard extends HTMLElement {
       if (this.#pictureId !== id) {
         return;
       }
-      // One that could not be had is asked for again with the next answer.
+      // A picture that failed is loaded again with the next answer.
       this.#pictureId = image && id;
-      this.#placePicture(image, performance.now() - began > UNNOTICED_MS);
+      this.#placePicture(image, performance.now() - began > FIRST_PAINT_MS);
     }
     if (this.#image) {
       this.#image.alt = visibleText(this.#profile?.picture_alt);
     }
   }
 
+  /**
+   * @param {HTMLImageElement | null} image
+   * @param {boolean} isLate
+   */
   #placePicture(image, isLate) {
     this.#image?.remove();
     this.#image = image;
@@ -240,28 +276,17 @@ export class PersonaCard extends HTMLElement {
   }
 }
 
-for (const name of BOOLEANS) {
-  Object.defineProperty(PersonaCard.prototype, name, {
-    configurable: true,
-    enumerable: true,
-    get() {
-      return this.hasAttribute(name);
-    },
-    set(value) {
-      this.toggleAttribute(name, Boolean(value));
-    },
-  });
-}
-
-/** Built by hand: a page that trusts no markup takes it too. */
+/** Builds the elements without markup, which Trusted Types of a page may forbid. */
 function makeParts() {
+  /** @type {<Tag extends keyof HTMLElementTagNameMap>(tag: Tag, name: string, ...children: (Node | string)[]) => HTMLElementTagNameMap[Tag]} */
   const make = (tag, name, ...children) => {
     const element = document.createElement(tag);
     element.className = name;
     element.append(...children);
     return element;
   };
-  const text = (name) => Object.assign(make("bdi", name), { dir: "auto" });
+  const text = (/** @type {string} */ name) => Object.assign(make("bdi", name), { dir: "auto" });
+  /** @type {<Part extends Element>(element: Part) => Part} */
   const part = (element) => {
     element.setAttribute("part", element.className);
     return element;
@@ -276,23 +301,31 @@ function makeParts() {
   address.dir = "ltr";
   const email = part(make("span", "email", address));
   const name = part(make("span", "name", line));
-  // In the order of hearing, which is not that of the rows; with space between, for what reads the text.
+  // In reading order, which is not that of the rows; with spaces, for programs that read the text.
   const chip = part(make("span", "label", label));
   const texts = make("span", "texts", name, " ", chip, " ", email, " ", part(about));
   const card = part(make("button", "card", portrait, texts));
   card.type = "button";
-  return { card, monogram: monogramPart, line, email, local, domain, label, about };
+  return { card, monogram: monogramPart, line, email, local, domain, chip, label, about };
 }
 
-/** Puts a copy in a part's place: what is centred, or grows upwards, would count as moved with a new text. */
+/**
+ * Replaces a part by a copy: text that is centred, or grows upwards, would count as a layout shift.
+ * @param {ReturnType<typeof makeParts>} parts
+ * @param {"line" | "monogram"} name
+ */
 function renew(parts, name) {
-  const fresh = parts[name].cloneNode(false);
+  const fresh = /** @type {HTMLElement} */ (parts[name].cloneNode(false));
   parts[name].replaceWith(fresh);
   parts[name] = fresh;
   return fresh;
 }
 
-/** Only what changes is written, so that nothing is announced or laid out for nothing. */
+/**
+ * Writes a text only if it changes, so that it is announced and laid out only then.
+ * @param {Element} element
+ * @param {string} text
+ */
 function write(element, text) {
   if (element.textContent !== text) {
     element.textContent = text;

@@ -1,11 +1,11 @@
 import type { ProfileError } from "./persona-profile.js";
 
 /**
- * What a dialog can offer next:
- * `retry` the same call, at once or when the person wants; `wait`, then retry (`error.retryAfter`);
- * `sign-in` with fresh proofs; `other-address` than this one; `choose-file` again or another one;
- * `correct` the fields named; `look-again` at the profile as it is now, then repeat; ask for the person's
- * own `key`; `report` a mistake of the page or the server; `none`: the person wanted it so.
+ * The next step that a dialog can offer:
+ * `retry` the same call, as a button; `wait`, then retry (`error.retryAfter`);
+ * `sign-in` with new proofs; sign in with an `other-address`; `choose-file`: the same or another;
+ * `correct` the named fields; `look-again` at the present profile, then repeat; request the person's own
+ * `key`; `report` a mistake of the page or the server; `none`: the person cancelled.
  */
 export type Action =
   | "retry"
@@ -20,24 +20,28 @@ export type Action =
   | "none";
 
 export interface Explanation {
-  /** What happened and what to do, in one or two plain sentences; text, not HTML. */
+  /** The problem and the next step in one or two plain sentences; text, not HTML. */
   text: string;
   action: Action;
-  /** One sentence for each field that is not right, by its name in the API; empty for most errors. */
+  /** One sentence for each invalid field, by its name in the API; empty for most errors. */
   fields: { name: string; text: string }[];
 }
 
-/** The sentences of another language, by code; a code that is left away is said in English. */
-export type Translations = Record<string, string | ((error: ProfileError) => string)>;
+/**
+ * The sentences of a language, by code; missing sentences are in English. messages/en.json has all keys, among them
+ * `language` (for numbers and units) and the names of fields.
+ *
+ * A sentence may have placeholders: `{wait}`, `{limit_bytes}`, `{limit_megapixels}`, `{megapixels}`,
+ * `{request_id}`, `{fields}`, `{code}`. `[in {wait}|soon]` stands for "in 5 seconds", or for "soon" if the error
+ * has no such value.
+ */
+export type Translations = Record<string, string | undefined | ((error: ProfileError) => string)>;
 
-/** Every code that has a sentence of its own: those of the service's `docs/api.md`, and the client's. */
+/** Every code with a sentence of its own: the codes of docs/api.md of the service, and those of the client. */
 export const codes: readonly string[];
 
 /**
- * Tells a person what an error means. Takes anything that was thrown, and `{code}` alone too (as in a
- * profile's `error`); what it does not know becomes a sentence all the same.
+ * Explains an error to a person. Accepts anything that was thrown, also `{code}` alone (as in a profile's `error`);
+ * an unknown error gets a sentence too.
  */
-export function explain(
-  error: Partial<ProfileError> | { code: string } | unknown,
-  translations?: Translations,
-): Explanation;
+export function explain(error: unknown, translations?: Translations): Explanation;

@@ -1,42 +1,42 @@
 import type { CallOptions, ProfileClient } from "./persona-profile.js";
 
 export interface BeginOptions extends CallOptions {
-  /** Of the profile server, which gives the nonce. */
-  client: ProfileClient;
-  /** Of the provider, from its discovery document. */
+  /** A client of the profile server, which issues the nonce. */
+  client: Pick<ProfileClient, "nonce">;
+  /** The endpoint in the provider's discovery document. */
   authorizationEndpoint: string;
-  /** The provider's identifier, letter by letter as the profile server's `openid.issuers` has it. */
+  /** The provider's issuer identifier, exactly as in `openid.issuers` of the profile server. */
   issuer: string;
-  /** By which the provider knows this dialog. */
+  /** The client identifier of this dialog at the provider. */
   clientId: string;
-  /** Where the provider sends the browser back; registered there. `/` of this origin unless told. */
+  /** The page of the answer, registered at the provider; `/` of this origin by default. */
   redirectUri?: string;
-  /** The address that the person has chosen, if they have. */
+  /** The address that the person has chosen, if any. */
   loginHint?: string;
-  /** `none` asks nobody and fails unless the person is signed in; `select_account` always asks. */
+  /** `none` fails unless the person is signed in at the provider; `select_account` always lets them choose. */
   prompt?: string;
-  /** Where the request outlives the redirect, in this tab alone; `sessionStorage` unless told. */
+  /** Keeps the request over the redirect, for this tab; `sessionStorage` by default. */
   storage?: Pick<Storage, "getItem" | "setItem" | "removeItem">;
 }
 
 export interface Answer {
-  /** A proof for `ProfileClient.signIn`: `[{ id_token: idToken }]`; not yet verified by anybody. */
+  /** A proof for `ProfileClient.signIn`: `[{ id_token: idToken }]`; not yet verified. */
   idToken: string;
-  /** Whose proof it is, as the token says. */
+  /** The email in the token. */
   email: string | null;
 }
 
 /**
- * Sends the browser to a provider (OpenID Connect Core 1.0, implicit flow with `id_token` alone); the page ends.
- * Throws a ProfileError if the profile server gives no nonce: then nothing has happened.
+ * Sends the browser to a provider (OpenID Connect Core 1.0, implicit flow with `id_token` alone) and so leaves the
+ * page. Throws a ProfileError, without effect, if the profile server issues no nonce.
  */
 export function beginSignIn(options: BeginOptions): Promise<void>;
 
 /**
- * Takes the provider's answer out of the address of the page, and out of the history; null if there is none.
- * Call it before anything else, on each load of the page of `redirectUri`.
+ * Returns the provider's answer and removes it from the address and the history; null without an answer. Call it
+ * first on each load of the page of `redirectUri`.
  *
- * Throws a ProfileError of code `sign_in_denied` (the person refused), `sign_in_failed` (the provider did; the
- * message has its reason) or `sign_in_mismatch` (the answer is to no request of this tab, or to an earlier one).
+ * Throws a ProfileError of code `sign_in_denied` (the person cancelled), `sign_in_failed` (an error of the provider;
+ * the message has its reason) or `sign_in_mismatch` (the answer does not match the last request of this tab).
  */
 export function takeAnswer(options?: Pick<BeginOptions, "storage">): Answer | null;

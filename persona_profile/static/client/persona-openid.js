@@ -1,9 +1,12 @@
-// Signing in at an OpenID provider by redirect, for pages. persona-openid.d.ts tells what everything means.
+// Sign-in at an OpenID provider by redirect. persona-openid.d.ts is the reference.
 
 import { ProfileError } from "./persona-profile.js";
 
+/** @import * as declared from "./persona-openid.js" */
+
 const ITEM = "persona-openid-request";
 
+/** @type {typeof declared.beginSignIn} */
 export async function beginSignIn(options) {
   const {
     client,
@@ -36,37 +39,38 @@ export async function beginSignIn(options) {
   location.assign(url);
 }
 
+/** @type {typeof declared.takeAnswer} */
 export function takeAnswer({ storage = sessionStorage } = {}) {
   const answer = new URLSearchParams(location.hash.slice(1));
   if (!answer.has("id_token") && !answer.has("error")) {
     return null;
   }
-  // Before anything else: nobody is to find the token in the address bar, the history, or by going back.
+  // First of all, so that the token stays neither in the address bar nor in the history.
   history.replaceState(history.state, "", location.pathname + location.search);
   const request = requestOf(storage);
   if (!request || answer.get("state") !== request.state) {
-    throw mismatch("Its state is of no request of this tab."); // which, if there is one, goes on
+    throw mismatch("This tab has sent no request with this state."); // a request under way goes on
   }
   storage.removeItem(ITEM);
   if (answer.has("iss") && answer.get("iss") !== request.issuer) {
-    throw mismatch("Another provider has answered.");
+    throw mismatch("The answer comes from another provider.");
   }
   if (answer.has("error")) {
     const isDenied = answer.get("error") === "access_denied";
     const message = `${answer.get("error")}: ${answer.get("error_description") ?? ""}`;
     throw new ProfileError(isDenied ? "sign_in_denied" : "sign_in_failed", message);
   }
-  const idToken = answer.get("id_token");
+  const idToken = answer.get("id_token") ?? "";
   const { iss, nonce, email = null } = claimsOf(idToken);
   if (iss !== request.issuer || nonce !== request.nonce) {
-    throw mismatch("The token is for another request.");
+    throw mismatch("The token belongs to another request.");
   }
   return { idToken, email };
 }
 
-const mismatch = (message) => new ProfileError("sign_in_mismatch", message);
+const mismatch = (/** @type {string} */ message) => new ProfileError("sign_in_mismatch", message);
 
-/** 128 random bits. */
+/** Returns 128 random bits in base64url. */
 function randomText() {
   return btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(16))))
     .replaceAll("+", "-")
@@ -74,15 +78,19 @@ function randomText() {
     .replaceAll("=", "");
 }
 
+/** @param {NonNullable<declared.BeginOptions["storage"]>} storage */
 function requestOf(storage) {
   try {
-    return JSON.parse(storage.getItem(ITEM));
+    return JSON.parse(storage.getItem(ITEM) ?? "null");
   } catch {
     return null;
   }
 }
 
-/** What a token says, which the server verifies; here it only tells whether this page has asked for it. */
+/**
+ * Returns the claims of a token, unverified: they show only whether the token answers the request of this tab.
+ * @param {string} token
+ */
 function claimsOf(token) {
   try {
     const payload = atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/"));

@@ -1,56 +1,63 @@
-// Requests and answers of persona-profile.js: errors, time limits, repeating, shapes.
+// Requests and answers of persona-profile.js: errors, time limits, retries, shapes.
 
-const STALL = 2; // times the timeout, without a byte that leaves
-const PROCESSING = 6; // times the timeout, for the answer to an upload
-const REPEAT_MS = 250;
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
-const TEMPORARY_CODES = ["offline", "no_answer", "timeout", "issuer_unreachable", "key_unknown"];
-const TEMPORARY_STATUSES = [409, 429, 502, 503, 504];
+/** @import * as declared from "./persona-profile.js" */
+/** @import * as types from "./persona-profile-internals.js" */
+
+export const MAX_TIMER_MS = 2 ** 31 - 1;
+
 const CLAIMS =
   "name given_name family_name nickname pronouns website locale zoneinfo label picture_alt".split(" ");
+const STALL = 2; // timeouts without a byte sent
+const PROCESSING = 6; // timeouts until the answer to an upload
+const RETRY_MS = 250;
+const TEMPORARY_CODES = ["offline", "no_answer", "timeout", "issuer_unreachable", "key_unknown"];
+const TEMPORARY_STATUSES = [409, 429, 502, 503, 504];
 
+/** @implements {declared.ProfileError} */
 export class ProfileError extends Error {
   /**
    * @param {string} code
-   * @param {string} message for developers
-   * @param {object} [members] any of the properties; `cause`
+   * @param {string} message
+   * @param {declared.ErrorMembers} [members]
    */
-  constructor(
-    code,
-    message,
-    { status, errors, limit, details, retryAfter, requestId, current, cause } = {},
-  ) {
-    super(message, { cause });
+  constructor(code, message, members = {}) {
+    super(message, { cause: members.cause });
     this.name = "ProfileError";
     this.code = code;
-    this.status = status ?? null;
-    this.errors = Array.isArray(errors) ? errors : [];
-    this.limit = limit ?? null;
-    this.details = details ?? {};
-    this.retryAfter = retryAfter ?? null;
-    this.requestId = requestId ?? null;
-    this.current = current ?? null;
-    this.isTemporary = TEMPORARY_CODES.includes(code) || TEMPORARY_STATUSES.includes(this.status);
+    this.status = members.status ?? null;
+    this.errors = Array.isArray(members.errors) ? members.errors : [];
+    this.limit = members.limit ?? null;
+    this.details = members.details ?? {};
+    this.retryAfter = members.retryAfter ?? null;
+    this.requestId = members.requestId ?? null;
+    this.current = members.current ?? null;
+    this.isTemporary = TEMPORARY_CODES.includes(code) || TEMPORARY_STATUSES.includes(this.status ?? 0);
   }
 }
 
-export const aborted = (reason = "The call was ended by its signal.") =>
+export const aborted = (reason = "The signal of the call ended it.") =>
   new ProfileError("aborted", reason);
-const lost = (cause) =>
+
+/** @param {unknown} [cause] */
+const noAnswer = (cause) =>
   navigator.onLine === false
     ? new ProfileError("offline", "The browser is offline.", { cause })
-    : new ProfileError("no_answer", "No server, or none that this page may read, gave an answer.", {
+    : new ProfileError("no_answer", "No server answered, or this page may not read its answer.", {
         cause,
       });
 
-/** One call of a method: the time that it has for all its requests, and what ends it. */
+/** One call of a method: the time limit of all its requests, and its abort signal. */
 export class Call {
   #controller = new AbortController();
   #outer;
-  #timer;
-  #deadline;
+  #timer = 0;
+  #deadline = 0;
   #onAbort = () => this.end(aborted());
 
+  /**
+   * @param {number} milliseconds
+   * @param {AbortSignal} [signal]
+   */
   constructor(milliseconds, signal) {
     this.#outer = signal;
     this.allow(milliseconds);
@@ -64,28 +71,28 @@ export class Call {
     return this.#controller.signal;
   }
 
-  /** Milliseconds. */
-  get left() {
+  get millisecondsLeft() {
     return this.#deadline - performance.now();
   }
 
-  /** Gives it so much time from now on. */
+  /** @param {number} milliseconds from now to the deadline */
   allow(milliseconds) {
     clearTimeout(this.#timer);
     this.#deadline = performance.now() + milliseconds;
-    if (milliseconds <= LONGEST_TIMER_MS) {
-      const late = () => this.end(new ProfileError("timeout", "There was no answer in time."));
-      this.#timer = setTimeout(late, milliseconds);
+    if (milliseconds <= MAX_TIMER_MS) {
+      const end = () => this.end(new ProfileError("timeout", "There was no answer in time."));
+      this.#timer = setTimeout(end, milliseconds);
     }
   }
 
-  /** Throws if it was ended. */
+  /** Throws the error that ended the call, if it has ended. */
   check() {
     if (this.signal.aborted) {
       throw this.signal.reason;
     }
   }
 
+  /** @param {number} milliseconds */
   async wait(milliseconds) {
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, milliseconds);
@@ -99,17 +106,17 @@ export class Call {
     this.#outer?.removeEventListener("abort", this.#onAbort);
   }
 
-  /** Aborts the request under way; every later `check` throws the error. */
+  /** @param {ProfileError} error thrown by the request under way and every later `check` */
   end(error) {
     this.#controller.abort(error);
   }
 }
 
-/** Sends one request; returns `{status, header(name), body: Blob}`, whatever the status. */
-export async function viaFetch(call, url, request) {
+/** @type {types.Send} */
+export async function viaFetch(call, url, message) {
   try {
     const answer = await fetch(url, {
-      ...request,
+      ...message,
       signal: call.signal,
       cache: "no-store",
       credentials: "omit",
@@ -122,47 +129,57 @@ export async function viaFetch(call, url, request) {
     };
   } catch (cause) {
     call.check();
-    throw lost(cause);
+    throw noAnswer(cause);
   }
 }
 
-/** The same by XMLHttpRequest, which tells how many bytes have left. */
-export function viaXhr(call, url, { method, headers, body }, timeout, tell) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    const total = body.size;
-    const report = (phase, sent, allowed) => {
-      call.allow(allowed * timeout);
-      tell({ phase, sent, total });
-    };
-    request.open(method, url);
-    request.responseType = "blob";
-    Object.entries(headers).forEach(([name, value]) => request.setRequestHeader(name, value));
-    request.upload.onprogress = ({ loaded }) => report("uploading", loaded, STALL);
-    request.upload.onload = () => report("processing", total, PROCESSING);
-    request.onload = () => {
-      const header = (name) => request.getResponseHeader(name);
-      resolve({ status: request.status, header, body: request.response });
-    };
-    request.onerror = request.onabort = () => reject(call.signal.aborted ? call.signal.reason : lost());
-    call.signal.addEventListener("abort", () => request.abort());
-    report("uploading", 0, STALL);
-    request.send(body);
-  });
-}
+/** @type {types.SendByXhr} XMLHttpRequest reports how many bytes have left. */
+export const viaXhr =
+  (timeout, onProgress) =>
+  (call, url, { method, headers, body }) =>
+    new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      const total = /** @type {Blob} */ (body).size;
+      /** @type {types.ReportProgress} */
+      const report = (phase, sent, timeouts) => {
+        call.allow(timeouts * timeout);
+        onProgress({ phase, sent, total });
+      };
+      request.open(method, url);
+      request.responseType = "blob";
+      Object.entries(headers).forEach(([name, value]) => request.setRequestHeader(name, value));
+      request.upload.onprogress = ({ loaded }) => report("uploading", loaded, STALL);
+      request.upload.onload = () => report("processing", total, PROCESSING);
+      request.onload = () => {
+        const header = request.getResponseHeader.bind(request);
+        resolve({ status: request.status, header, body: request.response });
+      };
+      request.onerror = request.onabort = () =>
+        reject(call.signal.aborted ? call.signal.reason : noAnswer());
+      call.signal.addEventListener("abort", () => request.abort());
+      report("uploading", 0, STALL);
+      request.send(body);
+    });
 
-/** Returns seconds, of a Retry-After in either form (RFC 9110, 10.2.3), or null. */
-function secondsOf(retryAfter) {
+/** @param {string | null} retryAfter in either form (RFC 9110, 10.2.3) */
+export function secondsOf(retryAfter) {
+  if (!retryAfter) {
+    return null;
+  }
   const isNumber = /^\d+$/.test(retryAfter);
   const seconds = isNumber ? Number(retryAfter) : (Date.parse(retryAfter) - Date.now()) / 1000;
-  return retryAfter && Number.isFinite(seconds) ? Math.max(0, seconds) : null;
+  return Number.isFinite(seconds) ? Math.max(0, seconds) : null;
 }
 
-/** Returns the error that an answer of status 400 or more stands for. */
+/** @param {types.Answer} answer of status 400 or more */
 async function problemOf({ status, header, body }) {
-  const retryAfter = secondsOf(header("Retry-After"));
-  const told = { status, retryAfter, requestId: header("X-Request-Id") };
+  const members = {
+    status,
+    retryAfter: secondsOf(header("Retry-After")),
+    requestId: header("X-Request-Id"),
+  };
   try {
+    const problem = JSON.parse(await body.text());
     const {
       code,
       title,
@@ -174,48 +191,40 @@ async function problemOf({ status, header, body }) {
       limit,
       request_id,
       ...details
-    } = JSON.parse(await body.text());
+    } = problem;
     if (typeof code === "string") {
-      const requestId = request_id ?? told.requestId;
-      return new ProfileError(code, detail ?? title, { ...told, errors, limit, details, requestId });
+      const requestId = request_id ?? members.requestId;
+      return new ProfileError(code, detail ?? title, { ...members, errors, limit, details, requestId });
     }
   } catch {
-    // Something on the way that knows nothing of this API, a proxy say.
+    // Not this API: a proxy's own page, for example.
   }
-  return new ProfileError("answer_invalid", `Status ${status} without a problem document.`, told);
+  return new ProfileError("answer_invalid", `Status ${status} without a problem document.`, members);
 }
 
-/**
- * Sends a request until its answer is final, or the call's time is over.
- *
- * @param {Call} call
- * @param {string} url
- * @param {{method: string, headers: object, body?: string | Blob}} request
- * @param {boolean} isRepeatable whether it may be sent again if no answer came
- * @param {typeof viaFetch} send
- */
-export async function exchange(call, url, request, isRepeatable, send) {
+/** @type {types.Exchange} */
+export async function exchange(call, url, message, isRepeatable, send) {
   let failures = 0;
-  let repeatUntil;
+  let retryUntil;
   for (let attempt = 0; ; attempt += 1) {
     call.check();
     if (navigator.onLine === false) {
-      throw lost();
+      throw noAnswer();
     }
     try {
-      const answer = await send(call, url, request);
+      const answer = await send(call, url, message);
       if (answer.status < 400) {
         return answer;
       }
       throw await problemOf(answer);
     } catch (error) {
-      failures += error.code === "no_answer";
-      repeatUntil ??= performance.now() + call.left;
+      failures += Number(error.code === "no_answer");
+      retryUntil ??= performance.now() + call.millisecondsLeft;
       const pause = pauseAfter(
         error,
         attempt,
         isRepeatable && failures < 2,
-        repeatUntil - performance.now(),
+        retryUntil - performance.now(),
       );
       if (pause === null) {
         throw error;
@@ -225,28 +234,33 @@ export async function exchange(call, url, request, isRepeatable, send) {
   }
 }
 
-/** Returns after how many milliseconds to repeat a request that failed, or null for never. */
-function pauseAfter({ code, status, retryAfter }, attempt, isRepeatable, left) {
-  const isBusy = [429, 503].includes(status) && retryAfter !== null;
+/** @type {types.PauseAfter} Returns milliseconds, or null: the request is not sent again. */
+export function pauseAfter({ code, status, retryAfter }, attempt, isRepeatable, millisecondsLeft) {
+  const isBusy = [429, 503].includes(status ?? 0) && retryAfter !== null;
   if (!isBusy && !(code === "no_answer" && isRepeatable)) {
     return null;
   }
-  const least = Math.max((retryAfter ?? 0) * 1000, REPEAT_MS * 2 ** attempt);
-  // Not all that were refused together come back together.
-  return least < left
-    ? least + Math.random() * Math.min(least / 4 + REPEAT_MS, (left - least) / 2)
-    : null;
+  const min = Math.max((retryAfter ?? 0) * 1000, RETRY_MS * 2 ** attempt);
+  if (min >= millisecondsLeft) {
+    return null;
+  }
+  // At random, so that clients that failed together do not retry together.
+  return min + Math.random() * Math.min(min / 4 + RETRY_MS, (millisecondsLeft - min) / 2);
 }
 
+/** @type {(value: unknown) => value is string} */
 export const isText = (value) => typeof value === "string";
+/** @param {unknown} value */
 const isTextOrNull = (value) => value === null || isText(value);
-/** Throws if an answer is not what this API answers. */
-export const demand = (condition) => {
+
+/** @param {unknown} condition of a well-formed answer */
+export function demand(condition) {
   if (!condition) {
     throw new TypeError("wrong shape");
   }
-};
+}
 
+/** @type {types.ReadProfile} */
 export function profileOf(answer) {
   const blank = Object.fromEntries(CLAIMS.map((name) => [name, null]));
   const profile = {
@@ -263,6 +277,10 @@ export function profileOf(answer) {
   return profile;
 }
 
+/** @type {types.ReadProfiles} */
+export const profilesOf = ({ profiles }) => profiles.map(profileOf);
+
+/** @type {types.ReadSession} */
 export function sessionOf({ token, expires_at, emails }) {
   demand(
     /^[\x21-\x7e]+$/.test(token) && isText(token) && Date.parse(expires_at) && emails.every(isText),

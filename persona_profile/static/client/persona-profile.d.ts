@@ -1,4 +1,4 @@
-/** The claims of a profile; the service's `docs/api.md` tells what may stand in each. */
+/** The claims of a profile; docs/api.md of the service lists the values of each. */
 export interface Claims {
   name: string | null;
   given_name: string | null;
@@ -14,22 +14,22 @@ export interface Claims {
 
 export interface Picture {
   id: string;
-  /** Where to fetch each size, by side in pixels ("64"); the URL is the permission and dies by itself. */
+  /** The URL of each size, by side in pixels ("64"). The URL is the permission to read, and expires. */
   urls: Record<string, string>;
-  /** The size that was asked for as `thumbnails`, as a data URL. */
+  /** The size that was requested as `thumbnails`, as a data URL. */
   thumbnail?: string;
 }
 
 export interface Profile extends Claims {
   email: string;
   picture: Picture | null;
-  /** RFC 3339, or null while nothing was ever written. */
+  /** RFC 3339, or null before the first write. */
   updated_at: string | null;
   version: number;
-  /** Whether it opens only with the person's own key. */
+  /** Whether only the person's own key opens the profile. */
   protected: boolean;
   etag: string;
-  /** Why the stored data did not open: the profile is blank then, and can be erased. */
+  /** Why the stored data could not be opened. The profile is blank then, and can be erased. */
   error?: "profile_unreadable" | "profile_key_required" | "profile_key_wrong";
 }
 
@@ -37,17 +37,17 @@ export interface Session {
   token: string;
   /** RFC 3339. */
   expires_at: string;
-  /** In the order proved. */
+  /** In the order of their proofs. */
   emails: string[];
 }
 
-/** A BrowserID assertion, which may stand by itself, or an ID token. */
+/** A BrowserID assertion, also as a plain string, or an ID token. */
 export type Proof = string | { assertion: string } | { id_token: string };
 
 export interface Nonce {
-  /** What the identity provider is to put into its token. */
+  /** The `nonce` of the authentication request and of the ID token. */
   nonce: string;
-  /** RFC 3339: until then the token must have opened a session. */
+  /** RFC 3339: the time until which the token can open a session. */
   expires_at: string;
 }
 
@@ -59,144 +59,164 @@ export interface Crop {
 }
 
 export interface Progress {
-  /** `reducing` in the browser, `uploading`, then `processing` on the server; `uploading` again if the server
-   *  was too busy, or the line broke, and all is sent once more. */
+  /** `reducing` in the browser, `uploading`, then `processing` on the server; `uploading` again when the
+   *  request is repeated because the server was busy or the connection broke. */
   phase: "reducing" | "uploading" | "processing";
-  /** Bytes that left so far, and in all; 0 while reducing. */
+  /** Bytes sent so far, and in total; 0 while reducing. */
   sent: number;
   total: number;
 }
 
 export interface ClientOptions {
-  /** Of the profile server, such as `https://profiles.example`. */
+  /** The origin of the profile server, such as `https://profiles.example`. */
   origin: string;
-  /** How long a call may take, its retries included, in milliseconds; 8000 unless told. An upload may take
-   *  as long as bytes go on leaving: it ends when none has left for twice this long, or when there is no
-   *  answer six times this long after the last one. */
+  /** The time limit of a call with its retries, in milliseconds; 8000 by default. An upload ends when no byte
+   *  has left for twice this time, or without an answer six times this time after the last byte. */
   timeout?: number;
-  /** Where the session outlives a reload: `sessionStorage`. Without it, it lives in memory alone. */
+  /** Keeps the session over a reload: `sessionStorage`. By default the session lives in memory. */
   storage?: Pick<Storage, "getItem" | "setItem" | "removeItem"> | null;
-  /** Side in pixels of the thumbnails that come with profiles; 128 unless told, null for none. */
+  /** Side in pixels of the thumbnails in profiles; 128 by default, null for none. */
   thumbnails?: number | null;
 }
 
 export interface CallOptions {
-  /** Ends the call: it throws a ProfileError of code `aborted`. */
+  /** Aborts the call, which throws a ProfileError of code `aborted`. */
   signal?: AbortSignal;
 }
 
 export interface SignInOptions extends CallOptions {
   /** The person's own key for protected profiles: 32 bytes in base64url. */
   profileKey?: string;
-  /** Whether the emails of the present session stay; true unless told. */
+  /** Whether the emails of the present session stay; true by default. */
   keep?: boolean;
 }
 
 export interface UpdateOptions extends CallOptions {
-  /** The state that the change was made from; the last seen unless told, null for "last writer wins". */
+  /** The state on which the change is based: the last state received by default, null for "last writer wins". */
   etag?: string | null;
 }
 
 export interface UploadOptions extends CallOptions {
-  crop?: Crop;
+  crop?: Crop | null;
   onProgress?: (progress: Progress) => void;
-  /** Whether the picture is made smaller before it leaves; true unless told. */
+  /** Whether the picture is reduced before the upload; true by default. */
   reduce?: boolean;
 }
 
-/** What a server takes and makes (`GET /v1/`). */
+/** The limits, formats and settings that a server publishes (`GET /v1/`). */
 export interface Service {
   name: string;
   version: string;
   [member: string]: unknown;
 }
 
+export interface ErrorMembers {
+  status?: number | null;
+  errors?: FieldError[];
+  limit?: number | null;
+  details?: Record<string, unknown>;
+  retryAfter?: number | null;
+  requestId?: string | null;
+  current?: Profile | null;
+  cause?: unknown;
+}
+
+export interface FieldError {
+  location: string;
+  name: string;
+  description: string;
+}
+
 /**
  * The only error that this module throws.
  *
- * `code` is the server's own (docs/api.md), or one of: `offline` (the browser says so), `no_answer` (no
- * server, or not one that may be read from this page), `timeout`, `aborted` (by the signal of the call; or its
- * session ended before the answer came, or a newer sign-in took over), `answer_invalid` (not an
- * answer of a profile server), `file_unreadable` (it was moved, changed or deleted since it was chosen),
- * `session_missing` (nobody is signed in: nothing was sent).
+ * `code` is a code of the server (docs/api.md), or one of the client:
+ * `offline` (the browser is offline), `no_answer` (no server answered, or this page may not read the answer),
+ * `timeout`, `aborted` (by the signal of the call, by the end of its session, or by a newer sign-in),
+ * `answer_invalid` (the answer does not come from a profile server), `file_unreadable` (the file was moved,
+ * changed or deleted since it was chosen), `session_missing` (nobody is signed in; nothing was sent).
  */
 export class ProfileError extends Error {
+  constructor(code: string, message: string, members?: ErrorMembers);
   readonly code: string;
-  /** Of HTTP; null if there was no answer. */
+  /** HTTP status, or null without an answer. */
   readonly status: number | null;
-  /** For validation: what is wrong with which member. */
-  readonly errors: { location: string; name: string; description: string }[];
-  /** Bytes, or pixels, that are taken, where the server tells. */
+  /** The invalid members of a request, with the reason of each. */
+  readonly errors: FieldError[];
+  /** The limit that was exceeded, in bytes or pixels, if the server reports it. */
   readonly limit: number | null;
-  /** Width, height or number of pixels, where the server tells of the picture. */
+  /** Width, height or number of pixels of the picture, if the server reports them. */
   readonly details: Record<string, unknown>;
-  /** Seconds after which trying again makes sense, or null. */
+  /** Seconds to wait before the next try, or null. */
   readonly retryAfter: number | null;
   readonly requestId: string | null;
   /** Whether the same call may succeed later. */
   readonly isTemporary: boolean;
-  /** With `precondition_failed`: the profile as somebody else left it. */
+  /** For `precondition_failed`: the profile as it is now. */
   readonly current: Profile | null;
 }
 
 /**
- * The API of a profile server.
+ * A client of the API of a profile server.
  *
- * Events (all of them plain `Event`): `session` when a session was opened, changed, or is over.
+ * It dispatches a plain `Event` of type `session` when a session opens, changes or ends.
  */
 export class ProfileClient extends EventTarget {
   constructor(options: ClientOptions);
   readonly origin: string;
   /** Null when nobody is signed in, or the session has expired. */
   readonly session: Session | null;
-  /** Gets a nonce for one ID token (persona-openid.js does so by itself). */
+  /** Requests a nonce for one ID token; `beginSignIn` of persona-openid.js calls this. */
   nonce(options?: CallOptions): Promise<Nonce>;
-  /** Opens a session; the answer is every profile of it, in the order proved. A session that was to be kept
-   *  and is over is left behind. The newest sign-in wins: an older one that is under way ends with `aborted`, and
-   *  so does every sign-in at a sign-out. `proof_replayed` after an answer was lost on its way, or the server was too
-   *  busy to finish, means: get new proofs. */
+  /**
+   * Opens a session and returns all its profiles, in the order of their proofs. A session to keep that has
+   * ended is dropped. The newest sign-in wins: an older sign-in under way ends with `aborted`; a sign-out ends
+   * every sign-in. After a lost answer, or a server too busy to finish, the code may be `proof_replayed`: sign in
+   * again with new proofs.
+   */
   signIn(proofs: Proof[], options?: SignInOptions): Promise<Profile[]>;
-  /** Ends every session of these emails, everywhere. Calls under way end with `aborted`. In all tabs of this
-   *  browser the sessions are forgotten even if the server is down; then the error is thrown all the same, since
-   *  sessions on other devices live on until they expire. */
+  /**
+   * Ends every session of these emails, on all devices; calls under way end with `aborted`. All tabs of this
+   * browser drop their sessions even if the server is down. The error is thrown nevertheless, because sessions
+   * on other devices go on until they expire.
+   */
   signOut(options?: CallOptions): Promise<void>;
   profiles(options?: CallOptions): Promise<Profile[]>;
   profile(email: string, options?: CallOptions): Promise<Profile>;
   /**
-   * Changes the claims that are named; null removes one. If somebody else changed the profile meanwhile,
-   * but none of these claims, the change is made to the newer state; else it throws
-   * `precondition_failed` with `current`.
+   * Changes the named claims; null removes a claim. If the profile was changed meanwhile but none of these
+   * claims, the change is applied to the newer state; else the error is `precondition_failed` with `current`.
    */
   update(email: string, claims: Partial<Claims>, options?: UpdateOptions): Promise<Profile>;
-  /** Makes the picture small in the browser, as far as that can be done there, and uploads it. */
+  /** Reduces the picture in the browser where possible, and uploads it. */
   uploadPicture(email: string, file: Blob, options?: UploadOptions): Promise<Profile>;
   removePicture(email: string, options?: CallOptions): Promise<Profile>;
-  /** Seals the profile with the person's own key, with another one, or (null) with none. A key that is lost
-   *  can't be replaced, and with it the profile is lost. The session holds the new key from then on; change the
-   *  profiles of one session one after the other, in one go. Not repeated if the answer is lost: open the
-   *  session with the key before its first use. */
+  /**
+   * Seals the profile with the person's own key, with another key, or (null) with none. A profile whose key is
+   * lost is lost too. The session holds the new key from then on; change all profiles of a session one after the
+   * other. The call is not repeated after a lost answer: sign in with the key before you use it.
+   */
   setProfileKey(email: string, key: string | null, options?: CallOptions): Promise<Profile>;
-  /** Erases everything about this email. */
+  /** Erases everything that the server keeps for this email. */
   remove(email: string, options?: CallOptions): Promise<void>;
-  /** A zip of everything that is kept for this email. */
+  /** Returns a zip of everything that the server keeps for this email. */
   export(email: string, options?: CallOptions): Promise<Blob>;
   service(options?: CallOptions): Promise<Service>;
 }
 
 export interface Reduced {
-  /** What to upload: the file itself if nothing was gained, or the browser can't decode it. */
+  /** The bytes to upload; the file itself if it is small or the browser can't decode it. */
   blob: Blob;
-  /** Side in pixels of the square that was made, or null if the file goes as it is (then the crop still has
-   *  to be asked of the server). */
+  /** Side in pixels of the square in `blob`, or null if `blob` is the file itself and the server has to crop it. */
   side: number | null;
 }
 
 /**
- * Makes the square of a picture that the server needs, no larger than it needs (1024 pixels), off the
- * page's thread where the browser can.
+ * Returns the square of a picture that the server needs, with at most 1024 pixels a side. A worker does this
+ * where the browser allows one.
  *
- * The file goes as it is if it is small already, if the browser can't decode it or gives noise for what it
- * has drawn, if it has over 120 megapixels or takes over a minute, or if the crop lies outside.
+ * The result is the file itself if the file is small, the browser can't decode it or falsifies canvas pixels,
+ * it has over 120 megapixels or takes over a minute, or the crop lies outside of the picture.
  * Throws `aborted` and `file_unreadable`.
  */
 export function reduce(file: Blob, crop?: Crop | null, signal?: AbortSignal): Promise<Reduced>;

@@ -1,66 +1,73 @@
-// The API of a persona profile server, for pages. persona-profile.d.ts tells what everything means.
+// A client of the API of a profile server. persona-profile.d.ts is the reference.
 
 import {
   Call,
+  MAX_TIMER_MS,
   ProfileError,
   aborted,
   demand,
   exchange,
   isText,
   profileOf,
+  profilesOf,
   sessionOf,
   viaFetch,
   viaXhr,
 } from "./persona-profile-transport.js";
+import { demandReadable, reduce, wholePixels } from "./persona-profile-pictures.js";
 
-export { ProfileError };
+export { ProfileError, reduce };
+
+/** @import * as declared from "./persona-profile.js" */
+/** @import * as types from "./persona-profile-internals.js" */
+/** @typedef {declared.ProfileClient} Client */
 
 const TIMEOUT_MS = 8000;
-const REDUCING_MS = 60_000; // then the picture goes as it is
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
-const REMEMBERED = 8; // states of each profile
-const CONFLICTS = 4; // in a row, until update gives up
+const MAX_STATES = 8; // remembered of each profile
+const MAX_CONFLICTS = 4; // in a row, before update fails
 
-/** A claim as the server keeps it, to tell whether it has it already. */
+/** @param {string | null} [claim] as the server stores it */
 const tidy = (claim) => claim?.normalize("NFC").trim() || null;
 
-const signedOut = () => aborted("The session of the call is over.");
+const signedOut = () => aborted("The session of the call has ended.");
 
-/** Whether none of the claims was changed meanwhile to something else than what is wanted. */
+/** @type {types.CanMerge} Whether each claim still has the value of the base, or already has the new value. */
 const canMerge = (claims, base, current) =>
   Object.entries(claims).every(([name, wanted]) =>
     [base[name], tidy(wanted)].includes(current[name] ?? null),
   );
 
+/** @implements {Client} */
 export class ProfileClient extends EventTarget {
   #timeout;
   #storage;
   #storageKey;
   #thumbnails;
+  /** @type {declared.Session | null} */
   #session = null;
-  #olderToken = null;
-  #timer;
-  /** Reaches the clients of other tabs while there is a session. */
+  #olderToken = "";
+  #timer = 0;
+  /** @type {BroadcastChannel | null} Reaches the clients of other tabs during a session. */
   #channel = null;
-  /** The calls that use the session: they end with it. */
+  /** @type {Set<Call>} The calls that use the session, and end with it. */
   #calls = new Set();
-  /** The call of the newest sign-in, whose answer alone may replace the session. */
+  /** @type {Call | null} The newest sign-in; only its answer may replace the session. */
   #opening = null;
-  /** The last states of each profile, the latest first. */
+  /** @type {Map<string, declared.Profile[]>} The last states of each profile, the latest first. */
   #seen = new Map();
 
+  /** @param {declared.ClientOptions} options */
   constructor({ origin, timeout = TIMEOUT_MS, storage = null, thumbnails = 128 }) {
     super();
-    /** @readonly */
     this.origin = new URL(origin).origin;
     this.#timeout = timeout;
     this.#storage = storage;
     this.#storageKey = `persona-profile-session ${this.origin}`;
     this.#thumbnails = thumbnails;
     try {
-      this.#session = sessionOf(JSON.parse(storage.getItem(this.#storageKey)));
+      this.#session = sessionOf(JSON.parse(storage?.getItem(this.#storageKey) ?? "null"));
     } catch {
-      // Nothing is there, or nothing of use.
+      // No session is stored, or none that is valid.
     }
     this.#watchSession();
   }
@@ -70,6 +77,7 @@ export class ProfileClient extends EventTarget {
     return isOpen ? structuredClone(this.#session) : null;
   }
 
+  /** @type {Client["nonce"]} */
   nonce({ signal } = {}) {
     return this.#outside(signal, (call) =>
       this.#json(call, "POST", "/v1/nonces", { token: null }, ({ nonce, expires_at }) => {
@@ -79,23 +87,26 @@ export class ProfileClient extends EventTarget {
     );
   }
 
+  /** @type {Client["signIn"]} */
   signIn(proofs, { profileKey, keep = true, signal } = {}) {
     return this.#outside(signal, async (call) => {
-      this.#opening?.end(aborted("A newer sign-in took over."));
+      this.#opening?.end(aborted("A newer sign-in replaced this one."));
       this.#opening = call;
-      const json = { proofs: proofs.map((proof) => (isText(proof) ? { assertion: proof } : proof)) };
-      json.profile_key = profileKey;
-      json.thumbnails = this.#thumbnails;
-      // To repeat this is safe: a proof that was accepted is refused, so that no second session opens.
-      const open = (token) =>
+      const json = {
+        proofs: proofs.map((proof) => (isText(proof) ? { assertion: proof } : proof)),
+        profile_key: profileKey,
+        thumbnails: this.#thumbnails,
+      };
+      // Safe to repeat: the server accepts a proof once, so no second session opens.
+      const open = (/** @type {string | null} */ token) =>
         this.#json(call, "POST", "/v1/sessions", { json, token }, (answer) => {
-          const profiles = answer.profiles.map(profileOf);
+          const profiles = profilesOf(answer);
           const emails = profiles.map(({ email }) => email);
           return { profiles, session: sessionOf({ ...answer, emails }) };
         });
       const kept = (keep && this.session?.token) || null;
       const { session, profiles } = await open(kept).catch((error) => {
-        // The session to be kept is over, which uses up no proof.
+        // The session to keep has ended, which uses up no proof.
         if (kept && error.code.startsWith("session_")) {
           return open(null);
         }
@@ -110,6 +121,7 @@ export class ProfileClient extends EventTarget {
     });
   }
 
+  /** @type {Client["signOut"]} */
   async signOut({ signal } = {}) {
     const { token, emails } = this.session ?? {};
     this.#opening?.end(signedOut());
@@ -124,31 +136,33 @@ export class ProfileClient extends EventTarget {
         } catch (error) {
           if (error.status !== 401) {
             throw error;
-          } // else it was over already, or the answer to the first try was lost
+          } // else it had ended before, or the first answer was lost
         }
       });
     }
   }
 
+  /** @type {Client["profiles"]} */
   profiles({ signal } = {}) {
     const query = this.#thumbnails ? `?thumbnails=${this.#thumbnails}` : "";
     return this.#call(signal, async (call) => {
-      const read = (answer) => answer.profiles.map(profileOf);
       for (;;) {
-        const token = this.#tokenNow();
-        const profiles = await this.#json(call, "GET", `/v1/profiles${query}`, { token }, read);
+        const token = this.#currentToken();
+        const profiles = await this.#json(call, "GET", `/v1/profiles${query}`, { token }, profilesOf);
         call.check();
-        if (token === this.#tokenNow()) {
+        if (token === this.#currentToken()) {
           return profiles.map((profile) => this.#remember(profile));
-        } // else an address was added meanwhile: the list lacks it
+        } // else an address was added meanwhile, which the list lacks
       }
     });
   }
 
+  /** @type {Client["profile"]} */
   profile(email, { signal } = {}) {
     return this.#call(signal, (call) => this.#profile(call, "GET", email));
   }
 
+  /** @type {Client["update"]} */
   update(email, claims, { etag, signal } = {}) {
     const states = this.#seen.get(email.toLowerCase()) ?? [];
     const base =
@@ -164,7 +178,7 @@ export class ProfileClient extends EventTarget {
             throw error;
           }
           const current = await this.#profile(call, "GET", email);
-          if (conflicts === CONFLICTS || !canMerge(claims, base, current)) {
+          if (conflicts === MAX_CONFLICTS || !canMerge(claims, base, current)) {
             throw new ProfileError(error.code, error.message, { ...error, current });
           }
           match = current.etag;
@@ -173,47 +187,40 @@ export class ProfileClient extends EventTarget {
     });
   }
 
+  /** @type {Client["uploadPicture"]} */
   uploadPicture(email, file, { crop = null, onProgress, reduce: isReduced = true, signal } = {}) {
-    const tell = (progress) => {
+    const report = (/** @type {declared.Progress} */ progress) => {
       try {
         onProgress?.(progress);
       } catch (error) {
         reportError(error);
       }
     };
-    return this.#call(
-      signal,
-      async (call) => {
-        this.#tokenNow();
-        let [blob, side] = [file, null];
-        if (isReduced) {
-          tell({ phase: "reducing", sent: 0, total: 0 });
-          ({ blob, side } = await reduce(file, crop, call.signal));
+    const work = async (/** @type {Call} */ call) => {
+      this.#currentToken();
+      /** @type {declared.Reduced} */
+      let { blob, side } = { blob: file, side: null };
+      if (isReduced) {
+        report({ phase: "reducing", sent: 0, total: 0 });
+        ({ blob, side } = await reduce(file, crop, call.signal));
+      }
+      const query = crop && side === null ? `?crop=${Object.values(wholePixels(crop))}` : "";
+      // The server looks at the content, and rejects a type that is no picture's.
+      const type = blob.type.startsWith("image/") ? blob.type : "application/octet-stream";
+      const send = viaXhr(this.#timeout, report);
+      try {
+        return await this.#profile(call, "PUT", email, { body: blob, type, send }, `/picture${query}`);
+      } catch (error) {
+        if (error.code === "no_answer") {
+          await demandReadable(file);
         }
-        const { left, top, side: length } = crop ? wholePixels(crop) : {};
-        const square = crop && side === null ? `?crop=${[left, top, length]}` : "";
-        // The server looks at the content; a type that is wrong would be refused.
-        const type = blob.type.startsWith("image/") ? blob.type : "application/octet-stream";
-        const send = (...request) => viaXhr(...request, this.#timeout, tell);
-        try {
-          return await this.#profile(
-            call,
-            "PUT",
-            email,
-            { body: blob, type, send },
-            `/picture${square}`,
-          );
-        } catch (error) {
-          if (error.code === "no_answer") {
-            await demandReadable(file);
-          }
-          throw error;
-        }
-      },
-      Infinity,
-    );
+        throw error;
+      }
+    };
+    return this.#call(signal, work, Infinity);
   }
 
+  /** @type {Client["removePicture"]} */
   removePicture(email, { signal } = {}) {
     return this.#call(signal, async (call) => {
       await this.#request(call, "DELETE", this.#path(email, "/picture"));
@@ -221,23 +228,21 @@ export class ProfileClient extends EventTarget {
     });
   }
 
+  /** @type {Client["setProfileKey"]} */
   setProfileKey(email, key, { signal } = {}) {
     return this.#call(signal, async (call) => {
-      // A lost answer is not asked for again: the session at hand may no longer open what is sealed anew.
-      const change = (token) =>
-        this.#json(
-          call,
-          "PUT",
-          this.#path(email, "/profile-key"),
-          { json: { profile_key: key }, token, isRepeatable: false },
-          (answer) => {
-            const emails = this.#session?.emails ?? [];
-            return { profile: profileOf(answer.profile), session: sessionOf({ ...answer, emails }) };
-          },
-        );
-      let token = this.#tokenNow();
+      const path = this.#path(email, "/profile-key");
+      const change = (/** @type {string} */ token) => {
+        // Not repeatable: the present session may not open the profile with its new key.
+        const options = { json: { profile_key: key }, token, isRepeatable: false };
+        return this.#json(call, "PUT", path, options, (answer) => {
+          const emails = this.#session?.emails ?? [];
+          return { profile: profileOf(answer.profile), session: sessionOf({ ...answer, emails }) };
+        });
+      };
+      let token = this.#currentToken();
       const { session, profile } = await change(token).catch((error) => {
-        // Other profiles of the session may still be under the key that the last change replaced.
+        // Other profiles of the session may still have the key before the last change.
         if (this.#olderToken && error.code.startsWith("profile_key_")) {
           token = this.#olderToken;
           return change(token);
@@ -251,6 +256,7 @@ export class ProfileClient extends EventTarget {
     });
   }
 
+  /** @type {Client["remove"]} */
   remove(email, { signal } = {}) {
     return this.#call(signal, async (call) => {
       await this.#request(call, "DELETE", this.#path(email));
@@ -258,6 +264,7 @@ export class ProfileClient extends EventTarget {
     });
   }
 
+  /** @type {Client["export"]} */
   export(email, { signal } = {}) {
     return this.#call(signal, async (call) => {
       const { body, status, header } = await this.#request(call, "GET", this.#path(email, "/export"));
@@ -268,6 +275,7 @@ export class ProfileClient extends EventTarget {
     });
   }
 
+  /** @type {Client["service"]} */
   service({ signal } = {}) {
     return this.#outside(signal, (call) =>
       this.#json(call, "GET", "/v1/", { token: null }, (answer) => {
@@ -277,19 +285,16 @@ export class ProfileClient extends EventTarget {
     );
   }
 
-  /** Runs a call that uses the session, and ends with it: a late answer changes nothing of the next one. */
+  /** @type {types.Run} The call ends with the session: no late answer reaches the next session. */
   #call(signal, work, milliseconds) {
-    return this.#outside(
-      signal,
-      async (call) => {
-        this.#calls.add(call);
-        return work(call);
-      },
-      milliseconds,
-    );
+    const inSession = async (/** @type {Call} */ call) => {
+      this.#calls.add(call);
+      return work(call);
+    };
+    return this.#outside(signal, inSession, milliseconds);
   }
 
-  /** Runs a call that outlives the session. */
+  /** @type {types.Run} The call outlives the session. */
   async #outside(signal, work, milliseconds = this.#timeout) {
     const call = new Call(milliseconds, signal);
     try {
@@ -303,14 +308,17 @@ export class ProfileClient extends EventTarget {
     }
   }
 
+  /** @param {string} email */
   #path(email, more = "") {
     return `/v1/profiles/${encodeURIComponent(email)}${more}`;
   }
 
+  /** @type {types.RequestProfile} */
   async #profile(call, method, email, options, more) {
     return this.#remember(await this.#json(call, method, this.#path(email, more), options, profileOf));
   }
 
+  /** @type {types.RequestJson} */
   async #json(call, method, path, options, shape) {
     const { body, status, header } = await this.#request(call, method, path, options);
     const text = await body.text();
@@ -319,7 +327,7 @@ export class ProfileClient extends EventTarget {
       return shape(JSON.parse(text));
     } catch (cause) {
       const requestId = header("X-Request-Id");
-      throw new ProfileError("answer_invalid", "Not what this API answers.", {
+      throw new ProfileError("answer_invalid", "Not an answer of this API.", {
         status,
         requestId,
         cause,
@@ -327,9 +335,15 @@ export class ProfileClient extends EventTarget {
     }
   }
 
+  /** @type {types.Request} */
   async #request(call, method, path, options = {}) {
-    const { json, body = json && JSON.stringify(json), type = "application/json", match } = options;
-    const { token = this.#tokenNow(), isRepeatable = true, send = viaFetch } = options;
+    const {
+      json,
+      body = json ? JSON.stringify(json) : undefined,
+      type = "application/json",
+      match,
+    } = options;
+    const { token = this.#currentToken(), isRepeatable = true, send = viaFetch } = options;
     const headers = {
       ...(body && { "Content-Type": type }),
       ...(match && { "If-Match": match }),
@@ -346,7 +360,7 @@ export class ProfileClient extends EventTarget {
     }
   }
 
-  #tokenNow() {
+  #currentToken() {
     const { session } = this;
     if (!session) {
       throw new ProfileError("session_missing", "Nobody is signed in.");
@@ -354,6 +368,7 @@ export class ProfileClient extends EventTarget {
     return session.token;
   }
 
+  /** @param {declared.Session | null} session */
   #setSession(session) {
     const isChanged = this.#session !== session;
     this.#session = session;
@@ -367,7 +382,7 @@ export class ProfileClient extends EventTarget {
         this.#storage?.removeItem(this.#storageKey);
       }
     } catch {
-      // Full, or forbidden: then it lives in memory alone.
+      // The storage is full or forbidden: the session lives in memory.
     }
     this.#watchSession();
     if (isChanged) {
@@ -375,16 +390,16 @@ export class ProfileClient extends EventTarget {
     }
   }
 
-  /** Ends what was begun in the session, and forgets what it showed. */
+  /** Ends the calls of the session, and forgets its profiles. */
   #leaveSession() {
     const ended = signedOut();
     this.#calls.forEach((call) => call.end(ended));
     this.#calls.clear();
-    this.#olderToken = null;
+    this.#olderToken = "";
     this.#seen.clear();
   }
 
-  /** Waits for the end of the session: its time, or a sign-out in another tab. */
+  /** Waits for the end of the session: its expiry, or a sign-out in another tab. */
   #watchSession() {
     clearTimeout(this.#timer);
     if (!this.#session) {
@@ -394,16 +409,16 @@ export class ProfileClient extends EventTarget {
     }
     const left = Date.parse(this.#session.expires_at) - Date.now();
     const look = () => (this.session ? this.#watchSession() : this.#setSession(null));
-    this.#timer = setTimeout(look, Math.min(left, LONGEST_TIMER_MS));
+    this.#timer = setTimeout(look, Math.min(left, MAX_TIMER_MS));
     try {
       this.#channel ??= new BroadcastChannel(this.#storageKey);
       this.#channel.onmessage = ({ data }) => this.#noteSignOut(data?.signedOut);
     } catch {
-      // Forbidden: then the server alone ends the sessions of other tabs.
+      // Forbidden: then only the server ends the sessions of other tabs.
     }
   }
 
-  /** A sign-out ends every session of its emails, whether or not the server has answered the other tab. */
+  /** @param {unknown} emails signed out in another tab, perhaps without an answer of the server */
   #noteSignOut(emails) {
     if (Array.isArray(emails) && this.#session?.emails.some((email) => emails.includes(email))) {
       this.#opening?.end(signedOut());
@@ -411,86 +426,17 @@ export class ProfileClient extends EventTarget {
     }
   }
 
+  /** @param {declared.Profile} profile */
   #remember(profile) {
     const key = profile.email.toLowerCase();
     const states = this.#seen.get(key) ?? [];
     const { picture } = profile;
     const last = states[0]?.picture;
     if (picture && last?.thumbnail && picture.id === last.id) {
-      picture.thumbnail ??= last.thumbnail; // only lists bring one
+      picture.thumbnail ??= last.thumbnail; // only lists have thumbnails
     }
     const others = states.filter(({ etag }) => etag !== profile.etag);
-    this.#seen.set(key, [structuredClone(profile), ...others].slice(0, REMEMBERED));
+    this.#seen.set(key, [structuredClone(profile), ...others].slice(0, MAX_STATES));
     return profile;
-  }
-}
-
-/** Cut off, as what lies inside of the picture then stays there. */
-const wholePixels = ({ left, top, side }) => ({
-  left: Math.trunc(left),
-  top: Math.trunc(top),
-  side: Math.trunc(side),
-});
-
-async function demandReadable(file) {
-  try {
-    await (file.size ? file.slice(0, 1) : file).arrayBuffer();
-  } catch (cause) {
-    throw new ProfileError("file_unreadable", "The file was moved, changed or deleted.", { cause });
-  }
-}
-
-export async function reduce(file, crop = null, signal) {
-  const end = new AbortController();
-  const stopped = new Promise((_, reject) => {
-    const stop = () => reject(aborted());
-    signal?.addEventListener("abort", stop, { signal: end.signal });
-    if (signal?.aborted) {
-      stop();
-    }
-  });
-  const late = new Promise((resolve) => {
-    const timer = setTimeout(resolve, REDUCING_MS);
-    end.signal.addEventListener("abort", () => clearTimeout(timer));
-  });
-  const square = crop && wholePixels(crop);
-  const job = demandReadable(file).then(() => reduceInWorker(file, square, end.signal));
-  try {
-    return (await Promise.race([stopped, job, late])) ?? { blob: file, side: null };
-  } finally {
-    end.abort();
-  }
-}
-
-/** Runs the reduction in a worker until `signal` ends it, or on this thread where no worker starts. */
-async function reduceInWorker(file, crop, signal) {
-  if (signal.aborted) {
-    return null;
-  }
-  let worker;
-  try {
-    const options = { type: "module", name: "persona-profile-reduction" };
-    worker = new Worker(new URL("./persona-profile-reduction.js", import.meta.url), options);
-  } catch {
-    return reduceHere(file, crop); // these modules are of another origin
-  }
-  signal.addEventListener("abort", () => worker.terminate());
-  const done = new Promise((resolve, reject) => {
-    worker.onmessage = ({ data }) => resolve(data);
-    worker.onerror = worker.onmessageerror = reject; // a policy of the page forbids it
-  });
-  worker.postMessage({ file, crop });
-  return done.catch((event) => {
-    event.preventDefault();
-    return signal.aborted ? null : reduceHere(file, crop);
-  });
-}
-
-async function reduceHere(file, crop) {
-  try {
-    const { reducePicture } = await import("./persona-profile-reduction.js");
-    return await reducePicture(file, crop);
-  } catch {
-    return null;
   }
 }

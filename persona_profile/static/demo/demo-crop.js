@@ -1,103 +1,48 @@
-// Choosing a square of a picture: by pointer, wheel, two fingers, slider and keyboard.
+// The dialog to choose a square of a picture: by pointer, wheel, two fingers, slider and keyboard.
 
-import { ask } from "./demo-page.js";
+import { find, openDialog } from "./demo-page.js";
+import { Square } from "./demo-square.js";
 
-/** Side in pixels of the smallest square: less than that is never a good portrait. */
-const SMALLEST_SIDE = 128;
+/** @import { Crop } from "./persona-profile.js" */
+/** @typedef {{ x: number, y: number }} Point in parts of the viewport */
+
 const KEY_STEP = 0.02;
 const LARGE_KEY_STEP = 0.1;
 const ZOOM_STEP = 1.1;
+/** @type {Record<string, [number, number]>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-const clamp = (value, least, most) => Math.min(Math.max(value, least), Math.max(least, most));
-
-/**
- * A square of a picture, in pixels of the upright picture.
- *
- * The square never leaves the picture; `zoom` is 1 where it is as large as the picture allows.
- */
-export class Square {
-  constructor(width, height) {
-    this.width = width;
-    this.height = height;
-    this.largest = Math.min(width, height);
-    this.smallest = Math.min(this.largest, SMALLEST_SIDE);
-    this.reset();
-  }
-
-  reset() {
-    this.side = this.largest;
-    this.left = (this.width - this.side) / 2;
-    this.top = (this.height - this.side) / 2;
-  }
-
-  get zoom() {
-    return this.largest / this.side;
-  }
-
-  get largestZoom() {
-    return this.largest / this.smallest;
-  }
-
-  /** Moves by parts of the square's side. */
-  move(across, down) {
-    this.left = clamp(this.left + across * this.side, 0, this.width - this.side);
-    this.top = clamp(this.top + down * this.side, 0, this.height - this.side);
-  }
-
-  /** Zooms; what is at a point of the square (parts of its side) stays there, as far as it can. */
-  zoomTo(zoom, across = 0.5, down = 0.5) {
-    const before = this.side;
-    this.side = clamp(this.largest / zoom, this.smallest, this.largest);
-    this.left += across * (before - this.side);
-    this.top += down * (before - this.side);
-    this.move(0, 0);
-  }
-
-  /** In whole pixels, as the service takes it. */
-  get crop() {
-    const side = Math.floor(this.side);
-    return {
-      left: clamp(Math.round(this.left), 0, this.width - side),
-      top: clamp(Math.round(this.top), 0, this.height - side),
-      side,
-    };
-  }
-}
-
-/** The dialog in which a person chooses the square. */
 export class Cropper {
   #dialog;
   #viewport;
   #image;
   #slider;
-  /** @type {Square} */
-  #square;
-  /** @type {Map<number, {x: number, y: number}>} Where each finger is, in parts of the viewport. */
+  #square = new Square(1, 1); // until a picture is loaded
+  /** @type {Map<number, Point>} The position of each finger. */
   #pointers = new Map();
 
   /** @param {HTMLDialogElement} dialog with `.viewport`, a slider, `.percent` and a status */
   constructor(dialog) {
     this.#dialog = dialog;
-    this.#viewport = dialog.querySelector(".viewport");
-    this.#image = this.#viewport.querySelector("img");
-    this.#slider = dialog.querySelector("[type=range]");
+    this.#viewport = find(dialog, ".viewport");
+    this.#image = find(this.#viewport, "img", HTMLImageElement);
+    this.#slider = find(dialog, "[type=range]", HTMLInputElement);
     this.#slider.addEventListener("input", () => this.#slide());
     this.#viewport.addEventListener("keydown", (event) => this.#press(event));
     this.#viewport.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     this.#viewport.addEventListener("pointerdown", (event) => this.#touch(event));
     this.#viewport.addEventListener("pointermove", (event) => this.#drag(event));
-    for (const type of ["pointerup", "pointercancel"]) {
+    for (const type of /** @type {const} */ (["pointerup", "pointercancel"])) {
       this.#viewport.addEventListener(type, (event) => this.#release(event));
     }
     new ResizeObserver(() => this.#draw()).observe(this.#viewport);
   }
 
   /**
-   * Asks for a square of a picture.
+   * Returns the square that the person chooses, or null if they cancel.
    * @param {Blob} file
-   * @returns {Promise<import("./persona-profile.js").Crop | null>} null if the person wanted none
-   * @throws {DOMException} of name `EncodingError`: the browser can't show this file
+   * @returns {Promise<Crop | null>}
+   * @throws {DOMException} of name `EncodingError` if the browser can't decode the file
    */
   async choose(file) {
     const url = URL.createObjectURL(file);
@@ -105,46 +50,43 @@ export class Cropper {
       this.#image.src = url;
       await this.#image.decode();
       this.#square = new Square(this.#image.naturalWidth, this.#image.naturalHeight);
-      this.#slider.disabled = this.#square.largestZoom === 1;
+      this.#slider.disabled = this.#square.maxZoom === 1;
       this.#pointers.clear();
-      const answer = ask(this.#dialog);
+      const answer = openDialog(this.#dialog);
       this.#changed();
       return (await answer) === "use" ? this.#square.crop : null;
     } finally {
       this.#image.removeAttribute("src");
-      this.#square = null;
       URL.revokeObjectURL(url);
     }
   }
 
   #draw() {
-    if (!this.#square) {
-      return;
-    }
-    const { left, top, side, zoom, largestZoom } = this.#square;
+    const { left, top, side, zoom, maxZoom } = this.#square;
     const scale = this.#viewport.clientWidth / side;
     this.#image.style.transform = `translate(${-left * scale}px, ${-top * scale}px) scale(${scale})`;
     const percent = `${Math.round(zoom * 100)} %`;
-    this.#dialog.querySelector(".percent").textContent = percent;
-    this.#slider.value = largestZoom > 1 ? (100 * Math.log(zoom)) / Math.log(largestZoom) : 0;
+    find(this.#dialog, ".percent").textContent = percent;
+    this.#slider.value = String(maxZoom > 1 ? (100 * Math.log(zoom)) / Math.log(maxZoom) : 0);
     this.#slider.setAttribute("aria-valuetext", percent);
   }
 
-  /** Draws, and says where the square is now; not at every step of a finger. */
+  /** Draws the square and announces its place; a moving finger only draws. */
   #changed() {
     this.#draw();
     const { left, top, side, width, height, zoom } = this.#square;
     const across = Math.round((100 * (left + side / 2)) / width);
     const down = Math.round((100 * (top + side / 2)) / height);
-    this.#dialog.querySelector("[role=status]").textContent =
+    find(this.#dialog, "[role=status]").textContent =
       `Zoom ${Math.round(zoom * 100)} %, centre at ${across} % across and ${down} % down.`;
   }
 
   #slide() {
-    this.#square.zoomTo(this.#square.largestZoom ** (this.#slider.value / 100));
+    this.#square.zoomTo(this.#square.maxZoom ** (this.#slider.valueAsNumber / 100));
     this.#changed();
   }
 
+  /** @param {KeyboardEvent} event */
   #press(event) {
     const { key, shiftKey } = event;
     const step = shiftKey ? LARGE_KEY_STEP : KEY_STEP;
@@ -170,9 +112,10 @@ export class Cropper {
     this.#changed();
   }
 
+  /** @param {WheelEvent} event */
   #wheel(event) {
     event.preventDefault();
-    // A wheel of lines turns some 3 at a time, one of pixels some 100.
+    // A wheel turns by some 3 lines, or by some 100 pixels.
     const turned =
       event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? event.deltaY / 500 : event.deltaY / 15;
     const { x, y } = this.#point(event);
@@ -180,11 +123,13 @@ export class Cropper {
     this.#changed();
   }
 
+  /** @param {MouseEvent} event */
   #point({ clientX, clientY }) {
     const box = this.#viewport.getBoundingClientRect();
     return { x: (clientX - box.left) / box.width, y: (clientY - box.top) / box.height };
   }
 
+  /** @param {PointerEvent} event */
   #touch(event) {
     if (event.button > 0) {
       return;
@@ -193,6 +138,7 @@ export class Cropper {
     this.#pointers.set(event.pointerId, this.#point(event));
   }
 
+  /** @param {PointerEvent} event */
   #drag(event) {
     const before = this.#pointers.get(event.pointerId);
     if (!before) {
@@ -209,14 +155,21 @@ export class Cropper {
     this.#draw();
   }
 
-  /** Two fingers: their distance zooms, what is between them moves along. */
+  /**
+   * Zooms by the distance of two fingers, and moves with their centre.
+   * @param {Point} before
+   * @param {Point} now
+   * @param {Point} other finger
+   */
   #pinch(before, now, other) {
-    const distance = (point) => Math.max(0.01, Math.hypot(point.x - other.x, point.y - other.y));
+    const distance = (/** @type {Point} */ point) =>
+      Math.max(0.01, Math.hypot(point.x - other.x, point.y - other.y));
     this.#square.move((before.x - now.x) / 2, (before.y - now.y) / 2);
     const zoom = (this.#square.zoom * distance(now)) / distance(before);
     this.#square.zoomTo(zoom, (now.x + other.x) / 2, (now.y + other.y) / 2);
   }
 
+  /** @param {PointerEvent} event */
   #release(event) {
     if (this.#pointers.delete(event.pointerId)) {
       this.#changed();

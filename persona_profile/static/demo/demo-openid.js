@@ -1,17 +1,26 @@
-// The demo's way to sign in at the development server's OpenID provider, and back.
+// Sign-in of the demo at the OpenID provider of the development server.
 
 import { beginSignIn, takeAnswer } from "./persona-openid.js";
+import { ProfileError } from "./persona-profile.js";
+
+/** @import { Answer } from "./persona-openid.js" */
+/** @import { ProfileClient } from "./persona-profile.js" */
 
 const TIMEOUT_MS = 8000;
 const NO_PROVIDER =
-  "The local OpenID provider does not run; the server said why when it started. Choose a card instead.";
+  "The local OpenID provider is not running; the log of the server has the reason. Choose a card instead.";
 
 export class OpenIDSignIn {
   #client;
+  /** @type {Answer | null} */
   #answer = null;
+  /** @type {ProfileError | null} */
   #problem = null;
 
-  /** Takes the provider's answer out of the address, if there is one. */
+  /**
+   * Reads the provider's answer, if there is one, and removes it from the address.
+   * @param {ProfileClient} client
+   */
   constructor(client) {
     this.#client = client;
     try {
@@ -21,24 +30,30 @@ export class OpenIDSignIn {
     }
   }
 
-  /** Whether the provider has answered, and the answer is not used up. */
+  /** Whether there is an answer of the provider that was not used yet. */
   get hasReturned() {
     return Boolean(this.#answer || this.#problem);
   }
 
-  /** Leaves the page for the provider's. */
+  /** Leaves for the page of the provider. */
   async begin() {
     const { issuer, authorization_endpoint, client_id } = await this.#provider();
     const options = { issuer, authorizationEndpoint: authorization_endpoint, clientId: client_id };
     await beginSignIn({ client: this.#client, ...options });
   }
 
-  /** Gives the answer to `use`; keeps it if that fails only for the moment. */
+  /**
+   * Passes the answer to `use`, and keeps it after a temporary failure.
+   * @param {(answer: Answer) => Promise<void>} use
+   */
   async finish(use) {
     const [answer, problem] = [this.#answer, this.#problem];
     this.#answer = this.#problem = null;
     if (problem) {
       throw problem;
+    }
+    if (!answer) {
+      return;
     }
     try {
       await use(answer);
@@ -48,7 +63,7 @@ export class OpenIDSignIn {
     }
   }
 
-  /** Asks where the provider is; a real dialog is configured with that. */
+  /** Requests the provider's addresses; a real dialog has them in its configuration. */
   async #provider() {
     let answer;
     try {
@@ -58,7 +73,7 @@ export class OpenIDSignIn {
         return await answer.json();
       }
     } catch {
-      throw Object.assign(new Error("No answer."), { code: "no_answer" });
+      throw new ProfileError("no_answer", "No answer.");
     }
     throw Object.assign(new Error("No provider."), { code: "no_provider", text: NO_PROVIDER });
   }

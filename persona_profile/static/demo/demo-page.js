@@ -1,26 +1,53 @@
-// What every part of the page uses: doing one thing at a time, and saying in words what went wrong, where.
+// Helpers of every part of the page: one action at a time, and errors in words beside their cause.
 
 import { explain } from "./persona-messages.js";
 
-export const byId = (id) => document.getElementById(id);
+/** @import { Explanation } from "./persona-messages.js" */
+
+/**
+ * Returns the first element that matches; it must be there, and of that kind.
+ * @template {HTMLElement} [Kind=HTMLElement]
+ * @param {ParentNode} root
+ * @param {string} selector
+ * @param {new () => Kind} [kind]
+ */
+export function find(root, selector, kind) {
+  const element = root.querySelector(selector);
+  if (!(element instanceof (kind ?? HTMLElement))) {
+    throw new Error(`No such element: ${selector}`);
+  }
+  return /** @type {Kind} */ (element);
+}
+
+/**
+ * @template {HTMLElement} [Kind=HTMLElement]
+ * @param {string} id
+ * @param {new () => Kind} [kind]
+ */
+export const byId = (id, kind) => find(document, `#${id}`, kind);
 
 const NOTICE_MS = 12_000;
 let noticeTimer = 0;
 
-/** Tells of something that concerns the whole page; good news goes by itself. */
-export function say(text, kind = "done") {
+/**
+ * Shows a notice about the whole page; good news disappears after a while.
+ * @param {string} text
+ * @param {"done" | "error"} [kind]
+ */
+export function notify(text, kind = "done") {
   clearTimeout(noticeTimer);
   byId("notice").dataset.kind = kind;
   byId("notice").textContent = text;
   if (text && kind === "done") {
-    noticeTimer = setTimeout(() => say(""), NOTICE_MS);
+    noticeTimer = setTimeout(() => notify(""), NOTICE_MS);
   }
 }
 
 /**
- * Does one thing at a time in a part of the page, and says what goes wrong there: at the fields that the
- * error names, or else in the part's `.problem`.
- * @returns {Promise<import("./persona-messages.js").Explanation | null>} what went wrong, if anything did
+ * Runs one action at a time in a part of the page. An error is shown there: at its fields, or else in `.problem`.
+ * @param {Element} scope
+ * @param {() => unknown} work
+ * @returns {Promise<Explanation | null>} of the error, if there was one
  */
 export async function attempt(scope, work) {
   if (scope.getAttribute("aria-busy") === "true") {
@@ -38,14 +65,18 @@ export async function attempt(scope, work) {
   }
 }
 
-/** Says what an error means, and what to do. */
+/**
+ * Shows an error with its next step, in a part of the page.
+ * @param {any} error
+ * @param {Element} scope
+ */
 export function report(error, scope) {
   if (!error.code) {
     console.error(error);
   }
   const explanation = explain(error, { no_provider: error.text });
   const unplaced = explanation.fields.filter((field) => !showFieldError(scope, field));
-  const marked = scope.querySelector("[aria-invalid=true]");
+  const marked = /** @type {HTMLElement | null} */ (scope.querySelector("[aria-invalid=true]"));
   marked?.focus();
   const text =
     marked && !unplaced.length ? "Something is not right yet: see the marked field." : explanation.text;
@@ -53,13 +84,14 @@ export function report(error, scope) {
   if (place && explanation.action !== "sign-in") {
     place.textContent = text;
   } else {
-    say(text, "error");
+    notify(text, "error");
   }
   return explanation;
 }
 
+/** @param {Element} scope */
 export function clearProblems(scope) {
-  say("");
+  notify("");
   scope.querySelectorAll(".problem").forEach((place) => {
     place.textContent = "";
   });
@@ -72,6 +104,10 @@ export function clearProblems(scope) {
 
 let fieldErrors = 0;
 
+/**
+ * @param {Element} scope
+ * @param {Explanation["fields"][number]} field
+ */
 function showFieldError(scope, { name, text }) {
   const input = scope.querySelector(`.field input[name="${CSS.escape(name)}"]`);
   if (!input) {
@@ -81,14 +117,18 @@ function showFieldError(scope, { name, text }) {
   line.className = "field-error";
   line.id = `field-error-${(fieldErrors += 1)}`;
   line.textContent = text;
-  input.closest(".field").append(line);
+  input.closest(".field")?.append(line);
   input.setAttribute("aria-invalid", "true");
   input.setAttribute("aria-describedby", line.id);
   return true;
 }
 
-/** Opens a dialog; tells by the value of which button it was closed, or nothing if by Escape. */
-export function ask(dialog) {
+/**
+ * Opens a dialog. Returns the value of the button that closed it; empty after Escape.
+ * @param {HTMLDialogElement} dialog
+ * @returns {Promise<string>}
+ */
+export function openDialog(dialog) {
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {

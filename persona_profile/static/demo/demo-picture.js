@@ -1,42 +1,50 @@
-// The picture of a profile: chosen by button, camera, paste or drop; cropped; uploaded with progress.
+// The picture of a profile: choice by button, camera, paste or drop; crop; upload with progress.
 
-import { attempt, clearProblems, say } from "./demo-page.js";
+import { attempt, clearProblems, find, notify } from "./demo-page.js";
+
+/** @import { Crop, Progress, UploadOptions } from "./persona-profile.js" */
+/** @typedef {{ file: Blob, crop?: Crop, note?: string }} Chosen */
 
 const PHASES = {
   reducing: "Making the picture smaller…",
   uploading: "Uploading…",
   processing: "Preparing the picture…",
 };
-/** What the person can do about it without choosing another file. */
+/** Errors after which the same file may be uploaded again. */
 const REPEATABLE = ["retry", "wait", "report"];
 
-/** The first picture among what was pasted or dropped. */
+/**
+ * Returns the first picture that was pasted or dropped.
+ * @param {DataTransfer | null} transfer
+ */
 export function pictureOf(transfer) {
   const files = [...(transfer?.files ?? [])];
-  // Browsers know no type for some pictures (HEIC): what has none may be one, and the server looks.
+  // Browsers give some pictures no type (HEIC): a file without a type may be a picture, and the server checks it.
   return files.find(({ type }) => type.startsWith("image/")) ?? files.find(({ type }) => !type);
 }
 
 export class PictureEditor {
   #root;
   #options;
+  /** @type {AbortController | null} */
   #upload = null;
-  /** What to try again with. */
+  /** @type {Chosen | null} The picture to upload again. */
   #last = null;
 
   /**
-   * @param {HTMLElement} root the part of the page, as in the template
+   * @param {HTMLElement} root `.picture` of the template
    * @param {object} options
    * @param {import("./demo-crop.js").Cropper} options.cropper
-   * @param {(file: Blob, options: object) => Promise<void>} options.upload puts the picture into the profile
-   * @param {() => Promise<void>} options.remove takes it out
+   * @param {(file: Blob, options: UploadOptions) => Promise<void>} options.upload
+   * @param {() => Promise<void>} options.remove
    */
   constructor(root, options) {
     this.#root = root;
     this.#options = options;
-    for (const input of root.querySelectorAll("[type=file]")) {
+    for (const name of ["picture", "camera"]) {
+      const input = find(root, `[name=${name}]`, HTMLInputElement);
       input.addEventListener("change", () => {
-        const [file] = input.files;
+        const [file] = input.files ?? [];
         if (file) {
           this.choose(file).finally(() => {
             input.value = "";
@@ -44,20 +52,27 @@ export class PictureEditor {
         }
       });
     }
-    this.#find("[data-action=retry-picture]").addEventListener("click", () => this.#send(this.#last));
+    this.#find("[data-action=retry-picture]").addEventListener(
+      "click",
+      () => this.#last && this.#send(this.#last),
+    );
     this.#find("[data-action=cancel-picture]").addEventListener("click", () => this.#upload?.abort());
     this.#find("[data-action=remove-picture]").addEventListener("click", () => this.#remove());
   }
 
+  /** @param {string} selector */
   #find(selector) {
-    return this.#root.querySelector(selector);
+    return find(this.#root, selector);
   }
 
   get busy() {
     return this.#root.getAttribute("aria-busy") === "true";
   }
 
-  /** Asks for the square, and uploads it; a file that the browser can't show goes up as it is. */
+  /**
+   * Lets the person choose a square and uploads it. A file that the browser can't decode is uploaded as it is.
+   * @param {Blob} file
+   */
   async choose(file) {
     if (this.busy || document.querySelector("dialog[open]")) {
       return;
@@ -70,7 +85,7 @@ export class PictureEditor {
       if (error.name !== "EncodingError") {
         throw error;
       }
-      await this.#send({ file, note: "This browser can’t show this file, so its centre was taken." });
+      await this.#send({ file, note: "This browser can’t show this file, so its centre was used." });
       return;
     }
     if (crop) {
@@ -78,21 +93,22 @@ export class PictureEditor {
     }
   }
 
+  /** @param {Chosen} chosen */
   async #send(chosen) {
     this.#last = chosen;
     this.#find("[data-action=retry-picture]").hidden = true;
     this.#upload = new AbortController();
     const { signal } = this.#upload;
     const failure = await attempt(this.#root, async () => {
-      this.#show({ phase: "reducing" });
-      const onProgress = (progress) => this.#show(progress);
+      this.#show({ phase: "reducing", sent: 0, total: 0 });
+      const onProgress = this.#show.bind(this);
       await this.#options.upload(chosen.file, { crop: chosen.crop, onProgress, signal });
-      say(["The picture is saved.", chosen.note].filter(Boolean).join(" "));
+      notify(["The picture is saved.", chosen.note].filter(Boolean).join(" "));
     });
     const hadFocus = this.#find(".progress").contains(document.activeElement);
     this.#find(".progress").hidden = true;
     this.#find(".phase").textContent = "";
-    const repeatable = REPEATABLE.includes(failure?.action);
+    const repeatable = failure !== null && REPEATABLE.includes(failure.action);
     this.#find("[data-action=retry-picture]").hidden = !repeatable;
     this.#last = repeatable ? chosen : null;
     if (hadFocus) {
@@ -100,8 +116,9 @@ export class PictureEditor {
     }
   }
 
+  /** @param {Progress} progress */
   #show({ phase, sent, total }) {
-    const bar = this.#find("progress");
+    const bar = find(this.#root, "progress", HTMLProgressElement);
     const part = phase === "uploading" && total ? sent / total : null;
     if (part === null) {
       bar.removeAttribute("value");
@@ -109,7 +126,7 @@ export class PictureEditor {
       bar.value = part;
     }
     this.#find(".percent").textContent = part === null ? "" : `${Math.floor(part * 100)} %`;
-    // Written only when it changes: it is read out.
+    // Written only when it changes, because it is announced.
     if (this.#find(".phase").textContent !== PHASES[phase]) {
       this.#find(".phase").textContent = PHASES[phase];
     }
@@ -121,7 +138,7 @@ export class PictureEditor {
       this.#find("[data-action=retry-picture]").hidden = true;
       await this.#options.remove();
       this.#find("[name=picture]").focus();
-      say("The picture is removed.");
+      notify("The picture is removed.");
     });
   }
 }

@@ -1,33 +1,44 @@
-// One profile, to look at and to change.
+// The panel of one profile, to read and to change.
 
 import { monogram } from "./persona-card.js";
 import { explain } from "./persona-messages.js";
-import { ask, attempt, byId, clearProblems, report, say } from "./demo-page.js";
+import { ProfileError } from "./persona-profile.js";
+import { attempt, byId, clearProblems, find, notify, openDialog, report } from "./demo-page.js";
 import { PictureEditor, pictureOf } from "./demo-picture.js";
+
+/** @import { Claims, Profile, ProfileClient, UploadOptions } from "./persona-profile.js" */
 
 const LOCKED = ["profile_key_required", "profile_key_wrong"];
 
-/** What is known of a profile before the server has answered. */
-export const nothing = (email) => ({ email, picture: null, updated_at: null, version: 0 });
+/**
+ * Returns a blank profile, to be shown before the server has answered.
+ * @param {string} email
+ * @returns {Profile}
+ */
+export const blank = (email) =>
+  /** @type {any} */ ({ email, picture: null, updated_at: null, version: 0, etag: "" });
 
 export class ProfilePanel {
   #client;
   #options;
+  /** @type {Profile} */
   #profile;
   #picture;
 
   /**
    * @param {string} email
    * @param {object} options
-   * @param {import("./persona-profile.js").ProfileClient} options.client
+   * @param {ProfileClient} options.client
    * @param {import("./demo-crop.js").Cropper} options.cropper
-   * @param {(profile: object) => void} options.onChange the server has another state
-   * @param {(email: string) => void} options.onErase everything is gone
-   * @param {(email: string, key: string) => Promise<void>} options.onUnlock a key was typed
+   * @param {number} options.thumbnailSize
+   * @param {(profile: Profile) => void} options.onChange with the new state of the server
+   * @param {() => void} options.onErase
+   * @param {(key: string) => Promise<void>} options.onUnlock with the key that was entered
    */
   constructor(email, options) {
     this.email = email;
-    this.element = byId("profile-template").content.firstElementChild.cloneNode(true);
+    const template = byId("profile-template", HTMLTemplateElement);
+    this.element = /** @type {HTMLElement} */ (find(template.content, "article").cloneNode(true));
     this.element.dataset.email = email;
     this.#client = options.client;
     this.#options = options;
@@ -36,11 +47,12 @@ export class ProfilePanel {
       upload: (file, settings) => this.#upload(file, settings),
       remove: async () => options.onChange(await this.#client.removePicture(email)),
     });
+    this.#profile = blank(email);
     this.#listen();
-    this.show(nothing(email));
+    this.show(this.#profile);
   }
 
-  /** What is shown; has no `etag` before the server has answered for the first time. */
+  /** The profile in the panel; its `etag` is empty before the server's first answer. */
   get profile() {
     return this.#profile;
   }
@@ -49,8 +61,13 @@ export class ProfilePanel {
     return this.#picture.busy || this.element.querySelector("[aria-busy=true]") !== null;
   }
 
-  #find(selector) {
-    return this.element.querySelector(selector);
+  /**
+   * @template {HTMLElement} [Kind=HTMLElement]
+   * @param {string} selector
+   * @param {new () => Kind} [kind]
+   */
+  #find(selector, kind) {
+    return find(this.element, selector, kind);
   }
 
   #listen() {
@@ -67,36 +84,36 @@ export class ProfilePanel {
     const unlock = this.#find(".unlock");
     unlock.addEventListener("submit", (event) => {
       event.preventDefault();
-      attempt(unlock, () =>
-        this.#options.onUnlock(this.email, unlock.elements.profile_key.value.trim()),
-      );
+      const { value } = find(unlock, "[name=profile_key]", HTMLInputElement);
+      attempt(unlock, () => this.#options.onUnlock(value.trim()));
     });
     const footer = this.#find("footer");
-    const actions = { "take-away": () => this.#takeAway(), erase: () => this.#erase() };
+    const actions = { export: () => this.#export(), erase: () => this.#erase() };
     for (const [action, work] of Object.entries(actions)) {
-      footer
-        .querySelector(`[data-action=${action}]`)
-        .addEventListener("click", () => attempt(footer, work));
+      const button = find(footer, `[data-action=${action}]`);
+      button.addEventListener("click", () => attempt(footer, work));
     }
-    this.#find("img").addEventListener("error", (event) => {
-      event.target.hidden = true;
+    const image = this.#find("img");
+    image.addEventListener("error", () => {
+      image.hidden = true;
     });
     this.#listenForDrops();
   }
 
   #listenForDrops() {
-    // Entering a child is reported before leaving its parent: only a count tells when all is left.
+    // A child is entered before its parent is left, so only a count shows when the pointer has left all.
     let within = 0;
-    const mark = (change) => {
+    const mark = (/** @type {number} */ change) => {
       within = change === 0 ? 0 : within + change;
       this.element.classList.toggle("dropping", within > 0);
     };
-    const hasFiles = ({ dataTransfer }) => dataTransfer.types.includes("Files") && !this.locked;
+    const hasFiles = (/** @type {DragEvent} */ { dataTransfer }) =>
+      dataTransfer?.types.includes("Files") && !this.locked;
     this.element.addEventListener("dragenter", (event) => hasFiles(event) && mark(1));
     this.element.addEventListener("dragleave", (event) => hasFiles(event) && mark(-1));
     this.element.addEventListener("drop", (event) => {
       mark(0);
-      this.take(event.dataTransfer);
+      this.usePicture(event.dataTransfer);
     });
   }
 
@@ -105,40 +122,53 @@ export class ProfilePanel {
     return Boolean(this.#profile.error);
   }
 
-  /** Takes the picture that was pasted or dropped, if there is one and it has a place. */
-  take(transfer) {
+  /**
+   * Uploads the picture that was pasted or dropped, if there is one and the profile is open.
+   * @param {DataTransfer | null} transfer
+   */
+  usePicture(transfer) {
     const file = pictureOf(transfer);
     if (file && !this.locked) {
       this.#picture.choose(file);
     }
   }
 
-  /** Shows a profile; what was typed and not saved stays. */
+  /**
+   * Shows a profile; unsaved input stays.
+   * @param {Profile} profile
+   */
   show(profile) {
     const previous = this.#profile;
     this.#profile = profile;
     const { email, label, nickname, pronouns, picture, error } = profile;
     const title = profile.name ?? nickname ?? email.split("@")[0];
     const website = profile.website?.replace(/^https:\/\/|\/$/g, "");
-    const parts = { title, email, label, pronouns, website, updated: this.#status() };
-    parts.nickname = nickname === title ? null : nickname;
-    parts["picture-action"] = picture ? "Change picture" : "Add a picture";
+    const parts = {
+      title,
+      email,
+      label,
+      pronouns,
+      website,
+      updated: this.#status(),
+      nickname: nickname === title ? null : nickname,
+      "picture-action": picture ? "Change picture" : "Add a picture",
+    };
     for (const [part, text] of Object.entries(parts)) {
       const element = this.#find(`[data-show=${part}]`);
       element.textContent = text ?? "";
       element.hidden = !text;
     }
     if (profile.website?.startsWith("https://")) {
-      this.#find("[data-show=website]").href = profile.website;
+      this.#find("[data-show=website]", HTMLAnchorElement).href = profile.website;
     }
     const { text, hue } = monogram(email, profile.name ?? nickname);
-    this.element.style.setProperty("--hue", hue);
+    this.element.style.setProperty("--hue", String(hue));
     this.element.setAttribute("aria-label", `Profile of ${email}`);
     this.#find(".portrait .monogram").textContent = text;
     this.#find("[data-action=remove-picture]").hidden = !picture;
-    this.#find(".unlock").hidden = !LOCKED.includes(error);
+    this.#find(".unlock").hidden = !LOCKED.includes(error ?? "");
     this.#find(".picture").hidden = this.#find(".editor").hidden = this.locked;
-    this.#showPicture(previous?.picture);
+    this.#showPicture(previous.picture);
     this.#fillForm(previous);
   }
 
@@ -150,14 +180,17 @@ export class ProfilePanel {
     if (!updated) {
       return etag ? "Nothing stored yet" : "Waiting for the profile server…";
     }
-    const format = { dateStyle: "medium", timeStyle: "short" };
-    return `Changed ${new Date(updated).toLocaleString("en", format)}`;
+    const format = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+    return `Changed ${format.format(new Date(updated))}`;
   }
 
-  /** The thumbnail came with the profile, so that no request is needed where it is sharp enough. */
+  /**
+   * Shows the picture. The thumbnail is part of the profile, so it needs no request where it is sharp enough.
+   * @param {Profile["picture"]} previous
+   */
   #showPicture(previous) {
     const { picture, picture_alt: alternative } = this.#profile;
-    const image = this.#find("img");
+    const image = this.#find("img", HTMLImageElement);
     image.alt = alternative ?? "";
     if (!picture) {
       image.hidden = true;
@@ -176,30 +209,41 @@ export class ProfilePanel {
     image.srcset = Object.entries(sources)
       .map(([size, url]) => `${url} ${size}w`)
       .join(", ");
-    image.src = thumbnail ?? urls[256] ?? Object.values(urls)[0] ?? "";
+    image.src = thumbnail ?? urls["256"] ?? Object.values(urls)[0] ?? "";
   }
 
-  /** Fills in the profile, but for the fields in which something else than `previous` was typed. */
+  /**
+   * Fills the form, except fields that were changed since `previous`.
+   * @param {Profile | null} previous null to fill every field
+   */
   #fillForm(previous) {
-    for (const input of this.element.querySelectorAll(".claims input")) {
-      if (!previous || input.value === (previous[input.name] ?? "")) {
-        input.value = this.#profile[input.name] ?? "";
+    for (const { input, name } of this.#inputs()) {
+      if (!previous || input.value === (previous[name] ?? "")) {
+        input.value = this.#profile[name] ?? "";
       }
     }
   }
 
+  #inputs() {
+    return Array.from(this.element.querySelectorAll(".claims input"), (element) => {
+      const input = /** @type {HTMLInputElement} */ (element);
+      return { input, name: /** @type {keyof Claims} */ (input.name) };
+    });
+  }
+
   #closeForm() {
     this.#fillForm(null);
-    const editor = this.#find(".editor");
+    const editor = this.#find(".editor", HTMLDetailsElement);
     editor.open = false;
-    editor.querySelector("summary").focus();
+    find(editor, "summary").focus();
   }
 
   async #save() {
+    /** @type {Partial<Claims>} */
     const changes = {};
-    for (const { name, value } of this.element.querySelectorAll(".claims input")) {
-      if (value !== (this.#profile[name] ?? "")) {
-        changes[name] = value || null;
+    for (const { input, name } of this.#inputs()) {
+      if (input.value !== (this.#profile[name] ?? "")) {
+        changes[name] = input.value || null;
       }
     }
     if (Object.keys(changes).length) {
@@ -214,44 +258,46 @@ export class ProfilePanel {
       }
     }
     this.#closeForm();
-    say("Saved.");
+    notify("Saved.");
   }
 
+  /**
+   * @param {Blob} file
+   * @param {UploadOptions} settings
+   */
   async #upload(file, settings) {
     if (!settings.crop) {
-      // It goes as it is: nobody shall wait for an upload that is refused at its end.
-      const limit = (await this.#client.service(settings)).limits?.picture_bytes;
+      // The file is uploaded as it is: its size is checked before a long upload that the server would reject.
+      const { limits } = /** @type {any} */ (await this.#client.service({ signal: settings.signal }));
+      const limit = limits?.picture_bytes;
       if (file.size > limit) {
-        throw Object.assign(new Error("Larger than the server takes."), {
-          code: "body_too_large",
-          limit,
-        });
+        throw new ProfileError("body_too_large", "Larger than the limit of the server.", { limit });
       }
     }
     this.#options.onChange(await this.#client.uploadPicture(this.email, file, settings));
   }
 
-  async #takeAway() {
+  async #export() {
     const archive = await this.#client.export(this.email);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(archive);
     link.download = `profile-${this.email}.zip`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    say("Your data is in your downloads.");
+    notify("Your data is in your downloads.");
   }
 
   async #erase() {
     byId("confirm-email").textContent = this.email;
-    if ((await ask(byId("confirm"))) !== "erase") {
+    if ((await openDialog(byId("confirm", HTMLDialogElement))) !== "erase") {
       return;
     }
     await this.#client.remove(this.email);
-    this.#options.onErase(this.email);
+    this.#options.onErase();
     this.#fillForm(null);
     this.#find("h2").focus();
-    say(`Everything about ${this.email} is erased.`);
-    // The state after: read for its etag, which the next change is made from.
+    notify(`Everything about ${this.email} is erased.`);
+    // Read again for the etag, on which the next change is based.
     this.#client
       .profile(this.email)
       .then(this.#options.onChange, (error) => report(error, this.#find("footer")));

@@ -1,18 +1,21 @@
-// The demo dialog: choose a card, sign in through the development identity provider, see and change profiles.
+// The demo dialog: choose a card, sign in at the development identity provider, see and change profiles.
 
 import { CardCache, CardDeck, PersonaCard } from "./persona-card.js";
-import { ProfileClient } from "./persona-profile.js";
+import { ProfileClient, ProfileError } from "./persona-profile.js";
 import { OpenIDSignIn } from "./demo-openid.js";
 import { Cropper } from "./demo-crop.js";
-import { attempt, byId, clearProblems, say } from "./demo-page.js";
-import { ProfilePanel, nothing } from "./demo-profile.js";
+import { attempt, byId, clearProblems, find, notify } from "./demo-page.js";
+import { ProfilePanel, blank } from "./demo-profile.js";
+
+/** @import { Profile, Proof, SignInOptions } from "./persona-profile.js" */
 
 const CHOICES = ["alice@example.com", "bob@example.org"];
 const THUMBNAIL_SIZE = 128;
 const TIMEOUT_MS = 8000;
 
-/** Tells by an event what the server answered to the deck, which asks by itself. */
+/** Dispatches an event with the profiles that the deck requests. */
 class ObservedClient extends ProfileClient {
+  /** @param {import("./persona-profile.js").CallOptions} [options] */
   async profiles(options) {
     const profiles = await super.profiles(options);
     this.dispatchEvent(new CustomEvent("profiles", { detail: profiles }));
@@ -20,7 +23,7 @@ class ObservedClient extends ProfileClient {
   }
 }
 
-const server = document.querySelector("meta[name=profile-server]").content || location.origin;
+const server = find(document, "meta[name=profile-server]", HTMLMetaElement).content || location.origin;
 const client = new ObservedClient({
   origin: server,
   storage: sessionStorage,
@@ -29,38 +32,40 @@ const client = new ObservedClient({
 });
 const cache = new CardCache();
 const deck = new CardDeck({ client, container: byId("cards"), cache });
-const cropper = new Cropper(byId("crop"));
+const cropper = new Cropper(byId("crop", HTMLDialogElement));
 const openid = new OpenIDSignIn(client);
 
-/** @type {Map<string, ProfilePanel>} Of the session, by email. */
+/** @type {Map<string, ProfilePanel>} The panels of the session, by email. */
 const panels = new Map();
-/** Erased emails, which the cache is not to learn anew before something is written. */
+/** @type {Set<string>} Erased emails, which stay out of the cache until they have new data. */
 const erased = new Set();
-/** Whose profile is shown. */
+/** @type {string | null} The email of the panel that is shown. */
 let chosen = null;
 
 // Signing in and out.
 
+/** @type {(emails: string[], options?: SignInOptions) => Promise<void>} */
 async function signIn(emails, options) {
   await enter(emails, await Promise.all(emails.map(mintAssertion)), options);
 }
 
+/** @type {(emails: string[], proofs: Proof[], options?: SignInOptions) => Promise<void>} */
 async function enter(emails, proofs, options) {
   const profiles = await client.signIn(proofs, options);
   const added = profiles.find(({ email }) => !panels.has(email));
   chosen = added?.email ?? emails[0];
   openSession();
-  takeProfiles(profiles);
-  keepCards();
+  showProfiles(profiles);
+  updateCards();
   byId("heading").focus();
-  say(`Signed in as ${emails.join(" and ")}.`);
+  notify(`Signed in as ${emails.join(" and ")}.`);
 }
 
-/** Opens a session with what the OpenID provider answered; where that fails for the moment, it can be repeated. */
+/** Opens a session with the answer of the OpenID provider; after a temporary failure it can be repeated. */
 async function finishOpenID() {
   byId("openid").textContent = "Sign in with OpenID Connect (local provider)";
   try {
-    await openid.finish(({ email, idToken }) => enter([email], [{ id_token: idToken }]));
+    await openid.finish(({ email, idToken }) => enter([email ?? ""], [{ id_token: idToken }]));
   } finally {
     if (openid.hasReturned) {
       byId("openid").textContent = "Finish signing in";
@@ -68,10 +73,14 @@ async function finishOpenID() {
   }
 }
 
-/** Asks the development identity provider; in a real dialog, the browser has the assertions. */
+/**
+ * Requests an assertion from the development identity provider; a real dialog makes its own.
+ * @param {string} email
+ * @returns {Promise<Proof>}
+ */
 async function mintAssertion(email) {
   let answer;
-  let document;
+  let problem;
   try {
     answer = await fetch(`${server}/development/assertions`, {
       method: "POST",
@@ -79,28 +88,28 @@ async function mintAssertion(email) {
       body: JSON.stringify({ email }),
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
-    document = await answer.json();
+    problem = await answer.json();
   } catch {
-    throw Object.assign(new Error("No assertion."), { code: "no_answer" });
+    throw new ProfileError("no_answer", "No assertion.");
   }
   if (!answer.ok) {
-    throw Object.assign(new Error("No assertion."), document);
+    throw Object.assign(new Error("No assertion."), problem);
   }
-  return document.assertion;
+  return problem.assertion;
 }
 
-/** Ends the session here whatever the server says, and elsewhere if it answers. */
+/** Ends the session in this browser, and everywhere if the server answers. */
 async function signOut() {
   const ended = client.signOut();
   closeSession({ forget: true });
   try {
     await ended;
-    say("You are signed out, everywhere.");
+    notify("You are signed out, everywhere.");
   } catch (error) {
     if (!error.isTemporary) {
       throw error;
     }
-    say(
+    notify(
       "You are signed out here. The server did not answer, so sessions on other devices may go on.",
       "error",
     );
@@ -109,7 +118,7 @@ async function signOut() {
 
 /** Shows the cards of the session, from the cache until the server has answered. */
 function openSession() {
-  const { emails } = client.session;
+  const emails = client.session?.emails ?? [];
   deck.open();
   for (const [email, panel] of panels) {
     if (!emails.includes(email)) {
@@ -120,18 +129,18 @@ function openSession() {
   for (const email of emails) {
     if (!panels.has(email)) {
       const panel = newPanel(email);
-      panel.show(cache.get(email) ?? nothing(email));
+      panel.show(cache.get(email) ?? blank(email));
       panels.set(email, panel);
       byId("profiles").append(panel.element);
     }
   }
-  byId("another").open = false;
+  byId("another", HTMLDetailsElement).open = false;
   setSeveral(false);
-  select(emails.includes(chosen) ? chosen : emails[0]);
+  select(chosen && emails.includes(chosen) ? chosen : emails[0]);
   render();
 }
 
-/** Leaves nothing of the session on the page; nothing of its cards on the device either, if `forget` says so. */
+/** Removes the session from the page; with `forget`, its cards from the device too. */
 function closeSession({ forget = false } = {}) {
   deck.close({ forget });
   panels.forEach(({ element }) => element.remove());
@@ -148,7 +157,7 @@ function openChooser() {
   render();
 }
 
-/** Resumes the session of this tab; the deck asks again and again while there is no answer. */
+/** Resumes the session of this tab; the deck retries until there is an answer. */
 function resume() {
   openSession();
   deck.refresh().then(forgetErased);
@@ -156,6 +165,7 @@ function resume() {
 
 // Profiles.
 
+/** @param {string} email */
 function newPanel(email) {
   return new ProfilePanel(email, {
     client,
@@ -166,27 +176,28 @@ function newPanel(email) {
         erased.delete(email);
       }
       panels.get(email)?.show(profile);
-      keepCards();
+      updateCards();
     },
     onErase() {
       erased.add(email);
-      panels.get(email)?.show({ ...nothing(email), etag: "" });
-      keepCards();
+      panels.get(email)?.show(blank(email));
+      updateCards();
     },
-    async onUnlock(_email, profileKey) {
+    async onUnlock(profileKey) {
       await signIn([email], { profileKey });
     },
   });
 }
 
-function takeProfiles(profiles) {
+/** @param {Profile[]} profiles */
+function showProfiles(profiles) {
   for (const profile of profiles) {
     panels.get(profile.email)?.show(profile);
   }
 }
 
-/** Gives the deck, and so the cache, what the panels show; what none of them knows yet is asked for. */
-function keepCards() {
+/** Updates deck and cache with the profiles of the panels, or from the server if a panel has none yet. */
+function updateCards() {
   const profiles = [...panels.values()].map(({ profile }) => profile);
   const isKnown = profiles.every(({ email, etag }) => etag || erased.has(email));
   deck.refresh(isKnown ? profiles : undefined).then(forgetErased);
@@ -199,6 +210,7 @@ function forgetErased() {
 
 // What is shown.
 
+/** @param {string} email */
 function select(email) {
   chosen = email;
   for (const panel of panels.values()) {
@@ -226,7 +238,7 @@ function render() {
       : "Your card"
     : "Choose a card";
   byId("lead").textContent = isSignedIn
-    ? "This is what a sign-in dialog shows of you."
+    ? "A sign-in dialog shows you like this."
     : "Who do you want to be on this development server?";
   byId("sign-out").hidden = !isSignedIn;
   byId("profiles").hidden = !isSignedIn;
@@ -242,7 +254,10 @@ function render() {
   );
 }
 
-/** Whether a card that is pressed is signed in with at once, or counted among several. */
+/**
+ * Sets whether a pressed card signs in at once, or is one of several.
+ * @param {boolean} several
+ */
 function setSeveral(several) {
   byId("several").setAttribute("aria-pressed", String(several));
   byId("several").textContent = several ? "Choose only one" : "Choose several";
@@ -257,17 +272,19 @@ function countSelected() {
   const several = byId("several").getAttribute("aria-pressed") === "true";
   const count = deck.cards.filter(({ selected }) => selected).length;
   byId("continue").hidden = !several;
-  byId("continue").disabled = !count;
+  byId("continue", HTMLButtonElement).disabled = !count;
   byId("continue").textContent = count > 1 ? `Continue with ${count} cards` : "Continue";
 }
 
+/** @param {PersonaCard} card */
 function choose(card) {
   const chooser = byId("chooser");
-  if (panels.has(card.email)) {
+  const panel = panels.get(card.email);
+  if (panel) {
     clearProblems(chooser);
     select(card.email);
-    // On a phone it is below the cards.
-    panels.get(card.email).element.scrollIntoView({ block: "nearest" });
+    // On a phone the panel is below the cards.
+    panel.element.scrollIntoView({ block: "nearest" });
   } else if (card.selectable) {
     card.selected = !card.selected;
     countSelected();
@@ -280,7 +297,7 @@ function choose(card) {
 
 function listen() {
   const chooser = byId("chooser");
-  chooser.addEventListener("choose", (event) => choose(event.target));
+  chooser.addEventListener("choose", ({ target }) => choose(/** @type {PersonaCard} */ (target)));
   byId("several").addEventListener("click", () => {
     setSeveral(byId("several").getAttribute("aria-pressed") !== "true");
   });
@@ -291,30 +308,34 @@ function listen() {
   byId("openid").addEventListener("click", () => {
     attempt(chooser, () => (openid.hasReturned ? finishOpenID() : openid.begin()));
   });
+  const input = find(byId("other-email"), "[name=email]", HTMLInputElement);
   byId("other-email").addEventListener("submit", (event) => {
     event.preventDefault();
-    const input = event.target.elements.email;
     attempt(chooser, async () => {
       await signIn([input.value.trim()]);
       input.value = "";
     });
   });
   byId("sign-out").addEventListener("click", () => attempt(document.body, signOut));
-  client.addEventListener("profiles", ({ detail }) => takeProfiles(detail));
-  // The deck hears of it first: it knows whether the cache may keep the cards.
+  client.addEventListener("profiles", (event) =>
+    showProfiles(/** @type {CustomEvent} */ (event).detail),
+  );
+  // After the deck's own listener, which decides whether the cache keeps the cards.
   client.addEventListener("session", () =>
     queueMicrotask(() => {
       if (!client.session && panels.size) {
         closeSession();
-        say("You are signed out. Please sign in again.", "error");
+        notify("You are signed out. Please sign in again.", "error");
       }
     }),
   );
-  document.addEventListener("paste", (event) => panels.get(chosen)?.take(event.clipboardData));
-  // A file that is dropped beside its place would replace the page.
-  for (const type of ["dragover", "drop"]) {
+  document.addEventListener("paste", (event) =>
+    panels.get(chosen ?? "")?.usePicture(event.clipboardData),
+  );
+  // The browser would replace the page by a file that is dropped elsewhere on it.
+  for (const type of /** @type {const} */ (["dragover", "drop"])) {
     document.addEventListener(type, (event) => {
-      if (event.dataTransfer.types.includes("Files")) {
+      if (event.dataTransfer?.types.includes("Files")) {
         event.preventDefault();
       }
     });

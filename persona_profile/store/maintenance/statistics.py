@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backends import Backend, ItemInfo
+from backends.copying.transfer import walk
 from persona_profile.store.items import KEY_ITEM, PROFILE_ITEM, parse_picture_item
-from persona_profile.store.partitions import LEASES_PARTITION, USED_PROOF_PREFIX, walk
+from persona_profile.store.partitions import LEASES_PARTITION, USED_PROOF_PREFIX
 
 _STEP: Final = 64
 _SIGNIFICANT_BITS: Final = 14

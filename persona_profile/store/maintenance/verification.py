@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from backends import Backend
+from backends.copying.transfer import walk
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.maintenance.partition_check import (
@@ -33,7 +34,6 @@ from persona_profile.store.partitions import (
     LEASES_PARTITION,
     USED_PROOF_ITEM,
     USED_PROOF_PREFIX,
-    walk,
 )
 
 PATIENCE_SECONDS: Final = 10.0

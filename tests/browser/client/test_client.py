@@ -16,7 +16,12 @@ from support.scripts import ScriptError, Scripts
 from support.services import Service
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
-MODULES = ("persona-profile.js", "persona-profile-transport.js", "persona-profile-reduction.js")
+MODULES = (
+    "persona-profile.js",
+    "persona-profile-transport.js",
+    "persona-profile-pictures.js",
+    "persona-profile-reduction.js",
+)
 KEYS = ["A" * 43, "B" * 42 + "A"]
 
 PROFILE = {

@@ -80,7 +80,7 @@ class TestExplaining:
                 {"code": "internal_error", "requestId": "abc"},
                 (
                     "The server made a mistake. Try again; if that does not help, "
-                    "tell those who run it and give them this number: abc."
+                    "tell its operators and give them this number: abc."
                 ),
             ),
         ],

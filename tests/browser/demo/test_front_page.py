@@ -314,7 +314,7 @@ class TestPictures:
         path = tmp_path / "phone.heic"
         path.write_bytes(heic(quadrants(600, 400)))
         page.choose_file(profile, path)
-        page.wait_for_notice("its centre was taken")
+        page.wait_for_notice("its centre was used")
         page.shown_picture(profile)
 
 
@@ -324,7 +324,7 @@ class TestOwnData:
         profile = page.sign_in(ALICE)
         page.save(profile, name="Alice Liddell")
         page.upload(profile, picture_file)
-        page.press(profile, "take-away")
+        page.press(profile, "export")
         page.wait_for_notice("Your data is in your downloads.")
         [path] = page.wait_for(lambda: list(page.downloads.glob("*.zip")))
         with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:

@@ -141,7 +141,7 @@ class TestUnhappyPaths:
         go(page, service)
         where = page.browser.current_url
         page.open(f"{service.origin}/#{answer}&state=of-somebody-else")
-        wait_for_problem(page, "belongs to no sign-in that was begun")
+        wait_for_problem(page, "belongs to no sign-in of this window")
         assert page.browser.current_url == f"{service.origin}/"
         assert page.emails() == [BOB]
         page.open(where)
@@ -156,7 +156,7 @@ class TestUnhappyPaths:
         [nonce] = [part for part in url.split("&") if part.startswith("nonce=")]
         page.open(url.replace(nonce, "nonce=another"))
         choose(page, ALICE)
-        wait_for_problem(page, "belongs to no sign-in that was begun")
+        wait_for_problem(page, "belongs to no sign-in of this window")
         assert is_clean(page, service)
 
     def test_server_that_went_down(self, page, service):
@@ -228,7 +228,7 @@ class TestThatNeedTheirOwnServer:
         page, _ = own(service.provider_port)
         assert f"{service.provider}: Address already in use" in caplog.text
         page.find("#openid").click()
-        wait_for_problem(page, "The local OpenID provider does not run")
+        wait_for_problem(page, "The local OpenID provider is not running")
         page.expect_complaint("404")
         page.sign_in(ALICE)
 

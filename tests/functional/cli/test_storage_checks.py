@@ -21,7 +21,7 @@ from backends import Delete, Put, Unavailable
 from backends.engines.sqlite import SqliteBackend
 from persona_profile import cli
 from persona_profile.app import services_of
-from persona_profile.cli.storage_checks import Progress
+from persona_profile.cli.progress import WalkProgress
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"
 SECRETS = ("alice", "bob@", "carol", "example.", "Wonderland", "Builder")
@@ -329,7 +329,7 @@ class TestProgress:
         """A person sees at most one line a second, which tells the share that is done."""
         terminal = Terminal()
         now = [100.0]
-        progress = Progress(terminal, lambda: now[0])
+        progress = WalkProgress(terminal, lambda: now[0])
         for tenth in range(25):
             now[0] = 100 + tenth / 10
             progress(b"\x01" + bytes([tenth * 10]) + bytes(31))
@@ -345,7 +345,7 @@ class TestProgress:
     def test_elsewhere(self):
         """A file or a pipe gets none."""
         stream = io.StringIO()
-        progress = Progress(stream, iter(range(100)).__next__)
+        progress = WalkProgress(stream, iter(range(100)).__next__)
         for _ in range(10):
             progress(b"\x01" + bytes(32))
         progress.clear()

@@ -22,7 +22,7 @@ from backends.copying.transfer import Progress, read_partition, walk
 from backends.engines.mysql import MysqlBackend
 from backends.engines.sqlite import SqliteBackend
 from persona_profile.app import services_of
-from persona_profile.cli import storage_copies as transfer
+from persona_profile.cli.progress import CopyProgress
 
 # Whatever started the tests may have Ctrl-C ignored.
 PROGRAM = """
@@ -418,16 +418,16 @@ class Terminal(io.StringIO):
     ],
     ids=["terminal", "log"],
 )
-def test_progress(monkeypatch, stream, expected):
+def test_progress(stream, expected):
     """Progress is one line that changes each second on a terminal, and a line in ten seconds else."""
     seconds = [0.0]
-    monkeypatch.setattr(transfer.time, "monotonic", lambda: seconds[0])
-    reporter = transfer.Reporter(stream)
+    progress = CopyProgress(stream, lambda: seconds[0])
     for number in range(1, 5):
         seconds[0] += 5
         for _ in range(3):
-            reporter(Progress("pass 1", 1000 + 100 * number, number * 1_000_000))
-    assert reporter.end() == 20
+            progress(Progress("pass 1", 1000 + 100 * number, number * 1_000_000))
+    assert progress.seconds == 20
+    progress.clear()
     assert stream.getvalue() == expected
 
 

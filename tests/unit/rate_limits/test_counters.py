@@ -15,8 +15,7 @@ from support.redis import RedisServer
 from persona_profile.errors import RateLimited
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.rate_limits import CountedRateLimits, NoRateLimits, Policy
-from persona_profile.rate_limits import counters as rate_counters
+from persona_profile.rate_limits import Policy, RateLimits
 from persona_profile.rate_limits.counters import Counters, MemoryCounters, RedisCounters
 
 LIMIT = parse("10/minute")
@@ -45,11 +44,11 @@ def accepted(counters: Counters, limit=LIMIT, key="alice", cost=1) -> bool:
     return window.accepted
 
 
-def limits(counters: Counters, **given: str) -> CountedRateLimits:
+def limits(counters: Counters, **given: str) -> RateLimits:
     """Return limits by the names of their policies."""
     keys = KeyWrapper(Keyring.generate())
     policies = {Policy(name.replace("_", "-")): parse(limit) for name, limit in given.items()}
-    return CountedRateLimits(policies, counters, MemoryCounters(), keys.pseudonym)
+    return RateLimits(policies, counters, MemoryCounters(), keys.pseudonym)
 
 
 class TestCounting:
@@ -208,9 +207,9 @@ class TestPolicies:
         checked.check(PIXELS, ["alice"])
 
     def test_off(self, clock):
-        """A policy that is not configured refuses nobody, and neither does the null version."""
-        checked = limits(MemoryCounters(clock=clock), proofs_per_issuer="1/minute")
-        for each in (checked, NoRateLimits()):
+        """A policy without a limit rejects nobody."""
+        for configured in ({"proofs_per_issuer": "1/minute"}, {}):
+            each = limits(MemoryCounters(clock=clock), **configured)
             assert each.hit(WRITES, {"alice@example.com": 10**9}) is None
             each.add(WRITES, {"alice@example.com": 10**9})
             each.check(WRITES, ["alice@example.com"])
@@ -310,10 +309,9 @@ class TestOutage:
         server.stop()
 
     @pytest.fixture
-    def counters(self, server, monkeypatch) -> Iterator[RedisCounters]:
+    def counters(self, server) -> Iterator[RedisCounters]:
         """Counts in it that soon look whether it is there again."""
-        monkeypatch.setattr(rate_counters, "PAUSE_SECONDS", 0.3)
-        counters = RedisCounters(server.url, 0.2, MemoryCounters())
+        counters = RedisCounters(server.url, 0.2, MemoryCounters(), pause=0.3)
         yield counters
         counters.close()
 
@@ -335,20 +333,22 @@ class TestOutage:
         assert client.dbsize() > 0
         assert len(self.told(caplog)) == 2
 
-    def test_frozen(self, server, counters, caplog, monkeypatch):
+    def test_frozen(self, server, caplog, monkeypatch):
         """A Redis that is silent is waited for once, then left alone; thawed, it counts again."""
+        clock = Clock(0.0)
+        counters = RedisCounters(server.url, 0.2, MemoryCounters(), pause=3600, clock=clock)
         asked = []
         ask = counters._ask
         monkeypatch.setattr(counters, "_ask", lambda *hit: asked.append(hit) or ask(*hit))
-        monkeypatch.setattr(rate_counters, "PAUSE_SECONDS", 3600)
         assert accepted(counters)
         server.signal(signal.SIGSTOP)
         for _ in range(5):
             counters.hit("policy", LIMIT, {"alice": 1})
         assert len(asked) == 2  # before it froze, and once after
         server.signal(signal.SIGCONT)
-        monkeypatch.setattr(counters, "_ask_again_at", 0.0)
+        clock.now += 3600
         wait_for(lambda: counters.hit("policy", LIMIT, {"bob": 1}) and "answers again" in caplog.text)
+        counters.close()
 
     def test_never_there(self, caplog):
         """A service starts, and limits, without Redis."""

@@ -1,14 +1,14 @@
-// A page that the tests of the card drive: what they need stands in `window`.
+// The page of the card tests: `window` has everything that they use.
 
 import * as cards from "/static/persona-card.js";
 import { loadPicture } from "/static/persona-card-picture.js";
 
-/** A client as a deck needs it, against whatever the tests' server answers. */
+/** A client for a deck, with the answers of the tests' server. */
 class Client extends EventTarget {
   session = null;
   calls = 0;
 
-  /** What the real one tells of a failure. */
+  /** Returns an error like those of the real client. */
   static failure(status, retryAfter) {
     return Object.assign(new Error(`Status ${status}`), {
       code: status ? `status_${status}` : "no_answer",
@@ -29,7 +29,7 @@ class Client extends EventTarget {
     return (await response.json()).profiles;
   }
 
-  /** Opens a session, or ends it. */
+  /** Opens a session, or ends it with null. */
   enter(session) {
     this.session = session;
     this.dispatchEvent(new Event("session"));
@@ -61,7 +61,7 @@ Object.assign(window, {
   container,
   seen,
 
-  /** One card, with attributes; the answer is `card.answer(profile)` or `card.refuse()`. */
+  /** Adds a card with attributes; `card.answer(profile)` or `card.fail(code)` answers it. */
   addCard(email, attributes = {}) {
     const card = document.createElement("persona-card");
     card.email = email;
@@ -72,7 +72,7 @@ Object.assign(window, {
     card.done = card.await(
       new Promise((resolve, reject) => {
         card.answer = resolve;
-        card.refuse = (code) => reject(Object.assign(new Error(code), { code }));
+        card.fail = (code) => reject(Object.assign(new Error(code), { code }));
       }),
     );
     return card;
@@ -81,7 +81,7 @@ Object.assign(window, {
   /** A part within a card. */
   part: (card, selector) => card.shadowRoot.querySelector(selector),
 
-  /** Resolves once what was changed is painted, and shifts of it are told. */
+  /** Resolves when changes are painted, and their layout shifts reported. */
   painted: () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 50))),
 });
 

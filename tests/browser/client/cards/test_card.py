@@ -53,8 +53,8 @@ class TestFallback:
         states = page.run(
             """
             const cards = ["a", "b", "c", "d"].map((local) => addCard(`${local}@example.com`));
-            cards[0].refuse("profile_key_required");
-            cards[1].refuse("not_found");
+            cards[0].fail("profile_key_required");
+            cards[1].fail("not_found");
             for (const [at, error] of [[2, "profile_key_wrong"], [3, "profile_unreadable"]]) {
               const card = cards[at];
               card.profile = { email: card.email, name: "From the cache" };
@@ -268,7 +268,7 @@ class TestButton:
             """
             const answer = (card, claims) => card.answer({ email: card.email, ...claims });
             addCard("pending@example.com");
-            addCard("refused@example.com").refuse("not_found");
+            addCard("refused@example.com").fail("not_found");
             answer(addCard("full@example.com", { selectable: "", selected: "" }), arguments[0]);
             answer(addCard("plain@example.com", { selectable: "" }), { name: "Plain", label: "Home" });
             answer(addCard("off@example.com", { disabled: "" }), { name: "Off", label: "Old" });

@@ -146,7 +146,7 @@ def test_certification_conflicts(empty, clients, snapshots):
         assert len({item.value for item in client.get_many([A, B]).values()}) == 1
     assert errors
     assert set(errors) <= {1213, 1205, 1020}
-    assert sum(client.figures().retries["transient"] for client in clients) == len(errors)
+    assert sum(client.stats().retries["transient"] for client in clients) == len(errors)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_outcome_looked_up_elsewhere(empty, clients, more, statement):
             cutting.cut(statement, "after", cutting.refuse)
             version = backend.apply(PARTITION, [Put("a", b"1", before), *more])["a"]
             assert cutting.cuts == 1
-            assert backend.figures().retries == {}
+            assert backend.stats().retries == {}
             assert direct.get_many([A])[A].version == version
 
 

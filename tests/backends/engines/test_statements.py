@@ -288,7 +288,7 @@ def test_a_statement_is_planted_for_each_rule():
     names = {rule.name for rule in RULES} | SIZE_RULES.keys() | TRANSACTION_RULES.keys()
     names |= {UNKNOWN, FULL_SCAN}
     assert PLANTED.keys() == names
-    guide = (Path(__file__).parents[2] / "docs" / "storage.md").read_text()
+    guide = (Path(__file__).parents[3] / "docs" / "storage.md").read_text()
     section = guide.partition("\n## Statements\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == names
     for exempt in EXEMPT:

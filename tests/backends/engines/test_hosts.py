@@ -144,7 +144,7 @@ def test_all_connections_at_once(database, second):
         for thread in threads:
             thread.join(60)  # far less than what they may wait
         assert len(results) == len(threads)
-        assert not backend.figures().is_silent
+        assert not backend.stats().is_unreachable
         assert {info.name for info in backend.list(PARTITION)} == {"n0", "n1"}
 
 

@@ -1,0 +1,87 @@
+"""One line on a terminal, or in a log, about the progress of a job."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Final, TextIO
+
+from backends.copying.transfer import Progress
+from persona_profile.store.partitions import USED_PROOF_PREFIX
+
+TERMINAL_SECONDS: Final = 1.0
+LOG_SECONDS: Final = 10.0
+
+
+class _ProgressLine:
+    """A line that is rewritten each second on a terminal, and printed every `log_seconds` elsewhere."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float], log_seconds: float) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._is_terminal = stream.isatty()
+        self._pause = TERMINAL_SECONDS if self._is_terminal else log_seconds
+        self._started = clock()
+        self._next = self._started + self._pause
+
+    @property
+    def seconds(self) -> float:
+        """The duration of the job until now."""
+        return round(self._clock() - self._started, 3)
+
+    def clear(self) -> None:
+        """Erase the line on a terminal, so that other output can stand there."""
+        if self._is_terminal:
+            self._write("\r\x1b[K")
+
+    def _is_due(self) -> bool:
+        now = self._clock()
+        if now < self._next:
+            return False
+        self._next = now + self._pause
+        return True
+
+    def _show(self, text: str) -> None:
+        self._write(f"\r\x1b[K{text}" if self._is_terminal else f"{text}\n")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+class WalkProgress(_ProgressLine):
+    """The progress of a walk over all partitions, on a terminal only.
+
+    Attributes:
+        last: the last partition that was done.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock, math.inf)
+        self._done = 0
+        self.last: bytes | None = None
+
+    def __call__(self, partition: bytes) -> None:
+        """Count a partition that was done."""
+        self.last = partition
+        self._done += 1
+        if self._is_due():
+            kind = "used proofs" if partition.startswith(USED_PROOF_PREFIX) else "emails"
+            # Partitions are digests, spread evenly: the last one tells the share that is done.
+            share = int.from_bytes(partition[1:5].ljust(4, b"\0")) / 2**32
+            rate = self._done / self.seconds
+            self._show(f"{kind}: {share:.0%}, {self._done:,} partitions done, {rate:,.0f} per second")
+
+
+class CopyProgress(_ProgressLine):
+    """The progress of a copy, backup or restore, on a terminal or in a log."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock, LOG_SECONDS)
+
+    def __call__(self, progress: Progress) -> None:
+        """Show the progress."""
+        if self._is_due():
+            size = f"{progress.bytes / 1_000_000:,.1f} MB"
+            self._show(f"{progress.stage}: {progress.partitions:,} partitions, {size}")
