@@ -1,7 +1,13 @@
-"""Pictures: from whatever a camera made to a few small squares, once, at upload.
+"""Images: an upload of any camera becomes a few small squares, its renditions.
 
-The service itself decodes nothing: `pool` sends each upload to a worker process, where `pipeline` does
-the work. `admission` decides which uploads may begin.
+The service itself decodes nothing. An upload passes these modules in this order:
+
+- in the service: `renderer`, `admission` (a place, memory), `pool` and `worker_process` (a worker);
+- in a process that is forked for it: `fork_server`, `confinement`, `worker`, and there `pipeline`:
+  `structures` and `boxes` (bounds), `decoding`, `colours`, `encoding`;
+- in the service again: `answers` (checks of what the worker has sent).
+
+`rejections` has the errors of uploads that are no image, or not an image that is decoded.
 """
 
 from __future__ import annotations
@@ -32,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A square of the upright picture: left, top and length of a side, in its pixels."""
+    """A square of the upright image: left, top and side in pixels."""
 
     x: int
     y: int
@@ -41,7 +47,7 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """One encoded square. A picture smaller than `size` is never enlarged to it."""
+    """An encoded square, of `size` pixels a side or, as images are never enlarged, fewer."""
 
     size: int
     format: str
@@ -50,11 +56,11 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is decoded at all, told by the header.
+    """Limits of the images that are decoded; the header decides.
 
     Attributes:
         max_pixels_jpeg: width x height of a JPEG.
-        max_pixels_other: width x height of any other picture.
+        max_pixels_other: width x height of any other image.
         memory: bytes that decoding may take.
     """
 
@@ -65,11 +71,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What is made, and how well.
+    """Formats and quality of the renditions.
 
     Attributes:
-        formats: which of `FORMATS`; JPEG is made in any case.
-        qualities: by format, 1 to 100; the scale of each encoder differs from the others'.
+        formats: some of `FORMATS`; JPEG is always made.
+        qualities: by format, 1 to 100 on the scale of its encoder.
         effort: one of `formats.EFFORTS`.
     """
 
@@ -80,12 +86,12 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class PictureOptions:
-    """All that the pipeline is told besides the picture. It crosses to the workers as JSON.
+    """Options of the pipeline. They cross to the workers as JSON.
 
     Attributes:
-        limits: what is decoded at all.
-        encoding: what is made.
-        sizes: widths of the squares in pixels.
+        limits: of the images that are decoded.
+        encoding: of the renditions.
+        sizes: widths of the renditions in pixels.
     """
 
     limits: Limits
@@ -93,12 +99,12 @@ class PictureOptions:
     sizes: tuple[int, ...] = SIZES
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
+        """Return the JSON object that `from_json` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read what `as_json` made."""
+        """Return the options of an object that `as_json` made."""
         encoding = document["encoding"]
         return cls(
             Limits(**document["limits"]),

@@ -252,7 +252,7 @@ class LastTask(WSGITask):  # type: ignore[misc]
         is_late = seconds > self.channel.server.max_queued_seconds
         if not is_late or path.startswith(OPERATIONS_PREFIX):
             return None
-        return Overloaded("Too many requests are under way; try again.", RETRY_SECONDS)
+        return Overloaded("Too many requests are in progress; try again.", RETRY_SECONDS)
 
     def build_response_header(self) -> bytes:
         """Return status line and headers."""

@@ -14,7 +14,7 @@ from support.pictures import decoded, encode, heic, png, png_chunk, quadrants, w
 from persona_profile.errors import ServiceError
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.boxes import Extent, extent_of
-from persona_profile.images.pipeline import open_picture, render_picture
+from persona_profile.images.pipeline import open_image, render_picture
 
 LIMITS = Limits(100_000_000, 50_000_000, 864 * 1024 * 1024)
 TILE_PIXELS = 64 * 64
@@ -35,13 +35,13 @@ def render(data):
 def rejection(data) -> str:
     """Return the code with which a file is rejected before anything of it is decoded."""
     with pytest.raises(ServiceError) as caught:
-        open_picture(io.BytesIO(data), None, OPTIONS)
+        open_image(io.BytesIO(data), None, OPTIONS)
     return caught.value.code
 
 
 def pixels(data) -> int:
     """Return the pixels for which a file is charged."""
-    return open_picture(io.BytesIO(data), None, OPTIONS).pixels
+    return open_image(io.BytesIO(data), None, OPTIONS).pixels
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
