@@ -67,7 +67,7 @@ benchmark: $(VENV)/installed-tools ## measure, as ratios of two things run side 
 loadtest: $(VENV)/installed-tools ## a load test of some two minutes against a server of its own
 	$(BIN)/python -m loadtest.run smoke $(ARGS)
 
-loadtest-promote: $(VENV)/installed-tools ## may HOST=https://... carry USERS=1000000? (loadtest/README.md)
+loadtest-promote: $(VENV)/installed-tools ## may HOST=https://... carry USERS=1000000? (docs/how-to/load-test.md)
 	@test -n '$(HOST)' -a -n '$(USERS)' || { echo 'make loadtest-promote HOST=https://... USERS=1000000' >&2; exit 2; }
 	$(BIN)/python -m loadtest.run promote --host '$(HOST)' --users '$(USERS)' $(ARGS)
 

@@ -16,13 +16,9 @@ MAX_RATIO = 5.0
 MEASURED = "<!-- measured -->"
 _COLUMNS = (
     "attack",
-    "least success of a kind",
-    "p99 over the quiet, worst kind",
+    "worst p99 over quiet, through nginx",
     "cores",
-    "MiB",
-    "spooled MiB",
-    "what the attacker gets",
-    "goals",
+    "worst p99, alone",
 )
 
 
@@ -100,26 +96,18 @@ def missed(now: Mapping[str, Kind], quiet: Mapping[str, Kind]) -> list[str]:
     ]
 
 
-def _row(result: Result, quiet: Mapping[str, Kind]) -> str:
+def _others(result: Result | None, quiet: Mapping[str, Kind]) -> str:
+    if result is None:
+        return ""
     now = kinds(result.attacked)
-    kind, success = min(((kind, each.success) for kind, each in now.items()), key=lambda pair: pair[1])
     slow, ratio = max(ratios(now, quiet).items(), key=lambda pair: pair[1], default=("none", math.nan))
-    answers = sorted(result.answers.items(), key=lambda pair: -pair[1])[:3]
-    cells = [
-        f"`{result.attack}`: {ATTACKS[result.attack].text}",
-        "all" if success == 1 else f"{success:.0%} ({kind})",
-        f"{ratio:.1f} ({slow})",
-        f"{result.cores:.2f}",
-        f"{result.mebibytes:.0f}",
-        f"{result.spooled_mebibytes:.0f}" if result.target == "nginx" else "",
-        ", ".join(f"{count} x {answer}" for answer, count in answers) or "nothing",
-        "missed" if missed(now, quiet) else "met",
-    ]
-    return f"| {' | '.join(cells)} |"
+    text = f"{ratio:.1f} ({slow})" + (", missed" if missed(now, quiet) else "")
+    kind, success = min(((kind, each.success) for kind, each in now.items()), key=lambda pair: pair[1])
+    return text if success == 1 else f"{text}, {success:.0%} succeed ({kind})"
 
 
 def table(results: Sequence[Result]) -> str:
-    """Return the tables of the documentation: one of each target, and one of the quiet."""
+    """Return the tables of the documentation: the quiet, and a row for each attack."""
     quiet = {
         target: kinds(sample for each in results if each.target == target for sample in each.quiet)
         for target in TARGETS
@@ -129,9 +117,18 @@ def table(results: Sequence[Result]) -> str:
     for kind in RATES:
         found = [quiet[target][kind].p99 for target in TARGETS]
         lines.append(f"| {kind} | {' | '.join(f'{1000 * p99:.0f}' if p99 else '' for p99 in found)} |")
-    for target, title in zip(TARGETS, ("Through nginx", "The service alone"), strict=True):
-        lines += ["", f"## {title}", "", f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
-        lines += [_row(each, quiet[target]) for each in results if each.target == target]
+    lines += ["", "## Under attack", ""]
+    lines += [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
+    measured = {(each.target, each.attack): each for each in results}
+    for name in dict.fromkeys(each.attack for each in results):
+        nginx, alone = (measured.get((target, name)) for target in TARGETS)
+        cells = [
+            f"`{name}`: {ATTACKS[name].text}",
+            _others(nginx, quiet["nginx"]),
+            f"{each.cores:.2f}" if (each := nginx or alone) else "",
+            _others(alone, quiet["alone"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -186,5 +183,5 @@ class Results:
         page.write_text(f"{head}{MEASURED}\n\n{self.tables()}\n")
 
     def tables(self) -> str:
-        """Return the tables of the documentation: one of each target, and one of the quiet."""
+        """Return the tables of the documentation."""
         return table(self.all())

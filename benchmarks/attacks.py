@@ -13,7 +13,7 @@ All share the cores of this machine: the service, nginx, MariaDB, others, and th
 priority (nice 19), as its own work belongs to another machine.
 
     python benchmarks/attacks.py [--attack NAME]... [--target nginx|alone] [--seconds N] [--json FILE]
-    python benchmarks/attacks.py --page docs/attacks.md
+    python benchmarks/attacks.py --page docs/explanation/attacks.md
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ write costs more when it is made on three nodes, and what limits each case. Proc
 by process. For each case the shape `steps` of the load test looks for the knee.
 
     python benchmarks/cluster.py                                 # some 10 minutes on an idle machine
-    python benchmarks/cluster.py --write docs/load-report.md     # and puts the table there
+    python benchmarks/cluster.py --write docs/reference/load-report.md     # and puts the table there
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Locust distributes the processes, shows what happens and keeps its own statistics. Who arrives when is
 not its users' doing, as those wait for answers: each process has one Locust user (`Arrivals`), which
-starts the planned activities of many people (`scenarios`, `pacing`). `loadtest/README.md` tells more.
+starts the planned activities of many people (`scenarios`, `pacing`). See `docs/how-to/load-test.md`.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class SqliteBackend(SqlBackend):
 
     @classmethod
     def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> SqliteBackend:
-        """Open `sqlite:///relative/path` or `sqlite:////absolute/path`; create the file if it is absent.
+        """Open `sqlite:///relative/path` or `sqlite:////absolute/path`; create an absent file.
 
         Raises:
             ValueError: the URL has another form.

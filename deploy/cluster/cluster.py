@@ -1,8 +1,8 @@
-"""A cluster on one machine, for trying: three MariaDB nodes, Redis, two service machines, nginx.
+"""A trial cluster on one machine: three MariaDB nodes, Redis, two service machines, nginx.
 
-It runs the configuration files beside it, each program on an address of loopback of its own, until
-Ctrl-C or SIGTERM. What ends meanwhile is started again, as systemd does. Another start in the same
-folder goes on with the data, however everything ended.
+Every program runs on a loopback address of its own, with the configuration files of this folder, until
+Ctrl-C or SIGTERM. A program that ends is restarted, as by systemd. Another start in the same folder
+continues with its data, after any kind of end.
 
     make cluster
     .venv/bin/python deploy/cluster/cluster.py --folder var/cluster --network 127.0.5
@@ -42,14 +42,14 @@ from nodes import Node
 from processes import STOPPING, Daemon, Kept, NotStarted, taken
 
 RESTART_SECONDS: Final = 10.0
-"""How long what has ended stays so: long enough to see what that does."""
+"""Pause before a restart: long enough to see the effect of a missing program."""
 
 _TURN_SECONDS: Final = 0.5
 _NEEDED_BYTES: Final = 1_000_000_000
-"""What a new cluster takes on disk, and room to write."""
+"""Disk space of a new cluster, with room to write."""
 
 _OUTGOING: Final = "127.0.0.1"
-"""The address of whoever connects to another one of loopback."""
+"""Source address of connections to another loopback address."""
 
 _SCHEMA_USER: Final = "persona_admin"
 
@@ -72,19 +72,19 @@ Kill a node, or anything else of the list; what has ended is started again after
 
 
 class Stopped(BaseException):
-    """Somebody wants all of it to end."""
+    """A signal asks the script to end."""
 
 
 class Cluster:
-    """All programs, and where they are.
+    """All programs of the cluster.
 
     Args:
-        folder: of everything that they keep.
+        folder: folder of their data and configuration.
         network: the first three numbers of their addresses: `127.0.5`.
-        kept: where they are remembered.
+        kept: the record of their processes.
 
     Raises:
-        NotStarted: somebody else is at these addresses, or the configuration can't be written.
+        NotStarted: an address is in use, or the configuration can't be written.
     """
 
     def __init__(self, folder: Path, network: str, kept: Kept) -> None:
@@ -116,10 +116,10 @@ class Cluster:
         return [*first, self.redis.daemon, *(each.daemon for each in self.services), self.nginx.daemon]
 
     def start(self) -> None:
-        """Start everything that does not run; return when people can sign in.
+        """Start all programs; return when people can sign in.
 
         Raises:
-            NotStarted: something does not start.
+            NotStarted: a program does not start.
         """
         _say("three MariaDB nodes, Redis, two service machines, nginx")
         with ThreadPoolExecutor() as pool:
@@ -133,7 +133,7 @@ class Cluster:
         self.nginx.start()
 
     def describe(self) -> str:
-        """Return how to use it."""
+        """Return addresses and process ids, and how to use the cluster."""
         places = {self.nginx.daemon: f"{self.nginx.public}/v1/"}
         places |= {each.daemon: f"{each.origin}/" for each in self.services}
         places |= {self.redis.daemon: self.redis.place}
@@ -149,7 +149,7 @@ class Cluster:
         )
 
     def watch(self) -> None:
-        """Start again what ends; does not return."""
+        """Restart programs that end; never return."""
         missed: dict[str, float] = {}
         while True:
             time.sleep(_TURN_SECONDS)
@@ -166,11 +166,11 @@ class Cluster:
                     missed[daemon.name] = time.monotonic()
 
     def stop(self) -> None:
-        """End everything, however far it came: first what asks, then what is asked."""
+        """Stop all programs: clients before their servers."""
         self.nginx.daemon.stop()
         with ThreadPoolExecutor() as pool:
             list(pool.map(Daemon.stop, [each.daemon for each in self.services]))
-        # Nodes one by one: those that leave at once take each other for dead, and wait for 5 s.
+        # Nodes one by one: nodes that leave together take each other for dead, and wait for 5 s.
         self._kept.end_all()
 
     def _start_again(self, daemon: Daemon) -> None:
@@ -191,7 +191,7 @@ class Cluster:
             service.daemon.start()
 
     def _prepare_keys(self) -> None:
-        """Make the keyring, the same for all service machines; one that is there stays."""
+        """Make the keyring of all service machines, unless it exists."""
         first, *others = self.services
         if not first.keyring.exists():
             first.run("keys", "init")
@@ -199,7 +199,7 @@ class Cluster:
             write(service.keyring, first.keyring.read_text())
 
     def _prepare_database(self, node: Node) -> None:
-        """Make the database, its users and its schema; whatever is there stays."""
+        """Make the database, its users and its schema, unless they exist."""
         admin = secrets.token_hex(24)
         users = {"persona": self._password, _SCHEMA_USER: admin}
         statements = ["CREATE DATABASE IF NOT EXISTS persona"]
@@ -230,7 +230,7 @@ class Cluster:
 
 
 def main() -> int:
-    """Run a cluster until it is to end; return the exit status."""
+    """Run a cluster until a signal ends it; return the exit status."""
     options = _options()
     folder = options.folder
     with contextlib.ExitStack() as stack:
@@ -258,7 +258,10 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
-        "--folder", type=_folder, default="var/cluster", help="of everything; default: %(default)s"
+        "--folder",
+        type=_folder,
+        default="var/cluster",
+        help="folder of data and configuration; default: %(default)s",
     )
     parser.add_argument(
         "--network",
@@ -271,7 +274,7 @@ def _options() -> argparse.Namespace:
 
 def _folder(text: str) -> Path:
     folder = Path(text).absolute()
-    # Half a dozen programs write this path into files and commands of theirs, each with other rules.
+    # Six programs write this path into files and commands, each with its own quoting rules.
     if not re.fullmatch(r"[\w./+-]{1,90}", str(folder), re.ASCII):
         raise argparse.ArgumentTypeError(
             f"{folder} must have at most 90 characters, all of them letters, digits or of ._+-/"
@@ -286,24 +289,24 @@ def _network(text: str) -> str:
 
 
 def _check_room(folder: Path) -> None:
-    """Find out before anything is half made that the disk is too full for a new cluster.
+    """Check for enough disk space, before a new cluster is half made.
 
     Raises:
-        NotStarted: it is.
+        NotStarted: the disk is too full.
     """
     free = shutil.disk_usage(folder).free
     if free < _NEEDED_BYTES and not (folder / "node1" / "data").exists():
         raise NotStarted(
-            f"{folder} has {free / 1e6:.0f} MB free of {_NEEDED_BYTES / 1e6:.0f} that it takes"
+            f"{folder} has {free / 1e6:.0f} MB free of {_NEEDED_BYTES / 1e6:.0f} MB that it needs"
         )
 
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against another run in it.
+    """Lock the folder.
 
     Raises:
-        NotStarted: there is one.
+        NotStarted: a cluster runs there already.
     """
     with (folder / "lock").open("w") as lock:
         try:
@@ -325,7 +328,7 @@ def _raise_stopped(_number: int, _frame: FrameType | None) -> None:
 
 
 def _be_stopped_once() -> None:
-    """Take no more notice of who wants it to end: it does, and has to end everything else first."""
+    """Ignore further signals: the script already ends, and must stop all programs first."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
 
@@ -344,7 +347,7 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError:
-        # Whoever read it has gone, perhaps with the terminal: all goes on, above all the end.
+        # The reader has gone, perhaps with the terminal: the cluster goes on, and so does its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,4 @@
-"""What is before the database: Redis, service machines, nginx; with the shipped configuration."""
+"""Redis, service machines and nginx, with the shipped configuration."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ public_origins = {public}
 
 
 class Redis:
-    """What counts for rate limits.
+    """Redis, which counts for rate limits.
 
     Args:
-        address: of loopback, of its own.
-        folder: of its configuration and log.
-        password: that clients need.
-        kept: where its process is remembered.
+        address: its loopback address.
+        folder: folder of its configuration and log.
+        password: password of its clients.
+        kept: the record of processes.
     """
 
     def __init__(self, address: str, folder: Path, password: str, kept: Kept) -> None:
@@ -54,7 +54,7 @@ class Redis:
         self._address = address
 
     def start(self) -> None:
-        """Start it; return when it answers."""
+        """Start the program; return when it answers."""
         self.daemon.start()
         self.daemon.wait_until(lambda: answers(self._address, REDIS_PORT))
 
@@ -63,12 +63,12 @@ class Service:
     """A service machine.
 
     Args:
-        name: by which it is spoken of.
-        address: of loopback, of its own.
-        folder: of its settings, keyring and log; it holds `ca.pem`.
-        nodes: addresses of the database's nodes, in order of preference.
-        redis: URL of what counts.
-        kept: where its process is remembered.
+        name: name in messages.
+        address: its loopback address.
+        folder: folder of its settings, keyring and log, with `ca.pem`.
+        nodes: addresses of database nodes, in order of preference.
+        redis: URL of Redis.
+        kept: the record of processes.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Service:
 
     @property
     def origin(self) -> str:
-        """Where it listens."""
+        """Its origin, without nginx."""
         return f"http://{self.address}:{SERVICE_PORTS[0]}"
 
     def configure(self, public: str, nginx: str, password: str, issuers: Path) -> None:
@@ -92,9 +92,9 @@ class Service:
 
         Args:
             public: the origin of nginx, for browsers.
-            nginx: its address.
-            password: of the database's user.
-            issuers: file of the identity providers that it trusts.
+            nginx: source address of nginx.
+            password: password of the database user.
+            issuers: file of trusted identity providers.
         """
         fill(
             "service.ini",
@@ -113,11 +113,11 @@ class Service:
         """Run another command of the service on its settings.
 
         Args:
-            arguments: of the command.
-            url: of the database, if another than the service's own user is needed.
+            arguments: arguments of the command.
+            url: database URL of another user than the service's own.
 
         Raises:
-            NotStarted: it fails.
+            NotStarted: the command fails.
         """
         variables = {} if url is None else {"PERSONA_BACKEND_URL_FILE": "", "PERSONA_BACKEND_URL": url}
         command: list[str | Path] = [_PROGRAM, "-c", self.settings, *arguments]
@@ -125,18 +125,18 @@ class Service:
         self._kept.run(task, command, env={**os.environ, **variables})
 
     def wait(self) -> None:
-        """Return when it answers."""
+        """Return when the machine answers."""
         self.daemon.wait_until(lambda: answers(self.address, SERVICE_PORTS[0]))
 
 
 class Nginx:
-    """nginx, before service machines.
+    """nginx in front of the service machines.
 
     Args:
-        address: of loopback, of its own.
-        folder: of its configuration and logs; it holds `cert.pem` and `key.pem`.
-        services: the machines behind it, two.
-        kept: where its process is remembered.
+        address: its loopback address.
+        folder: folder of its configuration and logs, with `cert.pem` and `key.pem`.
+        services: the two machines behind it.
+        kept: the record of processes.
     """
 
     def __init__(self, address: str, folder: Path, services: Sequence[Service], kept: Kept) -> None:
@@ -154,13 +154,13 @@ class Nginx:
         write(configuration, self._rendered((SHIPPED.parent / "nginx.conf").read_text(), upstream))
 
     def start(self) -> None:
-        """Start it; return when it answers."""
+        """Start the program; return when it answers."""
         self.daemon.start()
         self.daemon.wait_until(lambda: answers(self._address, NGINX_PORTS[0]))
 
     def _rendered(self, text: str, upstream: str) -> str:
-        """Return the configuration of one service machine, for several and this folder and address."""
-        # In a function, as a replacement's backslashes would have a meaning.
+        """Return the shipped configuration, changed for two machines, this folder and address."""
+        # A function, since backslashes in a replacement text are escapes.
         text = re.sub(r"(?ms)^    upstream persona_profile \{.*?^    \}\n", lambda _: upstream, text)
         for old, new in _changes(self._folder, self._address).items():
             if old not in text:
@@ -170,7 +170,7 @@ class Nginx:
 
 
 def _changes(folder: Path, address: str) -> Mapping[str, str]:
-    """Return what is another in a folder and at an address of one's own."""
+    """Return replacements in the configuration for a folder and an address."""
     tls, plain = NGINX_PORTS
     kinds = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
     spools = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in kinds)
@@ -190,7 +190,7 @@ def _changes(folder: Path, address: str) -> Mapping[str, str]:
 
 
 def make_identity_provider(folder: Path, public: str) -> Path:
-    """Make the development identity provider, and a file that pins it; return that.
+    """Make the development identity provider; return the file that pins it.
 
     `sign-in.ini` in the folder is for `persona-profile -c ... assertion`.
 

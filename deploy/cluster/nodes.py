@@ -35,20 +35,20 @@ class Position(NamedTuple):
 
 
 class Node:
-    """One node.
+    """A node.
 
     Args:
-        name: as the configuration has it.
-        address: of loopback, of its own.
-        folder: of its configuration, data and logs; it holds `cert.pem`, `key.pem` and `ca.pem`.
-        kept: where its process is remembered.
+        name: name in the configuration.
+        address: its loopback address.
+        folder: folder of its configuration, data and logs, with `cert.pem`, `key.pem` and `ca.pem`.
+        kept: the record of processes.
     """
 
     def __init__(self, name: str, address: str, folder: Path, kept: Kept) -> None:
         self.name, self.address = name, address
         self.data = folder / "data"
         self._folder, self._kept = folder, kept
-        # What a machine of its own would have, and one machine for all has not.
+        # A machine of its own has defaults for these; nodes on one machine need them apart.
         options = {
             "datadir": self.data,
             "socket": folder / "socket",
@@ -65,7 +65,7 @@ class Node:
         self.daemon = Daemon(name, [*self._command, f"--log-error={log}"], log, kept)
 
     def configure(self, addresses: Sequence[str]) -> None:
-        """Write its configuration, as a member of nodes at these addresses."""
+        """Write its configuration as a member of nodes at these addresses."""
         fill(
             "galera.cnf",
             self._folder / "galera.cnf",
@@ -78,10 +78,10 @@ class Node:
         )
 
     def install(self) -> None:
-        """Make its data folder, of no cluster yet: whole, or not at all.
+        """Make its data folder whole or not at all; it belongs to no cluster yet.
 
         Raises:
-            NotStarted: it can't be made.
+            NotStarted: the folder can't be made.
         """
         made = self.data.with_suffix(".new")
         shutil.rmtree(made, ignore_errors=True)
@@ -93,7 +93,7 @@ class Node:
         made.replace(self.data)
 
     def take_copy(self, data: Path) -> None:
-        """Take a copy of a data folder for its own: whole, or not at all."""
+        """Copy a data folder whole or not at all."""
         made = self.data.with_suffix(".new")
         shutil.rmtree(made, ignore_errors=True)
         shutil.copytree(data, made)
@@ -116,7 +116,7 @@ class Node:
         return _position(*found[-1]) if found else None
 
     def bootstrap(self, position: Position | None) -> None:
-        """Start it as the first of its cluster; return when it answers."""
+        """Start the first node of a cluster; return when it answers."""
         if self._state_file.exists():
             text = self._state_file.read_text()
             write(self._state_file, re.sub(r"safe_to_bootstrap: \d", "safe_to_bootstrap: 1", text))
@@ -128,16 +128,16 @@ class Node:
         self._start(position)
 
     def wait(self) -> None:
-        """Return when it is a member and up to date.
+        """Return when the node is a synced member.
 
         Raises:
-            NotStarted: it is not.
+            NotStarted: the node has ended, or takes too long.
         """
         self.daemon.wait_until(lambda: self.is_synced)
 
     @property
     def is_synced(self) -> bool:
-        """Whether it is a member, up to date, of a cluster that has a majority."""
+        """Whether the node is a synced member of a cluster with a majority."""
         try:
             status = dict(self.execute("SHOW STATUS LIKE 'wsrep_%'"))
         except NotStarted:
@@ -145,7 +145,7 @@ class Node:
         return (status["wsrep_local_state_comment"], status["wsrep_ready"]) == ("Synced", "ON")
 
     def execute(self, *statements: str) -> Sequence[Any]:
-        """Carry out statements as the database's administrator; return the rows of the last one.
+        """Execute statements as database administrator; return the rows of the last one.
 
         Raises:
             NotStarted: the server rejects a statement, or does not answer.
@@ -215,7 +215,7 @@ def join(others: Others) -> None:
     """Start the other nodes; return when they are members.
 
     Raises:
-        NotStarted: one is not.
+        NotStarted: a node does not start.
     """
     for node, position in others.items():
         node.join(position)
@@ -224,10 +224,10 @@ def join(others: Others) -> None:
 
 
 def restart(node: Node, nodes: Sequence[Node]) -> None:
-    """Start a node that has ended, as systemd does; all of them, if none is left to join.
+    """Restart an ended node as systemd does; restart all nodes if none runs.
 
     Raises:
-        NotStarted: none is left, and they can't be started.
+        NotStarted: no node runs, and they can't be started.
     """
     if any(each.daemon.is_alive for each in nodes):
         node.join(node.position())
@@ -251,5 +251,5 @@ def _position(cluster: str, number: str) -> Position | None:
 
 
 def _user() -> str:
-    """Return the system's user, whose password the socket knows by itself."""
+    """Return the system user, whom the socket authenticates without a password."""
     return pwd.getpwuid(os.getuid()).pw_name

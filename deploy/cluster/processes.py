@@ -38,7 +38,7 @@ class Kept:
     on listening.
 
     Args:
-        path: path of the file; its entries are in order of start.
+        path: the file; its entries are in order of start.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,14 +47,14 @@ class Kept:
         self._lock = threading.Lock()
 
     def start(self, command: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
-        """Start a process and remember it.
+        """Start a process and record it.
 
         Args:
-            command: that starts it.
-            options: of `subprocess.Popen`.
+            command: command line.
+            options: options of `subprocess.Popen`.
 
         Raises:
-            OSError: it can't be started, or the file can't be written.
+            OSError: the process can't be started, or the file can't be written.
         """
         with _undisturbed():
             process = subprocess.Popen(
@@ -74,12 +74,12 @@ class Kept:
         """Run a command to its end; its child processes end with it.
 
         Args:
-            task: what it does, for the message.
-            command: to be carried out.
-            options: of `subprocess.Popen`.
+            task: description of the command in the error.
+            command: command line.
+            options: options of `subprocess.Popen`.
 
         Raises:
-            NotStarted: it fails.
+            NotStarted: the command fails.
         """
         options |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         with self.start(command, **options) as process:
@@ -124,14 +124,14 @@ class Kept:
 
 
 class Daemon:
-    """A program that runs until it is ended.
+    """A program that runs until it is stopped.
 
     Args:
-        name: by which it is spoken of.
-        command: that starts it.
-        log: file of what it prints.
-        kept: where it is remembered.
-        environment: variables besides those of this process.
+        name: name in messages.
+        command: command line.
+        log: file of its output.
+        kept: the record of processes.
+        environment: additional environment variables.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """Its process id, the last one if it has ended; 0 before it was started."""
+        """Process id of the running or last process; 0 before the first start."""
         return self._process.pid if self._process else 0
 
     @property
@@ -160,7 +160,7 @@ class Daemon:
         return self._process is not None and self._process.poll() is None
 
     def start(self, *more: str) -> None:
-        """Start it, with arguments for this time; does not wait until it is ready."""
+        """Start the program with further arguments; return before it is ready."""
         self.stop()  # what it has left
         with self.log.open("ab") as log:
             self._process = self._kept.start(
@@ -171,10 +171,10 @@ class Daemon:
             )
 
     def wait_until(self, is_ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-        """Return when it is ready.
+        """Return when the program is ready.
 
         Raises:
-            NotStarted: it has ended before, or takes too long.
+            NotStarted: it has ended, or takes too long.
         """
         deadline = time.monotonic() + seconds
         while self.is_alive and not is_ready():
@@ -185,7 +185,7 @@ class Daemon:
             raise NotStarted(f"{self.name} has ended; its log is {self.log}")
 
     def stop(self) -> None:
-        """End it, with all that it has started."""
+        """Stop the program and its child processes."""
         if self._process is not None:
             self._kept.end(self._process.pid)
             self._process.poll()

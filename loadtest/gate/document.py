@@ -1,4 +1,4 @@
-"""The verdict for programs: one JSON document, which `docs/load-report.md` describes.
+"""The verdict for programs: one JSON document, which `docs/reference/load-report.md` describes.
 
 Standard library alone.
 """

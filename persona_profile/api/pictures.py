@@ -107,8 +107,7 @@ def _render(request: Request, email: str, source: BinaryIO, crop: Crop | None) -
             charge(request, Policy.PIXELS_PER_EMAIL, {email: rendering.open()})
             return rendering.render()
     finally:
-        services.metrics.count_upload(rendering.stats)
-        milliseconds = ceil(1000 * rendering.stats.processor_seconds)
+        milliseconds = ceil(1000 * rendering.processor_seconds)
         if milliseconds > 0:
             for policy, payer in payers.items():
                 services.rate_limits.add(policy, {payer: milliseconds})

@@ -1,6 +1,6 @@
 """Squares to files: the encoders, their parameters, and the choice of results to keep.
 
-The parameters come from the curve in `docs/pictures.md`.
+The parameters come from the curve in `docs/explanation/pictures.md`.
 """
 
 from __future__ import annotations

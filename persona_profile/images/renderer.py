@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, BinaryIO, Final, Self
 
@@ -28,7 +28,7 @@ from persona_profile.images.answers import (
 from persona_profile.images.channel import MalformedMessage
 from persona_profile.images.pool import NoWorker, WorkerPool
 from persona_profile.images.worker_process import WorkerProcess
-from persona_profile.runtime.stats import PictureStats, UploadStats
+from persona_profile.runtime.stats import EventCounter, PictureStats
 
 # The decoder stumbled over the file. Any other end, as by the kernel for want of memory, is not the
 # fault of the file.
@@ -50,6 +50,9 @@ class Renderer:
         workers: the worker processes.
         processor_seconds: processor time that an image of the most pixels may take; others less.
         deadline_seconds: time that one upload may take, from the place to the last byte.
+        uploads: counts uploads by format and outcome; see `Upload`.
+        pixels: counts decoded pixels by format, including tiles and alpha planes.
+        processor_time: counts the processor seconds of workers.
     """
 
     options: PictureOptions
@@ -57,6 +60,9 @@ class Renderer:
     workers: WorkerPool
     processor_seconds: int
     deadline_seconds: float
+    uploads: EventCounter = field(default_factory=EventCounter)
+    pixels: EventCounter = field(default_factory=EventCounter)
+    processor_time: EventCounter = field(default_factory=lambda: EventCounter([()]))
 
     @property
     def max_concurrent(self) -> int:
@@ -88,8 +94,12 @@ class Upload:
             pixels = upload.open()
             renditions = upload.render()
 
+    The attributes are complete after the `with` block, however that ends.
+
     Attributes:
-        stats: what it has cost; complete after the `with` block, however that ends.
+        format: one of `formats.FORMATS_IN`, or `unknown` until the header is read.
+        outcome: `accepted`, the problem code of the rejection, or `failed`.
+        processor_seconds: processor time of the worker.
     """
 
     _worker: WorkerProcess
@@ -100,7 +110,9 @@ class Upload:
     def __init__(
         self, renderer: Renderer, source: BinaryIO, crop: Crop | None, claimants: Sequence[Hashable]
     ) -> None:
-        self.stats = UploadStats()
+        self.format = "unknown"
+        self.outcome = "failed"
+        self.processor_seconds = 0.0
         self._renderer = renderer
         self._source = source
         self._crop = crop
@@ -118,9 +130,11 @@ class Upload:
     ) -> None:
         self._held.close()
         if error is None:
-            self.stats.outcome = "accepted"
+            self.outcome = "accepted"
         elif isinstance(error, ServiceError):
-            self.stats.outcome = error.code
+            self.outcome = error.code
+        self._renderer.uploads.count(self.format, self.outcome)
+        self._renderer.processor_time.count(amount=self.processor_seconds)
 
     def open(self) -> int:
         """Wait for a place, have the header read, wait for memory; return the pixels to decode.
@@ -138,7 +152,7 @@ class Upload:
             document, _ = self._worker.channel.receive(self._deadline)
             if "needs" not in document:
                 raise self._rejection(document)
-            self.stats.format, self._needed_bytes, self._pixels = read_header(document, options.limits)
+            self.format, self._needed_bytes, self._pixels = read_header(document, options.limits)
         self._held.enter_context(admission.memory(self._needed_bytes, until))
         return self._pixels
 
@@ -150,8 +164,8 @@ class Upload:
         """
         options = self._renderer.options
         limits = options.limits
-        most = limits.max_pixels_jpeg if self.stats.format == "jpeg" else limits.max_pixels_other
-        self.stats.pixels = self._pixels
+        most = limits.max_pixels_jpeg if self.format == "jpeg" else limits.max_pixels_other
+        self._renderer.pixels.count(self.format, amount=self._pixels)
         with self._failures_explained():
             seconds = self._seconds_for(self._pixels / most)
             self._worker.limit(self._needed_bytes, seconds, self._deadline)
@@ -184,7 +198,7 @@ class Upload:
 
     def _end(self) -> None:
         self._worker.finish()
-        self.stats.processor_seconds = self._worker.processor_seconds
+        self.processor_seconds = self._worker.processor_seconds
         self._renderer.workers.give_back(self._worker)
 
     def _seconds_for(self, part: float) -> int:

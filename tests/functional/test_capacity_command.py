@@ -17,11 +17,13 @@ def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def test_documented_page(tmp_path):
-    """The page of a million users needs no settings file, and is the one in the documentation."""
+    """The page of a million users needs no settings file, and begins as in the documentation."""
     done = run("--users", "1000000", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    blocks = re.findall(r"```text\n(.*?)```", (ROOT / "docs" / "capacity.md").read_text(), re.DOTALL)
-    assert done.stdout in blocks
+    [block] = re.findall(
+        r"```text\n(.*?)```", (ROOT / "docs/explanation/capacity.md").read_text(), re.DOTALL
+    )
+    assert done.stdout.startswith(block)
 
 
 def test_json():

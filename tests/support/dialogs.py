@@ -13,7 +13,7 @@ from typing import Any
 from support.modules import static_file
 from support.services import Service
 
-# As docs/dialog.md asks for.
+# As docs/how-to/dialog.md asks for.
 _POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
     "connect-src {server}; img-src 'self' data: blob: {server}"

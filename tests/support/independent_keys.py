@@ -1,4 +1,4 @@
-"""The formats of docs/keys.md, written from that page alone and on other primitives than the service's.
+"""The formats of docs/reference/key-formats.md, written from that page alone, on other primitives.
 
 What is sealed here the service must open, and the other way round: so the page is complete.
 `Refused` is raised for whatever is wrong with what is opened.

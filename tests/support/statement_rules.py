@@ -1,6 +1,6 @@
 """Rules for statements: what Galera, Group Replication, TiDB and Vitess can't carry out, or not well.
 
-The manuals that they come from are named in docs/storage.md, which has a row for each rule.
+The manuals are named in docs/reference/statements.md, which has a row for each rule.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from persona_profile.capacity.model import (
     rates,
     users_carried,
 )
+from persona_profile.capacity.page import Page, text
 
 ROOT = Path(__file__).parents[2]
 COSTS = Costs.measured()
@@ -196,8 +197,8 @@ def test_wrong_users(users):
 
 
 def test_every_parameter_says_what_it_is():
-    """Each has a unit, a meaning and a source, and those stand in the documentation as well."""
-    page = (ROOT / "docs" / "capacity.md").read_text()
+    """Each has a unit, a meaning and a source, which the command prints."""
+    page = text(Page.of(MILLION, Parameters(), COSTS, frozenset(), None))
     for each in dataclasses.fields(Parameters):
         assert each.metadata["unit"]
         assert f"{each.metadata['meaning']} [{each.metadata['source']}]" in page

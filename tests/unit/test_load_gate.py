@@ -326,7 +326,7 @@ def test_json_is_read_back(judged, tmp_path):
     text = (tmp_path / "accepted.json").read_text()
     assert status == 0
     assert document.parse(text) == json.loads(text) == report
-    pages = (gate.Path(gate.__file__).parents[2] / "docs" / "load-report.md").read_text()
+    pages = (gate.Path(gate.__file__).parents[2] / "docs/reference/load-report.md").read_text()
     members = {*report, *report["run"], *report["users_carried"], *report["steps"][0]}
     members |= report["steps"][0]["endpoints"]["edit"].keys()
     assert {name for name in members if f"`{name}`" not in pages} == set()

@@ -57,7 +57,7 @@ def test_locks_agree():
 def test_no_page_installs_without_hashes():
     """Commands for operators install from an index with hashes alone."""
     root = FOLDER.parent
-    pages = [root / "production.ini", root / "README.md", *(root / "docs").glob("*.md")]
+    pages = [root / "production.ini", root / "README.md", *(root / "docs").rglob("*.md")]
     text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
     commands = re.findall(r"^.*bin/pip\"? install.*$", text, re.MULTILINE)
     assert len(commands) >= 3

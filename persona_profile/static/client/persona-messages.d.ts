@@ -37,7 +37,7 @@ export interface Explanation {
  */
 export type Translations = Record<string, string | undefined | ((error: ProfileError) => string)>;
 
-/** Every code with a sentence of its own: the codes of docs/api.md of the service, and those of the client. */
+/** Every code with a sentence of its own: the codes of docs/reference/api.md of the service, and those of the client. */
 export const codes: readonly string[];
 
 /**

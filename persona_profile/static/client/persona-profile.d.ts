@@ -1,4 +1,4 @@
-/** The claims of a profile; docs/api.md of the service lists the values of each. */
+/** The claims of a profile; docs/reference/api.md of the service lists the values of each. */
 export interface Claims {
   name: string | null;
   given_name: string | null;
@@ -130,7 +130,7 @@ export interface FieldError {
 /**
  * The only error that this module throws.
  *
- * `code` is a code of the server (docs/api.md), or one of the client:
+ * `code` is a code of the server (docs/reference/api.md), or one of the client:
  * `offline` (the browser is offline), `no_answer` (no server answered, or this page may not read the answer),
  * `timeout`, `aborted` (by the signal of the call, by the end of its session, or by a newer sign-in),
  * `answer_invalid` (the answer does not come from a profile server), `file_unreadable` (the file was moved,

@@ -31,10 +31,10 @@ from support.stores import fill, partition_of
 from backends import ABSENT, MAX_OPERATIONS, Put
 from backends.copying.archive import backup, restore
 from backends.engines.mysql import MysqlBackend
-from backends.engines.schema import SMALL, row_of
+from backends.engines.schema import SMALL
+from backends.engines.statements import row_of
 from backends.testing.conformance import BackendConformance
 from persona_profile import cli
-from persona_profile.app import services_of
 
 SERVICE_USER = "persona_service"
 MIB = 1024 * 1024
@@ -44,7 +44,7 @@ ROW = "X'01', X'6b', 1, X''"
 
 
 class Database:
-    """A database, with the users that docs/storage.md tells operators to make."""
+    """A database, with the users that docs/how-to/storage.md tells operators to make."""
 
     def __init__(self, server: MariaDB) -> None:
         self.server = server
@@ -188,7 +188,7 @@ def use(database: Database, folder: Path) -> None:
         folder, backend="mysql", backend__url=database.url(SCHEMA_USER), pictures__formats="jpeg"
     )
     browser = webtest.TestApp(app, extra_environ={"HTTP_HOST": "127.0.0.1:6543"})
-    provider = services_of(app).identity_provider
+    provider = app.development.identity_provider
     emails = [f"{name}@example.com" for name in ("alice", "bob", "carol")]
     body = {
         "proofs": [{"assertion": provider.bundle(email, AUDIENCE)} for email in emails],
@@ -209,7 +209,7 @@ def use(database: Database, folder: Path) -> None:
     browser.get("/v1/profiles?thumbnails=64", headers=headers)
     browser.delete(f"/v1/profiles/{emails[1]}", headers=headers)
     browser.delete("/v1/sessions", headers=headers)
-    services_of(app).close()
+    app.close()
 
 
 def administer(database: Database, folder: Path) -> None:
@@ -288,8 +288,7 @@ def test_a_statement_is_planted_for_each_rule():
     names = {rule.name for rule in RULES} | SIZE_RULES.keys() | TRANSACTION_RULES.keys()
     names |= {UNKNOWN, FULL_SCAN}
     assert PLANTED.keys() == names
-    guide = (Path(__file__).parents[3] / "docs" / "storage.md").read_text()
-    section = guide.partition("\n## Statements\n")[2].partition("\n## ")[0]
+    section = (Path(__file__).parents[3] / "docs/reference/statements.md").read_text()
     assert set(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == names
     for exempt in EXEMPT:
         assert f"- `{exempt.name}`: {exempt.reason}" in section

@@ -1,4 +1,4 @@
-"""The example of docs/dialog.md, run as it stands there against a real server."""
+"""The example of docs/how-to/dialog.md, run as it stands there against a real server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.pictures import encode, quadrants
 from support.services import Service
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
-GUIDE = Path(__file__).parents[3] / "docs" / "dialog.md"
+GUIDE = Path(__file__).parents[3] / "docs/how-to/dialog.md"
 
 ASSERTIONS = """
 export const knownEmails = ["alice@example.com", "bob@example.org"];

@@ -1,4 +1,4 @@
-"""Every error in words, held to the codes that docs/api.md and the client's types promise."""
+"""Every error in words, held to the codes that docs/reference/api.md and the client's types promise."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ import("/static/persona-messages.js").then(
 
 
 def documented_codes():
-    """Return the codes in the tables of docs/api.md: of problems, and why a proof does not hold."""
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    """Return the codes in the tables of docs/reference/api.md: of problems and of proofs."""
+    text = (ROOT / "docs/reference/api.md").read_text(encoding="utf-8")
     errors = text[text.index("\n## Errors") :]
     problems, proofs = errors.split("### Why a proof does not hold")
     cells = re.findall(r"^\| \d{3} \| ([^|]*) \|", problems, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The install page of docs/operators.md, executed as it is written."""
+"""The guides docs/how-to/install.md and operate.md, executed as they are written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.mariadb import MariaDB
 from support.nginx import Nginx
 from support.services import free_port
 
-PAGE = (ROOT / "docs" / "operators.md").read_text()
+PAGE = "".join((ROOT / f"docs/how-to/{name}.md").read_text() for name in ("install", "operate"))
 DOMAIN = "cards.example.net"
 UNCLONED = shutil.ignore_patterns(
     ".*", "var", "build", "dist", "*.egg-info", "node_modules", "__pycache__"

@@ -200,7 +200,7 @@ ANSWERED = {
 
 @pytest.mark.parametrize("name", ANSWERED)
 def test_own_answers(front, name):
-    """What nginx refuses by itself is a problem as docs/api.md has it."""
+    """What nginx refuses by itself is a problem as docs/reference/api.md has it."""
     raw, status, code = ANSWERED[name]
     with front.nginx.connect() as connection:
         connection.sendall(raw.encode())

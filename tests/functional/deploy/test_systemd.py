@@ -95,7 +95,7 @@ def test_unit_has_room():
     )
     needed = 30 + processes * (120 + 80 * workers + memory)
     assert needed < number(r"^MemoryHigh=(\d+)M$", unit) < number(r"^MemoryMax=(\d+)M$", unit)
-    assert f"| {needed:,} |" in (ROOT / "docs" / "operators.md").read_text()
+    assert f"| {needed:,} |" in (ROOT / "docs/how-to/operate.md").read_text()
     assert number(r"^#connection_limit = (\d+)$", settings) == CONNECTIONS
     assert number(r"^LimitNOFILE=(\d+)$", unit) >= CONNECTIONS + SPARE_FILES
 

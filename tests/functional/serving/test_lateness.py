@@ -1,4 +1,4 @@
-"""More requests than are answered in time."""
+"""More requests than threads can answer in time."""
 
 import http.client
 import threading
@@ -9,7 +9,6 @@ from support.applications import application, serving, wait_for
 from support.identities import AUDIENCE
 from support.stores import Watched
 
-from persona_profile.app import services_of
 from persona_profile.encoding import json_decode
 from persona_profile.runtime.waiting import MIN_THREADS
 
@@ -17,12 +16,11 @@ EMAIL = "late@example.com"
 
 
 def test_late_requests(development_folder, caplog):
-    """What has waited too long for a thread is refused at once; what tells of the process is not."""
+    """A request that has waited too long for a thread is rejected at once; a heartbeat is answered."""
     app = application(development_folder)
-    proof = services_of(app).identity_provider.bundle(EMAIL, AUDIENCE)
+    proof = app.development.identity_provider.bundle(EMAIL, AUDIENCE)
     begun, thaw = threading.Semaphore(0), threading.Event()
-    services = services_of(app)
-    services.backend._backend = store = Watched()
+    app.backend._backend = store = Watched()
 
     def wait() -> None:
         begun.release()
@@ -36,9 +34,9 @@ def test_late_requests(development_folder, caplog):
             body = f'{{"proofs": [{{"assertion": "{proof}"}}]}}' if method == "POST" else None
             connection.request(method, path, body, {"Content-Type": "application/json"})
             with connection.getresponse() as response:
-                told = json_decode(response.read())
+                answer = json_decode(response.read())
             connection.close()
-            return response.status, int(response.headers.get("Retry-After", 0)), told
+            return response.status, int(response.headers.get("Retry-After", 0)), answer
 
         store.before_read = wait
         slow = [pool.submit(ask, "/v1/sessions", "POST") for _ in range(MIN_THREADS)]
@@ -50,9 +48,9 @@ def test_late_requests(development_folder, caplog):
         thaw.set()
         assert 201 in {each.result()[0] for each in slow}
         for each in late:
-            status, retry_after, told = each.result()
-            assert (status, told["code"]) == (503, "overloaded")
+            status, retry_after, answer = each.result()
+            assert (status, answer["code"]) == (503, "overloaded")
             assert retry_after > 0
         assert heartbeat.result()[0] == 200
         assert ask("/v1/")[0] == 200
-    services.close()
+    app.close()

@@ -11,7 +11,7 @@ from support import ROOT
 from persona_profile.capacity.costs import Costs
 from persona_profile.capacity.model import UPLOADS, Parameters, demand
 
-PAGE = (ROOT / "docs" / "scale-out.md").read_text()
+PAGE = (ROOT / "docs/how-to/scale-out.md").read_text()
 
 WINDOWS_SECONDS = 120
 CLIENT_BYTES = 400

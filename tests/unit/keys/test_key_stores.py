@@ -1,4 +1,4 @@
-"""Whole stores that the service wrote open to who read docs/keys.md alone, with the secrets alone."""
+"""Stores of the service open to an implementation of docs/reference/key-formats.md."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""What docs/keys.md says is sealed and opened alike by the service and by who read that page alone."""
+"""The service and an implementation of docs/reference/key-formats.md seal and open alike."""
 
 import json
 from hashlib import sha256
@@ -26,7 +26,7 @@ from persona_profile.keys.tokens import (
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import Forward, KeyItem, Moving
 
-VECTORS = json.loads((ROOT / "docs" / "key-vectors.json").read_text())
+VECTORS = json.loads((ROOT / "docs/reference/key-vectors.json").read_text())
 ENCRYPTION_KEY = bytes.fromhex(VECTORS["encryption_key"]["key"])
 VERSION = VECTORS["encryption_key"]["version"]
 KEYS = {VERSION: ENCRYPTION_KEY}

@@ -1,4 +1,4 @@
-"""The primitives under the formats of docs/keys.md give what their standards print."""
+"""The primitives under the formats of docs/reference/key-formats.md give what their standards print."""
 
 import io
 from collections.abc import Iterator
