@@ -36,4 +36,4 @@ EFFORTS: Final = ("fast", "balanced", "max")
 
 DEFAULT_EFFORT: Final = "balanced"
 DEFAULT_QUALITIES: Final[Mapping[str, int]] = {"avif": 66, "webp": 82, "jpeg": 80}
-"""The same quality to the eye, on each encoder's own scale. See the curve in `docs/explanation/pictures.md`."""
+"""The same quality to the eye on each encoder's own scale (`docs/explanation/pictures.md`)."""

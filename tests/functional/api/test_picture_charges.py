@@ -17,7 +17,6 @@ from support.derived import grid, heif, tile
 from support.pictures import encode, photo, png_bomb, quadrants
 from support.workers import await_workers, renderer
 
-from persona_profile.app import services_of
 from persona_profile.errors import ServiceError
 from persona_profile.images.renderer import Upload
 
@@ -54,7 +53,7 @@ def limited(development_folder: Path, clock: Clock) -> Iterator[Callable[..., we
 
     yield make
     for app in apps:
-        services_of(app).close()
+        app.close()
 
 
 class Person:
@@ -64,7 +63,7 @@ class Person:
         self._app = app
         self._path = f"/v1/profiles/{email}/picture"
         self._environment = {"REMOTE_ADDR": address}
-        proof = services_of(app.app).identity_provider.bundle(email, AUDIENCE)
+        proof = app.app.development.identity_provider.bundle(email, AUDIENCE)
         answer = app.post_json(
             "/v1/sessions", {"proofs": [{"assertion": proof}]}, extra_environ=self._environment
         )
