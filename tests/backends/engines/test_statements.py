@@ -35,7 +35,6 @@ from backends.engines.schema import SMALL
 from backends.engines.statements import row_of
 from backends.testing.conformance import BackendConformance
 from persona_profile import cli
-from persona_profile.app import services_of
 
 SERVICE_USER = "persona_service"
 MIB = 1024 * 1024
@@ -189,7 +188,7 @@ def use(database: Database, folder: Path) -> None:
         folder, backend="mysql", backend__url=database.url(SCHEMA_USER), pictures__formats="jpeg"
     )
     browser = webtest.TestApp(app, extra_environ={"HTTP_HOST": "127.0.0.1:6543"})
-    provider = services_of(app).identity_provider
+    provider = app.development.identity_provider
     emails = [f"{name}@example.com" for name in ("alice", "bob", "carol")]
     body = {
         "proofs": [{"assertion": provider.bundle(email, AUDIENCE)} for email in emails],
@@ -210,7 +209,7 @@ def use(database: Database, folder: Path) -> None:
     browser.get("/v1/profiles?thumbnails=64", headers=headers)
     browser.delete(f"/v1/profiles/{emails[1]}", headers=headers)
     browser.delete("/v1/sessions", headers=headers)
-    services_of(app).close()
+    app.close()
 
 
 def administer(database: Database, folder: Path) -> None:
