@@ -1,4 +1,4 @@
-"""Rules for statements: Galera, Group Replication, TiDB and Vitess do not support them well.
+"""Rules of statements that Galera, Group Replication, TiDB and Vitess support well.
 
 The manuals are named in docs/reference/statements.md, which has a row for each rule.
 """
