@@ -33,7 +33,7 @@ from support.openid import (
 from support.oracle import running_jose
 
 from persona_profile.api.sessions import MAX_BODY_BYTES
-from persona_profile.auth import openid_keys
+from persona_profile.auth import openid_discovery
 from persona_profile.runtime.waiting import Wait
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
@@ -275,7 +275,7 @@ class TestKeys:
         again = sign_in(site, tokens[0], status=401).json
         assert again["code"] == "key_unknown"
         seconds = time.monotonic() - began
-        most = openid_keys.MISFIT_LOOKUPS + seconds / openid_keys.MISFIT_SECONDS
+        most = openid_discovery.MISFIT_LOOKUPS + seconds / openid_discovery.MISFIT_SECONDS
         assert 1 <= provider.asked_for(JWKS) - before <= most
         sign_in(site, token(fresh_nonce(site)))
 
