@@ -70,13 +70,13 @@ def is_working(request: Request) -> Response:
     if services.lifecycle.is_announced:
         return json_response(_STOPPING, 503)
     checks = services.heartbeat.statuses()
-    is_well = services.heartbeat.is_well(checks)
+    is_healthy = services.heartbeat.is_healthy(checks)
     document = {
-        "status": "ok" if is_well else "error",
+        "status": "ok" if is_healthy else "error",
         "checks": checks,
         "details": {"pictures": services.renderer.workers.confinement},
     }
-    return json_response(document, 200 if is_well else 503)
+    return json_response(document, 200 if is_healthy else 503)
 
 
 @about.get()  # type: ignore[untyped-decorator]

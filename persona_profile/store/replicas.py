@@ -97,13 +97,13 @@ class Replicas:
         Raises:
             Unavailable: one is not.
         """
-        if self.figures().silent:
+        if self.stats().unreachable:
             raise Unavailable("a replica is not asked")
 
-    def figures(self) -> ReplicaStats:
-        """Return what there is to watch, without asking any."""
-        silent = sum(not replica.is_healthy for replica in self._replicas)
-        return ReplicaStats(len(self._replicas), silent)
+    def stats(self) -> ReplicaStats:
+        """Return the number of replicas and of those that are not asked now."""
+        unreachable = sum(not replica.is_healthy for replica in self._replicas)
+        return ReplicaStats(len(self._replicas), unreachable)
 
     def close(self) -> None:
         """Ask no more, and release connections."""

@@ -18,9 +18,9 @@ from backends.engines.mysql import CONNECTIONS
 from persona_profile.api.openapi import openapi_source
 from persona_profile.cli import _parser
 from persona_profile.errors import Forbidden, ServiceError
-from persona_profile.runtime.supervisor import own_figures
-from persona_profile.serving import server
-from persona_profile.serving.channels import _CODES
+from persona_profile.runtime.supervisor import own_metrics
+from persona_profile.serving.channels import PROBLEM_CODES
+from persona_profile.serving.waitress_settings import CONNECTIONS as OPEN_CONNECTIONS
 from persona_profile.settings import parse_settings
 from persona_profile.store.profile import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
 
@@ -50,7 +50,7 @@ def test_every_code_is_documented():
         for what in ("certificate", "assertion")
     ]
     of_profiles = [UNREADABLE, PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG]
-    of_http = ["method_not_allowed", *_CODES.values()]
+    of_http = ["method_not_allowed", *PROBLEM_CODES.values()]
     of_nginx = re.findall(r'"code":"([a-z_]+)"', (ROOT / "deploy" / "nginx.conf").read_text())
     codes = {*raised, *declared, *composed, *of_profiles, *of_http, *of_nginx} - {"forbidden"}
     assert codes == set(STATUS_OF)
@@ -157,7 +157,7 @@ def families(text: str) -> set[str]:
 def test_every_metric_is_explained(tmp_path):
     """What is counted is what the guide lists; the dashboard and the alerts name nothing else."""
     app = application(tmp_path)
-    text = app.services.metrics.exposition() + own_figures(0, 0)
+    text = app.services.metrics.exposition() + own_metrics(0, 0)
     app.close()
     counted = families("\n".join(Figures(text).families))
     ours = {name for name in counted if name.startswith("persona_")}
@@ -232,7 +232,7 @@ def test_connections_of_processes():
     [connections] = re.findall(r"^\| connections to the database .* \| (\d+) \|$", guide, re.MULTILINE)
     assert int(connections) == 2 * CONNECTIONS
     [connections] = re.findall(r"^\| connections of nginx .* \| ([\d,]+) \|$", guide, re.MULTILINE)
-    assert int(connections.replace(",", "")) == 2 * server.CONNECTIONS
+    assert int(connections.replace(",", "")) == 2 * OPEN_CONNECTIONS
 
 
 def _tests(path: Path) -> set[str]:
