@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable
-from typing import Final, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TextIO, TypeVar
 
+from backends import Unavailable
 from backends.copying.transfer import Progress
+from persona_profile.keys.service import KeysUnavailable
+from persona_profile.store.leases import LeaseLost
 from persona_profile.store.partitions import USED_PROOF_PREFIX
 
 TERMINAL_SECONDS: Final = 1.0
 LOG_SECONDS: Final = 10.0
+
+STOPPED: Final = (KeyboardInterrupt, Unavailable, KeysUnavailable, LeaseLost)
+"""Exceptions after which the same command, started again, goes on."""
 
 
 class _ProgressLine:
@@ -83,5 +91,30 @@ class CopyProgress(_ProgressLine):
     def __call__(self, progress: Progress) -> None:
         """Show the progress."""
         if self._is_due():
-            size = f"{progress.bytes / 1_000_000:,.1f} MB"
+            size = bytes_text(progress.bytes)
             self._show(f"{progress.stage}: {progress.partitions:,} partitions, {size}")
+
+
+_Shown = TypeVar("_Shown", bound=_ProgressLine)
+
+
+@contextmanager
+def shown(progress: _Shown, if_stopped: str = "") -> Iterator[_Shown]:
+    """Clear the line in the end; if the job is stopped, print how to go on."""
+    try:
+        yield progress
+    except STOPPED:
+        progress.clear()
+        if if_stopped:
+            print(f"persona-profile: stopped; {if_stopped}", file=sys.stderr)
+        raise
+    finally:
+        progress.clear()
+
+
+def bytes_text(count: int) -> str:
+    """Return a number of bytes for people to read."""
+    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} B"

@@ -15,13 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, cast
 
-from backends import Backend, BackendError, Unavailable
+from backends import Backend, BackendError
 from backends.copying.archive import Contents, backup, check, restore
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import PASSES, CopyResult, copy
-from persona_profile.app import BACKENDS_GROUP, open_backend
+from persona_profile.app import BACKENDS_GROUP
 from persona_profile.cli.config import load_settings, loader
-from persona_profile.cli.progress import CopyProgress
+from persona_profile.cli.opening import open_shared_backend, opened_store
+from persona_profile.cli.progress import CopyProgress, bytes_text, shown
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
@@ -95,7 +96,7 @@ def _copy(options: argparse.Namespace) -> int:
     with (
         closing(source),
         closing(destination),
-        _reporting("start it again to go on") as progress,
+        shown(CopyProgress(sys.stderr), "start it again to go on") as progress,
         _telling_of_files(),
     ):
         _check_schema("SOURCE", source)
@@ -121,7 +122,7 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
         print(json.dumps(asdict(result) | {"seconds": seconds}))
         return
     print(
-        f"Wrote {_count(result.written, 'partition')} ({_megabytes(result.bytes)}) "
+        f"Wrote {_count(result.written, 'partition')} ({bytes_text(result.bytes)}) "
         f"in {_count(result.passes, 'pass', 'es')} and {seconds:.1f} s."
     )
     if result.equal:
@@ -138,12 +139,11 @@ def _backup(options: argparse.Namespace) -> int:
         return _usage(f"{options.file}: must be a file in a folder that exists")
     settings = load_settings(options.config)
     with (
-        closing(_opened(settings)) as source,
+        opened_store(settings) as source,
         _archived_homes(settings) as homes,
-        _reporting("there is no archive; start it again") as progress,
+        shown(CopyProgress(sys.stderr), "there is no archive; start it again") as progress,
         _telling_of_files(),
     ):
-        source.check_schema()
         software = f"{DISTRIBUTION} {version(DISTRIBUTION)}"
         contents = backup(
             source, options.file, software=software, related=homes.related, report=progress
@@ -153,20 +153,22 @@ def _backup(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(contents) | {"file_bytes": size, "seconds": seconds}))
     else:
-        print(f"Wrote {_told(contents)} into {_megabytes(size)}, in {seconds:.1f} s.")
+        print(f"Wrote {_told(contents)} into {bytes_text(size)}, in {seconds:.1f} s.")
     return 0
 
 
 def _restore(options: argparse.Namespace) -> int:
     if not options.file.is_file():
         return _usage(f"{options.file}: there is no such file")
-    with _reporting("start it again with --overwrite to go on") as progress, _telling_of_files():
+    with (
+        shown(CopyProgress(sys.stderr), "start it again with --overwrite to go on") as progress,
+        _telling_of_files(),
+    ):
         if options.check:
             contents, written = check(options.file, report=progress), 0
         else:
             settings = load_settings(options.config)
-            with closing(_opened(settings)) as destination, _archived_homes(settings) as homes:
-                destination.check_schema()
+            with opened_store(settings) as destination, _archived_homes(settings) as homes:
                 restored = restore(
                     options.file,
                     destination,
@@ -215,17 +217,11 @@ def _open_of_file(path: str) -> Backend:
     # Variables that name a store would make source and destination the same.
     environ = {name: value for name, value in os.environ.items() if not _names_store(name)}
     settings = parse_settings(loader(path).get_wsgi_app_settings(), environ)
-    _refuse_memory(settings.backend)
-    return open_backend(settings)
+    return open_shared_backend(settings)
 
 
 def _names_store(variable: str) -> bool:
     return variable.startswith("PERSONA_BACKEND")
-
-
-def _opened(settings: Settings) -> Backend:
-    _refuse_memory(settings.backend)
-    return open_backend(settings)
 
 
 @contextmanager
@@ -241,11 +237,6 @@ def _archived_homes(settings: Settings) -> Iterator[ArchivedHomes]:
         yield stack.enter_context(closing(ArchivedHomes(keys)))
 
 
-def _refuse_memory(backend: str) -> None:
-    if backend == "memory":
-        raise InvalidSettings("backend: what is in memory is the server's alone")
-
-
 class _NotReady(BackendError):
     """One of two stores can't be used; the message says which."""
 
@@ -255,20 +246,6 @@ def _check_schema(role: str, backend: Backend) -> None:
         backend.check_schema()
     except BackendError as error:
         raise _NotReady(f"{role}: {error}") from None
-
-
-@contextmanager
-def _reporting(if_stopped: str) -> Iterator[CopyProgress]:
-    """Report progress; say what to do if the job is stopped, by Ctrl-C or by a database."""
-    progress = CopyProgress(sys.stderr)
-    try:
-        yield progress
-    except (KeyboardInterrupt, Unavailable):
-        progress.clear()
-        print(f"persona-profile: stopped; {if_stopped}", file=sys.stderr)
-        raise
-    finally:
-        progress.clear()
 
 
 class _FileError(BackendError):
@@ -291,13 +268,9 @@ def _usage(message: str) -> int:
 def _told(contents: Contents) -> str:
     return (
         f"{_count(contents.partitions, 'partition')}, {_count(contents.items, 'item')}, "
-        f"{_megabytes(contents.bytes)}"
+        f"{bytes_text(contents.bytes)}"
     )
 
 
 def _count(number: int, noun: str, plural: str = "s") -> str:
     return f"{number:,} {noun}{'' if number == 1 else plural}"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1_000_000:,.1f} MB"
