@@ -37,7 +37,6 @@ from dataclasses import dataclass
 
 from backends import (
     ABSENT,
-    MAX_OPERATIONS,
     Address,
     Backend,
     Conflict,
@@ -47,6 +46,7 @@ from backends import (
     Operation,
     Put,
 )
+from backends.copying.transfer import batches
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS, MAX_SESSION_SECONDS
 from persona_profile.store.items import (
@@ -60,6 +60,7 @@ from persona_profile.store.items import (
     instant_of,
     parse_picture_item,
 )
+from persona_profile.store.partitions import read_items
 
 _Items = dict[Address, Item]
 
@@ -196,7 +197,7 @@ class Homes:
             Conflict: somebody else is doing it.
             Unavailable: the storage does not answer.
         """
-        key = self._named(partition, [KEY_ITEM]).get(KEY_ITEM)
+        key = read_items(self._backend, partition, [KEY_ITEM]).get(KEY_ITEM)
         moving = _moving(key)
         if key is None or moving is None or moving.move_id != move_id:
             return
@@ -234,7 +235,7 @@ class Homes:
         while True:
             infos = self._listed(partition)
             if KEY_ITEM in infos:
-                key = self._named(partition, [KEY_ITEM]).get(KEY_ITEM)
+                key = read_items(self._backend, partition, [KEY_ITEM]).get(KEY_ITEM)
                 if key is None or key.version != infos[KEY_ITEM].version:
                     continue
                 moving = Moving.parse(key.value)
@@ -244,7 +245,8 @@ class Homes:
                 return False
             left = [info for info in infos.values() if _is_copied(info.name)]
             try:
-                self._delete(partition, left)
+                for batch in batches(_deletes(left)):
+                    self._backend.apply(partition, batch)
             except Conflict:
                 continue
             return bool(left)
@@ -257,11 +259,11 @@ class Homes:
         Raises:
             Unavailable: the storage does not answer.
         """
-        items = self._named(partition, [KEY_ITEM, *names])
+        items = read_items(self._backend, partition, [KEY_ITEM, *names])
         forward = Forward.parse(items[KEY_ITEM].value) if KEY_ITEM in items else None
         if forward is not None:
             partition = forward.partition
-            items = self._named(partition, [KEY_ITEM, *names])
+            items = read_items(self._backend, partition, [KEY_ITEM, *names])
         moving = _moving(items.get(KEY_ITEM))
         if moving is not None:
             key = items.pop(KEY_ITEM)
@@ -277,7 +279,7 @@ class Homes:
             Conflict: it may be the first one, moved at this instant.
             Unavailable: the storage does not answer.
         """
-        items = self._named(partition, [KEY_ITEM, PROFILE_ITEM])
+        items = read_items(self._backend, partition, [KEY_ITEM, PROFILE_ITEM])
         if not is_profile(items):
             return
         here = self._listed(home.partition)
@@ -296,16 +298,16 @@ class Homes:
         if _versions_of_profile(infos) != versions:
             raise Conflict("somebody else has written the profile")
         # Each at its version: what comes at this instant is another's.
-        operations = _deletes(infos.values())
-        self._backend.apply(partition, operations[:MAX_OPERATIONS])
-        for start in range(MAX_OPERATIONS, len(operations), MAX_OPERATIONS):
+        first, *rest = batches(_deletes(infos.values()))
+        self._backend.apply(partition, first)
+        for batch in rest:
             with suppress(Conflict):
-                self._backend.apply(partition, operations[start : start + MAX_OPERATIONS])
+                self._backend.apply(partition, batch)
 
     def _is_dead(self, partition: bytes, moving: Moving) -> bool:
         """Return whether a moving item is no profile, and see to it that it never will be one."""
         while moving.origin != partition:
-            key = self._named(moving.origin, [KEY_ITEM]).get(KEY_ITEM)
+            key = read_items(self._backend, moving.origin, [KEY_ITEM]).get(KEY_ITEM)
             if key is None:
                 return True
             forward = Forward.parse(key.value)
@@ -323,16 +325,6 @@ class Homes:
     def _listed(self, partition: bytes) -> dict[str, ItemInfo]:
         infos = self._backend.list(partition)
         return {info.name: info for info in infos if info.name != NOT_BEFORE_ITEM}
-
-    def _delete(self, partition: bytes, infos: Iterable[ItemInfo]) -> None:
-        """Delete items at their versions, the small ones in the first of several batches."""
-        operations = _deletes(infos)
-        for start in range(0, len(operations), MAX_OPERATIONS):
-            self._backend.apply(partition, operations[start : start + MAX_OPERATIONS])
-
-    def _named(self, partition: bytes, names: Iterable[str]) -> dict[str, Item]:
-        found = self._backend.get_many([Address(partition, name) for name in names])
-        return {address.name: item for address, item in found.items()}
 
     def _follow(self, items: _Items, all_partitions: Iterable[tuple[bytes, ...]]) -> None:
         """Read newer partitions again of which a forward was seen: what was read may be older."""
@@ -406,6 +398,7 @@ def _is_copied(name: str) -> bool:
 
 
 def _deletes(infos: Iterable[ItemInfo]) -> list[Operation]:
+    """Return what deletes items at their versions, the small ones first."""
     return [
         Delete(each.name, each.version) for each in sorted(infos, key=lambda each: "/" in each.name)
     ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from backends import Address, Backend, BackendError, Delete, Item
+from backends import Backend, BackendError, Delete, Item
 from backends.copying.transfer import batches
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
@@ -24,6 +24,7 @@ from persona_profile.store.items import (
     Moving,
     parse_picture_item,
 )
+from persona_profile.store.partitions import read_items
 
 _Items = Mapping[str, Item]
 
@@ -95,9 +96,7 @@ class ArchivedHomes:
         if self._keys is None or len(self._keys.index_versions) == 1 or not is_profile(items):
             return
         for other in self._others(partition, items.get(KEY_ITEM)):
-            addresses = [Address(other, name) for name in (KEY_ITEM, PROFILE_ITEM)]
-            found = destination.get_many(addresses)
-            if is_profile({address.name: item for address, item in found.items()}):
+            if is_profile(read_items(destination, other, [KEY_ITEM, PROFILE_ITEM])):
                 deletes = [
                     Delete(info.name, info.version)
                     for info in destination.list(other)

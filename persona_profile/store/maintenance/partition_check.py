@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from backends import MAX_VALUE_BYTES, Address, Backend, Item, ItemInfo
+from backends import MAX_VALUE_BYTES, Backend, Item, ItemInfo
 from persona_profile.keys.records import RecordKey, is_record
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
@@ -24,7 +24,8 @@ from persona_profile.store.items import (
     Moving,
     parse_picture_item,
 )
-from persona_profile.store.profile import Picture, Profile
+from persona_profile.store.partitions import read_items
+from persona_profile.store.profile import Picture, ProfileDocument
 
 READ_BYTES: Final = MAX_VALUE_BYTES
 """About how many bytes of renditions are in memory at once."""
@@ -160,9 +161,7 @@ class PartitionCheck:
 
     def _read(self, names: Iterable[str]) -> tuple[Item | None, Item | None, Mapping[str, Item]]:
         """Read key, profile and items of these names, all of one instant."""
-        addresses = [Address(self._partition, name) for name in (KEY_ITEM, PROFILE_ITEM, *names)]
-        found = self._backend.get_many(addresses)
-        items = {address.name: item for address, item in found.items()}
+        items = read_items(self._backend, self._partition, [KEY_ITEM, PROFILE_ITEM, *names])
         self.bytes_read += sum(len(item.value) for item in items.values())
         return items.pop(KEY_ITEM, None), items.pop(PROFILE_ITEM, None), items
 
@@ -191,9 +190,7 @@ class PartitionCheck:
         for partition in self._keys.partitions(email):
             if partition == self._partition:
                 continue
-            addresses = [Address(partition, name) for name in (KEY_ITEM, PROFILE_ITEM)]
-            found = self._backend.get_many(addresses)
-            if not is_profile({address.name: item for address, item in found.items()}):
+            if not is_profile(read_items(self._backend, partition, [KEY_ITEM, PROFILE_ITEM])):
                 continue
             # After that read: of a profile that is moved meanwhile one of both is gone.
             if _version(self._read(())[0]) == key.version:
@@ -203,7 +200,7 @@ class PartitionCheck:
         """Return the names of the renditions that a profile names; none if it does not open."""
         try:
             plaintext = data_key.open(PROFILE_ITEM, item.value)
-            return _names(_parse(plaintext).picture)
+            return _names(ProfileDocument.parse(plaintext).picture)
         except Unreadable:
             self._found(FindingKind.UNREADABLE_PROFILE, PROFILE_ITEM)
             return None
@@ -262,13 +259,6 @@ class PartitionCheck:
 
 def _version(item: Item | None) -> int | None:
     return item.version if item else None
-
-
-def _parse(plaintext: bytes) -> Profile:
-    try:
-        return Profile("").filled(plaintext)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise Unreadable from None
 
 
 def _names(picture: Picture | None) -> list[str]:

@@ -26,7 +26,6 @@ from dataclasses import dataclass, field, replace
 from backends import (
     ABSENT,
     MAX_OPERATIONS,
-    Address,
     Backend,
     Conflict,
     Delete,
@@ -35,6 +34,7 @@ from backends import (
     Operation,
     Put,
 )
+from backends.copying.transfer import batches
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.homes import Homes, is_profile
@@ -49,7 +49,7 @@ from persona_profile.store.items import (
     parse_picture_item,
 )
 from persona_profile.store.maintenance.rewrapping import Progress
-from persona_profile.store.partitions import walk_items
+from persona_profile.store.partitions import read_items, walk_items
 
 
 @dataclass(slots=True)
@@ -187,7 +187,7 @@ class Reindexing:
                 self.done.moved += 1
                 return
             # Somebody was faster. What is left of this attempt is cleared later in the same walk.
-            key = self._named(partition, KEY_ITEM).get(KEY_ITEM)
+            key = read_items(self._backend, partition, [KEY_ITEM]).get(KEY_ITEM)
 
     def _destination(self, partition: bytes, key: Item) -> bytes:
         """Return the new partition of an email.
@@ -225,8 +225,8 @@ class Reindexing:
         if not is_free:
             left = [Delete(KEY_ITEM, version)]  # half a profile, which is not ours to replace
         try:
-            for start in range(0, len(left), MAX_OPERATIONS):
-                self._backend.apply(destination, left[start : start + MAX_OPERATIONS])
+            for batch in batches(left):
+                self._backend.apply(destination, batch)
         except Conflict:
             return None
         return (moving, version) if is_free else None
@@ -237,10 +237,10 @@ class Reindexing:
         Raises:
             _Doubled: there are both.
         """
-        if not is_profile(self._named(destination, KEY_ITEM, PROFILE_ITEM)):
+        if not is_profile(read_items(self._backend, destination, [KEY_ITEM, PROFILE_ITEM])):
             return
         # After that read: a profile that another mover has brought there is in the old one no more.
-        if _version(self._named(partition, KEY_ITEM).get(KEY_ITEM)) == key.version:
+        if _version(read_items(self._backend, partition, [KEY_ITEM]).get(KEY_ITEM)) == key.version:
             raise _Doubled
 
     def _carry(self, partition: bytes, destination: bytes, claim: tuple[Moving, int]) -> bool:
@@ -292,16 +292,12 @@ class Reindexing:
         while True:
             infos = {info.name: info for info in self._backend.list(partition)}
             names = [name for name in infos if name != NOT_BEFORE_ITEM]
-            items = self._named(partition, *names)
+            items = read_items(self._backend, partition, names)
             # Whoever changes a picture writes the profile as well.
             if all(_version(infos.get(name)) == _version(items.get(name)) for name in names):
                 break
         key, profile = items.pop(KEY_ITEM, None), items.pop(PROFILE_ITEM, None)
         return None if key is None else _Snapshot(key, profile, items)
-
-    def _named(self, partition: bytes, *names: str) -> dict[str, Item]:
-        found = self._backend.get_many([Address(partition, name) for name in names])
-        return {address.name: item for address, item in found.items()}
 
 
 def _version(item: Item | ItemInfo | None) -> int | None:
