@@ -144,7 +144,7 @@ class TestProtecting:
         protect()
         services = services_of(app.app)
         [stored] = services.profiles.profiles(session_of(ALICE))
-        assert (stored.claims, stored.problem) == ({}, "profile_key_required")
+        assert (stored.document.claims, stored.problem) == ({}, "profile_key_required")
 
 
 class TestChanging:
