@@ -16,7 +16,7 @@ from persona_profile.encoding import base64url_encode, json_encode
 from persona_profile.images import MEDIA_TYPES
 from persona_profile.keys.tokens import Session
 from persona_profile.profiles.export import profile_json, timestamp
-from persona_profile.profiles.service import ANY_STATE, Precondition
+from persona_profile.profiles.preconditions import ANY_STATE, Precondition
 from persona_profile.store.profile import StoredProfile
 
 THUMBNAIL_FORMATS: Final = ("webp", "jpeg")

@@ -1,19 +1,17 @@
-"""The profile service: with `pictures`, the only place where plaintext, keys and storage meet.
+"""The profile service: sessions in, profiles out; writes by compare-and-set.
 
-An email's home partition (see `homes`) holds, once something was written for it:
+The home partition of an email (see `homes`) has these items after the first write:
 
-- `key`: its wrapped data key, then a record with the email itself, so that it can be indexed anew, and,
-  if the profile is protected, its content key (see `key_items`);
-- `profile`: a record with the claims, the current picture's description and the times;
-- `picture/<id>/<size>.<format>`: one record for each rendition of the current picture.
+- `key`: the wrapped data key and the owner record (see `items`);
+- `profile`: the sealed `ProfileDocument`;
+- `picture/<id>/<size>.<format>`: a sealed rendition of the current picture.
 
-A key exists if and only if a profile does: both are first written and erased in one batch, and every
-later batch names the version of the profile that it replaces. So nothing is ever sealed under a key
-that is not stored, and no rendition is left behind.
+`key` and `profile` are created in one batch and erased in one batch. Every other batch names the
+version of the profile that it replaces. So nothing is ever sealed under a key that is not stored, and
+no rendition is left behind.
 
-Whether or not there is a profile, `not_before` may stand there until it expires: the instant of the
-last sign-out of the email, 8 bytes of milliseconds since 1970. Each proof of a session names the last
-sign-out that it followed, and a later one ends the session: their order depends on no clock.
+Also without a profile there may be a `not_before` item until it expires: the instant of the last
+sign-out, 8 bytes of milliseconds since 1970 (see `sessions`).
 """
 
 from __future__ import annotations
@@ -22,21 +20,17 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial, wraps
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from backends import ABSENT, Backend, Conflict, Delete, Expectation, Item, Operation, Put
-from persona_profile.errors import (
-    PreconditionFailed,
-    ProfileKeyRequired,
-    UnreadableProfile,
-    WriteConflict,
-)
+from persona_profile.errors import ProfileKeyRequired, UnreadableProfile, WriteConflict
 from persona_profile.images import Rendition
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.tokens import EmailProof, Session
 from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
 from persona_profile.profiles.sessions import Vouched, check_not_ended, emails_of, new_session
 from persona_profile.store.homes import Home, Homes
 from persona_profile.store.items import (
@@ -48,7 +42,6 @@ from persona_profile.store.items import (
     picture_item,
 )
 from persona_profile.store.profile import (
-    BLANK_STATE,
     UNREADABLE,
     Picture,
     ProfileDocument,
@@ -61,39 +54,8 @@ from persona_profile.store.replicas import Replicas
 WRITE_PATIENCE_SECONDS: Final = 5.0
 PICTURE_ID_BYTES: Final = 16
 
-ANY_STATE: Final = "*"
-"""In a precondition: every state of a profile that is not blank."""
-
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Precondition:
-    """The states that a client expects of a profile before a write (RFC 9110, section 13).
-
-    Attributes:
-        if_match: the expected states; None for any.
-        if_none_match: the states in which nothing is written.
-    """
-
-    if_match: frozenset[str] | None = None
-    if_none_match: frozenset[str] = frozenset()
-
-    def check(self, state: str) -> None:
-        """Return if the state of a profile is expected.
-
-        Raises:
-            PreconditionFailed: it is not.
-        """
-        names = {state} if state == BLANK_STATE else {state, ANY_STATE}
-        if self.if_match is not None and names.isdisjoint(self.if_match):
-            raise PreconditionFailed("If-Match: the profile has changed.")
-        if not names.isdisjoint(self.if_none_match):
-            raise PreconditionFailed("If-None-Match: the profile exists.")
-
-
-UNCONDITIONAL: Final = Precondition()
 
 
 def _repeated(
@@ -103,7 +65,7 @@ def _repeated(
 
     @wraps(attempt)
     def attempts(service: ProfileService, /, *args: _P.args, **options: _P.kwargs) -> _T:
-        deadline = None  # from the first conflict on: even an attempt that was held up has a second
+        deadline = None  # since the first conflict: a slow first attempt is repeated too
         pause = 0.001
         while True:
             try:
@@ -112,7 +74,7 @@ def _repeated(
                 deadline = deadline or time.monotonic() + service.write_patience
                 if time.monotonic() > deadline:
                     raise WriteConflict("Others are writing to this profile; try again.") from None
-                time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, hides nothing
+                time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
                 pause = min(2 * pause, 0.1)
 
     return attempts
@@ -122,12 +84,12 @@ class ProfileService:
     """Reads and writes the profiles of emails that a session has proved.
 
     Args:
-        backend: where sealed items are kept.
-        homes: finds them.
-        keys: what wraps their keys.
-        session_lifetime: seconds for which a new session lasts, at most MAX_SESSION_SECONDS.
+        backend: the store of sealed items.
+        homes: finds the items.
+        keys: wraps data keys.
+        session_lifetime: of a new session, in seconds; at most MAX_SESSION_SECONDS.
         clock: seconds since 1970.
-        write_patience: seconds for which a write is repeated while others write to the profile.
+        write_patience: seconds during which a write is repeated while others write to the profile.
     """
 
     def __init__(
@@ -154,20 +116,17 @@ class ProfileService:
         previous: Session | None = None,
         profile_key: bytes | None = None,
     ) -> tuple[Session, list[StoredProfile]]:
-        """Return a session of emails that were proved just now, and the profiles of all its emails.
+        """Return a session of newly proved and previous emails, and the profiles of all its emails.
 
-        It takes in the emails of a `previous` session with their own proofs, and then ends with that
-        one unless all of them were proved again: a proof makes no other email's session longer, and
-        protects none from a sign-out. It holds the person's `profile_key`, by default that of the
-        previous one.
+        See `new_session`.
 
         Args:
-            vouched: the emails; of several for one email the last one counts.
+            vouched: the newly proved emails; for one email the last proof counts.
             previous: a session that has not expired.
-            profile_key: KEY_BYTES.
+            profile_key: the person's own key, KEY_BYTES; by default the key in the previous session.
 
         Raises:
-            InvalidProof: the email was signed out since the proof was made.
+            InvalidProof: an email was signed out after its proof was made.
             InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
         """
         emails = emails_of(vouched, previous)
@@ -184,7 +143,7 @@ class ProfileService:
         return session, self._open(homes, session.emails, session)
 
     def profiles(self, session: Session) -> list[StoredProfile]:
-        """Return the profiles of all emails of a session, in its order, from one read.
+        """Return the profiles of all emails of a session, in the order proved, from one read.
 
         Raises:
             InvalidSession: the session was ended.
@@ -198,8 +157,8 @@ class ProfileService:
 
         Raises:
             InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
-            UnreadableProfile: what is stored does not open.
-            ProfileKeyRequired: it opens only with a profile key that the session does not hold.
+            UnreadableProfile: the stored profile does not open.
+            ProfileKeyRequired: the profile opens only with a key that the session does not hold.
         """
         [profile] = self._read(session, [email])
         if profile.problem == UNREADABLE:
@@ -209,7 +168,7 @@ class ProfileService:
         return profile
 
     def check_write(self, session: Session, email: str, precondition: Precondition) -> None:
-        """Return if a write would be accepted now, before its costly preparation.
+        """Return if a write would be accepted now; a check before its costly preparation.
 
         Raises:
             See `write_claims`, less WriteConflict.
@@ -217,14 +176,14 @@ class ProfileService:
         precondition.check(self.profile(session, email).state)
 
     def sign_out(self, session: Session) -> None:
-        """End this and every earlier session that proved any of the session's emails.
+        """End this session and every earlier session that proved any of its emails.
 
-        One that failed midway may be repeated: it goes on with the emails that are left.
+        After a failure, a repetition goes on with the emails that are left.
 
         Raises:
-            InvalidSession: the session was ended, for each of its emails.
+            InvalidSession: all emails of the session were signed out before.
             Unavailable: the storage does not answer.
-            WriteConflict: others kept signing out for WRITE_PATIENCE_SECONDS.
+            WriteConflict: others kept signing out for `write_patience`.
         """
         _, signed_out_at = self._homes.find([], session.emails)
         if all(signed_out_at[proof.email] > proof.signed_out_at for proof in session.proofs):
@@ -249,7 +208,7 @@ class ProfileService:
         Raises:
             InvalidSession, Unavailable, KeysUnavailable, UnreadableProfile, ProfileKeyRequired: see
                 `profile`.
-            PreconditionFailed: by the precondition.
+            PreconditionFailed: the state of the profile is not expected.
             WriteConflict: others kept writing for `write_patience`.
         """
         before = self._settled(session, email, precondition)
@@ -295,13 +254,13 @@ class ProfileService:
         profile_key: bytes | None,
         precondition: Precondition = UNCONDITIONAL,
     ) -> tuple[Session, StoredProfile]:
-        """Seal a profile again, so that it opens only with a profile key, or, with None, without.
+        """Seal a profile again: it then opens only with the new profile key, or, for None, without one.
 
-        The session holds the key that it opens with until now, if any. Nothing that was sealed before
-        opens what is sealed now: there is a new content key, and the picture has a new id.
+        The session holds the previous profile key, if there is one. No earlier key opens the new
+        records: the content key is new, and the picture has a new id.
 
         Returns:
-            A session like the given one that holds the new key, if there is one; the profile.
+            The session, with the new key if there is one; the profile.
 
         Raises:
             See `write_claims`.
@@ -320,7 +279,7 @@ class ProfileService:
         """
         [profile] = self._read(session, [email])
         precondition.check(profile.state)
-        # At the versions that the precondition was checked against.
+        # At the versions of the checked state.
         self._homes.erase(profile.home)
 
     @_repeated
@@ -341,7 +300,7 @@ class ProfileService:
         ]
 
     def _settled(self, session: Session, email: str, precondition: Precondition) -> StoredProfile:
-        """Return a profile that is to be written, under the usual names, in an expected state."""
+        """Return a profile before a write: in an expected state, its items under their usual names."""
         profile = self.profile(session, email)
         if profile.home.move_id is not None:
             self._homes.settle(profile.home.partition, profile.home.move_id)
@@ -350,7 +309,7 @@ class ProfileService:
         return profile
 
     def _protect(self, before: StoredProfile, profile_key: bytes | None) -> StoredProfile:
-        """Seal a profile under a new content key; without a profile key, under its data key."""
+        """Seal a profile under a new content key, or, without a profile key, under its data key."""
         home = before.home
         if home.key is None:
             key_item, data_key = self._new_key(before)
@@ -372,7 +331,7 @@ class ProfileService:
         return self._store(before, document, renditions, (key_item, key))
 
     def _new_key(self, before: StoredProfile) -> tuple[KeyItem, RecordKey]:
-        """Return a new data key for a blank profile, once nobody can make that elsewhere."""
+        """Return a new data key for a blank profile, after its partition was reserved."""
         self._homes.reserve(before.home, self._clock())
         return KeyItem.create(self._keys, before.home.partition, before.email)
 
@@ -387,13 +346,13 @@ class ProfileService:
 
         Args:
             before: the profile that was read.
-            document: replaces the one of `before`.
+            document: the new document.
             renditions: of its picture, if that is new.
             new_key: the new `key` item and the key that seals, if they change.
 
         Raises:
-            Conflict: somebody else wrote; or a key under which the profile was made is not primary any
-                more, and so may be destroyed by somebody who has not seen it. Nothing is left of it.
+            Conflict: another write was faster. Or the key that wraps a new data key is no longer
+                primary: it may be destroyed by a process that has not seen this data key.
         """
         home = before.home
         if home.key is None and new_key is None:
@@ -420,7 +379,7 @@ class ProfileService:
 def _picture_operations(
     old: Picture | None, new: Picture | None, renditions: Sequence[Rendition], key: RecordKey
 ) -> list[Operation]:
-    """Return what replaces the renditions of a picture, by those of a new one under a key."""
+    """Return the operations that replace the renditions of a picture."""
     if old == new:
         return []
     operations: list[Operation] = [Delete(name) for name in (old.item_names() if old else ())]

@@ -8,13 +8,13 @@ from typing import Final
 from backends import Address, Backend, Item
 
 USED_PROOF_PREFIX: Final = b"\x00"
-"""First byte of the partitions of used proofs; those of emails begin with an index version from 1."""
+"""First byte of the partitions of used proofs; partitions of emails begin with an index version > 0."""
 
 USED_PROOF_ITEM: Final = "used"
-"""The one item of such a partition; it has no value."""
+"""The only item of such a partition; its value is empty."""
 
 LEASES_PARTITION: Final = USED_PROOF_PREFIX + b"leases"
-"""Of leases (`leases`), which nobody can use a proof for: those partitions are longer."""
+"""The partition of leases; the partitions of used proofs are longer."""
 
 _SCAN_PARTITIONS: Final = 200
 

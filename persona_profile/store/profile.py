@@ -1,4 +1,4 @@
-"""A profile: its stored form, and how it opens from the items of a partition."""
+"""A profile: the document in its `profile` item, and its opening with the keys of the session."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from persona_profile.store.items import PROFILE_ITEM, KeyItem, picture_item
 logger = logging.getLogger(__name__)
 
 PROFILE_BYTES: Final = 1024
-"""Most profiles have this length before they are sealed; others twice that, and so on."""
+"""The length of most documents before they are sealed; others have two, four, ... times as much."""
 
 BLANK_STATE: Final = "0"
 """The state of a profile of which nothing is stored."""
@@ -32,21 +32,21 @@ PROFILE_KEY_WRONG: Final = "profile_key_wrong"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The current picture: its id (16 random bytes), and which formats are stored for each size."""
+    """The current picture: its id (16 random bytes) and the stored formats of each size."""
 
     id: bytes
     formats: Mapping[int, tuple[str, ...]]
 
     @classmethod
     def of(cls, picture_id: bytes, renditions: Iterable[Rendition]) -> Picture:
-        """Describe renditions as a picture."""
+        """Return the picture of some renditions."""
         formats: dict[int, tuple[str, ...]] = {}
         for each in sorted(renditions, key=lambda rendition: rendition.size):
             formats[each.size] = (*formats.get(each.size, ()), each.format)
         return cls(picture_id, formats)
 
     def item_names(self) -> list[str]:
-        """Return the names of the items that hold its renditions."""
+        """Return the names of the renditions' items."""
         return [
             picture_item(self.id, size, name) for size in self.formats for name in self.formats[size]
         ]
@@ -162,7 +162,7 @@ def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | 
         data_key = key_item.data_key(keys, home.partition)
         key, plaintext = data_key, _open(data_key, home.profile.value)
         if plaintext is None:
-            # Only then the owner record is needed, and opening it is a third of the work.
+            # Opening the owner record would be a third of the work; only protected profiles need it.
             wrapped = key_item.open_owner(data_key).content_key
             is_protected = wrapped is not None
             key = _content_key(data_key, wrapped, profile_key)
@@ -177,10 +177,10 @@ def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | 
 
 
 def _open(data_key: RecordKey, record: bytes) -> bytes | None:
-    """Return what a profile's record holds; none if it may be under a content key.
+    """Return the plaintext of a profile's record; None if the record may be under a content key.
 
     Raises:
-        Unreadable: it is no record.
+        Unreadable: the value is no record.
     """
     if not is_record(record):
         raise Unreadable

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from backends import Backend
 from persona_profile.errors import InvalidSession, PreconditionFailed, WriteConflict
 from persona_profile.keys.tokens import Session
-from persona_profile.profiles.service import UNCONDITIONAL, Precondition
+from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
 from persona_profile.profiles.sessions import Vouched
 from support.store_work import Work
 from support.store_world import BLANK, ISSUER, PROFILE_KEY, Seen, View, renditions_of

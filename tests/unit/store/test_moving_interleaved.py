@@ -32,7 +32,7 @@ from support.stepping import Actor, Killed, Stepped, killing_after
 from backends import Address, Backend, Put
 from persona_profile.errors import InvalidSession, NotFound, PreconditionFailed
 from persona_profile.profiles.export import export
-from persona_profile.profiles.service import ANY_STATE, Precondition
+from persona_profile.profiles.preconditions import ANY_STATE, Precondition
 from persona_profile.store.homes import is_profile
 from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Moving
 
