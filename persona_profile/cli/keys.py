@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from backends import Backend
-from persona_profile.app import forward_seconds, picture_url_seconds
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.opening import opened_store_with_keys
 from persona_profile.cli.progress import WalkProgress, shown
@@ -165,7 +164,7 @@ def _reindex(settings: Settings, backend: Backend, keys: KeyWrapper, rate: float
         raise KeyringError("the newer index key is not primary: `keys rotate --index --promote` first")
     with Lease(backend, MOVING) as lease, _progress() as progress:
         pace = Pace(rate, sleep=lease.sleep)
-        job = Reindexing(backend, keys, forward_seconds(settings), pace, time.time, lease.keep)
+        job = Reindexing(backend, keys, settings.forward_seconds, pace, time.time, lease.keep)
         done = job.run(progress)
     print(
         f"Moved {done.moved:,} profiles, finished {done.finished:,} moves and cleaned {done.cleaned:,} "
@@ -212,7 +211,7 @@ def _check_tokens(settings: Settings, keyring: Keyring, version: int) -> None:
     key = keyring.find(KeyKind.ENCRYPTION, version)
     if key is None or version > keyring.primary(KeyKind.ENCRYPTION).version:
         return  # it never sealed anything
-    seconds = max(settings.sessions_lifetime, picture_url_seconds(settings))
+    seconds = max(settings.sessions_lifetime, settings.picture_url_seconds)
     if key.retired_at is None:
         raise KeyringError(
             f"encryption key {version} does not say since when it is not primary; --revoke ends the "

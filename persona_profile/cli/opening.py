@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from backends import Backend
-from persona_profile.app import open_backend
-from persona_profile.keys.configured import make_key_wrapper, open_keyring
-from persona_profile.keys.keyring_file import KeyringWatch
+from persona_profile.keys.configured import follow_keyring, make_key_wrapper, open_keyring
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.settings import InvalidSettings, Settings
+from persona_profile.store.configured import open_backend
 
 
 def open_shared_backend(settings: Settings) -> Backend:
@@ -48,5 +47,5 @@ def opened_store_with_keys(settings: Settings) -> Iterator[tuple[Backend, KeyWra
         file, keyring = open_keyring(settings)
         with closing(make_key_wrapper(settings, keyring)) as keys:
             if file is not None:
-                keys.follow(KeyringWatch(file, keyring, keys.use).check)
+                follow_keyring(keys, keyring, file)
             yield backend, keys

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from persona_profile import files
-from persona_profile.app import forward_seconds
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.opening import opened_store_with_keys
 from persona_profile.emails import InvalidEmail, canonical_email
@@ -87,7 +86,7 @@ def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService
     try:
         email = canonical_email(sys.stdin.readline().strip() if options.email == "-" else options.email)
         with opened_store_with_keys(settings) as (backend, keys):
-            homes = Homes(backend, keys, forward_seconds(settings))
+            homes = Homes(backend, keys, settings.forward_seconds)
             lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
             profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
             yield email, profiles, PictureService(backend, homes, keys, url_window=window)

@@ -6,9 +6,9 @@ import argparse
 from contextlib import closing
 from typing import Any
 
-from persona_profile.app import open_backend
 from persona_profile.cli import storage_checks, storage_copies
 from persona_profile.cli.config import load_settings
+from persona_profile.store.configured import open_backend
 
 
 def add_to(commands: Any) -> None:
