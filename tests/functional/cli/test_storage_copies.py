@@ -395,6 +395,24 @@ class TestBackup:
         assert "Traceback" not in result.stderr
 
 
+BACKUP_MODULES = """
+import sys
+from persona_profile.cli import main
+assert main(sys.argv[1:]) == 0
+print({"pyramid", "cornice", "webob", "waitress"} & sys.modules.keys())
+"""
+
+
+def test_backup_loads_no_view(stores):
+    """A backup loads neither the views nor the server."""
+    stores.open("a")
+    arguments = ["-c", str(stores.ini("a")), "storage", "backup", "today.archive"]
+    done = subprocess.run(
+        [sys.executable, "-c", BACKUP_MODULES, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def open_app(folder: Path, url: str) -> tuple[webtest.TestApp, dict[str, str]]:
     """Start the service on a store; return it with the headers of a session."""
     app = webtest.TestApp(
