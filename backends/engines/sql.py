@@ -43,7 +43,7 @@ from backends import (
     Address,
     Backend,
     BackendError,
-    BackendFigures,
+    BackendStats,
     Conflict,
     Delete,
     Item,
@@ -55,6 +55,7 @@ from backends import (
     new_version,
 )
 from backends.engines import migrations
+from backends.engines.failures import AllInUse, ConnectionLost, Transient
 from backends.engines.schema import BULK, SMALL, addressed, by_key, names_of, portions, row_of, table_of
 
 MOST_PAUSE_SECONDS: Final = 0.25  # between two attempts
@@ -64,27 +65,6 @@ when a packet is too large for it, is not asked for ever."""
 
 _T = TypeVar("_T")
 _Step = Callable[[Connection], None]
-
-
-class Transient(BackendError):
-    """The database undid what was sent and asks to try again."""
-
-    reason: ClassVar[str] = "transient"
-
-
-class ConnectionLost(BackendError):
-    """The connection broke: what was sent last may or may not have taken effect.
-
-    Attributes:
-        refusal: what is told if trying again does not help.
-    """
-
-    reason: ClassVar[str] = "connection_lost"
-    refusal: str = "the database breaks off every connection"
-
-
-class AllInUse(Unavailable):
-    """No connection of the pool became free in time."""
 
 
 class SqlBackend(Backend):
@@ -192,11 +172,11 @@ class SqlBackend(Backend):
     def check_schema(self) -> None:
         self._retrying(migrations.check, lambda: None)
 
-    def figures(self) -> BackendFigures:
+    def stats(self) -> BackendStats:
         with self._lock:
             retries = dict(self._retries)
         pool = cast("QueuePool", self._engine.pool)
-        return BackendFigures(retries, pool.checkedout(), pool.size())
+        return BackendStats(retries, pool.checkedout(), pool.size())
 
     def close(self) -> None:
         self._engine.dispose()
@@ -332,7 +312,7 @@ class SqlBackend(Backend):
                 if isinstance(failure, ConnectionLost):
                     losses += 1
                     if losses >= MAX_LOSSES:
-                        raise Unavailable(failure.refusal) from None
+                        raise Unavailable(failure.final_message) from None
                 if time.monotonic() + pause > deadline:
                     raise Unavailable("the database did not do it in time") from None
                 if (
@@ -356,7 +336,7 @@ class SqlBackend(Backend):
             failure = self._translate(error)
             if isinstance(failure, ConnectionLost):
                 # Nothing was sent yet, and a new connection would hardly fare better.
-                failure = Unavailable(failure.refusal)
+                failure = Unavailable(failure.final_message)
             raise failure from None
         with connection:
             try:
