@@ -1,4 +1,4 @@
-"""The state file of a copy: what is known of each partition, and how far the pass is."""
+"""The state file of a copy: its knowledge of each partition, and the position of its pass."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from backends import BackendError
+from backends.copying.fingerprints import FINGERPRINT_BYTES
 
 _APPLICATION_ID: Final = 0x50505332
-FINGERPRINT_BYTES: Final = 16
 
 
 class InvalidState(BackendError):
     """A state file can't be used; the message says why."""
 
 
-class Pair(NamedTuple):
-    """A partition that was the same in both stores.
+class Copied(NamedTuple):
+    """A partition that had the same values in both stores.
 
     Attributes:
-        source: hash of its versions in the source; none to compare it by value again.
-        destination: hash of its versions in the destination, of items that don't expire.
+        source: hash of its listing in the source; None to compare its values again.
+        destination: hash of its listing in the destination.
         expiring: fingerprints of the items in the destination that expire.
     """
 
@@ -31,12 +31,12 @@ class Pair(NamedTuple):
     expiring: frozenset[bytes]
 
 
-class UnderWay(NamedTuple):
-    """A partition of the destination that is being written.
+class Pending(NamedTuple):
+    """A partition of the destination that the copy is about to write.
 
     Attributes:
-        known: fingerprints of the items that were there, and of those that are written.
-        kept: fingerprints of names that are there before and after.
+        known: fingerprints of the present items, by version, and of the new items, by value.
+        kept: fingerprints of the names that exist before and after.
     """
 
     known: frozenset[bytes]
@@ -44,17 +44,17 @@ class UnderWay(NamedTuple):
 
 
 class CopyState:
-    """A context manager around the file, a SQLite database: every change of it is atomic.
+    """The file, a SQLite database: every change is atomic. A context manager that closes it.
 
-    For one copy at a time, used by one thread. The file is readable by its owner alone.
+    It serves one copy at a time, in one thread. The file is readable by its owner alone.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file; it is made if absent.
+        """Open the file; create it if it is absent.
 
         Raises:
-            InvalidState: it is something else, or another copy uses it.
-            OSError: it can't be made.
+            InvalidState: the file is no state of a copy, or another copy uses it.
+            OSError: the file can't be created.
         """
         path.touch(mode=0o600)
         try:
@@ -67,7 +67,7 @@ class CopyState:
             self._database.close()
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
                 raise InvalidState("another copy is using the state file") from None
-            raise InvalidState("the state file is something else, not of a copy") from None
+            raise InvalidState("the state file is not the state of a copy") from None
 
     def __enter__(self) -> Self:
         return self
@@ -76,39 +76,39 @@ class CopyState:
         self._database.close()
 
     def is_new(self) -> bool:
-        """Return whether nothing was copied yet."""
+        """Return whether no partition was copied yet."""
         tables = "SELECT 1 FROM pairs UNION ALL SELECT 1 FROM under_way"
         return self._database.execute(tables).fetchone() is None
 
     def forget(self) -> None:
-        """Begin anew: compare everything by value, from the first partition on.
+        """Compare all values again, from the first partition on.
 
-        What this copy wrote to the destination is still known as its own.
+        The copy still knows its own items in the destination.
         """
         self._database.execute("DELETE FROM position")
         self._database.execute("UPDATE pairs SET source = NULL")
         self._database.commit()
 
     def position(self) -> bytes | None:
-        """Return the last partition that an unfinished pass has done, if there is such a pass."""
+        """Return the last partition that an unfinished pass has done; None without such a pass."""
         row = self._database.execute("SELECT after FROM position").fetchone()
         return None if row is None else bytes(row[0])
 
-    def known(self, page: Sequence[bytes]) -> dict[bytes, Pair | UnderWay]:
-        """Return what is known of partitions, which are given in order."""
+    def known(self, page: Sequence[bytes]) -> dict[bytes, Copied | Pending]:
+        """Return the entries of partitions, which are given in order."""
         between = "WHERE partition BETWEEN ? AND ?", (page[0], page[-1])
-        pairs = self._rows("SELECT partition, source, destination, expiring FROM pairs", *between)
-        found: dict[bytes, Pair | UnderWay] = {
-            partition: Pair(source, destination, _divided(expiring))
-            for partition, source, destination, expiring in pairs
+        copied = self._rows("SELECT partition, source, destination, expiring FROM pairs", *between)
+        found: dict[bytes, Copied | Pending] = {
+            partition: Copied(source, destination, _divided(expiring))
+            for partition, source, destination, expiring in copied
         }
-        under_way = self._rows("SELECT partition, known, kept FROM under_way", *between)
-        for partition, known, kept in under_way:
-            found[partition] = UnderWay(_divided(known), _divided(kept))
+        pending = self._rows("SELECT partition, known, kept FROM under_way", *between)
+        for partition, known, kept in pending:
+            found[partition] = Pending(_divided(known), _divided(kept))
         return found
 
-    def intend(self, partitions: Mapping[bytes, UnderWay]) -> None:
-        """Remember that these partitions of the destination are about to be written."""
+    def intend(self, partitions: Mapping[bytes, Pending]) -> None:
+        """Store which partitions of the destination the copy is about to write."""
         self._database.executemany(
             "REPLACE INTO under_way VALUES (?, ?, ?)",
             (
@@ -118,17 +118,17 @@ class CopyState:
         )
         self._database.commit()
 
-    def record(self, pairs: Mapping[bytes, Pair], after: bytes | None) -> None:
-        """Remember what a pass did, and up to where; None when it came to its end."""
+    def record(self, copied: Mapping[bytes, Copied], after: bytes | None) -> None:
+        """Store the results of a pass and its position; None at its end."""
         self._database.executemany(
             "REPLACE INTO pairs VALUES (?, ?, ?, ?)",
             (
-                (partition, pair.source, pair.destination, b"".join(pair.expiring))
-                for partition, pair in pairs.items()
+                (partition, each.source, each.destination, b"".join(each.expiring))
+                for partition, each in copied.items()
             ),
         )
         self._database.executemany(
-            "DELETE FROM under_way WHERE partition = ?", ((partition,) for partition in pairs)
+            "DELETE FROM under_way WHERE partition = ?", ((partition,) for partition in copied)
         )
         self._database.execute("DELETE FROM position")
         if after is not None:

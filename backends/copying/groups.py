@@ -1,10 +1,10 @@
-"""Reading partitions that belong together at one instant, in a walk that meets them one by one.
+"""Reads of related partitions at one instant, within a walk over all partitions.
 
-A store keeps each partition whole, and no two. An owner may have two, and move something from the one
-to the other while a backup walks from the first to the second: then it would be in the backup twice.
-So whoever knows of such groups names them. All of a group is read when its first partition is met, at
-one instant. The others wait in a temporary file until the walk comes to them; most of them are empty,
-and only that is remembered.
+A store keeps each partition consistent, not several. The owner of the data may move items from one
+partition to another while a backup walks from the first to the second: then the backup would have them
+twice. So the owner names related partitions. When the walk reaches the first partition of a group, the
+whole group is read at one instant. The other partitions wait in a temporary file until the walk reaches
+them; most of them are empty, and take one row.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from backends.copying.transfer import PATIENCE_SECONDS, Busy, read_partition, wa
 Items = Mapping[str, Item]
 
 Related = Callable[[bytes, Items], Sequence[bytes]]
-"""Returns the other partitions that belong to one with these items."""
+"""Returns the other partitions in the group of a partition with these items."""
 
 
-def alone(_partition: bytes, _items: Items) -> Sequence[bytes]:
-    """Return no partition: none belongs to another."""
+def unrelated(_partition: bytes, _items: Items) -> Sequence[bytes]:
+    """Return no partition: a `Related` for stores without groups."""
     return ()
 
 
-def read_all(source: Backend, related: Related = alone) -> Iterator[tuple[bytes, Items]]:
-    """Yield all partitions in order with their items, those of a group as they were at one instant.
+def read_all(
+    source: Backend, related: Related = unrelated, *, patience: float = PATIENCE_SECONDS
+) -> Iterator[tuple[bytes, Items]]:
+    """Yield all partitions in order with their items, each group as it was at one instant.
 
-    In memory are the items of one group at the most. A partition may be yielded without items.
+    In memory are the items of one group at most. A partition may come without items.
 
     Raises:
-        Unavailable: the store can't answer now, or others keep writing for PATIENCE_SECONDS.
+        Busy: others keep writing for `patience` seconds.
+        Unavailable: the store can't answer now.
     """
     walked = walk(source)
     upcoming = next(walked, None)
@@ -51,27 +54,29 @@ def read_all(source: Backend, related: Related = alone) -> Iterator[tuple[bytes,
             if last == waits:
                 yield last, waiting.items(last)
             else:
-                yield last, _read_group(source, last, related, waiting)
+                yield last, _read_group(source, last, related, waiting, patience)
 
 
-def _read_group(source: Backend, partition: bytes, related: Related, waiting: _Waiting) -> Items:
-    """Return the items of a partition; keep those of later partitions that belong to it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def _read_group(
+    source: Backend, partition: bytes, related: Related, waiting: _Waiting, patience: float
+) -> Items:
+    """Return the items of a partition; put later partitions of its group into `waiting`."""
+    deadline = time.monotonic() + patience
     while True:
-        items = read_partition(source, partition)
-        # What was passed already is in the backup.
+        items = read_partition(source, partition, patience=patience)
+        # Earlier partitions are in the backup already.
         others = [each for each in related(partition, items) if each > partition]
         if not others:
             return items
-        group = {each: read_partition(source, each) for each in others}
-        # Each was as it was read from then until now: together at the instant of the last read.
+        group = {each: read_partition(source, each, patience=patience) for each in others}
+        # Each partition is unchanged since its read: all had these items at the last read.
         if all(_is_unchanged(source, *each) for each in ((partition, items), *group.items())):
             for other, found in group.items():
                 waiting.add(other, found)
             return items
         if time.monotonic() > deadline:
             raise Busy("others keep writing to a partition; try again when less is written")
-        time.sleep(random.uniform(0, 0.01))  # noqa: S311 - spreads readers, hides nothing
+        time.sleep(random.uniform(0, 0.01))  # noqa: S311 - no secret
 
 
 def _is_unchanged(source: Backend, partition: bytes, items: Items) -> bool:
@@ -91,14 +96,14 @@ class _Waiting:
         self._database.execute("CREATE INDEX by_partition ON items (partition)")
 
     def add(self, partition: bytes, items: Items) -> None:
-        """Keep what was read, unless the partition was read before."""
+        """Add a partition, unless it was added before."""
         insert = "INSERT OR IGNORE INTO partitions VALUES (?)"
         if self._database.execute(insert, (partition,)).rowcount:
             rows = ((partition, name, item.expires_at, item.value) for name, item in items.items())
             self._database.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
 
     def first_after(self, partition: bytes) -> bytes | None:
-        """Return the first partition that follows one; none if there is none."""
+        """Return the first partition that follows `partition`, or None."""
         query = "SELECT min(partition) FROM partitions WHERE partition > ?"
         [first] = self._database.execute(query, (partition,)).fetchone()
         return first  # type: ignore[no-any-return]
@@ -110,5 +115,5 @@ class _Waiting:
         return {name: Item(value, 0, expires_at) for name, value, expires_at in rows}
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Delete the file."""
         self._database.close()

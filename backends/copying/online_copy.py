@@ -1,24 +1,24 @@
 """Copying everything from one store to another, of any two kinds, while the source is in use.
 
-A copy is made in passes. Each walks the partitions of both stores in order and makes those of the
-destination equal to those of the source, until a pass finds nothing to do. So the first pass carries
-everything, the next ones what changed meanwhile, and one after the last write proves the stores equal.
+A copy makes passes. Each pass walks the partitions of both stores in order and makes the partitions of
+the destination equal to those of the source, until a pass finds no difference. The first pass copies
+everything, the next passes copy later changes, and a pass after the last write proves the stores equal.
 
-What is compared are listings, without values, as a pass over values would take as long as the first
-one did. Versions are given by each store on its own, so a state file remembers for each partition two
-short hashes: of the versions in the source and of those in the destination, taken when both were read
-and had the same values. As versions are never used twice, equal hashes later mean equal values still.
-The file takes some 90 bytes for a partition, on disk; nothing in memory grows with the store.
+A pass compares listings without values: comparing values would take as long as the first pass. Each
+store has its own versions. So for each partition with the same values in both stores, a state file has
+two short hashes: of the versions in the source and of the versions in the destination. Versions are
+never used twice, so equal hashes later mean equal values. The file has some 90 bytes for each partition;
+the memory for a copy does not grow with the stores.
 
-The state has a second use: by it everything in the destination is this copy's own or **foreign**. A
-foreign item is never written over and never deleted, unless the operator asks for it: mostly it means
-that a service uses the destination already, or that source and destination were mixed up.
+By the state file, everything in the destination is this copy's own or **foreign**. A copy never
+overwrites or deletes foreign items unless the operator asks for it: mostly they mean that a service
+uses the destination already, or that source and destination were swapped.
 
-- Of a partition that was copied, the hash and the fingerprints of its items that expire are known.
-- Before a partition is written, fingerprints are noted of what is there, by version, and of what is to
-  be written, by value. So it is known after a crash whose the items are that are found there.
-- A page of partitions is decided before any of them is written or noted, and every write names the
-  versions that the decision was about.
+- Of each copied partition the state has the hash, and fingerprints of its items that expire.
+- Before a write, the state gets fingerprints of the partition's present items, by version, and of the
+  new items, by value. After a crash these tell the copy's own items from foreign ones.
+- The copy decides about a page of partitions before it writes or notes any of them. Every write names
+  the versions of that decision.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from backends import MAX_BATCH_BYTES, Address, Backend, Item, ItemInfo
-from backends.copying.copy_state import FINGERPRINT_BYTES, CopyState, Pair, UnderWay
+from backends.copying import fingerprints
+from backends.copying.copy_state import Copied, CopyState, Pending
 from backends.copying.transfer import (
+    PATIENCE_SECONDS,
     Busy,
     Clock,
     NotEmpty,
@@ -47,26 +48,27 @@ from backends.copying.transfer import (
 )
 
 PASSES: Final = 5
-"""How many passes a copy makes by default before it says that the source keeps changing."""
+"""The default limit of passes; a source that still changes then is reported."""
 
-# Partitions under way at once: they wait for networks and disks at the same time.
-_WORKERS: Final = 4
+WORKERS: Final = 4
+"""Partitions in progress at once: they wait for networks and disks at the same time."""
+
 _PAGE_PARTITIONS: Final = 100
 _PORTION_BYTES: Final = MAX_BATCH_BYTES
-"""About how many bytes of values are in memory at once, unless one partition has more."""
+"""Bytes of values in memory at once, unless one partition has more."""
 
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
-    """What a copy did.
+    """The result of a copy.
 
     Attributes:
-        equal: the last pass found nothing to do.
-        passes: how many were made.
-        partitions: how many the last pass walked, of both stores.
-        differing: in how many of these the stores differed when the last pass came to them.
-        written: how often a partition of the destination was written.
-        bytes: how many bytes of values these writes had.
+        equal: whether the last pass found no difference.
+        passes: number of passes.
+        partitions: number of partitions in the last pass, of both stores.
+        differing: number of these partitions in which the stores differed.
+        written: number of writes of whole partitions.
+        bytes: bytes of the values in these writes.
     """
 
     equal: bool
@@ -77,7 +79,7 @@ class CopyResult:
     bytes: int
 
 
-def copy(
+def copy(  # noqa: PLR0913 - the last two are for tests
     source: Backend,
     destination: Backend,
     state: CopyState,
@@ -86,47 +88,52 @@ def copy(
     overwrite: bool = False,
     report: Report | None = None,
     clock: Clock = time.time,
+    workers: int = WORKERS,
+    patience: float = PATIENCE_SECONDS,
 ) -> CopyResult:
     """Make the destination equal to the source: every live item, and nothing else.
 
-    Each partition is written in one batch (what is more than a batch may be, in several: bulk items
-    first, deletions last) and read back. It can be stopped at any instant and started again.
+    Each partition is written in one batch and read back. A partition that is too large for one batch is
+    written in several: bulk items first, deletions last. A copy can be stopped at any instant and
+    started again.
 
     Args:
         source: only read; may be in use.
-        destination: an empty store, or what the copy with this state has made so far.
-        state: what earlier runs have done.
-        passes: how many to make at most, from 2.
-        overwrite: replace and delete in the destination also what this copy did not write there.
+        destination: an empty store, or one that copies with this state have written.
+        state: the state of earlier runs.
+        passes: the limit of passes, from 2.
+        overwrite: also replace and delete foreign items in the destination.
         report: called some times a second.
-        clock: what both stores take the time from.
+        clock: the clock of both stores.
+        workers: see WORKERS.
+        patience: see PATIENCE_SECONDS.
 
     Raises:
-        NotEmpty: the destination holds something foreign, which is as it was; `overwrite` is not set.
-        NotWritten: the destination does not give back what was written.
-        Unavailable: a store can't answer now; start again.
+        NotEmpty: the destination has foreign items, which are unchanged; `overwrite` is not set.
+        NotWritten: the destination does not return what was written.
+        Unavailable: a store can't answer now; start the copy again.
         ValueError: fewer than two passes.
     """
     if passes < 2:
         raise ValueError("a copy takes two passes at least")
     if state.is_new() and not overwrite and destination.scan(None, 1):
         raise NotEmpty("the destination is not empty; nothing was written")
-    job = _Copy(source, destination, state, overwrite, report, clock)
+    job = _Copy(source, destination, state, overwrite, report, clock, workers, patience)
     for number in range(1, passes + 1):
         is_whole = state.position() is None
         job.make_pass(number)
         if is_whole and not job.differing:
             break
-    return CopyResult(not job.differing, number, job.partitions, job.differing, job.written, job.volume)
+    return job.result(number)
 
 
-class _Seen(NamedTuple):
-    """What the listings of a partition say.
+class _Comparison(NamedTuple):
+    """The comparison of a partition by its listings.
 
     Attributes:
-        is_same: the stores have the same values there.
-        is_foreign: the destination holds, or lacks, something that is not this copy's doing.
-        listed: what the destination holds.
+        is_same: the stores have the same values.
+        is_foreign: the destination has foreign items, or lacks items of this copy.
+        listed: the listing of the destination.
         bytes: of the values in the source.
     """
 
@@ -137,9 +144,9 @@ class _Seen(NamedTuple):
 
 
 class _Outcome(NamedTuple):
-    """What became of a partition that was not the same; no pair if it was not made equal."""
+    """The outcome for a partition that was not the same; `copied` is None if it still is not."""
 
-    pair: Pair | None
+    copied: Copied | None
     differed: bool
     bytes: int
 
@@ -157,101 +164,120 @@ class _Copy:
     overwrite: bool
     report: Report | None
     clock: Clock
+    workers: int
+    patience: float
     partitions: int = field(default=0, init=False)
     differing: int = field(default=0, init=False)
     written: int = field(default=0, init=False)
-    volume: int = field(default=0, init=False)
+    bytes_written: int = field(default=0, init=False)
+
+    def result(self, passes: int) -> CopyResult:
+        """Return the result after some passes."""
+        return CopyResult(
+            not self.differing,
+            passes,
+            self.partitions,
+            self.differing,
+            self.written,
+            self.bytes_written,
+        )
 
     def make_pass(self, number: int) -> None:
-        """Walk both stores from where the state stands to their ends."""
+        """Walk both stores to their ends, from the position in the state."""
         self.partitions = self.differing = 0
         after = self.state.position()
         both = heapq.merge(walk(self.source, after), walk(self.destination, after))
         partitions = (partition for partition, _ in itertools.groupby(both))
-        with ThreadPoolExecutor(_WORKERS) as pool:
+        with ThreadPoolExecutor(self.workers) as pool:
             while page := list(itertools.islice(partitions, _PAGE_PARTITIONS)):
-                self._carry_page(pool, page, f"pass {number}")
+                self._copy_page(pool, page)
+                if self.report:
+                    self.report(Progress(f"pass {number}", self.partitions, self.bytes_written))
         self.state.record({}, None)
 
-    def _carry_page(self, pool: ThreadPoolExecutor, page: list[bytes], stage: str) -> None:
+    def _copy_page(self, pool: ThreadPoolExecutor, page: list[bytes]) -> None:
         known = self.state.known(page)
-        seen = dict(zip(page, pool.map(self._look, page, map(known.get, page)), strict=True))
-        foreign = [partition for partition in page if seen[partition].is_foreign]
+        compared = dict(zip(page, pool.map(self._compare, page, map(known.get, page)), strict=True))
+        foreign = [partition for partition in page if compared[partition].is_foreign]
         self.differing += sum(pool.map(self._check_foreign, foreign))
-        pairs: dict[bytes, Pair] = {}
-        to_do = [each for each in page if not seen[each].is_same and not seen[each].is_foreign]
-        for portion in _portions(to_do, seen):
+        copied: dict[bytes, Copied] = {}
+        to_do = [each for each in page if not compared[each].is_same and not compared[each].is_foreign]
+        for portion in _portions(to_do, compared):
             sources = dict(zip(portion, pool.map(self._read, portion), strict=True))
             ready = {partition: items for partition, items in sources.items() if items is not None}
-            marks = {each: _under_way(items, seen[each].listed) for each, items in ready.items()}
-            # On disk before the first byte is written: after a crash it is known what is ours.
-            self.state.intend(marks)
-            listed = [seen[partition].listed for partition in ready]
-            outcomes = list(pool.map(self._write, ready, ready.values(), listed, marks.values()))
+            pending = {each: _pending(items, compared[each].listed) for each, items in ready.items()}
+            # On disk before the first write: after a crash it tells own items from foreign ones.
+            self.state.intend(pending)
+            listed = [compared[partition].listed for partition in ready]
+            outcomes = list(pool.map(self._write, ready, ready.values(), listed, pending.values()))
             self._count([*outcomes, *[_UNDECIDED] * (len(portion) - len(ready))])
             done = zip(ready, outcomes, strict=True)
-            pairs |= {each: outcome.pair for each, outcome in done if outcome.pair}
+            copied |= {each: outcome.copied for each, outcome in done if outcome.copied}
         self.partitions += len(page)
-        if self.report:
-            self.report(Progress(stage, self.partitions, self.volume))
-        self.state.record(pairs, page[-1])
+        self.state.record(copied, page[-1])
 
     def _count(self, outcomes: Sequence[_Outcome]) -> None:
         self.differing += sum(each.differed for each in outcomes)
-        self.written += sum(each.differed and each.pair is not None for each in outcomes)
-        self.volume += sum(each.bytes for each in outcomes)
+        self.written += sum(each.differed and each.copied is not None for each in outcomes)
+        self.bytes_written += sum(each.bytes for each in outcomes)
 
-    def _look(self, partition: bytes, known: Pair | UnderWay | None) -> _Seen:
+    def _compare(self, partition: bytes, known: Copied | Pending | None) -> _Comparison:
         in_source = self.source.list(partition)
         listed = self.destination.list(partition)
-        # What expires leaves no trace in the hashes; it is small and short-lived, so always compared.
+        # The hashes leave out items that expire; they are small and few, so always compared by value.
         has_expiring = any(info.expires_at is not None for info in (*in_source, *listed))
         is_foreign = not self.overwrite and self._is_foreign(partition, known, listed)
+        hashes = fingerprints.of_listing(in_source), fingerprints.of_listing(listed)
         is_same = (
-            isinstance(known, Pair)
-            and (known.source, known.destination) == (_hash(in_source), _hash(listed))
+            isinstance(known, Copied)
+            and (known.source, known.destination) == hashes
             and not has_expiring
         )
-        return _Seen(is_same, is_foreign, listed, sum(info.size for info in in_source))
+        return _Comparison(is_same, is_foreign, listed, sum(info.size for info in in_source))
 
     def _is_foreign(
-        self, partition: bytes, known: Pair | UnderWay | None, listed: Sequence[ItemInfo]
+        self, partition: bytes, known: Copied | Pending | None, listed: Sequence[ItemInfo]
     ) -> bool:
         """Return whether somebody else has written to a partition of the destination."""
         match known:
             case None:
                 return bool(listed)
-            case Pair():
-                expiring = {_of_version(info) for info in listed if info.expires_at is not None}
-                return known.destination != _hash(listed) or not expiring <= known.expiring
-            case UnderWay():
-                if not known.kept <= {_of_name(info.name) for info in listed}:
+            case Copied():
+                return (
+                    known.destination != fingerprints.of_listing(listed)
+                    or not _expiring(listed) <= known.expiring
+                )
+            case Pending():
+                if not known.kept <= {fingerprints.of_name(info.name) for info in listed}:
                     return True
-                new = [info.name for info in listed if _of_version(info) not in known.known]
-                found = self.destination.get_many([Address(partition, name) for name in new])
-                items = {address.name: item for address, item in found.items()}
+                new = [
+                    Address(partition, info.name)
+                    for info in listed
+                    if fingerprints.of_version(info) not in known.known
+                ]
                 return any(
-                    _of_value(name, item) not in known.known and is_live(item, self.clock())
-                    for name, item in items.items()
+                    fingerprints.of_value(address.name, item) not in known.known
+                    and is_live(item, self.clock())
+                    for address, item in self.destination.get_many(new).items()
                 )
 
     def _check_foreign(self, partition: bytes) -> bool:
-        """Return whether it is not known that a foreign partition has the values of the source.
+        """Return whether a foreign partition may differ from the source.
 
         Raises:
-            NotEmpty: it has others.
+            NotEmpty: it does differ.
         """
         items = self._read(partition)
         if items is None:
             return True
-        found = read_partition(self.destination, partition)
+        found = read_partition(self.destination, partition, patience=self.patience)
         if _live_values(found, self.clock()) != _live_values(items, self.clock()):
             raise NotEmpty("somebody else has written to the destination; that was left as it is")
         return False
 
     def _read(self, partition: bytes) -> Mapping[str, Item] | None:
         try:
-            return read_partition(self.source, partition)
+            return read_partition(self.source, partition, patience=self.patience)
         except Busy:
             return None
 
@@ -260,75 +286,54 @@ class _Copy:
         partition: bytes,
         items: Mapping[str, Item],
         listed: Sequence[ItemInfo],
-        under_way: UnderWay,
+        pending: Pending,
     ) -> _Outcome:
         def check(now_listed: Sequence[ItemInfo]) -> None:
-            if not self.overwrite and self._is_foreign(partition, under_way, now_listed):
+            if not self.overwrite and self._is_foreign(partition, pending, now_listed):
                 raise NotEmpty("somebody else writes to the destination; that was left as it is")
 
         written = write_partition(
             self.destination, partition, items, clock=self.clock, listed=listed, check=check
         )
-        expiring = frozenset(_of_version(info) for info in written.infos if info.expires_at is not None)
-        pair = Pair(_hash(_infos(items)), _hash(written.infos), expiring)
-        return _Outcome(pair, written.differed, written.bytes)
+        copied = Copied(
+            fingerprints.of_items(items),
+            fingerprints.of_listing(written.infos),
+            _expiring(written.infos),
+        )
+        return _Outcome(copied, written.differed, written.bytes)
 
 
-def _portions(partitions: Iterable[bytes], seen: Mapping[bytes, _Seen]) -> Iterator[list[bytes]]:
-    """Divide partitions so that the values of each portion may be in memory at once."""
+def _portions(
+    partitions: Iterable[bytes], compared: Mapping[bytes, _Comparison]
+) -> Iterator[list[bytes]]:
+    """Yield partitions in lists whose values may be in memory at once."""
     portion: list[bytes] = []
     size = 0
     for partition in partitions:
-        if portion and size + seen[partition].bytes > _PORTION_BYTES:
+        if portion and size + compared[partition].bytes > _PORTION_BYTES:
             yield portion
             portion, size = [], 0
         portion.append(partition)
-        size += seen[partition].bytes
+        size += compared[partition].bytes
     if portion:
         yield portion
 
 
-def _under_way(items: Mapping[str, Item], listed: Sequence[ItemInfo]) -> UnderWay:
-    known = {_of_version(info) for info in listed}
-    known |= {_of_value(name, item) for name, item in items.items()}
+def _pending(items: Mapping[str, Item], listed: Sequence[ItemInfo]) -> Pending:
+    known = {fingerprints.of_version(info) for info in listed}
+    known |= {fingerprints.of_value(name, item) for name, item in items.items()}
     lasting = {name for name, item in items.items() if item.expires_at is None}
-    kept = {_of_name(info.name) for info in listed if info.expires_at is None and info.name in lasting}
-    return UnderWay(frozenset(known), frozenset(kept))
+    kept = {
+        fingerprints.of_name(info.name)
+        for info in listed
+        if info.expires_at is None and info.name in lasting
+    }
+    return Pending(frozenset(known), frozenset(kept))
+
+
+def _expiring(infos: Iterable[ItemInfo]) -> frozenset[bytes]:
+    return frozenset(fingerprints.of_version(info) for info in infos if info.expires_at is not None)
 
 
 def _live_values(items: Mapping[str, Item], now: float) -> dict[str, tuple[bytes, int | None]]:
     return {name: (item.value, item.expires_at) for name, item in items.items() if is_live(item, now)}
-
-
-def _of_version(info: ItemInfo) -> bytes:
-    return _digest(b"version\0%s\0%016x" % (info.name.encode("ascii"), info.version))
-
-
-def _of_value(name: str, item: Item) -> bytes:
-    return _digest(b"value\0%s\0%d\0" % (name.encode("ascii"), item.expires_at or 0), item.value)
-
-
-def _of_name(name: str) -> bytes:
-    return _digest(b"name\0" + name.encode("ascii"))
-
-
-def _digest(*parts: bytes) -> bytes:
-    digest = blake2b(digest_size=FINGERPRINT_BYTES)
-    for part in parts:
-        digest.update(part)
-    return digest.digest()
-
-
-def _infos(items: Mapping[str, Item]) -> list[ItemInfo]:
-    return [
-        ItemInfo(name, item.version, len(item.value), item.expires_at) for name, item in items.items()
-    ]
-
-
-def _hash(infos: Iterable[ItemInfo]) -> bytes:
-    """Return a hash of the versions of the items that don't expire."""
-    digest = blake2b(digest_size=16)
-    for info in infos:
-        if info.expires_at is None:
-            digest.update(b"%s\0%016x" % (info.name.encode("ascii"), info.version))
-    return digest.digest()

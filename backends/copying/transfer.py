@@ -1,4 +1,4 @@
-"""Shared by copies, backups and restores: walks over a store, whole partitions read and written."""
+"""Walks over a store, and reads and writes of whole partitions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from backends import (
 )
 
 PATIENCE_SECONDS: Final = 10.0
-"""For how long a partition is read or written again that others write to meanwhile."""
+"""How long a partition is read or written again while others keep writing to it."""
 
 _SCAN_PARTITIONS: Final = 1000
 
@@ -34,16 +34,16 @@ Clock = Callable[[], float]
 
 
 class NotEmpty(BackendError):
-    """The destination holds what this job did not write there."""
+    """The destination has items that this job did not write."""
 
 
 class NotWritten(BackendError):
-    """The destination acknowledged a write but does not hold it."""
+    """The destination has acknowledged a write and does not return it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is: what it does now, and how many partitions and bytes of values it has done."""
+    """The progress of a job: its stage, and the partitions and bytes of values until now."""
 
     stage: str
     partitions: int
@@ -51,15 +51,17 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-"""What a job calls now and then."""
+"""A job calls it now and then."""
 
 
 class Busy(Unavailable):
-    """A partition is written faster than it can be read."""
+    """Others write to a partition faster than it can be read or written."""
 
 
 def walk(backend: Backend, after: bytes | None = None) -> Iterator[bytes]:
-    """Yield the partitions that follow `after`, in order.
+    """Yield the partitions that follow `after`, in order; in memory is one page of them.
+
+    The store may be in use: a partition that is created or erased meanwhile may be missing.
 
     Raises:
         Unavailable: the store can't answer now.
@@ -69,16 +71,19 @@ def walk(backend: Backend, after: bytes | None = None) -> Iterator[bytes]:
         after = page[-1]
 
 
-def read_partition(backend: Backend, partition: bytes) -> dict[str, Item]:
+def read_partition(
+    backend: Backend, partition: bytes, *, patience: float = PATIENCE_SECONDS
+) -> dict[str, Item]:
     """Return all items of a partition as they were at one instant, in order of their names.
 
-    A listing sees the partition whole, and no version is used twice: if all values that are read
-    afterwards have the versions of the listing, they are what it listed.
+    A listing sees the partition whole, and no version is used twice: values that are read after the
+    listing, with its versions, are the values at the time of the listing.
 
     Raises:
-        Unavailable: the store can't answer now, or others keep writing for PATIENCE_SECONDS.
+        Busy: others keep writing for `patience` seconds.
+        Unavailable: the store can't answer now.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience
     pause = 0.001
     while True:
         listed = backend.list(partition)
@@ -90,7 +95,7 @@ def read_partition(backend: Backend, partition: bytes) -> dict[str, Item]:
             return {info.name: items[info.name] for info in listed}
         if time.monotonic() > deadline:
             raise Busy("others keep writing to a partition; try again when less is written")
-        time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads readers, hides nothing
+        time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
         pause = min(2 * pause, 0.1)
 
 
@@ -98,9 +103,9 @@ class Written(NamedTuple):
     """The result of `write_partition`.
 
     Attributes:
-        differed: whether there was anything to write.
-        bytes: of the values that were written.
-        infos: what is there now.
+        differed: whether anything had to be written.
+        bytes: of the written values.
+        infos: the listing afterwards.
     """
 
     differed: bool
@@ -117,20 +122,20 @@ def write_partition(
     listed: Sequence[ItemInfo] | None = None,
     check: Callable[[Sequence[ItemInfo]], None] = lambda _listed: None,
 ) -> Written:
-    """Make a partition hold exactly those of the items that have not expired; read back what it wrote.
+    """Make the items of a partition equal to the live ones of `items`; read the result back.
 
-    Nothing is written over but what was listed: every operation names the version that was there.
+    Every operation names the version in the listing, so nothing else is overwritten.
 
     Args:
         destination: the store.
         partition: of the store.
         items: by name.
-        clock: what the store takes the time from.
-        listed: what the partition holds; listed now if missing.
-        check: called with what it holds after a conflict; may raise to leave it so.
+        clock: the clock of the store.
+        listed: the listing of the partition; by default it is read now.
+        check: called with a new listing after a conflict; may raise an exception to end the write.
 
     Raises:
-        NotWritten: what is read back differs.
+        NotWritten: the partition has other values afterwards.
         Busy: others keep writing for PATIENCE_SECONDS.
         Unavailable: the store can't answer now.
     """
@@ -160,7 +165,7 @@ def write_partition(
 
 
 def batches(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
-    """Divide operations into batches that `Backend.apply` takes."""
+    """Yield operations in batches within the limits of `Backend.apply`."""
     batch: list[Operation] = []
     size = 0
     for each in operations:
@@ -181,7 +186,7 @@ def _operations(
     listed: Sequence[ItemInfo],
     clock: Clock,
 ) -> list[Operation]:
-    """Return what makes a partition, if it is as it was listed, equal to the items that live."""
+    """Return the operations that change a partition from its listing to the live items."""
     now = clock()
     here = {info.name: info for info in listed if is_live(info, now)}
     wanted = {name: item for name, item in items.items() if is_live(item, now)}
@@ -198,7 +203,7 @@ def _operations(
         for name, item in wanted.items()
         if name not in same
     ]
-    # Of several batches the first ones hold what the small items of the last one may tell of.
+    # Bulk items come first: small items, in a later batch, may refer to them.
     puts.sort(key=lambda put: "/" not in put.name)
     return [*puts, *(Delete(name, info.version) for name, info in here.items() if name not in wanted)]
 
@@ -208,5 +213,5 @@ def _size(batch: Sequence[Operation]) -> int:
 
 
 def is_live(item: Item | ItemInfo, now: float) -> bool:
-    """Tell whether an item has not expired, at an instant in seconds since 1970."""
+    """Return whether an item has not expired at `now`, in seconds since 1970."""
     return item.expires_at is None or item.expires_at > now

@@ -1,7 +1,7 @@
-"""Several hosts of one database: the first that is well is used, the others stand by.
+"""Several hosts of one database: the first healthy one is used, the others stand by.
 
-A host is passed over once it refuses, does not answer in time or says that it is not ready. It is asked
-in the background, so that no operation waits for that, and used again as soon as it is well.
+A host is skipped once it rejects a connection, does not answer in time, or is not ready. A background
+thread checks it, so that no operation waits for it, and it is used again as soon as it is healthy.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from typing import Any, Final, NamedTuple
 
 import pymysql  # type: ignore[import-untyped]
 
-ASK_SECONDS: Final = 2.0
-"""How often a host that is passed over is asked if it is well, and in what time it must answer."""
+CHECK_SECONDS: Final = 2.0
+"""The interval between checks of a skipped host, and the time limit of a check."""
 
 SUSPICION_SECONDS: Final = 1.0
-"""How long an operation waits before its host is asked whether it lives."""
+"""How long an operation waits before its host is checked."""
 
 NOT_READY: Final = 1047
-"""The error of a node that is no part of its cluster, or not up to date; here also of one that takes no
-writes."""
+"""The error of a node outside of its cluster or behind it; here also of a read-only host."""
 
 _TICK_SECONDS: Final = 0.25
 
@@ -32,42 +31,56 @@ logger = logging.getLogger(__name__)
 
 
 class Host(NamedTuple):
-    """Where a database listens."""
+    """The address of a database server."""
 
     name: str
     port: int
 
 
+Open = Callable[[Host, float | None, bool], Any]
+"""Opens a connection to a host. Arguments:
+
+- the host;
+- the time limit in seconds, None for the configured one;
+- whether to accept a host that is read-only, or a node that is not in sync with its cluster.
+
+Raises errors of PyMySQL alone, with the number NOT_READY for a host in such a state.
+"""
+
+
 class Hosts:
-    """Opens connections to the first host that is well, and gives up those to one that is lost.
+    """Opens connections to the first healthy host, and breaks off connections to a lost host.
 
     Args:
         hosts: in order of preference.
-        open_to: opens a connection to a host, ready for use, in so many seconds; None: as configured.
-            The last argument says whether a node that takes no writes, or is not in step with its
-            cluster, will do. It raises errors of PyMySQL alone; with number NOT_READY, if the node will
-            not do.
+        open_connection: see `Open`.
+        suspicion_seconds: see SUSPICION_SECONDS.
     """
 
     def __init__(
-        self, hosts: Sequence[Host], open_to: Callable[[Host, float | None, bool], Any]
+        self,
+        hosts: Sequence[Host],
+        open_connection: Open,
+        *,
+        suspicion_seconds: float = SUSPICION_SECONDS,
     ) -> None:
         self._hosts = tuple(hosts)
-        self._open_to = open_to
+        self._open = open_connection
+        self._suspicion_seconds = suspicion_seconds
         self._lock = threading.Lock()
-        self._passed_over: set[Host] = set()
-        self._lent: dict[Any, float] = {}
-        self._changes = 0
+        self._skipped: set[Host] = set()
+        self._changes = 0  # of `_skipped`
+        self._in_use: dict[Any, float] = {}
         self._closing = threading.Event()
         self._watchers: list[threading.Thread] = []
 
     def connect(self) -> Any:
-        """Open a connection to the first host that is well, or else to whichever takes it.
+        """Open a connection to the first healthy host, or else to any host that accepts it.
 
         Raises:
-            pymysql.MySQLError: none does; the error is that which tells most.
+            pymysql.MySQLError: no host accepts it; the most informative of the errors.
         """
-        self._begin_watching()
+        self._start_watchers()
         failures: dict[Host, pymysql.MySQLError] = {}
         for host in self._in_order():
             try:
@@ -80,77 +93,77 @@ class Hosts:
                     return self._try(host, True)
         raise min(failures.values(), key=_rank)
 
-    def is_preferred(self, connection: Any, marks: dict[str, Any]) -> bool:
-        """Tell whether a connection that was idle is one to go on with.
+    def is_preferred(self, connection: Any, info: dict[str, Any]) -> bool:
+        """Return whether a pooled connection leads to the host to use now.
 
-        `marks` are kept with the connection. A new one is taken as it is: there was no better.
+        `info` is kept with the connection. A new connection leads to the best host there was.
         """
         with self._lock:
             changes = self._changes
-            first = next((host for host in self._hosts if host not in self._passed_over), None)
-        if marks.get("changes", changes) != changes and first not in (None, host_of(connection)):
+            first = next((host for host in self._hosts if host not in self._skipped), None)
+        if info.get("changes", changes) != changes and first not in (None, host_of(connection)):
             return False
-        marks["changes"] = changes
+        info["changes"] = changes
         return True
 
     @contextmanager
-    def lending(self, connection: Any) -> Iterator[None]:
-        """Watch over an operation's connection: it is broken off if its host is lost meanwhile."""
+    def watching(self, connection: Any) -> Iterator[None]:
+        """Break off the connection of an operation if its host is lost meanwhile."""
         with self._lock:
-            self._lent[connection] = time.monotonic()
+            self._in_use[connection] = time.monotonic()
         try:
             yield
         finally:
             with self._lock:
-                del self._lent[connection]
+                del self._in_use[connection]
 
-    def is_passed_over(self, host: Host) -> bool:
-        """Tell whether another host is asked instead."""
+    def is_skipped(self, host: Host) -> bool:
+        """Return whether another host is used instead."""
         with self._lock:
-            return host in self._passed_over
+            return host in self._skipped
 
-    def pass_over(self, host: Host, reason: int) -> None:
-        """Use other hosts until this one is well; an only host stays in use."""
+    def skip(self, host: Host, reason: int) -> None:
+        """Use other hosts until this one is healthy; an only host stays in use."""
         with self._lock:
-            if len(self._hosts) == 1 or host in self._passed_over:
+            if len(self._hosts) == 1 or host in self._skipped:
                 return
-            self._passed_over.add(host)
+            self._skipped.add(host)
             self._changes += 1
-        logger.warning("the database's host %s is passed over: error %d", self._place(host), reason)
+        logger.warning("the database's host %s is skipped: error %d", self._place(host), reason)
 
     def close(self) -> None:
-        """End what watches."""
+        """Stop the background threads."""
         self._closing.set()
         for watcher in self._watchers:
-            watcher.join(2 * ASK_SECONDS)
+            watcher.join(2 * CHECK_SECONDS)
 
     def _place(self, host: Host) -> str:
         return f"{self._hosts.index(host) + 1} of {len(self._hosts)}"
 
     def _in_order(self) -> Sequence[Host]:
         with self._lock:
-            return sorted(self._hosts, key=lambda host: host in self._passed_over)
+            return sorted(self._hosts, key=lambda host: host in self._skipped)
 
-    def _try(self, host: Host, is_any_state_right: bool) -> Any:  # noqa: FBT001 - private
-        seconds = ASK_SECONDS if self.is_passed_over(host) else None
+    def _try(self, host: Host, accepts_any_state: bool) -> Any:  # noqa: FBT001 - private
+        seconds = CHECK_SECONDS if self.is_skipped(host) else None
         try:
-            connection = self._open_to(host, seconds, is_any_state_right or len(self._hosts) == 1)
+            connection = self._open(host, seconds, accepts_any_state or len(self._hosts) == 1)
         except pymysql.MySQLError as failure:
-            self.pass_over(host, error_number(failure))
+            self.skip(host, error_number(failure))
             raise
-        if not is_any_state_right:
-            self._is_well(host)
+        if not accepts_any_state:
+            self._use_again(host)
         return connection
 
-    def _is_well(self, host: Host) -> None:
+    def _use_again(self, host: Host) -> None:
         with self._lock:
-            if host not in self._passed_over:
+            if host not in self._skipped:
                 return
-            self._passed_over.remove(host)
+            self._skipped.remove(host)
             self._changes += 1
         logger.info("the database's host %s is used again", self._place(host))
 
-    def _begin_watching(self) -> None:
+    def _start_watchers(self) -> None:
         with self._lock:
             if len(self._hosts) == 1 or self._watchers:
                 return
@@ -162,43 +175,43 @@ class Hosts:
                 watcher.start()
 
     def _watch(self, host: Host) -> None:
-        asked = 0.0
+        checked_at = 0.0
         while not self._closing.wait(_TICK_SECONDS):
             now = time.monotonic()
-            if now < asked + ASK_SECONDS / 2 or not (
-                self.is_passed_over(host) or self._is_suspect(host, now)
+            if now < checked_at + CHECK_SECONDS / 2 or not (
+                self.is_skipped(host) or self._is_suspect(host, now)
             ):
                 continue
             try:
-                self._open_to(host, ASK_SECONDS, False).close()
+                self._open(host, CHECK_SECONDS, False).close()
             except pymysql.MySQLError as failure:
                 self._give_up(host, error_number(failure))
             else:
-                self._is_well(host)
-            asked = time.monotonic()
+                self._use_again(host)
+            checked_at = time.monotonic()
 
     def _is_suspect(self, host: Host, now: float) -> bool:
         with self._lock:
             return any(
-                since < now - SUSPICION_SECONDS and host_of(connection) == host
-                for connection, since in self._lent.items()
+                since < now - self._suspicion_seconds and host_of(connection) == host
+                for connection, since in self._in_use.items()
             )
 
     def _give_up(self, host: Host, reason: int) -> None:
-        """Pass over a host, and break off what waits for it, if another can do it instead."""
-        self.pass_over(host, reason)
+        """Skip a host; break off its connections if another host can take their operations."""
+        self.skip(host, reason)
         if reason != NOT_READY and not is_of_client(reason):
-            return  # it lives, and takes no more connections for now: those that it has go on
+            return  # it is alive and only accepts no further connections: the open ones go on
         with self._lock:
-            if self._passed_over.issuperset(self._hosts):
+            if self._skipped.issuperset(self._hosts):
                 return
-            for connection in self._lent:
+            for connection in self._in_use:
                 if host_of(connection) == host:
                     _break_off(connection)
 
 
 def host_of(connection: Any) -> Host:
-    """Return where a connection goes."""
+    """Return the host of a connection."""
     return Host(connection.host, connection.port)
 
 
@@ -209,21 +222,21 @@ def error_number(failure: BaseException | None) -> int:
 
 
 def is_of_client(number: int) -> bool:
-    """Tell whether an error is the driver's own, not what a server says."""
+    """Return whether an error comes from the driver, not from a server."""
     return number < 1000 or 2000 <= number < 3000
 
 
 def _break_off(connection: Any) -> None:
-    """Let whoever waits for an answer learn at once that there will be none."""
+    """End the wait of the thread that uses a connection."""
     sock = connection._sock  # noqa: SLF001 - PyMySQL's own `close` is for the thread that uses it
     if sock is not None:
         with suppress(OSError):
-            # Not by its own method: that of TLS lets whoever is sending go on without encryption.
+            # Not the method of a TLS socket: after that a sending thread goes on without encryption.
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 def _rank(failure: pymysql.MySQLError) -> int:
-    """Put what a server says before what connections do, and its other reasons before NOT_READY."""
+    """Return the order of errors: from a server, NOT_READY, from the driver."""
     number = error_number(failure)
     if is_of_client(number):
         return 2

@@ -1,8 +1,8 @@
-"""Items in a database that speaks MySQL: MySQL 8, MariaDB 10.11 and what is compatible with them.
+"""Items in a MySQL-compatible database: MySQL 8, MariaDB 10.11, and others.
 
-Of several hosts, as the nodes of a Galera cluster are, one is used while it is well: see
-`backends.engines.hosts`. No foreign keys, no AUTO_INCREMENT, no GET_LOCK, no LOCK TABLES: nothing that
-a cluster or a sharding proxy can't do.
+Of several hosts, for example the nodes of a Galera cluster, the first healthy one is used: see
+`backends.engines.hosts`. No foreign keys, AUTO_INCREMENT, GET_LOCK or LOCK TABLES: clusters and
+sharding proxies support none of them well.
 """
 
 from __future__ import annotations
@@ -42,23 +42,24 @@ from backends.engines.mysql_connections import (
     parse_url,
     whole_number,
 )
-from backends.engines.schema import SMALL, by_key
+from backends.engines.schema import SMALL
 from backends.engines.sql import SqlBackend
+from backends.engines.statements import by_key
 
 POOL_SECONDS: Final = 1
-"""How long an operation waits for a connection before it is refused."""
+"""How long an operation waits for a connection of the pool."""
 
 RECYCLE_SECONDS: Final = 300
-"""Firewalls and `wait_timeout` end idle connections; they are given up before."""
+"""Connections are replaced after this time, before firewalls and `wait_timeout` end them."""
 
 PACKET_BYTES: Final = 2 * MAX_VALUE_BYTES + 64 * 1024
-"""What the server must take at once: statements hold values in hexadecimal."""
+"""The size of packets that the server must accept: statements hold values in hexadecimal."""
 
 _FULL: Final = {1021, 1114}
 _REASONS: Final = {
     1040: "it has too many connections",
     1044: "its user may not use the database",
-    1045: "it refuses the user or the password",
+    1045: "it rejects the user or the password",
     1049: "it has no database of that name",
     1105: "it fails, perhaps because its wsrep_max_ws_size is too small",
     1142: "its user may not do this",
@@ -66,7 +67,7 @@ _REASONS: Final = {
     1203: "it has too many connections of its user",
     2003: "it can't be reached",
     2026: "it does not speak TLS",
-    2027: "what listens there does not speak MySQL",
+    2027: "the server there does not speak MySQL",
 }
 _REPLACED: Final = ("version", "expires_at", "value")
 
@@ -74,30 +75,30 @@ logger = logging.getLogger(__name__)
 
 
 class NotReady(ConnectionLost):
-    """The node is no part of its cluster."""
+    """The node does not belong to a working cluster."""
 
     final_message = "no node of the database's cluster is ready"
 
 
 class CommitFailed(NotReady):
-    """The node was cut off while it committed: what it sent to the others may have taken effect."""
+    """The node was cut off during a commit: on other nodes the commit may have taken effect."""
 
     final_message = "the database fails to commit"
 
 
 class ReadOnly(NotReady):
-    """The server takes no writes any more; nothing was written."""
+    """The server accepts no writes any more; nothing was written."""
 
     final_message = "the database is read-only"
 
 
 _KINDS: Final[Mapping[int, type[Transient | ConnectionLost]]] = {
-    1205: Transient,  # lock wait timeout, also of catching up with a cluster
+    1205: Transient,  # lock wait timeout, also of causality checks in a cluster
     1213: Transient,  # deadlock, and a certification conflict of Galera
     1020: Transient,  # the row changed since it was read (innodb_snapshot_isolation)
     3101: Transient,  # a certification conflict of Group Replication
     8022: Transient,  # TiDB: the commit failed and was rolled back
-    8028: Transient,  # TiDB: the schema was changed meanwhile
+    8028: Transient,  # TiDB: the schema has changed
     9007: Transient,  # TiDB: a write conflict
     1053: ConnectionLost,  # server shutdown
     1927: ConnectionLost,  # connection was killed
@@ -110,7 +111,7 @@ _KINDS: Final[Mapping[int, type[Transient | ConnectionLost]]] = {
     1792: ReadOnly,  # transaction_read_only
     1836: ReadOnly,  # innodb_read_only
 }
-"""What errors mean after which an operation goes on."""
+"""The meaning of errors after which an operation is tried again."""
 
 
 class MysqlBackend(SqlBackend):
@@ -133,16 +134,17 @@ class MysqlBackend(SqlBackend):
 
     @classmethod
     def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> MysqlBackend:
-        """Open `mysql://user:password@host:port/database`; the query may hold some options.
+        """Open `mysql://user:password@host:port/database`, with options in the query.
 
-        Several hosts, in order of preference: `mysql://user:password@/database?host=one:3306&host=two`.
-        TLS: `?ssl_ca=/path/ca.pem` verifies the server's certificate and name; the file is read now.
-        Time limits in seconds: `connect_timeout`, `read_timeout` and `write_timeout`; an operation is
-        given up after `read_timeout`. `connections`: how many to keep; fewer than the server has
-        threads. Others: see `mysql_connections`.
+        - Several hosts, in order of preference: `mysql://user:password@/database?host=one:3306&host=two`.
+        - TLS: `?ssl_ca=/path/ca.pem` verifies the server's certificate and name; the file is read now.
+        - `connect_timeout`, `read_timeout` and `write_timeout` in seconds. No attempt of an operation
+          begins after `read_timeout`.
+        - `connections`: size of the pool; fewer than the threads of the service.
+        - Further options: see `mysql_connections`.
 
         Raises:
-            ValueError: the URL is of another form, or a file that it names can't be used.
+            ValueError: the URL has another form, or names a file that can't be used.
         """
         parsed = parse_url(url)
         connections = whole_number(parsed, "connections", CONNECTIONS)
@@ -163,30 +165,30 @@ class MysqlBackend(SqlBackend):
         )
 
         @event.listens_for(engine, "connect")
-        def be_patient(connection: Any, _: object) -> None:
-            # Only now, after what SQLAlchemy asks a new connection: that is answered soon, or never.
+        def set_timeouts(connection: Any, _: object) -> None:
+            # Only now: SQLAlchemy's questions to a new connection are answered soon, or never.
             connection._read_timeout = timeouts["read_timeout"]  # noqa: SLF001 - it has no other way
             connection._write_timeout = timeouts["write_timeout"]  # noqa: SLF001
 
         @event.listens_for(engine, "checkout")
-        def go_on_with(connection: Any, record: Any, _: object) -> None:
+        def check_host(connection: Any, record: Any, _: object) -> None:
             if not hosts.is_preferred(connection, record.info):
                 raise DisconnectionError("another host is preferred")
 
         @event.listens_for(engine, "handle_error")
-        def give_up(context: ExceptionContext) -> None:
+        def mark_disconnect(context: ExceptionContext) -> None:
             kind = _KINDS.get(error_number(context.original_exception), Transient)
             if issubclass(kind, ConnectionLost):
-                # This connection, and those made before it, lead to the wrong server or to none.
+                # This connection and older ones lead to the wrong server or to none.
                 context.is_disconnect = True
 
-        connect_seconds = 2 * timeouts["connect_timeout"] * len(hosts_of(parsed))  # to accept, to greet
+        connect_seconds = 2 * timeouts["connect_timeout"] * len(hosts_of(parsed))  # TCP, then greeting
         return cls(engine, timeouts["read_timeout"], clock, hosts, connect_seconds)
 
     @property
     def write_seconds(self) -> float:
-        # Until no further attempt is begun; the last attempt with a connection, a statement and COMMIT;
-        # and the lock that the server may wait for after the attempt was given up.
+        # Getting a connection and the time limit of attempts; the last attempt with its own connection,
+        # a statement and COMMIT; a lock that the server waits for after the last attempt has failed.
         getting = POOL_SECONDS + self._connect_seconds
         return 2 * getting + 3 * self._time_limit + LOCK_SECONDS
 
@@ -203,7 +205,7 @@ class MysqlBackend(SqlBackend):
                 )
 
     def ping(self) -> None:
-        # Of a table: without one, a node answers that is no part of its cluster any more.
+        # A read of a table: a node outside of its cluster answers a SELECT without a table.
         self._read(by_key(select(literal(1)).select_from(SMALL), SMALL, b"\x00", b"ping"))
 
     def stats(self) -> BackendStats:
@@ -223,16 +225,18 @@ class MysqlBackend(SqlBackend):
 
     @contextmanager
     def _on_host(self, connection: Connection) -> Iterator[None]:
-        """Break off a connection whose host is lost, and pass over a host that is not ready."""
-        lent = connection.connection.dbapi_connection
+        """Watch the host of an operation's connection; skip a host that is not ready."""
+        driver_connection = connection.connection.dbapi_connection
         try:
-            with self._hosts.lending(lent):
+            with self._hosts.watching(driver_connection):
                 yield
         except DBAPIError as error:
             failure = self._translate(error)
             if isinstance(failure, NotReady):
-                self._hosts.pass_over(host_of(lent), error_number(error.orig))
-            if isinstance(failure, ConnectionLost) and self._hosts.is_passed_over(host_of(lent)):
+                self._hosts.skip(host_of(driver_connection), error_number(error.orig))
+            if isinstance(failure, ConnectionLost) and self._hosts.is_skipped(
+                host_of(driver_connection)
+            ):
                 raise HostLost(failure) from None
             raise failure from None
 
@@ -242,7 +246,7 @@ class MysqlBackend(SqlBackend):
 
     def _upsert(self, table: Table) -> Any:
         statement = insert(table)
-        # Not `statement.inserted`, which is a row alias on MySQL 8: TiDB and older Vitess know none.
+        # Not `statement.inserted`: on MySQL 8 that is a row alias, unknown to TiDB and older Vitess.
         replaced: dict[str, Any] = {name: literal_column(f"VALUES({name})") for name in _REPLACED}
         return statement.on_duplicate_key_update(replaced)
 

@@ -1,4 +1,4 @@
-"""Connections to databases that speak MySQL: how URLs name them, and what is set on each."""
+"""Connections to MySQL-compatible databases: their URLs and session settings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from backends.engines.hosts import NOT_READY, Host
 
 CONNECT_SECONDS: Final = 3
 STATEMENT_SECONDS: Final = 8
-"""Longer than a Galera cluster takes to give up a node that does not answer (some 6 s)."""
+"""Longer than a Galera cluster needs to evict a node that does not answer (some 6 s)."""
 
 LOCK_SECONDS: Final = 3
 CONNECTIONS: Final = 6
-"""Fewer than the server has threads, so that some are free for what needs no storage when the database
-is silent."""
+"""Fewer than the threads of the service: some stay free for requests without storage while the database
+does not answer."""
 
 TIME_LIMITS: Final = {
     "connect_timeout": CONNECT_SECONDS,
@@ -41,8 +41,8 @@ _OPTIONS: Final = {
     "unix_socket",
     *TIME_LIMITS,
 }
-"""Not all of PyMySQL's: of some the text means the opposite (`ssl_disabled=false` disables TLS), others
-make it forget `ssl_ca` (`ssl_verify_identity`)."""
+"""Not all of PyMySQL's: with some the text means the opposite (`ssl_disabled=false` disables TLS), and
+`ssl_verify_identity` makes it ignore `ssl_ca`."""
 
 _SESSION: Final = (
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",  # locks rows, never gaps between them
@@ -50,13 +50,13 @@ _SESSION: Final = (
 )
 _CLUSTER_SESSION: Final = "SET SESSION wsrep_sync_wait = {sync_wait}, SESSION wsrep_dirty_reads = OFF"
 SYNC_WAIT: Final = 1 + 2 + 4
-"""Before a read (1), UPDATE or DELETE (2) and INSERT (4) a Galera node catches up with what the others
-have acknowledged: any of them sees it, and none takes for gone what it has not got yet."""
+"""Before a read (1), UPDATE or DELETE (2) and INSERT (4) a Galera node catches up with the writes that
+other nodes have acknowledged. So each node reads all of them, and finds the rows that it changes."""
 
 _STATE: Final = "SHOW VARIABLES WHERE Variable_name IN ('innodb_read_only', 'read_only', 'wsrep_on')"
 _READ_ONLY: Final = ("innodb_read_only", "read_only")
 _OFF: Final = {"OFF", "0"}
-_IN_STEP: Final = "4"
+_SYNCED: Final = "4"
 """The `wsrep_local_state` of a node that is synced: not joining, not a donor, not cut off."""
 
 _MALFORMED: Final = 2027
@@ -67,21 +67,21 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::(?P<por
 
 
 class Opener:
-    """Opens connections to hosts that differ in nothing but name and port.
+    """Opens connections to hosts that differ only in name and port: an `Open` of `hosts`.
 
     Args:
-        url: user, password, database and options of all of them.
+        url: user, password, database and options of all hosts.
         timeouts: seconds, by the names of TIME_LIMITS.
 
     Raises:
-        ValueError: a file that the URL names can't be used.
+        ValueError: the URL names a file that can't be used.
     """
 
     def __init__(self, url: URL, timeouts: Mapping[str, int]) -> None:
         _, parameters = url.get_dialect()().create_connect_args(url)
         self._parameters: dict[str, Any] = dict(parameters)
         if url.password is not None:
-            # As servers have it; PyMySQL's own choice is Latin-1.
+            # In UTF-8, as on servers; PyMySQL would encode it in Latin-1.
             self._parameters["password"] = url.password.encode()
         self._parameters["autocommit"] = True
         if "ssl" in self._parameters:
@@ -90,45 +90,45 @@ class Opener:
         lock_seconds = min(LOCK_SECONDS, max(1, timeouts["read_timeout"] // 2))
         self._session = [statement.format(lock_seconds=lock_seconds) for statement in _SESSION]
 
-    def __call__(self, host: Host, seconds: float | None, is_any_state_right: bool) -> Any:  # noqa: FBT001
-        """Open a connection, each of whose answers is waited for so long; see `Hosts`."""
+    def __call__(self, host: Host, seconds: float | None, accepts_any_state: bool) -> Any:  # noqa: FBT001
+        """Open a connection; each answer has to come within the time limit. See `Open`."""
         seconds = seconds or self._connect_seconds
-        # A server that is frozen lets connect, and says nothing: so the greeting is as short as that.
+        # A frozen server accepts a connection and says nothing: the time limit is for the greeting too.
         limits = {"connect_timeout": seconds, "read_timeout": seconds, "write_timeout": seconds}
         place = {"host": host.name, "port": host.port}
         try:
             connection = pymysql.connect(**self._parameters | limits | place)
             try:
-                self._set_up(connection, is_any_state_right)
+                self._set_up(connection, accepts_any_state)
             except BaseException:
                 connection.close()
                 raise
         except pymysql.MySQLError:
             raise
-        except Exception as error:  # noqa: BLE001 - the driver reads what is no MySQL without a check
+        except Exception as error:  # noqa: BLE001 - the driver does not check the protocol
             raise pymysql.err.OperationalError(_MALFORMED, type(error).__name__) from None
         return connection
 
-    def _set_up(self, connection: Any, is_any_state_right: bool) -> None:  # noqa: FBT001
+    def _set_up(self, connection: Any, accepts_any_state: bool) -> None:  # noqa: FBT001
         with connection.cursor() as cursor:
             for statement in self._session:
                 cursor.execute(statement)
             cursor.execute(_STATE)
-            told = dict(cursor.fetchall())
-            is_right = all(told.get(name, "OFF") in _OFF for name in _READ_ONLY)
-            if told.get("wsrep_on") == "ON":
+            state = dict(cursor.fetchall())
+            is_ready = all(state.get(name, "OFF") in _OFF for name in _READ_ONLY)
+            if state.get("wsrep_on") == "ON":
                 cursor.execute(_CLUSTER_SESSION.format(sync_wait=SYNC_WAIT))
                 cursor.execute("SHOW STATUS LIKE 'wsrep_local_state'")
-                is_right = is_right and (cursor.fetchone() or ("", ""))[1] == _IN_STEP
-            if not is_right and not is_any_state_right:
-                raise pymysql.err.OperationalError(NOT_READY, "read-only, or not in step")
+                is_ready = is_ready and (cursor.fetchone() or ("", ""))[1] == _SYNCED
+            if not is_ready and not accepts_any_state:
+                raise pymysql.err.OperationalError(NOT_READY, "read-only, or not in sync")
 
 
 def _tls(parameters: Mapping[str, Any]) -> ssl.SSLContext:
-    """Return what connections are encrypted and verified with; files are read once, here.
+    """Return the TLS context of all connections; its files are read once, here.
 
     Raises:
-        ValueError: one of them can't be used.
+        ValueError: a file can't be used.
     """
     try:
         return cast("ssl.SSLContext", pymysql.connect(**parameters, defer_connect=True).ctx)
@@ -137,12 +137,12 @@ def _tls(parameters: Mapping[str, Any]) -> ssl.SSLContext:
 
 
 def parse_url(url: str | None) -> URL:
-    """Return what a URL of the form that `MysqlBackend.from_url` tells says, for SQLAlchemy.
+    """Return the URL for SQLAlchemy; `MysqlBackend.from_url` describes its form.
 
     Raises:
-        ValueError: it is of another form; the message holds nothing of it.
+        ValueError: the URL has another form; the message has no part of it.
     """
-    form = "must be mysql://user:password@host/database, or several ?host=name:port instead of the one"
+    form = "must be mysql://user:password@host/database, or have ?host=name:port once for each host"
     try:
         parsed = make_url(url or "")
     except ArgumentError:
@@ -152,7 +152,7 @@ def parse_url(url: str | None) -> URL:
     if bool(parsed.host) == ("host" in parsed.query) or (parsed.port and not parsed.host):
         raise ValueError(form)
     if not parsed.query.keys() <= _OPTIONS:
-        raise ValueError("has an option after the question mark that is not known")
+        raise ValueError("has an unknown option after the question mark")
     if any(not isinstance(value, str) for name, value in parsed.query.items() if name != "host"):
         raise ValueError("has an option after the question mark twice")
     if parsed.query.get("ssl_check_hostname", "true") not in ("true", "false"):
@@ -161,16 +161,16 @@ def parse_url(url: str | None) -> URL:
 
 
 def hosts_of(url: URL) -> Sequence[Host]:
-    """Return the hosts that a URL names, in order of preference.
+    """Return the hosts of a URL, in order of preference.
 
     Raises:
-        ValueError: it names one that can't be one, or one twice.
+        ValueError: a host is malformed, or named twice.
     """
     if url.host:
         return [_host(url.host, url.port or _PORT)]
-    told = url.query["host"]
+    query = url.query["host"]
     hosts = []
-    for each in [told] if isinstance(told, str) else told:
+    for each in [query] if isinstance(query, str) else query:
         match = _HOST.fullmatch(each)
         if match is None:
             raise ValueError("a host must be name:port, name or [IPv6 address]:port")
@@ -182,9 +182,9 @@ def hosts_of(url: URL) -> Sequence[Host]:
 
 def _host(name: str, port: int) -> Host:
     try:
-        name.encode("idna")  # as the system's resolver will have it
+        name.encode("idna")  # as the resolver of the system does
     except UnicodeError:
-        raise ValueError("names a host that can't be one") from None
+        raise ValueError("names a host that can't be resolved") from None
     if not 0 < port < 65536:
         raise ValueError("a port must be a number from 1 to 65535")
     return Host(name, port)
@@ -194,7 +194,7 @@ def whole_number(url: URL, option: str, default: int) -> int:
     """Return the value of an option.
 
     Raises:
-        ValueError: it is no whole number, or out of range.
+        ValueError: the value is not a whole number, or out of range.
     """
     value = url.query.get(option, str(default))
     if not isinstance(value, str) or not value.isdecimal() or not 0 < int(value) < 100_000:

@@ -1,9 +1,6 @@
-"""Items in a SQL database, by SQLAlchemy Core: what MySQL and SQLite have in common.
+"""What the SQL engines have in common: connections, transactions, and repeated attempts.
 
-Every statement is filtered by partition (purge and scan excepted, which are the operator's), and every
-expectation is a condition of the statement that writes, never a read before it. A batch of one
-statement is sent without a transaction around it. docs/reference/statements.md has the rules that let
-clusters and sharding proxies carry out every statement.
+A batch of one statement is sent without a transaction around it.
 """
 
 from __future__ import annotations
@@ -17,22 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, TypeVar, cast
 
-from sqlalchemy import (
-    Connection,
-    CursorResult,
-    Engine,
-    Row,
-    Table,
-    delete,
-    func,
-    insert,
-    literal,
-    or_,
-    select,
-    union_all,
-    update,
-)
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, Row, Table, literal, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql import Executable
@@ -54,30 +37,32 @@ from backends import (
     check_batch,
     new_version,
 )
-from backends.engines import migrations
+from backends.engines import migrations, statements
 from backends.engines.failures import AllInUse, ConnectionLost, Transient
-from backends.engines.schema import BULK, SMALL, addressed, by_key, names_of, portions, row_of, table_of
+from backends.engines.schema import BULK, SMALL
+from backends.engines.statements import Step
 
-MOST_PAUSE_SECONDS: Final = 0.25  # between two attempts
+MAX_PAUSE_SECONDS: Final = 0.25
+"""The longest pause between two attempts."""
+
 MAX_LOSSES: Final = 3
-"""How many connections in a row an operation may lose: a server that breaks off every time, as it does
-when a packet is too large for it, is not asked for ever."""
+"""Connections that an operation may lose: a server that breaks off every time, as it does when a
+packet is too large, is not asked for ever."""
 
 _T = TypeVar("_T")
-_Step = Callable[[Connection], None]
 
 
 class SqlBackend(Backend):
-    """A backend on an engine in AUTOCOMMIT mode; transactions are begun by hand.
+    """A backend on an engine in AUTOCOMMIT mode; statements begin and end transactions.
 
     Args:
-        engine: where to connect; its pool refuses instead of queueing without bound.
-        time_limit: seconds after which an operation is given up that the database undid or broke off.
+        engine: the database; its pool raises a timeout instead of queueing without bound.
+        time_limit: seconds after which no further attempt of an operation begins.
         clock: seconds since 1970.
     """
 
     BEGIN: ClassVar[str]
-    """The statement that begins a transaction which will write."""
+    """The statement that begins a transaction with writes."""
 
     def __init__(
         self, engine: Engine, time_limit: float, clock: Callable[[], float] = time.time
@@ -89,77 +74,45 @@ class SqlBackend(Backend):
         self._retries: Counter[str] = Counter()
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
-        wanted: dict[Table, dict[bytes, set[bytes]]] = {}
-        for partition, name in addresses:
-            by_partition = wanted.setdefault(table_of(name), {})
-            by_partition.setdefault(partition, set()).add(name.encode("ascii"))
-        reads = [
-            select(table.c.partition, table.c.name, table.c.version, table.c.expires_at, table.c.value)
-            .where(addressed(table, by_partition))
-            .where(self._is_live(table))
-            for table, by_partition in wanted.items()
-        ]
-        if not reads:
-            return {}
+        statement = statements.read(addresses, self._now())
         return {
             Address(bytes(row.partition), bytes(row.name).decode("ascii")): Item(
                 bytes(row.value), row.version, row.expires_at
             )
-            for row in self._read(reads[0] if len(reads) == 1 else union_all(*reads))
+            for row in (self._read(statement) if statement is not None else ())
         }
 
     def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
         check_batch(partition, operations)
         versions = {each.name: new_version() for each in operations if isinstance(each, Put)}
-        steps = list(self._steps(partition, operations, versions))
+        steps = list(statements.batch(partition, operations, versions, self._upsert, self._now()))
         if steps:
             self._write(steps, lambda: self._has_arrived(partition, operations, versions))
         return versions
 
     def list(self, partition: bytes) -> Sequence[ItemInfo]:
-        reads = (
-            select(
-                table.c.name,
-                table.c.version,
-                func.length(table.c.value).label("size"),
-                table.c.expires_at,
-            )
-            .where(table.c.partition == partition)
-            .where(self._is_live(table))
-            for table in (SMALL, BULK)
-        )
         infos = (
             ItemInfo(bytes(row.name).decode("ascii"), row.version, row.size, row.expires_at)
-            for row in self._read(union_all(*reads))
+            for row in self._read(statements.list_items(partition, self._now()))
         )
         return sorted(infos, key=lambda info: info.name)
 
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
-        # Two plain statements: what proxies make of derived tables differs.
+        # Two plain statements: proxies differ in their support of derived tables.
         found = {
             bytes(row.partition)
             for table in (SMALL, BULK)
-            for row in self._read(
-                select(table.c.partition)
-                .distinct()
-                .where(table.c.partition > (after or b""))
-                .where(self._is_live(table))
-                .order_by(table.c.partition)
-                .limit(limit)
-            )
+            for row in self._read(statements.scan(table, after, limit, self._now()))
         }
         return sorted(found)[:limit]
 
     def purge_expired(self, limit: int) -> int:
-        now = int(self._clock())
         purged = 0
         for table in (SMALL, BULK):
-            expired = select(table.c.partition, table.c.name, table.c.version)
-            for row in self._read(expired.where(table.c.expires_at <= now).limit(limit - purged)):
-                # One short statement each, by primary key: nobody waits for a purge.
-                statement = by_key(delete(table), table, row.partition, row.name)
-                statement = statement.where(table.c.version == row.version)
-                self._write([_expecting_nothing(statement)], lambda: True)
+            for row in self._read(statements.expired(table, limit - purged, self._now())):
+                # One short statement each, by primary key: a purge blocks nobody.
+                statement = statements.delete_version(table, row.partition, row.name, row.version)
+                self._write([Step(statement)], lambda: True)
                 purged += 1
         return purged
 
@@ -167,10 +120,10 @@ class SqlBackend(Backend):
         self._read(select(literal(1)))
 
     def initialize(self) -> None:
-        self._retrying(migrations.upgrade, lambda: None)
+        self._retrying(migrations.upgrade)
 
     def check_schema(self) -> None:
-        self._retrying(migrations.check, lambda: None)
+        self._retrying(migrations.check)
 
     def stats(self) -> BackendStats:
         with self._lock:
@@ -183,74 +136,23 @@ class SqlBackend(Backend):
 
     @abstractmethod
     def _upsert(self, table: Table) -> Any:
-        """Return an INSERT that replaces the row of the same key."""
+        """Return an INSERT that replaces the row with the same key."""
 
     @abstractmethod
     def _translate(self, error: DBAPIError) -> BackendError:
-        """Return what an error of the driver means: Transient, ConnectionLost or Unavailable."""
+        """Return the meaning of a driver's error: Transient, ConnectionLost or Unavailable."""
 
-    def _is_live(self, table: Table) -> Any:
-        return or_(table.c.expires_at.is_(None), table.c.expires_at > int(self._clock()))
-
-    def _steps(
-        self, partition: bytes, operations: Sequence[Operation], versions: Mapping[str, int]
-    ) -> Iterator[_Step]:
-        """Return the statements of a batch, those that can fail first.
-
-        Among those that can fail, and among the others, in the order of tables and names, so that
-        two batches seldom lock rows in opposite orders.
-        """
-        ordered = sorted(operations, key=lambda each: ("/" in each.name, each.name))
-        for each in ordered:
-            if each.if_version is not ANYTHING:
-                yield self._expecting(partition, each, versions)
-        for table in (SMALL, BULK):
-            free = [
-                each for each in ordered if each.if_version is ANYTHING and table_of(each.name) is table
-            ]
-            names = {each.name.encode("ascii") for each in free if isinstance(each, Delete)}
-            if names:
-                yield _expecting_nothing(delete(table).where(names_of(table, partition, names)))
-            puts = [each for each in free if isinstance(each, Put)]
-            for rows in portions(partition, puts, versions):
-                yield _expecting_nothing(self._upsert(table).values(rows))
-
-    def _expecting(self, partition: bytes, operation: Operation, versions: Mapping[str, int]) -> _Step:
-        table = table_of(operation.name)
-        name = operation.name.encode("ascii")
-        if isinstance(operation, Delete):
-            statement = by_key(delete(table), table, partition, name)
-            expected = table.c.version == operation.if_version
-            return _expecting_one(statement.where(expected, self._is_live(table)))
-        row = row_of(partition, operation, versions)
-        # Not the key: what places a row can't be set where rows are placed on shards by it.
-        changed = {column: value for column, value in row.items() if not table.c[column].primary_key}
-        replace = by_key(update(table), table, partition, name).values(changed)
-        if operation.if_version is not ABSENT:
-            expected = table.c.version == operation.if_version
-            return _expecting_one(replace.where(expected, self._is_live(table)))
-
-        def create(connection: Connection) -> None:
-            try:
-                connection.execute(insert(table).values(row))
-            except IntegrityError:
-                pass  # its message, which names the partition, is not to be the context of a conflict
-            else:
-                return
-            # What is there may have expired.
-            expired = table.c.expires_at <= int(self._clock())
-            _expecting_one(replace.where(expired))(connection)
-
-        return create
+    def _now(self) -> int:
+        return int(self._clock())
 
     def _has_arrived(
         self, partition: bytes, operations: Sequence[Operation], versions: Mapping[str, int]
     ) -> bool:
-        """Tell whether a batch took effect whose outcome is unknown: the versions are its signature.
+        """Return whether a batch of unknown outcome took effect: its versions are its signature.
 
         Raises:
-            Unavailable: neither it nor what it expected is there: somebody else wrote, before it or
-                over it, and nothing tells which.
+            Unavailable: the store has neither the result of the batch nor the versions that the batch
+                expected: somebody else wrote, before or after it.
         """
         names = [each.name for each in operations]
         found = self.get_many([Address(partition, name) for name in names])
@@ -266,35 +168,37 @@ class SqlBackend(Backend):
         return not versions and not stored
 
     def _read(self, statement: Executable) -> Sequence[Row[Any]]:
-        return self._retrying(lambda connection: connection.execute(statement).all(), lambda: None)
+        return self._retrying(lambda connection: connection.execute(statement).all())
 
-    def _write(self, steps: Sequence[_Step], has_arrived: Callable[[], bool]) -> None:
-        is_in_doubt = False  # whether anything was sent that may take effect without our knowing
+    def _write(self, steps: Sequence[Step], has_arrived: Callable[[], bool]) -> None:
+        is_in_doubt = False  # whether a broken connection may have carried out the batch
         deadline = time.monotonic() + self._time_limit
 
         def carry_out(connection: Connection) -> bool:
             nonlocal is_in_doubt
             if len(steps) == 1:
                 is_in_doubt = True
-                steps[0](connection)
+                steps[0].carry_out(connection)
                 return True
             with self._transaction(connection):
                 for step in steps:
-                    if time.monotonic() > deadline:  # each may take as long as all together
+                    if time.monotonic() > deadline:  # each statement may take the whole time limit
                         raise Transient("the statements take too long")
-                    step(connection)
+                    step.carry_out(connection)
                 is_in_doubt = True
             return True
 
         self._retrying(carry_out, lambda: (is_in_doubt and has_arrived()) or None)
 
     def _retrying(
-        self, work: Callable[[Connection], _T], outcome_after_loss: Callable[[], _T | None]
+        self,
+        work: Callable[[Connection], _T],
+        outcome_after_loss: Callable[[], _T | None] = lambda: None,
     ) -> _T:
-        """Do work until the database has done it, within the time limit.
+        """Return the result of work, with repeated attempts within the time limit.
 
-        After a lost connection `outcome_after_loss` finds out whether the work took effect; None means
-        that it did not.
+        After a lost connection `outcome_after_loss` returns the result of the last attempt, or None if
+        that took no effect.
         """
         deadline = time.monotonic() + self._time_limit
         pause = 0.005
@@ -304,30 +208,27 @@ class SqlBackend(Backend):
                 with self._connected() as connection:
                     return work(connection)
             except Conflict:
-                # With what was sent before the loss, which took effect after it was looked for?
+                # Perhaps with an own attempt that arrived after `outcome_after_loss` looked for it.
                 if losses and (outcome := outcome_after_loss()) is not None:
                     return outcome
                 raise
             except (Transient, ConnectionLost) as failure:
-                if isinstance(failure, ConnectionLost):
-                    losses += 1
-                    if losses >= MAX_LOSSES:
-                        raise Unavailable(failure.final_message) from None
+                is_loss = isinstance(failure, ConnectionLost)
+                losses += is_loss
+                if isinstance(failure, ConnectionLost) and losses >= MAX_LOSSES:
+                    raise Unavailable(failure.final_message) from None
                 if time.monotonic() + pause > deadline:
                     raise Unavailable("the database did not do it in time") from None
-                if (
-                    isinstance(failure, ConnectionLost)
-                    and (outcome := outcome_after_loss()) is not None
-                ):
+                if is_loss and (outcome := outcome_after_loss()) is not None:
                     return outcome
                 with self._lock:
                     self._retries[failure.reason] += 1
-            time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, hides nothing
-            pause = min(2 * pause, MOST_PAUSE_SECONDS)
+            time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        """Borrow a connection from the pool; what the driver raises meanwhile is translated."""
+        """Borrow a connection from the pool; translate the driver's errors meanwhile."""
         try:
             connection = self._engine.connect()
         except PoolTimeoutError:
@@ -346,7 +247,8 @@ class SqlBackend(Backend):
             except BackendError:
                 raise
             except BaseException:
-                connection.invalidate()  # an answer that is on its way would be the next operation's
+                # The next operation would read the answer that is still on its way.
+                connection.invalidate()
                 raise
 
     @contextmanager
@@ -361,20 +263,3 @@ class SqlBackend(Backend):
             except SQLAlchemyError:
                 connection.invalidate()
             raise
-
-
-def _expecting_nothing(statement: Executable) -> _Step:
-    def step(connection: Connection) -> None:
-        connection.execute(statement)
-
-    return step
-
-
-def _expecting_one(statement: Executable) -> _Step:
-    """Return a step that is a conflict unless its statement finds the row that it expects."""
-
-    def step(connection: Connection) -> None:
-        if cast("CursorResult[Any]", connection.execute(statement)).rowcount != 1:
-            raise Conflict("the item is absent or at another version")
-
-    return step

@@ -108,9 +108,8 @@ def test_more_than_a_page():
     assert len(found) == 3001
 
 
-def test_partitions_that_never_stand_still(monkeypatch):
+def test_partitions_that_never_stand_still():
     """A group that is written at each read is given up at last."""
-    monkeypatch.setattr("backends.copying.groups.PATIENCE_SECONDS", 0.05)
 
     class Written(MemoryBackend):
         def get_many(self, addresses):
@@ -122,4 +121,4 @@ def test_partitions_that_never_stand_still(monkeypatch):
     backend.apply(older(0), [Put("key", b"first")])
     backend.apply(newer(0), [Put("key", b"still")])
     with pytest.raises(Busy):
-        list(read_all(backend, others_of))
+        list(read_all(backend, others_of, patience=0.05))

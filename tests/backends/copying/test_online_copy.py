@@ -283,9 +283,8 @@ class TestCopy:
         with pytest.raises(NotWritten):
             copy(source, Forgetful(), state)
 
-    def test_partition_without_rest(self, state, monkeypatch):
+    def test_partition_without_rest(self, state):
         """A partition that is written faster than it is read is a difference, not half a partition."""
-        monkeypatch.setattr("backends.copying.transfer.PATIENCE_SECONDS", 0.05)
         source, destination = Watched(), MemoryBackend()
         fill(source, 3)
 
@@ -293,7 +292,7 @@ class TestCopy:
             MemoryBackend.apply(source, partition_of(1), [Put(NAMES[0], random.randbytes(5))])
 
         source.before_read = write
-        result = copy(source, destination, state, passes=2)
+        result = copy(source, destination, state, passes=2, patience=0.05)
         assert (result.equal, result.differing) == (False, 1)
         assert partition_of(1) not in everything(destination)
         source.before_read = lambda: None

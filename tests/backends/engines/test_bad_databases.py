@@ -85,8 +85,8 @@ class TestUnreachable:
     @pytest.mark.parametrize(
         ("changes", "reason"),
         [
-            ({"password": "wrong"}, "refuses the user or the password"),
-            ({"user": "nobody"}, "refuses the user or the password"),
+            ({"password": "wrong"}, "rejects the user or the password"),
+            ({"user": "nobody"}, "rejects the user or the password"),
             ({"database": "other"}, "its user may not use the database"),
         ],
     )

@@ -1,4 +1,4 @@
-"""Several hosts in a URL: two ports behind which is the same database."""
+"""Several hosts in a URL: two ports of the same database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from support.proxies import Proxy, proxy
 from support.refusals import refused
 from support.tls import serving, silent
 
-import backends.engines.hosts
 from backends import Address, Put
 from backends.engines.hosts import Host, Hosts
 from backends.engines.mysql import MysqlBackend
@@ -33,7 +32,7 @@ def url_of(*ports: int, more: str = "") -> str:
 
 @pytest.fixture
 def database(mariadb: MariaDB) -> MariaDB:
-    """A database that is ready and empty."""
+    """A database with an empty schema."""
     mariadb.create_database()
     with closing(MysqlBackend.from_url(mariadb.url)) as backend:
         backend.initialize()
@@ -42,20 +41,20 @@ def database(mariadb: MariaDB) -> MariaDB:
 
 @pytest.fixture
 def second(database: MariaDB) -> Iterator[Proxy]:
-    """The host that stands by."""
+    """A second host of the database."""
     with proxy(database.port) as standing_by:
         yield standing_by
 
 
 def unused_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port without a server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until(condition, seconds: float = 15) -> None:
-    """Return when something has become true."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -79,14 +78,14 @@ def wait_until(condition, seconds: float = 15) -> None:
     ],
 )
 def test_urls_refused(query):
-    """A URL that does not say where, or says it twice, is refused without showing the password."""
+    """A URL without hosts, or with a host twice, is rejected; the message has no password."""
     with pytest.raises(ValueError, match=r"must be|twice|can't be") as raised:
         MysqlBackend.from_url(f"mysql://persona:secret@{query}")
     assert "secret" not in str(raised.value)
 
 
 def test_preference(database, second):
-    """The first host is used while it is well, the others are not even asked."""
+    """While the first host is healthy, no other host gets a connection."""
     with closing(MysqlBackend.from_url(url_of(database.port, second.port))) as backend:
         for _ in range(5):
             backend.ping()
@@ -94,7 +93,7 @@ def test_preference(database, second):
 
 
 def test_refusing_host(database, second):
-    """A host that refuses is passed over at once, and used again once it listens."""
+    """A host that rejects connections is skipped at once, and used again once it listens."""
     port = unused_port()
     with closing(MysqlBackend.from_url(url_of(port, second.port))) as backend:
         backend.apply(PARTITION, [Put("a", b"1")])
@@ -109,7 +108,7 @@ def test_refusing_host(database, second):
 
 
 def test_silent_host(second):
-    """A host that takes connections and says nothing costs the time limit once."""
+    """A host that accepts connections and says nothing costs the time limit once."""
     with (
         serving(silent) as first,
         closing(
@@ -117,14 +116,14 @@ def test_silent_host(second):
         ) as backend,
     ):
         backend.ping()
-        asked = first.connections
+        before = first.connections
         for _ in range(50):
             backend.ping()
-        assert first.connections <= asked + 1  # a look whether it is back
+        assert first.connections <= before + 1  # a check of the host
 
 
 def test_all_connections_at_once(database, second):
-    """When a host falls silent, all that wait for it go on with another one, long before they must."""
+    """If a host falls silent, waiting operations move to another one, long before their time limit."""
     with (
         proxy(database.port) as first,
         closing(
@@ -142,34 +141,33 @@ def test_all_connections_at_once(database, second):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)  # far less than what they may wait
+            thread.join(60)  # far less than the time limit
         assert len(results) == len(threads)
         assert not backend.stats().is_unreachable
         assert {info.name for info in backend.list(PARTITION)} == {"n0", "n1"}
 
 
-def test_full_host(database, second, monkeypatch):
-    """A host that takes no more connections is passed over; what waits for it goes on."""
-    monkeypatch.setattr(backends.engines.hosts, "SUSPICION_SECONDS", 0.05)
+def test_full_host(database, second):
+    """A host that accepts no more connections is skipped; its running operations go on."""
     here, there = Host("127.0.0.1", database.port), Host("127.0.0.1", second.port)
     full: set[Host] = set()
 
-    def open_to(host: Host, *_: object) -> pymysql.Connection:
+    def open_connection(host: Host, *_: object) -> pymysql.Connection:
         if host in full:
             raise pymysql.err.OperationalError(1040, "Too many connections")
         return pymysql.connect(host=host.name, port=host.port, user="persona", password="secret")
 
-    hosts = Hosts([here, there], open_to)
-    with hosts.connect() as connection, connection.cursor() as cursor, hosts.lending(connection):
+    hosts = Hosts([here, there], open_connection, suspicion_seconds=0.05)
+    with hosts.connect() as connection, connection.cursor() as cursor, hosts.watching(connection):
         full.add(here)
-        while not hosts.is_passed_over(here):
+        while not hosts.is_skipped(here):
             cursor.execute("SELECT SLEEP(0.3)")
             assert cursor.fetchone() == (0,)
     hosts.close()
 
 
 def test_none_is_well(database):
-    """When no host takes connections that is told at once, with the reason that says most."""
+    """If no host accepts connections, operations fail at once, with the most informative reason."""
     with contextlib.closing(MysqlBackend.from_url(url_of(unused_port(), unused_port()))) as backend:
         for _ in range(3):
             with refused("can't be reached"):

@@ -68,9 +68,6 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
-        self.patch = pytest.MonkeyPatch()
-        # So that the n-th call is always the same.
-        self.patch.setattr("backends.copying.online_copy._WORKERS", 1)
         self.numbers = itertools.count()
         self.world = World(self.make_store)
         self.runner = Runner(self.world)
@@ -95,7 +92,6 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """End everything."""
         self.runner.kill_all()
-        self.patch.undo()
         self.world.store.close()
         shutil.rmtree(self.folder)
 
