@@ -1,4 +1,4 @@
-"""The format of archives, described byte by byte in `docs/reference/archive.md`; checked to the last bit."""
+"""The format of archives (`docs/reference/archive.md` has it byte by byte); checked to the last bit."""
 
 from __future__ import annotations
 
