@@ -148,7 +148,7 @@ setup(
     },
     entry_points={
         "console_scripts": ["persona-profile = persona_profile.cli:main"],
-        "paste.app_factory": ["main = persona_profile.app:main"],
+        "paste.app_factory": ["main = persona_profile.serving:make_app"],
         "paste.server_runner": ["main = persona_profile.serving.server:serve"],
         "persona_profile.authenticators": [
             "browserid = persona_profile.auth.browserid:from_context",

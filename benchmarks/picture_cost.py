@@ -36,7 +36,6 @@ from support.applications import application
 from support.pictures import photo
 from support.workers import LIMITS, fork_server_pids
 
-from persona_profile.app import services_of
 from persona_profile.images import PictureOptions
 from persona_profile.images.formats import EFFORTS, SIZES
 from persona_profile.images.pipeline import squares_of
@@ -140,7 +139,7 @@ class Uploads:
     def __init__(self, folder: Path, effort: str) -> None:
         self.app = application(folder, pictures__effort=effort)
         self._client = webtest.TestApp(self.app, extra_environ={"HTTP_HOST": "localhost"})
-        proof = services_of(self.app).identity_provider.bundle(EMAIL, "http://127.0.0.1:6543")
+        proof = self.app.development.identity_provider.bundle(EMAIL, "http://127.0.0.1:6543")
         answer = self._client.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json
         self._headers = {"Authorization": f"Bearer {answer['token']}", "Content-Type": "image/jpeg"}
         self._accept = {"Accept": "image/avif,image/webp,*/*"}
@@ -148,7 +147,7 @@ class Uploads:
 
     def worker_seconds(self) -> float:
         """Return the processor time of the workers of all uploads so far."""
-        metrics = services_of(self.app).metrics.exposition()
+        metrics = self.app.services.metrics.exposition()
         found = re.search(r"^persona_picture_processor_seconds_total (\S+)$", metrics, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
@@ -255,7 +254,7 @@ def report_uploads(data: bytes, folder: Path, rounds: int) -> dict[str, float]:
     smaller = sizes["gm convert, 3 PNG"] / sizes["upload, balanced"]
     print(f"  balanced is {cheaper:.1f} times cheaper than gm, at 1/{smaller:.1f} of its bytes")
     for service in services.values():
-        services_of(service.app).close()
+        service.app.close()
     return ratios
 
 

@@ -1,9 +1,29 @@
-"""Plugins of other packages, found by entry points."""
+"""Plugins of other packages, found by entry points or dotted names."""
 
 from __future__ import annotations
 
 import functools
+import pkgutil
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from typing import Any
+
+
+class PluginNotFound(Exception):
+    """A name is neither that of an entry point nor a dotted name that can be imported."""
+
+
+def load_plugin(group: str, name: str) -> Any:
+    """Return the object of an entry point, or of a dotted name.
+
+    Raises:
+        PluginNotFound: there is none; the message lists the names of the group.
+    """
+    found = find_plugin(group, name)
+    try:
+        return found.load() if found else pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError):
+        message = f"neither one of {plugin_names(group)} nor a dotted name that can be imported"
+        raise PluginNotFound(message) from None
 
 
 def find_plugin(group: str, name: str) -> EntryPoint | None:

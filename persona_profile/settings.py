@@ -16,11 +16,13 @@ import colander
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, parse_many
 
 from persona_profile.emails import InvalidDomain, canonical_domain
+from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
 from persona_profile.lifetimes import (
     MAX_BROWSERID_SKEW_SECONDS,
     MAX_OPENID_SKEW_SECONDS,
     MAX_SESSION_SECONDS,
+    MIN_FORWARD_SECONDS,
 )
 from persona_profile.runtime.logs import FORMATS as LOG_FORMATS
 from persona_profile.runtime.logs import LEVELS as LOG_LEVELS
@@ -42,6 +44,7 @@ JPEG_PIXELS: Final = 100_000_000
 OTHER_PIXELS: Final = 50_000_000
 MAX_RATE_AMOUNT: Final = 10**12
 MAX_RATE_SECONDS: Final = 7 * 24 * 3600
+_MIB: Final = 1024 * 1024
 
 # What frameworks put beside ours: Pyramid's own settings, and where PasteDeploy found the file.
 _FOREIGN = re.compile(r"pyramid\..*|here|__file__")
@@ -123,6 +126,33 @@ class Settings:
     ratelimit_picture_ms_per_address: RateLimitItem | None
     ratelimit_reads_per_picture: RateLimitItem | None
     authenticator_options: Mapping[str, str]
+
+    @property
+    def picture_options(self) -> PictureOptions:
+        """The limits of decoding and the options of encoding pictures."""
+        qualities = {
+            "avif": self.pictures_quality_avif,
+            "webp": self.pictures_quality_webp,
+            "jpeg": self.pictures_quality_jpeg,
+        }
+        return PictureOptions(
+            Limits(
+                self.pictures_max_pixels_jpeg,
+                self.pictures_max_pixels_other,
+                self.pictures_memory * _MIB,
+            ),
+            Encoding(self.pictures_formats, qualities, self.pictures_effort),
+        )
+
+    @property
+    def picture_url_seconds(self) -> int:
+        """The longest time for which the URL of a picture works."""
+        return 2 * self.pictures_url_window
+
+    @property
+    def forward_seconds(self) -> int:
+        """The time for which the forward of a moved profile is kept."""
+        return max(MIN_FORWARD_SECONDS, self.picture_url_seconds)
 
 
 def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:

@@ -17,8 +17,6 @@ from support.mariadb import MariaDB
 from support.recording import RECORD, prepare
 from support.redis import RedisServer
 
-from persona_profile.app import services_of
-
 AUDIENCE = "http://127.0.0.1:6543"
 MOST_LEAKS = 20
 SEARCHED = pytest.StashKey[Searched]()
@@ -129,13 +127,13 @@ def app(development_folder: Path) -> Iterator[webtest.TestApp]:
     """A development application with an empty store, driven without a network."""
     app = application(development_folder)
     yield webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
-    services_of(app).close()
+    app.close()
 
 
 @pytest.fixture
 def assertion(app: webtest.TestApp) -> Callable[..., str]:
     """Mints assertions by the development identity provider."""
-    provider = services_of(app.app).identity_provider
+    provider = app.app.development.identity_provider
     return lambda email, audience=AUDIENCE: provider.bundle(email, audience)
 
 

@@ -1,4 +1,4 @@
-"""The format of archives (`docs/reference/archive.md` has it byte by byte); checked to the last bit."""
+"""The format of archives, checked to the last bit; `docs/reference/archive.md` describes its bytes."""
 
 from __future__ import annotations
 

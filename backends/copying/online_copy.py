@@ -7,8 +7,8 @@ everything, the next passes copy later changes, and a pass after the last write 
 A pass compares listings without values: comparing values would take as long as the first pass. Each
 store has its own versions. So for each partition with the same values in both stores, a state file has
 two short hashes: of the versions in the source and of the versions in the destination. Versions are
-never used twice, so equal hashes later mean equal values. The file has some 90 bytes for each partition;
-the memory for a copy does not grow with the stores.
+never used twice, so equal hashes later mean equal values. The file has some 90 bytes for each
+partition; the memory for a copy does not grow with the stores.
 
 By the state file, everything in the destination is this copy's own or **foreign**. A copy never
 overwrites or deletes foreign items unless the operator asks for it: mostly they mean that a service

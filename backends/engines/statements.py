@@ -1,8 +1,8 @@
 """The statements of the SQL engines, by SQLAlchemy Core.
 
 Every statement names its partitions, except those of a scan and of a purge. Every expectation is a
-condition of the statement that writes, never a read before it. Further rules, so that clusters and
-sharding proxies can carry out all statements: docs/reference/statements.md.
+condition of the statement that writes, never a read before it. `docs/reference/statements.md` has the
+rules that let clusters and sharding proxies carry out all statements.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from pyramid.config import Configurator
 from pyramid.events import ContextFound
 from pyramid.exceptions import URLDecodeError
 from pyramid.interfaces import IRoutesMapper, ISecurityPolicy
+from pyramid.registry import Registry
 from pyramid.request import Request
-from pyramid.router import Router
 
 from persona_profile.api import Services, pictures, profiles, sessions
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES, MULTIPART
@@ -53,13 +53,13 @@ class Reception:
     """The limits of bodies by the headers of their requests.
 
     Args:
-        app: the application that answers the request.
+        registry: of the application that answers the request.
     """
 
-    def __init__(self, app: Router) -> None:
-        self._services: Services = app.registry["services"]
-        self._routes = app.registry.queryUtility(IRoutesMapper)
-        self._policy = app.registry.queryUtility(ISecurityPolicy)
+    def __init__(self, registry: Registry) -> None:
+        self._services: Services = registry["services"]
+        self._routes = registry.queryUtility(IRoutesMapper)
+        self._policy = registry.queryUtility(ISecurityPolicy)
 
     def body_limit(self, environ: Mapping[str, str]) -> BodyLimit:
         """Return the largest accepted body of a request.

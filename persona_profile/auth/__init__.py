@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -31,10 +31,6 @@ class ProvedEmail:
     revoked_from: int | None = field(default=None, kw_only=True)
     algorithm: str = "unknown"
     kind: str = ""
-
-
-CountProof = Callable[[str, str, str], None]
-"""Counts a proof that was looked at: its kind, `proved` or the code of its refusal, its algorithm."""
 
 
 class Authenticator(Protocol):

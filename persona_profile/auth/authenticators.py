@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from persona_profile.auth import Authenticator, CountProof, ProvedEmail
+from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.auth.browserid_discovery import PinnedIssuers
 from persona_profile.auth.documents import DocumentFetcher
 from persona_profile.auth.fetch import Fetched, FetchError, HttpsFetcher
@@ -17,7 +16,8 @@ from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.emails import canonical_email
 from persona_profile.errors import ServiceError
 from persona_profile.keys.tokens import Nonces
-from persona_profile.plugins import find_plugin, plugin_names
+from persona_profile.plugins import PluginNotFound, load_plugin
+from persona_profile.runtime.stats import EventCounter
 from persona_profile.settings import InvalidSettings, Settings
 
 GROUP: Final = "persona_profile.authenticators"
@@ -42,6 +42,8 @@ class AuthenticatorContext:
             Overloaded. Threads that fetch the same URL share a fetch. While a proof is verified it
             counts for the client's network; `lookups.caused_by` makes it count for a domain as well.
         lookups: places for threads that wait for a lookup otherwise, and refreshes beside requests.
+        new_fetcher: makes the fetcher of https documents that `fetch` uses.
+        own_origins: the fetch of the origins that this server itself serves, in development.
         pinned_issuers: what BrowserID trusts besides the configured file, in development.
         openid_issuers: what OpenID Connect trusts besides the configured file, in development.
     """
@@ -52,6 +54,8 @@ class AuthenticatorContext:
     reload_counter: Callable[[str], Callable[[str], None]]
     fetch: Callable[[str], Fetched] = _fetch_nothing
     lookups: Lookups = field(default_factory=Lookups)
+    new_fetcher: Callable[[], HttpsFetcher] = HttpsFetcher
+    own_origins: Mapping[str, Callable[[str], Fetched]] = field(default_factory=dict)
     pinned_issuers: PinnedIssuers = field(default_factory=lambda: PinnedIssuers({}))
     openid_issuers: OpenIDIssuers = field(default_factory=OpenIDIssuers)
 
@@ -72,18 +76,16 @@ class Authenticators:
 
     Args:
         authenticators: by their members.
-        count_proof: is told of each proof that was looked at.
         closing: what is closed with them.
+
+    Attributes:
+        outcomes: counts the verified proofs by kind, outcome and algorithm. The outcome is `proved`,
+            the code of the rejection, or `failed` by a mistake.
     """
 
-    def __init__(
-        self,
-        authenticators: Mapping[str, Authenticator],
-        count_proof: CountProof,
-        closing: ExitStack,
-    ) -> None:
+    def __init__(self, authenticators: Mapping[str, Authenticator], closing: ExitStack) -> None:
+        self.outcomes = EventCounter()
         self._authenticators = dict(authenticators)
-        self._count_proof = count_proof
         self._closing = closing
 
     @property
@@ -124,7 +126,7 @@ class Authenticators:
             outcome = error.code
             raise
         finally:
-            self._count_proof(member, outcome, algorithm)
+            self.outcomes.count(member, outcome, algorithm)
         return proved
 
     def prepare(self) -> None:
@@ -145,19 +147,11 @@ class Authenticators:
         self._closing.close()
 
 
-def load_authenticators(
-    context: AuthenticatorContext,
-    count_proof: CountProof,
-    new_fetcher: Callable[[], HttpsFetcher] = HttpsFetcher,
-    own_origins: Mapping[str, Callable[[str], Fetched]] | None = None,
-) -> Authenticators:
+def load_authenticators(context: AuthenticatorContext) -> Authenticators:
     """Return the authenticators that the settings name.
 
     Args:
         context: what they are made of; `fetch` is given to each here.
-        count_proof: is told of each proof that was looked at.
-        new_fetcher: makes what fetches documents.
-        own_origins: the fetch of those origins that the application answers for itself, in development.
 
     Raises:
         InvalidSettings: there is none of a name, two take the same proofs, or one can't be made.
@@ -166,26 +160,21 @@ def load_authenticators(
     closing = ExitStack()
     closing.callback(context.lookups.close)
     for name in context.settings.authenticators:
-        fetcher = DocumentFetcher(new_fetcher(), own_origins, context.lookups)
+        fetcher = DocumentFetcher(context.new_fetcher(), context.own_origins, context.lookups)
         closing.callback(fetcher.close)
         authenticator = _load(name, replace(context, fetch=fetcher.fetch))
         if authenticator.member in found:
             raise InvalidSettings(f"authenticators: {name}: another takes `{authenticator.member}` too")
         found[authenticator.member] = authenticator
-    return Authenticators(found, count_proof, closing)
+    return Authenticators(found, closing)
 
 
 def _load(name: str, context: AuthenticatorContext) -> Authenticator:
     """Make the authenticator of an entry point, or of the dotted name of a factory."""
-    found = find_plugin(GROUP, name)
     try:
-        factory = found.load() if found else pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError):
-        known = plugin_names(GROUP)
-        message = f"authenticators: {name}: neither one of {known} nor a dotted name to import"
-        raise InvalidSettings(message) from None
-    try:
-        authenticator: Authenticator = factory(context)
+        authenticator: Authenticator = load_plugin(GROUP, name)(context)
+    except PluginNotFound as error:
+        raise InvalidSettings(f"authenticators: {name}: {error}") from None
     except OSError as error:
         raise InvalidSettings(f"authenticators: {name}: {error.strerror}") from None
     except ValueError as error:

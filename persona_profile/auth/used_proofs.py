@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Sequence
 
 from backends import ABSENT, Address, Backend, BackendError, Conflict, Delete, Put
-from persona_profile.auth import CountProof, ProvedEmail
+from persona_profile.auth import ProvedEmail
 from persona_profile.errors import FieldError, InvalidProof
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS
+from persona_profile.runtime.stats import EventCounter
 from persona_profile.store.partitions import USED_PROOF_ITEM, USED_PROOF_PREFIX
 
 
@@ -17,12 +18,12 @@ class UsedProofs:
 
     Args:
         backend: where they are remembered.
-        count_proof: is called for each proof that comes again.
+        outcomes: counts replayed proofs. See `Authenticators.outcomes`.
     """
 
-    def __init__(self, backend: Backend, count_proof: CountProof) -> None:
+    def __init__(self, backend: Backend, outcomes: EventCounter) -> None:
         self._backend = backend
-        self._count_proof = count_proof
+        self._outcomes = outcomes
 
     def check(self, proofs: Sequence[ProvedEmail]) -> None:
         """Return if the proofs differ and none was used before. None is used up by this.
@@ -69,7 +70,7 @@ class UsedProofs:
         """Raise InvalidProof if there are positions of proofs that come again."""
         for position in replayed:
             proof = proofs[position]
-            self._count_proof(proof.kind, "proof_replayed", proof.algorithm)
+            self._outcomes.count(proof.kind, "proof_replayed", proof.algorithm)
         errors = tuple(
             FieldError("body", f"proofs.{position}.{proofs[position].kind}", "proof_replayed")
             for position in replayed

@@ -13,15 +13,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from backends import Backend, BackendError
-from persona_profile.app import forward_seconds, open_backend, picture_url_seconds
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.progress import WalkProgress
-from persona_profile.keys.configured import keyring_file, make_key_wrapper, open_keyring
+from persona_profile.keys.configured import (
+    follow_keyring,
+    keyring_file,
+    make_key_wrapper,
+    open_keyring,
+)
 from persona_profile.keys.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringError
-from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
+from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.keys.service import KeysUnavailable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.settings import InvalidSettings, Settings
+from persona_profile.store.configured import open_backend
 from persona_profile.store.leases import Lease
 from persona_profile.store.maintenance.reindexing import Reindexing
 from persona_profile.store.maintenance.rewrapping import KeyUse, Pace, Rewrapping, count_use
@@ -165,7 +170,7 @@ def _reindex(settings: Settings, backend: Backend, keys: KeyWrapper, rate: float
         raise KeyringError("the newer index key is not primary: `keys rotate --index --promote` first")
     with Lease(backend, MOVING) as lease, _progress() as progress:
         pace = Pace(rate, sleep=lease.sleep)
-        job = Reindexing(backend, keys, forward_seconds(settings), pace, time.time, lease.keep)
+        job = Reindexing(backend, keys, settings.forward_seconds, pace, time.time, lease.keep)
         done = job.run(progress)
     print(
         f"Moved {done.moved:,} profiles, finished {done.finished:,} moves and cleaned {done.cleaned:,} "
@@ -212,7 +217,7 @@ def _check_tokens(settings: Settings, keyring: Keyring, version: int) -> None:
     key = keyring.find(KeyKind.ENCRYPTION, version)
     if key is None or version > keyring.primary(KeyKind.ENCRYPTION).version:
         return  # it never sealed anything
-    seconds = max(settings.sessions_lifetime, picture_url_seconds(settings))
+    seconds = max(settings.sessions_lifetime, settings.picture_url_seconds)
     if key.retired_at is None:
         raise KeyringError(
             f"encryption key {version} does not say since when it is not primary; --revoke ends the "
@@ -373,7 +378,7 @@ def _store(settings: Settings) -> Iterator[tuple[Backend, KeyWrapper]]:
     file, keyring = open_keyring(settings)
     keys = make_key_wrapper(settings, keyring)
     if file is not None:
-        keys.follow(KeyringWatch(file, keyring, keys.use).check)
+        follow_keyring(keys, keyring, file)
     with closing(keys), closing(open_backend(settings)) as backend:
         backend.check_schema()
         keys.check()

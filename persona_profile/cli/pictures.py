@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from persona_profile.app import picture_options
 from persona_profile.cli.config import load_settings
 from persona_profile.images import Crop, PictureOptions
 from persona_profile.images.formats import EFFORTS, FORMATS
@@ -53,7 +52,7 @@ def _process(options: argparse.Namespace) -> int:
 
 
 def _options(options: argparse.Namespace) -> PictureOptions:
-    found = picture_options(load_settings(options.config))
+    found = load_settings(options.config).picture_options
     encoding = dataclasses.replace(
         found.encoding,
         qualities={**found.encoding.qualities, **dict(options.quality)},

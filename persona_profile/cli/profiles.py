@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from persona_profile import files
-from persona_profile.app import forward_seconds, open_backend
 from persona_profile.cli.config import load_settings
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
@@ -19,6 +18,7 @@ from persona_profile.profiles.export import whole_profile, zip_of
 from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
 from persona_profile.profiles.sessions import Vouched
+from persona_profile.store.configured import open_backend
 from persona_profile.store.homes import Homes
 from persona_profile.store.profile import PROFILE_KEY_REQUIRED, Profile
 
@@ -91,7 +91,7 @@ def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService
         keys = make_key_wrapper(settings, open_keyring(settings)[1])
         with closing(keys), closing(open_backend(settings)) as backend:
             backend.check_schema()
-            homes = Homes(backend, keys, forward_seconds(settings))
+            homes = Homes(backend, keys, settings.forward_seconds)
             lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
             profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
             yield email, profiles, PictureService(backend, homes, keys, url_window=window)

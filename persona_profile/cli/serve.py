@@ -18,7 +18,6 @@ from persona_profile.runtime import supervisor
 from persona_profile.runtime.control import ControlChannel
 from persona_profile.runtime.exposition import listen
 from persona_profile.runtime.lifecycle import LATER_SIGNALS
-from persona_profile.serving.server import ADDRESSES, DEFAULT_ADDRESS, adjustments, serve
 from persona_profile.settings import InvalidSettings
 
 MAX_PROCESSES: Final = 64
@@ -119,6 +118,12 @@ def _sockets(settings: dict[str, str]) -> list[socket.socket]:
         InvalidSettings: it would not take these settings.
         OSError: one can't.
     """
+    from persona_profile.serving.server import (  # noqa: PLC0415 - see `_serve_supervised`
+        ADDRESSES,
+        DEFAULT_ADDRESS,
+        adjustments,
+    )
+
     if not settings.keys() & ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
     wanted = adjustments(settings)
@@ -132,6 +137,9 @@ def _sockets(settings: dict[str, str]) -> list[socket.socket]:
 
 def _serve_supervised(app: Any, ini: plaster.ILoader, descriptors: str) -> None:
     """Serve on sockets that the supervisor holds too."""
+    # No other command loads the server and all views.
+    from persona_profile.serving.server import ADDRESSES, serve  # noqa: PLC0415
+
     control, *listening = (socket.socket(fileno=int(each)) for each in descriptors.split(","))
     settings: dict[str, Any] = _server_settings(ini)
     for name in ADDRESSES:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from backends import Backend
-from persona_profile.app import open_backend
 from persona_profile.cli import storage_checks, storage_copies
 from persona_profile.cli.config import load_settings
+from persona_profile.store.configured import open_backend
 
 
 def add_to(commands: Any) -> None:

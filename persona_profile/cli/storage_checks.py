@@ -10,12 +10,12 @@ from contextlib import closing
 from typing import Any
 
 from backends import MAX_PARTITION_BYTES, BackendError
-from persona_profile.app import open_backend
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.plot_option import add_plot_option, drawing, draws
 from persona_profile.cli.progress import WalkProgress
 from persona_profile.keys.configured import make_key_wrapper, open_keyring
 from persona_profile.keys.service import KeysUnavailable
+from persona_profile.store.configured import open_backend
 from persona_profile.store.maintenance.partition_check import Finding
 from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
 from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified

@@ -19,13 +19,13 @@ from backends import Backend, BackendError, Unavailable
 from backends.copying.archive import Contents, backup, check, restore
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import PASSES, CopyResult, copy
-from persona_profile.app import BACKENDS_GROUP, open_backend
 from persona_profile.cli.config import load_settings, loader
 from persona_profile.cli.progress import CopyProgress
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
+from persona_profile.store.configured import BACKENDS_GROUP, open_backend
 from persona_profile.store.maintenance.archived_homes import ArchivedHomes
 
 DISTRIBUTION: Final = "persona-profile-server"

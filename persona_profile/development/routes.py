@@ -11,10 +11,11 @@ from pyramid.request import Request
 from pyramid.response import FileResponse, Response
 
 import persona_profile
-from persona_profile.api import Services, origin_of
+from persona_profile.api import origin_of
 from persona_profile.api.bodies import json_body
 from persona_profile.api.representations import json_response
 from persona_profile.api.schemas import assertion_body
+from persona_profile.development.configured import Development
 from persona_profile.development.openid_provider import CLIENT_ID
 from persona_profile.errors import FieldError, NotFound, ValidationFailed
 
@@ -39,12 +40,10 @@ assertions = Service(
 @assertions.post()  # type: ignore[untyped-decorator]
 def mint(request: Request) -> Response:
     """Return an assertion for an email of an example domain."""
-    services: Services = request.services
-    if services.identity_provider is None:
-        raise NotFound
+    development: Development = request.registry["development"]
     email = json_body(request, assertion_body(), MAX_BODY_BYTES)["email"]
     try:
-        bundle = services.identity_provider.bundle(email, origin_of(request))
+        bundle = development.identity_provider.bundle(email, origin_of(request))
     except ValueError as error:
         wrong = FieldError("body", "email", str(error))
         raise ValidationFailed("No assertion for this email.", errors=(wrong,)) from None
@@ -59,8 +58,8 @@ openid = Service(
 @openid.get()  # type: ignore[untyped-decorator]
 def describe_provider(request: Request) -> Response:
     """Return what a client of the local OpenID provider is configured with."""
-    services: Services = request.services
-    provider = services.openid_provider
+    development: Development = request.registry["development"]
+    provider = development.openid_provider
     if provider is None or not provider.is_served:
         raise NotFound
     return json_response(

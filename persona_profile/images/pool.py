@@ -39,7 +39,7 @@ from persona_profile.images.answers import (
 )
 from persona_profile.images.channel import MalformedMessage
 from persona_profile.images.worker_process import WorkerProcess
-from persona_profile.runtime.stats import PictureStats, UploadStats
+from persona_profile.runtime.stats import EventCounter, PictureStats
 
 CHECK_SECONDS: Final = 2.5
 """How long a worker may take to say that it is there; to start one takes some tenths of a second."""
@@ -66,7 +66,12 @@ class WorkerRenderer:
         processor_seconds: processor time that a picture of the most pixels may take; less for others.
         deadline_seconds: time that one picture may take, from the place to the last byte.
         start_worker: starts a process that forks workers.
-        observe: is told of each upload.
+
+    Attributes:
+        uploads: counts uploads by format and outcome. The format is one of `formats.FORMATS_IN`, or
+            `unknown`; the outcome is `taken`, or the problem code of the rejection.
+        pixels: counts decoded pixels by format, including tiles and alpha planes.
+        processor_time: counts the processor seconds of workers.
     """
 
     def __init__(
@@ -77,14 +82,14 @@ class WorkerRenderer:
         processor_seconds: int,
         deadline_seconds: float,
         start_worker: Callable[[], WorkerProcess] = WorkerProcess,
-        observe: Callable[[UploadStats], None] = lambda _figures: None,
     ) -> None:
         self._options = options
         self._admission = admission
         self._processor_seconds = processor_seconds
         self._deadline = deadline_seconds
         self._start_worker = start_worker
-        self._observe = observe
+        self.uploads, self.pixels = EventCounter(), EventCounter()
+        self.processor_time = EventCounter([()])
         self._lock = threading.Lock()
         self._idle: list[WorkerProcess] = []
         self._all: set[WorkerProcess] = set()
@@ -140,7 +145,9 @@ class WorkerRenderer:
             upload.outcome = error.code
             raise
         finally:
-            self._observe(upload.figures())
+            self.uploads.count(upload.format, upload.outcome)
+            self.pixels.count(upload.format, amount=upload.pixels)
+            self.processor_time.count(amount=upload.processor_seconds)
             account.charge_time(upload.processor_seconds)
         return renditions
 
@@ -298,17 +305,13 @@ class WorkerRenderer:
 
 @dataclass(slots=True)
 class _Upload:
-    """What becomes known of an upload while it is worked on. See `UploadStats`."""
+    """What becomes known of an upload while it is worked on."""
 
     account: Account
     format: str = "unknown"
     outcome: str = "failed"
     pixels: int = 0
     processor_seconds: float = 0.0
-
-    def figures(self) -> UploadStats:
-        """Return what is known at last."""
-        return UploadStats(self.format, self.outcome, self.pixels, self.processor_seconds)
 
 
 def _end_all(workers: set[WorkerProcess]) -> None:

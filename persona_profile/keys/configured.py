@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from functools import partial
 
 from persona_profile.keys.keyring import Keyring, KeyringError
-from persona_profile.keys.keyring_file import KeyringFile
+from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keys.transit import CachingService, TransitService
 from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.runtime.waiting import Wait, WaitingBudget
 from persona_profile.settings import InvalidSettings, Settings
 
 logger = logging.getLogger(__name__)
@@ -45,24 +47,20 @@ def keyring_file(settings: Settings) -> KeyringFile | None:
 
 
 def make_key_wrapper(
-    settings: Settings,
-    keyring: Keyring,
-    observe_stale: Callable[[], None] = lambda: None,
-    place: Callable[[], AbstractContextManager[None]] = nullcontext,
+    settings: Settings, keyring: Keyring, waiting: WaitingBudget | None = None
 ) -> KeyWrapper:
     """Return what wraps keys by the settings.
 
     Args:
         settings: the settings.
         keyring: the keyring.
-        observe_stale: is called when an older key is needed.
-        place: holds a place for a thread that waits long for a key service.
+        waiting: places for threads that wait long for a key service; without it any number waits.
 
     Raises:
         InvalidSettings: the key service can't be used so.
     """
     if settings.transit_url is None or settings.transit_token_file is None:
-        return KeyWrapper(keyring, observe_stale=observe_stale)
+        return KeyWrapper(keyring)
     try:
         service = TransitService(
             settings.transit_url,
@@ -72,7 +70,7 @@ def make_key_wrapper(
             namespace=settings.transit_namespace,
             ca_file=settings.transit_ca_file,
             timeout=settings.transit_timeout,
-            place=place,
+            place=partial(waiting.place, Wait.KEY_SERVICE) if waiting else nullcontext,
         )
     except ValueError as error:
         raise InvalidSettings(f"transit: {error}") from None
@@ -80,7 +78,19 @@ def make_key_wrapper(
         service, settings.key_service_cache_keys, settings.key_service_cache_seconds
     )
     is_primary = settings.key_service == "transit"
-    return KeyWrapper(keyring, cached, is_primary=is_primary, observe_stale=observe_stale)
+    return KeyWrapper(keyring, cached, is_primary=is_primary)
+
+
+def follow_keyring(
+    keys: KeyWrapper,
+    keyring: Keyring,
+    file: KeyringFile,
+    count_reload: Callable[[str], None] = lambda _outcome: None,
+) -> KeyringWatch:
+    """Have keys use the present keyring of a file; return what looks whether that has changed."""
+    watch = KeyringWatch(file, keyring, keys.use, count_reload)
+    keys.follow(watch.check)
+    return watch
 
 
 def _make_keyring(file: KeyringFile) -> None:

@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.keywrap import (
 from persona_profile.encoding import MalformedText, base64url_decode, base64url_encode
 from persona_profile.keys.keyring import KEY_BYTES, KeyKind, Keyring
 from persona_profile.keys.service import MAGIC_BYTES, KeyService, Unreadable
+from persona_profile.runtime.stats import EventCounter
 
 _WRAPPED_HEADER = struct.Struct(">4sI")
 _WRAPPED_BYTES: Final = _WRAPPED_HEADER.size + KEY_BYTES + 8
@@ -100,8 +101,10 @@ class KeyWrapper:
         service: another key service; what it has wrapped is read.
         is_primary: whether that wraps what is new, rather than the keyring; either way the other's
             wraps are read.
-        observe_stale: is called for each data key that is opened and is not under the primary key, as
-            far as that is known without asking the other service.
+
+    Attributes:
+        stale_reads: counts the opened data keys that are not under the primary key, as far as that is
+            known without asking the other service.
     """
 
     def __init__(
@@ -110,11 +113,10 @@ class KeyWrapper:
         service: KeyService | None = None,
         *,
         is_primary: bool = True,
-        observe_stale: Callable[[], None] = lambda: None,
     ) -> None:
         self._service = service
         self._is_primary = is_primary
-        self._observe_stale = observe_stale
+        self.stale_reads = EventCounter([()])
         self._keys = _Keys(keyring)
         self._look: Callable[[], None] = lambda: None
 
@@ -207,7 +209,7 @@ class KeyWrapper:
             isinstance(service, KeyringService)
             and service.version(wrapped) != service.primary_version()
         ):
-            self._observe_stale()
+            self.stale_reads.count()
         return data_key
 
     def split(self, data: bytes) -> tuple[bytes, bytes]:

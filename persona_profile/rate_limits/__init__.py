@@ -119,6 +119,11 @@ class RateLimits:
         """Whether a limit counts by network address."""
         return bool(self._limits.keys() & _BY_ADDRESS)
 
+    @property
+    def is_uncoordinated(self) -> bool:
+        """Whether this process counts for itself, as Redis does not answer."""
+        return self._shared.is_out
+
     def hit(self, policy: Policy, costs: Mapping[str, int]) -> Quota | None:
         """Count units before they are spent, and return the quota with the fewest units left.
 

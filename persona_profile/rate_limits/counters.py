@@ -95,6 +95,11 @@ class Window(NamedTuple):
 class Counters(Protocol):
     """Where counts are kept."""
 
+    @property
+    def is_out(self) -> bool:
+        """Whether the other processes' counts can't be reached."""
+        ...
+
     def hit(
         self, policy: str, limit: RateLimitItem, costs: Mapping[str, int], *, spent: bool = False
     ) -> list[Window]:
@@ -124,6 +129,8 @@ class MemoryCounters:
         most_keys: of each policy.
         clock: seconds.
     """
+
+    is_out = False
 
     def __init__(
         self, most_keys: int = MEMORY_KEYS, clock: Callable[[], float] = time.monotonic

@@ -6,7 +6,8 @@ number of series is bounded, and no email, token or address can be in any.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sized
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import (
@@ -22,14 +23,57 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from backends import BackendStats
-from persona_profile.runtime.stats import REPLICA_OUTCOMES, PictureStats, ReplicaStats, UploadStats
+from persona_profile.runtime.stats import EventCounter, Labels, PictureStats, ReplicaStats
+from persona_profile.runtime.waiting import WaitingBudget
 
 _REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _STORAGE_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 10)
 _EMAILS: Final = tuple(range(1, 21))
 METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
-Observer = Callable[[str], None]
+_RETRY_REASONS: Final = ("transient", "connection_lost")
+
+_EVENTS: Final[Mapping[str, tuple[str, Labels]]] = {
+    "proofs": ("Proofs looked at.", ("kind", "outcome", "algorithm")),
+    "waiting_rejections": (
+        "Requests rejected as too many threads wait for others.",
+        ("kind", "reason"),
+    ),
+    "picture_uploads": ("Pictures that were sent.", ("format", "outcome")),
+    "picture_pixels": ("Width x height of the pictures that were decoded.", ("format",)),
+    "picture_processor_seconds": ("Processor time of the picture workers.", ()),
+    "replica_reads": ("Reads of replicas.", ("outcome",)),
+    "stale_key_reads": ("Data keys opened that wait for a rewrap.", ()),
+}
+"""Meaning and labels of the counters that parts keep, by the fields of `Parts`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Parts of the service whose counters and state are read at each scrape.
+
+    Attributes:
+        backend: returns the state of the storage.
+        waiting: the budget of threads that wait.
+        replicas: returns the state of the replicas.
+        pictures: returns the state of the picture workers.
+        is_uncoordinated: returns whether this process counts rate limits for itself.
+
+    The other members are the counters of `_EVENTS`.
+    """
+
+    backend: Callable[[], BackendStats]
+    waiting: WaitingBudget
+    replicas: Callable[[], ReplicaStats]
+    pictures: Callable[[], PictureStats]
+    is_uncoordinated: Callable[[], bool]
+    proofs: EventCounter
+    waiting_rejections: EventCounter
+    picture_uploads: EventCounter
+    picture_pixels: EventCounter
+    picture_processor_seconds: EventCounter
+    replica_reads: EventCounter
+    stale_key_reads: EventCounter
 
 
 class Metrics:
@@ -59,28 +103,21 @@ class Metrics:
         self._problems = self._counter("http_problems_total", "Problems answered.", "code", "status")
         self._problems.labels("internal_error", "500")  # else the first would be no increase
         self._waiting = self._gauge("http_waiting", "Requests that wait for a thread.")
-        self._rejected_waits = self._counter(
-            "waiting_rejections_total",
-            "Requests rejected as too many threads wait for others.",
-            "kind",
-            "reason",
-        )
-        self._counts_alone = self._gauge(
-            "ratelimit_alone", "Processes that count limits for themselves, as Redis does not answer."
-        )
-        self._proofs = self._counter(
-            "proofs_total", "Proofs looked at.", "kind", "outcome", "algorithm"
-        )
         self._session_emails = Histogram(
             "persona_session_emails",
             "Emails of the sessions that were opened.",
             registry=self._registry,
             buckets=_EMAILS,
         )
-        self._set_up_pictures()
-        self._set_up_storage()
+        self._storage_seconds = Histogram(
+            "persona_storage_seconds",
+            "Calls of the storage.",
+            ("operation", "outcome"),
+            registry=self._registry,
+            buckets=_STORAGE_SECONDS,
+        )
+        self._of_storage: dict[tuple[str, str], Histogram] = {}
         self._reloads = self._counter("reloads_total", "Files taken anew.", "file", "outcome")
-        self._stale = self._counter("stale_key_reads_total", "Data keys opened that wait for a rewrap.")
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered; `route` is a pattern, never a path."""
@@ -97,19 +134,9 @@ class Metrics:
         """Count an answer that was a problem; one of 429 or 503 was shed."""
         self._problems.labels(code, str(status)).inc()
 
-    def count_proof(self, kind: str, outcome: str, algorithm: str) -> None:
-        """Count a proof: `proved`, the code of its refusal, or `failed` by a mistake."""
-        self._proofs.labels(kind, outcome, algorithm).inc()
-
     def count_session(self, emails: int) -> None:
         """Count a session that was opened."""
         self._session_emails.observe(emails)
-
-    def count_upload(self, upload: UploadStats) -> None:
-        """Count a picture that was sent."""
-        self._uploads.labels(upload.format, upload.outcome).inc()
-        self._pixels.labels(upload.format).inc(upload.pixels)
-        self._processor_seconds.inc(upload.processor_seconds)
 
     def count_storage(self, operation: str, outcome: str, seconds: float) -> None:
         """Count a call of the storage."""
@@ -119,75 +146,23 @@ class Metrics:
             histogram = self._of_storage[key] = self._storage_seconds.labels(operation, outcome)
         histogram.observe(seconds)
 
-    def count_replica_read(self, outcome: str) -> None:
-        """Count a read of a replica."""
-        self._replica_reads.labels(outcome).inc()
-
-    def reload_counter(self, file: str) -> Observer:
+    def reload_counter(self, file: str) -> Callable[[str], None]:
         """Return what counts that a file was taken anew, by outcome; both are there at once."""
         for outcome in ("taken", "refused"):
             self._reloads.labels(file, outcome)
         return lambda outcome: self._reloads.labels(file, outcome).inc()
 
-    def count_stale_key(self) -> None:
-        """Count a data key that was opened and is under another key than the primary one."""
-        self._stale.inc()
+    def watch_queue(self, queue: Sized) -> None:
+        """Read the requests that wait for a thread at each scrape."""
+        self._waiting.set_function(lambda: len(queue))
 
-    def watch_waiting(self, requests: Callable[[], int]) -> None:
-        """Ask how many requests wait for a thread whenever that is wanted."""
-        self._waiting.set_function(requests)
-
-    def count_rejected_wait(self, kind: str, reason: str) -> None:
-        """Count a request that was rejected as too many threads wait for others."""
-        self._rejected_waits.labels(kind, reason).inc()
-
-    def watch_budget(self, places: Callable[[], int], in_use: Callable[[], Mapping[str, int]]) -> None:
-        """Ask for the threads that may wait for others, and those that do by kind, when wanted."""
-        self._registry.register(_BudgetCollector(places, in_use))
-
-    def watch_redis(self, is_out: Callable[[], bool]) -> None:
-        """Ask whether Redis does not answer whenever that is wanted."""
-        self._counts_alone.set_function(is_out)
-
-    def watch_backend(self, figures: Callable[[], BackendStats]) -> None:
-        """Ask a backend for its figures whenever they are wanted."""
-        self._registry.register(_BackendCollector(figures))
-
-    def watch_replicas(self, figures: Callable[[], ReplicaStats]) -> None:
-        """Ask replicas for their figures whenever they are wanted."""
-        self._registry.register(_ReplicaCollector(figures))
-
-    def watch_pictures(self, figures: Callable[[], PictureStats]) -> None:
-        """Ask the picture workers for their figures whenever they are wanted."""
-        self._registry.register(_PictureCollector(figures))
+    def watch(self, parts: Parts) -> None:
+        """Read the counters and the state of parts at each scrape."""
+        self._registry.register(_PartsCollector(parts))
 
     def exposition(self) -> str:
         """Return all figures in the text format of Prometheus."""
         return generate_latest(_WithoutCreated(self._registry)).decode("utf-8")
-
-    def _set_up_storage(self) -> None:
-        self._storage_seconds = Histogram(
-            "persona_storage_seconds",
-            "Calls of the storage.",
-            ("operation", "outcome"),
-            registry=self._registry,
-            buckets=_STORAGE_SECONDS,
-        )
-        self._of_storage: dict[tuple[str, str], Histogram] = {}
-        self._replica_reads = self._counter("replica_reads_total", "Reads of replicas.", "outcome")
-        for outcome in REPLICA_OUTCOMES:
-            self._replica_reads.labels(outcome)
-
-    def _set_up_pictures(self) -> None:
-        self._uploads = self._counter(
-            "picture_uploads_total", "Pictures that were sent.", "format", "outcome"
-        )
-        self._pixels = self._counter(
-            "picture_pixels_total", "Width x height of the pictures that were decoded.", "format"
-        )
-        self._processor_seconds = self._counter(
-            "picture_processor_seconds_total", "Processor time of the picture workers."
-        )
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"persona_{name}", meaning, labels, registry=self._registry)
@@ -213,66 +188,62 @@ class _WithoutCreated(CollectorRegistry):
             yield metric
 
 
-class _BackendCollector(Collector):
-    def __init__(self, figures: Callable[[], BackendStats]) -> None:
-        self._figures = figures
+class _PartsCollector(Collector):
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     def collect(self) -> Iterator[Metric]:
-        figures = self._figures()
-        retries = CounterMetricFamily(
-            "persona_storage_retries", "Attempts that were repeated.", labels=("reason",)
-        )
-        for reason in ("transient", "connection_lost"):
-            retries.add_metric((reason,), figures.retries.get(reason, 0))
-        yield retries
+        parts, backend = self._parts, self._parts.backend()
+        for name, (meaning, labels) in _EVENTS.items():
+            events: EventCounter = getattr(parts, name)
+            yield _counter_family(name, meaning, labels, events.counts())
+        retries: dict[Labels, float] = {
+            (reason,): backend.retries.get(reason, 0) for reason in _RETRY_REASONS
+        }
+        yield _counter_family("storage_retries", "Attempts that were repeated.", ("reason",), retries)
+        pictures, replicas = parts.pictures(), parts.replicas()
         for name, meaning, value in (
-            ("connections_in_use", "Connections lent to an operation.", figures.connections_in_use),
-            ("connections_most", "Connections that there can be.", figures.max_connections),
-            ("silent", "Processes that hold the storage to be silent.", figures.is_unreachable),
-        ):
-            yield GaugeMetricFamily(f"persona_storage_{name}", meaning, value)
-
-
-class _BudgetCollector(Collector):
-    def __init__(self, places: Callable[[], int], in_use: Callable[[], Mapping[str, int]]) -> None:
-        self._places = places
-        self._in_use = in_use
-
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "persona_waiting_threads_limit", "Threads that may wait for others.", self._places()
-        )
-        waiting = GaugeMetricFamily(
-            "persona_waiting_threads", "Threads that wait for others.", labels=("kind",)
-        )
-        for kind, threads in self._in_use().items():
-            waiting.add_metric((kind,), threads)
-        yield waiting
-
-
-class _ReplicaCollector(Collector):
-    def __init__(self, figures: Callable[[], ReplicaStats]) -> None:
-        self._figures = figures
-
-    def collect(self) -> Iterator[Metric]:
-        figures = self._figures()
-        for name, meaning, value in (
-            ("replicas", "Replicas that are read from, of each process.", figures.replicas),
-            ("replicas_silent", "Replicas that are not asked now, of each process.", figures.silent),
+            ("picture_workers", "Processes that fork picture workers.", pictures.workers),
+            ("picture_under_way", "Uploads that have a worker.", pictures.under_way),
+            ("picture_waiting", "Uploads that wait for a worker.", pictures.waiting),
+            (
+                "picture_admitted_bytes",
+                "Memory granted to pictures being decoded.",
+                pictures.admitted_bytes,
+            ),
+            (
+                "storage_connections_in_use",
+                "Connections lent to an operation.",
+                backend.connections_in_use,
+            ),
+            (
+                "storage_connections_most",
+                "Connections that there can be.",
+                backend.max_connections,
+            ),
+            ("storage_silent", "Processes that hold the storage to be silent.", backend.is_unreachable),
+            ("replicas", "Replicas that are read from, of each process.", replicas.replicas),
+            ("replicas_silent", "Replicas that are not asked now, of each process.", replicas.silent),
+            (
+                "ratelimit_alone",
+                "Processes that count limits for themselves, as Redis does not answer.",
+                parts.is_uncoordinated(),
+            ),
+            ("waiting_threads_limit", "Threads that may wait for others.", parts.waiting.places),
         ):
             yield GaugeMetricFamily(f"persona_{name}", meaning, value)
+        threads = GaugeMetricFamily(
+            "persona_waiting_threads", "Threads that wait for others.", labels=("kind",)
+        )
+        for kind, number in parts.waiting.in_use().items():
+            threads.add_metric((kind,), number)
+        yield threads
 
 
-class _PictureCollector(Collector):
-    def __init__(self, figures: Callable[[], PictureStats]) -> None:
-        self._figures = figures
-
-    def collect(self) -> Iterator[Metric]:
-        figures = self._figures()
-        for name, meaning, value in (
-            ("workers", "Processes that fork picture workers.", figures.workers),
-            ("under_way", "Uploads that have a worker.", figures.under_way),
-            ("waiting", "Uploads that wait for a worker.", figures.waiting),
-            ("admitted_bytes", "Memory granted to pictures being decoded.", figures.admitted_bytes),
-        ):
-            yield GaugeMetricFamily(f"persona_picture_{name}", meaning, value)
+def _counter_family(
+    name: str, meaning: str, labels: Labels, counts: Mapping[Labels, float]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"persona_{name}", meaning, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count)
+    return family

@@ -1,4 +1,4 @@
-"""A backend that tells of each of its calls how it ended and how long it took."""
+"""A backend whose calls are measured."""
 
 from __future__ import annotations
 
@@ -16,25 +16,23 @@ from backends import (
     Operation,
     Unavailable,
 )
+from persona_profile.runtime.metrics import Metrics
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-Observer = Callable[[str, str, float], None]
-"""Takes the operation, its outcome (`ok`, `conflict`, `unavailable`, `failed`) and seconds."""
-
 
 class ObservedBackend(Backend):
-    """Does what another backend does.
+    """Calls another backend; measures outcome (`ok`, `conflict`, `unavailable`, `failed`) and time.
 
     Args:
         backend: the other one.
-        observe: is told of each call.
+        metrics: where calls are counted.
     """
 
-    def __init__(self, backend: Backend, observe: Observer) -> None:
+    def __init__(self, backend: Backend, metrics: Metrics) -> None:
         self._backend = backend
-        self._observe = observe
+        self._metrics = metrics
 
     @property
     def write_seconds(self) -> float:
@@ -85,5 +83,5 @@ class ObservedBackend(Backend):
             outcome = "unavailable"
             raise
         finally:
-            self._observe(operation, outcome, time.perf_counter() - began)
+            self._metrics.count_storage(operation, outcome, time.perf_counter() - began)
         return result

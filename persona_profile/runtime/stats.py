@@ -1,29 +1,38 @@
-"""Measurements that parts of the service report, for `metrics` to read."""
+"""Measurements that parts of the service keep, for `metrics` to read at each scrape."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+
+Labels = tuple[str, ...]
 
 REPLICA_OUTCOMES: Final = ("served", "missing", "failed", "skipped", "damaged")
 """How a read from a replica can end."""
 
 
-@dataclass(frozen=True, slots=True)
-class UploadStats:
-    """The cost of one upload.
+class EventCounter:
+    """Counts events by their labels; safe for several threads.
 
-    Attributes:
-        format: one of `images.formats.FORMATS_IN`, or `unknown` if the upload was rejected earlier.
-        outcome: `taken`, or the problem code of the rejection.
-        pixels: decoded pixels, including tiles and alpha planes.
-        processor_seconds: processor time of the worker.
+    Args:
+        labels: combinations that are reported from the start, as 0.
     """
 
-    format: str
-    outcome: str
-    pixels: int
-    processor_seconds: float
+    def __init__(self, labels: Iterable[Labels] = ()) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[Labels, float] = dict.fromkeys(labels, 0)
+
+    def count(self, *labels: str, amount: float = 1) -> None:
+        """Count an event, or an amount of something."""
+        with self._lock:
+            self._counts[labels] = self._counts.get(labels, 0) + amount
+
+    def counts(self) -> dict[Labels, float]:
+        """Return a copy of the counts by labels."""
+        with self._lock:
+            return dict(self._counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from persona_profile.errors import Overloaded
+from persona_profile.runtime.stats import EventCounter
 
 DEFAULT_THREADS: Final = 8
 MIN_THREADS: Final = 5
@@ -41,9 +42,6 @@ _DETAILS: Final = {
     Wait.UPLOAD: "Too many pictures are under way; try again.",
     Wait.KEY_SERVICE: "Too many requests wait for the key service.",
 }
-
-CountRejection = Callable[[str, str], None]
-"""Counts a wait that was rejected: its kind and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +93,13 @@ class WaitingBudget:
 
     Args:
         threads: threads of the server.
-        count_rejection: counts the waits that are rejected.
+
+    Attributes:
+        rejections: counts rejected waits by kind and reason.
     """
 
-    def __init__(
-        self,
-        threads: int = DEFAULT_THREADS,
-        count_rejection: CountRejection = lambda _kind, _reason: None,
-    ) -> None:
-        self._count_rejection = count_rejection
+    def __init__(self, threads: int = DEFAULT_THREADS) -> None:
+        self.rejections = EventCounter()
         self._lock = threading.Lock()
         self._kinds = {kind: FairPlaces() for kind in Wait}
         self.fit(threads)
@@ -163,7 +159,7 @@ class WaitingBudget:
 
     def rejection(self, kind: Wait, reason: str, retry_after: int = 1) -> Overloaded:
         """Count a wait that is rejected; return the error to raise."""
-        self._count_rejection(kind.value, reason)
+        self.rejections.count(kind.value, reason)
         return Overloaded(_DETAILS[kind], retry_after)
 
     def _free(self, kind: Wait) -> int:

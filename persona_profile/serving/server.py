@@ -14,15 +14,13 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pyramid.router import Router
 from waitress import create_server
 from waitress.adjustments import Adjustments
 
 from backends import Backend, BackendError
-from persona_profile.api import Services
 from persona_profile.api.addresses import ANY_PROXY, TrustedProxies
 from persona_profile.api.reception import Reception
-from persona_profile.app import max_body_bytes, services_of
+from persona_profile.app import Application
 from persona_profile.development.openid_provider import CLIENT_ID
 from persona_profile.runtime.control import FIGURES, STOP, WELL, ControlChannel
 from persona_profile.runtime.exposition import ExpositionServer, listen
@@ -77,7 +75,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
 
 
 def serve(
-    app: Router,
+    app: Application,
     _global_config: object = None,
     supervisor: ControlChannel | None = None,
     **settings: Any,
@@ -92,26 +90,27 @@ def serve(
         supervisor: who looks after this process and tells its figures, if it is one of several.
         settings: waitress' own, by their names there.
     """
-    services = services_of(app)
+    services = app.services
     figures = None
-    if services.metrics_listen is not None and supervisor is None:
-        figures = ExpositionServer(listen(services.metrics_listen), services.metrics.exposition)
+    if app.metrics_listen is not None and supervisor is None:
+        figures = ExpositionServer(listen(app.metrics_listen), services.metrics.exposition)
     server = make_server(app, **settings)
-    close_provider = take_up(services.openid_provider, is_one_of_several=supervisor is not None)
+    provider = app.development.openid_provider if app.development else None
+    close_provider = take_up(provider, is_one_of_several=supervisor is not None)
     sys.setswitchinterval(SWITCH_SECONDS)
     hangups = Hangups()
     _take_signals(services.lifecycle, hangups)
     if figures is not None:
         figures.start()
     try:
-        with _chores(services, hangups):
+        with _chores(app, hangups):
             if supervisor is None:
                 services.lifecycle.on_stop(lambda: notify(STOPPING))
                 _announce(server, app)
                 notify(READY)
             else:
                 for target in (_obey, _tell_when_well):
-                    threading.Thread(target=target, args=(supervisor, services), daemon=True).start()
+                    threading.Thread(target=target, args=(supervisor, app), daemon=True).start()
             run(server, services.lifecycle)
     finally:
         if figures is not None:
@@ -119,10 +118,10 @@ def serve(
         close_provider()
         if supervisor is not None:
             supervisor.send(FIGURES, services.metrics.exposition())
-        services.close()
+        app.close()
 
 
-def make_server(app: Router, **settings: Any) -> Any:
+def make_server(app: Application, **settings: Any) -> Any:
     """Return a waitress server that listens already and runs when its `run` is called.
 
     Raises:
@@ -134,18 +133,18 @@ def make_server(app: Router, **settings: Any) -> Any:
     settings = _DEFAULTS | settings
     wanted = adjustments(settings)
     settings["connection_limit"] = _connections(wanted.connection_limit)
-    _fit_budget(services_of(app), wanted.threads)
+    _fit_budget(app, wanted.threads)
     proxies = _proxies(wanted)
     if wanted.trusted_proxy:
         settings["trusted_proxy"] = ANY_PROXY  # waitress compares texts; `proxies` decides
     _check_addresses(app, settings)
     logging.getLogger("waitress").addFilter(_without_paths)
     line = Line()
-    server = create_server(app, max_request_body_size=max_body_bytes(app), _dispatcher=line, **settings)
+    server = create_server(app, max_request_body_size=app.max_body_bytes, _dispatcher=line, **settings)
     line.set_thread_count(server.adj.threads)
-    prepare(server, services_of(app), proxies, Reception(app))
-    services_of(app).metrics.watch_waiting(lambda: len(server.task_dispatcher.queue))
-    services_of(app).authenticators.prepare()
+    prepare(server, app.services, proxies, Reception(app.router.registry))
+    app.services.metrics.watch_queue(server.task_dispatcher.queue)
+    app.services.authenticators.prepare()
     return server
 
 
@@ -166,11 +165,11 @@ def adjustments(settings: Mapping[str, Any]) -> Adjustments:
     return wanted
 
 
-def _fit_budget(services: Services, threads: int) -> None:
+def _fit_budget(app: Application, threads: int) -> None:
     """Set how many threads may wait for others; warn if that is too few for the picture workers."""
-    services.waiting.fit(threads)
-    uploads = services.waiting.most(Wait.UPLOAD)
-    if services.renderer.most_at_once > uploads:
+    app.services.waiting.fit(threads)
+    uploads = app.services.waiting.most(Wait.UPLOAD)
+    if app.services.renderer.most_at_once > uploads:
         logger.warning(
             "of %d threads at most %d may wait for pictures: pictures.workers + pictures.queue "
             "should be no more, or threads more",
@@ -191,7 +190,7 @@ def _proxies(wanted: Adjustments) -> TrustedProxies:
         ) from None
 
 
-def _check_addresses(app: Router, settings: Mapping[str, Any]) -> None:
+def _check_addresses(app: Application, settings: Mapping[str, Any]) -> None:
     """Warn if limits by address would hold all clients of a proxy to what one may do."""
     told = settings.get("listen") or settings.get("host") or settings.get("unix_socket")
     where = [str(each.getsockname()[0]) for each in settings.get("sockets", ())] or str(told).split()
@@ -200,7 +199,7 @@ def _check_addresses(app: Router, settings: Mapping[str, Any]) -> None:
     if (
         (is_local or "trusted_proxy" in settings)
         and not headers & {"x-forwarded-for", "forwarded"}
-        and services_of(app).rate_limits.by_address
+        and app.services.rate_limits.by_address
     ):
         logger.warning(
             "limits by address take all clients for one: behind a proxy set trusted_proxy and "
@@ -234,14 +233,14 @@ def _without_paths(record: logging.LogRecord) -> bool:
 
 
 @contextlib.contextmanager
-def _chores(services: Services, hangups: Hangups) -> Iterator[None]:
+def _chores(app: Application, hangups: Hangups) -> Iterator[None]:
     """Do meanwhile what is to be done regularly, beside requests."""
     stopped = threading.Event()
     threads = [
         threading.Thread(target=target, args=arguments, daemon=True)
         for target, arguments in (
-            (_purge_regularly, (services.backend, stopped)),
-            (_reload_regularly, (services, hangups, stopped)),
+            (_purge_regularly, (app.backend, stopped)),
+            (_reload_regularly, (app, hangups, stopped)),
         )
     ]
     for thread in threads:
@@ -265,15 +264,15 @@ def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:
                 logger.warning("expired items were not purged: %s", error)
 
 
-def _reload_regularly(services: Services, hangups: Hangups, stopped: threading.Event) -> None:
+def _reload_regularly(app: Application, hangups: Hangups, stopped: threading.Event) -> None:
     """Take the keyring anew soon after its file has changed, and the other files at SIGHUP."""
     while not stopped.wait(RELOAD_SECONDS):
         if hangups.take():
             with _mistakes_logged("reloading"):  # authenticators may be somebody else's
-                services.authenticators.reload()
-        if services.keyring_watch is not None:
+                app.services.authenticators.reload()
+        if app.keyring_watch is not None:
             with _mistakes_logged("reloading"):
-                services.keyring_watch.check()
+                app.keyring_watch.check()
 
 
 @contextlib.contextmanager
@@ -301,32 +300,32 @@ def _take_signals(lifecycle: Lifecycle, hangups: Hangups) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, LATER_SIGNALS)
 
 
-def _tell_when_well(supervisor: ControlChannel, services: Services) -> None:
-    heartbeat = services.heartbeat
+def _tell_when_well(supervisor: ControlChannel, app: Application) -> None:
+    heartbeat = app.services.heartbeat
     while not heartbeat.is_well(heartbeat.statuses()):
-        if services.lifecycle.is_stopping:
+        if app.services.lifecycle.is_stopping:
             return
         time.sleep(WELL_SECONDS)
     supervisor.send(WELL)
 
 
-def _obey(supervisor: ControlChannel, services: Services) -> None:
+def _obey(supervisor: ControlChannel, app: Application) -> None:
     """Do what the supervisor asks for, well or not; stop when it is gone."""
     for kind, _ in supervisor.messages():
         if kind == FIGURES:
-            supervisor.send(FIGURES, services.metrics.exposition())
+            supervisor.send(FIGURES, app.services.metrics.exposition())
         else:
-            services.lifecycle.stop(announce=kind == STOP)
-    services.lifecycle.stop(announce=False)
+            app.services.lifecycle.stop(announce=kind == STOP)
+    app.services.lifecycle.stop(announce=False)
 
 
-def _announce(server: Any, app: Router) -> None:
+def _announce(server: Any, app: Application) -> None:
     # With one socket waitress makes a server that knows its own, with several one that knows all.
     sockets = getattr(server, "effective_listen", None) or [
         (server.effective_host, server.effective_port)
     ]
     where = " and ".join(f"http://{host}:{port}/" for host, port in sockets)
-    if services_of(app).identity_provider is None:
+    if app.development is None:
         logger.info("Persona Profile Server listens on %s", where)
         return
     print(
@@ -335,7 +334,7 @@ def _announce(server: Any, app: Router) -> None:
         file=sys.stderr,
         flush=True,
     )
-    provider = services_of(app).openid_provider
+    provider = app.development.openid_provider
     if provider is not None and provider.is_served:
         print(
             f"OpenID provider, for development, at {provider.issuer} (client_id {CLIENT_ID}).",

@@ -11,13 +11,13 @@ import logging
 import queue
 import random
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final
 
 from backends import Address, Backend, BackendError, Item, Unavailable
 from backends.breaker import CircuitBreaker, CircuitOpen, Outcome
-from persona_profile.runtime.stats import ReplicaStats
+from persona_profile.runtime.stats import REPLICA_OUTCOMES, EventCounter, ReplicaStats
 
 READ_SECONDS: Final = 0.5
 """After which a read is given up, and the replica not asked for a while."""
@@ -42,20 +42,21 @@ class Replicas:
 
     Args:
         backends: each a replica; none needs to be reachable.
-        observe: is told of each read how it ended, one of `REPLICA_OUTCOMES`.
         read_seconds: see READ_SECONDS.
         check_seconds: see CHECK_SECONDS.
+
+    Attributes:
+        reads: counts reads by outcome, one of `REPLICA_OUTCOMES`.
     """
 
     def __init__(
         self,
         backends: Sequence[Backend] = (),
-        observe: Callable[[str], None] = lambda _outcome: None,
         *,
         read_seconds: float = READ_SECONDS,
         check_seconds: float = CHECK_SECONDS,
     ) -> None:
-        self._observe = observe
+        self.reads = EventCounter((outcome,) for outcome in REPLICA_OUTCOMES)
         self._replicas = [
             _Replica(f"replica {number}", backend, read_seconds, check_seconds)
             for number, backend in enumerate(backends, 1)
@@ -77,17 +78,17 @@ class Replicas:
                 found = replica.get_many(wanted)
                 break
         else:
-            self._observe("skipped")
+            self.reads.count("skipped")
             return {}
         if found is None:
-            self._observe("failed")
+            self.reads.count("failed")
             return {}
-        self._observe("served" if len(found) == len(set(wanted)) else "missing")
+        self.reads.count("served" if len(found) == len(set(wanted)) else "missing")
         return found
 
     def report_damage(self) -> None:
         """Note that something which a replica answered does not open."""
-        self._observe("damaged")
+        self.reads.count("damaged")
         logger.error("a replica has an item that does not open")
 
     def check(self) -> None:

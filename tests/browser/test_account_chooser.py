@@ -18,8 +18,6 @@ from support.applications import application, running
 from support.pictures import encode, quadrants
 from support.services import free_port
 
-from persona_profile.app import services_of
-
 ALICE, BOB = "alice@example.com", "bob@example.org"
 GUIDE = Path(__file__).parents[2] / "docs/how-to/fedcm.md"
 COOKIE = "session=cookie-1; Path=/; Secure; HttpOnly; SameSite=None"
@@ -114,8 +112,7 @@ def profile_server(development_folder):
     app = application(development_folder, public_origins=origin)
     client = webtest.TestApp(app, extra_environ={"HTTP_HOST": f"127.0.0.1:{port}"})
     proofs = [
-        {"assertion": services_of(app).identity_provider.bundle(email, origin)}
-        for email in (ALICE, BOB)
+        {"assertion": app.development.identity_provider.bundle(email, origin)} for email in (ALICE, BOB)
     ]
     token = client.post_json("/v1/sessions", {"proofs": proofs}).json["token"]
     headers = {"Authorization": f"Bearer {token}"}
@@ -124,7 +121,7 @@ def profile_server(development_folder):
     client.put(f"/v1/profiles/{ALICE}/picture", encode(quadrants()), headers=upload)
     with running(app, port):
         yield origin, token
-    services_of(app).close()
+    app.close()
 
 
 @pytest.fixture

@@ -12,8 +12,6 @@ from support.applications import application, running
 from support.disks import leave_free, small_disk
 from support.pictures import encode, photo, png_bomb, quadrants
 
-from persona_profile.app import services_of
-
 EMAIL = "alice@example.com"
 PICTURE = f"/v1/profiles/{EMAIL}/picture"
 AUDIENCE = "http://127.0.0.1:6543"
@@ -25,7 +23,7 @@ class Client:
 
     def __init__(self, origin, app) -> None:
         self.address = origin.removeprefix("http://")
-        proof = services_of(app).identity_provider.bundle(EMAIL, AUDIENCE)
+        proof = app.development.identity_provider.bundle(EMAIL, AUDIENCE)
         body = json.dumps({"proofs": [{"assertion": proof}]})
         _, answer = self.call("POST", "/v1/sessions", body, {"Content-Type": "application/json"})
         self.headers = {"Authorization": f"Bearer {answer['token']}", "Content-Type": "image/jpeg"}
@@ -119,7 +117,7 @@ def test_too_large(small, size, chunked):
 def slow(development_folder):
     """An application that renders one picture at a time, and the headers of a session."""
     app = webtest.TestApp(application(development_folder, pictures__workers="1"))
-    proof = services_of(app.app).identity_provider.bundle(EMAIL, AUDIENCE)
+    proof = app.app.development.identity_provider.bundle(EMAIL, AUDIENCE)
     token = app.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json["token"]
     return app.app, {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
 

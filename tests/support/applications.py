@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pyramid.router import Router
-
-from persona_profile.app import make_app
+from persona_profile.app import Application, make_app
 from persona_profile.serving.server import make_server
 from persona_profile.settings import parse_settings
 from support.contract import hold_to_contract
@@ -29,7 +27,7 @@ class Clock:
         return self.now
 
 
-def application(folder: Path, clock: Any = None, **settings: str) -> Router:
+def application(folder: Path, clock: Any = None, **settings: str) -> Application:
     """Return a development application that breaks no promise of its OpenAPI document unnoticed.
 
     Settings are given as `name__part="value"`.
@@ -53,14 +51,14 @@ def wait_for(condition: Callable[[], object], seconds: float = 60, every: float 
 
 
 @contextlib.contextmanager
-def running(app: Router, port: int = 0, **settings: str) -> Iterator[str]:
+def running(app: Application, port: int = 0, **settings: str) -> Iterator[str]:
     """Serve an application with waitress on loopback, by default on a free port; yield its origin."""
     with serving(app, port, **settings) as server:
         yield f"http://127.0.0.1:{server.effective_port}"
 
 
 @contextlib.contextmanager
-def serving(app: Router, port: int = 0, **settings: str) -> Iterator[Any]:
+def serving(app: Application, port: int = 0, **settings: str) -> Iterator[Any]:
     """Serve an application likewise; yield the server of waitress."""
     server = make_server(app, listen=f"127.0.0.1:{port}", **settings)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -12,9 +12,9 @@ from urllib.parse import quote
 import jsonschema_rs
 from pyramid.request import Request
 from pyramid.response import Response
-from pyramid.router import Router
 
 from persona_profile.api.openapi import openapi_document, openapi_source
+from persona_profile.app import Application
 from persona_profile.auth.browserid import BrowserIDVerifier
 from persona_profile.auth.openid import OpenIDVerifier
 
@@ -148,10 +148,10 @@ def _contract_of(document: bytes) -> Contract:
     return Contract(json.loads(document))
 
 
-def hold_to_contract(app: Router) -> Router:
+def hold_to_contract(app: Application) -> Application:
     """Make an application raise Broken instead of an answer that its document does not promise."""
-    invoke = app.invoke_request
-    promised = _contract_of(app.registry["openapi_document"])
+    invoke = app.router.invoke_request
+    promised = _contract_of(app.router.registry["openapi_document"])
 
     def invoke_and_check(request: Request, *arguments: Any, **options: Any) -> Response:
         answer = invoke(request, *arguments, **options)
@@ -162,7 +162,7 @@ def hold_to_contract(app: Router) -> Router:
             promised.check(request.method, pattern, answer)
         return answer
 
-    app.invoke_request = invoke_and_check
+    app.router.invoke_request = invoke_and_check
     return app
 
 

@@ -23,7 +23,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from persona_profile.app import services_of
 from support.applications import application
 from support.contract import DOCUMENT
 from support.identities import bundle, rsa_key, support_document
@@ -127,7 +126,7 @@ def fuzz(folder: Path, examples: int, number: int) -> Counter[tuple[str, str, in
             if seen.total() - before >= _ROUND:
                 lively.append(kind)
         kinds = lively
-    services_of(owner.app).close()
+    owner.app.close()
     return seen
 
 

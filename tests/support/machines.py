@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from backends import Address, Item, Operation, Unavailable
 from backends.engines.memory import MemoryBackend
-from persona_profile.app import services_of
 from persona_profile.auth.jws import public_key_document, sign_jws
 from persona_profile.development.identity_provider import read_or_write_key
 from persona_profile.keys.keyring import Keyring
@@ -104,7 +103,7 @@ class Machine:
             keyring__path=str(keyring.path),
             **settings,
         )
-        self.services = services_of(app)
+        self.app, self.services = app, app.services
         self.site = webtest.TestApp(app, extra_environ={"HTTP_HOST": "127.0.0.1:6543"})
 
     def beside(self, seconds: float = 0, **settings: str) -> Machine:

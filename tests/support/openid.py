@@ -17,9 +17,8 @@ import webtest
 from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
-from pyramid.router import Router
 
-from persona_profile.app import make_app
+from persona_profile.app import Application, make_app
 from persona_profile.auth.fetch import Fetched, HttpsFetcher
 from persona_profile.encoding import base64url_encode, json_encode
 from persona_profile.settings import parse_settings
@@ -225,7 +224,7 @@ def trusting_app(
     issuers: Any = None,
     clock: Callable[[], float] = time.time,
     **settings: str,
-) -> Router:
+) -> Application:
     """Return an application that trusts providers; `name__part="value"` are settings."""
     path = folder / "openid-issuers.json"
     path.write_bytes(json_encode(ISSUERS if issuers is None else issuers))

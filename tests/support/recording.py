@@ -21,8 +21,8 @@ from typing import Any
 
 from pyramid.request import Request
 from pyramid.response import Response
-from pyramid.router import Router
 
+from persona_profile.app import Application
 from persona_profile.profiles.claims import CLAIMS
 from persona_profile.runtime.logs import TextFormatter
 
@@ -98,16 +98,14 @@ def recorder() -> Recorder | None:
     return _recorder_of(folder, os.getpid()) if folder else None
 
 
-def recorded(app: Router) -> Router:
+def recorded(app: Application) -> Application:
     """Record what an application logs, is told, and has counted when it is closed."""
     kept = recorder()
     if kept is None:
         return app
-    services = app.registry["services"]
-    app.registry["services"] = replace(
-        services, closers=(lambda: kept.figures(services.metrics.exposition()), *services.closers)
-    )
-    invoke = app.invoke_request
+    metrics = app.services.metrics
+    app = replace(app, closers=(lambda: kept.figures(metrics.exposition()), *app.closers))
+    invoke = app.router.invoke_request
 
     def invoke_and_record(request: Request, *arguments: Any, **options: Any) -> Response:
         if request.content_type.endswith("json") and 0 < (request.content_length or 0) < MOST_BYTES:
@@ -116,7 +114,7 @@ def recorded(app: Router) -> Router:
                 told(request.body)
         return invoke(request, *arguments, **options)
 
-    app.invoke_request = invoke_and_record
+    app.router.invoke_request = invoke_and_record
     return app
 
 

@@ -14,7 +14,6 @@ from webtest import TestApp
 from loadtest import identities as module
 from loadtest.identities import Identities, make, mint
 from loadtest.identities.__main__ import main
-from persona_profile.app import services_of
 from persona_profile.auth.jws import parse_jws
 
 ORIGIN = "https://profiles.example.net"
@@ -44,7 +43,7 @@ def server(folder, tmp_path_factory):
         browserid__pinned_issuers=str(folder / "pinned-issuers.json"),
     )
     yield TestApp(app)
-    services_of(app).close()
+    app.close()
 
 
 def sign_in(server, proofs, status=201):

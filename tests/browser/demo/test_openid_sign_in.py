@@ -16,7 +16,6 @@ from support.applications import Clock, application, running
 from support.dialogs import dialog_of
 from support.services import Service, free_port
 
-from persona_profile.app import services_of
 from persona_profile.serving.development_provider import take_up
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
@@ -203,7 +202,7 @@ class TestThatNeedTheirOwnServer:
                     public_origins=f"http://127.0.0.1:{port}",
                     development__provider_listen=f"127.0.0.1:{provider_port}",
                 )
-                provider = services_of(app).openid_provider
+                provider = app.development.openid_provider
                 stack.callback(take_up(provider, is_one_of_several=False))
                 stack.enter_context(running(app, port))
                 unopened.open(f"http://127.0.0.1:{port}")

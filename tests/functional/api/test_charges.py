@@ -11,7 +11,6 @@ from support.pictures import encode, quadrants
 from persona_profile.api import rate_limiting
 from persona_profile.api.rate_limiting import MIN_ANSWER_BYTES
 from persona_profile.api.schemas import MAX_ERRORS
-from persona_profile.app import services_of
 
 AUDIENCE = "http://127.0.0.1:6543"
 ALICE, BOB = "alice@example.com", "bob@example.com"
@@ -39,12 +38,12 @@ def limited(development_folder, clock):
 
     yield make
     for app in apps:
-        services_of(app).close()
+        app.close()
 
 
 def open_session(app, *emails, status=201, **more):
     """Prove emails; return the answer."""
-    provider = services_of(app.app).identity_provider
+    provider = app.app.development.identity_provider
     proofs = [{"assertion": provider.bundle(email, AUDIENCE)} for email in emails]
     return app.post_json("/v1/sessions", {"proofs": proofs}, status=status, **more)
 

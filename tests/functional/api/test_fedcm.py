@@ -11,7 +11,6 @@ from support.applications import application, running
 from support.independent_keys import account_id_of
 from support.pictures import encode, quadrants
 
-from persona_profile.app import services_of
 from persona_profile.keys.keyring import KeyKind, Keyring
 from persona_profile.keys.wrapping import KeyWrapper
 
@@ -152,7 +151,7 @@ def test_guide(development_folder):
     example = guide()
     app = application(development_folder)
     direct = webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
-    bundle = services_of(app).identity_provider.bundle(ALICE, "http://localhost")
+    bundle = app.development.identity_provider.bundle(ALICE, "http://localhost")
     token = direct.post_json("/v1/sessions", {"proofs": [{"assertion": bundle}]}).json["token"]
     example["SESSIONS"]["cookie-1"] = token
     provider = webtest.TestApp(example["accounts"])
@@ -172,4 +171,4 @@ def test_guide(development_folder):
         example["PROFILES"] = origin
         direct.delete("/v1/sessions", headers={"Authorization": f"Bearer {token}"}, status=204)
         provider.get("/accounts", headers=browser, status=401)
-    services_of(app).close()
+    app.close()

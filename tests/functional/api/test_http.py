@@ -10,7 +10,6 @@ import pytest
 
 from backends import Put, Unavailable
 from backends.engines.memory import MemoryBackend
-from persona_profile.app import services_of
 from persona_profile.serving import server as server_module
 
 DIALOG = {"Origin": "https://dialog.example"}
@@ -70,7 +69,7 @@ class TestProblems:
         def refuse(_addresses):
             raise Unavailable(retry_after=7)
 
-        monkeypatch.setattr(services_of(app.app).backend, "get_many", refuse)
+        monkeypatch.setattr(app.app.backend, "get_many", refuse)
         response = app.get("/v1/profiles", headers=headers, status=503)
         assert_problem(response, 503, "storage_unavailable")
         assert response.headers["Retry-After"] == "7"
@@ -82,7 +81,7 @@ class TestProblems:
         def fail(_addresses):
             raise KeyError("alice@example.com")
 
-        monkeypatch.setattr(services_of(app.app).backend, "get_many", fail)
+        monkeypatch.setattr(app.app.backend, "get_many", fail)
         response = app.get("/v1/profiles", headers=headers, status=500)
         assert_problem(response, 500, "internal_error")
         assert response.json["request_id"] in caplog.text
@@ -170,7 +169,7 @@ class TestOperations:
         def refuse():
             raise Unavailable
 
-        heartbeat = services_of(app.app).heartbeat
+        heartbeat = app.app.services.heartbeat
         monkeypatch.setattr(heartbeat, "_checks", {**heartbeat._checks, "storage": refuse})
         assert app.get("/__heartbeat__", status=503).json["checks"]["storage"] == "error"
         app.get("/__lbheartbeat__", status=200)

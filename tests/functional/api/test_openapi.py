@@ -65,7 +65,9 @@ class TestCalls:
         patterns = {
             route.name: document_path(route.pattern) for route in app.routes_mapper.get_routes()
         }
-        views = [view["introspectable"] for view in app.registry.introspector.get_category("views")]
+        views = [
+            view["introspectable"] for view in app.router.registry.introspector.get_category("views")
+        ]
         served = {
             (view["request_methods"].lower(), patterns[view["route_name"]])
             for view in views

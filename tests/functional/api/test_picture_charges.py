@@ -18,7 +18,6 @@ from support.derived import grid, heif, tile
 from support.pictures import encode, photo, png_bomb, quadrants
 from support.workers import await_workers, renderer
 
-from persona_profile.app import services_of
 from persona_profile.errors import ServiceError
 
 AUDIENCE = "http://127.0.0.1:6543"
@@ -54,7 +53,7 @@ def limited(development_folder: Path, clock: Clock) -> Iterator[Callable[..., we
 
     yield make
     for app in apps:
-        services_of(app).close()
+        app.close()
 
 
 class Person:
@@ -64,7 +63,7 @@ class Person:
         self._app = app
         self._path = f"/v1/profiles/{email}/picture"
         self._environment = {"REMOTE_ADDR": address}
-        proof = services_of(app.app).identity_provider.bundle(email, AUDIENCE)
+        proof = app.app.development.identity_provider.bundle(email, AUDIENCE)
         answer = app.post_json(
             "/v1/sessions", {"proofs": [{"assertion": proof}]}, extra_environ=self._environment
         )
@@ -156,13 +155,13 @@ class Observed:
 
 def test_time_is_that_of_the_worker():
     """Each upload is charged with the time that its worker had, also if it was refused."""
-    figures = []
-    with renderer(workers=1, observe=figures.append) as render:
+    with renderer(workers=1) as render:
         account = Observed()
         render.render(io.BytesIO(GOOD), None, account)
         with pytest.raises(ServiceError):
             render.render(io.BytesIO(BROKEN), None, account)
-    assert account.seconds == [each.processor_seconds for each in figures]
+        assert sum(account.seconds) == render.processor_time.counts()[()]
+    assert len(account.seconds) == 2
     assert min(account.seconds) > 0
 
 

@@ -5,8 +5,6 @@ import webtest
 from support.applications import application
 from support.pictures import FORMATS_IN, decoded, encode, in_format, png_bomb, quadrants
 
-from persona_profile.app import services_of
-
 EMAIL = "alice@example.com"
 PROFILE = f"/v1/profiles/{EMAIL}"
 PICTURE = f"{PROFILE}/picture"
@@ -186,7 +184,7 @@ def test_crop_outside(put, crop):
 def test_too_large(development_folder):
     """A body over the limit is refused with the limit; one of exactly the limit is not."""
     app = webtest.TestApp(application(development_folder, pictures__max_bytes="2048"))
-    proof = services_of(app.app).identity_provider.bundle(EMAIL, "http://localhost")
+    proof = app.app.development.identity_provider.bundle(EMAIL, "http://localhost")
     token = app.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json["token"]
     app.authorization = ("Bearer", token)
     exact = JPEG + bytes(2048 - len(JPEG))
@@ -255,7 +253,7 @@ def test_delete(app, put, headers):
 
 def _items(app) -> set[str]:
     """Return the names of all items of all partitions."""
-    backend = services_of(app.app).backend
+    backend = app.app.backend
     items = {item.name for owner in backend.scan(None, 100) for item in backend.list(owner)}
     return items - {"used"}  # the mark of a proof
 

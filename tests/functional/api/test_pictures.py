@@ -12,8 +12,6 @@ from support.applications import Clock, application
 from support.pictures import decoded, encode, exif_orientation, photo, quadrants
 from support.sessions import session_of
 
-from persona_profile.app import services_of
-
 EMAIL = "alice@example.com"
 PROFILE = f"/v1/profiles/{EMAIL}"
 PICTURE = f"{PROFILE}/picture"
@@ -197,7 +195,7 @@ def test_life_of_a_url(development_folder):
         # No identity provider signs at another time than now.
         now = int(clock.now * 1000)
         session = session_of(EMAIL, proved_at=now, expires_at=now + 1000)
-        token = services_of(app.app).tokens.seal(session)
+        token = app.app.services.tokens.seal(session)
         return {"Authorization": f"Bearer {token}"}
 
     app.put(PICTURE, encode(quadrants(64, 64)), headers=sign_in() | RAW)

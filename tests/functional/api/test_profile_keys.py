@@ -11,7 +11,6 @@ from PIL import Image
 from support.pictures import encode
 from support.sessions import session_of
 
-from persona_profile.app import services_of
 from persona_profile.encoding import base64url_encode
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"
@@ -142,7 +141,7 @@ class TestProtecting:
     def test_storage_and_keyring_do_not_open_it(self, app, protect):
         """Neither what is stored nor the keyring nor both open it: `verify` can't look into it."""
         protect()
-        services = services_of(app.app)
+        services = app.app.services
         [stored] = services.profiles.profiles(session_of(ALICE))
         assert (stored.claims, stored.problem) == ({}, "profile_key_required")
 
@@ -278,7 +277,7 @@ class TestPictures:
 
     def test_expire_with_the_session(self, development_folder, urls, app):
         """None outlives the session's end, as its expiry is in its URL."""
-        _, seconds = services_of(app.app).pictures.open_capability(urls["64"].rpartition("/")[2])
+        _, seconds = app.app.services.pictures.open_capability(urls["64"].rpartition("/")[2])
         assert 0 < seconds <= 3600
 
 

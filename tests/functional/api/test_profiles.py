@@ -8,7 +8,6 @@ import pytest
 import webtest
 
 from backends import Put
-from persona_profile.app import services_of
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 URL = f"/v1/profiles/{ALICE}"
@@ -207,11 +206,10 @@ class TestErasing:
     def test_is_blank_again(self, app, alice):
         """After erasing the profile is blank, and nothing is left in the storage."""
         app.put_json(URL, ALL_CLAIMS, headers=alice)
-        services = services_of(app.app)
-        partitions = [p for p in services.backend.scan(None, 100) if p[0] != 0]
+        partitions = [p for p in app.app.backend.scan(None, 100) if p[0] != 0]
         assert len(partitions) == 1
         app.delete(URL, headers=alice, status=204)
-        assert list(services.backend.list(partitions[0])) == []
+        assert list(app.app.backend.list(partitions[0])) == []
         profile = app.get(URL, headers=alice).json
         assert (profile["name"], profile["version"], profile["updated_at"]) == (None, 0, None)
 
@@ -234,7 +232,7 @@ class TestStorage:
     def test_holds_nothing_in_the_clear(self, app, alice):
         """Neither emails nor claims can be found in what is stored."""
         app.put_json(URL, ALL_CLAIMS, headers=alice)
-        backend = services_of(app.app).backend
+        backend = app.app.backend
         stored = b""
         for partition in backend.scan(None, 100):
             for info in backend.list(partition):
@@ -248,7 +246,7 @@ class TestStorage:
         """A profile that does not open is reported, the others are served, and it can be erased."""
         headers = sign_in(ALICE, BOB)
         app.put_json(URL, {"name": "A"}, headers=headers)
-        backend = services_of(app.app).backend
+        backend = app.app.backend
         [partition] = [p for p in backend.scan(None, 100) if p[0] != 0]
         app.put_json(f"/v1/profiles/{BOB}", {"name": "B"}, headers=headers)
         value = bytearray(backend.get_many([(partition, item)])[(partition, item)].value)

@@ -12,7 +12,6 @@ from support.pictures import encode, quadrants
 from support.raw_http import answers_in
 
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
-from persona_profile.app import services_of
 from persona_profile.serving.channels import LingeringChannel
 from persona_profile.settings import MAX_PICTURE_BYTES
 
@@ -39,7 +38,7 @@ def app(tmp_path_factory, clock):
     folder = tmp_path_factory.mktemp("development")
     app = application(folder, clock, pictures__formats="jpeg", public_origins="http://a")
     yield app
-    services_of(app).close()
+    app.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def connect(app):
 
 def session(connect, app, email):
     """Return the header of a new session."""
-    proof = services_of(app).identity_provider.bundle(email, "http://a")
+    proof = app.development.identity_provider.bundle(email, "http://a")
     body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
     lines = [JSON, f"Content-Length: {len(body)}", "Connection: close"]
     [answer] = asked(connect(), "POST /v1/sessions", lines, body)

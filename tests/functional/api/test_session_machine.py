@@ -58,7 +58,7 @@ class Sessions(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Stop them."""
         for machine in self.machines:
-            machine.services.close()
+            machine.app.close()
         shutil.rmtree(self.folder)
 
     @rule(target=sessions, at=MACHINES, emails=SETS)
@@ -94,7 +94,7 @@ class Sessions(RuleBasedStateMachine):
         """A machine comes back with another lifetime of sessions."""
         machine = self.machines[at]
         self.machines[at] = machine.beside(0, sessions__lifetime=lifetime)
-        machine.services.close()
+        machine.app.close()
 
     @rule(seconds=st.sampled_from([0.001, 0.5, 59, 1800, 40_000]))
     def wait(self, seconds: float) -> None:

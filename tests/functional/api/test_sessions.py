@@ -5,8 +5,6 @@ import webtest
 from support.applications import Clock, application
 from support.identities import AUDIENCE
 
-from persona_profile.app import services_of
-
 ALICE, BOB = "alice@example.com", "bob@example.org"
 
 
@@ -137,7 +135,7 @@ class TestIssuers:
         second = open_session(
             app, assertion, BOB, f"b@{ALICE.rpartition('@')[2]}", headers=bearer(first)
         )
-        session = services_of(app.app).tokens.open(second["token"])
+        session = app.app.services.tokens.open(second["token"])
         issuers = [session.issuer_of(email) for email in session.emails]
         assert issuers[0] == issuers[2] != issuers[1]
         assert {len(issuer) for issuer in issuers} == {22}
@@ -153,7 +151,7 @@ class TestAdding:
 
     def test_makes_no_session_longer(self, timed, clock):
         """Adding an email does not make the session of the first longer; proving it again does."""
-        provider = services_of(timed.app).identity_provider
+        provider = timed.app.development.identity_provider
         assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
         first = open_session(timed, assertion, ALICE)
         clock.now += 30
@@ -207,7 +205,7 @@ class TestEnding:
 
     def test_expiry(self, timed, clock):
         """After its lifetime a session is over."""
-        provider = services_of(timed.app).identity_provider
+        provider = timed.app.development.identity_provider
         headers = bearer(open_session(timed, lambda email: provider.bundle(email, AUDIENCE), ALICE))
         clock.now += 3599
         timed.get("/v1/profiles", headers=headers, status=200)
@@ -243,7 +241,7 @@ class TestEnding:
 
     def test_sign_in_after_a_clock_jumped(self, timed, clock):
         """A new session works at once even if the sign-out came from a clock that was ahead."""
-        provider = services_of(timed.app).identity_provider
+        provider = timed.app.development.identity_provider
         assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
         clock.now += 20
         headers = bearer(open_session(timed, assertion, ALICE))
@@ -253,7 +251,7 @@ class TestEnding:
 
     def test_sign_out_after_a_clock_jumped(self, timed, clock):
         """A session that came from a clock which was ahead is ended, and so is every earlier one."""
-        provider = services_of(timed.app).identity_provider
+        provider = timed.app.development.identity_provider
         assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
         earlier = bearer(open_session(timed, assertion, ALICE))
         clock.now += 20

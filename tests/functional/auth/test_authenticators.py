@@ -15,7 +15,6 @@ from support import ROOT
 from support.applications import application
 from support.figures import Figures
 
-from persona_profile.app import services_of
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.runtime.waiting import Wait
 from persona_profile.settings import InvalidSettings, parse_settings
@@ -46,7 +45,7 @@ def company(tmp_path, monkeypatch):
     given["authenticator.ticket.secret_file"] = str(tmp_path / "secret")
     site = client(tmp_path, **{name.replace(".", "__"): value for name, value in given.items()})
     yield site
-    services_of(site.app).close()
+    site.app.close()
 
 
 def ticket(site, email="Alice@example.com", seconds=60, secret=SECRET):
@@ -81,13 +80,13 @@ def test_lookups_are_shared_fairly(tmp_path, monkeypatch):
     (tmp_path / "fetching.py").write_text(FETCHING)
     monkeypatch.syspath_prepend(tmp_path)
     site = client(tmp_path, authenticators="fetching.FetchingAuthenticator")
-    waiting = services_of(site.app).waiting
+    waiting = site.app.services.waiting
     body = {"proofs": [{"page": "https://localhost.test/"}]}
     with ExitStack() as held:
         for _ in range(waiting.most(Wait.LOOKUP)):
             held.enter_context(waiting.place(Wait.LOOKUP))
         assert site.post_json("/v1/sessions", body, status=503).json["code"] == "overloaded"
-    services_of(site.app).close()
+    site.app.close()
 
 
 class TestOfThePage:
@@ -96,7 +95,7 @@ class TestOfThePage:
         once = ticket(company)
         assert sign_in(company, once)["profiles"][0]["email"] == "alice@example.com"
         assert sign_in(company, once, status=401)["code"] == "proof_replayed"
-        found = Figures(services_of(company.app).metrics.exposition())
+        found = Figures(company.app.services.metrics.exposition())
         assert found.value("persona_proofs_total", kind="ticket", outcome="proved") == 2
         assert found.value("persona_proofs_total", kind="ticket", outcome="proof_replayed") == 1
 
@@ -171,7 +170,7 @@ def test_broken_rules(tmp_path, caplog, proof):
     problem = site.post_json("/v1/sessions", {"proofs": [{"careless": proof}]}, status=500).json
     assert problem["code"] == "internal_error"
     assert "alice" not in caplog.text.lower()
-    services_of(site.app).close()
+    site.app.close()
 
 
 @pytest.mark.parametrize(
@@ -181,8 +180,8 @@ def test_broken_rules(tmp_path, caplog, proof):
             {"authenticators": "saml"},
             "authenticators: saml: neither one of browserid, openid nor a dotted",
         ),
-        ({"authenticators": "persona_profile.Nobody"}, "nor a dotted name to import"),
-        ({"authenticators": "browserid browserid:x"}, "nor a dotted name to import"),
+        ({"authenticators": "persona_profile.Nobody"}, "nor a dotted name that can be imported"),
+        ({"authenticators": "browserid browserid:x"}, "nor a dotted name that can be imported"),
         (
             {"authenticators": "openid persona_profile.auth.openid:from_context"},
             "another takes `id_token` too",
@@ -212,7 +211,7 @@ def test_one_alone(tmp_path):
     assert site.get("/v1/").json["proofs"] == ["id_token"]
     example = site.get("/v1/openapi.json").json["paths"]["/v1/sessions"]["post"]["requestBody"]
     assert list(example["content"]["application/json"]["example"]["proofs"][0]) == ["id_token"]
-    services_of(site.app).close()
+    site.app.close()
 
 
 def test_options_from_the_environment():
@@ -229,5 +228,5 @@ def test_page_names_what_there_is(tmp_path):
     for number, text in enumerate(blocks("json")):
         path = tmp_path / f"{number}.json"
         path.write_text(text)
-        services_of(application(tmp_path, openid__issuers=str(path))).close()
+        application(tmp_path, openid__issuers=str(path)).close()
     assert number == 1

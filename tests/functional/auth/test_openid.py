@@ -33,7 +33,6 @@ from support.openid import (
 from support.oracle import running_jose
 
 from persona_profile.api.sessions import MAX_BODY_BYTES
-from persona_profile.app import services_of
 from persona_profile.auth import openid_keys
 from persona_profile.runtime.waiting import Wait
 
@@ -54,7 +53,7 @@ def site(tmp_path, provider):
     """An application that trusts them."""
     app = trusting_app(tmp_path, provider)
     yield client(app)
-    services_of(app).close()
+    app.close()
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +109,7 @@ class TestLibraries:
 class TestSessions:
     def test_kinds_together(self, site):
         """Proofs of several kinds make one session, in their order."""
-        bundle = services_of(site.app).identity_provider.bundle("bob@example.com", "http://localhost")
+        bundle = site.app.development.identity_provider.bundle("bob@example.com", "http://localhost")
         broker = token(fresh_nonce(site), **broker_claims(email="carol@any.test"))
         proofs = [
             {"id_token": token(fresh_nonce(site))},
@@ -160,7 +159,7 @@ class TestSessions:
         assert sorted(answer.status_int for answer in answers) == [201, 401, 401, 401, 401, 401]
         assert {each.json["code"] for each in answers if each.status_int == 401} == {"proof_replayed"}
         for app in apps:
-            services_of(app).close()
+            app.close()
 
     def test_a_sign_in_before_a_sign_out(self, tmp_path, provider):
         """A token whose nonce is older than a sign-out of its email is revoked; a newer one is not."""
@@ -207,7 +206,7 @@ class TestSessions:
         problem = client(app).post("/v1/nonces", status=429)
         assert problem.json["policy"] == "sessions-per-address"
         assert int(problem.headers["Retry-After"]) > 0
-        services_of(app).close()
+        app.close()
 
     def test_figures(self, site):
         """Proofs are counted by kind, outcome and algorithm, each replay beside its proof."""
@@ -215,9 +214,9 @@ class TestSessions:
         sign_in(site, once)
         for text in (once, token(fresh_nonce(site), exp=0), "x"):
             sign_in(site, text, status=401)
-        bundle = services_of(site.app).identity_provider.bundle("bob@example.com", "http://localhost")
+        bundle = site.app.development.identity_provider.bundle("bob@example.com", "http://localhost")
         site.post_json("/v1/sessions", {"proofs": [{"assertion": bundle}]}, status=201)
-        found = Figures(services_of(site.app).metrics.exposition())
+        found = Figures(site.app.services.metrics.exposition())
         for kind, outcome, algorithm, count in (
             ("id_token", "proved", "RS256", 2),
             ("id_token", "proof_replayed", "RS256", 1),
@@ -291,7 +290,7 @@ class TestKeys:
 
     def test_too_many_waiting(self, site, provider):
         """A slow provider takes few threads of the server; others come back later."""
-        most = services_of(site.app).waiting.most(Wait.LOOKUP) - 1  # one is left for other networks
+        most = site.app.services.waiting.most(Wait.LOOKUP) - 1  # one is left for other networks
         tokens = [token(fresh_nonce(site)) for _ in range(most + 2)]
         provider.answering.clear()
         with ThreadPoolExecutor(len(tokens)) as pool:
@@ -313,7 +312,7 @@ def test_keys_before_the_first_token(tmp_path, provider):
         site = webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
         sign_in(site, token(fresh_nonce(site)))
         assert provider.asked_for(JWKS) == 1
-    services_of(app).close()
+    app.close()
 
 
 class TestReload:
@@ -328,11 +327,11 @@ class TestReload:
         narrowed = [issuer | {"domains": ["else.test"]} for issuer in ISSUERS]
         self.trusted(tmp_path, narrowed)
         sign_in(site, token(fresh_nonce(site)))
-        services_of(site.app).authenticators.reload()
+        site.app.services.authenticators.reload()
         problem = sign_in(site, token(fresh_nonce(site)), status=401).json
         assert problem["code"] == "issuer_not_authoritative"
         self.trusted(tmp_path, [])
-        services_of(site.app).authenticators.reload()
+        site.app.services.authenticators.reload()
         problem = sign_in(site, token(fresh_nonce(site)), status=401).json
         assert problem["code"] == "issuer_unknown"
 
@@ -340,10 +339,10 @@ class TestReload:
     def test_bad_file(self, tmp_path, site, caplog, text):
         """A file that can't be used changes nothing, and the log says why."""
         self.trusted(tmp_path, text)
-        services_of(site.app).authenticators.reload()
+        site.app.services.authenticators.reload()
         sign_in(site, token(fresh_nonce(site)))
         assert "not taken anew: openid.issuers: " in caplog.text
-        found = Figures(services_of(site.app).metrics.exposition())
+        found = Figures(site.app.services.metrics.exposition())
         name = "persona_reloads_total"
         assert found.value(name, file="openid_issuers", outcome="refused") == 1
 
@@ -353,7 +352,7 @@ class TestReload:
 
         def reload() -> None:
             while not stopped.is_set():
-                services_of(site.app).authenticators.reload()
+                site.app.services.authenticators.reload()
 
         thread = threading.Thread(target=reload)
         thread.start()

@@ -20,7 +20,6 @@ from support.pictures import encode, photo, quadrants
 from backends import Delete, Put, Unavailable
 from backends.engines.sqlite import SqliteBackend
 from persona_profile import cli
-from persona_profile.app import services_of
 from persona_profile.cli.progress import WalkProgress
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"
@@ -44,7 +43,7 @@ def start(folder: Path) -> tuple[webtest.TestApp, dict[str, str]]:
         application(folder, backend="sqlite", backend__url=url),
         extra_environ={"HTTP_HOST": "127.0.0.1:6543"},
     )
-    provider = services_of(app.app).identity_provider
+    provider = app.app.development.identity_provider
     proofs = [{"assertion": provider.bundle(email, AUDIENCE)} for email in (ALICE, BOB, CAROL)]
     token = app.post_json("/v1/sessions", {"proofs": proofs}, status=201).json["token"]
     return app, {"Authorization": f"Bearer {token}"}
@@ -61,7 +60,7 @@ def written(tmp_path_factory):
     for email, picture in pictures.items():
         typed = headers | {"Content-Type": "image/jpeg"}
         app.put(f"/v1/profiles/{email}/picture", picture, headers=typed)
-    services_of(app.app).close()
+    app.app.close()
     (folder / "test.ini").write_text(INI)
     return folder
 
@@ -206,7 +205,7 @@ class TestVerify:
         """With a keyring of another store nothing opens: exit status 1."""
         (tmp_path / "other").mkdir()
         app, _ = start(tmp_path / "other")
-        services_of(app.app).close()
+        app.app.close()
         other = tmp_path / "other" / "keyring.json"
         result = run(folder, "verify", "--json", PERSONA_KEYRING_PATH=str(other))
         assert result.returncode == 1
@@ -235,7 +234,7 @@ class TestVerify:
         finally:
             stop.set()
             writer.join(30)
-            services_of(app.app).close()
+            app.app.close()
 
 
 class TestStats:

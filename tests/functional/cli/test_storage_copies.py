@@ -21,7 +21,6 @@ from backends import Address, Backend, Put
 from backends.copying.transfer import Progress, read_partition, walk
 from backends.engines.mysql import MysqlBackend
 from backends.engines.sqlite import SqliteBackend
-from persona_profile.app import services_of
 from persona_profile.cli.progress import CopyProgress
 
 # Whatever started the tests may have Ctrl-C ignored.
@@ -288,7 +287,7 @@ class TestCopy:
         other.write_text("notes")
         result = run("storage", "copy", stores.url("a"), stores.url("b"), "--state", other)
         assert result.returncode == 1
-        assert "the state file is something else" in result.stderr
+        assert "the state file is not the state of a copy" in result.stderr
         assert other.read_text() == "notes"
 
 
@@ -404,6 +403,24 @@ class Terminal(io.StringIO):
         return True
 
 
+BACKUP_MODULES = """
+import sys
+from persona_profile.cli import main
+assert main(sys.argv[1:]) == 0
+print({"pyramid", "cornice", "webob", "waitress"} & sys.modules.keys())
+"""
+
+
+def test_backup_loads_no_view(stores):
+    """A backup loads neither the views nor the server."""
+    stores.open("a")
+    arguments = ["-c", str(stores.ini("a")), "storage", "backup", "today.archive"]
+    done = subprocess.run(
+        [sys.executable, "-c", BACKUP_MODULES, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 @pytest.mark.parametrize(
     ("stream", "expected"),
     [
@@ -437,7 +454,7 @@ def open_app(folder: Path, url: str) -> tuple[webtest.TestApp, dict[str, str]]:
         application(folder, backend="sqlite", backend__url=url),
         extra_environ={"HTTP_HOST": "127.0.0.1:6543"},
     )
-    proof = {"assertion": services_of(app.app).identity_provider.bundle(EMAIL, AUDIENCE)}
+    proof = {"assertion": app.app.development.identity_provider.bundle(EMAIL, AUDIENCE)}
     token = app.post_json("/v1/sessions", {"proofs": [proof]}, status=201).json["token"]
     return app, {"Authorization": f"Bearer {token}"}
 
@@ -453,7 +470,7 @@ def test_service_on_the_copy(stores, way):
     profile = app.get(f"/v1/profiles/{EMAIL}", headers=headers).json
     paths = [url.removeprefix(AUDIENCE) for url in profile["picture"]["urls"].values()]
     pictures = [app.get(path).body for path in paths]
-    services_of(app.app).close()
+    app.app.close()
     stores.open("b")
     if way == "copy":
         results = [run("storage", "copy", source, destination)]
@@ -475,7 +492,7 @@ def test_service_on_the_copy(stores, way):
         # Entity tags come from versions, which each store gives anew.
         assert served | {"etag": profile["etag"]} == profile
     assert [app.get(path).body for path in paths] == pictures
-    services_of(app.app).close()
+    app.app.close()
 
 
 def test_copy_over_a_service_that_has_moved(stores):
@@ -483,7 +500,7 @@ def test_copy_over_a_service_that_has_moved(stores):
     source, destination = stores.url("a"), stores.url("b")
     app, headers = open_app(stores.folder, source)
     app.patch_json(f"/v1/profiles/{EMAIL}", {"name": NAME}, headers=headers)
-    services_of(app.app).close()
+    app.app.close()
     stores.open("b")
     assert run("storage", "copy", source, destination).returncode == 0
     app, again = open_app(stores.folder, destination)
@@ -493,4 +510,4 @@ def test_copy_over_a_service_that_has_moved(stores):
         assert (refused.returncode, refused.stdout) == (1, "")
         assert "somebody else has written to the destination" in refused.stderr
         app.get(f"/v1/profiles/{EMAIL}", headers=again, status=401)
-    services_of(app.app).close()
+    app.app.close()

@@ -19,7 +19,6 @@ from support.services import free_port
 from support.tls import flooding
 from support.tls import serving as serving_bytes
 
-from persona_profile.app import services_of
 from persona_profile.auth.fetch import FetchError
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
 from persona_profile.encoding import base64url_encode
@@ -341,8 +340,7 @@ class TestKeys:
         """While people sign in the provider's key changes, and no sign-in fails."""
         port = free_port()
         app = application(tmp_path, development__provider_listen=f"127.0.0.1:{port}")
-        services = services_of(app)
-        server = ProviderServer(services.openid_provider)
+        server = ProviderServer(app.development.openid_provider)
         signed_in, failed, key_ids = [], [], set()
         rotated = threading.Event()
 
@@ -360,7 +358,7 @@ class TestKeys:
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(sign_in, range(60)))
         server.close()
-        services.close()
+        app.close()
         assert not failed
         assert len(signed_in) == 60
         assert len(key_ids) == 2
@@ -419,7 +417,7 @@ class TestBeingServed:
         assert refused.json["code"] == "issuer_unreachable"
         client.get("/development/openid", status=404)
         impostor.close()
-        services_of(app).close()
+        app.close()
 
     def test_another_process_that_sends_without_end(self, tmp_path):
         """What listens on its port instead, after it has ended in another process, is left soon."""

@@ -5,8 +5,6 @@ from support.applications import application
 from support.identities import AUDIENCE
 from support.pictures import encode, quadrants
 
-from persona_profile.app import services_of
-
 EMAIL = "alice@example.com"
 
 
@@ -16,14 +14,14 @@ def start(folder):
         application(folder, backend="sqlite", backend__url=f"sqlite:///{folder}/items.sqlite"),
         extra_environ={"HTTP_HOST": "127.0.0.1:6543"},
     )
-    proof = {"assertion": services_of(app.app).identity_provider.bundle(EMAIL, AUDIENCE)}
+    proof = {"assertion": app.app.development.identity_provider.bundle(EMAIL, AUDIENCE)}
     token = app.post_json("/v1/sessions", {"proofs": [proof]}, status=201).json["token"]
     return app, {"Authorization": f"Bearer {token}"}
 
 
 def stop(app):
     """Stop the application as the server does."""
-    services_of(app.app).close()
+    app.app.close()
 
 
 def test_data_outlive_a_restart(tmp_path):
@@ -44,7 +42,7 @@ def test_data_outlive_a_restart(tmp_path):
 def test_a_used_proof_stays_used(tmp_path):
     """An assertion that opened a session before the restart opens none after it."""
     app, _ = start(tmp_path)
-    proof = {"assertion": services_of(app.app).identity_provider.bundle(EMAIL, AUDIENCE)}
+    proof = {"assertion": app.app.development.identity_provider.bundle(EMAIL, AUDIENCE)}
     app.post_json("/v1/sessions", {"proofs": [proof]}, status=201)
     stop(app)
     app, _ = start(tmp_path)

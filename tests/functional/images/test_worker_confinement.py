@@ -33,7 +33,6 @@ from support.workers import (
 )
 
 from persona_profile import app as app_module
-from persona_profile.app import services_of
 from persona_profile.images.pool import WorkerRenderer
 from persona_profile.images.worker_process import WorkerProcess
 
@@ -248,9 +247,9 @@ def test_system_that_lacks_a_part(lack, development_folder, monkeypatch, caplog)
         for _ in range(2):
             health = client.get("/__heartbeat__", status=200).json
             assert health["details"] == {"pictures": {part: reason, other: "ok"}}
-        assert outcome(services_of(made).renderer, GOOD) == "taken"
+        assert outcome(made.services.renderer, GOOD) == "taken"
     finally:
-        services_of(made).close()
+        made.close()
     lines = [each for each in caplog.messages if "confined without" in each]
     assert lines == [f"picture workers are confined without {part} ({reason})"]
 

@@ -17,7 +17,7 @@ from support.pictures import encode, quadrants
 from support.redis import RedisServer
 from support.services import Client, Service
 
-from persona_profile.app import make_app, services_of
+from persona_profile.app import make_app
 from persona_profile.encoding import base64url_encode
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.keyring_file import KeyringFile
@@ -55,12 +55,12 @@ def limited(development_folder: Path, clock: Clock) -> Iterator[Callable[..., we
 
     yield make
     for app in apps:
-        services_of(app).close()
+        app.close()
 
 
 def sign_in(app, *emails, status=201, **more):
     """Prove emails; return the answer."""
-    provider = services_of(app.app).identity_provider
+    provider = app.app.development.identity_provider
     proofs = [{"assertion": provider.bundle(email, AUDIENCE)} for email in emails]
     return app.post_json("/v1/sessions", {"proofs": proofs}, status=status, **more)
 
@@ -126,7 +126,7 @@ class TestSessions:
     def test_forged_proofs_do_not_count(self, limited):
         """Who forges the proofs of a domain does not shut its people out."""
         app = limited(ratelimit__proofs_per_issuer="1/minute")
-        provider = services_of(app.app).identity_provider
+        provider = app.app.development.identity_provider
         for _ in range(3):
             forged = provider.bundle(ALICE, AUDIENCE)[:-8] + "AAAAAAAA"
             app.post_json("/v1/sessions", {"proofs": [{"assertion": forged}]}, status=401)
@@ -136,7 +136,7 @@ class TestSessions:
         """A proof that was refused for the limit opens a session later."""
         app = limited(ratelimit__proofs_per_issuer="1/second")
         sign_in(app, BOB)
-        proof = services_of(app.app).identity_provider.bundle(ALICE, AUDIENCE)
+        proof = app.app.development.identity_provider.bundle(ALICE, AUDIENCE)
         body = {"proofs": [{"assertion": proof}]}
         clock.now += assert_limited(
             app.post_json("/v1/sessions", body, status=429), "proofs-per-issuer"
@@ -457,7 +457,7 @@ class TestRedis:
         ]
         assert statuses == [200, 200, 429]
         assert caplog.text.count("Redis does not answer") == 1
-        found = Figures(services_of(app.app).metrics.exposition())
+        found = Figures(app.app.services.metrics.exposition())
         assert found.value("persona_ratelimit_alone") == 1
 
     def test_client_is_an_extra(self, limited, monkeypatch):
@@ -476,7 +476,7 @@ class TestDefaults:
         for _ in range(3):
             answer = test_app.patch_json(PROFILE, {"name": "A"}, headers=headers, status=200)
         assert "RateLimit" not in answer.headers
-        services_of(app).close()
+        app.close()
 
     def test_on_in_production(self, tmp_path):
         """Outside development limits are on, counted by each process."""
@@ -486,4 +486,4 @@ class TestDefaults:
         app = make_app(parse_settings(given, {}))
         answer = webtest.TestApp(app).post_json("/v1/sessions", {"proofs": []}, status=400)
         assert answer.headers["RateLimit"] == '"sessions-per-address";r=299;t=60'
-        services_of(app).close()
+        app.close()

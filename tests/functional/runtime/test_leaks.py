@@ -13,8 +13,6 @@ from support.leaks import leaks, search
 from support.pictures import encode, quadrants
 from support.recording import LOGS, RECORD, Recorder
 
-from persona_profile.app import services_of
-
 CLAIM = "Zanzibar \u00c9lise"
 
 
@@ -81,9 +79,7 @@ def test_whole_way(tmp_path, app):
         logging.getLogger("planted.app").warning("saved %s", CLAIM)
         other.write_text("no claim at all: alice@example.com\n")
         planted.printed("Written for bob@example.com.\n")
-        planted.figures(
-            services_of(app.app).metrics.exposition() + 'seen_total{client="192.0.2.1"} 1\n'
-        )
+        planted.figures(app.app.services.metrics.exposition() + 'seen_total{client="192.0.2.1"} 1\n')
     finally:
         planted.close()
     searched = search(tmp_path)

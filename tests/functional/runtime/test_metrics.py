@@ -10,18 +10,16 @@ from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
 from webtest import TestApp
 
-from persona_profile.app import services_of
 from persona_profile.keys.keyring import KeyKind, Keyring
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.runtime.exposition import Sum
 from persona_profile.runtime.metrics import Metrics
-from persona_profile.runtime.stats import PictureStats
 from persona_profile.runtime.waiting import MIN_THREADS
 
 
 def figures(app: TestApp) -> Figures:
     """Return the figures of an application."""
-    return Figures(services_of(app.app).metrics.exposition())
+    return Figures(app.app.services.metrics.exposition())
 
 
 class TestCounting:
@@ -83,26 +81,25 @@ class TestCounting:
     def test_pool(self, tmp_path):
         """Connections of the storage are told while they are lent."""
         app = application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/items")
-        services = services_of(app)
         try:
-            services.backend.ping()
-            found = Figures(services.metrics.exposition())
+            app.backend.ping()
+            found = Figures(app.services.metrics.exposition())
             assert found.value("persona_storage_connections_most") == 16
             assert found.value("persona_storage_connections_in_use") == 0
         finally:
-            services.close()
+            app.close()
 
     def test_stale_keys(self):
         """Each time that a data key under an older key is opened, it is counted."""
-        keyring, metrics = Keyring.generate(), Metrics("1")
-        keys = KeyWrapper(keyring, observe_stale=metrics.count_stale_key)
+        keyring = Keyring.generate()
+        keys = KeyWrapper(keyring)
         wrapped = keys.wrap(b"p", bytes(32))
         keys.unwrap(b"p", wrapped)
-        assert Figures(metrics.exposition()).value("persona_stale_key_reads_total") == 0
+        assert keys.stale_reads.counts() == {(): 0}
         now = datetime.now(UTC)
         keys.use(keyring.adding(KeyKind.ENCRYPTION, now).promoting(KeyKind.ENCRYPTION, now))
         keys.unwrap(b"p", wrapped)
-        assert Figures(metrics.exposition()).value("persona_stale_key_reads_total") == 1
+        assert keys.stale_reads.counts() == {(): 1}
 
 
 @pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
@@ -157,7 +154,7 @@ def test_requests_that_wait(tmp_path):
     app, work = application(tmp_path), Work()
 
     def waiting() -> float:
-        return Figures(services_of(app).metrics.exposition()).value("persona_http_waiting")
+        return Figures(app.services.metrics.exposition()).value("persona_http_waiting")
 
     with serving(app, threads=str(MIN_THREADS)) as server:
         for _ in range(MIN_THREADS):
@@ -168,7 +165,7 @@ def test_requests_that_wait(tmp_path):
             work.done.set()
             assert connection.recv(12) == b"HTTP/1.1 200"
         assert waiting() == 0
-    services_of(app).close()
+    app.close()
 
 
 def test_applications_share_nothing(tmp_path):
@@ -176,10 +173,10 @@ def test_applications_share_nothing(tmp_path):
     first, second = (application(tmp_path) for _ in range(2))
     try:
         TestApp(first).get("/v1/")
-        texts = [services_of(each).metrics.exposition() for each in (first, second)]
+        texts = [each.services.metrics.exposition() for each in (first, second)]
     finally:
         for each in (first, second):
-            services_of(each).close()
+            each.close()
     requests = [Figures(text).value("persona_http_requests_total") for text in texts]
     assert requests == [1, 0]
 
@@ -191,7 +188,7 @@ def test_sum():
         metrics = Metrics("7")
         for _ in range(number):
             metrics.count_request("/v1/", "GET", 200, 0.003)
-        metrics.watch_pictures(lambda number=number: PictureStats(number, 0, 0, 0))
+        metrics.watch_queue(range(number))
         texts.append(metrics.exposition())
     total = Sum()
     total.add(texts[0], cumulative_only=True)
@@ -200,7 +197,7 @@ def test_sum():
     found = Figures(total.text())
     assert found.value("persona_http_requests_total") == 1 + 1 + 2
     assert found.value("persona_http_request_seconds_bucket", le="0.005") == 4
-    assert found.value("persona_picture_workers") == 1 + 2
+    assert found.value("persona_http_waiting") == 1 + 2
     assert found.value("persona_build_info") == 1
     starts = [Figures(text).value("process_start_time_seconds") for text in texts]
     assert found.value("process_start_time_seconds") == max(starts)

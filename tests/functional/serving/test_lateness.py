@@ -10,7 +10,6 @@ from support.identities import AUDIENCE
 from support.stores import Watched
 
 from persona_profile.api import lateness
-from persona_profile.app import services_of
 from persona_profile.encoding import json_decode
 from persona_profile.runtime.waiting import MIN_THREADS
 
@@ -21,10 +20,9 @@ def test_late_requests(development_folder, monkeypatch, caplog):
     """What has waited too long for a thread is refused at once; what tells of the process is not."""
     monkeypatch.setattr(lateness, "MOST_SECONDS", 0.1)
     app = application(development_folder)
-    proof = services_of(app).identity_provider.bundle(EMAIL, AUDIENCE)
+    proof = app.development.identity_provider.bundle(EMAIL, AUDIENCE)
     begun, thaw = threading.Semaphore(0), threading.Event()
-    services = services_of(app)
-    services.backend._backend = store = Watched()
+    app.backend._backend = store = Watched()
 
     def wait() -> None:
         begun.release()
@@ -56,4 +54,4 @@ def test_late_requests(development_folder, monkeypatch, caplog):
             assert retry_after > 0
         assert heartbeat.result()[0] == 200
         assert ask("/v1/")[0] == 200
-    services.close()
+    app.close()

@@ -14,8 +14,6 @@ from support.raw_http import BROKEN, answers_in, assert_is_known, damaged
 from support.services import Service
 from waitress.task import Task
 
-from persona_profile.app import services_of
-
 CONNECTIONS = 1000
 PIPELINED = 1000
 ROUNDS = 5000
@@ -246,7 +244,7 @@ def impatient(development_folder):
     app = application(development_folder)
     with serving(app, channel_timeout="1", cleanup_interval="1") as server:
         yield server
-    services_of(app).close()
+    app.close()
 
 
 def test_unread_answers_are_given_up(impatient):

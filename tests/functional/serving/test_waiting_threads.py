@@ -20,7 +20,7 @@ from support.recording import recorded
 from support.tls import answer, answering, authority, fetcher
 from support.tls import serving as serving_tls
 
-from persona_profile.app import make_app, services_of
+from persona_profile.app import make_app
 from persona_profile.runtime.waiting import Wait
 from persona_profile.serving.server import make_server
 from persona_profile.settings import InvalidSettings, parse_settings
@@ -56,7 +56,7 @@ class World:
                 )
             )
         )
-        self.services = services_of(self.app)
+        self.services = self.app.services
         self.port = 0
 
     def resolve(self, name):
@@ -88,7 +88,9 @@ class World:
 
     def sign_in_pinned(self, client="192.0.2.1"):
         """Return the same of a domain that is pinned."""
-        return self.prove(self.services.identity_provider.bundle("alice@example.com", AUDIENCE), client)
+        return self.prove(
+            self.app.development.identity_provider.bundle("alice@example.com", AUDIENCE), client
+        )
 
     def prove(self, assertion, client):
         """Return status, headers and body of a sign-in."""
@@ -137,7 +139,7 @@ def world(development_folder):
             yield made
             made.go_on.set()
             made.pool.shutdown()
-        made.services.close()
+        made.app.close()
 
 
 def test_one_address_with_slow_domains(world):

@@ -22,7 +22,6 @@ from backends import ABSENT, Put
 from backends.copying.transfer import read_partition, walk
 from backends.engines.mysql import MysqlBackend
 from backends.engines.sqlite import SqliteBackend
-from persona_profile.app import services_of
 from persona_profile.settings import InvalidSettings
 
 KEY = base64.urlsafe_b64encode(bytes(32)).decode().rstrip("=")
@@ -333,13 +332,12 @@ def app(tmp_path) -> Iterator[webtest.TestApp]:
         pictures__formats="jpeg",
     )
     yield webtest.TestApp(app, extra_environ={"HTTP_HOST": "127.0.0.1:6543"})
-    services_of(app).close()
+    app.close()
 
 
 def test_replica_without_tables(app, sign_in, tmp_path):
     """A replica whose schema is not there yet is not asked until it is."""
-    services = services_of(app.app)
-    figures = services.metrics
+    backend, figures = app.app.backend, app.app.services.metrics
     headers = sign_in("alice@example.com") | {"Content-Type": "image/jpeg"}
     path = "/v1/profiles/alice@example.com/picture"
     url = app.put(path, encode(quadrants()), headers=headers).json["picture"]["urls"]["64"]
@@ -349,8 +347,8 @@ def test_replica_without_tables(app, sign_in, tmp_path):
     for name in ("a", "b"):
         replica = SqliteBackend.from_url(f"sqlite:///{tmp_path}/{name}")
         replica.initialize()
-        for partition in walk(services.backend):
-            items = read_partition(services.backend, partition).items()
+        for partition in walk(backend):
+            items = read_partition(backend, partition).items()
             replica.apply(partition, [Put(item, value.value, ABSENT) for item, value in items])
         replica.close()
     wait_for(lambda: Figures(figures.exposition()).value("persona_replicas_silent") == 0)

@@ -16,7 +16,6 @@ from support.searching import encodings, found_in, texts
 from support.sessions import session_of
 
 from backends import Address, Backend, Put
-from persona_profile.app import services_of
 from persona_profile.images import FreeAccount
 
 MARK = "Xochiquetzal"
@@ -48,7 +47,7 @@ def mariadb_copies(server: MariaDB, folder: Path) -> Iterator[bytes]:
 
 def fill(app, count: int) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
     """Make profiles, some with a picture; return emails, and the bytes of uploads and renditions."""
-    services = services_of(app)
+    services = app.services
     uploads = [photo(600, 600, seed) for seed in range(PICTURES)]
     rendered = [services.renderer.render(io.BytesIO(upload), None, FreeAccount()) for upload in uploads]
     emails = tuple(f"{MARK.lower()}{number}@{MARK.lower()}.example" for number in range(count))
@@ -82,8 +81,8 @@ def stored(request, development_folder, tmp_path_factory) -> Iterator[Stored]:
                 return mariadb_copies(server, folder)
             return (path.read_bytes() for path in folder.iterdir())
 
-        yield Stored(services_of(app).backend, emails, pictures, copies)
-        services_of(app).close()
+        yield Stored(app.backend, emails, pictures, copies)
+        app.close()
     finally:
         if server:
             server.stop()

@@ -30,7 +30,6 @@ from support.openid import (
 )
 from support.sessions import session_of
 
-from persona_profile.app import services_of
 from persona_profile.auth.openid import OpenIDVerifier
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.auth.openid_keys import ProviderKeys
@@ -109,7 +108,7 @@ def site(tmp_path_factory):
         publish_all(provider)
         app = trusting_app(tmp_path_factory.mktemp("forgeries"), provider, TRUSTED)
         yield webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
-        services_of(app).close()
+        app.close()
 
 
 def test_names():

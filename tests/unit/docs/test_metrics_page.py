@@ -9,7 +9,6 @@ from support.contract import DOCUMENT, STATUS_OF
 from support.figures import Figures
 from webtest import TestApp
 
-from persona_profile.app import services_of
 from persona_profile.runtime.supervisor import own_figures
 
 
@@ -22,8 +21,8 @@ def families(text: str) -> set[str]:
 def test_every_metric_is_explained(tmp_path):
     """What is counted is what the guide lists; the dashboard and the alerts name nothing else."""
     app = application(tmp_path)
-    text = services_of(app).metrics.exposition() + own_figures(0, 0)
-    services_of(app).close()
+    text = app.services.metrics.exposition() + own_figures(0, 0)
+    app.close()
     counted = families("\n".join(Figures(text).families))
     ours = {name for name in counted if name.startswith("persona_")}
     guide = (ROOT / "docs/reference/metrics.md").read_text()
@@ -55,8 +54,8 @@ def test_labels_are_explained(tmp_path):
     client = TestApp(app)
     client.get("/v1/")
     client.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
-    found = Figures(services_of(app).metrics.exposition())
-    services_of(app).close()
+    found = Figures(app.services.metrics.exposition())
+    app.close()
     seen = {
         (name, *sorted(sample.labels.keys() - {"le"}))
         for name, family in found.families.items()

@@ -14,9 +14,13 @@ class Counted:
     """A budget, and the rejections that it counts."""
 
     def __init__(self, threads=8):
-        self.rejections = []
-        self.budget = WaitingBudget(threads, lambda *rejection: self.rejections.append(rejection))
+        self.budget = WaitingBudget(threads)
         self.held = contextlib.ExitStack()
+
+    @property
+    def rejections(self):
+        """The number of rejections by kind and reason."""
+        return self.budget.rejections.counts()
 
     def take(self, kind, claims=(), times=1, spare=0):
         """Take places; return how many there were."""
@@ -88,7 +92,7 @@ def test_given_back():
             assert budget.in_use() == {"lookup": 0, "upload": 1, "key_service": 0}
             raise KeyError
     assert set(budget.in_use().values()) == {0}
-    assert counted.rejections == []
+    assert counted.rejections == {}
 
 
 def test_rejection():
@@ -98,7 +102,7 @@ def test_rejection():
     with pytest.raises(Overloaded) as refused, counted.budget.place(Wait.UPLOAD, retry_after=7):
         pass
     assert refused.value.headers["Retry-After"] == "7"
-    assert counted.rejections == [("upload", "budget")]
+    assert counted.rejections == {("upload", "budget"): 1}
 
 
 def test_share():
@@ -106,7 +110,7 @@ def test_share():
     counted = Counted()
     claims = [network("a", 2)]
     assert counted.take(Wait.LOOKUP, claims, times=9) == 2
-    assert counted.rejections == [("lookup", "network")]
+    assert counted.rejections == {("lookup", "network"): 1}
     assert counted.take(Wait.LOOKUP, [network("b", 2)], times=9) == 1
     assert counted.take(Wait.LOOKUP, [network("c", 2)], times=9) == 1
     counted.held.close()
@@ -138,4 +142,4 @@ def test_several_parties():
     assert counted.take(Wait.LOOKUP, [network("a", 2), domain], times=9) == 2
     assert counted.take(Wait.LOOKUP, [network("b", 2), domain], times=9) == 1
     assert counted.take(Wait.LOOKUP, [network("b", 2), Claim("domain", "b", 3)], times=9) == 1
-    assert counted.rejections == [("lookup", reason) for reason in ("network", "domain", "network")]
+    assert counted.rejections == {("lookup", "network"): 2, ("lookup", "domain"): 1}

@@ -1,6 +1,5 @@
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -37,12 +36,14 @@ class Asked:
     """Replicas, and what was counted of them."""
 
     def __init__(self, *backends: Replica, read_seconds: float = READ_SECONDS) -> None:
-        self.counted: Counter[str] = Counter()
-        self.replicas = Replicas(backends, self._count, read_seconds=read_seconds, check_seconds=0.02)
+        self.replicas = Replicas(backends, read_seconds=read_seconds, check_seconds=0.02)
         wait_for(lambda: not self.replicas.figures().silent)
 
-    def _count(self, outcome: str) -> None:
-        self.counted[outcome] += 1
+    @property
+    def counted(self) -> dict[str, float]:
+        """The number of reads by outcome, but for outcomes that did not happen."""
+        counts = self.replicas.reads.counts()
+        return {outcome: count for (outcome,), count in counts.items() if count}
 
 
 @pytest.fixture

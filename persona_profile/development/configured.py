@@ -1,0 +1,58 @@
+"""The providers of a development server, and the trust in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from persona_profile.auth.authenticators import AuthenticatorContext
+from persona_profile.auth.openid_issuers import OpenIDIssuers
+from persona_profile.development.identity_provider import DevelopmentIdentityProvider
+from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
+from persona_profile.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Development:
+    """The providers of a development server.
+
+    Attributes:
+        identity_provider: mints BrowserID assertions.
+        openid_provider: signs ID tokens; none if `development.provider_listen` is off.
+    """
+
+    identity_provider: DevelopmentIdentityProvider
+    openid_provider: DevelopmentOpenIDProvider | None
+
+    def trusted_by(self, context: AuthenticatorContext) -> AuthenticatorContext:
+        """Return the context for authenticators that trust these providers too."""
+        context = replace(context, pinned_issuers=self.identity_provider.pinned_issuers())
+        provider = self.openid_provider
+        if provider is None:
+            return context
+        return replace(
+            context,
+            openid_issuers=OpenIDIssuers([provider.trust]),
+            own_origins={provider.issuer: provider.fetch},
+        )
+
+
+def open_development(settings: Settings, clock: Callable[[], float]) -> Development:
+    """Return the providers, whose keys are kept in `development.folder`.
+
+    Raises:
+        ValueError: a key file holds something else.
+        OSError: the folder can't be used.
+    """
+    identity_provider = DevelopmentIdentityProvider.load(settings.development_folder)
+    if settings.development_provider_listen is None:
+        return Development(identity_provider, None)
+    host, port = settings.development_provider_listen
+    origins = dict.fromkeys((*settings.public_origins, *settings.dialog_origins))
+    openid_provider = DevelopmentOpenIDProvider(
+        f"http://{host}:{port}",
+        [f"{origin}/" for origin in origins],
+        settings.development_folder,
+        clock,
+    )
+    return Development(identity_provider, openid_provider)

@@ -1,0 +1,52 @@
+"""The store and its replicas, as the settings name them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, cast
+
+from backends import Backend
+from persona_profile.plugins import PluginNotFound, load_plugin
+from persona_profile.settings import InvalidSettings, Settings
+
+BACKENDS_GROUP: Final = "persona_profile.backends"
+"""The entry points of backends."""
+
+
+def open_backend(settings: Settings) -> Backend:
+    """Open the backend of an entry point or a dotted name; its store may be empty.
+
+    Raises:
+        InvalidSettings: there is none of that name, or it does not accept the URL.
+    """
+    url = _url(settings.backend_url, settings.backend_url_file, "backend.url_file")
+    return _open(settings, "backend.url", url)
+
+
+def open_replicas(settings: Settings) -> list[Backend]:
+    """Open the replicas that may be read from; none needs to be reachable.
+
+    Raises:
+        InvalidSettings: the backend does not accept the URL of one.
+    """
+    urls = _url(settings.backend_read_url, settings.backend_read_url_file, "backend.read_url_file")
+    return [_open(settings, "backend.read_url", url) for url in (urls or "").split()]
+
+
+def _url(url: str | None, file: Path | None, name: str) -> str | None:
+    if file is None:
+        return url
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise InvalidSettings(f"{name}: {reason}") from None
+
+
+def _open(settings: Settings, name: str, url: str | None) -> Backend:
+    try:
+        return cast(Backend, load_plugin(BACKENDS_GROUP, settings.backend)(url))
+    except PluginNotFound as error:
+        raise InvalidSettings(f"backend: {error}") from None
+    except ValueError as error:
+        raise InvalidSettings(f"{name}: {error}") from None
