@@ -121,7 +121,7 @@ def _rotate(options: argparse.Namespace) -> int:
             print(
                 f"Added {kind} key {added.version}, fingerprint {added.fingerprint()}: it opens, and "
                 "makes nothing yet.\n"
-                f"Now copy {file.path} to every machine (mode 0600; a running server takes it anew "
+                f"Now copy {file.path} to every machine (mode 0600; a running server reloads it "
                 "within seconds),\n"
                 "check with `keys status` that each has this fingerprint, and then, on one machine:\n"
                 f"  persona-profile -c {options.config} keys rotate{flag} --promote"
