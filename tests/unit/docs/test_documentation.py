@@ -18,7 +18,7 @@ PAGES = [
         ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
 ]
-SETTINGS = set(re.findall(r'_setting\("([a-z_.]+)"', SOURCE))
+SETTINGS = set(re.findall(r'_(?:setting|limit)\(\s*"([a-z_.]+)"', SOURCE))
 
 
 def slugs(page: Path) -> set[str]:

@@ -10,7 +10,7 @@ from persona_profile.cli import _parser
 from persona_profile.settings import parse_settings
 
 SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("*.py"))
-SETTINGS = set(re.findall(r'_setting\("([a-z_.]+)"', SOURCE))
+SETTINGS = set(re.findall(r'_(?:setting|limit)\(\s*"([a-z_.]+)"', SOURCE))
 SETTINGS_PAGE = (ROOT / "docs/reference/settings.md").read_text()
 
 
