@@ -199,9 +199,9 @@ class Sum:
         family = ""
         for line in text.splitlines():
             if line.startswith("#"):
-                _, what, family, rest = line.split(" ", 3)
+                _, keyword, family, rest = line.split(" ", 3)
                 self._heads.setdefault(family, [])
-                if what == "TYPE":
+                if keyword == "TYPE":
                     self._kinds[family] = rest
                 if line not in self._heads[family]:
                     self._heads[family].append(line)

@@ -220,6 +220,7 @@ class Supervisor:
             self._fill_up()
 
     def _hear(self, process: _Process) -> None:
+        """Handle received messages of a process; unregister it at the end of its channel."""
         data = process.control.receive()
         if not data:
             self._selector.unregister(process.control)
@@ -283,12 +284,8 @@ class Supervisor:
 
     def _remove(self, process: _Process) -> None:
         """Remove an ended process; decide on a replacement, or give up."""
-        with contextlib.suppress(KeyError):
-            while data := process.control.receive():
-                with self._changed:
-                    for kind, text in process.messages.feed(data):
-                        process.metrics = text if kind == METRICS else process.metrics
-            self._selector.unregister(process.control)
+        while process.control in self._selector.get_map():
+            self._hear(process)
         process.control.close()
         with self._changed:
             self._processes.remove(process)

@@ -12,7 +12,7 @@ from support.pictures import encode, quadrants
 from support.raw_http import answers_in
 
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
-from persona_profile.serving.channels import LingeringChannel
+from persona_profile.serving.channels import ServiceChannel
 from persona_profile.settings import MAX_PICTURE_BYTES
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
@@ -249,7 +249,7 @@ def test_readable_by_the_dialog(connect):
 
 def test_client_that_sends_for_ever(connect, monkeypatch):
     """What follows a refused body is thrown away up to a limit; then the connection is reset."""
-    monkeypatch.setattr(LingeringChannel, "_linger_bytes", 1_000_000)
+    monkeypatch.setattr(ServiceChannel, "_linger_bytes", 1_000_000)
     connection = connect()
     connection.sendall(head(f"PUT {PICTURE}", [LENGTH]))
     with pytest.raises(ConnectionError):
