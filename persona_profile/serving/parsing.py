@@ -38,7 +38,7 @@ class NoRoomError(Error):  # type: ignore[misc]
 
 
 class StrictParser(HTTPRequestParser):  # type: ignore[misc]
-    """Rejects bad URLs, requests without one valid Host, and bodies that the server can't or won't store.
+    """Rejects bad URLs, requests without one valid Host, and bodies that the server does not store.
 
     Args:
         adj: the settings of waitress.
