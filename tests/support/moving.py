@@ -8,8 +8,8 @@ from dataclasses import replace
 from backends import Backend
 from backends.engines.memory import MemoryBackend
 from persona_profile.keys.keyring import Keyring, KeyState
+from persona_profile.store.maintenance.key_use import count_use
 from persona_profile.store.maintenance.reindexing import Reindexed, Reindexing
-from persona_profile.store.maintenance.rewrapping import count_use
 from support.sealed_store import ALICE, FOREVER, Store, key, renditions
 
 Seen = tuple[str | None, bytes | None]

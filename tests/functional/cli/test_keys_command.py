@@ -69,7 +69,7 @@ class TestInit:
     def test_leaves_one(self, service):
         """A keyring that is there is left."""
         before = service.keyring.read_bytes()
-        assert "left as it was" in run(service, "init", status=1)
+        assert "was not changed" in run(service, "init", status=1)
         assert service.keyring.read_bytes() == before
 
     def test_no_folder(self, service):
@@ -117,7 +117,7 @@ class TestStatus:
         document["encryption_keys"][0] |= {"state": "destroyed", "secret": None}
         service.keyring.write_text(json.dumps(document))
         told = run(service, "status", status=1)
-        assert "PROBLEM: 1 data keys are under encryption key 1, which is not here." in told
+        assert "PROBLEM: 1 data keys are under encryption key 1, which the keyring lacks." in told
 
     def test_without_a_keyring(self, service, client):
         """A keyring that is not there is named."""
@@ -172,7 +172,7 @@ class TestRotation:
         run(service, "rotate", "--index", "--promote")
         run(service, "rewrap", "--index")
         told = run(service, "destroy", "--index", "1", status=1)
-        assert "1 marks of ended sessions are under it, and go by themselves" in told
+        assert "1 marks of sign-outs are under it, and expire" in told
 
     def test_destroying_an_index_key_while_a_copy_is_left(self, service, client, tmp_path):
         """A copy that a killed run left keeps the key; `rewrap` removes it, and then the key may go."""
@@ -186,7 +186,7 @@ class TestRotation:
         assert json.loads(run(service, "status", "--json"))["moving"] == 1
         told = run(service, "destroy", "--index", "1", status=1)
         assert "1 moves to another index key have not ended" in told
-        assert "cleaned 1 copies" in run(service, "rewrap", "--index")
+        assert "removed 1 copies" in run(service, "rewrap", "--index")
         run(service, "destroy", "--index", "1")
 
     def test_profiles_under_both_index_keys(self, service, client):

@@ -78,9 +78,9 @@ def test_erase(service, alice, tmp_path):
     assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
     left = alice.call("GET", alice.profile).json
     assert (left["name"], left["picture"], left["version"]) == (None, None, 0)
-    assert service.run("erase", EMAIL, "--yes").stdout == "Nothing was kept about this email.\n"
+    assert service.run("erase", EMAIL, "--yes").stdout == "Nothing was stored for this email.\n"
     nothing = service.run("export", EMAIL, "--out", str(tmp_path / "a.zip"))
-    assert (nothing.returncode, "nothing is kept" in nothing.stderr) == (1, True)
+    assert (nothing.returncode, "nothing is stored" in nothing.stderr) == (1, True)
 
 
 def test_protected(service, alice, tmp_path):

@@ -264,7 +264,7 @@ class TestCopy:
             (["sqlite:///a.sqlite", "b.sqlite"], "DEST: must be a settings file (.ini) or a URL"),
             (["sqlite:///a.sqlite", "mongo://u:p4ss@h/d"], "DEST: the scheme of a URL must be one of"),
             (["mysql://u:p4ss@/d", "sqlite:///b.sqlite"], "SOURCE: must be mysql://"),
-            (["memory.ini", "sqlite:///b.sqlite"], "SOURCE: backend: what is in memory"),
+            (["memory.ini", "sqlite:///b.sqlite"], "SOURCE: backend: a store in memory"),
             (["sqlite:///a.sqlite"], "usage:"),
             (["a.ini", "b.ini", "--passes", "1"], "--passes: must be a whole number, from 2"),
         ],
@@ -380,7 +380,7 @@ class TestBackup:
             (["backup", "."], "must be a file in a folder that exists"),
             (["restore", "absent"], "absent: there is no such file"),
             (["restore", "a.ini", "--check", "--overwrite"], "not allowed with"),
-            (["-c", "memory.ini", "backup", "x"], "what is in memory is the server's alone"),
+            (["-c", "memory.ini", "backup", "x"], "a store in memory belongs to the server"),
         ],
     )
     def test_wrong_usage(self, stores, arguments, message):

@@ -27,8 +27,9 @@ from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.keys.tokens import PictureCapability, Protection
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import KEY_ITEM, MOVE_ID_BYTES, PROFILE_ITEM, Forward, Moving
+from persona_profile.store.maintenance.key_use import count_use
 from persona_profile.store.maintenance.reindexing import Reindexed
-from persona_profile.store.maintenance.rewrapping import Rewrapping, count_use
+from persona_profile.store.maintenance.rewrapping import Rewrapping
 from persona_profile.store.profile import StoredProfile
 
 

@@ -16,7 +16,8 @@ from backends import Put, Unavailable
 from persona_profile.errors import InvalidSession
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.store.items import KEY_ITEM, PROFILE_ITEM
-from persona_profile.store.maintenance.rewrapping import MAX_PASSES, Pace, Rewrapping, count_use
+from persona_profile.store.maintenance.key_use import count_use
+from persona_profile.store.maintenance.rewrapping import MAX_PASSES, Pace, Rewrapping
 
 OLD = Keyring([key(1)], [key(9)])
 PROMOTED = Keyring([key(1, KeyState.DECRYPT_ONLY), key(2)], [key(9)])
