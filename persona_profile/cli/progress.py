@@ -11,6 +11,7 @@ from typing import Final, TextIO, TypeVar
 
 from backends import Unavailable
 from backends.copying.transfer import Progress
+from persona_profile.capacity.units import byte_count
 from persona_profile.keys.service import KeysUnavailable
 from persona_profile.store.leases import LeaseLost
 from persona_profile.store.partitions import USED_PROOF_PREFIX
@@ -91,7 +92,7 @@ class CopyProgress(_ProgressLine):
     def __call__(self, progress: Progress) -> None:
         """Show the progress."""
         if self._is_due():
-            size = bytes_text(progress.bytes)
+            size = byte_count(progress.bytes)
             self._show(f"{progress.stage}: {progress.partitions:,} partitions, {size}")
 
 
@@ -110,11 +111,3 @@ def shown(progress: _Shown, if_stopped: str = "") -> Iterator[_Shown]:
         raise
     finally:
         progress.clear()
-
-
-def bytes_text(count: int) -> str:
-    """Return a number of bytes for people to read."""
-    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count} B"

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from backends import MAX_PARTITION_BYTES
+from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.opening import opened_store, opened_store_with_keys
 from persona_profile.cli.plot_option import add_plot_option, drawing, draws
-from persona_profile.cli.progress import STOPPED, WalkProgress, bytes_text, shown
+from persona_profile.cli.progress import STOPPED, WalkProgress, shown
 from persona_profile.store.maintenance.partition_check import Finding
 from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
 from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified
@@ -78,7 +79,7 @@ class _TextFindings:
             ("  protected, not opened", f"{verified.protected:,}"),
             ("renditions", f"{verified.renditions:,}"),
             ("used proofs", f"{verified.used_proofs:,}"),
-            ("read", bytes_text(verified.bytes_read)),
+            ("read", byte_count(verified.bytes_read)),
         ]
         for version, count in sorted(verified.key_versions.items()):
             rows.append((f"data keys under key version {version}", f"{count:,}"))
@@ -134,7 +135,7 @@ class _JsonFindings:
 def _stats(options: argparse.Namespace) -> int:
     draw = None
     if options.plot is not None:
-        draw = drawing("plotting")
+        draw = drawing("persona_profile.cli.storage_plot")
         if draw is None:
             return 2
     progress = WalkProgress(sys.stderr)
@@ -184,7 +185,7 @@ def _print_statistics(statistics: Statistics) -> None:
             ("emails without a profile, signed out", f"{statistics.blank:,}"),
             ("forwards to another index key", f"{statistics.forwards:,}"),
             ("used proofs", f"{statistics.used_proofs:,}"),
-            ("bytes in all", bytes_text(statistics.total_bytes)),
+            ("bytes in all", byte_count(statistics.total_bytes)),
         ]
     )
     columns = ("count", "average", "p50", "p95", "p99", "maximum")

@@ -19,9 +19,10 @@ from backends import Backend, BackendError
 from backends.copying.archive import Contents, backup, check, restore
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import PASSES, CopyResult, copy
+from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings, loader
 from persona_profile.cli.opening import open_shared_backend, opened_store
-from persona_profile.cli.progress import CopyProgress, bytes_text, shown
+from persona_profile.cli.progress import CopyProgress, shown
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
@@ -123,7 +124,7 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
         print(json.dumps(asdict(result) | {"seconds": seconds}))
         return
     print(
-        f"Wrote {_count(result.written, 'partition')} ({bytes_text(result.bytes)}) "
+        f"Wrote {_count(result.written, 'partition')} ({byte_count(result.bytes)}) "
         f"in {_count(result.passes, 'pass', 'es')} and {seconds:.1f} s."
     )
     if result.equal:
@@ -153,7 +154,7 @@ def _backup(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(contents) | {"file_bytes": size, "seconds": seconds}))
     else:
-        print(f"Wrote {_contents_text(contents)} into {bytes_text(size)}, in {seconds:.1f} s.")
+        print(f"Wrote {_contents_text(contents)} into {byte_count(size)}, in {seconds:.1f} s.")
     return 0
 
 
@@ -250,7 +251,7 @@ def _usage(message: str) -> int:
 def _contents_text(contents: Contents) -> str:
     return (
         f"{_count(contents.partitions, 'partition')}, {_count(contents.items, 'item')}, "
-        f"{bytes_text(contents.bytes)}"
+        f"{byte_count(contents.bytes)}"
     )
 
 

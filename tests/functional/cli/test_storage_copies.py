@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -122,7 +121,7 @@ class TestCopy:
         fill(source, 20)
         result = run("storage", "copy", stores.ini("a"), stores.url("b"))
         assert (result.returncode, result.stderr) == (0, "")
-        assert re.match(r"Wrote 20 partitions \(\d+\.\d\d kB\) in 2 passes", result.stdout)
+        assert "Wrote 20 partitions (24.0 kB) in 2 passes" in result.stdout
         assert "The stores are equal: 20 partitions." in result.stdout
         assert everything(destination) == everything(source)
         again = run("storage", "copy", stores.url("a"), stores.ini("b"), "--json")
@@ -297,7 +296,7 @@ class TestBackup:
         fill(source, 20)
         made = run("-c", stores.ini("a"), "storage", "backup", "today.archive")
         assert (made.returncode, made.stderr) == (0, "")
-        assert re.match(r"Wrote 20 partitions, 80 items, \d+\.\d\d kB into", made.stdout)
+        assert made.stdout.startswith("Wrote 20 partitions, 80 items, 24.0 kB into")
         checked = run("storage", "restore", "today.archive", "--check", "--json")
         assert json.loads(checked.stdout)["items"] == 80
         restored = run("-c", stores.ini("b"), "storage", "restore", "today.archive")
@@ -411,6 +410,33 @@ def test_backup_loads_no_view(stores):
         [sys.executable, "-c", BACKUP_MODULES, *arguments], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (
+            Terminal(),
+            "".join(
+                f"\r\x1b[Kpass 1: 1,{number}00 partitions, {number}.00 MB" for number in (1, 2, 3, 4)
+            )
+            + "\r\x1b[K",
+        ),
+        (io.StringIO(), "pass 1: 1,200 partitions, 2.00 MB\npass 1: 1,400 partitions, 4.00 MB\n"),
+    ],
+    ids=["terminal", "log"],
+)
+def test_progress(stream, expected):
+    """Progress is one line that changes each second on a terminal, and a line in ten seconds else."""
+    seconds = [0.0]
+    progress = CopyProgress(stream, lambda: seconds[0])
+    for number in range(1, 5):
+        seconds[0] += 5
+        for _ in range(3):
+            progress(Progress("pass 1", 1000 + 100 * number, number * 1_000_000))
+    assert progress.seconds == 20
+    progress.clear()
+    assert stream.getvalue() == expected
 
 
 def open_app(folder: Path, url: str) -> tuple[webtest.TestApp, dict[str, str]]:
