@@ -412,33 +412,6 @@ def test_backup_loads_no_view(stores):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-@pytest.mark.parametrize(
-    ("stream", "expected"),
-    [
-        (
-            Terminal(),
-            "".join(
-                f"\r\x1b[Kpass 1: 1,{number}00 partitions, {number}.00 MB" for number in (1, 2, 3, 4)
-            )
-            + "\r\x1b[K",
-        ),
-        (io.StringIO(), "pass 1: 1,200 partitions, 2.00 MB\npass 1: 1,400 partitions, 4.00 MB\n"),
-    ],
-    ids=["terminal", "log"],
-)
-def test_progress(stream, expected):
-    """Progress is one line that changes each second on a terminal, and a line in ten seconds else."""
-    seconds = [0.0]
-    progress = CopyProgress(stream, lambda: seconds[0])
-    for number in range(1, 5):
-        seconds[0] += 5
-        for _ in range(3):
-            progress(Progress("pass 1", 1000 + 100 * number, number * 1_000_000))
-    assert progress.seconds == 20
-    progress.clear()
-    assert stream.getvalue() == expected
-
-
 def open_app(folder: Path, url: str) -> tuple[webtest.TestApp, dict[str, str]]:
     """Start the service on a store; return it with the headers of a session."""
     app = webtest.TestApp(
