@@ -105,7 +105,7 @@ class PictureService:
             capability.partition, picture_item(capability.picture_id, capability.size, format_name)
         )
         protection = capability.protection
-        if protection is None and self._replicas.can_be_asked:
+        if protection is None and self._replicas.has_healthy:
             key = self._key_of_current(capability)
             copies = self._renditions.from_replica({address: key} if key else {})
             if copies:

@@ -1,4 +1,4 @@
-"""What operators do with a store: movers, keys, backups and copies."""
+"""The work of operators: movers, keys, backups and copies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Move(Work):
 
 
 class Rewrap(Work):
-    """Wraps data keys anew."""
+    """Wraps data keys again."""
 
     def run(self, backend: Backend) -> object:
         return Rewrapping(backend, self.machine.keys, lambda: None).run()

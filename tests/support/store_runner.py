@@ -98,7 +98,7 @@ class Runner:
             actor.kill()
 
     def of_kind(self, *kinds: type[Work]) -> list[int]:
-        """Return which paused work is of some kinds."""
+        """Return the paused work of some kinds."""
         return [number for number, (work, _) in enumerate(self.paused) if isinstance(work, kinds)]
 
     def token_of(self, email: str, number: int) -> Token:

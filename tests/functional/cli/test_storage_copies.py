@@ -54,7 +54,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def everything(backend: Backend) -> dict[bytes, dict[str, bytes]]:
-    """Return all that a store holds, less the versions."""
+    """Return all items of a store, without their versions."""
     return {
         partition: {name: item.value for name, item in read_partition(backend, partition).items()}
         for partition in walk(backend)
@@ -116,7 +116,7 @@ def full_store(tmp_path_factory):
 
 class TestCopy:
     def test_between_files(self, stores):
-        """A copy between settings files and URLs tells what it did, and a second run finds nothing."""
+        """A copy between settings files and URLs prints its result; a second run finds nothing."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 20)
         result = run("storage", "copy", stores.ini("a"), stores.url("b"))
@@ -138,7 +138,7 @@ class TestCopy:
         assert (stores.folder / "storage-copy.state").is_file()
 
     def test_environment_names_neither(self, stores):
-        """Variables that name the service's store don't make source and destination the same."""
+        """Environment variables of the service's store don't make source and destination the same."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 3)
         other = {"PERSONA_BACKEND": "sqlite", "PERSONA_BACKEND_URL": stores.url("c")}
@@ -171,7 +171,7 @@ class TestCopy:
             assert "secret" not in result.stdout + result.stderr
 
     def test_killed_again_and_again(self, stores, full_store):
-        """A copy that is killed at any instant goes on when it is started again, and ends equal."""
+        """A copy that is killed at any instant goes on after a start, and makes the stores equal."""
         destination = stores.open("b")
         arguments = ("storage", "copy", full_store, stores.url("b"))
         kills = 0
@@ -207,7 +207,7 @@ class TestCopy:
         assert len(everything(destination)) == 1000
 
     def test_while_the_source_is_in_use(self, stores):
-        """While the source is written to the status tells; no partition is half; then all is equal."""
+        """While the source is in use, the status is 1 and no partition is half; then all is equal."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 300)
         partitions = list(walk(source))
@@ -243,7 +243,7 @@ class TestCopy:
         assert everything(destination) == everything(source)
 
     def test_destination_that_is_not_empty(self, stores):
-        """A destination with other things is refused, unless it is to be overwritten."""
+        """A destination with other items is rejected, except with --overwrite."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 3)
         destination.apply(b"\x01other", [Put("key", b"k")])
@@ -269,7 +269,7 @@ class TestCopy:
         ],
     )
     def test_wrong_usage(self, stores, arguments, message):
-        """Wrong usage is status 2, told without passwords and without a traceback."""
+        """Wrong usage has status 2 and a message without passwords or a traceback."""
         stores.ini("memory", "backend = memory")
         result = run("storage", "copy", *arguments)
         assert result.returncode == 2
@@ -278,7 +278,7 @@ class TestCopy:
         assert "Traceback" not in result.stderr
 
     def test_state_of_something_else(self, stores):
-        """A state file that is none is refused, and stays as it is."""
+        """A file that is no state file is rejected, and stays as it is."""
         stores.open("a")
         stores.open("b")
         other = stores.folder / "notes"
@@ -291,7 +291,7 @@ class TestCopy:
 
 class TestBackup:
     def test_there_and_back(self, stores):
-        """A backup is restored into an empty store, and both tell what they did."""
+        """A backup is restored into an empty store, and both print their results."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 20)
         made = run("-c", stores.ini("a"), "storage", "backup", "today.archive")
@@ -315,7 +315,7 @@ class TestBackup:
         assert (told["written"], told["bytes"]) == (0, 24000)
 
     def test_damaged(self, stores):
-        """A damaged archive is told with its place, and nothing of it is restored."""
+        """A damaged archive is reported with the place of the damage, and nothing of it is restored."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 20)
         run("-c", stores.ini("a"), "storage", "backup", "archive")
@@ -330,7 +330,7 @@ class TestBackup:
         assert not everything(destination)
 
     def has_written(self, stores, size):
-        """Return whether a backup under way has a file of more than some bytes."""
+        """Return whether a running backup has written more than some bytes."""
         return any(path.stat().st_size >= size for path in stores.folder.glob(".archive.*.partial"))
 
     def test_killed_again_and_again(self, stores, full_store):
@@ -383,7 +383,7 @@ class TestBackup:
         ],
     )
     def test_wrong_usage(self, stores, arguments, message):
-        """Wrong usage is status 2 with a hint."""
+        """Wrong usage has status 2 and a hint."""
         stores.ini("memory", "backend = memory")
         config = ["-c", stores.ini("a")]
         if arguments[0] == "-c":

@@ -29,21 +29,21 @@ OTHER = quadrants(100, 100).rotate(90)
 
 
 class Told:
-    """What a service tells of its replicas."""
+    """The metrics of a service about its replicas."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def value(self, name: str, **labels: str) -> float:
-        """Return one figure."""
+        """Return a metric."""
         return Figures(self._service.exposition()).value(name, **labels)
 
     def reads(self, outcome: str) -> float:
-        """Return how many reads of replicas ended so."""
+        """Return the number of reads of replicas with an outcome."""
         return self.value("persona_replica_reads_total", outcome=outcome)
 
     def wait_until_asked(self) -> None:
-        """Return when the replica is asked."""
+        """Wait until the replica is healthy."""
         wait_for(lambda: self.value("persona_replicas_silent") == 0)
 
 
@@ -68,7 +68,7 @@ def reading_from(url: str, replication: Replication, folder: Path) -> Service:
 def service(
     replication: Replication, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Service, Told]]:
-    """A service that may read from the replica, and what it tells."""
+    """A service that may read from the replica, and its metrics."""
     service = reading_from(replication.replica.url, replication, tmp_path_factory.mktemp("s"))
     service.start()
     yield service, Told(service)
@@ -77,7 +77,7 @@ def service(
 
 @pytest.fixture
 def client(service, replication, request) -> Iterator[tuple[Client, Told]]:
-    """The client of a person with a picture, which the replica has, too; and what the service tells."""
+    """The client of a person whose picture the replica has too, and the service's metrics."""
     running, told = service
     client = Client(running, f"{re.sub('[^a-z]', '', request.node.name)}@example.com")
     client.sign_in()
@@ -90,7 +90,7 @@ def client(service, replication, request) -> Iterator[tuple[Client, Told]]:
 
 @pytest.fixture
 def exchange(replication: Replication) -> Iterator[Callable[[], None]]:
-    """Exchanges which of the two servers takes writes."""
+    """Exchange the roles of the two servers."""
     first, second = replication.primary, replication.replica
 
     def exchange() -> None:
@@ -104,7 +104,7 @@ def exchange(replication: Replication) -> Iterator[Callable[[], None]]:
 
 @pytest.mark.parametrize("are_named", [True, False], ids=["both are named", "behind one address"])
 def test_another_server_takes_the_writes(replication, service, exchange, are_named):
-    """Where the primary changes, connections to the old one are left at the first write."""
+    """After a change of the primary, connections to the old one close at the first write."""
     first, second = replication.primary.port, replication.replica.port
     partition = bytes([0xFE, are_named])  # what the second one is given, the first one never has
     with proxy(first) as moving:
@@ -130,13 +130,13 @@ def urls(client: Client) -> dict[str, str]:
 
 
 def thumbnail(client: Client) -> bytes:
-    """Return what the person's card shows."""
+    """Return the picture on the person's card."""
     [profile] = client.call("GET", "/v1/profiles?thumbnails=64").json["profiles"]
     return base64.b64decode(profile["picture"]["thumbnail"].partition(",")[2])
 
 
 def health(client: Client) -> dict[str, object]:
-    """Return what the service says of itself; it says it with status 200."""
+    """Return the health of the service, which has status 200."""
     answer = client.call("GET", "/__heartbeat__")
     assert answer.status == 200
     return answer.json
@@ -159,7 +159,7 @@ def test_bytes_come_from_the_replica(client, replication):
 
 
 def test_own_writes_are_seen(client, replication):
-    """However long the replica lags, a session sees what it has written, pictures included."""
+    """A session sees its own writes, pictures included, however long the replica lags."""
     person, told = client
     replication.hold()
     before = thumbnail(person)
@@ -179,13 +179,13 @@ def test_own_writes_are_seen(client, replication):
 
 
 def service_of(client: Client) -> Service:
-    """Return the service that a client speaks to."""
+    """Return the service of a client."""
     return client._service
 
 
 @pytest.mark.parametrize("change", ["replaced", "removed", "protected", "erased", "made anew"])
 def test_what_is_over_is_over_at_once(client, replication, change):
-    """A picture that the person took away is served no more, although the replica still has it."""
+    """A picture that the person removed is no longer served, although the replica still has it."""
     person, _told = client
     replication.hold()
     path = urls(person)["512"]
@@ -211,7 +211,7 @@ def test_what_is_over_is_over_at_once(client, replication, change):
 
 
 def test_signing_out(client, replication):
-    """A session that was ended is refused, however long the replica lags, and so are its pictures."""
+    """An ended session and its pictures are rejected, however long the replica lags."""
     person, _told = client
     person.sign_in(KEY)
     assert person.protect(KEY).status == 200
@@ -243,7 +243,7 @@ def proof(client: Client) -> str:
 
 
 def test_damaged_replica(client, replication):
-    """What does not open on the replica comes from the primary, and is counted."""
+    """An item that does not open comes from the primary instead of the replica, and is counted."""
     person, told = client
     path = urls(person)["64"]
     whole = person.call("GET", path).body
@@ -256,7 +256,7 @@ def test_damaged_replica(client, replication):
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])
 def test_replica_that_fails(client, replication, number):
-    """While the replica is frozen or dead no request fails, and soon none asks it."""
+    """While the replica is frozen or dead, no request fails, and soon no request reads from it."""
     person, told = client
     path = urls(person)["128"]
     stop, failed = threading.Event(), []
@@ -291,12 +291,12 @@ def test_replica_that_fails(client, replication, number):
     else:
         replication.replica.signal(signal.SIGCONT)
     told.wait_until_asked()
-    assert "replica 1 is not asked: " in service_of(person).log
-    assert "replica 1 is asked again" in service_of(person).log
+    assert "replica 1 is left out: " in service_of(person).log
+    assert "replica 1 is healthy again" in service_of(person).log
 
 
 def test_supervised(tmp_path, replication):
-    """A process is well while its replica is frozen, and ends while a read of that is under way."""
+    """A process is healthy while its replica is frozen, and can end during a read from it."""
     url = f"{replication.replica.url}?read_timeout=600"
     service = reading_from(url, replication, tmp_path / "s")
     told = Told(service)
@@ -323,7 +323,7 @@ def test_supervised(tmp_path, replication):
 
 @pytest.fixture
 def app(tmp_path) -> Iterator[webtest.TestApp]:
-    """An application on SQLite with two replicas that have nothing yet."""
+    """An application on SQLite with two empty replicas."""
     app = application(
         tmp_path,
         backend="sqlite",
@@ -336,7 +336,7 @@ def app(tmp_path) -> Iterator[webtest.TestApp]:
 
 
 def test_replica_without_tables(app, sign_in, tmp_path):
-    """A replica whose schema is not there yet is not asked until it is."""
+    """A replica without a schema is not read until it has one."""
     backend, figures = app.app.backend, app.app.services.metrics
     headers = sign_in("alice@example.com") | {"Content-Type": "image/jpeg"}
     path = "/v1/profiles/alice@example.com/picture"
@@ -360,7 +360,7 @@ def test_replica_without_tables(app, sign_in, tmp_path):
 
 
 def test_unusable_urls(tmp_path):
-    """A URL that the backend does not take is refused at start, by the name of its setting."""
+    """A URL that the backend does not accept is rejected at the start, by the name of its setting."""
     for given, message in (
         ({"backend__read_url": "mysql://secret@h/d"}, "backend.read_url: must be sqlite:///path"),
         ({"backend__read_url_file": str(tmp_path / "none")}, "backend.read_url_file: No such file"),
