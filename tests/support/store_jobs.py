@@ -107,8 +107,8 @@ class Backup(Work):
     def acknowledged(self, result: object) -> None:
         self.restored(self)
 
-    def refused(self, error: BaseException) -> None:
-        super().refused(error)
+    def rejected(self, error: BaseException) -> None:
+        super().rejected(error)
         assert self.ring is not self.world.keyring
 
 
@@ -149,8 +149,8 @@ class Copy(Work):
     def acknowledged(self, result: object) -> None:
         self.made_equal(self, result)
 
-    def refused(self, error: BaseException) -> None:
-        super().refused(error)
+    def rejected(self, error: BaseException) -> None:
+        super().rejected(error)
         assert self.is_foreign()
 
 

@@ -151,7 +151,7 @@ class Runner:
         except Killed:
             self._leave(work)
         except Exception as error:  # noqa: BLE001 - the work looks at it
-            work.refused(error)
+            work.rejected(error)
             self._leave(work)
         else:
             work.acknowledged(result)

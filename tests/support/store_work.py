@@ -46,7 +46,7 @@ class Work:
     def acknowledged(self, result: object) -> None:
         """Fail unless what was acknowledged is so."""
 
-    def refused(self, error: BaseException) -> None:
+    def rejected(self, error: BaseException) -> None:
         """Fail unless the error is one that may be."""
         if not isinstance(error, self.errors):
             raise error

@@ -48,21 +48,21 @@ def run(service: Service, *arguments: str, status: int = 0) -> str:
     """Run a `keys` command, which never shows a key; return its output."""
     result = service.run("keys", *arguments)
     assert result.returncode == status, result
-    told = result.stdout + result.stderr
-    assert "Traceback" not in told
+    output = result.stdout + result.stderr
+    assert "Traceback" not in output
     if service.keyring.exists():
         document = json.loads(service.keyring.read_text())
         for key in document["encryption_keys"] + document["index_keys"]:
-            assert (key.get("secret") or "-" * 43) not in told
-    return told
+            assert (key.get("secret") or "-" * 43) not in output
+    return output
 
 
 class TestInit:
     def test_makes_a_keyring(self, service):
         """The first keyring is made, readable by its owner only."""
         service.keyring.unlink()
-        told = run(service, "init")
-        assert str(service.keyring) in told
+        output = run(service, "init")
+        assert str(service.keyring) in output
         assert stat.S_IMODE(service.keyring.stat().st_mode) == 0o600
         assert KeyringFile(service.keyring).load()
 
@@ -90,11 +90,11 @@ class TestInit:
 class TestStatus:
     def test_for_people(self, service, client):
         """The list has the keys, their fingerprints and the number of items that need each."""
-        told = run(service, "status")
-        assert re.search(r"encryption +1 +primary .* [0-9a-f]{16} +1\n", told)
-        assert re.search(r"index +1 +primary .* [0-9a-f]{16} +1\n", told)
-        assert "0 data keys are stale" in told
-        assert EMAIL not in told
+        output = run(service, "status")
+        assert re.search(r"encryption +1 +primary .* [0-9a-f]{16} +1\n", output)
+        assert re.search(r"index +1 +primary .* [0-9a-f]{16} +1\n", output)
+        assert "0 data keys are stale" in output
+        assert EMAIL not in output
 
     def test_for_programs(self, service, client):
         """The same as one JSON object."""
@@ -116,8 +116,8 @@ class TestStatus:
         document = json.loads(service.keyring.read_text())
         document["encryption_keys"][0] |= {"state": "destroyed", "secret": None}
         service.keyring.write_text(json.dumps(document))
-        told = run(service, "status", status=1)
-        assert "PROBLEM: 1 data keys are under encryption key 1, which the keyring lacks." in told
+        output = run(service, "status", status=1)
+        assert "PROBLEM: 1 data keys are under encryption key 1, which the keyring lacks." in output
 
     def test_without_a_keyring(self, service, client):
         """The message names a missing keyring."""
@@ -129,10 +129,10 @@ class TestRotation:
     @pytest.mark.parametrize("flag", [[], ["--index"]], ids=["encryption", "index"])
     def test_each_step_names_the_next(self, service, client, flag):
         """Each step names the next one, and the last destroys the old key."""
-        told = run(service, "rotate", *flag)
+        output = run(service, "rotate", *flag)
         for _ in range(3):
-            commands = re.findall(r"persona-profile -c \S+ keys (.*)", told)
-            told = "".join(run(service, *command.split(), *_revoke(command)) for command in commands)
+            commands = re.findall(r"persona-profile -c \S+ keys (.*)", output)
+            output = "".join(run(service, *command.split(), *_revoke(command)) for command in commands)
         status = json.loads(run(service, "status", "--json"))
         kind = "index" if flag else "encryption"
         states = {key["version"]: key["state"] for key in status["keys"] if key["kind"] == kind}
@@ -171,8 +171,8 @@ class TestRotation:
         run(service, "rotate", "--index")
         run(service, "rotate", "--index", "--promote")
         run(service, "rewrap", "--index")
-        told = run(service, "destroy", "--index", "1", status=1)
-        assert "1 marks of sign-outs are under it, and expire" in told
+        output = run(service, "destroy", "--index", "1", status=1)
+        assert "1 marks of sign-outs are under it, and expire" in output
 
     def test_destroying_an_index_key_while_a_copy_is_left(self, service, client, tmp_path):
         """While the copy of a killed run is left, its key stays; `rewrap` removes the copy."""
@@ -184,8 +184,8 @@ class TestRotation:
         with closing(SqliteBackend.from_url(service.url)) as backend:
             backend.apply(newer, [Put("key", copy.to_bytes())])
         assert json.loads(run(service, "status", "--json"))["moving"] == 1
-        told = run(service, "destroy", "--index", "1", status=1)
-        assert "1 moves to another index key have not ended" in told
+        output = run(service, "destroy", "--index", "1", status=1)
+        assert "1 moves to another index key have not ended" in output
         assert "removed 1 copies" in run(service, "rewrap", "--index")
         run(service, "destroy", "--index", "1")
 
@@ -198,8 +198,8 @@ class TestRotation:
             before = read_partition(backend, older)
             run(service, "rewrap", "--index")
             backend.apply(older, [Put(name, item.value) for name, item in before.items()])
-        told = run(service, "rewrap", "--index", status=1)
-        assert "1 emails have a profile under both index keys" in told
+        output = run(service, "rewrap", "--index", status=1)
+        assert "1 emails have a profile under both index keys" in output
         verified = service.run("storage", "verify")
         assert (verified.returncode, verified.stdout.count("two_homes")) == (1, 3)
         assert client.call("DELETE", client.profile).status == 204

@@ -60,8 +60,8 @@ def test_export_to_a_full_disk(service, alice, tmp_path):
     """On a full disk the command reports it, and leaves no part of an archive."""
     with small_disk(tmp_path / "disk", 1) as folder:
         leave_free(folder, 4096)
-        refused = service.run("export", EMAIL, "--out", str(folder / "alice.zip"))
-        assert (refused.returncode, "No space left" in refused.stderr) == (1, True)
+        rejected = service.run("export", EMAIL, "--out", str(folder / "alice.zip"))
+        assert (rejected.returncode, "No space left" in rejected.stderr) == (1, True)
         assert [each.name for each in folder.iterdir()] == ["ballast"]
 
 
@@ -87,14 +87,14 @@ def test_protected(service, alice, tmp_path):
     """A protected profile is not exported, with a reason; it can be erased."""
     assert alice.protect(base64url_encode(os.urandom(32))).status == 200
     out = tmp_path / "a.zip"
-    refused = service.run("export", EMAIL, "--out", str(out))
-    assert (refused.returncode, out.exists()) == (1, False)
-    assert "protected by the person's own key" in refused.stderr
+    rejected = service.run("export", EMAIL, "--out", str(out))
+    assert (rejected.returncode, out.exists()) == (1, False)
+    assert "protected by the person's own key" in rejected.stderr
     assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
 
 
 def test_wrong_use(service, tmp_path):
     """An argument that is no email is rejected with status 2, and not repeated."""
-    refused = service.run("export", "secret-name", "--out", str(tmp_path / "a.zip"))
-    assert (refused.returncode, "no @" in refused.stderr) == (2, True)
-    assert "secret-name" not in refused.stderr
+    rejected = service.run("export", "secret-name", "--out", str(tmp_path / "a.zip"))
+    assert (rejected.returncode, "no @" in rejected.stderr) == (2, True)
+    assert "secret-name" not in rejected.stderr

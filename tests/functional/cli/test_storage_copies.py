@@ -125,9 +125,9 @@ class TestCopy:
         assert "The stores are equal: 20 partitions." in result.stdout
         assert everything(destination) == everything(source)
         again = run("storage", "copy", stores.url("a"), stores.ini("b"), "--json")
-        told = json.loads(again.stdout)
-        assert told.pop("seconds") > 0
-        assert told == {
+        document = json.loads(again.stdout)
+        assert document.pop("seconds") > 0
+        assert document == {
             "equal": True,
             "passes": 1,
             "partitions": 20,
@@ -164,10 +164,10 @@ class TestCopy:
         assert everything(back) == everything(source)
         database.close()
         wrong = mariadb.url.replace("secret", "wr0ng-secret")
-        refused = run("storage", "copy", wrong, stores.url("b"))
-        assert (there.returncode, returned.returncode, refused.returncode) == (0, 0, 1)
-        assert "persona-profile: SOURCE: the database can't be used" in refused.stderr
-        for result in (unprepared, there, returned, refused):
+        rejected = run("storage", "copy", wrong, stores.url("b"))
+        assert (there.returncode, returned.returncode, rejected.returncode) == (0, 0, 1)
+        assert "persona-profile: SOURCE: the database can't be used" in rejected.stderr
+        for result in (unprepared, there, returned, rejected):
             assert "secret" not in result.stdout + result.stderr
 
     def test_killed_again_and_again(self, stores, full_store):
@@ -248,9 +248,9 @@ class TestCopy:
         fill(source, 3)
         destination.apply(b"\x01other", [Put("key", b"k")])
         arguments = ("storage", "copy", stores.url("a"), stores.url("b"))
-        refused = run(*arguments)
-        assert refused.returncode == 1
-        assert refused.stderr == "persona-profile: the destination is not empty; nothing was written\n"
+        rejected = run(*arguments)
+        assert rejected.returncode == 1
+        assert rejected.stderr == "persona-profile: the destination is not empty; nothing was written\n"
         assert len(everything(destination)) == 1
         assert run(*arguments, "--overwrite").returncode == 0
         assert everything(destination) == everything(source)
@@ -311,8 +311,8 @@ class TestBackup:
         forced = run(
             "-c", stores.ini("b"), "storage", "restore", "today.archive", "--overwrite", "--json"
         )
-        told = json.loads(forced.stdout)
-        assert (told["written"], told["bytes"]) == (0, 24000)
+        document = json.loads(forced.stdout)
+        assert (document["written"], document["bytes"]) == (0, 24000)
 
     def test_damaged(self, stores):
         """A damaged archive is reported with the place of the damage, and nothing of it is restored."""
@@ -470,8 +470,8 @@ def test_copy_over_a_service_that_has_moved(stores):
     app, again = open_app(stores.folder, destination)
     app.delete("/v1/sessions", headers=again, status=204)
     for _ in range(2):
-        refused = run("storage", "copy", source, destination)
-        assert (refused.returncode, refused.stdout) == (1, "")
-        assert "somebody else has written to the destination" in refused.stderr
+        rejected = run("storage", "copy", source, destination)
+        assert (rejected.returncode, rejected.stdout) == (1, "")
+        assert "somebody else has written to the destination" in rejected.stderr
         app.get(f"/v1/profiles/{EMAIL}", headers=again, status=401)
     app.app.close()

@@ -28,7 +28,7 @@ KEY = base64.urlsafe_b64encode(bytes(32)).decode().rstrip("=")
 OTHER = quadrants(100, 100).rotate(90)
 
 
-class Told:
+class ReplicaMetrics:
     """The metrics of a service about its replicas."""
 
     def __init__(self, service: Service) -> None:
@@ -67,24 +67,24 @@ def reading_from(url: str, replication: Replication, folder: Path) -> Service:
 @pytest.fixture(scope="module")
 def service(
     replication: Replication, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, Told]]:
+) -> Iterator[tuple[Service, ReplicaMetrics]]:
     """A service that may read from the replica, and its metrics."""
     service = reading_from(replication.replica.url, replication, tmp_path_factory.mktemp("s"))
     service.start()
-    yield service, Told(service)
+    yield service, ReplicaMetrics(service)
     service.close()
 
 
 @pytest.fixture
-def client(service, replication, request) -> Iterator[tuple[Client, Told]]:
+def client(service, replication, request) -> Iterator[tuple[Client, ReplicaMetrics]]:
     """The client of a person whose picture the replica has too, and the service's metrics."""
-    running, told = service
+    running, metrics = service
     client = Client(running, f"{re.sub('[^a-z]', '', request.node.name)}@example.com")
     client.sign_in()
     assert client.upload(encode(quadrants())).status == 200
     replication.catch_up()
-    told.wait_until_asked()
-    yield client, told
+    metrics.wait_until_asked()
+    yield client, metrics
     client.close()
 
 
@@ -144,26 +144,26 @@ def health(client: Client) -> dict[str, object]:
 
 def test_bytes_come_from_the_replica(client, replication):
     """Pictures and thumbnails are served also if their bytes are on the replica alone."""
-    person, told = client
+    person, metrics = client
     wanted = urls(person)
     with replication.primary.connect("persona") as connection:
         cursor = connection.cursor()
         cursor.execute("SET sql_log_bin = 0")
         cursor.execute("DELETE FROM bulk_items")
-    before = told.reads("served")
+    before = metrics.reads("served")
     for path in wanted.values():
         assert person.call("GET", path).status == 200
     assert thumbnail(person) == person.call("GET", wanted["64"]).body
-    assert told.reads("served") - before == len(wanted) + 2
+    assert metrics.reads("served") - before == len(wanted) + 2
     assert health(person)["checks"]["replicas"] == "ok"
 
 
 def test_own_writes_are_seen(client, replication):
     """A session sees its own writes, pictures included, however long the replica lags."""
-    person, told = client
+    person, metrics = client
     replication.hold()
     before = thumbnail(person)
-    missing = told.reads("missing")
+    missing = metrics.reads("missing")
     for number in range(3):
         assert person.set_name(f"Name {number}").status == 200
         assert person.call("GET", person.profile).json["name"] == f"Name {number}"
@@ -172,7 +172,7 @@ def test_own_writes_are_seen(client, replication):
         assert new != before
         assert person.call("GET", urls(person)["64"]).body == new
         before = new
-    assert told.reads("missing") - missing == 6
+    assert metrics.reads("missing") - missing == 6
     other = Client(service_of(person), person.email)
     other.sign_in()
     assert other.call("GET", other.profile).json["name"] == "Name 2"
@@ -244,20 +244,20 @@ def proof(client: Client) -> str:
 
 def test_damaged_replica(client, replication):
     """An item that does not open comes from the primary instead of the replica, and is counted."""
-    person, told = client
+    person, metrics = client
     path = urls(person)["64"]
     whole = person.call("GET", path).body
     replication.replica.query("UPDATE persona.bulk_items SET value = REVERSE(value)")
-    before = told.reads("damaged")
+    before = metrics.reads("damaged")
     assert person.call("GET", path).body == whole
     assert thumbnail(person) == whole
-    assert told.reads("damaged") - before == 2
+    assert metrics.reads("damaged") - before == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])
 def test_replica_that_fails(client, replication, number):
     """While the replica is frozen or dead, no request fails, and soon no request reads from it."""
-    person, told = client
+    person, metrics = client
     path = urls(person)["128"]
     stop, failed = threading.Event(), []
 
@@ -272,25 +272,25 @@ def test_replica_that_fails(client, replication, number):
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
-    served = told.reads("served")
-    wait_for(lambda: told.reads("served") > served)
+    served = metrics.reads("served")
+    wait_for(lambda: metrics.reads("served") > served)
     replication.replica.signal(number)
-    wait_for(lambda: told.value("persona_replicas_silent") == 1)
+    wait_for(lambda: metrics.value("persona_replicas_silent") == 1)
     stop.set()
     for reader in readers:
         reader.join()
-    before = told.reads("failed")
+    before = metrics.reads("failed")
     assert [person.call("GET", path).status for _ in range(20)] == [200] * 20
     checks = health(person)
     assert failed == []
     assert checks["status"] == "ok"
     assert checks["checks"]["replicas"] == "error"
-    assert told.reads("failed") == before
+    assert metrics.reads("failed") == before
     if number == signal.SIGKILL:
         replication.replica.start()
     else:
         replication.replica.signal(signal.SIGCONT)
-    told.wait_until_asked()
+    metrics.wait_until_asked()
     assert "replica 1 is left out: " in service_of(person).log
     assert "replica 1 is healthy again" in service_of(person).log
 
@@ -299,21 +299,21 @@ def test_supervised(tmp_path, replication):
     """A process is healthy while its replica is frozen, and can end during a read from it."""
     url = f"{replication.replica.url}?read_timeout=600"
     service = reading_from(url, replication, tmp_path / "s")
-    told = Told(service)
+    metrics = ReplicaMetrics(service)
     replication.replica.signal(signal.SIGSTOP)
     try:
         service.start("--processes", "1")
-        wait_for(lambda: told.value("persona_processes") == 1)
-        assert told.value("persona_replicas_silent") == 1
+        wait_for(lambda: metrics.value("persona_processes") == 1)
+        assert metrics.value("persona_replicas_silent") == 1
         replication.replica.signal(signal.SIGCONT)
-        told.wait_until_asked()
+        metrics.wait_until_asked()
         person = Client(service, "supervised@example.com")
         person.sign_in()
         assert person.upload(encode(quadrants())).status == 200
         path = urls(person)["64"]
         replication.replica.signal(signal.SIGSTOP)
         assert person.call("GET", path).status == 200
-        assert told.reads("failed") == 1
+        assert metrics.reads("failed") == 1
         service.signal(signal.SIGTERM)
         assert service.wait(60) == 0
     finally:
@@ -365,7 +365,7 @@ def test_unusable_urls(tmp_path):
         ({"backend__read_url": "mysql://secret@h/d"}, "backend.read_url: must be sqlite:///path"),
         ({"backend__read_url_file": str(tmp_path / "none")}, "backend.read_url_file: No such file"),
     ):
-        with pytest.raises(InvalidSettings) as refused:
+        with pytest.raises(InvalidSettings) as rejected:
             application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/a", **given)
-        assert message in str(refused.value)
-        assert "secret" not in str(refused.value)
+        assert message in str(rejected.value)
+        assert "secret" not in str(rejected.value)

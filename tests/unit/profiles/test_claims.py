@@ -35,7 +35,7 @@ def test_text_that_is_taken(given_text, stored):
 
 
 @pytest.mark.parametrize(
-    "refused",
+    "rejected",
     [
         "x" * 101,
         "x" * 100_000,
@@ -71,11 +71,11 @@ def test_text_that_is_taken(given_text, stored):
         "a\u0378b",
     ],
 )
-def test_text_that_is_refused(refused):
+def test_text_that_is_refused(rejected):
     """Long, multi-line, reversed or invisible text is rejected, and not quoted."""
     with pytest.raises(InvalidClaim) as caught:
-        text(refused)
-    assert refused not in str(caught.value)
+        text(rejected)
+    assert rejected not in str(caught.value)
 
 
 @given(st.text(max_size=120))
