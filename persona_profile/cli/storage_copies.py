@@ -132,7 +132,7 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
     else:
         print(
             f"The last pass still found {_count(result.differing, 'partition')} with differences: "
-            "the source is in use. Stop the service, and start the copy again."
+            "the source is being written to. Stop the service, and start the copy again."
         )
 
 
