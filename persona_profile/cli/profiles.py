@@ -87,7 +87,7 @@ def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService
         email = canonical_email(sys.stdin.readline().strip() if options.email == "-" else options.email)
         with opened_store_with_keys(settings) as (backend, keys):
             homes = Homes(backend, keys, settings.forward_seconds)
-            lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
+            lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
             profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
             yield email, profiles, PictureService(backend, homes, keys, url_window=window)
     except (_Failure, ServiceError, InvalidEmail) as error:

@@ -226,6 +226,10 @@ class TestRestore:
 
 def test_forwards_outlive_a_backup():
     """A backup finds a moved profile by its forward, even if URLs of pictures expire within minutes."""
-    given = {"development": "true", "public_origins": "http://localhost", "pictures.url_window": "60"}
+    given = {
+        "development": "true",
+        "public_origins": "http://localhost",
+        "pictures.url_window_seconds": "60",
+    }
     settings = parse_settings(given, {})
     assert settings.forward_seconds == 24 * 3600
