@@ -122,7 +122,7 @@ class TestTrust:
     def test_peers(self, proxies, peer, believed):
         """Addresses and networks that are configured are believed, and no other peer."""
         trusted = TrustedProxies(proxies, 1, ["x-forwarded-for"])
-        assert trusted.believes(peer) is believed
+        assert trusted.trusts(peer) is believed
         result = applied(trusted, environ(peer, X_FORWARDED_FOR=CLIENT))
         assert result["REMOTE_ADDR"] == (CLIENT if believed else peer)
         assert "HTTP_X_FORWARDED_FOR" not in result
