@@ -102,7 +102,7 @@ class TestAccounts:
         for headers in ({}, sign_in(ALICE)):
             answer = app.get(ACCOUNTS, headers=headers | CHOOSER, status=403)
             assert answer.json["code"] == "fedcm_direct_call"
-            assert "provider's server asks here" in answer.json["detail"]
+            assert "provider's server calls this address" in answer.json["detail"]
 
 
 class TestIdentifiers:
