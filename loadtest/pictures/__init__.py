@@ -136,7 +136,7 @@ class PictureLibrary:
         kinds: Sequence[Kind] = KINDS,
         *,
         seed: int = 1,
-        tell: Callable[[str], None] = lambda _line: None,
+        report: Callable[[str], None] = lambda _line: None,
     ) -> PictureLibrary:
         """Map the files of a folder into memory; make the missing ones.
 
@@ -146,7 +146,7 @@ class PictureLibrary:
             folder: is made if it is missing.
             kinds: the mix; their shares add up to 100.
             seed: of the pictures.
-            tell: gets a line before each kind that is made.
+            report: called with a line before each kind that is made.
 
         Raises:
             OSError: the folder can't be used.
@@ -159,7 +159,7 @@ class PictureLibrary:
             for kind in kinds:
                 paths = _paths(folder, kind, first, seed)
                 if not all(path.exists() for path in paths):
-                    tell(f"making {kind.name}")
+                    report(f"making {kind.name}")
                     _make(paths, kind, first, seed)
                 files.append((kind, [_mapped(path, kind.format) for path in paths]))
                 first += kind.stored
