@@ -33,7 +33,7 @@ from support.workers import fork_server_pids, processor_seconds
 
 from backends import Put
 from backends.engines.mysql import MysqlBackend
-from persona_profile.auth.jws import sign_jws
+from persona_profile.auth.browserid_keys import sign_jws
 
 COPIES = 500
 MORE = "browserid.pinned_issuers = {issuers}\npictures.queue = 4"
