@@ -75,7 +75,7 @@ class Kind:
         return self.stored * (1 if self.format == "png" else TURNS)
 
 
-# The mix of the capacity model: assumed, as no service has published what people upload. Noise and
+# The mix of the capacity model: assumed, as no service has published its own. Noise and
 # texture give a file the bytes per pixel of a phone's, and the processor time per byte to decode it.
 # In more than 99 of 100 cases two uploads have different marks.
 KINDS: Final = (
@@ -87,8 +87,7 @@ KINDS: Final = (
 )
 
 PREPARED: Final = Kind("prepared", "jpeg", 0, 768, 576, 64, quality=85, noise=4.0, texture=6.0)
-"""Of the pictures that are there when a run begins: soon decoded, while the renditions are those of
-any picture."""
+"""The kind of the pictures at the beginning of a run: quick to decode, with ordinary renditions."""
 
 
 @dataclass(frozen=True, slots=True)

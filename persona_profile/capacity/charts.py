@@ -63,6 +63,7 @@ mpl.rcParams.update(
         "savefig.dpi": 150,
         "svg.hashsalt": "persona-profile",
         "text.color": SOFT,
+        "text.parse_math": False,  # names of a record are not formulas
         "xtick.color": SOFT,
         "xtick.major.size": 0,
         "xtick.minor.size": 0,

@@ -7,7 +7,7 @@
     knee(2, parameters, Costs.measured(), processes=1)      # where a load test breaks
 
 It descends from "Scaling to 1M" (mozilla/persona wiki, 2011) and its `bin/load_gen`, whose published
-figures `original_rates` reproduces, and departs from it:
+rates `original_rates` reproduces, and departs from it:
 
 - An active user was 40 activities a day, 31 of them the fetch of a script that a browser caches. Here
   they are omitted: this service has no such script.

@@ -153,7 +153,7 @@ def _summary(page: Page) -> Iterator[str]:
             + f" {unit}"
         )
     share = f"{parameters.target_utilisation:.0%}"
-    yield f"Cores are those to have, so that {share} of them are busy."
+    yield f"Of these cores {share} are busy."
     yield ""
     sealed, stored = byte_count(found.sealed_bytes, 2), byte_count(found.stored_bytes, 2)
     yield f"Stored once everybody has uploaded: {sealed} sealed, {stored} in the database's files"

@@ -174,20 +174,20 @@ def _endpoints(judged: Judged, levels: Levels) -> str:
         own = levels.of(name)
         fit = headroom(traffic, levels, name)
         wrong = ", ".join(f"{count:,} {code}" for code, count in sorted(traffic.errors.items()))
-        figures = []
+        percentiles = []
         for figure, limit in (("p95", own.p95), ("p99", own.p99)):
             measured = percentile(traffic.latencies, SHARES[figure])
             cell = f"{_milliseconds(measured)} / {limit:,.0f}"
             if traffic.right < MIN_ANSWERS[figure]:
                 cell += " (not judged)"
-            figures.append(_marked(cell, is_bad=(name, figure) in missed))
+            percentiles.append(_marked(cell, is_bad=(name, figure) in missed))
         rows.append(
             [
                 escape(name),
                 f"{traffic.planned:,}",
                 _share(traffic.achieved) if traffic.planned else _NONE,
                 _milliseconds(percentile(traffic.latencies, 0.5)),
-                *figures,
+                *percentiles,
                 _NONE if fit is None else _marked(f"{fit:.1f}\N{MULTIPLICATION SIGN}", is_bad=fit < 1),
                 _marked(escape(wrong or "none"), is_bad=(name, "error_share") in missed),
                 _marked(f"{traffic.shed:,}", is_bad=(name, "shed_share") in missed),
