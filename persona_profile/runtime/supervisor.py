@@ -244,7 +244,7 @@ class Supervisor:
                 self._status = 1
                 for each in self._processes:
                     each.signal(signal.SIGKILL)
-            self._stop(STOP)
+            self._stop()
         elif number == signal.SIGHUP:
             for each in self._processes:
                 if each.is_healthy:
@@ -256,14 +256,14 @@ class Supervisor:
             # This includes the processes that a replacement in progress has not reached.
             self._to_replace = deque(each for each in self._processes if each.kill_at is None)
 
-    def _stop(self, kind: bytes) -> None:
+    def _stop(self) -> None:
         if not self._is_stopping:
             notify(STOPPING)
             for descriptor in self._plan.sockets:
                 os.close(descriptor)
         self._is_stopping = True
         for each in self._processes:
-            each.stop(kind, self._plan.stop_seconds)
+            each.stop(STOP, self._plan.stop_seconds)
 
     def _start(self) -> _Process | None:
         """Start a process; after a failure, pause before the next attempt."""
@@ -298,7 +298,7 @@ class Supervisor:
         if not self._was_healthy:
             logger.error("no process is healthy: given up")
             self._status = 1
-            self._stop(STOP)
+            self._stop()
             return
         if process.is_healthy and process.age > STEADY_SECONDS:
             self._pause = 0.0

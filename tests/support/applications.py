@@ -18,7 +18,7 @@ from support.recording import recorded
 
 
 class Clock:
-    """A clock that goes on when told to; callable for seconds since 1970."""
+    """A clock that tests advance; callable for seconds since 1970."""
 
     def __init__(self, now: float) -> None:
         self.now = now

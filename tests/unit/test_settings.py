@@ -85,7 +85,7 @@ def test_origins(given, read):
 
 @pytest.mark.parametrize("wrong", ["https://a.example/", "a.example", "ftp://a.example", "*", "null"])
 def test_no_origins(wrong):
-    """What is no origin is refused, wildcards too."""
+    """A value that is no origin is rejected, wildcards too."""
     assert "dialog_origins" in problems({**GOOD, "dialog_origins": wrong})
 
 
@@ -108,7 +108,7 @@ def test_no_origins(wrong):
     ],
 )
 def test_wrong_values(name, wrong):
-    """A value of another kind or out of range is refused."""
+    """A value of another kind or out of range is rejected."""
     assert name in problems({**GOOD, name: wrong})
 
 
@@ -123,9 +123,9 @@ def test_replicas():
     assert parse_settings(given, {}).backend_read_url == "sqlite:///a"
     assert parse_settings(given, {"PERSONA_BACKEND_READ_URL": ""}).backend_read_url is None
     assert "backend.read_url_file" in problems({**given, "backend.read_url_file": "/etc/url"})
-    refused = problems({**given, "backend": "memory", "backend.read_url_file": "/etc/url"})
-    assert "backend.read_url: not with backend = memory" in refused
-    assert "backend.read_url_file: not with backend = memory" in refused
+    message = problems({**given, "backend": "memory", "backend.read_url_file": "/etc/url"})
+    assert "backend.read_url: not with backend = memory" in message
+    assert "backend.read_url_file: not with backend = memory" in message
 
 
 def test_foreign_settings():
@@ -163,7 +163,7 @@ class TestRateLimits:
         ],
     )
     def test_wrong(self, name, value):
-        """A limit that can't be meant so is an error at start, told by its name alone."""
+        """A limit that makes no sense is an error at start, reported by its name alone."""
         message = problems(GOOD | {f"ratelimit.{name}": value})
         assert f"ratelimit.{name}: must" in message
         assert value not in message or value == "0"

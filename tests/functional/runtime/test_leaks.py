@@ -33,11 +33,11 @@ def secrets(app, sign_in, assertion):
 @pytest.mark.parametrize(
     "line",
     [
-        "WARNING requests: {} was refused",
+        "WARNING requests: {} was rejected",
         '{{"Type":"app","Fields":{{"msg":"{}"}}}}',
         'total{{route="{}"}}',
     ],
-    ids=["text", "mozlog", "figures"],
+    ids=["text", "mozlog", "metrics"],
 )
 def test_each_is_found(secrets, line):
     """An email, an address, a claim, and everything that opens something is named with its line."""
@@ -73,7 +73,7 @@ def test_what_services_say_is_no_leak():
 
 
 def test_whole_way(tmp_path, app):
-    """What is logged here or elsewhere, counted or printed is searched for what people told."""
+    """Logs of all processes, metrics and output of commands are searched for claims of people."""
     planted = Recorder(tmp_path, loggers=["planted"])
     other = tmp_path / "service.log"
     planted.log(other)

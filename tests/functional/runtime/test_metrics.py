@@ -17,8 +17,8 @@ from persona_profile.runtime.metrics import Metrics
 from persona_profile.runtime.waiting import MIN_THREADS
 
 
-def figures(app: TestApp) -> Figures:
-    """Return the figures of an application."""
+def metrics_of(app: TestApp) -> Figures:
+    """Return the metrics of an application."""
     return Figures(app.app.services.metrics.exposition())
 
 
@@ -27,7 +27,7 @@ class TestCounting:
         """Requests are counted by route, method and status, with their time."""
         app.get("/v1/")
         app.get("/v1/profiles/alice@example.com", status=401)
-        found = figures(app)
+        found = metrics_of(app)
         route = "/v1/profiles/{email}"
         requests = "persona_http_requests_total"
         assert found.value(requests, route="/v1/", method="GET", status="200") == 1
@@ -36,14 +36,14 @@ class TestCounting:
         assert found.value("persona_http_problems_total", code="session_missing") == 1
 
     def test_sessions(self, app, sign_in, assertion):
-        """Proofs are counted by outcome and algorithm; of the emails of sessions all can be told."""
+        """Proofs are counted by outcome and algorithm; emails of sessions have a bucket each."""
         sign_in("alice@example.com", "bob@example.com")
         sign_in("carol@example.com")
         replayed = {"proofs": [{"assertion": assertion("dave@example.com")}]}
         app.post_json("/v1/sessions", replayed, status=201)
         app.post_json("/v1/sessions", replayed, status=401)
         app.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
-        found = figures(app)
+        found = metrics_of(app)
         assert found.value("persona_proofs_total", outcome="proved", algorithm="RS256") == 5
         assert found.value("persona_proofs_total", outcome="proof_replayed") == 1
         assert found.value("persona_proofs_total", outcome="malformed_bundle") == 1
@@ -60,7 +60,7 @@ class TestCounting:
         app.put(path, png, headers=headers)
         app.put(path, png[:200], headers=headers, status=422)
         app.put(path, b"no picture", headers=headers, status=415)
-        found = figures(app)
+        found = metrics_of(app)
         uploads = "persona_picture_uploads_total"
         assert found.value(uploads, format="png", outcome="accepted") == 1
         assert found.value(uploads, format="png", outcome="picture_broken") == 1
@@ -73,13 +73,13 @@ class TestCounting:
     def test_storage(self, app, sign_in):
         """Calls of the storage are counted by operation and outcome."""
         app.get("/v1/profiles", headers=sign_in("alice@example.com"))
-        found = figures(app)
+        found = metrics_of(app)
         calls = "persona_storage_operation_duration_seconds_count"
         assert found.value(calls, operation="apply", outcome="ok") == 1
         assert found.value(calls, operation="get_many", outcome="ok") == 3
 
     def test_pool(self, tmp_path):
-        """Connections of the storage are told while they are lent."""
+        """Connections of the storage are counted while they are in use."""
         app = application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/items")
         try:
             app.backend.ping()
@@ -128,10 +128,10 @@ def test_hostile_requests(app, sign_in, assertion):
         app.get("/v1/profiles", headers={"Authorization": word, "Origin": word}, status="*")
 
     attack(0)
-    before = len(figures(app))
+    before = len(metrics_of(app))
     for number in range(1, 20):
         attack(number)
-    found = figures(app)
+    found = metrics_of(app)
     assert len(found) == before
     assert before < 400
     for leak in (secret, secret.upper(), token, "@", "example"):
@@ -150,7 +150,7 @@ class Work:
 
 
 def test_requests_that_wait(tmp_path):
-    """While all threads are at work, the requests that wait for one are told."""
+    """While all threads are at work, the requests that wait for one are counted."""
     app, work = application(tmp_path), Work()
 
     def waiting() -> float:
@@ -204,7 +204,7 @@ def test_sum():
     assert found.names == Figures(texts[0]).names
 
 
-def read_figures(port: int) -> Figures:
+def scrape(port: int) -> Figures:
     """Scrape a service."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/metrics")
@@ -216,7 +216,7 @@ def read_figures(port: int) -> Figures:
 
 
 def test_served_on_an_address_of_its_own(tmp_path):
-    """Prometheus reads the figures of a real service at their own address, and nobody at the other."""
+    """A real service has its metrics at an address of their own, and not at its other address."""
     port = free_port()
     more = f"pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}"
     service = Service(tmp_path / "service", "memory", "", more=more)
@@ -226,7 +226,7 @@ def test_served_on_an_address_of_its_own(tmp_path):
         client.sign_in()
         assert client.upload(encode(quadrants())).status == 200
         assert client.call("GET", "/metrics").status == 404
-        found = read_figures(port)
+        found = scrape(port)
     finally:
         service.close()
     assert found.value("persona_http_requests_total", route="/v1/sessions", status="201") == 1

@@ -58,7 +58,7 @@ def answer(connection):
     ],
 )
 def test_answers(serve, connect, sent, status):
-    """The path of the metrics is answered with them, and all else refused."""
+    """The path of the metrics is answered with them, and all else rejected."""
     head, _, body = answer(connect(serve(), sent)).partition(b"\r\n\r\n")
     assert head.split()[1] == b"%d" % status
     assert (body.decode() == TEXT) == (status == 200)
@@ -110,7 +110,7 @@ def test_time_is_limited(serve, connect, monkeypatch):
 
 
 def test_size_is_limited(serve, connect):
-    """A head that does not end is refused."""
+    """A head that does not end is rejected."""
     received = answer(connect(serve(), b"GET /metrics HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES))
     assert TEXT.encode() not in received
 

@@ -13,7 +13,7 @@ from persona_profile.settings import InvalidSettings
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), MozlogFormatter()])
 def test_a_record_is_a_line(formatter):
-    """Whatever is told in a record, it begins no line of its own and controls no terminal."""
+    """The values of a record begin no line of their own and control no terminal."""
     said = "one\nERROR app: forged\r\x1b[2J\x00\x85\u2028"
     line = formatter.format(logging.makeLogRecord({"name": "x", "msg": "%s", "args": (said,)}))
     assert len(line.splitlines()) == 1
@@ -32,13 +32,13 @@ def test_settings_of_waitress(name, value):
 
 class TestBuild:
     def test_of_a_deployment(self, tmp_path):
-        """What a deployment wrote into version.json is told; what it left away has its default."""
+        """Members of the deployment's version.json are returned; other members have their default."""
         path = tmp_path / "version.json"
         path.write_text(json.dumps({"source": "https://x", "commit": "abc", "build": "", "more": 1}))
-        told = describe_build(path)
-        assert told.keys() == {"source", "version", "commit", "build"}
-        assert (told["source"], told["commit"], told["build"]) == ("https://x", "abc", "")
-        assert told["version"]
+        build = describe_build(path)
+        assert build.keys() == {"source", "version", "commit", "build"}
+        assert (build["source"], build["commit"], build["build"]) == ("https://x", "abc", "")
+        assert build["version"]
 
     @pytest.mark.parametrize("content", ["", "[]", '{"commit": 5}', None])
     def test_not_one(self, tmp_path, content):
@@ -59,7 +59,7 @@ class TestHeartbeat:
         heartbeat.close()
 
     def test_advisory(self):
-        """What the service does without is told, and changes nothing."""
+        """An advisory check is reported, and changes nothing."""
 
         def fail() -> None:
             raise OSError
@@ -72,7 +72,7 @@ class TestHeartbeat:
         heartbeat.close()
 
     def test_limit(self):
-        """A check that does not end is told, costs no more than the limit, and is begun only once."""
+        """A check that does not end is reported, takes no longer than the limit, and begins once."""
         release = threading.Event()
         begun = []
 

@@ -96,12 +96,12 @@ def test_given_back():
 
 
 def test_rejection():
-    """A wait without a place is refused at once, says when to come back, and is counted."""
+    """A wait without a place is rejected at once, says when to come back, and is counted."""
     counted = Counted()
     counted.take(Wait.UPLOAD, times=4)
-    with pytest.raises(Overloaded) as refused, counted.budget.place(Wait.UPLOAD, retry_after=7):
+    with pytest.raises(Overloaded) as rejected, counted.budget.place(Wait.UPLOAD, retry_after=7):
         pass
-    assert refused.value.headers["Retry-After"] == "7"
+    assert rejected.value.headers["Retry-After"] == "7"
     assert counted.rejections == {("upload", "budget"): 1}
 
 
