@@ -20,7 +20,7 @@ class ProvedEmail:
             such as a clock skew are raised meanwhile. It is remembered until then.
         revoked_from: a sign-out of the email at or after this instant, in milliseconds since 1970,
             revokes the proof; none if the proof does not say when it was made.
-        algorithm: of its signature: a name out of a few, for the figures.
+        algorithm: of its signature: one of a few names, for metrics.
         kind: the member that it came as; `Authenticators` says so.
     """
 

@@ -30,7 +30,7 @@ RECORD = "RECORDED_BY_TESTS"
 LOGGERS = ("persona_profile", "backends", "waitress")
 MOST_BYTES = 10_000
 """Of a body that is looked into; WebOb would put more into a file."""
-LOGS, FIGURES, TOLD = "logs", "figures", "told"
+LOGS, METRICS, TOLD = "logs", "metrics", "told"
 
 
 class Recorder:
@@ -51,9 +51,9 @@ class Recorder:
             logging.getLogger(name).addHandler(self._handler)
         logging.getLogger("persona_profile.requests").setLevel(logging.INFO)
 
-    def figures(self, exposition: str) -> None:
+    def metrics(self, exposition: str) -> None:
         """Keep what a service has counted."""
-        self._new(FIGURES).write_text(exposition)
+        self._new(METRICS).write_text(exposition)
 
     def log(self, path: Path) -> None:
         """Keep the log of another process, which may still write it."""
@@ -83,7 +83,7 @@ class Recorder:
 
 def prepare(folder: Path) -> None:
     """Make a folder ready to record into."""
-    for name in (LOGS, FIGURES, TOLD):
+    for name in (LOGS, METRICS, TOLD):
         (folder / name).mkdir(exist_ok=True)
 
 
@@ -104,7 +104,7 @@ def recorded(app: Application) -> Application:
     if kept is None:
         return app
     metrics = app.services.metrics
-    app = replace(app, closers=(lambda: kept.figures(metrics.exposition()), *app.closers))
+    app = replace(app, closers=(lambda: kept.metrics(metrics.exposition()), *app.closers))
     invoke = app.router.invoke_request
 
     def invoke_and_record(request: Request, *arguments: Any, **options: Any) -> Response:

@@ -104,9 +104,9 @@ class Service:
         self._ini = folder / "test.ini"
         self.provider_port = provider_port
         found = re.search(r"^metrics\.listen = .*:(\d+)$", more, re.MULTILINE)
-        self._figures_port = int(found[1]) if found else free_port()
+        self._metrics_port = int(found[1]) if found else free_port()
         if not found:
-            more += f"\nmetrics.listen = 127.0.0.1:{self._figures_port}"
+            more += f"\nmetrics.listen = 127.0.0.1:{self._metrics_port}"
         values = {
             "development": str(development).lower(),
             "provider": f"127.0.0.1:{provider_port}" if provider_port else "off",
@@ -172,7 +172,7 @@ class Service:
     def signal(self, number: int) -> None:
         """Send it a signal."""
         if number in (signal.SIGTERM, signal.SIGINT):
-            self._record_figures()
+            self._record_metrics()
         assert self._process is not None
         self._process.send_signal(number)
 
@@ -199,13 +199,13 @@ class Service:
         for client in self.clients:
             client.close()
         if self._process is not None and self._process.poll() is None:
-            self._record_figures()
+            self._record_metrics()
             self._process.terminate()
             self._process.wait(30)
 
     def exposition(self) -> str:
         """Return what it has counted, as Prometheus reads it."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._figures_port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self._metrics_port, timeout=10)
         try:
             connection.request("GET", "/metrics")
             with connection.getresponse() as response:
@@ -213,11 +213,11 @@ class Service:
         finally:
             connection.close()
 
-    def _record_figures(self) -> None:
+    def _record_metrics(self) -> None:
         if kept := recorder():
             # It may be frozen, or stopping.
             with contextlib.suppress(OSError, http.client.HTTPException):
-                kept.figures(self.exposition())
+                kept.metrics(self.exposition())
 
 
 class Client:

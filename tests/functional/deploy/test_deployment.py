@@ -95,7 +95,7 @@ def test_headers_of_a_long_session(front):
     ],
 )
 def test_what_is_not_public(front, path):
-    """Heartbeats and figures are not there for the public."""
+    """Heartbeats and metrics are not there for the public."""
     answer = front.call("GET", path)
     assert (answer[0], problem(answer)["code"]) == (404, "not_found")
 

@@ -82,7 +82,7 @@ def test_whole_way(tmp_path, app):
         logging.getLogger("planted.app").warning("saved %s", CLAIM)
         other.write_text("no claim at all: alice@example.com\n")
         planted.printed("Written for bob@example.com.\n")
-        planted.figures(app.app.services.metrics.exposition() + 'seen_total{client="192.0.2.1"} 1\n')
+        planted.metrics(app.app.services.metrics.exposition() + 'seen_total{client="192.0.2.1"} 1\n')
     finally:
         planted.close()
     searched = search(tmp_path)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from support.applications import application, serving, wait_for
-from support.figures import Figures
+from support.exposition import Exposition
 from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
 from webtest import TestApp
@@ -17,9 +17,9 @@ from persona_profile.runtime.metrics import Metrics
 from persona_profile.runtime.waiting import MIN_THREADS
 
 
-def metrics_of(app: TestApp) -> Figures:
+def metrics_of(app: TestApp) -> Exposition:
     """Return the metrics of an application."""
-    return Figures(app.app.services.metrics.exposition())
+    return Exposition(app.app.services.metrics.exposition())
 
 
 class TestCounting:
@@ -83,7 +83,7 @@ class TestCounting:
         app = application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/items")
         try:
             app.backend.ping()
-            found = Figures(app.services.metrics.exposition())
+            found = Exposition(app.services.metrics.exposition())
             assert found.value("persona_storage_connections_max") == 16
             assert found.value("persona_storage_connections_in_use") == 0
         finally:
@@ -154,7 +154,7 @@ def test_requests_that_wait(tmp_path):
     app, work = application(tmp_path), Work()
 
     def waiting() -> float:
-        return Figures(app.services.metrics.exposition()).value("persona_http_queued_requests")
+        return Exposition(app.services.metrics.exposition()).value("persona_http_queued_requests")
 
     with serving(app, threads=str(MIN_THREADS)) as server:
         for _ in range(MIN_THREADS):
@@ -177,12 +177,12 @@ def test_applications_share_nothing(tmp_path):
     finally:
         for each in (first, second):
             each.close()
-    requests = [Figures(text).value("persona_http_requests_total") for text in texts]
+    requests = [Exposition(text).value("persona_http_requests_total") for text in texts]
     assert requests == [1, 0]
 
 
 def test_sum():
-    """Figures of several processes add up; those of one that has ended stay, but for its gauges."""
+    """Exposition of several processes add up; those of one that has ended stay, but for its gauges."""
     texts = []
     for number in (1, 2):
         metrics = Metrics("7")
@@ -194,17 +194,17 @@ def test_sum():
     total.add(texts[0], cumulative_only=True)
     for text in texts:
         total.add(text)
-    found = Figures(total.text())
+    found = Exposition(total.text())
     assert found.value("persona_http_requests_total") == 1 + 1 + 2
     assert found.value("persona_http_request_duration_seconds_bucket", le="0.005") == 4
     assert found.value("persona_http_queued_requests") == 1 + 2
     assert found.value("persona_build_info") == 1
-    starts = [Figures(text).value("process_start_time_seconds") for text in texts]
+    starts = [Exposition(text).value("process_start_time_seconds") for text in texts]
     assert found.value("process_start_time_seconds") == max(starts)
-    assert found.names == Figures(texts[0]).names
+    assert found.names == Exposition(texts[0]).names
 
 
-def scrape(port: int) -> Figures:
+def scrape(port: int) -> Exposition:
     """Scrape a service."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/metrics")
@@ -212,7 +212,7 @@ def scrape(port: int) -> Figures:
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         text = response.read().decode()
     connection.close()
-    return Figures(text)
+    return Exposition(text)
 
 
 def test_served_on_an_address_of_its_own(tmp_path):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from support import ROOT
 from support.applications import wait_for
-from support.figures import Figures
+from support.exposition import Exposition
 from support.identities import dsa_key, support_document
 from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
@@ -35,12 +35,12 @@ class Watched(Service):
         url = f"sqlite:///{folder}/items.sqlite"
         super().__init__(folder, "sqlite", url, more=MORE.format(port=self.figures_port) + more)
 
-    def metrics(self) -> Figures:
+    def metrics(self) -> Exposition:
         """Scrape it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.figures_port, timeout=10)
         try:
             connection.request("GET", "/metrics")
-            return Figures(connection.getresponse().read().decode())
+            return Exposition(connection.getresponse().read().decode())
         finally:
             connection.close()
 

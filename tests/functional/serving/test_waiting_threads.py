@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import pytest
 from support.applications import serving, wait_for
 from support.contract import hold_to_contract
-from support.figures import Figures
+from support.exposition import Exposition
 from support.identities import AUDIENCE, bundle
 from support.pictures import encode, quadrants
 from support.recording import recorded
@@ -112,7 +112,7 @@ class World:
 
     def metrics(self):
         """Return the metrics."""
-        return Figures(self.services.metrics.exposition())
+        return Exposition(self.services.metrics.exposition())
 
     def check_all_others(self, client="192.0.2.1"):
         """Make sure that whatever needs no lookup is served."""

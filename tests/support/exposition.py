@@ -1,11 +1,11 @@
-"""Reading what the service counts of itself."""
+"""Reads the metrics of a service."""
 
 from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
 
-class Figures:
+class Exposition:
     """An exposition in the text format of Prometheus, read by its own library."""
 
     def __init__(self, text: str) -> None:
