@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pymysql
 import pytest
+from refusals import PATIENCE_SECONDS, refused
 from sqlalchemy import event
 from support.mariadb import MariaDB
 from support.proxies import proxy
-from support.refusals import PATIENCE_SECONDS, refused
 from support.tls import answering, serving, silent
 
 from backends import (

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 import trustme
-from support.counting import open_store
+from counting import open_store
+from refusals import refused
 from support.mariadb import MariaDB
-from support.refusals import refused
 from support.services import Service
 
 from backends.engines.mysql import MysqlBackend

@@ -13,8 +13,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from counting import NAMES, PARTITION, count_up, initialize, open_store, values
 from support.applications import wait_for
-from support.counting import NAMES, PARTITION, count_up, initialize, open_store, values
 from support.disks import leave_free, small_disk
 from support.mariadb import MariaDB
 from support.services import Answer, Client, Service

@@ -11,13 +11,13 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
+from counting import initialize
 from hypothesis import HealthCheck, settings
+from refusals import refused
+from spreading import SpreadBackend
 from sqlalchemy import event
-from support.counting import initialize
 from support.galera import Galera, GaleraNode
 from support.proxies import proxy
-from support.refusals import refused
-from support.spreading import SpreadBackend
 
 from backends import Address, Backend, Delete, Put, WrongSchema
 from backends.engines.mysql import MysqlBackend

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 import pytest
-from support.counting import initialize
+from counting import initialize
+from refusals import refused
 from support.galera import Galera, GaleraNode
-from support.refusals import refused
 from support.services import Client, Service
 from support.writers import Writer, meanwhile, wait_until_well, writing
 

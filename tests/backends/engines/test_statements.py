@@ -6,14 +6,10 @@ from pathlib import Path
 
 import pymysql
 import pytest
+import statement_rules
 import webtest
 from sqlalchemy.dialects import mysql
-from support import statement_rules
-from support.applications import application
-from support.identities import AUDIENCE
-from support.mariadb import MariaDB
-from support.pictures import encode, quadrants
-from support.statement_rules import (
+from statement_rules import (
     EXEMPT,
     FULL_SCAN,
     RULES,
@@ -25,6 +21,10 @@ from support.statement_rules import (
     full_scans,
     violations,
 )
+from support.applications import application
+from support.identities import AUDIENCE
+from support.mariadb import MariaDB
+from support.pictures import encode, quadrants
 from support.statements import StatementLog, transactions
 from support.stores import fill, partition_of
 
