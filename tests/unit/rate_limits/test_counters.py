@@ -95,7 +95,7 @@ class TestCounting:
 
     def test_memory_is_bounded(self, clock):
         """Of a million addresses the last ones are remembered; other policies stay as they are."""
-        counters = MemoryCounters(most_keys=100, clock=clock)
+        counters = MemoryCounters(max_keys=100, clock=clock)
         counters.hit("other", LIMIT, {"alice": 10})
         accepted(counters, key="steady", cost=9)
         for number in range(1000):
