@@ -65,7 +65,7 @@ from persona_profile.auth import Authenticator
 
 class FetchingAuthenticator(Authenticator):
     member = "page"
-    description = "A page that says who somebody is."
+    description = "A page that identifies a person."
 
     def __init__(self, context):
         self._context = context
@@ -100,7 +100,7 @@ class TestOfThePage:
         assert found.value("persona_proofs_total", kind="ticket", outcome="proof_replayed") == 1
 
     def test_refusals(self, company):
-        """What is no ticket is refused with a code of the authenticator's own."""
+        """An invalid ticket is rejected with a code of the authenticator."""
         good = ticket(company)
         bad = [
             good[:-1],

@@ -111,7 +111,7 @@ def test_short_signature_of_browserid_crypto(oracle, documents, user):
     ],
 )
 def test_refused_of_browserid_crypto(oracle, documents, changes, code):
-    """What browserid-crypto mints for others, or in the name of others, is refused."""
+    """Bundles of browserid-crypto for other audiences, or of other issuers, are rejected."""
     with pytest.raises(InvalidProof) as refused:
         verifier(documents).verify(minted(oracle, **changes))
     assert refused.value.code == code
@@ -127,7 +127,7 @@ def test_browserid_crypto_accepts_ours(oracle, issuer, user):
 
 
 def test_browserid_crypto_refuses_forgeries(oracle):
-    """What is not signed by the issuer or by the person, browserid-crypto refuses as we do."""
+    """browserid-crypto rejects wrong signatures too."""
     support = support_document(rsa_key("issuer"))
     stranger = rsa_key("stranger")
     for made in (
@@ -224,7 +224,7 @@ REFUSED_BY_BOTH = {
 
 @pytest.mark.parametrize("name", REFUSED_BY_BOTH)
 def test_pybrowserid_refuses_as_we_do(pybrowserid, name):
-    """What PyBrowserID refuses, we refuse."""
+    """This service rejects all bundles that PyBrowserID rejects."""
     made = REFUSED_BY_BOTH[name]()
     with pytest.raises((Error, ValueError)):
         pybrowserid.verify(made)
@@ -288,7 +288,7 @@ DISAGREEMENTS = {
 
 @pytest.mark.parametrize("reason", DISAGREEMENTS)
 def test_disagreement(pybrowserid, reason):
-    """What PyBrowserID accepts though it should not, we refuse."""
+    """This service rejects bundles that PyBrowserID accepts by mistake."""
     mint, code = DISAGREEMENTS[reason]
     made = mint()
     assert pybrowserid.verify(made)["status"] == "okay"

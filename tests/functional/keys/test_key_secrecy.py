@@ -201,7 +201,7 @@ def test_places(kept):
 
 
 def test_who_is_protected(kept):
-    """Key item and profile look alike, whether or not it is protected, and whatever the email is."""
+    """Key item and profile have the same form, protected or not, for all emails."""
     (_, plain), (_, protected) = (kept.partition(email) for email in (PLAIN, PROTECTED))
     assert len(PLAIN) != len(PROTECTED)
     for name, start in (("key", 8), ("profile", 4)):

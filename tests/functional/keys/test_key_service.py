@@ -57,7 +57,7 @@ def client(service: Service, use_transit) -> Client:
 
 
 def status(service: Service) -> dict[str, object]:
-    """Return what `keys status` tells."""
+    """Return the output of `keys status`."""
     return json.loads(service.run("keys", "status", "--json").stdout)
 
 
@@ -184,7 +184,7 @@ def test_moves_to_another_index_key(service, client):
     ],
 )
 def test_wrong_settings(service, use_transit, monkeypatch, settings, problem):
-    """What can't be used is told at start, without any value."""
+    """Invalid settings are reported at the start, without their values."""
     use_transit()
     for name, value in settings.items():
         monkeypatch.setenv(f"PERSONA_{name}", value)

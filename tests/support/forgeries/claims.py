@@ -233,7 +233,7 @@ _NO_ISSUERS = {
 
 
 def issuers() -> Iterator[Forgery]:
-    """Yield certificates of issuers who may not vouch for the email."""
+    """Yield certificates of issuers that may not vouch for the email."""
     for name, value in _NO_ISSUERS.items():
         yield Forgery(f"issuer {name}", "issuer_invalid", with_certificate({"iss": value}))
     foreign = "issuer_not_authoritative"

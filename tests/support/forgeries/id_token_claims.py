@@ -1,4 +1,4 @@
-"""ID tokens that must be refused: what they claim, and what their issuers publish."""
+"""ID tokens that must be rejected for their claims, or for the documents of their issuers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ID tokens that must be refused: their form, their header, the key and the signature."""
+"""ID tokens that must be rejected for their form, header, key or signature."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from support.openid import (
 
 
 class Forgery(NamedTuple):
-    """A token that must be refused.
+    """A token that must be rejected.
 
     Attributes:
         name: the reason in words.
         code: the reason as the verifier says it.
         mint: makes the token around a good nonce.
-        needs_network: whether it is refused by what fetches documents.
+        needs_network: whether the document fetcher rejects it.
     """
 
     name: str

@@ -63,7 +63,7 @@ def discovery(web, clock=None, refreshes=None, **pins):
 
 
 def refusal(subject, domain, issuer, fallback=NONE):
-    """Return the code with which an issuer is refused for a domain."""
+    """Return the code with which an issuer is rejected for a domain."""
     with pytest.raises(InvalidProof) as raised:
         subject.keys_of_issuer(domain, issuer, fallback)
     return raised.value.code
@@ -75,7 +75,7 @@ def keys(document):
 
 
 def fingerprints(found):
-    """Return what tells keys apart."""
+    """Return the fingerprints of keys."""
     return [key.fingerprint for key in found]
 
 
@@ -89,7 +89,7 @@ def test_own_document():
 
 @pytest.mark.parametrize("hops", range(1, MAX_DELEGATIONS + 1))
 def test_delegation(hops):
-    """Delegations lead to the one at their end, who alone may vouch."""
+    """The domain at the end of delegations alone may vouch."""
     web = Web(**chain(hops, GOOD))
     subject = discovery(web)
     found = subject.keys_of_issuer("d0.test", f"d{hops}.test", NONE)
@@ -127,7 +127,7 @@ def test_delegation_cycle(length):
 )
 @pytest.mark.parametrize("fallback", [NONE, frozenset({"d1.test", "fallback.test"})])
 def test_delegation_to_no_issuer(end, code, fallback):
-    """A delegation to one who does not speak is refused, whoever is a fallback issuer."""
+    """A delegation to a domain without support is rejected, with any fallback issuers."""
     web = Web(**chain(1, end), fallback_test=GOOD)
     for issuer in ("d0.test", "d1.test", "fallback.test"):
         assert refusal(discovery(web), "d0.test", issuer, fallback) == code
@@ -152,7 +152,7 @@ def test_authority_is_canonical():
 
 
 def test_disabled():
-    """A domain that takes no part can't be vouched for, whatever else its document says."""
+    """No issuer may vouch for a disabled domain, with any other members of its document."""
     for document in ({"disabled": True}, GOOD | {"disabled": True, "authority": "b.test"}):
         subject = discovery(Web(a_test=document, b_test=GOOD, fallback_test=GOOD))
         for issuer in ("a.test", "b.test", "fallback.test"):
@@ -197,7 +197,7 @@ KEY = GOOD["public-key"]
     ],
 )
 def test_invalid_document(document):
-    """A document that says nothing usable is refused, and is not taken for none at all."""
+    """An invalid document is rejected, and does not count as missing support."""
     subject = discovery(Web(a_test=document, b_test=GOOD))
     for issuer in ("a.test", "b.test"):
         fallback = frozenset({issuer})
@@ -315,7 +315,7 @@ def test_wildcard_pins():
     ],
 )
 def test_broken_pins(tmp_path, text):
-    """A file of pins that can't be used is refused, and the message names the file."""
+    """An invalid file of pins is rejected with a message that names the file."""
     path = tmp_path / "issuers.json"
     path.write_bytes(text)
     with pytest.raises(ValueError, match=r"issuers\.json"):

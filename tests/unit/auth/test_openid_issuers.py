@@ -19,7 +19,7 @@ def parsed(**changes):
 
 
 def test_defaults():
-    """RSA and P-256 may sign; nobody is vouched for but whom the file names."""
+    """RSA and P-256 may sign; the provider may vouch for the configured domains alone."""
     assert parsed() == OpenIDIssuer(
         "https://accounts.test",
         frozenset({"a"}),

@@ -1,4 +1,4 @@
-"""How keys of OpenID providers are kept, asked for anew, and given up."""
+"""The cache of OpenID providers' keys: lookups, refreshes and expiry."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class World:
         return self.provider.fetch(url)
 
     def find(self, kid="rsa", key=None, algorithm="RS256"):
-        """Return the code by which what a key has signed is refused, or nothing."""
+        """Return the code of the rejection of a key's signature, or nothing."""
         try:
             self.keys.check(ACCOUNTS, signed(key or rsa("rsa"), algorithm), kid)
         except InvalidProof as error:
@@ -126,7 +126,7 @@ def test_refresh_ahead_that_fails(world):
 
 
 def test_withdrawn_key(world):
-    """A key that its provider has withdrawn is refused an hour later at the latest."""
+    """A withdrawn key is rejected an hour later at the latest."""
     world.find()
     world.provider.publish(ACCOUNTS, [public(rsa("next"), "next")])
     world.clock.now += openid_discovery.FRESH_SECONDS
@@ -227,7 +227,7 @@ def test_unknown_key_of_a_fresh_set(world):
 
 
 def test_unknown_key_while_the_provider_is_down(world):
-    """When a key that fits can't be asked for, the refusal says so; known keys go on."""
+    """If the lookup for a misfit fails, the rejection has its reason; known keys go on."""
     world.find()
     world.failure = FetchError("issuer_unreachable")
     assert world.find("next") == "issuer_unreachable"
@@ -298,7 +298,7 @@ def test_busy_fetcher(world):
 
 
 def test_busy_fetcher_and_old_keys(world):
-    """Keys that would be asked for anew go on if too many other lookups are under way."""
+    """Keys of an optional lookup go on if too many other lookups are under way."""
     world.find()
     world.clock.now += openid_discovery.FRESH_SECONDS
     world.failure = Overloaded("too many", retry_after=1)

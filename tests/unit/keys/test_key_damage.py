@@ -315,7 +315,7 @@ def test_altered_protection_is_noticed(was_protected, is_protected):
     store.put(ALICE, "key", store.key_item(ALICE).wrapped + other.owner)
     assert store.only_finding() == ("unreadable_key", ALICE, "key")
     [profile] = store.profiles.profiles(session_of(ALICE, profile_key=PROFILE_KEY))
-    # A plain profile opens without what tells how it is protected.
+    # A plain profile opens without its item of protection.
     assert profile.problem == ("profile_unreadable" if was_protected else None)
     assert profile.is_protected is False
 

@@ -33,7 +33,7 @@ class TestRecords:
         assert KEY.open("profile", record) == plaintext
 
     def test_never_twice_the_same(self):
-        """Equal values can't be told by their records."""
+        """Records do not show equal values."""
         records = {KEY.seal("profile", b"same") for _ in range(100)}
         assert len(records) == 100
 

@@ -28,7 +28,7 @@ class TestOwners:
     @pytest.mark.parametrize("email", ["a@b.c", ALICE, LONGEST])
     @pytest.mark.parametrize("content_key", [None, b"w" * 40])
     def test_one_length(self, email, content_key):
-        """Every owner record has the same length, whoever it is of, protected or not."""
+        """All owner records have the same length, for each owner, protected or not."""
         assert len(Owner(email, content_key).seal(DATA_KEY)) == 84 + 296
 
     def test_longest(self):

@@ -89,7 +89,7 @@ def test_no_file_is_left_out():
 
 @pytest.mark.parametrize("name", sorted(NIST_FILES))
 def test_nist(name):
-    """All 500 vectors of a file hold both ways; in those of decryption 100 must be refused."""
+    """All 500 vectors of a file hold in both directions; 100 of decryption must be rejected."""
     wrap, unwrap = FUNCTIONS[name.split("_")[0]]
     opened = refused = 0
     for vector in read(f"{NIST}/{name}"):

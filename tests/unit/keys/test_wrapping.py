@@ -33,7 +33,7 @@ class TestPartition:
         assert wrapper.partition(ALICE)[0] == 9
 
     def test_depends_on_the_key(self, wrapper):
-        """Without the index key nobody can tell whose partition it is."""
+        """Without the index key a partition does not show its email."""
         other = KeyWrapper(Keyring([key(1)], [Key(9, KeyState.PRIMARY, b"x" * 32)]))
         assert other.partition(ALICE) != wrapper.partition(ALICE)
         assert wrapper.partition(BOB) != wrapper.partition(ALICE)
