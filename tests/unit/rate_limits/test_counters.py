@@ -173,7 +173,7 @@ class TestPolicies:
         assert checked.hit(PIXELS, {"alice@example.com": 20}).remaining == 0
 
     def test_several_clients_at_once(self, clock):
-        """The quota is that of the client with the fewest units; a client over the limit is rejected."""
+        """The quota is of the client with the fewest units; a client over the limit is rejected."""
         checked = limits(MemoryCounters(clock=clock), writes_per_email="10/minute")
         assert checked.hit(WRITES, {"a": 2, "b": 5}).remaining == 5
         with pytest.raises(RateLimited):
