@@ -232,7 +232,7 @@ class TestSessions:
 
 class TestKeys:
     def test_rotation(self, site, provider):
-        """When a provider changes its keys, nobody's sign-in fails, before or after."""
+        """When a provider changes its keys, no sign-in fails, before or after."""
         for number in range(3):
             sign_in(site, token(fresh_nonce(site), key=rsa("rsa"), header={"kid": "rsa"}))
             if number == 1:
@@ -289,7 +289,7 @@ class TestKeys:
         assert len(provider.requests) == 2
 
     def test_too_many_waiting(self, site, provider):
-        """A slow provider takes few threads of the server; others come back later."""
+        """A slow provider blocks few threads of the server; other requests must retry."""
         most = site.app.services.waiting.most(Wait.LOOKUP) - 1  # one is left for other networks
         tokens = [token(fresh_nonce(site)) for _ in range(most + 2)]
         provider.answering.clear()
@@ -322,7 +322,7 @@ class TestReload:
         (tmp_path / "openid-issuers.json").write_text(text)
 
     def test_another_provider(self, tmp_path, site, provider):
-        """What the file says is in force once it was reloaded, and not before."""
+        """A changed file is in force after a reload, and not before."""
         sign_in(site, token(fresh_nonce(site)))
         narrowed = [issuer | {"domains": ["else.test"]} for issuer in ISSUERS]
         self.trusted(tmp_path, narrowed)

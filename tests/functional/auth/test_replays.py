@@ -160,7 +160,7 @@ class TestSignOut:
         assert codes(problem) == [("proofs.1.assertion", "proof_revoked")]
 
     def test_others_hold(self, home):
-        """Assertions made since hold, and those that do not say when they were made."""
+        """Later assertions are accepted, and assertions without `iat` too."""
         silent = home.proof(ALICE)
         home.clock.now += 61
         home.sign_out(home.token(ALICE))

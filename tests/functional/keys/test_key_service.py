@@ -105,7 +105,7 @@ def test_is_asked_again_after_a_while(service, client, fake):
     ids=["sealed", "denied", "failing", "frozen"],
 )
 def test_down(service, client, fake, behaviour):
-    """Whatever is wrong there, calls that need it are 503 with Retry-After, and others are answered."""
+    """For each failure, calls that need the key service return 503 with Retry-After; others go on."""
     restart(service, client)
     new = Client(service, "new@example.com")
     fake.behaviour = behaviour

@@ -35,7 +35,7 @@ from support.identities import (
 
 
 def bundles() -> Iterator[Forgery]:
-    """Yield what is not one certificate and one assertion."""
+    """Yield texts that are not a certificate and an assertion."""
     chain = partial(_chain, rsa_key("stranger"))
     shapes: dict[str, Callable[[], str]] = {
         "nothing": lambda: "",

@@ -72,7 +72,7 @@ def raw(header: bytes = _GOOD_HEADER, payload: bytes | None = None) -> Callable[
 
 
 def forms() -> Iterator[Forgery]:
-    """Yield what is no compact JWS of JSON objects."""
+    """Yield texts that are no compact JWS of JSON objects."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
     def stray_bits(text: str) -> str:
@@ -187,7 +187,7 @@ _PUBLIC_SECRETS: dict[str, Callable[[], bytes]] = {
 
 
 def algorithms() -> Iterator[Forgery]:
-    """Yield algorithms that nobody has allowed, the public key as a shared secret among them."""
+    """Yield tokens with forbidden algorithms, among them the public key as a shared secret."""
     refused = "algorithm_not_allowed"
     for name in ("none", "None", "NONE", "nOnE", "", "rs256", "RS256 ", "RS384", "RS512", "PS256"):
         yield Forgery(f"alg {name!r}", refused, with_header(alg=name))

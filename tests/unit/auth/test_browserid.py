@@ -1,4 +1,4 @@
-"""What the BrowserID verifier accepts, where its limits are, and what it does not even look at."""
+"""The BrowserID verifier: accepted bundles, limits, and the order of its checks."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ def test_fallback_issuer_is_no_override():
     ],
 )
 def test_fallback_issuer_without_keys(document, code):
-    """A fallback issuer without keys of its own vouches for nobody."""
+    """A fallback issuer without keys may not vouch."""
     subject = discovery(Web(fallback_test=document, b_test=GOOD))
     assert refusal(subject, "a.test", "fallback.test", frozenset({"fallback.test"})) == code
 
@@ -276,7 +276,7 @@ def test_pinned_delegation():
 
 
 def test_wildcard_pins():
-    """A wildcard pins what is below it; the nearest one counts, and the domain itself before it."""
+    """A wildcard pins the domains below it; the most specific pin takes precedence."""
     pins = PinnedIssuers.parse(
         {
             "*.example": {"authority": "all.test"},
@@ -325,7 +325,7 @@ def test_broken_pins(tmp_path, text):
 
 
 def test_merged_pins():
-    """Merged with others, a pin wins over another of the same name."""
+    """Of two merged pins of a name the own one takes precedence."""
     mine = PinnedIssuers.parse({"a.test": {"authority": "mine.test"}})
     others = PinnedIssuers.parse({"a.test": {"disabled": True}, "b.test": {"disabled": True}})
     merged = mine.merged_with(others)
@@ -360,7 +360,7 @@ def test_cache_of_failures(answer, code):
 
 
 def test_cache_is_bounded():
-    """A flood of domains neither fills the memory nor pushes out those that have documents."""
+    """A flood of domains neither fills the memory nor drops domains with documents."""
     web = Web(a_test=GOOD)
     subject = discovery(web)
     subject.keys_of_issuer("a.test", "a.test", NONE)
@@ -376,7 +376,7 @@ def test_cache_is_bounded():
 
 
 def test_wildcard_zone_flushes_itself():
-    """A flood of names of one zone, all with documents, pushes out nobody but the zone's own names."""
+    """A flood of names of one zone, all with documents, drops names of that zone alone."""
     web = Web(**{f"d{i}_test": GOOD for i in range(100)})
     subject = discovery(web)
     for i in range(100):
@@ -393,7 +393,7 @@ def test_wildcard_zone_flushes_itself():
 
 
 def test_many_domains_of_strangers():
-    """A flood of registrable domains leaves those alone at which people have proved emails."""
+    """A flood of registrable domains drops no domain in use."""
     names = [f"d{i}.test" for i in range(CACHE_ENTRIES + 1)]
     web = Web(a_test={"authority": "b.test"}, b_test=GOOD, c_test=GOOD, e_test={"authority": "f.test"})
     web.sites |= dict.fromkeys(names, GOOD)
@@ -449,7 +449,7 @@ def test_refreshed_ahead():
 
 
 def test_refresh_ahead_that_fails():
-    """It is tried again a minute later; what is known goes on for its hour, and no longer."""
+    """It is tried again a minute later; the entry expires after its hour."""
     web, clock, refreshes = Web(a_test=GOOD), Clock(0), []
     subject = discovery(web, clock, refreshes)
     subject.keys_of_issuer("a.test", "a.test", NONE)
@@ -483,7 +483,7 @@ def test_refreshed_ahead_without_support():
 
 
 def test_overload_and_domains_in_use():
-    """While too many lookups are under way a domain in use goes on for another life; others do not."""
+    """While too many lookups are under way, an entry in use has a second lifetime, others do not."""
     web, clock = Web(a_test=GOOD, b_test=GOOD), Clock(0)
     subject = discovery(web, clock)
     for name in ("a.test", "b.test"):
@@ -541,7 +541,7 @@ def test_renewal(answer, is_renewed, code):
 
 
 def test_what_is_not_renewed():
-    """What is pinned, or was never fetched, is no more looked up by a renewal than without it."""
+    """A renewal looks up no pinned domain, and no domain without an entry."""
     web = Web(a_test=GOOD, b_test=GOOD)
     subject = discovery(web, a_test=OTHER)
     subject.keys_of_issuer("a.test", "a.test", NONE)

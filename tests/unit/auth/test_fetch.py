@@ -84,7 +84,7 @@ def test_chunks_and_no_length():
 
 
 def test_size_limit():
-    """A document of just 64 KiB is taken, and one byte more is not."""
+    """A document of 64 KiB is accepted, and one byte more is not."""
     limit = MAX_DOCUMENT_BYTES
     assert fetch_from(answering(answer(b" " * limit)))[1].body == b" " * limit
     assert refusal(answering(answer(b" " * (limit + 1)))) == "support_document_too_large"
@@ -110,7 +110,7 @@ def test_compressed():
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect(status):
-    """A redirect is an answer like others; nobody goes where it points."""
+    """A redirect is returned as it is, and not followed."""
     with serving(answering(answer()), server_context(NAME)) as target:
         location = f"https://{NAME}:{target.port}{PATH}"
         redirect = answer(b"", f"{status} Elsewhere", Url=location)
@@ -192,7 +192,7 @@ def test_flood_of_headers(name):
 
 
 def test_flood_within_tls():
-    """The bytes of TLS count as well, also those that carry no data."""
+    """All bytes of TLS count, with or without data."""
     context = server_context(NAME)
     context.num_tickets = 2
     assert isinstance(fetch_from(answering(answer()), context)[1], Fetched)

@@ -27,7 +27,7 @@ NO_TIME = -documents._GRACE_SECONDS
 
 
 class World:
-    """A budget of eight threads, and lookups that go on until they are let go.
+    """A budget of eight threads, and lookups that wait until they may end.
 
     Attributes:
         resolved: the names that were looked up.
@@ -85,7 +85,7 @@ class World:
 
 @pytest.fixture
 def world():
-    """A world in which nobody looks anything up yet."""
+    """A world without lookups under way."""
     made = World()
     yield made
     made.go_on.set()
@@ -179,7 +179,7 @@ class TestDebts:
         assert world.begin(ATTACKER, "f.test")
 
     def test_slow_zone(self, world):
-        """A registrable domain whose lookups took long has one place; others have theirs."""
+        """A registrable domain with slow lookups has one place; other domains keep theirs."""
         for number in range(2):
             self.slow(world, f"203.0.113.{number}", f"n{number}.zone.test", 7)
         waits = [world.begin(f"203.0.113.{i}", f"n{i}.zone.test") for i in range(10, 13)]
@@ -187,7 +187,7 @@ class TestDebts:
         assert world.begin(OTHERS, "honest.test")
 
     def test_slow_host_of_a_good_domain(self, world):
-        """Who makes a domain slow by one of its hosts does not keep others from it."""
+        """A network that makes a domain slow does not keep other networks from it."""
         self.slow(world, ATTACKER, "intranet.company.test", 6, 3)
         assert not world.begin(ATTACKER, "intranet.company.test")
         assert world.begin(ATTACKER, "honest.test")
@@ -377,5 +377,5 @@ class TestRefreshes:
     ],
 )
 def test_registrable_domain(domain, expected):
-    """Names belong together by the suffixes of registries; those of companies separate none."""
+    """The suffixes of registries separate domains; those of companies do not."""
     assert registrable_domain(domain) == expected

@@ -59,7 +59,7 @@ def test_identifiers(url):
     ],
 )
 def test_domains(domains, vouched, others):
-    """Names stand for themselves, wildcards for what is below them, the star for all."""
+    """Names match themselves, wildcards all domains below them, the star all domains."""
     issuer = parsed(domains=domains)
     assert all(map(issuer.vouches_for, vouched))
     assert not any(map(issuer.vouches_for, others))
@@ -104,7 +104,7 @@ def test_domains(domains, vouched, others):
     ],
 )
 def test_refused(changes, reason):
-    """What can't be used is named by position, URL and member."""
+    """The message of an invalid issuer has its position, URL and member."""
     with pytest.raises(ValueError, match=rf"^issuer 0( \(.*\))?: .*{reason}"):
         parsed(**changes)
 

@@ -56,7 +56,7 @@ class World:
 
 @pytest.fixture
 def world():
-    """A provider with one key, which nobody has asked for yet."""
+    """A provider with one key, before any lookup."""
     return World()
 
 
@@ -88,7 +88,7 @@ def test_refreshed_ahead(world):
 
 
 def test_prepared(world):
-    """A server that starts asks all providers; the first tokens wait for nobody."""
+    """A starting server looks up the keys of all providers, so the first tokens need not wait."""
     world.keys.prepare([ACCOUNTS])
     wait_for(lambda: world.keys._provider(ACCOUNTS).state.keys)
     world.keys.prepare([ACCOUNTS])
@@ -106,7 +106,7 @@ def test_preparation_that_fails(world):
 
 
 def test_refresh_ahead_that_fails(world):
-    """If the provider can't be reached then, it is tried again a little later, and nobody notices."""
+    """After a failed refresh ahead of time another follows, and no sign-in fails."""
     assert world.find() is None
     world.clock.now = openid_discovery.AHEAD_SECONDS
     world.failure = FetchError("issuer_unreachable")
@@ -134,7 +134,7 @@ def test_withdrawn_key(world):
 
 
 def test_provider_down(world):
-    """Keys go on for a day while their provider can't be reached, which is tried now and then."""
+    """Keys go on for a day while their provider can't be reached, with a lookup now and then."""
     assert world.find() is None
     world.failure = FetchError("issuer_unreachable")
     world.clock.now = openid_discovery.FRESH_SECONDS
@@ -166,7 +166,7 @@ def test_never_reached(world):
 
 
 def test_misfits_are_asked_for_seldom(world):
-    """Tokens that no key fits cause a few lookups, then one in ten seconds; good ones go on."""
+    """Misfits cause a few lookups, then one in ten seconds; good tokens go on."""
     world.find()
     for number in range(10):
         assert world.find(f"k{number}") == "key_unknown"
@@ -339,7 +339,7 @@ def test_same_key_twice():
 
 @pytest.mark.parametrize("bits", [2048, 8192])
 def test_sizes_of_rsa(bits):
-    """Moduli of 2048 to 8192 bits are taken."""
+    """Moduli of 2048 to 8192 bits are accepted."""
     n = (1 << bits - 1) + 1
     key = public(rsa("rsa"), "a", n=openid_keys.base64url_encode(n.to_bytes(bits // 8)))
     assert parse_key_set({"keys": [key]})

@@ -89,7 +89,7 @@ class TestRotation:
 
 class TestContinuing:
     def test_with_more_keys(self):
-        """Who used a keyring may go on with one that was rotated from it."""
+        """A rotated keyring continues the original one."""
         keyring = Keyring.generate()
         rotated = keyring.adding(KeyKind.INDEX, NOW).promoting(KeyKind.INDEX, NOW)
         rotated.check_continues(keyring)

@@ -176,7 +176,7 @@ class TestWriting:
         assert file.path.read_bytes() == text
 
     def test_what_is_written_is_read(self, file):
-        """Keys, states and notes come back, also notes that others wrote."""
+        """Keys, states and notes come back, also notes of operators."""
         document = json.loads(file.path.read_text())
         document["index_keys"][0]["remark"] = {"in the safe": [1]}
         file.path.write_text(json.dumps(document))
@@ -337,7 +337,7 @@ class TestNames:
         assert files_with(tmp_path, destroy(file)) == []
 
     def test_left_by_a_crash(self, file, tmp_path):
-        """What a crash has left of an earlier change goes when a key is destroyed."""
+        """The destruction of a key removes what a crash has left of an earlier change."""
         Path(f"{file.path}.new").write_bytes(file.path.read_bytes())
         assert files_with(tmp_path, destroy(file)) == []
 
@@ -375,7 +375,7 @@ class TestWatch:
         return KeyringWatch(file, file.load(), used.append)
 
     def test_takes_a_change(self, file, watch, used):
-        """A keyring that was changed is taken once."""
+        """A changed keyring is used once."""
         watch.check()
         assert used == []
         file.replace(file.load().adding(KeyKind.INDEX, NOW))

@@ -28,7 +28,7 @@ class TestRecords:
         "plaintext", [b"", b"x", os.urandom(100_000)], ids=["empty", "one", "large"]
     )
     def test_round_trip(self, plaintext):
-        """What was sealed opens under the same key and name."""
+        """A record opens under its key and name."""
         record = KEY.seal("profile", plaintext)
         assert KEY.open("profile", record) == plaintext
 

@@ -1,4 +1,4 @@
-"""Nothing in the lengths and beginnings of what is stored says whose it is, or how it is protected."""
+"""The lengths and first bytes of stored values show neither their owner nor their protection."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TestProfiles:
         assert len(Profile(ALICE, claims).to_bytes()) == length
 
     def test_what_is_padded_is_read(self):
-        """The padding is no part of what is read, and what was read is written alike again."""
+        """The padding is not read, and a read value is written as before."""
         profile = Profile(ALICE, {"name": "Alice"}, updated_at=5, version=7)
         text = profile.to_bytes()
         assert json.loads(text)["claims"] == {"name": "Alice"}

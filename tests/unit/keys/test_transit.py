@@ -19,7 +19,7 @@ DATA_KEY = bytes(range(32))
 
 
 def test_wrap_and_unwrap(service: KeyService) -> None:
-    """What is wrapped for a partition is unwrapped for it, and says its version."""
+    """A data key is unwrapped for its partition; its wrapped key has the version."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     assert service.unwrap(PARTITION, wrapped) == DATA_KEY
     assert service.version(wrapped) == service.primary_version() == 1
@@ -139,7 +139,7 @@ def test_primary_version_is_kept(service: TransitService, fake: FakeTransit, clo
 
 
 def test_version_too_old(service: TransitService, fake: FakeTransit) -> None:
-    """What is under a version that may not decrypt any more is unreadable, and says its version."""
+    """A wrapped key under a disabled version is unreadable, and has its version."""
     old = service.wrap(PARTITION, DATA_KEY)
     fake.key.rotate()
     new = service.wrap(PARTITION, DATA_KEY)
@@ -151,7 +151,7 @@ def test_version_too_old(service: TransitService, fake: FakeTransit) -> None:
 
 
 def test_key_made_anew(service: TransitService, fake: FakeTransit) -> None:
-    """What was wrapped under a key that was replaced by another of its name is unreadable."""
+    """A wrapped key is unreadable after a new key with the same name."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     fake.keys[KEY] = FakeKey()
     with pytest.raises(Unreadable):
@@ -160,7 +160,7 @@ def test_key_made_anew(service: TransitService, fake: FakeTransit) -> None:
 
 @pytest.mark.parametrize("size", [0, 31, 33])
 def test_no_data_key_was_wrapped(service: TransitService, size: int) -> None:
-    """What opens but is no data key is unreadable, and is not wrapped."""
+    """Bytes that are no data key are unreadable, and are not wrapped."""
     service.wrap(PARTITION, DATA_KEY)
     with pytest.raises(ValueError, match="32 bytes"):
         service.wrap(PARTITION, bytes(size))

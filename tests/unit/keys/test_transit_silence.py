@@ -149,7 +149,7 @@ def test_tls_handshake_that_never_ends(token_file: Path) -> None:
 def test_name_resolution_that_hangs(
     hasty: TransitService, fake: FakeTransit, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A resolver that does not answer keeps nobody waiting."""
+    """A silent resolver blocks no thread."""
     resolve, is_back = socket.getaddrinfo, threading.Event()
 
     def hang(*arguments: object) -> object:

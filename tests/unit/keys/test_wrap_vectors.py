@@ -82,7 +82,7 @@ def unhex(vector: dict[str, str], *names: str) -> list[bytes]:
 
 
 def test_no_file_is_left_out():
-    """Every file of NIST for AES is run, but those that use the cipher's inverse to wrap."""
+    """All of NIST's files for AES are used, except those that wrap with the inverse cipher."""
     there = {path.name for path in (VECTORS / NIST).glob("KW*.txt")}
     assert {name for name in there if not name.endswith("_inv.txt")} == NIST_FILES
 

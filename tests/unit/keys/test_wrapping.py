@@ -49,7 +49,7 @@ class TestWrap:
         assert wrapper.wrap(partition, data_key) == expected
 
     def test_round_trip(self, wrapper):
-        """What was wrapped for an owner is unwrapped for that owner."""
+        """A data key is unwrapped for its owner."""
         partition, data_key = wrapper.partition(ALICE), os.urandom(32)
         assert wrapper.unwrap(partition, wrapper.wrap(partition, data_key)) == data_key
 
