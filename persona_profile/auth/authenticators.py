@@ -37,7 +37,7 @@ class AuthenticatorContext:
         nonces: the nonces of `POST /v1/nonces`.
         clock: seconds since 1970.
         reload_counter: returns, for the name of a file, a function that counts reloads by outcome:
-            `taken` or `refused`.
+            `accepted` or `rejected`.
         fetch: returns the document of an https URL under the rules of the module `fetch`; raises
             FetchError or Overloaded. Threads share the fetch of a URL. A fetch counts for the client's
             network, and with `lookups.caused_by` for a domain too.

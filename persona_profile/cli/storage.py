@@ -1,13 +1,11 @@
-"""`persona-profile storage`: the operator's jobs on what is stored."""
+"""`persona-profile storage`: the operator's jobs on the store."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from typing import Any
 
-from backends import Backend
 from persona_profile.cli import storage_checks, storage_copies
 from persona_profile.cli.config import load_settings
 from persona_profile.store.configured import open_backend
@@ -15,28 +13,21 @@ from persona_profile.store.configured import open_backend
 
 def add_to(commands: Any) -> None:
     """Add the command to a parser's."""
-    storage = commands.add_parser("storage", help="look after what is stored")
+    storage = commands.add_parser("storage", help="initialize, check and copy the store")
     jobs = storage.add_subparsers(title="jobs", required=True, metavar="JOB")
 
-    for name, text in (("init", "make an empty store ready"), ("upgrade", "bring a store up to date")):
-        job = jobs.add_parser(name, help=f"{text}; harmless when it is already")
+    for name, text in (
+        ("init", "initialize an empty store"),
+        ("upgrade", "migrate the store to this version"),
+    ):
+        job = jobs.add_parser(name, help=f"{text}; harmless if that is done")
         job.set_defaults(run=_initialize)
     storage_checks.add_to(jobs)
     storage_copies.add_to(jobs)
 
 
-@contextmanager
-def configured_backend(options: argparse.Namespace) -> Iterator[Backend]:
-    """Open the backend of the settings file."""
-    backend = open_backend(load_settings(options.config))
-    try:
-        yield backend
-    finally:
-        backend.close()
-
-
 def _initialize(options: argparse.Namespace) -> int:
-    with configured_backend(options) as backend:
+    with closing(open_backend(load_settings(options.config))) as backend:
         backend.initialize()
         backend.check_schema()
     print("The store is ready.")

@@ -1,4 +1,4 @@
-"""`persona-profile storage verify` and `storage stats`: reading all of a store, changing nothing."""
+"""`persona-profile storage verify` and `storage stats`: reads of the whole store."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from typing import Any
 
-from backends import MAX_PARTITION_BYTES, BackendError
+from backends import MAX_PARTITION_BYTES
 from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings
+from persona_profile.cli.opening import opened_store, opened_store_with_keys
 from persona_profile.cli.plot_option import add_plot_option, drawing, draws
-from persona_profile.cli.progress import WalkProgress
-from persona_profile.keys.configured import make_key_wrapper, open_keyring
-from persona_profile.keys.service import KeysUnavailable
-from persona_profile.store.configured import open_backend
+from persona_profile.cli.progress import STOPPED, WalkProgress, shown
 from persona_profile.store.maintenance.partition_check import Finding
 from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
 from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified
@@ -25,14 +22,14 @@ from persona_profile.store.maintenance.verification import MEANINGS, Verificatio
 def add_to(jobs: Any) -> None:
     """Add the jobs to a parser's."""
     verify = jobs.add_parser(
-        "verify", help="check that all that is stored opens and belongs where it is; exit status 0 or 1"
+        "verify", help="check that every item opens and is in its place; exit status 0 or 1"
     )
     verify.add_argument("--json", action="store_true", help="for programs")
     verify.add_argument(
         "--after",
         metavar="PARTITION",
         type=_partition,
-        help="go on behind this partition, where another run was stopped",
+        help="go on after this partition, where an earlier run was stopped",
     )
     verify.set_defaults(run=_verify)
 
@@ -44,26 +41,24 @@ def add_to(jobs: Any) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
-    keys = make_key_wrapper(settings, open_keyring(settings)[1])
-    progress = WalkProgress(sys.stderr)
-    with closing(keys), closing(open_backend(settings)) as backend:
-        backend.check_schema()
+    with (
+        opened_store_with_keys(settings) as (backend, keys),
+        shown(WalkProgress(sys.stderr)) as progress,
+    ):
         output = _JsonFindings() if options.json else _TextFindings(progress)
-        verification = Verification(backend, keys, output.finding)
         try:
-            verified = verification.run(options.after, progress)
-        except (KeyboardInterrupt, BackendError, KeysUnavailable):
+            verified = Verification(backend, keys, output.finding).run(options.after, progress)
+        except STOPPED:
             progress.clear()
             if progress.last is not None:
                 print(f"stopped; go on with --after {progress.last.hex()}", file=sys.stderr)
             raise
-    progress.clear()
     output.end(verified)
     return 1 if verified.findings else 0
 
 
 class _TextFindings:
-    """Writes findings as they come, and a summary behind them."""
+    """Prints findings as they come, then a summary."""
 
     def __init__(self, progress: WalkProgress) -> None:
         self._progress = progress
@@ -81,18 +76,18 @@ class _TextFindings:
             print()
         rows = [
             ("profiles", f"{verified.profiles:,}"),
-            ("  protected, so not opened", f"{verified.protected:,}"),
+            ("  protected, not opened", f"{verified.protected:,}"),
             ("renditions", f"{verified.renditions:,}"),
             ("used proofs", f"{verified.used_proofs:,}"),
             ("read", byte_count(verified.bytes_read)),
         ]
         for version, count in sorted(verified.key_versions.items()):
             rows.append((f"data keys under key version {version}", f"{count:,}"))
-        rows.append(("  of these to be wrapped anew", f"{verified.stale_keys:,}"))
+        rows.append(("  of these stale", f"{verified.stale_keys:,}"))
         if verified.moving:
             rows.append(("moves that have not ended", f"{verified.moving:,}"))
         if verified.unsettled:
-            rows.append(("not checked, for they kept changing", f"{verified.unsettled:,}"))
+            rows.append(("not checked, kept changing", f"{verified.unsettled:,}"))
         _print_rows(rows)
         print()
         if not verified.findings:
@@ -104,7 +99,7 @@ class _TextFindings:
 
 
 class _JsonFindings:
-    """Writes one JSON object, its findings as they come: there may be more than memory holds."""
+    """Prints a JSON object, its findings as they come: they may exceed the memory."""
 
     def __init__(self) -> None:
         self._separator = "\n"
@@ -144,12 +139,8 @@ def _stats(options: argparse.Namespace) -> int:
         if draw is None:
             return 2
     progress = WalkProgress(sys.stderr)
-    with closing(open_backend(load_settings(options.config))) as backend:
-        backend.check_schema()
-        try:
-            statistics = measure(backend, progress)
-        finally:
-            progress.clear()
+    with opened_store(load_settings(options.config)) as backend, shown(progress):
+        statistics = measure(backend, progress)
     if draw is not None and not draws(draw, options.plot, statistics):
         return 1
     if options.json:

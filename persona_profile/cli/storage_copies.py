@@ -8,25 +8,26 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, cast
 
-from backends import Backend, BackendError, Unavailable
+from backends import Backend, BackendError
 from backends.copying.archive import Contents, backup, check, restore
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import PASSES, CopyResult, copy
 from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings, loader
-from persona_profile.cli.progress import CopyProgress
+from persona_profile.cli.opening import open_shared_backend, opened_store
+from persona_profile.cli.progress import CopyProgress, shown
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
-from persona_profile.store.configured import BACKENDS_GROUP, open_backend
+from persona_profile.store.configured import BACKENDS_GROUP
 from persona_profile.store.maintenance.archived_homes import ArchivedHomes
 
 DISTRIBUTION: Final = "persona-profile-server"
@@ -46,20 +47,22 @@ def add_to(jobs: Any) -> None:
         metavar="FILE",
         type=Path,
         default=Path(STATE_FILE),
-        help="where it remembers how far it is (default: %(default)s)",
+        help="the file with the progress of the copy (default: %(default)s)",
     )
-    job.add_argument("--restart", action="store_true", help="forget that: compare everything anew")
+    job.add_argument(
+        "--restart", action="store_true", help="delete the state: compare everything again"
+    )
     job.add_argument(
         "--passes",
         metavar="N",
         type=_passes,
         default=PASSES,
-        help="give up after so many passes that found changes (default: %(default)s)",
+        help="the limit of passes that find changes (default: %(default)s)",
     )
     job.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace and delete in DEST also what this copy did not write",
+        help="replace and delete also items in DEST that this copy did not write",
     )
     _finish(job, _copy)
 
@@ -67,11 +70,11 @@ def add_to(jobs: Any) -> None:
     job.add_argument("file", metavar="FILE", type=Path)
     _finish(job, _backup)
 
-    job = jobs.add_parser("restore", help="write what a backup holds into an empty store")
+    job = jobs.add_parser("restore", help="write a backup into an empty store")
     job.add_argument("file", metavar="FILE", type=Path)
     choice = job.add_mutually_exclusive_group()
     choice.add_argument(
-        "--overwrite", action="store_true", help="the store is not empty: replace what is in FILE too"
+        "--overwrite", action="store_true", help="replace the items of a store that is not empty"
     )
     choice.add_argument("--check", action="store_true", help="check FILE, write nothing")
     _finish(job, _restore)
@@ -96,8 +99,7 @@ def _copy(options: argparse.Namespace) -> int:
     with (
         closing(source),
         closing(destination),
-        _reporting("start it again to go on") as progress,
-        _telling_of_files(),
+        shown(CopyProgress(sys.stderr), "start it again to go on") as progress,
     ):
         _check_schema("SOURCE", source)
         _check_schema("DEST", destination)
@@ -129,8 +131,8 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
         print(f"The stores are equal: {_count(result.partitions, 'partition')}.")
     else:
         print(
-            f"The last pass still found {_count(result.differing, 'partition')} that differed: "
-            "the source is being written to. Stop that, and start the copy again."
+            f"The last pass still found {_count(result.differing, 'partition')} with differences: "
+            "the source is being written to. Stop the service, and start the copy again."
         )
 
 
@@ -139,12 +141,10 @@ def _backup(options: argparse.Namespace) -> int:
         return _usage(f"{options.file}: must be a file in a folder that exists")
     settings = load_settings(options.config)
     with (
-        closing(_opened(settings)) as source,
+        opened_store(settings) as source,
         _archived_homes(settings) as homes,
-        _reporting("there is no archive; start it again") as progress,
-        _telling_of_files(),
+        shown(CopyProgress(sys.stderr), "there is no archive; start it again") as progress,
     ):
-        source.check_schema()
         software = f"{DISTRIBUTION} {version(DISTRIBUTION)}"
         contents = backup(
             source, options.file, software=software, related=homes.related, report=progress
@@ -154,20 +154,21 @@ def _backup(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(contents) | {"file_bytes": size, "seconds": seconds}))
     else:
-        print(f"Wrote {_told(contents)} into {byte_count(size)}, in {seconds:.1f} s.")
+        print(f"Wrote {_contents_text(contents)} into {byte_count(size)}, in {seconds:.1f} s.")
     return 0
 
 
 def _restore(options: argparse.Namespace) -> int:
     if not options.file.is_file():
         return _usage(f"{options.file}: there is no such file")
-    with _reporting("start it again with --overwrite to go on") as progress, _telling_of_files():
+    with (
+        shown(CopyProgress(sys.stderr), "start it again with --overwrite to go on") as progress,
+    ):
         if options.check:
             contents, written = check(options.file, report=progress), 0
         else:
             settings = load_settings(options.config)
-            with closing(_opened(settings)) as destination, _archived_homes(settings) as homes:
-                destination.check_schema()
+            with opened_store(settings) as destination, _archived_homes(settings) as homes:
                 restored = restore(
                     options.file,
                     destination,
@@ -181,7 +182,10 @@ def _restore(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(contents) | {"written": written, "seconds": seconds}))
         return 0
-    print(f"The archive is whole: {_told(contents)}, of {contents.created_at} by {contents.software}.")
+    print(
+        f"The archive is whole: {_contents_text(contents)}, "
+        f"of {contents.created_at} by {contents.software}."
+    )
     if not options.check:
         print(f"Wrote {_count(written, 'partition')} in {seconds:.1f} s.")
     return 0
@@ -191,7 +195,7 @@ def _open(role: str, place: str) -> Backend:
     """Open the store that a settings file or a URL names.
 
     Raises:
-        InvalidSettings: there is none; the message does not hold the URL, which may have a password.
+        InvalidSettings: there is none; the message never quotes the URL, which may have a password.
     """
     try:
         scheme = _SCHEME.match(place)
@@ -213,75 +217,30 @@ def _open_of_file(path: str) -> Backend:
         raise InvalidSettings("must be a settings file (.ini) or a URL such as sqlite:///path")
     if not Path(path).is_file():
         raise InvalidSettings("there is no such settings file")
-    # Variables that name a store would make source and destination the same.
-    environ = {name: value for name, value in os.environ.items() if not _names_store(name)}
+    # Environment variables would give source and destination the same store.
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith("PERSONA_BACKEND")
+    }
     settings = parse_settings(loader(path).get_wsgi_app_settings(), environ)
-    _refuse_memory(settings.backend)
-    return open_backend(settings)
-
-
-def _names_store(variable: str) -> bool:
-    return variable.startswith("PERSONA_BACKEND")
-
-
-def _opened(settings: Settings) -> Backend:
-    _refuse_memory(settings.backend)
-    return open_backend(settings)
+    return open_shared_backend(settings)
 
 
 @contextmanager
 def _archived_homes(settings: Settings) -> Iterator[ArchivedHomes]:
-    """Open the keyring, if it can be read: it is needed while the index key changes, and only then."""
+    """Open the keyring, if it can be read; it is needed only while the index key changes."""
     file = keyring_file(settings)
     keys = None
     with suppress(KeyringError):
         keys = make_key_wrapper(settings, file.load()) if file else None
-    with ExitStack() as stack:
-        if keys is not None:
-            stack.enter_context(closing(keys))
-        yield stack.enter_context(closing(ArchivedHomes(keys)))
-
-
-def _refuse_memory(backend: str) -> None:
-    if backend == "memory":
-        raise InvalidSettings("backend: what is in memory is the server's alone")
-
-
-class _NotReady(BackendError):
-    """One of two stores can't be used; the message says which."""
+    with closing(keys) if keys else nullcontext(), closing(ArchivedHomes(keys)) as homes:
+        yield homes
 
 
 def _check_schema(role: str, backend: Backend) -> None:
     try:
         backend.check_schema()
     except BackendError as error:
-        raise _NotReady(f"{role}: {error}") from None
-
-
-@contextmanager
-def _reporting(if_stopped: str) -> Iterator[CopyProgress]:
-    """Report progress; say what to do if the job is stopped, by Ctrl-C or by a database."""
-    progress = CopyProgress(sys.stderr)
-    try:
-        yield progress
-    except (KeyboardInterrupt, Unavailable):
-        progress.clear()
-        print(f"persona-profile: stopped; {if_stopped}", file=sys.stderr)
-        raise
-    finally:
-        progress.clear()
-
-
-class _FileError(BackendError):
-    """A file can't be read or written."""
-
-
-@contextmanager
-def _telling_of_files() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _FileError(f"{error.filename or 'the file'}: {error.strerror}") from None
+        raise BackendError(f"{role}: {error}") from None
 
 
 def _usage(message: str) -> int:
@@ -289,7 +248,7 @@ def _usage(message: str) -> int:
     return 2
 
 
-def _told(contents: Contents) -> str:
+def _contents_text(contents: Contents) -> str:
     return (
         f"{_count(contents.partitions, 'partition')}, {_count(contents.items, 'item')}, "
         f"{byte_count(contents.bytes)}"

@@ -163,13 +163,13 @@ class KeyringWatch:
             keyring = self._file.load()
             keyring.check_continues(self._keyring)
         except KeyringError as error:
-            self._count_reload("refused")
+            self._count_reload("rejected")
             logger.error("keyring: not reloaded: %s", error)  # noqa: TRY400 - a trace could hold values
             return
         if _describe(keyring) != _describe(self._keyring):
             self._keyring = keyring
             self._use(keyring)
-            self._count_reload("taken")
+            self._count_reload("accepted")
             encryption, index = (keyring.primary(kind).version for kind in KeyKind)
             message = "keyring: reloaded; primary are encryption key %d and index key %d"
             logger.warning(message, encryption, index)

@@ -1,4 +1,4 @@
-"""A fork server whose workers never come to the end of one picture; they decode all others.
+"""A fork server whose workers never finish one picture; they decode all others.
 
 It stands for a file that costs without bound, however fast the machine is.
 """
@@ -23,7 +23,7 @@ def start() -> WorkerProcess:
 
 
 def main() -> None:
-    """Serve as `fork_server` does."""
+    """Run the fork server, with workers that never finish the picture."""
     match_transparency = pipeline.match_transparency
 
     def never_end(picture: Image.Image) -> None:

@@ -1,4 +1,4 @@
-"""A store while its index key changes, and what people do to it meanwhile."""
+"""A store while its index key changes, and the writes of people meanwhile."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from backends import Backend
 from backends.engines.memory import MemoryBackend
 from persona_profile.keys.keyring import Keyring, KeyState
+from persona_profile.store.maintenance.key_use import count_use
 from persona_profile.store.maintenance.reindexing import Reindexed, Reindexing
-from persona_profile.store.maintenance.rewrapping import count_use
 from support.sealed_store import ALICE, FOREVER, Store, key, renditions
 
 Seen = tuple[str | None, bytes | None]
@@ -61,7 +61,7 @@ class Interrupted(MemoryBackend):
 
 
 class World:
-    """One store, seen by a process that knows the old index key alone, or both, or the new one."""
+    """One store, for processes with the old index key, with both, and with the new one."""
 
     def __init__(self) -> None:
         self.backend = Interrupted()
@@ -76,14 +76,14 @@ class World:
         return [self.pending, self.promoted]
 
     def check(self, email: str, expected: Seen) -> None:
-        """Fail unless everybody reads the same name and picture, and the store is sound."""
+        """Fail unless all processes read the same name and picture, and verification finds nothing."""
         for store in self.everybody():
             assert seen(store, email) == expected
         findings, verified = self.promoted.verify()
         assert (findings, verified.moving) == ([], 0)
 
     def check_moved(self) -> None:
-        """Fail unless the old index key is needed no more."""
+        """Fail if an item needs the old index key."""
         use = count_use(self.backend, self.promoted.keys)
         assert (use.profiles[1], use.moving) == (0, 0)
 
@@ -97,11 +97,11 @@ def mover(backend: Backend, store: Store) -> Reindexing:
 def seen(store: Store, email: str) -> Seen:
     """Return name and the smallest JPEG of a profile, as a session reads them."""
     profile = store.profiles.profile(WITH_KEY, email)
-    name = profile.claims.get("name")
-    if profile.picture is None:
+    name = profile.document.claims.get("name")
+    if profile.document.picture is None:
         return name, None
     capability, _ = store.pictures_service.open_capability(
-        store.pictures_service.capabilities(profile)[64]
+        store.pictures_service.capabilities(profile, WITH_KEY)[64]
     )
     return name, store.pictures_service.read(capability, "jpeg")
 
@@ -120,26 +120,26 @@ def uploads(store: Store) -> Seen:
 
 def erases(store: Store) -> Seen:
     """Erase the profile."""
-    store.profiles.erase(FOREVER, ALICE, lambda _: None)
+    store.profiles.erase(FOREVER, ALICE)
     return None, None
 
 
 def makes_again(store: Store) -> Seen:
     """Erase the profile and make it again."""
-    store.profiles.erase(FOREVER, ALICE, lambda _: None)
+    store.profiles.erase(FOREVER, ALICE)
     store.write(ALICE, "again")
     return "again", None
 
 
 def protects(store: Store) -> Seen:
     """Seal the profile with the person's own key."""
-    store.profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY, lambda _: None)
+    store.profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY)
     return "first", PICTURE
 
 
 def removes(store: Store) -> Seen:
     """Remove the picture."""
-    store.profiles.delete_picture(FOREVER, ALICE, lambda _: None)
+    store.profiles.delete_picture(FOREVER, ALICE)
     return "first", None
 
 

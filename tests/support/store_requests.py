@@ -1,4 +1,4 @@
-"""What people do in a store: sign-ins, sign-outs and writes."""
+"""The work of people: sign-ins, sign-outs and writes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from backends import Backend
 from persona_profile.errors import InvalidSession, PreconditionFailed, WriteConflict
 from persona_profile.keys.tokens import Session
+from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
 from persona_profile.profiles.sessions import Vouched
-from persona_profile.store.profile import Profile
 from support.store_work import Work
 from support.store_world import BLANK, ISSUER, PROFILE_KEY, Seen, View, renditions_of
 
@@ -49,13 +49,12 @@ class Write(Work):
         raise NotImplementedError
 
     def expected(self, before: Seen) -> Seen:
-        """Return what it makes of a profile, which has a new state and number."""
+        """Return the profile after the write, without its new state and number."""
         raise NotImplementedError
 
-    def precondition(self, profile: Profile) -> None:
-        """Hold the profile to the tag."""
-        if self.tag is not None and profile.state != self.tag:
-            raise PreconditionFailed
+    @property
+    def precondition(self) -> Precondition:
+        return UNCONDITIONAL if self.tag is None else Precondition(if_match=frozenset({self.tag}))
 
     def may_change(self, email: str, before: View, after: View) -> bool:
         if email != self.email or before.mark != after.mark:
@@ -80,15 +79,15 @@ class Write(Work):
                 for view in self.window(self.email)
             )
 
-    def refused(self, error: BaseException) -> None:
-        super().refused(error)
+    def rejected(self, error: BaseException) -> None:
+        super().rejected(error)
         assert self.commits == 0 or self.ring is not self.world.keyring
         if isinstance(error, PreconditionFailed):
             assert self.tag is not None
             assert any(view.profile.state != self.tag for view in self.window(self.email))
 
     def is_done(self, profile: Seen) -> bool:
-        """Return whether a profile is already as this would make it."""
+        """Return whether the write would not change a profile."""
         return False
 
 
@@ -96,11 +95,9 @@ class Edit(Write):
     """Changes one claim."""
 
     def write(self, backend, session):
-        def change(claims):
-            return {**claims, self.claim: self.value}
-
+        claims = {self.claim: self.value}
         return self.machine.profiles(backend).write_claims(
-            session, self.email, change, self.precondition
+            session, self.email, claims, self.precondition, merge=True
         )
 
     @property
@@ -186,7 +183,7 @@ def is_made(expected: Seen, before: Seen, after: Seen) -> bool:
     if expected == BLANK:
         return after == BLANK
     numbered = expected._replace(version=before.version + 1, state=after.state)
-    return after == numbered and after.state not in ("", before.state)
+    return after == numbered and after.state not in (BLANK.state, before.state)
 
 
 @dataclass
@@ -204,7 +201,7 @@ class SignIn(Work):
         return self.machine.profiles(backend).open_session(self.vouched(), older)
 
     def vouched(self) -> list[Vouched]:
-        """Return the emails as authenticators do that were asked."""
+        """Return the emails as authenticators vouch for them."""
         return [Vouched(email, ISSUER) for email in self.emails]
 
     def acknowledged(self, result: object) -> None:

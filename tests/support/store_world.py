@@ -1,4 +1,4 @@
-"""A service as a model checker sees it: two machines, one store, keyrings, clocks, and what is read."""
+"""A service for a model checker: two machines, one store, keyrings, clocks, and views of emails."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from backends import Address, Backend, ItemInfo
 from backends.copying.transfer import walk
 from persona_profile.images import Rendition
 from persona_profile.keys.keyring import Key, KeyKind, Keyring, KeyState
-from persona_profile.keys.tokens import SessionTokens
+from persona_profile.keys.tokens import Session, SessionTokens
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MAX_SESSION_SECONDS
-from persona_profile.profiles.pictures import PictureService, read_renditions
+from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
 from persona_profile.profiles.sessions import Vouched
 from persona_profile.store.homes import Homes, is_profile
-from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, Moving, parse_picture_item
+from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, Moving
 from persona_profile.store.maintenance.partition_check import Finding, FindingKind
 from persona_profile.store.maintenance.verification import Verification
 from persona_profile.store.partitions import USED_PROOF_PREFIX
-from persona_profile.store.profile import Profile
+from persona_profile.store.profile import BLANK_STATE, StoredProfile
 from support.applications import Clock
 
 ALICE, BOB = EMAILS = "alice@example.com", "bob@example.org"
@@ -52,7 +52,7 @@ class Seen(NamedTuple):
     picture: bytes | None = None
     is_protected: bool = False
     version: int = 0
-    state: str = ""
+    state: str = BLANK_STATE
 
 
 BLANK = Seen()
@@ -86,38 +86,37 @@ class Machine:
         self.keys.use(keyring)
 
     def homes(self, backend: Backend) -> Homes:
-        """Return what finds profiles by the calls of a backend."""
+        """Return the homes behind a backend."""
         return Homes(backend, self.keys, FORWARD_SECONDS)
 
     def profiles(self, backend: Backend) -> ProfileService:
-        """Return the service of profiles by the calls of a backend."""
+        """Return the profile service on a backend."""
         homes = self.homes(backend)
         return ProfileService(
             backend, homes, self.keys, session_lifetime=SESSION_SECONDS, clock=self.clock
         )
 
     def pictures(self, backend: Backend) -> PictureService:
-        """Return the service of pictures."""
+        """Return the picture service on a backend."""
         homes = self.homes(backend)
         return PictureService(backend, homes, self.keys, url_window=10**8, clock=self.clock)
 
     def observe(self, backend: Backend) -> Views:
         """Return all emails as a person with the profile key sees them."""
-        views = {}
-        for profile in self.read(backend):
-            assert profile.session is not None
-            marks = {proof.email: proof.signed_out_at for proof in profile.session.proofs}
-            views[profile.email] = View(_seen(backend, profile), marks[profile.email])
-        return views
+        session, profiles = self.read(backend)
+        marks = {proof.email: proof.signed_out_at for proof in session.proofs}
+        return {
+            profile.email: View(_seen(self.pictures(backend), profile), marks[profile.email])
+            for profile in profiles
+        }
 
-    def read(self, backend: Backend) -> list[Profile]:
-        """Return the profiles of all emails, in a new session."""
+    def read(self, backend: Backend) -> tuple[Session, list[StoredProfile]]:
+        """Return a new session of all emails, and their profiles."""
         vouched = [Vouched(email, ISSUER) for email in EMAILS]
-        _, profiles = self.profiles(backend).open_session(vouched, None, PROFILE_KEY)
-        return profiles
+        return self.profiles(backend).open_session(vouched, None, PROFILE_KEY)
 
     def findings(self, backend: Backend) -> list[Finding]:
-        """Return what verification finds, less marks that a machine with an older keyring wrote."""
+        """Return the findings of verification, without marks under an older keyring."""
         findings: list[Finding] = []
         Verification(backend, self.keys, findings.append, patience=0).run()
         return [each for each in findings if not self._is_late_mark(backend, each)]
@@ -199,7 +198,7 @@ class World:
         self.index_versions |= {key.version for key in fixed.live(KeyKind.INDEX)}
 
     def observe(self) -> Views:
-        """Return what both machines see; fail if that is not the same."""
+        """Return the views of both machines; fail if they differ."""
         views = self.first.observe(self.store)
         assert self.second.observe(self.store) == views
         return views
@@ -212,7 +211,7 @@ class World:
         self.history.append(views)
 
     def wait(self, seconds: int) -> None:
-        """Let time pass; it changes nothing but that marks expire, when all sessions before have."""
+        """Let time pass; it only expires marks, whose sessions have expired before."""
         self.clock.now += seconds
         views = self.observe()
         for email, (profile, mark) in views.items():
@@ -235,11 +234,11 @@ class World:
         return [_partition(email, version) for version in sorted(self.index_versions)]
 
     def listing(self, backend: Backend, email: str) -> dict[bytes, list[ItemInfo]]:
-        """Return what stands in the partitions of an email."""
+        """Return the listings of an email's partitions."""
         return {each: list(backend.list(each)) for each in self.partitions(email)}
 
     def data_of(self, backend: Backend, email: str) -> dict[tuple[bytes, str], bytes]:
-        """Return all items that hold something of a profile: marks, forwards and claims do not."""
+        """Return all items with data of a profile, without marks, forwards and claims."""
         found = {}
         for partition, infos in self.listing(backend, email).items():
             addresses = [
@@ -253,7 +252,7 @@ class World:
         return found
 
     def strangers(self, backend: Backend) -> list[bytes]:
-        """Return partitions that are of nobody."""
+        """Return partitions of no email."""
         known = {each for email in EMAILS for each in self.partitions(email)}
         return [
             each
@@ -263,22 +262,20 @@ class World:
 
 
 def renditions_of(picture: bytes) -> list[Rendition]:
-    """Return what looks like the renditions of a picture that is named by some bytes."""
+    """Return renditions that consist of their first bytes and some bytes of a name."""
     return [Rendition(64, "jpeg", JPEG + picture), Rendition(512, "webp", WEBP + picture)]
 
 
-def _seen(backend: Backend, profile: Profile) -> Seen:
+def _seen(pictures: PictureService, profile: StoredProfile) -> Seen:
     """Return a profile as it is seen; fail if anything of it does not open."""
     assert profile.problem is None
     picture = None
-    if profile.picture is not None:
-        found = {
-            parse_picture_item(name): data for name, data in read_renditions(backend, profile).items()
-        }
-        picture = found[64, "jpeg"].removeprefix(JPEG)
-        assert found == {(each.size, each.format): each.data for each in renditions_of(picture)}
-    claims = tuple(sorted(profile.claims.items()))
-    return Seen(claims, picture, profile.is_protected, profile.version, profile.state)
+    if profile.document.picture is not None:
+        found = pictures.all_renditions(profile)
+        picture = found["64.jpeg"].removeprefix(JPEG)
+        assert found == {f"{each.size}.{each.format}": each.data for each in renditions_of(picture)}
+    claims = tuple(sorted(profile.document.claims.items()))
+    return Seen(claims, picture, profile.is_protected, profile.document.version, profile.state)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Renderers with real worker processes, and a look at those from outside."""
+"""Renderers with real worker processes, and observations of those processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from persona_profile.images.worker_process import WorkerProcess
 MIB = 1024 * 1024
 LIMITS = Limits(100_000_000, 50_000_000, 864 * MIB)
 _of_others: set[int] = set()
-"""Fork servers of this process that were there before the last renderer was made."""
+"""Fork servers of this process that are older than the last renderer."""
 
 SMALL_JPEG = PictureOptions(LIMITS, Encoding(("jpeg",), effort="fast"), (32,))
 
@@ -113,7 +113,7 @@ def family_pids(pid: int) -> set[int]:
 
 
 def await_workers(is_so: Callable[[set[int]], bool], parent: int | None = None) -> set[int]:
-    """Wait until the workers of a process are as they should be; return them."""
+    """Wait until the workers of a process fulfil a condition; return them."""
     deadline = time.monotonic() + 60
     while not is_so(found := worker_pids(parent)):
         assert time.monotonic() < deadline, found
@@ -122,7 +122,7 @@ def await_workers(is_so: Callable[[set[int]], bool], parent: int | None = None) 
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process runs; one that only waits to be collected does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

@@ -1,106 +1,25 @@
-"""Which keys are still needed by what a store holds, and wrapping anew what is under an older one."""
+"""Wrapping all data keys of a store by the primary key-encryption key."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from backends import Address, Backend, Conflict, Item, Put
 from persona_profile.keys.records import RecordKey
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.lifetimes import MARK_MARGIN_SECONDS
-from persona_profile.store.items import (
-    KEY_ITEM,
-    NOT_BEFORE_ITEM,
-    Forward,
-    KeyItem,
-    Moving,
-    holds_data_key,
-    instant_of,
-)
-from persona_profile.store.partitions import walk_items
+from persona_profile.store.items import KEY_ITEM, KeyItem, holds_data_key
+from persona_profile.store.partitions import WalkReport, walk_items
 
 MAX_PASSES: Final = 10
-"""After that many walks that found something, somebody keeps wrapping with an older keyring."""
-
-Progress = Callable[[bytes], None]
-"""Is told of each partition that was done."""
-
-
-@dataclass(slots=True)
-class KeyUse:
-    """What needs which key.
-
-    Attributes:
-        wraps: data keys by the version of the key-encryption key that they are wrapped under.
-        stale: those of them that are not under the primary one.
-        unreadable: `key` items of an unknown form, or of a key service that is not configured.
-        profiles: partitions with a data key, by index version.
-        marks: partitions with the mark of a sign-out that may stand nowhere else, by index version;
-            they go by themselves.
-        forwards: partitions whose profile was moved to another index key; they go by themselves.
-        moving: moves to another index key that have not ended, or that left something behind.
-    """
-
-    wraps: Counter[str] = field(default_factory=Counter)
-    stale: int = 0
-    unreadable: int = 0
-    profiles: Counter[int] = field(default_factory=Counter)
-    marks: Counter[int] = field(default_factory=Counter)
-    forwards: int = 0
-    moving: int = 0
-
-    def add(self, keys: KeyWrapper, partition: bytes, key: Item | None, mark: Item | None) -> None:
-        """Count one partition."""
-        self.marks[partition[0]] += mark is not None and not _is_elsewhere(keys, partition[0], mark)
-        if key is None:
-            return
-        if Forward.parse(key.value) is not None:
-            self.forwards += 1
-            self.moving += key.expires_at is None
-            return
-        if Moving.parse(key.value) is not None:
-            self.moving += 1
-            return
-        self.profiles[partition[0]] += 1
-        try:
-            wrapped = KeyItem.parse(key.value, keys).wrapped
-            self.wraps[keys.wrapping_version(wrapped)] += 1
-            self.stale += keys.needs_rewrap(wrapped)
-        except Unreadable:
-            self.unreadable += 1
-
-
-def _is_elsewhere(keys: KeyWrapper, version: int, mark: Item) -> bool:
-    """Tell whether a mark was written into the partition of the newer index key as well, and first.
-
-    So it is from the time when every process has the newer key, with a margin for clocks.
-    """
-    retired_at = keys.index_retired_at(version)
-    if retired_at is None:
-        return False
-    return instant_of(mark) > 1000 * (retired_at.timestamp() + MARK_MARGIN_SECONDS)
-
-
-def count_use(backend: Backend, keys: KeyWrapper, progress: Progress = lambda _: None) -> KeyUse:
-    """Count which keys a store needs.
-
-    Raises:
-        Unavailable, KeysUnavailable: the storage or the key service does not answer.
-    """
-    use = KeyUse()
-    for partition, items in walk_items(backend, [KEY_ITEM, NOT_BEFORE_ITEM]):
-        use.add(keys, partition, items.get(KEY_ITEM), items.get(NOT_BEFORE_ITEM))
-        progress(partition)
-    return use
+"""If this many walks found stale data keys, some machine keeps wrapping with an older keyring."""
 
 
 class Pace:
-    """Holds work to a number of steps per second, so that the service beside it stays fast."""
+    """Limits work to a number of steps per second, so that the service beside it stays fast."""
 
     def __init__(
         self,
@@ -123,12 +42,12 @@ class Pace:
 
 @dataclass(slots=True)
 class Rewrapped:
-    """What came of wrapping anew.
+    """The result of a run.
 
     Attributes:
-        keys: data keys that were wrapped anew.
+        keys: data keys that were wrapped again.
         unreadable: partitions whose data key does not open.
-        is_complete: the last walk found nothing left to do.
+        is_complete: the last walk found nothing to do.
     """
 
     keys: int = 0
@@ -137,15 +56,15 @@ class Rewrapped:
 
 
 class Rewrapping:
-    """Wraps every data key under the primary key-encryption key, while the store is in use.
+    """Wraps every data key by the primary key-encryption key, while the store is in use.
 
-    Touches `key` items alone, each by compare-and-set; what seals values stays the same. Killed at any
-    instant it leaves whole items; started again it passes over those that are done.
+    Writes `key` items only, each by compare-and-set; the data keys stay the same. After a kill at any
+    instant another run goes on.
 
     Args:
-        backend: where sealed items are kept.
-        keys: what wraps.
-        pace: is called before each data key.
+        backend: the store of sealed items.
+        keys: wraps data keys.
+        pace: called before each data key.
     """
 
     def __init__(self, backend: Backend, keys: KeyWrapper, pace: Callable[[], None]) -> None:
@@ -154,8 +73,8 @@ class Rewrapping:
         self._pace = pace
         self.done = Rewrapped()
 
-    def run(self, progress: Progress = lambda _: None) -> Rewrapped:
-        """Walk over all partitions until nothing is left to do, MAX_PASSES times at the most.
+    def run(self, report: WalkReport = lambda _: None) -> Rewrapped:
+        """Walk over all partitions until nothing is left to do, at most MAX_PASSES times.
 
         Raises:
             Unavailable, KeysUnavailable: the storage or the key service does not answer.
@@ -168,7 +87,7 @@ class Rewrapping:
                     self._rewrap(partition, items.get(KEY_ITEM))
                 except Unreadable:
                     unreadable.append(partition)
-                progress(partition)
+                report(partition)
             self.done.unreadable = unreadable
             if self.done.keys == done_before:
                 self.done.is_complete = True
@@ -182,7 +101,7 @@ class Rewrapping:
             if not self._keys.needs_rewrap(key_item.wrapped):
                 return
             self._pace()
-            # What was wrapped here is not opened again: its key may be gone by now.
+            # A key that was wrapped here is not unwrapped again: its KEK may be destroyed by now.
             data_key = opened.get(key_item.wrapped) or key_item.data_key(self._keys, partition)
             wrapped = self._keys.wrap(partition, data_key.secret)
             opened[wrapped] = data_key
@@ -194,5 +113,5 @@ class Rewrapping:
                 key = self._backend.get_many([address]).get(address)
             else:
                 self.done.keys += 1
-                # Look once more: the key that it is under now may have been replaced meanwhile.
+                # Check again: the KEK may have been replaced meanwhile.
                 key = Item(value, versions[KEY_ITEM])

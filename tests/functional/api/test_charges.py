@@ -1,4 +1,4 @@
-"""What strangers and readers cost is bounded and charged, and foreign pages charge nobody."""
+"""The costs of strangers and readers are limited and charged; foreign pages charge nobody."""
 
 import time
 
@@ -85,7 +85,7 @@ class TestJsonBodies:
         ],
     )
     def test_answers_are_small(self, app, sign_in, method, path, name):
-        """Whatever is wrong with a body, some errors are reported, in an answer that is small."""
+        """An invalid body gets a few errors in a small response."""
         headers = sign_in(ALICE) | JSON
         answer = app.request(path, method=method, body=HOSTILE[name], headers=headers, status="4*")
         assert answer.status_int in (400, 413)
@@ -94,20 +94,20 @@ class TestJsonBodies:
 
     @pytest.mark.parametrize(("count", "reported"), [(19, 19), (20, 20), (21, 20), (250, 20)])
     def test_errors(self, app, sign_in, count, reported):
-        """Twenty errors are reported; should there be more, the answer says so."""
+        """Twenty errors are reported, and the response says if there are more."""
         problem = app.put(PROFILE, members(count), headers=sign_in(ALICE) | JSON, status=400).json
         assert problem["code"] == "validation_failed"
         assert [each["name"] for each in problem["errors"]] == [f"{n:04x}" for n in range(reported)]
         assert ("the first 20" in problem["detail"]) == (count > reported)
 
     def test_too_many_values(self, app):
-        """A body of too many members is not read."""
+        """A body with too many members is not parsed."""
         problem = app.post("/v1/sessions", members(20_000), headers=JSON, status=400).json
         assert problem["code"] == "malformed_request"
         assert "too many values" in problem["detail"]
 
     def test_largest_valid_body(self, app, assertion):
-        """A body with as many proofs as there may be is far below the limits."""
+        """A body with the highest number of proofs is far below the limits."""
         proofs = [{"assertion": assertion(f"{number}@example.com")} for number in range(20)]
         body = {"proofs": proofs, "thumbnails": 64, "profile_key": None}
         assert len(app.post_json("/v1/sessions", body, status=201).json["profiles"]) == 20
@@ -115,7 +115,7 @@ class TestJsonBodies:
 
 class TestFailures:
     def test_are_charged(self, limited, clock):
-        """Sign-ins that fail use up processor time of their network; then none is looked at."""
+        """Failed sign-ins use up the processor time of their network; then none is verified."""
         app = limited(ratelimit__failures_per_address="1/minute")
         app.post("/v1/sessions", b"{}", headers=JSON, status=400)
         refused = open_session(app, ALICE, status=429)
@@ -128,14 +128,14 @@ class TestFailures:
         open_session(app, ALICE)
 
     def test_successes_are_not(self, limited):
-        """Sign-ins that succeed leave the allowance as it is."""
+        """Successful sign-ins are not charged as failures."""
         app = limited(ratelimit__failures_per_address="1/minute")
         for _ in range(3):
             open_session(app, ALICE)
 
     @pytest.mark.parametrize(("seconds", "status"), [(0.0985, 201), (0.1, 429), (7, 429)])
     def test_cost_is_processor_time(self, limited, monkeypatch, seconds, status):
-        """A failure costs the processor time that it took."""
+        """A failure costs its processor time."""
         instants = iter([5.0, 5.0 + seconds, 9.0])
         monkeypatch.setattr(rate_limiting, "processor_seconds", lambda: next(instants))
         app = limited(ratelimit__failures_per_address="100/minute")
@@ -145,7 +145,7 @@ class TestFailures:
 
 class TestBytes:
     def test_per_email(self, limited, clock):
-        """Reads of one session are charged with their bytes, also where they are not modified."""
+        """Reads of a session are charged with their bytes, also for 304."""
         app = limited(ratelimit__bytes_per_email=f"{3 * MIN_ANSWER_BYTES}/minute")
         headers = session(app, ALICE)
         etag = app.get("/v1/profiles", headers=headers).headers["ETag"]
@@ -161,7 +161,7 @@ class TestBytes:
         app.get(PROFILE, headers=headers)
 
     def test_per_address(self, limited):
-        """Reads of one network are charged together, of pictures too; another network reads on."""
+        """Reads of a network, also of pictures, are charged together; another network reads on."""
         app = limited(ratelimit__bytes_per_address=f"{2 * MIN_ANSWER_BYTES}/minute")
         headers = session(app, ALICE)
         upload = app.put(f"{PROFILE}/picture", encode(quadrants(64, 64)), headers=headers | RAW)
@@ -194,7 +194,7 @@ class TestBytes:
 
 
 def charged_calls():
-    """Return the calls that a rate limit may refuse, by the document: method and path."""
+    """Return method and path of the calls with a rate limit, by the document."""
     return [
         (method.upper(), path)
         for path, methods in DOCUMENT["paths"].items()
@@ -222,7 +222,7 @@ OWN = [
 class TestForeignPages:
     @pytest.fixture
     def app(self, limited):
-        """An application that lets everything happen once."""
+        """An application that allows everything once."""
         limits = (
             "sessions_per_address",
             "failures_per_address",
@@ -236,13 +236,13 @@ class TestForeignPages:
         return limited(**sizes, **{f"ratelimit__{name}": "1/minute" for name in limits})
 
     def test_calls(self):
-        """The calls that are charged are those of sessions, profiles and pictures."""
+        """The calls of sessions, profiles and pictures are charged, and no others."""
         assert len(charged_calls()) == 13
         assert ("POST", "/v1/nonces") in charged_calls()
 
     @pytest.mark.parametrize(("method", "path"), charged_calls())
     def test_are_refused(self, app, method, path):
-        """A page of a foreign origin is refused by every call that charges, and nothing is charged."""
+        """Every charged call rejects a page of a foreign origin, and charges nothing."""
         headers = session(app, ALICE)
         if "{capability}" in path:
             upload = app.put(f"{PROFILE}/picture", encode(quadrants(64, 64)), headers=headers | RAW)

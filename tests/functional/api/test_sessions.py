@@ -37,7 +37,7 @@ def timed(development_folder, clock):
 
 class TestOpening:
     def test_one_round_trip(self, app, assertion):
-        """A proof is answered by a token and the profile, blank at first."""
+        """A proof gets a token and the profile, which is blank at first."""
         answer = open_session(app, assertion, ALICE)
         assert answer["token_type"] == "Bearer"
         assert answer["expires_at"].endswith("Z")
@@ -59,19 +59,19 @@ class TestOpening:
         assert response.headers["Cache-Control"] == "no-store"
 
     def test_spelling_of_the_email(self, app, assertion):
-        """However an email is spelled in a proof or a path, it is one email."""
+        """All spellings of an email in proofs and paths are one email."""
         headers = bearer(open_session(app, assertion, "Alice@EXAMPLE.com"))
         assert app.get("/v1/profiles/ALICE@example.com", headers=headers).json["email"] == ALICE
 
     def test_replay(self, app, assertion):
-        """An assertion opens one session; the second time it is refused."""
+        """An assertion opens one session; the second time it is rejected."""
         proof = {"assertion": assertion(ALICE)}
         app.post_json("/v1/sessions", {"proofs": [proof]}, status=201)
         problem = app.post_json("/v1/sessions", {"proofs": [proof]}, status=401).json
         assert problem["code"] == "proof_replayed"
 
     def test_one_bad_proof_spoils_the_request(self, app, assertion):
-        """The problem names the proof that does not hold, and the good one is not used up."""
+        """The problem names the invalid proof, and the valid proof is not used up."""
         good = {"assertion": assertion(ALICE)}
         problem = app.post_json(
             "/v1/sessions", {"proofs": [good, {"assertion": "x~y"}]}, status=401
@@ -81,7 +81,7 @@ class TestOpening:
         app.post_json("/v1/sessions", {"proofs": [good]}, status=201)
 
     def test_challenge(self, app):
-        """A refusal carries the challenge that HTTP demands."""
+        """A 401 has the challenge that HTTP requires."""
         response = app.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -104,7 +104,7 @@ class TestOpening:
         ],
     )
     def test_bodies_that_are_refused(self, app, body, name):
-        """What is wrong with a body is named."""
+        """The problem names the errors of a body."""
         problem = app.post_json("/v1/sessions", body, status=400).json
         assert problem["code"] == "validation_failed"
         assert [error["name"] for error in problem["errors"]] == [name]
@@ -113,7 +113,7 @@ class TestOpening:
         "body", [b"", b"{", b"\xff", b'{"proofs":[],"proofs":[]}', b"[" * 100_000, b"NaN", b'"\\ud800"']
     )
     def test_bodies_that_are_no_json(self, app, body):
-        """A body that can't be read is malformed."""
+        """A body that can't be parsed is malformed."""
         headers = {"Content-Type": "application/json"}
         assert app.post("/v1/sessions", body, headers, status=400).json["code"] == "malformed_request"
 
@@ -123,14 +123,14 @@ class TestOpening:
         assert problem["code"] == "unsupported_media_type"
 
     def test_size(self, app):
-        """A body over the limit is refused, and the limit told."""
+        """A body over the limit is rejected with the limit."""
         problem = app.post_json("/v1/sessions", {"proofs": "x" * 600_000}, status=413).json
         assert problem["limit"] == 336 * 1024
 
 
 class TestIssuers:
     def test_are_kept_for_each_email(self, app, assertion):
-        """A session knows who vouched for each email, by a pseudonym that is always the same."""
+        """A session has the issuer of each email, as a stable pseudonym."""
         first = open_session(app, assertion, ALICE)
         second = open_session(
             app, assertion, BOB, f"b@{ALICE.rpartition('@')[2]}", headers=bearer(first)
@@ -161,7 +161,7 @@ class TestAdding:
         assert again["expires_at"] > first["expires_at"]
 
     def test_with_a_bad_token(self, app, assertion):
-        """A token that opens no session is told instead of left out."""
+        """An invalid token is an error, also beside new proofs."""
         headers = {"Authorization": "Bearer nonsense"}
         problem = open_session(app, assertion, ALICE, headers=headers, status=401)
         assert problem["code"] == "session_invalid"
@@ -190,7 +190,7 @@ class TestEnding:
         ],
     )
     def test_no_session(self, app, authorization):
-        """What opens no session is 401 with a reason."""
+        """An invalid token gets 401 with a reason."""
         headers = {"Authorization": authorization} if authorization else {}
         problem = app.get("/v1/profiles", headers=headers, status=401).json
         assert problem["code"] == ("session_invalid" if authorization else "session_missing")
@@ -204,7 +204,7 @@ class TestEnding:
             app.get("/v1/profiles", headers={"Authorization": f"Bearer {altered}"}, status=401)
 
     def test_expiry(self, timed, clock):
-        """After its lifetime a session is over."""
+        """A session ends after its lifetime."""
         provider = timed.app.development.identity_provider
         headers = bearer(open_session(timed, lambda email: provider.bundle(email, AUDIENCE), ALICE))
         clock.now += 3599
@@ -233,7 +233,7 @@ class TestEnding:
         app.get("/v1/profiles", headers=bob, status=200)
 
     def test_a_dead_session_adds_nothing(self, app, sign_in, assertion):
-        """A session that was signed out can't be carried on by a new proof."""
+        """A new proof can't continue a session that was signed out."""
         headers = sign_in(ALICE)
         app.delete("/v1/sessions", headers=headers, status=204)
         problem = open_session(app, assertion, BOB, headers=headers, status=401)
@@ -250,7 +250,7 @@ class TestEnding:
         timed.get("/v1/profiles", headers=bearer(open_session(timed, assertion, ALICE)), status=200)
 
     def test_sign_out_after_a_clock_jumped(self, timed, clock):
-        """A session that came from a clock which was ahead is ended, and so is every earlier one."""
+        """A session from a clock that was ahead is ended, and every earlier session too."""
         provider = timed.app.development.identity_provider
         assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
         earlier = bearer(open_session(timed, assertion, ALICE))

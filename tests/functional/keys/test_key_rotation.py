@@ -21,7 +21,7 @@ from backends.engines.mysql import MysqlBackend
 from backends.engines.sqlite import SqliteBackend
 from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.store.maintenance.rewrapping import KeyUse, count_use
+from persona_profile.store.maintenance.key_use import KeyUse, count_use
 
 CLIENTS = 20
 PROFILES = 400
@@ -33,7 +33,7 @@ SLOW = "20"
 PAUSE_SECONDS = 1.5
 """How long people rest between their rounds: what they cost would be most of the test's time."""
 
-PATIENT = "pictures.formats = jpeg\npictures.patience = 60"
+PATIENT = "pictures.formats = jpeg\npictures.max_wait_seconds = 60"
 """Uploads wait for workers, however slow the machine is."""
 
 LOOK_SECONDS = 0.15

@@ -90,7 +90,7 @@ class StoreMachine(RuleBasedStateMachine):
         return SecondStore(self.world, MemoryBackend(self.world.clock), state)
 
     def teardown(self) -> None:
-        """End everything."""
+        """Stop all processes and release connections."""
         self.runner.kill_all()
         self.world.store.close()
         shutil.rmtree(self.folder)
@@ -292,14 +292,15 @@ class StoreMachine(RuleBasedStateMachine):
     def pictures_are_current(self) -> None:
         """The URL of the picture leads to it, and that of an earlier one nowhere."""
         pictures = self.world.first.pictures(self.world.store)
-        for profile in self.world.first.read(self.world.store):
-            picture_id = profile.picture and profile.picture.id
+        session, profiles = self.world.first.read(self.world.store)
+        for profile in profiles:
+            picture_id = profile.document.picture and profile.document.picture.id
             link, linked = self.links.get(profile.email, ("", picture_id))
             if linked != picture_id:
                 with pytest.raises(NotFound):
                     pictures.read(pictures.open_capability(link)[0], "jpeg")
             if picture_id:
-                link = pictures.capabilities(profile)[64]
+                link = pictures.capabilities(profile, session)[64]
                 capability, _ = pictures.open_capability(link)
                 picture = self.world.views[profile.email].profile.picture
                 assert picture is not None
@@ -375,7 +376,7 @@ class SqliteMachine(StoreMachine):
     ("machine", "share"), [(StoreMachine, 1), (SqliteMachine, 10)], ids=["memory", "sqlite"]
 )
 def test_everything_at_once(request, machine, share):
-    """Whatever is done, killed or paused in any order, nothing is lost and nothing comes back."""
+    """In any order of work, kills and pauses, nothing is lost and nothing comes back."""
     run_state_machine_as_test(
         machine,
         settings=settings(
