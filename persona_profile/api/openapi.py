@@ -152,9 +152,13 @@ def _add_sizes(components: dict[str, Any]) -> None:
     urls["additionalProperties"] = False
     described = schemas["Service"]["properties"]["pictures"]["properties"]
     described["sizes"]["items"], described["thumbnails"]["items"] = sizes, thumbnails
-    components["examples"]["Service"]["value"]["pictures"] |= {
+    examples = components["examples"]
+    examples["Service"]["value"]["pictures"] |= {
         "sizes": list(SIZES),
         "thumbnails": list(THUMBNAIL_SIZES),
+    }
+    examples["ProfileWithPicture"]["value"]["picture"]["urls"] = {
+        str(size): f"https://profiles.example.com/v1/pictures/AbCd{size}" for size in SIZES
     }
 
 
