@@ -1,4 +1,4 @@
-"""Ways to damage what is sealed."""
+"""Ways to damage sealed values."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def killing_after(backend: Stepped, calls: int) -> None:
 
 
 class Actor:
-    """Work that takes a step, one call of its backend, when it is told to."""
+    """Work that makes one call of its backend at each step."""
 
     def __init__(self, inner: Backend, work: Callable[[Backend], object]) -> None:
         self.result: object = None

@@ -1,4 +1,4 @@
-"""Work in a store: in how many calls it is done, and what it may change for people to see."""
+"""Work in a store by several calls, and the changes that it may make."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.store_world import Machine, View, Views, World
 
 @dataclass
 class Work:
-    """Something that is done in several calls of a store.
+    """Work that makes several calls of a store.
 
     Attributes:
         machine: where it is done.
@@ -46,13 +46,13 @@ class Work:
     def acknowledged(self, result: object) -> None:
         """Fail unless what was acknowledged is so."""
 
-    def refused(self, error: BaseException) -> None:
+    def rejected(self, error: BaseException) -> None:
         """Fail unless the error is one that may be."""
         if not isinstance(error, self.errors):
             raise error
 
     def window(self, email: str) -> list[View]:
-        """Return how the email was while this ran."""
+        """Return the views of the email during the work."""
         return [views[email] for views in self.world.history[self.began :]]
 
 
