@@ -33,7 +33,7 @@ class Oracle:
         """Return what the oracle answers to an operation of its script.
 
         Raises:
-            ValueError: it refuses, in its own words.
+            ValueError: the library rejects the input; the message is its own.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
