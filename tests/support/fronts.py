@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from support.contract import contract
-from support.figures import Figures
+from support.metrics import Exposition
 from support.nginx import DIALOG, DOMAIN, Nginx
 from support.services import Service, free_port
 
@@ -32,12 +32,12 @@ class Front:
         self.service = Service(folder / "service", "sqlite", url, more=more)
         self.nginx = Nginx(folder / "nginx", self.service.port, changed=changed)
 
-    def figures(self) -> Figures:
+    def metrics(self) -> Exposition:
         """Return what the service has counted."""
         connection = http.client.HTTPConnection("127.0.0.1", self._figures_port, timeout=30)
         try:
             connection.request("GET", "/metrics")
-            return Figures(connection.getresponse().read().decode())
+            return Exposition(connection.getresponse().read().decode())
         finally:
             connection.close()
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import backends
 import loadtest
 import persona_profile
-from support.recording import FIGURES, LOGS, TOLD
+from support.recording import LOGS, METRICS, RECEIVED
 
 LEAST_CHARACTERS = 6
 """Of a claim that is looked for; a shorter one, such as "Work", stands in anybody's words."""
@@ -84,7 +84,7 @@ class Searched(NamedTuple):
 def search(folder: Path) -> Searched:
     """Look through all that was recorded in a run; of lines that differ in figures through one."""
     logs = [path for path in (folder / LOGS).iterdir() if path.exists()]
-    expositions = list((folder / FIGURES).iterdir())
+    expositions = list((folder / METRICS).iterdir())
     lines: dict[str, str] = {}
     count = 0
     for path in logs:
@@ -97,7 +97,7 @@ def search(folder: Path) -> Searched:
             count += 1
     claims = {
         json.loads(line)
-        for path in (folder / TOLD).iterdir()
+        for path in (folder / RECEIVED).iterdir()
         for line in path.read_text().split("\n")
         if line
     }

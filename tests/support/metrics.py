@@ -1,12 +1,12 @@
-"""Reading what the service counts of itself."""
+"""Metrics of the service, read as Prometheus reads them."""
 
 from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
 
-class Figures:
-    """An exposition in the text format of Prometheus, read by its own library."""
+class Exposition:
+    """An exposition in the text format of Prometheus, parsed by its own library."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -30,7 +30,7 @@ RECORD = "RECORDED_BY_TESTS"
 LOGGERS = ("persona_profile", "backends", "waitress")
 MOST_BYTES = 10_000
 """Of a body that is looked into; WebOb would put more into a file."""
-LOGS, FIGURES, TOLD = "logs", "figures", "told"
+LOGS, METRICS, RECEIVED = "logs", "metrics", "received"
 
 
 class Recorder:
@@ -44,16 +44,16 @@ class Recorder:
     def __init__(self, folder: Path, loggers: Sequence[str] = LOGGERS) -> None:
         self.folder, self._loggers = folder, loggers
         prepare(folder)
-        self._told: set[str] = set()
+        self._received: set[str] = set()
         self._handler = logging.FileHandler(self._new(LOGS), delay=True)
         self._handler.setFormatter(TextFormatter())
         for name in loggers:
             logging.getLogger(name).addHandler(self._handler)
         logging.getLogger("persona_profile.requests").setLevel(logging.INFO)
 
-    def figures(self, exposition: str) -> None:
+    def metrics(self, exposition: str) -> None:
         """Keep what a service has counted."""
-        self._new(FIGURES).write_text(exposition)
+        self._new(METRICS).write_text(exposition)
 
     def log(self, path: Path) -> None:
         """Keep the log of another process, which may still write it."""
@@ -63,12 +63,12 @@ class Recorder:
         """Keep what a command has printed."""
         self._new(LOGS).write_text(text)
 
-    def told(self, document: Any) -> None:
+    def received(self, document: Any) -> None:
         """Keep the claims in what a client sends."""
-        new = set(_texts(document)) - self._told
+        new = set(_texts(document)) - self._received
         if new:
-            self._told |= new
-            with (self.folder / TOLD / str(os.getpid())).open("a") as file:
+            self._received |= new
+            with (self.folder / RECEIVED / str(os.getpid())).open("a") as file:
                 file.writelines(f"{json.dumps(text)}\n" for text in new)
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class Recorder:
 
 def prepare(folder: Path) -> None:
     """Make a folder ready to record into."""
-    for name in (LOGS, FIGURES, TOLD):
+    for name in (LOGS, METRICS, RECEIVED):
         (folder / name).mkdir(exist_ok=True)
 
 
@@ -104,14 +104,14 @@ def recorded(app: Application) -> Application:
     if kept is None:
         return app
     metrics = app.services.metrics
-    app = replace(app, closers=(lambda: kept.figures(metrics.exposition()), *app.closers))
+    app = replace(app, closers=(lambda: kept.metrics(metrics.exposition()), *app.closers))
     invoke = app.router.invoke_request
 
     def invoke_and_record(request: Request, *arguments: Any, **options: Any) -> Response:
         if request.content_type.endswith("json") and 0 < (request.content_length or 0) < MOST_BYTES:
             with contextlib.suppress(OSError):  # the client has sent less than it said
                 request.make_body_seekable()
-                told(request.body)
+                received(request.body)
         return invoke(request, *arguments, **options)
 
     app.router.invoke_request = invoke_and_record
@@ -125,7 +125,7 @@ def printed(done: CompletedProcess[str]) -> CompletedProcess[str]:
     return done
 
 
-def told(body: bytes | None) -> None:
+def received(body: bytes | None) -> None:
     """Record the claims in a body that a client sends, if it is JSON."""
     kept = recorder()
     if kept is not None and body and body[:1] == b"{":
@@ -133,7 +133,7 @@ def told(body: bytes | None) -> None:
             document = json.loads(body)
         except (ValueError, RecursionError):
             return
-        kept.told(document)
+        kept.received(document)
 
 
 def _texts(document: Any) -> Iterator[str]:

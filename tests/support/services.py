@@ -19,7 +19,7 @@ from persona_profile.development.identity_provider import DevelopmentIdentityPro
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.keyring_file import KeyringFile
 from support.commands import run_command
-from support.recording import printed, recorder, told
+from support.recording import printed, received, recorder
 
 _COMMAND = Path(sys.executable).with_name("persona-profile")
 
@@ -217,7 +217,7 @@ class Service:
         if kept := recorder():
             # It may be frozen, or stopping.
             with contextlib.suppress(OSError, http.client.HTTPException):
-                kept.figures(self.exposition())
+                kept.metrics(self.exposition())
 
 
 class Client:
@@ -264,7 +264,7 @@ class Client:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= {"Content-Type": kind} if kind else {}
         headers |= {name.replace("_", "-"): text for name, text in more.items()}
-        told(body)
+        received(body)
         try:
             self._connection.request(method, path, body, headers)
             with self._connection.getresponse() as response:

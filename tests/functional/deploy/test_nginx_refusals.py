@@ -99,7 +99,7 @@ def test_broken_requests(front):
     hosted = [raw.replace(b" HTTP/1.1\r\n", HOSTED, 1) for raw in bare]
     whole = f"GET /v1/{HOSTED.decode()}X: {'a' * 200}\r\n\r\n".encode()
     attacks = [*BROKEN, *hosted, *damaged(2, hosted, ROUNDS), *damaged(3, [whole], ROUNDS // 5)]
-    before, seen = front.figures().value("persona_http_requests_total"), len(passed_on(front.nginx))
+    before, seen = front.metrics().value("persona_http_requests_total"), len(passed_on(front.nginx))
     strangers = []
     try:
         for number, raw in enumerate(attacks):
@@ -122,7 +122,7 @@ def test_broken_requests(front):
 
     def agree() -> bool:
         statuses[:] = passed_on(front.nginx)[seen:]
-        return front.figures().value("persona_http_requests_total") - before == len(statuses)
+        return front.metrics().value("persona_http_requests_total") - before == len(statuses)
 
     wait_for(agree, 10)
     assert all(re.fullmatch("[2-4]..", status) for status in statuses)

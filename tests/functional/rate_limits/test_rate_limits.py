@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import Clock, application, running, wait_for
-from support.figures import Figures
+from support.metrics import Exposition
 from support.pictures import encode, quadrants
 from support.redis import RedisServer
 from support.services import Client, Service
@@ -457,7 +457,7 @@ class TestRedis:
         ]
         assert statuses == [200, 200, 429]
         assert caplog.text.count("Redis does not answer") == 1
-        found = Figures(app.app.services.metrics.exposition())
+        found = Exposition(app.app.services.metrics.exposition())
         assert found.value("persona_ratelimit_alone") == 1
 
     def test_client_is_an_extra(self, limited, monkeypatch):

@@ -37,7 +37,7 @@ def secrets(app, sign_in, assertion):
         '{{"Type":"app","Fields":{{"msg":"{}"}}}}',
         'total{{route="{}"}}',
     ],
-    ids=["text", "mozlog", "figures"],
+    ids=["text", "mozlog", "metrics"],
 )
 def test_each_is_found(secrets, line):
     """An email, an address, a claim, and everything that opens something is named with its line."""
@@ -74,12 +74,12 @@ def test_whole_way(tmp_path, app):
     planted = Recorder(tmp_path, loggers=["planted"])
     other = tmp_path / "service.log"
     planted.log(other)
-    planted.told({"name": CLAIM, "detail": "no claim at all"})
+    planted.received({"name": CLAIM, "detail": "no claim at all"})
     try:
         logging.getLogger("planted.app").warning("saved %s", CLAIM)
         other.write_text("no claim at all: alice@example.com\n")
         planted.printed("Written for bob@example.com.\n")
-        planted.figures(app.app.services.metrics.exposition() + 'seen_total{client="192.0.2.1"} 1\n')
+        planted.metrics(app.app.services.metrics.exposition() + 'seen_total{client="192.0.2.1"} 1\n')
     finally:
         planted.close()
     searched = search(tmp_path)

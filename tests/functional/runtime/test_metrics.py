@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from support.applications import application, serving, wait_for
-from support.figures import Figures
+from support.metrics import Exposition
 from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
 from webtest import TestApp
@@ -17,9 +17,9 @@ from persona_profile.runtime.metrics import Metrics
 from persona_profile.runtime.waiting import MIN_THREADS
 
 
-def figures(app: TestApp) -> Figures:
+def metrics(app: TestApp) -> Exposition:
     """Return the figures of an application."""
-    return Figures(app.app.services.metrics.exposition())
+    return Exposition(app.app.services.metrics.exposition())
 
 
 class TestCounting:
@@ -27,7 +27,7 @@ class TestCounting:
         """Requests are counted by route, method and status, with their time."""
         app.get("/v1/")
         app.get("/v1/profiles/alice@example.com", status=401)
-        found = figures(app)
+        found = metrics(app)
         route = "/v1/profiles/{email}"
         requests = "persona_http_requests_total"
         assert found.value(requests, route="/v1/", method="GET", status="200") == 1
@@ -43,7 +43,7 @@ class TestCounting:
         app.post_json("/v1/sessions", replayed, status=201)
         app.post_json("/v1/sessions", replayed, status=401)
         app.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
-        found = figures(app)
+        found = metrics(app)
         assert found.value("persona_proofs_total", outcome="proved", algorithm="RS256") == 5
         assert found.value("persona_proofs_total", outcome="proof_replayed") == 1
         assert found.value("persona_proofs_total", outcome="malformed_bundle") == 1
@@ -60,7 +60,7 @@ class TestCounting:
         app.put(path, png, headers=headers)
         app.put(path, png[:200], headers=headers, status=422)
         app.put(path, b"no picture", headers=headers, status=415)
-        found = figures(app)
+        found = metrics(app)
         uploads = "persona_picture_uploads_total"
         assert found.value(uploads, format="png", outcome="taken") == 1
         assert found.value(uploads, format="png", outcome="picture_broken") == 1
@@ -73,7 +73,7 @@ class TestCounting:
     def test_storage(self, app, sign_in):
         """Calls of the storage are counted by operation and outcome."""
         app.get("/v1/profiles", headers=sign_in("alice@example.com"))
-        found = figures(app)
+        found = metrics(app)
         calls = "persona_storage_seconds_count"
         assert found.value(calls, operation="apply", outcome="ok") == 1
         assert found.value(calls, operation="get_many", outcome="ok") == 3
@@ -83,7 +83,7 @@ class TestCounting:
         app = application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/items")
         try:
             app.backend.ping()
-            found = Figures(app.services.metrics.exposition())
+            found = Exposition(app.services.metrics.exposition())
             assert found.value("persona_storage_connections_most") == 16
             assert found.value("persona_storage_connections_in_use") == 0
         finally:
@@ -128,10 +128,10 @@ def test_hostile_requests(app, sign_in, assertion):
         app.get("/v1/profiles", headers={"Authorization": word, "Origin": word}, status="*")
 
     attack(0)
-    before = len(figures(app))
+    before = len(metrics(app))
     for number in range(1, 20):
         attack(number)
-    found = figures(app)
+    found = metrics(app)
     assert len(found) == before
     assert before < 400
     for leak in (secret, secret.upper(), token, "@", "example"):
@@ -154,7 +154,7 @@ def test_requests_that_wait(tmp_path):
     app, work = application(tmp_path), Work()
 
     def waiting() -> float:
-        return Figures(app.services.metrics.exposition()).value("persona_http_waiting")
+        return Exposition(app.services.metrics.exposition()).value("persona_http_waiting")
 
     with serving(app, threads=str(MIN_THREADS)) as server:
         for _ in range(MIN_THREADS):
@@ -177,7 +177,7 @@ def test_applications_share_nothing(tmp_path):
     finally:
         for each in (first, second):
             each.close()
-    requests = [Figures(text).value("persona_http_requests_total") for text in texts]
+    requests = [Exposition(text).value("persona_http_requests_total") for text in texts]
     assert requests == [1, 0]
 
 
@@ -194,17 +194,17 @@ def test_sum():
     total.add(texts[0], cumulative_only=True)
     for text in texts:
         total.add(text)
-    found = Figures(total.text())
+    found = Exposition(total.text())
     assert found.value("persona_http_requests_total") == 1 + 1 + 2
     assert found.value("persona_http_request_seconds_bucket", le="0.005") == 4
     assert found.value("persona_http_waiting") == 1 + 2
     assert found.value("persona_build_info") == 1
-    starts = [Figures(text).value("process_start_time_seconds") for text in texts]
+    starts = [Exposition(text).value("process_start_time_seconds") for text in texts]
     assert found.value("process_start_time_seconds") == max(starts)
-    assert found.names == Figures(texts[0]).names
+    assert found.names == Exposition(texts[0]).names
 
 
-def read_figures(port: int) -> Figures:
+def read_metrics(port: int) -> Exposition:
     """Scrape a service."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/metrics")
@@ -212,7 +212,7 @@ def read_figures(port: int) -> Figures:
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         text = response.read().decode()
     connection.close()
-    return Figures(text)
+    return Exposition(text)
 
 
 def test_served_on_an_address_of_its_own(tmp_path):
@@ -226,7 +226,7 @@ def test_served_on_an_address_of_its_own(tmp_path):
         client.sign_in()
         assert client.upload(encode(quadrants())).status == 200
         assert client.call("GET", "/metrics").status == 404
-        found = read_figures(port)
+        found = read_metrics(port)
     finally:
         service.close()
     assert found.value("persona_http_requests_total", route="/v1/sessions", status="201") == 1

@@ -11,7 +11,7 @@ from limits import RateLimitItem
 from support import ROOT
 from support.applications import application
 from support.contract import DOCUMENT, STATUS_OF
-from support.figures import Figures
+from support.metrics import Exposition
 from webtest import TestApp
 
 from backends.engines.mysql import CONNECTIONS
@@ -159,7 +159,7 @@ def test_every_metric_is_explained(tmp_path):
     app = application(tmp_path)
     text = app.services.metrics.exposition() + own_figures(0, 0)
     app.close()
-    counted = families("\n".join(Figures(text).families))
+    counted = families("\n".join(Exposition(text).families))
     ours = {name for name in counted if name.startswith("persona_")}
     guide = (ROOT / "docs/reference/metrics.md").read_text()
     listed = families("".join(re.findall(r"^\| `persona_[a-z_]+`", guide, re.MULTILINE)))
@@ -190,7 +190,7 @@ def test_labels_are_explained(tmp_path):
     client = TestApp(app)
     client.get("/v1/")
     client.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
-    found = Figures(app.services.metrics.exposition())
+    found = Exposition(app.services.metrics.exposition())
     app.close()
     seen = {
         (name, *sorted(sample.labels.keys() - {"le"}))
