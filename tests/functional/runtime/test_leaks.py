@@ -98,7 +98,7 @@ def test_run_is_recorded(app, server, sign_in):
         {"name": CLAIM},
         headers=sign_in("alice@example.com") | {"Content-Type": "application/merge-patch+json"},
     )
-    assert json.dumps(CLAIM) in (folder / "told" / str(os.getpid())).read_text()
+    assert json.dumps(CLAIM) in (folder / "received" / str(os.getpid())).read_text()
     urllib.request.urlopen(f"{server}/v1/").close()
     assert len(_lines(folder)) >= before + 3
 
