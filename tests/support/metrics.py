@@ -22,7 +22,7 @@ class Exposition:
         return len(self._samples)
 
     def value(self, name: str, **labels: str) -> float:
-        """Return the sum of the series of a name that have some labels; 0 if there is none."""
+        """Return the sum of the series with a name and labels; 0 without such series."""
         return sum(
             each.value
             for each in self._samples

@@ -1,4 +1,4 @@
-"""What operators do with a store: movers, keys, backups and copies."""
+"""Operators' work on a store: movers, keys, backups and copies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from support.stores import Everything, everything
 
 @dataclass
 class Move(Work):
-    """Moves profiles to the newer index key, with or without the lease that saves double work."""
+    """Moves profiles to the newer index key, with or without the lease that prevents double work."""
 
     errors = LeaseHeld, LeaseLost
 
@@ -52,7 +52,7 @@ class Move(Work):
 
 
 class Rewrap(Work):
-    """Wraps data keys anew."""
+    """Wraps data keys with the newest encryption key."""
 
     def run(self, backend: Backend) -> object:
         return Rewrapping(backend, self.machine.keys, lambda: None).run()
@@ -63,7 +63,7 @@ class Rewrap(Work):
 
 @dataclass
 class Destroy(Work):
-    """Destroys the oldest key of a kind, if nothing needs it."""
+    """Destroys the oldest key of a kind, if unneeded."""
 
     errors = LeaseHeld, LeaseLost, KeyringError
 
@@ -84,7 +84,7 @@ class Destroy(Work):
 
 @dataclass
 class Backup(Work):
-    """Writes everything into a file, as a command does that reads the keyring once."""
+    """Writes an archive, as a command that loads the keyring once."""
 
     errors = (HomesError,)
 
@@ -104,23 +104,23 @@ class Backup(Work):
     def acknowledged(self, result: object) -> None:
         self.restored(self)
 
-    def refused(self, error: BaseException) -> None:
-        super().refused(error)
+    def rejected(self, error: BaseException) -> None:
+        super().rejected(error)
         assert self.ring is not self.world.keyring
 
 
 @dataclass
 class Copy(Work):
-    """Copies the store to a second one.
+    """Copies the store to a second store.
 
     Attributes:
         destination: the second store.
-        state: a file.
-        is_foreign: tells whether somebody else has written to the second store.
-        watch: is called after each write to it.
-        made_equal: is called with what the copy did.
-        foreign_writes: how often somebody else had written to the second store when it began.
-        source: all that was in the store then.
+        state: the file with the copy's progress.
+        is_foreign: returns whether another writer has written to the second store.
+        watch: called after each write to the second store.
+        made_equal: called with the copy's result.
+        foreign_writes: other writers' writes to the second store before the copy began.
+        source: the content of the store at that time.
     """
 
     errors = NotEmpty, NotWritten
@@ -146,8 +146,8 @@ class Copy(Work):
     def acknowledged(self, result: object) -> None:
         self.made_equal(self, result)
 
-    def refused(self, error: BaseException) -> None:
-        super().refused(error)
+    def rejected(self, error: BaseException) -> None:
+        super().rejected(error)
         assert self.is_foreign()
 
 

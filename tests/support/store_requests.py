@@ -80,8 +80,8 @@ class Write(Work):
                 for view in self.window(self.email)
             )
 
-    def refused(self, error: BaseException) -> None:
-        super().refused(error)
+    def rejected(self, error: BaseException) -> None:
+        super().rejected(error)
         assert self.commits == 0 or self.ring is not self.world.keyring
         if isinstance(error, PreconditionFailed):
             assert self.tag is not None

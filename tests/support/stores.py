@@ -1,4 +1,4 @@
-"""Stores full of items, for tests that carry them elsewhere."""
+"""Full stores for tests of copies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Opener = Callable[[str], Backend]
 
 
 def everything(backend: Backend) -> Everything:
-    """Return all that a store holds, less the versions."""
+    """Return the content of a store without versions."""
     return {
         partition: {
             name: (item.value, item.expires_at)
@@ -30,7 +30,7 @@ def everything(backend: Backend) -> Everything:
 
 
 def partition_of(number: int) -> bytes:
-    """Return one of the partitions, spread as digests are."""
+    """Return the partition of a number, distributed like digests."""
     return b"\x01" + random.Random(number).randbytes(32)
 
 
@@ -48,7 +48,7 @@ def fill(backend: Backend, partitions: int = 30) -> None:
 
 
 def write_all(backend: Backend, partitions: list[bytes], stop: threading.Event, seed: int) -> None:
-    """Write all items of a partition at once, again and again, or delete them."""
+    """Write or delete all items of random partitions, until stopped."""
     randomness = random.Random(seed)
     while not stop.wait(0.002):
         partition = randomness.choice(partitions)
@@ -60,7 +60,7 @@ def write_all(backend: Backend, partitions: list[bytes], stop: threading.Event, 
 
 
 class Watched(MemoryBackend):
-    """A store that lets a test interfere when partitions are written or listed."""
+    """A store with hooks before writes and reads of partitions."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         super().__init__(clock)

@@ -67,8 +67,8 @@ def refused(scripts, body, **values):
     """Return the members of the error that a script must throw."""
     with pytest.raises(ScriptError) as caught:
         scripts.run(body, **values)
-    assert caught.value.told["name"] == "ProfileError", caught.value
-    return caught.value.told
+    assert caught.value.members["name"] == "ProfileError", caught.value
+    return caught.value.members
 
 
 class Gate:
@@ -647,7 +647,7 @@ class TestUpload:
         with pytest.raises(ScriptError) as caught:
             self.upload(scripts, self.SERVER, "tools.file()", options={"reduce": False})
         assert caught.value.code == "body_too_large"
-        assert caught.value.told["limit"] == 20 * 1024 * 1024 < len(data)
+        assert caught.value.members["limit"] == 20 * 1024 * 1024 < len(data)
 
     def test_what_the_server_refuses(self, scripts, tmp_path):
         """A broken file, one that is no picture, a crop outside: the server's own codes and figures."""
@@ -662,14 +662,14 @@ class TestUpload:
             with pytest.raises(ScriptError) as caught:
                 self.upload(scripts, self.SERVER, "tools.file()", options={"crop": crop})
             assert caught.value.code == code
-        assert caught.value.told["details"] == {"width": 1600, "height": 1200}
+        assert caught.value.members["details"] == {"width": 1600, "height": 1200}
 
 
 def refused_of(call, *arguments, **options):
     """Return the members of the error that a call must throw."""
     with pytest.raises(ScriptError) as caught:
         call(*arguments, **options)
-    return caught.value.told
+    return caught.value.members
 
 
 def _base64(data):

@@ -252,7 +252,7 @@ class TestSeveralProcesses:
         """Processes that are not well yet outlive other signals, and end with their supervisor."""
         monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{os.environ.get('PYTHONPATH', '')}")
         more = "shutdown.grace = 600\n"  # nobody is killed
-        service = Service(tmp_path / "service", "support.unwell:unwell", "", more=more)
+        service = Service(tmp_path / "service", "support.unhealthy:unhealthy", "", more=more)
         try:
             service.start("--processes", "1")
             wait_for(lambda: get(service, "/__heartbeat__") == 503, 30)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.applications import Clock
-from support.transit import KEY, FakeTransit, fake_transit, freezes, refuses, write_token
+from support.transit import KEY, FakeTransit, fake_transit, freezes, rejects, write_token
 
 from persona_profile.keys.service import KeysUnavailable, Unreadable
 from persona_profile.keys.transit import CachingService, TransitService
@@ -61,7 +61,7 @@ def test_what_was_unwrapped_is_remembered(
 def test_what_was_wrapped_is_remembered(cache: CachingService, fake: FakeTransit) -> None:
     """A key that was just wrapped is unwrapped without the server."""
     wrapped = cache.wrap(PARTITION, DATA_KEY)
-    fake.behaviour = refuses(503, "Vault is sealed")
+    fake.behaviour = rejects(503, "Vault is sealed")
     assert cache.unwrap(PARTITION, wrapped) == DATA_KEY
 
 
@@ -132,9 +132,9 @@ def test_failures_are_not_remembered(
     """What failed is tried again."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     fake.behaviours = [
-        refuses(503, "Vault is sealed"),
-        refuses(400, "cipher: message authentication failed"),
-        refuses(503, "Vault is sealed"),
+        rejects(503, "Vault is sealed"),
+        rejects(400, "cipher: message authentication failed"),
+        rejects(503, "Vault is sealed"),
     ]
     with pytest.raises(KeysUnavailable):
         cache.unwrap(PARTITION, wrapped)
