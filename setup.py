@@ -115,8 +115,8 @@ setup(
             "types-PyYAML",
             "uv>=0.9",  # for `make lock`
         ],
-        # What makes the load, and what its pictures are made with.
-        "loadtest": ["locust>=2.39", "numpy>=2.1"],
+        # What makes the load, and what draws its report.
+        "loadtest": ["locust>=2.39", "matplotlib>=3.10"],
         # For the charts of `storage stats --plot` and `model --plot`.
         "plot": ["matplotlib>=3.10"],
         # Rate limits that several processes share.

@@ -15,7 +15,7 @@ class CircuitOpen(Exception):
 
 
 class Outcome(enum.Enum):
-    """What a call that has ended says about the server."""
+    """The meaning of a finished call for the state of its server."""
 
     ANSWERED = "answered"
     FAILED = "failed"

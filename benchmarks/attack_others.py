@@ -19,7 +19,7 @@ from attack_stage import CACHED, DIALOG, DOMAIN, FRESH, METRICS_PORT, ORIGIN, PI
 from support.identities import assertion_claims, certificate_claims, dsa_key
 from support.pictures import encode, quadrants
 
-from persona_profile.auth.jws import sign_jws
+from persona_profile.auth.browserid_keys import sign_jws
 
 PEOPLE = 60
 """Of the pinned domain; each has a picture. As many are of the cached domain."""

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import trustme
 from support.mariadb import MariaDB
 
-from loadtest.generator.watcher import Processes
+from loadtest.generator.watcher import ProcessFamily
 
 ROOT = Path(__file__).parent.parent
 DOMAIN = "profiles.example.com"
@@ -198,16 +198,16 @@ class Stage:
             self._service.kill()
             self._service.wait(10)
 
-    def service(self) -> Processes:
+    def service(self) -> ProcessFamily:
         """Return processor time and memory of the service's processes."""
         assert self._service is not None
-        found = Processes.of(self._service.pid)
+        found = ProcessFamily.of(self._service.pid)
         assert found is not None, "the service has ended"
         return found
 
-    def nginx(self) -> Processes | None:
+    def nginx(self) -> ProcessFamily | None:
         """Return processor time and memory of nginx, if it runs."""
-        return Processes.of(self._nginx.pid) if self._nginx else None
+        return ProcessFamily.of(self._nginx.pid) if self._nginx else None
 
     def spooled_bytes(self) -> int:
         """Return the bytes of bodies that nginx holds on disk; their files have no names any more."""

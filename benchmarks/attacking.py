@@ -17,7 +17,7 @@ from attack_providers import NICE, attackers_key
 from attack_stage import ATTACKER, DOMAIN, ORIGIN, SERVER, Target, be_apart
 from support.identities import assertion_claims, certificate_claims, dsa_key
 
-from persona_profile.auth.jws import sign_jws
+from persona_profile.auth.browserid_keys import sign_jws
 
 CONNECTIONS = 100
 EMAILS = tuple(f"mallory{number}@{ATTACKER}" for number in range(20))

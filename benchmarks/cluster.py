@@ -128,7 +128,7 @@ def measured(
         meter = Meter(pids)
         arguments = ["--shape", "steps", "--users-active", str(options.users)]
         arguments += ["--warm-up", str(options.warm_up), "--measured", str(options.measured)]
-        arguments += ["--server-pid", str(service.pid), "--most-steps", str(options.most_steps)]
+        arguments += ["--server-pid", str(service.pid), "--max-steps", str(options.max_steps)]
         arguments += ["--small-pictures"] if options.small_pictures else []
         with meter.running():
             status = run.locust(folder, record, service.origin, arguments, 1)
@@ -145,7 +145,7 @@ def table(cases: list[Case], options: argparse.Namespace) -> str:
     lines = [
         (
             f"{cores} cores for everything, Python {platform.python_version()}; steps of "
-            f"{options.measured:g} s, at most {options.most_steps}; processor time where it broke:\n"
+            f"{options.measured:g} s, at most {options.max_steps}; processor time where it broke:\n"
         ),
         (
             "| nodes | service processes | users carried | broke at | cores: service | each node "
@@ -183,7 +183,7 @@ def main() -> None:
     )
     parser.add_argument("--warm-up", type=float, default=4, help="seconds before a step is measured")
     parser.add_argument("--measured", type=float, default=15, help="seconds of a step")
-    parser.add_argument("--most-steps", type=int, default=4)
+    parser.add_argument("--max-steps", type=int, default=4)
     parser.add_argument("--write", type=Path, help="a page with a place for the table")
     options = parser.parse_args()
     if options.users is None:

@@ -37,7 +37,7 @@ from support.identities import (
 )
 from support.workers import processor_seconds
 
-from persona_profile.auth.jws import sign_jws
+from persona_profile.auth.browserid_keys import sign_jws
 
 SECONDS = 3.0
 CONNECTIONS = 4

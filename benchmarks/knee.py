@@ -38,7 +38,7 @@ from persona_profile.capacity.model import ACTIVITIES, UPLOADS, Parameters, rate
 
 SERVER_CORE = 1
 GENERATOR_CORE = 0
-TIMES = {"dialog_open": 600, "picture_read": 1500, "edit": 300, "take_away": 100, "erase": 40}
+TIMES = {"dialog_open": 600, "picture_read": 1500, "edit": 300, "export": 100, "erase": 40}
 UPLOADS_MEASURED = 60
 AT_ONCE = 2
 
@@ -54,7 +54,7 @@ def measured_costs(meter: Meter, service: Service, people: Path, pictures: Path)
     everything = rates(Parameters(), 1)
     engine.prepare(7, 0, 1, everything, launch=False)
     found = {}
-    for activity in ("dialog_open", "picture_read", "edit", "take_away", "replacement", "erase"):
+    for activity in ("dialog_open", "picture_read", "edit", "export", "replacement", "erase"):
         times = UPLOADS_MEASURED if activity == "replacement" else TIMES[activity]
         only = {each: float(each == activity) for each in ACTIVITIES}
         arrivals = engine.plan.arrivals(only)
@@ -178,7 +178,7 @@ def main() -> None:
             print(json.dumps({"predicted": round(prediction)}), flush=True)
             arguments = ["--shape", "steps", "--users-active", str(prediction * options.from_share)]
             arguments += ["--warm-up", "6", "--measured", str(options.measured)]
-            arguments += ["--server-pid", str(service.pid), "--most-steps", "8"]
+            arguments += ["--server-pid", str(service.pid), "--max-steps", "8"]
             (folder / "pictures").symlink_to(options.pictures.resolve())
             record = folder / "record"
             with meter.running():

@@ -1,6 +1,6 @@
 """What the load test's generators take themselves, beside what the server takes for the same.
 
-In processor time of one core: pictures of the mix per second, with their bytes; reading the number of a
+In processor time of one core: pictures of the mix per second, with their bytes; reading the mark of a
 rendition; proofs with kept and with new certificates, by the algorithm of the user's key, and the
 server's verifier on the same proofs. With a photo also whether pictures of the generator cost a decoder
 as much per byte, at the scale at which the server decodes. Making the files is no part of it.
@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.workers import LIMITS
 
 from loadtest.identities import Identities, make
-from loadtest.pictures import KINDS, PictureLibrary, number_in, numbers
+from loadtest.pictures import KINDS, PictureLibrary, mark_in, numbers
 from persona_profile.auth.browserid import BrowserIDVerifier
 from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers
 from persona_profile.images import Encoding, PictureOptions
@@ -73,7 +73,7 @@ def measure_pictures(folder: Path, rounds: int) -> None:
     def some() -> None:
         sizes.extend(len(library.picture(next(sequence)).body) for _ in range(PICTURES))
 
-    some()  # which also makes rows of tiles of screenshots, once for all
+    some()  # which also reads the files into memory
     sizes.clear()
     seconds = median(rounds, some) / PICTURES
     mean = statistics.mean(sizes)
@@ -89,11 +89,11 @@ def measure_pictures(folder: Path, rounds: int) -> None:
             f"{kind.name}: {len(picture.body) / 1e6:.2f} MB, {share:.2f} bytes/pixel; made in "
             f"{made * 1e3:.2f} ms, {made / rendered:.2%} of what the server's pipeline takes"
         )
-    upload = io.BytesIO(library.picture_of_kind(5, KINDS[0].name).body)
-    for each in render_picture(upload, None, OPTIONS):
-        assert number_in(each.data) == 5
-        seconds = median(rounds, lambda data=each.data: number_in(data))
-        print(f"number in {each.size} px {each.format}: {seconds * 1e3:.2f} ms")
+    upload = library.picture_of_kind(5, KINDS[0].name)
+    for each in render_picture(io.BytesIO(upload.body), None, OPTIONS):
+        assert upload.matches(each.data)
+        seconds = median(rounds, lambda data=each.data: mark_in(data))
+        print(f"mark in {each.size} px {each.format}: {seconds * 1e3:.2f} ms")
 
 
 def measure_decoding(folder: Path, photo: Path, rounds: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from loadtest.generator.watcher import Processes
+from loadtest.generator.watcher import ProcessFamily
 
 ALL = "all"
 """Name of what everybody used."""
@@ -38,7 +38,7 @@ class Meter:
         """
         found = {ALL: self._busy()}
         for name, pid in self._pids.items():
-            processes = Processes.of(pid)
+            processes = ProcessFamily.of(pid)
             if processes is None:
                 raise ProcessLookupError(name)
             found[name] = processes.cpu_seconds

@@ -179,24 +179,23 @@ def measure(
 
 def plot(path: str, decoding: dict[str, float], whole: dict[str, float]) -> None:
     """Draw both tables as bars."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - needed for this alone
+    from persona_profile.capacity import charts  # noqa: PLC0415 - needed for this alone
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, height_ratios=[len(decoding), len(whole)])
+    figure, (upper, lower) = charts.new_figure(648, 432, rows=2, layout="constrained")
     titles = (
         "Decode + crop + four sizes, over a bare decoding (JPEG: djpeg -scale 1/4)",
         "Whole upload of a 12 MP JPEG, over djpeg -scale 1/4",
     )
     for axes, title, table in zip((upper, lower), titles, (decoding, whole), strict=True):
-        bars = axes.barh(list(table), list(table.values()), color="#4477aa")
+        bars = axes.barh(list(table), list(table.values()), color=charts.COLOURS["c1"])
         axes.bar_label(bars, fmt="%.2f", padding=4)
         axes.invert_yaxis()
         axes.margins(x=0.12)
-        axes.set_title(title, loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.axvline(1, color="#8a8a8a", linewidth=1)
+        axes.set_title(title)
+        axes.grid(visible=False)
+        axes.axvline(1, color=charts.SOFT, linewidth=1)
     lower.set_xlabel("ratio of processor time")
-    figure.savefig(path)
+    charts.save(figure, Path(path))
 
 
 def main() -> None:

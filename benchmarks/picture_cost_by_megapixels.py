@@ -57,46 +57,40 @@ def measure(files: dict[tuple[str, int], bytes], rounds: int) -> tuple[float, Ra
 
 def plot(path: Path, ratios: Ratios) -> None:
     """Draw the ratios against megapixels."""
-    # Needed for this alone.
-    import matplotlib as mpl  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from persona_profile.capacity.charts import DASHED, SOFT, new_figure, save  # noqa: PLC0415 - for this
 
-    from persona_profile.cli.plotting import PALE, STYLE, save  # noqa: PLC0415
-
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 5), layout="constrained")
-        axes = figure.subplots()
-        for kind, colour in COLOURS.items():
-            points = {size: ratio for (name, size), ratio in ratios.items() if name == kind}
-            axes.plot(list(points), list(points.values()), color=colour, marker="o", linewidth=2)
-            for size, ratio in points.items():
-                axes.annotate(
-                    f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}",
-                    (size, ratio),
-                    xytext=(0, 7),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize="small",
-                )
-            last = max(points)
+    figure, axes = new_figure(648, 360, layout="constrained")
+    for kind, colour in COLOURS.items():
+        points = {size: ratio for (name, size), ratio in ratios.items() if name == kind}
+        axes.plot(list(points), list(points.values()), color=colour, marker="o", linewidth=2)
+        for size, ratio in points.items():
             axes.annotate(
-                kind,
-                (last, points[last]),
-                xytext=(14, -3),
+                f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}",
+                (size, ratio),
+                xytext=(0, 7),
                 textcoords="offset points",
-                color=colour,
-                weight="bold",
+                ha="center",
+                fontsize="small",
             )
-        axes.axhline(1, color=PALE, linewidth=1, linestyle=(0, (4, 3)))
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xticks(OF_JPEG, [str(size) for size in OF_JPEG])
-        axes.set_yticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
-        axes.minorticks_off()
-        axes.margins(x=0.1, y=0.15)
-        axes.set_xlabel("megapixels")
-        axes.set_title("Processor time of an upload's pipeline, over that of a JPEG of 12 megapixels")
-        save(figure, path)
+        last = max(points)
+        axes.annotate(
+            kind,
+            (last, points[last]),
+            xytext=(14, -3),
+            textcoords="offset points",
+            color=colour,
+            weight="bold",
+        )
+    axes.axhline(1, color=SOFT, linewidth=1, linestyle=DASHED)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(OF_JPEG, [str(size) for size in OF_JPEG])
+    axes.set_yticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
+    axes.minorticks_off()
+    axes.margins(x=0.1, y=0.15)
+    axes.set_xlabel("megapixels")
+    axes.set_title("Processor time of an upload's pipeline, over that of a JPEG of 12 megapixels")
+    save(figure, path)
 
 
 def main() -> None:

@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.pictures import encode, photo, quadrants
 from support.workers import SMALL_JPEG, picture_pids, renderer
+from support.workers import render as render_by
 
-from persona_profile.images import FreeAccount
 from persona_profile.images.pipeline import render_picture
 
 Render = Callable[[bytes], object]
@@ -77,8 +77,8 @@ def our_pool() -> Pool:
     context = renderer()
     ours = context.__enter__()
     return Pool(
-        lambda data: ours.render(io.BytesIO(data), None, FreeAccount()),
-        lambda: ours.render(io.BytesIO(photo()), None, FreeAccount(("another",))),
+        lambda data: render_by(ours, io.BytesIO(data)),
+        lambda: render_by(ours, io.BytesIO(photo()), None, "another"),
         picture_pids,
         lambda: context.__exit__(None, None, None),
     )

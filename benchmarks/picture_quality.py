@@ -156,10 +156,9 @@ def report(curve: dict, tools: dict[str, tuple[str, Point]]) -> None:
 
 def plot(path: str, curve: dict, tools: dict[str, tuple[str, Point]], size: int) -> None:
     """Draw score over bytes."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - needed for this alone
+    from persona_profile.capacity.charts import new_figure, save  # noqa: PLC0415 - for this alone
 
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = new_figure(648, 432, layout="constrained")
     styles = {"fast": ":", "balanced": "-", "max": "--"}
     for (name, effort), points in curve.items():
         sizes = [point.size / 1000 for point in points.values()]
@@ -189,7 +188,7 @@ def plot(path: str, curve: dict, tools: dict[str, tuple[str, Point]], size: int)
     axes.set_title(f"Quality over bytes at {size} pixels; dots: the defaults", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(path)
+    save(figure, Path(path))
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The load test as Locust runs it: `locust -f loadtest/locustfile.py --host URL --shape NAME`.
 
-Locust distributes the processes, shows what happens and keeps its own statistics. Who arrives when is
-not its users' doing, as those wait for answers: each process has one Locust user (`Arrivals`), which
-starts the planned activities of many people (`scenarios`, `pacing`). See `docs/how-to/load-test.md`.
+Locust distributes the processes, has a page and statistics. Its users would wait for responses, so each
+process has one Locust user (`Arrivals`), which starts the planned arrivals of many people (`scenarios`,
+`pacer`). See `docs/how-to/load-test.md`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from loadtest.generator.tally import RIGHT, SHED
 from loadtest.generator.watcher import PERIOD, Watcher
 from loadtest.identities import Identities
 from loadtest.pictures import PictureLibrary
-from loadtest.record import Line, Second, Writer, line_of
+from loadtest.record import RecordLine, Second, Writer, line_of
 
 VOID = 3
-"""Exit status of a run that says nothing of the server."""
+"""Exit status of a void run."""
 
 _log = logging.getLogger(__name__)
 
 
-class Session:
-    """What this process does in the run: it leads, makes load, or both."""
+class RunProcess:
+    """The part of this process in the run: leader, worker, or both."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
@@ -52,7 +52,7 @@ class Session:
         given = environment.parsed_options
         assert given is not None
         self._given = given
-        # Of this machine: Locust's master overwrites a worker's options by its own.
+        # Folders of this machine: Locust's master replaces a worker's options by its own.
         self._identities, self._pictures = Path(given.identities), Path(given.pictures)
         self._has_small_pictures = bool(given.small_pictures)
         if not isinstance(environment.runner, WorkerRunner):
@@ -62,7 +62,7 @@ class Session:
             self.runner.register_message("rate", self._on_rate)
             self.runner.register_message("finish", self._on_finish)
 
-    # The process that leads.
+    # The leader.
 
     def _lead(self) -> None:
         try:
@@ -82,14 +82,14 @@ class Session:
         finally:
             connections.close()
         self.environment.host = options.host
-        self.conductor = Conductor(options, self._writer("leader"), self._tell_workers)
-        self.runner.register_message("told", self._on_told)
+        self.conductor = Conductor(options, self._writer("leader"), self._send_to_workers)
+        self.runner.register_message("lines", self._on_lines)
         self.runner.register_message("ready", self._on_ready)
         gevent.spawn(self._watch, options)
         _log.info("the record is written to %s", options.folder)
 
     def begin(self) -> None:
-        """Tell every worker which part is its own."""
+        """Send every worker its part of the plan."""
         assert self.conductor is not None
         assert self._options is not None
         options = self._options
@@ -110,11 +110,11 @@ class Session:
 
     @property
     def workers(self) -> int:
-        """Processes that make load."""
+        """Number of workers."""
         return len(self.runner.clients) if isinstance(self.runner, MasterRunner) else 1
 
     def tick(self) -> bool:
-        """Go on; return whether there is more to do."""
+        """Continue the run; return whether it goes on."""
         assert self.conductor is not None
         goes_on = self.conductor.tick()
         if self.conductor.failure is not None:
@@ -122,7 +122,7 @@ class Session:
             self.environment.process_exit_code = VOID
         elif not goes_on:
             self._is_complete = True
-            # The verdict is the gate's: an error of the server is no error of the run.
+            # The gate gives the verdict: an error of the server is no error of the run.
             self.environment.process_exit_code = 0
         return goes_on
 
@@ -137,10 +137,10 @@ class Session:
                 writer.close()
         self._writers.clear()
 
-    def _tell_workers(self, kind: str, message: Mapping[str, Any]) -> None:
+    def _send_to_workers(self, kind: str, message: Mapping[str, Any]) -> None:
         self.runner.send_message(kind, dict(message))
 
-    def _on_told(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
+    def _on_lines(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
         assert self.conductor is not None
         process = str(msg.data["process"])
         lines = [line_of(document) for document in msg.data["lines"]]
@@ -167,31 +167,31 @@ class Session:
             writer.write(watcher.look())
             gevent.sleep(PERIOD)
 
-    # A process that makes load.
+    # A worker.
 
     def _on_prepare(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
         gevent.spawn(self._prepare, msg.data)
 
-    def _prepare(self, told: Mapping[str, Any]) -> None:
+    def _prepare(self, part: Mapping[str, Any]) -> None:
         failure = None
-        _log.info("pictures are read, and made where they are missing")
+        _log.info("opening the pictures; missing ones are made")
         try:
             self.engine = Engine(
-                told["process"],
-                told["host"],
-                told["audience"],
+                part["process"],
+                part["host"],
+                part["audience"],
                 Identities.open(self._identities),
                 self._library(),
                 self._count,
             )
             self.engine.prepare(
-                told["seed"], told["worker"], told["workers"], told["rates"], launch=told["launch"]
+                part["seed"], part["worker"], part["workers"], part["rates"], launch=part["launch"]
             )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the leader waits for a word
-            failure = f"{told['process']}: {type(error).__name__}: {error}"
-        self.runner.send_message("ready", {"process": told["process"], "failure": failure})
+        except Exception as error:  # noqa: BLE001 - the leader waits for a result in any case
+            failure = f"{part['process']}: {type(error).__name__}: {error}"
+        self.runner.send_message("ready", {"process": part["process"], "failure": failure})
         if failure is None:
-            self._workers = told["workers"]
+            self._workers = part["workers"]
             gevent.spawn(self._report, self.engine)
 
     def _library(self) -> PictureLibrary:
@@ -207,12 +207,12 @@ class Session:
     def _report(self, engine: Engine) -> None:
         while not self._is_finishing:
             gevent.sleep(1 - time.time() % 1)
-            self._say(engine, engine.lines(), engine.tally.in_flight)
-        self._say(engine, engine.tally.rest(), in_flight=0)
+            self._send_lines(engine, engine.lines(), engine.tally.in_flight)
+        self._send_lines(engine, engine.tally.rest(), in_flight=0)
 
-    def _say(self, engine: Engine, lines: Sequence[Line], in_flight: int) -> None:
-        told = {"process": engine.process, "lines": as_documents(lines), "in_flight": in_flight}
-        self.runner.send_message("told", told)
+    def _send_lines(self, engine: Engine, lines: Sequence[RecordLine], in_flight: int) -> None:
+        message = {"process": engine.process, "lines": as_documents(lines), "in_flight": in_flight}
+        self.runner.send_message("lines", message)
 
     def _count(self, activity: str, milliseconds: float, received: int, outcome: str) -> None:
         self.environment.events.request.fire(  # type: ignore[no-untyped-call]
@@ -225,34 +225,34 @@ class Session:
         )
 
 
-_sessions: list[Session] = []
-"""Of this process: one, once Locust is ready."""
+_processes: list[RunProcess] = []
+"""One, after Locust's start."""
 
 
 class Arrivals(User):
-    """All arrivals of a process; the model's people are in it, each a greenlet when it acts."""
+    """All arrivals of a process; each arrival is a greenlet."""
 
     @task
     def arrive(self) -> None:
-        """Start what is planned until the run ends."""
-        session = _sessions[0]
-        while session.engine is None:
+        """Start planned arrivals until the run ends."""
+        process = _processes[0]
+        while process.engine is None:
             gevent.sleep(0.05)
-        session.engine.run()
+        process.engine.run()
 
 
 class Stages(LoadTestShape):
-    """The shape of the run: its users are Locust's, of which each process has one."""
+    """The shape for Locust, whose users are the processes."""
 
     _has_begun = False
 
     def tick(self) -> tuple[int, float] | None:
-        """Lead the run; None ends it."""
-        session = _sessions[0]
+        """Continue the run; None ends it."""
+        process = _processes[0]
         if not self._has_begun:
             self._has_begun = True
-            session.begin()
-        return (session.workers, 10.0) if session.tick() else None
+            process.begin()
+        return (process.workers, 10.0) if process.tick() else None
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -262,13 +262,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def _begin(environment: Environment, **_more: Any) -> None:
-    _sessions[:] = [Session(environment)]
+    _processes[:] = [RunProcess(environment)]
 
 
 @events.quitting.add_listener  # type: ignore[untyped-decorator]
 def _end(environment: Environment, **_more: Any) -> None:  # noqa: ARG001
-    for session in _sessions:
-        session.close()
+    for process in _processes:
+        process.close()
 
 
 def _stop(status: int, message: str) -> Any:

@@ -1,6 +1,6 @@
-"""What a run writes down while it goes on, and the verdict reads: one JSON object a line.
+"""The record of a run, which the verdict reads: one JSON object a line.
 
-Lines are only ever added, so a run that was cut off leaves what it saw until then. Every process of the
+Lines are only appended, so that an interrupted run leaves a record too. Every process of the
 load generator writes a file of its own (`PROCESS.jsonl`) into the run's folder; instants are seconds
 since 1970 by the writer's clock.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Self
 
 BUCKET_RATIO: Final = 1.05
-"""Each latency is known to within 5 %: buckets of a histogram grow by that."""
+"""Ratio of neighbouring buckets: a latency is known to within 5 %."""
 
 
 def bucket(milliseconds: float) -> int:
@@ -31,9 +31,9 @@ def upper_bound(number: int) -> float:
 
 
 def percentile(latencies: Mapping[int, int], share: float) -> float | None:
-    """Return the latency that a share of answers did not exceed, in ms; None if there are none.
+    """Return the latency in ms that a share of responses did not exceed, or None without any.
 
-    It is the nearest rank's, rounded up to its bucket: at most 5 % too large, never too small.
+    The nearest rank, rounded up to its bucket: at most 5 % too large, never too small.
     """
     total = sum(latencies.values())
     rank = max(1, math.ceil(share * total - 1e-9))
@@ -47,16 +47,16 @@ def percentile(latencies: Mapping[int, int], share: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was to be done; written once, by the process that leads.
+    """The parameters of a run; the leader writes them once.
 
     Attributes:
         shape: `smoke`, `average`, `steps`, `spike`, `soak` or `launch`.
         host: origin of the server.
         seed: of the sequence of users and pictures.
-        workers: processes that make the load.
-        server_version: what the server's `/__version__` answered.
+        workers: processes of the load generator.
+        server_version: document of the server's `/__version__`.
         parameters: of the capacity model, those that differ from its defaults.
-        peak: by which the model's mean rates were multiplied; 1 for a steady load of the day's mean.
+        peak: factor of the model's mean rates; 1 for the mean of a day.
     """
 
     kind: ClassVar[str] = "run"
@@ -72,10 +72,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """From now on so many users are active; written by the process that leads.
+    """The start of a number of active users; the leader writes it.
 
     Attributes:
-        users: active users that the rates stand for.
+        users: active users.
         rates: arrivals per second by activity of the capacity model, `Run.peak` times the mean.
         is_measured: false while a run warms up, changes over, or ends.
     """
@@ -89,19 +89,18 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """What one process asked of one endpoint, and got, in one second of planned starts.
+    """The requests of one process to one endpoint, by the second of their planned start.
 
     Attributes:
-        at: the second, a whole number: that in which the requests were planned to start.
+        at: the second, a whole number.
         endpoint: an activity of the capacity model.
-        planned: requests that were to start.
-        latencies: of answers that were right, from the planned start to the last byte: count by
-            `bucket`.
-        errors: counts by what went wrong: a problem code, `status_500`, `connection_refused`,
+        planned: planned requests.
+        latencies: of right responses, from the planned start to the last byte: count by `bucket`.
+        errors: counts by code: a problem code, `status_500`, `connection_refused`,
             `timeout`, `wrong_content`, ...
         shed: 503 and 429 with Retry-After, in no other count.
-        withdrawn: requests that were not sent, and are in no other count, as what they were to read is
-            not there: an upload before had failed, or has not ended.
+        withdrawn: reads that were not sent and are in no other count, as the upload of their picture
+            had failed or not ended.
         sent: bytes of bodies.
         received: bytes of bodies.
     """
@@ -120,14 +119,14 @@ class Second:
 
 @dataclass(frozen=True)
 class Traffic:
-    """What was asked, and what came of it.
+    """The sum of requests and their outcomes.
 
     Attributes:
-        planned: requests that were to start.
-        latencies: of right answers, by bucket.
-        errors: counts by what went wrong.
-        shed: answers of 503 or 429 that said when to come back.
-        withdrawn: reads that were not made, and not planned, as an upload had failed or not ended.
+        planned: planned requests.
+        latencies: of right responses, by bucket.
+        errors: counts by code.
+        shed: responses of 503 or 429 with Retry-After.
+        withdrawn: reads that were not sent, as an upload had failed or not ended.
     """
 
     planned: int
@@ -138,7 +137,7 @@ class Traffic:
 
     @classmethod
     def of(cls, seconds: Iterable[Second | Traffic]) -> Self:
-        """Add up seconds, or what was added up before."""
+        """Return the sum of seconds, or of sums."""
         planned = shed = withdrawn = 0
         latencies: Counter[int] = Counter()
         errors: Counter[str] = Counter()
@@ -152,7 +151,7 @@ class Traffic:
 
     @cached_property
     def right(self) -> int:
-        """Answers that were right."""
+        """Right responses."""
         return sum(self.latencies.values())
 
     @cached_property
@@ -162,12 +161,12 @@ class Traffic:
 
     @property
     def answered(self) -> int:
-        """Requests of which it is known what came of them."""
+        """Requests with an outcome."""
         return self.right + self.failed + self.shed
 
     @property
     def achieved(self) -> float:
-        """Right answers over planned requests; 1 if none were planned."""
+        """Right responses over planned requests; 1 if none were planned."""
         return self.right / self.planned if self.planned else 1.0
 
     @property
@@ -182,12 +181,12 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
-class Generator:
-    """How a process of the load generator fared in the second before.
+class GeneratorSample:
+    """A sample of a process of the load generator.
 
     Attributes:
-        cpu: share of one core that it used.
-        lag: seconds by which the latest request started after it was planned to.
+        cpu: used share of one core, since the last sample.
+        lag: longest delay of a start behind its plan, in seconds.
     """
 
     kind: ClassVar[str] = "generator"
@@ -198,16 +197,16 @@ class Generator:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """What the server told, or the machine of it: cumulative, from the server's start.
+class ServerSample:
+    """A sample of the server and its machine; counters go from the server's start.
 
     Attributes:
-        started_at: when its processes started; another value is a restart.
-        cpu_seconds: of all its processes, picture workers included; None if unknown.
+        started_at: start of its main process; another value means a restart.
+        cpu_seconds: of all processes, picture workers included; None if unknown.
         resident_bytes: of all its processes; None if unknown.
-        metrics: figures of its `/metrics`, by name and labels as they stand there, without buckets.
+        metrics: samples of its `/metrics` by name and labels, without buckets.
         clock_offset: its `Date` less this machine's clock, in seconds; None if unknown.
-        cores: of its machine that it may use; None if unknown.
+        cores: number that it may use; None if unknown.
     """
 
     kind: ClassVar[str] = "server"
@@ -222,43 +221,43 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The run was brought to its end; without it, it was cut off."""
+    """The end of a complete run; an interrupted run has none."""
 
     kind: ClassVar[str] = "end"
     at: float
 
 
-Line = Run | Step | Second | Generator | Server | End
-_KINDS: Final = {each.kind: each for each in (Run, Step, Second, Generator, Server, End)}
+RecordLine = Run | Step | Second | GeneratorSample | ServerSample | End
+_KINDS: Final = {each.kind: each for each in (Run, Step, Second, GeneratorSample, ServerSample, End)}
 
 
 class InvalidRecord(ValueError):
-    """A folder holds no record of a run; the message says which line of which file."""
+    """A folder has no valid record of a run; the message names file and line."""
 
 
 class Writer:
-    """Adds lines to the file of one process."""
+    """The file of one process, to which lines are appended."""
 
     def __init__(self, folder: Path, process: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = (folder / f"{process}.jsonl").open("a", encoding="utf-8")
 
-    def write(self, line: Line) -> None:
-        """Add a line; it is in the file when this returns."""
+    def write(self, line: RecordLine) -> None:
+        """Append a line and flush it to the file."""
         document = {"kind": line.kind, **asdict(line)}
         self._file.write(json.dumps(document, separators=(",", ":")) + "\n")
         self._file.flush()
 
     def close(self) -> None:
-        """End the file."""
+        """Close the file."""
         self._file.close()
 
 
-def read(folder: Path) -> Iterator[Line]:
-    """Give the lines of all processes, file after file; a last line that was cut off is left away.
+def read(folder: Path) -> Iterator[RecordLine]:
+    """Yield the lines of all processes, file after file; an incomplete last line is ignored.
 
     Raises:
-        InvalidRecord: there is none, or a line is something else.
+        InvalidRecord: there is none, or a line is invalid.
     """
     files = sorted(folder.glob("*.jsonl"))
     if not files:
@@ -272,8 +271,8 @@ def read(folder: Path) -> Iterator[Line]:
                 raise InvalidRecord(f"{path}, line {number}: {error}") from None
 
 
-def line_of(document: dict[str, Any]) -> Line:
-    """Return the line that a JSON object says.
+def line_of(document: dict[str, Any]) -> RecordLine:
+    """Return the line of a JSON object.
 
     Raises:
         KeyError, TypeError: it is something else.

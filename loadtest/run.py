@@ -1,9 +1,9 @@
-"""One command for a whole load test: makes what it needs, runs Locust, asks for the verdict.
+"""One command for a whole load test: it prepares the data, runs Locust and judges the run.
 
     python -m loadtest.run smoke
     python -m loadtest.run promote --host https://profiles.example.com --users 1000000 --i-own-this-host
 
-What stands after `--` is handed on to Locust.
+Arguments after `--` go to Locust.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from loadtest.pictures import PictureLibrary
 LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 
 SMOKE_USERS: Final = 20
-"""Identities of a smoke run: their pictures are there before its first request."""
+"""Identities of a smoke run: their pictures are uploaded before its first request."""
 
 SMOKE_ACTIVE_USERS: Final = 40_000
-"""For whose rates a smoke run stands: a few requests a second."""
+"""Active users of a smoke run: a few requests a second."""
 
 PROMOTE_USERS: Final = 1_000
-"""Identities of a run before promotion, unless there are some already."""
+"""Identities of a run before promotion, unless the folder has some."""
 
 SMALL_PICTURES: Final = "--small-pictures"
 
@@ -54,7 +54,7 @@ development.provider_listen = off
 backend = memory
 public_origins = {origin}
 browserid.pinned_issuers = {issuers}
-metrics.listen = 127.0.0.1:{figures}
+metrics.listen = 127.0.0.1:{metrics_port}
 
 [server:main]
 use = egg:persona-profile-server
@@ -63,13 +63,13 @@ listen = 127.0.0.1:{port}
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class StartedServer:
     """A server that was started for a run.
 
     Attributes:
-        origin: where it answers.
+        origin: of its addresses.
         pid: its process id.
-        metrics: where its figures are.
+        metrics: URL of its metrics.
     """
 
     origin: str
@@ -89,14 +89,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def development_server(folder: Path, issuers: Path) -> Iterator[Server]:
-    """Start a server with everything in memory that trusts the identities; end it.
+def development_server(folder: Path, issuers: Path) -> Iterator[StartedServer]:
+    """Run a server in memory that trusts the identities; stop it at the end.
 
     Raises:
-        NotStarted: it did not answer.
+        NotStarted: it did not respond.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port, figures = free_port(), free_port()
+    port, metrics_port = free_port(), free_port()
     origin = f"http://127.0.0.1:{port}"
     settings, log = folder / "server.ini", folder / "server.log"
     settings.write_text(
@@ -105,7 +105,7 @@ def development_server(folder: Path, issuers: Path) -> Iterator[Server]:
             origin=origin,
             issuers=issuers.resolve(),
             port=port,
-            figures=figures,
+            metrics_port=metrics_port,
         )
     )
     command = Path(sys.executable).with_name("persona-profile")
@@ -115,7 +115,7 @@ def development_server(folder: Path, issuers: Path) -> Iterator[Server]:
         )
     try:
         _await(process, origin, log)
-        yield Server(origin, process.pid, f"http://127.0.0.1:{figures}/metrics")
+        yield StartedServer(origin, process.pid, f"http://127.0.0.1:{metrics_port}/metrics")
     finally:
         process.terminate()
         process.wait(_START_SECONDS)
@@ -133,7 +133,7 @@ def _await(process: subprocess.Popen[bytes], origin: str, log: Path) -> None:
 
 
 def make_data(folder: Path, users: int, *, small: bool = False) -> None:
-    """Make the identities, unless there are some, and the files of pictures, huge or small.
+    """Make the identities, unless the folder has some, and the files of pictures, huge or small.
 
     Raises:
         OSError, ValueError: the folder can't be used.
@@ -147,7 +147,7 @@ def make_data(folder: Path, users: int, *, small: bool = False) -> None:
 
 
 def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], workers: int) -> int:
-    """Run Locust here, with so many processes that make load; return its exit status."""
+    """Run Locust with so many workers on this machine; return its exit status."""
     common = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE)]
     data = ["--identities", str(folder / "identities"), "--pictures", str(folder / "pictures")]
     lead = ["--headless", "--only-summary", "--host", host, "--folder", str(record), *data, *arguments]
@@ -176,8 +176,8 @@ def verdict(record: Path, users: float | None) -> int:
     """Judge a record; return the exit status.
 
     Args:
-        record: folder of it.
-        users: that have to be carried; None if every step has to meet its levels.
+        record: its folder.
+        users: that must be carried; None if every step must meet its levels.
     """
     wanted = [] if users is None else ["--users", str(users)]
     return gate.main([str(record), *wanted])
@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked += ["--i-own-this-host"] if options.i_own_this_host else []
     asked += options.more
     try:
-        # What is made first takes minutes: mistakes are told before.
+        # Making data takes minutes: report mistakes before.
         check(options.host, asked)
         make_data(options.folder, options.identities, small=SMALL_PICTURES in asked)
         if options.command == "smoke":
@@ -205,20 +205,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return Outcome.VOID.value
     except KeyboardInterrupt:
-        print("interrupted: nothing follows from the run", file=sys.stderr)
+        print("interrupted: the run is void", file=sys.stderr)
         return Outcome.VOID.value
     if status == 0:
         return verdict(record, None if options.command == "smoke" else options.users)
-    # Of any other status than that of wrong usage Locust has told why; it knows of no verdict.
+    # Locust has reported its own failures; it gives no verdict.
     return gate.MISUSED if status == gate.MISUSED else Outcome.VOID.value
 
 
 def check(host: str, asked: Sequence[str]) -> None:
-    """Tell mistakes in Locust's arguments.
+    """Check the arguments for Locust.
 
     Raises:
-        InvalidOptions: there is one.
-        SystemExit: an argument of ours can't be read, which argparse has told.
+        InvalidOptions: there is a mistake.
+        SystemExit: argparse has reported a mistake.
     """
     parser = argparse.ArgumentParser(prog="python -m loadtest.run", allow_abbrev=False)
     parser.add_argument("--host", default=host)
@@ -239,7 +239,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     ours, more = arguments[:at], arguments[at + 1 :]
     parser = argparse.ArgumentParser(prog="python -m loadtest.run", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    smoke = commands.add_parser("smoke", help="one minute against a server that is started for it")
+    smoke = commands.add_parser("smoke", help="one minute against a server that it starts")
     smoke.set_defaults(
         users=SMOKE_ACTIVE_USERS,
         shape="smoke",
@@ -247,10 +247,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         i_own_this_host=False,
         flags=[],
     )
-    promote = commands.add_parser("promote", help="against a server that is about to be promoted")
+    promote = commands.add_parser("promote", help="against a server before its promotion")
     promote.set_defaults(flags=["--at-peak"])
     promote.add_argument("--host", required=True)
-    promote.add_argument("--users", type=float, required=True, help="active users that it has to carry")
+    promote.add_argument(
+        "--users", type=float, required=True, help="active users that the server must carry"
+    )
     promote.add_argument(
         "--shape", choices=sorted(LENGTHS), default="average", help="default: %(default)s"
     )

@@ -21,7 +21,8 @@ from persona_profile.auth.lookups import Lookups
 from persona_profile.auth.used_proofs import UsedProofs
 from persona_profile.development.configured import Development, open_development
 from persona_profile.images.admission import Admission
-from persona_profile.images.pool import WorkerRenderer
+from persona_profile.images.pool import WorkerPool
+from persona_profile.images.renderer import Renderer
 from persona_profile.keys.configured import follow_keyring, make_key_wrapper, open_keyring
 from persona_profile.keys.keyring_file import KeyringWatch
 from persona_profile.keys.tokens import Nonces, SessionTokens
@@ -133,7 +134,7 @@ def make_app(
     renderer = _renderer(settings)
     rate_limits = make_rate_limits(settings, keys.pseudonym, clock)
     replicas = Replicas(open_replicas(settings))
-    heartbeat = _heartbeat(backend, keys, renderer, replicas)
+    heartbeat = _heartbeat(backend, keys, renderer.workers, replicas)
     services = Services(
         profiles=ProfileService(backend, homes, keys, session_lifetime=lifetime, clock=clock),
         pictures=PictureService(
@@ -160,7 +161,7 @@ def make_app(
         backend=backend.stats,
         waiting=waiting,
         replicas=replicas.figures,
-        pictures=renderer.figures,
+        pictures=renderer.stats,
         is_uncoordinated=lambda: rate_limits.is_uncoordinated,
         proofs=authenticators.outcomes,
         waiting_rejections=waiting.rejections,
@@ -172,7 +173,7 @@ def make_app(
     )
     metrics.watch(parts)
     # In the order in which they end: parts that others use come last.
-    held = (heartbeat, renderer, rate_limits, authenticators, keys, replicas, backend)
+    held = (heartbeat, renderer.workers, rate_limits, authenticators, keys, replicas, backend)
     return Application(
         router=_router(services, development, clock),
         services=services,
@@ -210,7 +211,7 @@ def _open_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
     return backend
 
 
-def _renderer(settings: Settings) -> WorkerRenderer:
+def _renderer(settings: Settings) -> Renderer:
     options = settings.picture_options
     admission = Admission(
         settings.pictures_workers,
@@ -218,19 +219,20 @@ def _renderer(settings: Settings) -> WorkerRenderer:
         settings.pictures_patience,
         options.limits.memory,
     )
-    return WorkerRenderer(
+    return Renderer(
         options,
         admission,
-        processor_seconds=settings.pictures_processor_time,
-        deadline_seconds=settings.pictures_deadline,
+        WorkerPool(settings.pictures_workers),
+        settings.pictures_processor_time,
+        settings.pictures_deadline,
     )
 
 
 def _heartbeat(
-    backend: Backend, keys: KeyWrapper, renderer: WorkerRenderer, replicas: Replicas
+    backend: Backend, keys: KeyWrapper, workers: WorkerPool, replicas: Replicas
 ) -> Heartbeat:
     """Return the checks of the service's health, to which replicas do not count."""
-    checks = {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": renderer.check}
+    checks = {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": workers.check}
     if replicas.figures().replicas:
         checks["replicas"] = replicas.check
     return Heartbeat(checks, advisory={"replicas"})

@@ -1,4 +1,4 @@
-"""The format of archives, described byte by byte in `docs/storage.md`; checked to the last bit."""
+"""The format of archives, checked to the last bit; `docs/reference/archive.md` describes its bytes."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ uses the destination already, or that source and destination were swapped.
 
 - Of each copied partition the state has the hash, and fingerprints of its items that expire.
 - Before a write, the state gets fingerprints of the partition's present items, by version, and of the
-  new items, by value. After a crash these tell the copy's own items from foreign ones.
+  new items, by value. After a crash these separate the copy's own items from foreign ones.
 - The copy decides about a page of partitions before it writes or notes any of them. Every write names
   the versions of that decision.
 """
@@ -26,12 +26,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from backends import MAX_BATCH_BYTES, Address, Backend, Item, ItemInfo
+from backends.chunks import chunks
 from backends.copying import fingerprints
 from backends.copying.copy_state import Copied, CopyState, Pending
 from backends.copying.transfer import (
@@ -58,7 +59,7 @@ _PORTION_BYTES: Final = MAX_BATCH_BYTES
 """Bytes of values in memory at once, unless one partition has more."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CopyResult:
     """The result of a copy.
 
@@ -71,12 +72,12 @@ class CopyResult:
         bytes: bytes of the values in these writes.
     """
 
-    equal: bool
-    passes: int
-    partitions: int
-    differing: int
-    written: int
-    bytes: int
+    equal: bool = False
+    passes: int = 0
+    partitions: int = 0
+    differing: int = 0
+    written: int = 0
+    bytes: int = 0
 
 
 def copy(  # noqa: PLR0913 - the last two are for tests
@@ -119,12 +120,12 @@ def copy(  # noqa: PLR0913 - the last two are for tests
     if state.is_new() and not overwrite and destination.scan(None, 1):
         raise NotEmpty("the destination is not empty; nothing was written")
     job = _Copy(source, destination, state, overwrite, report, clock, workers, patience)
-    for number in range(1, passes + 1):
+    for _ in range(passes):
         is_whole = state.position() is None
-        job.make_pass(number)
-        if is_whole and not job.differing:
+        job.make_pass()
+        if is_whole and job.result.equal:
             break
-    return job.result(number)
+    return job.result
 
 
 class _Comparison(NamedTuple):
@@ -166,25 +167,12 @@ class _Copy:
     clock: Clock
     workers: int
     patience: float
-    partitions: int = field(default=0, init=False)
-    differing: int = field(default=0, init=False)
-    written: int = field(default=0, init=False)
-    bytes_written: int = field(default=0, init=False)
+    result: CopyResult = field(default_factory=CopyResult, init=False)
 
-    def result(self, passes: int) -> CopyResult:
-        """Return the result after some passes."""
-        return CopyResult(
-            not self.differing,
-            passes,
-            self.partitions,
-            self.differing,
-            self.written,
-            self.bytes_written,
-        )
-
-    def make_pass(self, number: int) -> None:
+    def make_pass(self) -> None:
         """Walk both stores to their ends, from the position in the state."""
-        self.partitions = self.differing = 0
+        self.result.passes += 1
+        self.result.partitions = self.result.differing = 0
         after = self.state.position()
         both = heapq.merge(walk(self.source, after), walk(self.destination, after))
         partitions = (partition for partition, _ in itertools.groupby(both))
@@ -192,34 +180,36 @@ class _Copy:
             while page := list(itertools.islice(partitions, _PAGE_PARTITIONS)):
                 self._copy_page(pool, page)
                 if self.report:
-                    self.report(Progress(f"pass {number}", self.partitions, self.bytes_written))
+                    stage = f"pass {self.result.passes}"
+                    self.report(Progress(stage, self.result.partitions, self.result.bytes))
         self.state.record({}, None)
+        self.result.equal = not self.result.differing
 
     def _copy_page(self, pool: ThreadPoolExecutor, page: list[bytes]) -> None:
         known = self.state.known(page)
         compared = dict(zip(page, pool.map(self._compare, page, map(known.get, page)), strict=True))
         foreign = [partition for partition in page if compared[partition].is_foreign]
-        self.differing += sum(pool.map(self._check_foreign, foreign))
+        self.result.differing += sum(pool.map(self._check_foreign, foreign))
         copied: dict[bytes, Copied] = {}
         to_do = [each for each in page if not compared[each].is_same and not compared[each].is_foreign]
-        for portion in _portions(to_do, compared):
+        for portion in chunks(to_do, lambda each: compared[each].bytes, _PORTION_BYTES):
             sources = dict(zip(portion, pool.map(self._read, portion), strict=True))
             ready = {partition: items for partition, items in sources.items() if items is not None}
             pending = {each: _pending(items, compared[each].listed) for each, items in ready.items()}
-            # On disk before the first write: after a crash it tells own items from foreign ones.
+            # On disk before the first write: after a crash it separates own items from foreign ones.
             self.state.intend(pending)
             listed = [compared[partition].listed for partition in ready]
             outcomes = list(pool.map(self._write, ready, ready.values(), listed, pending.values()))
             self._count([*outcomes, *[_UNDECIDED] * (len(portion) - len(ready))])
             done = zip(ready, outcomes, strict=True)
             copied |= {each: outcome.copied for each, outcome in done if outcome.copied}
-        self.partitions += len(page)
+        self.result.partitions += len(page)
         self.state.record(copied, page[-1])
 
     def _count(self, outcomes: Sequence[_Outcome]) -> None:
-        self.differing += sum(each.differed for each in outcomes)
-        self.written += sum(each.differed and each.copied is not None for each in outcomes)
-        self.bytes_written += sum(each.bytes for each in outcomes)
+        self.result.differing += sum(each.differed for each in outcomes)
+        self.result.written += sum(each.differed and each.copied is not None for each in outcomes)
+        self.result.bytes += sum(each.bytes for each in outcomes)
 
     def _compare(self, partition: bytes, known: Copied | Pending | None) -> _Comparison:
         in_source = self.source.list(partition)
@@ -301,22 +291,6 @@ class _Copy:
             _expiring(written.infos),
         )
         return _Outcome(copied, written.differed, written.bytes)
-
-
-def _portions(
-    partitions: Iterable[bytes], compared: Mapping[bytes, _Comparison]
-) -> Iterator[list[bytes]]:
-    """Yield partitions in lists whose values may be in memory at once."""
-    portion: list[bytes] = []
-    size = 0
-    for partition in partitions:
-        if portion and size + compared[partition].bytes > _PORTION_BYTES:
-            yield portion
-            portion, size = [], 0
-        portion.append(partition)
-        size += compared[partition].bytes
-    if portion:
-        yield portion
 
 
 def _pending(items: Mapping[str, Item], listed: Sequence[ItemInfo]) -> Pending:

@@ -23,6 +23,7 @@ from backends import (
     Put,
     Unavailable,
 )
+from backends.chunks import chunks
 
 PATIENCE_SECONDS: Final = 10.0
 """How long a partition is read or written again while others keep writing to it."""
@@ -151,7 +152,7 @@ def write_partition(
         try:
             for batch in batches(operations):
                 destination.apply(partition, batch)
-                size += _size(batch)
+                size += sum(map(_value_bytes, batch))
             break
         except Conflict:
             if time.monotonic() > deadline:
@@ -165,18 +166,8 @@ def write_partition(
 
 
 def batches(operations: Sequence[Operation]) -> Iterator[Sequence[Operation]]:
-    """Yield operations in batches within the limits of `Backend.apply`."""
-    batch: list[Operation] = []
-    size = 0
-    for each in operations:
-        length = len(each.value) if isinstance(each, Put) else 0
-        if batch and (len(batch) == MAX_OPERATIONS or size + length > MAX_BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(each)
-        size += length
-    if batch:
-        yield batch
+    """Return operations in batches within the limits of `Backend.apply`."""
+    return chunks(operations, _value_bytes, MAX_BATCH_BYTES, MAX_OPERATIONS)
 
 
 def _operations(
@@ -208,8 +199,8 @@ def _operations(
     return [*puts, *(Delete(name, info.version) for name, info in here.items() if name not in wanted)]
 
 
-def _size(batch: Sequence[Operation]) -> int:
-    return sum(len(each.value) for each in batch if isinstance(each, Put))
+def _value_bytes(operation: Operation) -> int:
+    return len(operation.value) if isinstance(operation, Put) else 0
 
 
 def is_live(item: Item | ItemInfo, now: float) -> bool:

@@ -164,24 +164,7 @@ class MysqlBackend(SqlBackend):
             hide_parameters=True,
         )
 
-        @event.listens_for(engine, "connect")
-        def set_timeouts(connection: Any, _: object) -> None:
-            # Only now: SQLAlchemy's questions to a new connection are answered soon, or never.
-            connection._read_timeout = timeouts["read_timeout"]  # noqa: SLF001 - it has no other way
-            connection._write_timeout = timeouts["write_timeout"]  # noqa: SLF001
-
-        @event.listens_for(engine, "checkout")
-        def check_host(connection: Any, record: Any, _: object) -> None:
-            if not hosts.is_preferred(connection, record.info):
-                raise DisconnectionError("another host is preferred")
-
-        @event.listens_for(engine, "handle_error")
-        def mark_disconnect(context: ExceptionContext) -> None:
-            kind = _KINDS.get(error_number(context.original_exception), Transient)
-            if issubclass(kind, ConnectionLost):
-                # This connection and older ones lead to the wrong server or to none.
-                context.is_disconnect = True
-
+        _listen(engine, hosts, timeouts)
         connect_seconds = 2 * timeouts["connect_timeout"] * len(hosts_of(parsed))  # TCP, then greeting
         return cls(engine, timeouts["read_timeout"], clock, hosts, connect_seconds)
 
@@ -260,3 +243,23 @@ class MysqlBackend(SqlBackend):
         kind = Unavailable if is_of_client(code) else Rejected
         reason = _REASONS.get(code, "it fails")
         return kind(f"the database can't be used: {reason} (MySQL error {code})")
+
+
+def _listen(engine: Engine, hosts: Hosts, timeouts: Mapping[str, int]) -> None:
+    @event.listens_for(engine, "connect")
+    def set_timeouts(connection: Any, _: object) -> None:
+        # Only now: SQLAlchemy's questions to a new connection are answered soon, or never.
+        connection._read_timeout = timeouts["read_timeout"]  # noqa: SLF001 - it has no other way
+        connection._write_timeout = timeouts["write_timeout"]  # noqa: SLF001
+
+    @event.listens_for(engine, "checkout")
+    def check_host(connection: Any, record: Any, _: object) -> None:
+        if not hosts.is_preferred(connection, record.info):
+            raise DisconnectionError("another host is preferred")
+
+    @event.listens_for(engine, "handle_error")
+    def mark_disconnect(context: ExceptionContext) -> None:
+        kind = _KINDS.get(error_number(context.original_exception), Transient)
+        if issubclass(kind, ConnectionLost):
+            # This connection and older ones lead to the wrong server or to none.
+            context.is_disconnect = True

@@ -60,7 +60,7 @@ _SYNCED: Final = "4"
 """The `wsrep_local_state` of a node that is synced: not joining, not a donor, not cut off."""
 
 _MALFORMED: Final = 2027
-"""The error of what can't be read as MySQL's protocol."""
+"""The error for an answer in another protocol."""
 
 _PORT: Final = 3306
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::(?P<port>\d{1,5}))?")

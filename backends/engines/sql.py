@@ -1,4 +1,4 @@
-"""What the SQL engines have in common: connections, transactions, and repeated attempts.
+"""The common part of the SQL engines: connections, transactions, and repeated attempts.
 
 A batch of one statement is sent without a transaction around it.
 """

@@ -1,8 +1,8 @@
 """The statements of the SQL engines, by SQLAlchemy Core.
 
 Every statement names its partitions, except those of a scan and of a purge. Every expectation is a
-condition of the statement that writes, never a read before it. Further rules, so that clusters and
-sharding proxies can carry out all statements: docs/storage.md.
+condition of the statement that writes, never a read before it. `docs/reference/statements.md` has the
+rules that let clusters and sharding proxies carry out all statements.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import Executable
 
 from backends import ABSENT, ANYTHING, Address, Conflict, Delete, Operation, Put
+from backends.chunks import chunks
 from backends.engines.schema import BULK, SMALL, table_of
 
 MAX_STATEMENT_BYTES: Final = 1024 * 1024
@@ -157,7 +158,8 @@ def batch(
             in_partition = table.c.partition == partition
             yield Step(delete(table).where(in_partition, table.c.name.in_(names)))
         puts = [each for each in free if isinstance(each, Put)]
-        for rows in _portions(partition, puts, versions):
+        for chunk in chunks(puts, lambda put: len(put.value), MAX_STATEMENT_BYTES):
+            rows = [row_of(partition, put, versions) for put in chunk]
             yield Step(upsert(table).values(rows))
 
 
@@ -215,19 +217,3 @@ def _expecting(partition: bytes, operation: Operation, versions: Mapping[str, in
         insert(table).values(row),
         if_exists=Step(replace.where(table.c.expires_at <= now), must_match=True),
     )
-
-
-def _portions(
-    partition: bytes, puts: Iterable[Put], versions: Mapping[str, int]
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of puts, in lists for statements of at most MAX_STATEMENT_BYTES."""
-    rows: list[dict[str, Any]] = []
-    size = 0
-    for put in puts:
-        if rows and size + len(put.value) > MAX_STATEMENT_BYTES:
-            yield rows
-            rows, size = [], 0
-        rows.append(row_of(partition, put, versions))
-        size += len(put.value)
-    if rows:
-        yield rows

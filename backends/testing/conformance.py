@@ -1,6 +1,6 @@
-"""The suite that every backend passes; a third party runs it on a backend of its own.
+"""The tests of the guarantees of every backend; third parties run them on their own backends.
 
-Inherit `BackendConformance` in a test module and give it a fixture `backend` that yields an empty,
+Inherit `BackendConformance` in a test module, with a fixture `backend` that yields an empty,
 initialized backend. It needs pytest.
 """
 
@@ -33,26 +33,32 @@ P2 = b"\x01" + b"b" * 32
 
 
 def read(backend: Backend, name: str, partition: bytes = P1) -> Item | None:
-    """Return one item, or none."""
+    """Return one item, or None."""
     address = Address(partition, name)
     return backend.get_many([address]).get(address)
 
 
+def value_of(backend: Backend, name: str, partition: bytes = P1) -> bytes | None:
+    """Return the value of one item, or None."""
+    item = read(backend, name, partition)
+    return None if item is None else item.value
+
+
 def write(backend: Backend, name: str, value: bytes, partition: bytes = P1) -> int:
-    """Write one item, whatever was there; return its version."""
+    """Write one item unconditionally; return its version."""
     return backend.apply(partition, [Put(name, value)])[name]
 
 
 class Reading:
-    """What `get_many` answers."""
+    """Results of `get_many`."""
 
     def test_empty(self, backend: Backend) -> None:
-        """Nothing is found in an empty store, and asking for nothing is no error."""
+        """An empty store has no items, and a read of no address is no error."""
         assert backend.get_many([Address(P1, "x")]) == {}
         assert backend.get_many([]) == {}
 
     def test_across_partitions(self, backend: Backend) -> None:
-        """One call reads several partitions, and absent items are missing from the answer."""
+        """One call reads several partitions; absent items are missing from the result."""
         write(backend, "x", b"1", P1)
         write(backend, "x", b"2", P2)
         found = backend.get_many([Address(P1, "x"), Address(P2, "x"), Address(P2, "y")])
@@ -62,52 +68,44 @@ class Reading:
         }
 
     def test_repeated_address(self, backend: Backend) -> None:
-        """An address that is asked for twice is answered once."""
+        """A repeated address is returned once."""
         write(backend, "x", b"1")
         assert len(backend.get_many([Address(P1, "x")] * 2)) == 1
 
     @pytest.mark.parametrize("value", [b"", b"\x00", bytes(range(256)) * 300, b"'\"\\;--%s"])
     def test_any_bytes(self, backend: Backend, value: bytes) -> None:
-        """A value comes back as it was, whatever its bytes."""
+        """A value of any bytes is read as it was written."""
         version = write(backend, "x", value)
         assert read(backend, "x") == Item(value, version)
 
     def test_names_are_exact(self, backend: Backend) -> None:
-        """Names differ by case, trailing space and length; no pattern characters mean anything."""
+        """Names differ by case, trailing space and length; wildcards have no meaning."""
         names = ["a", "A", "a ", "ab", "a%", "a_", "n" * MAX_NAME_BYTES]
         for name in names:
             write(backend, name, name.encode())
-        assert [read(backend, name) for name in names] == [
-            Item(name.encode(), item.version)
-            for name in names
-            if (item := read(backend, name)) is not None
-        ]
+        assert [value_of(backend, name) for name in names] == [name.encode() for name in names]
         assert read(backend, "a  ") is None
 
     def test_partitions_are_exact(self, backend: Backend) -> None:
-        """Partitions are bytes: none is a prefix, a case or a padding of another."""
+        """Partitions differ by every byte: by case, by padding, and from their own prefixes."""
         partitions = [b"\x00", b"\x00\x00", b"a", b"A", b"a ", b"\xff" * MAX_PARTITION_BYTES]
         for partition in partitions:
             write(backend, "x", partition, partition)
         for partition in partitions:
-            item = read(backend, "x", partition)
-            assert item is not None
-            assert item.value == partition
+            assert value_of(backend, "x", partition) == partition
 
     def test_largest_value(self, backend: Backend) -> None:
-        """A value of the largest size is kept whole."""
+        """A value of the maximum size is kept whole."""
         value = b"\xa5" * MAX_VALUE_BYTES
         write(backend, "x", value)
-        item = read(backend, "x")
-        assert item is not None
-        assert item.value == value
+        assert value_of(backend, "x") == value
 
 
 class Writing:
-    """What `apply` does, and when it refuses."""
+    """Effects of `apply`, and its conflicts."""
 
     def test_versions_never_repeat(self, backend: Backend) -> None:
-        """Every write gives a new version, also after the item was deleted, also of equal bytes."""
+        """Every write gives a new version, also after a delete, and also for equal bytes."""
         versions = []
         for _ in range(20):
             versions.append(write(backend, "x", b"same"))
@@ -115,7 +113,7 @@ class Writing:
         assert len(set(versions)) == len(versions)
 
     def test_version_is_returned(self, backend: Backend) -> None:
-        """The version that a write returns is the one that a read tells."""
+        """A write returns the version that a read returns."""
         version = write(backend, "x", b"1")
         item = read(backend, "x")
         assert item is not None
@@ -126,24 +124,20 @@ class Writing:
         backend.apply(P1, [Put("x", b"1", ABSENT)])
         with pytest.raises(Conflict):
             backend.apply(P1, [Put("x", b"2", ABSENT)])
-        item = read(backend, "x")
-        assert item is not None
-        assert item.value == b"1"
+        assert value_of(backend, "x") == b"1"
 
     def test_version_expected(self, backend: Backend) -> None:
-        """A put that names the version succeeds, and one that names an older version does not."""
+        """A put that names the current version succeeds; with an older version it is a conflict."""
         first = write(backend, "x", b"1")
         backend.apply(P1, [Put("x", b"2", first)])
         with pytest.raises(Conflict):
             backend.apply(P1, [Put("x", b"3", first)])
         with pytest.raises(Conflict):
             backend.apply(P1, [Delete("x", first)])
-        item = read(backend, "x")
-        assert item is not None
-        assert item.value == b"2"
+        assert value_of(backend, "x") == b"2"
 
     def test_version_expected_of_absent(self, backend: Backend) -> None:
-        """Expecting a version of an item that is not there is a conflict, for put and delete."""
+        """A put or delete that names a version of an absent item is a conflict."""
         version = write(backend, "x", b"1")
         backend.apply(P1, [Delete("x", version)])
         with pytest.raises(Conflict):
@@ -153,11 +147,11 @@ class Writing:
         assert read(backend, "x") is None
 
     def test_delete_of_absent(self, backend: Backend) -> None:
-        """Deleting what is not there is no error."""
+        """Deleting an absent item is no error."""
         assert backend.apply(P1, [Delete("x")]) == {}
 
     def test_all_or_nothing(self, backend: Backend) -> None:
-        """One expectation that is not met undoes the whole batch, wherever it stands in it."""
+        """One unmet expectation at any position undoes the whole batch."""
         kept = write(backend, "kept", b"old")
         write(backend, "other", b"old")
         bad = Put("bad", b"x", if_version=kept)
@@ -170,7 +164,7 @@ class Writing:
         assert read(backend, "other") is not None
 
     def test_batch(self, backend: Backend) -> None:
-        """A batch puts, replaces and deletes at once, and returns the versions of its puts."""
+        """A batch creates, replaces and deletes at once, and returns the versions of its puts."""
         old = write(backend, "replaced", b"1")
         write(backend, "gone", b"1")
         versions = backend.apply(
@@ -182,7 +176,7 @@ class Writing:
         assert versions.keys() == {"replaced", "made"}
 
     def test_empty_batch(self, backend: Backend) -> None:
-        """A batch of nothing does nothing."""
+        """An empty batch does nothing."""
         assert backend.apply(P1, []) == {}
         assert backend.scan(None, 10) == []
 
@@ -214,17 +208,17 @@ class Writing:
         ],
     )
     def test_limits(self, backend: Backend, partition: bytes, operations: list[Put | Delete]) -> None:
-        """A batch beyond the limits is an error, and nothing of it is written."""
+        """A batch beyond a limit is an error, and writes nothing."""
         with pytest.raises(ValueError, match=r"has|have|names"):
             backend.apply(partition, operations)
         assert backend.scan(None, 10) == []
 
 
 class Expiry:
-    """Items that end by themselves."""
+    """Items with an expiry."""
 
     def test_expired_is_absent(self, backend: Backend) -> None:
-        """From its instant on an item is not read, listed or scanned."""
+        """An expired item is not read, listed or scanned."""
         past = int(time.time()) - 1
         backend.apply(P1, [Put("x", b"1", expires_at=past)])
         assert read(backend, "x") is None
@@ -232,7 +226,7 @@ class Expiry:
         assert list(backend.scan(None, 10)) == []
 
     def test_expired_meets_absent(self, backend: Backend) -> None:
-        """An expired item counts as absent for whoever expects that, and its version is void."""
+        """An expired item meets the expectation ABSENT, and no expectation of its version."""
         past = int(time.time()) - 1
         version = backend.apply(P1, [Put("x", b"1", expires_at=past)])["x"]
         with pytest.raises(Conflict):
@@ -243,7 +237,7 @@ class Expiry:
         assert read(backend, "x") is not None
 
     def test_not_yet_expired(self, backend: Backend) -> None:
-        """Until then it is an item like any other, and its expiry is told."""
+        """Before its expiry an item is like any other; reads and listings return the expiry."""
         future = int(time.time()) + 1000
         version = backend.apply(P1, [Put("x", b"1", expires_at=future)])["x"]
         assert read(backend, "x") == Item(b"1", version, future)
@@ -258,7 +252,7 @@ class Expiry:
         assert read(backend, "x") == Item(b"2", version, None)
 
     def test_purge(self, backend: Backend) -> None:
-        """A purge removes expired items alone, no more than asked for at a time."""
+        """A purge deletes expired items only, at most `limit` at a time."""
         past = int(time.time()) - 1
         for number in range(5):
             backend.apply(bytes([1, number]), [Put("x", b"1")])
@@ -272,10 +266,10 @@ class Expiry:
 
 
 class Listing:
-    """What a partition holds, and which partitions there are."""
+    """Listings of partitions, and scans."""
 
     def test_list(self, backend: Backend) -> None:
-        """A listing tells names in order, versions and sizes of one partition."""
+        """A listing has the names of one partition in order, with versions and sizes."""
         versions = backend.apply(P1, [Put("b", b"22"), Put("a", b""), Put("B", b"333")])
         write(backend, "z", b"", P2)
         assert [(info.name, info.version, info.size) for info in backend.list(P1)] == [
@@ -286,7 +280,7 @@ class Listing:
         assert list(backend.list(b"\x07")) == []
 
     def test_scan(self, backend: Backend) -> None:
-        """A scan walks all partitions in the order of their bytes, page by page."""
+        """A scan returns all partitions in the order of their bytes, page by page."""
         partitions = sorted([b"\x00", b"\x00\x01", b"\x01", b"A", b"a", b"\x7f\xff", b"\x80", b"\xff"])
         for partition in reversed(partitions):
             backend.apply(partition, [Put("x", b""), Put("y", b"")])
@@ -297,13 +291,13 @@ class Listing:
         assert seen == partitions
 
     def test_emptied_partition(self, backend: Backend) -> None:
-        """A partition whose last item went is not scanned any more."""
+        """A scan leaves out a partition whose last item was deleted."""
         write(backend, "x", b"")
         backend.apply(P1, [Delete("x")])
         assert list(backend.scan(None, 10)) == []
 
     def test_ping_and_initialize(self, backend: Backend) -> None:
-        """A store that works answers a ping, and initializing it again loses nothing."""
+        """A working store answers a ping, and a second `initialize` loses nothing."""
         write(backend, "x", b"1")
         backend.ping()
         backend.initialize()
@@ -311,13 +305,13 @@ class Listing:
 
 
 class Concurrency:
-    """What several threads may rely on."""
+    """Guarantees for several threads."""
 
     WRITERS = 6
     WRITES = 30
 
     def test_no_acknowledged_write_is_lost(self, backend: Backend) -> None:
-        """Writers that count up by compare-and-set on five items end with the exact sums."""
+        """Writers that increment five counters by compare-and-set end with the exact sums."""
         names = [f"counter{number}" for number in range(5)]
         for name in names:
             write(backend, name, b"0")
@@ -344,7 +338,7 @@ class Concurrency:
         assert total.total() == self.WRITERS * self.WRITES
 
     def test_one_creator(self, backend: Backend) -> None:
-        """Of many who expect absence at once, exactly one succeeds."""
+        """Of many simultaneous writers that expect absence, exactly one succeeds."""
         barrier = threading.Barrier(self.WRITERS)
 
         def create(writer: int) -> bool:
@@ -359,7 +353,7 @@ class Concurrency:
             assert sum(pool.map(create, range(self.WRITERS))) == 1
 
     def test_batches_are_never_seen_half(self, backend: Backend) -> None:
-        """Who reads or lists items that are always written together never sees them differ."""
+        """Reads and listings never show half of a batch."""
         backend.apply(P1, [Put("a", b"0"), Put("bulk/b", b"0")])
         stop = threading.Event()
 
@@ -384,4 +378,4 @@ class Concurrency:
 
 
 class BackendConformance(Reading, Writing, Expiry, Listing, Concurrency):
-    """All of it; inherit this."""
+    """All tests; inherit this class."""

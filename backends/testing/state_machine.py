@@ -1,6 +1,6 @@
-"""A Hypothesis state machine that compares a backend with a model of what it guarantees.
+"""A Hypothesis state machine that compares a backend with a model of its guarantees.
 
-Subclass `BackendMachine`, give it `make_backend`, and run it as a test:
+Inherit `BackendMachine`, define `make_backend`, and run its test case:
 
     class Machine(BackendMachine):
         def make_backend(self, clock): ...
@@ -46,7 +46,7 @@ _batches = st.lists(st.one_of(_puts, _deletes), max_size=4, unique_by=lambda eac
 
 
 class BackendMachine(RuleBasedStateMachine):
-    """Batches, reads, listings, scans, purges and the passing of time, in any order."""
+    """Batches, reads, listings, scans, purges and passing time, in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,16 +57,16 @@ class BackendMachine(RuleBasedStateMachine):
 
     @abstractmethod
     def make_backend(self, clock: Callable[[], float]) -> Backend:
-        """Return an empty backend that takes the time from `clock` (seconds since 1970)."""
+        """Return an empty backend whose time is `clock` (seconds since 1970)."""
 
     @initialize()
     def is_empty(self) -> None:
-        """A new backend holds nothing."""
+        """A new backend is empty."""
         assert list(self.backend.scan(None, 10)) == []
 
     @rule(partition=_partitions, batch=_batches)
     def apply(self, partition: bytes, batch: list[tuple[Any, ...]]) -> None:
-        """A batch takes effect as a whole exactly if all its expectations hold."""
+        """A batch takes effect as a whole if all its expectations are met, otherwise not at all."""
         operations = [self._operation(partition, *each) for each in batch]
         live = self._live()
         holds = all(_holds(live.get(Address(partition, each.name)), each) for each in operations)
@@ -85,14 +85,14 @@ class BackendMachine(RuleBasedStateMachine):
         addresses=st.lists(st.tuples(_partitions, _names).map(lambda pair: Address(*pair)), max_size=6)
     )
     def get_many(self, addresses: list[Address]) -> None:
-        """A read answers what is live, whole, with its version and expiry."""
+        """A read returns live items with value, version and expiry."""
         live = self._live()
         expected = {address: live[address] for address in addresses if address in live}
         assert self.backend.get_many(addresses) == expected
 
     @rule(partition=_partitions)
     def list_one(self, partition: bytes) -> None:
-        """A listing tells the same without values, in order of name."""
+        """A listing returns the live items without values, in order of their names."""
         expected = sorted(
             (address.name, item.version, len(item.value), item.expires_at)
             for address, item in self._live().items()
@@ -103,7 +103,7 @@ class BackendMachine(RuleBasedStateMachine):
 
     @rule(after=st.one_of(st.none(), _partitions), limit=st.integers(1, 4))
     def scan(self, after: bytes | None, limit: int) -> None:
-        """A scan gives the partitions that hold something, in order."""
+        """A scan returns the partitions with live items, in order."""
         partitions = sorted({address.partition for address in self._live()})
         following = [each for each in partitions if after is None or each > after]
         assert list(self.backend.scan(after, limit)) == following[:limit]
@@ -115,17 +115,17 @@ class BackendMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 3))
     def purge(self, limit: int) -> None:
-        """A purge changes nothing that can be seen."""
+        """A purge has no visible effect."""
         assert self.backend.purge_expired(limit) <= limit
 
     @invariant()
     def everything_is_there(self) -> None:
-        """What was acknowledged is there, and nothing else."""
+        """The store has every acknowledged item, and nothing else."""
         everything = [Address(partition, name) for partition in PARTITIONS for name in NAMES]
         assert self.backend.get_many(everything) == self._live()
 
     def teardown(self) -> None:
-        """Give back what the backend holds."""
+        """Close the backend."""
         self.backend.close()
 
     def _live(self) -> Mapping[Address, Item]:

@@ -5,7 +5,7 @@ A figure of two runs is called different if both hold:
 - the ranges in which each run's own figure lies by chance (95 %, from resampling pieces of its time
   with a fixed seed) are apart;
 - the ratio is beyond what two runs of one build differ by on a machine that is not alone in its rack:
-  `LEAST_RATIO`; of latencies the difference is `LEAST_MILLISECONDS` too.
+  `MIN_RATIO`; of latencies the difference is `MIN_MILLISECONDS` too.
 
 The first alone would call every two long runs different; the second alone would trust a few answers.
 """
@@ -23,9 +23,9 @@ from loadtest.gate.summary import StepSummary
 from loadtest.gate.verdict import SHARES
 from loadtest.record import upper_bound
 
-LEAST_RATIO: Final[Mapping[str, float]] = {"p95": 1.25, "p99": 1.25, "seconds_per_request": 1.1}
-LEAST_MILLISECONDS: Final = 5.0
-LEAST_ANSWERS: Final[Mapping[str, int]] = {"p95": 100, "p99": 500}
+MIN_RATIO: Final[Mapping[str, float]] = {"p95": 1.25, "p99": 1.25, "seconds_per_request": 1.1}
+MIN_MILLISECONDS: Final = 5.0
+MIN_ANSWERS: Final[Mapping[str, int]] = {"p95": 100, "p99": 500}
 """Answers of each run from which its percentiles are compared."""
 
 _SEED: Final = 95
@@ -56,7 +56,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ComparedMetric:
     """A figure of both runs.
 
     Attributes:
@@ -91,7 +91,7 @@ class Comparison:
     """
 
     users: float | None
-    rows: Sequence[Row]
+    rows: Sequence[ComparedMetric]
     accepted_at: float
     accepted_version: Mapping[str, Any]
 
@@ -171,7 +171,7 @@ def _load_of_a_user(run: Mapping[str, Any]) -> tuple[Any, Any]:
     return run["parameters"], run.get("peak", 1.0)
 
 
-def _carried(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Row]:
+def _carried(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[ComparedMetric]:
     """Compare brackets: of two that overlap, the knees may be the same."""
     mine, theirs = now["carried"], before["carried"]
     if not mine or not theirs:
@@ -181,20 +181,22 @@ def _carried(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Row]:
         word = "slower"
     elif before["failed"] is not None and mine >= before["failed"]:
         word = "faster"
-    return [Row("", "users_carried", mine, theirs, word)]
+    return [ComparedMetric("", "users_carried", mine, theirs, word)]
 
 
-def _row(endpoint: str, figure: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> Row:
+def _row(
+    endpoint: str, figure: str, now: Mapping[str, Any], before: Mapping[str, Any]
+) -> ComparedMetric:
     small, large = sorted((now, before), key=lambda each: each["value"])
-    least = LEAST_RATIO[figure]
+    least = MIN_RATIO[figure]
     word = "same"
-    if min(now["answers"], before["answers"]) < LEAST_ANSWERS.get(figure, 0):
+    if min(now["answers"], before["answers"]) < MIN_ANSWERS.get(figure, 0):
         word = "few"
     elif large["low"] > small["high"] and large["value"] > least * small["value"]:
         is_latency = figure in SHARES
-        if not is_latency or large["value"] - small["value"] > LEAST_MILLISECONDS:
+        if not is_latency or large["value"] - small["value"] > MIN_MILLISECONDS:
             word = "slower" if large is now else "faster"
-    return Row(endpoint, figure, now["value"], before["value"], word)
+    return ComparedMetric(endpoint, figure, now["value"], before["value"], word)
 
 
 def _pieces(step: StepSummary) -> list[list[int]]:

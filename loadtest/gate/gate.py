@@ -15,8 +15,8 @@ from loadtest.gate.report.page import hour, page
 from loadtest.gate.summary import Summary, summarize
 from loadtest.gate.verdict import Outcome, Verdict, judge, predict
 from loadtest.record import InvalidRecord, read
-from persona_profile.capacity.costs import MOST, Costs, InvalidCosts
-from persona_profile.capacity.model import LEAST, InvalidParameters
+from persona_profile.capacity.costs import MAX_NUMBER, Costs, InvalidCosts
+from persona_profile.capacity.model import MIN_NUMBER, InvalidParameters
 
 ACCEPTED: Final = Path("var/loadtest/accepted.json")
 """Where the report of the last accepted run is kept by default."""
@@ -114,8 +114,8 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
-    if not LEAST <= value <= MOST:
-        raise argparse.ArgumentTypeError(f"must be from {LEAST:g} to {MOST:g}")
+    if not MIN_NUMBER <= value <= MAX_NUMBER:
+        raise argparse.ArgumentTypeError(f"must be from {MIN_NUMBER:g} to {MAX_NUMBER:g}")
     return value
 
 

@@ -15,12 +15,12 @@ from typing import Final
 
 from loadtest.record import (
     End,
-    Generator,
+    GeneratorSample,
     InvalidRecord,
-    Line,
+    RecordLine,
     Run,
     Second,
-    Server,
+    ServerSample,
     Step,
     Traffic,
     upper_bound,
@@ -37,7 +37,7 @@ _COUNTERS: Final = ("_total", "_count", "_sum")
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class GeneratorProcess:
     """How a process of the load generator fared in a step.
 
     Attributes:
@@ -84,7 +84,7 @@ class StepSummary:
     rates: Mapping[str, float]
     endpoints: Mapping[str, Traffic]
     seconds: Mapping[int, Mapping[str, Traffic]]
-    processes: Sequence[Process]
+    processes: Sequence[GeneratorProcess]
     cores: float | None
     seconds_per_request: float | None
     resident_bytes: float | None
@@ -124,7 +124,7 @@ class Summary:
     run: Run
     steps: Sequence[StepSummary]
     ended_at: float | None
-    servers: Sequence[Server]
+    servers: Sequence[ServerSample]
     seconds: Mapping[int, Traffic]
     processes: frozenset[str]
     metrics: Mapping[str, float]
@@ -140,13 +140,13 @@ class Summary:
         return sum(each.errors.get(WRONG_CONTENT, 0) for each in self.seconds.values())
 
 
-def summarize(lines: Iterable[Line]) -> Summary:
+def summarize(lines: Iterable[RecordLine]) -> Summary:
     """Compute the figures of a run.
 
     Raises:
         InvalidRecord: there is not one run, or a line holds what can't be.
     """
-    by_kind: dict[type[Line], list[Line]] = defaultdict(list)
+    by_kind: dict[type[RecordLine], list[RecordLine]] = defaultdict(list)
     for line in lines:
         try:
             _check(line)
@@ -158,8 +158,10 @@ def summarize(lines: Iterable[Line]) -> Summary:
         raise InvalidRecord(f"it holds {len(runs)} runs; it must be one")
     steps = sorted((each for each in by_kind[Step] if isinstance(each, Step)), key=_at)
     seconds = [each for each in by_kind[Second] if isinstance(each, Second)]
-    generators = [each for each in by_kind[Generator] if isinstance(each, Generator)]
-    servers = sorted((each for each in by_kind[Server] if isinstance(each, Server)), key=_at)
+    generators = [each for each in by_kind[GeneratorSample] if isinstance(each, GeneratorSample)]
+    servers = sorted(
+        (each for each in by_kind[ServerSample] if isinstance(each, ServerSample)), key=_at
+    )
     ends = [each.at for each in by_kind[End]]
     last = max((line.at for kind in by_kind.values() for line in kind), default=0.0)
     edges = [each.at for each in steps] + [max(ends, default=last)]
@@ -192,8 +194,8 @@ def _step(
     end: float,
     traffic: Mapping[int, Mapping[str, Traffic]],
     finished: Mapping[int, int],
-    generators: Sequence[Generator],
-    servers: Sequence[Server],
+    generators: Sequence[GeneratorSample],
+    servers: Sequence[ServerSample],
 ) -> StepSummary:
     # A second that is only partly in a step belongs to none.
     first, last = math.ceil(step.at), math.floor(end)
@@ -227,7 +229,7 @@ def _step(
     )
 
 
-def _around(first: int, last: int, servers: Sequence[Server]) -> list[tuple[float, float]]:
+def _around(first: int, last: int, servers: Sequence[ServerSample]) -> list[tuple[float, float]]:
     """Return the processor seconds told in a step, and the next ones on either side of it."""
     told = [(each.at, each.cpu_seconds) for each in servers if each.cpu_seconds is not None]
     start = bisect.bisect_right(told, float(first), key=lambda pair: pair[0]) - 1
@@ -246,8 +248,8 @@ def _finished(traffic: Mapping[int, Mapping[str, Traffic]]) -> dict[int, int]:
     return dict(ended)
 
 
-def _processes(lines: Sequence[Generator], start: int, end: int) -> list[Process]:
-    found: dict[str, list[Generator]] = defaultdict(list)
+def _processes(lines: Sequence[GeneratorSample], start: int, end: int) -> list[GeneratorProcess]:
+    found: dict[str, list[GeneratorSample]] = defaultdict(list)
     for line in lines:
         found[line.process].append(line)
     made = []
@@ -261,11 +263,11 @@ def _processes(lines: Sequence[Generator], start: int, end: int) -> list[Process
         went_back = any(later < earlier for earlier, later in itertools.pairwise(instants))
         lags = [each.lag for each in own]
         late = sum(lag > LATE for lag in lags)
-        made.append(Process(name, max(means), max(lags), late, max(steps), went_back))
+        made.append(GeneratorProcess(name, max(means), max(lags), late, max(steps), went_back))
     return made
 
 
-def _growth(steps: Sequence[Sequence[Server]]) -> dict[str, float]:
+def _growth(steps: Sequence[Sequence[ServerSample]]) -> dict[str, float]:
     """Return how counters grew while steps lasted, and the most of other figures; no buckets."""
     grown: dict[str, float] = {}
     for servers in steps:
@@ -280,11 +282,11 @@ def _growth(steps: Sequence[Sequence[Server]]) -> dict[str, float]:
     return dict(sorted(grown.items()))
 
 
-def _at(line: Line) -> float:
+def _at(line: RecordLine) -> float:
     return line.at
 
 
-def _check(line: Line) -> None:
+def _check(line: RecordLine) -> None:
     """Raise `InvalidRecord` for a line of other types or ranges than it may have."""
     texts: list[object] = []
     numbers: list[object] = [line.at]
@@ -302,9 +304,9 @@ def _check(line: Line) -> None:
         # No latency is longer than a week: the number of a bucket is an exponent.
         if not all(type(each) is int for each in counts) or any(each > 420 for each in line.latencies):
             raise InvalidRecord(f"a line of kind {line.kind} holds counts that can't be")
-    elif isinstance(line, Generator):
+    elif isinstance(line, GeneratorSample):
         texts, numbers = [line.process], [*numbers, line.cpu, line.lag]
-    elif isinstance(line, Server):
+    elif isinstance(line, ServerSample):
         texts = [*line.metrics]
         numbers += [
             each for each in (line.started_at, line.cpu_seconds, line.cores) if each is not None

@@ -23,32 +23,32 @@ from enum import Enum
 from typing import Final
 
 from loadtest.gate.levels import EndpointLevels, Levels
-from loadtest.gate.summary import LATE, WRONG_CONTENT, Process, StepSummary, Summary
-from loadtest.record import Server, Traffic, percentile
+from loadtest.gate.summary import LATE, WRONG_CONTENT, GeneratorProcess, StepSummary, Summary
+from loadtest.record import ServerSample, Traffic, percentile
 from persona_profile.capacity.costs import Costs
 from persona_profile.capacity.model import Parameters, knee, rates
 
-MOST_CPU: Final = 0.85
+MAX_CPU: Final = 0.85
 """Share of a core above which a generator's process measures itself."""
-MOST_LAG: Final = 1.0
+MAX_LAG: Final = 1.0
 """Seconds by which no request may start too late."""
-MOST_LATE: Final = 0.01
+MAX_LATE: Final = 0.01
 """Share of seconds in which one may start too late by `LATE`, beside `_FORGIVEN` ones."""
 _FORGIVEN: Final = 2
-MOST_SILENCE: Final = 5.0
+MAX_SILENCE: Final = 5.0
 """Seconds without a sign of life of a process that gives one a second."""
-LEAST_OFFERED: Final = 0.99
+MIN_OFFERED: Final = 0.99
 """Share of the model's requests that have to be planned, less what chance explains."""
 CHANCE: Final = 4
 """Standard deviations of arrivals that chance explains: once in 30,000 steps it is more."""
-MOST_OFFSET: Final = 5.0
+MAX_OFFSET: Final = 5.0
 """Seconds between the clocks of server and generator; headers give whole seconds."""
-MOST_DRIFT: Final = 2.5
+MAX_DRIFT: Final = 2.5
 """Seconds by which that may change in a run."""
 _READINGS: Final = 5
 RESTART: Final = 2.0
 """Seconds by which two readings of one start may differ."""
-LEAST_ANSWERS: Final = {"p95": 20, "p99": 100}
+MIN_ANSWERS: Final = {"p95": 20, "p99": 100}
 """Answers from which a percentile is more than the luck of one."""
 SHARES: Final = {"p95": 0.95, "p99": 0.99}
 
@@ -246,7 +246,7 @@ def _percentiles(traffic: Traffic, own: EndpointLevels) -> Iterator[tuple[str, f
     """Yield the name, figure and level of each percentile that has answers enough to be judged."""
     for figure, limit in (("p95", own.p95), ("p99", own.p99)):
         measured = percentile(traffic.latencies, SHARES[figure])
-        if measured is not None and traffic.right >= LEAST_ANSWERS[figure]:
+        if measured is not None and traffic.right >= MIN_ANSWERS[figure]:
             yield figure, measured, limit
 
 
@@ -324,25 +324,25 @@ def _step_doubts(step: StepSummary) -> Iterator[Doubt]:
     planned = step.whole.planned
     # What there was nothing to read of, after an upload that failed, is the server's doing.
     offered = planned + step.whole.withdrawn
-    least = LEAST_OFFERED * step.target - CHANCE * math.sqrt(step.target)
+    least = MIN_OFFERED * step.target - CHANCE * math.sqrt(step.target)
     if offered < least or not step.target:
         text = f"{at} {offered:,} requests were offered where the model asks for {step.target:,.0f}."
         yield Doubt("target_not_offered", text)
-    elif planned < LEAST_ANSWERS["p95"]:
+    elif planned < MIN_ANSWERS["p95"]:
         text = f"{at} only {planned:,} requests were made: too few to judge."
         yield Doubt("too_few_requests", text)
 
 
-def _process_doubts(process: Process, duration: int, at: str) -> Iterator[Doubt]:
+def _process_doubts(process: GeneratorProcess, duration: int, at: str) -> Iterator[Doubt]:
     name = f"the generator process {process.name}"
-    if process.cpu > MOST_CPU:
-        text = f"{at} {name} used {process.cpu:.0%} of its core, more than {MOST_CPU:.0%}."
+    if process.cpu > MAX_CPU:
+        text = f"{at} {name} used {process.cpu:.0%} of its core, more than {MAX_CPU:.0%}."
         yield Doubt("generator_busy", text, True)
-    if process.lag > MOST_LAG or process.late_seconds > _FORGIVEN + MOST_LATE * duration:
+    if process.lag > MAX_LAG or process.late_seconds > _FORGIVEN + MAX_LATE * duration:
         text = f"{at} {name} started requests up to {process.lag * 1000:,.0f} ms late"
         text += f", more than {LATE * 1000:.0f} ms in {process.late_seconds:,} s of {duration:,}."
         yield Doubt("generator_late", text, True)
-    if process.silence > MOST_SILENCE:
+    if process.silence > MAX_SILENCE:
         text = f"{at} {name} gave no sign of life for {process.silence:,.0f} s."
         yield Doubt("generator_silent", text, True)
     if process.went_back:
@@ -363,7 +363,7 @@ def _run_doubts(summary: Summary) -> Iterator[Doubt]:
     yield from _clock_doubts(summary.servers)
 
 
-def _clock_doubts(servers: Sequence[Server]) -> Iterator[Doubt]:
+def _clock_doubts(servers: Sequence[ServerSample]) -> Iterator[Doubt]:
     told = [each.clock_offset for each in servers if each.clock_offset is not None]
     # The clock of a server that is slow to answer seems slow, for an answer: medians leave that out.
     width = min(_READINGS, len(told))
@@ -371,10 +371,10 @@ def _clock_doubts(servers: Sequence[Server]) -> Iterator[Doubt]:
     if not told:
         return
     worst = max(offsets, key=abs)
-    if abs(worst) > MOST_OFFSET:
+    if abs(worst) > MAX_OFFSET:
         text = f"The clocks of server and generator are {abs(worst):,.1f} s apart."
         yield Doubt("clock_offset", text, True)
-    elif (drift := max(offsets) - min(offsets)) > MOST_DRIFT:
+    elif (drift := max(offsets) - min(offsets)) > MAX_DRIFT:
         text = f"A clock jumped: server and generator moved {drift:,.1f} s apart."
         yield Doubt("clock_jumped", text, True)
 

@@ -1,4 +1,4 @@
-"""Requests to the server under test, over connections that are kept; and what came of them."""
+"""Requests to the server under test over persistent connections."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import gevent
 from geventhttpclient import HTTPClient
 
 TIMEOUT: Final = 30.0
-"""Seconds from sending a request to the last byte of its answer: nobody waits longer for a dialog."""
+"""Seconds from sending a request to the last byte of its response."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back.
+class Response:
+    """A response of the server.
 
     Attributes:
         status: of HTTP.
-        body: all of it.
-        retry_after: the answer had a Retry-After.
+        body: the whole body.
+        retry_after: whether it had Retry-After.
         sent: bytes of the request's body.
     """
 
@@ -34,18 +34,18 @@ class Answer:
 
     @property
     def is_shed(self) -> bool:
-        """The server refused so that it can serve others, and said when to come back."""
+        """Whether the server shed the request: it rejected it with Retry-After."""
         return self.status in {429, 503} and self.retry_after
 
     @property
     def problem(self) -> str:
-        """The code of the problem that it tells of, `status_N` if there is none."""
+        """The code of the problem, or `status_N` without one."""
         code = self.json.get("code") if isinstance(self.json, dict) else None
         return code if isinstance(code, str) and code.isidentifier() else f"status_{self.status}"
 
     @property
     def json(self) -> Any:
-        """The body, read; None if it is no JSON."""
+        """The parsed body, or None if it is no JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -53,7 +53,7 @@ class Answer:
 
 
 class NoAnswer(Exception):
-    """Nothing came back; `code` is `timeout`, `connection_refused` or `connection_broken`."""
+    """No response: `code` is `timeout`, `connection_refused` or `connection_broken`."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -61,9 +61,10 @@ class NoAnswer(Exception):
 
 
 class _Client(HTTPClient):
-    """Asks once. `HTTPClient` asks again when a server hangs up, as often as it may have connections.
+    """A client that sends each request once.
 
-    That would hide what is to be measured. An idle connection that was closed is not used in any case.
+    `HTTPClient` repeats a request if the server closes the connection, which would hide the failure.
+    Neither uses an idle connection that was closed.
     """
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -72,21 +73,21 @@ class _Client(HTTPClient):
 
 
 class Connections:
-    """Asks one server; a connection is used by one request at a time.
+    """Connections to one server, each used by one request at a time.
 
     Args:
         origin: of the server.
-        most: connections at the same time; further requests wait for one.
+        limit: connections at the same time; further requests wait.
     """
 
-    def __init__(self, origin: str, most: int) -> None:
+    def __init__(self, origin: str, limit: int) -> None:
         parts = urlsplit(origin)
         is_secure = parts.scheme == "https"
         self._client = _Client(
             parts.hostname or "",
             parts.port or (443 if is_secure else 80),
             ssl=is_secure,
-            concurrency=most,
+            concurrency=limit,
             connection_timeout=TIMEOUT,
             network_timeout=TIMEOUT,
             disable_ipv6=parts.hostname != "::1",
@@ -94,8 +95,8 @@ class Connections:
 
     def call(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        """Send a request, return its answer.
+    ) -> Response:
+        """Send a request and return the response.
 
         Raises:
             NoAnswer: there is none.
@@ -111,12 +112,12 @@ class Connections:
             raise NoAnswer("connection_broken") from None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         self._client.close()
 
-    def _call(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> Answer:
+    def _call(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None) -> Response:
         response = self._client.request(method, path, body, dict(headers or {}))
         with response:
             content = bytes(response.read())
             retry_after = response.get("retry-after") is not None
-            return Answer(response.status_code, content, retry_after, len(body))
+            return Response(response.status_code, content, retry_after, len(body))

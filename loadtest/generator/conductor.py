@@ -1,4 +1,4 @@
-"""The process that leads a run: tells the others what rate comes when, and keeps the record."""
+"""The leader of a run: sends the workers each change of rate, and writes the record."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from loadtest.record import End, Run, Second, Step, Traffic, Writer, percentile
 from persona_profile.capacity.model import UPLOADS, rates
 
 LEAD: Final = 2.0
-"""Seconds by which a change is told before it is due."""
+"""Seconds between sending a change and its start."""
 
 GRACE: Final = 3.0
-"""Seconds for which the rates of a measured stage stay, until its last answers have come."""
+"""Seconds for which a measured stage keeps its rates after its end, until its last answers arrive."""
 
 DRAIN: Final = 35.0
-"""Seconds for which the last answers are waited for: longer than any request may take, unless it waits
-for a write of the same user that takes as long. Those without an answer then are told as they are."""
+"""Seconds to wait for the last answers: longer than any request may take, unless it waits for a write
+of the same user that takes as long. Requests without an answer are then `unanswered`."""
 
 PREPARATION: Final = 3 * 3600.0
-"""Seconds that users may take to be made ready."""
+"""Seconds within which all users must be prepared."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepLevel:
-    """What a step has to meet, so that the next one is higher. The verdict has levels of its own.
+    """The levels that a step must meet before a larger one. The verdict has its own levels.
 
     Attributes:
-        right: share of requests that were answered, and rightly.
+        right: share of requests with a right answer.
         seconds: 95th percentile of the latency.
     """
 
@@ -46,19 +46,19 @@ STEP_LEVELS: Final[Mapping[str, StepLevel]] = {
     "picture_read": StepLevel(0.99, 0.5),
     "upload": StepLevel(0.95, 10.0),
 }
-"""By activity, or `upload` for each kind of upload. Assumed: a dialog that takes longer is felt; people
-wait for an upload, and a step has so few that one in a hundred could not be told."""
+"""By activity, or `upload` for all kinds of upload. Assumed: people notice a slower dialog, but wait
+for an upload. A step has too few uploads to judge one in a hundred."""
 
 Send = Callable[[str, Mapping[str, Any]], None]
 
 
 class Conductor:
-    """Leads a run; `tick` is called each second.
+    """The course of a run; call `tick` each second.
 
     Args:
         options: of the run.
-        writer: of the leader's own lines.
-        send: a message to all workers.
+        writer: of the leader's lines.
+        send: sends a message to all workers.
     """
 
     def __init__(self, options: Options, writer: Writer, send: Send) -> None:
@@ -69,7 +69,7 @@ class Conductor:
             options.shape,
             options.users,
             options.lengths,
-            most_steps=options.most_steps,
+            max_steps=options.max_steps,
             met=self._met,
         )
         self._began_at: float | None = None
@@ -77,16 +77,16 @@ class Conductor:
         self._starts_at = self._ends_at = 0.0
         self._drains_until: float | None = None
         self._is_finished = False
-        self._asks = options.shape == "steps"  # whether a stage was met, to know the next one
+        self._asks = options.shape == "steps"  # the next stage depends on the result of this one
         self._seconds: list[Second] = []
         self._in_flight: dict[str, int] = {}
         self._ready: set[str] = set()
         self._workers = 0
         self.failure: str | None = None
-        """Why the run can't be done."""
+        """The reason why the run can't go on, or None."""
 
     def begin(self, workers: int, version: Mapping[str, Any]) -> None:
-        """Write what is to be done; the workers have been told to prepare."""
+        """Write the run's parameters, after the workers got the message to prepare."""
         self._workers = workers
         self._began_at = time.time()
         options = self._options
@@ -104,19 +104,19 @@ class Conductor:
         )
 
     def hear(self, process: str, in_flight: int, seconds: list[Second]) -> None:
-        """Take in what a worker tells each second."""
+        """Add the counts that a worker sends each second."""
         self._in_flight[process] = in_flight
-        # Of a run of hours these would fill the memory.
+        # Over hours these would fill the memory.
         if self._asks and self._stage.is_measured:
             self._seconds += [each for each in seconds if self._starts_at <= each.at < self._ends_at]
 
     def hear_ready(self, process: str, failure: str | None) -> None:
-        """Take in that a worker's users are ready, or can't be."""
+        """Note that a worker has prepared its users, or has failed to."""
         self._ready.add(process)
         self.failure = self.failure or failure
 
     def tick(self) -> bool:
-        """Do what is due; return whether the run goes on."""
+        """Start the next stage if it is due; return whether the run goes on."""
         now = time.time()
         if self.failure is not None:
             return False
@@ -125,7 +125,7 @@ class Conductor:
         assert self._began_at is not None
         if len(self._ready) < self._workers:
             if now - self._began_at > PREPARATION:
-                self.failure = "users took too long to be made ready"
+                self.failure = "the preparation of users took too long"
             return True
         due = self._ends_at + (GRACE if self._stage.is_measured else 0)
         if now >= (due if self._asks and self._stage.is_measured else due - LEAD):
@@ -139,7 +139,7 @@ class Conductor:
         self._writer.close()
 
     def _drains(self, now: float, until: float) -> bool:
-        """Tell whether answers are still waited for."""
+        """Return whether to wait for more answers."""
         if now > until - DRAIN + GRACE and not any(self._in_flight.values()):
             return False
         if now >= until and not self._is_finished:
@@ -171,10 +171,10 @@ class Conductor:
         self._writer.write(Step(at, users, self.rates(users), is_measured))
 
     def _met(self) -> bool:
-        """Tell whether the measured stage met the levels; what waits for an answer did not."""
+        """Return whether the measured stage met the levels; unanswered requests count as failed."""
         rate = sum(self.rates(self._stage.users).values())
         planned = sum(each.planned for each in self._seconds)
-        # A second's worth may be under way in a server that does well.
+        # A healthy server may have a second's requests in flight.
         late = max(0.0, sum(self._in_flight.values()) - rate)
         if not planned or planned / (planned + late) < STEP_LEVELS["dialog_open"].right:
             return False
@@ -182,7 +182,7 @@ class Conductor:
 
 
 def meets_levels(seconds: Iterable[Second]) -> bool:
-    """Tell whether what was asked in a step met `STEP_LEVELS`."""
+    """Return whether the requests of a step met `STEP_LEVELS`."""
     groups = defaultdict(list)
     for each in seconds:
         groups["upload" if each.endpoint in UPLOADS else each.endpoint].append(each)

@@ -1,4 +1,4 @@
-"""One process that makes load: prepares its users, starts what is planned, tells what came of it."""
+"""The load of one process: it prepares its users, starts planned arrivals and counts the results."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 
-from loadtest.generator.client import Answer, Connections, NoAnswer
-from loadtest.generator.pacer import MOST_IN_FLIGHT, Pacer
+from loadtest.generator.client import Connections, NoAnswer, Response
+from loadtest.generator.pacer import MAX_IN_FLIGHT, Pacer
 from loadtest.generator.people import Card
 from loadtest.generator.plan import Arrival, Plan
 from loadtest.generator.scenarios import SCENARIOS, WRONG_ANSWERS, World, thumbnail_of
 from loadtest.generator.tally import Tally
 from loadtest.identities import Identities
-from loadtest.pictures import PREPARED, PictureLibrary, number_in
-from loadtest.record import Generator, Line
+from loadtest.pictures import PREPARED, PictureLibrary, mark_in
+from loadtest.record import GeneratorSample, RecordLine
 
 AT_ONCE: Final = 8
-"""Users that are made ready at the same time."""
+"""Users that are prepared at the same time."""
 
 _PATIENCE: Final = 120
-"""Seconds for which a busy server is asked again while users are made ready."""
+"""Seconds in which a request of the preparation is repeated while the server sheds it."""
 
-Tell = Callable[[str, float, int, str], None]
+Report = Callable[[str, float, int, str], None]
 
 
 class Unprepared(Exception):
-    """The server did not take what a run begins with; the message says why."""
+    """The server rejected the state that a run begins with; the message says why."""
 
 
 class Engine:
@@ -41,9 +41,9 @@ class Engine:
         process: its name in the record.
         origin: of the server.
         audience: origin that assertions name.
-        identities: who there is.
+        identities: of all users.
         library: of pictures.
-        tell: see `Tally`.
+        report: see `Tally`.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Engine:
         audience: str,
         identities: Identities,
         library: PictureLibrary,
-        tell: Tell,
+        report: Report,
     ) -> None:
-        self.tally = Tally(tell)
+        self.tally = Tally(report)
         self.process = process
-        self._connections = Connections(origin, MOST_IN_FLIGHT)
+        self._connections = Connections(origin, MAX_IN_FLIGHT)
         self._world = World(self._connections, identities, library, audience)
         self._scenarios = {each.activity: each(self._world, self.tally) for each in SCENARIOS}
         self._pacer = Pacer(self._perform, self.tally)
@@ -69,17 +69,17 @@ class Engine:
     def prepare(
         self, seed: int, worker: int, workers: int, rates: Mapping[str, float], *, launch: bool
     ) -> None:
-        """Let this worker's users sign in, and have the pictures with which the run begins.
+        """Sign this worker's users in, and upload the pictures that the run begins with.
 
         Args:
             seed: of the plan.
-            worker: which one this is.
-            workers: how many there are.
+            worker: number of this process.
+            workers: number of processes.
             rates: the mix of activities.
-            launch: whether most emails have no picture yet.
+            launch: whether nine tenths of the emails have no picture yet.
 
         Raises:
-            Unprepared: the server did not take them.
+            Unprepared: the server rejected them.
             ValueError: there is no such worker, or no user for it.
         """
         plan = Plan(self._world.identities, seed, worker, workers, launch=launch)
@@ -87,68 +87,68 @@ class Engine:
         numbers = range(worker, self._world.identities.users, workers)
         failures: list[str] = []
 
-        def make_ready(number: int) -> None:
+        def prepare_user(number: int) -> None:
             try:
                 if not failures:
-                    self._make_ready(number, pictures)
+                    self._prepare_user(number, pictures)
             except (NoAnswer, Unprepared, *WRONG_ANSWERS) as error:
                 failures.append(f"{type(error).__name__}: {error}")
 
-        Pool(AT_ONCE).map(make_ready, numbers)
+        Pool(AT_ONCE).map(prepare_user, numbers)
         if failures:
-            raise Unprepared(f"users could not be made ready: {failures[0]}")
+            raise Unprepared(f"users could not be prepared: {failures[0]}")
         self._plan, self._rates = plan, rates
         self._is_prepared.set()
 
     def run(self) -> None:
-        """Start what is planned until `end`."""
+        """Start planned arrivals until `end`."""
         self._is_prepared.wait()
         if self._plan is not None:
             self._pacer.run(self._plan.arrivals(self._rates))
 
     @property
     def plan(self) -> Plan:
-        """What is planned, once `prepare` has ended."""
+        """The plan, after `prepare` has ended."""
         assert self._plan is not None
         return self._plan
 
     def perform_now(self, arrival: Arrival) -> None:
-        """Do what an arrival says, as if it were planned for now; return when it is done."""
+        """Perform an arrival as if it were planned for now."""
         now = time.time()
         self.tally.plan(arrival.activity, now)
         self._perform(arrival, now)
 
     def change(self, at: float, rate: float) -> None:
-        """From an instant on let so many arrivals per second start."""
+        """Change the rate to so many arrivals per second at an instant."""
         self._pacer.change(at, rate)
 
     def end(self) -> None:
-        """Start nothing any more."""
+        """Start no more arrivals."""
         self._pacer.end()
         self._is_prepared.set()
 
-    def lines(self) -> Sequence[Line]:
-        """Return what has settled since the last call, and how this process fares."""
+    def lines(self) -> Sequence[RecordLine]:
+        """Return the seconds that have settled since the last call, and a sample of this process."""
         now, cpu = time.monotonic(), time.process_time()
         share = (cpu - self._cpu) / max(now - self._looked_at, 1e-3)
         self._cpu, self._looked_at = cpu, now
         lag, self._pacer.lag = self._pacer.lag, 0.0
-        fare = Generator(time.time(), self.process, round(share, 3), round(lag, 4))
-        return [*self.tally.settled(time.time()), fare]
+        sample = GeneratorSample(time.time(), self.process, round(share, 3), round(lag, 4))
+        return [*self.tally.settled(time.time()), sample]
 
     def _perform(self, arrival: Arrival, planned_at: float) -> None:
         self._scenarios[arrival.activity].perform(arrival, planned_at)
 
-    def _make_ready(self, number: int, pictures: Mapping[tuple[int, int], int]) -> None:
-        """Bring a user's emails into the state that the plan begins with."""
-        answer = self._until_taken(lambda: self._world.open_session(number))
+    def _prepare_user(self, number: int, pictures: Mapping[tuple[int, int], int]) -> None:
+        """Bring a user's emails into the first state of the plan."""
+        answer = self._until_accepted(lambda: self._world.open_session(number))
         if answer.status != 201:
             raise Unprepared(answer.problem)
         person = self._world.person(number)
         for index, profile in enumerate(answer.json["profiles"]):
             card = person.cards[index]
             card.name = profile["name"]
-            card.picture = number_in(thumbnail_of(profile)) if profile["picture"] else None
+            card.picture = mark_in(thumbnail_of(profile)) if profile["picture"] else None
             picture = pictures.get((number, index))
             if picture is None and profile["version"]:
                 self._erase(number, index, card)
@@ -157,7 +157,7 @@ class Engine:
 
     def _erase(self, user: int, email: int, card: Card) -> None:
         arrival = Arrival("erase", user, email, None, None, new_certificates=False, gap=0.0)
-        answer = self._until_taken(lambda: self._world.call(arrival, "DELETE"))
+        answer = self._until_accepted(lambda: self._world.call(arrival, "DELETE"))
         if answer.status != 204:
             raise Unprepared(answer.problem)
         card.name = card.picture = None
@@ -165,16 +165,16 @@ class Engine:
     def _upload(self, user: int, email: int, number: int, card: Card) -> None:
         picture = self._world.library.picture_of_kind(number, PREPARED.name)
         arrival = Arrival("first_upload", user, email, number, None, new_certificates=False, gap=0.0)
-        answer = self._until_taken(
+        answer = self._until_accepted(
             lambda: self._world.call(arrival, "PUT", "/picture", picture.body, picture.content_type)
         )
         if answer.status != 200:
             raise Unprepared(answer.problem)
-        card.learn(answer.json)
-        card.picture = number
+        card.keep_urls(answer.json)
+        card.picture = picture.mark
 
     @staticmethod
-    def _until_taken(ask: Callable[[], Answer]) -> Answer:
+    def _until_accepted(ask: Callable[[], Response]) -> Response:
         deadline = time.monotonic() + _PATIENCE
         answer = ask()
         while answer.is_shed and time.monotonic() < deadline:
@@ -183,6 +183,6 @@ class Engine:
         return answer
 
 
-def as_documents(lines: Sequence[Line]) -> list[dict[str, Any]]:
-    """Return lines as they are sent to the process that leads."""
+def as_documents(lines: Sequence[RecordLine]) -> list[dict[str, Any]]:
+    """Return lines as documents to send to the leader."""
     return [{"kind": line.kind, **asdict(line)} for line in lines]

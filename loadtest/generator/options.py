@@ -1,4 +1,4 @@
-"""Options of a run, beside Locust's own; every mistake is told before anything is asked of a server."""
+"""Options of a run, in addition to Locust's; all are checked before the first request."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from loadtest.generator.stages import LAUNCH_DAYS, LENGTHS, SMOKE_PARAMETERS, Lengths
-from persona_profile.capacity.costs import MOST
+from persona_profile.capacity.costs import MAX_NUMBER
 from persona_profile.capacity.model import InvalidParameters, Parameters
 
 DEFAULT_FOLDER = Path("var/loadtest")
 
 
 class InvalidOptions(ValueError):
-    """Options that can't be used together; the message is for people."""
+    """Options that can't be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for, checked.
+    """The checked options of a run.
 
     Attributes:
-        shape: a key of `shapes.LENGTHS`.
-        users: active users; for `steps` those of the first step.
+        shape: a key of `stages.LENGTHS`.
+        users: active users; in `steps`, of the first step.
         host: origin of the server.
         audience: origin that assertions name.
         seed: of users and pictures.
-        folder: where the record is written.
+        folder: of the record.
         identities: folder of `loadtest.identities`.
         pictures: folder of `loadtest.pictures`.
-        metrics: where the server's figures are read, if they are.
-        server_pid: of a server on this machine, if it is one.
+        metrics: URL of the server's metrics, or None.
+        server_pid: of a server on this machine, or None.
         parameters: of the capacity model.
-        peak: by which its mean rates are multiplied: 1, or its parameter `peak`.
+        peak: factor of the mean rates: 1, or the model's parameter `peak`.
         lengths: of the shape's parts.
-        most_steps: of the shape `steps`.
+        max_steps: of the shape `steps`.
     """
 
     shape: str
@@ -57,11 +57,11 @@ class Options:
     parameters: Parameters
     peak: float
     lengths: Lengths
-    most_steps: int
+    max_steps: int
 
     @property
     def changed_parameters(self) -> dict[str, float]:
-        """Those that differ from the model's defaults."""
+        """Parameters that differ from the model's defaults."""
         defaults = Parameters()
         return {
             each.name: getattr(self.parameters, each.name)
@@ -87,8 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--identities", default=str(DEFAULT_FOLDER / "identities"), help="default: %(default)s")
     add("--pictures", default=str(DEFAULT_FOLDER / "pictures"), help="default: %(default)s")
     add("--audience", help="origin that the server calls its own; default: that of --host")
-    add("--metrics", metavar="URL", help="where the server's /metrics is read; default: nowhere")
-    add("--server-pid", type=int, metavar="PID", help="of a server on this machine, to watch it")
+    add("--metrics", metavar="URL", help="of the server's /metrics; default: metrics are not read")
+    add("--server-pid", type=int, metavar="PID", help="of a server on this machine, to observe it")
     add(
         "--model-set",
         action="append",
@@ -98,20 +98,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--warm-up", type=float, metavar="SECONDS", help="of each change, not measured")
     add("--measured", type=float, metavar="SECONDS", help="of each step, or of the whole run")
-    add("--most-steps", type=int, default=12, help="of the shape steps; default: %(default)s")
+    add("--max-steps", type=int, default=12, help="of the shape steps; default: %(default)s")
     add(
         "--small-pictures",
         action="store_true",
         help="of 0.4 megapixels alone: to try the load test itself, not a server",
     )
-    add("--i-own-this-host", action="store_true", help="a host that is not this machine may be loaded")
+    add("--i-own-this-host", action="store_true", help="allow load on a host that is not this machine")
 
 
 def checked(given: argparse.Namespace) -> Options:
-    """Return what was asked for.
+    """Return the options of a run.
 
     Raises:
-        InvalidOptions: it can't be done, or must not.
+        InvalidOptions: they can't be used, or the host must not be loaded.
     """
     host = _origin("--host", given.host or "")
     if not given.i_own_this_host and not is_loopback(urlsplit(host).hostname or ""):
@@ -124,14 +124,14 @@ def checked(given: argparse.Namespace) -> Options:
         own if asked is None else asked
         for asked, own in ((given.warm_up, lengths.warm_up), (given.measured, lengths.measured))
     )
-    for name, value, least in (
+    for name, value, minimum in (
         ("--users-active", given.users_active, 1),
         ("--warm-up", warm_up, 0),
         ("--measured", measured, 1),
-        ("--most-steps", given.most_steps, 1),
+        ("--max-steps", given.max_steps, 1),
     ):
-        if not least <= value <= MOST:
-            raise InvalidOptions(f"{name}: must be a number from {least} to {MOST:g}")
+        if not minimum <= value <= MAX_NUMBER:
+            raise InvalidOptions(f"{name}: must be a number from {minimum} to {MAX_NUMBER:g}")
     parameters = _parameters(given.shape, given.model_set)
     return Options(
         given.shape,
@@ -147,17 +147,17 @@ def checked(given: argparse.Namespace) -> Options:
         parameters,
         parameters.peak if given.at_peak else 1.0,
         Lengths(warm_up, measured),
-        given.most_steps,
+        given.max_steps,
     )
 
 
 def new_name() -> str:
-    """Return a name for the folder of a record: when it began, UTC."""
+    """Return a name for the folder of a record: the time now, UTC."""
     return time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a name or address leads to this machine alone."""
+    """Return whether a name or address leads to this machine only."""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, None)}
     except (OSError, UnicodeError):

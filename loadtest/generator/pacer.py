@@ -1,4 +1,4 @@
-"""Starts what is planned when it is planned, whether or not the server has answered before."""
+"""Starts arrivals at their planned times, whether or not the server has answered earlier ones."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from gevent.event import Event
 from loadtest.generator.plan import Arrival
 from loadtest.generator.tally import NOT_OFFERED, Tally
 
-MOST_IN_FLIGHT: Final = 10_000
-"""Requests of one process that wait for an answer; those beyond are counted as `not_offered`."""
+MAX_IN_FLIGHT: Final = 10_000
+"""Requests in flight per process; further requests count as `not_offered`."""
 
 _REST: Final = 0.05
-"""Seconds to sleep where nothing is planned."""
+"""Longest sleep in seconds, so that a change of rate is noticed."""
 
 
 class Pacer:
     """Starts arrivals at a rate that may change at given instants.
 
     Args:
-        perform: does what an arrival says, from its planned start; runs in a greenlet of its own.
-        tally: counts.
+        perform: performs an arrival, given its planned start, in a new greenlet.
+        tally: of all requests.
     """
 
     def __init__(self, perform: Callable[[Arrival, float], None], tally: Tally) -> None:
@@ -33,14 +33,14 @@ class Pacer:
         self._changes: list[tuple[float, float]] = []
         self._ended = Event()
         self.lag = 0.0
-        """Seconds by which the latest start was behind its plan, since this was last set to 0."""
+        """Longest delay of a start in seconds, since this was last set to 0."""
 
     def change(self, at: float, rate: float) -> None:
-        """From an instant on (seconds since 1970) let so many arrive per second."""
+        """Change the rate to so many arrivals per second at an instant (seconds since 1970)."""
         self._changes.append((at, rate))
 
     def end(self) -> None:
-        """Let nobody arrive any more."""
+        """Start no more arrivals."""
         self._ended.set()
 
     def run(self, arrivals: Iterator[Arrival]) -> None:
@@ -53,7 +53,7 @@ class Pacer:
             until = self._changes[0][0] if self._changes else float("inf")
             due = planned_at + left / rate if rate else float("inf")
             if until <= min(due, now):
-                # A change takes effect in the middle of a gap: what is left of it runs at the new rate.
+                # A change in the middle of a gap: the rest of the gap runs at the new rate.
                 left -= max(0.0, until - planned_at) * rate
                 planned_at, rate = max(planned_at, until), self._changes.pop(0)[1]
             elif due <= now:
@@ -65,7 +65,7 @@ class Pacer:
 
     def _start(self, arrival: Arrival, planned_at: float) -> None:
         self.lag = max(self.lag, time.time() - planned_at)
-        is_full = self._tally.in_flight >= MOST_IN_FLIGHT
+        is_full = self._tally.in_flight >= MAX_IN_FLIGHT
         self._tally.plan(arrival.activity, planned_at)
         if is_full:
             self._tally.finish(arrival.activity, planned_at, NOT_OFFERED)

@@ -1,4 +1,4 @@
-"""What one process knows of each of its users: their session, and what they last wrote."""
+"""The users of one process: their sessions, and what the server should have of them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from urllib.parse import urlsplit
 from gevent.lock import BoundedSemaphore
 
 SESSION_RESERVE: Final = 60
-"""Seconds before its end from which a session is not used any more."""
+"""Seconds before its end in which a session is not used."""
 
 UNKNOWN: Final = object()
-"""Of a claim or picture: nothing was written in this run, or nobody knows whether a write was done."""
+"""A claim or picture that was not written in this run, or whose write has no known result."""
 
 
 @dataclass(slots=True)
 class Card:
-    """What is known of one email.
+    """The expected profile of one email.
 
     Attributes:
-        name: last written, or None if there is none, or UNKNOWN.
-        picture: number of the one that was last uploaded, or None if there is none, or UNKNOWN.
-        paths: of the picture's sizes, as last told.
-        writes: how often a write began or ended: whoever sees two values saw no one state.
+        name: the last one written, None if there is none, or UNKNOWN.
+        picture: mark of the last upload, None if there is none, or UNKNOWN.
+        paths: of the picture's sizes, from the last response.
+        writes: count of begins and ends of writes: if it changes, a reader saw two states.
         is_written: while a write is under way.
-        is_lost: a write was never answered: the server may do it at any time, even after later ones.
+        is_lost: a write had no answer: the server may do it at any time, even after later writes.
     """
 
     name: Any = UNKNOWN
@@ -39,7 +39,7 @@ class Card:
     is_lost: bool = False
 
     def begin(self) -> None:
-        """Note that a write begins: until it ends well, nobody knows what stands there."""
+        """Note that a write begins: the profile is unknown until it succeeds."""
         self.writes += 1
         self.is_written = True
         self.name = self.picture = UNKNOWN
@@ -50,13 +50,13 @@ class Card:
         self.is_written = False
         self.is_lost = self.is_lost or not has_answer
 
-    def know(self, name: Any, picture: Any) -> None:
-        """Note what stands there."""
+    def expect(self, name: Any, picture: Any) -> None:
+        """Note the expected profile."""
         if not self.is_lost:
             self.name, self.picture = name, picture
 
-    def learn(self, profile: Mapping[str, Any]) -> None:
-        """Take in the URLs that the server tells."""
+    def keep_urls(self, profile: Mapping[str, Any]) -> None:
+        """Keep the URLs of a profile."""
         picture = profile.get("picture") or {}
         urls = picture.get("urls", {})
         self.paths = {int(size): urlsplit(url).path for size, url in urls.items()}
@@ -68,9 +68,9 @@ class Person:
 
     Attributes:
         cards: by email, in order.
-        turn: held by whoever writes: one change at a time, as people do.
-        token: of the session, empty if there is none.
-        ends_at: when the session does, seconds since 1970.
+        turn: lock for writes: a person makes one change at a time.
+        token: of the session, empty without one.
+        ends_at: end of the session, seconds since 1970.
     """
 
     cards: list[Card]

@@ -1,4 +1,4 @@
-"""Who does what with which picture, one arrival after the other: a function of the seed alone."""
+"""The plan of all arrivals: activity, user and picture of each, a function of the seed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from loadtest.pictures import KINDS, PREPARED, Kind, numbers
 from persona_profile.capacity.model import ACTIVITIES, UPLOADS
 
 SIZES: Final[Mapping[int, int]] = {64: 50, 128: 40, 256: 8, 512: 2}
-"""Picture reads by the width that they ask for, in percent. Assumed; a larger one costs the generator
-more to check than the server to send."""
+"""Picture reads by width, in percent. Assumed; to check a larger width costs the generator more than it
+costs the server to send it."""
 
 NEWCOMER_SHARE: Final = 0.1
-"""Of emails that have no picture when a run begins: first uploads are theirs."""
+"""Share of emails without a picture at the beginning of a run: they get the first uploads."""
 
 SMALL_KINDS: Final = (dataclasses.replace(PREPARED, share=100),)
 """For trying the load test itself."""
@@ -32,15 +32,15 @@ def kinds(*, small: bool = False) -> Sequence[Kind]:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What somebody does.
+    """A user's planned activity.
 
     Attributes:
         activity: of the capacity model.
-        user: who, a number.
-        email: which of the user's, an index.
-        picture: number of the picture to upload; None if none is.
-        size: width to fetch; None if none is.
-        new_certificates: whether the user's are to be made anew.
+        user: number of the user.
+        email: index of the user's email.
+        picture: number of the picture to upload, or None.
+        size: width to fetch, or None.
+        new_certificates: whether the proofs have new certificates.
         gap: time since the arrival before, in units of the mean.
     """
 
@@ -56,15 +56,15 @@ class Arrival:
 class Plan:
     """The arrivals of one worker, without end; users and pictures are no other worker's.
 
-    It keeps who would have a picture if every request before had succeeded, and knows nothing of
-    answers: so it is the same however the server does.
+    It assumes that every request succeeds, and does not depend on responses: it is the same for every
+    server.
 
     Args:
-        identities: who there is.
-        seed: of everything.
-        worker: whose plan.
-        workers: how many there are.
-        launch: whether most emails have no picture yet.
+        identities: of all users.
+        seed: of all draws.
+        worker: number of the process.
+        workers: number of processes.
+        launch: whether nine tenths of the emails have no picture yet.
 
     Raises:
         ValueError: there is no such worker, or no user for it.
@@ -87,13 +87,12 @@ class Plan:
         self.prepared: list[tuple[tuple[int, int], int]] = [
             (place, next(self._numbers)) for place in self._held
         ]
-        """Emails that have a picture when the run begins, and its number."""
+        """Emails with a picture at the beginning of the run, and its number."""
 
     def arrivals(self, rates: Mapping[str, float]) -> Iterator[Arrival]:
         """Yield arrivals without end, in a mix; only the ratios of the rates matter.
 
-        Gaps between them are exponential: a Poisson process, as many people make it who do not know
-        of each other.
+        Gaps between them are exponential: the Poisson process of many independent people.
         """
         weights = list(itertools.accumulate(rates[each] for each in ACTIVITIES))
         while True:
@@ -115,7 +114,7 @@ class Plan:
         return Arrival(activity, user, email, picture, size, new_certificates=False, gap=gap)
 
     def _place(self, activity: str) -> tuple[int, int]:
-        """Return whose turn it is; keep who has a picture."""
+        """Return a user and email for an activity; update which emails have a picture."""
         is_first = activity in UPLOADS and (activity != "replacement" or not self._held)
         if is_first and self._blank:
             place = self._blank.popleft()

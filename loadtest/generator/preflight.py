@@ -1,4 +1,4 @@
-"""Whether a server can be measured at all, asked before anything is."""
+"""The check before a run that the server can be measured."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from loadtest.generator.client import Connections, NoAnswer
 from loadtest.identities import Identities
 from loadtest.pictures import KINDS
 
-MOST_BYTES: Final = 16 * 1024 * 1024
-"""Of the pictures that are uploaded, at most."""
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""Largest size of an uploaded picture."""
 
 
 class Unfit(Exception):
-    """The server can't be measured; the message says what to do about it."""
+    """The server can't be measured; the message says how to repair that."""
 
 
 def check(connections: Connections, identities: Identities, audience: str) -> Mapping[str, Any]:
-    """Return what the server says of its version.
+    """Return the document of the server's `/__version__`.
 
     Raises:
-        Unfit: it does not answer, or not to the users and pictures of this test.
+        Unfit: it does not answer, or does not accept the users and pictures of this test.
     """
     try:
         version = connections.call("GET", "/__version__")
@@ -39,11 +39,11 @@ def check(connections: Connections, identities: Identities, audience: str) -> Ma
         raise Unfit(f"the server does not answer: {error.code}") from None
     limits = about.json.get("limits") if isinstance(about.json, dict) else None
     if about.status != 200 or not isinstance(limits, dict):
-        raise Unfit("what answers there is no profile service: GET /v1/ tells no limits")
-    if limits.get("picture_bytes", 0) < MOST_BYTES:
+        raise Unfit("the server there is no profile service: GET /v1/ has no limits")
+    if limits.get("picture_bytes", 0) < MAX_BYTES:
         raise Unfit(
-            f"the server takes pictures of {limits.get('picture_bytes')} bytes; "
-            f"those of the test ({', '.join(kind.name for kind in KINDS)}) have up to {MOST_BYTES}"
+            f"the server accepts pictures of {limits.get('picture_bytes')} bytes; "
+            f"pictures of the test ({', '.join(kind.name for kind in KINDS)}) have up to {MAX_BYTES}"
         )
     if limits.get("emails_per_session", 0) < identities.emails:
         raise Unfit(f"a session may have {limits.get('emails_per_session')} emails; users have more")
@@ -58,8 +58,8 @@ def _refusal(code: str, identities: Identities) -> str:
     if code.startswith("issuer"):
         return (
             f"{code}: the server does not trust {identities.domain}; set browserid.pinned_issuers "
-            "to pinned-issuers.json of the folder of identities, and start it anew"
+            "to pinned-issuers.json of the folder of identities, and start it again"
         )
     if code.startswith("algorithm"):
         return f"{code}: make the identities with --rs256-only, or allow DS128 in browserid.algorithms"
-    return f"the server lets nobody sign in: {code}"
+    return f"the server rejects the sign-in: {code}"

@@ -1,8 +1,8 @@
-"""What people do, one class for each activity of the capacity model, and whether the answer is right.
+"""The activities of the capacity model, one class each, and the checks of their responses.
 
-An activity is one request of those that the model counts. Beside it, and in no count, a process reads
-back what it wrote (a small picture, a blank profile), and opens a session where one has ended: one
-percent of requests, the cheapest.
+An activity is one request that the model counts. A process also reads back what it wrote (a small
+picture, a blank profile) and renews ended sessions. These cheap requests, one percent of all, are not
+counted.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 from urllib.parse import quote
 
-from loadtest.generator.client import Answer, Connections, NoAnswer
+from loadtest.generator.client import Connections, NoAnswer, Response
 from loadtest.generator.people import UNKNOWN, Card, Person
 from loadtest.generator.plan import Arrival
 from loadtest.generator.tally import RIGHT, SHED, WRONG_CONTENT, Tally
 from loadtest.identities import Identities
-from loadtest.pictures import PictureLibrary, number_in
+from loadtest.pictures import PictureLibrary, mark_in
 
 ACCEPT: Final = "image/avif,image/webp,image/*,*/*;q=0.8"
-"""As current browsers ask for pictures."""
+"""As current browsers send it for pictures."""
 
 THUMBNAIL: Final = 128
-"""Width of the pictures that come with the cards."""
+"""Width of the pictures in the cards."""
 
 CHECKED_SIZE: Final = 64
-"""Width of the picture that is read back after an upload."""
+"""Width of the picture to read back after an upload."""
 
 
 class Wrong(Exception):
-    """The server answered something that was not written there."""
+    """The server returned content that was not written there."""
 
     def __str__(self) -> str:
         return "wrong_content"
@@ -44,7 +44,7 @@ class Wrong(Exception):
 
 WRONG_ANSWERS: Final = (
     Wrong,
-    AttributeError,  # this and the next: an answer of another form is wrong too
+    AttributeError,  # this and the next: a document of another form is wrong too
     EOFError,
     LookupError,
     RuntimeError,
@@ -56,15 +56,15 @@ WRONG_ANSWERS: Final = (
 
 
 class NothingThere(Exception):
-    """There is no picture to be read: the upload before had failed, or has not ended."""
+    """There is no picture to read: its upload has failed, or has not ended."""
 
 
 class World:
-    """What scenarios share: the server, its users, their pictures.
+    """The state that scenarios share: the server, its users, their pictures.
 
     Args:
         connections: to the server.
-        identities: who there is.
+        identities: of all users.
         library: of pictures.
         audience: origin of the server, as assertions name it.
     """
@@ -79,17 +79,17 @@ class World:
         self._people: dict[int, Person] = {}
 
     def person(self, number: int) -> Person:
-        """Return what is known of a user."""
+        """Return the expected state of a user."""
         if number not in self._people:
             self._people[number] = Person([Card() for _ in range(self.identities.emails)])
         return self._people[number]
 
-    def open_session(self, number: int, *, new_certificates: bool = False) -> Answer:
-        """Let a user prove all emails; keep the session and check every card.
+    def open_session(self, number: int, *, new_certificates: bool = False) -> Response:
+        """Prove all emails of a user, keep the session and check every card.
 
         Raises:
-            NoAnswer: there is none.
-            Wrong: a card is of another email, or shows what was not written.
+            NoAnswer: there is no response.
+            Wrong: a card is of another email, or shows content that was not written.
         """
         user, person = self.identities.user(number), self.person(number)
         assertions = self.identities.assertions(user, self.audience, new_certificates=new_certificates)
@@ -112,16 +112,16 @@ class World:
                 raise Wrong
             if card.writes == before and not card.is_written:
                 self._check(card, profile)
-                card.learn(profile)
+                card.keep_urls(profile)
         return answer
 
     def call(
         self, arrival: Arrival, method: str, more: str = "", body: bytes = b"", content_type: str = ""
-    ) -> Answer:
-        """Ask about a user's email, in the user's session.
+    ) -> Response:
+        """Send a request about a user's email, in the user's session.
 
         Raises:
-            NoAnswer: there is none.
+            NoAnswer: there is no response.
         """
         person = self.person(arrival.user)
         headers = {"Authorization": f"Bearer {person.token}"}
@@ -136,7 +136,7 @@ class World:
             raise Wrong
         if card.picture is UNKNOWN:
             return
-        shown = number_in(thumbnail_of(profile)) if profile["picture"] else None
+        shown = mark_in(thumbnail_of(profile)) if profile["picture"] else None
         if shown != card.picture or (shown is None) != (profile["picture"] is None):
             raise Wrong
 
@@ -151,24 +151,24 @@ class Scenario(ABC):
         self._tally = tally
 
     @abstractmethod
-    def ask(self, arrival: Arrival) -> Answer:
-        """Send the request, check what its answer says.
+    def ask(self, arrival: Arrival) -> Response:
+        """Send the request and check the response.
 
         Raises:
-            NoAnswer: there is none.
-            Wrong: it is not what was written.
+            NoAnswer: there is no response.
+            Wrong: its content is not what was written.
         """
 
-    def verify(self, arrival: Arrival) -> None:  # noqa: B027 - most have nothing to read back
-        """Read back what was written.
+    def verify(self, arrival: Arrival) -> None:  # noqa: B027 - only some scenarios read back
+        """Read the written content back.
 
         Raises:
-            NoAnswer: there is nothing to tell by.
+            NoAnswer: there is no response.
             Wrong: it is something else.
         """
 
     def perform(self, arrival: Arrival, planned_at: float) -> None:
-        """Do it, and count what came of it."""
+        """Perform the activity and count its outcome."""
         try:
             answer, outcome = attempt(lambda: self.ask(arrival))
         except NothingThere:
@@ -177,7 +177,7 @@ class Scenario(ABC):
         ended_at = time.time()
         if outcome == RIGHT:
             outcome = self._verified(arrival)
-        # What reading back takes is no part of the latency.
+        # The latency does not include reading back.
         self._tally.finish(
             self.activity,
             planned_at,
@@ -191,32 +191,32 @@ class Scenario(ABC):
         try:
             self.verify(arrival)
         except NoAnswer:
-            pass  # nothing was said that could be wrong; the server's failing shows in what is counted
+            pass  # without a response there is no wrong content; counted requests show the failure
         except WRONG_ANSWERS:
             return WRONG_CONTENT
         return RIGHT
 
 
 class DialogOpen(Scenario):
-    """A dialog: one round trip proves all emails and answers all cards, each of which is checked."""
+    """A dialog: one round trip proves all emails and returns all cards; each card is checked."""
 
     activity = "dialog_open"
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Open a session."""
         return self.world.open_session(arrival.user, new_certificates=arrival.new_certificates)
 
 
 class PictureRead(Scenario):
-    """A picture that is not in the cache of a browser yet.
+    """A picture that is not yet in a browser's cache.
 
-    The model's rate has the caches in it: of every picture, each device fetches the URL of a window
-    once. A run is shorter than a window, so each of its reads is one by another device or window.
+    The model's rate includes caches: each device fetches the URL of a window once. A run is shorter
+    than a window, so each read stands for another device.
     """
 
     activity = "picture_read"
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Fetch a size of the picture, and compare it with what was uploaded."""
         card = self.world.person(arrival.user).cards[arrival.email]
         path = card.paths.get(arrival.size or 0)
@@ -225,18 +225,18 @@ class PictureRead(Scenario):
             raise NothingThere
         answer = self.world.connections.call("GET", path, headers={"Accept": ACCEPT})
         if card.writes != writes:
-            # It was replaced meanwhile: the old one and none are both right.
-            return Answer(200, answer.body) if answer.status == 404 else answer
-        if answer.status == 200 and number_in(answer.body) != picture:
+            # It was replaced meanwhile: both the old picture and 404 are right.
+            return Response(200, answer.body) if answer.status == 404 else answer
+        if answer.status == 200 and mark_in(answer.body) != picture:
             raise Wrong
         return answer
 
 
 class Writing(Scenario):
-    """What needs a session, and a user who does nothing else meanwhile that writes."""
+    """A write: it needs a session, and the user's other writes wait for it."""
 
     def perform(self, arrival: Arrival, planned_at: float) -> None:
-        """Wait for the user's turn, open a session if there is none, do it."""
+        """Wait for the user's turn, open a session if there is none, and perform the activity."""
         person = self.world.person(arrival.user)
         with person.turn:
             if not person.has_session:
@@ -248,10 +248,10 @@ class Writing(Scenario):
 
     def write(
         self, arrival: Arrival, method: str, more: str = "", body: bytes = b"", content_type: str = ""
-    ) -> tuple[Answer, Card, Any, Any]:
-        """Send a change; return the answer, the card, and the name and picture there were before.
+    ) -> tuple[Response, Card, Any, Any]:
+        """Send a change; return the response, the card, and the name and picture before it.
 
-        Where the server refused in so many words, what was there before still is.
+        After a rejection the state before still holds.
         """
         card = self.card(arrival)
         before = card.name, card.picture
@@ -263,18 +263,18 @@ class Writing(Scenario):
         finally:
             card.end(has_answer=has_answer)
         if 400 <= answer.status < 500 or answer.is_shed:
-            card.know(*before)
+            card.expect(*before)
         return answer, card, *before
 
     def card(self, arrival: Arrival) -> Card:
-        """Return what is known of the arrival's email."""
+        """Return the expected profile of the arrival's email."""
         return self.world.person(arrival.user).cards[arrival.email]
 
 
 class Upload(Writing):
-    """A picture straight from a phone; read back small."""
+    """An upload of a phone's picture; a small size is read back."""
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Put the picture."""
         assert arrival.picture is not None
         picture = self.world.library.picture(arrival.picture)
@@ -282,43 +282,43 @@ class Upload(Writing):
             arrival, "PUT", "/picture", picture.body, picture.content_type
         )
         if answer.status == 200:
-            card.learn(answer.json)
-            card.know(name, arrival.picture)
+            card.keep_urls(answer.json)
+            card.expect(name, picture.mark)
         return answer
 
     def verify(self, arrival: Arrival) -> None:
         """Fetch the smallest size."""
-        path = self.card(arrival).paths[CHECKED_SIZE]
+        card = self.card(arrival)
+        path = card.paths[CHECKED_SIZE]
         answer = self.world.connections.call("GET", path, headers={"Accept": ACCEPT})
-        is_lost = self.card(arrival).is_lost
-        if answer.status == 200 and not is_lost and number_in(answer.body) != arrival.picture:
+        if answer.status == 200 and card.picture not in (UNKNOWN, mark_in(answer.body)):
             raise Wrong
 
 
 class FirstUpload(Upload):
-    """Of a new email."""
+    """The upload for a new email."""
 
     activity = "first_upload"
 
 
 class Replacement(Upload):
-    """Where there was a picture."""
+    """The upload that replaces a picture."""
 
     activity = "replacement"
 
 
 class LaunchUpload(Upload):
-    """Of one who was there before the service."""
+    """The first upload of a user who is older than the service."""
 
     activity = "launch_upload"
 
 
 class Edit(Writing):
-    """A name is changed; the answer must have it."""
+    """A change of the name; the response must have it."""
 
     activity = "edit"
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Patch the profile."""
         written = f"Name {time.time_ns():x}"
         body = json.dumps({"name": written}).encode()
@@ -326,19 +326,19 @@ class Edit(Writing):
             arrival, "PATCH", "", body, "application/merge-patch+json"
         )
         if answer.status == 200:
-            card.know(written, picture)
+            card.expect(written, picture)
             if answer.json["name"] != written:
                 raise Wrong
         return answer
 
 
-class TakeAway(Writing):
-    """All that there is of an email; it must hold what was written."""
+class Export(Writing):
+    """The export of a profile; it must have the written name and picture."""
 
-    activity = "take_away"
+    activity = "export"
 
-    def ask(self, arrival: Arrival) -> Answer:
-        """Fetch the export, open it."""
+    def ask(self, arrival: Arrival) -> Response:
+        """Fetch and open the export."""
         card = self.card(arrival)
         answer = self.world.call(arrival, "GET", "/export")
         if answer.status == 200:
@@ -349,22 +349,22 @@ class TakeAway(Writing):
                 small = f"picture/{CHECKED_SIZE}."
                 found = [name for name in archive.namelist() if name.startswith(small)]
                 if isinstance(card.picture, int) and (
-                    not found or number_in(archive.read(found[0])) != card.picture
+                    not found or mark_in(archive.read(found[0])) != card.picture
                 ):
                     raise Wrong
         return answer
 
 
 class Erase(Writing):
-    """Everything about an email is removed; afterwards it must be blank."""
+    """The removal of a profile; it must be blank afterwards."""
 
     activity = "erase"
 
-    def ask(self, arrival: Arrival) -> Answer:
+    def ask(self, arrival: Arrival) -> Response:
         """Delete the profile."""
         answer, card, _, _ = self.write(arrival, "DELETE")
         if answer.status == 204:
-            card.know(None, None)
+            card.expect(None, None)
             card.paths = {}
         return answer
 
@@ -377,24 +377,24 @@ class Erase(Writing):
                 raise Wrong
 
 
-_WRITES: Final = (FirstUpload, Replacement, LaunchUpload, Edit, TakeAway, Erase)
+_WRITES: Final = (FirstUpload, Replacement, LaunchUpload, Edit, Export, Erase)
 SCENARIOS: Final[Sequence[type[Scenario]]] = (DialogOpen, PictureRead, *_WRITES)
 
 
-def attempt(ask: Callable[[], Answer]) -> tuple[Answer, str]:
-    """Return an answer and how it is counted: `RIGHT`, `SHED` or what went wrong."""
+def attempt(ask: Callable[[], Response]) -> tuple[Response, str]:
+    """Return a response and its outcome: `RIGHT`, `SHED` or the code of an error."""
     try:
         answer = ask()
     except NoAnswer as error:
-        return Answer(0, b""), error.code
+        return Response(0, b""), error.code
     except WRONG_ANSWERS:
-        return Answer(0, b""), WRONG_CONTENT
+        return Response(0, b""), WRONG_CONTENT
     if answer.is_shed:
         return answer, SHED
     return answer, RIGHT if 200 <= answer.status < 300 else answer.problem
 
 
 def thumbnail_of(profile: Mapping[str, Any]) -> bytes:
-    """Return the picture that came with a profile."""
+    """Return the thumbnail in a profile."""
     url: str = profile["picture"]["thumbnail"]
     return base64.b64decode(url.partition(",")[2])

@@ -1,4 +1,4 @@
-"""How many users are active when: the shapes of a run."""
+"""The shapes of a run: numbers of active users over time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 SMOKE_PARAMETERS: Final[Mapping[str, float]] = {
     "replacements": 60,
     "edits": 300,
-    "take_aways": 150,
+    "exports": 150,
     "erases": 60,
 }
-"""What a smoke run changes of the model: so short a one would see no rare activity otherwise."""
+"""Changes to the model for a smoke run, so that the short run has rare activities as well."""
 
 LAUNCH_DAYS: Final = 7
-"""In which everybody uploads, in the shape `launch`, unless `--model-set launch_days` tells."""
+"""Days in which all users upload in the shape `launch`, unless `--model-set launch_days` is given."""
 
 SHARE_SOUGHT: Final = 0.1
 """Steps end when the knee is known to within this share."""
@@ -23,11 +23,11 @@ SHARE_SOUGHT: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """So many users for so long.
+    """A number of active users for some time.
 
     Attributes:
         users: active users.
-        seconds: how long.
+        seconds: its length.
         is_measured: false where the server warms up or changes over.
     """
 
@@ -60,21 +60,21 @@ LENGTHS: Final[Mapping[str, Lengths]] = {
 
 Shape = Iterator[Stage]
 Judge = Callable[[], bool]
-"""Tells whether the measured stage that is just over met the service levels."""
+"""Returns whether the last measured stage met the levels."""
 
 
-def stages(shape: str, users: float, lengths: Lengths, *, most_steps: int, met: Judge) -> Shape:
+def stages(shape: str, users: float, lengths: Lengths, *, max_steps: int, met: Judge) -> Shape:
     """Yield the stages of a shape, one after the other.
 
     Args:
         shape: a key of `LENGTHS`.
         users: active users; for `steps` those of the first step.
         lengths: of its parts.
-        most_steps: after which `steps` ends at the latest.
-        met: asked after each measured step of `steps`.
+        max_steps: of `steps`.
+        met: called after each measured step of `steps`.
     """
     if shape == "steps":
-        yield from _steps(users, lengths, most_steps, met)
+        yield from _steps(users, lengths, max_steps, met)
         return
     for times in (1, 2, 1) if shape == "spike" else (1,):
         yield from _step(users * times, lengths)
@@ -85,16 +85,16 @@ def _step(users: float, lengths: Lengths) -> Shape:
     yield Stage(users, lengths.measured)
 
 
-def _steps(users: float, lengths: Lengths, most_steps: int, met: Judge) -> Shape:
+def _steps(users: float, lengths: Lengths, max_steps: int, met: Judge) -> Shape:
     """Double until a step breaks, then halve the range until it is narrow."""
     carried, broken, at = 0.0, 0.0, users
-    for _ in range(most_steps):
+    for _ in range(max_steps):
         yield from _step(at, lengths)
         if met():
             carried = at
         else:
             broken = at
-            # What piled up must not be the next step's.
+            # Let the server finish its backlog before the next step.
             yield Stage(0, lengths.warm_up, is_measured=False)
         if broken and (broken - carried) <= SHARE_SOUGHT * broken:
             return

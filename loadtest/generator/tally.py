@@ -30,25 +30,25 @@ class _Counts:
 
 
 class Tally:
-    """Counts what was planned and what came of it.
+    """Counts of planned requests and their outcomes.
 
     Args:
-        tell: gets the activity, milliseconds from the planned start, bytes received and outcome of
-            each request.
+        report: called for each request with its activity, milliseconds from the planned start, bytes
+            received and outcome.
     """
 
-    def __init__(self, tell: Callable[[str, float, int, str], None]) -> None:
+    def __init__(self, report: Callable[[str, float, int, str], None]) -> None:
         self._counts: dict[tuple[int, str], _Counts] = {}
-        self._tell = tell
+        self._report = report
         self.in_flight = 0
 
     def plan(self, activity: str, planned_at: float) -> None:
-        """Count a request that is to start; `finish` has to follow."""
+        """Count a planned request; `finish` must follow."""
         self._of(activity, planned_at).planned += 1
         self.in_flight += 1
 
     def withdraw(self, activity: str, planned_at: float) -> None:
-        """Uncount a request: what it was to ask for is not there, through no fault of its own."""
+        """Remove a planned request whose picture does not exist."""
         counts = self._of(activity, planned_at)
         counts.planned -= 1
         counts.withdrawn += 1
@@ -64,15 +64,15 @@ class Tally:
         sent: int = 0,
         received: int = 0,
     ) -> None:
-        """Count what came of a request.
+        """Count the outcome of a request.
 
         Args:
-            activity: which.
-            planned_at: as it was planned.
-            outcome: `RIGHT`, `SHED`, or what went wrong.
-            ended_at: when the answer was there; by default now.
-            sent: bytes of its body.
-            received: bytes of the answer's body.
+            activity: of the model.
+            planned_at: its planned start.
+            outcome: `RIGHT`, `SHED`, or the code of an error.
+            ended_at: instant of the response; by default now.
+            sent: bytes of the request's body.
+            received: bytes of the response's body.
         """
         milliseconds = ((ended_at or time.time()) - planned_at) * 1000
         counts = self._of(activity, planned_at)
@@ -86,17 +86,17 @@ class Tally:
             counts.shed += 1
         else:
             counts.errors[outcome] += 1
-        self._tell(activity, milliseconds, received, outcome)
+        self._report(activity, milliseconds, received, outcome)
 
     def settled(self, now: float) -> list[Second]:
-        """Return, once, the seconds that are over and of which every request has its outcome."""
+        """Return and forget the past seconds in which every request has an outcome."""
         over = [key for key, each in self._counts.items() if key[0] + 1 < now]
         return [
             self._second(key) for key in over if self._counts[key].done == self._counts[key].planned
         ]
 
     def rest(self) -> list[Second]:
-        """Return what is left; requests that have no outcome yet are `UNANSWERED`."""
+        """Return all remaining seconds; requests without an outcome are `UNANSWERED`."""
         for counts in self._counts.values():
             if missing := counts.planned - counts.done:
                 counts.errors[UNANSWERED] += missing

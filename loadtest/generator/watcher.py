@@ -1,4 +1,4 @@
-"""What the server and its machine tell during a run."""
+"""Observation of the server and its machine during a run."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from loadtest.record import Server
+from loadtest.record import ServerSample
 
 PERIOD: Final = 2.0
-"""Seconds between two looks."""
+"""Seconds between two samples."""
 
 _PATIENCE: Final = 2.0
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -25,14 +25,14 @@ _SAMPLE: Final = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{.*\})?) ([^ ]+)(?: [
 
 
 @dataclass(frozen=True, slots=True)
-class Processes:
-    """A process and all that descends from it.
+class ProcessFamily:
+    """A process and all its descendants.
 
     Attributes:
-        started_at: when the first one did, seconds since 1970.
-        cpu_seconds: of all, and of those that have ended before.
+        started_at: start of the first process, seconds since 1970.
+        cpu_seconds: of all, ended descendants included.
         resident_bytes: of all.
-        cores: that they may use.
+        cores: number that they may use.
     """
 
     started_at: float
@@ -41,8 +41,8 @@ class Processes:
     cores: float
 
     @classmethod
-    def of(cls, pid: int) -> Processes | None:
-        """Look at them; None if there is no such process."""
+    def of(cls, pid: int) -> ProcessFamily | None:
+        """Return the present state, or None if there is no such process."""
         stats = _stats()
         if pid not in stats:
             return None
@@ -52,7 +52,7 @@ class Processes:
         except OSError:
             return None
         ticks = sum(sum(map(int, stats[each][11:13])) for each in family)
-        # What ended is counted with the one that waited for it.
+        # The time of ended processes counts for the parent that waited for them.
         ticks += sum(sum(map(int, stats[each][13:15])) for each in family)
         resident = sum(int(stats[each][21]) for each in family) * _PAGE
         boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -61,12 +61,12 @@ class Processes:
 
 
 class Watcher:
-    """Looks at a server from outside.
+    """Observes a server from outside.
 
     Args:
         origin: of the server, whose clock is read.
-        metrics: URL of its figures in the text format of Prometheus, if they are to be read.
-        pid: of its first process, if that runs on this machine.
+        metrics: URL of its metrics in Prometheus' text format, or None.
+        pid: of its main process if that runs on this machine, or None.
     """
 
     def __init__(self, origin: str, metrics: str | None, pid: int | None) -> None:
@@ -75,23 +75,23 @@ class Watcher:
         self._pid = pid
         self._started_at: float | None = None
 
-    def look(self) -> Server:
-        """Return what is to be seen now; what does not answer is unknown."""
-        figures = self._figures()
-        found = Processes.of(self._pid) if self._pid is not None else None
+    def look(self) -> ServerSample:
+        """Return the present state; what can't be read is None."""
+        metrics = self._read_metrics()
+        found = ProcessFamily.of(self._pid) if self._pid is not None else None
         if found is None:
-            started, cpu = _number(figures, "process_start_time_seconds"), _cpu(figures)
+            started, cpu = metrics.get("process_start_time_seconds"), _cpu(metrics)
             resident, cores = None, None
         else:
             started, cpu = found.started_at, found.cpu_seconds
             resident, cores = found.resident_bytes, found.cores
-        # The boot's instant moves as the clock is set: one process has one start.
+        # The instant of the boot moves when the clock is set; a process has one start.
         if started is not None and self._started_at is not None and abs(started - self._started_at) < 1:
             started = self._started_at
         self._started_at = started
-        return Server(time.time(), started, cpu, resident, figures, self._clock_offset(), cores)
+        return ServerSample(time.time(), started, cpu, resident, metrics, self._clock_offset(), cores)
 
-    def _figures(self) -> Mapping[str, float]:
+    def _read_metrics(self) -> Mapping[str, float]:
         if self._metrics is None:
             return {}
         try:
@@ -104,16 +104,16 @@ class Watcher:
         asked_at = time.time()
         try:
             _, date = _get(f"{self._origin}/__lbheartbeat__")
-            # A Date has whole seconds: half of one is the mean of what it leaves away.
+            # Date has whole seconds; the mean of the omitted part is half a second.
             return parsedate_to_datetime(date).timestamp() + 0.5 - (asked_at + time.time()) / 2
         except (OSError, http.client.HTTPException, ValueError, TypeError):
             return None
 
 
 def samples(exposition: str) -> dict[str, float]:
-    """Return the figures of an exposition of Prometheus, by name and labels as they stand there.
+    """Return the samples of a Prometheus exposition by name and labels, as written there.
 
-    Buckets of histograms are left away: they are most of it, and nothing here reads them.
+    Buckets of histograms are omitted: they are the largest part, and unused here.
     """
     found = {}
     for line in exposition.splitlines():
@@ -125,13 +125,9 @@ def samples(exposition: str) -> dict[str, float]:
     return found
 
 
-def _number(figures: Mapping[str, float], name: str) -> float | None:
-    return figures.get(name)
-
-
-def _cpu(figures: Mapping[str, float]) -> float | None:
-    own = figures.get("process_cpu_seconds_total")
-    return None if own is None else own + figures.get("persona_picture_processor_seconds_total", 0.0)
+def _cpu(metrics: Mapping[str, float]) -> float | None:
+    own = metrics.get("process_cpu_seconds_total")
+    return None if own is None else own + metrics.get("persona_picture_processor_seconds_total", 0.0)
 
 
 def _get(url: str) -> tuple[bytes, str]:

@@ -1,15 +1,15 @@
-"""A number that can be seen in a picture, and read again from any rendition of it.
+"""A mark that can be seen in a picture, and read again from any rendition of it.
 
-Eight by eight cells over the middle of the picture are tinted: warm is 1, cool is 0. The tint is all
-that is read of a cell, and only of its inner quarter, so that scaling, chroma subsampling and lossy
-encoders leave it. Forty bits are the number, twenty-four its check: any other picture is told from a
-marked one.
+Eight by eight cells over the central square of the picture are tinted, warm or cool. The reader looks
+at the tint alone, in the inner quarter of each cell: scaling, chroma subsampling and lossy encoders
+leave it. Of all 2**64 patterns some hundreds are marks, so that other pictures show none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+from functools import cache
 from typing import Final
 
 from PIL import Image
@@ -17,93 +17,64 @@ from PIL import Image
 CELLS: Final = 8
 """In a row, and in a column."""
 
-NUMBER_BITS: Final = 40
-NUMBERS: Final = 2**NUMBER_BITS
-
 GRID_SHARE: Final = 8 / 9
 """Of the central square's side that the grid takes."""
 
-_CHECK_BYTES: Final = 3
-_NUMBER_BYTES: Final = NUMBER_BITS // 8
-# Neighbours in number differ in many cells: multiplied by 2**40 over the golden ratio, made odd.
-_SPREAD: Final = 0x9E3779B97F
-_GATHER: Final = pow(_SPREAD, -1, NUMBERS)
+TURNS: Final = 4
+"""Each stored picture is four marks, by the way in which the camera was held."""
+
+MAX_STORED: Final = 256
 
 _SAMPLES: Final = 4
-"""Taken of a cell, across and down; the inner two of each are looked at."""
+"""Of a cell, across and down; the inner two of each are read."""
 
-# Where the grid begins, as a part of the square's height: centred in JPEG and PNG, so that it may be
-# turned; at the top in HEIC, whose tiles begin there.
-CENTRED: Final = (1 - GRID_SHARE) / 2
-AT_THE_TOP: Final = 0.0
+Cells = tuple[bool, ...]
+"""Whether each cell is warm, row by row."""
 
 
-def cells_of(number: int, orientation: int = 1) -> list[bool]:
-    """Return which cells are warm, row by row in the picture as it is stored.
-
-    Args:
-        number: from 0 to NUMBERS - 1.
-        orientation: EXIF's, by which the stored picture will be turned upright: 1, 3, 6 or 8.
-
-    Raises:
-        ValueError: there is no such number or orientation.
-    """
-    if not 0 <= number < NUMBERS:
-        raise ValueError(f"not a number of {NUMBER_BITS} bits")
-    spread = (number * _SPREAD % NUMBERS).to_bytes(_NUMBER_BYTES)
-    bits = int.from_bytes(spread + _check(spread))
-    upright = [bool(bits >> place & 1) for place in range(CELLS * CELLS - 1, -1, -1)]
-    return [upright[place] for place in _stored_places(orientation)]
+def cells_of(stored: int) -> Cells:
+    """Return the pattern of a stored picture, from 0 to MAX_STORED - 1."""
+    bits = int.from_bytes(hashlib.blake2b(stored.to_bytes(2), digest_size=CELLS * CELLS // 8).digest())
+    return tuple(bool(bits >> place & 1) for place in range(CELLS * CELLS))
 
 
-def number_in(rendition: bytes) -> int | None:
-    """Return the number that an upright, square picture shows, or None if it shows none.
+def mark_in(rendition: bytes) -> int | None:
+    """Return the mark that an upright, square picture shows, or None if it shows none.
 
-    The picture is the server's rendition of a whole marked picture, cropped to its central square.
+    A mark is `TURNS` times the stored picture's number, plus its quarter turns clockwise. A server's
+    rendition is the whole marked picture, cropped to its central square.
     """
     try:
         with Image.open(io.BytesIO(rendition), formats=("AVIF", "JPEG", "PNG", "WEBP")) as opened:
             picture = opened.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
-    for top in (CENTRED, AT_THE_TOP):
-        if (number := _number_at(picture, top)) is not None:
-            return number
-    return None
-
-
-def _number_at(picture: Image.Image, top: float) -> int | None:
     width, height = picture.size
-    box = (CENTRED * width, top * height, (1 - CENTRED) * width, (top + GRID_SHARE) * height)
+    margin = (1 - GRID_SHARE) / 2
+    box = (margin * width, margin * height, (1 - margin) * width, (1 - margin) * height)
     side = CELLS * _SAMPLES
     samples = picture.resize((side, side), Image.Resampling.BOX, box).tobytes()
-    bits = 0
+    cells = []
     for row in range(1, side, _SAMPLES):
         for column in range(1, side, _SAMPLES):
             warmth = 0
             for at in (3 * (row * side + column), 3 * ((row + 1) * side + column)):
                 warmth += samples[at] + samples[at + 3] - samples[at + 2] - samples[at + 5]
-            bits = bits << 1 | (warmth > 0)
-    marked = bits.to_bytes(_NUMBER_BYTES + _CHECK_BYTES)
-    spread, check = marked[:_NUMBER_BYTES], marked[_NUMBER_BYTES:]
-    return int.from_bytes(spread) * _GATHER % NUMBERS if check == _check(spread) else None
+            cells.append(warmth > 0)
+    return _marks().get(tuple(cells))
 
 
-def _check(spread: bytes) -> bytes:
-    return hashlib.blake2b(spread, digest_size=_CHECK_BYTES).digest()
-
-
-def _stored_places(orientation: int) -> list[int]:
-    """Return for each stored cell which upright cell it shows (EXIF 2.32, 4.6.4.A)."""
-    last = CELLS - 1
-    pairs = [(row, column) for row in range(CELLS) for column in range(CELLS)]
-    match orientation:
-        case 1:
-            return [row * CELLS + column for row, column in pairs]
-        case 3:
-            return [(last - row) * CELLS + last - column for row, column in pairs]
-        case 6:
-            return [column * CELLS + last - row for row, column in pairs]
-        case 8:
-            return [(last - column) * CELLS + row for row, column in pairs]
-    raise ValueError("an orientation that cameras do not write")
+@cache
+def _marks() -> dict[Cells, int]:
+    """Return all marks by the pattern that the upright picture shows."""
+    marks = {}
+    for stored in range(MAX_STORED):
+        cells = cells_of(stored)
+        for turn in range(TURNS):
+            marks[cells] = TURNS * stored + turn
+            cells = tuple(
+                cells[(CELLS - 1 - column) * CELLS + row]
+                for row in range(CELLS)
+                for column in range(CELLS)
+            )
+    return marks

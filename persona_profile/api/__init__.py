@@ -10,7 +10,7 @@ from pyramid.request import Request
 
 from persona_profile.auth.authenticators import Authenticators
 from persona_profile.auth.used_proofs import UsedProofs
-from persona_profile.images import Renderer
+from persona_profile.images.renderer import Renderer
 from persona_profile.keys.tokens import Nonces, SessionTokens
 from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
@@ -71,7 +71,6 @@ def includeme(config: Configurator) -> None:
     for module in (
         "observation",
         "cors",
-        "lateness",
         "operations",
         "sessions",
         "profiles",

@@ -74,7 +74,7 @@ def is_working(request: Request) -> Response:
     document = {
         "status": "ok" if is_well else "error",
         "checks": checks,
-        "details": {"pictures": services.renderer.confinement()},
+        "details": {"pictures": services.renderer.workers.confinement},
     }
     return json_response(document, 200 if is_well else 503)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from math import ceil
-from typing import Final
+from typing import BinaryIO, Final
 
 from cornice import Service
 from pyramid.config import Configurator
@@ -20,7 +20,7 @@ from persona_profile.api.rate_limiting import charge, charge_bytes, charge_write
 from persona_profile.api.representations import precondition, profile_response, validated
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import NotAcceptable
-from persona_profile.images import MEDIA_TYPES
+from persona_profile.images import MEDIA_TYPES, Crop, Rendition
 from persona_profile.rate_limits import Policy
 from persona_profile.runtime.waiting import Wait
 
@@ -47,8 +47,8 @@ def upload(request: Request) -> Response:
     charge_write(request)
     services: Services = request.services
     email = email_in_path(request)
-    account = _UploadAccount(request, email)
-    account.check()
+    for policy, payer in _payers_of_time(request, email).items():
+        services.rate_limits.check(policy, [payer])
     check = precondition(request)
     crop = crop_parameter(request)
     source = picture_body(request, services.max_picture_bytes)
@@ -56,7 +56,7 @@ def upload(request: Request) -> Response:
     check(services.profiles.profile(request.identity, email))
     # One more than wait may enter: it displaces another upload, or is rejected, at once.
     with services.waiting.place(Wait.UPLOAD, retry_after=2, spare=1):
-        renditions = services.renderer.render(source, crop, account)
+        renditions = _render(request, email, source, crop)
     written = services.profiles.write_picture(request.identity, email, renditions, check)
     return profile_response(request, written)
 
@@ -89,46 +89,37 @@ def read(request: Request) -> Response:
     return response
 
 
-class _UploadAccount:
-    """Charges an upload to its email, to the issuer who vouched for that, and to the client's network.
+def _render(request: Request, email: str, source: BinaryIO, crop: Crop | None) -> tuple[Rendition, ...]:
+    """Return the renditions of an upload. Charge its pixels before, and its processor time after.
 
-    Args:
-        request: the upload.
-        email: the email that gets the picture.
+    Raises:
+        UnsupportedMediaType, UnprocessablePicture, RateLimited, Overloaded: the upload is rejected.
     """
-
-    def __init__(self, request: Request, email: str) -> None:
-        issuer, network = request.identity.issuer_of(email), client_of(request)
-        self.claimants: Sequence[Hashable] = (("issuer", issuer), ("network", network))
-        self._request = request
-        self._email = email
-        self._payers = {
-            Policy.PICTURE_MS_PER_EMAIL: email,
-            Policy.PICTURE_MS_PER_ISSUER: issuer,
-            Policy.PICTURE_MS_PER_ADDRESS: network,
-        }
-
-    def check(self) -> None:
-        """Return if the processor time of earlier uploads has used up no budget.
-
-        Raises:
-            RateLimited: it has.
-        """
-        services: Services = self._request.services
-        for policy, payer in self._payers.items():
-            services.rate_limits.check(policy, [payer])
-
-    def charge_pixels(self, pixels: int) -> None:
-        """Charge the email for the pixels. See `images.Account`."""
-        charge(self._request, Policy.PIXELS_PER_EMAIL, {self._email: pixels})
-
-    def charge_time(self, processor_seconds: float) -> None:
-        """Charge all payers for the processor time. See `images.Account`."""
-        services: Services = self._request.services
-        milliseconds = ceil(1000 * processor_seconds)
+    services: Services = request.services
+    payers = _payers_of_time(request, email)
+    claimants = (
+        ("issuer", payers[Policy.PICTURE_MS_PER_ISSUER]),
+        ("network", payers[Policy.PICTURE_MS_PER_ADDRESS]),
+    )
+    rendering = services.renderer.upload(source, crop, claimants)
+    try:
+        with rendering:
+            charge(request, Policy.PIXELS_PER_EMAIL, {email: rendering.open()})
+            return rendering.render()
+    finally:
+        milliseconds = ceil(1000 * rendering.processor_seconds)
         if milliseconds > 0:
-            for policy, payer in self._payers.items():
+            for policy, payer in payers.items():
                 services.rate_limits.add(policy, {payer: milliseconds})
+
+
+def _payers_of_time(request: Request, email: str) -> dict[Policy, str]:
+    """Return the parties that pay for the processor time of an upload."""
+    return {
+        Policy.PICTURE_MS_PER_EMAIL: email,
+        Policy.PICTURE_MS_PER_ISSUER: request.identity.issuer_of(email),
+        Policy.PICTURE_MS_PER_ADDRESS: client_of(request),
+    }
 
 
 def _negotiate(request: Request, stored: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from persona_profile.api.rate_limiting import charge, client_of, failure_charged
 from persona_profile.api.representations import json_response, represent, session_document
 from persona_profile.api.schemas import MAX_PROOFS, session_body
 from persona_profile.auth import ProvedEmail
-from persona_profile.auth.registrable import party_of
+from persona_profile.auth.registrable_domains import party_of
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
 from persona_profile.images.formats import THUMBNAIL_SIZES
 from persona_profile.profiles.export import timestamp

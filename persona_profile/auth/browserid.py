@@ -1,8 +1,8 @@
 """BrowserID assertions, verified locally (mozilla/id-specs, browserid/index.md).
 
-A bundle is `certificate~assertion`: a domain certifies a key of one of its emails for a day at most,
-and that key signs, for one audience and a few minutes, that its owner is here. All cheap checks come
-before any lookup, and any lookup before any signature.
+A bundle is `certificate~assertion`. In the certificate a domain signs the key of one of its emails, for
+a day at most. In the assertion that key signs the audience and an expiry within minutes. Cheap checks
+come before lookups, and lookups before signatures.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from cachetools import LRUCache
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.auth.authenticators import AuthenticatorContext
 from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers
-from persona_profile.auth.fetch import Fetched
-from persona_profile.auth.jws import InvalidJws, Jws, PublicKey, parse_jws, parse_public_key
+from persona_profile.auth.browserid_keys import PublicKey, parse_public_key
+from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
 from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email, is_canonical_domain
 from persona_profile.encoding import Json
@@ -49,15 +49,16 @@ class _Certificate:
 
 
 class BrowserIDVerifier(Authenticator):
-    """Verifies bundles that are meant for this server.
+    """Verifies bundles whose audience is this server.
 
     Args:
-        audiences: the origins of this server, any of which an assertion may name.
+        audiences: the origins of this server.
         discovery: finds the keys of issuers.
-        fallback_issuers: domains that may vouch for emails of domains without support of their own.
-        algorithms: names of the algorithms that are accepted (RFC 7518 style, see `jws`).
-        skew_seconds: how far clocks may be apart.
+        algorithms: the accepted algorithms.
+        fallback_issuers: domains that may vouch for emails of domains without BrowserID support.
+        skew_seconds: the allowed difference between clocks.
         clock: seconds since 1970.
+        trust_file: the pinned issuers; `reload` reads them again.
     """
 
     member = "assertion"
@@ -72,6 +73,7 @@ class BrowserIDVerifier(Authenticator):
         fallback_issuers: Iterable[str] = (),
         skew_seconds: int = DEFAULT_SKEW_SECONDS,
         clock: Callable[[], float] = time.time,
+        trust_file: TrustFile[PinnedIssuers] | None = None,
     ) -> None:
         self._audiences = frozenset(filter(None, map(_origin, audiences)))
         self._discovery = discovery
@@ -79,42 +81,49 @@ class BrowserIDVerifier(Authenticator):
         self._fallback_issuers = frozenset(fallback_issuers)
         self._skew_ms = skew_seconds * 1000
         self._clock = clock
+        self._trust_file = trust_file
         self._lock = threading.Lock()
-        # A dialog that opens often with the same certificate pays for it once: what stands in it and
-        # who signed it stays true. Times and issuers are looked at again.
+        # Dialogs send the same certificate often. Its content and its signature are checked once,
+        # its times and its issuer each time.
         self._certificates: LRUCache[str, _Certificate] = LRUCache(CERTIFICATE_CACHE_ENTRIES)
 
     def verify(self, proof: str) -> ProvedEmail:
-        """Return the email that a bundle proves. See `auth.Authenticator`."""
-        return self._check(*self._read(proof))
+        """Return the proved email. See `auth.Authenticator`."""
+        return self._check(*self._parse(proof))
 
-    def _read(self, proof: str) -> tuple[str, _Certificate, Jws]:
-        """Return the certificate of a bundle, as text and read, and the assertion."""
+    def reload(self) -> None:
+        """Reload the file of pinned issuers."""
+        pinned = self._trust_file.reload() if self._trust_file else None
+        if pinned is not None:
+            self._discovery.use(pinned)
+
+    def _parse(self, proof: str) -> tuple[str, _Certificate, Jws]:
+        """Return the certificate of a bundle, as text and parsed, and the assertion."""
         if len(proof) > MAX_BUNDLE_CHARACTERS:
             raise InvalidProof("proof_too_large")
         parts = proof.split("~")
         if len(parts) != 2 or not all(parts):
             raise InvalidProof("malformed_bundle")
         try:
-            return parts[0], self._read_certificate(parts[0]), parse_jws(parts[1], self._algorithms)
+            return parts[0], self._parse_certificate(parts[0]), parse_jws(parts[1], self._algorithms)
         except InvalidJws as error:
             raise InvalidProof(error.code) from None
 
     def _check(self, certificate_text: str, certificate: _Certificate, assertion: Jws) -> ProvedEmail:
-        """Return the email that the parts of a bundle prove."""
+        """Verify the parts of a bundle, and return the proved email."""
         now = int(self._clock() * 1000)
         self._check_times(certificate.jws.payload, now, MAX_CERTIFICATE_LIFE_MS, "certificate")
         expires_at = self._check_assertion(assertion, now)
         if assertion.algorithm != certificate.key.algorithm:
             raise InvalidProof("algorithm_mismatch")
         self._check_certificate_signature(certificate_text, certificate)
-        if not assertion.is_signed_by(certificate.key):
+        if not certificate.key.has_signed(assertion):
             raise InvalidProof("assertion_signature_invalid")
         self._discovery.note_proof(certificate.domain, certificate.issuer)
-        # Also by a process that allows for the largest difference of clocks.
+        # For a process with the largest clock skew, too.
         lapses_at = expires_at // 1000 + MAX_BROWSERID_SKEW_SECONDS + 1
         issued_at = assertion.payload.get("iat")
-        # Who said what: the same statement is the same proof under any signature or certificate.
+        # The same key and statement are the same proof, under any signature or certificate.
         proof_id = hashlib.sha256(certificate.key.fingerprint + assertion.signed).digest()
         return ProvedEmail(
             certificate.email,
@@ -122,11 +131,11 @@ class BrowserIDVerifier(Authenticator):
             proof_id,
             lapses_at,
             assertion.algorithm,
-            # By a clock that may be late.
+            # The issuer's clock may be late.
             revoked_from=issued_at + self._skew_ms + 1 if isinstance(issued_at, int) else None,
         )
 
-    def _read_certificate(self, text: str) -> _Certificate:
+    def _parse_certificate(self, text: str) -> _Certificate:
         with self._lock:
             known = self._certificates.get(text)
         if known is not None:
@@ -162,7 +171,7 @@ class BrowserIDVerifier(Authenticator):
             raise InvalidProof(f"{what}_expired")
         if issued_at > now + self._skew_ms:
             raise InvalidProof(f"{what}_not_yet_valid")
-        # Without `iat` the life is counted from now, by a clock that may be late.
+        # Without `iat` the life counts from now, and this server's clock may be late.
         allowance = 0 if "iat" in payload else self._skew_ms
         if expires_at - issued_at > life + allowance or expires_at <= issued_at - allowance:
             raise InvalidProof(f"{what}_life_invalid")
@@ -171,19 +180,19 @@ class BrowserIDVerifier(Authenticator):
     def _check_certificate_signature(self, text: str, certificate: _Certificate) -> None:
         if self._is_certified(text, certificate):
             return
-        # A support document that has one key, as most have, replaces it without any warning.
+        # Most support documents have one key, so a domain replaces its key without notice.
         if not self._discovery.renew(certificate.issuer) or not self._is_certified(text, certificate):
             raise InvalidProof("certificate_signature_invalid")
 
     def _is_certified(self, text: str, certificate: _Certificate) -> bool:
-        """Tell whether one who may vouch for a certificate's email has signed it."""
+        """Return whether a key that may vouch for the certificate's email has signed it."""
         keys = self._discovery.keys_of_issuer(
             certificate.domain, certificate.issuer, self._fallback_issuers
         )
         if any(key.fingerprint == certificate.signed_by for key in keys):
             return True
         for key in keys:
-            if certificate.jws.is_signed_by(key):
+            if key.has_signed(certificate.jws):
                 with self._lock:
                     self._certificates[text] = replace(certificate, signed_by=key.fingerprint)
                 return True
@@ -200,10 +209,10 @@ def _origin(text: str) -> tuple[str, str, int] | None:
 
 
 def from_context(context: AuthenticatorContext) -> Authenticator:
-    """Return the verifier that the settings describe (an entry point).
+    """Return the configured verifier (an entry point).
 
     Raises:
-        InvalidSettings: the file of pinned issuers can't be used.
+        InvalidSettings: the file of pinned issuers is invalid.
     """
     settings = context.settings
     pinned = TrustFile(
@@ -213,17 +222,12 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
         context.pinned_issuers,
         context.reload_counter("pinned_issuers"),
     )
-
-    def fetch(domain: str, path: str) -> Fetched:
-        return context.fetch(f"https://{domain}{path}")
-
-    discovery = Discovery(pinned.read(), fetch, refresh=context.lookups.refresh)
-    verifier = BrowserIDVerifier(
+    return BrowserIDVerifier(
         settings.public_origins,
-        discovery,
+        Discovery(pinned.read(), context.fetch, refresh=context.lookups.refresh),
         algorithms=settings.browserid_algorithms,
         fallback_issuers=settings.browserid_fallback_issuers,
         skew_seconds=settings.browserid_clock_skew,
         clock=context.clock,
+        trust_file=pinned,
     )
-    return pinned.reloaded_by(verifier, discovery.use)

@@ -1,4 +1,4 @@
-"""Support documents: which key speaks for a domain (mozilla/id-specs, browserid/index.md)."""
+"""Support documents: the keys that may vouch for a domain (mozilla/id-specs, browserid/index.md)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from persona_profile.auth.browserid_keys import PublicKey, parse_public_key
 from persona_profile.auth.domain_cache import DomainCache, Entry
 from persona_profile.auth.fetch import Fetched, FetchError
-from persona_profile.auth.jws import InvalidJws, PublicKey, parse_public_key
+from persona_profile.auth.jws import InvalidJws
 from persona_profile.auth.lookups import caused_by
 from persona_profile.emails import InvalidDomain, canonical_domain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json, MalformedText, json_decode
@@ -26,18 +27,18 @@ CACHE_ENTRIES: Final = 4096
 FOUND_SECONDS: Final = 3600
 MISSED_SECONDS: Final = 60
 AHEAD: Final = 0.75
-"""The part of its life after which an entry in use is refreshed, beside the next sign-in."""
+"""The part of its lifetime after which an entry in use is refreshed, beside the next sign-in."""
 
 STALE: Final = 2
-"""Lives that the entry of a domain in use goes on while too many lookups are under way."""
+"""Lifetimes of an entry in use while too many lookups are under way."""
 
 RENEWAL_SECONDS: Final = 60
-"""A document that may have been replaced is fetched again no sooner."""
+"""The minimum time between two fetches of a document that may have been replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class SupportDocument:
-    """What a domain says of itself: its keys, or who speaks for it, or that it takes no part."""
+    """The keys of a domain, or the domain that it delegates to (`authority`), or its opt-out."""
 
     keys: tuple[PublicKey, ...] = ()
     authority: str | None = None
@@ -46,7 +47,7 @@ class SupportDocument:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A lookup that failed, remembered by its reason alone."""
+    """The reason of a failed lookup."""
 
     code: str
 
@@ -56,10 +57,10 @@ _Outcome = SupportDocument | _Failure
 
 
 class PinnedIssuers:
-    """Support documents that are configured instead of looked up.
+    """Configured support documents, which replace lookups.
 
     Args:
-        documents: by domain; `*.example.com` stands for every domain under `example.com`.
+        documents: by domain; `*.example.com` matches all domains under `example.com`.
     """
 
     def __init__(self, documents: Mapping[str, SupportDocument]) -> None:
@@ -70,16 +71,16 @@ class PinnedIssuers:
         """Read a JSON file `{domain: support document}`.
 
         Raises:
-            ValueError: the file is unreadable or holds anything else; the message says where.
+            ValueError: the file can't be read, or is invalid; the message names the place.
         """
         return read_json(path, cls.parse)
 
     @classmethod
     def parse(cls, documents: Json) -> PinnedIssuers:
-        """Read `{domain: support document}`.
+        """Parse `{domain: support document}`.
 
         Raises:
-            ValueError: it is anything else; the message names the domain.
+            ValueError: the value is invalid; the message names the domain.
         """
         if not isinstance(documents, dict):
             raise ValueError("not an object of support documents")  # noqa: TRY004 - a file's content
@@ -92,29 +93,29 @@ class PinnedIssuers:
         return cls(pinned)
 
     def get(self, domain: str) -> SupportDocument | None:
-        """Return the document pinned for a domain itself, else for the nearest wildcard above it."""
+        """Return the pinned document of a domain, or of the most specific wildcard that matches it."""
         found = (self._documents.get(pattern) for pattern in patterns_of(domain))
         return next(filter(None, found), None)
 
     def merged_with(self, other: PinnedIssuers) -> PinnedIssuers:
-        """Return these and the other's documents; these win."""
+        """Return the documents of both; the own ones take precedence."""
         return PinnedIssuers(other._documents | self._documents)
 
 
 class Discovery:
-    """Finds the keys that speak for a domain: pinned, cached, or fetched.
+    """Finds the keys that may vouch for a domain: pinned, cached or fetched.
 
     Args:
-        pinned: documents that are never looked up.
-        fetch: fetches `https://<domain><path>`, raising FetchError.
-        clock: seconds, for the age of cache entries and the patience with delegations.
-        refresh: carries out work that looks a domain up, beside requests.
+        pinned: documents that need no lookup.
+        fetch: returns the document of a URL; raises FetchError.
+        clock: seconds, for the age of cache entries and the time of delegations.
+        refresh: carries out the lookup of a domain beside requests.
     """
 
     def __init__(
         self,
         pinned: PinnedIssuers,
-        fetch: Callable[[str, str], Fetched],
+        fetch: Callable[[str], Fetched],
         clock: Callable[[], float] = time.monotonic,
         refresh: Callable[[str, Callable[[], None]], None] = lambda _domain, _work: None,
     ) -> None:
@@ -123,27 +124,27 @@ class Discovery:
         self._clock = clock
         self._refresh = refresh
         self._lock = threading.Lock()
-        # Apart, so that a flood of names that lead nowhere can't push out those that do.
+        # Two caches, so that a flood of names without support can't empty the cache of keys.
         self._found: DomainCache[_Outcome] = DomainCache(CACHE_ENTRIES)
         self._missed: DomainCache[_Outcome] = DomainCache(CACHE_ENTRIES)
 
     def use(self, pinned: PinnedIssuers) -> None:
-        """Go on with other pinned issuers."""
+        """Replace the pinned issuers."""
         self._pinned = pinned
 
     def keys_of_issuer(
         self, domain: str, issuer: str, fallback_issuers: frozenset[str]
     ) -> tuple[PublicKey, ...]:
-        """Return the keys by which `issuer` may vouch for emails of `domain`.
+        """Return the keys with which `issuer` may vouch for emails of `domain`.
 
         Raises:
-            InvalidProof: the issuer may not, or it can't be found out.
+            InvalidProof: the issuer may not vouch for the domain, or a lookup failed.
             Overloaded: too many lookups are under way.
         """
         with caused_by(domain=domain):
             authority, document = self._follow(domain)
             if document is _NO_SUPPORT:
-                # Only a domain that was reached gets here: who blocks a lookup must gain nothing.
+                # The domain has answered: an attacker who blocks a lookup gains no fallback.
                 if issuer not in fallback_issuers:
                     raise InvalidProof("issuer_without_support")
                 authority, document = self._follow(issuer)
@@ -152,14 +153,14 @@ class Discovery:
         return document.keys
 
     def note_proof(self, domain: str, issuer: str) -> None:
-        """Note that an email of `domain` was proved: entries of domains in use are kept longer."""
+        """Mark the entries of `domain` and `issuer` as in use, since an email was proved."""
         with self._lock:
             for name in (*self._chain(domain), *self._chain(issuer)):
                 self._found.use(name)
                 self._missed.use(name)
 
     def _chain(self, name: str | None) -> Iterator[str]:
-        """Yield a domain, and those that it delegates to, as far as they are known."""
+        """Yield a domain and the domains that it delegates to, as far as they are cached."""
         for _ in range(MAX_DELEGATIONS + 1):
             if name is None:
                 return
@@ -169,9 +170,9 @@ class Discovery:
             name = document.authority if isinstance(document, SupportDocument) else None
 
     def renew(self, issuer: str) -> bool:
-        """Fetch an issuer's document again, whose keys may be others by now; return whether it was.
+        """Fetch an issuer's document again, as its keys may have changed; return whether that was done.
 
-        It goes on as it was if it was fetched just now, or can't be.
+        The entry stays as it is after a recent fetch, or if the fetch fails.
 
         Raises:
             Overloaded: too many lookups are under way.
@@ -194,7 +195,7 @@ class Discovery:
         return True
 
     def _follow(self, domain: str) -> tuple[str, SupportDocument]:
-        """Follow delegations from a domain to the document of the one that speaks for it."""
+        """Return the authority of a domain at the end of its delegations, and its document."""
         seen = {domain}
         last_start = self._clock() + DELEGATION_SECONDS
         document = self._document(domain)
@@ -205,7 +206,7 @@ class Discovery:
             if len(seen) > MAX_DELEGATIONS:
                 raise InvalidProof("delegation_too_long")
             if self._clock() > last_start:
-                # Each lookup has a deadline of its own; a chain of slow ones must not add up.
+                # Each lookup has its own deadline; the deadlines of a chain must not add up.
                 raise InvalidProof("issuer_unreachable")
             seen.add(domain)
             document = self._document(domain)
@@ -228,7 +229,7 @@ class Discovery:
         return outcome
 
     def _known(self, domain: str, entry: Entry[_Outcome]) -> _Outcome | None:
-        """Return what an entry says, if it is fresh; refresh it ahead of time if it is in use."""
+        """Return the value of a fresh entry; refresh an entry in use ahead of time."""
         now, life = self._clock(), _life(entry.value)
         if now - entry.since >= life:
             return None
@@ -238,7 +239,7 @@ class Discovery:
         return entry.value
 
     def _refresh_ahead(self, domain: str, entry: Entry[_Outcome]) -> None:
-        """Look a domain up again; if that fails, its entry goes on until it expires."""
+        """Look a domain up again. After a failure its entry stays until it expires."""
         entry.tried_at = self._clock()
         outcome = self._look_up(domain)
         if not isinstance(outcome, _Failure):
@@ -248,7 +249,7 @@ class Discovery:
         try:
             outcome = self._look_up(domain)
         except Overloaded:
-            # Strangers can keep all places for lookups busy. Who is known signs in all the same.
+            # Strangers can keep all places for lookups busy. Domains in use must go on.
             if entry is None or not entry.is_in_use or isinstance(entry.value, _Failure):
                 raise
             if self._clock() - entry.since >= STALE * _life(entry.value):
@@ -268,7 +269,7 @@ class Discovery:
 
     def _look_up(self, domain: str) -> _Outcome:
         try:
-            fetched = self._fetch(domain, WELL_KNOWN_PATH)
+            fetched = self._fetch(f"https://{domain}{WELL_KNOWN_PATH}")
             if fetched.status in (404, 410):
                 return _NO_SUPPORT
             if fetched.status != 200:
@@ -283,15 +284,15 @@ class Discovery:
 
 
 def _life(outcome: _Outcome) -> float:
-    """Return for how many seconds an outcome is kept."""
+    """Return the lifetime of an outcome in seconds."""
     return MISSED_SECONDS if isinstance(outcome, _Failure) or outcome is _NO_SUPPORT else FOUND_SECONDS
 
 
 def parse_support_document(document: Json) -> SupportDocument:
-    """Read a support document.
+    """Parse a support document.
 
     Raises:
-        InvalidProof: `support_document_invalid`, for anything that says nothing usable.
+        InvalidProof: `support_document_invalid`.
     """
     try:
         if not isinstance(document, dict):

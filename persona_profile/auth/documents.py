@@ -1,24 +1,32 @@
-"""Documents by their URLs: who fetches them, and who shares a fetch that is under way."""
+"""Documents by URL: threads that request the same document share one fetch."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
-from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, HttpsFetcher, Location
-from persona_profile.auth.lookups import Flights, Lookups
+from persona_profile.auth.fetch import Fetched, FetchError, HttpsFetcher, Url
+from persona_profile.auth.lookups import Lookups
+from persona_profile.runtime.waiting import Claim, FairPlaces
+
+FETCH_THREADS: Final = 16
+"""Threads of one fetcher. A silent name server may hold a thread for long."""
 
 _GRACE_SECONDS: Final = 0.5
-"""A fetch ends by its own deadline, unless its name is being resolved, which can't be interrupted."""
+"""A fetch keeps its own deadline, except that name resolution can't be interrupted."""
 
 
 class DocumentFetcher:
-    """Fetches documents by their URLs, several threads at once; requests for the same one share it.
+    """Fetches documents by URL, in threads of its own; thread-safe.
 
     Args:
-        https: fetches them, unless
-        own: has a fetch for their origin.
-        lookups: the places for threads that wait.
+        https: fetches documents of all other origins.
+        own: the fetch of each origin that this server itself serves, in development.
+        lookups: the places for waiting threads.
     """
 
     def __init__(
@@ -30,36 +38,57 @@ class DocumentFetcher:
         self._https = https
         self._own = dict(own or {})
         self._lookups = lookups or Lookups()
-        self._flights: Flights[Fetched] = Flights(self._lookups)
+        self._lock = threading.Lock()
+        self._places = FairPlaces()
+        self._under_way: dict[str, tuple[Future[Fetched], float]] = {}
+        self._executor = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
 
     def fetch(self, url: str) -> Fetched:
-        """Fetch the document at a URL.
+        """Return the document of a URL, from the fetch under way if there is one.
+
+        A fetch that exceeds its deadline goes on, but no thread waits for it.
 
         Raises:
             FetchError: as `HttpsFetcher.fetch`.
             Overloaded: too many lookups are under way.
         """
         try:
-            location = Location.parse(url)
+            parsed = Url.parse(url)
         except ValueError:
             raise FetchError("issuer_address_forbidden") from None
-        own = self._own.get(location.origin)
-        if own is None and location.scheme != "https":
-            raise FetchError("issuer_address_forbidden")
-        port = None if location.port == HTTPS_PORT else location.port
-        host, seconds = location.host, self._https.deadline_seconds + _GRACE_SECONDS
-
-        def fetch() -> Fetched:
-            return own(url) if own else self._https.fetch(host, location.target, port)
-
-        with self._lookups.place(host):
+        with self._lookups.place(parsed.host):
+            with self._lock:
+                future, deadline = self._under_way.get(url) or self._begin(url, parsed)
             try:
-                return self._flights.join(url, host, fetch, seconds)
+                return future.result(max(0.0, deadline - time.monotonic()))
             except FetchError as error:
-                raise FetchError(error.code) from None  # each thread has one of its own
+                raise FetchError(error.code) from None  # each thread needs its own exception
             except TimeoutError:
                 raise FetchError("issuer_unreachable") from None
 
     def close(self) -> None:
         """Begin no more fetches."""
-        self._flights.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, url: str, parsed: Url) -> tuple[Future[Fetched], float]:
+        claims, threads = self._lookups.thread_claims(parsed.host, FETCH_THREADS)
+        if self._places.refusal(claims, threads - self._places.held) is not None:
+            raise self._lookups.rejection("threads")
+        own = self._own.get(parsed.origin)
+        work = partial(own, url) if own else partial(self._https.fetch, parsed)
+        try:
+            future = self._executor.submit(self._carry_out, url, claims, work)
+        except RuntimeError:  # closed, or the system gives no more threads
+            raise self._lookups.rejection("threads") from None
+        self._places.take(claims)
+        deadline = time.monotonic() + self._https.deadline_seconds + _GRACE_SECONDS
+        self._under_way[url] = future, deadline
+        return future, deadline
+
+    def _carry_out(self, url: str, claims: list[Claim], work: Callable[[], Fetched]) -> Fetched:
+        try:
+            return work()
+        finally:
+            with self._lock:
+                del self._under_way[url]
+                self._places.give_back(claims)

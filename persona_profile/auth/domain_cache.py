@@ -1,8 +1,8 @@
-"""A bounded cache of what is known of domains, which floods of names can't empty.
+"""A bounded cache by domain that floods of names can't empty.
 
 Names cost nothing: a wildcard zone has any number. So a full cache drops an entry of the registrable
-domain that has most entries. Entries of domains in use, at which people have proved emails, are kept
-apart from the entries of strangers.
+domain with the most entries. A domain is in use once an email of it was proved. Entries of domains in
+use have a cache of their own.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from persona_profile.auth.registrable import registrable_domain
+from persona_profile.auth.registrable_domains import registrable_domain
 
 _V = TypeVar("_V")
 
 
 @dataclass(slots=True)
 class Entry(Generic[_V]):
-    """What is known of a domain.
+    """The cached value of a domain.
 
     Attributes:
-        value: what is known.
-        since: instant at which it was looked up.
-        tried_at: instant of the last attempt to look it up again.
-        is_in_use: whether an email of the domain was proved by it.
+        value: the result of the lookup.
+        since: the instant of the lookup.
+        tried_at: the instant of the last attempt of a lookup.
+        is_in_use: whether an email was proved by the entry.
     """
 
     value: _V
@@ -34,10 +34,10 @@ class Entry(Generic[_V]):
 
 
 class DomainCache(Generic[_V]):
-    """Entries by domain. The caller holds a lock, and knows how old an entry may be.
+    """Entries by domain. The caller holds a lock, and checks the age of entries.
 
     Args:
-        size: entries of domains in use, and as many of others.
+        size: the number of entries of domains in use, and of other domains.
     """
 
     def __init__(self, size: int) -> None:
@@ -55,19 +55,19 @@ class DomainCache(Generic[_V]):
         (self._in_use if entry.is_in_use else self._others).put(domain, entry)
 
     def use(self, domain: str) -> None:
-        """Note that an email was proved by the entry of a domain, if there is one."""
+        """Mark the entry of a domain as in use, if there is an entry."""
         entry = self._others.pop(domain)
         if entry is not None:
             entry.is_in_use = True
             self._in_use.put(domain, entry)
 
     def pop(self, domain: str) -> Entry[_V] | None:
-        """Remove the entry of a domain; return it."""
+        """Remove and return the entry of a domain."""
         return self._in_use.pop(domain) or self._others.pop(domain)
 
 
 class _Tier(Generic[_V]):
-    """Entries by registrable domain and domain, both in the order of their last use."""
+    """Entries by registrable domain and domain, each in the order of the last use."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -75,7 +75,7 @@ class _Tier(Generic[_V]):
         self._groups: OrderedDict[str, OrderedDict[str, Entry[_V]]] = OrderedDict()
 
     def get(self, domain: str) -> Entry[_V] | None:
-        """Return an entry, which is then the one used last."""
+        """Return an entry, and move it to the end of the order."""
         party = registrable_domain(domain)
         group = self._groups.get(party)
         if group is None or domain not in group:
@@ -85,18 +85,18 @@ class _Tier(Generic[_V]):
         return group[domain]
 
     def put(self, domain: str, entry: Entry[_V]) -> None:
-        """Put an entry; if there are too many, drop the oldest of the registrable domain with most."""
+        """Store an entry. A full cache drops the oldest entry of the largest registrable domain."""
         self.pop(domain)
         party = registrable_domain(domain)
         self._groups.setdefault(party, OrderedDict())[domain] = entry
         self._groups.move_to_end(party)
         self._count += 1
         if self._count > self._size:
-            largest = max(self._groups.values(), key=len)  # the one used longest ago, of several
+            largest = max(self._groups.values(), key=len)  # of several: the least recently used
             self.pop(next(iter(largest)))
 
     def pop(self, domain: str) -> Entry[_V] | None:
-        """Remove an entry; return it."""
+        """Remove and return an entry."""
         party = registrable_domain(domain)
         group = self._groups.get(party)
         entry = group.pop(domain, None) if group is not None else None

@@ -1,10 +1,14 @@
-"""Fetch small documents over HTTPS from hosts that strangers name, and from nowhere else.
+"""Small documents over HTTPS from hosts that strangers name.
 
-The rules against server-side request forgery: a name with two labels or more, never an address; port
-443, unless the configuration states another; the address that is connected to must be public, and it
-is the one that was checked, as the name is resolved once; a valid certificate for the name; no
-redirects; a bound on all bytes that arrive; one deadline. `lookups` bounds how many are fetched at
-once.
+The rules against server-side request forgery:
+
+- The host is a domain name of at least two labels, never an address.
+- The port is 443, except where the configuration states another.
+- The name is resolved once. All of its addresses must be public.
+- The certificate must be valid for the name. Redirects are not followed.
+- All received bytes are limited, and one deadline holds for the whole fetch.
+
+`lookups` limits the number of concurrent fetches.
 """
 
 from __future__ import annotations
@@ -24,20 +28,20 @@ from persona_profile.bounded_http import MeteredSocket, MeteredTls, ResponseTooL
 from persona_profile.emails import is_canonical_domain
 
 MAX_DOCUMENT_BYTES: Final = 64 * 1024
-MAX_ANSWER_BYTES: Final = 256 * 1024
-"""Of a whole connection: certificates, interim answers, headers, framing of chunks, the document."""
+MAX_RESPONSE_BYTES: Final = 256 * 1024
+"""Of a connection: certificates, interim responses, headers, framing of chunks, the document."""
 
 DEADLINE_SECONDS: Final = 5.0
 HTTPS_PORT: Final = 443
 MAX_URL_CHARACTERS: Final = 1024
 
-# No user information, no fragment; the host is looked at apart.
+# Without user information and fragment; HttpsFetcher checks the host.
 _URL = re.compile(
     r"(https?)://([A-Za-z0-9.-]+)(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?)"
     r"((?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)"
 )
 
-# Anything else at a pinch: some call their JSON by another name, and would answer 406.
+# Any other type too: some servers have another type for their JSON, and would answer 406.
 _HEADERS: Final = {
     "Accept": "application/json, */*;q=0.1",
     "Connection": "close",
@@ -46,7 +50,7 @@ _HEADERS: Final = {
 
 
 class FetchError(Exception):
-    """The document can't be had; `code` is the reason."""
+    """A fetch failed; `code` is the reason."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -55,7 +59,7 @@ class FetchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """An answer: HTTP status, media type without parameters in lower case, body."""
+    """A response: HTTP status, media type in lower case without parameters, body."""
 
     status: int
     media_type: str
@@ -63,8 +67,8 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
-    """Where a document is, as a URL tells it: `host` in lower case; `target` is its path and query."""
+class Url:
+    """A parsed http or https URL, with the host in lower case."""
 
     scheme: str
     host: str
@@ -73,13 +77,13 @@ class Location:
     query: str
 
     @classmethod
-    def parse(cls, url: str) -> Location:
-        """Read an absolute URL, as configurations and documents hold it.
+    def parse(cls, text: str) -> Url:
+        """Parse an absolute URL.
 
         Raises:
-            ValueError: it is none, or has user information, a fragment or an address for a host.
+            ValueError: the URL is malformed or too long, or has user information or a fragment.
         """
-        match = _URL.fullmatch(url) if len(url) <= MAX_URL_CHARACTERS else None
+        match = _URL.fullmatch(text) if len(text) <= MAX_URL_CHARACTERS else None
         if match is None:
             raise ValueError("not a URL such as https://accounts.example.com/path")
         scheme, host, port, path, query = match.groups()
@@ -90,34 +94,38 @@ class Location:
 
     @property
     def origin(self) -> str:
-        """Return scheme, host and port, which is left away where it is the scheme's own."""
+        """The serialized origin (RFC 6454, section 6.2)."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def authority(self) -> str:
+        """Host and port, as in the `Host` header: without the default port of the scheme."""
         default = HTTPS_PORT if self.scheme == "https" else 80
-        port = "" if self.port == default else f":{self.port}"
-        return f"{self.scheme}://{self.host}{port}"
+        return self.host if self.port == default else f"{self.host}:{self.port}"
 
     @property
     def target(self) -> str:
-        """Return what a request line names."""
+        """The request target: path and query."""
         return (self.path or "/") + self.query
 
 
 def resolve(name: str) -> Sequence[str]:
-    """Return the addresses of a name, as the system's resolver orders them."""
+    """Return the addresses of a name in the order of the system's resolver."""
     found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def exchange(connection: MeteredSocket, host: str, target: str) -> Fetched:
-    """Request a document over a connection; a redirect is an answer like any other.
+def exchange(connection: MeteredSocket, url: Url) -> Fetched:
+    """Request a document over a connection and return the response, a redirect too.
 
     Raises:
-        FetchError: `support_document_too_large`, for all bytes of the answer or its body.
-        OSError, http.client.HTTPException: there is no answer.
+        FetchError: `support_document_too_large`: the response or its body exceeds the limit.
+        OSError, http.client.HTTPException: there is no response.
     """
-    client = http.client.HTTPConnection(host)
+    client = http.client.HTTPConnection(url.authority)
     client.sock = connection
     try:
-        client.request("GET", target, headers=_HEADERS)
+        client.request("GET", url.target, headers=_HEADERS)
         with client.getresponse() as response:
             body = response.read(MAX_DOCUMENT_BYTES + 1)
     except ResponseTooLong:
@@ -130,21 +138,21 @@ def exchange(connection: MeteredSocket, host: str, target: str) -> Fetched:
 
 @functools.cache
 def _authorities() -> ssl.SSLContext:
-    """Trust the system's certificate authorities, which take some time to read."""
+    """Return a TLS context that trusts the system's certificate authorities, read once."""
     return ssl.create_default_context()
 
 
 class HttpsFetcher:
-    """Fetches documents under the rules of this module, in the thread that calls; several do at once.
+    """Fetches documents under the rules of this module, in the calling thread; thread-safe.
 
-    The arguments are there for tests, which serve documents on loopback.
+    Tests give arguments, as they serve documents on loopback.
 
     Args:
         resolve: returns the addresses of a name.
-        is_allowed: returns whether an address may be connected to.
-        port: TCP port where nothing else is stated.
-        context: TLS settings; by default the system's certificate authorities.
-        deadline: seconds for one document from start to end; name resolution may take longer.
+        is_allowed: returns whether connections to an address are allowed.
+        port: the TCP port of URLs without a port.
+        context: TLS settings; by default with the system's certificate authorities.
+        deadline: seconds for a whole fetch; name resolution may take longer.
     """
 
     def __init__(
@@ -162,22 +170,23 @@ class HttpsFetcher:
         self._context = context or _authorities()
         self.deadline_seconds = deadline
 
-    def fetch(self, domain: str, path: str, port: int | None = None) -> Fetched:
-        """Fetch `https://<domain>[:<port>]<path>`.
+    def fetch(self, url: Url) -> Fetched:
+        """Return the response to a request for a document.
 
         Raises:
             FetchError: `issuer_address_forbidden`, `issuer_unreachable`, `support_document_too_large`.
         """
-        if not is_canonical_domain(domain):
+        if url.scheme != "https" or not is_canonical_domain(url.host):
             raise FetchError("issuer_address_forbidden")
+        port = self._port if url.port == HTTPS_PORT else url.port
         deadline = time.monotonic() + self.deadline_seconds
         try:
-            addresses = self._resolve(domain)
+            addresses = self._resolve(url.host)
             if not addresses or not all(map(self._is_allowed, addresses)):
                 raise FetchError("issuer_address_forbidden")
-            with self._connect(addresses, port or self._port, deadline) as plain:
-                secure = MeteredTls(plain, MAX_ANSWER_BYTES, deadline, self._context, domain)
-                return exchange(secure, f"{domain}:{port}" if port else domain, path)
+            with self._connect(addresses, port, deadline) as plain:
+                secure = MeteredTls(plain, MAX_RESPONSE_BYTES, deadline, self._context, url.host)
+                return exchange(secure, url)
         except ResponseTooLong:
             raise FetchError("support_document_too_large") from None
         except (OSError, http.client.HTTPException, ValueError, RuntimeError):

@@ -1,53 +1,24 @@
-"""Compact JWS and the public keys of BrowserID (mozilla/id-specs), on `cryptography`.
-
-Sizes are bounded before any arithmetic, and a key admits exactly one algorithm.
-"""
+"""Compact JWS (RFC 7515), parsed but not verified."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import dsa, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    decode_dss_signature,
-    encode_dss_signature,
-)
-from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from typing import Final
 
 from persona_profile.encoding import (
     Json,
     MalformedText,
     base64url_decode,
-    base64url_encode,
     json_decode,
-    json_encode,
 )
 from persona_profile.settings import BROWSERID_ALGORITHMS
 
-RS256, DS128, DS256 = BROWSERID_ALGORITHMS
-
-# Two in five of the 2048-bit keys that browserid-crypto makes are a bit short of it.
-MIN_RSA_BITS: Final = 2047
-MAX_RSA_BITS: Final = 4096
-
-# Each DSA algorithm: bits of p, bits of q, hash.
-_DSA_PARAMETERS: Final = {
-    DS128: (1024, 160, SHA1()),  # noqa: S303 - what Persona's users had; a setting can refuse it
-    DS256: (2048, 256, SHA256()),
-}
-_MAX_DECIMAL_DIGITS: Final = 1234  # of a number of 4096 bits
-_DECIMAL = re.compile(rf"[1-9][0-9]{{0,{_MAX_DECIMAL_DIGITS - 1}}}")
-_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,512}")
 _HEADER_MEMBERS: Final = frozenset({"alg", "typ"})
 
 
 class InvalidJws(ValueError):
-    """Not a JWS, or not a key, that this service takes; `code` is the reason."""
+    """A JWS, or a key, that this service does not accept; `code` is the reason."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -55,50 +26,8 @@ class InvalidJws(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class PublicKey:
-    """A public key of a sound form.
-
-    Attributes:
-        algorithm: the only one that it is for.
-        fingerprint: identifies it (32 bytes).
-        key: what verifies.
-        order: q of a DSA key.
-    """
-
-    algorithm: str
-    fingerprint: bytes
-    key: rsa.RSAPublicKey | dsa.DSAPublicKey
-    order: int = 0
-
-    def verify(self, signature: bytes, signed: bytes) -> bool:
-        """Tell whether `signature` over `signed` was made with the private half of this key."""
-        try:
-            if isinstance(self.key, rsa.RSAPublicKey):
-                # Signers in JavaScript leave leading zeros away, as one in 256 signatures has them.
-                padded = signature.rjust((self.key.key_size + 7) // 8, b"\0")
-                self.key.verify(padded, signed, padding.PKCS1v15(), SHA256())
-            else:
-                digest = _DSA_PARAMETERS[self.algorithm][2]
-                self.key.verify(self._der_signature(signature), signed, digest)
-        except InvalidSignature:
-            return False
-        return True
-
-    def _der_signature(self, signature: bytes) -> bytes:
-        """Return `r || s`, each as long as q, in the form that `cryptography` takes."""
-        half = _DSA_PARAMETERS[self.algorithm][1] // 8
-        r, s = int.from_bytes(signature[:half]), int.from_bytes(signature[half:])
-        if len(signature) != 2 * half or not (0 < r < self.order and 0 < s < self.order):
-            raise InvalidSignature
-        return encode_dss_signature(r, s)
-
-
-@dataclass(frozen=True, slots=True)
 class Jws:
-    """A parsed, not yet verified JWS in compact serialization (RFC 7515).
-
-    `signed` is what is said: one statement may come with several signatures.
-    """
+    """A parsed JWS. Several signatures of one statement have the same `signed` bytes."""
 
     algorithm: str
     header: Mapping[str, Json]
@@ -106,20 +35,16 @@ class Jws:
     signed: bytes
     signature: bytes
 
-    def is_signed_by(self, key: PublicKey) -> bool:
-        """Tell whether the key made the signature, by the one algorithm that the key admits."""
-        return self.algorithm == key.algorithm and key.verify(self.signature, self.signed)
-
 
 def parse_jws(
     text: str,
     algorithms: Collection[str] = BROWSERID_ALGORITHMS,
     header_members: Collection[str] = _HEADER_MEMBERS,
 ) -> Jws:
-    """Parse a compact JWS whose size the caller has bounded.
+    """Parse a compact JWS of limited size.
 
-    The header may hold `header_members` alone: whoever puts a key, a URL or an extension there
-    expects something that this service does not do.
+    The header may hold `header_members` alone. A key, a URL or an extension in the header asks for a
+    behaviour that this service does not have.
 
     Raises:
         InvalidJws: `malformed_jws`, `header_not_allowed` or `algorithm_not_allowed`.
@@ -141,88 +66,3 @@ def parse_jws(
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise InvalidJws("algorithm_not_allowed")
     return Jws(algorithm, header, payload, f"{parts[0]}.{parts[1]}".encode("ascii"), signature)
-
-
-def parse_public_key(document: Json) -> PublicKey:
-    """Read a key as BrowserID writes it: decimal `n`, `e` (RS) or hexadecimal `p`, `q`, `g`, `y` (DS).
-
-    Raises:
-        InvalidJws: `key_not_allowed`, for anything that no sound generator makes.
-    """
-    if not isinstance(document, dict):
-        raise InvalidJws("key_not_allowed")
-    try:
-        match document.get("algorithm"):
-            case "RS":
-                return _rsa_key(document)
-            case "DS":
-                return _dsa_key(document)
-    except ValueError:
-        pass  # one answer, whichever rule was broken
-    raise InvalidJws("key_not_allowed")
-
-
-def public_key_document(key: rsa.RSAPublicKey | dsa.DSAPublicKey) -> dict[str, Json]:
-    """Write a public key as BrowserID does."""
-    if isinstance(key, rsa.RSAPublicKey):
-        numbers = key.public_numbers()
-        return {"algorithm": "RS", "n": str(numbers.n), "e": str(numbers.e)}
-    dsa_numbers = key.public_numbers()
-    group = dsa_numbers.parameter_numbers
-    values = {"p": group.p, "q": group.q, "g": group.g, "y": dsa_numbers.y}
-    return {"algorithm": "DS", **{name: format(value, "x") for name, value in values.items()}}
-
-
-def sign_jws(
-    payload: Mapping[str, Any],
-    key: rsa.RSAPrivateKey | dsa.DSAPrivateKey,
-    header: Mapping[str, Any] | None = None,
-) -> str:
-    """Return the payload as a compact JWS, signed by the algorithm that the key admits.
-
-    `header` is what its header has beside that.
-    """
-    algorithm = parse_public_key(public_key_document(key.public_key())).algorithm
-    parts = {"alg": algorithm, **(header or {})}, payload
-    segments = (base64url_encode(json_encode(part)) for part in parts)
-    signed = ".".join(segments)
-    if isinstance(key, rsa.RSAPrivateKey):
-        signature = key.sign(signed.encode("ascii"), padding.PKCS1v15(), SHA256())
-    else:
-        _, q_bits, digest = _DSA_PARAMETERS[algorithm]
-        r, s = decode_dss_signature(key.sign(signed.encode("ascii"), digest))
-        signature = r.to_bytes(q_bits // 8) + s.to_bytes(q_bits // 8)
-    return f"{signed}.{base64url_encode(signature)}"
-
-
-def _rsa_key(document: Mapping[str, Json]) -> PublicKey:
-    n, e = (_number(document.get(name), _DECIMAL, 10) for name in ("n", "e"))
-    if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS or n % 2 == 0:
-        raise ValueError("modulus")
-    # FIPS 186-5, A.1.1: an odd exponent above 2**16; a large one only costs the verifier.
-    if not 2**16 < e < 2**32 or e % 2 == 0:
-        raise ValueError("exponent")
-    key = rsa.RSAPublicNumbers(e, n).public_key()
-    return PublicKey(RS256, _fingerprint("RS", n, e), key)
-
-
-def _dsa_key(document: Mapping[str, Json]) -> PublicKey:
-    p, q, g, y = (_number(document.get(name), _HEXADECIMAL, 16) for name in ("p", "q", "g", "y"))
-    sizes = (p.bit_length(), q.bit_length())
-    algorithm = next((a for a, (*bits, _) in _DSA_PARAMETERS.items() if tuple(bits) == sizes), None)
-    # FIPS 186-4, 4.1: q divides p - 1; g and y are neither 0, 1 nor -1.
-    odd = p % 2 and q % 2
-    if algorithm is None or not odd or (p - 1) % q or not (1 < g < p - 1 and 1 < y < p - 1):
-        raise ValueError("parameters")
-    numbers = dsa.DSAPublicNumbers(y, dsa.DSAParameterNumbers(p, q, g))
-    return PublicKey(algorithm, _fingerprint("DS", p, q, g, y), numbers.public_key(), q)
-
-
-def _number(text: Json, form: re.Pattern[str], base: int) -> int:
-    if not isinstance(text, str) or not form.fullmatch(text):
-        raise ValueError("not a number")
-    return int(text, base)
-
-
-def _fingerprint(kind: str, *numbers: int) -> bytes:
-    return hashlib.sha256(f"{kind}:{':'.join(map(hex, numbers))}".encode("ascii")).digest()

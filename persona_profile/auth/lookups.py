@@ -1,8 +1,7 @@
-"""Lookups of identity providers: how many wait, for whom, and which are done before anybody waits.
+"""Lookups of identity providers: fair places for waiting threads, and refreshes beside requests.
 
-Strangers choose whom the server looks up, and how slow that is. So the places for lookups are shared
-fairly between the networks of clients and between registrable domains. Parties whose lookups take long
-get fewer.
+Strangers choose the looked-up domains, and their servers' speed. So clients' networks and registrable
+domains share the places for lookups fairly. A party with slow lookups gets fewer places.
 """
 
 from __future__ import annotations
@@ -12,55 +11,51 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from cachetools import TTLCache
 
-from persona_profile.auth.registrable import registrable_domain
+from persona_profile.auth.registrable_domains import registrable_domain
 from persona_profile.errors import Overloaded
-from persona_profile.runtime.waiting import Claim, FairPlaces, Wait, WaitingBudget
+from persona_profile.runtime.waiting import Claim, Wait, WaitingBudget
 
 FREE_SECONDS: Final = 1.0
-"""A lookup that takes no longer costs its parties next to nothing."""
+"""A lookup up to this duration costs its parties COST_SECONDS alone."""
 
 COST_SECONDS: Final = 0.05
-"""The debt for each lookup, for its processor time."""
+"""The debt for the processor time of a lookup."""
 
 DEBT_SECONDS: Final = 10.0
-"""A party with such a debt has one place. A network with twice that has none; nor has it one for a
-domain with such a debt, from which it would keep others.
+"""A party with this debt has one place. A network has none with twice this debt, and none for a domain
+with this debt, as it would keep other networks from that domain.
 """
 
 FORGIVEN_PER_SECOND: Final = DEBT_SECONDS / 60
 MAX_PARTIES: Final = 4096
 
-FLIGHTS: Final = 16
-"""Threads that fetch documents, for each authenticator. A silent name server may hold them for long."""
-
-REFRESHES: Final = 2
-"""Threads that refresh documents ahead of time. As many flights are kept for them."""
+REFRESH_THREADS: Final = 2
+"""Threads that refresh documents ahead of time. Fetchers keep as many threads for them."""
 
 MAX_REFRESHES: Final = 64
-"""Registrable domains whose documents may be waiting for a refresh."""
+"""Registrable domains with a pending refresh."""
 
 logger = logging.getLogger(__name__)
 
-_R = TypeVar("_R")
 _Party = tuple[str, str]
-"""A kind of party, and the party."""
+"""The kind of a party (`network` or `domain`), and its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """The party that causes lookups.
+    """The parties that cause the lookups of a thread.
 
     Attributes:
-        client: its network; none if no request waits.
-        domain: the domain whose proof is verified.
+        client: the client's network; None if no request waits.
+        domain: the domain of the proof.
     """
 
     client: str | None = None
@@ -74,9 +69,9 @@ _HOLDS_PLACE: ContextVar[bool] = ContextVar("lookups_holds_place", default=False
 
 @contextmanager
 def caused_by(*, client: str | None = None, domain: str | None = None) -> Iterator[None]:
-    """Count the lookups of this thread for a client's network, or for a domain whose proof is verified.
+    """Count the lookups of this thread for a client's network, or for the domain of a proof.
 
-    Lookups that have no client hold no place of the budget, as no request waits for them.
+    Lookups without a client hold no place of the budget, as no request waits for them.
     """
     cause = _CAUSE.get()
     cause = _Cause(
@@ -93,8 +88,8 @@ class Lookups:
     """The places for lookups, and the threads that refresh documents before they expire.
 
     Args:
-        budget: places for threads that wait.
-        clock: seconds, for how long lookups take.
+        budget: the places for waiting threads.
+        clock: seconds, to measure lookups.
     """
 
     def __init__(
@@ -105,16 +100,16 @@ class Lookups:
         self._clock = clock
         self._lock = threading.Lock()
         self._refreshed: set[str] = set()
-        self._executor = ThreadPoolExecutor(REFRESHES, thread_name_prefix="refresh")
+        self._executor = ThreadPoolExecutor(REFRESH_THREADS, thread_name_prefix="refresh")
 
     @contextmanager
     def place(self, domain: str) -> Iterator[None]:
-        """Hold one place while this thread waits for lookups of a domain, and of others within it.
+        """Hold one place while this thread waits for the lookup of a domain; nested calls share it.
 
-        A network, and a registrable domain, leave one place to others.
+        A network leaves one place to other networks, and so does a registrable domain.
 
         Raises:
-            Overloaded: no place is free for them.
+            Overloaded: no place is free for the client's network or the domain.
         """
         cause = _CAUSE.get()
         if cause.client is None or _HOLDS_PLACE.get():
@@ -132,20 +127,25 @@ class Lookups:
                 for party in (network, *domains):
                     self._debts.add(party, max(COST_SECONDS, taken - FREE_SECONDS))
 
-    def flight_claims(self, domain: str) -> list[Claim]:
-        """Return the claims of a thread that fetches from a domain; nobody has more than half."""
+    def thread_claims(self, domain: str, threads: int) -> tuple[list[Claim], int]:
+        """Return the claims of a fetch from a domain, and the threads that its cause may use.
+
+        A party may use half of the threads. Requests leave REFRESH_THREADS to refreshes.
+        """
         cause = _CAUSE.get()
-        parties = [("network", cause.client)] if cause.client is not None else []
-        return [Claim(*each, FLIGHTS // 2) for each in (*parties, *_domains(cause, domain))]
+        parties, usable = _domains(cause, domain), threads
+        if cause.client is not None:
+            parties, usable = [("network", cause.client), *parties], threads - REFRESH_THREADS
+        return [Claim(*each, threads // 2) for each in parties], usable
 
     def rejection(self, reason: str) -> Overloaded:
-        """Count a lookup that is rejected; return the error to raise."""
+        """Count a rejected lookup; return the error to raise."""
         return self._budget.rejection(Wait.LOOKUP, reason)
 
     def refresh(self, domain: str, work: Callable[[], None]) -> None:
-        """Carry out work that looks a domain up, soon and beside requests.
+        """Carry out the lookup of a domain soon, beside requests.
 
-        It is left for the next time while another domain of the same registrable one is refreshed.
+        The call has no effect while a refresh of the same registrable domain is pending.
         """
         party = registrable_domain(domain)
         with self._lock:
@@ -163,7 +163,7 @@ class Lookups:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _claims(self, network: _Party, domains: list[_Party]) -> tuple[list[Claim], int]:
-        """Return the claims of a lookup, and the seconds until a rejected client may come back."""
+        """Return the claims of a lookup, and the seconds until a rejected client may try again."""
         most = self._budget.most(Wait.LOOKUP)
         owed = self._debts.of(network)
         is_slow = any(self._debts.of(each) >= DEBT_SECONDS for each in domains)
@@ -180,70 +180,15 @@ class Lookups:
     def _refresh(self, party: str, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - nobody waits for it
+        except Exception as error:  # noqa: BLE001 - no request waits
             logger.warning("a refresh of an identity provider failed: %s", type(error).__name__)
         finally:
             with self._lock:
                 self._refreshed.discard(party)
 
 
-class Flights(Generic[_R]):
-    """Work that one thread does, and for which any number may wait.
-
-    Args:
-        lookups: knows for whom the work is.
-    """
-
-    def __init__(self, lookups: Lookups) -> None:
-        self._lookups = lookups
-        self._lock = threading.Lock()
-        self._places = FairPlaces()
-        self._under_way: dict[str, tuple[Future[_R], float]] = {}
-        self._executor = ThreadPoolExecutor(FLIGHTS, thread_name_prefix="fetch")
-
-    def join(self, key: str, domain: str, work: Callable[[], _R], seconds: float) -> _R:
-        """Return the result of the work of that key, which is begun unless it is under way.
-
-        Raises:
-            TimeoutError: it has been under way for `seconds`. It goes on, and nobody waits for it.
-            Overloaded: too many others are under way.
-            Exception: what the work raises.
-        """
-        with self._lock:
-            future, until = self._under_way.get(key) or self._begin(key, domain, work, seconds)
-        return future.result(max(0.0, until - time.monotonic()))
-
-    def close(self) -> None:
-        """Begin no more work."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def _begin(
-        self, key: str, domain: str, work: Callable[[], _R], seconds: float
-    ) -> tuple[Future[_R], float]:
-        claims = self._lookups.flight_claims(domain)
-        most = FLIGHTS if _CAUSE.get().client is None else FLIGHTS - REFRESHES
-        if self._places.refusal(claims, most - self._places.held) is not None:
-            raise self._lookups.rejection("threads")
-
-        def carry_out() -> _R:
-            try:
-                return work()
-            finally:
-                with self._lock:
-                    del self._under_way[key]
-                    self._places.give_back(claims)
-
-        try:
-            future = self._executor.submit(carry_out)
-        except RuntimeError:  # closed, or the system gives no more threads
-            raise self._lookups.rejection("threads") from None
-        self._places.take(claims)
-        self._under_way[key] = flight = (future, time.monotonic() + seconds)
-        return flight
-
-
 class _Debts:
-    """Seconds that the lookups of parties took too long, which are forgiven with time."""
+    """Seconds above FREE_SECONDS of each party's lookups, forgiven with time."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -266,6 +211,6 @@ class _Debts:
 
 
 def _domains(cause: _Cause, domain: str) -> list[_Party]:
-    """Return the registrable domains that a lookup is counted for: of the name, and of its cause."""
+    """Return the parties of a lookup: the registrable domains of the name and of its cause."""
     names = (domain, cause.domain or domain)
     return [("domain", each) for each in dict.fromkeys(map(registrable_domain, names))]

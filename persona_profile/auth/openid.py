@@ -1,7 +1,7 @@
 """ID tokens of OpenID providers (OpenID Connect Core 1.0) and Portier brokers, verified locally.
 
-A token names this service's client and carries a nonce that this service has issued. All cheap checks
-come before any lookup, and any lookup before the signature.
+The audience of a token is a client of this service, and its nonce is issued by this service. Cheap
+checks come before lookups, and lookups before the signature.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Final
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.auth.authenticators import AuthenticatorContext
 from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
+from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
-from persona_profile.auth.openid_keys import ProviderKeys, read_key_id
+from persona_profile.auth.openid_keys import read_key_id
 from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json
@@ -29,21 +30,22 @@ MAX_AUDIENCES: Final = 16
 MAX_SUBJECT_CHARACTERS: Final = 255
 DEFAULT_SKEW_SECONDS: Final = 60
 
-# Thumbprints of a certificate, which some providers send beside `kid`, name a key and bring none: they
-# are let pass and not looked at. What brings a key, or says where one is, is refused.
+# Some providers send thumbprints of a certificate (`x5t`) beside `kid`; they are ignored. Members with
+# a key, or with the URL of a key, are rejected.
 _HEADER_MEMBERS: Final = frozenset({"alg", "kid", "typ", "x5t", "x5t#S256"})
 
 
 class OpenIDVerifier(Authenticator):
-    """Verifies ID tokens that are meant for this server.
+    """Verifies ID tokens whose audience is this server.
 
     Args:
-        issuers: the providers that are trusted.
-        keys: holds tokens to their keys.
-        nonces: what the tokens' nonces are opened with.
-        origins: those by which Portier brokers know this server's dialogs.
-        skew_seconds: how far clocks may be apart.
+        issuers: the trusted providers.
+        keys: verifies signatures with the keys of providers.
+        nonces: opens the nonces of tokens.
+        origins: the audiences of Portier brokers' tokens.
+        skew_seconds: the allowed difference between clocks.
         clock: seconds since 1970.
+        trust_file: the trusted providers; `reload` reads them again.
     """
 
     member = "id_token"
@@ -58,6 +60,7 @@ class OpenIDVerifier(Authenticator):
         origins: Iterable[str] = (),
         skew_seconds: int = DEFAULT_SKEW_SECONDS,
         clock: Callable[[], float] = time.time,
+        trust_file: TrustFile[OpenIDIssuers] | None = None,
     ) -> None:
         self._issuers = issuers
         self._keys = keys
@@ -65,20 +68,23 @@ class OpenIDVerifier(Authenticator):
         self._origins = frozenset(origins)
         self._skew = skew_seconds
         self._clock = clock
+        self._trust_file = trust_file
 
     def verify(self, proof: str) -> ProvedEmail:
-        """Return the email that a token proves. See `auth.Authenticator`."""
-        return self._check(_read(proof))
+        """Return the proved email. See `auth.Authenticator`."""
+        return self._check(_parse(proof))
 
     def prepare(self) -> None:
-        """Begin to ask all providers for their keys, beside requests."""
+        """Begin to fetch the keys of all providers, beside requests."""
         self._keys.prepare(self._issuers.urls)
 
-    def use(self, issuers: OpenIDIssuers) -> None:
-        """Go on with other providers."""
-        self._issuers = issuers
-        self._keys.keep(issuers.urls)
-        self.prepare()
+    def reload(self) -> None:
+        """Reload the file of trusted providers."""
+        issuers = self._trust_file.reload() if self._trust_file else None
+        if issuers is not None:
+            self._issuers = issuers
+            self._keys.keep(issuers.urls)
+            self.prepare()
 
     def _check(self, token: Jws) -> ProvedEmail:
         payload, now = token.payload, int(self._clock())
@@ -91,8 +97,8 @@ class OpenIDVerifier(Authenticator):
         nonce = self._nonce(payload, now)
         email = _email(issuer, payload)
         self._keys.check(issuer.url, token, key_id)
-        # The nonce stands for the proof: whatever else a token says, it is spent with its nonce, lapses
-        # with it, and was made after it. All that is by clocks of this service.
+        # The nonce identifies the proof: the token is used up with its nonce, expires with it, and was
+        # made after it, by the clocks of this service.
         return ProvedEmail(
             email,
             issuer.url,
@@ -110,7 +116,7 @@ class OpenIDVerifier(Authenticator):
         return issuer
 
     def _check_audience(self, issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> None:
-        """Hold a token to those that it is meant for (OpenID Connect Core, 3.1.3.7, 3 to 5)."""
+        """Check audience and authorized party (OpenID Connect Core, 3.1.3.7, 3 to 5)."""
         ours = self._origins if issuer.is_portier else issuer.client_ids
         audience, party = payload.get("aud"), payload.get("azp")
         audiences = audience if isinstance(audience, list) and not issuer.is_portier else [audience]
@@ -145,8 +151,8 @@ class OpenIDVerifier(Authenticator):
         return nonce
 
 
-def _read(proof: str) -> Jws:
-    """Return a token that is of the right form; nothing that it says is verified."""
+def _parse(proof: str) -> Jws:
+    """Return a parsed token; nothing of it is verified."""
     if len(proof) > MAX_TOKEN_CHARACTERS:
         raise InvalidProof("proof_too_large")
     try:
@@ -169,13 +175,13 @@ def _key_id(token: Jws, *, is_needed: bool) -> str | None:
 
 
 def _email(issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> str:
-    """Return the email that an issuer vouches for."""
+    """Return the canonical email that an issuer vouches for."""
     subject = payload.get("sub")
     if not issuer.is_portier and not (
         isinstance(subject, str) and 0 < len(subject) <= MAX_SUBJECT_CHARACTERS
     ):
         raise InvalidProof("subject_missing")
-    # A broker does nothing but verify emails, and need not say so.
+    # A broker only ever verifies emails, so the claim is optional.
     if payload.get("email_verified", issuer.is_portier) is not True:
         raise InvalidProof("email_not_verified")
     email = payload.get("email")
@@ -183,7 +189,7 @@ def _email(issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> str:
         raise InvalidProof("email_missing")
     canonical = _canonical(email)
     if issuer.is_portier:
-        # The protocol has the broker normalize it, and leave what was typed beside it.
+        # The broker has normalized the email, and sends the typed one beside it.
         original = payload.get("email_original", email)
         if not isinstance(original, str) or canonical != unicodedata.normalize("NFC", email):
             raise InvalidProof("email_invalid")
@@ -201,10 +207,10 @@ def _canonical(email: str) -> str:
 
 
 def from_context(context: AuthenticatorContext) -> Authenticator:
-    """Return the verifier that the settings describe (an entry point).
+    """Return the configured verifier (an entry point).
 
     Raises:
-        InvalidSettings: the file of providers can't be used.
+        InvalidSettings: the file of providers is invalid.
     """
     settings = context.settings
     issuers = TrustFile(
@@ -214,12 +220,12 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
         context.openid_issuers,
         context.reload_counter("openid_issuers"),
     )
-    verifier = OpenIDVerifier(
+    return OpenIDVerifier(
         issuers.read(),
         ProviderKeys(context.fetch, lookups=context.lookups),
         context.nonces,
         origins=(*settings.public_origins, *settings.dialog_origins),
         skew_seconds=settings.openid_clock_skew,
         clock=context.clock,
+        trust_file=issuers,
     )
-    return issuers.reloaded_by(verifier, verifier.use)

@@ -1,4 +1,4 @@
-"""Which OpenID providers and Portier brokers are trusted, and for which emails."""
+"""The trusted OpenID providers and Portier brokers, and the domains that each may vouch for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from persona_profile.auth.fetch import Location
+from persona_profile.auth.fetch import Url
 from persona_profile.emails import InvalidDomain, canonical_pattern, is_canonical_domain, patterns_of
 from persona_profile.encoding import Json
 from persona_profile.files import read_json
@@ -25,15 +25,15 @@ _MAX_CLIENT_ID_CHARACTERS: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class OpenIDIssuer:
-    """One provider.
+    """A provider.
 
     Attributes:
-        url: its identifier, which tokens have as `iss`.
-        client_ids: by which it knows this service's dialogs; none for a Portier broker, which knows
-            them by their origins.
-        domains: those whose emails it may vouch for; `*.example.com` is every domain under
-            `example.com`, `*` every domain there is.
-        algorithms: those that its tokens may be signed with.
+        url: its issuer identifier, the `iss` of tokens.
+        client_ids: the client ids of this service's dialogs; empty for a Portier broker, whose clients
+            are origins.
+        domains: the domains whose emails it may vouch for; `*.example.com` matches all domains under
+            `example.com`, `*` all domains.
+        algorithms: the accepted algorithms of its tokens.
         profile: OPENID or PORTIER.
     """
 
@@ -49,15 +49,15 @@ class OpenIDIssuer:
         return self.profile == PORTIER
 
     def vouches_for(self, domain: str) -> bool:
-        """Tell whether it may vouch for emails of a domain, which is in its canonical spelling."""
+        """Return whether it may vouch for emails of a canonical domain."""
         return EVERY_DOMAIN in self.domains or not self.domains.isdisjoint(patterns_of(domain))
 
 
 class OpenIDIssuers:
-    """The providers that are trusted.
+    """The trusted providers.
 
     Args:
-        issuers: each with another URL.
+        issuers: providers with different URLs.
     """
 
     def __init__(self, issuers: Iterable[OpenIDIssuer] = ()) -> None:
@@ -68,16 +68,16 @@ class OpenIDIssuers:
         """Read a JSON file: a list of issuers.
 
         Raises:
-            ValueError: the file is unreadable or holds anything else; the message says where.
+            ValueError: the file can't be read, or is invalid; the message names the place.
         """
         return read_json(path, cls.parse)
 
     @classmethod
     def parse(cls, document: Json) -> OpenIDIssuers:
-        """Read a list of issuers.
+        """Parse a list of issuers.
 
         Raises:
-            ValueError: it is anything else; the message names the issuer by its position and URL.
+            ValueError: the list is invalid; the message names the issuer by its position and URL.
         """
         if not isinstance(document, list):
             raise ValueError("not a list of issuers")  # noqa: TRY004 - a file's content
@@ -95,7 +95,7 @@ class OpenIDIssuers:
         return cls(issuers.values())
 
     def get(self, url: str) -> OpenIDIssuer | None:
-        """Return the provider whose identifier is exactly that."""
+        """Return the provider with exactly this issuer identifier."""
         return self._issuers.get(url)
 
     @property
@@ -104,7 +104,7 @@ class OpenIDIssuers:
         return frozenset(self._issuers)
 
     def merged_with(self, other: OpenIDIssuers) -> OpenIDIssuers:
-        """Return these and the other's providers; these win."""
+        """Return the providers of both; the own ones take precedence."""
         return OpenIDIssuers((other._issuers | self._issuers).values())
 
 
@@ -127,7 +127,7 @@ def _parse_issuer(entry: Json) -> OpenIDIssuer:
 
 def _parse_url(url: Json, *, is_origin: bool) -> str:
     try:
-        location = Location.parse(url if isinstance(url, str) else "")
+        location = Url.parse(url if isinstance(url, str) else "")
     except ValueError as error:
         raise ValueError(f"issuer: {error}") from None
     if location.scheme != "https" or not is_canonical_domain(location.host):

@@ -1,8 +1,7 @@
-"""Which IP addresses are of the public Internet.
+"""The IP addresses of the public Internet.
 
-IANA's registries of special purposes are listed here whole, as Python's own list differs from version
-to version. An address for a special purpose is no identity provider's, also where it is globally
-reachable.
+The module lists IANA's registries of special purposes whole, as Python's list differs from version to
+version. No identity provider has an address for a special purpose, even a globally reachable one.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _IPV4: Final = tuple(
     )
 )
 
-# The part of IPv6 that IANA hands out. The rest is refused: loopback, link-local, multicast, unique
+# The part of IPv6 that IANA hands out. The rest is rejected: loopback, link-local, multicast, unique
 # local addresses (metadata is at fd00:ec2::254, fd20:ce::254), IPv4-compatible, NAT64 (64:ff9b::/96),
 # SRv6 (5f00::/16).
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
@@ -63,10 +62,10 @@ _ISATAP: Final = {0x00005EFE, 0x02005EFE}
 
 
 def is_public_address(address: str) -> bool:
-    """Return whether an IP address is of the public Internet, by IANA's registries and by Python.
+    """Return whether an IP address is public, by IANA's registries and by Python.
 
     Raises:
-        ValueError: it is no IP address.
+        ValueError: the text is no IP address.
     """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv4Address):

@@ -1,4 +1,4 @@
-"""Files of the configuration that say whom an authenticator trusts, and how they are taken anew."""
+"""Files of trusted issuers: read at the start, and again at each reload."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
 
-from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.settings import InvalidSettings
 
 logger = logging.getLogger(__name__)
@@ -17,88 +16,60 @@ class _Mergeable(Protocol):
     def merged_with(self, other: Self, /) -> Self: ...
 
 
-Trusted = TypeVar("Trusted", bound=_Mergeable)
+Issuers = TypeVar("Issuers", bound=_Mergeable)
 
 
-class TrustFile(Generic[Trusted]):
-    """Whom an authenticator trusts: those of a file, if one is configured, and some besides.
+class TrustFile(Generic[Issuers]):
+    """The trusted issuers of an authenticator: those of the configured file and the built-in ones.
 
     Args:
-        setting: names the file, for messages.
-        path: of the file, if there is one.
-        load: reads it, raising ValueError.
-        besides: those who are trusted in any case.
-        observe: is told `taken` or `refused` of each time that the file was taken anew.
+        setting: the setting with the path, for messages.
+        path: the file; None if there is none.
+        load: reads the file; raises ValueError.
+        builtin: the issuers of this server itself, in development.
+        count_reload: counts reloads by their outcome.
     """
 
     def __init__(
         self,
         setting: str,
         path: Path | None,
-        load: Callable[[Path], Trusted],
-        besides: Trusted,
-        observe: Callable[[str], None],
+        load: Callable[[Path], Issuers],
+        builtin: Issuers,
+        count_reload: Callable[[str], None],
     ) -> None:
         self._setting = setting
         self._path = path
         self._load = load
-        self._besides = besides
-        self._observe = observe
+        self._builtin = builtin
+        self._count_reload = count_reload
 
-    def read(self) -> Trusted:
-        """Return who is trusted.
+    def read(self) -> Issuers:
+        """Return the trusted issuers.
 
         Raises:
-            InvalidSettings: the file can't be used.
+            InvalidSettings: the file can't be read, or its content is invalid.
         """
         if self._path is None:
-            return self._besides
+            return self._builtin
         try:
-            return self._load(self._path).merged_with(self._besides)
+            return self._load(self._path).merged_with(self._builtin)
         except ValueError as error:
             raise InvalidSettings(f"{self._setting}: {error}") from None
 
-    def reloaded_by(
-        self, authenticator: Authenticator, use: Callable[[Trusted], None]
-    ) -> Authenticator:
-        """Return the authenticator, whose `reload` now takes the file anew, if there is one.
+    def reload(self) -> Issuers | None:
+        """Return the issuers of the file as it is now; log and count the outcome.
 
-        `use` puts it into force; one that can't be used leaves the old one there.
+        None stands for no change: there is no file, or its content is invalid.
         """
         if self._path is None:
-            return authenticator
-        return _Reloading(authenticator, lambda: self._take_anew(use))
-
-    def _take_anew(self, use: Callable[[Trusted], None]) -> None:
+            return None
         try:
-            trusted = self.read()
+            issuers = self.read()
         except InvalidSettings as error:
-            self._observe("refused")
-            logger.error("not taken anew: %s", error)  # noqa: TRY400 - no trace: no values
-            return
-        use(trusted)
-        self._observe("taken")
-        logger.warning("%s: taken anew", self._setting)
-
-
-class _Reloading(Authenticator):
-    """An authenticator with something that is to be taken anew."""
-
-    def __init__(self, authenticator: Authenticator, reload: Callable[[], None]) -> None:
-        self._authenticator = authenticator
-        self._reload = reload
-        self.member = authenticator.member
-        self.description = authenticator.description
-        self.codes = authenticator.codes
-
-    def verify(self, proof: str) -> ProvedEmail:
-        return self._authenticator.verify(proof)
-
-    def prepare(self) -> None:
-        self._authenticator.prepare()
-
-    def reload(self) -> None:
-        self._reload()
-
-    def close(self) -> None:
-        self._authenticator.close()
+            self._count_reload("refused")
+            logger.error("not reloaded: %s", error)  # noqa: TRY400 - a trace could hold values
+            return None
+        self._count_reload("taken")
+        logger.warning("%s: reloaded", self._setting)
+        return issuers

@@ -12,12 +12,12 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final, Self
 
-MEASURED_ACTIVITIES: Final = ("dialog_open", "picture_read", "edit", "take_away", "erase")
+MEASURED_ACTIVITIES: Final = ("dialog_open", "picture_read", "edit", "export", "erase")
 """Those that have a cost of their own; each kind of upload has one by the kind of its picture."""
 
 PICTURE_KINDS: Final = ("jpeg_12mp", "jpeg_24mp", "jpeg_48mp", "png_screenshot", "heic")
 
-MOST: Final = 1e15
+MAX_NUMBER: Final = 1e15
 """Larger numbers are mistakes, whatever their unit."""
 
 
@@ -155,6 +155,6 @@ def _members(document: Any, place: str, names: tuple[str, ...]) -> dict[str, Any
 def _number(value: Any, place: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidCosts(f"{place}: must be a number")
-    if not 0 <= value <= MOST:
-        raise InvalidCosts(f"{place}: must be a number from 0 to {MOST:g}")
+    if not 0 <= value <= MAX_NUMBER:
+        raise InvalidCosts(f"{place}: must be a number from 0 to {MAX_NUMBER:g}")
     return float(value)

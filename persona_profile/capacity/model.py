@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
 
-from persona_profile.capacity.costs import MOST, PICTURE_KINDS, Cost, Costs
+from persona_profile.capacity.costs import MAX_NUMBER, PICTURE_KINDS, Cost, Costs
 
 DAY_SECONDS: Final = 86_400
 YEAR_DAYS: Final = 365
@@ -40,7 +40,7 @@ ACTIVITIES: Final = (
     *UPLOADS,
     "picture_read",
     "edit",
-    "take_away",
+    "export",
     "erase",
 )
 MEANINGS: Final[Mapping[str, str]] = {
@@ -50,11 +50,11 @@ MEANINGS: Final[Mapping[str, str]] = {
     "launch_upload": "PUT picture of those who were there before the service",
     "picture_read": "GET of a picture's URL that is not in the browser's cache",
     "edit": "PATCH of a profile",
-    "take_away": "GET of a profile's export",
+    "export": "GET of a profile's export",
     "erase": "DELETE of a profile",
 }
 
-LEAST: Final = 1e-9
+MIN_NUMBER: Final = 1e-9
 """Smaller numbers, but 0, are mistakes too: what is divided by them is beyond any."""
 
 ASSUMED: Final = "assumed"
@@ -94,7 +94,7 @@ class Parameters:
         1, "days", "for which a picture's URL stays the same", "default of pictures.url_window"
     )
     edits: float = _parameter(2, "per email and year", "changes of claims")
-    take_aways: float = _parameter(0.1, "per email and year", "exports")
+    exports: float = _parameter(0.1, "per email and year", "exports")
     erases: float = _parameter(0.1, "per email and year", "profiles erased")
     jpeg_12mp_share: float = _parameter(0.60, "share of uploads", "phone JPEGs of 12 megapixels")
     jpeg_24mp_share: float = _parameter(0.20, "share of uploads", "JPEGs of 24 megapixels")
@@ -113,8 +113,8 @@ class Parameters:
     def __post_init__(self) -> None:
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         for name, value in values.items():
-            least = LEAST if name in _POSITIVE else 0
-            if not least <= value <= MOST or 0 < value < LEAST:
+            least = MIN_NUMBER if name in _POSITIVE else 0
+            if not least <= value <= MAX_NUMBER or 0 < value < MIN_NUMBER:
                 raise InvalidParameters(f"{name}: must be {_range(least)}")
             if (name.endswith("_share") or name == "target_utilisation") and value > 1:
                 raise InvalidParameters(f"{name}: must be at most 1")
@@ -194,8 +194,8 @@ def rates(parameters: Parameters, users: float) -> dict[str, float]:
     Raises:
         InvalidParameters: the number of users can't be.
     """
-    if not 0 <= users <= MOST:
-        raise InvalidParameters(f"users: must be from 0 to {MOST:g}")
+    if not 0 <= users <= MAX_NUMBER:
+        raise InvalidParameters(f"users: must be from 0 to {MAX_NUMBER:g}")
     p = parameters
     dialogs = p.sign_ins + p.reauthentications + p.added_emails + p.resets
     pictures = p.emails * p.picture_share
@@ -206,7 +206,7 @@ def rates(parameters: Parameters, users: float) -> dict[str, float]:
         "launch_upload": pictures / p.launch_days if p.launch_days else 0.0,
         "picture_read": pictures * p.devices / p.url_window,
         "edit": p.edits / YEAR_DAYS * p.emails,
-        "take_away": p.take_aways / YEAR_DAYS * p.emails,
+        "export": p.exports / YEAR_DAYS * p.emails,
         "erase": p.erases / YEAR_DAYS * p.emails,
     }
     return {activity: users * daily[activity] / DAY_SECONDS for activity in ACTIVITIES}
@@ -272,8 +272,8 @@ def users_carried(
         InvalidParameters: cores or processes can't be so many.
     """
     for name, value in (("cores", cores), ("processes", processes)):
-        if value is not None and not LEAST <= value <= MOST:
-            raise InvalidParameters(f"{name}: must be {_range(LEAST)}")
+        if value is not None and not MIN_NUMBER <= value <= MAX_NUMBER:
+            raise InvalidParameters(f"{name}: must be {_range(MIN_NUMBER)}")
     # Of a million, as of one the figures may be too small to be told from nothing.
     million = demand(parameters, costs, 1e6).cores
     limits = [_ratio(cores, million.server + (million.database if with_database else 0))]
@@ -319,7 +319,11 @@ def original_rates(users: float) -> dict[str, float]:
 
 
 def _range(least: float) -> str:
-    return f"from {LEAST:g} to {MOST:g}" if least else f"0, or from {LEAST:g} to {MOST:g}"
+    return (
+        f"from {MIN_NUMBER:g} to {MAX_NUMBER:g}"
+        if least
+        else f"0, or from {MIN_NUMBER:g} to {MAX_NUMBER:g}"
+    )
 
 
 def _scaled(cost: Cost, rate: float) -> Cores:

@@ -19,6 +19,7 @@ from persona_profile.capacity.model import (
     demand,
     users_carried,
 )
+from persona_profile.capacity.units import byte_count, rounded
 
 _GIVEN = "given"
 _DIGITS = 4
@@ -120,17 +121,6 @@ def text(page: Page) -> str:
     ).rstrip("\n")
 
 
-def figure(value: float, digits: int = 2) -> str:
-    """Write a number with so many significant digits, as a person says it."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else "any number of"
-    if not 1e-5 <= value < 1e15:
-        return f"{value:.{digits - 1}e}"
-    rounded = float(f"{value:.{digits - 1}e}")
-    decimals = max(0, digits - 1 - math.floor(math.log10(rounded)))
-    return f"{rounded:,.{decimals}f}"
-
-
 def _summary(page: Page) -> Iterator[str]:
     found, after = page.demand, page.after_launch
     parameters = page.parameters
@@ -143,14 +133,18 @@ def _summary(page: Page) -> Iterator[str]:
     else:
         columns = (found,)
     rows: list[tuple[str, list[str], str]] = [
-        ("requests", [figure(sum(each.peak_rates.values()), 3) for each in columns], "/s"),
-        ("uploads", [figure(sum(each.peak_rates[name] for name in UPLOADS)) for each in columns], "/s"),
-        ("cores of the server", [figure(each.cores.service) for each in columns], ""),
-        ("cores of picture workers", [figure(each.cores.workers) for each in columns], ""),
-        ("cores of the database", [figure(each.cores.database) for each in columns], ""),
-        ("statements", [figure(each.statements) for each in columns], "/s"),
-        ("ingress", [_bytes(each.ingress) for each in columns], "/s"),
-        ("egress", [_bytes(each.egress) for each in columns], "/s"),
+        ("requests", [rounded(sum(each.peak_rates.values()), 3) for each in columns], "/s"),
+        (
+            "uploads",
+            [rounded(sum(each.peak_rates[name] for name in UPLOADS)) for each in columns],
+            "/s",
+        ),
+        ("cores of the server", [rounded(each.cores.service) for each in columns], ""),
+        ("cores of picture workers", [rounded(each.cores.workers) for each in columns], ""),
+        ("cores of the database", [rounded(each.cores.database) for each in columns], ""),
+        ("statements", [rounded(each.statements) for each in columns], "/s"),
+        ("ingress", [byte_count(each.ingress, 2) for each in columns], "/s"),
+        ("egress", [byte_count(each.egress, 2) for each in columns], "/s"),
     ]
     for label, values, unit in rows:
         yield (
@@ -161,10 +155,10 @@ def _summary(page: Page) -> Iterator[str]:
     share = f"{parameters.target_utilisation:.0%}"
     yield f"Cores are those to have, so that {share} of them are busy."
     yield ""
-    sealed, stored = _bytes(found.sealed_bytes), _bytes(found.stored_bytes)
+    sealed, stored = byte_count(found.sealed_bytes, 2), byte_count(found.stored_bytes, 2)
     yield f"Stored once everybody has uploaded: {sealed} sealed, {stored} in the database's files"
     if page.cores is not None and page.carried is not None:
-        yield f"{page.cores:g} cores without the database carry {figure(page.carried)} users"
+        yield f"{page.cores:g} cores without the database carry {rounded(page.carried)} users"
 
 
 def _rates(page: Page) -> Iterator[str]:
@@ -172,13 +166,13 @@ def _rates(page: Page) -> Iterator[str]:
     yield f"{'REQUESTS PER SECOND':20}{'mean':>10}{'peak':>10}{'cores':>10}  meaning"
     for activity in ACTIVITIES:
         yield (
-            f"{activity:20}{figure(found.mean_rates[activity], 3):>10}"
-            f"{figure(found.peak_rates[activity], 3):>10}"
-            f"{figure(_all(found.cores_by_activity[activity])):>10}  {MEANINGS[activity]}"
+            f"{activity:20}{rounded(found.mean_rates[activity], 3):>10}"
+            f"{rounded(found.peak_rates[activity], 3):>10}"
+            f"{rounded(_all(found.cores_by_activity[activity])):>10}  {MEANINGS[activity]}"
         )
     yield (
-        f"{'in all':20}{figure(sum(found.mean_rates.values()), 3):>10}"
-        f"{figure(sum(found.peak_rates.values()), 3):>10}{figure(_all(found.cores)):>10}"
+        f"{'in all':20}{rounded(sum(found.mean_rates.values()), 3):>10}"
+        f"{rounded(sum(found.peak_rates.values()), 3):>10}{rounded(_all(found.cores)):>10}"
     )
 
 
@@ -199,19 +193,19 @@ def _costs(page: Page) -> Iterator[str]:
     for name, cost in named:
         yield f"{name:20}" + _columns(_cost_figures(cost))
     yield (
-        f"an email's profile is {_bytes(costs.profile_bytes)}, its picture in all sizes and formats "
-        f"{_bytes(costs.picture_set_bytes)}, sealed; the database's files take "
-        f"{figure(costs.database_factor)} times that"
+        f"an email's profile is {byte_count(costs.profile_bytes, 2)}, its picture in all sizes and "
+        f"formats {byte_count(costs.picture_set_bytes, 2)}, sealed; the database's files take "
+        f"{rounded(costs.database_factor)} times that"
     )
 
 
 def _cost_figures(cost: Cost) -> Iterable[str]:
     seconds = (cost.service_seconds, cost.worker_seconds, cost.database_seconds)
     for value in (*seconds, sum(seconds)):
-        yield figure(value * 1000)
-    yield figure(cost.statements)
-    yield _bytes(cost.request_bytes)
-    yield _bytes(cost.answer_bytes)
+        yield rounded(value * 1000)
+    yield rounded(cost.statements)
+    yield byte_count(cost.request_bytes, 2)
+    yield byte_count(cost.answer_bytes, 2)
 
 
 def _columns(values: Iterable[str]) -> str:
@@ -225,13 +219,6 @@ def _parameters(page: Page) -> Iterator[str]:
         value = f"{float(f'{getattr(page.parameters, each.name):.3g}'):,g}"
         meaning = f"{each.metadata['meaning']} [{page.source(each)}]"
         yield f"{each.name:22}{value:>12}  {each.metadata['unit']:22}{meaning}"
-
-
-def _bytes(count: float) -> str:
-    for unit, size in (("PB", 1e15), ("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{figure(count / size)} {unit}"
-    return f"{figure(count)} B"
 
 
 def _rounded(value: Any) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from persona_profile.capacity import page as capacity_page
-from persona_profile.capacity.costs import MOST, Costs, InvalidCosts
+from persona_profile.capacity.costs import MAX_NUMBER, Costs, InvalidCosts
 from persona_profile.capacity.model import InvalidParameters, Parameters
 from persona_profile.capacity.page import Page
 from persona_profile.cli.plot_option import add_plot_option, drawing, draws
@@ -64,7 +64,7 @@ def _model(options: argparse.Namespace) -> int:
         if options.users < 1:
             print("persona-profile: --plot needs users", file=sys.stderr)
             return 2
-        draw = drawing("capacity_plot")
+        draw = drawing("persona_profile.capacity.plot")
         if draw is None:
             return 2
         if not draws(draw, options.plot, parameters, costs, options.users):
@@ -97,8 +97,8 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError("must be a number") from None
-    if not 0 <= value <= MOST:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to {MOST:g}")
+    if not 0 <= value <= MAX_NUMBER:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {MAX_NUMBER:g}")
     return value
 
 

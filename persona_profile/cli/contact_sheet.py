@@ -10,6 +10,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
+from persona_profile.capacity.units import byte_count
 from persona_profile.images import Rendition
 
 _MARGIN: Final = 24
@@ -83,7 +84,8 @@ def _draw_title(sheet: Image.Image, band: Band, top: int) -> None:
     pen.text((_MARGIN, top), band.name, _INK, ImageFont.load_default(22))
     left = _MARGIN + pen.textlength(band.name, ImageFont.load_default(22)) + 2 * _GAP
     facts = (
-        f"{_bytes(band.file_bytes)}; processor time: decoding {band.decoding_seconds * 1000:.0f} ms, "
+        f"{byte_count(band.file_bytes)}; processor time: "
+        f"decoding {band.decoding_seconds * 1000:.0f} ms, "
         f"encoding {band.encoding_seconds * 1000:.0f} ms"
     )
     pen.text((left, top + 6), facts, _PALE, ImageFont.load_default(16))
@@ -101,7 +103,7 @@ def _draw_column(sheet: Image.Image, band: Band, name: str, corner: tuple[int, i
     for size, place in places.items():
         if size in made:
             picture = Image.open(io.BytesIO(made[size].data), formats=[name])
-            _place(sheet, picture, place, f"{name} {size}: {_bytes(len(made[size].data))}")
+            _place(sheet, picture, place, f"{name} {size}: {byte_count(len(made[size].data))}")
         else:
             text = f"{name} {size}: not smaller" if size >= 128 else "not smaller"
             ImageDraw.Draw(sheet).text(place, text, _PALE, ImageFont.load_default(14))
@@ -126,9 +128,3 @@ def _checks(size: tuple[int, int]) -> Image.Image:
         for top in range(0, size[1], tile.height):
             ground.paste(tile, (left, top))
     return ground
-
-
-def _bytes(count: int) -> str:
-    if count < 1000:
-        return f"{count} B"
-    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"

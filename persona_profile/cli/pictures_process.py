@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from persona_profile.cli.contact_sheet import Band, draw
-from persona_profile.images import Crop, PictureOptions, PictureRefused
-from persona_profile.images.pipeline import render_picture, squares_of
+from persona_profile.errors import ServiceError
+from persona_profile.images import Crop, PictureOptions
+from persona_profile.images.pipeline import encode_squares, squares_of
 
 SHEET: Final = "contact-sheet.png"
 
@@ -31,8 +32,8 @@ def process(
             band = _rendered(file, crop, options)
             folder = _free_folder(out, file.name, folders)
             _write(band, folder)
-        except PictureRefused as refusal:
-            print(f"{file}: {refusal.code}: {refusal.detail}", file=sys.stderr)
+        except ServiceError as rejection:
+            print(f"{file}: {rejection.code}: {rejection.detail}", file=sys.stderr)
             status = 1
         except OSError as error:
             print(f"{error.filename or file}: {error.strerror}", file=sys.stderr)
@@ -53,15 +54,13 @@ def process(
 def _rendered(file: Path, crop: Crop | None, options: PictureOptions) -> Band:
     with file.open("rb") as source:
         began = time.process_time()
-        renditions = render_picture(source, crop, options)
-        total = time.process_time() - began
-        source.seek(0)
-        began = time.process_time()
         squares = squares_of(source, crop, options)
-        decoding = time.process_time() - began
+        decoded = time.process_time()
+    renditions = encode_squares(squares, options.encoding)
+    encoded = time.process_time()
     reference = next(iter(squares.values()))
     size = file.stat().st_size
-    return Band(file.name, size, reference, renditions, decoding, total - decoding)
+    return Band(file.name, size, reference, renditions, decoded - began, encoded - decoded)
 
 
 def _free_folder(out: Path, name: str, taken: set[Path]) -> Path:

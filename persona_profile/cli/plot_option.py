@@ -23,10 +23,10 @@ def add_plot_option(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def drawing(module: str) -> Callable[..., None] | None:
-    """Return `draw` of a module of this package; without matplotlib none, and tell the user."""
+    """Return `draw` of a module; without matplotlib report that and return None."""
     try:
         # Only who draws needs the library, which is larger than the service.
-        draw: Callable[..., None] = importlib.import_module(f"persona_profile.cli.{module}").draw
+        draw: Callable[..., None] = importlib.import_module(module).draw
     except ImportError:
         message = "--plot needs matplotlib: pip install '.[plot]' in the release's folder"
         print(f"persona-profile: {message}", file=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final, TextIO
 
 from backends.copying.transfer import Progress
+from persona_profile.capacity.units import byte_count
 from persona_profile.store.partitions import USED_PROOF_PREFIX
 
 TERMINAL_SECONDS: Final = 1.0
@@ -83,5 +84,5 @@ class CopyProgress(_ProgressLine):
     def __call__(self, progress: Progress) -> None:
         """Show the progress."""
         if self._is_due():
-            size = f"{progress.bytes / 1_000_000:,.1f} MB"
+            size = byte_count(progress.bytes)
             self._show(f"{progress.stage}: {progress.partitions:,} partitions, {size}")

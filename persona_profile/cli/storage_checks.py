@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import Any
 
 from backends import MAX_PARTITION_BYTES, BackendError
+from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.plot_option import add_plot_option, drawing, draws
 from persona_profile.cli.progress import WalkProgress
@@ -83,7 +84,7 @@ class _TextFindings:
             ("  protected, so not opened", f"{verified.protected:,}"),
             ("renditions", f"{verified.renditions:,}"),
             ("used proofs", f"{verified.used_proofs:,}"),
-            ("read", _bytes(verified.bytes_read)),
+            ("read", byte_count(verified.bytes_read)),
         ]
         for version, count in sorted(verified.key_versions.items()):
             rows.append((f"data keys under key version {version}", f"{count:,}"))
@@ -139,7 +140,7 @@ class _JsonFindings:
 def _stats(options: argparse.Namespace) -> int:
     draw = None
     if options.plot is not None:
-        draw = drawing("plotting")
+        draw = drawing("persona_profile.cli.storage_plot")
         if draw is None:
             return 2
     progress = WalkProgress(sys.stderr)
@@ -193,7 +194,7 @@ def _print_statistics(statistics: Statistics) -> None:
             ("emails without a profile, signed out", f"{statistics.blank:,}"),
             ("forwards to another index key", f"{statistics.forwards:,}"),
             ("used proofs", f"{statistics.used_proofs:,}"),
-            ("bytes in all", _bytes(statistics.total_bytes)),
+            ("bytes in all", byte_count(statistics.total_bytes)),
         ]
     )
     columns = ("count", "average", "p50", "p95", "p99", "maximum")
@@ -209,14 +210,6 @@ def _print_statistics(statistics: Statistics) -> None:
 def _print_rows(rows: Iterable[Sequence[str]]) -> None:
     for label, value in rows:
         print(f"{label:38}{value:>16}")
-
-
-def _bytes(count: int) -> str:
-    """Write a number of bytes as a person says it."""
-    for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= size:
-            return f"{count / size:.2f} {unit}"
-    return f"{count} B"
 
 
 def _partition(text: str) -> bytes:

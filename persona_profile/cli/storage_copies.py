@@ -19,6 +19,7 @@ from backends import Backend, BackendError, Unavailable
 from backends.copying.archive import Contents, backup, check, restore
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import PASSES, CopyResult, copy
+from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings, loader
 from persona_profile.cli.progress import CopyProgress
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
@@ -121,7 +122,7 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
         print(json.dumps(asdict(result) | {"seconds": seconds}))
         return
     print(
-        f"Wrote {_count(result.written, 'partition')} ({_megabytes(result.bytes)}) "
+        f"Wrote {_count(result.written, 'partition')} ({byte_count(result.bytes)}) "
         f"in {_count(result.passes, 'pass', 'es')} and {seconds:.1f} s."
     )
     if result.equal:
@@ -153,7 +154,7 @@ def _backup(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(contents) | {"file_bytes": size, "seconds": seconds}))
     else:
-        print(f"Wrote {_told(contents)} into {_megabytes(size)}, in {seconds:.1f} s.")
+        print(f"Wrote {_told(contents)} into {byte_count(size)}, in {seconds:.1f} s.")
     return 0
 
 
@@ -291,13 +292,9 @@ def _usage(message: str) -> int:
 def _told(contents: Contents) -> str:
     return (
         f"{_count(contents.partitions, 'partition')}, {_count(contents.items, 'item')}, "
-        f"{_megabytes(contents.bytes)}"
+        f"{byte_count(contents.bytes)}"
     )
 
 
 def _count(number: int, noun: str, plural: str = "s") -> str:
     return f"{number:,} {noun}{'' if number == 1 else plural}"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1_000_000:,.1f} MB"

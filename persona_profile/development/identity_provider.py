@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from persona_profile import files
 from persona_profile.auth.browserid_discovery import PinnedIssuers
-from persona_profile.auth.jws import public_key_document, sign_jws
+from persona_profile.auth.browserid_keys import public_key_document, sign_jws
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json
 

@@ -23,14 +23,14 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from persona_profile.auth.browserid_keys import RS256, sign_jws
 from persona_profile.auth.fetch import (
-    MAX_ANSWER_BYTES,
+    MAX_RESPONSE_BYTES,
     Fetched,
     FetchError,
-    Location,
+    Url,
     exchange,
 )
-from persona_profile.auth.jws import RS256, sign_jws
 from persona_profile.auth.openid_issuers import OpenIDIssuer
 from persona_profile.bounded_http import MeteredSocket
 from persona_profile.development.identity_provider import PINNED_PATTERNS, read_or_write_key
@@ -159,14 +159,14 @@ class DevelopmentOpenIDProvider:
         Raises:
             FetchError: it is not served, or does not answer.
         """
-        location = Location.parse(url)
-        if not self.is_served or location.origin != self.issuer:
+        parsed = Url.parse(url)
+        if not self.is_served or parsed.origin != self.issuer:
             raise FetchError("issuer_unreachable")  # something else may listen there
         deadline = time.monotonic() + _FETCH_SECONDS
         try:
-            with socket.create_connection((location.host, location.port), _FETCH_SECONDS) as plain:
-                metered = MeteredSocket(plain, MAX_ANSWER_BYTES, deadline)
-                return exchange(metered, f"{location.host}:{location.port}", location.target)
+            with socket.create_connection((parsed.host, parsed.port), _FETCH_SECONDS) as plain:
+                metered = MeteredSocket(plain, MAX_RESPONSE_BYTES, deadline)
+                return exchange(metered, parsed)
         except (OSError, http.client.HTTPException):
             raise FetchError("issuer_unreachable") from None
 

@@ -1,14 +1,20 @@
-"""Pictures: from whatever a camera made to a few small squares, once, at upload.
+"""Images: an upload of any camera becomes a few small squares, its renditions.
 
-The service itself decodes nothing: `pool` sends each upload to a worker process, where `pipeline` does
-the work. `admission` decides which uploads may begin.
+The service itself decodes nothing. An upload passes these modules in this order:
+
+- in the service: `renderer`, `admission` (a place, memory), `pool` and `worker_process` (a worker);
+- in a process that is forked for it: `fork_server`, `confinement`, `worker`, and there `pipeline`:
+  `structures` and `boxes` (bounds), `decoding`, `colours`, `encoding`;
+- in the service again: `answers` (checks of what the worker has sent).
+
+`rejections` has the errors of uploads that are no image, or not an image that is decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, Self
 
 from persona_profile.images.formats import (
     DEFAULT_EFFORT,
@@ -17,44 +23,22 @@ from persona_profile.images.formats import (
     MEDIA_TYPES,
     SIZES,
 )
-from persona_profile.runtime.stats import PictureStats
 
 __all__ = [
     "FORMATS",
     "MEDIA_TYPES",
     "SIZES",
-    "Account",
     "Crop",
     "Encoding",
-    "FreeAccount",
     "Limits",
     "PictureOptions",
-    "PictureRefused",
-    "Renderer",
     "Rendition",
 ]
 
 
-class PictureRefused(Exception):
-    """A file can't be made into renditions.
-
-    Attributes:
-        code: `unsupported_media_type`, `picture_broken`, `picture_too_many_pixels`,
-            `picture_too_complex` or `crop_outside_picture`.
-        detail: a sentence for the developer of the client.
-        members: figures that belong to it: `limit`, `pixels`, `width`, `height`.
-    """
-
-    def __init__(self, code: str, detail: str, **members: int) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-        self.members = members
-
-
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A square of the upright picture: left, top and length of a side, in its pixels."""
+    """A square of the upright image: left, top and side in pixels."""
 
     x: int
     y: int
@@ -63,7 +47,7 @@ class Crop:
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """One encoded square. A picture smaller than `size` is never enlarged to it."""
+    """An encoded square, of `size` pixels a side or, as images are never enlarged, fewer."""
 
     size: int
     format: str
@@ -72,11 +56,11 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is decoded at all, told by the header.
+    """Limits of the images that are decoded; the header decides.
 
     Attributes:
         max_pixels_jpeg: width x height of a JPEG.
-        max_pixels_other: width x height of any other picture.
+        max_pixels_other: width x height of any other image.
         memory: bytes that decoding may take.
     """
 
@@ -87,11 +71,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What is made, and how well.
+    """Formats and quality of the renditions.
 
     Attributes:
-        formats: which of `FORMATS`; JPEG is made in any case.
-        qualities: by format, 1 to 100; the scale of each encoder differs from the others'.
+        formats: some of `FORMATS`; JPEG is always made.
+        qualities: by format, 1 to 100 on the scale of its encoder.
         effort: one of `formats.EFFORTS`.
     """
 
@@ -102,12 +86,12 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class PictureOptions:
-    """All that the pipeline is told besides the picture. It crosses to the workers as JSON.
+    """Options of the pipeline. They cross to the workers as JSON.
 
     Attributes:
-        limits: what is decoded at all.
-        encoding: what is made.
-        sizes: widths of the squares in pixels.
+        limits: of the images that are decoded.
+        encoding: of the renditions.
+        sizes: widths of the renditions in pixels.
     """
 
     limits: Limits
@@ -115,87 +99,15 @@ class PictureOptions:
     sizes: tuple[int, ...] = SIZES
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `from_json` reads."""
+        """Return the JSON object that `from_json` reads."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read what `as_json` made."""
+        """Return the options of an object that `as_json` made."""
         encoding = document["encoding"]
         return cls(
             Limits(**document["limits"]),
             Encoding(tuple(encoding["formats"]), encoding["qualities"], encoding["effort"]),
             tuple(document["sizes"]),
         )
-
-
-class Account(Protocol):
-    """Pays for an upload.
-
-    Attributes:
-        claimants: the network of the client and the issuer of the email. Places are shared fairly
-            between claimants.
-    """
-
-    claimants: Sequence[Hashable]
-
-    def charge_pixels(self, pixels: int) -> None:
-        """Charge the pixels of a picture when its header was read and decoding may begin.
-
-        Raises:
-            RateLimited: they are too many.
-        """
-        ...
-
-    def charge_time(self, processor_seconds: float) -> None:
-        """Charge the processor time that a worker has spent, whatever came of the upload."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class FreeAccount:
-    """Pays nothing. See `Account`."""
-
-    claimants: Sequence[Hashable] = ()
-
-    def charge_pixels(self, pixels: int) -> None:
-        """Charge nothing."""
-
-    def charge_time(self, processor_seconds: float) -> None:
-        """Charge nothing."""
-
-
-class Renderer(Protocol):
-    """Turns an upload into renditions."""
-
-    @property
-    def most_at_once(self) -> int:
-        """How many uploads are worked on or wait; each holds a thread of the server."""
-        ...
-
-    def figures(self) -> PictureStats:
-        """Return what is under way now."""
-        ...
-
-    def confinement(self) -> Mapping[str, str]:
-        """Return `ok` for each part of the workers' confinement, or why the system lacks it.
-
-        Empty until the first worker was started.
-        """
-        ...
-
-    def render(self, source: BinaryIO, crop: Crop | None, account: Account) -> tuple[Rendition, ...]:
-        """Return the renditions of a picture.
-
-        Args:
-            source: the file, at its start.
-            crop: which square of the upright picture; by default the largest in its centre.
-            account: pays for it.
-
-        Raises:
-            UnsupportedMediaType: no picture of a format that is taken.
-            UnprocessablePicture: the other codes of `PictureRefused`.
-            Overloaded: too many pictures are under way.
-            RateLimited: the account raised it.
-        """
-        ...

@@ -1,4 +1,4 @@
-"""Which uploads may begin: places, a short queue, memory; fair between networks and issuers."""
+"""Which uploads may begin: places, a short queue and memory, shared fairly by networks and issuers."""
 
 from __future__ import annotations
 
@@ -12,72 +12,67 @@ from typing import Final
 
 from persona_profile.errors import Overloaded
 
-_LEAST_RETRY_SECONDS: Final = 2
-_MOST_RETRY_SECONDS: Final = 60
+_MIN_RETRY_SECONDS: Final = 2
+_MAX_RETRY_SECONDS: Final = 60
 _WEIGHT: Final = 0.2
-"""Of the newest job in the moving average of how long a job takes."""
+"""Weight of the newest job in the moving average of the time of a job."""
 
 _RESERVE: Final = 1 / 8
-"""Memory for small pictures alone, on top: a picture that takes all the rest must not hold them up."""
+"""Additional memory for small images, so that an image that takes all the rest does not delay them."""
 
 
 class Admission:
-    """Lets as many uploads begin as there are places, and few more wait.
+    """Places for uploads, and a queue for a few more.
 
     An upload counts for each of its claimants: the client's network and the issuer of the email. No
-    claimant gets the last place, so another finds one free. Of the uploads that wait the first is the
-    one whose claimants have the least under way. If the queue is full, an upload displaces the latest
-    of the claimant that holds the most, unless it would hold as much itself.
+    claimant gets the last place, so that another finds it free. A free place goes to the first waiting
+    upload of the claimant with the fewest places. In a full queue, a new upload displaces the latest
+    upload of the claimant that holds the most, unless its own claimant would hold as much.
 
-    Each upload that is refused gets a time to come back, a little later than the one before, at the
-    pace at which uploads are worked off: so they do not come back all at once.
+    A rejected upload gets a time to retry. These times follow each other at the pace of finished
+    uploads, so that clients do not return all at once.
 
     Args:
-        places: how many uploads are worked on at once.
-        queue: how many more may wait for a place.
-        patience: how long an upload waits for place and memory together, in seconds.
-        memory: bytes that all under way may take together; an eighth more is for small pictures alone.
+        places: uploads that are rendered at once.
+        max_queued: uploads that may wait for a place.
+        max_wait_seconds: the longest wait of an upload for its place and its memory together.
+        memory: bytes that all uploads may take together; small images have an eighth more.
     """
 
-    def __init__(self, places: int, queue: int, patience: float, memory: int) -> None:
+    def __init__(self, places: int, max_queued: int, max_wait_seconds: float, memory: int) -> None:
         self._places = places
-        self._queue = queue
-        self._patience = patience
+        self._max_queued = max_queued
+        self._max_wait_seconds = max_wait_seconds
         self._memory = _Memory(memory)
         self._reserve = _Memory(int(memory * _RESERVE))
-        self._places_of_one = max(1, places - 1)
+        self._max_places_of_claimant = max(1, places - 1)
         self._changed = threading.Condition()
-        self._busy = 0
-        self._under_way: Counter[Hashable] = Counter()
-        self._waiting: deque[_Ticket] = deque()
-        self._waiting_for_memory: deque[_Ticket] = deque()
+        self._in_progress = 0
+        self._places_held: Counter[Hashable] = Counter()
+        self._queue: deque[_Ticket] = deque()
+        self._memory_queue: deque[_Ticket] = deque()
         self._job_seconds = 1.0
-        self._appointment = 0.0
+        self._next_retry = 0.0
 
     @property
-    def places(self) -> int:
-        """How many uploads are worked on at once."""
-        return self._places
+    def max_concurrent(self) -> int:
+        """The number of uploads that are rendered or wait for a place."""
+        return self._places + self._max_queued
 
-    @property
-    def most_at_once(self) -> int:
-        """How many uploads are worked on or wait."""
-        return self._places + self._queue
-
-    def figures(self) -> tuple[int, int, int]:
-        """Return how many uploads have a place, how many wait for one, and the bytes admitted."""
+    def stats(self) -> tuple[int, int, int]:
+        """Return the uploads in progress, the queued uploads, and the bytes of memory in use."""
         with self._changed:
-            return self._busy, len(self._waiting), self._memory.taken + self._reserve.taken
+            return self._in_progress, len(self._queue), self._memory.used + self._reserve.used
 
     @contextmanager
     def place(self, claimants: Sequence[Hashable]) -> Iterator[float]:
-        """Hold a place; yield until when memory may be waited for (`time.monotonic`).
+        """Hold a place; yield the time (`time.monotonic`) until which the upload may wait for memory.
 
         Raises:
-            Overloaded: the queue is full, or another upload has displaced this one, or the wait was too
+            Overloaded: the queue is full, another upload has displaced this one, or the wait was too
                 long.
         """
-        until = time.monotonic() + self._patience
+        until = time.monotonic() + self._max_wait_seconds
         with self._changed:
             self._await_place(_Ticket(claimants), until)
         began = time.monotonic()
@@ -86,102 +81,105 @@ class Admission:
         finally:
             with self._changed:
                 self._job_seconds += _WEIGHT * (time.monotonic() - began - self._job_seconds)
-                self._busy -= 1
-                self._under_way.subtract(claimants)
-                self._under_way += Counter()  # drops those at nought
+                self._in_progress -= 1
+                self._places_held.subtract(claimants)
+                self._places_held += Counter()  # drops the claimants without a place
                 self._changed.notify_all()
 
     @contextmanager
     def memory(self, needed: int, until: float) -> Iterator[None]:
-        """Hold some bytes of memory, in turn with the others who wait for some.
+        """Hold bytes of memory, given out in the order of requests.
 
         Raises:
             Overloaded: they did not become free in time.
         """
-        ticket, taken = _Ticket(()), self._reserve
+        ticket, store = _Ticket(()), self._reserve
 
         def fits() -> bool:
-            nonlocal taken
-            taken = self._reserve if needed <= self._reserve.free else self._memory
-            is_its_turn = taken is self._reserve or self._waiting_for_memory[0] is ticket
-            return is_its_turn and needed <= taken.free
+            nonlocal store
+            store = self._reserve if needed <= self._reserve.free else self._memory
+            is_its_turn = store is self._reserve or self._memory_queue[0] is ticket
+            return is_its_turn and needed <= store.free
 
         with self._changed:
-            self._wait(self._waiting_for_memory, ticket, until, fits)
-            taken.taken += needed
+            self._wait(self._memory_queue, ticket, until, fits)
+            store.used += needed
         try:
             yield
         finally:
             with self._changed:
-                taken.taken -= needed
+                store.used -= needed
                 self._changed.notify_all()
 
-    def refusal(self) -> Overloaded:
-        """Return the error that tells one more upload when to come back."""
+    def overload(self) -> Overloaded:
+        """Return the error for a rejected upload, with its time to retry."""
         with self._changed:
-            return self._refusal()
+            return self._overload()
 
     def _await_place(self, ticket: _Ticket, until: float) -> None:
-        self._waiting.append(ticket)
+        self._queue.append(ticket)
         at_once = self._next() is ticket
-        self._waiting.pop()
-        if not at_once and len(self._waiting) >= self._queue:
+        self._queue.pop()
+        if not at_once and len(self._queue) >= self._max_queued:
             self._displace(ticket)
-        self._wait(self._waiting, ticket, until, lambda: ticket.is_displaced or self._next() is ticket)
+        self._wait(self._queue, ticket, until, lambda: ticket.is_displaced or self._next() is ticket)
         if ticket.is_displaced:
-            raise self._refusal()
-        self._busy += 1
-        self._under_way.update(ticket.claimants)
+            raise self._overload()
+        self._in_progress += 1
+        self._places_held.update(ticket.claimants)
         self._changed.notify_all()
 
     def _next(self) -> _Ticket | None:
-        """Return the upload that gets a place now, of those that wait."""
-        if self._busy >= self._places:
+        """Return the queued upload that gets a place now."""
+        if self._in_progress >= self._places:
             return None
-        able = [each for each in self._waiting if each.most(self._under_way) < self._places_of_one]
-        return min(able, key=lambda each: each.load(self._under_way), default=None)
+        held, limit = self._places_held, self._max_places_of_claimant
+        able = [
+            each for each in self._queue if all(held[claimant] < limit for claimant in each.claimants)
+        ]
+        return min(able, key=lambda each: each.load(held), default=None)
 
     def _displace(self, newcomer: _Ticket) -> None:
-        """Make room in the queue, at the cost of the claimant that holds the most.
+        """Make room in the queue at the expense of the claimant that holds the most.
 
         Raises:
-            Overloaded: none holds more than the newcomer would.
+            Overloaded: no claimant holds more than the newcomer would.
         """
-        held = self._under_way + Counter(
-            claimant for each in (*self._waiting, newcomer) for claimant in each.claimants
+        held = self._places_held + Counter(
+            claimant for each in (*self._queue, newcomer) for claimant in each.claimants
         )
-        latest_first = reversed(self._waiting)
+        latest_first = reversed(self._queue)
         heaviest = max(latest_first, key=lambda each: each.load(held), default=None)
         if heaviest is None or heaviest.load(held) <= newcomer.load(held):
-            raise self._refusal()
+            raise self._overload()
         heaviest.is_displaced = True
-        self._waiting.remove(heaviest)
+        self._queue.remove(heaviest)
         self._changed.notify_all()
 
     def _wait(
-        self, line: deque[_Ticket], ticket: _Ticket, until: float, ready: Callable[[], bool]
+        self, queue: deque[_Ticket], ticket: _Ticket, until: float, ready: Callable[[], bool]
     ) -> None:
-        line.append(ticket)
+        queue.append(ticket)
         try:
             if not self._changed.wait_for(ready, max(0.0, until - time.monotonic())):
-                raise self._refusal()
+                raise self._overload()
         finally:
             if not ticket.is_displaced:
-                line.remove(ticket)
+                queue.remove(ticket)
             self._changed.notify_all()
 
-    def _refusal(self) -> Overloaded:
+    def _overload(self) -> Overloaded:
         now = time.monotonic()
         pace = self._job_seconds / self._places
-        self._appointment = max(self._appointment, now + _LEAST_RETRY_SECONDS) + pace
-        self._appointment = min(self._appointment, now + _MOST_RETRY_SECONDS)
+        self._next_retry = max(self._next_retry, now + _MIN_RETRY_SECONDS) + pace
+        self._next_retry = min(self._next_retry, now + _MAX_RETRY_SECONDS)
         return Overloaded(
-            "Too many pictures are under way; try again.", math.ceil(self._appointment - now)
+            "Too many pictures are in progress; try again.", math.ceil(self._next_retry - now)
         )
 
 
 class _Ticket:
-    """The turn of one upload; each is like no other."""
+    """The turn of one upload; equal to itself alone."""
 
     def __init__(self, claimants: Sequence[Hashable]) -> None:
         self.claimants = tuple(claimants)
@@ -191,19 +189,15 @@ class _Ticket:
         """Return the counts of its claimants, the highest first."""
         return sorted((counts.get(each, 0) for each in self.claimants), reverse=True)
 
-    def most(self, counts: Mapping[Hashable, int]) -> int:
-        """Return the highest count of its claimants."""
-        return max(self.load(counts), default=0)
-
 
 class _Memory:
-    """Bytes to give out, and those that are taken."""
+    """Bytes of memory, and the part in use."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self.taken = 0
+        self.used = 0
 
     @property
     def free(self) -> int:
-        """Bytes that are left."""
-        return self._size - self.taken
+        """Bytes that are not in use."""
+        return self._size - self.used

@@ -1,7 +1,7 @@
-"""Checks what a worker answers: it has parsed a hostile file, so it may say anything.
+"""Checks of a worker's messages, which may hold anything: the worker has parsed a hostile file.
 
-An answer is accepted if it has the expected shape and size, if its texts hold nothing that a log or a
-client could misread, and if its renditions look like those that were asked for.
+A message is accepted if it has the expected shape and size, if its texts are safe for logs and clients,
+and if its renditions have the requested sizes and formats.
 """
 
 from __future__ import annotations
@@ -11,17 +11,12 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from persona_profile.images import Limits, PictureOptions, PictureRefused, Rendition
+from persona_profile.errors import ServiceError, UnprocessablePicture, UnsupportedMediaType
+from persona_profile.images import Limits, PictureOptions, Rendition
 from persona_profile.images.channel import MalformedMessage
 from persona_profile.images.formats import FORMATS_IN
+from persona_profile.images.rejections import CODES
 
-_REFUSALS: Final = {
-    "unsupported_media_type",
-    "picture_broken",
-    "picture_too_many_pixels",
-    "picture_too_complex",
-    "crop_outside_picture",
-}
 _MEMBERS: Final = {"limit", "pixels", "width", "height"}
 _MAX_MEMBER: Final = 2**53
 _DETAIL: Final = re.compile(r"[ -~]{1,300}")
@@ -33,20 +28,20 @@ _BYTES_PER_PIXEL: Final = 4
 
 
 def max_renditions(options: PictureOptions) -> int:
-    """Return how many renditions there can be."""
+    """Return the highest number of renditions."""
     return len(options.sizes) * len(_formats(options))
 
 
 def max_rendition_bytes(options: PictureOptions) -> int:
-    """Return the most bytes that the largest rendition can have."""
+    """Return the limit of the largest rendition in bytes."""
     return _max_bytes(max(options.sizes))
 
 
 def read_header(document: Mapping[str, Any], limits: Limits) -> tuple[str, int, int]:
-    """Return a picture's format, the bytes of memory that it needs, and its pixels.
+    """Return an image's format, the bytes of memory that it needs, and its pixels.
 
     Raises:
-        MalformedMessage: no worker says that.
+        MalformedMessage: the message is no header within the limits.
     """
     name, needed, pixels = (document.get(each) for each in ("format", "needs", "pixels"))
     if name not in FORMATS_IN or not _is_whole(needed, 0, limits.memory):
@@ -57,10 +52,10 @@ def read_header(document: Mapping[str, Any], limits: Limits) -> tuple[str, int, 
 
 
 def read_failure(document: Mapping[str, Any]) -> str:
-    """Return where a worker made a mistake.
+    """Return the place of a worker's programming error.
 
     Raises:
-        MalformedMessage: no worker says that.
+        MalformedMessage: the message names no place.
     """
     place = document["failed"]
     if not isinstance(place, str) or not _PLACE.fullmatch(place):
@@ -68,17 +63,17 @@ def read_failure(document: Mapping[str, Any]) -> str:
     return place
 
 
-def read_refusal(document: Mapping[str, Any]) -> PictureRefused:
-    """Return why a file can't be used.
+def read_rejection(document: Mapping[str, Any]) -> ServiceError:
+    """Return the error for a file that a worker has rejected.
 
     Raises:
-        MalformedMessage: no worker says that.
+        MalformedMessage: the message is no rejection.
     """
-    refused = document.get("refused")
-    if not isinstance(refused, dict) or refused.keys() != {"code", "detail", "members"}:
+    rejected = document.get("rejected")
+    if not isinstance(rejected, dict) or rejected.keys() != {"code", "detail", "members"}:
         raise MalformedMessage
-    code, detail, members = refused["code"], refused["detail"], refused["members"]
-    if not isinstance(code, str) or code not in _REFUSALS:
+    code, detail, members = rejected["code"], rejected["detail"], rejected["members"]
+    if not isinstance(code, str) or code not in CODES:
         raise MalformedMessage
     if not isinstance(detail, str) or not _DETAIL.fullmatch(detail):
         raise MalformedMessage
@@ -86,18 +81,20 @@ def read_refusal(document: Mapping[str, Any]) -> PictureRefused:
         raise MalformedMessage
     if not all(_is_whole(each, 0, _MAX_MEMBER) for each in members.values()):
         raise MalformedMessage
-    return PictureRefused(code, detail, **members)
+    if code == UnsupportedMediaType.code:
+        return UnsupportedMediaType(detail)
+    return UnprocessablePicture(code, detail, **members)
 
 
 def read_renditions(
     made: Any, blobs: Sequence[bytes], options: PictureOptions
 ) -> tuple[Rendition, ...]:
-    """Return renditions: each of a size and format that was asked for, once, and JPEG of each size.
+    """Return renditions of the requested sizes and formats, each once, with a JPEG of each size.
 
-    Of their bytes the number, the signature and the size in the header are checked.
+    Checks the number of bytes, the signature, and the width and height in the header.
 
     Raises:
-        MalformedMessage: they are something else.
+        MalformedMessage: a rendition is missing, or fails a check.
     """
     found: dict[tuple[int, str], Rendition] = {}
     try:
@@ -124,17 +121,17 @@ def _max_bytes(size: int) -> int:
     return size * size * _BYTES_PER_PIXEL + _SPARE_BYTES
 
 
-def _is_whole(value: object, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most
+def _is_whole(value: object, minimum: int, maximum: int) -> bool:
+    return type(value) is int and minimum <= value <= maximum
 
 
-def _is_square(name: str, data: bytes, most: int) -> bool:
-    """Return whether a file has the header of a format, for a square of at most `most` pixels."""
+def _is_square(name: str, data: bytes, max_side: int) -> bool:
+    """Return whether a file has the header of a format and of a square within `max_side` pixels."""
     try:
         sizes = _SIZES[name](data)
     except (struct.error, IndexError, ValueError):
         return False
-    return bool(sizes) and all(width == height and 1 <= width <= most for width, height in sizes)
+    return bool(sizes) and all(width == height and 1 <= width <= max_side for width, height in sizes)
 
 
 def _jpeg_sizes(data: bytes) -> list[tuple[int, int]]:
@@ -171,7 +168,7 @@ def _avif_sizes(data: bytes) -> list[tuple[int, int]]:
     """Return width and height of each item that states them (ISO/IEC 23008-12, 6.5.3)."""
     if data[4:12] != b"ftypavif":
         return []
-    header = data[: data.index(b"mdat")]  # the bytes behind may be anything
+    header = data[: data.index(b"mdat")]  # compressed bytes follow
     return [struct.unpack_from(">II", header, each.end() + 4) for each in re.finditer(b"ispe", header)]
 
 

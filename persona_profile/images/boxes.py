@@ -1,8 +1,8 @@
-"""Counts the pixels that a HEIF or AVIF has decoded, by its boxes: tiles and alpha included.
+"""The pixels that decoding a HEIF or AVIF decodes, by its boxes: tiles and alpha planes included.
 
-The size of a derived image says nothing about the images that it is made of (ISO/IEC 23008-12, 6.6):
-a grid of 64 x 64 pixels may refer to tiles of any size, and a thousand times to the same tile. Images
-pass if they are of a kind that cameras and encoders write; all others are refused.
+The size of a derived image does not bound its inputs (ISO/IEC 23008-12, 6.6): a grid of 64 x 64 pixels
+may refer to tiles of any size, and a thousand times to the same tile. Only the kinds of images that
+cameras and encoders write are accepted.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from persona_profile.images.refusals import broken_picture, too_complex
+from persona_profile.images.rejections import broken, too_complex
 from persona_profile.images.structures import Budget
 
 _MAX_ENTRIES: Final = 20_000
 """Boxes and entries of tables in one file; a phone's picture of 48 megapixels has some 2,000."""
 
 _MAX_ITEMS: Final = 1000
-"""Items of one file; a phone's picture of 48 megapixels has some 200. Libraries take a time that is
-quadratic."""
+"""Items of one file; a phone's picture of 48 megapixels has some 200. The time of libraries is
+quadratic in them."""
 
 _MAX_EXTENTS: Final = 32
-"""Pieces of one item, the limit of libheif itself."""
+"""Pieces of one item; the limit of libheif."""
 
 _MAX_GROUPS: Final = 16
 """Groups of items; pillow-heif copies them for each image."""
@@ -37,16 +37,16 @@ _DERIVED: Final = frozenset({_GRID, _IDENTITY, b"iovl", b"tmap"})
 _ALPHA: Final = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 
 _CONTAINERS: Final = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"dinf", b"stbl"})
-# Libraries differ on which of several counts.
+# Of several boxes, libraries differ on the one that they read.
 _SINGLE: Final = frozenset({b"meta", b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"ipco", b"grpl"})
 
 
 class Extent(NamedTuple):
-    """Pixels that decoding the primary image of a file decodes.
+    """Pixels to decode for the primary image of a file.
 
     Attributes:
-        pixels: of coded images, each as often as it is referred to; 0 if the file has tracks alone.
-        alpha_pixels: of coded alpha planes, likewise.
+        pixels: of coded images, counted for each reference; 0 if the file has only tracks.
+        alpha_pixels: of coded alpha planes, counted likewise.
     """
 
     pixels: int
@@ -57,12 +57,12 @@ class Extent(NamedTuple):
 
 
 def extent_of(data: bytes) -> Extent:
-    """Return the pixels that are decoded for the primary image.
+    """Return the pixels to decode for the primary image.
 
     Raises:
-        PictureRefused: `picture_too_complex`: there are too many boxes, items or references, or images
-            of a kind that is not decoded: overlays, grids of grids, chains, references in a circle.
-            `picture_broken`: the boxes are not complete, or contradict each other.
+        UnprocessablePicture: `picture_too_complex` for too many boxes, items or references, or for a
+            kind of image that is not decoded: overlays, grids of grids, chains, references in a circle.
+            `picture_broken` for boxes that are incomplete or contradict each other.
     """
     budget = Budget(_MAX_ENTRIES)
     top = _Box(b"", data, 0, len(data), budget).children()
@@ -74,7 +74,7 @@ def extent_of(data: bytes) -> Extent:
 
 
 class _Box:
-    """The content of a box, read from its start to its end (ISO/IEC 14496-12, 4.2)."""
+    """The content of a box, a stream that is read once (ISO/IEC 14496-12, 4.2)."""
 
     def __init__(self, kind: bytes, data: bytes, start: int, end: int, budget: Budget) -> None:
         self.kind = kind
@@ -83,55 +83,55 @@ class _Box:
         self._end = end
         self._budget = budget
 
-    def take(self, length: int) -> bytes:
+    def read(self, length: int) -> bytes:
         """Return the next bytes."""
         start, self._at = self._at, self._at + length
         if self._at > self._end:
-            raise broken_picture()
+            raise broken()
         return self._data[start : self._at]
 
     def number(self, length: int) -> int:
         """Return the next bytes as a number."""
-        return int.from_bytes(self.take(length))
+        return int.from_bytes(self.read(length))
 
     def version(self) -> int:
-        """Return the version of a full box, and pass over its flags."""
+        """Return the version of a full box, and skip its flags."""
         version = self.number(1)
-        self.take(3)
+        self.read(3)
         return version
 
     def repeat(self, count: int) -> range:
-        """Return a range over the entries of a table, each of a byte at least; the budget pays."""
+        """Return a range over the entries of a table; the budget counts them."""
         if count > self._end - self._at:
-            raise broken_picture()
+            raise broken()
         self._budget.spend(count)
         return range(count)
 
     def rest(self) -> bytes:
-        """Return the bytes that are left."""
-        return self.take(self._end - self._at)
+        """Return the remaining bytes."""
+        return self.read(self._end - self._at)
 
     def __iter__(self) -> Iterator[_Box]:
         while self._at < self._end:
             self._budget.spend()
             start = self._at
-            length, kind = self.number(4), self.take(4)
+            length, kind = self.number(4), self.read(4)
             if length == 1:
                 length = self.number(8)
             is_last = not length and not self.kind  # on the top level alone
             end = self._end if is_last else start + length
             if not self._at <= end <= self._end:
-                raise broken_picture()
+                raise broken()
             yield _Box(kind, self._data, self._at, end, self._budget)
             self._at = end
 
     def children(self) -> dict[bytes, list[_Box]]:
-        """Return the boxes within by their type."""
+        """Return the boxes within, by type."""
         found = defaultdict(list)
         for box in self:
             found[box.kind].append(box)
             if box.kind in _SINGLE and len(found[box.kind]) > 1:
-                raise broken_picture()
+                raise broken()
         return found
 
     def count_all(self) -> None:
@@ -142,7 +142,7 @@ class _Box:
 
 
 class _Images:
-    """The image items of a file, and what they refer to.
+    """The image items of a file, and their references.
 
     Args:
         meta: the box that describes them (ISO/IEC 14496-12, 8.11).
@@ -169,7 +169,7 @@ class _Images:
             raise too_complex()
 
     def extent(self) -> Extent:
-        """Return the pixels that are decoded for the primary image."""
+        """Return the pixels to decode for the primary image."""
         return sum((self._extent(item, 0) for item in self._primary), Extent(0, 0))
 
     def _extent(self, item: int, depth: int) -> Extent:
@@ -179,14 +179,14 @@ class _Images:
             raise too_complex()
         if kind in _CODED:
             if inputs:
-                raise broken_picture()
+                raise broken()
             found = Extent(self._size(item), 0)
         elif kind == _GRID and all(self._kinds.get(each) in _CODED for each in inputs):
             found = sum((self._extent(each, depth + 1) for each in inputs), Extent(0, 0))
         elif kind == _IDENTITY and len(inputs) == 1 and self._kinds.get(inputs[0]) != _IDENTITY:
             found = self._extent(inputs[0], depth + 1)
         else:
-            raise too_complex() if kind in _DERIVED else broken_picture()
+            raise too_complex() if kind in _DERIVED else broken()
         for alpha in self._auxiliaries[item]:
             if alpha in self._alphas:
                 found += Extent(0, sum(self._extent(alpha, depth + 1)))
@@ -194,11 +194,11 @@ class _Images:
 
     def _size(self, item: int) -> int:
         if item not in self._sizes:
-            raise broken_picture()
+            raise broken()
         return self._sizes[item]
 
     def _read_references(self, box: _Box) -> None:
-        """Read which items refer to which (8.11.12)."""
+        """Read the references between items (8.11.12)."""
         length = 4 if box.version() else 2
         for reference in box:
             source, count = reference.number(length), reference.number(2)
@@ -210,7 +210,7 @@ class _Images:
                     self._auxiliaries[target].append(source)
 
     def _read_properties(self, box: _Box) -> None:
-        """Read the sizes of images, and which of them are alpha (ISO/IEC 23008-12, 9.3)."""
+        """Read the sizes of images, and the marks of alpha planes (ISO/IEC 23008-12, 9.3)."""
         boxes = box.children()
         properties = [_property(each) for container in boxes[b"ipco"] for each in container]
         for item, index in (each for table in boxes[b"ipma"] for each in _associations(table)):
@@ -218,7 +218,7 @@ class _Images:
             if found is True:
                 self._alphas.add(item)
             elif found is not None:
-                # Of several sizes libraries differ on which counts.
+                # Of several sizes, libraries differ on the one that they read.
                 self._sizes[item] = max(found, self._sizes.get(item, 0))
 
 
@@ -235,12 +235,12 @@ def _items(box: _Box) -> Iterator[tuple[int, bytes]]:
         items.spend()
         version = entry.version()
         item = entry.number(4 if version > 2 else 2)
-        entry.take(2)
-        yield item, entry.take(4) if version >= 2 else b""
+        entry.read(2)
+        yield item, entry.read(4) if version >= 2 else b""
 
 
 def _property(box: _Box) -> int | bool | None:
-    """Return the pixels of an image's size, True for a mark of alpha, None for any other property."""
+    """Return the pixels of a size, True for a mark of alpha, None for any other property."""
     if box.kind == b"ispe":
         box.version()
         return box.number(4) * box.number(4)
@@ -251,7 +251,7 @@ def _property(box: _Box) -> int | bool | None:
 
 
 def _associations(box: _Box) -> Iterator[tuple[int, int]]:
-    """Read which item has which property, counted from 1 (ISO/IEC 23008-12, 9.3.2)."""
+    """Read pairs of an item and the number of its property, from 1 (ISO/IEC 23008-12, 9.3.2)."""
     version, flags = box.number(1), box.number(3)
     length = 2 if flags & 1 else 1
     for _ in box.repeat(box.number(4)):
@@ -261,17 +261,17 @@ def _associations(box: _Box) -> Iterator[tuple[int, int]]:
 
 
 def _check_extents(box: _Box) -> None:
-    """Check in how many pieces the items come (ISO/IEC 14496-12, 8.11.3).
+    """Check the number of pieces of each item (ISO/IEC 14496-12, 8.11.3).
 
     Raises:
-        PictureRefused: `picture_too_complex`: in too many.
+        UnprocessablePicture: `picture_too_complex` for too many.
     """
     version, sizes = box.version(), box.number(2)
     offset, length, base, index = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15
     indexed = version in (1, 2)
     for _ in box.repeat(box.number(4 if version == 2 else 2)):
-        box.take((4 if version == 2 else 2) + 2 * indexed + 2 + base)
+        box.read((4 if version == 2 else 2) + 2 * indexed + 2 + base)
         count = box.number(2)
         if count > _MAX_EXTENTS:
             raise too_complex()
-        box.take(count * (index * indexed + offset + length))
+        box.read(count * (index * indexed + offset + length))

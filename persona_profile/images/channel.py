@@ -1,6 +1,6 @@
 """Messages between the service and a worker: JSON and byte strings over a socket.
 
-No pickles: a worker parses hostile files, so what comes from it is parsed as if it were hostile too.
+There are no pickles: a worker parses hostile files, so its messages may be hostile too.
 
 A message is `length of head (4 bytes, big-endian) || head || blobs`; the head is a JSON object whose
 member `blobs` gives the length of each blob in bytes.
@@ -22,7 +22,7 @@ Message = tuple[dict[str, Any], list[bytes]]
 
 
 class MalformedMessage(Exception):
-    """The other side does not keep to the protocol."""
+    """The other side violates the protocol."""
 
 
 class Channel:
@@ -36,7 +36,7 @@ class Channel:
         self._socket = connection
 
     def fileno(self) -> int:
-        """Return the descriptor of the socket."""
+        """Return the descriptor of the socket, for `select.poll`."""
         return self._socket.fileno()
 
     def send(
@@ -63,17 +63,17 @@ class Channel:
     def receive(
         self, until: float | None = None, *, max_blobs: int = 0, max_blob_bytes: int = 0
     ) -> Message:
-        """Return the next message: its document and its blobs. Descriptors with it are closed.
+        """Return the document and the blobs of the next message. Descriptors with it are closed.
 
         Args:
-            until: when to give up, in seconds of `time.monotonic`.
-            max_blobs: how many are accepted.
-            max_blob_bytes: the size of each that is accepted.
+            until: the time to give up, of `time.monotonic`.
+            max_blobs: the highest number of blobs.
+            max_blob_bytes: the largest size of a blob.
 
         Raises:
             EOFError: the other side is gone.
-            TimeoutError: it was silent for too long.
-            MalformedMessage: it sent something else.
+            TimeoutError: no complete message arrived in time.
+            MalformedMessage: the other side violates the protocol.
         """
         document, lengths = self._head(self._read(_LENGTH.size, until), until)
         if len(lengths) > max_blobs or any(each > max_blob_bytes for each in lengths):
@@ -97,7 +97,7 @@ class Channel:
         return document, descriptors
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the socket."""
         self._socket.close()
 
     def _head(self, start: bytes, until: float | None) -> tuple[dict[str, Any], list[int]]:

@@ -1,14 +1,14 @@
-"""What a process gives up before it reads the first byte of a hostile file.
+"""The confinement of a process before it reads the first byte of a hostile file.
 
-Three parts of the kernel, each of which holds for the rest of the process's life:
+Three parts of the kernel, each for the rest of the process's life:
 
-- `no_new_privs`: no program that it executes has more rights than the process itself.
-- Landlock (landlock(7)): no file is opened, no TCP port bound or connected to, no process outside of
-  the worker signalled, no abstract Unix socket connected to.
-- seccomp (seccomp(2)), by libseccomp: the process makes the system calls below. All others fail with
+- `no_new_privs`: programs that the process executes get no more rights than it has.
+- Landlock (landlock(7)): the process opens no file, binds or connects no TCP port, signals no process
+  outside of the worker, and connects to no abstract Unix socket.
+- seccomp (seccomp(2)), by libseccomp: the process makes the system calls below. Other calls fail with
   EPERM, so that a library that probes for a call falls back. Calls of another architecture kill.
 
-A part that the system lacks is left out and reported.
+A part that the system lacks is skipped and reported.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PARTS: Final = (LANDLOCK, SECCOMP)
 
 _LIBSECCOMP: Final = "libseccomp.so.2"
 
-# The same on every architecture.
+# Numbers of system calls, equal on all architectures.
 _LANDLOCK_CREATE_RULESET: Final = 444
 _LANDLOCK_RESTRICT_SELF: Final = 446
 
@@ -43,21 +43,21 @@ _MASKED_EQUAL: Final = 7
 _UNKNOWN_CALL: Final = -1
 
 _CLONE_THREAD: Final = 0x003D0F00
-"""Flags with which C libraries start a thread, and no process."""
+"""Flags with which C libraries start a thread."""
 
 _CLONE_DETACHED: Final = 0x00400000
-"""Has no effect; musl sets it as well."""
+"""A flag without effect that musl sets."""
 
 _FREE_CALLS: Final = (
     # memory
     *("brk", "munmap", "mremap", "madvise"),
-    # the file, and descriptors that are open already
+    # the file, and open descriptors
     *("read", "pread64", "lseek", "fstat", "close"),
     # threads and signals of its own
     *("futex", "set_robust_list", "rseq", "sched_yield", "sched_getaffinity", "gettid", "getpid"),
     *("rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall"),
     *("exit", "exit_group"),
-    # time, chance and the size of the machine
+    # time, random numbers and the size of the machine
     *("clock_gettime", "gettimeofday", "time", "clock_nanosleep", "getrandom", "sysinfo"),
 )
 
@@ -84,7 +84,7 @@ class _Condition(ctypes.Structure):
 
 
 class Confinement:
-    """Prepared once, and entered by each process that is forked from the one that prepared it."""
+    """A confinement, prepared by one process and entered by each process that it forks."""
 
     def __init__(self) -> None:
         self._missing: dict[str, str] = {}
@@ -103,7 +103,7 @@ class Confinement:
         """Confine this process, which must have a single thread.
 
         Returns:
-            For each of `PARTS` `ok`, or why the system lacks it.
+            For each of `PARTS` `ok`, or the reason why the system lacks it.
         """
         assert threading.active_count() == 1
         missing = dict(self._missing)
@@ -126,17 +126,17 @@ def _reason(error: OSError) -> str:
 
 
 def _all_rights() -> _Ruleset:
-    """Return every right and scope that the kernel's Landlock knows, whichever version it has.
+    """Return every right and scope that the kernel's version of Landlock knows.
 
     Raises:
-        OSError: it has no Landlock.
+        OSError: the kernel has no Landlock.
     """
     os.close(_create(_Ruleset(handled_access_fs=1)))
     return _Ruleset(**{name: _widest(name) for name, _ in _Ruleset._fields_})
 
 
 def _widest(name: str) -> int:
-    """Return the rights of one kind that the kernel knows, as bits from the lowest on."""
+    """Return the rights of one kind that the kernel knows, as bits from the lowest."""
     for bits in range(64, 0, -1):
         rights = (1 << bits) - 1
         try:
@@ -150,7 +150,7 @@ def _widest(name: str) -> int:
 
 
 def _create(rights: _Ruleset) -> int:
-    """Return the descriptor of a ruleset without rules: none of the rights is granted for anything."""
+    """Return the descriptor of a ruleset without rules, which grants none of the rights."""
     return system_call(_LANDLOCK_CREATE_RULESET, ctypes.byref(rights), ctypes.sizeof(rights), 0)
 
 
@@ -163,7 +163,7 @@ def _restrict(rights: _Ruleset) -> None:
 
 
 class _Filter:
-    """A filter of system calls, of libseccomp; everything is refused that no rule allows.
+    """A filter of system calls, of libseccomp; only the calls of its rules are allowed.
 
     Raises:
         OSError: libseccomp is not installed, or can't be used.
@@ -189,15 +189,15 @@ class _Filter:
         if number != _UNKNOWN_CALL:
             self._rule(_ALLOW, number, *conditions)
 
-    def refuse(self, name: str, number: int) -> None:
-        """Have a call fail with another error than EPERM."""
+    def fail(self, name: str, number: int) -> None:
+        """Make a call fail with another error than EPERM."""
         self._rule(_ERRNO | number, self._library.seccomp_syscall_resolve_name(name.encode()))
 
     def load(self) -> None:
-        """Apply the filter to this process; of signals it may send those to itself.
+        """Apply the filter to this process, which may send signals to itself only.
 
         Raises:
-            OSError: the kernel refuses it.
+            OSError: the kernel rejects it.
         """
         self.allow("tgkill", _Condition(0, _EQUAL, os.getpid()))  # abort(3)
         self._call("seccomp_load")
@@ -219,17 +219,17 @@ class _Filter:
 
 
 def _allowed_calls() -> _Filter:
-    """Return what a worker may do: compute, read its file, and speak with the service."""
+    """Return the calls that a worker needs to compute, read its file and exchange messages."""
     made = _Filter()
     for name in _FREE_CALLS:
         made.allow(name)
     for name in ("mmap", "mprotect"):  # no new code
         made.allow(name, _Condition(2, _MASKED_EQUAL, mmap.PROT_EXEC, 0))
-    for name in ("sendto", "recvfrom"):  # to and from the other end alone: without an address
+    for name in ("sendto", "recvfrom"):  # without an address, so on the connected socket alone
         made.allow(name, _Condition(4, _EQUAL, 0))
     made.allow(
         "clone", _Condition(0, _MASKED_EQUAL, 0xFFFFFFFFFFFFFFFF ^ _CLONE_DETACHED, _CLONE_THREAD)
     )
-    made.refuse("clone3", errno.ENOSYS)  # its flags can't be looked at; C libraries then use clone
+    made.fail("clone3", errno.ENOSYS)  # a filter can't read its flags; C libraries then use clone
     made.allow("prlimit64", _Condition(0, _EQUAL, 0), _Condition(2, _EQUAL, 0))  # to read a limit
     return made

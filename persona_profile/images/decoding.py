@@ -1,7 +1,7 @@
-"""Which files are pictures, what their headers say, and what it takes to decode them.
+"""Formats and headers of files, the cost of decoding them, and their decoders.
 
-A format is told by content alone, and its one decoder is called directly: no other decoder of the
-library can be reached by any upload.
+The content alone decides the format, and its one decoder is called directly: no upload can reach any
+other decoder of the library.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
-from persona_profile.images import Limits, PictureRefused
+from persona_profile.images import Limits
 from persona_profile.images.boxes import extent_of
-from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES
-from persona_profile.images.refusals import broken_picture, reading, too_many_pixels
+from persona_profile.images.rejections import broken, parsing, too_many_pixels, unknown_format
 from persona_profile.images.structures import check_gif, check_png, check_webp, count_scans
 
 _SNIFFED_BYTES: Final = 32
@@ -32,7 +31,7 @@ _AVIF_BRANDS: Final = {b"avif", b"avis"}
 _HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _ORIENTATION_TAG: Final = 0x0112
 
-# Damaged metadata and odd sizes make the library warn; they are none of the operator's business.
+# The library warns of damaged metadata and odd sizes, which do not concern operators.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _Decoder = Callable[[BinaryIO], ImageFile]
@@ -51,7 +50,7 @@ _CHECKS: Final[dict[_Decoder, Callable[[bytes], None]]] = {
 }
 
 _BYTES_PER_PIXEL: Final[dict[type, int]] = {
-    # What decoding takes at its worst, measured: the library's picture and its decoder's own copies.
+    # Measured maxima of decoding: the library's image and the copies of its decoder.
     PngImageFile: 5,
     GifImageFile: 6,
     WebPImageFile: 18,  # two canvases of its animation decoder, a copy of bytes, alpha
@@ -59,27 +58,25 @@ _BYTES_PER_PIXEL: Final[dict[type, int]] = {
     HeifImageFile: 14,
 }
 _LIBRARY_BYTES: Final = 4
-"""Of a pixel in the library's own memory, whatever its channels."""
+"""Bytes of a pixel in the library's image, whatever its channels."""
 
 _COEFFICIENT_BYTES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedPicture:
-    """A picture of which the header was read, and no pixel.
+class OpenedImage:
+    """An image whose header was read, and no pixel.
 
     Attributes:
-        picture: the library's.
-        width, height: pixels as stored, not turned.
-        pixels: that are decoded: width x height, or those of all tiles and alpha planes, but no more
-            than the limit.
+        image: of the library.
+        width, height: pixels as stored, before the image is turned.
+        pixels: pixels to decode: width x height, or all tiles and alpha planes, up to the limit.
         bytes_needed: memory that `load` takes.
-        scales: the size to which it will be decoded, across and down, as a part of what is stored:
-            not quite the quotient of the sizes, as the last column and row of a reduced JPEG may stand
-            for less than the others.
+        scales: the decoded size as a part of the stored one, across and down. It is not quite the
+            quotient of the sizes: the last column and row of a reduced JPEG may stand for fewer pixels.
     """
 
-    picture: ImageFile
+    image: ImageFile
     width: int
     height: int
     pixels: int
@@ -89,18 +86,18 @@ class OpenedPicture:
     @property
     def format(self) -> str:
         """One of `formats.FORMATS_IN`."""
-        return str(self.picture.format).lower()
+        return str(self.image.format).lower()
 
     @property
     def may_turn_later(self) -> bool:
-        """Whether `orientation` is known only after `load`: the EXIF of a PNG may follow its pixels."""
-        return isinstance(self.picture, PngImageFile)
+        """Whether only `load` finds the orientation: the EXIF of a PNG may follow its pixels."""
+        return isinstance(self.image, PngImageFile)
 
     def orientation(self) -> int:
-        """Return how it is to be turned, 1 to 8 (EXIF 2.32, 4.6.4.A); 1 if it does not say."""
+        """Return the orientation, 1 to 8 (EXIF 2.32, 4.6.4.A); 1 by default."""
         try:
-            value = self.picture.getexif().get(_ORIENTATION_TAG, 1)
-        except Exception:  # noqa: BLE001 - whatever a damaged block of metadata does to its parser
+            value = self.image.getexif().get(_ORIENTATION_TAG, 1)
+        except Exception:  # noqa: BLE001 - damaged metadata may raise anything
             return 1
         return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -108,64 +105,60 @@ class OpenedPicture:
         """Decode the pixels.
 
         Raises:
-            PictureRefused: `picture_broken`, `picture_too_many_pixels` or `picture_too_complex`.
+            UnprocessablePicture: `picture_broken`, `picture_too_many_pixels` or `picture_too_complex`.
         """
-        reading(self.picture.load)
+        parsing(self.image.load)
         # Some decoders learn the true size of the first frame only now.
-        _check_pixels(self.picture, max(limits.max_pixels_jpeg, limits.max_pixels_other))
+        _check_pixels(self.image, max(limits.max_pixels_jpeg, limits.max_pixels_other))
 
 
-def open_picture(source: BinaryIO, limits: Limits, side: int | None, wanted: int) -> OpenedPicture:
-    """Open a picture and check what its header says, without decoding any pixel.
+def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int) -> OpenedImage:
+    """Read and check the header of an image; decode no pixel.
 
     Args:
         source: seekable, at its start.
-        limits: what is decoded at all.
-        side: length of the side of the square that is wanted, in pixels of the picture; None for the
-            largest. A JPEG will be decoded in the DCT domain at the smallest size at which that square
-            has at least `wanted` pixels a side.
+        limits: of the images that are decoded.
+        side: pixels of the wanted square's side; None for the largest square. A JPEG will be decoded in
+            the DCT domain at the smallest size at which this side has at least `wanted` pixels.
         wanted: see `side`.
 
     Raises:
-        PictureRefused: `unsupported_media_type`, `picture_broken`, `picture_too_complex` or
-            `picture_too_many_pixels`.
+        UnsupportedMediaType: the file is no image of an accepted format.
+        UnprocessablePicture: `picture_broken`, `picture_too_complex` or `picture_too_many_pixels`.
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
-        taken = ", ".join(ACCEPTED_MEDIA_TYPES)
-        raise PictureRefused(
-            "unsupported_media_type", f"This is not a picture of a format that is taken: {taken}."
-        )
+        raise unknown_format()
     limit = limits.max_pixels_jpeg if decoder is JpegImageFile else limits.max_pixels_other
 
-    def read_header() -> ImageFile:
+    def open_file() -> ImageFile:
         try:
             return decoder(source)
-        except Image.DecompressionBombError:  # twice as many as the library itself would take
+        except Image.DecompressionBombError:  # above twice the library's own limit
             raise too_many_pixels(limit) from None
 
     source.seek(0)
-    bounds = reading(lambda: _bounds(decoder, source.read()))
+    bounds = parsing(lambda: _bounds(decoder, source.read()))
     source.seek(0)
-    picture = reading(read_header)
-    _check_pixels(picture, limit)
-    width, height = picture.size
+    image = parsing(open_file)
+    _check_pixels(image, limit)
+    width, height = image.size
     decoded = max(width * height, bounds.pixels)
     scales, needed = (1.0, 1.0), 0
-    if isinstance(picture, JpegImageFile):
-        needed = _coefficient_bytes(picture, bounds.scans)
-        scales = reading(lambda: _reduce_jpeg(picture, side or min(width, height), wanted))
-        needed += picture.width * picture.height * _LIBRARY_BYTES
+    if isinstance(image, JpegImageFile):
+        needed = _coefficient_bytes(image, bounds.scans)
+        scales = parsing(lambda: _reduce_jpeg(image, side or min(width, height), wanted))
+        needed += image.width * image.height * _LIBRARY_BYTES
     else:
-        needed = max(decoded, bounds.alpha_pixels) * _BYTES_PER_PIXEL[type(picture)]
+        needed = max(decoded, bounds.alpha_pixels) * _BYTES_PER_PIXEL[type(image)]
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
     charged = min(limit, decoded + bounds.alpha_pixels)
-    return OpenedPicture(picture, width, height, charged, needed, scales)
+    return OpenedImage(image, width, height, charged, needed, scales)
 
 
 class _Bounds(NamedTuple):
-    """Numbers that a file's structures give before its library reads them.
+    """Numbers from a file's structures, known before its library reads them.
 
     Attributes:
         scans: of a JPEG.
@@ -178,10 +171,10 @@ class _Bounds(NamedTuple):
 
 
 def _bounds(decoder: _Decoder, data: bytes) -> _Bounds:
-    """Bound the structures of a file.
+    """Check the bounds of a file's structures; return the numbers that they give.
 
     Raises:
-        PictureRefused: `picture_too_complex` or `picture_broken`.
+        UnprocessablePicture: `picture_too_complex` or `picture_broken`.
     """
     if decoder is JpegImageFile:
         return _Bounds(scans=count_scans(data))
@@ -191,30 +184,30 @@ def _bounds(decoder: _Decoder, data: bytes) -> _Bounds:
     return _Bounds()
 
 
-def _check_pixels(picture: Image.Image, limit: int) -> None:
-    """Raise PictureRefused if a picture has no or too many pixels."""
-    pixels = picture.width * picture.height
+def _check_pixels(image: Image.Image, limit: int) -> None:
+    """Raise UnprocessablePicture if an image has no pixels or too many."""
+    pixels = image.width * image.height
     if pixels > limit:
         raise too_many_pixels(limit, pixels=pixels)
     if not pixels:
-        raise broken_picture()
+        raise broken()
 
 
-def _coefficient_bytes(picture: JpegImageFile, scans: int) -> int:
-    """Return the bytes of DCT coefficients that stay in memory; none if they come in a single scan."""
-    if scans < 2 and "progressive" not in picture.info:
+def _coefficient_bytes(image: JpegImageFile, scans: int) -> int:
+    """Return the bytes of DCT coefficients that stay in memory; 0 for a single scan."""
+    if scans < 2 and "progressive" not in image.info:
         return 0
-    samples = [(layer[1], layer[2]) for layer in picture.layer]
+    samples = [(layer[1], layer[2]) for layer in image.layer]
     largest = max((h for h, _ in samples), default=1) * max((v for _, v in samples), default=1)
     density = sum(h * v for h, v in samples) / max(1, largest)
-    return round(picture.width * picture.height * density * _COEFFICIENT_BYTES)
+    return round(image.width * image.height * density * _COEFFICIENT_BYTES)
 
 
-def _reduce_jpeg(picture: JpegImageFile, side: int, wanted: int) -> tuple[float, float]:
-    """Have a JPEG decoded at reduced size; return at which part of its width and height."""
-    width, height = picture.size
+def _reduce_jpeg(image: JpegImageFile, side: int, wanted: int) -> tuple[float, float]:
+    """Reduce the size at which a JPEG will be decoded; return the parts of its width and height."""
+    width, height = image.size
     scale = min(wanted, side) / side
-    drafted = picture.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
+    drafted = image.draft(None, (math.ceil(width * scale), math.ceil(height * scale)))
     _, box = drafted or (None, (0, 0, width, height))
     return box[2] / width, box[3] / height
 

@@ -1,4 +1,4 @@
-"""Squares to files: which encoder with which parameters, and which of the results are worth keeping.
+"""Squares to files: the encoders, their parameters, and the choice of results to keep.
 
 The parameters come from the curve in `docs/explanation/pictures.md`.
 """
@@ -17,20 +17,20 @@ from persona_profile.images import FORMATS, Encoding
 from persona_profile.images.colours import on_white
 
 _PIXELS_PER_COLOUR: Final = 64
-"""A picture with fewer distinct colours than pixels over this is a drawing, not a photo."""
+"""An image with fewer distinct colours than a part of its pixels, 1 / 64, is a drawing, not a photo."""
 
 _GRAPHIC_QUALITY: Final = 90
-"""At least this for drawings: on flat colours every block and every ring is seen."""
+"""The minimum for drawings: on flat colours every block and every ring is visible."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Effort:
-    """How hard encoders try.
+    """Parameters of encoders for a level of effort.
 
     Attributes:
-        avif_speed: of the encoder, 0 (slowest) to 10; below 6 it saves nothing more.
-        webp_method: of the encoder, 0 to 6 (slowest).
-        search_scans: whether the scans of a JPEG are chosen for size (mozjpeg).
+        avif_speed: 0 (slowest) to 10; below 6 files become no smaller.
+        webp_method: 0 to 6 (slowest).
+        search_scans: whether mozjpeg searches for the smallest scans of a JPEG.
     """
 
     avif_speed: int
@@ -40,25 +40,26 @@ class _Effort:
 
 _EFFORTS: Final[Mapping[str, _Effort]] = {
     "fast": _Effort(9, 2, search_scans=False),
-    # Nearly all clients take AVIF, so there the time is well spent; WebP serves older browsers alone,
-    # and the search for scans costs as much as it saves 1 percent of JPEG.
+    # Nearly all clients accept AVIF, so time for it is well spent. WebP serves only older browsers, and
+    # the search for scans saves 1 percent of a JPEG.
     "balanced": _Effort(8, 2, search_scans=False),
     "max": _Effort(6, 6, search_scans=True),
 }
 
 
 def is_graphic(square: Image.Image) -> bool:
-    """Return whether a picture is a drawing of few colours rather than a photo."""
+    """Whether an image is a drawing of few colours rather than a photo."""
     return square.getcolors(square.width * square.height // _PIXELS_PER_COLOUR) is not None
 
 
 def encode(square: Image.Image, encoding: Encoding, *, graphic: bool) -> dict[str, bytes]:
-    """Encode JPEG first, then each better format as long as it is smaller than what there is.
+    """Return a JPEG, and each better format whose file is smaller than the files before it.
 
     Args:
-        square: RGB, or RGBA; JPEG has no alpha, so that is on white there, and no rival to the others.
-        encoding: what to make.
-        graphic: whether full colour resolution and lossless compression are tried.
+        square: RGB or RGBA. JPEG has no alpha: it shows RGBA on white, and other formats need not be
+            smaller than it.
+        encoding: formats, qualities and effort.
+        graphic: whether to encode colours in full resolution, and to try lossless compression.
     """
     opaque = square.mode == "RGB"
     encoded = {"jpeg": _jpeg(square if opaque else on_white(square), encoding, graphic=graphic)}
@@ -105,7 +106,7 @@ def _avif(square: Image.Image, encoding: Encoding, *, graphic: bool) -> bytes:
         speed=_EFFORTS[encoding.effort].avif_speed,
         quality=_quality(encoding.qualities["avif"], graphic=graphic),
         subsampling="4:4:4" if graphic else "4:2:0",
-        max_threads=1,  # the pool has a worker for each core already
+        max_threads=1,  # the pool has a worker for each core
     )
 
 

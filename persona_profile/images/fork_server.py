@@ -1,17 +1,17 @@
-"""Forks a worker for each picture, one after the other, and reports how it ended.
+"""The fork server: forks a worker for each image, one after the other, and reports its end.
 
 `worker_process` starts it as `python -m persona_profile.images.fork_server`, with one end of a socket
-as its standard input. It has loaded all that a worker needs, holds nothing of the service, and reads no
-byte of any file. When the other end is closed it ends, and a worker with it: also when the service was
-killed.
+as its standard input. It has loaded everything that a worker needs, has nothing of the service in
+memory, and reads no file. It ends, and its worker with it, when the other end of the socket is closed:
+also when the service is killed.
 
 Messages from the service, with their answers:
 
     {"ping": true}           {"confinement": {part: state}}    after a trial of the confinement
     job, two descriptors     {"ended": status, "processor_seconds": seconds}   at the worker's end
     {"memory": bytes, "processor_seconds": seconds}
-                             {"limited": true}    from then on the worker may use no more
-    {"stop": true}           none: the worker is killed, if there is one
+                             {"limited": true}    once the limits of the worker are set
+    {"stop": true}           none: the worker, if there is one, is killed
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from persona_profile.images.worker import MAX_FILES, processor_limits, work
 from persona_profile.runtime.dumps import forbid_dumps
 
 NICENESS: Final = 10
-"""Others on the machine, the service above all, go first; yet no worker starves."""
+"""Other processes of the machine, above all the service, go first; yet no worker starves."""
 
 _KILLED_FIRST: Final = "500"
-"""Where memory is short in spite of all, the kernel takes a worker rather than the service."""
+"""`oom_score_adj`: if memory is short, the kernel kills a worker rather than the service."""
 
 _SPARE_BYTES: Final = 192 * 1024 * 1024
-"""Address space beyond a picture's own need: encoders, the allocator's reserves."""
+"""Address space beyond the need of an image: for encoders and the allocator's reserves."""
 
 _SPARE_PART: Final = 0.3
-"""Decoders reserve more than they touch."""
+"""Additional address space, as decoders reserve more than they touch."""
 
 _IMPORTED_LATE: Final = (
     "PIL.ImageColor",
@@ -53,20 +53,20 @@ _IMPORTED_LATE: Final = (
     "PIL.ImagePalette",
     "PIL.TiffImagePlugin",
 )
-"""What the library imports when it first needs it. A worker can open no file any more."""
+"""Modules that the library imports when it first needs them. A worker can open no file then."""
 
 _FILE_COPIES: Final = 2
-"""Of the file's bytes, in a library's memory while it decodes them."""
+"""Copies of the file in a library's memory while it decodes."""
 
 
 def main() -> None:
-    """Serve until the other side hangs up."""
+    """Run until the service closes the socket."""
     control = Channel(socket.socket(fileno=os.dup(0)))
     _settle()
     _prepare_library()
     server = _ForkServer(control, Confinement())
     gc.collect()
-    gc.freeze()  # so that workers need not copy what they do not change
+    gc.freeze()  # workers share the pages of objects that they do not change
     with contextlib.suppress(EOFError):
         server.run()
 
@@ -80,10 +80,10 @@ class _ForkServer:
         self._own_bytes = pages * resource.getpagesize()
 
     def run(self) -> None:
-        """Obey the service.
+        """Process messages of the service.
 
         Raises:
-            EOFError: it is gone.
+            EOFError: the service is gone.
         """
         while True:
             message, descriptors = self._control.receive_with_descriptors(2)
@@ -93,25 +93,22 @@ class _ForkServer:
                 status, seconds = self._work(message, *descriptors)
                 self._control.send({"ended": status, "processor_seconds": seconds})
 
-    def _work(self, job: dict[str, Any], connection: int, picture: int) -> tuple[int, float]:
+    def _work(self, job: dict[str, Any], connection: int, file: int) -> tuple[int, float]:
         """Fork a worker and wait for its end; return its status and its processor time."""
-        file_bytes = os.fstat(picture).st_size
-        most = job["options"]["limits"]["memory"]
+        file_bytes = os.fstat(file).st_size
+        address_space = self._address_space(job["options"]["limits"]["memory"], file_bytes)
         parent = os.getpid()
         pid = os.fork()
         if not pid:
-            address_space = self._address_space(most, file_bytes)
-            work(
-                job, socket.socket(fileno=connection), picture, self._confinement, address_space, parent
-            )
+            work(job, socket.socket(fileno=connection), file, self._confinement, address_space, parent)
         os.close(connection)
-        os.close(picture)
+        os.close(file)
         self._attend(pid, file_bytes)
         _, status, usage = os.wait4(pid, 0)
         return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
     def _attend(self, pid: int, file_bytes: int) -> None:
-        """Obey the service until a worker has ended."""
+        """Process messages of the service until a worker has ended."""
         end = os.pidfd_open(pid)
         try:
             events = select.poll()
@@ -119,11 +116,11 @@ class _ForkServer:
             events.register(self._control.fileno(), select.POLLIN)
             while end not in (ready := [number for number, _ in events.poll()]):
                 assert ready
-                self._obey(pid, file_bytes)
+                self._process(pid, file_bytes)
         finally:
             os.close(end)
 
-    def _obey(self, pid: int, file_bytes: int) -> None:
+    def _process(self, pid: int, file_bytes: int) -> None:
         message, _ = self._control.receive()
         if "memory" in message:
             limit = self._address_space(message["memory"], file_bytes)
@@ -134,12 +131,12 @@ class _ForkServer:
             os.kill(pid, signal.SIGKILL)
 
     def _address_space(self, needed: int, file_bytes: int) -> int:
-        """Return the limit of a worker's address space, for a picture that needs some memory."""
+        """Return the limit of a worker's address space for an image that needs some memory."""
         room = needed + round(needed * _SPARE_PART) + _FILE_COPIES * file_bytes + _SPARE_BYTES
         return self._own_bytes + room
 
     def _try_confinement(self) -> dict[str, str]:
-        """Confine a process that does nothing; return what `Confinement.enter` returned there."""
+        """Confine a process that does nothing; return the result of its `Confinement.enter`."""
         ours, theirs = socket.socketpair()
         with ours:
             pid = os.fork()
@@ -155,14 +152,14 @@ class _ForkServer:
 
 
 def _settle() -> None:
-    """Bound what this process and its workers use, and go behind others."""
-    for kind, most in (
-        (resource.RLIMIT_CORE, 0),  # a core would hold somebody's picture
+    """Limit this process and its workers, and lower their priority."""
+    for kind, limit in (
+        (resource.RLIMIT_CORE, 0),  # a core would contain somebody's picture
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, MAX_FILES),
     ):
-        resource.setrlimit(kind, (most, most))
-    # The service ends its workers itself; a signal to the whole service would cost an upload under way.
+        resource.setrlimit(kind, (limit, limit))
+    # The service ends its workers itself: a signal to its process group must not end an upload.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     nowhere = os.open(os.devnull, os.O_RDONLY)
@@ -171,23 +168,23 @@ def _settle() -> None:
     os.chdir("/")
     os.nice(NICENESS)
     _leave_a_core()
-    # Not through a buffer of Python's, as files of any length are already forbidden.
+    # By system calls, as RLIMIT_FSIZE already forbids a buffered file.
     adjustment = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
     os.write(adjustment, _KILLED_FIRST.encode())
     os.close(adjustment)
-    forbid_dumps()  # last, as these files are root's then
+    forbid_dumps()  # last: it gives the files above to root
 
 
 def _leave_a_core() -> None:
-    """Keep off one core, if there are several: priorities alone let sign-in wait for milliseconds."""
+    """Leave a core of several to the service: by priority alone, sign-ins wait for milliseconds."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
-        with contextlib.suppress(OSError):  # where it is forbidden, the priority must do
+        with contextlib.suppress(OSError):  # where it is forbidden, the priority must suffice
             os.sched_setaffinity(0, cores[1:])
 
 
 def _prepare_library() -> None:
-    """Leave no decoder that a file could choose by its content, and nothing to import later."""
+    """Remove the decoders that a file could choose by its content; import everything else."""
     for name in _IMPORTED_LATE:
         importlib.import_module(name)
     Image.preinit()

@@ -1,28 +1,25 @@
-"""Names of what is read and made of pictures, for those who need no more than the names."""
+"""Formats, sizes and defaults by name; imports no image library."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-FORMATS: Final = ("avif", "webp", "jpeg")
-"""What can be made, the better compressed first. JPEG, which every client takes, is always made."""
+SIZES: Final = (64, 128, 256, 512)
+"""Widths (and heights) of the renditions in pixels. Stored pictures keep their sizes.
+`api/openapi.yaml` publishes this list, and a test compares the two."""
 
-FORMATS_IN: Final = ("jpeg", "png", "webp", "gif", "heif", "avif")
-"""What can be read; HEIC is HEIF."""
+MAX_THUMBNAIL_SIZE: Final = 256
+THUMBNAIL_SIZES: Final = tuple(size for size in SIZES if size <= MAX_THUMBNAIL_SIZE)
+"""The sizes that JSON may contain: twenty larger renditions would be megabytes in one response."""
+
+FORMATS: Final = ("avif", "webp", "jpeg")
+"""Formats of renditions, the best compressed first. JPEG is always made: every client accepts it."""
 
 MEDIA_TYPES: Final = {"avif": "image/avif", "webp": "image/webp", "jpeg": "image/jpeg"}
-SIZES: Final = (64, 128, 256, 512)
-"""Widths (and heights) of the squares, in pixels."""
-THUMBNAIL_SIZES: Final = SIZES[:3]
-"""Those that may come within JSON: twenty larger ones would be megabytes in one answer."""
 
-EFFORTS: Final = ("fast", "balanced", "max")
-"""How much processor time an encoder may spend on a rendition, the least first."""
-
-DEFAULT_EFFORT: Final = "balanced"
-DEFAULT_QUALITIES: Final[Mapping[str, int]] = {"avif": 66, "webp": 82, "jpeg": 80}
-"""On each encoder's own scale: the same quality to the eye (`docs/explanation/pictures.md`)."""
+FORMATS_IN: Final = ("jpeg", "png", "webp", "gif", "heif", "avif")
+"""Formats of uploads; HEIC is HEIF."""
 
 ACCEPTED_MEDIA_TYPES: Final = (
     "image/jpeg",
@@ -33,3 +30,10 @@ ACCEPTED_MEDIA_TYPES: Final = (
     "image/heif",
     "image/avif",
 )
+
+EFFORTS: Final = ("fast", "balanced", "max")
+"""Levels of the processor time that an encoder may spend on a rendition, the least first."""
+
+DEFAULT_EFFORT: Final = "balanced"
+DEFAULT_QUALITIES: Final[Mapping[str, int]] = {"avif": 66, "webp": 82, "jpeg": 80}
+"""The same quality to the eye on each encoder's own scale (`docs/explanation/pictures.md`)."""

@@ -1,14 +1,14 @@
-"""The picture pipeline: decode small, crop, downscale, correct colour, turn, encode."""
+"""The pipeline of an image: decode small, crop, downscale, convert colours, turn, encode."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import BinaryIO, Final
 
 from PIL import Image
 
-from persona_profile.images import Crop, PictureOptions, PictureRefused, Rendition
+from persona_profile.images import Crop, Encoding, PictureOptions, Rendition
 from persona_profile.images.colours import (
     flattened,
     is_flat,
@@ -18,18 +18,18 @@ from persona_profile.images.colours import (
     without_hidden_colours,
     without_idle_alpha,
 )
-from persona_profile.images.decoding import OpenedPicture, open_picture
+from persona_profile.images.decoding import OpenedImage, read_header
 from persona_profile.images.encoding import encode, is_graphic
-from persona_profile.images.refusals import reading
+from persona_profile.images.rejections import crop_outside, parsing
 
 _Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
 _GAP: Final = 3.0
-"""Box-filter to no less than this many times the target, then resample: none sees the difference."""
+"""Box-filter down to this multiple of the target, then resample: nobody sees the difference."""
 
 _BAND_PIXELS: Final = 1_000_000
-"""So many are converted at a time where a conversion needs a copy."""
+"""Pixels that are converted at a time, where a conversion needs a copy."""
 
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,53 +43,51 @@ _UPRIGHT: Final = {
 
 
 def render_picture(
-    source: BinaryIO,
-    crop: Crop | None,
-    options: PictureOptions,
-    admit: Callable[[OpenedPicture], None] = lambda _opened: None,
+    source: BinaryIO, crop: Crop | None, options: PictureOptions
 ) -> tuple[Rendition, ...]:
-    """Return the renditions of a picture, metadata gone, colours sRGB, upright, square.
+    """Return the renditions of a file. See `open_image`, `cut_squares` and `encode_squares`."""
+    return encode_squares(squares_of(source, crop, options), options.encoding)
+
+
+def squares_of(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> dict[int, Image.Image]:
+    """Return the squares of a file. See `open_image` and `cut_squares`."""
+    return cut_squares(open_image(source, crop, options), crop, options)
+
+
+def open_image(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> OpenedImage:
+    """Read the header of an image; decode no pixel.
 
     Args:
         source: a seekable file at its start.
-        crop: which square of the upright picture; by default the largest in its centre.
-        options: what is decoded and made. A better format that comes out larger is left away.
-        admit: called before the first pixel is decoded, with what is to be decoded.
+        crop: a square of the upright image; by default the largest in its centre.
+        options: what is decoded and made.
 
     Raises:
-        PictureRefused: the file can't be used.
+        UnsupportedMediaType, UnprocessablePicture: the file is rejected.
     """
-    squares = squares_of(source, crop, options, admit)
-    graphic = is_graphic(next(iter(squares.values())))
-    return tuple(
-        Rendition(size, name, data)
-        for size, square in squares.items()
-        for name, data in encode(square, options.encoding, graphic=graphic).items()
-    )
+    side = max(crop.side, 1) if crop else None
+    opened = read_header(source, options.limits, side, max(options.sizes))
+    if not opened.may_turn_later:
+        _stored_box(opened, crop)  # rejects a crop outside of the image before any pixel is decoded
+    return opened
 
 
-def squares_of(
-    source: BinaryIO,
-    crop: Crop | None,
-    options: PictureOptions,
-    admit: Callable[[OpenedPicture], None] = lambda _opened: None,
+def cut_squares(
+    opened: OpenedImage, crop: Crop | None, options: PictureOptions
 ) -> dict[int, Image.Image]:
-    """Decode a picture into squares, each made from the next larger one; largest size first.
+    """Decode an image into upright sRGB squares, the largest first, each made from the one before.
 
-    See `render_picture`.
+    Raises:
+        UnprocessablePicture: the file is rejected.
     """
     sizes = sorted(options.sizes, reverse=True)
-    opened = open_picture(source, options.limits, max(crop.side, 1) if crop else None, sizes[0])
-    if not opened.may_turn_later:
-        _stored_box(opened, crop)  # a crop that lies outside is refused before any pixel is decoded
-    admit(opened)
-    match_transparency(opened.picture)
+    match_transparency(opened.image)
     opened.load(options.limits)
     turn, box = opened.orientation(), _stored_box(opened, crop)
     side = min(box[2] - box[0], sizes[0])
-    picture = opened.picture
-    square = reading(lambda: without_idle_alpha(_scaled(picture, side, _decoded_box(box, opened))))
-    square = to_srgb(square, picture.info.get("icc_profile"), grey=is_grey(picture))
+    image = opened.image
+    square = parsing(lambda: without_idle_alpha(_scaled(image, side, _decoded_box(box, opened))))
+    square = to_srgb(square, image.info.get("icc_profile"), grey=is_grey(image))
     if turn in _UPRIGHT:
         square = square.transpose(_UPRIGHT[turn])
     squares = {}
@@ -102,8 +100,18 @@ def squares_of(
     return squares
 
 
-def _stored_box(opened: OpenedPicture, crop: Crop | None) -> tuple[int, int, int, int]:
-    """Return the crop in the picture as it is stored, not yet turned."""
+def encode_squares(squares: Mapping[int, Image.Image], encoding: Encoding) -> tuple[Rendition, ...]:
+    """Return the renditions of squares, the largest first; a format that saves nothing is left out."""
+    graphic = is_graphic(next(iter(squares.values())))
+    return tuple(
+        Rendition(size, name, data)
+        for size, square in squares.items()
+        for name, data in encode(square, encoding, graphic=graphic).items()
+    )
+
+
+def _stored_box(opened: OpenedImage, crop: Crop | None) -> tuple[int, int, int, int]:
+    """Return the crop in the coordinates of the stored image, before it is turned."""
     width, height, turn = opened.width, opened.height, opened.orientation()
     upright_width, upright_height = (height, width) if turn >= 5 else (width, height)
     if crop is None:
@@ -111,12 +119,7 @@ def _stored_box(opened: OpenedPicture, crop: Crop | None) -> tuple[int, int, int
         crop = Crop((upright_width - side) // 2, (upright_height - side) // 2, side)
     x, y, side = crop.x, crop.y, crop.side
     if side < 1 or x < 0 or y < 0 or x + side > upright_width or y + side > upright_height:
-        raise PictureRefused(
-            "crop_outside_picture",
-            f"The upright picture is {upright_width} x {upright_height} pixels.",
-            width=upright_width,
-            height=upright_height,
-        )
+        raise crop_outside(upright_width, upright_height)
     if turn >= 5:
         x, y = y, x
     if turn in (2, 3, 7, 8):
@@ -126,25 +129,25 @@ def _stored_box(opened: OpenedPicture, crop: Crop | None) -> tuple[int, int, int
     return x, y, x + side, y + side
 
 
-def _decoded_box(box: _Box, opened: OpenedPicture) -> _Box:
+def _decoded_box(box: _Box, opened: OpenedImage) -> _Box:
     (left, top, right, bottom), (across, down) = box, opened.scales
-    width, height = opened.picture.size
+    width, height = opened.image.size
     return left * across, top * down, min(right * across, width), min(bottom * down, height)
 
 
-def _scaled(picture: Image.Image, side: int, box: _Box) -> Image.Image:
-    """Return a part of a picture, resampled to a square, in mode L, RGB, RGBA or CMYK."""
-    if not is_flat(picture):
-        picture, box = _reduced(picture, side, box)
-    scaled = picture.resize((side, side), Image.Resampling.BICUBIC, box, reducing_gap=_GAP)
-    return scaled if scaled is not picture else picture.copy()
+def _scaled(image: Image.Image, side: int, box: _Box) -> Image.Image:
+    """Return a part of an image, resampled to a square, in mode L, RGB, RGBA or CMYK."""
+    if not is_flat(image):
+        image, box = _reduced(image, side, box)
+    scaled = image.resize((side, side), Image.Resampling.BICUBIC, box, reducing_gap=_GAP)
+    return scaled if scaled is not image else image.copy()
 
 
-def _reduced(picture: Image.Image, side: int, box: _Box) -> tuple[Image.Image, _Box]:
-    """Return a part of a picture in a mode that can be resampled, and where in that the box is.
+def _reduced(image: Image.Image, side: int, box: _Box) -> tuple[Image.Image, _Box]:
+    """Return a part of an image in a mode that can be resampled, and the box within that part.
 
-    It is converted and reduced by a whole factor, band by band: a converted copy of the whole would
-    take as much memory again, and one with premultiplied alpha once more.
+    Converts it and reduces it by a whole factor, band by band: a converted copy of the whole would take
+    as much memory again, and a copy with premultiplied alpha once more.
     """
     left, top = math.floor(box[0]), math.floor(box[1])
     right, bottom = math.ceil(box[2]), math.ceil(box[3])
@@ -152,8 +155,8 @@ def _reduced(picture: Image.Image, side: int, box: _Box) -> tuple[Image.Image, _
     rows = max(1, _BAND_PIXELS // (right - left) // factor) * factor
     result: Image.Image | None = None
     for start in range(top, bottom, rows):
-        band = picture.crop((left, start, right, min(start + rows, bottom)))
-        band.info = {key: picture.info[key] for key in ("transparency",) if key in picture.info}
+        band = image.crop((left, start, right, min(start + rows, bottom)))
+        band.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
         band = flattened(band).reduce(factor)
         if result is None:
             result = Image.new(band.mode, (band.width, math.ceil((bottom - top) / factor)))

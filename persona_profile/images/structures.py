@@ -1,8 +1,8 @@
-"""Bounds the structures of a file before a library reads it: segments, chunks and blocks.
+"""Bounds of the structures of a file, checked before a library reads it: segments, chunks, blocks.
 
-Libraries spend microseconds on each structure, and on some much more: a file of 20 MB has room for
-millions. Each function walks one format, stops at its bound, and leaves all else to the decoder.
-`boxes` does the same for HEIF and AVIF.
+Libraries spend microseconds or more on each structure, and a file of 20 MB has room for millions. Each
+function walks one format, stops at its bound, and leaves everything else to the decoder. `boxes` does
+the same for HEIF and AVIF.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import re
 import struct
 from typing import Final
 
-from persona_profile.images.refusals import broken_picture, too_complex
+from persona_profile.images.rejections import broken, too_complex
 
 MAX_STRUCTURES: Final = 10_000
-"""Segments, chunks or blocks of one file: a PNG of 20 MB in pieces of 2 KiB, more than cameras and
-programs write."""
+"""Segments, chunks or blocks of one file: enough for a PNG of 20 MB in pieces of 2 KiB."""
 
 _MAX_SCANS: Final = 50
-"""Scans of one JPEG; encoders write up to about 20. An empty scan has 10 bytes and costs as much as
-any."""
+"""Scans of one JPEG; encoders write up to about 20. An empty scan of 10 bytes costs as much as a full
+one."""
 
 _MAX_STRAY_BYTES: Final = 64 * 1024
-"""Bytes between the segments in the header of a JPEG, which the library reads one by one."""
+"""Bytes between the segments in the header of a JPEG; the library reads them one by one."""
 
 _MAX_COMPRESSED_CHUNKS: Final = 50
 """Chunks of compressed metadata in one PNG; the library unpacks up to 1 MiB of each."""
@@ -32,14 +31,14 @@ _MIN_TABLE_BYTES: Final = 17
 
 _HEADER_MARKER: Final = re.compile(rb"\xff([\x01-\xfe])")
 _SCAN_MARKER: Final = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
-"""Inside of scans restarts and escapes are no segments, and there may be one in every few bytes."""
+"""Skips restarts and escapes, which are frequent within scans and are no segments."""
 
 _END_OF_IMAGE: Final = 0xD9
 _START_OF_SCAN: Final = 0xDA
 _APP13: Final = 0xED
 _TABLES: Final = frozenset({0xC4, 0xDB})
 _EMPTY: Final = frozenset(range(0xD0, 0xD9))  # restarts, and the start of an image
-# In a header the decoder refuses such a segment, and the library looks for the next one inside of it.
+# In a header the decoder rejects such a segment, and the library looks for the next one within it.
 _FOREIGN: Final = frozenset({0xC8, _END_OF_IMAGE, 0xDE, 0xDF, *range(0x01, 0xC0), *range(0xF0, 0xFE)})
 _PHOTOSHOP_RESOURCE: Final = b"8BIM"
 
@@ -58,17 +57,17 @@ class Budget:
     """The number of structures that a file may still have.
 
     Args:
-        most: structures in all.
+        maximum: structures in all.
     """
 
-    def __init__(self, most: int = MAX_STRUCTURES) -> None:
-        self._left = most
+    def __init__(self, maximum: int = MAX_STRUCTURES) -> None:
+        self._left = maximum
 
     def spend(self, count: int = 1) -> None:
         """Count structures.
 
         Raises:
-            PictureRefused: `picture_too_complex`: the file has too many.
+            UnprocessablePicture: `picture_too_complex`.
         """
         self._left -= count
         if self._left < 0:
@@ -79,8 +78,8 @@ def count_scans(data: bytes) -> int:
     """Return the number of scans of a JPEG.
 
     Raises:
-        PictureRefused: `picture_too_complex`: it has too many segments, tables, scans or bytes between
-            segments. `picture_broken`: a segment in its header is not of a JPEG.
+        UnprocessablePicture: `picture_too_complex` for too many segments, tables, scans or bytes
+            between segments. `picture_broken` for a segment in its header that is not of a JPEG.
     """
     budget = Budget()
     position, scans, stray = 2, 0, 0
@@ -90,7 +89,7 @@ def count_scans(data: bytes) -> int:
         if scans and code == _END_OF_IMAGE:
             return scans
         if not scans and code in _FOREIGN:
-            raise broken_picture()
+            raise broken()
         position = marker.end()
         if code in _EMPTY:
             stray += 2
@@ -107,7 +106,7 @@ def check_png(data: bytes) -> None:
     """Check the number of chunks of a PNG.
 
     Raises:
-        PictureRefused: `picture_too_complex`: there are too many, or too many of compressed metadata.
+        UnprocessablePicture: `picture_too_complex` for too many, or too many of compressed metadata.
     """
     budget, compressed = Budget(), Budget(_MAX_COMPRESSED_CHUNKS)
     position, kind = 8, b""
@@ -119,10 +118,10 @@ def check_png(data: bytes) -> None:
 
 
 def check_webp(data: bytes) -> None:
-    """Check the number of chunks of a WebP, those in its frames included.
+    """Check the number of chunks of a WebP, including the chunks in its frames.
 
     Raises:
-        PictureRefused: `picture_too_complex`: there are too many.
+        UnprocessablePicture: `picture_too_complex` for too many.
     """
     budget = Budget()
     position, end = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
@@ -130,17 +129,17 @@ def check_webp(data: bytes) -> None:
         kind, length = _RIFF_CHUNK.unpack_from(data, position)
         budget.spend()
         position += _RIFF_CHUNK.size
-        # The chunks of a frame stand behind 16 bytes of its own.
+        # A frame has 16 bytes of its own before its chunks.
         position += 16 if kind == b"ANMF" else length + length % 2
 
 
 def check_gif(data: bytes) -> None:
-    """Check the number of blocks in front of the first image of a GIF.
+    """Check the number of blocks before the first image of a GIF.
 
-    The walk is the library's own, which differs from the standard for an extension without blocks.
+    The walk is that of the library, which differs from the standard for an extension without blocks.
 
     Raises:
-        PictureRefused: `picture_too_complex`: there are too many.
+        UnprocessablePicture: `picture_too_complex` for too many.
     """
     budget = Budget()
     flags = data[10]
@@ -154,14 +153,14 @@ def check_gif(data: bytes) -> None:
 
 
 def _parts(data: bytes, code: int, start: int, end: int) -> int:
-    """Return the most parts in which a segment of a JPEG comes: tables, or Photoshop's resources."""
+    """Return the highest number of parts of a segment of a JPEG: tables, or Photoshop's resources."""
     if code in _TABLES:
         return (end - start) // _MIN_TABLE_BYTES
     return data.count(_PHOTOSHOP_RESOURCE, start, end) if code == _APP13 else 0
 
 
 def _after_extension(data: bytes, position: int, budget: Budget) -> int:
-    """Return the position behind an extension of a GIF, as the library finds it."""
+    """Return the position after an extension of a GIF, as the library finds it."""
 
     def after_block(position: int) -> int:
         budget.spend()

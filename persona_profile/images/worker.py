@@ -1,6 +1,6 @@
-"""A worker: a process that renders one picture, confined before it reads the first byte of the file.
+"""A worker: a process that renders one image, confined before it reads the first byte of the file.
 
-`fork_server` forks it for the picture; nothing of it is left when the next one is rendered.
+`fork_server` forks a new worker for each image.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import traceback
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
-from persona_profile.images import Crop, PictureOptions, PictureRefused
+from persona_profile.errors import ServiceError
+from persona_profile.images import Crop, PictureOptions
 from persona_profile.images.channel import Channel
 from persona_profile.images.confinement import Confinement
-from persona_profile.images.decoding import OpenedPicture
-from persona_profile.images.pipeline import render_picture
-from persona_profile.images.refusals import too_complex
+from persona_profile.images.pipeline import cut_squares, encode_squares, open_image
+from persona_profile.images.rejections import too_complex
 from persona_profile.runtime.dumps import PR_SET_PDEATHSIG, forbid_dumps, prctl
 
 MAX_FILES: Final = 32
@@ -29,7 +29,7 @@ MAX_FILES: Final = 32
 def work(
     job: dict[str, Any],
     connection: socket.socket,
-    picture: int,
+    file: int,
     confinement: Confinement,
     address_space_bytes: int,
     parent: int,
@@ -37,23 +37,23 @@ def work(
     """Do a job in a process that was forked for it, and end the process.
 
     Args:
-        job: `options`, `crop`, `processor_seconds` and `header_seconds`, as the service sent it.
+        job: `options`, `crop`, `processor_seconds` and `header_seconds`, from the service.
         connection: to the service.
-        picture: descriptor of the file.
-        confinement: to be entered.
-        address_space_bytes: the limit until the header is read; the fork server then sets another.
-        parent: the process id of the fork server, with which this process ends.
+        file: descriptor of the upload.
+        confinement: of this process.
+        address_space_bytes: the limit until the header is read; then the fork server sets another.
+        parent: the process id of the fork server; this process ends with it.
     """
     status = 1
     try:
-        _leave(parent, {connection.fileno(), picture})
+        _detach(parent, {connection.fileno(), file})
         resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
-        # The fork server can raise the soft limit later, and the hard one never.
-        _, most = processor_limits(job["processor_seconds"])
-        resource.setrlimit(resource.RLIMIT_CPU, (job["header_seconds"], most))
+        # The fork server can raise the soft limit later, but not the hard limit.
+        _, hard = processor_limits(job["processor_seconds"])
+        resource.setrlimit(resource.RLIMIT_CPU, (job["header_seconds"], hard))
         options = PictureOptions.from_json(job["options"])
         crop = Crop(*job["crop"]) if job["crop"] else None
-        source = os.fdopen(picture, "rb")  # looks at the descriptor, which is not possible later
+        source = os.fdopen(file, "rb")  # makes system calls that the confinement forbids
         confinement.enter()
         _answer(Channel(connection), source, crop, options)
         status = 0
@@ -62,14 +62,14 @@ def work(
 
 
 def processor_limits(seconds: int) -> tuple[int, int]:
-    """Return limits: at the first a worker ends by SIGXCPU; if it catches that, at the second."""
+    """Return the soft limit, which sends SIGXCPU, and the hard limit, which kills."""
     return seconds, seconds + 1
 
 
-def _leave(parent: int, kept: set[int]) -> None:
-    """Give up what was inherited, but for the standard descriptors, which lead nowhere."""
+def _detach(parent: int, kept: set[int]) -> None:
+    """Close the inherited descriptors, except the standard ones, which lead nowhere."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before that
+    if os.getppid() != parent:  # the parent had ended already
         os._exit(1)
     forbid_dumps()
     for descriptor in range(3, MAX_FILES):
@@ -79,37 +79,29 @@ def _leave(parent: int, kept: set[int]) -> None:
 
 
 def _answer(channel: Channel, source: BinaryIO, crop: Crop | None, options: PictureOptions) -> None:
-    """Render the picture of a file and send what came of it."""
-
-    def admit(opened: OpenedPicture) -> None:
-        needed, pixels = opened.bytes_needed, opened.pixels
-        channel.send({"needs": needed, "format": opened.format, "pixels": pixels})
-        answer, _ = channel.receive()
-        if not answer["go"]:
-            raise _Withdrawn
-
+    """Report the header of a file; once the service has memory for the image, send the renditions."""
     try:
         source.seek(0)
-        renditions = render_picture(source, crop, options, admit)
-    except (_Withdrawn, EOFError):
+        opened = open_image(source, crop, options)
+        needed, pixels = opened.bytes_needed, opened.pixels
+        channel.send({"needs": needed, "format": opened.format, "pixels": pixels})
+        channel.receive()
+        renditions = encode_squares(cut_squares(opened, crop, options), options.encoding)
+    except EOFError:  # the service rejects the upload
         return
-    except (PictureRefused, MemoryError) as error:
-        refusal = error if isinstance(error, PictureRefused) else too_complex()
-        told = {"code": refusal.code, "detail": refusal.detail, "members": refusal.members}
-        channel.send({"refused": told})
-    except Exception as error:  # noqa: BLE001 - a mistake of ours costs this upload alone
+    except (ServiceError, MemoryError) as error:
+        rejection = error if isinstance(error, ServiceError) else too_complex()
+        report = {"code": rejection.code, "detail": rejection.detail, "members": rejection.members}
+        channel.send({"rejected": report})
+    except Exception as error:  # noqa: BLE001 - a programming error fails one upload
         channel.send({"failed": _place_of(error)})
     else:
         made = [[each.size, each.format] for each in renditions]
         channel.send({"renditions": made}, [each.data for each in renditions])
 
 
-class _Withdrawn(Exception):
-    """The service has no room for the picture after all."""
-
-
 def _place_of(error: Exception) -> str:
-    """Return where a mistake happened, without any value and without a look at source files."""
+    """Return the place of an error: no values, and no lines of source files, which it can't open."""
     frames = [
         f"{Path(frame.f_code.co_filename).name}:{line}"
         for frame, line in traceback.walk_tb(error.__traceback__)

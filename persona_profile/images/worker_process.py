@@ -1,4 +1,4 @@
-"""Workers as the service sees them: the process that forks them, and the conversation with each."""
+"""The service's side of workers: the fork server's process, and the channel to its present worker."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from persona_profile.images.channel import Channel, MalformedMessage
 COMMAND: Final = (sys.executable, "-P", "-m", "persona_profile.images.fork_server")
 
 _STOP_SECONDS: Final = 5.0
-"""How long a killed worker may take to end; one in the kernel's hands may take longer."""
+"""The longest wait for the end of a killed worker; inside the kernel it may take longer."""
 
 _KEPT_VARIABLES: Final = frozenset(
     ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH")
 )
-"""What Python may need to start. Others may hold secrets: none of a worker's business."""
+"""The variables that Python may need to start. Others may hold secrets."""
 
-# One arena, as each reserves address space, which is limited.
+# One arena of malloc(3): each reserves address space, which is limited.
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1"}
 
 
 class WorkerProcess:
-    """A fork server, and the worker that it has forked for the picture of the moment.
+    """A fork server, and the worker that it has forked for the present image.
 
     Args:
         command: starts the fork server.
 
     Attributes:
         channel: to the worker.
-        processor_seconds: what the last worker has used, known after `finish`.
+        processor_seconds: processor time of the last worker, known after `finish`.
 
     Raises:
-        OSError: it could not be started.
+        OSError: the fork server can't be started.
     """
 
     channel: Channel
@@ -53,7 +53,7 @@ class WorkerProcess:
                     command,
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,  # native libraries write what they find in files
+                    stderr=subprocess.DEVNULL,  # native libraries write there about files
                     env=_environment(os.environ),
                     start_new_session=True,
                 )
@@ -66,14 +66,14 @@ class WorkerProcess:
         self.processor_seconds = 0.0
 
     def is_alive(self) -> bool:
-        """Return whether the fork server runs."""
+        """Whether the fork server runs."""
         return self._process.poll() is None
 
     def ping(self, until: float) -> Mapping[str, str]:
-        """Have a worker confined; return what `Confinement.enter` returned there.
+        """Try the confinement in a worker; return the result of its `Confinement.enter`.
 
         Raises:
-            OSError, TimeoutError, EOFError, MalformedMessage: there is no answer by then.
+            OSError, TimeoutError, EOFError, MalformedMessage: there is no answer in time.
         """
         with self._lock:
             self._control.send({"ping": True})
@@ -81,13 +81,13 @@ class WorkerProcess:
         confinement: Mapping[str, str] = answer["confinement"]
         return confinement
 
-    def begin(self, job: dict[str, Any], picture: int) -> None:
-        """Have a worker forked for a job; `channel` leads to it.
+    def begin(self, job: dict[str, Any], file: int) -> None:
+        """Fork a worker for a job; `channel` leads to it.
 
         Args:
-            job: `options`, `crop`, `processor_seconds` (of the largest picture) and `header_seconds`
+            job: `options`, `crop`, `processor_seconds` (of the largest image) and `header_seconds`
                 (until `limit` is called).
-            picture: descriptor of the file.
+            file: descriptor of the upload.
 
         Raises:
             OSError: the fork server is gone.
@@ -96,13 +96,13 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         self.channel, self._ended = Channel(ours), None
         with theirs, self._lock:
-            self._control.send(job, descriptors=(theirs.fileno(), picture))
+            self._control.send(job, descriptors=(theirs.fileno(), file))
 
     def limit(self, memory: int, processor_seconds: int, until: float) -> None:
-        """Bound what the worker may use: bytes that its picture needs, and processor time in all.
+        """Limit the worker to the bytes that its image needs, and to a processor time in all.
 
         Raises:
-            OSError, TimeoutError, EOFError, MalformedMessage: worker or fork server have ended.
+            OSError, TimeoutError, EOFError, MalformedMessage: worker or fork server has ended.
         """
         with self._lock:
             self._control.send({"memory": memory, "processor_seconds": processor_seconds})
@@ -113,14 +113,14 @@ class WorkerProcess:
                 raise EOFError
 
     def finish(self) -> int:
-        """End the worker; return minus the signal by which it had ended, or its status."""
+        """End the worker; return minus the signal that ended it, or its exit status."""
         if self._ended is None:
             self.channel.close()
         with self._lock:
             deadline = time.monotonic() + _STOP_SECONDS
             try:
                 while self._ended is None:
-                    # If it is exiting already, its status stays what it was.
+                    # A worker that has ended keeps its status.
                     self._control.send({"stop": True})
                     self._note_end(self._control.receive(deadline)[0])
             except (OSError, EOFError, MalformedMessage):
@@ -133,7 +133,7 @@ class WorkerProcess:
     def end(self) -> None:
         """End the fork server, and its worker with it."""
         self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # it may wait for the kernel; we don't
+        with contextlib.suppress(subprocess.TimeoutExpired):  # the kernel may need longer
             self._process.wait(_STOP_SECONDS)
         with self._lock:
             self._control.close()

@@ -1,4 +1,4 @@
-"""Where the keys come from that settings name: a file, memory in development, a key service."""
+"""The configured keys: a keyring in a file, or in memory in development, and a key service."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import partial
 from persona_profile.keys.keyring import Keyring, KeyringError
 from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.keys.transit import CachingService, TransitService
+from persona_profile.keys.vault_client import VaultClient
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.runtime.waiting import Wait, WaitingBudget
 from persona_profile.settings import InvalidSettings, Settings
@@ -18,16 +19,16 @@ logger = logging.getLogger(__name__)
 
 
 def open_keyring(settings: Settings) -> tuple[KeyringFile | None, Keyring]:
-    """Return the configured keyring; in development one that lives as long as what is stored.
+    """Return the keyring and its file; in development make it if it is missing.
 
-    Its file is missing if it is in memory only.
+    With a backend in memory the keyring is in memory too, without a file.
 
     Raises:
-        InvalidSettings: it can't be used.
+        InvalidSettings: the keyring can't be read or created.
     """
     file = keyring_file(settings)
     if file is None:
-        logger.warning("keyring: made in memory; what is stored can't be read after a restart")
+        logger.warning("keyring: made in memory; stored profiles can't be read after a restart")
         return None, Keyring.generate()
     try:
         if settings.keyring_path is None:
@@ -38,7 +39,7 @@ def open_keyring(settings: Settings) -> tuple[KeyringFile | None, Keyring]:
 
 
 def keyring_file(settings: Settings) -> KeyringFile | None:
-    """Return where the keyring is kept; none if it is in memory only."""
+    """Return the file of the keyring; None for a keyring in memory."""
     if settings.keyring_path is not None:
         return KeyringFile(settings.keyring_path)
     if settings.backend == "memory":
@@ -49,29 +50,28 @@ def keyring_file(settings: Settings) -> KeyringFile | None:
 def make_key_wrapper(
     settings: Settings, keyring: Keyring, waiting: WaitingBudget | None = None
 ) -> KeyWrapper:
-    """Return what wraps keys by the settings.
+    """Return the key wrapper of the settings.
 
     Args:
         settings: the settings.
         keyring: the keyring.
-        waiting: places for threads that wait long for a key service; without it any number waits.
+        waiting: places for threads that wait long for a key service; by default without limit.
 
     Raises:
-        InvalidSettings: the key service can't be used so.
+        InvalidSettings: the settings of the key service are invalid.
     """
     if settings.transit_url is None or settings.transit_token_file is None:
         return KeyWrapper(keyring)
     try:
-        service = TransitService(
+        vault = VaultClient(
             settings.transit_url,
-            settings.transit_key,
             settings.transit_token_file,
-            mount=settings.transit_mount,
             namespace=settings.transit_namespace,
             ca_file=settings.transit_ca_file,
             timeout=settings.transit_timeout,
             place=partial(waiting.place, Wait.KEY_SERVICE) if waiting else nullcontext,
         )
+        service = TransitService(vault, settings.transit_key, settings.transit_mount)
     except ValueError as error:
         raise InvalidSettings(f"transit: {error}") from None
     cached = CachingService(
@@ -87,7 +87,7 @@ def follow_keyring(
     file: KeyringFile,
     count_reload: Callable[[str], None] = lambda _outcome: None,
 ) -> KeyringWatch:
-    """Have keys use the present keyring of a file; return what looks whether that has changed."""
+    """Have `keys` use the keyring of a file, and each changed one; return the watch of the file."""
     watch = KeyringWatch(file, keyring, keys.use, count_reload)
     keys.follow(watch.check)
     return watch

@@ -1,7 +1,7 @@
-"""The interface of a key service: who keeps the keys that wrap the data keys of emails.
+"""The interface of a key service, which wraps the data keys of emails under keys of its own.
 
-`keywrap.KeyringService` keeps them in the keyring file; `transit.TransitService` leaves them to a
-HashiCorp Vault or OpenBao server, which never gives them away.
+The keys of `keyring_service` are in the keyring file. The keys of `transit` never leave a HashiCorp
+Vault or OpenBao server.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import Protocol
 
 MAGIC_BYTES = 4
-"""Every wrapped key begins with these: "PPK" and a byte that tells which service wrapped it."""
+"""The first bytes of every wrapped key: "PPK" and a byte for the service."""
 
 
 class Unreadable(Exception):
-    """Something sealed does not open: altered, moved, cut, or under a key that is not here."""
+    """Sealed bytes do not open: they are altered, moved or cut, or their key is missing."""
 
 
 class KeysUnavailable(Exception):
-    """The key service can't be asked now; the message names no key and no data.
+    """The key service does not answer, or rejects the request. The message holds no key and no data.
 
     Attributes:
-        retry_after: seconds after which trying again makes sense.
+        retry_after: seconds until the next attempt makes sense.
     """
 
     def __init__(self, message: str, retry_after: int = 5) -> None:
@@ -29,38 +29,35 @@ class KeysUnavailable(Exception):
 
 
 class KeyService(Protocol):
-    """Wraps data keys under versioned keys of its own, each wrap bound to a partition.
-
-    Used by any number of threads at once.
-    """
+    """Wraps data keys under versioned keys, each bound to a partition; thread-safe."""
 
     @property
     def magic(self) -> bytes:
-        """The first MAGIC_BYTES of what it wraps."""
+        """The first MAGIC_BYTES of its wrapped keys."""
         ...
 
     def check(self) -> None:
-        """Return if the service can be used: for operators, before anything is stored.
+        """Check that the service works, for operators, before anything is stored.
 
         Raises:
-            KeysUnavailable: the message tells what is wrong.
+            KeysUnavailable: it does not; the message names the cause.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections; nothing can be wrapped or unwrapped any more."""
+        """Close connections. The service can't be used afterwards."""
         ...
 
     def length(self, data: bytes) -> int:
-        """Return how many bytes the wrapped key has with which `data` begins.
+        """Return the length of the wrapped key at the beginning of `data`.
 
         Raises:
-            Unreadable: it begins with no whole wrapped key of this service.
+            Unreadable: `data` begins with no whole wrapped key of this service.
         """
         ...
 
     def version(self, wrapped: bytes) -> int:
-        """Return the version of the key that a wrapped key is under, whether or not it still exists.
+        """Return the key version of a wrapped key, also of a destroyed key.
 
         Raises:
             Unreadable: this is no wrapped key of this service.
@@ -68,10 +65,10 @@ class KeyService(Protocol):
         ...
 
     def primary_version(self) -> int:
-        """Return the version that `wrap` uses now.
+        """Return the key version that `wrap` uses now.
 
         Raises:
-            KeysUnavailable: the service can't be asked now.
+            KeysUnavailable: the service does not answer.
         """
         ...
 
@@ -79,7 +76,7 @@ class KeyService(Protocol):
         """Wrap a data key (32 bytes) for the owner of a partition.
 
         Raises:
-            KeysUnavailable: the service can't be asked now.
+            KeysUnavailable: the service does not answer.
         """
         ...
 
@@ -87,7 +84,7 @@ class KeyService(Protocol):
         """Return the data key of a partition's owner.
 
         Raises:
-            Unreadable: the wrap is another owner's, altered, or its key is gone.
-            KeysUnavailable: the service can't be asked now.
+            Unreadable: the wrapped key is another owner's or altered, or its key is destroyed.
+            KeysUnavailable: the service does not answer.
         """
         ...

@@ -1,18 +1,20 @@
-"""Keys that never leave HashiCorp Vault or OpenBao: data keys are wrapped by their Transit engine.
+"""The key service of HashiCorp Vault and OpenBao: their Transit engine wraps data keys.
 
-The layout of a wrapped key, all integers big-endian:
+A wrapped key, all integers big-endian:
 
     "PPK" | format 0x02 | key version (4) | length n (2) | ciphertext (n)
 
-The ciphertext is the server's own, what follows `vault:vVERSION:` decoded from base64: for an AES key
-a nonce, the encrypted data key and a tag. Its associated data is "persona-profile/wrap/v2" and the
-partition, so a wrap is bound to its owner. The partition is sent as `context` as well: a key with
-`derived=true` demands it, and the engine ignores it for others (`Policy.GetKey` in
-sdk/helper/keysutil/policy.go of OpenBao and Vault).
+The ciphertext is the server's, the base64 text after `vault:vVERSION:`: for an AES key a nonce, the
+encrypted data key and a tag. Its associated data is "persona-profile/wrap/v2" and the partition, so a
+wrapped key is bound to its owner. The partition is the `context` as well: a key with `derived=true`
+requires it, and the engine ignores it for other keys (`Policy.GetKey` in sdk/helper/keysutil/policy.go
+of OpenBao and Vault).
 
-The key must be of a type that takes associated data, as `aes256-gcm96` is. The token needs `update` on
-MOUNT/encrypt/KEY and MOUNT/decrypt/KEY and `read` on MOUNT/keys/KEY; with `create` on the first a
-mistyped name would make a new key. The API: https://developer.hashicorp.com/vault/api-docs/secret/transit,
+The type of the key must support associated data, as `aes256-gcm96` does. The token needs `update` on
+MOUNT/encrypt/KEY and MOUNT/decrypt/KEY and `read` on MOUNT/keys/KEY. It should not have `create` on
+the first, as a mistyped name would then create a key.
+
+The API: https://developer.hashicorp.com/vault/api-docs/secret/transit,
 https://openbao.org/api-docs/secret/transit/.
 """
 
@@ -26,15 +28,13 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Final
 
 from cachetools import TTLCache
 
 from persona_profile.encoding import Json
 from persona_profile.keys.service import KeyService, Unreadable
-from persona_profile.keys.vault_client import MALFORMED, Answer, VaultClient
+from persona_profile.keys.vault_client import MALFORMED, VaultClient, VaultResponse
 
 KEY_BYTES: Final = 32
 PRIMARY_SECONDS: Final = 60.0
@@ -47,106 +47,66 @@ _OWNER: Final = b"persona-profile/wrap/v2"
 _NAME = re.compile(r"\w([\w.-]*\w)?", re.ASCII)  # GenericNameRegex of the server's framework
 _CIPHERTEXT = re.compile(r"vault:v([1-9][0-9]{0,9}):([A-Za-z0-9+/]+=*)")
 
-# What policy.go says of a ciphertext that is at fault itself. No key, a key of the wrong type, or
-# a missing context are 400 too, but it is not the ciphertext that is at fault then.
+# Errors of policy.go about the ciphertext itself. A missing key or context and a wrong key type are
+# status 400 too, with other errors.
 _AT_FAULT: Final = ("invalid ciphertext", "message authentication failed", "disallowed by policy")
 
 
-class TransitService:
-    """A key service (`keyservice.KeyService`) that asks a Transit engine; any number of threads.
+class TransitService(KeyService):
+    """The key service of a Transit engine.
 
     Args:
-        url: `https://host[:port][/path]` of the server.
-        key_name: name of the key.
-        token_file: holds the token, as an agent's file sink writes it; may be replaced at any time.
-        mount: where the engine is mounted.
-        namespace: namespace of the mount, if any.
-        ca_file: certificate authorities (PEM) that are trusted instead of the system's.
-        timeout: seconds that an operation may take; twice that if the token was just renewed.
-        max_connections: as many threads may wait for the server; others are refused soon.
-        place: holds a place for a thread that waits long (see `VaultClient`).
-        clock: seconds, for what is remembered.
+        vault: the client of the server.
+        key_name: the name of the key.
+        mount: the mount of the engine.
+        clock: seconds, for the age of the primary version.
 
     Raises:
-        ValueError: an argument is not of this form; the message never holds it.
+        ValueError: the name or the mount is malformed.
     """
 
     magic = _MAGIC
 
-    def __init__(  # noqa: PLR0913 - each is a setting of its own
+    def __init__(
         self,
-        url: str,
+        vault: VaultClient,
         key_name: str,
-        token_file: Path,
-        *,
         mount: str = "transit",
-        namespace: str | None = None,
-        ca_file: Path | None = None,
-        timeout: float = 2.0,
-        max_connections: int = 4,
-        place: Callable[[], AbstractContextManager[None]] = nullcontext,
+        *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not all(map(_NAME.fullmatch, (key_name, *mount.split("/")))):
             raise ValueError("the name or mount of the key is malformed")
-        self._mount = mount
+        self._vault = vault
         self._key_name = key_name
+        self._mount = mount
         self._clock = clock
         self._primary: tuple[float, int] | None = None
-        self._vault = VaultClient(
-            url,
-            token_file,
-            namespace=namespace,
-            ca_file=ca_file,
-            timeout=timeout,
-            max_connections=max_connections,
-            place=place,
-            clock=clock,
-        )
 
     def length(self, data: bytes) -> int:
-        """Return how many bytes the wrapped key has with which `data` begins.
-
-        Raises:
-            Unreadable: it begins with no whole wrapped key of this service.
-        """
         if len(data) < _HEADER.size:
             raise Unreadable("not a whole wrapped key")
         magic, version, size = _HEADER.unpack_from(data)
-        # The engine takes version 0 for 1; two spellings of one wrap are one too many.
+        # The engine reads version 0 as 1. A wrapped key must have one spelling.
         if magic != _MAGIC or not version or not size or len(data) < _HEADER.size + size:
             raise Unreadable("not a whole wrapped key")
         return _HEADER.size + int(size)
 
     def version(self, wrapped: bytes) -> int:
-        """Return the version of the key that a wrapped key is under, whether or not it still exists.
-
-        Raises:
-            Unreadable: this is no wrapped key of this service.
-        """
         if self.length(wrapped) != len(wrapped):
             raise Unreadable("more than a wrapped key")
         return int(_HEADER.unpack_from(wrapped)[1])
 
     def primary_version(self) -> int:
-        """Return the latest version of the key, as it was at most PRIMARY_SECONDS ago.
-
-        Raises:
-            KeysUnavailable: the server can't be asked now.
-        """
+        """Return the latest version of the key; it may be PRIMARY_SECONDS old."""
         if self._primary is None or self._clock() >= self._primary[0]:
             self._primary = self._clock() + PRIMARY_SECONDS, self._latest_version()
         return self._primary[1]
 
     def wrap(self, partition: bytes, data_key: bytes) -> bytes:
-        """Wrap a data key of KEY_BYTES for the owner of a partition.
-
-        Raises:
-            KeysUnavailable: the server can't be asked now.
-        """
         if len(data_key) != KEY_BYTES:
             raise ValueError("a data key has 32 bytes")
-        data = self._data(self._ask("encrypt", partition, plaintext=_base64(data_key)))
+        data = self._data(self._request("encrypt", partition, plaintext=_base64(data_key)))
         ciphertext = data.get("ciphertext")
         match = _CIPHERTEXT.fullmatch(ciphertext) if isinstance(ciphertext, str) else None
         if match is None or int(match[1]) > _MAX_VERSION:
@@ -155,30 +115,19 @@ class TransitService:
         return _HEADER.pack(_MAGIC, int(match[1]), len(raw)) + raw
 
     def unwrap(self, partition: bytes, wrapped: bytes) -> bytes:
-        """Return the data key of a partition's owner.
-
-        Raises:
-            Unreadable: the wrap is another owner's, altered, or its key is gone.
-            KeysUnavailable: the server can't be asked now.
-        """
         ciphertext = f"vault:v{self.version(wrapped)}:{_base64(wrapped[_HEADER.size :])}"
-        answer = self._ask("decrypt", partition, ciphertext=ciphertext)
-        if answer.status == 400 and answer.says(*_AT_FAULT):
+        response = self._request("decrypt", partition, ciphertext=ciphertext)
+        if response.status == 400 and response.has_error(*_AT_FAULT):
             raise Unreadable("the key service can't open the wrapped key")
-        plaintext = self._data(answer).get("plaintext")
+        plaintext = self._data(response).get("plaintext")
         if not isinstance(plaintext, str):
             raise self._vault.failure(MALFORMED)
         data_key = self._from_base64(plaintext)
         if len(data_key) != KEY_BYTES:
-            raise Unreadable("what was wrapped is no data key")
+            raise Unreadable("the wrapped key is no data key")
         return data_key
 
     def check(self) -> None:
-        """Make sure that the key is there and of use: for operators, before anything is stored.
-
-        Raises:
-            KeysUnavailable: the message tells what is wrong.
-        """
         self._latest_version()
         partition, data_key = os.urandom(KEY_BYTES), os.urandom(KEY_BYTES)
         wrapped = self.wrap(partition, data_key)
@@ -192,10 +141,9 @@ class TransitService:
             self.unwrap(os.urandom(KEY_BYTES), wrapped)
         except Unreadable:
             return
-        raise self._vault.failure(UNBOUND)  # associated data is younger than the engine
+        raise self._vault.failure(UNBOUND)  # old engines ignore associated data
 
     def close(self) -> None:
-        """Let go of the server; nothing can be wrapped or unwrapped any more."""
         self._vault.close()
 
     def _latest_version(self) -> int:
@@ -205,15 +153,15 @@ class TransitService:
             raise self._vault.failure(MALFORMED)
         return latest
 
-    def _ask(self, action: str, partition: bytes, **document: str) -> Answer:
+    def _request(self, action: str, partition: bytes, **document: str) -> VaultResponse:
         path = f"{self._mount}/{action}/{self._key_name}"
         bound = {"associated_data": _base64(_OWNER + partition), "context": _base64(partition)}
         return self._vault.request("POST", path, document | bound)
 
-    def _data(self, answer: Answer) -> dict[str, Json]:
-        data = answer.document.get("data") if isinstance(answer.document, dict) else None
-        if answer.status != 200 or not isinstance(data, dict):
-            raise self._vault.failure(answer.problem)
+    def _data(self, response: VaultResponse) -> dict[str, Json]:
+        data = response.document.get("data") if isinstance(response.document, dict) else None
+        if response.status != 200 or not isinstance(data, dict):
+            raise self._vault.failure(response.problem)
         return data
 
     def _from_base64(self, text: str) -> bytes:
@@ -223,15 +171,15 @@ class TransitService:
             raise self._vault.failure(MALFORMED) from None
 
 
-class CachingService:
-    """A key service that remembers, for a while, what another one has wrapped and unwrapped.
+class CachingService(KeyService):
+    """A key service with a cache of the data keys that were wrapped and unwrapped.
 
-    So a key that was taken away at the other service opens here for `seconds` more.
+    A key that the other service has destroyed works here for `seconds` more.
 
     Args:
-        service: who is asked first.
-        max_keys: as many data keys are remembered; those used least recently are dropped.
-        seconds: how long each is.
+        service: the other service.
+        max_keys: the number of data keys in the cache; the least recently used are dropped.
+        seconds: the lifetime of an entry.
         clock: seconds.
     """
 
@@ -248,40 +196,35 @@ class CachingService:
 
     @property
     def magic(self) -> bytes:
-        """The first bytes of what the service wraps."""
         return self._service.magic
 
     def check(self) -> None:
-        """Do what the service does."""
         self._service.check()
 
     def close(self) -> None:
-        """Do what the service does, and forget."""
+        """Close the other service and clear the cache."""
         self._service.close()
         with self._lock:
             self._data_keys.clear()
 
     def length(self, data: bytes) -> int:
-        """Do what the service does."""
         return self._service.length(data)
 
     def version(self, wrapped: bytes) -> int:
-        """Do what the service does."""
         return self._service.version(wrapped)
 
     def primary_version(self) -> int:
-        """Do what the service does."""
         return self._service.primary_version()
 
     def wrap(self, partition: bytes, data_key: bytes) -> bytes:
-        """Do what the service does, and remember the data key."""
+        """Wrap a data key, and store it in the cache."""
         wrapped = self._service.wrap(partition, data_key)
         with self._lock:
             self._data_keys[partition, wrapped] = data_key
         return wrapped
 
     def unwrap(self, partition: bytes, wrapped: bytes) -> bytes:
-        """Return the data key that is remembered, or do what the service does; failures are not."""
+        """Return the data key from the cache, or unwrap it. Failures are not cached."""
         with self._lock:
             data_key = self._data_keys.get((partition, wrapped))
         if data_key is None:

@@ -1,9 +1,10 @@
-"""A client of HashiCorp Vault or OpenBao that can't be made to wait, whatever the server does.
+"""A client of HashiCorp Vault or OpenBao that never waits long, whatever the server does.
 
-One deadline over everything, name resolution included; an answer of at most MAX_ANSWER_BYTES, all of
-whose bytes are counted; no redirects, no proxies of the environment; few threads wait at a time, and
-while the server is silent almost none. What went wrong is told by messages of our own, so that nothing
-secret is in them.
+- One deadline holds for a whole request, name resolution included.
+- All received bytes are limited. A body has at most MAX_BODY_BYTES.
+- Redirects are not followed. The proxies of the environment are not used.
+- Few threads wait at a time, and while the server is silent only one.
+- Failures have messages of this module, so that they hold no secret.
 
 The HTTP API: https://developer.hashicorp.com/vault/api-docs, https://openbao.org/api-docs/.
 """
@@ -35,24 +36,24 @@ from persona_profile.encoding import Json, MalformedText, json_decode, json_enco
 from persona_profile.errors import Overloaded
 from persona_profile.keys.service import KeysUnavailable
 
-MAX_ANSWER_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024
 MAX_TOKEN_BYTES: Final = 8 * 1024
 SILENCE_SECONDS: Final = 1.0
 LOG_SECONDS: Final = 60.0
 PLACE_SECONDS: Final = 0.25
-"""How long a request waits for others to be answered, when as many as may are under way."""
+"""The wait for a connection while all connections are in use."""
 
 QUICK_SECONDS: Final = 0.1
-"""How long a request may take without a place of the budget for threads that wait."""
+"""The time of a request without a place of the budget for waiting threads."""
 
 BUSY: Final = "too many requests wait for the key service"
 DENIED: Final = "the key service denies permission: check the token and its policy"
 FAILING: Final = "the key service has failed: see its log"
 LIMITED: Final = "the key service limits the rate of requests"
-MALFORMED: Final = "the key service answers what is no answer: check its address"
+MALFORMED: Final = "the key service sends no valid response: check its address"
 NO_CREDENTIAL: Final = "the token file of the key service can't be read, or holds no token"
 REDIRECTED: Final = "the key service redirects elsewhere: name the node that is active"
-REFUSED: Final = "the key service refuses the request: check the type and state of the key"
+REJECTED: Final = "the key service rejects the request: check the type and state of the key"
 SEALED: Final = "the key service is sealed"
 SILENT: Final = "the key service did not answer in time"
 STANDBY: Final = "this node of the key service is on standby"
@@ -67,54 +68,54 @@ _NAMESPACE = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the server answered: HTTP status and JSON document, None if it is no JSON."""
+class VaultResponse:
+    """The HTTP status and the JSON document of a response; None if the body is no JSON."""
 
     status: int
     document: Json = field(repr=False)
 
-    def says(self, *texts: str) -> bool:
-        """Tell whether one of its error messages has one of the texts in it."""
+    def has_error(self, *texts: str) -> bool:
+        """Return whether an error message of the response contains one of the texts."""
         errors = self.document.get("errors") if isinstance(self.document, dict) else None
-        said = [each for each in errors if isinstance(each, str)] if isinstance(errors, list) else []
-        return any(text in each for each in said for text in texts)
+        messages = errors if isinstance(errors, list) else []
+        return any(text in each for each in messages if isinstance(each, str) for text in texts)
 
     @property
     def problem(self) -> str:
-        """What is wrong, if it is no success, as one of the messages of this module."""
+        """The message of this module for an unsuccessful response."""
         match self.status:
             case 400:
-                return UNKNOWN if self.says("key not found") else REFUSED
+                return UNKNOWN if self.has_error("key not found") else REJECTED
             case 429:
-                return LIMITED if self.says("rate limit") else STANDBY
+                return LIMITED if self.has_error("rate limit") else STANDBY
             case 503:
-                return SEALED if self.says("sealed") else FAILING
+                return SEALED if self.has_error("sealed") else FAILING
             case status if status < 300:
                 return MALFORMED
             case status if status < 400:
                 return REDIRECTED
             case status:
                 return {403: DENIED, 404: UNKNOWN, 405: UNKNOWN, 472: STANDBY, 473: STANDBY}.get(
-                    status, FAILING if status >= 500 else REFUSED
+                    status, FAILING if status >= 500 else REJECTED
                 )
 
 
 class VaultClient:
-    """Sends requests, from any number of threads at once.
+    """Sends requests with the token of a file; thread-safe.
 
     Args:
-        url: `https://host[:port][/path]`; `http` only makes sense to an agent on the same machine.
-        token_file: holds the token, as an agent's file sink writes it; read again when it has
-            changed, and after a refusal, because agents renew it.
+        url: `https://host[:port][/path]`; `http` is for an agent on the same machine.
+        token_file: the token, as an agent's file sink writes it. Agents renew the file, so it is read
+            again after a change, and after status 403.
         namespace: the namespace of all requests, if any.
-        ca_file: certificate authorities (PEM) that are trusted instead of the system's.
-        timeout: seconds for one exchange from start to end.
-        max_connections: as many threads may wait for the server; others are refused soon.
+        ca_file: trusted certificate authorities (PEM) instead of the system's.
+        timeout: seconds for a whole request; a request is repeated once after a renewal of the token.
+        max_connections: the number of threads that may wait for the server.
         place: holds a place for a thread that waits longer than QUICK_SECONDS, or raises Overloaded.
-        clock: seconds, for what is remembered.
+        clock: seconds, for the pauses of the circuit breaker and the log.
 
     Raises:
-        ValueError: an argument is not of this form; the message never holds it.
+        ValueError: an argument is malformed; the message does not hold it.
     """
 
     def __init__(
@@ -145,8 +146,8 @@ class VaultClient:
         self._breaker = CircuitBreaker(_outcome, pause=SILENCE_SECONDS, clock=clock)
         self._lock = threading.Lock()
         self._log_after: dict[str, float] = {}
-        # A connection is a place as well: who finds none is refused. The last that was used comes
-        # first, so that a quiet server keeps few.
+        # The number of connections limits the requests. The last used one comes first, so that few
+        # stay open at low load.
         self._connections: queue.LifoQueue[HTTPConnection] = queue.LifoQueue()
         context = _tls(ca_file) if parts.scheme == "https" or ca_file else None
         for _ in range(max_connections):
@@ -154,20 +155,22 @@ class VaultClient:
         self._executor = ThreadPoolExecutor(max_connections, thread_name_prefix="vault")
         self._is_closed = False
 
-    def request(self, method: str, path: str, document: Mapping[str, str] | None = None) -> Answer:
-        """Send a request that is safe to repeat; `path` is the part after `/v1/`.
+    def request(
+        self, method: str, path: str, document: Mapping[str, str] | None = None
+    ) -> VaultResponse:
+        """Send an idempotent request; `path` is the part after `/v1/`.
 
         Raises:
-            KeysUnavailable: no answer is to be had.
+            KeysUnavailable: there is no response.
         """
         token = self._read_token()
-        answer = self._ask(method, path, document, token)
-        if answer.status == 403 and (renewed := self._read_token(anew=True)) != token:
-            answer = self._ask(method, path, document, renewed)
-        return answer
+        response = self._send(method, path, document, token)
+        if response.status == 403 and (renewed := self._read_token(force=True)) != token:
+            response = self._send(method, path, document, renewed)
+        return response
 
     def failure(self, message: str, retry_after: int = 5) -> KeysUnavailable:
-        """Make the exception to raise, and log it unless that was done within LOG_SECONDS."""
+        """Return the error to raise; log its message at most once in LOG_SECONDS."""
         with self._lock:
             now = self._clock()
             is_news = now >= self._log_after.get(message, now)
@@ -178,18 +181,20 @@ class VaultClient:
         return KeysUnavailable(message, retry_after)
 
     def close(self) -> None:
-        """Let go of the server; no request can be sent any more."""
+        """Close connections. No request can be sent afterwards."""
         self._is_closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._close_idle()
 
-    def _read_token(self, *, anew: bool = False) -> str:
+    def _read_token(self, *, force: bool = False) -> str:
         try:
-            return self._token.read(anew=anew)
+            return self._token.read(force=force)
         except (OSError, ValueError):
             raise self.failure(NO_CREDENTIAL) from None
 
-    def _ask(self, method: str, path: str, document: Mapping[str, str] | None, token: str) -> Answer:
+    def _send(
+        self, method: str, path: str, document: Mapping[str, str] | None, token: str
+    ) -> VaultResponse:
         call = _Call(
             method,
             self._prefix + path,
@@ -211,12 +216,12 @@ class VaultClient:
         except (ValueError, http.client.HTTPException, urllib3.exceptions.HTTPError):
             raise self.failure(MALFORMED) from None
         try:
-            return Answer(status, json_decode(body))
+            return VaultResponse(status, json_decode(body))
         except MalformedText:
-            return Answer(status, None)
+            return VaultResponse(status, None)
 
     def _carry_out(self, call: _Call) -> tuple[int, bytes]:
-        """Have a thread carry out a call, as name resolution can't be interrupted."""
+        """Carry out a call in another thread, as name resolution can't be interrupted."""
         connection = self._connections.get(timeout=PLACE_SECONDS)
         try:
             future = self._executor.submit(call.carry_out, connection)
@@ -226,16 +231,16 @@ class VaultClient:
         try:
             return self._result(future)
         except (TimeoutError, Overloaded):
-            call.cut()
+            call.abort()
             raise
         finally:
             future.add_done_callback(lambda _: self._give_back(connection))
 
     def _result(self, future: Future[tuple[int, bytes]]) -> tuple[int, bytes]:
-        """Wait for a call, from QUICK_SECONDS on in a place for threads that wait.
+        """Wait for a call; after QUICK_SECONDS hold a place of the budget for waiting threads.
 
         Raises:
-            TimeoutError: it takes too long.
+            TimeoutError: the call exceeds its deadline.
             Overloaded: no place is free.
         """
         quick = min(QUICK_SECONDS, self._timeout)
@@ -259,7 +264,7 @@ class VaultClient:
 
 @dataclass(slots=True)
 class _Call:
-    """One request, and where it is carried out."""
+    """A request, and the socket that it uses."""
 
     method: str
     path: str
@@ -269,13 +274,13 @@ class _Call:
     sock: socket.socket | None = None
 
     def carry_out(self, connection: HTTPConnection) -> tuple[int, bytes]:
-        """Return status and body; time-outs, and no connection, raise what Python raises for them."""
+        """Return status and body. Python's own exceptions replace the time-outs of urllib3."""
         was_open = connection.is_connected
         try:
             try:
                 return self._exchange(connection)
             except (ConnectionError, ssl.SSLError):
-                # The server may have closed it while it was idle, too late for us to know.
+                # The server may have closed an idle connection just now.
                 if not was_open:
                     raise
                 connection.close()
@@ -283,18 +288,18 @@ class _Call:
         except BaseException as error:
             connection.close()
             if isinstance(error, urllib3.exceptions.NewConnectionError):
-                raise ConnectionRefusedError from None  # to urllib3 it is a time-out
+                raise ConnectionRefusedError from None  # urllib3 derives it from its TimeoutError
             if isinstance(error, urllib3.exceptions.TimeoutError):
                 raise TimeoutError from None
             raise
 
-    def cut(self) -> None:
-        """Break off: time-outs of a socket count from byte to byte, a drip goes on."""
+    def abort(self) -> None:
+        """Shut the socket down, as its timeout begins again with each received byte."""
         if self.sock is not None:
             try:
                 socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
             except OSError:
-                pass  # it was closed first
+                pass  # it is closed already
 
     def _exchange(self, connection: HTTPConnection) -> tuple[int, bytes]:
         if not connection.is_connected:
@@ -302,19 +307,19 @@ class _Call:
             connection.connect()
         self.sock = connection.sock
         if time.monotonic() >= self.deadline:
-            raise TimeoutError  # nobody waits any more
+            raise TimeoutError  # no thread waits any more
         connection.request(
             self.method, self.path, body=self.body, headers=self.headers, preload_content=False
         )
         with connection.getresponse() as response:
-            body = response.read(MAX_ANSWER_BYTES + 1, decode_content=False)
-        if len(body) > MAX_ANSWER_BYTES:
-            raise ValueError("the answer is too long")
+            body = response.read(MAX_BODY_BYTES + 1, decode_content=False)
+        if len(body) > MAX_BODY_BYTES:
+            raise ValueError("the body is too long")
         return response.status, body
 
 
 class _TokenFile:
-    """A file that holds a token and is replaced now and then."""
+    """A file with a token, cached until the file changes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -322,17 +327,17 @@ class _TokenFile:
         self._stamp: tuple[int, int, int] | None = None
         self._token = ""
 
-    def read(self, *, anew: bool) -> str:
-        """Return the token; the file is read if it has changed, or is to be read `anew`.
+    def read(self, *, force: bool) -> str:
+        """Return the token; read the file if it has changed, or by `force`.
 
         Raises:
-            OSError: it can't be read.
-            ValueError: it holds no token.
+            OSError: the file can't be read.
+            ValueError: the file holds no token.
         """
         with self._lock:
             status = self._path.stat()
             stamp = status.st_mtime_ns, status.st_ino, status.st_size
-            if anew or stamp != self._stamp:
+            if force or stamp != self._stamp:
                 with self._path.open("rb") as file:
                     token = file.read(MAX_TOKEN_BYTES).strip()
                 if not _TOKEN.fullmatch(token):

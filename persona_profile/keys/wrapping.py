@@ -1,17 +1,15 @@
-"""Key wrapping: every email's data under a key of its own, that key under a key service's.
+"""Key wrapping: the data key of each email under a key-encryption key; partitions and tokens.
 
 The hierarchy, from the top:
 
-- A **key-encryption key** (KEK) of 256 bits lives in the keyring, with a version and a state; or in a
-  key service of another machine (`transit`).
-- An email's **data key** (DEK), 256 random bits, is wrapped with AES-KWP (RFC 5649) under
-  `HKDF-SHA256(KEK, info = "persona-profile/wrap/v1" || partition)`: a wrap is bound to its owner.
-- What the data key seals, and how a person's own key may stand between, is told in `records`.
+- A **key-encryption key** (KEK) of 256 bits is in the keyring, with a version and a state
+  (`keyring_service`), or in a key service on another machine (`transit`).
+- The **data key** (DEK) of an email, 256 random bits, is wrapped under a KEK and bound to its owner.
+- The data key seals the records of the email (`records`).
 
-Layouts, integers big-endian; `docs/reference/key-formats.md` has them byte by byte, with test vectors:
+A token, all integers big-endian; `docs/reference/key-formats.md` has all layouts with test vectors:
 
-    wrapped key   "PPK" | format 0x01 | KEK version (4) | AES-KWP(DEK) (40)
-    token         format 0x01 | KEK version (4) | AES-SIV
+    format 0x01 | KEK version (4) | AES-SIV
 """
 
 from __future__ import annotations
@@ -25,86 +23,30 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-from cryptography.hazmat.primitives.keywrap import (
-    InvalidUnwrap,
-    aes_key_unwrap_with_padding,
-    aes_key_wrap_with_padding,
-)
 
 from persona_profile.encoding import MalformedText, base64url_decode, base64url_encode
 from persona_profile.keys.keyring import KEY_BYTES, KeyKind, Keyring
+from persona_profile.keys.keyring_service import KeyringService
 from persona_profile.keys.service import MAGIC_BYTES, KeyService, Unreadable
 from persona_profile.runtime.stats import EventCounter
 
-_WRAPPED_HEADER = struct.Struct(">4sI")
-_WRAPPED_BYTES: Final = _WRAPPED_HEADER.size + KEY_BYTES + 8
 _TOKEN_HEADER = struct.Struct(">BI")
 _TOKEN_FORMAT = 1
 _PSEUDONYM_BYTES: Final = 16
 _CHECK: Final = "check"
 
 
-class KeyringService:
-    """The key service that keeps its keys in the keyring. See `KeyService` for the methods."""
-
-    magic = b"PPK\x01"
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-
-    def check(self) -> None:  # noqa: D102
-        return
-
-    def close(self) -> None:  # noqa: D102
-        return
-
-    def length(self, data: bytes) -> int:  # noqa: D102
-        if len(data) < _WRAPPED_BYTES or not data.startswith(self.magic):
-            raise Unreadable
-        return _WRAPPED_BYTES
-
-    def version(self, wrapped: bytes) -> int:  # noqa: D102
-        if self.length(wrapped) != len(wrapped):
-            raise Unreadable
-        return int(_WRAPPED_HEADER.unpack_from(wrapped)[1])
-
-    def primary_version(self) -> int:  # noqa: D102
-        return self._keyring.primary(KeyKind.ENCRYPTION).version
-
-    def wrap(self, partition: bytes, data_key: bytes) -> bytes:  # noqa: D102
-        version = self.primary_version()
-        wrapped = aes_key_wrap_with_padding(self._wrapping_key(version, partition), data_key)
-        return _WRAPPED_HEADER.pack(self.magic, version) + wrapped
-
-    def unwrap(self, partition: bytes, wrapped: bytes) -> bytes:  # noqa: D102
-        wrapping_key = self._wrapping_key(self.version(wrapped), partition)
-        try:
-            data_key = aes_key_unwrap_with_padding(wrapping_key, wrapped[_WRAPPED_HEADER.size :])
-        except InvalidUnwrap:
-            raise Unreadable from None
-        if len(data_key) != KEY_BYTES:
-            raise Unreadable
-        return data_key
-
-    def _wrapping_key(self, version: int, partition: bytes) -> bytes:
-        key = self._keyring.find(KeyKind.ENCRYPTION, version)
-        if key is None:
-            raise Unreadable
-        return key.derive(b"persona-profile/wrap/v1" + partition, KEY_BYTES)
-
-
 class KeyWrapper:
-    """Finds partitions, wraps data keys, seals tokens.
+    """Computes partitions and pseudonyms, wraps data keys, and seals tokens.
 
     Args:
-        keyring: index keys, the keys of tokens, and of data keys unless another service wraps those.
-        service: another key service; what it has wrapped is read.
-        is_primary: whether that wraps what is new, rather than the keyring; either way the other's
-            wraps are read.
+        keyring: the keys of partitions, tokens and data keys.
+        service: another key service, which unwraps its data keys too.
+        is_primary: whether that service, rather than the keyring, wraps new data keys.
 
     Attributes:
-        stale_reads: counts the opened data keys that are not under the primary key, as far as that is
-            known without asking the other service.
+        stale_reads: counts unwrapped data keys that are not under the primary key, as far as this is
+            known without a request to the other service.
     """
 
     def __init__(
@@ -118,26 +60,26 @@ class KeyWrapper:
         self._is_primary = is_primary
         self.stale_reads = EventCounter([()])
         self._keys = _Keys(keyring)
-        self._look: Callable[[], None] = lambda: None
+        self._reload: Callable[[], None] = lambda: None
 
-    def follow(self, look: Callable[[], None]) -> None:
-        """Call `look`, which calls `use` if the keyring was changed, before each answer about now."""
-        self._look = look
+    def follow(self, reload: Callable[[], None]) -> None:
+        """Call `reload`, which calls `use` for a changed keyring, before each check of the keyring."""
+        self._reload = reload
 
     def use(self, keyring: Keyring) -> None:
-        """Go on with another keyring; what is under way ends with the one that it began with."""
+        """Replace the keyring; calls under way end with the old one."""
         self._keys = _Keys(keyring)
 
     def check(self) -> None:
-        """Return if data keys can be wrapped.
+        """Check that data keys can be wrapped.
 
         Raises:
-            KeysUnavailable: the message tells what is wrong.
+            KeysUnavailable: they can't; the message names the cause.
         """
         self._primary_service.check()
 
     def check_keyring(self) -> None:
-        """Return if tokens can be sealed and opened, which sign-in needs; no other machine is asked.
+        """Check that tokens can be sealed and opened, as sign-in needs, without any network.
 
         Raises:
             Unreadable: they can't.
@@ -145,46 +87,46 @@ class KeyWrapper:
         self.open_token(_CHECK, self.seal_token(_CHECK, b"\0"))
 
     def close(self) -> None:
-        """Let go of the key service."""
+        """Close the key service."""
         if self._service is not None:
             self._service.close()
 
     def partition(self, email: str) -> bytes:
-        """Return the 33-byte partition of a canonical email: index version, then HMAC-SHA256."""
+        """Return the partition of a canonical email: index version (1 byte), then HMAC-SHA256 (32)."""
         return self._keys.partitions(email, [self._keys.primary_index_version])[0]
 
     def partitions(self, email: str) -> tuple[bytes, ...]:
-        """Return where an email's items may be: one partition, or the older and the newer one."""
+        """Return the possible partitions of an email, one for each index key, the older first."""
         return self._keys.partitions(email, self._keys.index_versions)
 
     @property
     def index_versions(self) -> list[int]:
-        """The versions of the index keys that partitions are looked for under, in order."""
+        """The versions of the index keys that are not destroyed, in order."""
         return list(self._keys.index_versions)
 
     @property
     def primary_index_version(self) -> int:
-        """The version of the index key under which new profiles are made."""
+        """The version of the index key of new profiles."""
         return self._keys.primary_index_version
 
     def index_retired_at(self, version: int) -> datetime | None:
-        """Return when an index key ceased to be primary, as far as the keyring says so.
+        """Return the instant since which an index key is not primary, if the keyring has it.
 
         Every process has had the newer key since then.
         """
         return self._keys.index_retired_at(version)
 
     def pseudonym(self, purpose: str, text: str) -> bytes:
-        """Return what may stand for a text outside this service: 16 bytes of a keyed hash.
+        """Return a pseudonym of a text: 16 bytes of a keyed hash.
 
-        The same in every process with the same primary encryption key: nothing lasting may hang on it.
+        It changes with the primary encryption key, so nothing lasting may depend on it.
         """
         return self._keys.pseudonym(purpose, text)
 
     def account_id(self, email: str) -> str:
-        """Return what names a canonical email to identity providers: 22 characters of a keyed hash.
+        """Return an email's identifier for identity providers: 22 characters of a keyed hash.
 
-        It lasts as long as the index key: another one changes it, once the older is destroyed.
+        It changes when the oldest index key is destroyed.
         """
         return base64url_encode(self._keys.account_id(email))
 
@@ -192,7 +134,7 @@ class KeyWrapper:
         """Wrap a data key for the owner of a partition.
 
         Raises:
-            KeysUnavailable: the key service can't be asked now.
+            KeysUnavailable: the key service does not answer.
         """
         return self._primary_service.wrap(partition, data_key)
 
@@ -200,8 +142,8 @@ class KeyWrapper:
         """Return the data key of a partition's owner.
 
         Raises:
-            Unreadable: the wrap is another owner's, altered, or its KEK is gone.
-            KeysUnavailable: the key service can't be asked now.
+            Unreadable: the wrapped key is another owner's or altered, or its KEK is destroyed.
+            KeysUnavailable: the key service does not answer.
         """
         service, primary = self._service_of(wrapped), self._primary_service
         data_key = service.unwrap(partition, wrapped)
@@ -213,44 +155,43 @@ class KeyWrapper:
         return data_key
 
     def split(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the wrapped key with which `data` begins, and what follows it.
+        """Return the wrapped key at the beginning of `data`, and the rest.
 
         Raises:
-            Unreadable: it does not begin with one.
+            Unreadable: `data` begins with no wrapped key.
         """
         length = self._service_of(data).length(data)
         return data[:length], data[length:]
 
     def wrapping_version(self, wrapped: bytes) -> str:
-        """Return service and version of the KEK that a wrapped key is under, as people say it.
+        """Return the KEK of a wrapped key, for people: `VERSION`, or `service:VERSION`.
 
         Raises:
-            Unreadable: this is no wrapped key of a service that is configured.
+            Unreadable: this is no wrapped key of a configured service.
         """
         service = self._service_of(wrapped)
         prefix = "" if isinstance(service, KeyringService) else "service:"
         return f"{prefix}{service.version(wrapped)}"
 
     def needs_rewrap(self, wrapped: bytes) -> bool:
-        """Return whether a wrapped key is under another KEK than the primary one is now.
+        """Return whether a wrapped key is not under the present primary KEK.
 
         Raises:
-            Unreadable: this is no wrapped key of a service that is configured.
-            KeysUnavailable: the key service can't be asked now.
+            Unreadable: this is no wrapped key of a configured service.
+            KeysUnavailable: the key service does not answer.
         """
-        self._look()
+        self._reload()
         service = self._service_of(wrapped)
         primary = self._primary_service
         return service is not primary or service.version(wrapped) != primary.primary_version()
 
     def is_lasting(self, partition: bytes, wrapped: bytes) -> bool:
-        """Return whether no key that a new profile needs was replaced, by the keyring as it is now.
+        """Return whether the present keyring would still make a new profile with these keys.
 
-        A profile of which this was true once it was stored is seen by everybody who destroys one of
-        these keys: they are replaced first, and then counted. Keys of another key service are not
-        looked at.
+        Operators replace a key, count the profiles under it, then destroy it. If this is true after a
+        profile was stored, their count includes it. Keys of another key service are not checked.
         """
-        self._look()
+        self._reload()
         keys = self._keys
         # Another process may have made a newer index key primary already.
         if not keys.primary_index_version <= partition[0] <= keys.index_versions[-1]:
@@ -259,17 +200,17 @@ class KeyWrapper:
         return not is_of_keyring or keys.service.version(wrapped) == keys.service.primary_version()
 
     def seal_token(self, purpose: str, payload: bytes) -> str:
-        """Seal a non-empty payload for strangers to keep; the same payload gives the same token."""
+        """Return the token of a non-empty payload; equal payloads have equal tokens."""
         keys = self._keys
         header = _TOKEN_HEADER.pack(_TOKEN_FORMAT, keys.service.primary_version())
         cipher = keys.token_cipher(keys.service.primary_version(), purpose)
         return base64url_encode(header + cipher.encrypt(payload, [header]))
 
     def open_token(self, purpose: str, token: str) -> bytes:
-        """Return the payload of a token of that purpose.
+        """Return the payload of a token.
 
         Raises:
-            Unreadable: it is not one of ours, is for another purpose, or its KEK is gone.
+            Unreadable: the token is altered or for another purpose, or its KEK is destroyed.
         """
         try:
             data = base64url_decode(token)
@@ -296,7 +237,7 @@ class KeyWrapper:
 
 
 class _Keys:
-    """What one keyring gives, set up once: the first steps of HMAC cost more than an email does."""
+    """The keys derived from a keyring. Each HMAC starts once, as its first steps cost the most."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring

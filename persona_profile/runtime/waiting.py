@@ -39,7 +39,7 @@ _RESERVED: Final = (Wait.LOOKUP, Wait.UPLOAD)
 
 _DETAILS: Final = {
     Wait.LOOKUP: "Too many identity providers are being looked up.",
-    Wait.UPLOAD: "Too many pictures are under way; try again.",
+    Wait.UPLOAD: "Too many pictures are in progress; try again.",
     Wait.KEY_SERVICE: "Too many requests wait for the key service.",
 }
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import socket
 import time
+from functools import partial
 from typing import Any, Final
 
 from waitress import wasyncore
@@ -16,11 +17,10 @@ from waitress.trigger import trigger
 
 from persona_profile.api import Services
 from persona_profile.api.addresses import TrustedProxies
-from persona_profile.api.lateness import WAITED
 from persona_profile.api.problems import PROBLEM_TYPE, new_request_id, problem_document
 from persona_profile.api.reception import REFUSAL, Reception
 from persona_profile.encoding import json_encode
-from persona_profile.errors import NO_ROOM_SECONDS
+from persona_profile.errors import NO_ROOM_SECONDS, Overloaded
 from persona_profile.runtime.lifecycle import Lifecycle
 from persona_profile.serving.parsing import StrictParser
 
@@ -39,6 +39,14 @@ UNPARSED: Final = "unparsed"
 
 UNREAD_BYTES: Final = 256 * 1024
 """What may wait for a client before its next request is answered."""
+
+MAX_QUEUED_SECONDS: Final = 5.0
+"""The longest wait of a request for a thread. Dialogs give up after 8 s: nobody reads a later answer,
+and the next request waits for it."""
+
+RETRY_SECONDS: Final = 5
+OPERATIONS_PREFIX: Final = "/__"
+"""The start of the paths of heartbeats and the like, which report on the process and cost little."""
 
 _MISTAKE: Final = "a connection is closed by a mistake"
 _POLL_SECONDS: Final = 0.1
@@ -156,15 +164,6 @@ class PatientChannel(HTTPChannel):  # type: ignore[misc]
         self.handle_close()
 
 
-class Line(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """Threads, and the connections that wait for one."""
-
-    def add_task(self, task: Any) -> None:
-        """Let a connection wait, whose next request has come."""
-        task.waits_since = time.monotonic()
-        super().add_task(task)
-
-
 class LingeringChannel(PatientChannel):
     """A connection that lets a client finish sending before it closes after a refusal.
 
@@ -173,6 +172,7 @@ class LingeringChannel(PatientChannel):
     """
 
     refused = False
+    queued_at = 0.0
     _lingers_until: float | None = None
     _linger_bytes = LINGER_BYTES
 
@@ -240,12 +240,19 @@ class LastTask(WSGITask):  # type: ignore[misc]
     """Answers a request; the last of its connection after a refused body, or if the process stops."""
 
     def get_environment(self) -> dict[str, Any]:
-        """Return the environment of WSGI, with the client's address and the time of waiting."""
+        """Return the WSGI environment, with the client's address and a reason to reject the request."""
         environment: dict[str, Any] = super().get_environment()
         self.channel.server.proxies.apply(environment)
-        environment[REFUSAL] = self.request.refusal
-        environment[WAITED] = time.monotonic() - self.channel.waits_since
+        environment[REFUSAL] = self._lateness(environment["PATH_INFO"]) or self.request.refusal
         return environment
+
+    def _lateness(self, path: str) -> Overloaded | None:
+        """Return the error for a request that has waited too long for a thread."""
+        seconds = time.monotonic() - self.channel.queued_at
+        is_late = seconds > self.channel.server.max_queued_seconds
+        if not is_late or path.startswith(OPERATIONS_PREFIX):
+            return None
+        return Overloaded("Too many requests are in progress; try again.", RETRY_SECONDS)
 
     def build_response_header(self) -> bytes:
         """Return status line and headers."""
@@ -272,3 +279,11 @@ def prepare(server: Any, services: Services, proxies: TrustedProxies, reception:
             each.services = services
             each.proxies = proxies
             each.reception = reception
+            each.max_queued_seconds = MAX_QUEUED_SECONDS
+            each.add_task = partial(_queue, each.task_dispatcher)
+
+
+def _queue(dispatcher: ThreadedTaskDispatcher, channel: LingeringChannel) -> None:
+    """Let a connection, whose next request is complete, wait for a thread."""
+    channel.queued_at = time.monotonic()
+    dispatcher.add_task(channel)

@@ -27,7 +27,7 @@ from persona_profile.runtime.exposition import ExpositionServer, listen
 from persona_profile.runtime.lifecycle import LATER_SIGNALS, Hangups, Lifecycle
 from persona_profile.runtime.systemd import READY, STOPPING, notify
 from persona_profile.runtime.waiting import DEFAULT_THREADS, MIN_THREADS, Wait
-from persona_profile.serving.channels import Line, prepare, run
+from persona_profile.serving.channels import prepare, run
 from persona_profile.serving.development_provider import take_up
 from persona_profile.settings import InvalidSettings
 
@@ -139,9 +139,7 @@ def make_server(app: Application, **settings: Any) -> Any:
         settings["trusted_proxy"] = ANY_PROXY  # waitress compares texts; `proxies` decides
     _check_addresses(app, settings)
     logging.getLogger("waitress").addFilter(_without_paths)
-    line = Line()
-    server = create_server(app, max_request_body_size=app.max_body_bytes, _dispatcher=line, **settings)
-    line.set_thread_count(server.adj.threads)
+    server = create_server(app, max_request_body_size=app.max_body_bytes, **settings)
     prepare(server, app.services, proxies, Reception(app.router.registry))
     app.services.metrics.watch_queue(server.task_dispatcher.queue)
     app.services.authenticators.prepare()
@@ -169,7 +167,7 @@ def _fit_budget(app: Application, threads: int) -> None:
     """Set how many threads may wait for others; warn if that is too few for the picture workers."""
     app.services.waiting.fit(threads)
     uploads = app.services.waiting.most(Wait.UPLOAD)
-    if app.services.renderer.most_at_once > uploads:
+    if app.services.renderer.max_concurrent > uploads:
         logger.warning(
             "of %d threads at most %d may wait for pictures: pictures.workers + pictures.queue "
             "should be no more, or threads more",

@@ -15,7 +15,7 @@ Connect = Callable[..., MysqlBackend]
 
 @pytest.fixture
 def connect(mariadb: MariaDB) -> Iterator[Connect]:
-    """Opens backends on a database that is ready and empty."""
+    """Opens backends on an empty database with a schema."""
     mariadb.create_database()
     opened: list[MysqlBackend] = []
 

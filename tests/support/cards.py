@@ -38,7 +38,7 @@ return [...container.children].flatMap((card) => {
   if (name.bottom > email.top + 0.5) {
     wrong.push(`${card.email}: name over email`);
   }
-  # The topmost element at that place.
+  // The topmost element at that place.
   const address = box(".domain");
   const hit = card.shadowRoot.elementFromPoint(address.right - 2, (address.top + address.bottom) / 2);
   if (!address.width || !hit?.closest(".domain")) {

@@ -192,7 +192,7 @@ def endless(_channel: Channel) -> dict[str, str]:
 
 def lingering(channel: Channel) -> None:
     """Answer, and go on."""
-    channel.send({"refused": {"code": "picture_broken", "detail": "No.", "members": {}}})
+    channel.send({"rejected": {"code": "picture_broken", "detail": "No.", "members": {}}})
     while True:
         time.sleep(1)
 

@@ -9,7 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 
 from persona_profile.auth.browserid_discovery import PinnedIssuers
-from persona_profile.auth.jws import public_key_document, sign_jws
+from persona_profile.auth.browserid_keys import public_key_document, sign_jws
 
 AUDIENCE = "http://127.0.0.1:6543"
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from backends import Address, Item, Operation, Unavailable
 from backends.engines.memory import MemoryBackend
-from persona_profile.auth.jws import public_key_document, sign_jws
+from persona_profile.auth.browserid_keys import public_key_document, sign_jws
 from persona_profile.development.identity_provider import read_or_write_key
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.keyring_file import KeyringFile

@@ -11,12 +11,13 @@ from functools import cache
 
 import trustme
 
-from persona_profile.auth.fetch import FetchError, HttpsFetcher
+from persona_profile.auth.fetch import FetchError, HttpsFetcher, Url
 from persona_profile.encoding import json_encode
 from support.identities import rsa_key, support_document
 
 NAME = "issuer.test"
 PATH = "/.well-known/browserid"
+DOCUMENT_URL = Url.parse(f"https://{NAME}{PATH}")
 DEADLINE = 0.5
 """Seconds for those who won't keep it anyway."""
 
@@ -172,7 +173,7 @@ def fetch_from(handler, tls=None, **options):
     """Fetch from a server of NAME; return the server and what it gave, an exception included."""
     with serving(handler, tls or server_context(NAME)) as server:
         try:
-            return server, fetcher(server.port, **options).fetch(NAME, PATH)
+            return server, fetcher(server.port, **options).fetch(DOCUMENT_URL)
         except FetchError as error:
             return server, error
 

@@ -11,10 +11,12 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -22,6 +24,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from persona_profile.encoding import json_decode, json_encode
+from persona_profile.keys.transit import TransitService
+from persona_profile.keys.vault_client import VaultClient
 
 KEY = "persona-profile"
 TOKEN = "hvs.CAESIJ-of-tests-only"
@@ -347,3 +351,18 @@ def write_token(path: Path, token: str = TOKEN) -> Path:
     fresh.write_text(token + "\n")
     fresh.replace(path)
     return path
+
+
+def transit_service(
+    url: str,
+    token_file: Path,
+    *,
+    key_name: str = KEY,
+    mount: str = "transit",
+    clock: Callable[[], float] = time.monotonic,
+    **options: Any,
+) -> TransitService:
+    """Return the service of a server; `options` are those of its client."""
+    return TransitService(
+        VaultClient(url, token_file, clock=clock, **options), key_name, mount, clock=clock
+    )

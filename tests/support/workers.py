@@ -6,22 +6,16 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from persona_profile.errors import ServiceError, UnprocessablePicture, UnsupportedMediaType
-from persona_profile.images import (
-    Crop,
-    Encoding,
-    FreeAccount,
-    Limits,
-    PictureOptions,
-    PictureRefused,
-    Rendition,
-)
+from persona_profile.errors import ServiceError
+from persona_profile.images import Crop, Encoding, Limits, PictureOptions, Rendition
 from persona_profile.images.admission import Admission
-from persona_profile.images.pool import WorkerRenderer
+from persona_profile.images.pool import WorkerPool
+from persona_profile.images.renderer import Renderer
+from persona_profile.images.worker_process import WorkerProcess
 
 MIB = 1024 * 1024
 LIMITS = Limits(100_000_000, 50_000_000, 864 * MIB)
@@ -39,62 +33,57 @@ def renderer(
     queue: int = 64,
     processor_seconds: int = 10,
     deadline_seconds: float = 30,
-    **more: Any,
-) -> Iterator[WorkerRenderer]:
-    """Yield a renderer whose queue refuses none of a test's own uploads."""
+    start_worker: Callable[[], WorkerProcess] = WorkerProcess,
+) -> Iterator[Renderer]:
+    """Yield a renderer whose queue rejects none of a test's own uploads."""
     _of_others.clear()
     _of_others.update(fork_server_pids())
     admission = Admission(workers, queue, 60, options.limits.memory)
-    made = WorkerRenderer(
-        options,
-        admission,
-        processor_seconds=processor_seconds,
-        deadline_seconds=deadline_seconds,
-        **more,
-    )
+    pool = WorkerPool(workers, start_worker)
     try:
-        yield made
+        yield Renderer(options, admission, pool, processor_seconds, deadline_seconds)
     finally:
-        made.close()
+        pool.close()
 
 
 class ConfinedPipeline:
     """`pipeline.render_picture`, by workers."""
 
     def __init__(self) -> None:
-        self._options: PictureOptions | None = None
-        self._renderer: WorkerRenderer | None = None
+        self._renderer: Renderer | None = None
 
     def render_picture(
         self, source: BinaryIO, crop: Crop | None, options: PictureOptions
     ) -> tuple[Rendition, ...]:
         """Return the renditions of a picture. See `pipeline.render_picture`."""
-        if self._renderer is None or options != self._options:
+        if self._renderer is None or options != self._renderer.options:
             self.close()
             admission = Admission(1, 1, 60, options.limits.memory)
-            self._options = options
-            self._renderer = WorkerRenderer(
-                options, admission, processor_seconds=60, deadline_seconds=100
-            )
-        try:
-            return self._renderer.render(source, crop, FreeAccount())
-        except (UnsupportedMediaType, UnprocessablePicture) as error:
-            members = getattr(error, "members", {})
-            raise PictureRefused(error.code, str(error), **members) from None
+            self._renderer = Renderer(options, admission, WorkerPool(1), 60, 100)
+        return render(self._renderer, source, crop)
 
     def close(self) -> None:
         """End the workers."""
         if self._renderer is not None:
-            self._renderer.close()
+            self._renderer.workers.close()
 
 
-def outcome(render: WorkerRenderer, data: bytes, client: str = "", crop: Crop | None = None) -> str:
-    """Return `taken` or the code with which a file is refused."""
+def render(
+    renderer: Renderer, source: BinaryIO, crop: Crop | None = None, *claimants: Hashable
+) -> tuple[Rendition, ...]:
+    """Return the renditions of a file that nobody pays for."""
+    with renderer.upload(source, crop, claimants) as upload:
+        upload.open()
+        return upload.render()
+
+
+def outcome(renderer: Renderer, data: bytes, client: str = "", crop: Crop | None = None) -> str:
+    """Return `accepted` or the code with which a file is rejected."""
     try:
-        render.render(io.BytesIO(data), crop, FreeAccount((client,)))
+        render(renderer, io.BytesIO(data), crop, client)
     except ServiceError as error:
         return error.code
-    return "taken"
+    return "accepted"
 
 
 def fork_server_pids(parent: int | None = None) -> set[int]:

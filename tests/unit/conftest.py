@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.applications import Clock
-from support.transit import KEY, FakeTransit, fake_transit, write_token
+from support.transit import FakeTransit, fake_transit, transit_service, write_token
 from support.workers import ConfinedPipeline
 
 from persona_profile.keys.transit import TransitService
@@ -35,7 +35,7 @@ def clock() -> Clock:
 @pytest.fixture
 def service(fake: FakeTransit, token_file: Path, clock: Clock) -> Iterator[TransitService]:
     """The service at that server, with time enough."""
-    running = TransitService(fake.url, KEY, token_file, timeout=30, clock=clock)
+    running = transit_service(fake.url, token_file, timeout=30, clock=clock)
     yield running
     running.close()
 

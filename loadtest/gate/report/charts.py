@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from html import escape
 
 from loadtest.gate.levels import Levels
-from loadtest.gate.report.svg import Band, Chart, Row, Series, number, spread
+from loadtest.gate.report.drawings import Band, Chart, Series, Spread, spread
 from loadtest.gate.summary import StepSummary, Summary
-from loadtest.gate.verdict import LEAST_ANSWERS, Judged
+from loadtest.gate.verdict import MIN_ANSWERS, Judged
 from loadtest.record import Traffic, percentile
+from persona_profile.capacity.units import short
 
 _POINTS = 240
 """Most points of a line: more can't be seen."""
@@ -25,12 +26,12 @@ def latency_spread(judged: Judged, levels: Levels) -> str:
     """Show the percentiles of each endpoint of a step, and the levels that they have to meet."""
     rows = []
     for name, traffic in judged.step.endpoints.items():
-        if traffic.right < LEAST_ANSWERS["p95"]:
+        if traffic.right < MIN_ANSWERS["p95"]:
             continue
         values = [
             (style, percentile(traffic.latencies, share) or 0) for share, _, style in _PERCENTILES
         ]
-        rows.append(Row(name, values, (levels.of(name).p95, levels.of(name).p99)))
+        rows.append(Spread(name, values, (levels.of(name).p95, levels.of(name).p99)))
     title = f"Latency by endpoint at {judged.step.users:,.0f} users"
     described = "; ".join(f"{row.name} p95 {row.values[1][1]:,.0f} ms" for row in rows)
     legend = _legend(
@@ -62,7 +63,7 @@ def latency_by_users(steps: Sequence[Judged], levels: Levels) -> list[str]:
             points = [
                 (count, percentile(traffic.latencies, share))
                 for count, traffic in found.items()
-                if traffic.right >= LEAST_ANSWERS["p95"]
+                if traffic.right >= MIN_ANSWERS["p95"]
             ]
             series.append(Series(label, points, style, has_dots=True))
         if len(series[0].points) < 2:
@@ -136,7 +137,7 @@ def errors_over_time(summary: Summary) -> str:
         "requests per second",
         series,
         axis.bands,
-        most=1.0,
+        top=1.0,
     )
     note = "None." if not whole.shed and not codes else "Total: " + ", ".join(told) + "."
     return _drawn(chart, note)
@@ -151,7 +152,7 @@ def processor_over_time(summary: Summary) -> str:
         if after > before:
             points.append((axis(after), max(0.0, (high - low) / (after - before))))
     cores = [each.cores for each in summary.servers if each.cores]
-    most = f"; it may use {number(cores[-1])}" if cores else ""
+    most = f"; it may use {short(cores[-1])}" if cores else ""
     highest = max((y for _, y in points if y is not None), default=0.0)
     chart = Chart(
         "Processor of the server",
@@ -223,7 +224,7 @@ class _Axis:
 
 
 def _band(axis: _Axis, step: StepSummary) -> Band:
-    return Band(axis(step.start), axis(step.end), number(step.users))
+    return Band(axis(step.start), axis(step.end), short(step.users))
 
 
 def _drawn(chart: Chart, note: str, more: Sequence[tuple[str, str]] = ()) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Final
 
-from loadtest.gate.report.svg import number
 from loadtest.gate.report.tables import table
+from persona_profile.capacity.units import short
 
 _SAMPLE: Final = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})?", re.DOTALL)
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -49,7 +49,7 @@ def server_metrics(metrics: Mapping[str, float]) -> str:
             rows.append([f"{meaning}, by {of}", told or "none"])
     for family, meaning in _MOST:
         if family in families:
-            rows.append([meaning, number(max(value for _, value in families[family]))])
+            rows.append([meaning, short(max(value for _, value in families[family]))])
     made = table("While steps were measured", ["Figure", "Value"], rows, texts={1}) if rows else ""
     everything = [[escape(sample), f"{value:,.6g}"] for sample, value in metrics.items()]
     folded = table("", ["Name", "Growth of a counter; most of another"], everything)

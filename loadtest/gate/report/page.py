@@ -11,15 +11,15 @@ from html import escape
 from importlib import resources
 from typing import Final
 
-from loadtest.gate.comparison import Comparison, Row
+from loadtest.gate.comparison import ComparedMetric, Comparison
 from loadtest.gate.levels import Levels
 from loadtest.gate.report import charts
 from loadtest.gate.report.metrics import server_metrics
-from loadtest.gate.report.svg import number
 from loadtest.gate.report.tables import table
 from loadtest.gate.summary import Summary
-from loadtest.gate.verdict import LEAST_ANSWERS, SHARES, Judged, Outcome, Verdict, describe, headroom
+from loadtest.gate.verdict import MIN_ANSWERS, SHARES, Judged, Outcome, Verdict, describe, headroom
 from loadtest.record import Run, Traffic, percentile
+from persona_profile.capacity.units import short
 
 _HEADLINES: Final = {
     Outcome.PROMOTE: "Promote",
@@ -177,7 +177,7 @@ def _endpoints(judged: Judged, levels: Levels) -> str:
         for figure, limit in (("p95", own.p95), ("p99", own.p99)):
             measured = percentile(traffic.latencies, SHARES[figure])
             cell = f"{_milliseconds(measured)} / {limit:,.0f}"
-            if traffic.right < LEAST_ANSWERS[figure]:
+            if traffic.right < MIN_ANSWERS[figure]:
                 cell += " (not judged)"
             figures.append(_marked(cell, is_bad=(name, figure) in missed))
         rows.append(
@@ -269,7 +269,7 @@ def _knee(verdict: Verdict, costs_from: str) -> str:
     cost = next(
         (each.step.seconds_per_request for each in reversed(verdict.steps) if each.step.cores), None
     )
-    cores = f"{number(prediction.cores)} cores"
+    cores = f"{short(prediction.cores)} cores"
     rows = [
         ["Knee, users", measured, f"{prediction.users:,.0f}", _difference(verdict.agreement)],
         [
@@ -311,7 +311,7 @@ def _comparison(comparison: Comparison | None) -> str:
     return f'<p class="note">{escape(told)}</p>{made}'
 
 
-def _compared(row: Row) -> list[str]:
+def _compared(row: ComparedMetric) -> list[str]:
     factor = 1000 if row.figure == "seconds_per_request" else 1
     digits = 2 if row.figure == "seconds_per_request" else 0
     return [
@@ -324,7 +324,7 @@ def _compared(row: Row) -> list[str]:
     ]
 
 
-def _fewer(row: Row) -> str:
+def _fewer(row: ComparedMetric) -> str:
     words = {"slower": '<span class="bad">fewer</span>', "faster": '<span class="good">more</span>'}
     return words.get(row.word, "") if row.figure == "users_carried" else ""
 

@@ -41,7 +41,7 @@ class TestArchive:
         [("memory", "sqlite"), ("sqlite", "mariadb"), ("mariadb", "memory")],
     )
     def test_there_and_back(self, open_store: Opener, tmp_path, source_kind, destination_kind):
-        """What was backed up is restored by value, with its expiry, on any kind of store."""
+        """A backup is restored with all values and expiries, to any kind of store."""
         source, destination = open_store(source_kind), open_store(destination_kind)
         fill(source)
         path = tmp_path / "archive"
@@ -64,7 +64,7 @@ class TestArchive:
         assert contents == Contents(contents.created_at, "test 1.0", 0, 0, 0)
 
     def test_big_partitions(self, tmp_path):
-        """The largest values, and more items than a batch takes, are kept."""
+        """The largest values, and more items than fit in a batch, are kept."""
         source, destination = MemoryBackend(), MemoryBackend()
         source.apply(b"\x01big", [Put(f"p/{n}", bytes([n]) * MAX_VALUE_BYTES) for n in range(3)])
         for start in range(0, 250, 50):
@@ -74,7 +74,7 @@ class TestArchive:
         assert everything(destination) == everything(source)
 
     def test_format(self, tmp_path):
-        """The bytes are those that the documentation describes."""
+        """The bytes are as documented."""
         source = MemoryBackend(Clock(1_700_000_000))
         source.apply(b"\x01a", [Put("key", b"k"), Put("p/1", b"", expires_at=1_700_000_099)])
         path = tmp_path / "archive"
@@ -93,7 +93,7 @@ class TestArchive:
         assert len(data) == len(expected) + 9 + 4 + 56 + 4
 
     def test_every_flipped_bit(self, archive, tmp_path):
-        """Whichever bit is flipped, the archive is refused, and nothing is written."""
+        """An archive with any flipped bit is rejected, and nothing is written."""
         data = archive.read_bytes()
         destination = Watched()
         damaged = tmp_path / "damaged"
@@ -107,7 +107,7 @@ class TestArchive:
         assert destination.writes == 0
 
     def test_every_truncation(self, archive, tmp_path):
-        """Wherever the archive is cut off, it is refused, and nothing is written."""
+        """An archive cut off at any byte is rejected, and nothing is written."""
         data = archive.read_bytes()
         destination = Watched()
         damaged = tmp_path / "damaged"
@@ -118,7 +118,7 @@ class TestArchive:
         assert destination.writes == 0
 
     def test_trailing_bytes(self, archive):
-        """Anything behind the end is refused, another archive too."""
+        """Bytes after the end are rejected, also another archive."""
         data = archive.read_bytes()
         for junk in (b"\0", b"\n", data):
             archive.write_bytes(data + junk)
@@ -126,7 +126,7 @@ class TestArchive:
                 restore(archive, MemoryBackend())
 
     def test_left_out_or_moved_records(self, archive):
-        """Records that were left out, doubled or put into another order are noticed."""
+        """Missing, repeated and reordered records are rejected."""
         data = archive.read_bytes()
         first, second, end = (data.index(kind + bytes(7)) for kind in (b"P", b"P", b"E"))
         second = data.index(b"P" + bytes(7), first + 1)
@@ -151,7 +151,7 @@ class TestArchive:
         ],
     )
     def test_records_that_make_no_sense(self, archive, body):
-        """A record with right checksums and impossible contents is refused too."""
+        """A malformed record with right checksums is rejected, too."""
         data = archive.read_bytes()
         head = b"P" + struct.pack(">Q", len(body))
         record = head + struct.pack(">I", crc32(head)) + body + struct.pack(">I", crc32(body))
@@ -160,7 +160,7 @@ class TestArchive:
             check(archive)
 
     def test_other_formats(self, archive):
-        """A format of the future, and files of other kinds, are told apart from damage."""
+        """A later format and other files have messages of their own."""
         data = archive.read_bytes()
         archive.write_bytes(data[:8] + b"\x00\x02" + data[10:])
         with pytest.raises(ArchiveError, match="format 2; this version reads format 1"):
@@ -170,7 +170,7 @@ class TestArchive:
             check(archive)
 
     def test_store_that_is_not_empty(self, archive):
-        """A restore is refused there, unless it is to replace; then what the archive has not stays."""
+        """A restore there needs `overwrite`; items outside of the archive's partitions stay."""
         destination = MemoryBackend()
         destination.apply(b"\x01a", [Put("key", b"new"), Put("picture/2", b"new")])
         destination.apply(b"\x01b", [Put("key", b"other")])
@@ -204,7 +204,7 @@ class TestArchive:
             restore(archive, Forgetful())
 
     def test_backup_that_fails(self, archive, tmp_path):
-        """A backup that fails leaves the file of that name as it was, and no other."""
+        """A backup that fails leaves an older file of that name as it was, and no other file."""
         before, files = archive.read_bytes(), sorted(tmp_path.iterdir())
         source = Watched()
         fill(source)
@@ -224,7 +224,7 @@ class TestArchive:
         assert stat.S_IMODE(archive.stat().st_mode) == 0o600
 
     def test_symbolic_link(self, archive, tmp_path):
-        """A backup to a symbolic link replaces the archive that it leads to, where that is."""
+        """A backup to a symbolic link replaces the target of the link, in its own folder."""
         disk, link = tmp_path / "disk", tmp_path / "latest.archive"
         disk.mkdir()
         old = disk / "archive"
@@ -236,7 +236,7 @@ class TestArchive:
         assert [path.name for path in disk.iterdir()] == ["archive"]
 
     def test_while_writers_write(self, tmp_path):
-        """Each partition is in the archive whole, whoever writes meanwhile."""
+        """The archive has whole partitions, also if they are written meanwhile."""
         source, destination = MemoryBackend(), MemoryBackend()
         partitions = [partition_of(number) for number in range(100)]
         stop = threading.Event()

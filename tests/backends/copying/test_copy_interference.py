@@ -1,4 +1,4 @@
-"""A copy that is killed, or interfered with, at each of its calls to the stores."""
+"""A copy that is killed or disturbed at each of its calls to the stores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 
 class Steps:
-    """Counts the calls to two stores, and does something at one of them."""
+    """Counts the calls to two stores, and runs an action at one of them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -52,7 +52,7 @@ class Steps:
 
 
 class Stepped(MemoryBackend):
-    """A store of which each call is counted before it is done and after it."""
+    """A store that counts each call before it and after it."""
 
     def __init__(self, steps: Steps, clock: Clock) -> None:
         super().__init__(clock)
@@ -85,12 +85,12 @@ def write(store: Backend, partition: bytes, text: bytes, *, mark: bool = False) 
 
 
 def erase(store: Backend, partition: bytes) -> None:
-    """Remove all that a partition holds."""
+    """Delete all items of a partition."""
     store.apply(partition, [Delete(info.name) for info in MemoryBackend.list(store, partition)])
 
 
 class World:
-    """Two stores, of which the first is copied to the second, and what a copy remembers."""
+    """Source, destination and state of a copy."""
 
     def __init__(self, folder: Path) -> None:
         self.steps = Steps()
@@ -105,13 +105,13 @@ class World:
         self.source.apply(b"\0used", [Put("used", b"", expires_at=FUTURE)])
 
     def change_source(self) -> None:
-        """Do what people do: write, sign out, erase, and come for the first time."""
+        """Change the source as people do: write, sign out, erase, and come for the first time."""
         write(self.source, A, b"newer", mark=True)
         erase(self.source, ERASED)
         write(self.source, ADDED, b"added")
 
     def copy(self, at: int = 0, action: Callable[[], None] = lambda: None) -> CopyResult:
-        """Copy; do something at one of the calls."""
+        """Copy; run an action at one of the calls."""
         self.steps.count, self.steps.at, self.steps.action = 0, at, action
         state = CopyState(self._state)
         try:
@@ -119,16 +119,16 @@ class World:
             return copy(self.source, self.destination, state, clock=self._clock, passes=9, workers=1)
         finally:
             self.steps.at = 0
-            state._database.close()  # as a kill does it: what was not committed is gone
+            state._database.close()  # as a kill does: uncommitted changes are lost
 
     def copied(self) -> bool:
-        """Copy until it is done; return whether the stores are equal, as the copy says they are."""
+        """Copy to the end; return whether the stores are equal, as the copy reports."""
         result = self.copy()
         assert result.equal
         return everything(self.destination) == everything(self.source)
 
     def refused(self) -> bool:
-        """Copy; return whether that was refused."""
+        """Copy; return whether that was rejected."""
         try:
             self.copy()
         except NotEmpty:
@@ -143,13 +143,13 @@ def kill() -> None:
 
 @pytest.fixture
 def memory() -> Iterator[Path]:
-    """A folder in memory: these tests write hundreds of state files, and none pulls a plug."""
+    """A folder in memory: these tests write hundreds of state files, and none needs durability."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         yield Path(folder)
 
 
 def make_worlds(folder: Path, which: str) -> Callable[[], World]:
-    """Return what makes worlds: for a copy to an empty store, or after one, with changes since."""
+    """Return a factory of worlds: for a first copy, or for a later one after changes."""
     numbers = itertools.count()
 
     def make() -> World:
@@ -165,7 +165,7 @@ def make_worlds(folder: Path, which: str) -> Callable[[], World]:
 
 @pytest.fixture(params=["first", "later"])
 def worlds(request, memory) -> Callable[[], World]:
-    """Return what makes worlds for a first copy, or for a later one."""
+    """Return a factory of worlds for a first copy, or for a later one."""
     return make_worlds(memory, request.param)
 
 
@@ -184,19 +184,19 @@ def killed_worlds(make: Callable[[], World]) -> Iterator[World]:
 
 class TestKilled:
     def test_goes_on(self, worlds):
-        """Started again it ends equal, and takes nothing of its own for foreign."""
+        """Started again it ends equal, and takes no own item for a foreign one."""
         for world in killed_worlds(worlds):
             assert world.copied()
 
     def test_source_that_changed_since(self, worlds):
-        """The same if the source was written to in between."""
+        """The same after changes of the source."""
         for world in killed_worlds(worlds):
             world.change_source()
             write(world.source, B, b"newest", mark=True)
             assert world.copied()
 
     def test_killed_twice(self, worlds):
-        """The same if it is killed a second time, after the source was written to."""
+        """The same if it is killed a second time, after changes of the source."""
         for number, world in enumerate(killed_worlds(worlds)):
             world.change_source()
             with pytest.raises(Killed):
@@ -206,7 +206,7 @@ class TestKilled:
 
     @pytest.mark.parametrize("kind", ["mark", "profile", "new", "elsewhere", "elsewhere mark"])
     def test_foreign_since(self, worlds, kind):
-        """What somebody else wrote to the destination since is refused, twice, and stays."""
+        """Foreign items in the destination are an error, twice, and stay."""
         for world in killed_worlds(worlds):
             before = foreign(world.destination, kind)
             assert world.refused()
@@ -215,7 +215,7 @@ class TestKilled:
 
     @pytest.mark.parametrize("partition", [A, C], ids=["written again", "the same"])
     def test_foreign_erasure(self, memory, partition):
-        """What was copied, and erased in the destination since, does not come back."""
+        """A copied item that somebody erases in the destination does not come back."""
         for world in killed_worlds(make_worlds(memory, "later")):
             erase(world.destination, partition)
             assert world.refused()
@@ -224,7 +224,7 @@ class TestKilled:
 
 
 def foreign(destination: Backend, kind: str) -> Everything:
-    """Write to the destination as a service does that uses it; return what it may rely on."""
+    """Write to the destination as a service does; return the items that must stay."""
     partition = {"mark": A, "profile": B, "new": ADDED}.get(kind, ELSEWHERE)
     if "mark" in kind:
         destination.apply(partition, [MARK])
@@ -234,7 +234,7 @@ def foreign(destination: Backend, kind: str) -> Everything:
 
 
 def left_of(destination: Backend, expected: Everything) -> Everything:
-    """Return what a destination holds of the items that are expected."""
+    """Return the expected items in the destination."""
     found = everything(destination)
     return {
         partition: {name: found.get(partition, {}).get(name) for name in items}
@@ -244,7 +244,7 @@ def left_of(destination: Backend, expected: Everything) -> Everything:
 
 @pytest.mark.parametrize("kind", ["mark", "profile", "new", "elsewhere", "elsewhere mark"])
 def test_foreign_at_any_call(worlds, kind):
-    """What is written to the destination while a copy runs stays, by no later run undone."""
+    """Items that somebody writes to the destination during a copy stay, after later runs too."""
     for number in itertools.count(1):
         world = worlds()
         written: list[Everything] = []
@@ -259,7 +259,7 @@ def test_foreign_at_any_call(worlds, kind):
             if not written:
                 assert number > 50
                 return
-            # It came after the last look at its partition.
+            # The item came after the last check of its partition.
             assert result.equal
         assert world.refused()
         assert world.refused()
@@ -267,7 +267,7 @@ def test_foreign_at_any_call(worlds, kind):
 
 
 def test_source_in_use_at_any_call(worlds):
-    """A source that is written to at any call of a copy is copied, and nothing is refused."""
+    """A source with writes at any call of a copy is copied, without an error."""
     for number in itertools.count(1):
         world = worlds()
         is_done: list[bool] = []
@@ -286,7 +286,7 @@ def test_source_in_use_at_any_call(worlds):
 
 class TestRefusal:
     def test_notes_nothing(self, worlds):
-        """A refusal writes nothing and notes nothing as its own: what comes there later stays."""
+        """A rejected copy writes nothing and notes nothing as its own: later items stay."""
         world = worlds()
         if world.refused():
             pytest.fail("nothing is foreign yet")
@@ -301,7 +301,7 @@ class TestRefusal:
         assert left_of(world.destination, later) == later
 
     def test_foreign_mark_is_never_equal(self, worlds):
-        """A mark of an ended session that the source does not have is refused until it has expired."""
+        """A foreign mark of an ended session is an error until it has expired."""
         world = worlds()
         assert world.copied()
         foreign(world.destination, "mark")
@@ -310,7 +310,7 @@ class TestRefusal:
         assert world.copied()
 
     def test_own_marks_follow(self, worlds):
-        """Marks that this copy wrote are replaced and removed as those of the source are."""
+        """Marks that this copy wrote are replaced and deleted as in the source."""
         world = worlds()
         assert world.copied()
         world.source.apply(A, [Put("not_before", b"later   ", expires_at=FUTURE + 9)])

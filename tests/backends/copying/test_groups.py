@@ -1,4 +1,4 @@
-"""Reading partitions that belong together at one instant."""
+"""Reads of related partitions at one instant."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def older(number: int) -> bytes:
 
 
 def newer(number: int) -> bytes:
-    """Return the second partition of a pair; they come in another order."""
+    """Return the second partition of a pair; second partitions are in another order."""
     return b"\x02" + bytes([PAIRS - number])
 
 
@@ -46,7 +46,7 @@ def test_without_groups():
 
 
 def test_of_one_instant():
-    """What is never in two partitions at once is read in one at the most, in any order of calls."""
+    """An item that is never in two partitions at once is read at most once, in any order of calls."""
     for seed in range(300):
         chance = random.Random(seed)
         backend = MemoryBackend()
@@ -78,7 +78,7 @@ def test_of_one_instant():
 
 
 def test_waiting_partitions_keep_all():
-    """A partition that waits for its turn is yielded as it was read, also if it is gone by then."""
+    """A waiting partition is yielded as it was read, also if it has been deleted meanwhile."""
     backend = MemoryBackend(lambda: 1000.0)
     puts = [Put("key", b"k"), Put("picture/1", b"\x00\xff" * 50_000), Put("mark", b"", expires_at=2000)]
     backend.apply(older(0), [Put("key", b"o")])
@@ -93,7 +93,7 @@ def test_waiting_partitions_keep_all():
 
 
 def test_more_than_a_page():
-    """Groups that lie far apart are each yielded once, at their places."""
+    """Partitions of a group that lie far apart are yielded once, at their places."""
     backend = MemoryBackend()
     numbers = [number.to_bytes(2) for number in range(1500)]
     for number in numbers:
@@ -109,7 +109,7 @@ def test_more_than_a_page():
 
 
 def test_partitions_that_never_stand_still():
-    """A group that is written at each read is given up at last."""
+    """A group that is written at each read is an error in the end."""
 
     class Written(MemoryBackend):
         def get_many(self, addresses):

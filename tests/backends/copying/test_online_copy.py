@@ -46,7 +46,7 @@ class TestCopy:
         ],
     )
     def test_between_kinds(self, open_store: Opener, state, source_kind, destination_kind):
-        """Everything that lives arrives by value, with its expiry, and what has expired does not."""
+        """All live items arrive with values and expiry; expired items do not."""
         source, destination = open_store(source_kind), open_store(destination_kind)
         fill(source)
         result = copy(source, destination, state)
@@ -57,7 +57,7 @@ class TestCopy:
         assert b"\x00old" not in everything(destination)
 
     def test_big_partitions(self, open_store: Opener, state):
-        """The largest values, and more items than a batch takes, arrive; small items come last."""
+        """The largest values, and more items than fit in a batch, arrive; small items come last."""
         source, destination = MemoryBackend(), open_store("sqlite")
         big = [Put(f"picture/{number}", bytes([number]) * MAX_VALUE_BYTES) for number in range(3)]
         source.apply(b"\x01big", [Put("key", b"k"), *big])
@@ -71,7 +71,7 @@ class TestCopy:
         assert everything(destination) == everything(source)
 
     def test_heavy_partitions(self, state):
-        """A partition of more bytes than a batch may have is copied, too."""
+        """A partition with more bytes than fit in a batch is copied, too."""
         source, destination = MemoryBackend(), MemoryBackend()
         value = bytes(MAX_VALUE_BYTES)
         for number in range(MAX_BATCH_BYTES // MAX_VALUE_BYTES + 1):
@@ -80,7 +80,7 @@ class TestCopy:
         assert everything(destination) == everything(source)
 
     def test_changes_are_caught_up(self, state):
-        """A later run carries what was changed, added and deleted, and reads no value of the rest."""
+        """A later run copies changes, additions and deletions, and reads no other values."""
         source, destination = Watched(), Watched()
         fill(source, 200)
         copy(source, destination, state)
@@ -90,12 +90,12 @@ class TestCopy:
         source.reads = destination.writes = 0
         result = copy(source, destination, state)
         assert (result.equal, result.written, destination.writes) == (True, 3, 3)
-        # Each pass looks into what was changed, and into the 41 partitions with something that expires.
+        # Each pass reads changed partitions, and the 41 partitions with items that expire.
         assert source.reads <= 3 + 2 * 42
         assert everything(destination) == everything(source)
 
     def test_same_bytes_with_another_expiry(self, state):
-        """An item whose expiry alone was changed is carried too."""
+        """An item with the same value and another expiry is copied, too."""
         source, destination = MemoryBackend(), MemoryBackend()
         for expires_at in (FUTURE, FUTURE + 1, None):
             source.apply(b"\x01a", [Put("not_before", b"same", expires_at=expires_at)])
@@ -115,7 +115,7 @@ class TestCopy:
         assert (result.equal, result.written, result.partitions) == (True, 0, 1)
 
     def test_source_that_never_rests(self, state):
-        """A source that is changed in each pass is told as such after the last pass."""
+        """A source that changes in each pass is reported after the last pass."""
         source, destination = MemoryBackend(), Watched()
         fill(source, 3)
         numbers = iter(range(100))
@@ -131,7 +131,7 @@ class TestCopy:
 
     @pytest.mark.parametrize("kind", ["memory", "sqlite", "mariadb"])
     def test_while_writers_write(self, open_store: Opener, state, kind):
-        """The copy of a store in use never holds half a batch, and ends equal when writing ends."""
+        """The copy of a store in use never has half a batch, and is equal once the writes end."""
         source, destination = open_store("sqlite" if kind == "memory" else "memory"), open_store(kind)
         partitions = [partition_of(number) for number in range(60)]
         for partition in partitions:
@@ -163,7 +163,7 @@ class TestCopy:
         assert not halves
 
     def test_stopped_at_any_write(self, tmp_path):
-        """A copy that breaks off at any write goes on when it is started again, and ends equal."""
+        """A copy that fails at any write goes on when it is started again, and ends equal."""
         source, destination = MemoryBackend(), Watched()
         fill(source, 150)
         fail_at = iter(range(5, 1000, 37))
@@ -189,7 +189,7 @@ class TestCopy:
         assert everything(destination) == everything(source)
 
     def test_goes_on_where_it_was(self, tmp_path):
-        """Started again, a copy does not look again at what its pass has done."""
+        """A copy that is started again skips the partitions that its pass has done."""
         source, destination = MemoryBackend(), Watched()
         fill(source, 500)
 
@@ -209,7 +209,7 @@ class TestCopy:
         assert [each.partitions for each in seen if each.stage == "pass 2"][-1] == 501
 
     def test_destination_that_is_not_empty(self, tmp_path):
-        """A destination that holds something is left as it is, unless overwriting is asked for."""
+        """A destination that is not empty stays as it is, unless `overwrite` is set."""
         source, destination = MemoryBackend(), MemoryBackend()
         fill(source)
         destination.apply(b"\x01other", [Put("key", b"theirs")])
@@ -234,7 +234,7 @@ class TestCopy:
         ids=["changed", "added", "deleted", "new partition", "new partition that expires"],
     )
     def test_destination_in_use(self, state, partition, operation):
-        """What somebody else wrote to the destination since is not undone, by no kind of run."""
+        """No run undoes what somebody else wrote to the destination meanwhile."""
         source, destination = MemoryBackend(), MemoryBackend()
         fill(source)
         copy(source, destination, state)
@@ -249,7 +249,7 @@ class TestCopy:
         assert everything(destination) == everything(source)
 
     def test_mixed_up(self, state):
-        """Source and destination swapped in a later run: what was written since is not undone."""
+        """A later run with swapped stores does not undo later writes."""
         source, destination = MemoryBackend(), MemoryBackend()
         fill(source)
         copy(source, destination, state)
@@ -260,7 +260,7 @@ class TestCopy:
         assert everything(source) == before
 
     def test_restart(self, state):
-        """Begun anew, a copy compares all values again and repairs what it had written."""
+        """A restarted copy compares all values again, and repairs its own items."""
         source, destination = Watched(), MemoryBackend()
         fill(source)
         copy(source, destination, state)
@@ -284,7 +284,7 @@ class TestCopy:
             copy(source, Forgetful(), state)
 
     def test_partition_without_rest(self, state):
-        """A partition that is written faster than it is read is a difference, not half a partition."""
+        """A partition written faster than it is read is a difference, and not copied in part."""
         source, destination = Watched(), MemoryBackend()
         fill(source, 3)
 
@@ -299,7 +299,7 @@ class TestCopy:
         assert copy(source, destination, state).equal
 
     def test_one_pass_proves_nothing(self, state):
-        """Fewer passes than can tell that stores are equal are an error."""
+        """One pass can't prove that stores are equal: it is an error."""
         with pytest.raises(ValueError, match="two passes"):
             copy(MemoryBackend(), MemoryBackend(), state, passes=1)
 
@@ -312,12 +312,12 @@ class TestState:
         assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o600
 
     def test_used_by_another(self, tmp_path):
-        """Two copies can't use one state."""
+        """Two copies can't use one state file."""
         with CopyState(tmp_path / "state"), pytest.raises(InvalidState, match="another copy"):
             CopyState(tmp_path / "state")
 
     def test_other_files(self, tmp_path):
-        """Files of others are refused, and stay as they are."""
+        """Other files are rejected, and stay as they are."""
         text, folder, store = tmp_path / "text", tmp_path / "folder", tmp_path / "items.sqlite"
         text.write_text("important\n" * 100)
         folder.mkdir()

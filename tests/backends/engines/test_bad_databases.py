@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pymysql
 import pytest
+from refusals import PATIENCE_SECONDS, refused
 from sqlalchemy import event
 from support.mariadb import MariaDB
 from support.proxies import proxy
-from support.refusals import PATIENCE_SECONDS, refused
 from support.tls import answering, serving, silent
 
 from backends import (
@@ -38,7 +38,7 @@ A, B = Address(PARTITION, "a"), Address(PARTITION, "b")
 
 @contextlib.contextmanager
 def variable(mariadb: MariaDB, name: str, value: int) -> Iterator[None]:
-    """Set a global variable of the server for a while."""
+    """Set a global variable of the server within a block."""
     [(before,)] = mariadb.query(f"SELECT @@GLOBAL.{name}")
     mariadb.query(f"SET GLOBAL {name} = {value}")
     try:
@@ -49,7 +49,7 @@ def variable(mariadb: MariaDB, name: str, value: int) -> Iterator[None]:
 
 class TestUnreachable:
     def test_nobody_listens(self, connect):
-        """A port that nobody listens on is told at once."""
+        """A port without a server is reported at once."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             backend = connect(port=probe.getsockname()[1])
@@ -62,12 +62,12 @@ class TestUnreachable:
                     work()
 
     def test_no_such_host(self, connect):
-        """A host that has no address is told."""
+        """A host without an address is reported."""
         with refused("can't be reached"):
             connect(host="database.invalid").ping()
 
     def test_nobody_speaks(self, connect):
-        """A port where nothing is said costs the time limit, not more."""
+        """A silent server costs the time limit, not more."""
         with serving(silent) as server:
             backend = connect("read_timeout=1&connect_timeout=1", port=server.port)
             with refused("breaks off"):
@@ -75,7 +75,7 @@ class TestUnreachable:
 
     @pytest.mark.parametrize("greeting", [b"\x05\x00\x00\x00hello", b"SSH-2.0-OpenSSH_9.2\r\n"])
     def test_something_else_speaks(self, connect, greeting):
-        """A port where something else is said than MySQL is told."""
+        """A server of another protocol is reported."""
         with serving(answering(greeting)) as server:
             backend = connect("connect_timeout=1", port=server.port)
             for work in (backend.ping, backend.check_schema):
@@ -91,7 +91,7 @@ class TestUnreachable:
         ],
     )
     def test_refused(self, connect, changes, reason):
-        """A user, password or database that the server does not take is told, without naming it."""
+        """A wrong user, password or database is reported, without its name."""
         with refused(reason) as raised:
             connect(**changes).ping()
         assert not any(value in str(raised.value) for value in ("wrong", "nobody", "other", "secret"))
@@ -112,7 +112,7 @@ class TestUnreachable:
         ],
     )
     def test_options(self, connect, query):
-        """Options that can't be used are told when the URL is read."""
+        """Invalid options are reported when the URL is read."""
         with pytest.raises(ValueError, match=r"option|whole number|true or false") as raised:
             connect(query)
         assert "secret" not in str(raised.value)
@@ -120,7 +120,7 @@ class TestUnreachable:
 
 class TestLimits:
     def test_read_only(self, connect, mariadb):
-        """A server that has become read-only refuses writes, not reads."""
+        """A server that has become read-only rejects writes, not reads."""
         backend = connect()
         backend.apply(PARTITION, [Put("a", b"1")])
         with variable(mariadb, "read_only", 1):
@@ -132,7 +132,7 @@ class TestLimits:
         backend.apply(PARTITION, [Put("a", b"2")])
 
     def test_small_packets(self, connect, mariadb):
-        """A server that takes too small packets is told before any value fails on it, and then too."""
+        """A server with a too small packet size is reported before a value fails, and then too."""
         with variable(mariadb, "max_allowed_packet", 1024 * 1024):
             backend = connect()
             with pytest.raises(WrongSchema, match=r"max_allowed_packet .* at least \d+"):
@@ -145,17 +145,17 @@ class TestLimits:
         backend.apply(PARTITION, [Put("a", b"\xff" * MAX_VALUE_BYTES)])
 
     def test_value_over_the_limit(self, connect):
-        """A value over the limit is a mistake of the caller, told before anything is sent."""
+        """A value over the limit is an error of the caller, raised before anything is sent."""
         backend = connect(port=1)
         with pytest.raises(ValueError, match="at most"):
             backend.apply(PARTITION, [Put("a", bytes(MAX_VALUE_BYTES + 1))])
 
     def test_pool_used_up(self, connect):
-        """When all connections are in use, more work is refused after a wait, not queued."""
+        """If all connections are in use, further operations are rejected after a wait, not queued."""
         backend = connect("connections=2")
         with backend._engine.connect(), backend._engine.connect():
             began = time.monotonic()
-            # One after the other they would wait for longer than `refused` takes.
+            # One after the other they would wait for longer than `refused` accepts.
             with refused("in use"), ThreadPoolExecutor(2 * PATIENCE_SECONDS) as pool:
                 for waiting in [pool.submit(backend.ping) for _ in range(2 * PATIENCE_SECONDS)]:
                     waiting.result()
@@ -177,7 +177,7 @@ class TestBrokenConnections:
         writer.apply(PARTITION, [Put("a", b"1")])
 
     def test_killed_connections(self, connect, mariadb):
-        """Connections that the server kills all the time cost no write, and none is done twice."""
+        """Connections that the server kills all the time cost no write, and no write happens twice."""
         backend = connect()
         backend.apply(PARTITION, [Put("a", b"0")])
         stop = threading.Event()
@@ -210,7 +210,7 @@ class TestBrokenConnections:
         assert acknowledged > 10
 
     def test_answer_nobody_took(self, connect):
-        """A connection on which an answer is still to come is not the next operation's."""
+        """A connection with a pending answer is not used for the next operation."""
         backend = connect("connections=1")
         backend.apply(PARTITION, [Put("a", b"1")])
 
@@ -229,7 +229,7 @@ class TestBrokenConnections:
         ("more", "statement"), [((), b"UPDATE"), ((Put("picture/1", b"x"),), b"COMMIT")]
     )
     def test_outcome_unknown(self, connect, mariadb, when, more, statement):
-        """A write whose answer was cut off is acknowledged once, and done once."""
+        """A write whose answer is lost is acknowledged once, and happens once."""
         direct = connect()
         before = direct.apply(PARTITION, [Put("a", b"0")])["a"]
         with proxy(mariadb.port) as cutting:
@@ -243,7 +243,7 @@ class TestBrokenConnections:
 
     @pytest.mark.parametrize("when", ["before", "after", "late"])
     def test_outcome_unknown_of_making(self, connect, mariadb, when):
-        """An item whose making was cut off is made once, and only once."""
+        """An item whose creation is interrupted is created exactly once."""
         with proxy(mariadb.port) as cutting:
             backend = connect(port=cutting.port)
             backend.ping()
@@ -255,7 +255,7 @@ class TestBrokenConnections:
 
     @pytest.mark.parametrize("when", ["before", "after"])
     def test_schema_change_cut_off(self, connect, mariadb, when):
-        """A schema change whose connection is cut off is ended on another one."""
+        """A schema change whose connection breaks is completed on another one."""
         for table in ("items", "bulk_items", "schema_version"):
             mariadb.query(f"DROP TABLE persona.{table}")
         with proxy(mariadb.port) as cutting:
@@ -267,7 +267,7 @@ class TestBrokenConnections:
             backend.close()
 
     def test_outcome_never_known(self, connect, mariadb):
-        """A write that was cut off and then written over is not said to have failed."""
+        """A write that was interrupted and then overwritten is not reported as failed."""
         direct = connect()
         before = direct.apply(PARTITION, [Put("a", b"0")])["a"]
         with proxy(mariadb.port) as cutting:
@@ -286,7 +286,7 @@ class TestLocks:
         """Two batches that lock two items in opposite orders both succeed."""
         backend = connect()
         backend.apply(PARTITION, [Put("a", b"0"), Put("b", b"0")])
-        # What is deleted comes first, so each of these begins where the other ends.
+        # Deletes come first, so each batch begins where the other one ends.
         batches = ([Delete("a"), Put("b", b"1")], [Delete("b"), Put("a", b"2")])
         barrier = threading.Barrier(2)
         errors = []
@@ -329,7 +329,7 @@ class TestLocks:
         assert {item.value for item in backend.get_many([A, B]).values()} == {b"1"}
 
     def test_slow_statements(self, connect):
-        """A batch whose statements take too long together is given up between them, and undone."""
+        """A batch whose statements take too long together is stopped between them, and undone."""
         backend = connect()
         backend._time_limit = 0.05
         event.listen(backend._engine, "before_cursor_execute", lambda *_: time.sleep(0.03))
@@ -341,7 +341,7 @@ class TestLocks:
 
 @contextlib.contextmanager
 def holding_a_lock(mariadb: MariaDB) -> Iterator[Callable[[], None]]:
-    """Lock all rows, as a transaction of somebody else does; yields what ends it."""
+    """Lock all rows in another transaction; yield the function that ends it."""
     connection = mariadb.connect("persona")
     cursor = connection.cursor()
     cursor.execute("START TRANSACTION")
@@ -353,7 +353,7 @@ def holding_a_lock(mariadb: MariaDB) -> Iterator[Callable[[], None]]:
 
 
 class TestSilence:
-    """What failures tell, and to whom."""
+    """Messages of failures."""
 
     def test_messages_and_logs(self, connect, mariadb, caplog):
         """No message, log line or traceback holds a value, a partition or the password."""

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import pytest
 import trustme
-from support.counting import open_store
+from counting import open_store
+from refusals import refused
 from support.mariadb import MariaDB
-from support.refusals import refused
 from support.services import Service
 
 from backends.engines.mysql import MysqlBackend
@@ -18,13 +18,13 @@ from backends.engines.mysql import MysqlBackend
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    """Who vouches for the server."""
+    """The certificate authority of the server."""
     return trustme.CA()
 
 
 @pytest.fixture(scope="module")
 def tls_server(authority, tmp_path_factory) -> Iterator[MariaDB]:
-    """A server that speaks TLS."""
+    """A server with TLS."""
     folder = tmp_path_factory.mktemp("tls")
     certificate = authority.issue_cert("127.0.0.1")
     files = {"ssl_ca": "ca.pem", "ssl_cert": "cert.pem", "ssl_key": "key.pem"}
@@ -45,7 +45,7 @@ def tls_server(authority, tmp_path_factory) -> Iterator[MariaDB]:
 
 class TestTLS:
     def test_verified(self, tls_server, authority, tmp_path):
-        """A server that a known authority vouches for is spoken to, encrypted."""
+        """A connection to a server with a certificate of the authority is encrypted."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         url = f"{tls_server.url}?ssl_ca={tmp_path}/ca.pem"
         with closing(MysqlBackend.from_url(url)) as backend:
@@ -55,21 +55,21 @@ class TestTLS:
         assert status[1]
 
     def test_wrong_authority(self, tls_server, tmp_path):
-        """A server that nobody known vouches for is refused."""
+        """A certificate of an unknown authority is rejected."""
         trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
         url = f"{tls_server.url}?ssl_ca={tmp_path}/ca.pem"
         with closing(MysqlBackend.from_url(url)) as backend, refused("can't be reached"):
             backend.ping()
 
     def test_wrong_name(self, tls_server, authority, tmp_path):
-        """A certificate for another name is refused."""
+        """A certificate for another name is rejected."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         url = f"{tls_server.url}?ssl_ca={tmp_path}/ca.pem".replace("127.0.0.1", "localhost")
         with closing(MysqlBackend.from_url(url)) as backend, refused("can't be reached"):
             backend.ping()
 
     def test_several_hosts(self, tls_server, authority, tmp_path):
-        """What TLS options say holds for each of several hosts."""
+        """TLS options are valid for each of several hosts."""
         ca = tmp_path / "ca.pem"
         authority.cert_pem.write_to_path(ca)
         hosts = f"host=127.0.0.1:1&host=127.0.0.1:{tls_server.port}&ssl_ca={ca}"
@@ -84,14 +84,14 @@ class TestTLS:
             backend.ping()
 
     def test_without_tls(self, connect, authority, tmp_path):
-        """A server without TLS is refused where TLS was asked for."""
+        """A server without TLS is rejected if the URL has TLS options."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         with refused("does not speak TLS"):
             connect(f"ssl_ca={tmp_path}/ca.pem").ping()
 
 
 def test_any_password(mariadb):
-    """A password of any characters is taken, percent-encoded, as the server has it: in UTF-8."""
+    """A password may have any characters; percent-encoded they are sent in UTF-8."""
     password = "p@ss:/?#%&+ 'w\u00f6rd' \u20ac"
     quoted = password.replace("'", "''")
     mariadb.create_database()
@@ -108,7 +108,7 @@ def test_any_password(mariadb):
 
 @pytest.fixture(params=["sqlite", "mysql"])
 def empty(request, tmp_path: Path) -> Service:
-    """A service, not started, whose store nobody has made ready."""
+    """A service, not started, on a store without a schema."""
     url = f"sqlite:///{tmp_path}/items.sqlite"
     if request.param == "mysql":
         mariadb = request.getfixturevalue("mariadb")
@@ -119,21 +119,21 @@ def empty(request, tmp_path: Path) -> Service:
 
 class TestSchema:
     def test_eight_at_once(self, empty):
-        """Machines that make one store ready at the same time all succeed, and again later."""
+        """Machines that initialize one store at the same time all succeed, and again later."""
         with ThreadPoolExecutor(8) as pool:
             results = list(pool.map(lambda _: empty.run("storage", "init"), range(8)))
         results.append(empty.run("storage", "upgrade"))
         assert [(each.returncode, each.stderr) for each in results] == [(0, "")] * 9
 
     def test_not_ready(self, empty):
-        """A service on an empty store says what to do."""
+        """A service on an empty store reports the command to run."""
         result = empty.run("serve")
         assert result.returncode == 2
         assert "run `persona-profile storage init`" in result.stderr
         assert "Traceback" not in result.stderr
 
     def test_newer(self, empty):
-        """A store that newer software made is left alone, and the message says so."""
+        """A store with a newer schema is rejected, with a message to upgrade the software."""
         assert empty.run("storage", "init").returncode == 0
         with (
             closing(open_store(empty.url)) as backend,

@@ -13,8 +13,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from counting import NAMES, PARTITION, count_up, initialize, open_store, values
 from support.applications import wait_for
-from support.counting import NAMES, PARTITION, count_up, initialize, open_store, values
 from support.disks import leave_free, small_disk
 from support.mariadb import MariaDB
 from support.services import Answer, Client, Service
@@ -29,7 +29,7 @@ EMAILS = tuple(f"person{number}@example.com" for number in range(WRITERS))
 
 @pytest.fixture(params=["sqlite", "mysql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where an empty database is."""
+    """The URL of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/items.sqlite"
     mariadb = request.getfixturevalue("mariadb")
@@ -55,14 +55,14 @@ def make_service(tmp_path: Path) -> Iterator[Callable[[str], Service]]:
 
 @pytest.fixture
 def store(url: str) -> Iterator[Backend]:
-    """The database, seen past the service."""
+    """A direct connection to the database."""
     backend = open_store(url)
     yield backend
     backend.close()
 
 
 def check(service: Service, writers: list[Writer], store: Backend) -> None:
-    """Fail unless everything acknowledged is there, and nothing that belongs to nobody."""
+    """Check that the store has every acknowledged write, and no items without an owner."""
     for writer in writers:
         writer.check(store, service.keyring)
     verified = service.run("storage", "verify")
@@ -70,9 +70,9 @@ def check(service: Service, writers: list[Writer], store: Backend) -> None:
 
 
 def rounds(pytestconfig: pytest.Config, have_met_everything: Callable[[], bool]) -> Iterator[int]:
-    """Count crashes: as many as asked for, and on until the writers have met what they are to meet.
+    """Count crashes: the configured number, and more until the writers have met each case.
 
-    On a busy machine that takes longer, as less is under way when it crashes.
+    On a busy machine that takes longer: fewer writes are in progress at a crash.
     """
     least = pytestconfig.getoption("--crashes")
     for number in range(10 * least):
@@ -82,7 +82,7 @@ def rounds(pytestconfig: pytest.Config, have_met_everything: Callable[[], bool])
 
 
 def test_processes_lose_no_write(url):
-    """Processes that count up by compare-and-set on five items end with the exact sums."""
+    """Processes that increment five counters by compare-and-set end with the exact sums."""
     initialize(url)
     backend = open_store(url)
     backend.apply(PARTITION, [Put(name, b"0") for name in NAMES])
@@ -98,7 +98,7 @@ def test_processes_lose_no_write(url):
 
 @pytest.mark.timeout(3600)
 def test_service_killed(url, store, make_service, pytestconfig):
-    """A service that is killed at any instant has lost nothing acknowledged when it is back."""
+    """A service that is killed at any instant loses no acknowledged write."""
     service = make_service(url)
     writers = [Writer(service, email) for email in EMAILS]
 
@@ -119,7 +119,7 @@ def test_service_killed(url, store, make_service, pytestconfig):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("url", ["mysql"], indirect=True)
 def test_database_killed(url, store, make_service, mariadb, pytestconfig):
-    """A database that is killed under a running service costs refusals, and no write."""
+    """A database that is killed under a running service costs rejections, and no write."""
     service = make_service(url)
     writers = [Writer(service, email) for email in EMAILS]
 
@@ -143,7 +143,7 @@ def test_database_killed(url, store, make_service, mariadb, pytestconfig):
 
 
 class Poll(threading.Thread):
-    """Asks for what needs no storage, all the time; remembers when it asked and how long it took."""
+    """Sends requests without storage all the time; records their times and durations."""
 
     def __init__(self, service: Service) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class Poll(threading.Thread):
 @pytest.mark.alone
 @pytest.mark.parametrize("url", ["mysql"], indirect=True)
 def test_database_frozen(url, store, make_service, mariadb):
-    """A database that says nothing costs refusals within the time limit, not the service's threads."""
+    """A silent database costs rejections within the time limit, not the threads of the service."""
     limit = 3
     service = make_service(f"{url}?read_timeout={limit}&write_timeout={limit}")
     writers = [Writer(service, f"person{number}@example.com") for number in range(16)]
@@ -196,7 +196,7 @@ def test_database_frozen(url, store, make_service, mariadb):
 
 
 def fill(store: Backend) -> tuple[dict[bytes, bytes], Unavailable]:
-    """Write until there is no room; return what was acknowledged, and how the rest was refused."""
+    """Write until the disk is full; return the acknowledged values, and the failure."""
     acknowledged = {}
     for number in range(1000):
         partition = b"\xfe%d" % number
@@ -215,9 +215,9 @@ def check_full_disk(
     make_room: Callable[[], object],
     has_survived: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Fail unless a full disk costs refusals alone, and all is well once there is room.
+    """Check that a full disk costs rejections only, and that all works once there is room.
 
-    What a database says and still serves is asked only if it has not broken down of it.
+    Messages and reads meanwhile are checked only if the database has survived.
     """
     writers = [Writer(service, email) for email in EMAILS]
     with writing(writers):
@@ -247,7 +247,7 @@ def check_full_disk(
 
 
 def test_disk_full_under_sqlite(tmp_path, make_service):
-    """A full disk under a SQLite file costs refusals and nothing else."""
+    """A full disk under a SQLite file costs rejections and nothing else."""
     with small_disk(tmp_path / "disk", 16) as disk:
         url = f"sqlite:///{disk}/items.sqlite"
         service = make_service(url)
@@ -261,7 +261,7 @@ def test_disk_full_under_sqlite(tmp_path, make_service):
 
 @contextlib.contextmanager
 def installed(server: MariaDB) -> Iterator[MariaDB]:
-    """Run a server of the test's own."""
+    """Run a server for one test."""
     server.install()
     server.start()
     server.create_database()
@@ -272,12 +272,12 @@ def installed(server: MariaDB) -> Iterator[MariaDB]:
 
 
 def test_tables_full_in_mariadb(tmp_path, make_service):
-    """Tables that may not grow cost refusals and nothing else, even if MariaDB breaks down of it."""
+    """Tables that can't grow cost rejections and nothing else, even if MariaDB crashes."""
     files = "ibdata1:12M;ibdata2:12M"
     server = MariaDB(tmp_path, innodb_file_per_table="0", innodb_data_file_path=files)
 
     def survives() -> bool:
-        time.sleep(1)  # InnoDB aborts when a rollback finds no room, and takes its time
+        time.sleep(1)  # InnoDB aborts, slowly, if a rollback finds no room
         return server.is_running
 
     def make_room() -> None:
@@ -291,7 +291,7 @@ def test_tables_full_in_mariadb(tmp_path, make_service):
 
 
 def test_disk_full_under_mariadb(tmp_path, make_service):
-    """A full disk, of which MariaDB itself may break down, costs refusals and nothing else."""
+    """A full disk, which may crash MariaDB, costs rejections and nothing else."""
     with small_disk(tmp_path / "disk", 256) as disk:
         server = MariaDB(disk, innodb_log_file_size="16M")
         with installed(server), contextlib.closing(open_store(server.url)) as store:

@@ -1,4 +1,4 @@
-"""The backend on a cluster of three nodes that are well."""
+"""The backend on a healthy cluster of three nodes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
+from counting import initialize
 from hypothesis import HealthCheck, settings
+from refusals import refused
+from spreading import SpreadBackend
 from sqlalchemy import event
-from support.counting import initialize
 from support.galera import Galera, GaleraNode
 from support.proxies import proxy
-from support.refusals import refused
-from support.spreading import SpreadBackend
 
 from backends import Address, Backend, Delete, Put, WrongSchema
 from backends.engines.mysql import MysqlBackend
@@ -33,7 +33,7 @@ TABLES = ("items", "bulk_items")
 
 @pytest.fixture(scope="module")
 def schema(galera: Galera) -> None:
-    """Tables that three clients have made at once, each on a node of its own."""
+    """A cluster whose tables three clients have created at once, each on another node."""
     galera.create_database()
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(galera.nodes), mp_context=spawn) as pool:
@@ -50,7 +50,7 @@ def empty(galera: Galera, schema: None) -> Galera:
 
 @pytest.fixture
 def clients(empty: Galera) -> Iterator[list[MysqlBackend]]:
-    """A client of each node, which prefers that one."""
+    """A client for each node that prefers this node."""
     urls = [empty.url_of(*empty.nodes[number:], *empty.nodes[:number]) for number in range(3)]
     opened = [MysqlBackend.from_url(url) for url in urls]
     yield opened
@@ -61,7 +61,7 @@ def clients(empty: Galera) -> Iterator[list[MysqlBackend]]:
 class TestGalera(BackendConformance):
     @pytest.fixture
     def backend(self, clients: list[MysqlBackend]) -> SpreadBackend:
-        """An empty database, every operation on another node than the last."""
+        """An empty database; each operation goes to another node than the last."""
         return SpreadBackend(clients)
 
 
@@ -85,13 +85,13 @@ class TestGaleraMachine(GaleraMachine.TestCase):
 
     @pytest.fixture(autouse=True)
     def _cluster(self, empty: Galera) -> None:
-        """Give the machine the cluster."""
+        """Give the state machine the cluster."""
         GaleraMachine.cluster = empty
 
 
 @contextlib.contextmanager
 def behind(node: GaleraNode, seconds: float) -> Iterator[None]:
-    """Let a node apply nothing of what the others write for some seconds."""
+    """Stop a node from applying the writes of other nodes for some seconds."""
     with node.connect() as connection, connection.cursor() as cursor:
         cursor.execute("FLUSH TABLES WITH READ LOCK")
         timer = threading.Timer(seconds, cursor.execute, ["UNLOCK TABLES"])
@@ -101,7 +101,7 @@ def behind(node: GaleraNode, seconds: float) -> Iterator[None]:
 
 
 def test_reads_catch_up(empty, clients):
-    """A node that lags shows what another has acknowledged, and takes no version for gone."""
+    """A lagging node returns writes that another node has acknowledged, and misses no version."""
     here, there, _ = clients
     there.apply(PARTITION, [Put("a", b"0"), Put("picture/b", b"0")])
     with behind(empty.nodes[1], 0.7):
@@ -118,7 +118,7 @@ def test_reads_catch_up(empty, clients):
 
 @pytest.mark.parametrize("snapshots", ["OFF", "ON"])
 def test_certification_conflicts(empty, clients, snapshots):
-    """Batches that collide on different nodes are all carried out, each once and whole."""
+    """Batches that collide on different nodes all take effect, each once and whole."""
     for node in empty.nodes:
         if node.query("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'"):
             node.query(f"SET GLOBAL innodb_snapshot_isolation = {snapshots}")
@@ -153,7 +153,7 @@ def test_certification_conflicts(empty, clients, snapshots):
     ("more", "statement"), [((), b"UPDATE"), ((Put("picture/b", b"1"),), b"COMMIT")]
 )
 def test_outcome_looked_up_elsewhere(empty, clients, more, statement):
-    """A write whose node is lost before it answers is found on another one, and not done again."""
+    """A write whose node is lost before the answer is found on another node, and not repeated."""
     _, _, direct = clients
     before = direct.apply(PARTITION, [Put("a", b"0")])["a"]
     with proxy(empty.nodes[0].port) as cutting:
@@ -179,7 +179,7 @@ def node_of(galera: Galera, *nodes: GaleraNode) -> GaleraNode:
 
 
 def test_donors(empty):
-    """A node out of step, as one that gives its state to another, is used only if no other will do."""
+    """A node out of sync, for example a donor, is used only if there is no other."""
     first, second, _ = empty.nodes
     try:
         first.query("SET GLOBAL wsrep_desync = ON")
@@ -196,7 +196,7 @@ def test_donors(empty):
 
 class TestLimits:
     def test_write_sets(self, empty, clients):
-        """A cluster that takes too small transactions says so, before any fails on it and then too."""
+        """A cluster with a too small transaction size is reported before and when a write fails."""
         client, *_ = clients
         for node in empty.nodes:
             node.query("SET GLOBAL wsrep_max_ws_size = 1000000")
@@ -214,7 +214,7 @@ class TestLimits:
         client.check_schema()
 
     def test_packets(self, empty, clients):
-        """A value that is too large for a node's packets is refused, and costs no other node."""
+        """A value too large for the packets of a node is rejected, without a try on other nodes."""
         client, *_ = clients
         for node in empty.nodes:
             node.query("SET GLOBAL max_allowed_packet = 1048576")

@@ -1,4 +1,4 @@
-"""Nodes of a cluster that are lost and come back, under a service that is written to."""
+"""Nodes of a cluster that are lost and come back, under a service with writes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
 import pytest
-from support.counting import initialize
+from counting import initialize
+from refusals import refused
 from support.galera import Galera, GaleraNode
-from support.refusals import refused
 from support.services import Client, Service
 from support.writers import Writer, meanwhile, wait_until_well, writing
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(3600)]
 EMAILS = tuple(f"person{number}@example.com" for number in range(4))
 EVICTION = "evs.suspect_timeout=PT{}S; evs.inactive_timeout=PT{}S"
 MOST_SECONDS = 20
-"""Far more than the six seconds that Galera takes to give up a node, for slow machines."""
+"""Far more than the six seconds in which Galera evicts a node, for slow machines."""
 
 
 @pytest.fixture(scope="module")
@@ -41,27 +41,27 @@ def service(galera: Galera, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def writers(service: Service) -> Sequence[Writer]:
-    """People who change their profiles all the time."""
+    """Clients that change their profiles all the time."""
     return [Writer(service, email) for email in EMAILS]
 
 
 @pytest.fixture
 def store(galera: Galera) -> Iterator[Backend]:
-    """The database, seen past the service, on the node that it prefers least."""
+    """A direct connection to the database, on the last node in the service's order."""
     backend = MysqlBackend.from_url(galera.url_of(*reversed(galera.nodes)))
     yield backend
     backend.close()
 
 
 class Pauses:
-    """Measures for how long no write was acknowledged."""
+    """Measures the longest time without an acknowledged write."""
 
     def __init__(self, writers: Sequence[Writer]) -> None:
         self.longest = 0.0
         self._writers = writers
 
     def watch(self, stop: threading.Event) -> None:
-        """Look, until told to stop."""
+        """Measure until `stop`."""
         last, since = -1, time.monotonic()
         while not stop.wait(0.01):
             written = sum(writer.writes for writer in self._writers)
@@ -71,7 +71,7 @@ class Pauses:
 
 
 def written_again(writers: Sequence[Writer], seconds: float = 30) -> None:
-    """Return when each of them has had a write acknowledged that began after now."""
+    """Wait until each client has an acknowledged write that began after this call."""
     before = [writer.writes for writer in writers]
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -82,7 +82,7 @@ def written_again(writers: Sequence[Writer], seconds: float = 30) -> None:
 
 
 def wait_for_use(node: GaleraNode, seconds: float = 30) -> None:
-    """Return when the service uses a node."""
+    """Wait until the service uses a node."""
     clients = "SELECT COUNT(*) FROM information_schema.processlist WHERE user = 'persona'"
     deadline = time.monotonic() + seconds
     while node.query(clients) == [(0,)]:
@@ -91,25 +91,25 @@ def wait_for_use(node: GaleraNode, seconds: float = 30) -> None:
 
 
 def kill(node: GaleraNode) -> Callable[[], None]:
-    """End a node as a crash does; bring it back from where it was."""
+    """Crash a node; restart it with its data."""
     node.kill()
     return node.restart
 
 
 def freeze(node: GaleraNode) -> Callable[[], None]:
-    """Let a node do nothing; let it go on."""
+    """Freeze a node; thaw it."""
     node.freeze()
     return node.thaw
 
 
 def isolate(node: GaleraNode) -> Callable[[], None]:
-    """Cut a node off from the others, while clients reach it; undo that."""
+    """Cut a node off from the other nodes, but not from clients; undo that."""
     node.isolate()
     return node.unite
 
 
 def check(service: Service, writers: Sequence[Writer], store: Backend) -> None:
-    """Fail unless everything acknowledged is there, and nothing that belongs to nobody."""
+    """Check that the store has every acknowledged write, and no items without an owner."""
     for writer in writers:
         writer.check(store, service.keyring)
     assert not any(writer.cuts for writer in writers)
@@ -118,7 +118,7 @@ def check(service: Service, writers: Sequence[Writer], store: Backend) -> None:
 
 
 class Load:
-    """Writes under way, and what they met."""
+    """Running writes, and their measurements."""
 
     def __init__(self, writers: Sequence[Writer], record: Callable[[str, object], None]) -> None:
         self._writers = writers
@@ -126,7 +126,7 @@ class Load:
 
     @contextlib.contextmanager
     def during(self, fault: str) -> Iterator[None]:
-        """Write meanwhile; note the longest pause, the slowest answer and the refusals."""
+        """Write meanwhile; measure the longest pause, the slowest answer and the rejections."""
         pauses = Pauses(self._writers)
         for writer in self._writers:
             writer.slowest, writer.refusals = 0.0, 0
@@ -145,13 +145,13 @@ class Load:
 
 @pytest.fixture
 def load(writers: Sequence[Writer], record_property: Callable[[str, object], None]) -> Load:
-    """People who write while a test does something to the cluster."""
+    """Clients that write while a test harms the cluster."""
     return Load(writers, record_property)
 
 
 @pytest.fixture
 def hasty(galera: Galera) -> Iterator[None]:
-    """Nodes that give each other up sooner than they do by themselves, to save time."""
+    """Nodes that evict each other sooner than by default, to save time."""
     for node in galera.nodes:
         node.query(f"SET GLOBAL wsrep_provider_options = '{EVICTION.format(2, 6)}'")
     yield
@@ -171,7 +171,7 @@ def lose(
     load: Load,
     pytestconfig: pytest.Config,
 ) -> Lose:
-    """Loses the node written to in some way, and has it back, as often as asked for."""
+    """Loses the node with the writes and brings it back, as often as configured."""
     first = galera.nodes[0]
 
     def lose(fault: Callable[[GaleraNode], Callable[[], None]]) -> None:
@@ -190,17 +190,17 @@ def lose(
 
 @pytest.mark.parametrize("fault", [kill, freeze])
 def test_node_written_to_is_lost(fault, lose):
-    """A node that is lost costs a pause and no write, and gets what it missed in increments."""
+    """A lost node costs a pause and no write; back again, it gets the missed writes in increments."""
     lose(fault)
 
 
 def test_node_written_to_is_cut_off(hasty, lose):
-    """So does a node that its clients still reach, and the other nodes don't."""
+    """So does a node that is cut off from the other nodes only."""
     lose(isolate)
 
 
 def test_others_are_lost(galera, hasty, service, writers, store, load):
-    """One node less costs a pause; without a majority all is refused, until told to go on."""
+    """One node less costs a pause; without a majority writes are rejected, until the operator acts."""
     first, second, third = galera.nodes
     with closing(MysqlBackend.from_url(galera.url_of(first))) as backend:
         backend.ping()
@@ -222,7 +222,7 @@ def test_others_are_lost(galera, hasty, service, writers, store, load):
 
 
 def wait_until_cut_off(node: GaleraNode) -> None:
-    """Return when a node knows that it has lost the majority."""
+    """Wait until a node knows that it has lost the majority."""
     deadline = time.monotonic() + MOST_SECONDS
     while node.is_synced:
         assert time.monotonic() < deadline
@@ -230,7 +230,7 @@ def wait_until_cut_off(node: GaleraNode) -> None:
 
 
 def check_refusals(service: Service, someone: Client, backend: Backend) -> None:
-    """Fail unless everything that needs storage is refused soon, and says why and for how long."""
+    """Check that requests with storage are soon rejected, with a reason and Retry-After."""
     client = Client(service, "")
     client.token = someone.token
     answers = [

@@ -11,9 +11,9 @@ from contextlib import closing
 
 import pymysql
 import pytest
+from refusals import refused
 from support.mariadb import MariaDB
 from support.proxies import Proxy, proxy
-from support.refusals import refused
 from support.tls import serving, silent
 
 from backends import Address, Put

@@ -16,7 +16,7 @@ class TestMemory(BackendConformance):
 
 
 def test_expires_by_the_clock():
-    """An item goes at its instant, not before."""
+    """An item expires at its instant, not before."""
     now = [100.0]
     backend = MemoryBackend(clock=lambda: now[0])
     backend.apply(b"p", [Put("x", b"", expires_at=101)])
@@ -27,7 +27,7 @@ def test_expires_by_the_clock():
 
 
 def test_expired_items_do_not_pile_up():
-    """Writing alone removes what has expired: a long-lived server does not grow."""
+    """Writes delete expired items: a long-lived server does not grow."""
     now = [0.0]
     backend = MemoryBackend(clock=lambda: now[0])
     for second in range(1000):
@@ -37,6 +37,6 @@ def test_expired_items_do_not_pile_up():
 
 
 def test_takes_no_url():
-    """A URL for a store that connects to nothing is a mistake that is told."""
+    """A URL for the memory store is an error."""
     with pytest.raises(ValueError, match="no URL"):
         MemoryBackend.from_url("mysql://")

@@ -19,7 +19,7 @@ class TestSqlite(BackendConformance):
         backend.close()
 
     def test_is_its_owner_s_alone(self, backend, tmp_path):
-        """The file, and those that SQLite puts beside it, can be read by nobody else."""
+        """The file, and SQLite's other files, are readable by their owner alone."""
         backend.apply(b"p", [Put("n", b"v")])
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
         assert "items.sqlite" in modes

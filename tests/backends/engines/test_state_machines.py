@@ -60,7 +60,7 @@ class TestMariaDBMachine(MariaDBMachine.TestCase):
 
     @pytest.fixture(autouse=True)
     def _server(self, mariadb: MariaDB) -> None:
-        """Give the machine a database with empty tables."""
+        """Give the state machine a database with empty tables."""
         mariadb.create_database()
         backend = MysqlBackend.from_url(mariadb.url)
         backend.initialize()

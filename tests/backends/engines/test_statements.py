@@ -1,4 +1,4 @@
-"""Every statement that reaches a real server, held to what clusters and sharding proxies carry out."""
+"""Every statement that reaches a real server, checked for clusters and sharding proxies."""
 
 import re
 from collections.abc import Iterator
@@ -6,14 +6,10 @@ from pathlib import Path
 
 import pymysql
 import pytest
+import statement_rules
 import webtest
 from sqlalchemy.dialects import mysql
-from support import statement_rules
-from support.applications import application
-from support.identities import AUDIENCE
-from support.mariadb import MariaDB
-from support.pictures import encode, quadrants
-from support.statement_rules import (
+from statement_rules import (
     EXEMPT,
     FULL_SCAN,
     RULES,
@@ -25,6 +21,10 @@ from support.statement_rules import (
     full_scans,
     violations,
 )
+from support.applications import application
+from support.identities import AUDIENCE
+from support.mariadb import MariaDB
+from support.pictures import encode, quadrants
 from support.statements import StatementLog, transactions
 from support.stores import fill, partition_of
 
@@ -44,7 +44,7 @@ ROW = "X'01', X'6b', 1, X''"
 
 
 class Database:
-    """A database, with the users that docs/how-to/storage.md tells operators to make."""
+    """A database with the users of docs/how-to/storage.md."""
 
     def __init__(self, server: MariaDB) -> None:
         self.server = server
@@ -56,16 +56,16 @@ class Database:
         self.log = StatementLog(server)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         self._connection.close()
         self.log.close()
 
     def url(self, user: str = SERVICE_USER) -> str:
-        """Where a backend connects as a user."""
+        """Return the URL for a user."""
         return self.server.url.replace("persona:", f"{user}:")
 
     def migrate(self) -> None:
-        """Make the schema as operators do."""
+        """Create the schema as operators do."""
         backend = MysqlBackend.from_url(self.url(SCHEMA_USER))
         backend.initialize()
         backend.close()
@@ -77,7 +77,7 @@ class Database:
 
 
 class RestrictedBackend(MysqlBackend):
-    """A backend whose user may not change the schema; the schema's own user does that."""
+    """A backend whose user may not change the schema; another user does that."""
 
     database: Database
 
@@ -87,7 +87,7 @@ class RestrictedBackend(MysqlBackend):
 
 @pytest.fixture(scope="module")
 def database(mariadb: MariaDB) -> Iterator[Database]:
-    """A database that is ready."""
+    """A database with a schema."""
     database = Database(mariadb)
     database.migrate()
     yield database
@@ -96,7 +96,7 @@ def database(mariadb: MariaDB) -> Iterator[Database]:
 
 @pytest.fixture
 def backend(database: Database) -> Iterator[RestrictedBackend]:
-    """An empty store; whatever it is asked for, no statement may break a rule."""
+    """An empty store; none of its statements may break a rule."""
     database.empty()
     backend = RestrictedBackend.from_url(database.url())
     assert isinstance(backend, RestrictedBackend)
@@ -114,7 +114,7 @@ class TestConformance(BackendConformance):
 
 
 def test_migrations(mariadb, database):
-    """From an empty database to a service that starts; the tables are such that all four take them."""
+    """From an empty database to a service that starts; all four products accept the tables."""
     for table in ("items", "bulk_items", "schema_version"):
         mariadb.query(f"DROP TABLE persona.{table}")
     with database.log.recording():
@@ -148,7 +148,7 @@ def test_migrations(mariadb, database):
 
 
 def test_other_versions():
-    """What replaces a row is the same statement whichever version the server says it has."""
+    """The statement that replaces a row is the same for each version of the server."""
     backend = MysqlBackend.from_url("mysql://persona:secret@127.0.0.1/persona")
     upsert = backend._upsert(SMALL).values([row_of(b"p", Put("x", b""), {"x": 1})])
     dialect = mysql.dialect()
@@ -160,7 +160,7 @@ def test_other_versions():
 
 
 def test_most_statements(backend, database):
-    """The batch of the most statements has two for each operation, and no more."""
+    """The largest transaction has two statements for each operation."""
     names = [f"n{number}" for number in range(MAX_OPERATIONS)]
     backend.apply(partition_of(1), [Put(name, b"", expires_at=1) for name in names])
     backend.apply(partition_of(1), [Put(name, b"", ABSENT) for name in names])
@@ -169,7 +169,7 @@ def test_most_statements(backend, database):
 
 
 def test_all_that_the_service_does(database, tmp_path):
-    """What people and operators do with a store, from signing in to a restore, breaks no rule."""
+    """The statements of all requests and commands, from sign-in to restore, break no rule."""
     database.empty()
     with database.log.recording():
         use(database, tmp_path)
@@ -183,7 +183,7 @@ def test_all_that_the_service_does(database, tmp_path):
 
 
 def use(database: Database, folder: Path) -> None:
-    """Do what people do."""
+    """Send the requests of a client."""
     app = application(
         folder, backend="mysql", backend__url=database.url(SCHEMA_USER), pictures__formats="jpeg"
     )
@@ -213,7 +213,7 @@ def use(database: Database, folder: Path) -> None:
 
 
 def administer(database: Database, folder: Path) -> None:
-    """Do what operators do, with the service's own user."""
+    """Run the commands of an operator, as the user of the service."""
     ini = folder / "persona.ini"
     ini.write_text(
         "[app:main]\nuse = egg:persona-profile-server\nbackend = mysql\ndevelopment = true\n"
@@ -270,7 +270,7 @@ PLANTED = {
     "too many statements": ["START TRANSACTION"] + [f"DELETE FROM items {WHERE}"] * 201,
     FULL_SCAN: ["SELECT value FROM items WHERE value = X'01'"],
 }
-"""A statement for each rule that breaks it; those of the schema are the schema's user's."""
+"""A statement for each rule that breaks it; the user of the schema sends changes of the schema."""
 
 PLANTED["several partitions"].insert(2, f"DELETE FROM items {WHERE.replace('01', '02')}")
 OF_THE_SCHEMA = {
@@ -284,7 +284,7 @@ OF_THE_SCHEMA = {
 
 
 def test_a_statement_is_planted_for_each_rule():
-    """No rule is without a test, or without its row in the guide for operators."""
+    """Each rule has a test, and a row in the guide for operators."""
     names = {rule.name for rule in RULES} | SIZE_RULES.keys() | TRANSACTION_RULES.keys()
     names |= {UNKNOWN, FULL_SCAN}
     assert PLANTED.keys() == names
@@ -296,7 +296,7 @@ def test_a_statement_is_planted_for_each_rule():
 
 @pytest.mark.parametrize("rule", PLANTED)
 def test_planted(database, rule, monkeypatch):
-    """A forbidden statement that goes past the backend's own methods is found by its rule."""
+    """A forbidden statement, sent past the methods of the backend, is found by its rule."""
     monkeypatch.setattr(statement_rules, "TRANSACTION_BYTES", 3 * MIB)
     monkeypatch.setattr(statement_rules, "ROW_BYTES", MIB + 100)
     user = SCHEMA_USER if rule in OF_THE_SCHEMA else SERVICE_USER
@@ -320,7 +320,7 @@ def test_planted(database, rule, monkeypatch):
 
 
 def test_binary_protocol(database):
-    """A statement that is prepared and sent in binary is noticed, too."""
+    """A prepared statement in the binary protocol is found, too."""
     backend = MysqlBackend.from_url(database.url())
     connection = backend._engine.raw_connection()
     with database.log.recording():

@@ -4,7 +4,6 @@ import io
 import os
 import re
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from support.pictures import encode, photo, png_bomb, quadrants
 from support.workers import await_workers, renderer
 
 from persona_profile.errors import ServiceError
+from persona_profile.images.renderer import Upload
 
 AUDIENCE = "http://127.0.0.1:6543"
 POLICIES = ("email", "issuer", "address")
@@ -133,45 +133,32 @@ def test_one_upload_may_cost_more_than_is_left(limited, clock):
     assert alice.put().status_int == 200
 
 
-class Observed:
-    """Notes the charges of uploads, and calls a hook when a picture is about to be decoded."""
-
-    claimants = ()
-
-    def __init__(self, on_pixels: Callable[[], None] = lambda: None) -> None:
-        self.pixels: list[int] = []
-        self.seconds: list[float] = []
-        self._on_pixels = on_pixels
-
-    def charge_pixels(self, pixels: int) -> None:
-        """Note the pixels."""
-        self.pixels.append(pixels)
-        self._on_pixels()
-
-    def charge_time(self, processor_seconds: float) -> None:
-        """Note the time."""
-        self.seconds.append(processor_seconds)
+def finish(upload: Upload, once_open: Callable[[], None] = lambda: None) -> None:
+    """Render an upload."""
+    with upload:
+        upload.open()
+        once_open()
+        upload.render()
 
 
 def test_time_is_that_of_the_worker():
-    """Each upload is charged with the time that its worker had, also if it was refused."""
-    with renderer(workers=1) as render:
-        account = Observed()
-        render.render(io.BytesIO(GOOD), None, account)
+    """Each upload costs the time that its worker had, also if it is rejected."""
+    with renderer(workers=1) as ours:
+        accepted, rejected = (ours.upload(io.BytesIO(data)) for data in (GOOD, BROKEN))
+        finish(accepted)
         with pytest.raises(ServiceError):
-            render.render(io.BytesIO(BROKEN), None, account)
-        assert sum(account.seconds) == render.processor_time.counts()[()]
-    assert len(account.seconds) == 2
-    assert min(account.seconds) > 0
+            finish(rejected)
+    assert (accepted.outcome, rejected.outcome) == ("accepted", "picture_broken")
+    assert min(accepted.processor_seconds, rejected.processor_seconds) > 0
 
 
 def test_end_of_a_worker_is_charged():
-    """An upload that brings its worker down pays for what that has done."""
-    with renderer(workers=1) as render:
-        account = Observed(lambda: os.kill(the_worker(), signal.SIGSEGV))
+    """An upload that brings its worker down pays for the time of the worker."""
+    with renderer(workers=1) as ours:
+        upload = ours.upload(io.BytesIO(GOOD))
         with pytest.raises(ServiceError):
-            render.render(io.BytesIO(GOOD), None, account)
-    assert account.seconds[0] > 0
+            finish(upload, lambda: os.kill(the_worker(), signal.SIGSEGV))
+    assert upload.processor_seconds > 0
 
 
 @pytest.mark.parametrize(
@@ -181,24 +168,22 @@ def test_end_of_a_worker_is_charged():
 )
 def test_limit_of_time_follows_the_pixels(picture, seconds):
     """A picture may take processor time by its pixels: from a quarter to all that there is."""
-    before = {}
-    admitted = threading.Event()
-
-    def stop() -> None:
-        os.kill(the_worker(), signal.SIGSTOP)
-        before.update(limits(the_worker()))
-        admitted.set()
-
-    with renderer(workers=1, processor_seconds=200) as render, ThreadPoolExecutor(1) as threads:
-        upload = threads.submit(render.render, io.BytesIO(picture), None, Observed(stop))
-        assert admitted.wait(30)
+    with (
+        renderer(workers=1, processor_seconds=200) as ours,
+        ThreadPoolExecutor(1) as threads,
+        ours.upload(io.BytesIO(picture)) as upload,
+    ):
+        upload.open()
         pid = the_worker()
+        os.kill(pid, signal.SIGSTOP)
+        before = limits(pid)
         # Until the service has set the limits of the picture those of a header hold.
         assert before["cpu time"] == 50
+        rendered = threads.submit(upload.render)
         wait_for(lambda: limits(pid)["address space"] != before["address space"])
         wait_for(lambda: limits(pid)["cpu time"] == seconds, seconds=10)
         os.kill(pid, signal.SIGCONT)
-        assert upload.result(30)
+        assert rendered.result(30)
 
 
 def the_worker() -> int:
@@ -215,8 +200,9 @@ def limits(pid: int) -> dict[str, int]:
 
 def test_pixels_of_tiles_are_charged():
     """An email pays for the pixels of all tiles and alpha planes."""
-    account = Observed()
-    with renderer(workers=1) as render:
-        render.render(io.BytesIO(heif([grid(3, 2, [2] * 6, (64, 64)), tile("HEIC")])), None, account)
-        render.render(io.BytesIO(encode(Image.new("RGBA", (64, 64)), "AVIF")), None, account)
-    assert account.pixels == [6 * 64 * 64, 2 * 64 * 64]
+    tiles = heif([grid(3, 2, [2] * 6, (64, 64)), tile("HEIC")])
+    alpha = encode(Image.new("RGBA", (64, 64)), "AVIF")
+    with renderer(workers=1) as ours:
+        for picture, pixels in ((tiles, 6 * 64 * 64), (alpha, 2 * 64 * 64)):
+            with ours.upload(io.BytesIO(picture)) as upload:
+                assert upload.open() == pixels

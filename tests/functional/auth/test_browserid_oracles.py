@@ -70,7 +70,7 @@ def site(documents, tmp_path_factory):
 def verifier(documents):
     """Return our verifier."""
 
-    def fetch(domain, path):
+    def fetch(url):
         raise AssertionError("there was a lookup")
 
     discovery = Discovery(PinnedIssuers.parse(documents), fetch)

@@ -33,7 +33,7 @@ from support.openid import (
 from support.oracle import running_jose
 
 from persona_profile.api.sessions import MAX_BODY_BYTES
-from persona_profile.auth import openid_keys
+from persona_profile.auth import openid_discovery
 from persona_profile.runtime.waiting import Wait
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
@@ -275,7 +275,7 @@ class TestKeys:
         again = sign_in(site, tokens[0], status=401).json
         assert again["code"] == "key_unknown"
         seconds = time.monotonic() - began
-        most = openid_keys.MISFIT_LOOKUPS + seconds / openid_keys.MISFIT_SECONDS
+        most = openid_discovery.MISFIT_LOOKUPS + seconds / openid_discovery.MISFIT_SECONDS
         assert 1 <= provider.asked_for(JWKS) - before <= most
         sign_in(site, token(fresh_nonce(site)))
 
@@ -322,7 +322,7 @@ class TestReload:
         (tmp_path / "openid-issuers.json").write_text(text)
 
     def test_another_provider(self, tmp_path, site, provider):
-        """What the file says is in force once it was taken anew, and not before."""
+        """What the file says is in force once it was reloaded, and not before."""
         sign_in(site, token(fresh_nonce(site)))
         narrowed = [issuer | {"domains": ["else.test"]} for issuer in ISSUERS]
         self.trusted(tmp_path, narrowed)
@@ -341,13 +341,18 @@ class TestReload:
         self.trusted(tmp_path, text)
         site.app.services.authenticators.reload()
         sign_in(site, token(fresh_nonce(site)))
+<<<<<<< HEAD
         assert "not taken anew: openid.issuers: " in caplog.text
         found = Exposition(site.app.services.metrics.exposition())
+=======
+        assert "not reloaded: openid.issuers: " in caplog.text
+        found = Figures(site.app.services.metrics.exposition())
+>>>>>>> main
         name = "persona_reloads_total"
         assert found.value(name, file="openid_issuers", outcome="refused") == 1
 
     def test_while_in_use(self, tmp_path, site):
-        """Sign-ins that are under way while the file is taken anew do not fail."""
+        """Sign-ins that are under way while the file is reloaded do not fail."""
         stopped = threading.Event()
 
         def reload() -> None:

@@ -123,7 +123,7 @@ class TestCopy:
         fill(source, 20)
         result = run("storage", "copy", stores.ini("a"), stores.url("b"))
         assert (result.returncode, result.stderr) == (0, "")
-        assert "Wrote 20 partitions (0.0 MB) in 2 passes" in result.stdout
+        assert "Wrote 20 partitions (24.0 kB) in 2 passes" in result.stdout
         assert "The stores are equal: 20 partitions." in result.stdout
         assert everything(destination) == everything(source)
         again = run("storage", "copy", stores.url("a"), stores.ini("b"), "--json")
@@ -287,7 +287,7 @@ class TestCopy:
         other.write_text("notes")
         result = run("storage", "copy", stores.url("a"), stores.url("b"), "--state", other)
         assert result.returncode == 1
-        assert "the state file is something else" in result.stderr
+        assert "the state file is not the state of a copy" in result.stderr
         assert other.read_text() == "notes"
 
 
@@ -298,7 +298,7 @@ class TestBackup:
         fill(source, 20)
         made = run("-c", stores.ini("a"), "storage", "backup", "today.archive")
         assert (made.returncode, made.stderr) == (0, "")
-        assert made.stdout.startswith("Wrote 20 partitions, 80 items, 0.0 MB into")
+        assert made.stdout.startswith("Wrote 20 partitions, 80 items, 24.0 kB into")
         checked = run("storage", "restore", "today.archive", "--check", "--json")
         assert json.loads(checked.stdout)["items"] == 80
         restored = run("-c", stores.ini("b"), "storage", "restore", "today.archive")
@@ -427,11 +427,11 @@ def test_backup_loads_no_view(stores):
         (
             Terminal(),
             "".join(
-                f"\r\x1b[Kpass 1: 1,{number}00 partitions, {number}.0 MB" for number in (1, 2, 3, 4)
+                f"\r\x1b[Kpass 1: 1,{number}00 partitions, {number}.00 MB" for number in (1, 2, 3, 4)
             )
             + "\r\x1b[K",
         ),
-        (io.StringIO(), "pass 1: 1,200 partitions, 2.0 MB\npass 1: 1,400 partitions, 4.0 MB\n"),
+        (io.StringIO(), "pass 1: 1,200 partitions, 2.00 MB\npass 1: 1,400 partitions, 4.00 MB\n"),
     ],
     ids=["terminal", "log"],
 )

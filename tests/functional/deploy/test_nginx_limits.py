@@ -190,8 +190,8 @@ class TestUploads:
         assert front.call("OPTIONS", path, bytes(100_000), **asked)[0] == 401
 
     @pytest.mark.parametrize("condition", [{}, {"If-None-Match": "*"}])
-    """A chunked upload is accepted, with and without a precondition."""
-        """An upload whose length is not known before is accepted, with a precondition as well."""
+    def test_chunked(self, front, condition):
+        """A chunked upload is accepted, with and without a precondition."""
         email = "bob@example.com" if condition else "carol@example.com"
         status, token = front.sign_in(email)
         assert status == 201
@@ -224,8 +224,8 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("call", LIMITS)
-"""A body above the service's limit for the call is rejected by its Content-Length."""
-    """A body that is larger than the service accepts for the call is refused by its length."""
+def test_size_of_bodies(front, call):
+    """A body above the service's limit for the call is rejected by its Content-Length."""
     room = FORM_OVERHEAD_BYTES if call.endswith("/picture") else 0
     lengths = [LIMITS[call] + room, LIMITS[call] + room + 1]
     within, beyond = (
@@ -241,7 +241,7 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("call", ["POST /v1/sessions", f"DELETE /v1/profiles/{EMAIL}"])
-"""A chunked body is rejected once it exceeds the service's limit."""
+@pytest.mark.parametrize("condition", ["X: y", "If-Match: *"])
 def test_size_of_chunked_bodies(front, call, condition):
     """A chunked body is rejected once it exceeds the service's limit."""
     headers = [TOKEN, condition, "Transfer-Encoding: chunked"]

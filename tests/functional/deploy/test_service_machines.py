@@ -147,8 +147,8 @@ class Person:
 def machines(
     tmp_path_factory: pytest.TempPathFactory, galera: Galera, redis_server: RedisServer
 ) -> Iterator[Machines]:
-    """Three machines before an empty database."""
     """Three machines with an empty database."""
+    galera.create_database()
     made = Machines(tmp_path_factory.mktemp("machines"), galera, redis_server)
     try:
         made.start()

@@ -8,9 +8,9 @@ import pytest
 from support.bombs import BOMBS, avif_grid
 from support.pictures import decoded, encode, quadrants
 from support.services import Client, Service
-from support.workers import LIMITS, renderer
+from support.workers import LIMITS, render, renderer
 
-from persona_profile.images import Encoding, FreeAccount, PictureOptions
+from persona_profile.images import Encoding, PictureOptions
 
 pytestmark = pytest.mark.alone
 
@@ -89,6 +89,6 @@ def test_bombs_delay_nobody_beyond_their_share(service, mallory):
 def test_grids_are_real():
     """A small grid made like the bombs is a picture, so that it is their size that is refused."""
     data = avif_grid(3, 2)
-    with renderer(PictureOptions(LIMITS, Encoding(("jpeg",)), (64,))) as render:
-        [made] = render.render(io.BytesIO(data), None, FreeAccount())
+    with renderer(PictureOptions(LIMITS, Encoding(("jpeg",)), (64,))) as ours:
+        [made] = render(ours, io.BytesIO(data))
     assert decoded(made.data).getpixel((60, 60)) == pytest.approx((90, 120, 40), abs=4)

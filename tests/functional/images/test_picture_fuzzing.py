@@ -13,7 +13,7 @@ from support.workers import outcome, renderer
 WORKERS = 2
 DEADLINE_SECONDS = 30
 EXPECTED = {
-    "taken",
+    "accepted",
     "picture_broken",
     "picture_too_many_pixels",
     "picture_too_complex",
@@ -52,8 +52,8 @@ def test_mutations(render, kind, request):
     found = upload_all(render, (mutated(good, source) for _ in range(count)))
     assert found.total() == count
     assert found.keys() <= EXPECTED
-    assert found["taken"] < count
-    assert outcome(render, good) == "taken"
+    assert found["accepted"] < count
+    assert outcome(render, good) == "accepted"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,9 +67,9 @@ def test_truncations(render, kind):
     assert len(cuts) > 3
     found = upload_all(render, (good[:cut] for cut in cuts))
     assert found == {"picture_broken": len(cuts)}
-    assert outcome(render, good) == "taken"
+    assert outcome(render, good) == "accepted"
 
 
 def test_after_all_that(render):
     """The workers are as good as new."""
-    assert outcome(render, encode(quadrants(64, 64))) == "taken"
+    assert outcome(render, encode(quadrants(64, 64))) == "accepted"

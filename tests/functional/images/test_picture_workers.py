@@ -29,14 +29,16 @@ from support.workers import (
     outcome,
     picture_pids,
     processor_seconds,
+    render,
     renderer,
     worker_pids,
 )
 
 from persona_profile.errors import Overloaded, UnprocessablePicture
-from persona_profile.images import Crop, Encoding, FreeAccount, Limits, PictureOptions
+from persona_profile.images import Crop, Encoding, Limits, PictureOptions
 from persona_profile.images.admission import Admission
-from persona_profile.images.pool import WorkerRenderer
+from persona_profile.images.pool import WorkerPool
+from persona_profile.images.renderer import Renderer
 from persona_profile.serving.server import make_server
 
 GOOD = encode(quadrants(64, 64))
@@ -76,8 +78,8 @@ def busy_worker() -> int:
 def test_renditions():
     """What comes from a worker is what the pipeline makes, by crop, sizes and formats."""
     options = PictureOptions(LIMITS, Encoding(("webp",)), (16, 64))
-    with renderer(options) as render:
-        made = render.render(io.BytesIO(GOOD), Crop(0, 0, 30), FreeAccount())
+    with renderer(options) as ours:
+        made = render(ours, io.BytesIO(GOOD), Crop(0, 0, 30))
     assert {(each.size, each.format) for each in made} >= {(16, "jpeg"), (64, "jpeg")}
     for each in made:
         picture = Image.open(io.BytesIO(each.data))
@@ -87,27 +89,27 @@ def test_renditions():
 
 def test_file_is_handed_over(tmp_path):
     """A file on disk is read by the worker itself, whatever its position and what is still buffered."""
-    with renderer() as render, (tmp_path / "picture").open("w+b") as file:
+    with renderer() as ours, (tmp_path / "picture").open("w+b") as file:
         file.write(GOOD)
         file.seek(0)
         for _ in range(3):
-            assert render.render(file, None, FreeAccount())
+            assert render(ours, file)
 
 
 def test_workers_start_when_needed_and_end_with_the_renderer():
     """No process runs before the first picture, and none after the end."""
-    with renderer() as render:
+    with renderer() as ours:
         assert fork_server_pids() == set()
-        assert outcome(render, GOOD) == "taken"
+        assert outcome(ours, GOOD) == "accepted"
         [pid] = fork_server_pids()
     assert not is_alive(pid)
-    assert outcome(render, GOOD) == "overloaded"
+    assert outcome(ours, GOOD) == "overloaded"
 
 
 def test_workers_go_behind_the_service():
     """A worker has a lower priority, and leaves one core to others if there are several."""
-    with renderer() as render:
-        assert outcome(render, GOOD) == "taken"
+    with renderer() as ours:
+        assert outcome(ours, GOOD) == "accepted"
         [pid] = fork_server_pids()
         assert os.getpriority(os.PRIO_PROCESS, pid) > os.getpriority(os.PRIO_PROCESS, 0)
         cores = sorted(os.sched_getaffinity(0))
@@ -117,8 +119,8 @@ def test_workers_go_behind_the_service():
 def test_environment_of_workers(monkeypatch):
     """What a hostile file could get at in its worker's environment holds no setting of ours."""
     monkeypatch.setenv("PERSONA_BACKEND_URL", "mysql://persona:secret@db.example.com/persona")
-    with renderer() as render:
-        assert outcome(render, GOOD) == "taken"
+    with renderer() as ours:
+        assert outcome(ours, GOOD) == "accepted"
         [pid] = fork_server_pids()
         assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
 
@@ -128,10 +130,10 @@ def test_forgotten_renderer():
     gc.collect()
     before = fork_server_pids()
     admission = Admission(2, 2, 60, LIMITS.memory)
-    render = WorkerRenderer(SMALL_JPEG, admission, processor_seconds=10, deadline_seconds=30)
-    assert outcome(render, GOOD) == "taken"
+    ours = Renderer(SMALL_JPEG, admission, WorkerPool(2), 10, 30)
+    assert outcome(ours, GOOD) == "accepted"
     assert len(fork_server_pids() - before) == 1
-    del render
+    del ours
     gc.collect()
     assert fork_server_pids() <= before
 
@@ -146,45 +148,45 @@ def test_forgotten_renderer():
 )
 def test_crash(pool, number, expected):
     """A worker that dies costs the one upload: the file's fault is 422, the machine's 503."""
-    with renderer(workers=1, start_worker=start) as render:
-        upload: Future[str] = pool.submit(outcome, render, ENDLESS)
+    with renderer(workers=1, start_worker=start) as ours:
+        upload: Future[str] = pool.submit(outcome, ours, ENDLESS)
         os.kill(busy_worker(), number)
         assert upload.result(60) == expected
-        assert outcome(render, GOOD) == "taken"
+        assert outcome(ours, GOOD) == "accepted"
 
 
 def test_idle_worker_dies():
     """A worker that dies while it has nothing to do is nobody's loss."""
-    with renderer(workers=1) as render:
-        assert outcome(render, GOOD) == "taken"
+    with renderer(workers=1) as ours:
+        assert outcome(ours, GOOD) == "accepted"
         [pid] = fork_server_pids()
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert outcome(render, GOOD) == "taken"
+        assert outcome(ours, GOOD) == "accepted"
 
 
 def test_processor_time():
     """A picture that takes more processor time than is allowed is refused as such."""
-    with renderer(workers=1, processor_seconds=1, deadline_seconds=100, start_worker=start) as render:
-        assert outcome(render, ENDLESS) == "picture_too_complex"
-        assert outcome(render, GOOD) == "taken"
+    with renderer(workers=1, processor_seconds=1, deadline_seconds=100, start_worker=start) as ours:
+        assert outcome(ours, ENDLESS) == "picture_too_complex"
+        assert outcome(ours, GOOD) == "accepted"
 
 
 def test_deadline(pool):
     """A worker that stands still is ended at the deadline, and the upload may come again."""
-    with renderer(workers=1, deadline_seconds=5, start_worker=start) as render:
-        upload = pool.submit(outcome, render, ENDLESS)
+    with renderer(workers=1, deadline_seconds=5, start_worker=start) as ours:
+        upload = pool.submit(outcome, ours, ENDLESS)
         pid = busy_worker()
         os.kill(pid, signal.SIGSTOP)
         assert upload.result(60) == "overloaded"
         assert not is_alive(pid)
-        assert outcome(render, GOOD) == "taken"
+        assert outcome(ours, GOOD) == "accepted"
 
 
 def test_fork_server_that_stands_still(pool):
     """A fork server that does not answer is ended with its worker, and replaced."""
-    with renderer(workers=1, deadline_seconds=5, start_worker=start) as render:
-        upload = pool.submit(outcome, render, ENDLESS)
+    with renderer(workers=1, deadline_seconds=5, start_worker=start) as ours:
+        upload = pool.submit(outcome, ours, ENDLESS)
         worker = busy_worker()
         [server] = fork_server_pids()
         os.kill(server, signal.SIGSTOP)
@@ -192,13 +194,13 @@ def test_fork_server_that_stands_still(pool):
         assert upload.result(60) == "overloaded"
         assert not is_alive(server)
         await_workers(lambda _found: not is_alive(worker))
-        assert outcome(render, GOOD) == "taken"
+        assert outcome(ours, GOOD) == "accepted"
 
 
 def test_close_amid_a_picture(pool):
     """To end the service does not wait for a picture: its upload is refused."""
-    with renderer(workers=1, start_worker=start) as render:
-        upload = pool.submit(outcome, render, ENDLESS)
+    with renderer(workers=1, start_worker=start) as ours:
+        upload = pool.submit(outcome, ours, ENDLESS)
         pid = busy_worker()
     assert upload.result(60) == "overloaded"
     await_workers(lambda _found: not is_alive(pid))
@@ -206,8 +208,8 @@ def test_close_amid_a_picture(pool):
 
 def test_limits_of_a_worker(pool):
     """Each worker is limited: memory, processor time, no core, no files to write, few to open."""
-    with renderer(workers=1, start_worker=start) as render:
-        upload = pool.submit(outcome, render, ENDLESS)
+    with renderer(workers=1, start_worker=start) as ours:
+        upload = pool.submit(outcome, ours, ENDLESS)
         pid = busy_worker()
         limits = Path(f"/proc/{pid}/limits").read_text()
 
@@ -231,16 +233,16 @@ def test_picture_that_needs_more_than_there_is():
     """A picture that needs more memory than the whole budget is told how many pixels would do."""
     options = PictureOptions(Limits(10**8, 10**8, 4 * MIB), SMALL_JPEG.encoding, (32,))
     large = encode(Image.new("RGB", (2000, 2000)), "PNG")
-    with renderer(options) as render:
+    with renderer(options) as ours:
         with pytest.raises(UnprocessablePicture) as caught:
-            render.render(io.BytesIO(large), None, FreeAccount())
+            render(ours, io.BytesIO(large))
         limit = caught.value.members["limit"]
         assert (caught.value.code, caught.value.members["pixels"]) == (
             "picture_too_many_pixels",
             4 * 10**6,
         )
         side = int(limit**0.5)
-        assert outcome(render, encode(Image.new("RGB", (side, side)), "PNG")) == "taken"
+        assert outcome(ours, encode(Image.new("RGB", (side, side)), "PNG")) == "accepted"
 
 
 def test_memory_is_shared(pool):
@@ -248,10 +250,10 @@ def test_memory_is_shared(pool):
     options = PictureOptions(Limits(10**8, 10**8, 100 * MIB), SMALL_JPEG.encoding, (32,))
     row = b"\0" + bytes(4000 * 3)
     large = png(4000, 4000, 8, 2, row * 4000)
-    with renderer(options, workers=4) as render:
+    with renderer(options, workers=4) as ours:
         peak = Peak()
-        uploads = [pool.submit(outcome, render, large, str(number)) for number in range(8)]
-        assert [upload.result(60) for upload in uploads] == ["taken"] * 8
+        uploads = [pool.submit(outcome, ours, large, str(number)) for number in range(8)]
+        assert [upload.result(60) for upload in uploads] == ["accepted"] * 8
         # Four workers of 30 MiB, and one picture of 64 MB; four of those would be 256.
         assert peak.stop() < 4 * 45 + 110
 
@@ -309,8 +311,8 @@ from support.applications import application
 from support.endless_fork_server import SIDE, start
 from support.pictures import encode, quadrants
 context = renderer()
-render = context.__enter__()
-assert outcome(render, encode(quadrants(64, 64))) == "taken"
+ours = context.__enter__()
+assert outcome(ours, encode(quadrants(64, 64))) == "accepted"
 print(*fork_server_pids())
 """
 
@@ -343,13 +345,13 @@ def test_no_decoder_in_the_service():
 
 def test_overload_says_when_to_return(pool):
     """Who is refused is told when to come back, each a little later than the one before."""
-    with renderer(workers=1, queue=0) as render:
-        upload = pool.submit(outcome, render, slow())
+    with renderer(workers=1, queue=0) as ours:
+        upload = pool.submit(outcome, ours, slow())
         busy_worker()
         waits = []
         for number in range(20):
             with pytest.raises(Overloaded) as caught:
-                render.render(io.BytesIO(GOOD), None, FreeAccount((number,)))
+                render(ours, io.BytesIO(GOOD), None, number)
             waits.append(int(caught.value.headers["Retry-After"]))
         assert waits == sorted(waits)
         assert 2 <= waits[0] < waits[-1] <= 60

@@ -33,7 +33,7 @@ from support.workers import (
 )
 
 from persona_profile import app as app_module
-from persona_profile.images.pool import WorkerRenderer
+from persona_profile.images.pool import WorkerPool
 from persona_profile.images.worker_process import WorkerProcess
 
 GOOD = encode(quadrants(64, 64))
@@ -143,8 +143,8 @@ def test_nothing_outlives_its_picture():
 
 def test_worker_that_goes_on():
     """A worker that does not end after its answer is ended before the upload is answered."""
-    with renderer(start_worker=lambda: hostile("lingering")) as render:
-        assert outcome(render, GOOD) == "picture_broken"
+    with renderer(start_worker=lambda: hostile("lingering")) as ours:
+        assert outcome(ours, GOOD) == "picture_broken"
         assert len(fork_server_pids()) == 1
         assert worker_pids() == set()
 
@@ -174,13 +174,13 @@ LIES = {
     "another format": framed({**HEADER, "format": "svg"}),
     "a list of formats": framed({**HEADER, "format": ["jpeg"]}),
     "renditions without a header": framed({"renditions": MADE}, SMALL),
-    "an unknown refusal": framed({"refused": {**REFUSAL, "code": "unauthorized"}}),
-    "a refusal of another shape": framed({"refused": "picture_broken"}),
-    "a list as code": framed({"refused": {**REFUSAL, "code": []}}),
-    "control characters": framed({"refused": {**REFUSAL, "detail": "a\x1b[2J\nb"}}),
-    "a long detail": framed({"refused": {**REFUSAL, "detail": "a" * 1000}}),
-    "unknown members": framed({"refused": {**REFUSAL, "members": {"status": 200}}}),
-    "members of text": framed({"refused": {**REFUSAL, "members": {"width": "1"}}}),
+    "an unknown refusal": framed({"rejected": {**REFUSAL, "code": "unauthorized"}}),
+    "a refusal of another shape": framed({"rejected": "picture_broken"}),
+    "a list as code": framed({"rejected": {**REFUSAL, "code": []}}),
+    "control characters": framed({"rejected": {**REFUSAL, "detail": "a\x1b[2J\nb"}}),
+    "a long detail": framed({"rejected": {**REFUSAL, "detail": "a" * 1000}}),
+    "unknown members": framed({"rejected": {**REFUSAL, "members": {"status": 200}}}),
+    "members of text": framed({"rejected": {**REFUSAL, "members": {"width": "1"}}}),
     "a mistake that is none": framed({"failed": "ValueError at a.py:1\nalice@example.com"}),
     "no renditions": framed(HEADER) + framed({"renditions": []}),
     "no list of renditions": framed(HEADER) + framed({"renditions": 5}, SMALL),
@@ -208,8 +208,8 @@ def test_lies(lie, tmp_path, caplog):
     """Whatever a worker answers instead of what was asked is an overload, and is not passed on."""
     (tmp_path / "lie").write_bytes(LIES[lie])
     start = lambda: hostile(str(tmp_path / "lie"))  # noqa: E731
-    with renderer(start_worker=start, deadline_seconds=3) as render:
-        assert outcome(render, GOOD) == "overloaded"
+    with renderer(start_worker=start, deadline_seconds=3) as ours:
+        assert outcome(ours, GOOD) == "overloaded"
     assert "alice@example.com" not in caplog.text
 
 
@@ -217,8 +217,8 @@ def test_lies(lie, tmp_path, caplog):
 def test_the_truth(tmp_path, made):
     """What a worker may answer passes, by the same way."""
     (tmp_path / "truth").write_bytes(framed(HEADER) + framed({"renditions": MADE}, made))
-    with renderer(start_worker=lambda: hostile(str(tmp_path / "truth"))) as render:
-        assert outcome(render, GOOD) == "taken"
+    with renderer(start_worker=lambda: hostile(str(tmp_path / "truth"))) as ours:
+        assert outcome(ours, GOOD) == "accepted"
 
 
 MISSING = {
@@ -236,10 +236,8 @@ def test_system_that_lacks_a_part(lack, development_folder, monkeypatch, caplog)
     command = [sys.executable, "-P", str(HOSTILE), "nothing", lack]
     monkeypatch.setattr(
         app_module,
-        "WorkerRenderer",
-        lambda *arguments, **named: WorkerRenderer(
-            *arguments, **named, start_worker=lambda: WorkerProcess(command)
-        ),
+        "WorkerPool",
+        lambda size: WorkerPool(size, lambda: WorkerProcess(command)),
     )
     made = application(development_folder)
     try:
@@ -247,7 +245,7 @@ def test_system_that_lacks_a_part(lack, development_folder, monkeypatch, caplog)
         for _ in range(2):
             health = client.get("/__heartbeat__", status=200).json
             assert health["details"] == {"pictures": {part: reason, other: "ok"}}
-        assert outcome(made.services.renderer, GOOD) == "taken"
+        assert outcome(made.services.renderer, GOOD) == "accepted"
     finally:
         made.close()
     lines = [each for each in caplog.messages if "confined without" in each]

@@ -62,7 +62,7 @@ class TestCounting:
         app.put(path, b"no picture", headers=headers, status=415)
         found = metrics(app)
         uploads = "persona_picture_uploads_total"
-        assert found.value(uploads, format="png", outcome="taken") == 1
+        assert found.value(uploads, format="png", outcome="accepted") == 1
         assert found.value(uploads, format="png", outcome="picture_broken") == 1
         assert found.value(uploads, format="unknown", outcome="unsupported_media_type") == 1
         assert found.value("persona_picture_pixels_total", format="png") == 2 * 300 * 200
@@ -230,6 +230,6 @@ def test_served_on_an_address_of_its_own(tmp_path):
     finally:
         service.close()
     assert found.value("persona_http_requests_total", route="/v1/sessions", status="201") == 1
-    assert found.value("persona_picture_uploads_total", format="jpeg", outcome="taken") == 1
+    assert found.value("persona_picture_uploads_total", format="jpeg", outcome="accepted") == 1
     assert found.value("process_resident_memory_bytes") > 1e6
     assert "alice" not in found.text

@@ -1,24 +1,22 @@
-"""More requests than are answered in time."""
+"""More requests than threads can answer in time."""
 
 import http.client
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from support.applications import application, running, wait_for
+from support.applications import application, serving, wait_for
 from support.identities import AUDIENCE
 from support.stores import Watched
 
-from persona_profile.api import lateness
 from persona_profile.encoding import json_decode
 from persona_profile.runtime.waiting import MIN_THREADS
 
 EMAIL = "late@example.com"
 
 
-def test_late_requests(development_folder, monkeypatch, caplog):
-    """What has waited too long for a thread is refused at once; what tells of the process is not."""
-    monkeypatch.setattr(lateness, "MOST_SECONDS", 0.1)
+def test_late_requests(development_folder, caplog):
+    """A request that has waited too long for a thread is rejected at once; a heartbeat is answered."""
     app = application(development_folder)
     proof = app.development.identity_provider.bundle(EMAIL, AUDIENCE)
     begun, thaw = threading.Semaphore(0), threading.Event()
@@ -28,16 +26,17 @@ def test_late_requests(development_folder, monkeypatch, caplog):
         begun.release()
         thaw.wait(30)
 
-    with running(app, threads=str(MIN_THREADS)) as origin, ThreadPoolExecutor(16) as pool:
+    with serving(app, threads=str(MIN_THREADS)) as server, ThreadPoolExecutor(16) as pool:
+        server.max_queued_seconds = 0.1
 
         def ask(path: str, method: str = "GET") -> tuple[int, int, dict[str, object]]:
-            connection = http.client.HTTPConnection(origin.removeprefix("http://"), timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=30)
             body = f'{{"proofs": [{{"assertion": "{proof}"}}]}}' if method == "POST" else None
             connection.request(method, path, body, {"Content-Type": "application/json"})
             with connection.getresponse() as response:
-                told = json_decode(response.read())
+                answer = json_decode(response.read())
             connection.close()
-            return response.status, int(response.headers.get("Retry-After", 0)), told
+            return response.status, int(response.headers.get("Retry-After", 0)), answer
 
         store.before_read = wait
         slow = [pool.submit(ask, "/v1/sessions", "POST") for _ in range(MIN_THREADS)]
@@ -49,8 +48,8 @@ def test_late_requests(development_folder, monkeypatch, caplog):
         thaw.set()
         assert 201 in {each.result()[0] for each in slow}
         for each in late:
-            status, retry_after, told = each.result()
-            assert (status, told["code"]) == (503, "overloaded")
+            status, retry_after, answer = each.result()
+            assert (status, answer["code"]) == (503, "overloaded")
             assert retry_after > 0
         assert heartbeat.result()[0] == 200
         assert ask("/v1/")[0] == 200

@@ -14,9 +14,9 @@ from support.mariadb import MariaDB
 from support.pictures import photo
 from support.searching import encodings, found_in, texts
 from support.sessions import session_of
+from support.workers import render
 
 from backends import Address, Backend, Put
-from persona_profile.images import FreeAccount
 
 MARK = "Xochiquetzal"
 """Part of every email, name and website, so that one search finds any of them."""
@@ -49,7 +49,7 @@ def fill(app, count: int) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
     """Make profiles, some with a picture; return emails, and the bytes of uploads and renditions."""
     services = app.services
     uploads = [photo(600, 600, seed) for seed in range(PICTURES)]
-    rendered = [services.renderer.render(io.BytesIO(upload), None, FreeAccount()) for upload in uploads]
+    rendered = [render(services.renderer, io.BytesIO(upload)) for upload in uploads]
     emails = tuple(f"{MARK.lower()}{number}@{MARK.lower()}.example" for number in range(count))
     for number, email in enumerate(emails):
         session = session_of(email)

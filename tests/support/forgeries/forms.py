@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from persona_profile.auth.jws import public_key_document
+from persona_profile.auth.browserid_keys import public_key_document
 from persona_profile.encoding import base64url_encode, json_encode
 from support.forgeries.minting import (
     EMAIL,

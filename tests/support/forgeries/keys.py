@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from persona_profile.auth.jws import public_key_document
+from persona_profile.auth.browserid_keys import public_key_document
 from support.forgeries.minting import (
     GONE,
     Forgery,

@@ -26,7 +26,7 @@ from support.identities import AUDIENCE, dsa_key, rsa_key
 
 from persona_profile.auth.browserid import MAX_BUNDLE_CHARACTERS, BrowserIDVerifier
 from persona_profile.auth.browserid_discovery import RENEWAL_SECONDS, Discovery, PinnedIssuers
-from persona_profile.auth.fetch import Fetched, FetchError
+from persona_profile.auth.fetch import Fetched, FetchError, Url
 from persona_profile.errors import InvalidProof
 from persona_profile.lifetimes import MAX_BROWSERID_SKEW_SECONDS
 from persona_profile.settings import BROWSERID_ALGORITHMS
@@ -35,7 +35,7 @@ T = 1_800_000_000_000
 """An instant, in milliseconds."""
 
 
-def no_lookup(domain, path):
+def no_lookup(_url):
     """Fetch nothing: nobody may get that far."""
     raise AssertionError("there was a lookup")
 
@@ -268,8 +268,8 @@ def test_cheap_checks_first(name):
 def test_lookup_before_signatures():
     """The right of the issuer is looked up before any signature is verified."""
 
-    def fetch(domain, path):
-        raise AssertionError(f"{domain}{path}")
+    def fetch(url):
+        raise AssertionError(url)
 
     nothing_pinned = Discovery(PinnedIssuers({}), fetch)
     subject = BrowserIDVerifier([AUDIENCE], nothing_pinned, algorithms=BROWSERID_ALGORITHMS)
@@ -283,8 +283,9 @@ def test_known_certificate_still_needs_its_key():
     documents = support_documents()
     clock = Clock(0)
 
-    def fetch(domain, path):
-        return Fetched(200, "application/json", json.dumps(documents[domain]).encode())
+    def fetch(url):
+        document = documents[Url.parse(url).host]
+        return Fetched(200, "application/json", json.dumps(document).encode())
 
     discovery = Discovery(PinnedIssuers({}), fetch, clock)
     subject = BrowserIDVerifier([AUDIENCE], discovery, algorithms=BROWSERID_ALGORITHMS)
@@ -302,7 +303,8 @@ def test_key_that_is_replaced():
     documents = {"issuer.test": support_documents()["*.test"]}
     clock, lookups = Clock(0), []
 
-    def fetch(domain, path):
+    def fetch(url):
+        domain = Url.parse(url).host
         lookups.append(domain)
         if documents[domain] is None:
             raise FetchError("issuer_unreachable")

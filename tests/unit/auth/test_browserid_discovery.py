@@ -21,8 +21,8 @@ from persona_profile.auth.browserid_discovery import (
     Discovery,
     PinnedIssuers,
 )
+from persona_profile.auth.browserid_keys import parse_public_key, public_key_document
 from persona_profile.auth.fetch import Fetched, FetchError
-from persona_profile.auth.jws import parse_public_key, public_key_document
 from persona_profile.errors import InvalidProof, Overloaded
 
 GOOD = support_document(rsa_key("issuer"))
@@ -37,8 +37,9 @@ class Web:
         self.sites = {name.replace("_", "."): site for name, site in sites.items()}
         self.lookups = []
 
-    def __call__(self, domain, path):
-        assert path == "/.well-known/browserid"
+    def __call__(self, url):
+        domain = url.removeprefix("https://").removesuffix("/.well-known/browserid")
+        assert url == f"https://{domain}/.well-known/browserid"
         self.lookups.append(domain)
         site = self.sites.get(domain, Fetched(404, "text/html", b"not here"))
         if isinstance(site, Exception):
@@ -136,9 +137,9 @@ def test_slow_delegation():
     """A chain of slow lookups is given up, and not only each lookup."""
     web, clock = Web(**chain(MAX_DELEGATIONS, GOOD)), Clock(0)
 
-    def slow(domain, path):
+    def slow(url):
         clock.now += 0.6 * DELEGATION_SECONDS
-        return web(domain, path)
+        return web(url)
 
     assert refusal(discovery(slow, clock), "d0.test", "d5.test") == "issuer_unreachable"
     assert web.lookups == ["d0.test", "d1.test"]

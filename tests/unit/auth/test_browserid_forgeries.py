@@ -24,7 +24,7 @@ each_forgery = pytest.mark.parametrize("forgery", ROWS, ids=[row.name for row in
 def verifier():
     """A verifier that looks nothing up."""
 
-    def fetch(domain, path):
+    def fetch(url):
         raise AssertionError("a forgery caused a lookup")
 
     discovery = Discovery(PinnedIssuers.parse(support_documents()), fetch)

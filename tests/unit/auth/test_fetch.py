@@ -13,6 +13,7 @@ import trustme
 from support.tls import (
     DEADLINE,
     DOCUMENT,
+    DOCUMENT_URL,
     NAME,
     PATH,
     answer,
@@ -34,7 +35,7 @@ from persona_profile.auth.fetch import (
     MAX_DOCUMENT_BYTES,
     Fetched,
     FetchError,
-    Location,
+    Url,
 )
 
 
@@ -52,7 +53,7 @@ def test_good_document():
 def test_discovery_over_tls():
     """Discovery finds the key of a domain that serves its document."""
     with serving(answering(answer()), server_context(NAME)) as server:
-        discovery = Discovery(PinnedIssuers({}), fetcher(server.port).fetch)
+        discovery = Discovery(PinnedIssuers({}), DocumentFetcher(fetcher(server.port)).fetch)
         assert len(discovery.keys_of_issuer(NAME, NAME, frozenset())) == 1
         assert len(discovery.keys_of_issuer(NAME, NAME, frozenset())) == 1
         assert server.connections == 1
@@ -112,7 +113,7 @@ def test_redirect(status):
     """A redirect is an answer like others; nobody goes where it points."""
     with serving(answering(answer()), server_context(NAME)) as target:
         location = f"https://{NAME}:{target.port}{PATH}"
-        redirect = answer(b"", f"{status} Elsewhere", Location=location)
+        redirect = answer(b"", f"{status} Elsewhere", Url=location)
         _, fetched = fetch_from(answering(redirect))
         assert (fetched.status, target.connections) == (status, 0)
 
@@ -206,7 +207,7 @@ def test_drip_in_handshake(handler):
     """A server that never comes to the end of the handshake costs no more than the deadline."""
     start = time.monotonic()
     with serving(handler) as server, pytest.raises(FetchError, match="issuer_unreachable"):
-        fetcher(server.port, deadline=DEADLINE).fetch(NAME, PATH)
+        fetcher(server.port, deadline=DEADLINE).fetch(DOCUMENT_URL)
     assert time.monotonic() - start > DEADLINE - 0.1
 
 
@@ -248,7 +249,7 @@ def test_expired_certificate():
 def test_plain_http():
     """A server that speaks plain HTTP on the port is refused."""
     with serving(answering(answer())) as server, pytest.raises(FetchError, match="unreachable"):
-        fetcher(server.port).fetch(NAME, PATH)
+        fetcher(server.port).fetch(DOCUMENT_URL)
 
 
 def test_reset_connection():
@@ -258,7 +259,7 @@ def test_reset_connection():
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     with serving(reset) as server, pytest.raises(FetchError, match="issuer_unreachable"):
-        fetcher(server.port).fetch(NAME, PATH)
+        fetcher(server.port).fetch(DOCUMENT_URL)
 
 
 def test_refused_connection():
@@ -266,14 +267,14 @@ def test_refused_connection():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(FetchError, match="issuer_unreachable"):
-        fetcher(port).fetch(NAME, PATH)
+        fetcher(port).fetch(DOCUMENT_URL)
 
 
 def test_second_address():
     """Where an address does not answer, the next one of the name is tried."""
     with serving(answering(answer()), server_context(NAME)) as server:
         subject = fetcher(server.port, resolve=lambda _name: ["127.0.0.99", "127.0.0.1"])
-        assert subject.fetch(NAME, PATH).status == 200
+        assert subject.fetch(DOCUMENT_URL).status == 200
 
 
 def test_stated_port():
@@ -337,5 +338,5 @@ def test_own_origin():
 )
 def test_locations(url, origin, target):
     """A URL is an origin, without the port that its scheme has anyway, and what is asked for there."""
-    location = Location.parse(url)
+    location = Url.parse(url)
     assert (location.origin, location.target) == (origin, target)

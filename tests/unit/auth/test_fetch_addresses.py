@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.tls import (
+    DOCUMENT_URL,
     NAME,
     PATH,
     answer,
@@ -22,7 +23,7 @@ from support.tls import (
     silent,
 )
 
-from persona_profile.auth.fetch import FetchError
+from persona_profile.auth.fetch import HTTPS_PORT, FetchError, Url
 from persona_profile.auth.public_addresses import is_public_address
 
 FORBIDDEN = {
@@ -46,7 +47,7 @@ def test_forbidden_address(name):
             server.port, resolve=lambda _name: FORBIDDEN[name], is_allowed=is_public_address
         )
         with pytest.raises(FetchError, match="issuer_address_forbidden"):
-            subject.fetch(NAME, PATH)
+            subject.fetch(DOCUMENT_URL)
         assert server.connections == 0
 
 
@@ -204,7 +205,7 @@ def test_forbidden_name(name):
     """What is no canonical domain name is not even resolved."""
     resolved = []
     with pytest.raises(FetchError, match="issuer_address_forbidden"):
-        fetcher(1, resolve=resolved.append).fetch(name, PATH)
+        fetcher(1, resolve=resolved.append).fetch(Url("https", name, HTTPS_PORT, PATH, ""))
     assert resolved == []
 
 
@@ -236,14 +237,14 @@ def test_name_unknown(failure):
         raise failure
 
     with pytest.raises(FetchError, match="issuer_unreachable"):
-        fetcher(1, resolve=resolve).fetch(NAME, PATH)
+        fetcher(1, resolve=resolve).fetch(DOCUMENT_URL)
 
 
 def test_resolver_answers_nonsense():
     """An answer of the resolver that is no address is told as a failed lookup."""
     subject = fetcher(1, resolve=lambda _name: ["nonsense"], is_allowed=is_public_address)
     with pytest.raises(FetchError, match="issuer_unreachable"):
-        subject.fetch(NAME, PATH)
+        subject.fetch(DOCUMENT_URL)
 
 
 def test_nothing_is_left_open():

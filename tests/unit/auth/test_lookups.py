@@ -13,10 +13,10 @@ from support.applications import Clock, wait_for
 from support.tls import NAME, PATH, answer, answering, fetcher, server_context, serving, silent
 
 from persona_profile.auth import documents
-from persona_profile.auth.documents import DocumentFetcher
+from persona_profile.auth.documents import FETCH_THREADS, DocumentFetcher
 from persona_profile.auth.fetch import FetchError
-from persona_profile.auth.lookups import FLIGHTS, MAX_REFRESHES, REFRESHES, Lookups, caused_by
-from persona_profile.auth.registrable import registrable_domain
+from persona_profile.auth.lookups import MAX_REFRESHES, REFRESH_THREADS, Lookups, caused_by
+from persona_profile.auth.registrable_domains import registrable_domain
 from persona_profile.errors import Overloaded
 from persona_profile.runtime.waiting import Wait, WaitingBudget
 
@@ -271,7 +271,7 @@ class TestFlights:
             with pytest.raises(FetchError, match="issuer_unreachable"):
                 subject.fetch(f"https://{NAME}{PATH}")
             world.go_on.set()
-            wait_for(lambda: not subject._flights._under_way, every=0.001)
+            wait_for(lambda: not subject._under_way, every=0.001)
             assert server.connections == 0
             subject.close()
 
@@ -283,11 +283,11 @@ class TestFlights:
         ):
             subject = world.fetcher(deadline=NO_TIME)
             before = world.rejections
-            for number in range(FLIGHTS):
+            for number in range(FETCH_THREADS):
                 client, domain = cause(number)
                 with pytest.raises((FetchError, Overloaded)), caused_by(client=client):
                     subject.fetch(f"https://{domain}{PATH}")
-            assert world.rejections - before == {"threads": FLIGHTS // 2}
+            assert world.rejections - before == {"threads": FETCH_THREADS // 2}
             with pytest.raises(FetchError), caused_by(client=OTHERS):
                 subject.fetch(f"https://honest.test{PATH}")
             subject.close()
@@ -295,10 +295,10 @@ class TestFlights:
     def test_threads_for_refreshes(self, world):
         """Whatever hangs, some threads are left for fetches that no request waits for."""
         subject = world.fetcher(deadline=NO_TIME)
-        for number in range(FLIGHTS):
+        for number in range(FETCH_THREADS):
             with contextlib.suppress(FetchError, Overloaded), caused_by(client=f"203.0.113.{number}"):
                 subject.fetch(f"https://d{number}.test{PATH}")
-        assert world.rejections == {"threads": REFRESHES}
+        assert world.rejections == {"threads": REFRESH_THREADS}
         with pytest.raises(FetchError):
             subject.fetch(f"https://refreshed.test{PATH}")
         subject.close()
@@ -306,7 +306,7 @@ class TestFlights:
     def test_closed(self, world):
         """A fetcher that was closed looks nothing up any more, and says so every time."""
         world.documents.close()
-        for _ in range(FLIGHTS + 1):
+        for _ in range(FETCH_THREADS + 1):
             with pytest.raises(Overloaded, match="looked up"), caused_by(client=OTHERS):
                 world.documents.fetch(f"https://a.test{PATH}")
         assert world.waiting == 0

@@ -31,8 +31,8 @@ from support.openid import (
 from support.sessions import session_of
 
 from persona_profile.auth.openid import OpenIDVerifier
+from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import OpenIDIssuers
-from persona_profile.auth.openid_keys import ProviderKeys
 from persona_profile.emails import canonical_email
 from persona_profile.encoding import json_encode
 from persona_profile.errors import InvalidProof

@@ -8,10 +8,11 @@ import pytest
 from support.applications import Clock, wait_for
 from support.openid import ACCOUNTS, Provider, edwards, elliptic, public, rsa, signer
 
-from persona_profile.auth import openid_keys
+from persona_profile.auth import openid_discovery, openid_keys
 from persona_profile.auth.fetch import FetchError
 from persona_profile.auth.jws import Jws
-from persona_profile.auth.openid_keys import ProviderKeys, parse_key_set
+from persona_profile.auth.openid_discovery import ProviderKeys
+from persona_profile.auth.openid_keys import parse_key_set
 from persona_profile.errors import InvalidProof, Overloaded
 
 JWKS = f"{ACCOUNTS}/jwks"
@@ -63,10 +64,10 @@ def test_kept_while_fresh(world):
     """Keys are asked for once an hour."""
     for _ in range(3):
         assert world.find() is None
-    world.clock.now += openid_keys.AHEAD_SECONDS - 1
+    world.clock.now += openid_discovery.AHEAD_SECONDS - 1
     assert world.find() is None
     assert world.provider.requests == [DISCOVERY, JWKS]
-    world.clock.now = openid_keys.FRESH_SECONDS
+    world.clock.now = openid_discovery.FRESH_SECONDS
     assert world.find() is None
     assert world.provider.requests == [DISCOVERY, JWKS] * 2
 
@@ -74,14 +75,14 @@ def test_kept_while_fresh(world):
 def test_refreshed_ahead(world):
     """Keys of a provider in use are asked for ahead of time; the sign-in beside it does not wait."""
     assert world.find() is None
-    world.clock.now = openid_keys.AHEAD_SECONDS
+    world.clock.now = openid_discovery.AHEAD_SECONDS
     world.provider.answering.clear()
     assert world.find() is None
     wait_for(lambda: world.lookups == 3)
     assert world.find() is None
     world.provider.answering.set()
-    wait_for(lambda: world.keys._provider(ACCOUNTS).state.taken_at == world.clock.now)
-    world.clock.now = openid_keys.FRESH_SECONDS + 1
+    wait_for(lambda: world.keys._provider(ACCOUNTS).state.fetched_at == world.clock.now)
+    world.clock.now = openid_discovery.FRESH_SECONDS + 1
     assert world.find() is None
     assert world.provider.requests == [DISCOVERY, JWKS] * 2
 
@@ -107,7 +108,7 @@ def test_preparation_that_fails(world):
 def test_refresh_ahead_that_fails(world):
     """If the provider can't be reached then, it is tried again a little later, and nobody notices."""
     assert world.find() is None
-    world.clock.now = openid_keys.AHEAD_SECONDS
+    world.clock.now = openid_discovery.AHEAD_SECONDS
     world.failure = FetchError("issuer_unreachable")
     assert world.find() is None
     wait_for(lambda: world.keys._provider(ACCOUNTS).state.failure)
@@ -115,11 +116,11 @@ def test_refresh_ahead_that_fails(world):
         assert world.find() is None
     assert world.lookups == 3
     world.failure = None
-    world.clock.now += openid_keys.RETRY_SECONDS
+    world.clock.now += openid_discovery.RETRY_SECONDS
 
     def is_refreshed():
         assert world.find() is None
-        return world.keys._provider(ACCOUNTS).state.taken_at == world.clock.now
+        return world.keys._provider(ACCOUNTS).state.fetched_at == world.clock.now
 
     wait_for(is_refreshed)
 
@@ -128,7 +129,7 @@ def test_withdrawn_key(world):
     """A key that its provider has withdrawn is refused an hour later at the latest."""
     world.find()
     world.provider.publish(ACCOUNTS, [public(rsa("next"), "next")])
-    world.clock.now += openid_keys.FRESH_SECONDS
+    world.clock.now += openid_discovery.FRESH_SECONDS
     assert world.find() == "key_unknown"
 
 
@@ -136,19 +137,19 @@ def test_provider_down(world):
     """Keys go on for a day while their provider can't be reached, which is tried now and then."""
     assert world.find() is None
     world.failure = FetchError("issuer_unreachable")
-    world.clock.now = openid_keys.FRESH_SECONDS
+    world.clock.now = openid_discovery.FRESH_SECONDS
     for _ in range(5):
         assert world.find() is None
     assert world.lookups == 3
-    world.clock.now += openid_keys.RETRY_SECONDS
+    world.clock.now += openid_discovery.RETRY_SECONDS
     assert world.find() is None
     assert world.lookups == 4
-    world.clock.now = openid_keys.LASTING_SECONDS - 1
+    world.clock.now = openid_discovery.LASTING_SECONDS - 1
     assert world.find() is None
-    world.clock.now += openid_keys.RETRY_SECONDS
+    world.clock.now += openid_discovery.RETRY_SECONDS
     assert world.find() == "issuer_unreachable"
     world.failure = None
-    world.clock.now += openid_keys.RETRY_SECONDS
+    world.clock.now += openid_discovery.RETRY_SECONDS
     assert world.find() is None
 
 
@@ -160,7 +161,7 @@ def test_never_reached(world):
     assert world.lookups == 1
     world.failure = None
     assert world.find() == "issuer_address_forbidden"
-    world.clock.now += openid_keys.RETRY_SECONDS
+    world.clock.now += openid_discovery.RETRY_SECONDS
     assert world.find() is None
 
 
@@ -171,12 +172,12 @@ def test_misfits_are_asked_for_seldom(world):
         assert world.find(f"k{number}") == "key_unknown"
         assert world.find(key=rsa("next")) == "token_signature_invalid"
         assert world.find() is None
-    assert world.provider.asked_for(JWKS) == 1 + openid_keys.MISFIT_LOOKUPS
+    assert world.provider.asked_for(JWKS) == 1 + openid_discovery.MISFIT_LOOKUPS
     for seconds, lookups in (
-        (openid_keys.MISFIT_SECONDS - 1, 0),
+        (openid_discovery.MISFIT_SECONDS - 1, 0),
         (1, 1),
-        (openid_keys.MISFIT_SECONDS, 1),
-        (600, openid_keys.MISFIT_LOOKUPS),
+        (openid_discovery.MISFIT_SECONDS, 1),
+        (600, openid_discovery.MISFIT_LOOKUPS),
     ):
         world.clock.now += seconds
         world.provider.requests.clear()
@@ -257,7 +258,7 @@ def test_two_slow_documents(world):
     """A slow discovery document leaves no time for the keys: two deadlines don't add up."""
 
     def fetch(url):
-        world.clock.now += openid_keys.PATIENCE_SECONDS + 1
+        world.clock.now += openid_discovery.PATIENCE_SECONDS + 1
         return world.provider.fetch(url)
 
     world.keys = ProviderKeys(fetch, world.clock)
@@ -268,7 +269,7 @@ def test_two_slow_documents(world):
 def test_old_keys_serve_while_new_ones_come(world):
     """Who needs a key that is known does not wait for the hourly lookup of another."""
     world.find()
-    world.clock.now += openid_keys.FRESH_SECONDS
+    world.clock.now += openid_discovery.FRESH_SECONDS
     under_way, go_on = threading.Event(), threading.Event()
 
     def fetch(url):
@@ -299,7 +300,7 @@ def test_busy_fetcher(world):
 def test_busy_fetcher_and_old_keys(world):
     """Keys that would be asked for anew go on if too many other lookups are under way."""
     world.find()
-    world.clock.now += openid_keys.FRESH_SECONDS
+    world.clock.now += openid_discovery.FRESH_SECONDS
     world.failure = Overloaded("too many", retry_after=1)
     assert world.find() is None
     world.failure = None

@@ -22,8 +22,8 @@ from support.openid import (
 )
 
 from persona_profile.auth.openid import OpenIDVerifier
+from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import OpenIDIssuers
-from persona_profile.auth.openid_keys import ProviderKeys
 from persona_profile.errors import InvalidProof
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.tokens import Nonces

@@ -52,7 +52,7 @@ class Uploads:
         assert self.begun == list(expected)
 
     def _known(self) -> int:
-        under_way, waiting, _ = self.admission.figures()
+        under_way, waiting, _ = self.admission.stats()
         return under_way + waiting + sum(each.done() for each in self._futures)
 
 
@@ -192,7 +192,7 @@ def test_memory_for_small_pictures(make):
     uploads.start("e", memory=6)
     gate.set()
     uploads.await_begun("a", "c", "d", "e")
-    assert uploads.admission.figures()[2] == 90
+    assert uploads.admission.stats()[2] == 90
 
 
 def test_memory_that_does_not_become_free(make):
@@ -228,7 +228,7 @@ def test_when_to_return(make):
     uploads.start("a")
     waits = []
     for number in range(200):
-        error = uploads.start(number)[0].exception(60) if number < 3 else uploads.admission.refusal()
+        error = uploads.start(number)[0].exception(60) if number < 3 else uploads.admission.overload()
         waits.append(int(error.headers["Retry-After"]))
     assert waits == sorted(waits)
     assert 2 <= waits[0] <= 4

@@ -24,6 +24,7 @@ from support.pictures import (
     with_segment,
 )
 
+from persona_profile.errors import ServiceError
 from persona_profile.images import (
     FORMATS,
     SIZES,
@@ -31,7 +32,6 @@ from persona_profile.images import (
     Encoding,
     Limits,
     PictureOptions,
-    PictureRefused,
     Rendition,
 )
 from persona_profile.images.pipeline import render_picture
@@ -190,7 +190,7 @@ def test_small_crop_is_not_enlarged():
 def test_crop_outside(crop):
     """A crop beyond the upright picture is refused with the size that the picture has."""
     data = encode(quadrants(200, 300), exif=exif_orientation(6))
-    with pytest.raises(PictureRefused) as caught:
+    with pytest.raises(ServiceError) as caught:
         render(data, crop)
     assert caught.value.code == "crop_outside_picture"
     assert caught.value.members == {"width": 300, "height": 200}

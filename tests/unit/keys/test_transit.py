@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support.applications import Clock
 from support.tls import authority, server_context
-from support.transit import KEY, TOKEN, FakeKey, FakeTransit, answers, fake_transit
+from support.transit import KEY, TOKEN, FakeKey, FakeTransit, answers, fake_transit, transit_service
 
 from persona_profile.keys.service import KeyService, KeysUnavailable, Unreadable
 from persona_profile.keys.transit import TransitService
@@ -178,7 +178,7 @@ def test_unwrapped_to_another_size(service: TransitService, fake: FakeTransit, s
 def test_headers(fake: FakeTransit, token_file: Path) -> None:
     """Every request has the token, the namespace and the header against forged requests."""
     fake.namespace = "teams/profiles"
-    service = TransitService(fake.url + "/", KEY, token_file, namespace="teams/profiles", timeout=30)
+    service = transit_service(fake.url + "/", token_file, namespace="teams/profiles", timeout=30)
     service.check()
     service.close()
     for _, path, headers, _ in fake.requests:
@@ -251,7 +251,7 @@ def test_tls(token_file: Path, tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     authority().cert_pem.write_to_path(ca_file)
     with fake_transit(server_context("127.0.0.1")) as fake:
-        service = TransitService(fake.url, KEY, token_file, ca_file=ca_file, timeout=30)
+        service = transit_service(fake.url, token_file, ca_file=ca_file, timeout=30)
         service.check()
         assert len(fake.sockets) == 1
         fake.drop_connections()
@@ -269,7 +269,7 @@ def test_tls_that_is_not_trusted(token_file: Path, tmp_path: Path, ca: str | Non
     (other if ca == "other" else authority()).cert_pem.write_to_path(ca_file)
     context: ssl.SSLContext = server_context("vault.test" if ca == "name" else "127.0.0.1")
     with fake_transit(context) as fake:
-        service = TransitService(fake.url, KEY, token_file, ca_file=ca_file if ca else None, timeout=30)
+        service = transit_service(fake.url, token_file, ca_file=ca_file if ca else None, timeout=30)
         with pytest.raises(KeysUnavailable, match="certificate"):
             service.primary_version()
         service.close()
@@ -295,7 +295,7 @@ def test_tls_that_is_not_trusted(token_file: Path, tmp_path: Path, ca: str | Non
 def test_malformed_url(token_file: Path, url: str) -> None:
     """A URL that is none is refused at once, and is not repeated."""
     with pytest.raises(ValueError, match="url of the key service") as caught:
-        TransitService(url, KEY, token_file)
+        transit_service(url, token_file)
     assert "secret" not in str(caught.value)
 
 
@@ -317,6 +317,4 @@ def test_malformed_url(token_file: Path, url: str) -> None:
 def test_malformed_arguments(token_file: Path, arguments: dict[str, object]) -> None:
     """What can't be right is refused at once."""
     with pytest.raises(ValueError, match=r"key|positive"):
-        TransitService(
-            **{"url": "http://127.0.0.1", "key_name": KEY, "token_file": token_file} | arguments
-        )
+        transit_service("http://127.0.0.1", token_file, **arguments)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 from support.applications import Clock
-from support.transit import KEY, FakeTransit, fake_transit, freezes, rejects, write_token
+from support.transit import (
+    FakeTransit,
+    fake_transit,
+    freezes,
+    rejects,
+    transit_service,
+    write_token,
+)
 
 from persona_profile.keys.service import KeysUnavailable, Unreadable
 from persona_profile.keys.transit import CachingService, TransitService
@@ -27,7 +34,7 @@ def fake() -> Iterator[FakeTransit]:
 @pytest.fixture
 def service(fake: FakeTransit, tmp_path: Path) -> Iterator[TransitService]:
     """The service at that server."""
-    running = TransitService(fake.url, KEY, write_token(tmp_path / "token"), timeout=30)
+    running = transit_service(fake.url, write_token(tmp_path / "token"), timeout=30)
     yield running
     running.close()
 

@@ -23,6 +23,7 @@ from support.transit import (
     resets,
     sends,
     sends_bytes,
+    transit_service,
     write_token,
 )
 
@@ -63,12 +64,12 @@ ANSWERS = {
     "not found": (rejects(404), vault.UNKNOWN),
     "no key": (rejects(400, "encryption key not found"), vault.UNKNOWN),
     "no operation": (rejects(405, "1 error occurred:\n\t* unsupported operation\n\n"), vault.UNKNOWN),
-    "no context": (rejects(400, MISSING_CONTEXT), vault.REFUSED),
+    "no context": (rejects(400, MISSING_CONTEXT), vault.REJECTED),
     "key type": (
         rejects(400, "'[0].associated_data' provided for non-AEAD cipher suite rsa-2048"),
-        vault.REFUSED,
+        vault.REJECTED,
     ),
-    "eventually": (rejects(412, "required index state not present"), vault.REFUSED),
+    "eventually": (rejects(412, "required index state not present"), vault.REJECTED),
     "rate limit": (
         rejects(429, 'request path "transit/decrypt/x": rate limit quota exceeded'),
         vault.LIMITED,
@@ -81,13 +82,13 @@ ANSWERS = {
     "unavailable": (sends(b"", 503), vault.FAILING),
     "redirect": (sends(b"", 307, Location="http://127.0.0.1:9/v1/elsewhere"), vault.REDIRECTED),
     "moved": (sends(b"", 301, Location="https://elsewhere.test/"), vault.REDIRECTED),
-    "wrong port": (sends(b"Client sent an HTTP request to an HTTPS server.\n", 400), vault.REFUSED),
+    "wrong port": (sends(b"Client sent an HTTP request to an HTTPS server.\n", 400), vault.REJECTED),
     "no JSON": (sends(b"<html>" + MARK.encode()), vault.MALFORMED),
     "broken JSON": (sends(b'{"data": {"plaintext": "'), vault.MALFORMED),
     "no text": (sends(b"\xff\xfe\x00"), vault.MALFORMED),
     "deep": (sends(b"[" * 30_000), vault.MALFORMED),
     "nothing": (sends(b"", 204), vault.MALFORMED),
-    "too long": (sends(GOOD + b" " * vault.MAX_ANSWER_BYTES), vault.MALFORMED),
+    "too long": (sends(GOOD + b" " * vault.MAX_BODY_BYTES), vault.MALFORMED),
     "endless": (drips(HEADERS + b"\r\n", b" " * 100_000), vault.MALFORMED),
     "compressed": (sends(b"\x1f\x8b", **{"Content-Encoding": "gzip"}), vault.MALFORMED),
     "no HTTP": (sends_bytes(b"SSH-2.0-OpenSSH_9.2\r\n"), vault.MALFORMED),
@@ -121,7 +122,7 @@ ANSWERS = {
         ),
         vault.MALFORMED,
     ),
-    "errors of no form": (answers({"errors": {"message": MARK}}, 400), vault.REFUSED),
+    "errors of no form": (answers({"errors": {"message": MARK}}, 400), vault.REJECTED),
     "reset": (resets, vault.UNREACHABLE),
     "closed": (sends_bytes(b""), vault.UNREACHABLE),
 }
@@ -148,14 +149,14 @@ def test_answers(
 def test_wrap_is_never_unreadable(service: TransitService, fake: FakeTransit, text: str) -> None:
     """Whatever is said of ciphertexts, one who wraps hears that the service is unavailable."""
     fake.behaviour = rejects(400, text)
-    with pytest.raises(KeysUnavailable, match="refuses"):
+    with pytest.raises(KeysUnavailable, match="rejects"):
         service.wrap(PARTITION, DATA_KEY)
 
 
 def test_server_that_is_down(fake: FakeTransit, token_file: Path, clock: Clock) -> None:
     """A server that refuses connections is unavailable at once, each time."""
     fake.close()
-    service = TransitService(fake.url, KEY, token_file, timeout=30, clock=clock)
+    service = transit_service(fake.url, token_file, timeout=30, clock=clock)
     for _ in range(3):
         with pytest.raises(KeysUnavailable, match="can't be reached"):
             service.primary_version()
@@ -169,7 +170,7 @@ def test_name_that_is_unknown(token_file: Path, monkeypatch: pytest.MonkeyPatch)
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    service = TransitService("http://vault.test:8200", KEY, token_file, timeout=30)
+    service = transit_service("http://vault.test:8200", token_file, timeout=30)
     with pytest.raises(KeysUnavailable, match="can't be reached"):
         service.primary_version()
     service.close()

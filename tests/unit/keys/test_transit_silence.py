@@ -10,15 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.applications import Clock, wait_for
-from support.transit import (
-    KEY,
-    Behaviour,
-    FakeTransit,
-    drips,
-    floods,
-    freezes,
-    sends,
-)
+from support.transit import Behaviour, FakeTransit, drips, floods, freezes, sends, transit_service
 
 from persona_profile.encoding import json_encode
 from persona_profile.keys import vault_client as vault
@@ -37,7 +29,7 @@ SHORT = 0.3
 @pytest.fixture
 def hasty(fake: FakeTransit, token_file: Path, clock: Clock) -> Iterator[TransitService]:
     """The service at that server, for those who won't answer anyway."""
-    running = TransitService(fake.url, KEY, token_file, timeout=SHORT, clock=clock)
+    running = transit_service(fake.url, token_file, timeout=SHORT, clock=clock)
     yield running
     fake.thawed.set()
     running.close()
@@ -93,7 +85,7 @@ CHUNKED = HEADERS + b"Transfer-Encoding: chunked\r\n\r\n"
 def test_answer_without_end(service: TransitService, fake: FakeTransit, behaviour: Behaviour) -> None:
     """All bytes of an answer are counted: a server that sends without end is left before its time."""
     fake.behaviour = behaviour
-    with pytest.raises(KeysUnavailable, match="no answer"):
+    with pytest.raises(KeysUnavailable, match="no valid response"):
         service.primary_version()
     fake.behaviour = None
     assert service.primary_version() == 1
@@ -104,7 +96,7 @@ def test_many_answers_on_one_connection(service: TransitService, fake: FakeTrans
     padded = json_encode({"data": {"latest_version": 7}, "padding": "x" * 50_000})
     fake.behaviour = sends(padded)
     for _ in range(20):
-        with pytest.raises(KeysUnavailable, match="no answer"):
+        with pytest.raises(KeysUnavailable, match="no valid response"):
             service.wrap(PARTITION, DATA_KEY)
     assert len(fake.sockets) == 1
     assert service.primary_version() == 7
@@ -117,9 +109,8 @@ def test_long_waits_need_a_place(
     needs none.
     """
     budget = WaitingBudget(8)
-    service = TransitService(
+    service = transit_service(
         fake.url,
-        KEY,
         token_file,
         timeout=30,
         place=lambda: budget.place(Wait.KEY_SERVICE),
@@ -149,7 +140,7 @@ def test_tls_handshake_that_never_ends(token_file: Path) -> None:
     """A server that accepts and does not shake hands is given up."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        service = TransitService(url, KEY, token_file, timeout=SHORT)
+        service = transit_service(url, token_file, timeout=SHORT)
         with pytest.raises(KeysUnavailable, match="in time"):
             service.primary_version()
         service.close()
@@ -178,7 +169,7 @@ def test_places_are_given_back(
     token_file: Path, fake: FakeTransit, clock: Clock, behaviour: Behaviour
 ) -> None:
     """However many time out, none goes on waiting: once the server is back it is asked again."""
-    service = TransitService(fake.url, KEY, token_file, timeout=SHORT, max_connections=2, clock=clock)
+    service = transit_service(fake.url, token_file, timeout=SHORT, max_connections=2, clock=clock)
     fake.behaviour = behaviour
     until = time.monotonic() + 60
     while len(fake.requests) < 4:
@@ -218,7 +209,7 @@ def test_frozen_server_takes_half_the_threads(service: TransitService, fake: Fak
 
 def test_silence_spares_others_the_wait(fake: FakeTransit, token_file: Path, clock: Clock) -> None:
     """After a time-out requests fail without being sent, for a while; then one is sent to see."""
-    service = TransitService(fake.url, KEY, token_file, timeout=1, clock=clock)
+    service = transit_service(fake.url, token_file, timeout=1, clock=clock)
     fake.behaviour = freezes
     for _ in range(6):
         with pytest.raises(KeysUnavailable, match="in time"):
@@ -237,7 +228,7 @@ def test_silence_spares_others_the_wait(fake: FakeTransit, token_file: Path, clo
 
 def test_one_probe_at_a_time(fake: FakeTransit, token_file: Path, clock: Clock) -> None:
     """While one request finds out whether a silent server is back, others are refused at once."""
-    service = TransitService(fake.url, KEY, token_file, timeout=3, clock=clock)
+    service = transit_service(fake.url, token_file, timeout=3, clock=clock)
     probing, go_on = threading.Event(), threading.Event()
 
     def answer_late(handler) -> None:

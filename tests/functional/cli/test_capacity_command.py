@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.commands import run_command
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -67,7 +67,7 @@ def test_plot(tmp_path, ending):
     assert first == second
     assert first.startswith(b"<?xml" if ending == "svg" else b"\x89PNG")
     if ending == "svg":
-        for label in (b"dialog open", b"take away, erase", b"picture workers", b"active users"):
+        for label in (b"dialog open", b"export, erase", b"picture workers", b"active users"):
             assert b"<!-- " + label + b" -->" in first
 
 

@@ -30,7 +30,7 @@ MIX = {
     "sign_ins": 25,
     "replacements": 330,
     "edits": 800,
-    "take_aways": 300,
+    "exports": 300,
     "erases": 100,
     "launch_days": 0,
 }
@@ -183,12 +183,12 @@ def test_record_of_two_workers_is_complete(trials):
     expected = sum(step.rates.values()) * SECONDS
     assert abs(measured - expected) < 5 * expected**0.5  # of a Poisson distribution
     assert {second.endpoint for second in every} >= set(ACTIVITIES) - {"first_upload", "launch_upload"}
-    assert {each.process for each in trial.of(record.Generator)} == {"worker-0", "worker-1"}
+    assert {each.process for each in trial.of(record.GeneratorSample)} == {"worker-0", "worker-1"}
 
 
 def test_server_is_watched(trials):
     """Its processor time grows, and its start is one instant."""
-    looks = trials["good"].of(record.Server)
+    looks = trials["good"].of(record.ServerSample)
     assert looks[-1].cpu_seconds > looks[0].cpu_seconds > 0
     assert len({look.started_at for look in looks}) == 1
     assert looks[-1].resident_bytes > 10_000_000
@@ -206,7 +206,7 @@ def test_wrong_pictures_are_noticed(trials):
 def test_shedding_is_told_from_breaking(trials):
     """503 with Retry-After is shed and no error, 503 without is an error."""
     seconds = trials["spoiled"].seconds()
-    edits, exports = seconds["edit"], seconds["take_away"]
+    edits, exports = seconds["edit"], seconds["export"]
     assert sum(each.shed for each in edits) == sum(each.planned for each in edits) > 0
     assert total(edits, "errors") == {}
     assert total(exports, "errors") == {"status_503": sum(each.planned for each in exports)}

@@ -1,4 +1,4 @@
-"""Registrable domains: the domains that somebody registers, with all names below them."""
+"""Registrable domains: a domain that somebody registers, with all names below it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from publicsuffixlist import PublicSuffixList
 def registrable_domain(domain: str) -> str:
     """Return the registrable domain of a canonical domain name: `example.co.uk` of `a.b.example.co.uk`.
 
-    The names below a registry's suffix are registered apart. The names below a company's suffix
-    (`github.io`) are often free, so here they belong together. A public suffix is its own.
+    The suffixes of registries separate domains. The suffixes of companies (`github.io`) do not, as
+    names below them are often free. A public suffix is its own registrable domain.
     """
     return _suffixes().privatesuffix(domain) or domain
 
 
 def party_of(issuer: str) -> str:
-    """Return the party that an issuer belongs to, which limits by issuer count.
+    """Return the party that rate limits by issuer count.
 
-    Whoever has a domain has any number of domains below it. Of an OpenID provider the URL is the party:
-    the configuration names each.
+    The party of a domain is its registrable domain, as its owner has any number of names below it.
+    The party of an OpenID provider is its URL, as each provider is configured.
     """
     return issuer if "://" in issuer else registrable_domain(issuer)
 

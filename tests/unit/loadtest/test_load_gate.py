@@ -10,12 +10,12 @@ from html.parser import HTMLParser
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.load_records import START, Recorded
+from load_records import START, Recorded
 
 from loadtest import record
 from loadtest.gate import document, gate
 from loadtest.gate.levels import InvalidLevels, Levels
-from loadtest.record import Generator, Run, Second, Server, Step, bucket, percentile
+from loadtest.record import GeneratorSample, Run, Second, ServerSample, Step, bucket, percentile
 
 LATE = bucket(9_000)
 
@@ -131,12 +131,12 @@ def test_shedding_is_told_from_breaking(judged):
 
 
 VOID = {
-    "generator_busy": of(Generator, lambda line: START + 20 < line.at < START + 30, cpu=0.97),
-    "generator_late": of(Generator, lambda line: START + 20 < line.at < START + 24, lag=0.4),
+    "generator_busy": of(GeneratorSample, lambda line: START + 20 < line.at < START + 30, cpu=0.97),
+    "generator_late": of(GeneratorSample, lambda line: START + 20 < line.at < START + 24, lag=0.4),
     "generator_silent": lambda line: (
-        None if isinstance(line, Generator) and START + 20 < line.at < START + 30 else line
+        None if isinstance(line, GeneratorSample) and START + 20 < line.at < START + 30 else line
     ),
-    "generator_unknown": lambda line: None if isinstance(line, Generator) else line,
+    "generator_unknown": lambda line: None if isinstance(line, GeneratorSample) else line,
     "generator_missing": of(Run, workers=3),
     "target_not_offered": lambda line: (
         None if isinstance(line, Second) and START + 20 < line.at < START + 30 else line
@@ -149,9 +149,9 @@ VOID = {
         else line
     ),
     "nothing_measured": of(Step, is_measured=False),
-    "server_restarted": of(Server, lambda line: line.at > START + 30, started_at=START + 30),
-    "clock_offset": of(Server, clock_offset=-30.0),
-    "clock_jumped": of(Server, lambda line: line.at > START + 30, clock_offset=3.0),
+    "server_restarted": of(ServerSample, lambda line: line.at > START + 30, started_at=START + 30),
+    "clock_offset": of(ServerSample, clock_offset=-30.0),
+    "clock_jumped": of(ServerSample, lambda line: line.at > START + 30, clock_offset=3.0),
     "cut_off": lambda line: line,
 }
 
@@ -169,9 +169,9 @@ def test_what_voids_nothing(judged):
     """One busy second, one slow look at the clock, and a step beyond the knee decide nothing."""
 
     def change(line):
-        line = of(Generator, lambda line: line.at == START + 20.9, cpu=1.0, lag=0.4)(line)
-        line = of(Server, lambda line: line.at == START + 30, clock_offset=-3.4)(line)
-        return of(Generator, lambda line: line.at > START + 80, cpu=1.0)(line)
+        line = of(GeneratorSample, lambda line: line.at == START + 20.9, cpu=1.0, lag=0.4)(line)
+        line = of(ServerSample, lambda line: line.at == START + 30, clock_offset=-3.4)(line)
+        return of(GeneratorSample, lambda line: line.at > START + 80, cpu=1.0)(line)
 
     users = (400_000, 2_500_000, 3_000_000)
     status, report = judged(Recorded(users=users, seconds=30, change=change), "--users", "400000")
@@ -181,7 +181,7 @@ def test_what_voids_nothing(judged):
 
 def test_target_and_a_generator_that_was_too_weak_for_more(judged):
     """A step beyond the users asked for voids nothing; it does if it is asked for."""
-    change = of(Generator, lambda line: line.at > START + 18, cpu=1.0)
+    change = of(GeneratorSample, lambda line: line.at > START + 18, cpu=1.0)
     recorded = Recorded(users=(400_000, 600_000), seconds=12, change=change)
     status, report = judged(recorded, "--users", "400000")
     assert (status, codes(report), report["users_carried"]["carried"]) == (0, set(), 400_000)
@@ -339,7 +339,7 @@ def test_cost_that_is_seldom_told(judged):
     """What a request costs is in its range, also where few readings of the server are in a step."""
 
     def change(line):
-        return None if isinstance(line, Server) and line.at % 5 else line
+        return None if isinstance(line, ServerSample) and line.at % 5 else line
 
     [step] = judged(Recorded(seconds=11, change=change))[1]["steps"]
     cost = step["seconds_per_request"]
@@ -411,9 +411,9 @@ def test_page(tmp_path):
     def change(line):
         if isinstance(line, Run):
             return replace(line, host=evil, shape=evil, server_version={"version": evil})
-        if isinstance(line, Generator):
+        if isinstance(line, GeneratorSample):
             return replace(line, process=line.process + evil)
-        if isinstance(line, Server):
+        if isinstance(line, ServerSample):
             return replace(line, metrics={evil: 1.0, f'persona_proofs_total{{outcome="{evil}"}}': 1.0})
         if isinstance(line, Second) and line.endpoint == "edit":
             return replace(line, endpoint=evil, latencies={}, errors={evil: line.planned})

@@ -23,7 +23,7 @@ from persona_profile.capacity.model import (
 )
 from persona_profile.capacity.page import Page, text
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COSTS = Costs.measured()
 MILLION = 1_000_000
 
@@ -93,7 +93,7 @@ def test_launch():
 def flat_costs(seconds: float) -> Costs:
     """Return costs by which each request takes the same of everything."""
     each = Cost(seconds, 2 * seconds, 4 * seconds, 3, 100, 200)
-    activities = dict.fromkeys(("dialog_open", "picture_read", "edit", "take_away", "erase"), each)
+    activities = dict.fromkeys(("dialog_open", "picture_read", "edit", "export", "erase"), each)
     return Costs("nowhere", activities, dict.fromkeys(PICTURE_KINDS, each), 1000, 24, 1.5)
 
 

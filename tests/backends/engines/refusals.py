@@ -1,4 +1,4 @@
-"""What a backend says when its database can't be used."""
+"""Failures of a backend whose database can't be used."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from backends import Unavailable
 
 PATIENCE_SECONDS = 60
-"""Far more than the time limits of the tests' backends together, on any machine."""
+"""Far more than all time limits of the tests' backends together, on any machine."""
 
 
 @contextlib.contextmanager
 def refused(reason: str) -> Iterator[pytest.ExceptionInfo[Unavailable]]:
-    """Expect that an operation is refused for a reason, by its time limits, with a time to return."""
+    """Expect that an operation fails for a reason, within its time limits, with `retry_after`."""
     began = time.monotonic()
     with pytest.raises(Unavailable, match=reason) as raised:
         yield raised

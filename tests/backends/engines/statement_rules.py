@@ -1,4 +1,4 @@
-"""Rules for statements: what Galera, Group Replication, TiDB and Vitess can't carry out, or not well.
+"""Rules of statements that Galera, Group Replication, TiDB and Vitess support well.
 
 The manuals are named in docs/reference/statements.md, which has a row for each rule.
 """
@@ -10,26 +10,26 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sqlglot import exp
+from support.mariadb import MariaDB
+from support.statements import Form, Statement, Transaction, transactions
 
 from backends import MAX_BATCH_BYTES, MAX_OPERATIONS
 from backends.engines.mysql import PACKET_BYTES
-from support.mariadb import MariaDB
-from support.statements import Form, Statement, Transaction, transactions
 
 KEYED = {"items", "bulk_items"}
 """Tables whose rows are placed by partition."""
 
 VERSION_TABLE = "schema_version"
 SCHEMA_USER = "persona_admin"
-"""The user of the database that may change the schema; the service's own may not."""
+"""The user of the database that may change the schema; the user of the service may not."""
 
 ROW_BYTES = 6 * 1024 * 1024
 TRANSACTION_BYTES = MAX_BATCH_BYTES + 200 * MAX_OPERATIONS
-"""Values, and what each row has besides."""
+"""Values, and some bytes for each row."""
 
 TRANSACTION_STATEMENTS = 2 * MAX_OPERATIONS
 SESSION_VARIABLES = {"AUTOCOMMIT", "INNODB_LOCK_WAIT_TIMEOUT", "SQL_MODE"}
-"""What a connection may set for itself: all four know these."""
+"""Variables that a connection may set: all four products support them."""
 
 _KEY_COLUMNS = {"partition", "name"}
 _NAMED_LOCKS = {"GET_LOCK", "RELEASE_LOCK", "RELEASE_ALL_LOCKS", "IS_FREE_LOCK", "IS_USED_LOCK"}
@@ -73,18 +73,18 @@ _KNOWN_PARTS = {
     exp.CurrentDatabase,
     exp.CurrentSchema,
 }
-"""Of what the statements may consist that read and write rows."""
+"""The parts of statements that read and write rows."""
 
 
 class Rule(NamedTuple):
-    """What no statement of a user of the database may be."""
+    """A property that no statement of a user may have."""
 
     name: str
     is_broken_by: Callable[[Form, str], bool]
 
 
 class Exempt(NamedTuple):
-    """Statements that need not name a partition, and why."""
+    """Statements that need not name a partition, with the reason."""
 
     name: str
     reason: str
@@ -92,7 +92,7 @@ class Exempt(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """A rule, and the statement that breaks it, shortened."""
+    """A rule, and the beginning of the statement that breaks it."""
 
     rule: str
     text: str
@@ -194,7 +194,7 @@ def _is_join(form: Form, user: str) -> bool:
 
 
 def _is_unknown(form: Form, user: str) -> bool:
-    """Whether a statement is of a kind, or has a part, that none of the rules is about."""
+    """Return whether a statement is of a kind, or has a part, that no rule covers."""
     tree = form.tree
     if isinstance(tree, exp.Transaction | exp.Commit | exp.Rollback):
         return False
@@ -242,10 +242,10 @@ RULES = (
     Rule("replace", _begins("REPLACE ")),
     Rule("row alias", _has_row_alias),
 )
-"""Of what a statement says."""
+"""Rules for single statements."""
 
 UNKNOWN = "not known"
-"""What breaks none of these, and is none of the statements that are known to be carried out."""
+"""The rule for statements that break no other rule and are not known to be supported."""
 
 SIZE_RULES: dict[str, Callable[[Statement], bool]] = {
     "statement too large": lambda statement: len(statement.text) > PACKET_BYTES,
@@ -281,7 +281,7 @@ def violations(statements: Iterable[Statement]) -> Iterator[Violation]:
 
 
 def full_scans(server: MariaDB, statements: Iterable[Statement]) -> Iterator[Violation]:
-    """Yield the statements, one of each form, for which the server would read a whole table."""
+    """Yield the statements, one of each form, with a plan that reads a whole table."""
     forms = {each.form: each for each in statements if each.form.tables & KEYED}
     with server.connect("persona") as connection:
         cursor = connection.cursor()

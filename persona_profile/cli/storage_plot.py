@@ -1,66 +1,40 @@
-"""The style of all charts, and that of `storage stats --plot`. Needs matplotlib, the extra `plot`."""
+"""The chart of `storage stats --plot`. Needs matplotlib, the extra `plot`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import EngFormatter, MaxNLocator, StrMethodFormatter
-
+from persona_profile.capacity.charts import (
+    COLOURS,
+    DASHED,
+    INK,
+    SOFT,
+    count_bytes_on,
+    count_on,
+    new_figure,
+    save,
+)
+from persona_profile.capacity.units import byte_count
 from persona_profile.store.maintenance.statistics import Distribution, Statistics
 
 _BINS: Final = 48
 _LABEL_WIDTH: Final = 0.1
 """Share of the axis that a label of a percentile takes."""
-INK: Final = "#333333"
-PALE: Final = "#8a8a8a"
-_BARS: Final = "#4477aa"
-# Apart for colour-blind eyes as well (Paul Tol's bright scheme).
-_FORMAT_COLOURS: Final = {"avif": "#4477aa", "webp": "#ccbb44", "jpeg": "#ee6677"}
-STYLE: Final[Any] = {
-    "axes.edgecolor": PALE,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": "large",
-    "axes.titleweight": "bold",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "svg.hashsalt": "persona-profile",
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
+
+_FORMAT_COLOURS: Final = {"avif": COLOURS["c1"], "webp": COLOURS["c2"], "jpeg": COLOURS["c3"]}
 
 
 def draw(statistics: Statistics, path: Path) -> None:
-    """Write a chart of a store's sizes as SVG or PNG, told by the ending of the path.
+    """Write a chart of a store's sizes as SVG or PNG; the path's ending decides.
 
     Raises:
         OSError: the file can't be written.
     """
-    with mpl.rc_context(STYLE):
-        layout = ConstrainedLayoutEngine(h_pad=0.15, w_pad=0.15)
-        figure = Figure(figsize=(10, 8.5), layout=layout)
-        profiles, renditions = figure.subplots(2, 1)
-        _draw_profiles(profiles, statistics)
-        _draw_renditions(renditions, statistics)
-        save(figure, path)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure, drawn under `STYLE`, as SVG or PNG, told by the ending of the path.
-
-    Raises:
-        OSError: the file can't be written.
-    """
-    # No date inside: the same figures give the same file.
-    metadata = {"Date": None} if path.suffix == ".svg" else {}
-    figure.savefig(path, format=path.suffix[1:], dpi=150, metadata=metadata)
+    figure, (profiles, renditions) = new_figure(720, 612, rows=2, layout="constrained")
+    _draw_profiles(profiles, statistics)
+    _draw_renditions(renditions, statistics)
+    save(figure, path)
 
 
 def _draw_profiles(axes: Any, statistics: Statistics) -> None:
@@ -69,9 +43,8 @@ def _draw_profiles(axes: Any, statistics: Statistics) -> None:
     axes.set_title(f"Bytes per profile: {sizes.count:,} profiles, {pictures}", pad=42)
     axes.set_xlabel("sealed bytes of all items of a profile")
     axes.set_ylabel("profiles")
-    axes.xaxis.set_major_formatter(EngFormatter("B"))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    count_on(axes.yaxis, is_integer=True)
+    count_bytes_on(axes.xaxis)
     if not sizes.count:
         _draw_nothing(axes)
         return
@@ -81,7 +54,7 @@ def _draw_profiles(axes: Any, statistics: Statistics) -> None:
         bins=_BINS,
         range=(0, max(counts)),
         weights=list(counts.values()),
-        color=_BARS,
+        color=COLOURS["c1"],
         edgecolor="white",
         linewidth=0.5,
     )
@@ -94,8 +67,8 @@ def _mark_percentiles(axes: Any, sizes: Distribution) -> None:
     labels: list[tuple[int, list[str]]] = []
     for percent in (50, 95, 99):
         size = sizes.percentile(percent)
-        axes.axvline(size, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        text = f"p{percent}: {EngFormatter('B', places=0)(size)}"
+        axes.axvline(size, color=INK, linewidth=1, linestyle=DASHED)
+        text = f"p{percent}: {byte_count(size)}"
         if labels and size - labels[-1][0] < sizes.maximum * _LABEL_WIDTH:
             labels[-1][1].append(text)
         else:
@@ -118,7 +91,7 @@ def _draw_renditions(axes: Any, statistics: Statistics) -> None:
     axes.set_title("Bytes per rendition: bar and number the average, line up to the 95th percentile")
     axes.set_xlabel("size in pixels")
     axes.set_ylabel("sealed bytes")
-    axes.yaxis.set_major_formatter(EngFormatter("B"))
+    count_bytes_on(axes.yaxis)
     if not found:
         _draw_nothing(axes)
         return
@@ -138,16 +111,16 @@ def _draw_renditions(axes: Any, statistics: Statistics) -> None:
             width * 0.92,
             yerr=([0] * len(at), above),
             label=name,
-            color=_FORMAT_COLOURS.get(name, PALE),
+            color=_FORMAT_COLOURS.get(name, SOFT),
             error_kw={"ecolor": INK, "elinewidth": 1, "capsize": 3},
         )
-        tops = [EngFormatter(places=1, sep="")(average) for average in averages]
+        tops = [byte_count(average) for average in averages]
         axes.bar_label(bars, tops, padding=2, fontsize="small")
     axes.set_xticks(range(len(pixels)), [f"{size} x {size}" for size in pixels])
     axes.legend(frameon=False, loc="upper left")
 
 
 def _draw_nothing(axes: Any) -> None:
-    axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=PALE)
+    axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=SOFT)
     axes.set_xticks([])
     axes.set_yticks([])

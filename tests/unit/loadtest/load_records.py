@@ -10,16 +10,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from loadtest.record import End, Generator, Line, Run, Second, Server, Step, Writer, bucket
+from loadtest.record import (
+    End,
+    GeneratorSample,
+    RecordLine,
+    Run,
+    Second,
+    ServerSample,
+    Step,
+    Writer,
+    bucket,
+)
 from persona_profile.capacity.model import Parameters, rates
 
 START = 1_790_000_000.0
-MEDIANS = {"dialog_open": 25, "picture_read": 4, "edit": 15, "take_away": 60, "erase": 15}
+MEDIANS = {"dialog_open": 25, "picture_read": 4, "edit": 15, "export": 60, "erase": 15}
 UPLOAD_MEDIAN = 350
 SECONDS_PER_REQUEST = 0.008
 CORES = 2.0
 
-Change = Callable[[Line], Line | None]
+Change = Callable[[RecordLine], RecordLine | None]
 
 
 @dataclass
@@ -51,7 +61,7 @@ class Recorded:
     def write(self, folder: Path) -> Path:
         """Write the record, and return its folder."""
         draw = random.Random(self.seed)
-        lines: dict[str, list[Line]] = {"main": [], **{name: [] for name in self._workers}}
+        lines: dict[str, list[RecordLine]] = {"main": [], **{name: [] for name in self._workers}}
         run = Run(START, "steps", "http://127.0.0.1:6543", 7, self.workers, {"version": "0.1.0"}, {})
         lines["main"].append(replace(run, **self.run))
         at, spent = START + 0.4, 100.0
@@ -80,7 +90,7 @@ class Recorded:
     def _second(
         self,
         draw: random.Random,
-        lines: dict[str, list[Line]],
+        lines: dict[str, list[RecordLine]],
         second: int,
         asked: Mapping[str, float],
         spent: float,
@@ -99,10 +109,10 @@ class Recorded:
                 )
                 if planned:
                     lines[name].append(Second(float(second), endpoint, planned, dict(latencies)))
-            lines[name].append(Generator(second + 0.9, name, draw.uniform(0.3, 0.45), 0.004))
+            lines[name].append(GeneratorSample(second + 0.9, name, draw.uniform(0.3, 0.45), 0.004))
         spent += min(CORES, answers * SECONDS_PER_REQUEST * self.slowness * draw.uniform(0.95, 1.05))
         lines["main"].append(
-            Server(
+            ServerSample(
                 second + 1.0,
                 START - 50,
                 spent,

@@ -1,4 +1,4 @@
-"""A store whose every operation is another client's."""
+"""A store whose operations go to several clients in turn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backends import Address, Backend, Item, ItemInfo, Operation
 
 
 class SpreadBackend(Backend):
-    """Carries out each operation by the next of several clients, in turns."""
+    """Carries out each operation by the next of several clients."""
 
     def __init__(self, clients: Sequence[Backend]) -> None:
         self.clients = clients

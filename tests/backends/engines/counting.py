@@ -1,4 +1,4 @@
-"""Processes that count up by compare-and-set on items that they share."""
+"""Processes that increment shared counters by compare-and-set."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def open_store(url: str) -> Backend:
 
 
 def values(backend: Backend) -> dict[str, int]:
-    """Return where the counters are."""
+    """Return the values of the counters."""
     found = backend.get_many([Address(PARTITION, name) for name in NAMES])
     return {address.name: int(item.value) for address, item in found.items()}
 
 
 def count_up(url: str, process: int, times: int) -> Counter[str]:
-    """Count up so many times; return how often each counter's write was acknowledged."""
+    """Increment counters `times` times; return the number of acknowledged writes of each."""
     backend = open_store(url)
     acknowledged: Counter[str] = Counter()
     for step in range(times):
@@ -43,7 +43,7 @@ def count_up(url: str, process: int, times: int) -> Counter[str]:
 
 
 def initialize(url: str) -> None:
-    """Make a store ready."""
+    """Create the schema of a store."""
     backend = open_store(url)
     try:
         backend.initialize()

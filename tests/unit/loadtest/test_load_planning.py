@@ -14,10 +14,10 @@ from loadtest.generator.pacer import Pacer
 from loadtest.generator.plan import Plan
 from loadtest.generator.stages import Lengths, stages
 from loadtest.generator.tally import Tally
-from loadtest.generator.watcher import Processes, samples
+from loadtest.generator.watcher import ProcessFamily, samples
 from persona_profile.capacity.model import ACTIVITIES, UPLOADS, Parameters, rates
 
-MIX = rates(Parameters(edits=500, take_aways=300, erases=10, replacements=300), 1000)
+MIX = rates(Parameters(edits=500, exports=300, erases=10, replacements=300), 1000)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_what_is_asked_for_is_there(people):
     held = {place for place, _ in plan.prepared}
     for arrival in drawn(plan, 5000):
         place = (arrival.user, arrival.email)
-        if arrival.activity in {"picture_read", "replacement", "take_away", "erase"}:
+        if arrival.activity in {"picture_read", "replacement", "export", "erase"}:
             assert place in held
         if arrival.activity in UPLOADS:
             held.add(place)
@@ -120,7 +120,7 @@ def test_steps_find_the_knee(knee):
     def met():
         return at[0] <= knee
 
-    for stage in stages("steps", 800, Lengths(1, 10), most_steps=20, met=met):
+    for stage in stages("steps", 800, Lengths(1, 10), max_steps=20, met=met):
         if stage.is_measured:
             at[0] = stage.users
             if met():
@@ -133,7 +133,7 @@ def test_steps_find_the_knee(knee):
 
 def test_spike_is_twice_and_back():
     """A spike doubles the users and takes them away again."""
-    found = stages("spike", 100, Lengths(1, 10), most_steps=1, met=lambda: True)
+    found = stages("spike", 100, Lengths(1, 10), max_steps=1, met=lambda: True)
     assert [stage.users for stage in found if stage.is_measured] == [100, 200, 100]
 
 
@@ -144,7 +144,7 @@ def test_spike_is_twice_and_back():
         (["--model-set=edits"], "NAME=VALUE"),
         (["--model-set=edit=1"], "no such parameter"),
         (["--measured=0"], "--measured"),
-        (["--most-steps=0"], "--most-steps"),
+        (["--max-steps=0"], "--max-steps"),
         (["--users-active=nan"], "--users-active"),
         (["--users-active=1e16"], "--users-active"),
         (["--host=http://192.0.2.1"], "not this machine"),
@@ -200,8 +200,8 @@ def test_figures_of_an_exposition_are_read():
 
 def test_processes_are_measured_with_their_children():
     """This process has had some time and memory; there is no process 0."""
-    found = Processes.of(os.getpid())
+    found = ProcessFamily.of(os.getpid())
     assert found is not None
     assert found.cpu_seconds > 0
     assert found.resident_bytes > 10_000_000
-    assert Processes.of(2**22 + 1) is None
+    assert ProcessFamily.of(2**22 + 1) is None

@@ -1,0 +1,264 @@
+"""The keys of OpenID providers, from their discovery documents and JSON Web Key Sets (RFC 7517).
+
+The cache is for speed alone: every process finds the same keys by a new lookup.
+
+A misfit is a token that fits no known key. The provider may have new keys, so a misfit causes a lookup.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, Url
+from persona_profile.auth.jws import Jws
+from persona_profile.auth.lookups import Lookups
+from persona_profile.auth.openid_keys import VerificationKey, check_signature, parse_key_set
+from persona_profile.auth.registrable_domains import registrable_domain
+from persona_profile.encoding import Json, MalformedText, json_decode
+from persona_profile.errors import InvalidProof, Overloaded
+
+WELL_KNOWN_PATH: Final = "/.well-known/openid-configuration"
+
+AHEAD_SECONDS: Final = 2700
+"""Keys older than this are refreshed beside the next sign-in."""
+
+FRESH_SECONDS: Final = 3600
+"""Keys older than this are fetched again before their use, so withdrawn keys are rejected."""
+
+LASTING_SECONDS: Final = 24 * 3600
+"""The maximum age of keys while the provider can't be reached."""
+
+RETRY_SECONDS: Final = 30
+"""The pause after a failed lookup. A misfit does not wait for it."""
+
+MISFIT_LOOKUPS: Final = 4
+"""Lookups of a provider that misfits may cause without a pause."""
+
+MISFIT_SECONDS: Final = 10
+"""The pause between further lookups for misfits."""
+
+PATIENCE_SECONDS: Final = 5.0
+"""After a discovery document as slow as this, the lookup ends without its keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The keys of a provider, and the instants of lookups.
+
+    Attributes:
+        keys: the keys.
+        fetched_at: the lookup that found the keys.
+        tried_at: the last lookup.
+        failure: the reason of its failure, or empty.
+        misfits_until: the end of the pauses of MISFIT_SECONDS for all lookups for misfits.
+    """
+
+    keys: tuple[VerificationKey, ...] = ()
+    fetched_at: float = -math.inf
+    tried_at: float = -math.inf
+    failure: str = ""
+    misfits_until: float = -math.inf
+
+
+class _Provider:
+    """The keys of a provider; at most one lookup is under way.
+
+    Attributes:
+        state: the result of the last lookup. Each lookup replaces the object.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        fetch: Callable[[str], Fetched],
+        clock: Callable[[], float],
+        lookups: Lookups,
+    ) -> None:
+        self._url = url
+        self._host = Url.parse(url).host
+        self._fetch = fetch
+        self._clock = clock
+        self._lookups = lookups
+        self._refreshing = threading.Lock()
+        self.state = _State()
+
+    def keys(self) -> tuple[VerificationKey, ...]:
+        """Return the keys, after a lookup if they are too old.
+
+        Raises:
+            InvalidProof: the lookup failed.
+            Overloaded: too many lookups are under way.
+        """
+        state, now = self.state, self._clock()
+        age = now - state.fetched_at
+        may_try = not state.failure or now - state.tried_at >= RETRY_SECONDS
+        if age >= FRESH_SECONDS and may_try:
+            self._refresh(state, is_optional=age < LASTING_SECONDS)
+            state = self.state
+        elif age >= AHEAD_SECONDS and may_try:
+            self._lookups.refresh(self._host, lambda: self._refresh(state, is_optional=True))
+        if now - state.fetched_at >= LASTING_SECONDS:
+            raise InvalidProof(state.failure or "issuer_unreachable")
+        return state.keys
+
+    def keys_for_misfit(self, seen: _State) -> tuple[VerificationKey, ...]:
+        """Return the keys, after a lookup unless misfits have caused too many.
+
+        A lookup since the state `seen` suffices.
+
+        Raises:
+            InvalidProof: the lookup failed.
+            Overloaded: too many lookups are under way.
+        """
+        state = self.state
+        pauses = state.misfits_until - self._clock()
+        if state is seen and pauses <= (MISFIT_LOOKUPS - 1) * MISFIT_SECONDS:
+            self._refresh(state, is_for_misfit=True)
+            state = self.state
+        if state.failure:
+            raise InvalidProof(state.failure)
+        return state.keys
+
+    def prepare(self) -> None:
+        """Look the keys up if none are known. A failure is not remembered."""
+        with self._refreshing:
+            if not self.state.keys:
+                found = self._look_up(self.state, is_for_misfit=False)
+                if not found.failure:
+                    self.state = found
+
+    def _refresh(self, seen: _State, *, is_for_misfit: bool = False, is_optional: bool = False) -> None:
+        """Look the keys up unless another thread has done so since the state `seen`.
+
+        An optional lookup waits for no other thread, and for no place.
+        """
+        try:
+            with self._lookups.place(self._host):
+                if not self._refreshing.acquire(blocking=not is_optional):
+                    return
+                try:
+                    if self.state is seen:
+                        self.state = self._look_up(seen, is_for_misfit=is_for_misfit)
+                finally:
+                    self._refreshing.release()
+        except Overloaded:
+            if not is_optional:
+                raise
+
+    def _look_up(self, state: _State, *, is_for_misfit: bool) -> _State:
+        began = self._clock()
+        state = replace(state, tried_at=began, failure="")
+        if is_for_misfit:
+            state = replace(state, misfits_until=max(state.misfits_until, began) + MISFIT_SECONDS)
+        try:
+            url = self._discover()
+            # Each fetch has its own deadline; two slow fetches must not add up.
+            if self._clock() > began + PATIENCE_SECONDS:
+                return replace(state, failure="issuer_unreachable")
+            # With any media type, as few providers set that of a key set.
+            keys = parse_key_set(self._document(url, "key_set_invalid"))
+        except InvalidProof as error:
+            return replace(state, failure=error.code)
+        return replace(state, keys=keys, fetched_at=began)
+
+    def _discover(self) -> str:
+        """Return the URL of the key set, from the provider's discovery document."""
+        url = self._url.removesuffix("/") + WELL_KNOWN_PATH
+        document = self._document(url, "discovery_document_invalid", media_type="application/json")
+        if not isinstance(document, dict) or document.get("issuer") != self._url:
+            raise InvalidProof("discovery_document_invalid")
+        found = document.get("jwks_uri")
+        try:
+            key_set = Url.parse(found if isinstance(found, str) else "")
+        except ValueError:
+            raise InvalidProof("discovery_document_invalid") from None
+        is_own = key_set.origin == Url.parse(self._url).origin
+        if not is_own and (key_set.scheme != "https" or key_set.port != HTTPS_PORT):
+            raise InvalidProof("discovery_document_invalid")
+        return str(found)
+
+    def _document(self, url: str, code: str, media_type: str | None = None) -> Json:
+        """Return the JSON document of a URL; `code` is the reason if it is invalid."""
+        try:
+            fetched = self._fetch(url)
+            if fetched.status != 200:
+                raise InvalidProof("issuer_unreachable")
+            if media_type not in (None, fetched.media_type):
+                raise InvalidProof(code)
+            return json_decode(fetched.body)
+        except MalformedText:
+            raise InvalidProof(code) from None
+        except FetchError as error:
+            is_too_large = error.code == "support_document_too_large"
+            raise InvalidProof(code if is_too_large else error.code) from None
+
+
+class ProviderKeys:
+    """Verifies the signatures of tokens with the keys of their providers.
+
+    Args:
+        fetch: returns the document of a URL; raises FetchError.
+        clock: seconds, for the age of keys.
+        lookups: places for waiting threads, and refreshes beside requests.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[str], Fetched],
+        clock: Callable[[], float] = time.monotonic,
+        lookups: Lookups | None = None,
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._lookups = lookups or Lookups()
+        self._lock = threading.Lock()
+        self._providers: dict[str, _Provider] = {}
+
+    def check(self, url: str, token: Jws, key_id: str | None) -> None:
+        """Verify the signature of a token; without `kid`, with the provider's only key.
+
+        Raises:
+            InvalidProof: the signature is invalid, or a lookup failed.
+            Overloaded: too many lookups are under way.
+        """
+        provider = self._provider(url)
+        seen = provider.state
+        keys = provider.keys()
+        try:
+            check_signature(keys, token, key_id)
+        except InvalidProof:
+            newest = provider.keys_for_misfit(seen)
+            if newest is keys:
+                raise
+            check_signature(newest, token, key_id)
+
+    def prepare(self, urls: Collection[str]) -> None:
+        """Begin to look up the keys of providers, beside requests."""
+        together: dict[str, list[_Provider]] = {}
+        for url in urls:
+            domain = registrable_domain(Url.parse(url).host)
+            together.setdefault(domain, []).append(self._provider(url))
+        for domain, providers in together.items():
+            self._lookups.refresh(domain, partial(_prepare_all, providers))
+
+    def keep(self, urls: Collection[str]) -> None:
+        """Drop the keys of all other providers."""
+        with self._lock:
+            self._providers = {url: each for url, each in self._providers.items() if url in urls}
+
+    def _provider(self, url: str) -> _Provider:
+        with self._lock:
+            if url not in self._providers:
+                self._providers[url] = _Provider(url, self._fetch, self._clock, self._lookups)
+            return self._providers[url]
+
+
+def _prepare_all(providers: list[_Provider]) -> None:
+    for each in providers:
+        each.prepare()

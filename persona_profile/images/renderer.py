@@ -1,0 +1,261 @@
+"""The way of an upload through the service: a place, a worker, its pixels, its renditions."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, BinaryIO, Final, Self
+
+from persona_profile.errors import ServiceError
+from persona_profile.images import Crop, PictureOptions, Rendition, rejections
+from persona_profile.images.admission import Admission
+from persona_profile.images.answers import (
+    max_rendition_bytes,
+    max_renditions,
+    read_failure,
+    read_header,
+    read_rejection,
+    read_renditions,
+)
+from persona_profile.images.channel import MalformedMessage
+from persona_profile.images.pool import NoWorker, WorkerPool
+from persona_profile.images.worker_process import WorkerProcess
+from persona_profile.runtime.stats import EventCounter, PictureStats
+
+# The decoder stumbled over the file. Any other end, as by the kernel for want of memory, is not the
+# fault of the file.
+_CRASHES: Final = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+
+_MIN_PART: Final = 0.25
+"""The part of the processor time that a header and the encoding of the smallest image may take."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """Renders uploads in worker processes.
+
+    Attributes:
+        options: what is decoded and made.
+        admission: decides which uploads may begin.
+        workers: the worker processes.
+        processor_seconds: processor time that an image of the most pixels may take; others less.
+        deadline_seconds: time that one upload may take, from the place to the last byte.
+        uploads: counts uploads by format and outcome; see `Upload`.
+        pixels: counts decoded pixels by format, including tiles and alpha planes.
+        processor_time: counts the processor seconds of workers.
+    """
+
+    options: PictureOptions
+    admission: Admission
+    workers: WorkerPool
+    processor_seconds: int
+    deadline_seconds: float
+    uploads: EventCounter = field(default_factory=EventCounter)
+    pixels: EventCounter = field(default_factory=EventCounter)
+    processor_time: EventCounter = field(default_factory=lambda: EventCounter([()]))
+
+    @property
+    def max_concurrent(self) -> int:
+        """The number of uploads that are rendered or wait; each holds a thread of the server."""
+        return self.admission.max_concurrent
+
+    def stats(self) -> PictureStats:
+        """Return the present work."""
+        return PictureStats(self.workers.size, *self.admission.stats())
+
+    def upload(
+        self, source: BinaryIO, crop: Crop | None = None, claimants: Sequence[Hashable] = ()
+    ) -> Upload:
+        """Return an upload that has not begun.
+
+        Args:
+            source: the file.
+            crop: a square of the upright image; by default the largest in its centre.
+            claimants: the client's network and the issuer of the email. Places are shared fairly
+                between claimants.
+        """
+        return Upload(self, source, crop, claimants)
+
+
+class Upload:
+    """The rendering of one upload; `with` gives back its place, its memory and its worker.
+
+        with upload:
+            pixels = upload.open()
+            renditions = upload.render()
+
+    The attributes are complete after the `with` block, however that ends.
+
+    Attributes:
+        format: one of `formats.FORMATS_IN`, or `unknown` until the header is read.
+        outcome: `accepted`, the problem code of the rejection, or `failed`.
+        processor_seconds: processor time of the worker.
+    """
+
+    _worker: WorkerProcess
+    _deadline: float
+    _needed_bytes: int
+    _pixels: int
+
+    def __init__(
+        self, renderer: Renderer, source: BinaryIO, crop: Crop | None, claimants: Sequence[Hashable]
+    ) -> None:
+        self.format = "unknown"
+        self.outcome = "failed"
+        self.processor_seconds = 0.0
+        self._renderer = renderer
+        self._source = source
+        self._crop = crop
+        self._claimants = claimants
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._held.close()
+        if error is None:
+            self.outcome = "accepted"
+        elif isinstance(error, ServiceError):
+            self.outcome = error.code
+        self._renderer.uploads.count(self.format, self.outcome)
+        self._renderer.processor_time.count(amount=self.processor_seconds)
+
+    def open(self) -> int:
+        """Wait for a place, have the header read, wait for memory; return the pixels to decode.
+
+        Raises:
+            UnsupportedMediaType: the file is no image of an accepted format.
+            UnprocessablePicture: the image is not decoded; see `rejections`.
+            Overloaded: too many uploads are in progress.
+        """
+        admission, options = self._renderer.admission, self._renderer.options
+        until = self._held.enter_context(admission.place(self._claimants))
+        descriptor = self._held.enter_context(_descriptor(self._source))
+        self._begin(descriptor)
+        with self._failures_explained():
+            document, _ = self._worker.channel.receive(self._deadline)
+            if "needs" not in document:
+                raise self._rejection(document)
+            self.format, self._needed_bytes, self._pixels = read_header(document, options.limits)
+        self._held.enter_context(admission.memory(self._needed_bytes, until))
+        return self._pixels
+
+    def render(self) -> tuple[Rendition, ...]:
+        """Return the renditions.
+
+        Raises:
+            UnprocessablePicture, Overloaded: see `open`.
+        """
+        options = self._renderer.options
+        limits = options.limits
+        most = limits.max_pixels_jpeg if self.format == "jpeg" else limits.max_pixels_other
+        self._renderer.pixels.count(self.format, amount=self._pixels)
+        with self._failures_explained():
+            seconds = self._seconds_for(self._pixels / most)
+            self._worker.limit(self._needed_bytes, seconds, self._deadline)
+            self._worker.channel.send({"go": True})
+            document, blobs = self._worker.channel.receive(
+                self._deadline,
+                max_blobs=max_renditions(options),
+                max_blob_bytes=max_rendition_bytes(options),
+            )
+            if "renditions" not in document:
+                raise self._rejection(document)
+            return read_renditions(document["renditions"], blobs, options)
+
+    def _begin(self, descriptor: int) -> None:
+        """Have a worker read the header of a file."""
+        self._deadline = time.monotonic() + self._renderer.deadline_seconds
+        try:
+            self._worker = self._renderer.workers.take()
+        except NoWorker:
+            raise self._renderer.admission.overload() from None
+        self._held.callback(self._end)
+        job = {
+            "options": self._renderer.options.as_json(),
+            "crop": self._crop and [self._crop.x, self._crop.y, self._crop.side],
+            "processor_seconds": self._renderer.processor_seconds,
+            "header_seconds": self._seconds_for(0),
+        }
+        with self._failures_explained():
+            self._worker.begin(job, descriptor)
+
+    def _end(self) -> None:
+        self._worker.finish()
+        self.processor_seconds = self._worker.processor_seconds
+        self._renderer.workers.give_back(self._worker)
+
+    def _seconds_for(self, part: float) -> int:
+        """Return the processor time for a part of the most pixels."""
+        return math.ceil(
+            self._renderer.processor_seconds * (_MIN_PART + (1 - _MIN_PART) * min(1.0, part))
+        )
+
+    def _rejection(self, document: dict[str, Any]) -> ServiceError:
+        """Return the error that a worker has reported.
+
+        Raises:
+            MalformedMessage: it has reported no error.
+        """
+        if "failed" not in document:
+            return read_rejection(document)
+        logger.error("mistake in a picture worker: %s", read_failure(document))
+        return self._renderer.admission.overload()
+
+    @contextlib.contextmanager
+    def _failures_explained(self) -> Iterator[None]:
+        """Turn the failure of a worker into the error of its upload, by the way in which it ended."""
+        try:
+            yield
+        except (EOFError, MalformedMessage, OSError) as failure:
+            status = self._worker.finish()
+            raise self._explained(failure, status) from None
+
+    def _explained(self, failure: Exception, status: int) -> ServiceError:
+        """Return the error for an upload whose worker has failed.
+
+        Args:
+            failure: `EOFError` or `ConnectionError` if the worker ended by itself.
+            status: minus the signal, or the exit status.
+        """
+        if not isinstance(failure, (EOFError, ConnectionError)):
+            logger.warning("a picture worker was ended: %s", type(failure).__name__)
+            return self._renderer.admission.overload()
+        logger.warning("a picture worker ended: status=%d", status)
+        if -status == signal.SIGXCPU:
+            return rejections.too_complex()
+        if -status in _CRASHES:
+            return rejections.broken()
+        return self._renderer.admission.overload()
+
+
+@contextlib.contextmanager
+def _descriptor(source: BinaryIO) -> Iterator[int]:
+    """Yield the descriptor of a file. A file in Python's memory is copied to one in the kernel's."""
+    try:
+        number = source.fileno()
+    except (AttributeError, io.UnsupportedOperation):
+        number = os.memfd_create("picture", os.MFD_CLOEXEC)
+        with os.fdopen(number, "wb") as copy:
+            copy.write(source.read())
+            copy.flush()
+            yield number
+    else:
+        source.flush()
+        yield number
