@@ -341,13 +341,8 @@ class TestReload:
         self.trusted(tmp_path, text)
         site.app.services.authenticators.reload()
         sign_in(site, token(fresh_nonce(site)))
-<<<<<<< HEAD
-        assert "not taken anew: openid.issuers: " in caplog.text
-        found = Exposition(site.app.services.metrics.exposition())
-=======
         assert "not reloaded: openid.issuers: " in caplog.text
-        found = Figures(site.app.services.metrics.exposition())
->>>>>>> main
+        found = Exposition(site.app.services.metrics.exposition())
         name = "persona_reloads_total"
         assert found.value(name, file="openid_issuers", outcome="refused") == 1
 
