@@ -18,7 +18,7 @@ from persona_profile.runtime.waiting import MIN_THREADS
 
 
 def metrics(app: TestApp) -> Exposition:
-    """Return the figures of an application."""
+    """Return the metrics of an application."""
     return Exposition(app.app.services.metrics.exposition())
 
 
@@ -36,7 +36,7 @@ class TestCounting:
         assert found.value("persona_http_problems_total", code="session_missing") == 1
 
     def test_sessions(self, app, sign_in, assertion):
-        """Proofs are counted by outcome and algorithm; of the emails of sessions all can be told."""
+        """Proofs are counted by outcome and algorithm; sessions by their number of emails."""
         sign_in("alice@example.com", "bob@example.com")
         sign_in("carol@example.com")
         replayed = {"proofs": [{"assertion": assertion("dave@example.com")}]}
@@ -53,7 +53,7 @@ class TestCounting:
         assert found.value(f"{emails}_bucket", le="2.0") == 3
 
     def test_pictures(self, app, sign_in):
-        """Uploads are counted by format and outcome, with the pixels and processor time they cost."""
+        """Uploads are counted by format and outcome, with their pixels and processor time."""
         headers = sign_in("alice@example.com") | {"Content-Type": "image/png"}
         path = "/v1/profiles/alice@example.com/picture"
         png = encode(quadrants(300, 200), "PNG")
@@ -79,7 +79,7 @@ class TestCounting:
         assert found.value(calls, operation="get_many", outcome="ok") == 3
 
     def test_pool(self, tmp_path):
-        """Connections of the storage are told while they are lent."""
+        """The storage's connections in use are measured."""
         app = application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/items")
         try:
             app.backend.ping()
@@ -90,7 +90,7 @@ class TestCounting:
             app.close()
 
     def test_stale_keys(self):
-        """Each time that a data key under an older key is opened, it is counted."""
+        """Every unwrapping of a data key under an older key is counted."""
         keyring = Keyring.generate()
         keys = KeyWrapper(keyring)
         wrapped = keys.wrap(b"p", bytes(32))
@@ -104,7 +104,7 @@ class TestCounting:
 
 @pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
 def test_hostile_requests(app, sign_in, assertion):
-    """Whatever strangers send, there are no more series, and nothing of it is in any."""
+    """Hostile requests add no series, and their content appears in no metric."""
     secret = "zanzibar"
     headers = sign_in(f"{secret}@example.com")
     token = headers["Authorization"].removeprefix("Bearer ")
@@ -139,18 +139,18 @@ def test_hostile_requests(app, sign_in, assertion):
 
 
 class Work:
-    """Work that keeps a thread until it is let go."""
+    """Work that blocks a thread until the test ends it."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
 
     def service(self) -> None:
-        """Do it."""
+        """Wait for the test."""
         self.done.wait(30)
 
 
 def test_requests_that_wait(tmp_path):
-    """While all threads are at work, the requests that wait for one are told."""
+    """Requests that wait for a busy thread are measured."""
     app, work = application(tmp_path), Work()
 
     def waiting() -> float:
@@ -169,7 +169,7 @@ def test_requests_that_wait(tmp_path):
 
 
 def test_applications_share_nothing(tmp_path):
-    """Two applications of one process count apart."""
+    """Two applications in a process have separate metrics."""
     first, second = (application(tmp_path) for _ in range(2))
     try:
         TestApp(first).get("/v1/")
@@ -182,7 +182,7 @@ def test_applications_share_nothing(tmp_path):
 
 
 def test_sum():
-    """Figures of several processes add up; those of one that has ended stay, but for its gauges."""
+    """Metrics of several processes are summed; an ended process keeps its counters, not its gauges."""
     texts = []
     for number in (1, 2):
         metrics = Metrics("7")
@@ -216,7 +216,7 @@ def read_metrics(port: int) -> Exposition:
 
 
 def test_served_on_an_address_of_its_own(tmp_path):
-    """Prometheus reads the figures of a real service at their own address, and nobody at the other."""
+    """A service serves its metrics at their own address only."""
     port = free_port()
     more = f"pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}"
     service = Service(tmp_path / "service", "memory", "", more=more)
