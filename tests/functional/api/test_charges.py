@@ -1,4 +1,4 @@
-"""What strangers and readers cost is bounded and charged, and foreign pages charge nobody."""
+"""Costs of hostile and frequent requests are bounded and charged; foreign pages charge nobody."""
 
 import time
 
@@ -22,13 +22,13 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 @pytest.fixture
 def clock():
-    """A clock that stands still until a test moves it."""
+    """A clock that tests advance."""
     return Clock(time.time())
 
 
 @pytest.fixture
 def limited(development_folder, clock):
-    """Makes applications whose limits are counted in memory."""
+    """Makes applications with limits counted in memory."""
     apps = []
 
     def make(**settings):
@@ -85,7 +85,7 @@ class TestJsonBodies:
         ],
     )
     def test_answers_are_small(self, app, sign_in, method, path, name):
-        """Whatever is wrong with a body, some errors are reported, in an answer that is small."""
+        """An invalid body gets a small answer with a limited number of errors."""
         headers = sign_in(ALICE) | JSON
         answer = app.request(path, method=method, body=HOSTILE[name], headers=headers, status="4*")
         assert answer.status_int in (400, 413)
@@ -94,20 +94,20 @@ class TestJsonBodies:
 
     @pytest.mark.parametrize(("count", "reported"), [(19, 19), (20, 20), (21, 20), (250, 20)])
     def test_errors(self, app, sign_in, count, reported):
-        """Twenty errors are reported; should there be more, the answer says so."""
+        """At most twenty errors are reported; the answer says if there are more."""
         problem = app.put(PROFILE, members(count), headers=sign_in(ALICE) | JSON, status=400).json
         assert problem["code"] == "validation_failed"
         assert [each["name"] for each in problem["errors"]] == [f"{n:04x}" for n in range(reported)]
         assert ("the first 20" in problem["detail"]) == (count > reported)
 
     def test_too_many_values(self, app):
-        """A body of too many members is not read."""
+        """A body with too many members is rejected unread."""
         problem = app.post("/v1/sessions", members(20_000), headers=JSON, status=400).json
         assert problem["code"] == "malformed_request"
         assert "too many values" in problem["detail"]
 
     def test_largest_valid_body(self, app, assertion):
-        """A body with as many proofs as there may be is far below the limits."""
+        """A body with the maximum number of proofs is far below the limits."""
         proofs = [{"assertion": assertion(f"{number}@example.com")} for number in range(20)]
         body = {"proofs": proofs, "thumbnails": 64, "profile_key": None}
         assert len(app.post_json("/v1/sessions", body, status=201).json["profiles"]) == 20
@@ -115,27 +115,27 @@ class TestJsonBodies:
 
 class TestFailures:
     def test_are_charged(self, limited, clock):
-        """Sign-ins that fail use up processor time of their network; then none is looked at."""
+        """Failed sign-ins use up processor time of their network, until its sign-ins are rejected."""
         app = limited(ratelimit__failures_per_address="1/minute")
         app.post("/v1/sessions", b"{}", headers=JSON, status=400)
-        refused = open_session(app, ALICE, status=429)
-        assert refused.json["policy"] == "failures-per-address"
-        wait = int(refused.headers["Retry-After"])
-        told = refused.headers.getall("RateLimit-Policy")
-        assert '"failures-per-address";q=1;qu="milliseconds";w=60' in told
+        response = open_session(app, ALICE, status=429)
+        assert response.json["policy"] == "failures-per-address"
+        wait = int(response.headers["Retry-After"])
+        fields = response.headers.getall("RateLimit-Policy")
+        assert '"failures-per-address";q=1;qu="milliseconds";w=60' in fields
         open_session(app, ALICE, extra_environ={"REMOTE_ADDR": "192.0.2.2"})
         clock.now += wait
         open_session(app, ALICE)
 
     def test_successes_are_not(self, limited):
-        """Sign-ins that succeed leave the allowance as it is."""
+        """Successful sign-ins use up nothing."""
         app = limited(ratelimit__failures_per_address="1/minute")
         for _ in range(3):
             open_session(app, ALICE)
 
     @pytest.mark.parametrize(("seconds", "status"), [(0.0985, 201), (0.1, 429), (7, 429)])
     def test_cost_is_processor_time(self, limited, monkeypatch, seconds, status):
-        """A failure costs the processor time that it took."""
+        """A failure costs its processor time."""
         instants = iter([5.0, 5.0 + seconds, 9.0])
         monkeypatch.setattr(rate_limiting, "processor_seconds", lambda: next(instants))
         app = limited(ratelimit__failures_per_address="100/minute")
@@ -145,23 +145,23 @@ class TestFailures:
 
 class TestBytes:
     def test_per_email(self, limited, clock):
-        """Reads of one session are charged with their bytes, also where they are not modified."""
+        """Reads of a session are charged by bytes, 304 included."""
         app = limited(ratelimit__bytes_per_email=f"{3 * MIN_ANSWER_BYTES}/minute")
         headers = session(app, ALICE)
         etag = app.get("/v1/profiles", headers=headers).headers["ETag"]
         app.get("/v1/profiles", headers=headers | {"If-None-Match": etag}, status=304)
         app.get(PROFILE, headers=headers)
         for path in ("/v1/profiles", PROFILE, "/v1/fedcm/accounts", f"{PROFILE}/export"):
-            refused = app.get(path, headers=headers, status=429)
-            assert refused.json["policy"] == "bytes-per-email"
-        told = refused.headers.getall("RateLimit-Policy")
-        assert f'"bytes-per-email";q={3 * MIN_ANSWER_BYTES};qu="bytes";w=60' in told
+            response = app.get(path, headers=headers, status=429)
+            assert response.json["policy"] == "bytes-per-email"
+        fields = response.headers.getall("RateLimit-Policy")
+        assert f'"bytes-per-email";q={3 * MIN_ANSWER_BYTES};qu="bytes";w=60' in fields
         app.get("/v1/profiles", headers=session(app, BOB))
-        clock.now += int(refused.headers["Retry-After"])
+        clock.now += int(response.headers["Retry-After"])
         app.get(PROFILE, headers=headers)
 
     def test_per_address(self, limited):
-        """Reads of one network are charged together, of pictures too; another network reads on."""
+        """Reads of a network share a limit, pictures included; other networks are unaffected."""
         app = limited(ratelimit__bytes_per_address=f"{2 * MIN_ANSWER_BYTES}/minute")
         headers = session(app, ALICE)
         upload = app.put(f"{PROFILE}/picture", encode(quadrants(64, 64)), headers=headers | RAW)
@@ -185,7 +185,7 @@ class TestBytes:
         app.get("/v1/profiles?thumbnails=256", headers=headers, status=429)
 
     def test_sign_in_goes_on(self, limited):
-        """A network that has read too much still signs in."""
+        """A network at its limit of bytes still signs in."""
         app = limited(ratelimit__bytes_per_address="1/minute", ratelimit__bytes_per_email="1/minute")
         headers = session(app, ALICE)
         app.get("/v1/profiles", headers=headers)
@@ -194,7 +194,7 @@ class TestBytes:
 
 
 def charged_calls():
-    """Return the calls that a rate limit may refuse, by the document: method and path."""
+    """Return method and path of the calls that rate limits may reject, by the document."""
     return [
         (method.upper(), path)
         for path, methods in DOCUMENT["paths"].items()
@@ -222,7 +222,7 @@ OWN = [
 class TestForeignPages:
     @pytest.fixture
     def app(self, limited):
-        """An application that lets everything happen once."""
+        """An application that permits each action once."""
         limits = (
             "sessions_per_address",
             "failures_per_address",
@@ -236,13 +236,13 @@ class TestForeignPages:
         return limited(**sizes, **{f"ratelimit__{name}": "1/minute" for name in limits})
 
     def test_calls(self):
-        """The calls that are charged are those of sessions, profiles and pictures."""
+        """Rate limits charge calls of sessions, profiles and pictures."""
         assert len(charged_calls()) == 13
         assert ("POST", "/v1/nonces") in charged_calls()
 
     @pytest.mark.parametrize(("method", "path"), charged_calls())
     def test_are_refused(self, app, method, path):
-        """A page of a foreign origin is refused by every call that charges, and nothing is charged."""
+        """All charged calls reject pages of foreign origins, free of charge."""
         headers = session(app, ALICE)
         if "{capability}" in path:
             upload = app.put(f"{PROFILE}/picture", encode(quadrants(64, 64)), headers=headers | RAW)
@@ -252,7 +252,7 @@ class TestForeignPages:
             "method": method,
             "body": b"" if method in ("GET", "DELETE") else b"{}",
         }
-        app.extra_environ = {"REMOTE_ADDR": "192.0.2.9"}  # which has done nothing yet
+        app.extra_environ = {"REMOTE_ADDR": "192.0.2.9"}  # an unused address
         headers |= JSON if given["body"] else {}
         for page in FOREIGN * 2:
             answer = app.request(**given, headers=headers | page, status=403)
@@ -262,7 +262,7 @@ class TestForeignPages:
 
     @pytest.mark.parametrize("page", OWN)
     def test_others_are_not(self, limited, page):
-        """Pages of the configured origins, and programs, are served."""
+        """Pages of configured origins and programs are served."""
         app = limited()
         app.post("/v1/nonces", headers=page, status=201)
         open_session(app, ALICE, headers=page)

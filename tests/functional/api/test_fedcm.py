@@ -1,4 +1,4 @@
-"""The session's emails as accounts of FedCM, and the guide's example that passes them on."""
+"""The session's emails as FedCM accounts, and the guide's example that forwards them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def set_claims(app, headers, email=ALICE, **claims):
 
 class TestAccounts:
     def test_of_blank_profiles(self, app, sign_in):
-        """Each email is an account, in the order proved, with a name that is never empty."""
+        """Each email is an account with a non-empty name, in the order of the proofs."""
         first, second = app.get(ACCOUNTS, headers=sign_in(BOB, ALICE)).json["accounts"]
         assert first["id"] != second["id"]
         assert second == {
@@ -44,7 +44,7 @@ class TestAccounts:
         assert (first["name"], first["email"]) == ("bob", BOB)
 
     def test_names(self, app, sign_in):
-        """Names are what the person has written, from the best to the least; nothing else is told."""
+        """Names come from the claims in order of preference; other claims are not disclosed."""
         headers = sign_in(ALICE)
         known = {"id", "name", "given_name", "email", "login_hints", "domain_hints"}
         for claims, name, given_name in (
@@ -61,7 +61,7 @@ class TestAccounts:
             assert account.keys() <= known
 
     def test_picture(self, app, sign_in):
-        """The picture is one that the browser's account chooser may fetch, and a page may not."""
+        """The browser's account chooser may fetch the account's picture, and a page may not."""
         headers = sign_in(ALICE)
         upload = headers | {"Content-Type": "image/jpeg"}
         urls = app.put(f"/v1/profiles/{ALICE}/picture", encode(quadrants()), headers=upload).json[
@@ -76,7 +76,7 @@ class TestAccounts:
         assert app.get(account["picture"], headers=page, status=403).json["code"] == "origin_refused"
 
     def test_protected_profile(self, app, assertion, sign_in):
-        """Without the person's own key an account has its email alone; with it, all."""
+        """Without its profile key a protected profile gives an email only; with it, all claims."""
         headers, key = sign_in(ALICE), "A" * 43
         set_claims(app, headers, name="Alice Example")
         changed = app.put_json(
@@ -89,7 +89,7 @@ class TestAccounts:
         assert (account["name"], account["id"]) == ("Alice Example", closed["id"])
 
     def test_not_modified(self, app, sign_in):
-        """Who has the answer is told so, until something changes."""
+        """An unchanged list of accounts is 304."""
         headers = sign_in(ALICE)
         etag = app.get(ACCOUNTS, headers=headers).headers["ETag"]
         known = headers | {"If-None-Match": etag}
@@ -98,7 +98,7 @@ class TestAccounts:
         app.get(ACCOUNTS, headers=known, status=200)
 
     def test_browser_that_asks_by_itself(self, app, sign_in):
-        """A browser is told that its identity provider's server has to ask, token or not."""
+        """A browser's direct call is rejected with a hint, with or without a token."""
         for headers in ({}, sign_in(ALICE)):
             answer = app.get(ACCOUNTS, headers=headers | CHOOSER, status=403)
             assert answer.json["code"] == "fedcm_direct_call"
@@ -108,7 +108,7 @@ class TestAccounts:
 class TestIdentifiers:
     @staticmethod
     def test_last():
-        """An identifier outlives the rotation of both keys, until the older index key is destroyed."""
+        """An identifier survives key rotations until the older index key is destroyed."""
         now, keyring = datetime.now(UTC), Keyring.generate()
         found = KeyWrapper(keyring).account_id(ALICE)
         assert re.fullmatch("[A-Za-z0-9_-]{22}", found)
@@ -124,14 +124,14 @@ class TestIdentifiers:
 
     @staticmethod
     def test_are_as_the_page_on_keys_says():
-        """Who has the index key and read that page finds the same."""
+        """The documented derivation gives the same identifier."""
         keyring = Keyring.generate()
         expected = account_id_of(keyring.primary(KeyKind.INDEX).secret, ALICE)
         assert KeyWrapper(keyring).account_id(ALICE) == expected
 
     @staticmethod
     def test_are_keyed():
-        """Another server has others, and none tells where the profile is kept."""
+        """Identifiers depend on the server's keys and do not disclose the partition."""
         one, another = KeyWrapper(Keyring.generate()), KeyWrapper(Keyring.generate())
         assert one.account_id(ALICE) != another.account_id(ALICE)
         assert one.account_id(ALICE) != one.account_id(BOB)
@@ -147,7 +147,7 @@ def guide():
 
 
 def test_guide(development_folder):
-    """The example passes accounts on to browsers alone, also while the profile server is down."""
+    """The example serves accounts to browsers only, also while the profile server is down."""
     example = guide()
     app = application(development_folder)
     direct = webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})

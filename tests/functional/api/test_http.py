@@ -17,7 +17,7 @@ STRANGER = {"Origin": "https://evil.example"}
 
 
 def assert_problem(response, status, code):
-    """Check that an answer is a problem with everything that it promises."""
+    """Check that an answer is a complete problem document."""
     assert response.status_int == status
     assert response.content_type == "application/problem+json"
     problem = response.json
@@ -31,7 +31,7 @@ class TestProblems:
         "path", ["/v2/", "/v1/nothing", "/v1/profiles/", "/index.php", "/static/x"]
     )
     def test_no_such_route(self, app, path):
-        """An address that leads nowhere is a problem like any other."""
+        """An unknown path is a problem document."""
         assert_problem(app.get(path, status=404), 404, "not_found")
 
     @pytest.mark.parametrize(
@@ -46,36 +46,36 @@ class TestProblems:
         ],
     )
     def test_method(self, app, method, path, allowed):
-        """A method that an address does not know is told which ones it does."""
+        """A method that a path does not support gets 405 with `Allow`."""
         response = app.request(path, method=method, status=405)
         assert_problem(response, 405, "method_not_allowed")
         assert ", ".join(sorted(response.headers["Allow"].split(", "))) == allowed
 
     @pytest.mark.parametrize("path", ["/%ff", "/v1/profiles/%ff@example.com"])
     def test_path_that_is_not_utf8(self, app, path):
-        """A path of other bytes than UTF-8 can't be read."""
+        """A path that is not UTF-8 is malformed."""
         assert_problem(app.get(path, status=400), 400, "malformed_request")
 
     def test_head(self, app, sign_in):
-        """HEAD answers as GET does, without the body."""
+        """HEAD answers like GET without the body."""
         response = app.head("/v1/profiles", headers=sign_in("alice@example.com"))
         assert response.headers["ETag"]
         assert not response.body
 
     def test_storage_does_not_answer(self, app, sign_in, monkeypatch):
-        """When the storage does not answer, the client is told when to try again."""
+        """A silent storage gives 503 with Retry-After."""
         headers = sign_in("alice@example.com")
 
-        def refuse(_addresses):
+        def fail(_addresses):
             raise Unavailable(retry_after=7)
 
-        monkeypatch.setattr(app.app.backend, "get_many", refuse)
+        monkeypatch.setattr(app.app.backend, "get_many", fail)
         response = app.get("/v1/profiles", headers=headers, status=503)
         assert_problem(response, 503, "storage_unavailable")
         assert response.headers["Retry-After"] == "7"
 
     def test_mistake_of_ours(self, app, sign_in, monkeypatch, caplog):
-        """A mistake of ours is logged with its place but no value, and says nothing outside."""
+        """An unexpected exception is logged by place without values; the answer discloses nothing."""
         headers = sign_in("alice@example.com")
 
         def fail(_addresses):
@@ -90,7 +90,7 @@ class TestProblems:
         assert "alice" not in caplog.text + response.text
 
     def test_strange_requests(self, app, sign_in):
-        """Odd paths, queries and headers get a clear answer, never a 500."""
+        """Odd paths, queries and headers get clear answers, never 500."""
         headers = sign_in("alice@example.com")
         for path in ("/v1/profiles?thumbnails=%ff", "/v1/profiles?%ff=1", "/v1/profiles?thumbnails="):
             assert app.get(path, headers=headers, status="*").status_int in (200, 400)
@@ -102,7 +102,7 @@ class TestProblems:
 
 class TestCors:
     def test_preflight(self, app):
-        """A configured dialog may call everything, with its token and its conditions."""
+        """A configured dialog may make all calls, with its token and conditions."""
         asks = DIALOG | {
             "Access-Control-Request-Method": "PATCH",
             "Access-Control-Request-Headers": "authorization,content-type,if-match",
@@ -116,7 +116,7 @@ class TestCors:
 
     @pytest.mark.parametrize("path", ["/v1/", "/v1/profiles", "/v1/nothing"])
     def test_answers_and_problems(self, app, path):
-        """A configured dialog can read every answer, problems too."""
+        """A configured dialog can read every answer, including problems."""
         response = app.get(path, headers=DIALOG, status="*")
         assert response.headers["Access-Control-Allow-Origin"] == DIALOG["Origin"]
         assert "ETag" in response.headers["Access-Control-Expose-Headers"]
@@ -132,7 +132,7 @@ class TestCors:
         ],
     )
     def test_strangers(self, app, origin):
-        """No other page can read anything, whatever its origin looks like."""
+        """Pages of other origins can read nothing, even of similar ones."""
         asks = {"Origin": origin, "Access-Control-Request-Method": "PATCH"}
         responses = (
             app.get("/v1/", headers={"Origin": origin}),
@@ -145,7 +145,7 @@ class TestCors:
 
 class TestOperations:
     def test_description(self, app):
-        """The root tells limits, claims, sizes and formats, with and without its slash."""
+        """The root describes limits, claims, sizes and formats, with and without its slash."""
         document = app.get("/v1/").json
         assert document["name"] == "Persona Profile Server"
         assert document["pictures"]["sizes"] == [64, 128, 256, 512]
@@ -153,7 +153,7 @@ class TestOperations:
         assert app.get("/v1").json == document
 
     def test_heartbeats(self, app):
-        """A server that works says so."""
+        """A healthy server reports it."""
         assert app.get("/__lbheartbeat__").json == {"status": "ok"}
         checks = dict.fromkeys(("storage", "keyring", "pictures"), "ok")
         details = {"pictures": {"landlock": "ok", "seccomp": "ok"}}
@@ -164,31 +164,31 @@ class TestOperations:
         }
 
     def test_heartbeat_without_storage(self, app, monkeypatch):
-        """A server whose storage does not answer says so, and is still up."""
+        """A server with a silent storage is unhealthy but up."""
 
-        def refuse():
+        def fail():
             raise Unavailable
 
         heartbeat = app.app.services.heartbeat
-        monkeypatch.setattr(heartbeat, "_checks", {**heartbeat._checks, "storage": refuse})
+        monkeypatch.setattr(heartbeat, "_checks", {**heartbeat._checks, "storage": fail})
         assert app.get("/__heartbeat__", status=503).json["checks"]["storage"] == "error"
         app.get("/__lbheartbeat__", status=200)
 
 
 class TestDevelopment:
     def test_assertion(self, app):
-        """The development identity provider vouches for the example domains."""
+        """The development identity provider issues assertions for the example domains."""
         answer = app.post_json("/development/assertions", {"email": "a@b.example"}, status=201).json
         app.post_json("/v1/sessions", {"proofs": [answer]}, status=201)
 
     @pytest.mark.parametrize("email", ["a@mozilla.org", "a", "", "a@example.com.evil.org"])
     def test_no_assertion(self, app, email):
-        """It vouches for nobody else."""
+        """It issues none for other domains."""
         problem = app.post_json("/development/assertions", {"email": email}, status=400).json
         assert problem["errors"][0]["name"] == "email"
 
     def test_page(self, app):
-        """The demo page is strict about what may run in it."""
+        """The demo page has a strict script policy."""
         response = app.get("/")
         assert response.content_type == "text/html"
         assert "script-src 'self'" in response.headers["Content-Security-Policy"]
@@ -196,7 +196,7 @@ class TestDevelopment:
 
 
 class TestServer:
-    """What waitress answers by itself."""
+    """Answers of waitress itself."""
 
     @staticmethod
     def ask(origin, raw):
@@ -238,7 +238,7 @@ class TestServer:
         ],
     )
     def test_problems(self, server, raw, status, code):
-        """What the server refuses before the application sees it is a problem as well."""
+        """Requests that waitress itself rejects get problem documents as well."""
         head, body = self.ask(server, raw)
         assert head.split()[1] == str(status)
         assert "application/problem+json" in head
@@ -246,26 +246,26 @@ class TestServer:
         assert "Server:" not in head
 
     def test_refusal_is_read_by_a_client_that_sends_on(self, server):
-        """A client that sends the whole of a body which is too large gets the answer, not a reset."""
+        """A client that sends an oversized body to its end gets the answer, not a reset."""
         raw = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000000\r\n\r\n" + bytes(60_000_000)
         _, body = self.ask(server, raw)
         assert json.loads(body)["code"] == "body_too_large"
 
     def test_unknown_method(self, server):
-        """A method that nobody knows is refused like any other."""
+        """An unknown method is rejected with a problem document."""
         _, body = self.ask(server, b"BREW /v1/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert json.loads(body)["code"] == "method_not_allowed"
 
     @pytest.mark.parametrize("text", ["Client disconnected while serving", "Exception while serving"])
     def test_log_without_paths(self, server, caplog, text):
-        """What waitress logs of a request does not hold its path, in which an email stands."""
+        """The messages of waitress omit the path, which may contain an email."""
         assert server
         logging.getLogger("waitress").error("%s /v1/profiles/alice@example.com" % text)  # noqa: G002, UP031 - as it does
         assert f"{text} a request" in caplog.text
         assert "alice" not in caplog.text
 
     def test_readable_by_the_dialog(self, server):
-        """The dialog can read that a body is too large, and which limit there is."""
+        """The dialog can read that a body is too large, and the limit."""
         raw = b"PUT / HTTP/1.1\r\nHost: a\r\nOrigin: %s\r\nContent-Length: 99999999\r\n\r\n"
         raw %= DIALOG["Origin"].encode()
         head, body = self.ask(server, raw)
@@ -283,7 +283,7 @@ class TestServer:
 
 
 def test_expired_items_are_purged(monkeypatch):
-    """A running server removes what has expired by itself, and goes on when the storage fails once."""
+    """A running server deletes expired items, and continues after a failure of the storage."""
     monkeypatch.setattr(server_module, "PURGE_SECONDS", 0.01)
     backend = MemoryBackend()
     purge, failures = backend.purge_expired, [Unavailable()]

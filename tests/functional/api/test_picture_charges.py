@@ -27,13 +27,13 @@ GOOD, BROKEN = encode(quadrants(64, 64)), encode(quadrants(400, 400))[:-300]
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still until a test moves it."""
+    """A clock that tests advance."""
     return Clock(time.time())
 
 
 @pytest.fixture
 def limited(development_folder: Path, clock: Clock) -> Iterator[Callable[..., webtest.TestApp]]:
-    """Makes applications with one budget of processor time."""
+    """Makes applications with a single budget of processor time."""
     apps = []
 
     def make(policy: str, budget: str = "20/10minute") -> webtest.TestApp:
@@ -79,8 +79,8 @@ class Person:
             expect_errors=True,
         )
 
-    def put_until_refused(self, picture: bytes = GOOD) -> webtest.TestResponse:
-        """Upload until a budget is used up, however fast the machine is."""
+    def put_until_rejected(self, picture: bytes = GOOD) -> webtest.TestResponse:
+        """Upload until the budget is used up, on machines of any speed."""
         while (answer := self.put(picture)).status_int != 429:
             pass
         return answer
@@ -96,9 +96,9 @@ class Person:
     ],
 )
 def test_used_up_budget(limited, clock, policy, same, other):
-    """Processor time of uploads counts for email, issuer and network; others are not held to it."""
+    """Processor time of uploads counts for email, issuer and network; others are unaffected."""
     app = limited(policy)
-    answer = Person(app, "alice@example.com").put_until_refused()
+    answer = Person(app, "alice@example.com").put_until_rejected()
     wait = int(answer.headers["Retry-After"])
     assert answer.json["policy"] == f"picture-ms-per-{policy}"
     assert ("RateLimit" in answer.headers) is (policy != "issuer")
@@ -111,20 +111,20 @@ def test_used_up_budget(limited, clock, policy, same, other):
 
 @pytest.mark.parametrize("picture", [BROKEN, b"\x89PNG\r\n\x1a\n" + bytes(100)])
 def test_refused_pictures_cost_as_well(limited, picture):
-    """The time of a picture that comes to nothing is charged too."""
-    answer = Person(limited("address"), "alice@example.com").put_until_refused(picture)
+    """The time of a rejected picture is charged."""
+    answer = Person(limited("address"), "alice@example.com").put_until_rejected(picture)
     assert answer.json["policy"] == "picture-ms-per-address"
 
 
 def test_refusals_cost_nothing(limited):
-    """Uploads over the budget are refused before the work, and do not prolong the wait."""
+    """Uploads over the budget are rejected before the work, without a longer wait."""
     alice = Person(limited("email"), "alice@example.com")
-    wait = alice.put_until_refused().headers["Retry-After"]
+    wait = alice.put_until_rejected().headers["Retry-After"]
     assert {alice.put().headers["Retry-After"] for _ in range(20)} == {wait}
 
 
 def test_one_upload_may_cost_more_than_is_left(limited, clock):
-    """A budget is never so small that no picture passes: what is beyond it is paid later."""
+    """An upload may exceed the rest of the budget; the excess is paid later."""
     app = limited("email", "1/10minute")
     alice = Person(app, "alice@example.com")
     assert alice.put(photo(1600, 1200)).status_int == 200
@@ -142,7 +142,7 @@ def finish(upload: Upload, once_open: Callable[[], None] = lambda: None) -> None
 
 
 def test_time_is_that_of_the_worker():
-    """Each upload costs the time that its worker had, also if it is rejected."""
+    """Each upload costs its worker's time, even if it is rejected."""
     with renderer(workers=1) as ours:
         accepted, rejected = (ours.upload(io.BytesIO(data)) for data in (GOOD, BROKEN))
         finish(accepted)
@@ -153,7 +153,7 @@ def test_time_is_that_of_the_worker():
 
 
 def test_end_of_a_worker_is_charged():
-    """An upload that brings its worker down pays for the time of the worker."""
+    """An upload that kills its worker pays for the worker's time."""
     with renderer(workers=1) as ours:
         upload = ours.upload(io.BytesIO(GOOD))
         with pytest.raises(ServiceError):
@@ -167,7 +167,7 @@ def test_end_of_a_worker_is_charged():
     ids=["small", "medium", "large"],
 )
 def test_limit_of_time_follows_the_pixels(picture, seconds):
-    """A picture may take processor time by its pixels: from a quarter to all that there is."""
+    """A picture's limit of processor time grows with its pixels, from a quarter to the whole."""
     with (
         renderer(workers=1, processor_seconds=200) as ours,
         ThreadPoolExecutor(1) as threads,
@@ -177,7 +177,7 @@ def test_limit_of_time_follows_the_pixels(picture, seconds):
         pid = the_worker()
         os.kill(pid, signal.SIGSTOP)
         before = limits(pid)
-        # Until the service has set the limits of the picture those of a header hold.
+        # Until the service sets the picture's limits, those of a header apply.
         assert before["cpu time"] == 50
         rendered = threads.submit(upload.render)
         wait_for(lambda: limits(pid)["address space"] != before["address space"])
@@ -193,7 +193,7 @@ def the_worker() -> int:
 
 
 def limits(pid: int) -> dict[str, int]:
-    """Return the limits of a process that are numbers."""
+    """Return a process's numeric limits."""
     text = Path(f"/proc/{pid}/limits").read_text()
     return {name: int(soft) for name, soft in re.findall(r"^Max (.+?) +(\d+) ", text, re.MULTILINE)}
 

@@ -30,7 +30,7 @@ def put(app, headers):
 
 
 def part(disposition, content, more=b"") -> bytes:
-    """Return one part of a form."""
+    """Return a part of a form."""
     head = b"--xyz\r\nContent-Disposition: form-data; " + disposition + b"\r\n" + more
     return head + b"\r\n" + content + b"\r\n"
 
@@ -47,7 +47,7 @@ FILE = part(b'name="picture"; filename="me.jpg"', JPEG, b"Content-Type: image/jp
     "media_type", ["image/jpeg", "image/png", "Image/JPEG", "application/octet-stream", ""]
 )
 def test_raw(put, media_type):
-    """The bytes of a picture are taken under any name of a picture, or none."""
+    """A raw picture is accepted with any media type of pictures, or none."""
     answer = put(media_type=media_type)
     assert answer.status_code == 200
     assert set(answer.json["picture"]["urls"]) == {"64", "128", "256", "512"}
@@ -56,7 +56,7 @@ def test_raw(put, media_type):
 
 @pytest.mark.parametrize("name", FORMATS_IN)
 def test_formats(put, name):
-    """Each format that is taken makes a picture."""
+    """Each accepted format makes a picture."""
     assert put(in_format(name, quadrants(64, 64))).json["picture"] is not None
 
 
@@ -75,7 +75,7 @@ def test_formats(put, name):
     "media_type", [FORM, FORM.title().replace("Xyz", "xyz"), FORM + "; charset=hex"]
 )
 def test_form(put, body, media_type):
-    """Of a form the field `picture` is taken; whatever else it holds is passed over."""
+    """A form's `picture` field is the picture; its other fields are ignored."""
     assert put(body, media_type).status_code == 200
 
 
@@ -98,7 +98,7 @@ def test_form(put, body, media_type):
     ],
 )
 def test_unusable_form(put, body, code, reason):
-    """A form that is broken or has not exactly one file as its picture is refused with the reason."""
+    """A broken form, or one without exactly one picture, is rejected with the reason."""
     answer = put(body, FORM)
     assert (answer.status_code, answer.json["code"]) == (400, code)
     expected = [{"location": "body", "name": "picture", "description": reason}]
@@ -107,7 +107,7 @@ def test_unusable_form(put, body, code, reason):
 
 @pytest.mark.parametrize("media_type", ["multipart/form-data", "multipart/form-data; boundary="])
 def test_form_without_boundary(put, media_type):
-    """A form that does not tell its boundary is malformed."""
+    """A form without a boundary is malformed."""
     answer = put(form(FILE), media_type)
     assert (answer.status_code, answer.json["code"]) == (400, "malformed_request")
 
@@ -117,14 +117,14 @@ def test_form_without_boundary(put, media_type):
     ["text/plain", "application/x-www-form-urlencoded", "application/json", "junk", "video/mp4"],
 )
 def test_other_media_types(put, media_type):
-    """A body that does not even claim to be a picture is not read."""
+    """A body of another media type is rejected unread."""
     answer = put(media_type=media_type)
     assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize("body", [b"", b"junk", b"<svg/>", b"\xff\xd8"])
 def test_no_picture(put, body):
-    """What is no picture is told so, whatever its media type says."""
+    """Data in no picture format is rejected, whatever its media type."""
     assert put(body).json["code"] == "unsupported_media_type"
     assert put(body).status_code == 415
 
@@ -142,7 +142,7 @@ def test_no_picture(put, body):
     ],
 )
 def test_unusable_picture(put, body, code, members):
-    """A picture that can't be used is refused with the reason, in numbers where it has any."""
+    """An unusable picture is rejected with the reason, and numbers where they apply."""
     answer = put(body)
     assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
     assert answer.json["code"] == code
@@ -169,20 +169,20 @@ def test_malformed_crop(put, crop):
 
 
 def test_query_that_is_no_text(put):
-    """A query of bytes that are no text is malformed."""
+    """A query that is not UTF-8 is malformed."""
     assert put(query="?crop=%ff").status_code == 400
 
 
 @pytest.mark.parametrize("crop", ["0,0,65", "1,0,64", "999999,999999,1", "0,64,1"])
 def test_crop_outside(put, crop):
-    """A crop beyond the picture is told how large the picture is."""
+    """A crop outside the picture is rejected with the picture's size."""
     answer = put(query=f"?crop={crop}")
     assert (answer.status_code, answer.json["code"]) == (422, "crop_outside_picture")
     assert (answer.json["width"], answer.json["height"]) == (64, 64)
 
 
 def test_too_large(development_folder):
-    """A body over the limit is refused with the limit; one of exactly the limit is not."""
+    """A body over the limit is rejected with the limit; a body of exactly the limit is accepted."""
     app = webtest.TestApp(application(development_folder, pictures__max_bytes="2048"))
     proof = app.app.development.identity_provider.bundle(EMAIL, "http://localhost")
     token = app.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json["token"]
@@ -201,7 +201,7 @@ def test_too_large(development_folder):
 
 
 def test_who_may(app, put, headers):
-    """Only who has proved an email may give it a picture or take it away."""
+    """Only a session with a proof of the email may upload or delete its picture."""
     raw = {"Content-Type": "image/jpeg"}
     for call in (lambda url, more, status: app.put(url, JPEG, headers=more | raw, status=status),
                  lambda url, more, status: app.delete(url, headers=more, status=status)):  # fmt: skip
@@ -214,7 +214,7 @@ def test_who_may(app, put, headers):
 
 
 def test_failed_upload_changes_nothing(app, put, headers):
-    """After a failed upload the picture and the profile are the old ones."""
+    """A failed upload leaves picture and profile unchanged."""
     before = put().json
     for body, query in ((b"junk", ""), (JPEG[:500], ""), (JPEG, "?crop=0,0,999")):
         assert put(body, query=query).status_code >= 400
@@ -222,7 +222,7 @@ def test_failed_upload_changes_nothing(app, put, headers):
 
 
 def test_claims_stay(app, put, headers):
-    """A picture changes no claim, and claims no picture."""
+    """Pictures change no claims, and claims change no picture."""
     app.put_json(PROFILE, {"name": "Alice", "picture_alt": "Me"}, headers=headers)
     uploaded = put().json
     assert (uploaded["name"], uploaded["picture_alt"]) == ("Alice", "Me")
@@ -231,7 +231,7 @@ def test_claims_stay(app, put, headers):
 
 
 def test_if_match(app, put, headers):
-    """A stale If-Match stops an upload before the picture is looked at, and a fresh one does not."""
+    """A stale If-Match rejects an upload before its picture is read; a fresh one does not."""
     stale = put().headers["ETag"]
     fresh = put(encode(quadrants(32, 32))).headers["ETag"]
     assert put(b"junk", **{"If-Match": stale}).status_code == 412
@@ -243,7 +243,7 @@ def test_if_match(app, put, headers):
 
 
 def test_delete(app, put, headers):
-    """Removing a picture works once and harms no more after that, nor where there never was one."""
+    """Deleting a picture is idempotent, also where none exists."""
     app.delete(PICTURE, headers=headers, status=204)
     put()
     for _ in range(2):
@@ -259,7 +259,7 @@ def _items(app) -> set[str]:
 
 
 def test_no_orphans(app, put, headers):
-    """Replacing and removing pictures leaves nothing of the former ones in the store."""
+    """Replaced and deleted pictures leave no items in the store."""
     for side in (300, 8, 200):
         picture = put(encode(quadrants(side, side))).json["picture"]["id"]
         stored = {name for name in _items(app) if name.startswith("picture/")}

@@ -21,7 +21,7 @@ DAY = 24 * 3600
 
 
 def scene() -> bytes:
-    """Return a photo for which every format is worth keeping."""
+    """Return a photo that is stored in several formats."""
     return photo(700, 560)
 
 
@@ -33,13 +33,13 @@ def headers(sign_in) -> dict[str, str]:
 
 @pytest.fixture
 def urls(app, headers) -> dict[str, str]:
-    """The URLs of a picture that Alice has, by size."""
+    """The URLs of Alice's picture, by size."""
     return app.put(PICTURE, scene(), headers=headers | RAW).json["picture"]["urls"]
 
 
 @pytest.mark.parametrize("size", [64, 128, 256, 512])
 def test_sizes(app, urls, size):
-    """Each size is at its URL, without any session."""
+    """Each size is served at its URL without a session."""
     picture = decoded(app.get(urls[str(size)]).body)
     assert (picture.format, picture.size) == ("JPEG", (size, size))
 
@@ -60,7 +60,7 @@ def test_sizes(app, urls, size):
     ],
 )
 def test_formats(app, urls, accept, expected):
-    """The smallest format is served that the client names; JPEG to who names none."""
+    """The smallest format that `Accept` names is served; JPEG without a name."""
     answer = app.get(urls["512"], headers={"Accept": accept} if accept else {})
     assert answer.content_type == f"image/{expected}"
     assert decoded(answer.body).format.lower() == expected
@@ -79,13 +79,13 @@ def test_avif(app, headers):
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json", "image/png", "*/*;q=0"])
 def test_not_acceptable(app, urls, accept):
-    """Who takes no format that there is gets none."""
+    """A client that accepts no stored format gets 406."""
     answer = app.get(urls["64"], headers={"Accept": accept}, status=406)
     assert answer.json["code"] == "not_acceptable"
 
 
 def test_headers(app, urls):
-    """Browsers keep a picture until its URL dies, and can do nothing with it but show it."""
+    """Browsers may cache a picture until its URL expires, and only show it."""
     answer = app.get(urls["64"])
     lifetime = re.fullmatch(r"private, max-age=([0-9]+), immutable", answer.headers["Cache-Control"])
     assert DAY <= int(lifetime[1]) <= 2 * DAY
@@ -97,7 +97,7 @@ def test_headers(app, urls):
 
 
 def test_not_modified(app, urls):
-    """A picture that the browser has is not sent again; another format of it is."""
+    """A cached picture is 304; another format or size is sent."""
     etag = app.get(urls["64"]).headers["ETag"]
     for known in (etag, f"W/{etag}", f'"x", {etag}'):
         answer = app.get(urls["64"], headers={"If-None-Match": known}, status=304)
@@ -109,13 +109,13 @@ def test_not_modified(app, urls):
 
 
 def test_head(app, urls):
-    """HEAD tells what GET would send."""
+    """HEAD answers like GET without the body."""
     answer = app.head(urls["64"])
     assert (answer.content_type, answer.body) == ("image/jpeg", b"")
 
 
 def test_upright_and_without_secrets(app, headers):
-    """What anybody can fetch is upright and does not tell where it was taken."""
+    """A public picture is upright and without metadata."""
     sideways = encode(quadrants(), exif=exif_orientation(6))
     url = app.put(PICTURE, sideways, headers=headers | RAW).json["picture"]["urls"]["256"]
     answer = app.get(url)
@@ -124,7 +124,7 @@ def test_upright_and_without_secrets(app, headers):
 
 
 def test_altered_capability(app, urls):
-    """No character of a capability can be changed."""
+    """Every altered character makes a capability invalid."""
     prefix, _, capability = urls["64"].rpartition("/")
     for at, character in enumerate(capability):
         altered = capability[:at] + ("A" if character != "A" else "B") + capability[at + 1 :]
@@ -135,13 +135,13 @@ def test_altered_capability(app, urls):
     "capability", ["A", "-", "AAAA", "A" * 20_000, "%00", "%ff", "%F0%9F%98%80", "a b", "=" * 9]
 )
 def test_no_capability(app, capability):
-    """What is no capability leads to nothing."""
+    """An invalid capability is 404 or malformed."""
     answer = app.get(f"/v1/pictures/{capability}", expect_errors=True)
     assert answer.status_code in (400, 404)
 
 
 def test_shortened_and_lengthened_capability(app, urls):
-    """A capability works as it was given, not shorter, longer or padded."""
+    """A shortened, extended or padded capability is invalid."""
     for altered in (
         urls["64"][:-1],
         urls["64"] + "A",
@@ -153,7 +153,7 @@ def test_shortened_and_lengthened_capability(app, urls):
 
 
 def test_replaced(app, headers, urls):
-    """The URLs of a picture that was replaced are dead, those of the new one work."""
+    """A replaced picture's URLs are 404; the new picture's work."""
     fresh = app.put(PICTURE, encode(quadrants()), headers=headers | RAW).json["picture"]["urls"]
     for size, url in urls.items():
         assert fresh[size] != url
@@ -162,14 +162,14 @@ def test_replaced(app, headers, urls):
 
 
 def test_same_picture_twice(app, headers, urls):
-    """A second upload of the same file has URLs of its own."""
+    """A second upload of the same file has different URLs."""
     again = app.put(PICTURE, scene(), headers=headers | RAW).json["picture"]["urls"]
     assert not set(again.values()) & set(urls.values())
 
 
 @pytest.mark.parametrize("path", [PICTURE, PROFILE])
 def test_removed(app, headers, urls, path):
-    """When the picture or the whole profile is removed, its URLs are dead."""
+    """URLs of a deleted picture, or of a deleted profile, are 404."""
     app.delete(path, headers=headers, status=204)
     for url in urls.values():
         answer = app.get(url, status=404)
@@ -178,7 +178,7 @@ def test_removed(app, headers, urls, path):
 
 
 def test_pictures_of_two_people(app, headers, urls, sign_in):
-    """Two people's pictures are apart: removing one does nothing to the other."""
+    """Deleting a person's picture does not affect another person's."""
     bob = sign_in("bob@example.com")
     theirs = app.put("/v1/profiles/bob@example.com/picture", scene(), headers=bob | RAW).json["picture"]
     app.delete(PICTURE, headers=headers)
@@ -187,12 +187,12 @@ def test_pictures_of_two_people(app, headers, urls, sign_in):
 
 
 def test_life_of_a_url(development_folder):
-    """A URL is the same for a window, works to the end of the next one, and is dead after."""
+    """A URL is stable within a window, works through the next, and is 404 afterwards."""
     clock = Clock(1_800_000_000)
     app = webtest.TestApp(application(development_folder, clock=clock))
 
     def sign_in() -> dict[str, str]:
-        # No identity provider signs at another time than now.
+        # The identity provider signs with the real time only.
         now = int(clock.now * 1000)
         session = session_of(EMAIL, proved_at=now, expires_at=now + 1000)
         token = app.app.services.tokens.seal(session)
@@ -237,7 +237,7 @@ def test_life_of_a_url(development_folder):
     ],
 )
 def test_pages_that_may_show_pictures(app, urls, sent, status):
-    """Pages of the configured origins show pictures; this is no image host for others."""
+    """Only pages of configured origins may embed pictures."""
     answer = app.get(urls["64"], headers=sent, status=status)
     assert status == 200 or answer.json["code"] == "origin_refused"
 
@@ -252,7 +252,7 @@ def shown(picture):
 
 @pytest.mark.parametrize("size", [64, 256])
 def test_thumbnails(app, headers, urls, assertion, size):
-    """The dialog's one round trip brings the picture along, if asked."""
+    """A sign-in returns thumbnails on request."""
     body = {"proofs": [{"assertion": assertion(EMAIL)}], "thumbnails": size}
     [profile] = app.post_json("/v1/sessions", body).json["profiles"]
     assert shown(profile["picture"]).size == (size, size)
@@ -264,12 +264,12 @@ def test_thumbnails(app, headers, urls, assertion, size):
 
 @pytest.mark.parametrize("size", ["0", "65", "512", "64,128", "", "x", "64&thumbnails=64", "%ff"])
 def test_unknown_thumbnails(app, headers, size):
-    """Only sizes that there are can be asked for, one at a time."""
+    """Only a single existing size may be requested."""
     app.get(f"/v1/profiles?thumbnails={size}", headers=headers, status=400)
 
 
 def test_export(app, headers, urls):
-    """The export holds every rendition, as it is served."""
+    """The export has every rendition as it is served."""
     app.patch_json(PROFILE, {"name": "Zoë"}, headers=headers)
     archive = zipfile.ZipFile(io.BytesIO(app.get(f"{PROFILE}/export", headers=headers).body))
     assert archive.testzip() is None

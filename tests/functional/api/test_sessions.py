@@ -17,19 +17,19 @@ def open_session(app, assertion, *emails, headers=None, status=201, **body):
 
 
 def bearer(answer):
-    """Return the headers that carry the session of an answer."""
+    """Return the headers of an answer's session."""
     return {"Authorization": f"Bearer {answer['token']}"}
 
 
 @pytest.fixture
 def clock():
-    """A clock that stands still until a test moves it."""
+    """A clock that tests advance."""
     return Clock(time.time())
 
 
 @pytest.fixture
 def timed(development_folder, clock):
-    """An application whose time a test can move."""
+    """An application with that clock."""
     return webtest.TestApp(
         application(development_folder, clock), extra_environ={"HTTP_HOST": "localhost"}
     )
@@ -37,7 +37,7 @@ def timed(development_folder, clock):
 
 class TestOpening:
     def test_one_round_trip(self, app, assertion):
-        """A proof is answered by a token and the profile, blank at first."""
+        """A proof gives a token and the profile, blank at first."""
         answer = open_session(app, assertion, ALICE)
         assert answer["token_type"] == "Bearer"
         assert answer["expires_at"].endswith("Z")
@@ -48,30 +48,30 @@ class TestOpening:
         assert (profile["email"], profile["version"]) == (ALICE, 0)
 
     def test_several_proofs(self, app, assertion):
-        """Several proofs make one session, its profiles in the order proved, each email once."""
+        """Several proofs make one session with unique profiles in the order of the proofs."""
         answer = open_session(app, assertion, BOB, ALICE, BOB)
         assert [profile["email"] for profile in answer["profiles"]] == [BOB, ALICE]
 
     def test_is_not_kept_by_caches(self, app, assertion):
-        """No cache keeps a token."""
+        """Answers with tokens are not cached."""
         proofs = [{"assertion": assertion(ALICE)}]
         response = app.post_json("/v1/sessions", {"proofs": proofs}, status=201)
         assert response.headers["Cache-Control"] == "no-store"
 
     def test_spelling_of_the_email(self, app, assertion):
-        """However an email is spelled in a proof or a path, it is one email."""
+        """All spellings of an email name the same profile."""
         headers = bearer(open_session(app, assertion, "Alice@EXAMPLE.com"))
         assert app.get("/v1/profiles/ALICE@example.com", headers=headers).json["email"] == ALICE
 
     def test_replay(self, app, assertion):
-        """An assertion opens one session; the second time it is refused."""
+        """An assertion opens one session; its repetition is rejected."""
         proof = {"assertion": assertion(ALICE)}
         app.post_json("/v1/sessions", {"proofs": [proof]}, status=201)
         problem = app.post_json("/v1/sessions", {"proofs": [proof]}, status=401).json
         assert problem["code"] == "proof_replayed"
 
     def test_one_bad_proof_spoils_the_request(self, app, assertion):
-        """The problem names the proof that does not hold, and the good one is not used up."""
+        """An invalid proof rejects the request by its name, and uses up no valid proof."""
         good = {"assertion": assertion(ALICE)}
         problem = app.post_json(
             "/v1/sessions", {"proofs": [good, {"assertion": "x~y"}]}, status=401
@@ -81,7 +81,7 @@ class TestOpening:
         app.post_json("/v1/sessions", {"proofs": [good]}, status=201)
 
     def test_challenge(self, app):
-        """A refusal carries the challenge that HTTP demands."""
+        """A rejected proof has the challenge that HTTP requires."""
         response = app.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -104,7 +104,7 @@ class TestOpening:
         ],
     )
     def test_bodies_that_are_refused(self, app, body, name):
-        """What is wrong with a body is named."""
+        """An invalid body is rejected with the error's place."""
         problem = app.post_json("/v1/sessions", body, status=400).json
         assert problem["code"] == "validation_failed"
         assert [error["name"] for error in problem["errors"]] == [name]
@@ -113,7 +113,7 @@ class TestOpening:
         "body", [b"", b"{", b"\xff", b'{"proofs":[],"proofs":[]}', b"[" * 100_000, b"NaN", b'"\\ud800"']
     )
     def test_bodies_that_are_no_json(self, app, body):
-        """A body that can't be read is malformed."""
+        """A body that is not JSON is malformed."""
         headers = {"Content-Type": "application/json"}
         assert app.post("/v1/sessions", body, headers, status=400).json["code"] == "malformed_request"
 
@@ -123,14 +123,14 @@ class TestOpening:
         assert problem["code"] == "unsupported_media_type"
 
     def test_size(self, app):
-        """A body over the limit is refused, and the limit told."""
+        """A body over the limit is rejected with the limit."""
         problem = app.post_json("/v1/sessions", {"proofs": "x" * 600_000}, status=413).json
         assert problem["limit"] == 336 * 1024
 
 
 class TestIssuers:
     def test_are_kept_for_each_email(self, app, assertion):
-        """A session knows who vouched for each email, by a pseudonym that is always the same."""
+        """A session has the issuer of each email as a stable pseudonym."""
         first = open_session(app, assertion, ALICE)
         second = open_session(
             app, assertion, BOB, f"b@{ALICE.rpartition('@')[2]}", headers=bearer(first)
@@ -150,7 +150,7 @@ class TestAdding:
         app.get(f"/v1/profiles/{ALICE}", headers=bearer(second))
 
     def test_makes_no_session_longer(self, timed, clock):
-        """Adding an email does not make the session of the first longer; proving it again does."""
+        """A session expires with its oldest proof; a repeated proof extends it."""
         provider = timed.app.development.identity_provider
         assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
         first = open_session(timed, assertion, ALICE)
@@ -161,13 +161,13 @@ class TestAdding:
         assert again["expires_at"] > first["expires_at"]
 
     def test_with_a_bad_token(self, app, assertion):
-        """A token that opens no session is told instead of left out."""
+        """An invalid token rejects the request."""
         headers = {"Authorization": "Bearer nonsense"}
         problem = open_session(app, assertion, ALICE, headers=headers, status=401)
         assert problem["code"] == "session_invalid"
 
     def test_limit(self, app, assertion):
-        """A session has 20 emails at most."""
+        """A session has at most 20 emails."""
         headers = None
         for number in range(20):
             headers = bearer(open_session(app, assertion, f"u{number}@example.com", headers=headers))
@@ -190,13 +190,13 @@ class TestEnding:
         ],
     )
     def test_no_session(self, app, authorization):
-        """What opens no session is 401 with a reason."""
+        """An invalid Authorization header is 401 with a reason."""
         headers = {"Authorization": authorization} if authorization else {}
         problem = app.get("/v1/profiles", headers=headers, status=401).json
         assert problem["code"] == ("session_invalid" if authorization else "session_missing")
 
     def test_every_altered_token(self, app, sign_in):
-        """No token with one character altered opens a session."""
+        """Every altered character makes a token invalid."""
         token = sign_in(ALICE)["Authorization"].removeprefix("Bearer ")
         for position in range(len(token)):
             other = "B" if token[position] != "B" else "C"
@@ -204,7 +204,7 @@ class TestEnding:
             app.get("/v1/profiles", headers={"Authorization": f"Bearer {altered}"}, status=401)
 
     def test_expiry(self, timed, clock):
-        """After its lifetime a session is over."""
+        """A session ends after its lifetime."""
         provider = timed.app.development.identity_provider
         headers = bearer(open_session(timed, lambda email: provider.bundle(email, AUDIENCE), ALICE))
         clock.now += 3599
@@ -215,7 +215,7 @@ class TestEnding:
 
     @pytest.mark.parametrize("stored", [True, False], ids=["with a profile", "blank"])
     def test_sign_out_everywhere(self, app, sign_in, stored):
-        """Signing out ends every session of the email, whether or not anything is stored for it."""
+        """A sign-out ends every session of the email, with or without a stored profile."""
         here, there = sign_in(ALICE), sign_in(ALICE, BOB)
         if stored:
             app.patch_json(f"/v1/profiles/{ALICE}", {"name": "A"}, headers=here)
@@ -227,20 +227,20 @@ class TestEnding:
         app.get("/v1/profiles", headers=sign_in(ALICE, BOB), status=200)
 
     def test_sign_out_leaves_others(self, app, sign_in):
-        """Signing out does not touch the sessions of other emails."""
+        """A sign-out does not affect sessions of other emails."""
         alice, bob = sign_in(ALICE), sign_in(BOB)
         app.delete("/v1/sessions", headers=alice, status=204)
         app.get("/v1/profiles", headers=bob, status=200)
 
     def test_a_dead_session_adds_nothing(self, app, sign_in, assertion):
-        """A session that was signed out can't be carried on by a new proof."""
+        """A new proof does not revive a signed-out session."""
         headers = sign_in(ALICE)
         app.delete("/v1/sessions", headers=headers, status=204)
         problem = open_session(app, assertion, BOB, headers=headers, status=401)
         assert problem["code"] == "session_revoked"
 
     def test_sign_in_after_a_clock_jumped(self, timed, clock):
-        """A new session works at once even if the sign-out came from a clock that was ahead."""
+        """A new session works at once even after a sign-out by a clock that was ahead."""
         provider = timed.app.development.identity_provider
         assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
         clock.now += 20
@@ -250,7 +250,7 @@ class TestEnding:
         timed.get("/v1/profiles", headers=bearer(open_session(timed, assertion, ALICE)), status=200)
 
     def test_sign_out_after_a_clock_jumped(self, timed, clock):
-        """A session that came from a clock which was ahead is ended, and so is every earlier one."""
+        """A sign-out ends all earlier sessions, even those by a clock that was ahead."""
         provider = timed.app.development.identity_provider
         assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
         earlier = bearer(open_session(timed, assertion, ALICE))
