@@ -1,8 +1,8 @@
-"""A fork server whose workers run hostile code from the moment at which they would read the file.
+"""A fork server whose workers run hostile code in place of the decoder.
 
-It stands for a decoder that a file has taken over: `python hostile_fork_server.py NAME`. All before
-that moment, and so the confinement, is the service's own; so attacks get some knowledge beforehand.
-A second argument names a part of the confinement that the system is to lack.
+It simulates a decoder that a file has taken over: `python hostile_fork_server.py NAME`. The steps
+before, with the confinement, are the service's own, so attacks get some knowledge beforehand.
+A second argument names a missing part of the confinement.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from persona_profile.images.channel import Channel
 from persona_profile.images.confinement import Confinement
 
 DECOY = "MARKER-" + "0" * 32
-"""Is in every worker's memory, so a search that misses it has not searched."""
+"""A marker in every worker's memory: a search that misses it is incomplete."""
 
 NOTHING = "nothing"
-"""The name of no attack: workers do their work."""
+"""The name of no attack: workers decode normally."""
 
 SIZE = 1000
-"""Bytes of the buffers that system calls get."""
+"""Bytes of the system calls' buffers."""
 
-# Those that are allowed whatever their arguments are; others must fail.
+# Calls that are permitted with any arguments; all others must fail.
 ALLOWED = {
     *("brk", "munmap", "mremap", "madvise", "read", "pread64", "lseek", "fstat", "close"),
     *("futex", "set_robust_list", "rseq", "sched_yield", "sched_getaffinity", "gettid", "getpid"),
@@ -43,7 +43,7 @@ ALLOWED = {
     *("exit", "exit_group", "clock_gettime", "gettimeofday", "time", "clock_nanosleep"),
     *("getrandom", "sysinfo"),
 }
-# Those that are allowed if their arguments, all of which are 0 here, are harmless.
+# Calls that are permitted with harmless arguments, here zeros.
 HARMLESS_WITH_ZEROS = {"mmap", "mprotect", "sendto", "recvfrom", "prlimit64"}
 
 _IS_X86_64 = platform.machine() == "x86_64"
@@ -68,7 +68,7 @@ def call_number(number: int, *arguments: Any) -> str:
 
 
 def every_call(_channel: Channel) -> dict[str, str]:
-    """Make every system call that is not allowed, with zeros; return those with another error."""
+    """Make every forbidden system call with zeros; return the calls with another error than EPERM."""
     resolve = _libseccomp.seccomp_syscall_resolve_name
     left = {resolve(name.encode()) for name in ALLOWED | HARMLESS_WITH_ZEROS}
     if _IS_X86_64:
@@ -78,7 +78,7 @@ def every_call(_channel: Channel) -> dict[str, str]:
 
 
 def calls(channel: Channel) -> dict[str, str]:
-    """Make calls with which code would get out; return what became of each."""
+    """Make calls that would escape the confinement; return the result of each."""
     buffer = ctypes.create_string_buffer(SIZE)
     service = _service_pid
     parent = _server_pid
@@ -142,7 +142,7 @@ def calls(channel: Channel) -> dict[str, str]:
 
 
 def secrets(_channel: Channel) -> dict[str, Any]:
-    """Return what is in memory that looks like a marker, the environment, and open descriptors."""
+    """Return markers in memory, the environment, and open descriptors."""
     found = set()
     pattern = re.compile(rb"MARKER-[0-9a-f]{32}")
     for line in _maps.splitlines():
@@ -157,14 +157,14 @@ def secrets(_channel: Channel) -> dict[str, Any]:
 
 
 def identity(_channel: Channel) -> dict[str, Any]:
-    """Return the process, and whether code of an earlier job has left something in it."""
+    """Return the process id, and whether an earlier job left a trace in the process."""
     global _was_here
     before, _was_here = _was_here, True
     return {"pid": os.getpid(), "was_here": before}
 
 
 def threads(_channel: Channel) -> dict[str, str]:
-    """Return what a thread may do that hostile code starts."""
+    """Return the results of a thread that hostile code starts."""
     found = {}
     thread = threading.Thread(target=lambda: found.update(file=call("openat", -100, b"/", 0, 0)))
     thread.start()
@@ -178,12 +178,12 @@ def foreign_calls(_channel: Channel) -> dict[str, str]:
 
 
 def old_calls(_channel: Channel) -> dict[str, int]:
-    """Make a system call of 32 bits, getpid, by code that was mapped before."""
+    """Make a 32-bit system call, getpid, by previously mapped code."""
     return {"survived": ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(_code))()}
 
 
 def endless(_channel: Channel) -> dict[str, str]:
-    """Go on whatever signals come."""
+    """Run without end, ignoring signals."""
     for number in (signal.SIGXCPU, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
     while True:
@@ -191,7 +191,7 @@ def endless(_channel: Channel) -> dict[str, str]:
 
 
 def lingering(channel: Channel) -> None:
-    """Answer, and go on."""
+    """Send an answer, and keep running."""
     channel.send({"rejected": {"code": "picture_broken", "detail": "No.", "members": {}}})
     while True:
         time.sleep(1)
@@ -206,8 +206,8 @@ ATTACKS = {
 }
 
 
-def told(channel: Channel) -> None:
-    """Send bytes as they are, and go on until it is ended."""
+def raw_answer(channel: Channel) -> None:
+    """Send raw bytes, and run until killed."""
     data = _answer
     while data:
         data = data[_libc.send(channel.fileno(), data, len(data), 0x4000) :]
@@ -215,11 +215,11 @@ def told(channel: Channel) -> None:
 
 
 def main() -> None:
-    """Serve as `fork_server` does, but for what stands instead of a worker's work."""
+    """Run `fork_server` with an attack in place of the worker's job."""
     global _answer, _service_pid, _server_pid, _code  # noqa: PLW0603 - for the attacks
     name = sys.argv[1]
     _service_pid, _server_pid = os.getppid(), os.getpid()
-    attack = ATTACKS.get(name, told)
+    attack = ATTACKS.get(name, raw_answer)
     if name not in ATTACKS and name != NOTHING:
         _answer = Path(name).read_bytes()
     if name == "old_calls" and _IS_X86_64:
@@ -229,7 +229,7 @@ def main() -> None:
 
     class Watching(Confinement):
         def enter(self) -> dict[str, str]:
-            global _maps  # noqa: PLW0603 - it can't be read afterwards
+            global _maps  # noqa: PLW0603 - unreadable afterwards
             _maps = Path("/proc/self/maps").read_text()
             return super().enter()
 
@@ -253,12 +253,12 @@ def _without_library() -> None:
 
 
 def _without_landlock() -> None:
-    _refuse((("landlock_create_ruleset", ()),), errno.ENOSYS)
+    _deny((("landlock_create_ruleset", ()),), errno.ENOSYS)
 
 
 def _without_seccomp() -> None:
     set_seccomp = confinement._Condition(0, 4, 22)
-    _refuse((("seccomp", ()), ("prctl", (set_seccomp,))), errno.EINVAL)
+    _deny((("seccomp", ()), ("prctl", (set_seccomp,))), errno.EINVAL)
 
 
 MISSING = {
@@ -268,8 +268,8 @@ MISSING = {
 }
 
 
-def _refuse(names: tuple[tuple[str, tuple[Any, ...]], ...], number: int) -> None:
-    """Have system calls fail as on a kernel that lacks them."""
+def _deny(names: tuple[tuple[str, tuple[Any, ...]], ...], number: int) -> None:
+    """Make system calls fail as on a kernel that lacks them."""
     _libseccomp.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(_libseccomp.seccomp_init(ctypes.c_uint32(0x7FFF0000)))
     for name, conditions in names:

@@ -63,7 +63,7 @@ class TestCalls:
         KeyringFile(keyring).create(Keyring.generate())
         app = application(tmp_path, development="false", keyring__path=str(keyring))
         patterns = {
-            route.name: document_path(route.pattern) for route in app.routes_mapper.get_routes()
+            route.name: document_path(route.pattern) for route in app.router.routes_mapper.get_routes()
         }
         views = [
             view["introspectable"] for view in app.router.registry.introspector.get_category("views")
