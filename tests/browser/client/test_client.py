@@ -137,7 +137,7 @@ class TestSession:
         assert scripts.run(script, alice=ALICE, bob=BOB) == [[ALICE, BOB], [BOB]]
 
     def test_that_was_ended_elsewhere(self, scripts):
-        """The next call drops an ended session, also from storage, with an event; sign-in still works."""
+        """The next call drops an ended session, also from storage, with an event; sign-in works."""
         script = """
             const client = await tools.signedIn(alice, { storage: sessionStorage });
             const third = await tools.signedIn(alice);
