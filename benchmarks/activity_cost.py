@@ -36,7 +36,7 @@ from backends.engines.mysql import MysqlBackend
 from persona_profile.auth.browserid_keys import sign_jws
 
 COPIES = 500
-MORE = "browserid.pinned_issuers = {issuers}\npictures.queue = 4"
+MORE = "browserid.pinned_issuers = {issuers}\npictures.max_queued = 4"
 ACCEPT = {"Accept": "image/avif,image/webp,*/*"}
 JSON = {"Content-Type": "application/json"}
 PATCH = {"Content-Type": "application/merge-patch+json"}

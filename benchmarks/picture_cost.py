@@ -148,7 +148,7 @@ class Uploads:
     def worker_seconds(self) -> float:
         """Return the processor time of the workers of all uploads so far."""
         metrics = self.app.services.metrics.exposition()
-        found = re.search(r"^persona_picture_processor_seconds_total (\S+)$", metrics, re.MULTILINE)
+        found = re.search(r"^persona_picture_cpu_seconds_total (\S+)$", metrics, re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     def upload(self, data: bytes) -> dict[str, str]:

@@ -119,7 +119,7 @@ def make_app(
     watch = follow_keyring(keys, keyring, file, metrics.reload_counter("keyring")) if file else None
     backend = _open_backend(settings, metrics)
     development = open_development(settings, clock) if settings.development else None
-    nonces = Nonces(keys, settings.openid_nonce_lifetime, clock)
+    nonces = Nonces(keys, settings.openid_nonce_lifetime_seconds, clock)
     context = AuthenticatorContext(
         settings=settings,
         nonces=nonces,
@@ -130,7 +130,7 @@ def make_app(
     )
     authenticators = load_authenticators(development.trusted_by(context) if development else context)
     homes = Homes(backend, keys, settings.forward_seconds)
-    lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
+    lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
     renderer = _renderer(settings)
     rate_limits = make_rate_limits(settings, keys.pseudonym, clock)
     replicas = Replicas(open_replicas(settings))
@@ -153,7 +153,7 @@ def make_app(
         max_picture_bytes=settings.pictures_max_bytes,
         waiting=waiting,
         metrics=metrics,
-        lifecycle=Lifecycle(settings.shutdown_drain, settings.shutdown_grace),
+        lifecycle=Lifecycle(settings.shutdown_drain_seconds, settings.shutdown_grace_seconds),
         heartbeat=heartbeat,
         build=build,
     )
@@ -167,7 +167,7 @@ def make_app(
         waiting_rejections=waiting.rejections,
         picture_uploads=renderer.uploads,
         picture_pixels=renderer.pixels,
-        picture_processor_seconds=renderer.processor_time,
+        picture_cpu_seconds=renderer.processor_time,
         replica_reads=replicas.reads,
         stale_key_reads=keys.stale_reads,
     )
@@ -215,16 +215,16 @@ def _renderer(settings: Settings) -> Renderer:
     options = settings.picture_options
     admission = Admission(
         settings.pictures_workers,
-        settings.pictures_queue,
-        settings.pictures_patience,
+        settings.pictures_max_queued,
+        settings.pictures_max_wait_seconds,
         options.limits.memory,
     )
     return Renderer(
         options,
         admission,
         WorkerPool(settings.pictures_workers),
-        settings.pictures_processor_time,
-        settings.pictures_deadline,
+        settings.pictures_max_cpu_seconds,
+        settings.pictures_deadline_seconds,
     )
 
 

@@ -12,10 +12,10 @@ MAX_SESSION_SECONDS: Final = 24 * 3600
 """Upper bound of `sessions.lifetime`; a session with an older proof is rejected."""
 
 MAX_BROWSERID_SKEW_SECONDS: Final = 600
-"""Upper bound of `browserid.clock_skew`."""
+"""Upper bound of `browserid.clock_skew_seconds`."""
 
 MAX_OPENID_SKEW_SECONDS: Final = 300
-"""Upper bound of `openid.clock_skew`."""
+"""Upper bound of `openid.clock_skew_seconds`."""
 
 MIN_FORWARD_SECONDS: Final = 24 * 3600
 """Lower bound of the life of a moved profile's forward. A backup finds the profile by its forward, and

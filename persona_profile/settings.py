@@ -79,17 +79,17 @@ class Settings:
     transit_namespace: str | None
     transit_token_file: Path | None
     transit_ca_file: Path | None
-    transit_timeout: int
+    transit_timeout_seconds: int
     public_origins: tuple[str, ...]
     dialog_origins: tuple[str, ...]
     authenticators: tuple[str, ...]
     browserid_algorithms: tuple[str, ...]
     browserid_pinned_issuers: Path | None
     browserid_fallback_issuers: tuple[str, ...]
-    browserid_clock_skew: int
+    browserid_clock_skew_seconds: int
     openid_issuers: Path | None
-    openid_clock_skew: int
-    openid_nonce_lifetime: int
+    openid_clock_skew_seconds: int
+    openid_nonce_lifetime_seconds: int
     sessions_lifetime: int
     pictures_max_bytes: int
     pictures_max_pixels_jpeg: int
@@ -100,20 +100,20 @@ class Settings:
     pictures_quality_webp: int
     pictures_quality_jpeg: int
     pictures_workers: int
-    pictures_queue: int
-    pictures_patience: int
-    pictures_memory: int
-    pictures_processor_time: int
-    pictures_deadline: int
-    pictures_url_window: int
+    pictures_max_queued: int
+    pictures_max_wait_seconds: int
+    pictures_worker_memory_mib: int
+    pictures_max_cpu_seconds: int
+    pictures_deadline_seconds: int
+    pictures_url_window_seconds: int
     metrics_listen: tuple[str, int] | None
     logging_format: str
     logging_level: str
-    shutdown_drain: int
-    shutdown_grace: int
+    shutdown_drain_seconds: int
+    shutdown_grace_seconds: int
     version_path: Path | None
     ratelimit_url: str | None
-    ratelimit_timeout: int
+    ratelimit_timeout_ms: int
     ratelimit_sessions_per_address: RateLimitItem | None
     ratelimit_failures_per_address: RateLimitItem | None
     ratelimit_proofs_per_issuer: RateLimitItem | None
@@ -139,7 +139,7 @@ class Settings:
             Limits(
                 self.pictures_max_pixels_jpeg,
                 self.pictures_max_pixels_other,
-                self.pictures_memory * _MIB,
+                self.pictures_worker_memory_mib * _MIB,
             ),
             Encoding(self.pictures_formats, qualities, self.pictures_effort),
         )
@@ -147,7 +147,7 @@ class Settings:
     @property
     def picture_url_seconds(self) -> int:
         """The longest time for which the URL of a picture works."""
-        return 2 * self.pictures_url_window
+        return 2 * self.pictures_url_window_seconds
 
     @property
     def forward_seconds(self) -> int:
@@ -349,17 +349,17 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("transit.namespace", str),
     _setting("transit.token_file", Path),
     _setting("transit.ca_file", Path),
-    _setting("transit.timeout", _whole(1, 60), 2),
+    _setting("transit.timeout_seconds", _whole(1, 60), 2),
     _setting("public_origins", _words(_origin), colander.required),
     _setting("dialog_origins", _words(_origin), ()),
     _setting("authenticators", _words(str), AUTHENTICATORS),
     _setting("browserid.algorithms", _words(_one_of(BROWSERID_ALGORITHMS)), BROWSERID_ALGORITHMS),
     _setting("browserid.pinned_issuers", Path),
     _setting("browserid.fallback_issuers", _words(_domain), ()),
-    _setting("browserid.clock_skew", _whole(0, MAX_BROWSERID_SKEW_SECONDS), 60),
+    _setting("browserid.clock_skew_seconds", _whole(0, MAX_BROWSERID_SKEW_SECONDS), 60),
     _setting("openid.issuers", Path),
-    _setting("openid.clock_skew", _whole(0, MAX_OPENID_SKEW_SECONDS), 60),
-    _setting("openid.nonce_lifetime", _whole(60, 3600), 600),
+    _setting("openid.clock_skew_seconds", _whole(0, MAX_OPENID_SKEW_SECONDS), 60),
+    _setting("openid.nonce_lifetime_seconds", _whole(60, 3600), 600),
     _setting("sessions.lifetime", _whole(60, MAX_SESSION_SECONDS), 3600),
     _setting("pictures.max_bytes", _whole(1024, 200 * 1024 * 1024), MAX_PICTURE_BYTES),
     _setting("pictures.max_pixels_jpeg", _whole(1, 1_000_000_000), JPEG_PIXELS),
@@ -370,20 +370,20 @@ _SCHEMA: Final = colander.SchemaNode(
     _setting("pictures.quality_webp", _whole(1, 100), DEFAULT_QUALITIES["webp"]),
     _setting("pictures.quality_jpeg", _whole(1, 100), DEFAULT_QUALITIES["jpeg"]),
     _setting("pictures.workers", _whole(1, 256), 2),
-    _setting("pictures.queue", _whole(0, 1024), 2),
-    _setting("pictures.patience", _whole(0, 60), 3),
-    _setting("pictures.memory", _whole(64, 65536), 864),
-    _setting("pictures.processor_time", _whole(1, 600), 10),
-    _setting("pictures.deadline", _whole(1, 600), 30),
-    _setting("pictures.url_window", _whole(60, 90 * 24 * 3600), 24 * 3600),
+    _setting("pictures.max_queued", _whole(0, 1024), 2),
+    _setting("pictures.max_wait_seconds", _whole(0, 60), 3),
+    _setting("pictures.worker_memory_mib", _whole(64, 65536), 864),
+    _setting("pictures.max_cpu_seconds", _whole(1, 600), 10),
+    _setting("pictures.deadline_seconds", _whole(1, 600), 30),
+    _setting("pictures.url_window_seconds", _whole(60, 90 * 24 * 3600), 24 * 3600),
     _setting("metrics.listen", _address),
     _setting("logging.format", _one_of(LOG_FORMATS)),
     _setting("logging.level", _one_of(LOG_LEVELS), "info"),
-    _setting("shutdown.drain", _whole(0, 600), 0),
-    _setting("shutdown.grace", _whole(0, 3600), 30),
+    _setting("shutdown.drain_seconds", _whole(0, 600), 0),
+    _setting("shutdown.grace_seconds", _whole(0, 3600), 30),
     _setting("version.path", Path),
     _setting("ratelimit.url", _rate_limit_url),
-    _setting("ratelimit.timeout", _whole(1, 10_000), 100),
+    _setting("ratelimit.timeout_ms", _whole(1, 10_000), 100),
     _setting("ratelimit.sessions_per_address", _rate_limit, RateLimitItemPerMinute(300)),
     _setting("ratelimit.failures_per_address", _rate_limit, RateLimitItemPerMinute(6_000)),
     _setting("ratelimit.proofs_per_issuer", _rate_limit, RateLimitItemPerMinute(12_000)),

@@ -42,6 +42,7 @@ from backends.copying.transfer import (
     NotEmpty,
     Progress,
     Report,
+    Written,
     is_live,
     read_partition,
     walk,
@@ -144,17 +145,6 @@ class _Comparison(NamedTuple):
     bytes: int
 
 
-class _Outcome(NamedTuple):
-    """The outcome for a partition that was not the same; `copied` is None if it still is not."""
-
-    copied: Copied | None
-    differed: bool
-    bytes: int
-
-
-_UNDECIDED: Final = _Outcome(None, differed=True, bytes=0)
-
-
 @dataclass(slots=True)
 class _Copy:
     """The passes of one run."""
@@ -199,17 +189,15 @@ class _Copy:
             # On disk before the first write: after a crash it separates own items from foreign ones.
             self.state.intend(pending)
             listed = [compared[partition].listed for partition in ready]
-            outcomes = list(pool.map(self._write, ready, ready.values(), listed, pending.values()))
-            self._count([*outcomes, *[_UNDECIDED] * (len(portion) - len(ready))])
-            done = zip(ready, outcomes, strict=True)
-            copied |= {each: outcome.copied for each, outcome in done if outcome.copied}
+            written = pool.map(self._write, ready, ready.values(), listed, pending.values())
+            for (partition, items), each in zip(ready.items(), written, strict=True):
+                copied[partition] = _copied(items, each.infos)
+                self.result.differing += each.differed
+                self.result.written += each.differed
+                self.result.bytes += each.bytes
+            self.result.differing += len(portion) - len(ready)
         self.result.partitions += len(page)
         self.state.record(copied, page[-1])
-
-    def _count(self, outcomes: Sequence[_Outcome]) -> None:
-        self.result.differing += sum(each.differed for each in outcomes)
-        self.result.written += sum(each.differed and each.copied is not None for each in outcomes)
-        self.result.bytes += sum(each.bytes for each in outcomes)
 
     def _compare(self, partition: bytes, known: Copied | Pending | None) -> _Comparison:
         in_source = self.source.list(partition)
@@ -277,20 +265,14 @@ class _Copy:
         items: Mapping[str, Item],
         listed: Sequence[ItemInfo],
         pending: Pending,
-    ) -> _Outcome:
+    ) -> Written:
         def check(now_listed: Sequence[ItemInfo]) -> None:
             if not self.overwrite and self._is_foreign(partition, pending, now_listed):
                 raise NotEmpty("somebody else writes to the destination; that was left as it is")
 
-        written = write_partition(
+        return write_partition(
             self.destination, partition, items, clock=self.clock, listed=listed, check=check
         )
-        copied = Copied(
-            fingerprints.of_items(items),
-            fingerprints.of_listing(written.infos),
-            _expiring(written.infos),
-        )
-        return _Outcome(copied, written.differed, written.bytes)
 
 
 def _pending(items: Mapping[str, Item], listed: Sequence[ItemInfo]) -> Pending:
@@ -303,6 +285,10 @@ def _pending(items: Mapping[str, Item], listed: Sequence[ItemInfo]) -> Pending:
         if info.expires_at is None and info.name in lasting
     }
     return Pending(frozenset(known), frozenset(kept))
+
+
+def _copied(items: Mapping[str, Item], infos: Sequence[ItemInfo]) -> Copied:
+    return Copied(fingerprints.of_items(items), fingerprints.of_listing(infos), _expiring(infos))
 
 
 def _expiring(infos: Iterable[ItemInfo]) -> frozenset[bytes]:

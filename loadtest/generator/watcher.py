@@ -127,7 +127,7 @@ def samples(exposition: str) -> dict[str, float]:
 
 def _cpu(metrics: Mapping[str, float]) -> float | None:
     own = metrics.get("process_cpu_seconds_total")
-    return None if own is None else own + metrics.get("persona_picture_processor_seconds_total", 0.0)
+    return None if own is None else own + metrics.get("persona_picture_cpu_seconds_total", 0.0)
 
 
 def _get(url: str) -> tuple[bytes, str]:

@@ -17,7 +17,7 @@ from persona_profile.api.rate_limiting import charge_bytes
 from persona_profile.api.representations import digest_tag, validated
 from persona_profile.encoding import json_encode
 from persona_profile.errors import DirectCall
-from persona_profile.store.profile import Profile
+from persona_profile.store.profile import StoredProfile
 
 PICTURE_SIZE: Final = 128
 """Of an account's picture in pixels: what browsers draw at some 40 pixels, sharp on any screen."""
@@ -52,20 +52,21 @@ def list_accounts(request: Request) -> Response:
     return validated(request, body, digest_tag(body))
 
 
-def _account(request: Request, profile: Profile) -> dict[str, Any]:
+def _account(request: Request, profile: StoredProfile) -> dict[str, Any]:
     services: Services = request.services
+    claims = profile.document.claims
     local_part, _, domain = profile.email.rpartition("@")
     account = {
         "id": services.account_id(profile.email),
-        "name": _name(profile.claims) or local_part,
+        "name": _name(claims) or local_part,
         "email": profile.email,
         "login_hints": [profile.email],
         "domain_hints": [domain],
     }
-    given_name = profile.claims.get("given_name") or profile.claims.get("nickname")
+    given_name = claims.get("given_name") or claims.get("nickname")
     if given_name is not None:
         account["given_name"] = given_name
-    capabilities = services.pictures.capabilities(profile)
+    capabilities = services.pictures.capabilities(profile, request.identity)
     if capabilities:
         account["picture"] = f"{origin_of(request)}/v1/pictures/{capabilities[PICTURE_SIZE]}"
     return account

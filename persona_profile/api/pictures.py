@@ -49,15 +49,14 @@ def upload(request: Request) -> Response:
     email = email_in_path(request)
     for policy, payer in _payers_of_time(request, email).items():
         services.rate_limits.check(policy, [payer])
-    check = precondition(request)
+    expected = precondition(request)
     crop = crop_parameter(request)
     source = picture_body(request, services.max_picture_bytes)
-    # Before the costly part: whether the session lives, and whether the write may succeed at all.
-    check(services.profiles.profile(request.identity, email))
+    services.profiles.check_write(request.identity, email, expected)
     # One more than wait may enter: it displaces another upload, or is rejected, at once.
     with services.waiting.place(Wait.UPLOAD, retry_after=2, spare=1):
         renditions = _render(request, email, source, crop)
-    written = services.profiles.write_picture(request.identity, email, renditions, check)
+    written = services.profiles.write_picture(request.identity, email, renditions, expected)
     return profile_response(request, written)
 
 

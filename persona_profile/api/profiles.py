@@ -1,8 +1,8 @@
-"""Profiles: read, write, erase, take away."""
+"""Profiles: read, write, erase, export."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from cornice import Service
@@ -24,7 +24,7 @@ from persona_profile.api.representations import (
 )
 from persona_profile.api.schemas import CLAIMS_BODY, PROFILE_KEY_BODY
 from persona_profile.images.formats import THUMBNAIL_SIZES
-from persona_profile.profiles.export import whole_profile, zip_of
+from persona_profile.profiles.export import export_zip
 
 EMAIL_PATH: Final = "/v1/profiles/{email:[^@]+@[^@/]+}"
 MAX_BODY_BYTES: Final = 32 * 1024
@@ -39,7 +39,7 @@ profile_key = Service(
     path=f"{EMAIL_PATH}/profile-key",
     description="The key that a profile opens with.",
 )
-export = Service(name="export", path=f"{EMAIL_PATH}/export", description="One profile to take away.")
+export = Service(name="export", path=f"{EMAIL_PATH}/export", description="One profile to export.")
 
 
 @profiles.get(permission=SESSION)  # type: ignore[untyped-decorator]
@@ -64,8 +64,7 @@ def read(request: Request) -> Response:
 def replace(request: Request) -> Response:
     """Replace all claims."""
     charge_write(request)
-    claims = json_body(request, CLAIMS_BODY, MAX_BODY_BYTES)
-    return _write(request, lambda _current: _set(claims))
+    return _write(request, json_body(request, CLAIMS_BODY, MAX_BODY_BYTES), merge=False)
 
 
 @profile.patch(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
@@ -73,7 +72,7 @@ def merge(request: Request) -> Response:
     """Change the claims that the body names, by the rules of RFC 7396."""
     charge_write(request)
     claims = json_body(request, CLAIMS_BODY, MAX_BODY_BYTES, (MERGE_PATCH, JSON))
-    return _write(request, lambda current: _set({**current, **claims}))
+    return _write(request, claims, merge=True)
 
 
 @profile.delete(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
@@ -95,35 +94,27 @@ def set_profile_key(request: Request) -> Response:
         request.identity, email_in_path(request), key, precondition(request)
     )
     document = session_document(services.tokens.seal(session), session)
-    [document["profile"]] = represent(request, [written])
+    [document["profile"]] = represent(request, [written], session)
     return json_response(document)
 
 
 @export.get(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
-def take_away(request: Request) -> Response:
-    """Return a zip of everything that is kept for one email."""
+def export_all(request: Request) -> Response:
+    """Return a zip of everything that is stored for one email."""
     charge_write(request)  # it costs more than one
     charge_bytes(request, request.identity.emails[0])
     services: Services = request.services
-    email = email_in_path(request)
-    found = whole_profile(services.profiles, services.pictures, request.identity, email)
-    response = Response(zip_of(*found), content_type="application/zip")
+    archive = export_zip(services.profiles, services.pictures, request.identity, email_in_path(request))
+    response = Response(archive, content_type="application/zip")
     response.headers["Content-Disposition"] = 'attachment; filename="profile.zip"'
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _set(claims: Mapping[str, str | None]) -> dict[str, str]:
-    return {name: value for name, value in claims.items() if value is not None}
-
-
-def _write(request: Request, change: Callable[[Mapping[str, str]], Mapping[str, str]]) -> Response:
+def _write(request: Request, claims: Mapping[str, str | None], *, merge: bool) -> Response:
     services: Services = request.services
     written = services.profiles.write_claims(
-        request.identity,
-        email_in_path(request),
-        change,
-        precondition(request),
+        request.identity, email_in_path(request), claims, precondition(request), merge=merge
     )
     return profile_response(request, written)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -13,11 +13,11 @@ from pyramid.response import Response
 
 from persona_profile.api import Services, origin_of
 from persona_profile.encoding import base64url_encode, json_encode
-from persona_profile.errors import PreconditionFailed
 from persona_profile.images import MEDIA_TYPES
 from persona_profile.keys.tokens import Session
-from persona_profile.profiles.export import profile_document, timestamp
-from persona_profile.store.profile import Profile
+from persona_profile.profiles.export import profile_json, timestamp
+from persona_profile.profiles.preconditions import ANY_STATE, Precondition
+from persona_profile.store.profile import StoredProfile
 
 THUMBNAIL_FORMATS: Final = ("webp", "jpeg")
 """Formats that every recent browser shows in a data URI, the better compressed first."""
@@ -26,14 +26,17 @@ _ENTITY_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 
 def represent(
-    request: Request, profiles: Sequence[Profile], thumbnail_size: int | None = None
+    request: Request,
+    profiles: Sequence[StoredProfile],
+    session: Session,
+    thumbnail_size: int | None = None,
 ) -> list[dict[str, Any]]:
     """Return profiles as JSON objects; with a size, thumbnails are data URIs in them."""
     services: Services = request.services
     thumbnails = {}
     if thumbnail_size is not None:
         thumbnails = services.pictures.thumbnails(profiles, thumbnail_size, THUMBNAIL_FORMATS)
-    return [_profile(request, each, thumbnails.get(each.email)) for each in profiles]
+    return [_profile(request, each, session, thumbnails.get(each.email)) for each in profiles]
 
 
 def json_response(document: Any, status: int = 200) -> Response:
@@ -48,17 +51,18 @@ def session_document(token: str, session: Session) -> dict[str, Any]:
     return {"token": token, "token_type": "Bearer", "expires_at": timestamp(session.expires_at)}
 
 
-def profile_response(request: Request, profile: Profile) -> Response:
+def profile_response(request: Request, profile: StoredProfile) -> Response:
     """Return one profile with its entity tag, or 304."""
-    [document] = represent(request, [profile])
+    [document] = represent(request, [profile], request.identity)
     return validated(request, json_encode(document), document["etag"])
 
 
 def profiles_response(
-    request: Request, profiles: Sequence[Profile], thumbnail_size: int | None
+    request: Request, profiles: Sequence[StoredProfile], thumbnail_size: int | None
 ) -> Response:
     """Return profiles with an entity tag of the whole list, or 304."""
-    body = json_encode({"profiles": represent(request, profiles, thumbnail_size)})
+    documents = represent(request, profiles, request.identity, thumbnail_size)
+    body = json_encode({"profiles": documents})
     return validated(request, body, digest_tag(body))
 
 
@@ -85,39 +89,40 @@ def validated(
     return response
 
 
-def precondition(request: Request) -> Callable[[Profile], None]:
-    """Return a check of If-Match and If-None-Match against the profile before a write.
+def precondition(request: Request) -> Precondition:
+    """Return the states in If-Match and If-None-Match, for the profile before a write.
 
-    An entity tag is `"<state>.<urls>"`. The check compares the state, which names the stored
-    profile, and ignores the picture's URLs. `*` is any profile that is not blank. Weak tags count:
-    proxies that compress make tags weak.
+    An entity tag is `"<state>.<urls>"`: the state names the stored profile; the picture's URLs make no
+    difference to a write. Weak tags count: proxies that compress make tags weak.
     """
     if_match = request.headers.get("If-Match")
-    if_none_match = request.headers.get("If-None-Match")
-
-    def check(profile: Profile) -> None:
-        if if_match is not None and not _matches(if_match, profile):
-            raise PreconditionFailed("If-Match: the profile has changed.")
-        if if_none_match is not None and _matches(if_none_match, profile):
-            raise PreconditionFailed("If-None-Match: the profile exists.")
-
-    return check
+    return Precondition(
+        if_match=None if if_match is None else _states(if_match),
+        if_none_match=_states(request.headers.get("If-None-Match", "")),
+    )
 
 
-def _profile(request: Request, profile: Profile, thumbnail: tuple[str, bytes] | None) -> dict[str, Any]:
-    document = profile_document(profile)
-    if profile.picture is not None:
-        document["picture"] |= _picture(request, profile, thumbnail)
-    document["etag"] = _etag(request, profile)
+def _profile(
+    request: Request, profile: StoredProfile, session: Session, thumbnail: tuple[str, bytes] | None
+) -> dict[str, Any]:
+    services: Services = request.services
+    document = profile_json(profile)
+    urls_tag = "0"
+    if profile.document.picture is not None:
+        document["picture"] |= _picture(request, profile, session, thumbnail)
+        urls_tag = services.pictures.capabilities_tag(profile, session)
+    document["etag"] = f'"{profile.state}.{urls_tag}"'
     if profile.problem is not None:
         document["error"] = profile.problem
     return document
 
 
-def _picture(request: Request, profile: Profile, thumbnail: tuple[str, bytes] | None) -> dict[str, Any]:
+def _picture(
+    request: Request, profile: StoredProfile, session: Session, thumbnail: tuple[str, bytes] | None
+) -> dict[str, Any]:
     services: Services = request.services
     prefix = f"{origin_of(request)}/v1/pictures/"
-    urls = services.pictures.capabilities(profile).items()
+    urls = services.pictures.capabilities(profile, session).items()
     picture: dict[str, Any] = {"urls": {str(size): prefix + capability for size, capability in urls}}
     if thumbnail is not None:
         name, data = thumbnail
@@ -126,17 +131,8 @@ def _picture(request: Request, profile: Profile, thumbnail: tuple[str, bytes] | 
     return picture
 
 
-def _state(profile: Profile) -> str:
-    return profile.state or "0"
-
-
-def _etag(request: Request, profile: Profile) -> str:
-    services: Services = request.services
-    urls = services.pictures.capabilities_tag(profile) if profile.picture else "0"
-    return f'"{_state(profile)}.{urls}"'
-
-
-def _matches(header: str, profile: Profile) -> bool:
-    if header.strip() == "*":
-        return profile.stored_version is not None
-    return _state(profile) in {tag.partition(".")[0] for tag in _ENTITY_TAG.findall(header)}
+def _states(header: str) -> frozenset[str]:
+    """Return the states that a header of entity tags names."""
+    if header.strip() == ANY_STATE:
+        return frozenset({ANY_STATE})
+    return frozenset(tag.partition(".")[0] for tag in _ENTITY_TAG.findall(header)) - {ANY_STATE}

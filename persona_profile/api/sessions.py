@@ -74,7 +74,7 @@ def _open_session(request: Request) -> Response:
         limit = FieldError("body", "proofs", f"a session has at most {MAX_EMAILS} emails")
         raise ValidationFailed("Too many emails.", errors=(limit,))
     document = session_document(services.tokens.seal(session), session)
-    document["profiles"] = represent(request, profiles, body["thumbnails"])
+    document["profiles"] = represent(request, profiles, session, body["thumbnails"])
     response = json_response(document, status=201)
     # Last, so that no proof is used up by a request that fails.
     services.used_proofs.use(proved)

@@ -59,7 +59,7 @@ class Authenticator(Protocol):
         return
 
     def reload(self) -> None:
-        """Take files of the configuration anew; what can't be used leaves things as they are."""
+        """Reload files of the configuration; what can't be used leaves things as they are."""
         return
 
     def close(self) -> None:

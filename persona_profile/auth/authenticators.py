@@ -36,7 +36,7 @@ class AuthenticatorContext:
         settings: all of them; see `option` for those of an authenticator's own.
         nonces: issued by `POST /v1/nonces`; what an authenticator does with them is its own affair.
         clock: seconds since 1970.
-        reload_counter: returns what counts, as `taken` or `refused`, that a file of that name was
+        reload_counter: returns what counts, as `accepted` or `rejected`, that a file of that name was
             read anew.
         fetch: fetches the document at an https URL under the rules of `fetch`, raising FetchError or
             Overloaded. Threads that fetch the same URL share a fetch. While a proof is verified it
@@ -136,7 +136,7 @@ class Authenticators:
             getattr(authenticator, "prepare", lambda: None)()
 
     def reload(self) -> None:
-        """Take files of the configuration anew."""
+        """Reload files of the configuration."""
         for authenticator in self._authenticators.values():
             authenticator.reload()
 

@@ -227,7 +227,7 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
         Discovery(pinned.read(), context.fetch, refresh=context.lookups.refresh),
         algorithms=settings.browserid_algorithms,
         fallback_issuers=settings.browserid_fallback_issuers,
-        skew_seconds=settings.browserid_clock_skew,
+        skew_seconds=settings.browserid_clock_skew_seconds,
         clock=context.clock,
         trust_file=pinned,
     )

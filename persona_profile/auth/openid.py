@@ -225,7 +225,7 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
         ProviderKeys(context.fetch, lookups=context.lookups),
         context.nonces,
         origins=(*settings.public_origins, *settings.dialog_origins),
-        skew_seconds=settings.openid_clock_skew,
+        skew_seconds=settings.openid_clock_skew_seconds,
         clock=context.clock,
         trust_file=issuers,
     )

@@ -67,9 +67,9 @@ class TrustFile(Generic[Issuers]):
         try:
             issuers = self.read()
         except InvalidSettings as error:
-            self._count_reload("refused")
+            self._count_reload("rejected")
             logger.error("not reloaded: %s", error)  # noqa: TRY400 - a trace could hold values
             return None
-        self._count_reload("taken")
+        self._count_reload("accepted")
         logger.warning("%s: reloaded", self._setting)
         return issuers

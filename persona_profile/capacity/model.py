@@ -91,7 +91,7 @@ class Parameters:
     replacements: float = _parameter(1, "per picture and year", "pictures replaced")
     launch_days: float = _parameter(28, "days", "in which all existing users upload; 0: no launch")
     url_window: float = _parameter(
-        1, "days", "for which a picture's URL stays the same", "default of pictures.url_window"
+        1, "days", "for which a picture's URL stays the same", "default of pictures.url_window_seconds"
     )
     edits: float = _parameter(2, "per email and year", "changes of claims")
     exports: float = _parameter(0.1, "per email and year", "exports")

@@ -8,25 +8,19 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from backends import Backend, BackendError
+from backends import Backend
 from persona_profile.cli.config import load_settings
-from persona_profile.cli.progress import WalkProgress
-from persona_profile.keys.configured import (
-    follow_keyring,
-    keyring_file,
-    make_key_wrapper,
-    open_keyring,
-)
+from persona_profile.cli.opening import opened_store_with_keys
+from persona_profile.cli.progress import WalkProgress, shown
+from persona_profile.keys.configured import keyring_file
 from persona_profile.keys.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringError
 from persona_profile.keys.keyring_file import KeyringFile
-from persona_profile.keys.service import KeysUnavailable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.settings import InvalidSettings, Settings
-from persona_profile.store.configured import open_backend
 from persona_profile.store.leases import Lease
 from persona_profile.store.maintenance.reindexing import Reindexing
 from persona_profile.store.maintenance.rewrapping import KeyUse, Pace, Rewrapping, count_use
@@ -127,7 +121,7 @@ def _rotate(options: argparse.Namespace) -> int:
             print(
                 f"Added {kind} key {added.version}, fingerprint {added.fingerprint()}: it opens, and "
                 "makes nothing yet.\n"
-                f"Now copy {file.path} to every machine (mode 0600; a running server takes it anew "
+                f"Now copy {file.path} to every machine (mode 0600; a running server reloads it "
                 "within seconds),\n"
                 "check with `keys status` that each has this fingerprint, and then, on one machine:\n"
                 f"  persona-profile -c {options.config} keys rotate{flag} --promote"
@@ -373,30 +367,15 @@ def _locked(file: KeyringFile) -> Iterator[KeyringFile]:
 
 @contextmanager
 def _store(settings: Settings) -> Iterator[tuple[Backend, KeyWrapper]]:
-    if settings.backend == "memory":
-        raise InvalidSettings("backend: what is in memory is the server's alone")
-    file, keyring = open_keyring(settings)
-    keys = make_key_wrapper(settings, keyring)
-    if file is not None:
-        follow_keyring(keys, keyring, file)
-    with closing(keys), closing(open_backend(settings)) as backend:
-        backend.check_schema()
+    with opened_store_with_keys(settings) as (backend, keys):
         keys.check()
         yield backend, keys
 
 
 @contextmanager
 def _progress() -> Iterator[WalkProgress]:
-    """Show progress at a terminal; say what to do if the job is stopped."""
-    progress = WalkProgress(sys.stderr)
-    try:
+    with shown(WalkProgress(sys.stderr), "start it again to go on") as progress:
         yield progress
-    except (KeyboardInterrupt, BackendError, KeysUnavailable):
-        progress.clear()
-        print("persona-profile: stopped; start it again to go on", file=sys.stderr)
-        raise
-    finally:
-        progress.clear()
 
 
 def _let_servers_take_it(since: datetime | None) -> None:

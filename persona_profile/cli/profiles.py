@@ -5,22 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from persona_profile import files
 from persona_profile.cli.config import load_settings
+from persona_profile.cli.opening import opened_store_with_keys
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
-from persona_profile.keys.configured import make_key_wrapper, open_keyring
-from persona_profile.profiles.export import whole_profile, zip_of
+from persona_profile.profiles.export import export_zip
 from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
 from persona_profile.profiles.sessions import Vouched
-from persona_profile.store.configured import open_backend
 from persona_profile.store.homes import Homes
-from persona_profile.store.profile import PROFILE_KEY_REQUIRED, Profile
+from persona_profile.store.profile import BLANK_STATE, PROFILE_KEY_REQUIRED, StoredProfile
 
 _EMAIL_HELP: Final = (
     "of the person; `-` reads it from the standard input, as everybody on a machine can read arguments"
@@ -49,7 +48,7 @@ def _export(options: argparse.Namespace) -> int:
         session, [found] = profiles.open_session([Vouched(email, "operator")])
         if _is_blank(found):
             raise _Refused("nothing is kept about this email")
-        archive = zip_of(*whole_profile(profiles, pictures, session, email))
+        archive = export_zip(profiles, pictures, session, email)
         try:
             files.create(options.out, archive)
         except OSError as error:
@@ -63,13 +62,13 @@ def _erase(options: argparse.Namespace) -> int:
         if not options.yes:
             _ask()
         session, [found] = profiles.open_session([Vouched(email, "operator")])
-        profiles.erase(session, email, lambda _: None)
+        profiles.erase(session, email)
     print("Nothing was kept about this email." if _is_blank(found) else "Erased.")
     return 0
 
 
-def _is_blank(profile: Profile) -> bool:
-    return not profile.state and profile.problem is None
+def _is_blank(profile: StoredProfile) -> bool:
+    return profile.state == BLANK_STATE and profile.problem is None
 
 
 def _ask() -> None:
@@ -86,13 +85,9 @@ def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService
     settings = load_settings(options.config)
     try:
         email = canonical_email(sys.stdin.readline().strip() if options.email == "-" else options.email)
-        if settings.backend == "memory":
-            raise _Refused("what the service keeps in memory no other command sees")  # noqa: TRY301
-        keys = make_key_wrapper(settings, open_keyring(settings)[1])
-        with closing(keys), closing(open_backend(settings)) as backend:
-            backend.check_schema()
+        with opened_store_with_keys(settings) as (backend, keys):
             homes = Homes(backend, keys, settings.forward_seconds)
-            lifetime, window = settings.sessions_lifetime, settings.pictures_url_window
+            lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
             profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
             yield email, profiles, PictureService(backend, homes, keys, url_window=window)
     except (_Refused, ServiceError, InvalidEmail) as error:

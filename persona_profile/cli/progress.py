@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Callable
-from typing import Final, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TextIO, TypeVar
 
+from backends import Unavailable
 from backends.copying.transfer import Progress
 from persona_profile.capacity.units import byte_count
+from persona_profile.keys.service import KeysUnavailable
+from persona_profile.store.leases import LeaseLost
 from persona_profile.store.partitions import USED_PROOF_PREFIX
 
 TERMINAL_SECONDS: Final = 1.0
 LOG_SECONDS: Final = 10.0
+
+STOPPED: Final = (KeyboardInterrupt, Unavailable, KeysUnavailable, LeaseLost)
+"""Exceptions after which the same command, started again, goes on."""
 
 
 class _ProgressLine:
@@ -86,3 +94,20 @@ class CopyProgress(_ProgressLine):
         if self._is_due():
             size = byte_count(progress.bytes)
             self._show(f"{progress.stage}: {progress.partitions:,} partitions, {size}")
+
+
+_Shown = TypeVar("_Shown", bound=_ProgressLine)
+
+
+@contextmanager
+def shown(progress: _Shown, if_stopped: str = "") -> Iterator[_Shown]:
+    """Clear the line in the end; if the job is stopped, print how to go on."""
+    try:
+        yield progress
+    except STOPPED:
+        progress.clear()
+        if if_stopped:
+            print(f"persona-profile: stopped; {if_stopped}", file=sys.stderr)
+        raise
+    finally:
+        progress.clear()

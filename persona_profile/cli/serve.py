@@ -85,7 +85,7 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
         processes=options.processes,
         sockets=[each.detach() for each in sockets],
         figures=figures.detach() if figures else None,
-        stop_seconds=settings.shutdown_drain + settings.shutdown_grace,
+        stop_seconds=settings.shutdown_drain_seconds + settings.shutdown_grace_seconds,
         log_format=settings.logging_format,
         log_level=settings.logging_level,
     )

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from typing import Any
 
-from backends import Backend
 from persona_profile.cli import storage_checks, storage_copies
 from persona_profile.cli.config import load_settings
 from persona_profile.store.configured import open_backend
@@ -25,18 +23,8 @@ def add_to(commands: Any) -> None:
     storage_copies.add_to(jobs)
 
 
-@contextmanager
-def configured_backend(options: argparse.Namespace) -> Iterator[Backend]:
-    """Open the backend of the settings file."""
-    backend = open_backend(load_settings(options.config))
-    try:
-        yield backend
-    finally:
-        backend.close()
-
-
 def _initialize(options: argparse.Namespace) -> int:
-    with configured_backend(options) as backend:
+    with closing(open_backend(load_settings(options.config))) as backend:
         backend.initialize()
         backend.check_schema()
     print("The store is ready.")

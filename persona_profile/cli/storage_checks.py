@@ -6,17 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from typing import Any
 
-from backends import MAX_PARTITION_BYTES, BackendError
+from backends import MAX_PARTITION_BYTES
 from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings
+from persona_profile.cli.opening import opened_store, opened_store_with_keys
 from persona_profile.cli.plot_option import add_plot_option, drawing, draws
-from persona_profile.cli.progress import WalkProgress
-from persona_profile.keys.configured import make_key_wrapper, open_keyring
-from persona_profile.keys.service import KeysUnavailable
-from persona_profile.store.configured import open_backend
+from persona_profile.cli.progress import STOPPED, WalkProgress, shown
 from persona_profile.store.maintenance.partition_check import Finding
 from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
 from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified
@@ -44,20 +41,18 @@ def add_to(jobs: Any) -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
-    keys = make_key_wrapper(settings, open_keyring(settings)[1])
-    progress = WalkProgress(sys.stderr)
-    with closing(keys), closing(open_backend(settings)) as backend:
-        backend.check_schema()
+    with (
+        opened_store_with_keys(settings) as (backend, keys),
+        shown(WalkProgress(sys.stderr)) as progress,
+    ):
         output = _JsonFindings() if options.json else _TextFindings(progress)
-        verification = Verification(backend, keys, output.finding)
         try:
-            verified = verification.run(options.after, progress)
-        except (KeyboardInterrupt, BackendError, KeysUnavailable):
+            verified = Verification(backend, keys, output.finding).run(options.after, progress)
+        except STOPPED:
             progress.clear()
             if progress.last is not None:
                 print(f"stopped; go on with --after {progress.last.hex()}", file=sys.stderr)
             raise
-    progress.clear()
     output.end(verified)
     return 1 if verified.findings else 0
 
@@ -144,12 +139,8 @@ def _stats(options: argparse.Namespace) -> int:
         if draw is None:
             return 2
     progress = WalkProgress(sys.stderr)
-    with closing(open_backend(load_settings(options.config))) as backend:
-        backend.check_schema()
-        try:
-            statistics = measure(backend, progress)
-        finally:
-            progress.clear()
+    with opened_store(load_settings(options.config)) as backend, shown(progress):
+        statistics = measure(backend, progress)
     if draw is not None and not draws(draw, options.plot, statistics):
         return 1
     if options.json:

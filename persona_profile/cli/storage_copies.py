@@ -15,18 +15,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, cast
 
-from backends import Backend, BackendError, Unavailable
+from backends import Backend, BackendError
 from backends.copying.archive import Contents, backup, check, restore
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import PASSES, CopyResult, copy
 from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings, loader
-from persona_profile.cli.progress import CopyProgress
+from persona_profile.cli.opening import open_shared_backend, opened_store
+from persona_profile.cli.progress import CopyProgress, shown
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
-from persona_profile.store.configured import BACKENDS_GROUP, open_backend
+from persona_profile.store.configured import BACKENDS_GROUP
 from persona_profile.store.maintenance.archived_homes import ArchivedHomes
 
 DISTRIBUTION: Final = "persona-profile-server"
@@ -96,7 +97,7 @@ def _copy(options: argparse.Namespace) -> int:
     with (
         closing(source),
         closing(destination),
-        _reporting("start it again to go on") as progress,
+        shown(CopyProgress(sys.stderr), "start it again to go on") as progress,
         _telling_of_files(),
     ):
         _check_schema("SOURCE", source)
@@ -139,12 +140,11 @@ def _backup(options: argparse.Namespace) -> int:
         return _usage(f"{options.file}: must be a file in a folder that exists")
     settings = load_settings(options.config)
     with (
-        closing(_opened(settings)) as source,
+        opened_store(settings) as source,
         _archived_homes(settings) as homes,
-        _reporting("there is no archive; start it again") as progress,
+        shown(CopyProgress(sys.stderr), "there is no archive; start it again") as progress,
         _telling_of_files(),
     ):
-        source.check_schema()
         software = f"{DISTRIBUTION} {version(DISTRIBUTION)}"
         contents = backup(
             source, options.file, software=software, related=homes.related, report=progress
@@ -161,13 +161,15 @@ def _backup(options: argparse.Namespace) -> int:
 def _restore(options: argparse.Namespace) -> int:
     if not options.file.is_file():
         return _usage(f"{options.file}: there is no such file")
-    with _reporting("start it again with --overwrite to go on") as progress, _telling_of_files():
+    with (
+        shown(CopyProgress(sys.stderr), "start it again with --overwrite to go on") as progress,
+        _telling_of_files(),
+    ):
         if options.check:
             contents, written = check(options.file, report=progress), 0
         else:
             settings = load_settings(options.config)
-            with closing(_opened(settings)) as destination, _archived_homes(settings) as homes:
-                destination.check_schema()
+            with opened_store(settings) as destination, _archived_homes(settings) as homes:
                 restored = restore(
                     options.file,
                     destination,
@@ -216,17 +218,11 @@ def _open_of_file(path: str) -> Backend:
     # Variables that name a store would make source and destination the same.
     environ = {name: value for name, value in os.environ.items() if not _names_store(name)}
     settings = parse_settings(loader(path).get_wsgi_app_settings(), environ)
-    _refuse_memory(settings.backend)
-    return open_backend(settings)
+    return open_shared_backend(settings)
 
 
 def _names_store(variable: str) -> bool:
     return variable.startswith("PERSONA_BACKEND")
-
-
-def _opened(settings: Settings) -> Backend:
-    _refuse_memory(settings.backend)
-    return open_backend(settings)
 
 
 @contextmanager
@@ -242,11 +238,6 @@ def _archived_homes(settings: Settings) -> Iterator[ArchivedHomes]:
         yield stack.enter_context(closing(ArchivedHomes(keys)))
 
 
-def _refuse_memory(backend: str) -> None:
-    if backend == "memory":
-        raise InvalidSettings("backend: what is in memory is the server's alone")
-
-
 class _NotReady(BackendError):
     """One of two stores can't be used; the message says which."""
 
@@ -256,20 +247,6 @@ def _check_schema(role: str, backend: Backend) -> None:
         backend.check_schema()
     except BackendError as error:
         raise _NotReady(f"{role}: {error}") from None
-
-
-@contextmanager
-def _reporting(if_stopped: str) -> Iterator[CopyProgress]:
-    """Report progress; say what to do if the job is stopped, by Ctrl-C or by a database."""
-    progress = CopyProgress(sys.stderr)
-    try:
-        yield progress
-    except (KeyboardInterrupt, Unavailable):
-        progress.clear()
-        print(f"persona-profile: stopped; {if_stopped}", file=sys.stderr)
-        raise
-    finally:
-        progress.clear()
 
 
 class _FileError(BackendError):

@@ -68,7 +68,7 @@ def make_key_wrapper(
             settings.transit_token_file,
             namespace=settings.transit_namespace,
             ca_file=settings.transit_ca_file,
-            timeout=settings.transit_timeout,
+            timeout=settings.transit_timeout_seconds,
             place=partial(waiting.place, Wait.KEY_SERVICE) if waiting else nullcontext,
         )
         service = TransitService(vault, settings.transit_key, settings.transit_mount)

@@ -1,4 +1,4 @@
-"""The keyring in a file: read, written whole, locked, and taken anew by a running server.
+"""The keyring in a file: read, written whole, locked, and reloaded by a running server.
 
 The file is a JSON object `{"format": 1, "encryption_keys": [KEY, ...], "index_keys": [KEY, ...]}`, a
 KEY `{"version": 1, "state": "primary", "secret": "base64url of 32 bytes"}`; other members of a KEY
@@ -122,13 +122,13 @@ class KeyringFile:
 
 
 class KeyringWatch:
-    """Takes the keyring anew when its file has changed; one that can't be used is left alone.
+    """Reloads the keyring when its file has changed; a keyring that can't be used is left alone.
 
     Args:
         file: what to watch.
         keyring: the one in use.
         use: is given each later one.
-        observe: is told `taken` or `refused` whenever the file has changed.
+        observe: is called with `accepted` or `rejected` whenever the file has changed.
     """
 
     def __init__(
@@ -164,15 +164,15 @@ class KeyringWatch:
             keyring = self._file.load()
             keyring.check_continues(self._keyring)
         except KeyringError as error:
-            self._observe("refused")
-            logger.error("keyring: not taken anew: %s", error)  # noqa: TRY400 - no trace: no values
+            self._observe("rejected")
+            logger.error("keyring: not reloaded: %s", error)  # noqa: TRY400 - no trace: no values
             return
         if _describe(keyring) != _describe(self._keyring):
             self._keyring = keyring
             self._use(keyring)
-            self._observe("taken")
+            self._observe("accepted")
             encryption, index = (keyring.primary(kind).version for kind in KeyKind)
-            message = "keyring: taken anew; primary are encryption key %d and index key %d"
+            message = "keyring: reloaded; primary are encryption key %d and index key %d"
             logger.warning(message, encryption, index)
 
 

@@ -1,6 +1,6 @@
-"""The claims that a profile can hold, and what may stand in them.
+"""The claims of a profile, and the validation of their values.
 
-Names and meanings are those of OpenID Connect Core 1.0, section 5.1, where it has one.
+Names and meanings follow OpenID Connect Core 1.0, section 5.1, where it has them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ TEXT_CHARACTERS: Final = 100
 LONG_TEXT_CHARACTERS: Final = 200
 
 LANGUAGE_TAG: Final = "[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}"
-"""A pattern: RFC 5646, 2.1 in outline, a language, then subtags."""
+"""A pattern: a language, then subtags (RFC 5646, section 2.1, in outline)."""
 
 _LANGUAGE_TAG = re.compile(LANGUAGE_TAG)
 
 # Control, format, surrogate, private-use, unassigned; line and paragraph separators.
-_REFUSED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Default_Ignorable_Code_Point outside those, and the blank Braille pattern: they show nothing.
+_REJECTED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Default_Ignorable_Code_Point of other categories, and the blank Braille pattern.
 _INVISIBLE: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
 )
@@ -36,20 +36,20 @@ _EMOJI_JOINED: Final = frozenset({"So", "Sk", "Mn"})
 
 
 class InvalidClaim(ValueError):
-    """What is wrong with a claim, in words for the person who typed it; never quotes the claim."""
+    """A claim is invalid; the message is for the person who typed it and never quotes the claim."""
 
 
 def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
-    """Return visible, one-line text: NFC, trimmed, at most `limit` characters (code points).
+    """Return visible text of one line: NFC, trimmed, at most `limit` characters (code points).
 
-    Controls, line breaks, bidirectional overrides and invisible characters are refused, as they
-    spoof a sign-in dialog. The joiners U+200C and U+200D are taken where a script or an emoji needs
-    them (RFC 5892, appendix A.1 and A.2).
+    Controls, line breaks, bidirectional overrides and invisible characters can spoof a sign-in
+    dialog and are rejected. The joiners U+200C and U+200D are accepted where a script or an emoji
+    needs them (RFC 5892, appendix A.1 and A.2).
 
     Raises:
-        InvalidClaim: for anything else.
+        InvalidClaim: the text is too long or has a rejected character.
     """
-    # Normalization of hostile text is costly, and makes it three times as long at most.
+    # Normalization of hostile text is costly, and shortens no real text that much.
     if len(value) > 8 * limit:
         raise InvalidClaim(f"must have at most {limit} characters")
     normalized = unicodedata.normalize("NFC", value).strip()
@@ -63,15 +63,15 @@ def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
 
 
 def long_text(value: str) -> str:
-    """Like `text`, with LONG_TEXT_CHARACTERS."""
+    """Return text of at most LONG_TEXT_CHARACTERS; see `text`."""
     return text(value, LONG_TEXT_CHARACTERS)
 
 
 def website(value: str) -> str:
-    """Return an https URL without user information, host and scheme in lower case.
+    """Return an https URL without user information; scheme and host in lower case.
 
     Raises:
-        InvalidClaim: for anything else.
+        InvalidClaim: the value is no such URL, or too long.
     """
     trimmed = text(value, LONG_TEXT_CHARACTERS)
     if not trimmed:
@@ -99,7 +99,7 @@ def locale(value: str) -> str:
     """Return a BCP 47 language tag.
 
     Raises:
-        InvalidClaim: for anything else.
+        InvalidClaim: the value is none.
     """
     trimmed = value.strip()
     if trimmed and not _LANGUAGE_TAG.fullmatch(trimmed):
@@ -111,7 +111,7 @@ def time_zone(value: str) -> str:
     """Return the name of a zone of the IANA Time Zone Database.
 
     Raises:
-        InvalidClaim: for anything else.
+        InvalidClaim: the value is none.
     """
     trimmed = value.strip()
     if trimmed and trimmed not in _time_zones():
@@ -133,7 +133,7 @@ CLAIMS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
         "picture_alt": long_text,
     }
 )
-"""Every claim, with the function that returns its stored spelling or raises InvalidClaim."""
+"""The claims, each with the function that validates a value and returns its stored spelling."""
 
 
 def _is_visible(whole: str, position: int, character: str) -> bool:
@@ -141,11 +141,11 @@ def _is_visible(whole: str, position: int, character: str) -> bool:
         return _joins(whole, position)
     if character in _INVISIBLE or 0xE0100 <= ord(character) <= 0xE01EF:
         return False
-    return unicodedata.category(character) not in _REFUSED_CATEGORIES
+    return unicodedata.category(character) not in _REJECTED_CATEGORIES
 
 
 def _joins(whole: str, position: int) -> bool:
-    """Tell whether a joiner stands where it changes what is seen."""
+    """Return whether a joiner changes the visible text at its position."""
     if not 0 < position < len(whole) - 1:
         return False
     before, after = whole[position - 1], whole[position + 1]

@@ -1,4 +1,4 @@
-"""Profiles as people take them away: a JSON object, and a zip of everything that is kept."""
+"""Profiles as people export them: a JSON object, and a zip of everything that is stored."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from persona_profile.keys.tokens import Session
 from persona_profile.profiles.claims import CLAIMS
 from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
-from persona_profile.store.profile import Profile
+from persona_profile.store.profile import StoredProfile
 
 ATTEMPTS: Final = 10
-"""How often a profile is read whose picture is replaced meanwhile."""
+"""Reads of a profile whose picture is replaced each time before its renditions are read."""
 
 
 def timestamp(milliseconds: int) -> str:
@@ -27,43 +27,51 @@ def timestamp(milliseconds: int) -> str:
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def profile_document(profile: Profile) -> dict[str, Any]:
-    """Return a profile as a JSON object, without what one answer alone has: URLs and entity tag."""
-    picture = {"id": base64url_encode(profile.picture.id)} if profile.picture else None
+def profile_json(profile: StoredProfile) -> dict[str, Any]:
+    """Return a profile as a JSON object, without the URLs and the entity tag of an answer."""
+    document = profile.document
+    picture = {"id": base64url_encode(document.picture.id)} if document.picture else None
     return {
         "email": profile.email,
-        **{name: profile.claims.get(name) for name in CLAIMS},
+        **{name: document.claims.get(name) for name in CLAIMS},
         "picture": picture,
-        "updated_at": None if profile.updated_at is None else timestamp(profile.updated_at),
-        "version": profile.version,
+        "updated_at": None if document.updated_at is None else timestamp(document.updated_at),
+        "version": document.version,
         "protected": profile.is_protected,
     }
 
 
-def zip_of(profile: Profile, renditions: Mapping[str, bytes]) -> bytes:
-    """Return a zip: `profile.json`, and `picture/<size>.<format>` for each rendition."""
+def export_zip(
+    profiles: ProfileService, pictures: PictureService, session: Session, email: str
+) -> bytes:
+    """Return a zip: `profile.json`, and `picture/<size>.<format>` for each rendition.
+
+    Raises:
+        See `export`.
+    """
+    profile, renditions = export(profiles, pictures, session, email)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as files:
-        text = json.dumps(profile_document(profile), ensure_ascii=False, indent=2)
+        text = json.dumps(profile_json(profile), ensure_ascii=False, indent=2)
         files.writestr("profile.json", text, zipfile.ZIP_DEFLATED)
         for name, data in renditions.items():
             files.writestr(f"picture/{name}", data)
     return archive.getvalue()
 
 
-def whole_profile(
+def export(
     profiles: ProfileService, pictures: PictureService, session: Session, email: str
-) -> tuple[Profile, Mapping[str, bytes]]:
-    """Read profile and picture, again if the picture was replaced in between.
+) -> tuple[StoredProfile, Mapping[str, bytes]]:
+    """Return a profile and its renditions; read again if the picture is replaced in between.
 
     Raises:
         InvalidSession, Unavailable, KeysUnavailable, UnreadableProfile, ProfileKeyRequired: see
             `ProfileService.profile`. Unavailable also if the picture is replaced ATTEMPTS times.
     """
     for _ in range(ATTEMPTS):
-        found = profiles.profile(session, email)
+        profile = profiles.profile(session, email)
         try:
-            return found, pictures.all_renditions(found)
+            return profile, pictures.all_renditions(profile)
         except Conflict:
             continue
     raise Unavailable("the picture is replaced again and again", retry_after=1)

@@ -1,19 +1,17 @@
-"""The profile service: with `pictures`, the only place where plaintext, keys and storage meet.
+"""The profile service: sessions in, profiles out; writes by compare-and-set.
 
-An email's home partition (see `homes`) holds, once something was written for it:
+The home partition of an email (see `homes`) has these items after the first write:
 
-- `key`: its wrapped data key, then a record with the email itself, so that it can be indexed anew, and,
-  if the profile is protected, its content key (see `key_items`);
-- `profile`: a record with the claims, the current picture's description and the times;
-- `picture/<id>/<size>.<format>`: one record for each rendition of the current picture.
+- `key`: the wrapped data key and the owner record (see `items`);
+- `profile`: the sealed `ProfileDocument`;
+- `picture/<id>/<size>.<format>`: a sealed rendition of the current picture.
 
-A key exists if and only if a profile does: both are first written and erased in one batch, and every
-later batch names the version of the profile that it replaces. So nothing is ever sealed under a key
-that is not stored, and no rendition is left behind.
+`key` and `profile` are created in one batch and erased in one batch. Every other batch names the
+version of the profile that it replaces. So nothing is ever sealed under a key that is not stored, and
+no rendition is left behind.
 
-Whether or not there is a profile, `not_before` may stand there until it expires: the instant of the
-last sign-out of the email, 8 bytes of milliseconds since 1970. Each proof of a session names the last
-sign-out that it followed, and a later one ends the session: their order depends on no clock.
+Also without a profile there may be a `not_before` item until it expires: the instant of the last
+sign-out, 8 bytes of milliseconds since 1970 (see `sessions`).
 """
 
 from __future__ import annotations
@@ -21,18 +19,18 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Final, TypeVar
+from functools import partial, wraps
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
-from backends import ABSENT, Backend, Conflict, Delete, Operation, Put
+from backends import ABSENT, Backend, Conflict, Delete, Expectation, Item, Operation, Put
 from persona_profile.errors import ProfileKeyRequired, UnreadableProfile, WriteConflict
 from persona_profile.images import Rendition
 from persona_profile.keys.records import KeyRole, RecordKey
-from persona_profile.keys.tokens import Session
+from persona_profile.keys.tokens import EmailProof, Session
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.profiles.pictures import read_renditions
+from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
 from persona_profile.profiles.sessions import Vouched, check_not_ended, emails_of, new_session
 from persona_profile.store.homes import Home, Homes
 from persona_profile.store.items import (
@@ -43,27 +41,55 @@ from persona_profile.store.items import (
     parse_picture_item,
     picture_item,
 )
-from persona_profile.store.profile import UNREADABLE, Picture, Profile, Stored, open_profile, state_of
+from persona_profile.store.profile import (
+    UNREADABLE,
+    Picture,
+    ProfileDocument,
+    StoredProfile,
+    open_profile,
+)
+from persona_profile.store.renditions import Renditions
+from persona_profile.store.replicas import Replicas
 
 WRITE_PATIENCE_SECONDS: Final = 5.0
 PICTURE_ID_BYTES: Final = 16
 
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-Precondition = Callable[[Profile], None]
-"""Raises PreconditionFailed if a profile is not as the client expects."""
+def _repeated(
+    attempt: Callable[Concatenate[ProfileService, _P], _T],
+) -> Callable[Concatenate[ProfileService, _P], _T]:
+    """Repeat a method of the service after each `Conflict`, for its `write_patience`."""
+
+    @wraps(attempt)
+    def attempts(service: ProfileService, /, *args: _P.args, **options: _P.kwargs) -> _T:
+        deadline = None  # since the first conflict: a slow first attempt is repeated too
+        pause = 0.001
+        while True:
+            try:
+                return attempt(service, *args, **options)
+            except Conflict:
+                deadline = deadline or time.monotonic() + service.write_patience
+                if time.monotonic() > deadline:
+                    raise WriteConflict("Others are writing to this profile; try again.") from None
+                time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
+                pause = min(2 * pause, 0.1)
+
+    return attempts
 
 
 class ProfileService:
     """Reads and writes the profiles of emails that a session has proved.
 
     Args:
-        backend: where sealed items are kept.
-        homes: finds them.
-        keys: what wraps their keys.
-        session_lifetime: seconds for which a new session lasts, at most MAX_SESSION_SECONDS.
+        backend: the store of sealed items.
+        homes: finds the items.
+        keys: wraps data keys.
+        session_lifetime: of a new session, in seconds; at most MAX_SESSION_SECONDS.
         clock: seconds since 1970.
+        write_patience: seconds during which a write is repeated while others write to the profile.
     """
 
     def __init__(
@@ -74,33 +100,33 @@ class ProfileService:
         *,
         session_lifetime: int,
         clock: Callable[[], float] = time.time,
+        write_patience: float = WRITE_PATIENCE_SECONDS,
     ) -> None:
         self._backend = backend
         self._homes = homes
         self._keys = keys
         self._session_lifetime = session_lifetime
         self._clock = clock
+        self._renditions = Renditions(backend, homes, Replicas())
+        self.write_patience = write_patience
 
     def open_session(
         self,
         vouched: Sequence[Vouched],
         previous: Session | None = None,
         profile_key: bytes | None = None,
-    ) -> tuple[Session, list[Profile]]:
-        """Return a session of emails that were proved just now, and the profiles of all its emails.
+    ) -> tuple[Session, list[StoredProfile]]:
+        """Return a session of newly proved and previous emails, and the profiles of all its emails.
 
-        It takes in the emails of a `previous` session with their own proofs, and then ends with that
-        one unless all of them were proved again: a proof makes no other email's session longer, and
-        protects none from a sign-out. It holds the person's `profile_key`, by default that of the
-        previous one.
+        See `new_session`.
 
         Args:
-            vouched: the emails; of several for one email the last one counts.
+            vouched: the newly proved emails; for one email the last proof counts.
             previous: a session that has not expired.
-            profile_key: KEY_BYTES.
+            profile_key: the person's own key, KEY_BYTES; by default the key in the previous session.
 
         Raises:
-            InvalidProof: the email was signed out since the proof was made.
+            InvalidProof: an email was signed out after its proof was made.
             InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
         """
         emails = emails_of(vouched, previous)
@@ -114,280 +140,256 @@ class ProfileService:
             profile_key=profile_key,
             pseudonym=partial(self._keys.pseudonym, "issuer"),
         )
-        opened = self._open(homes, session.emails, session)
-        return session, [stored.profile for stored in opened]
+        return session, self._open(homes, session.emails, session)
 
-    def profiles(self, session: Session) -> list[Profile]:
-        """Return the profiles of all emails of a session, in its order, from one read.
+    def profiles(self, session: Session) -> list[StoredProfile]:
+        """Return the profiles of all emails of a session, in the order proved, from one read.
 
         Raises:
             InvalidSession: the session was ended.
             Unavailable: the storage does not answer.
             KeysUnavailable: the key service does not answer.
         """
-        return [stored.profile for stored in self._read(session, session.emails)]
+        return self._read(session, session.emails)
 
-    def profile(self, session: Session, email: str) -> Profile:
+    def profile(self, session: Session, email: str) -> StoredProfile:
         """Return the profile of one of the session's emails.
 
         Raises:
             InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
-            UnreadableProfile: what is stored does not open.
-            ProfileKeyRequired: it opens only with a profile key that the session does not hold.
+            UnreadableProfile: the stored profile does not open.
+            ProfileKeyRequired: the profile opens only with a key that the session does not hold.
         """
-        return self._readable(session, email).profile
+        [profile] = self._read(session, [email])
+        if profile.problem == UNREADABLE:
+            raise UnreadableProfile("What is stored for this email can't be read.", retry_after=60)
+        if profile.problem is not None:
+            raise ProfileKeyRequired(profile.problem)
+        return profile
 
-    def sign_out(self, session: Session) -> None:
-        """End this and every earlier session that proved any of the session's emails.
-
-        One that failed midway may be repeated: it goes on with the emails that are left.
+    def check_write(self, session: Session, email: str, precondition: Precondition) -> None:
+        """Return if a write would be accepted now; a check before its costly preparation.
 
         Raises:
-            InvalidSession: the session was ended, for each of its emails.
+            See `write_claims`, less WriteConflict.
+        """
+        precondition.check(self.profile(session, email).state)
+
+    def sign_out(self, session: Session) -> None:
+        """End this session and every earlier session that proved any of its emails.
+
+        After a failure, a repetition goes on with the emails that are left.
+
+        Raises:
+            InvalidSession: all emails of the session were signed out before.
             Unavailable: the storage does not answer.
-            WriteConflict: others kept signing out for WRITE_PATIENCE_SECONDS.
+            WriteConflict: others kept signing out for `write_patience`.
         """
         _, signed_out_at = self._homes.find([], session.emails)
         if all(signed_out_at[proof.email] > proof.signed_out_at for proof in session.proofs):
             check_not_ended(session, signed_out_at)
         for proof in session.proofs:
-            end = partial(self._homes.end_sessions, proof.email, proof.signed_out_at, self._clock())
-            self._until_no_conflict(end)
+            self._end_sessions(proof)
 
+    @_repeated
     def write_claims(
         self,
         session: Session,
         email: str,
-        change: Callable[[Mapping[str, str]], Mapping[str, str]],
-        precondition: Precondition,
-    ) -> Profile:
-        """Replace the claims by what `change` makes of them; return the new profile.
+        claims: Mapping[str, str | None],
+        precondition: Precondition = UNCONDITIONAL,
+        *,
+        merge: bool = False,
+    ) -> StoredProfile:
+        """Replace the claims, or `merge` new ones into them; return the new profile.
+
+        A claim that is None is removed.
 
         Raises:
             InvalidSession, Unavailable, KeysUnavailable, UnreadableProfile, ProfileKeyRequired: see
                 `profile`.
-            PreconditionFailed: by the precondition.
-            WriteConflict: others kept writing for WRITE_PATIENCE_SECONDS.
+            PreconditionFailed: the state of the profile is not expected.
+            WriteConflict: others kept writing for `write_patience`.
         """
+        before = self._settled(session, email, precondition)
+        merged = {**before.document.claims, **claims} if merge else claims
+        present = {name: value for name, value in merged.items() if value is not None}
+        return self._store(before, replace(before.document, claims=present))
 
-        def write(profile: Profile) -> tuple[Profile, list[Operation]]:
-            return replace(profile, claims=change(profile.claims)), []
-
-        return self._write(session, email, write, precondition)
-
+    @_repeated
     def write_picture(
         self,
         session: Session,
         email: str,
         renditions: Sequence[Rendition],
-        precondition: Precondition,
-    ) -> Profile:
+        precondition: Precondition = UNCONDITIONAL,
+    ) -> StoredProfile:
         """Replace the picture, all renditions at once; return the new profile.
 
         Raises:
             See `write_claims`.
         """
+        before = self._settled(session, email, precondition)
         picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions)
+        return self._store(before, replace(before.document, picture=picture), renditions)
 
-        def write(profile: Profile) -> tuple[Profile, list[Operation]]:
-            operations = [*_picture_deletes(profile), *_picture_puts(picture, renditions)]
-            return replace(profile, picture=picture), operations
-
-        return self._write(session, email, write, precondition)
-
-    def delete_picture(self, session: Session, email: str, precondition: Precondition) -> None:
-        """Remove the picture; that there is none is no error.
+    @_repeated
+    def delete_picture(
+        self, session: Session, email: str, precondition: Precondition = UNCONDITIONAL
+    ) -> None:
+        """Remove the picture, if there is one.
 
         Raises:
             See `write_claims`.
         """
-        profile = self.profile(session, email)
-        precondition(profile)
-        if profile.picture is not None:
+        before = self._settled(session, email, precondition)
+        if before.document.picture is not None:
+            self._store(before, replace(before.document, picture=None))
 
-            def write(current: Profile) -> tuple[Profile, list[Operation]]:
-                return replace(current, picture=None), _picture_deletes(current)
-
-            self._write(session, email, write, precondition)
-
+    @_repeated
     def set_profile_key(
-        self, session: Session, email: str, profile_key: bytes | None, precondition: Precondition
-    ) -> tuple[Session, Profile]:
-        """Seal a profile anew, so that it opens only with a profile key, or, with none, without.
+        self,
+        session: Session,
+        email: str,
+        profile_key: bytes | None,
+        precondition: Precondition = UNCONDITIONAL,
+    ) -> tuple[Session, StoredProfile]:
+        """Seal a profile again: it then opens only with the new profile key, or, for None, without one.
 
-        The session holds the key that it opens with until now, if any. Nothing that was sealed before
-        opens what is sealed now: there is a new content key, and the picture has a new id.
+        The session holds the previous profile key, if there is one. No earlier key opens the new
+        records: the content key is new, and the picture has a new id.
 
         Returns:
-            A session like the given one that holds the new key, if there is one; the profile.
+            The session, with the new key if there is one; the profile.
 
         Raises:
             See `write_claims`.
         """
+        profile = self._settled(session, email, precondition)
+        if profile_key is None:
+            return session, self._protect(profile, None) if profile.is_protected else profile
+        return replace(session, profile_key=profile_key), self._protect(profile, profile_key)
 
-        def attempt() -> Profile:
-            stored = self._settled(session, email)
-            precondition(stored.profile)
-            if profile_key is None and not stored.profile.is_protected:
-                return stored.profile
-            return self._protect(stored, profile_key)
-
-        profile = self._until_no_conflict(attempt)
-        if profile_key is not None:
-            session = replace(session, profile_key=profile_key)
-        return session, replace(profile, session=session)
-
-    def erase(self, session: Session, email: str, precondition: Precondition) -> None:
+    @_repeated
+    def erase(self, session: Session, email: str, precondition: Precondition = UNCONDITIONAL) -> None:
         """Remove everything about an email, readable or not: the profile is blank again.
 
         Raises:
             See `write_claims`, less UnreadableProfile and ProfileKeyRequired.
         """
+        [profile] = self._read(session, [email])
+        precondition.check(profile.state)
+        # At the versions of the checked state.
+        self._homes.erase(profile.home)
 
-        def attempt() -> None:
-            [stored] = self._read(session, [email])
-            precondition(stored.profile)
-            # At the versions that the precondition was checked against.
-            self._homes.erase(stored.home)
+    @_repeated
+    def _end_sessions(self, proof: EmailProof) -> None:
+        self._homes.end_sessions(proof.email, proof.signed_out_at, self._clock())
 
-        self._until_no_conflict(attempt)
-
-    def _now(self) -> int:
-        return int(self._clock() * 1000)
-
-    def _read(self, session: Session, emails: Sequence[str]) -> list[Stored]:
+    def _read(self, session: Session, emails: Sequence[str]) -> list[StoredProfile]:
         homes, signed_out_at = self._homes.find(emails, session.emails)
         check_not_ended(session, signed_out_at)
         return self._open(homes, emails, session)
 
-    def _open(self, homes: Iterable[Home], emails: Iterable[str], session: Session) -> list[Stored]:
-        owned = zip(homes, emails, strict=True)
-        return [open_profile(home, email, session, self._keys) for home, email in owned]
+    def _open(
+        self, homes: Sequence[Home], emails: Sequence[str], session: Session
+    ) -> list[StoredProfile]:
+        return [
+            open_profile(email, home, self._keys, session.profile_key)
+            for email, home in zip(emails, homes, strict=True)
+        ]
 
-    def _readable(self, session: Session, email: str) -> Stored:
-        [stored] = self._read(session, [email])
-        if stored.profile.problem == UNREADABLE:
-            raise UnreadableProfile("What is stored for this email can't be read.", retry_after=60)
-        if stored.profile.problem is not None:
-            raise ProfileKeyRequired(stored.profile.problem)
-        return stored
+    def _settled(self, session: Session, email: str, precondition: Precondition) -> StoredProfile:
+        """Return a profile before a write: in an expected state, its items under their usual names."""
+        profile = self.profile(session, email)
+        if profile.home.move_id is not None:
+            self._homes.settle(profile.home.partition, profile.home.move_id)
+            profile = self.profile(session, email)
+        precondition.check(profile.state)
+        return profile
 
-    def _settled(self, session: Session, email: str) -> Stored:
-        """Return a profile that is to be written, under the usual names."""
-        stored = self._readable(session, email)
-        if stored.home.move_id is None:
-            return stored
-        self._homes.settle(stored.home.partition, stored.home.move_id)
-        return self._readable(session, email)
-
-    def _write(
-        self,
-        session: Session,
-        email: str,
-        change: Callable[[Profile], tuple[Profile, list[Operation]]],
-        precondition: Precondition,
-    ) -> Profile:
-        """Write what `change` makes of the profile as it is, again until nobody was faster."""
-
-        def attempt() -> Profile:
-            stored = self._settled(session, email)
-            precondition(stored.profile)
-            changed, operations = change(stored.profile)
-            if stored.key_item is not None:
-                return self._store(changed, operations)
-            self._homes.reserve(stored.home, self._clock())
-            key_item, data_key = KeyItem.create(self._keys, changed.partition, email)
-            created = Put(KEY_ITEM, key_item.to_bytes(), ABSENT)
-            changed = replace(changed, content_key=data_key)
-            return self._store(changed, [created, *operations], key_item)
-
-        return self._until_no_conflict(attempt)
-
-    def _protect(self, stored: Stored, profile_key: bytes | None) -> Profile:
-        """Seal a profile under a new content key; without a profile key, under its data key."""
-        profile, key_item, home = stored.profile, stored.key_item, stored.home
-        created = None
-        if key_item is None or home.key is None:
-            self._homes.reserve(home, self._clock())
-            key_item, data_key = KeyItem.create(self._keys, home.partition, profile.email)
-            created = key_item
+    def _protect(self, before: StoredProfile, profile_key: bytes | None) -> StoredProfile:
+        """Seal a profile under a new content key, or, without a profile key, under its data key."""
+        home = before.home
+        if home.key is None:
+            key_item, data_key = self._new_key(before)
         else:
+            key_item = KeyItem.parse(home.key.value, self._keys)
             data_key = key_item.data_key(self._keys, home.partition)
-        content_key, wrapped = data_key, None
+        key, wrapped = data_key, None
         if profile_key is not None:
-            content_key = RecordKey.generate(KeyRole.CONTENT)
-            wrapped = data_key.wrap_content_key(profile_key, content_key)
+            key = RecordKey.generate(KeyRole.CONTENT)
+            wrapped = data_key.wrap_content_key(profile_key, key)
+        key_item = replace(key_item, owner=Owner(before.email, wrapped).seal(data_key))
         renditions = [
             Rendition(*described, data)
-            for name, data in read_renditions(self._backend, profile).items()
+            for name, data in self._renditions.of_profile(before).items()
             if (described := parse_picture_item(name)) is not None
         ]
         picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions) if renditions else None
-        changed = replace(
-            profile, picture=picture, content_key=content_key, is_protected=profile_key is not None
-        )
-        owner = Owner(profile.email, wrapped).seal(data_key)
-        put = Put(
-            KEY_ITEM,
-            replace(key_item, owner=owner).to_bytes(),
-            home.key.version if home.key else ABSENT,
-        )
-        operations = [put, *_picture_deletes(profile), *_picture_puts(picture, renditions)]
-        return self._store(changed, operations, created)
+        document = replace(before.document, picture=picture)
+        return self._store(before, document, renditions, (key_item, key))
+
+    def _new_key(self, before: StoredProfile) -> tuple[KeyItem, RecordKey]:
+        """Return a new data key for a blank profile, after its partition was reserved."""
+        self._homes.reserve(before.home, self._clock())
+        return KeyItem.create(self._keys, before.home.partition, before.email)
 
     def _store(
-        self, changed: Profile, operations: Sequence[Operation], created: KeyItem | None = None
-    ) -> Profile:
-        """Seal and write a changed profile over the one that was read, in one batch.
-
-        Renditions among the operations are sealed; the `key` item is as it is written.
+        self,
+        before: StoredProfile,
+        document: ProfileDocument,
+        renditions: Sequence[Rendition] = (),
+        new_key: tuple[KeyItem, RecordKey] | None = None,
+    ) -> StoredProfile:
+        """Seal a document and write it over the profile that was read, in one batch.
 
         Args:
-            changed: the profile.
-            operations: what else is written.
-            created: the `key` item, if it is a new one.
+            before: the profile that was read.
+            document: the new document.
+            renditions: of its picture, if that is new.
+            new_key: the new `key` item and the key that seals, if they change.
 
         Raises:
-            Conflict: somebody else wrote; or a key under which the profile was made is not primary any
-                more, and so may be destroyed by somebody who has not seen it. Nothing is left of it.
+            Conflict: another write was faster. Or the key that wraps a new data key is no longer
+                primary: it may be destroyed by a process that has not seen this data key.
         """
-        content_key = changed.content_key
-        assert content_key is not None
-        changed = replace(changed, version=changed.version + 1, updated_at=self._now())
-        record = content_key.seal(PROFILE_ITEM, changed.to_bytes())
-        batch: list[Operation] = [Put(PROFILE_ITEM, record, changed.stored_version or ABSENT)]
-        for operation in operations:
-            if isinstance(operation, Put) and operation.name != KEY_ITEM and changed.picture:
-                key = content_key.for_picture(changed.picture.id)
-                batch.append(replace(operation, value=key.seal(operation.name, operation.value)))
-            else:
-                batch.append(operation)
-        versions = self._backend.apply(changed.partition, batch)
-        if created and not self._keys.is_lasting(changed.partition, created.wrapped):
-            undo = [Delete(name, version) for name, version in versions.items()]
-            self._backend.apply(changed.partition, undo)
-            raise Conflict("the keys were replaced meanwhile")
-        return replace(changed, stored_version=versions[PROFILE_ITEM], state=state_of(record))
-
-    def _until_no_conflict(self, attempt: Callable[[], _T]) -> _T:
-        deadline = None  # from the first conflict on: an attempt that was held up has a second one
-        pause = 0.001
-        while True:
-            try:
-                return attempt()
-            except Conflict:
-                deadline = deadline or time.monotonic() + WRITE_PATIENCE_SECONDS
-                if time.monotonic() > deadline:
-                    raise WriteConflict("Others are writing to this profile; try again.") from None
-                time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, hides nothing
-                pause = min(2 * pause, 0.1)
+        home = before.home
+        if home.key is None and new_key is None:
+            new_key = self._new_key(before)
+        key_item, key = new_key or (None, before.key)
+        assert key is not None
+        document = replace(document, version=document.version + 1, updated_at=int(1000 * self._clock()))
+        record = key.seal(PROFILE_ITEM, document.to_bytes())
+        batch: list[Operation] = [Put(PROFILE_ITEM, record, _version(home.profile))]
+        if key_item is not None:
+            batch.append(Put(KEY_ITEM, key_item.to_bytes(), _version(home.key)))
+        batch += _picture_operations(before.document.picture, document.picture, renditions, key)
+        versions = self._backend.apply(home.partition, batch)
+        if key_item is not None:
+            if home.key is None and not self._keys.is_lasting(home.partition, key_item.wrapped):
+                undo = [Delete(name, version) for name, version in versions.items()]
+                self._backend.apply(home.partition, undo)
+                raise Conflict("the keys were replaced meanwhile")
+            home = replace(home, key=Item(key_item.to_bytes(), versions[KEY_ITEM]))
+        home = replace(home, profile=Item(record, versions[PROFILE_ITEM]))
+        return StoredProfile(before.email, home, document, key, key.role is KeyRole.CONTENT)
 
 
-def _picture_deletes(profile: Profile) -> list[Operation]:
-    return [Delete(name) for name in profile.picture.item_names()] if profile.picture else []
-
-
-def _picture_puts(picture: Picture | None, renditions: Iterable[Rendition]) -> list[Operation]:
-    if picture is None:
+def _picture_operations(
+    old: Picture | None, new: Picture | None, renditions: Sequence[Rendition], key: RecordKey
+) -> list[Operation]:
+    """Return the operations that replace the renditions of a picture."""
+    if old == new:
         return []
-    return [Put(picture_item(picture.id, each.size, each.format), each.data) for each in renditions]
+    operations: list[Operation] = [Delete(name) for name in (old.item_names() if old else ())]
+    if new is not None:
+        picture_key = key.for_picture(new.id)
+        for each in renditions:
+            name = picture_item(new.id, each.size, each.format)
+            operations.append(Put(name, picture_key.seal(name, each.data)))
+    return operations
+
+
+def _version(item: Item | None) -> int | Expectation:
+    return item.version if item else ABSENT

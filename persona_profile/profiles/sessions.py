@@ -1,9 +1,8 @@
-"""What opens a session, and what ends it before it expires.
+"""The rules by which sessions open, and end before they expire.
 
-A session holds a proof for each of its emails, and each proof names the last sign-out of its email
-that it followed. A later sign-out of any of its emails ends the session. That order comes from marks
-that the storage held when the proof was presented: no clock decides it, and to add emails to a session
-changes nothing about those that it had.
+A session has a proof for each of its emails. Each proof names the last sign-out of its email, as the
+store had it when the proof was presented. A later sign-out of any of its emails ends the session. So
+no clock decides the order of proofs and sign-outs, and adding emails keeps the earlier proofs.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from persona_profile.lifetimes import CLOCK_DIFFERENCE_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
-    """An email for which an issuer has just vouched.
+    """An email that an issuer has just vouched for.
 
     Attributes:
         email: the canonical address.
         issuer: a domain or a URL.
-        revoked_from: a sign-out of the email at or after this instant, in milliseconds since 1970,
-            revokes the proof; none if the time of the proof is unknown.
-        member: the member of the request that held the proof, for errors.
+        revoked_from: milliseconds since 1970; a sign-out of the email at or after this instant revokes
+            the proof. None if the time of the proof is unknown.
+        member: the member of the request with the proof, for errors.
     """
 
     email: str
@@ -36,7 +35,7 @@ class Vouched:
 
 
 def emails_of(vouched: Iterable[Vouched], previous: Session | None) -> tuple[str, ...]:
-    """Return the emails of a session that takes in a previous one, in the order first proved."""
+    """Return the emails of a previous session and of new proofs, in the order first proved."""
     older = previous.emails if previous else ()
     return tuple(dict.fromkeys([*older, *(each.email for each in vouched)]))
 
@@ -51,23 +50,23 @@ def new_session(
     profile_key: bytes | None,
     pseudonym: Callable[[str], bytes],
 ) -> Session:
-    """Return a session of emails that were proved just now, and of those of a previous session.
+    """Return a session of newly proved emails and of the emails of a previous session.
 
-    The latter keep their proofs, and the session then expires with the previous one unless all of its
-    emails were proved again: a proof makes no other email's session longer.
+    The previous emails keep their proofs. Unless all of them were proved again, the session expires
+    with the previous one: a proof prolongs the session of its own email only.
 
     Args:
-        vouched: the emails proved now; of several for one email the last one counts.
+        vouched: the newly proved emails; for one email the last proof counts.
         previous: a session that has not expired.
         signed_out_at: the last sign-out of each email (see `emails_of`), read before this call, in
-            milliseconds since 1970, 0 for none.
+            milliseconds since 1970; 0 for none.
         now: seconds since 1970.
-        lifetime: seconds that it lasts.
-        profile_key: the person's own key; by default that of the previous session.
-        pseudonym: returns what stands for an issuer.
+        lifetime: of the session, in seconds.
+        profile_key: the person's own key; by default the key in the previous session.
+        pseudonym: returns the pseudonym of an issuer.
 
     Raises:
-        InvalidProof: an email was signed out since its proof was made.
+        InvalidProof: an email was signed out after its proof was made.
         InvalidSession: the previous session was ended.
     """
     older = {proof.email: proof for proof in previous.proofs} if previous else {}
@@ -91,10 +90,10 @@ def new_session(
 
 
 def check_not_ended(session: Session, signed_out_at: Mapping[str, int]) -> None:
-    """Return if no email of a session was signed out since its proof.
+    """Return if no email of a session was signed out after its proof.
 
     Raises:
-        InvalidSession: one was.
+        InvalidSession: an email was signed out.
     """
     if session.is_ended_by(signed_out_at):
         raise InvalidSession("session_revoked", "This session was signed out.")
@@ -103,9 +102,12 @@ def check_not_ended(session: Session, signed_out_at: Mapping[str, int]) -> None:
 def _check_not_revoked(
     vouched: Iterable[Vouched], signed_out_at: Mapping[str, int], now: float
 ) -> None:
-    """Hold each proof to the last sign-out of its email, at an instant in seconds since 1970.
+    """Compare each proof with the last sign-out of its email, at `now` in seconds since 1970.
 
-    A mark of the future is of a clock that is wrong, and must keep nobody out.
+    A mark of the future comes from a wrong clock and is ignored: it must keep nobody out.
+
+    Raises:
+        InvalidProof: an email was signed out after its proof was made.
     """
     latest = 1000 * (now + CLOCK_DIFFERENCE_SECONDS)
     errors = tuple(

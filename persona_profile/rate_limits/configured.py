@@ -29,7 +29,7 @@ def make_rate_limits(
     counters: Counters = own_counters
     if url != "memory://":
         try:
-            counters = RedisCounters(url, settings.ratelimit_timeout / 1000, own_counters)
+            counters = RedisCounters(url, settings.ratelimit_timeout_ms / 1000, own_counters)
         except ValueError as error:
             raise InvalidSettings(f"ratelimit.url: {error}") from None
     limits = {policy: getattr(settings, f"ratelimit_{policy.replace('-', '_')}") for policy in Policy}

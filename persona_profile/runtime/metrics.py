@@ -41,7 +41,7 @@ _EVENTS: Final[Mapping[str, tuple[str, Labels]]] = {
     ),
     "picture_uploads": ("Pictures that were sent.", ("format", "outcome")),
     "picture_pixels": ("Width x height of the pictures that were decoded.", ("format",)),
-    "picture_processor_seconds": ("Processor time of the picture workers.", ()),
+    "picture_cpu_seconds": ("Processor time of the picture workers.", ()),
     "replica_reads": ("Reads of replicas.", ("outcome",)),
     "stale_key_reads": ("Data keys opened that wait for a rewrap.", ()),
 }
@@ -71,7 +71,7 @@ class Parts:
     waiting_rejections: EventCounter
     picture_uploads: EventCounter
     picture_pixels: EventCounter
-    picture_processor_seconds: EventCounter
+    picture_cpu_seconds: EventCounter
     replica_reads: EventCounter
     stale_key_reads: EventCounter
 
@@ -93,7 +93,7 @@ class Metrics:
             "http_requests_total", "Requests answered.", "route", "method", "status"
         )
         self._request_seconds = Histogram(
-            "persona_http_request_seconds",
+            "persona_http_request_duration_seconds",
             "Time from a thread that takes the request up to the whole answer.",
             ("route", "method"),
             registry=self._registry,
@@ -102,7 +102,7 @@ class Metrics:
         self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._problems = self._counter("http_problems_total", "Problems answered.", "code", "status")
         self._problems.labels("internal_error", "500")  # else the first would be no increase
-        self._waiting = self._gauge("http_waiting", "Requests that wait for a thread.")
+        self._queued = self._gauge("http_queued_requests", "Requests that wait for a thread.")
         self._session_emails = Histogram(
             "persona_session_emails",
             "Emails of the sessions that were opened.",
@@ -110,14 +110,14 @@ class Metrics:
             buckets=_EMAILS,
         )
         self._storage_seconds = Histogram(
-            "persona_storage_seconds",
+            "persona_storage_operation_duration_seconds",
             "Calls of the storage.",
             ("operation", "outcome"),
             registry=self._registry,
             buckets=_STORAGE_SECONDS,
         )
         self._of_storage: dict[tuple[str, str], Histogram] = {}
-        self._reloads = self._counter("reloads_total", "Files taken anew.", "file", "outcome")
+        self._reloads = self._counter("reloads_total", "Reloads of files.", "file", "outcome")
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request that was answered; `route` is a pattern, never a path."""
@@ -147,14 +147,14 @@ class Metrics:
         histogram.observe(seconds)
 
     def reload_counter(self, file: str) -> Callable[[str], None]:
-        """Return what counts that a file was taken anew, by outcome; both are there at once."""
-        for outcome in ("taken", "refused"):
+        """Return a counter of a file's reloads by outcome; both outcomes begin at 0."""
+        for outcome in ("accepted", "rejected"):
             self._reloads.labels(file, outcome)
         return lambda outcome: self._reloads.labels(file, outcome).inc()
 
     def watch_queue(self, queue: Sized) -> None:
         """Read the requests that wait for a thread at each scrape."""
-        self._waiting.set_function(lambda: len(queue))
+        self._queued.set_function(lambda: len(queue))
 
     def watch(self, parts: Parts) -> None:
         """Read the counters and the state of parts at each scrape."""
@@ -204,8 +204,8 @@ class _PartsCollector(Collector):
         pictures, replicas = parts.pictures(), parts.replicas()
         for name, meaning, value in (
             ("picture_workers", "Processes that fork picture workers.", pictures.workers),
-            ("picture_under_way", "Uploads that have a worker.", pictures.under_way),
-            ("picture_waiting", "Uploads that wait for a worker.", pictures.waiting),
+            ("picture_uploads_in_progress", "Uploads that have a worker.", pictures.under_way),
+            ("picture_uploads_queued", "Uploads that wait for a worker.", pictures.waiting),
             (
                 "picture_admitted_bytes",
                 "Memory granted to pictures being decoded.",
@@ -217,15 +217,23 @@ class _PartsCollector(Collector):
                 backend.connections_in_use,
             ),
             (
-                "storage_connections_most",
+                "storage_connections_max",
                 "Connections that there can be.",
                 backend.max_connections,
             ),
-            ("storage_silent", "Processes that hold the storage to be silent.", backend.is_unreachable),
-            ("replicas", "Replicas that are read from, of each process.", replicas.replicas),
-            ("replicas_silent", "Replicas that are not asked now, of each process.", replicas.silent),
             (
-                "ratelimit_alone",
+                "storage_unreachable",
+                "Processes that find the storage unreachable.",
+                backend.is_unreachable,
+            ),
+            ("replicas", "Replicas that are read from, of each process.", replicas.replicas),
+            (
+                "replicas_unreachable",
+                "Replicas that are not asked now, of each process.",
+                replicas.silent,
+            ),
+            (
+                "ratelimit_uncoordinated_processes",
                 "Processes that count limits for themselves, as Redis does not answer.",
                 parts.is_uncoordinated(),
             ),

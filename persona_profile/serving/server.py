@@ -82,8 +82,8 @@ def serve(
 ) -> None:
     """Serve the application until the process is told to stop (a PasteDeploy server runner).
 
-    SIGTERM and SIGINT stop it as `Lifecycle` describes; a second one ends it at once. SIGHUP has files
-    taken anew.
+    SIGTERM and SIGINT stop it as `Lifecycle` describes; a second one ends it at once. SIGHUP reloads
+    files.
 
     Args:
         app: what `app.main` returned.
@@ -169,7 +169,7 @@ def _fit_budget(app: Application, threads: int) -> None:
     uploads = app.services.waiting.most(Wait.UPLOAD)
     if app.services.renderer.max_concurrent > uploads:
         logger.warning(
-            "of %d threads at most %d may wait for pictures: pictures.workers + pictures.queue "
+            "of %d threads at most %d may wait for pictures: pictures.workers + pictures.max_queued "
             "should be no more, or threads more",
             threads,
             uploads,
@@ -263,7 +263,7 @@ def _purge_regularly(backend: Backend, stopped: threading.Event) -> None:
 
 
 def _reload_regularly(app: Application, hangups: Hangups, stopped: threading.Event) -> None:
-    """Take the keyring anew soon after its file has changed, and the other files at SIGHUP."""
+    """Reload the keyring soon after its file has changed, and the other files at SIGHUP."""
     while not stopped.wait(RELOAD_SECONDS):
         if hangups.take():
             with _mistakes_logged("reloading"):  # authenticators may be somebody else's

@@ -1,32 +1,31 @@
-"""Where the items of an email are kept, also while the index key changes.
+"""The partition of an email's items, also while the index key changes.
 
-Ordinarily that is one partition. While two index keys are live there are two, the older and the
-newer, and the **home** of a profile is found so:
+Usually an email has one partition. With two live index keys it has an older and a newer one, and the
+**home** of its profile is found so:
 
-1. The older partition's `key` item is no forward: the home is the older partition, unless nothing
-   is there and a profile is in the newer.
-2. It is a forward: the home is the newer partition, read after the forward was seen. If its `key`
-   item is a moving item of the move that the forward names, the copy in it is the profile.
+1. If the older partition's `key` item is no forward, the home is the older partition; but the newer
+   one, if only that has a profile.
+2. If it is a forward, the home is the newer partition, read after the forward. If its `key` item is
+   a moving item with the move id of the forward, the copy in it is the profile.
 
-A moving item in any other place is no profile. No write spans two partitions. These rules keep one
-home at every instant, whoever is killed or goes on after hours:
+Any other moving item is no profile. No write spans two partitions. There is one home at every
+instant, even if processes are killed, or stand still for hours and go on:
 
-- **Making.** A profile is made in the partition of the primary index key. If that is the newer, a
-  forward is put into the older one first, if that is empty. So two processes, of which only one has
-  heard of the new primary key, can't make one each.
-- **Claiming.** A mover (`reindexing`) writes to the newer partition only after it has claimed it:
-  by a moving item, where there was no `key` item. It reads the older partition after that, and
-  writes the copy only over its own claim. So nothing that was erased before the claim is ever
-  copied.
-- **Forwarding.** One batch in the older partition replaces what was copied by a forward, if it is
-  still what was copied. This is the instant at which the profile moves. Whoever writes first, or
-  the mover, then puts the copy under the usual names (`settle`).
+- **Making.** A profile is made in the partition of the primary index key. If that is the newer
+  partition, a forward is put into the older one first, which must be empty. So two processes with
+  different primary keys can't make two profiles.
+- **Claiming.** A mover (`reindexing`) first claims the newer partition, by a moving item where there
+  was no `key` item. Then it reads the older partition, and writes the copy only over its own claim.
+  So nothing that was erased before the claim is ever copied.
+- **Forwarding.** One batch in the older partition replaces the copied items by a forward, if they
+  have not changed. At this instant the profile moves. The next writer, or the mover, then puts the
+  copy under the usual names (`settle`).
 - **Clearing.** A moving item is removed, at the version that was read, only when its forward can't
   come any more: the older partition has no `key` item, or another forward, or its `key` item was
-  written once more, unchanged, so that the mover's batch fails. For a claim without a copy the
-  version is enough.
-- **Erasing** removes the profile at its home at the versions that were read, and then clears: a
-  claim from before is gone, and a later one finds nothing to copy.
+  written again, unchanged, so that the mover's batch fails. For a claim without a copy the version
+  is enough.
+- **Erasing** removes the profile at home at the versions that were read, and then clears: an earlier
+  claim is gone, and a later one finds nothing to copy.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ from dataclasses import dataclass
 
 from backends import (
     ABSENT,
-    MAX_OPERATIONS,
     Address,
     Backend,
     Conflict,
@@ -47,6 +45,7 @@ from backends import (
     Operation,
     Put,
 )
+from backends.copying.transfer import batches
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS, MAX_SESSION_SECONDS
 from persona_profile.store.items import (
@@ -60,20 +59,21 @@ from persona_profile.store.items import (
     instant_of,
     parse_picture_item,
 )
+from persona_profile.store.partitions import read_items
 
 _Items = dict[Address, Item]
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a profile is kept, or would be made, and what stands there.
+    """The partition where a profile is, or would be made, and the items there.
 
     Attributes:
         partitions: all partitions of the email, the older first.
         partition: the home.
-        key: the `key` item, with the version of the copy if it is that one's; none if nothing is kept.
+        key: the `key` item, of a copy with the version of the moving item; None without a profile.
         profile: the `profile` item, likewise.
-        move_id: of the copy that is the profile but is not yet under the usual names.
+        move_id: of a copy that is the profile and is not yet under the usual names.
         forward: the `key` item of the older partition, if it is a forward.
         has_leftover: whether the home's `key` item is a moving item that is no profile.
     """
@@ -88,7 +88,7 @@ class Home:
 
     @property
     def versions(self) -> dict[str, int]:
-        """The versions of the `key` and `profile` items that are stored at home, by name."""
+        """The versions of the stored `key` and `profile` items, by name."""
         stored = {KEY_ITEM: self.key, PROFILE_ITEM: None if self.move_id else self.profile}
         return {name: item.version for name, item in stored.items() if item is not None}
 
@@ -97,9 +97,9 @@ class Homes:
     """Finds the homes of profiles.
 
     Args:
-        backend: where sealed items are kept.
-        keys: what computes partitions.
-        forward_seconds: how long a forward stays, so that older URLs of pictures lead on.
+        backend: the store of sealed items.
+        keys: computes partitions.
+        forward_seconds: the life of a forward; older URLs of pictures follow it.
     """
 
     def __init__(self, backend: Backend, keys: KeyWrapper, forward_seconds: int) -> None:
@@ -110,10 +110,10 @@ class Homes:
     def find(
         self, emails: Sequence[str], with_marks_of: Sequence[str]
     ) -> tuple[list[Home], Mapping[str, int]]:
-        """Return the homes of emails; and when sessions of some emails were last ended, in one trip.
+        """Return the homes of emails and the last sign-outs of some emails, in one trip.
 
-        The latter in milliseconds since 1970, 0 for never. While the index key changes there is a
-        second trip for profiles that were moved.
+        The sign-outs are in milliseconds since 1970, 0 for none. While the index key changes, moved
+        profiles need a second trip.
 
         Raises:
             Unavailable: the storage does not answer.
@@ -136,25 +136,25 @@ class Homes:
         return [self._home(items, partitions[email]) for email in emails], signed_out_at
 
     def end_sessions(self, email: str, signed_out_at: int, now: float) -> None:
-        """End the sessions of an email that were opened since a sign-out, by the mark of a later one.
+        """End the sessions that follow a sign-out of an email, by the mark of a later sign-out.
 
-        If there is a later mark already, they are over, and a partition that lacks it gets it.
+        If one partition has a later mark already, the other one gets the same.
 
         Args:
-            email: canonical.
-            signed_out_at: the sign-out that the sessions follow, in milliseconds since 1970.
+            email: the canonical address.
+            signed_out_at: the earlier sign-out, in milliseconds since 1970.
             now: seconds since 1970.
 
         Raises:
-            Conflict: somebody else has marked it meanwhile.
+            Conflict: another process has written a mark meanwhile.
             Unavailable: the storage does not answer.
         """
         addresses = [Address(each, NOT_BEFORE_ITEM) for each in self._keys.partitions(email)]
         items = self._backend.get_many(addresses)
         last = max(instant_of(items.get(address)) for address in addresses)
-        # By no clock alone: that may be behind the one of the last sign-out.
+        # This clock may be behind the clock of the last sign-out.
         instant = last if last > signed_out_at else max(int(1000 * now), signed_out_at + 1)
-        # The newer partition first: no process that knows both needs the mark in the older one then.
+        # The newer partition first: then processes with both keys don't need the mark in the older one.
         for address in reversed(addresses):
             item = items.get(address)
             if instant_of(item) < instant:
@@ -167,14 +167,14 @@ class Homes:
                 self._backend.apply(address.partition, [mark])
 
     def reserve(self, home: Home, now: float) -> None:
-        """Make sure that no other process makes the same profile elsewhere, before it is made at home.
+        """Put a forward to the home, and clear the home, before a profile is made there.
 
         Args:
-            home: where nothing is kept.
+            home: without a profile.
             now: seconds since 1970.
 
         Raises:
-            Conflict: find the home again; it may be another by now.
+            Conflict: the home may have changed; find it again.
             Unavailable: the storage does not answer.
         """
         older = home.partitions[0]
@@ -190,13 +190,13 @@ class Homes:
             self.clear(home.partition)
 
     def settle(self, partition: bytes, move_id: bytes) -> None:
-        """Put a copy that is the profile under the usual names; nothing if somebody has done it.
+        """Put a copy that is the profile under the usual names, unless that is done.
 
         Raises:
-            Conflict: somebody else is doing it.
+            Conflict: another process is doing it.
             Unavailable: the storage does not answer.
         """
-        key = self._named(partition, [KEY_ITEM]).get(KEY_ITEM)
+        key = read_items(self._backend, partition, [KEY_ITEM]).get(KEY_ITEM)
         moving = _moving(key)
         if key is None or moving is None or moving.move_id != move_id:
             return
@@ -206,10 +206,10 @@ class Homes:
         self._backend.apply(partition, operations)
 
     def erase(self, home: Home) -> None:
-        """Remove everything of an email but marks of ended sessions, in all of its partitions.
+        """Remove all items of an email in all of its partitions, except marks of sign-outs.
 
         Raises:
-            Conflict: the profile is not as it was found any more; if so, it is as others made it.
+            Conflict: the profile was written since it was found, and is not erased.
             Unavailable: the storage does not answer.
         """
         older, newer = home.partitions[0], home.partitions[-1]
@@ -221,12 +221,12 @@ class Homes:
             self.clear(partition)
 
     def clear(self, partition: bytes) -> bool:
-        """Remove what no profile names and none ever will: claims, copies, and items without a key.
+        """Remove claims, copies that are no profile, and renditions without a `key` item.
 
-        A profile stays as it is, and so does a copy that is one. See the module's text.
+        A profile stays, also as a copy. See the module's text.
 
         Returns:
-            Whether there was anything to remove.
+            Whether anything was removed.
 
         Raises:
             Unavailable: the storage does not answer.
@@ -234,7 +234,7 @@ class Homes:
         while True:
             infos = self._listed(partition)
             if KEY_ITEM in infos:
-                key = self._named(partition, [KEY_ITEM]).get(KEY_ITEM)
+                key = read_items(self._backend, partition, [KEY_ITEM]).get(KEY_ITEM)
                 if key is None or key.version != infos[KEY_ITEM].version:
                     continue
                 moving = Moving.parse(key.value)
@@ -244,40 +244,44 @@ class Homes:
                 return False
             left = [info for info in infos.values() if _is_copied(info.name)]
             try:
-                self._delete(partition, left)
+                for batch in batches(_deletes(left)):
+                    self._backend.apply(partition, batch)
             except Conflict:
                 continue
             return bool(left)
 
     def follow(self, partition: bytes, names: Sequence[str]) -> tuple[bytes, dict[str, Item]]:
-        """Return items of a partition, or of the one that it forwards to; and which one that is.
+        """Return the named items and the `key` item of a partition, or of the one it forwards to.
 
-        Among them the `key` item, also of a copy that is not yet under the usual names.
+        The `key` item may be in a copy that is not yet under the usual names.
+
+        Returns:
+            The partition, and its items by name.
 
         Raises:
             Unavailable: the storage does not answer.
         """
-        items = self._named(partition, [KEY_ITEM, *names])
+        items = read_items(self._backend, partition, [KEY_ITEM, *names])
         forward = Forward.parse(items[KEY_ITEM].value) if KEY_ITEM in items else None
         if forward is not None:
             partition = forward.partition
-            items = self._named(partition, [KEY_ITEM, *names])
+            items = read_items(self._backend, partition, [KEY_ITEM, *names])
         moving = _moving(items.get(KEY_ITEM))
         if moving is not None:
             key = items.pop(KEY_ITEM)
-            # Without a forward: a URL that was made for this partition proves that it was the home.
+            # Without a forward: the URL for this partition proves that it was the home.
             if moving.key_item and (forward is None or forward.move_id == moving.move_id):
                 items[KEY_ITEM] = Item(moving.key_item, key.version)
         return partition, items
 
     def _erase_hidden(self, home: Home, partition: bytes) -> None:
-        """Erase a second profile of the email, as bad restores made, before it is the only one.
+        """Erase a second profile of the email, which a bad restore made, before the home's profile.
 
         Raises:
-            Conflict: it may be the first one, moved at this instant.
+            Conflict: the profile may have moved from the home meanwhile.
             Unavailable: the storage does not answer.
         """
-        items = self._named(partition, [KEY_ITEM, PROFILE_ITEM])
+        items = read_items(self._backend, partition, [KEY_ITEM, PROFILE_ITEM])
         if not is_profile(items):
             return
         here = self._listed(home.partition)
@@ -286,26 +290,26 @@ class Homes:
         self._erase(partition, {name: item.version for name, item in items.items()})
 
     def _erase(self, partition: bytes, versions: Mapping[str, int]) -> None:
-        """Erase a profile whose `key` and `profile` items are at these versions.
+        """Erase a profile whose `key` and `profile` items have these versions.
 
         Raises:
-            Conflict: they are not; nothing was erased.
+            Conflict: they have other versions; nothing was erased.
             Unavailable: the storage does not answer.
         """
         infos = self._listed(partition)
         if _versions_of_profile(infos) != versions:
-            raise Conflict("somebody else has written the profile")
-        # Each at its version: what comes at this instant is another's.
-        operations = _deletes(infos.values())
-        self._backend.apply(partition, operations[:MAX_OPERATIONS])
-        for start in range(MAX_OPERATIONS, len(operations), MAX_OPERATIONS):
+            raise Conflict("another process has written the profile")
+        # Each item at its version: a newer one is part of another write.
+        first, *rest = batches(_deletes(infos.values()))
+        self._backend.apply(partition, first)
+        for batch in rest:
             with suppress(Conflict):
-                self._backend.apply(partition, operations[start : start + MAX_OPERATIONS])
+                self._backend.apply(partition, batch)
 
     def _is_dead(self, partition: bytes, moving: Moving) -> bool:
-        """Return whether a moving item is no profile, and see to it that it never will be one."""
+        """Return whether a moving item is no profile, and prevent that it becomes one."""
         while moving.origin != partition:
-            key = self._named(moving.origin, [KEY_ITEM]).get(KEY_ITEM)
+            key = read_items(self._backend, moving.origin, [KEY_ITEM]).get(KEY_ITEM)
             if key is None:
                 return True
             forward = Forward.parse(key.value)
@@ -318,24 +322,14 @@ class Homes:
             except Conflict:
                 continue
             return True
-        return True  # a damaged one
+        return True  # damaged
 
     def _listed(self, partition: bytes) -> dict[str, ItemInfo]:
         infos = self._backend.list(partition)
         return {info.name: info for info in infos if info.name != NOT_BEFORE_ITEM}
 
-    def _delete(self, partition: bytes, infos: Iterable[ItemInfo]) -> None:
-        """Delete items at their versions, the small ones in the first of several batches."""
-        operations = _deletes(infos)
-        for start in range(0, len(operations), MAX_OPERATIONS):
-            self._backend.apply(partition, operations[start : start + MAX_OPERATIONS])
-
-    def _named(self, partition: bytes, names: Iterable[str]) -> dict[str, Item]:
-        found = self._backend.get_many([Address(partition, name) for name in names])
-        return {address.name: item for address, item in found.items()}
-
     def _follow(self, items: _Items, all_partitions: Iterable[tuple[bytes, ...]]) -> None:
-        """Read newer partitions again of which a forward was seen: what was read may be older."""
+        """Read newer partitions again, after the forward: their items may have been read before it."""
         addresses = [
             Address(partitions[1], name)
             for partitions in all_partitions
@@ -365,7 +359,7 @@ class Homes:
 
 
 def is_profile(items: Mapping[str, Item]) -> bool:
-    """Return whether `key` and `profile` of a partition are those of a profile, or half of one."""
+    """Return whether the items of a partition are those of a profile, or of half a profile."""
     key = items.get(KEY_ITEM)
     return PROFILE_ITEM in items or (key is not None and holds_data_key(key.value))
 
@@ -373,7 +367,7 @@ def is_profile(items: Mapping[str, Item]) -> bool:
 def _newer_home(
     items: _Items, partitions: tuple[bytes, ...], forward: Forward | None, mark: Item | None
 ) -> Home:
-    """Return what is kept in the newer partition, to which a forward, in the item `mark`, may lead."""
+    """Return the newer partition as the home; `mark` is the item of the `forward` to it, if any."""
     newer = partitions[-1]
     key, profile = (items.get(Address(newer, name)) for name in (KEY_ITEM, PROFILE_ITEM))
     moving = _moving(key)
@@ -406,6 +400,7 @@ def _is_copied(name: str) -> bool:
 
 
 def _deletes(infos: Iterable[ItemInfo]) -> list[Operation]:
+    """Return what deletes items at their versions, the small ones first."""
     return [
         Delete(each.name, each.version) for each in sorted(infos, key=lambda each: "/" in each.name)
     ]

@@ -1,20 +1,20 @@
-"""The items of an email: their names, and the values of `key` items.
+"""The items of an email: their names, and the layouts of `key` items.
 
-Layouts, integers big-endian:
+Integers are big-endian:
 
     key item    wrapped key | owner record
     forward     "PPF" | format 0x01 | move id (16) | partition (33)
     moving      "PPM" | format 0x01 | move id (16) | partition (33) | length of the key item (4)
                 | key item | profile record
 
-The owner record holds the email itself, sealed under the data key, so that it can be indexed anew, and
-the wrapped content key of a protected profile. Its plaintext always has the same length:
+The owner record has the email, which a new index key needs, and the wrapped content key of a protected
+profile. It is sealed under the data key. Its plaintext always has the same length:
 
     owner       0x01, or 0x02 of a protected profile | wrapped content key, or zeros (40)
                 | length of the email (1) | email in UTF-8, then zeros (254)
 
-A forward stands where a profile was, or would be, before the index key changed; a moving item where one
-is copied to; see `homes`.
+While the index key changes, a forward leads from the older partition of an email to the newer one. A
+moving item is the copy of a profile that is being moved. See `homes`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PICTURE_ITEM: Final = re.compile(r"picture/([A-Za-z0-9_-]{22})/([1-9][0-9]{0,4}
 
 MOVE_ID_BYTES: Final = 16
 NO_MOVE: Final = bytes(MOVE_ID_BYTES)
-"""The move of a forward behind which nothing was moved: the profile was made there."""
+"""The move id of a forward to a profile that was made in the newer partition, without a move."""
 
 _PLAIN, _PROTECTED = 1, 2
 _OWNER = struct.Struct(f">B40sB{MAX_BYTES}s")
@@ -51,11 +51,11 @@ _MOVING_MAGIC = b"PPM\x01"
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a `key` item is.
+    """The owner of a `key` item.
 
     Attributes:
-        email: in its canonical spelling.
-        content_key: the content key, wrapped under the person's profile key; none if the profile is
+        email: the canonical address.
+        content_key: the content key, wrapped under the person's profile key; None if the profile is
             not protected.
     """
 
@@ -63,7 +63,7 @@ class Owner:
     content_key: bytes | None = None
 
     def to_bytes(self) -> bytes:
-        """Return the plaintext of the owner record, of the same length for everybody."""
+        """Return the plaintext of the owner record; all have the same length."""
         email = self.email.encode("utf-8")
         kind = _PLAIN if self.content_key is None else _PROTECTED
         return _OWNER.pack(kind, self.content_key or b"", len(email), email)
@@ -75,10 +75,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class KeyItem:
-    """What the data key of an email is wrapped in.
+    """The `key` item of a profile.
 
     Attributes:
-        wrapped: the data key, as a key service wrapped it.
+        wrapped: the data key, wrapped by a key service.
         owner: the owner record.
     """
 
@@ -87,19 +87,19 @@ class KeyItem:
 
     @classmethod
     def parse(cls, value: bytes, keys: KeyWrapper) -> KeyItem:
-        """Take a value apart.
+        """Return the parts of a value.
 
         Raises:
-            Unreadable: it is not of the form that is written.
+            Unreadable: the value has another layout.
         """
         return cls(*keys.split(value))
 
     @classmethod
     def create(cls, keys: KeyWrapper, partition: bytes, email: str) -> tuple[KeyItem, RecordKey]:
-        """Return the item of a new data key, and that key.
+        """Return a new item and its new data key.
 
         Raises:
-            KeysUnavailable: the key service can't be asked now.
+            KeysUnavailable: the key service does not answer.
         """
         data_key = RecordKey.generate(KeyRole.DATA)
         return cls(keys.wrap(partition, data_key.secret), Owner(email).seal(data_key)), data_key
@@ -112,13 +112,13 @@ class KeyItem:
         """Return the data key.
 
         Raises:
-            Unreadable: it is another partition's, altered, or its KEK is gone.
-            KeysUnavailable: the key service can't be asked now.
+            Unreadable: the item is of another partition or altered, or its KEK was destroyed.
+            KeysUnavailable: the key service does not answer.
         """
         return RecordKey(KeyRole.DATA, keys.unwrap(partition, self.wrapped))
 
     def rewrapped(self, keys: KeyWrapper, partition: bytes, destination: bytes) -> KeyItem:
-        """Return the item with its data key wrapped by the primary KEK, for another partition maybe.
+        """Return the item with its data key wrapped by the primary KEK for the `destination`.
 
         Raises:
             Unreadable, KeysUnavailable: see `data_key`.
@@ -127,10 +127,10 @@ class KeyItem:
         return replace(self, wrapped=keys.wrap(destination, data_key.secret))
 
     def open_owner(self, data_key: RecordKey) -> Owner:
-        """Return whose item this is.
+        """Return the owner.
 
         Raises:
-            Unreadable: that does not open, or is not of the form that is written.
+            Unreadable: the owner record does not open, or has another layout.
         """
         plaintext = data_key.open(KEY_ITEM, self.owner)
         try:
@@ -146,11 +146,11 @@ class KeyItem:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The `key` item of a partition whose profile is kept in another one.
+    """The `key` item of an older partition that leads to the newer one.
 
     Attributes:
-        move_id: which copy there took the place of what was here; NO_MOVE if nothing was.
-        partition: where the profile is.
+        move_id: of the copy that replaced this partition's profile; NO_MOVE if there was no profile.
+        partition: the newer partition.
     """
 
     move_id: bytes
@@ -158,7 +158,7 @@ class Forward:
 
     @classmethod
     def parse(cls, value: bytes) -> Forward | None:
-        """Read a value; none if it is no forward."""
+        """Return the forward in a value; None if it is no forward."""
         if len(value) != _FORWARD.size or not value.startswith(_FORWARD_MAGIC):
             return None
         _, move_id, partition = _FORWARD.unpack(value)
@@ -171,13 +171,13 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """The `key` item of a partition that a mover has claimed, to copy a profile to it.
+    """The `key` item of a newer partition that a mover has claimed: a claim, then a copy.
 
     Attributes:
-        move_id: of the move; a forward that names it makes the copy the profile.
-        origin: the partition that the profile is copied from.
-        key_item: the value of the `key` item here; empty as long as nothing is copied.
-        profile: the value of the `profile` item; empty if there was none.
+        move_id: of the move. The copy becomes the profile through a forward with this id.
+        origin: the older partition.
+        key_item: the value of the copied `key` item; empty in a claim.
+        profile: the value of the copied `profile` item; empty if there was none.
     """
 
     move_id: bytes
@@ -187,7 +187,7 @@ class Moving:
 
     @classmethod
     def parse(cls, value: bytes) -> Moving | None:
-        """Read a value; none if it is no moving item. Parts that were altered do not open."""
+        """Return the moving item in a value; None if it is none. Altered parts do not open."""
         if len(value) < _MOVING.size or not value.startswith(_MOVING_MAGIC):
             return None
         _, move_id, origin, length = _MOVING.unpack_from(value)
@@ -201,21 +201,21 @@ class Moving:
 
 
 def holds_data_key(value: bytes) -> bool:
-    """Return whether a `key` item is that of a profile: neither a forward nor moving."""
+    """Return whether a `key` item is the one of a profile: neither a forward nor a moving item."""
     return Forward.parse(value) is None and Moving.parse(value) is None
 
 
 def instant_of(mark: Item | None) -> int:
-    """Return when sessions were ended, as a `not_before` item tells: milliseconds since 1970, or 0."""
+    """Return the instant in a `not_before` item, in milliseconds since 1970; 0 without an item."""
     return int.from_bytes(mark.value) if mark else 0
 
 
 def picture_item(picture_id: bytes, size: int, format_name: str) -> str:
-    """Return the name of the item that holds one rendition."""
+    """Return the name of a rendition's item."""
     return f"picture/{base64url_encode(picture_id)}/{size}.{format_name}"
 
 
 def parse_picture_item(name: str) -> tuple[int, str] | None:
-    """Return size and format of the rendition that an item holds, by its name; none for others."""
+    """Return size and format in the name of a rendition's item; None for other names."""
     match = _PICTURE_ITEM.fullmatch(name)
     return match and (int(match[2]), match[3])

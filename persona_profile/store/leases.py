@@ -1,12 +1,12 @@
-"""Leases in the store: one process at a time does a job, on whichever machine it runs.
+"""Leases in the store: one process at a time, on any machine, does a job.
 
-A lease is an item that its holder writes again and again. Whoever finds it watches it: if it
-changes, its holder lives; if it stays the same for `seconds`, the holder was killed, and the lease
-is taken over at that version. So clocks of different machines are never compared; the item's expiry
-only removes it.
+A lease is an item that its holder writes again and again. Another process that wants the lease
+watches the item: if it changes, the holder lives; if it stays the same for `seconds`, the holder was
+killed, and the other process takes the lease over at that version. So clocks of different machines
+are never compared; the expiry of the item only removes it.
 
-A lease saves work, and keeps nothing safe by itself: a process that was stopped goes on when it has
-long lost its lease. Each write of a job must hold by its own conditions.
+A lease only saves work: a process that stood still may go on after it has lost its lease. So each
+write of a job needs its own compare-and-set.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from persona_profile.store.partitions import LEASES_PARTITION
 
 LEASE_SECONDS: Final = 6.0
 _STEPS: Final = 3
-"""A holder writes its lease so many times in `seconds`; others look at it as often."""
+"""Writes of the lease by its holder in `seconds`, and reads by another process."""
 
 _EXPIRES_AFTER: Final = 24 * 3600
-"""Seconds, much longer than any clock is wrong."""
+"""Seconds; much more than the error of any clock."""
 
 
 class LeaseHeld(BackendError):
@@ -32,16 +32,16 @@ class LeaseHeld(BackendError):
 
 
 class LeaseLost(BackendError):
-    """Another process has taken the lease over, while this one stood still."""
+    """Another process has taken the lease over while this process stood still."""
 
 
 class Lease:
     """A context manager that holds a lease.
 
     Args:
-        backend: where it is kept.
-        name: of the job, as people know it.
-        seconds: after which a lease that its holder does not renew may be taken over.
+        backend: the store.
+        name: of the job, for people.
+        seconds: the time without a renewal after which a lease may be taken over.
         clock: seconds since 1970.
         monotonic: seconds of this process.
         sleep: waits for some seconds.
@@ -68,10 +68,10 @@ class Lease:
         self._renewed_at = 0.0
 
     def __enter__(self) -> Self:
-        """Take the lease; wait as long as it may be that of a process that was killed.
+        """Take the lease; if it is held, wait until its holder is known to live or to be killed.
 
         Raises:
-            LeaseHeld: its holder lives, or another one was faster.
+            LeaseHeld: the holder lives, or another process was faster.
             Unavailable: the storage does not answer.
         """
         found = self._backend.get_many([self._address]).get(self._address)
@@ -95,17 +95,17 @@ class Lease:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the lease back; what fails at that is left to the expiry."""
+        """Give the lease back; after a failure the item expires."""
         try:
             self._backend.apply(LEASES_PARTITION, [Delete(self._address.name, self._version)])
         except BackendError:
             pass
 
     def keep(self) -> None:
-        """Renew the lease, if it is time.
+        """Renew the lease when a third of its time has passed.
 
         Raises:
-            LeaseLost: somebody else has it.
+            LeaseLost: another process has it.
             Unavailable: the storage does not answer.
         """
         if self._monotonic() - self._renewed_at < self._step:
@@ -113,10 +113,10 @@ class Lease:
         try:
             self._write(self._version)
         except Conflict:
-            raise LeaseLost("it stood still, and another one has taken over") from None
+            raise LeaseLost("this process stood still, and another one has taken over") from None
 
     def sleep(self, seconds: float) -> None:
-        """Wait, and keep the lease meanwhile.
+        """Wait, and renew the lease meanwhile.
 
         Raises:
             LeaseLost, Unavailable: see `keep`.

@@ -1,22 +1,32 @@
-"""The kinds of partitions of a store, and the walk over the items of all emails."""
+"""The partitions of a store: their kinds, and reads of some of their items."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from backends import Address, Backend, Item
 
 USED_PROOF_PREFIX: Final = b"\x00"
-"""First byte of the partitions of used proofs; those of emails begin with an index version from 1."""
+"""First byte of the partitions of used proofs; partitions of emails begin with an index version > 0."""
 
 USED_PROOF_ITEM: Final = "used"
-"""The one item of such a partition; it has no value."""
+"""The only item of such a partition; its value is empty."""
 
 LEASES_PARTITION: Final = USED_PROOF_PREFIX + b"leases"
-"""Of leases (`leases`), which nobody can use a proof for: those partitions are longer."""
+"""The partition of leases; the partitions of used proofs are longer."""
 
-_ITEMS_PAGE: Final = 200
+_SCAN_PARTITIONS: Final = 200
+
+
+def read_items(backend: Backend, partition: bytes, names: Iterable[str]) -> dict[str, Item]:
+    """Return items of a partition by name, in one trip; absent items are missing.
+
+    Raises:
+        Unavailable: the storage does not answer.
+    """
+    found = backend.get_many([Address(partition, name) for name in names])
+    return {address.name: item for address, item in found.items()}
 
 
 def walk_items(
@@ -30,7 +40,7 @@ def walk_items(
     Raises:
         Unavailable: the storage does not answer.
     """
-    while page := backend.scan(after, _ITEMS_PAGE):
+    while page := backend.scan(after, _SCAN_PARTITIONS):
         addresses = [Address(partition, name) for partition in page for name in names]
         found: dict[bytes, dict[str, Item]] = {partition: {} for partition in page}
         for address, item in backend.get_many(addresses).items():

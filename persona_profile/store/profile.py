@@ -1,11 +1,11 @@
-"""A profile: its stored form, and how it opens from the items of a partition."""
+"""A profile: the document in its `profile` item, and its opening with the keys of the session."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
@@ -13,7 +13,6 @@ from persona_profile.encoding import base64url_decode, base64url_encode, json_en
 from persona_profile.images import Rendition
 from persona_profile.keys.records import RecordKey, is_record
 from persona_profile.keys.service import Unreadable
-from persona_profile.keys.tokens import Session
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.homes import Home
 from persona_profile.store.items import PROFILE_ITEM, KeyItem, picture_item
@@ -21,7 +20,10 @@ from persona_profile.store.items import PROFILE_ITEM, KeyItem, picture_item
 logger = logging.getLogger(__name__)
 
 PROFILE_BYTES: Final = 1024
-"""Most profiles have this length before they are sealed; others twice that, and so on."""
+"""The length of most documents before they are sealed; others have two, four, ... times as much."""
+
+BLANK_STATE: Final = "0"
+"""The state of a profile of which nothing is stored."""
 
 UNREADABLE: Final = "profile_unreadable"
 PROFILE_KEY_REQUIRED: Final = "profile_key_required"
@@ -30,62 +32,62 @@ PROFILE_KEY_WRONG: Final = "profile_key_wrong"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The current picture: its id (16 random bytes), and which formats are stored for each size."""
+    """The current picture: its id (16 random bytes) and the stored formats of each size."""
 
     id: bytes
     formats: Mapping[int, tuple[str, ...]]
 
     @classmethod
     def of(cls, picture_id: bytes, renditions: Iterable[Rendition]) -> Picture:
-        """Describe renditions as a picture."""
+        """Return the picture of some renditions."""
         formats: dict[int, tuple[str, ...]] = {}
         for each in sorted(renditions, key=lambda rendition: rendition.size):
             formats[each.size] = (*formats.get(each.size, ()), each.format)
         return cls(picture_id, formats)
 
     def item_names(self) -> list[str]:
-        """Return the names of the items that hold its renditions."""
+        """Return the names of the renditions' items."""
         return [
             picture_item(self.id, size, name) for size in self.formats for name in self.formats[size]
         ]
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """What is kept for one email.
+class ProfileDocument:
+    """The contents of a `profile` item.
 
     Attributes:
-        email: the canonical address.
         claims: the claims that are set.
         picture: the current picture.
-        updated_at: milliseconds since 1970 of the last write; none for a blank profile.
-        version: how often it was written since it was blank.
-        partition: where it is kept, or would be made.
-        stored_version: the storage's own version, by which a write finds out that another came first.
-        state: names what is stored, wherever that is kept: no two writes give the same; empty if
-            nothing is.
-        problem: why everything else is blank, although something is stored: UNREADABLE,
-            PROFILE_KEY_REQUIRED or PROFILE_KEY_WRONG.
-        is_protected: whether it opens only with the person's own profile key.
-        content_key: what it was opened with.
-        session: what it was read in.
+        updated_at: milliseconds since 1970 of the last write; None for a blank profile.
+        version: the number of writes since the profile was blank.
     """
 
-    email: str
     claims: Mapping[str, str] = field(default_factory=dict)
     picture: Picture | None = None
     updated_at: int | None = None
     version: int = 0
-    partition: bytes = b""
-    stored_version: int | None = None
-    state: str = ""
-    problem: str | None = None
-    is_protected: bool = False
-    content_key: RecordKey | None = field(default=None, repr=False, compare=False)
-    session: Session | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, plaintext: bytes) -> ProfileDocument:
+        """Return the document that `to_bytes` wrote.
+
+        Raises:
+            Unreadable: the plaintext has another form.
+        """
+        try:
+            document = json.loads(plaintext)
+            described = document["picture"]
+            picture = described and Picture(
+                base64url_decode(described["id"]),
+                {int(size): tuple(names) for size, names in described["formats"].items()},
+            )
+            return cls(document["claims"], picture, document["updated_at"], document["version"])
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise Unreadable from None
 
     def to_bytes(self) -> bytes:
-        """Return the plaintext of the `profile` item: JSON, and spaces up to one of few lengths."""
+        """Return the plaintext of the item: JSON, padded by spaces to one of few lengths."""
         picture = self.picture and {
             "id": base64url_encode(self.picture.id),
             "formats": {str(size): names for size, names in self.picture.formats.items()},
@@ -103,77 +105,82 @@ class Profile:
             length *= 2
         return text.ljust(length)
 
-    def filled(self, plaintext: bytes) -> Profile:
-        """Return this profile with what `to_bytes` wrote.
-
-        Raises:
-            ValueError, LookupError, TypeError, AttributeError: that is not of the form that is written.
-        """
-        document = json.loads(plaintext)
-        described = document["picture"]
-        picture = described and Picture(
-            base64url_decode(described["id"]),
-            {int(size): tuple(names) for size, names in described["formats"].items()},
-        )
-        return replace(
-            self,
-            claims=document["claims"],
-            picture=picture,
-            updated_at=document["updated_at"],
-            version=document["version"],
-        )
-
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A profile with where it is kept, and what opens its data key; no key item while it is blank."""
+class StoredProfile:
+    """The profile of an email, as it is stored.
 
-    profile: Profile
+    Attributes:
+        email: the canonical address.
+        home: the partition of the profile, and its items.
+        document: the contents; blank if nothing is stored, or if there is a problem.
+        key: opens and seals the profile; None if nothing is stored, or if there is a problem.
+        is_protected: whether the profile opens only with the person's own profile key.
+        problem: why a stored profile was not opened: UNREADABLE, PROFILE_KEY_REQUIRED or
+            PROFILE_KEY_WRONG.
+    """
+
+    email: str
     home: Home
-    key_item: KeyItem | None = None
+    document: ProfileDocument = field(default_factory=ProfileDocument)
+    key: RecordKey | None = field(default=None, repr=False, compare=False)
+    is_protected: bool = False
+    problem: str | None = None
+
+    @property
+    def state(self) -> str:
+        """The name of the stored record, different after each write; BLANK_STATE if there is none."""
+        if self.home.profile is None:
+            return BLANK_STATE
+        # Records differ even if their contents are equal: each has a salt of its own.
+        return sha256(self.home.profile.value).hexdigest()[:16]
+
+    def picture_key(self) -> RecordKey:
+        """Return the key of the renditions of an opened profile that has a picture."""
+        assert self.key is not None
+        assert self.document.picture is not None
+        return self.key.for_picture(self.document.picture.id)
 
 
 class _Locked(Exception):
-    """A profile opens only with another profile key than the session's; the message is the problem."""
+    """The session's profile key does not open the profile; the message is the problem."""
 
 
-def open_profile(home: Home, email: str, session: Session, keys: KeyWrapper) -> Stored:
-    """Return the profile of an email, with a problem if something is there that does not open.
+def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | None) -> StoredProfile:
+    """Return the profile of an email; if it does not open, with a problem.
 
     Raises:
-        KeysUnavailable: the key service can't be asked now.
+        KeysUnavailable: the key service does not answer.
     """
-    profile = Profile(email, partition=home.partition, session=session)
     if home.key is None and home.profile is None:
-        return Stored(profile, home)
-    if home.profile is not None:
-        version, state = home.profile.version, state_of(home.profile.value)
-        profile = replace(profile, stored_version=version, state=state)
+        return StoredProfile(email, home)
+    is_protected = False
     try:
         if home.key is None or home.profile is None:
             raise Unreadable  # noqa: TRY301 - half a profile is as good as a damaged one
         key_item = KeyItem.parse(home.key.value, keys)
         data_key = key_item.data_key(keys, home.partition)
-        content_key, plaintext = data_key, _open(data_key, home.profile.value)
+        key, plaintext = data_key, _open(data_key, home.profile.value)
         if plaintext is None:
-            # Only then the owner record is needed, and opening it is a third of the work.
+            # Opening the owner record would be a third of the work; only protected profiles need it.
             wrapped = key_item.open_owner(data_key).content_key
-            profile = replace(profile, is_protected=wrapped is not None)
-            content_key = _content_key(data_key, wrapped, session)
-            plaintext = content_key.open(PROFILE_ITEM, home.profile.value)
+            is_protected = wrapped is not None
+            key = _content_key(data_key, wrapped, profile_key)
+            plaintext = key.open(PROFILE_ITEM, home.profile.value)
+        document = ProfileDocument.parse(plaintext)
     except _Locked as locked:
-        return Stored(replace(profile, problem=str(locked)), home)
+        return StoredProfile(email, home, is_protected=True, problem=str(locked))
     except Unreadable:
         logger.error("unreadable profile in partition %s", home.partition.hex())  # noqa: TRY400
-        return Stored(replace(profile, problem=UNREADABLE), home)
-    return Stored(replace(profile, content_key=content_key).filled(plaintext), home, key_item)
+        return StoredProfile(email, home, is_protected=is_protected, problem=UNREADABLE)
+    return StoredProfile(email, home, document, key, is_protected)
 
 
 def _open(data_key: RecordKey, record: bytes) -> bytes | None:
-    """Return what a profile's record holds; none if it may be under a content key.
+    """Return the plaintext of a profile's record; None if the record may be under a content key.
 
     Raises:
-        Unreadable: it is no record.
+        Unreadable: the value is no record.
     """
     if not is_record(record):
         raise Unreadable
@@ -183,18 +190,13 @@ def _open(data_key: RecordKey, record: bytes) -> bytes | None:
         return None
 
 
-def _content_key(data_key: RecordKey, wrapped: bytes | None, session: Session) -> RecordKey:
-    """Return what the session's profile key unwraps."""
+def _content_key(data_key: RecordKey, wrapped: bytes | None, profile_key: bytes | None) -> RecordKey:
+    """Return the content key that a profile key unwraps."""
     if wrapped is None:
         raise Unreadable
-    if session.profile_key is None:
+    if profile_key is None:
         raise _Locked(PROFILE_KEY_REQUIRED)
     try:
-        return data_key.unwrap_content_key(session.profile_key, wrapped)
+        return data_key.unwrap_content_key(profile_key, wrapped)
     except Unreadable:
         raise _Locked(PROFILE_KEY_WRONG) from None
-
-
-def state_of(record: bytes) -> str:
-    """Return the state that a sealed profile is: records differ, as each has a salt of its own."""
-    return sha256(record).hexdigest()[:16]

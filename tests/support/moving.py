@@ -97,11 +97,11 @@ def mover(backend: Backend, store: Store) -> Reindexing:
 def seen(store: Store, email: str) -> Seen:
     """Return name and the smallest JPEG of a profile, as a session reads them."""
     profile = store.profiles.profile(WITH_KEY, email)
-    name = profile.claims.get("name")
-    if profile.picture is None:
+    name = profile.document.claims.get("name")
+    if profile.document.picture is None:
         return name, None
     capability, _ = store.pictures_service.open_capability(
-        store.pictures_service.capabilities(profile)[64]
+        store.pictures_service.capabilities(profile, WITH_KEY)[64]
     )
     return name, store.pictures_service.read(capability, "jpeg")
 
@@ -120,26 +120,26 @@ def uploads(store: Store) -> Seen:
 
 def erases(store: Store) -> Seen:
     """Erase the profile."""
-    store.profiles.erase(FOREVER, ALICE, lambda _: None)
+    store.profiles.erase(FOREVER, ALICE)
     return None, None
 
 
 def makes_again(store: Store) -> Seen:
     """Erase the profile and make it again."""
-    store.profiles.erase(FOREVER, ALICE, lambda _: None)
+    store.profiles.erase(FOREVER, ALICE)
     store.write(ALICE, "again")
     return "again", None
 
 
 def protects(store: Store) -> Seen:
     """Seal the profile with the person's own key."""
-    store.profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY, lambda _: None)
+    store.profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY)
     return "first", PICTURE
 
 
 def removes(store: Store) -> Seen:
     """Remove the picture."""
-    store.profiles.delete_picture(FOREVER, ALICE, lambda _: None)
+    store.profiles.delete_picture(FOREVER, ALICE)
     return "first", None
 
 

@@ -17,7 +17,7 @@ from persona_profile.store.homes import Homes
 from persona_profile.store.items import KEY_ITEM, KeyItem
 from persona_profile.store.maintenance.partition_check import Finding
 from persona_profile.store.maintenance.verification import Verification, Verified
-from persona_profile.store.profile import Profile
+from persona_profile.store.profile import StoredProfile
 from support.sessions import session_of
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"
@@ -61,13 +61,13 @@ class Store:
             self.backend, self.homes, self.keys, url_window=3600, clock=clock
         )
 
-    def write(self, email: str, name: str = "N") -> Profile:
+    def write(self, email: str, name: str = "N") -> StoredProfile:
         """Write a profile."""
-        return self.profiles.write_claims(FOREVER, email, lambda _: {"name": name}, lambda _: None)
+        return self.profiles.write_claims(FOREVER, email, {"name": name})
 
-    def put_picture(self, email: str, bulk: int = 200) -> Profile:
+    def put_picture(self, email: str, bulk: int = 200) -> StoredProfile:
         """Write a picture."""
-        return self.profiles.write_picture(FOREVER, email, renditions(bulk), lambda _: None)
+        return self.profiles.write_picture(FOREVER, email, renditions(bulk))
 
     def get(self, email: str, name: str) -> bytes:
         """Return the value of an item."""
@@ -118,4 +118,4 @@ def fill(backend: Backend, keys: KeyWrapper, profiles: int) -> None:
     for number in range(profiles):
         email = f"absent{number}@example.com"
         session = session_of(email)
-        service.write_claims(session, email, lambda _: {"name": "absent"}, lambda _: None)
+        service.write_claims(session, email, {"name": "absent"})

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from backends import Backend
 from persona_profile.errors import InvalidSession, PreconditionFailed, WriteConflict
 from persona_profile.keys.tokens import Session
+from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
 from persona_profile.profiles.sessions import Vouched
-from persona_profile.store.profile import Profile
 from support.store_work import Work
 from support.store_world import BLANK, ISSUER, PROFILE_KEY, Seen, View, renditions_of
 
@@ -52,10 +52,9 @@ class Write(Work):
         """Return what it makes of a profile, which has a new state and number."""
         raise NotImplementedError
 
-    def precondition(self, profile: Profile) -> None:
-        """Hold the profile to the tag."""
-        if self.tag is not None and profile.state != self.tag:
-            raise PreconditionFailed
+    @property
+    def precondition(self) -> Precondition:
+        return UNCONDITIONAL if self.tag is None else Precondition(if_match=frozenset({self.tag}))
 
     def may_change(self, email: str, before: View, after: View) -> bool:
         if email != self.email or before.mark != after.mark:
@@ -96,11 +95,9 @@ class Edit(Write):
     """Changes one claim."""
 
     def write(self, backend, session):
-        def change(claims):
-            return {**claims, self.claim: self.value}
-
+        claims = {self.claim: self.value}
         return self.machine.profiles(backend).write_claims(
-            session, self.email, change, self.precondition
+            session, self.email, claims, self.precondition, merge=True
         )
 
     @property
@@ -186,7 +183,7 @@ def is_made(expected: Seen, before: Seen, after: Seen) -> bool:
     if expected == BLANK:
         return after == BLANK
     numbered = expected._replace(version=before.version + 1, state=after.state)
-    return after == numbered and after.state not in ("", before.state)
+    return after == numbered and after.state not in (BLANK.state, before.state)
 
 
 @dataclass

@@ -12,18 +12,18 @@ from backends import Address, Backend, ItemInfo
 from backends.copying.transfer import walk
 from persona_profile.images import Rendition
 from persona_profile.keys.keyring import Key, KeyKind, Keyring, KeyState
-from persona_profile.keys.tokens import SessionTokens
+from persona_profile.keys.tokens import Session, SessionTokens
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MAX_SESSION_SECONDS
-from persona_profile.profiles.pictures import PictureService, read_renditions
+from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
 from persona_profile.profiles.sessions import Vouched
 from persona_profile.store.homes import Homes, is_profile
-from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, Moving, parse_picture_item
+from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, Moving
 from persona_profile.store.maintenance.partition_check import Finding, FindingKind
 from persona_profile.store.maintenance.verification import Verification
 from persona_profile.store.partitions import USED_PROOF_PREFIX
-from persona_profile.store.profile import Profile
+from persona_profile.store.profile import BLANK_STATE, StoredProfile
 from support.applications import Clock
 
 ALICE, BOB = EMAILS = "alice@example.com", "bob@example.org"
@@ -52,7 +52,7 @@ class Seen(NamedTuple):
     picture: bytes | None = None
     is_protected: bool = False
     version: int = 0
-    state: str = ""
+    state: str = BLANK_STATE
 
 
 BLANK = Seen()
@@ -103,18 +103,17 @@ class Machine:
 
     def observe(self, backend: Backend) -> Views:
         """Return all emails as a person with the profile key sees them."""
-        views = {}
-        for profile in self.read(backend):
-            assert profile.session is not None
-            marks = {proof.email: proof.signed_out_at for proof in profile.session.proofs}
-            views[profile.email] = View(_seen(backend, profile), marks[profile.email])
-        return views
+        session, profiles = self.read(backend)
+        marks = {proof.email: proof.signed_out_at for proof in session.proofs}
+        return {
+            profile.email: View(_seen(self.pictures(backend), profile), marks[profile.email])
+            for profile in profiles
+        }
 
-    def read(self, backend: Backend) -> list[Profile]:
-        """Return the profiles of all emails, in a new session."""
+    def read(self, backend: Backend) -> tuple[Session, list[StoredProfile]]:
+        """Return a new session of all emails, and their profiles."""
         vouched = [Vouched(email, ISSUER) for email in EMAILS]
-        _, profiles = self.profiles(backend).open_session(vouched, None, PROFILE_KEY)
-        return profiles
+        return self.profiles(backend).open_session(vouched, None, PROFILE_KEY)
 
     def findings(self, backend: Backend) -> list[Finding]:
         """Return what verification finds, less marks that a machine with an older keyring wrote."""
@@ -267,18 +266,16 @@ def renditions_of(picture: bytes) -> list[Rendition]:
     return [Rendition(64, "jpeg", JPEG + picture), Rendition(512, "webp", WEBP + picture)]
 
 
-def _seen(backend: Backend, profile: Profile) -> Seen:
+def _seen(pictures: PictureService, profile: StoredProfile) -> Seen:
     """Return a profile as it is seen; fail if anything of it does not open."""
     assert profile.problem is None
     picture = None
-    if profile.picture is not None:
-        found = {
-            parse_picture_item(name): data for name, data in read_renditions(backend, profile).items()
-        }
-        picture = found[64, "jpeg"].removeprefix(JPEG)
-        assert found == {(each.size, each.format): each.data for each in renditions_of(picture)}
-    claims = tuple(sorted(profile.claims.items()))
-    return Seen(claims, picture, profile.is_protected, profile.version, profile.state)
+    if profile.document.picture is not None:
+        found = pictures.all_renditions(profile)
+        picture = found["64.jpeg"].removeprefix(JPEG)
+        assert found == {f"{each.size}.{each.format}": each.data for each in renditions_of(picture)}
+    claims = tuple(sorted(profile.document.claims.items()))
+    return Seen(claims, picture, profile.is_protected, profile.document.version, profile.state)
 
 
 @cache

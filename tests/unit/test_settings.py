@@ -101,10 +101,10 @@ def test_no_origins(wrong):
         ("pictures.formats", "jpeg gif"),
         ("pictures.workers", "0"),
         ("browserid.fallback_issuers", "https://a.example"),
-        ("browserid.clock_skew", "601"),
-        ("openid.clock_skew", "301"),
-        ("openid.nonce_lifetime", "59"),
-        ("openid.nonce_lifetime", "3601"),
+        ("browserid.clock_skew_seconds", "601"),
+        ("openid.clock_skew_seconds", "301"),
+        ("openid.nonce_lifetime_seconds", "59"),
+        ("openid.nonce_lifetime_seconds", "3601"),
     ],
 )
 def test_wrong_values(name, wrong):
@@ -152,7 +152,7 @@ class TestRateLimits:
         [
             ("url", "memcached://h:11211"),
             ("url", "mysql://h"),
-            ("timeout", "0"),
+            ("timeout_ms", "0"),
             ("writes_per_email", "many"),
             ("writes_per_email", "60"),
             ("writes_per_email", "0/minute"),

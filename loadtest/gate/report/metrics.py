@@ -21,10 +21,10 @@ _COUNTED: Final = (
     ("persona_proofs_total", "outcome", "Proofs looked at", "outcome"),
 )
 _MOST: Final = (
-    ("persona_picture_waiting", "Uploads that waited for a worker, at most"),
-    ("persona_picture_under_way", "Uploads that had a worker, at most"),
+    ("persona_picture_uploads_queued", "Uploads that waited for a worker, at most"),
+    ("persona_picture_uploads_in_progress", "Uploads that had a worker, at most"),
     ("persona_storage_connections_in_use", "Connections of the storage in use, at most"),
-    ("persona_storage_connections_most", "Connections of the storage that there can be"),
+    ("persona_storage_connections_max", "Connections of the storage that there can be"),
 )
 
 

@@ -1,9 +1,9 @@
 """The homes of profiles in backups, while the index key changes.
 
-An email has two partitions then (`homes`), and a profile moves from the older to the newer while a
-backup walks from the older ones to the newer ones. Read one by one they would both hold it. So a backup
-reads both at one instant, and a restore refuses an archive that has both, and leaves none beside a
-profile that it restores. With one index key there is nothing to do, and no key is needed.
+An email then has two partitions (see `homes`). A backup walks from older to newer partitions, and a
+profile may move the same way: read one by one, both partitions could have it. So a backup reads both at
+one instant. A restore rejects an archive with two profiles of an email, and removes the profile of the
+other partition before it restores one. With one index key nothing of this is needed, nor the keyring.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from backends import Address, Backend, BackendError, Delete, Item
+from backends import Backend, BackendError, Delete, Item
 from backends.copying.transfer import batches
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
@@ -24,19 +24,20 @@ from persona_profile.store.items import (
     Moving,
     parse_picture_item,
 )
+from persona_profile.store.partitions import read_items
 
 _Items = Mapping[str, Item]
 
 
 class HomesError(BackendError):
-    """It is not known which partitions are of one email, or both hold a profile."""
+    """The partitions of an email are not known, or both have a profile."""
 
 
 class ArchivedHomes:
-    """A context manager: what one backup or one restore must know of the partitions of emails.
+    """The relations between the partitions of emails, for one backup or restore.
 
     Args:
-        keys: of the store; none if the keyring is not here.
+        keys: of the store; None without a keyring.
     """
 
     def __init__(self, keys: KeyWrapper | None) -> None:
@@ -46,14 +47,14 @@ class ArchivedHomes:
         self._expected.execute("CREATE TABLE homes (partition BLOB PRIMARY KEY) WITHOUT ROWID")
 
     def close(self) -> None:
-        """Let go of what was remembered."""
+        """Delete the collected partitions."""
         self._expected.close()
 
     def related(self, partition: bytes, items: _Items) -> Sequence[bytes]:
-        """Return the newer partition of the email that an older one is of.
+        """Return the newer partition of an older partition's email.
 
         Raises:
-            HomesError: the index key changes, and the keyring is not here, or an older one.
+            HomesError: the index key changes, and the keyring is missing or older than the change.
             KeysUnavailable: the key service does not answer.
         """
         key = items.get(KEY_ITEM)
@@ -71,7 +72,7 @@ class ArchivedHomes:
         return self._others(partition, key)
 
     def check(self, partition: bytes, items: _Items) -> None:
-        """Take notice of a partition of an archive, in their order.
+        """Check the next partition of an archive.
 
         Raises:
             HomesError: the archive has two profiles of an email.
@@ -86,18 +87,16 @@ class ArchivedHomes:
             self._expected.execute("INSERT OR IGNORE INTO homes VALUES (?)", (other,))
 
     def make_room(self, destination: Backend, partition: bytes, items: _Items) -> None:
-        """Remove the profile of another partition of an email, before one is restored.
+        """Remove the profile of an email's other partition, before a profile is restored.
 
         Raises:
-            Conflict: somebody is writing to the destination.
+            Conflict: another process is writing to the destination.
             Unavailable, KeysUnavailable: the storage or the key service does not answer.
         """
         if self._keys is None or len(self._keys.index_versions) == 1 or not is_profile(items):
             return
         for other in self._others(partition, items.get(KEY_ITEM)):
-            addresses = [Address(other, name) for name in (KEY_ITEM, PROFILE_ITEM)]
-            found = destination.get_many(addresses)
-            if is_profile({address.name: item for address, item in found.items()}):
+            if is_profile(read_items(destination, other, [KEY_ITEM, PROFILE_ITEM])):
                 deletes = [
                     Delete(info.name, info.version)
                     for info in destination.list(other)
@@ -107,7 +106,7 @@ class ArchivedHomes:
                     destination.apply(other, batch)
 
     def _others(self, partition: bytes, key: Item | None) -> Sequence[bytes]:
-        """Return the other partitions of the email that a partition is of; none if it does not open."""
+        """Return the other partitions of a partition's email; none if its `key` item does not open."""
         if self._keys is None or key is None or len(self._keys.index_versions) == 1:
             return ()
         try:
@@ -119,7 +118,11 @@ class ArchivedHomes:
         return [each for each in partitions if each != partition] if partition in partitions else ()
 
     def _check_keyring(self, keys: KeyWrapper, partition: bytes, key: Item) -> None:
-        """Return unless a profile is under an index key that is newer than the keyring."""
+        """Return if the keyring has the index key of a profile.
+
+        Raises:
+            HomesError: the index key is newer.
+        """
         forward, moving = Forward.parse(key.value), Moving.parse(key.value)
         if forward is None and moving is None:
             try:

@@ -1,6 +1,6 @@
-"""Checking one email's partition: whether what is in it opens, and what is missing or too much.
+"""The check of one partition of an email: every item opens, none is missing, none is left over.
 
-See `verification` for what may be said of a partition that is in use meanwhile.
+The partition may be in use; see `verification`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from backends import MAX_VALUE_BYTES, Address, Backend, Item, ItemInfo
+from backends import MAX_VALUE_BYTES, Backend, Item, ItemInfo
 from persona_profile.keys.records import RecordKey, is_record
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
@@ -24,16 +24,17 @@ from persona_profile.store.items import (
     Moving,
     parse_picture_item,
 )
-from persona_profile.store.profile import Picture, Profile
+from persona_profile.store.partitions import read_items
+from persona_profile.store.profile import Picture, ProfileDocument
 
 READ_BYTES: Final = MAX_VALUE_BYTES
-"""About how many bytes of renditions are in memory at once."""
+"""About the largest size of the renditions in memory."""
 
 _KNOWN_ITEMS: Final = {KEY_ITEM, PROFILE_ITEM, NOT_BEFORE_ITEM}
 
 
 class FindingKind(StrEnum):
-    """What can be wrong with a partition or an item."""
+    """The kinds of findings in a partition or an item."""
 
     UNREADABLE_KEY = "unreadable_key"
     UNREADABLE_PROFILE = "unreadable_profile"
@@ -49,7 +50,7 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong; `item` is the item's name, empty for the partition as a whole."""
+    """A finding; `item` is the name of the item, empty for the partition as a whole."""
 
     kind: FindingKind
     partition: bytes
@@ -61,18 +62,18 @@ class Changed(Exception):
 
 
 class PartitionCheck:
-    """One attempt at checking an email's partition.
+    """One attempt at the check of an email's partition.
 
     Attributes:
-        findings: what is wrong.
+        findings: the findings.
         wrapped: the wrapped data key, if there is one.
-        is_empty: nothing is there.
-        is_misplaced: what is there is of an email whose partition is another.
-        is_forward: the profile is elsewhere.
-        is_moving: a move of the profile has not ended, or left a copy behind.
-        is_protected: the profile opens only with a person's own key; what it seals was not looked at.
-        has_profile: whether there is one.
-        renditions: how many were opened.
+        is_empty: the partition has no items.
+        is_misplaced: the email in the partition belongs to another one.
+        is_forward: the profile is in another partition.
+        is_moving: a move of the profile has not ended, or has left a copy.
+        is_protected: the profile opens only with the person's own key, and was not opened.
+        has_profile: the partition has a `profile` item.
+        renditions: the number of renditions that were read.
         bytes_read: bytes of all values that were read.
     """
 
@@ -94,10 +95,10 @@ class PartitionCheck:
         self.bytes_read = 0
 
     def run(self) -> None:
-        """Check everything.
+        """Run the check.
 
         Raises:
-            Changed: what was read does not belong together; start anew.
+            Changed: the profile was written during the check; start again.
             Unavailable: the storage does not answer.
         """
         self._infos = {info.name: info for info in self._backend.list(self._partition)}
@@ -128,7 +129,7 @@ class PartitionCheck:
         self._check_orphans(())
 
     def _check_moving(self, profile: Item | None) -> None:
-        """Check a claim or a copy: while two index keys are live, a mover ends or removes it."""
+        """Check a claim or a copy. With two live index keys it is no finding: a mover will end it."""
         self.is_moving = len(self._keys.index_versions) > 1
         if not self.is_moving:
             self._found(FindingKind.ORPHAN_ITEM, KEY_ITEM)
@@ -147,7 +148,7 @@ class PartitionCheck:
             self._check_orphans(names)
 
     def _check_protected(self, data_key: RecordKey, profile: Item) -> None:
-        """Check that the records of a protected profile are some, and not under the data key."""
+        """Check that a protected profile's values are records which the data key does not open."""
         if not _is_under_another(data_key, PROFILE_ITEM, profile.value):
             self._found(FindingKind.UNREADABLE_PROFILE, PROFILE_ITEM)
         names = [name for name in self._infos if parse_picture_item(name)]
@@ -159,15 +160,13 @@ class PartitionCheck:
         self.findings.append(Finding(kind, self._partition, item))
 
     def _read(self, names: Iterable[str]) -> tuple[Item | None, Item | None, Mapping[str, Item]]:
-        """Read key, profile and items of these names, all of one instant."""
-        addresses = [Address(self._partition, name) for name in (KEY_ITEM, PROFILE_ITEM, *names)]
-        found = self._backend.get_many(addresses)
-        items = {address.name: item for address, item in found.items()}
+        """Return the `key`, the `profile` and the named items, as they were at one instant."""
+        items = read_items(self._backend, self._partition, [KEY_ITEM, PROFILE_ITEM, *names])
         self.bytes_read += sum(len(item.value) for item in items.values())
         return items.pop(KEY_ITEM, None), items.pop(PROFILE_ITEM, None), items
 
     def _open_key(self, item: Item | None) -> RecordKey | None:
-        """Return the data key; none if it does not open, or what tells whose it is does not."""
+        """Return the data key; None if the key or the owner record does not open."""
         if item is None:
             return None
         try:
@@ -191,19 +190,17 @@ class PartitionCheck:
         for partition in self._keys.partitions(email):
             if partition == self._partition:
                 continue
-            addresses = [Address(partition, name) for name in (KEY_ITEM, PROFILE_ITEM)]
-            found = self._backend.get_many(addresses)
-            if not is_profile({address.name: item for address, item in found.items()}):
+            if not is_profile(read_items(self._backend, partition, [KEY_ITEM, PROFILE_ITEM])):
                 continue
-            # After that read: of a profile that is moved meanwhile one of both is gone.
+            # After that read: a profile that moved meanwhile is no longer here.
             if _version(self._read(())[0]) == key.version:
                 self._found(FindingKind.TWO_HOMES, KEY_ITEM)
 
     def _open_profile(self, data_key: RecordKey, item: Item) -> list[str] | None:
-        """Return the names of the renditions that a profile names; none if it does not open."""
+        """Return the names of a profile's renditions; None if it does not open."""
         try:
             plaintext = data_key.open(PROFILE_ITEM, item.value)
-            return _names(_parse(plaintext).picture)
+            return _names(ProfileDocument.parse(plaintext).picture)
         except Unreadable:
             self._found(FindingKind.UNREADABLE_PROFILE, PROFILE_ITEM)
             return None
@@ -214,7 +211,7 @@ class PartitionCheck:
                 self._found(FindingKind.UNREADABLE_PICTURE, name)
 
     def _renditions(self, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield the records of renditions that the profile has; those that are missing are found."""
+        """Yield the records of named renditions; a missing one is a finding."""
         for portion in self._portions(names):
             key, profile, items = self._read(portion)
             if (_version(key), _version(profile)) != self._versions:
@@ -264,13 +261,6 @@ def _version(item: Item | None) -> int | None:
     return item.version if item else None
 
 
-def _parse(plaintext: bytes) -> Profile:
-    try:
-        return Profile("").filled(plaintext)
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise Unreadable from None
-
-
 def _names(picture: Picture | None) -> list[str]:
     names = picture.item_names() if picture else []
     if not all(map(parse_picture_item, names)):
@@ -279,7 +269,7 @@ def _names(picture: Picture | None) -> list[str]:
 
 
 def _is_under_another(data_key: RecordKey, name: str, record: bytes) -> bool:
-    """Return whether a value looks like a record, and the data key does not open it."""
+    """Return whether a value is a record that the data key does not open."""
     try:
         data_key.open(name, record)
     except Unreadable:
@@ -288,7 +278,7 @@ def _is_under_another(data_key: RecordKey, name: str, record: bytes) -> bool:
 
 
 def _is_image(data: bytes, format_name: str) -> bool:
-    """Tell whether data begins like an image of one of the formats that are stored."""
+    """Return whether data begins like an image of a stored format."""
     match format_name:
         case "jpeg":
             return data.startswith(b"\xff\xd8\xff")

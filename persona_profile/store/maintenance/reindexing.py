@@ -1,20 +1,19 @@
 """Moving profiles to their partitions under a new index key, while the store is in use.
 
-`homes` says why it is safe. One profile is moved in five steps, each a batch of its own:
+`homes` explains why this is safe. A profile moves in five steps, each a batch:
 
-1. **Claim.** A moving item in the new partition keeps other movers and makers away. What movers
-   left there is removed, if no profile names it and none ever will.
-2. **Copy.** The old partition is read, and written to the new one over the claim: key and profile
-   inside of the moving item, pictures where there were none. Values stay as they are sealed; only
-   the data key is wrapped again, for the new partition.
-3. **Forward.** In the old partition everything that was copied is replaced by a forward, if it is
-   still what was copied. From here on the profile is in the new partition.
-4. **Settle.** There, key and profile take their usual names.
-5. **Let go.** The forward gets a time to expire at: as long as URLs of pictures lead to it.
+1. **Claim.** A moving item in the new partition keeps other processes from making a profile there.
+   Renditions that an earlier move left there are removed.
+2. **Copy.** The old partition is read and written to the new one, over the claim: `key` and `profile`
+   inside the moving item, renditions under their names. Values stay sealed as they are; only the data
+   key is wrapped again, for the new partition.
+3. **Forward.** In the old partition a forward replaces all copied items, if they have not changed.
+   From this instant the profile is in the new partition.
+4. **Settle.** In the new partition `key` and `profile` get their usual names.
+5. **Let go.** The forward gets its expiry, after the expiry of URLs of pictures that follow it.
 
-After a kill at any instant the next run removes what was left before step 3, and finishes what came
-after it. Any number of movers may run at once; a lease (`leases`) keeps them from doing so for
-nothing.
+After a kill before step 3 the next run removes the copy; after step 3 it finishes the move. Several
+movers may run at once; a lease (see `leases`) spares them the double work.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from dataclasses import dataclass, field, replace
 from backends import (
     ABSENT,
     MAX_OPERATIONS,
-    Address,
     Backend,
     Conflict,
     Delete,
@@ -35,6 +33,7 @@ from backends import (
     Operation,
     Put,
 )
+from backends.copying.transfer import batches
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.homes import Homes, is_profile
@@ -49,20 +48,20 @@ from persona_profile.store.items import (
     parse_picture_item,
 )
 from persona_profile.store.maintenance.rewrapping import Progress
-from persona_profile.store.partitions import walk_items
+from persona_profile.store.partitions import read_items, walk_items
 
 
 @dataclass(slots=True)
 class Reindexed:
-    """What came of moving.
+    """The result of a run.
 
     Attributes:
         moved: profiles that were moved.
         finished: moves of an earlier run that were finished.
-        cleaned: partitions where copies of an earlier run were cleaned away.
-        unreadable: partitions that can't be moved, as their key does not open or is another email's.
-        doubled: partitions that can't be moved, as the email has a profile in the new partition too.
-        is_complete: the last walk found nothing left to do.
+        cleaned: partitions from which copies of an earlier run were removed.
+        unreadable: partitions that stay: their key does not open, or is of another email.
+        doubled: partitions that stay: the email also has a profile in the new partition.
+        is_complete: the last walk found nothing to do.
     """
 
     moved: int = 0
@@ -75,14 +74,14 @@ class Reindexed:
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """An old partition as it was at one instant, less marks of ended sessions."""
+    """An old partition as it was at one instant, without the mark of a sign-out."""
 
     key: Item
     profile: Item | None
     pictures: Mapping[str, Item]
 
     def replaced_by(self, forward: Forward) -> list[Operation]:
-        """Return what puts a forward in its place, if it is still there."""
+        """Return the operations that replace the items, at their versions, by a forward."""
         operations: list[Operation] = [Put(KEY_ITEM, forward.to_bytes(), self.key.version)]
         if self.profile is not None:
             operations.append(Delete(PROFILE_ITEM, self.profile.version))
@@ -98,12 +97,12 @@ class Reindexing:
     """Moves every profile to its partition under the primary index key.
 
     Args:
-        backend: where sealed items are kept.
-        keys: under two index keys, of which the newer is primary.
-        forward_seconds: how long a forward stays.
-        pace: is called before each profile.
+        backend: the store of sealed items.
+        keys: with two index keys; the newer one is primary.
+        forward_seconds: the life of a forward.
+        pace: called before each profile.
         clock: seconds since 1970.
-        keep_lease: is called for each partition, and stops the run by an exception.
+        keep_lease: called for each partition; its exceptions end the run.
     """
 
     def __init__(
@@ -139,7 +138,7 @@ class Reindexing:
                 try:
                     self._visit(partition, items.get(KEY_ITEM))
                 except Unreadable:
-                    # If its index key was destroyed meanwhile, others have moved what was there.
+                    # If its index key was destroyed meanwhile, other movers have moved the profile.
                     if partition[0] in self._keys.index_versions:
                         self.done.unreadable.append(partition)
                 except _Doubled:
@@ -157,20 +156,20 @@ class Reindexing:
         if key is None or Moving.parse(key.value) is not None:
             self.done.cleaned += self._homes.clear(partition)
         elif self._older == self._keys.primary_index_version:
-            pass  # the older key was destroyed before this began: there is nothing to move
+            pass  # the older key was destroyed before the run
         elif partition[0] == self._older and key.expires_at is None:
             self._move(partition, key)
 
     def _move(self, partition: bytes, key: Item | None) -> None:
-        """Move what is in an old partition, or finish what was begun.
+        """Move the profile of an old partition, or finish its move.
 
         Args:
-            partition: the old one.
-            key: its `key` item, as it was a moment ago.
+            partition: the old partition.
+            key: its `key` item in the walk.
 
         Raises:
-            Unreadable: it is not known where to.
-            _Doubled: something is there already.
+            Unreadable: the new partition is not known.
+            _Doubled: the new partition has a profile.
         """
         self._pace()
         while key is not None:
@@ -186,14 +185,14 @@ class Reindexing:
             elif self._carry(partition, destination, claim):
                 self.done.moved += 1
                 return
-            # Somebody was faster. What is left of this attempt is cleared later in the same walk.
-            key = self._named(partition, KEY_ITEM).get(KEY_ITEM)
+            # Another process was faster. The walk clears this attempt in the new partition later.
+            key = read_items(self._backend, partition, [KEY_ITEM]).get(KEY_ITEM)
 
     def _destination(self, partition: bytes, key: Item) -> bytes:
         """Return the new partition of an email.
 
         Raises:
-            Unreadable: the key does not open, or is another email's.
+            Unreadable: the key does not open, or is of another email.
         """
         key_item = KeyItem.parse(key.value, self._keys)
         email = key_item.open_owner(key_item.data_key(self._keys, partition)).email
@@ -203,10 +202,10 @@ class Reindexing:
         return destination
 
     def _claim(self, partition: bytes, destination: bytes) -> tuple[Moving, int] | None:
-        """Claim a new partition; none if a profile is there, or somebody was faster.
+        """Claim a new partition.
 
         Returns:
-            The moving item and its version.
+            The moving item and its version; None if there is a profile, or another process was faster.
         """
         moving = Moving(os.urandom(MOVE_ID_BYTES), partition)
         put = Put(KEY_ITEM, moving.to_bytes(), ABSENT)
@@ -217,37 +216,40 @@ class Reindexing:
             return None
         infos = self._backend.list(destination)
         if not any(info.version == version for info in infos):
-            return None  # another mover has taken it
+            return None  # another mover has cleared it
         left: list[Operation] = [
             Delete(info.name, info.version) for info in infos if parse_picture_item(info.name)
         ]
         is_free = all(info.name != PROFILE_ITEM for info in infos)
         if not is_free:
-            left = [Delete(KEY_ITEM, version)]  # half a profile, which is not ours to replace
+            left = [Delete(KEY_ITEM, version)]  # half a profile: leave it
         try:
-            for start in range(0, len(left), MAX_OPERATIONS):
-                self._backend.apply(destination, left[start : start + MAX_OPERATIONS])
+            for batch in batches(left):
+                self._backend.apply(destination, batch)
         except Conflict:
             return None
         return (moving, version) if is_free else None
 
     def _check_not_doubled(self, partition: bytes, key: Item, destination: bytes) -> None:
-        """Return if there is no profile at the destination beside that of the old partition.
+        """Return unless both partitions have a profile.
 
         Raises:
-            _Doubled: there are both.
+            _Doubled: both have one.
         """
-        if not is_profile(self._named(destination, KEY_ITEM, PROFILE_ITEM)):
+        if not is_profile(read_items(self._backend, destination, [KEY_ITEM, PROFILE_ITEM])):
             return
-        # After that read: a profile that another mover has brought there is in the old one no more.
-        if _version(self._named(partition, KEY_ITEM).get(KEY_ITEM)) == key.version:
+        # After that read: a profile that another mover has moved is no longer in the old partition.
+        if _version(read_items(self._backend, partition, [KEY_ITEM]).get(KEY_ITEM)) == key.version:
             raise _Doubled
 
     def _carry(self, partition: bytes, destination: bytes, claim: tuple[Moving, int]) -> bool:
-        """Move the profile of an old partition to one that was claimed; whether nobody was faster.
+        """Move the profile of an old partition to a claimed one.
+
+        Returns:
+            Whether it was moved; no other process was faster.
 
         Raises:
-            Unreadable: the data key does not open, or more is there than one batch takes.
+            Unreadable: the data key does not open, or the items exceed one batch.
         """
         moving, version = claim
         snapshot = self._read(partition)
@@ -265,7 +267,7 @@ class Reindexing:
         try:
             self._backend.apply(destination, [Put(KEY_ITEM, copy, version), *puts])
             if not self._keys.is_lasting(destination, moved.wrapped):
-                return False  # the key that it is wrapped by was replaced meanwhile
+                return False  # the KEK was replaced meanwhile
             versions = self._backend.apply(partition, emptied)
         except Conflict:
             return False
@@ -273,35 +275,31 @@ class Reindexing:
         return True
 
     def _finish(self, partition: bytes, key: Item, forward: Forward) -> None:
-        """Settle what a forward leads to, and let the forward go."""
+        """Settle the copy behind a forward, and give the forward its expiry."""
         while True:
             try:
                 self._homes.settle(forward.partition, forward.move_id)
                 break
             except Conflict:
-                continue  # a writer was faster: with this, or with erasing it
+                continue  # another process has settled or erased it
         expiry = int(self._clock()) + self._forward_seconds
         put = Put(KEY_ITEM, forward.to_bytes(), key.version, expires_at=expiry)
         try:
             self._backend.apply(partition, [put])
         except Conflict:
-            pass  # another run has done the same
+            pass  # another mover was faster
 
     def _read(self, partition: bytes) -> _Snapshot | None:
-        """Return what an old partition holds, all of one instant; none if that is nothing."""
+        """Return an old partition as it was at one instant; None without a `key` item."""
         while True:
             infos = {info.name: info for info in self._backend.list(partition)}
             names = [name for name in infos if name != NOT_BEFORE_ITEM]
-            items = self._named(partition, *names)
-            # Whoever changes a picture writes the profile as well.
+            items = read_items(self._backend, partition, names)
+            # Every write of a picture also writes the profile.
             if all(_version(infos.get(name)) == _version(items.get(name)) for name in names):
                 break
         key, profile = items.pop(KEY_ITEM, None), items.pop(PROFILE_ITEM, None)
         return None if key is None else _Snapshot(key, profile, items)
-
-    def _named(self, partition: bytes, *names: str) -> dict[str, Item]:
-        found = self._backend.get_many([Address(partition, name) for name in names])
-        return {address.name: item for address, item in found.items()}
 
 
 def _version(item: Item | ItemInfo | None) -> int | None:

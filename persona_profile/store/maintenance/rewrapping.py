@@ -1,4 +1,4 @@
-"""Which keys are still needed by what a store holds, and wrapping anew what is under an older one."""
+"""The use of keys in a store, and wrapping its data keys by the primary key-encryption key."""
 
 from __future__ import annotations
 
@@ -25,25 +25,24 @@ from persona_profile.store.items import (
 from persona_profile.store.partitions import walk_items
 
 MAX_PASSES: Final = 10
-"""After that many walks that found something, somebody keeps wrapping with an older keyring."""
+"""If this many walks found stale data keys, some machine keeps wrapping with an older keyring."""
 
 Progress = Callable[[bytes], None]
-"""Is told of each partition that was done."""
+"""Called for each partition that was done."""
 
 
 @dataclass(slots=True)
 class KeyUse:
-    """What needs which key.
+    """The number of items that need each key.
 
     Attributes:
-        wraps: data keys by the version of the key-encryption key that they are wrapped under.
-        stale: those of them that are not under the primary one.
-        unreadable: `key` items of an unknown form, or of a key service that is not configured.
+        wraps: data keys by the version of the key-encryption key that wraps them.
+        stale: data keys that are not wrapped by the primary key.
+        unreadable: `key` items of an unknown layout, or of a key service that is not configured.
         profiles: partitions with a data key, by index version.
-        marks: partitions with the mark of a sign-out that may stand nowhere else, by index version;
-            they go by themselves.
-        forwards: partitions whose profile was moved to another index key; they go by themselves.
-        moving: moves to another index key that have not ended, or that left something behind.
+        marks: partitions with the only mark of a sign-out, by index version; marks expire.
+        forwards: partitions whose profile was moved to another index key; forwards expire.
+        moving: moves to another index key that have not ended, or have left a copy.
     """
 
     wraps: Counter[str] = field(default_factory=Counter)
@@ -76,9 +75,9 @@ class KeyUse:
 
 
 def _is_elsewhere(keys: KeyWrapper, version: int, mark: Item) -> bool:
-    """Tell whether a mark was written into the partition of the newer index key as well, and first.
+    """Return whether the partition of the newer index key has the same mark.
 
-    So it is from the time when every process has the newer key, with a margin for clocks.
+    It has, as soon as every process has the newer key; there is a margin for clocks.
     """
     retired_at = keys.index_retired_at(version)
     if retired_at is None:
@@ -100,7 +99,7 @@ def count_use(backend: Backend, keys: KeyWrapper, progress: Progress = lambda _:
 
 
 class Pace:
-    """Holds work to a number of steps per second, so that the service beside it stays fast."""
+    """Limits work to a number of steps per second, so that the service beside it stays fast."""
 
     def __init__(
         self,
@@ -123,12 +122,12 @@ class Pace:
 
 @dataclass(slots=True)
 class Rewrapped:
-    """What came of wrapping anew.
+    """The result of a run.
 
     Attributes:
-        keys: data keys that were wrapped anew.
+        keys: data keys that were wrapped again.
         unreadable: partitions whose data key does not open.
-        is_complete: the last walk found nothing left to do.
+        is_complete: the last walk found nothing to do.
     """
 
     keys: int = 0
@@ -137,15 +136,15 @@ class Rewrapped:
 
 
 class Rewrapping:
-    """Wraps every data key under the primary key-encryption key, while the store is in use.
+    """Wraps every data key by the primary key-encryption key, while the store is in use.
 
-    Touches `key` items alone, each by compare-and-set; what seals values stays the same. Killed at any
-    instant it leaves whole items; started again it passes over those that are done.
+    Writes `key` items only, each by compare-and-set; the data keys stay the same. After a kill at any
+    instant another run goes on.
 
     Args:
-        backend: where sealed items are kept.
-        keys: what wraps.
-        pace: is called before each data key.
+        backend: the store of sealed items.
+        keys: wraps data keys.
+        pace: called before each data key.
     """
 
     def __init__(self, backend: Backend, keys: KeyWrapper, pace: Callable[[], None]) -> None:
@@ -155,7 +154,7 @@ class Rewrapping:
         self.done = Rewrapped()
 
     def run(self, progress: Progress = lambda _: None) -> Rewrapped:
-        """Walk over all partitions until nothing is left to do, MAX_PASSES times at the most.
+        """Walk over all partitions until nothing is left to do, at most MAX_PASSES times.
 
         Raises:
             Unavailable, KeysUnavailable: the storage or the key service does not answer.
@@ -182,7 +181,7 @@ class Rewrapping:
             if not self._keys.needs_rewrap(key_item.wrapped):
                 return
             self._pace()
-            # What was wrapped here is not opened again: its key may be gone by now.
+            # A key that was wrapped here is not unwrapped again: its KEK may be destroyed by now.
             data_key = opened.get(key_item.wrapped) or key_item.data_key(self._keys, partition)
             wrapped = self._keys.wrap(partition, data_key.secret)
             opened[wrapped] = data_key
@@ -194,5 +193,5 @@ class Rewrapping:
                 key = self._backend.get_many([address]).get(address)
             else:
                 self.done.keys += 1
-                # Look once more: the key that it is under now may have been replaced meanwhile.
+                # Check again: the KEK may have been replaced meanwhile.
                 key = Item(value, versions[KEY_ITEM])

@@ -143,7 +143,7 @@ class TestProtecting:
         protect()
         services = app.app.services
         [stored] = services.profiles.profiles(session_of(ALICE))
-        assert (stored.claims, stored.problem) == ({}, "profile_key_required")
+        assert (stored.document.claims, stored.problem) == ({}, "profile_key_required")
 
 
 class TestChanging:

@@ -179,7 +179,7 @@ class TestSessions:
     def test_used_nonces_stay_used(self, tmp_path, provider, skew):
         """A nonce is used once, until it is too old under any allowance for clocks."""
         clock = Clock(time.time())
-        site = client(trusting_app(tmp_path, provider, clock=clock, openid__clock_skew=skew))
+        site = client(trusting_app(tmp_path, provider, clock=clock, openid__clock_skew_seconds=skew))
         now = int(clock.now)
         used = token(fresh_nonce(site), iat=now, exp=now + 3600)
         sign_in(site, used)
@@ -344,7 +344,7 @@ class TestReload:
         assert "not reloaded: openid.issuers: " in caplog.text
         found = Exposition(site.app.services.metrics.exposition())
         name = "persona_reloads_total"
-        assert found.value(name, file="openid_issuers", outcome="refused") == 1
+        assert found.value(name, file="openid_issuers", outcome="rejected") == 1
 
     def test_while_in_use(self, tmp_path, site):
         """Sign-ins that are under way while the file is reloaded do not fail."""

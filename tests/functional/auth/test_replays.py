@@ -105,7 +105,7 @@ class TestAges:
     @pytest.mark.parametrize("skews", [("0", "600"), ("600", "0"), ("60", "600")])
     def test_settings_revive_nothing(self, home, skews):
         """A used assertion stays refused when the allowance for clocks is raised."""
-        first, second = (home.beside(browserid__clock_skew=skew) for skew in skews)
+        first, second = (home.beside(browserid__clock_skew_seconds=skew) for skew in skews)
         proof = first.proof(ALICE)
         first.open(proofs=[proof])
         seen = set()

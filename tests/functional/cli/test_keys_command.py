@@ -329,7 +329,7 @@ class TestReload:
         run(service, "rotate", "--promote")
         if signals:
             service.signal(signal.SIGHUP)
-        wait_for(lambda: "keyring: taken anew" in service.log)
+        wait_for(lambda: "keyring: reloaded" in service.log)
         assert client.call("GET", client.profile).status == 200
         wait_for(lambda: self.makes_keys_of_version_2(service))
 
@@ -345,7 +345,7 @@ class TestReload:
         """A file that can't be used changes nothing but the log."""
         good = service.keyring.read_bytes()
         service.keyring.write_bytes(good[:-20])
-        wait_for(lambda: "keyring: not taken anew" in service.log)
+        wait_for(lambda: "keyring: not reloaded" in service.log)
         assert client.set_name("Still here").status == 200
         service.keyring.write_bytes(good)
 

@@ -20,7 +20,6 @@ from support.pictures import encode, photo, quadrants
 from backends import Delete, Put, Unavailable
 from backends.engines.sqlite import SqliteBackend
 from persona_profile import cli
-from persona_profile.cli.progress import WalkProgress
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.org", "carol@example.net"
 SECRETS = ("alice", "bob@", "carol", "example.", "Wonderland", "Builder")
@@ -314,38 +313,3 @@ class TestStats:
         result = run(folder, "stats", "--plot", str(tmp_path / "x.svg"))
         assert result.returncode == 1
         assert "Is a directory" in result.stderr
-
-
-class Terminal(io.StringIO):
-    """What a person looks at."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-class TestProgress:
-    def test_at_a_terminal(self):
-        """A person sees at most one line a second, which tells the share that is done."""
-        terminal = Terminal()
-        now = [100.0]
-        progress = WalkProgress(terminal, lambda: now[0])
-        for tenth in range(25):
-            now[0] = 100 + tenth / 10
-            progress(b"\x01" + bytes([tenth * 10]) + bytes(31))
-        progress.clear()
-        assert terminal.getvalue().split("\r\x1b[K") == [
-            "",
-            "emails: 39%, 11 partitions done, 11 per second",
-            "emails: 78%, 21 partitions done, 10 per second",
-            "",
-        ]
-        assert progress.last == b"\x01\xf0" + bytes(31)
-
-    def test_elsewhere(self):
-        """A file or a pipe gets none."""
-        stream = io.StringIO()
-        progress = WalkProgress(stream, iter(range(100)).__next__)
-        for _ in range(10):
-            progress(b"\x01" + bytes(32))
-        progress.clear()
-        assert stream.getvalue() == ""

@@ -90,7 +90,7 @@ class Machines:
         newest = f"primary are encryption key {encryption} and index key {index}"
 
         def is_loaded() -> bool:
-            times = machine.log.split("keyring: taken anew; ")
+            times = machine.log.split("keyring: reloaded; ")
             return len(times) > self._loaded[machine] and times[-1].startswith(newest)
 
         if machine is not self.all[0]:

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.alone
 # What is refused is refused for its structure: no machine is so fast that it would reach these limits.
 PATIENT = """
 pictures.formats = jpeg
-pictures.processor_time = 600
-pictures.deadline = 600
+pictures.max_cpu_seconds = 600
+pictures.deadline_seconds = 600
 """
 CODES = {"picture_broken", "picture_too_many_pixels", "picture_too_complex"}
 HARMLESS = {

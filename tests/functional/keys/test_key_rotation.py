@@ -33,7 +33,7 @@ SLOW = "20"
 PAUSE_SECONDS = 1.5
 """How long people rest between their rounds: what they cost would be most of the test's time."""
 
-PATIENT = "pictures.formats = jpeg\npictures.patience = 60"
+PATIENT = "pictures.formats = jpeg\npictures.max_wait_seconds = 60"
 """Uploads wait for workers, however slow the machine is."""
 
 LOOK_SECONDS = 0.15
@@ -69,7 +69,7 @@ class Site:
 
     def run(self, *arguments: str, status: int = 0) -> str:
         """Run a command on the first machine; return its output."""
-        before, reloads = self.keyring.read_bytes(), self.machines[0].log.count("taken anew")
+        before, reloads = self.keyring.read_bytes(), self.machines[0].log.count("keyring: reloaded")
         result = self.machines[0].run(*arguments)
         assert result.returncode == status, result
         if self.keyring.read_bytes() != before:
@@ -78,12 +78,12 @@ class Site:
 
     def hand_out_keyring(self) -> None:
         """Copy the keyring to the second machine, and wait until both services use it."""
-        before = self.machines[1].log.count("taken anew")
+        before = self.machines[1].log.count("keyring: reloaded")
         copy = self.machines[1].keyring.with_suffix(".copy")
         shutil.copy(self.keyring, copy)
         copy.replace(self.machines[1].keyring)
-        wait_for(lambda: self.machines[1].log.count("taken anew") > before)
-        wait_for(lambda: self.machines[0].log.count("taken anew") > self.reloads_before_change)
+        wait_for(lambda: self.machines[1].log.count("keyring: reloaded") > before)
+        wait_for(lambda: self.machines[0].log.count("keyring: reloaded") > self.reloads_before_change)
 
     def kill_half_way(self, times: int, left: Callable[[KeyUse], int], *arguments: str) -> None:
         """Start a command and kill it when it has done some of its work, again and again."""

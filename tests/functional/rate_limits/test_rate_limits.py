@@ -377,7 +377,7 @@ class TestRedis:
     def limits(self, redis_server: RedisServer) -> dict[str, str]:
         """Settings that count in an empty Redis, with a long timeout."""
         redis_server.client().flushall()
-        return {"ratelimit__url": redis_server.url, "ratelimit__timeout": "10000"}
+        return {"ratelimit__url": redis_server.url, "ratelimit__timeout_ms": "10000"}
 
     def test_processes_share(self, tmp_path):
         """Processes share limits by Redis; without Redis each process counts by itself."""
@@ -386,7 +386,7 @@ class TestRedis:
         settings = {
             "pictures.formats": "jpeg",
             "ratelimit.url": redis.url,
-            "ratelimit.timeout": "10000",
+            "ratelimit.timeout_ms": "10000",
             "ratelimit.writes_per_email": "4/hour",
         }
         more = "\n".join(f"{name} = {value}" for name, value in settings.items())
@@ -458,7 +458,7 @@ class TestRedis:
         assert statuses == [200, 200, 429]
         assert caplog.text.count("Redis does not answer") == 1
         found = Exposition(app.app.services.metrics.exposition())
-        assert found.value("persona_ratelimit_alone") == 1
+        assert found.value("persona_ratelimit_uncoordinated_processes") == 1
 
     def test_client_is_an_extra(self, limited, monkeypatch):
         """Without the client of Redis the error names the extra to install."""

@@ -64,7 +64,10 @@ def test_what_services_say_is_no_leak():
         "2026/11/24 20:54:08 [notice] 30632#30632: nginx/1.22.1",
         "Persona Profile Server, for development (throw-away keys), listens on http://127.0.0.1:6543/",
         "ERROR app: mistake (KeyError at /tmp/test_rotation_under_load_mysql_encryption1/errors.py:17)",
-        'persona_http_request_seconds_bucket{le="0.005",method="GET",route="/v1/profiles/{email}"} 1.0',
+        (
+            'persona_http_request_duration_seconds_bucket{le="0.005",method="GET",'
+            'route="/v1/profiles/{email}"} 1.0'
+        ),
     ]
     assert list(leaks(lines, {"Work", "Somebody Else"})) == []
 

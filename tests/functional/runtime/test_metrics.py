@@ -32,7 +32,7 @@ class TestCounting:
         requests = "persona_http_requests_total"
         assert found.value(requests, route="/v1/", method="GET", status="200") == 1
         assert found.value(requests, route=route, method="GET", status="401") == 1
-        assert found.value("persona_http_request_seconds_count", route=route) == 1
+        assert found.value("persona_http_request_duration_seconds_count", route=route) == 1
         assert found.value("persona_http_problems_total", code="session_missing") == 1
 
     def test_sessions(self, app, sign_in, assertion):
@@ -66,15 +66,15 @@ class TestCounting:
         assert found.value(uploads, format="png", outcome="picture_broken") == 1
         assert found.value(uploads, format="unknown", outcome="unsupported_media_type") == 1
         assert found.value("persona_picture_pixels_total", format="png") == 2 * 300 * 200
-        assert found.value("persona_picture_processor_seconds_total") > 0
+        assert found.value("persona_picture_cpu_seconds_total") > 0
         assert found.value("persona_picture_workers") == 1
-        assert found.value("persona_picture_waiting") == 0
+        assert found.value("persona_picture_uploads_queued") == 0
 
     def test_storage(self, app, sign_in):
         """Calls of the storage are counted by operation and outcome."""
         app.get("/v1/profiles", headers=sign_in("alice@example.com"))
         found = metrics(app)
-        calls = "persona_storage_seconds_count"
+        calls = "persona_storage_operation_duration_seconds_count"
         assert found.value(calls, operation="apply", outcome="ok") == 1
         assert found.value(calls, operation="get_many", outcome="ok") == 3
 
@@ -84,7 +84,7 @@ class TestCounting:
         try:
             app.backend.ping()
             found = Exposition(app.services.metrics.exposition())
-            assert found.value("persona_storage_connections_most") == 16
+            assert found.value("persona_storage_connections_max") == 16
             assert found.value("persona_storage_connections_in_use") == 0
         finally:
             app.close()
@@ -154,7 +154,7 @@ def test_requests_that_wait(tmp_path):
     app, work = application(tmp_path), Work()
 
     def waiting() -> float:
-        return Exposition(app.services.metrics.exposition()).value("persona_http_waiting")
+        return Exposition(app.services.metrics.exposition()).value("persona_http_queued_requests")
 
     with serving(app, threads=str(MIN_THREADS)) as server:
         for _ in range(MIN_THREADS):
@@ -196,8 +196,8 @@ def test_sum():
         total.add(text)
     found = Exposition(total.text())
     assert found.value("persona_http_requests_total") == 1 + 1 + 2
-    assert found.value("persona_http_request_seconds_bucket", le="0.005") == 4
-    assert found.value("persona_http_waiting") == 1 + 2
+    assert found.value("persona_http_request_duration_seconds_bucket", le="0.005") == 4
+    assert found.value("persona_http_queued_requests") == 1 + 2
     assert found.value("persona_build_info") == 1
     starts = [Exposition(text).value("process_start_time_seconds") for text in texts]
     assert found.value("process_start_time_seconds") == max(starts)

@@ -96,7 +96,7 @@ class SlowUpload:
 class TestStopping:
     def test_what_is_in_flight_is_finished(self, tmp_path):
         """At SIGTERM balancers are told, an 8 MB upload is finished, and the status is 0."""
-        service = Watched(tmp_path / "service", "shutdown.drain = 4\n")
+        service = Watched(tmp_path / "service", "shutdown.drain_seconds = 4\n")
         body = encode(quadrants(), quality=95) + bytes(8_000_000)
         try:
             service.start()
@@ -120,7 +120,7 @@ class TestStopping:
 
     def test_a_limit(self, tmp_path):
         """What is in flight for longer than its limit is cut, and the status is 0 all the same."""
-        service = Watched(tmp_path / "service", "shutdown.grace = 1\n")
+        service = Watched(tmp_path / "service", "shutdown.grace_seconds = 1\n")
         try:
             service.start()
             client = Client(service, "alice@example.com")
@@ -183,16 +183,16 @@ def test_hangup_takes_issuers(tmp_path):
         issuers.write_text("nonsense")
         providers.write_text("{}")
         service.signal(signal.SIGHUP)
-        wait_for(lambda: reloads("refused") == 1, 30)
-        wait_for(lambda: reloads("refused", "openid_issuers") == 1, 30)
+        wait_for(lambda: reloads("rejected") == 1, 30)
+        wait_for(lambda: reloads("rejected", "openid_issuers") == 1, 30)
         client.sign_in()
         for _ in range(2000):  # while one is being handled the next one comes
             service.signal(signal.SIGHUP)
         providers.write_text("[]")
         issuers.write_text(json.dumps({"example.com": support_document(dsa_key("other"))}))
         service.signal(signal.SIGHUP)
-        wait_for(lambda: reloads("taken") >= 1, 30)
-        wait_for(lambda: reloads("taken", "openid_issuers") >= 1, 30)
+        wait_for(lambda: reloads("accepted") >= 1, 30)
+        wait_for(lambda: reloads("accepted", "openid_issuers") >= 1, 30)
         with pytest.raises(AssertionError, match=r"issuer_not_authoritative|signature_invalid"):
             client.sign_in()
     finally:
@@ -251,7 +251,7 @@ class TestSeveralProcesses:
     def test_end_before_all_is_well(self, tmp_path, monkeypatch, number):
         """Processes that are not well yet outlive other signals, and end with their supervisor."""
         monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{os.environ.get('PYTHONPATH', '')}")
-        more = "shutdown.grace = 600\n"  # nobody is killed
+        more = "shutdown.grace_seconds = 600\n"  # nobody is killed
         service = Service(tmp_path / "service", "support.unhealthy:unhealthy", "", more=more)
         try:
             service.start("--processes", "1")

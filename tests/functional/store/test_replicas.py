@@ -44,7 +44,7 @@ class Told:
 
     def wait_until_asked(self) -> None:
         """Return when the replica is asked."""
-        wait_for(lambda: self.value("persona_replicas_silent") == 0)
+        wait_for(lambda: self.value("persona_replicas_unreachable") == 0)
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_replica_that_fails(client, replication, number):
     served = told.reads("served")
     wait_for(lambda: told.reads("served") > served)
     replication.replica.signal(number)
-    wait_for(lambda: told.value("persona_replicas_silent") == 1)
+    wait_for(lambda: told.value("persona_replicas_unreachable") == 1)
     stop.set()
     for reader in readers:
         reader.join()
@@ -304,7 +304,7 @@ def test_supervised(tmp_path, replication):
     try:
         service.start("--processes", "1")
         wait_for(lambda: told.value("persona_processes") == 1)
-        assert told.value("persona_replicas_silent") == 1
+        assert told.value("persona_replicas_unreachable") == 1
         replication.replica.signal(signal.SIGCONT)
         told.wait_until_asked()
         person = Client(service, "supervised@example.com")
@@ -343,7 +343,7 @@ def test_replica_without_tables(app, sign_in, tmp_path):
     url = app.put(path, encode(quadrants()), headers=headers).json["picture"]["urls"]["64"]
     app.get(url, status=200)
     assert app.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "error"
-    assert Exposition(metrics.exposition()).value("persona_replicas_silent") == 2
+    assert Exposition(metrics.exposition()).value("persona_replicas_unreachable") == 2
     for name in ("a", "b"):
         replica = SqliteBackend.from_url(f"sqlite:///{tmp_path}/{name}")
         replica.initialize()
@@ -351,7 +351,7 @@ def test_replica_without_tables(app, sign_in, tmp_path):
             items = read_partition(backend, partition).items()
             replica.apply(partition, [Put(item, value.value, ABSENT) for item, value in items])
         replica.close()
-    wait_for(lambda: Exposition(metrics.exposition()).value("persona_replicas_silent") == 0)
+    wait_for(lambda: Exposition(metrics.exposition()).value("persona_replicas_unreachable") == 0)
     assert app.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "ok"
     app.get(url, status=200)
     found = Exposition(metrics.exposition())

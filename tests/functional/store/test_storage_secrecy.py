@@ -54,10 +54,10 @@ def fill(app, count: int) -> tuple[tuple[str, ...], tuple[bytes, ...]]:
     for number, email in enumerate(emails):
         session = session_of(email)
         claims = {"name": f"{MARK} Ünïcode {number}", "website": f"https://{MARK.lower()}.example/"}
-        services.profiles.write_claims(session, email, lambda _, new=claims: new, lambda _: None)
+        services.profiles.write_claims(session, email, claims)
         if number % 10 == 0:
             renditions = rendered[number // 10 % PICTURES]
-            services.profiles.write_picture(session, email, renditions, lambda _: None)
+            services.profiles.write_picture(session, email, renditions)
     return emails, (*uploads, *(each.data for renditions in rendered for each in renditions))
 
 

@@ -292,14 +292,15 @@ class StoreMachine(RuleBasedStateMachine):
     def pictures_are_current(self) -> None:
         """The URL of the picture leads to it, and that of an earlier one nowhere."""
         pictures = self.world.first.pictures(self.world.store)
-        for profile in self.world.first.read(self.world.store):
-            picture_id = profile.picture and profile.picture.id
+        session, profiles = self.world.first.read(self.world.store)
+        for profile in profiles:
+            picture_id = profile.document.picture and profile.document.picture.id
             link, linked = self.links.get(profile.email, ("", picture_id))
             if linked != picture_id:
                 with pytest.raises(NotFound):
                     pictures.read(pictures.open_capability(link)[0], "jpeg")
             if picture_id:
-                link = pictures.capabilities(profile)[64]
+                link = pictures.capabilities(profile, session)[64]
                 capability, _ = pictures.open_capability(link)
                 picture = self.world.views[profile.email].profile.picture
                 assert picture is not None

@@ -309,8 +309,8 @@ def test_altered_protection_is_noticed(was_protected, is_protected):
     store.write(ALICE)
     session = replace(FOREVER, profile_key=PROFILE_KEY)
     if was_protected:
-        store.profiles.set_profile_key(session, ALICE, PROFILE_KEY, lambda _: None)
-    assert store.profiles.profile(session, ALICE).claims == {"name": "N"}
+        store.profiles.set_profile_key(session, ALICE, PROFILE_KEY)
+    assert store.profiles.profile(session, ALICE).document.claims == {"name": "N"}
     other = make_key_item(ALICE, is_protected=is_protected)
     store.put(ALICE, "key", store.key_item(ALICE).wrapped + other.owner)
     assert store.only_finding() == ("unreadable_key", ALICE, "key")
@@ -337,7 +337,7 @@ def test_protected_items_that_are_none(item, damage):
     store = Store(Keyring([key(1)], [key(9)]))
     store.put_picture(ALICE)
     session = replace(FOREVER, profile_key=PROFILE_KEY)
-    store.profiles.set_profile_key(session, ALICE, PROFILE_KEY, lambda _: None)
+    store.profiles.set_profile_key(session, ALICE, PROFILE_KEY)
     assert store.verify()[0] == []
     name = "profile" if item == "profile" else store.pictures(ALICE)[0]
     sealed = {"cut": store.get(ALICE, name)[:83], "empty": b"", "plain": b""}[damage]

@@ -50,7 +50,7 @@ def store() -> Store:
     written.write(BOB, "Bob")
     written.write(CAROL, "Carol")
     written.put_picture(CAROL)
-    written.profiles.set_profile_key(FOREVER, CAROL, PROFILE_KEY, lambda _: None)
+    written.profiles.set_profile_key(FOREVER, CAROL, PROFILE_KEY)
     return written
 
 
@@ -114,14 +114,14 @@ def test_changed_and_removed_profile_key(store):
     partition = independent.partition_of(9, INDEX_SECRETS[9], CAROL)
     before = items_of(store, partition)
     session = replace(FOREVER, profile_key=PROFILE_KEY)
-    store.profiles.set_profile_key(session, CAROL, b"n" * 32, lambda _: None)
+    store.profiles.set_profile_key(session, CAROL, b"n" * 32)
     changed = items_of(store, partition)
     assert open_items(partition, changed, SECRETS, b"n" * 32).pictures
     assert not before.keys() & changed.keys() - {"key", "profile"}
     with pytest.raises(independent.Rejected):
         open_items(partition, changed | {"profile": before["profile"]}, SECRETS, b"n" * 32)
     session = replace(FOREVER, profile_key=b"n" * 32)
-    store.profiles.set_profile_key(session, CAROL, None, lambda _: None)
+    store.profiles.set_profile_key(session, CAROL, None)
     assert opened(store)[CAROL].profile["claims"] == {"name": "Carol"}
 
 
@@ -152,7 +152,7 @@ def test_a_copy_on_its_way(profile_key):
     store.write(ALICE, "Alice")
     store.put_picture(ALICE)
     if profile_key is not None:
-        store.profiles.set_profile_key(FOREVER, ALICE, profile_key, lambda _: None)
+        store.profiles.set_profile_key(FOREVER, ALICE, profile_key)
     index_keys = [key(9, KeyState.DECRYPT_ONLY), key(10)]
     store.keys.use(Keyring(KEYRING.keys(KeyKind.ENCRYPTION), index_keys))
     store.backend.batches = 3  # claim, copy, forward

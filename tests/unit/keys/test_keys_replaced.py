@@ -64,18 +64,18 @@ class TestNewProfile:
         """An acknowledged write is read, although its key was destroyed before it was stored."""
         machine.once_before_write(lambda: machine.replace(kind))
         machine.store.write(ALICE, "Alice")
-        assert machine.restarted().profiles.profile(FOREVER, ALICE).claims == {"name": "Alice"}
+        assert machine.restarted().profiles.profile(FOREVER, ALICE).document.claims == {"name": "Alice"}
         assert machine.restarted().verify()[0] == []
 
     def test_profile_key(self, machine, kind):
         """The same of a profile that is made by protecting it."""
         machine.once_before_write(lambda: machine.replace(kind))
-        session, _ = machine.store.profiles.set_profile_key(FOREVER, ALICE, PROFILE_KEY, lambda _: None)
+        session, _ = machine.store.profiles.set_profile_key(FOREVER, ALICE, PROFILE_KEY)
         assert machine.restarted().profiles.profile(session, ALICE).is_protected
 
-    def test_no_time_left(self, machine, kind, monkeypatch):
+    def test_no_time_left(self, machine, kind):
         """A write that can't be made again in time is a conflict, and nothing is left of it."""
-        monkeypatch.setattr("persona_profile.profiles.service.WRITE_PATIENCE_SECONDS", -1)
+        machine.store.profiles.write_patience = -1
         machine.once_before_write(lambda: machine.replace(kind))
         with pytest.raises(WriteConflict):
             machine.store.write(ALICE, "Alice")
@@ -93,7 +93,7 @@ class TestRewrapping:
         done = Rewrapping(machine.backend, machine.store.keys, lambda: None).run()
         assert done.is_complete
         assert count_use(machine.backend, machine.store.keys).wraps == {"3": 1}
-        assert machine.restarted().profiles.profile(FOREVER, ALICE).claims == {"name": "Alice"}
+        assert machine.restarted().profiles.profile(FOREVER, ALICE).document.claims == {"name": "Alice"}
 
 
 class TestPictureThatIsReplaced:
@@ -112,23 +112,23 @@ class TestPictureThatIsReplaced:
 
         def replace_now() -> None:
             machine.backend.before_read = lambda: None
-            store.profiles.write_picture(FOREVER, BOB, renditions(300), lambda _: None)
+            store.profiles.write_picture(FOREVER, BOB, renditions(300))
 
         machine.backend.before_read = replace_picture
         return store
 
     def test_profile_key(self, store):
         """The profile is protected with the newer picture."""
-        session, profile = store.profiles.set_profile_key(FOREVER, BOB, PROFILE_KEY, lambda _: None)
+        session, profile = store.profiles.set_profile_key(FOREVER, BOB, PROFILE_KEY)
         assert profile.is_protected
         kept = store.pictures_service.all_renditions(store.profiles.profile(session, BOB))
         assert {len(data) for data in kept.values()} == {len(each.data) for each in renditions(300)}
 
-    def test_no_time_left(self, store, monkeypatch):
+    def test_no_time_left(self, store):
         """If there is no time left it is a conflict."""
-        monkeypatch.setattr("persona_profile.profiles.service.WRITE_PATIENCE_SECONDS", -1)
+        store.profiles.write_patience = -1
         with pytest.raises(WriteConflict):
-            store.profiles.set_profile_key(FOREVER, BOB, PROFILE_KEY, lambda _: None)
+            store.profiles.set_profile_key(FOREVER, BOB, PROFILE_KEY)
 
     def test_damaged(self, machine):
         """A picture that is missing while nobody writes is unreadable all the same."""
@@ -136,8 +136,8 @@ class TestPictureThatIsReplaced:
         store.write(BOB, "Bob")
         store.put_picture(BOB)
         profile = store.profiles.profile(FOREVER, BOB)
-        store.delete(BOB, profile.picture.item_names()[0])
+        store.delete(BOB, profile.document.picture.item_names()[0])
         with pytest.raises(UnreadableProfile):
-            store.profiles.set_profile_key(FOREVER, BOB, PROFILE_KEY, lambda _: None)
-        address = Address(profile.partition, PROFILE_ITEM)
-        assert machine.backend.get_many([address])[address].version == profile.stored_version
+            store.profiles.set_profile_key(FOREVER, BOB, PROFILE_KEY)
+        address = Address(profile.home.partition, PROFILE_ITEM)
+        assert machine.backend.get_many([address])[address].version == profile.home.profile.version

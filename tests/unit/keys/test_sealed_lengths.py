@@ -12,7 +12,7 @@ from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.profiles.claims import CLAIMS
 from persona_profile.store.items import Owner
-from persona_profile.store.profile import Profile
+from persona_profile.store.profile import ProfileDocument
 
 DATA_KEY = RecordKey(KeyRole.DATA, b"d" * 32)
 LONGEST = canonical_email(f"{'é' * 32}@{'.'.join(['a' * 47] * 3)}.{'b' * 45}")
@@ -43,14 +43,14 @@ class TestProfiles:
     def test_classes(self, text, length):
         """Profiles have one of few lengths: most the first."""
         claims = dict.fromkeys(set(CLAIMS) - {"website", "picture_alt"}, text) if text else {}
-        assert len(Profile(ALICE, claims).to_bytes()) == length
+        assert len(ProfileDocument(claims).to_bytes()) == length
 
     def test_what_is_padded_is_read(self):
         """The padding is no part of what is read, and what was read is written alike again."""
-        profile = Profile(ALICE, {"name": "Alice"}, updated_at=5, version=7)
-        text = profile.to_bytes()
+        document = ProfileDocument({"name": "Alice"}, updated_at=5, version=7)
+        text = document.to_bytes()
         assert json.loads(text)["claims"] == {"name": "Alice"}
-        assert Profile(ALICE).filled(text) == profile
+        assert ProfileDocument.parse(text) == document
 
 
 def shape(store: Store, email: str) -> list[tuple[str, bytes, int]]:
@@ -69,15 +69,15 @@ def test_who_is_protected(store):
     for email in (ALICE, BOB):
         store.write(email, email)
         store.put_picture(email)
-    store.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32, lambda _: None)
+    store.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32)
     assert shape(store, ALICE) == shape(store, BOB)
 
 
 def test_who_was_protected(store):
     """The same after the protection was removed, and of a profile that was made by protecting it."""
     store.write(BOB, "Bob")
-    store.profiles.set_profile_key(FOREVER, CAROL, b"p" * 32, lambda _: None)
-    protected, _ = store.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32, lambda _: None)
-    store.profiles.set_profile_key(protected, ALICE, None, lambda _: None)
+    store.profiles.set_profile_key(FOREVER, CAROL, b"p" * 32)
+    protected, _ = store.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32)
+    store.profiles.set_profile_key(protected, ALICE, None)
     assert shape(store, ALICE) == shape(store, BOB) == shape(store, CAROL)
     assert not store.profiles.profile(FOREVER, ALICE).is_protected

@@ -121,7 +121,7 @@ class Recorded:
                     'persona_http_requests_total{route="/v1/sessions",status="201"}': 100 * spent,
                     'persona_http_problems_total{code="busy",status="503"}': 0.0,
                     'persona_storage_retries_total{reason="transient"}': second - START,
-                    "persona_picture_waiting": float(draw.randint(0, 3)),
+                    "persona_picture_uploads_queued": float(draw.randint(0, 3)),
                 },
                 draw.uniform(-0.9, 0.1),
                 CORES,

@@ -25,13 +25,13 @@ OUTAGE = "Redis does not answer"
 
 @pytest.fixture
 def clock() -> Clock:
-    """The clock of counters in memory."""
+    """The clock of counts in memory."""
     return Clock(1000.0)
 
 
 @pytest.fixture
 def shared(redis_server: RedisServer) -> Iterator[RedisCounters]:
-    """Counters in an empty Redis, with a long timeout."""
+    """Counts in an empty Redis, with time enough."""
     redis_server.client().flushall()
     counters = RedisCounters(redis_server.url, 10, MemoryCounters())
     yield counters
@@ -39,13 +39,13 @@ def shared(redis_server: RedisServer) -> Iterator[RedisCounters]:
 
 
 def accepted(counters: Counters, limit=LIMIT, key="alice", cost=1) -> bool:
-    """Count a cost; return whether it was within the limit."""
+    """Count a cost; tell if it was within the limit."""
     [window] = counters.hit("policy", limit, {key: cost})
     return window.accepted
 
 
 def limits(counters: Counters, **given: str) -> RateLimits:
-    """Return limits by policy names."""
+    """Return limits by the names of their policies."""
     keys = KeyWrapper(Keyring.generate())
     policies = {Policy(name.replace("_", "-")): parse(limit) for name, limit in given.items()}
     return RateLimits(policies, counters, MemoryCounters(), keys.pseudonym)
@@ -53,7 +53,7 @@ def limits(counters: Counters, **given: str) -> RateLimits:
 
 class TestCounting:
     def test_trips_and_recovers(self, clock):
-        """A full window rejects, and accepts again as it moves on."""
+        """A full window refuses, and gives back as it moves on."""
         counters = MemoryCounters(clock=clock)
         assert [accepted(counters) for _ in range(11)] == [True] * 10 + [False]
         clock.now += 60
@@ -64,7 +64,7 @@ class TestCounting:
         assert [accepted(counters) for _ in range(11)] == [True] * 10 + [False]
 
     def test_no_double_burst(self, clock):
-        """Two adjacent windows accept no more than the limit together."""
+        """Around the end of a window no more passes than in one."""
         counters = MemoryCounters(clock=clock)
         accepted(counters, cost=1)
         clock.now += 59
@@ -73,28 +73,28 @@ class TestCounting:
         assert not accepted(counters, cost=2)
 
     def test_refused_costs_nothing(self, clock):
-        """A rejected cost uses up nothing."""
+        """What did not fit leaves room for what does."""
         counters = MemoryCounters(clock=clock)
         assert accepted(counters, cost=7)
         assert not accepted(counters, cost=4)
         assert accepted(counters, cost=3)
 
     def test_keys_and_policies_are_apart(self, clock):
-        """Keys and policies have separate counters."""
+        """Nobody is held to what another did, nor to what was done otherwise."""
         counters = MemoryCounters(clock=clock)
         assert accepted(counters, key="alice", cost=10)
         assert accepted(counters, key="bob", cost=10)
         assert counters.hit("other", LIMIT, {"alice": 10})[0].accepted
 
     def test_clock_set_back(self, clock):
-        """A clock set back by an hour rejects nobody for that hour."""
+        """A clock that is set back by an hour does not shut anybody out for an hour."""
         counters = MemoryCounters(clock=clock)
         accepted(counters, cost=10)
         clock.now -= 3600
         assert accepted(counters)
 
     def test_memory_is_bounded(self, clock):
-        """A policy keeps its latest keys up to a limit; other policies are unaffected."""
+        """Of a million addresses the last ones are remembered; other policies stay as they are."""
         counters = MemoryCounters(most_keys=100, clock=clock)
         counters.hit("other", LIMIT, {"alice": 10})
         accepted(counters, key="steady", cost=9)
@@ -105,10 +105,10 @@ class TestCounting:
         assert not accepted(counters, key="999")
         assert not accepted(counters, key="steady")
         assert not counters.hit("other", LIMIT, {"alice": 1})[0].accepted
-        assert accepted(counters, key="1")  # evicted long ago
+        assert accepted(counters, key="1")  # long forgotten
 
     def test_threads(self):
-        """Concurrent threads share the exact limit."""
+        """Threads together get what one alone would."""
         counters = MemoryCounters()
         limit = parse("1000/hour")
         passed: list[bool] = []
@@ -128,7 +128,7 @@ class TestCounting:
         st.integers(1, 12),
     )
     def test_retry_after_is_true_and_the_least(self, past, amount):
-        """A rejected cost is accepted after the reported seconds, and not a second earlier."""
+        """When the told seconds have passed the same passes, and a second before it would not have."""
         limit = RateLimitItemPerSecond(amount, 60)
         clock = Clock(1000.0)
         counters = MemoryCounters(clock=clock)
@@ -149,7 +149,7 @@ class TestCounting:
 
 class TestPolicies:
     def test_quota(self, clock):
-        """An accepted hit has the draft's fields with its remaining quota."""
+        """Who passes is told what is left, in the fields of the draft."""
         checked = limits(MemoryCounters(clock=clock), writes_per_email="10/minute")
         quota = checked.hit(WRITES, {"alice@example.com": 3})
         assert quota.headers() == {
@@ -158,7 +158,7 @@ class TestPolicies:
         }
 
     def test_refusal(self, clock):
-        """A rejection has its policy and Retry-After."""
+        """Who is refused is told by which policy, and when to come back."""
         checked = limits(MemoryCounters(clock=clock), pixels_per_email="100/2hour")
         checked.hit(PIXELS, {"alice@example.com": 90})
         with pytest.raises(RateLimited) as caught:
@@ -173,14 +173,14 @@ class TestPolicies:
         assert checked.hit(PIXELS, {"alice@example.com": 20}).remaining == 0
 
     def test_several_clients_at_once(self, clock):
-        """Of several keys the tightest quota is reported; a key over its limit rejects the hit."""
+        """Of several the tightest counts; one over its limit refuses the whole."""
         checked = limits(MemoryCounters(clock=clock), writes_per_email="10/minute")
         assert checked.hit(WRITES, {"a": 2, "b": 5}).remaining == 5
         with pytest.raises(RateLimited):
             checked.hit(WRITES, {"a": 1, "b": 6})
 
     def test_use_of_an_issuer_stays_unsaid(self, clock):
-        """Sign-ins per issuer are not disclosed to clients."""
+        """How many others of a domain sign in is told to nobody."""
         checked = limits(MemoryCounters(clock=clock), proofs_per_issuer="2/minute")
         assert checked.hit(PROOFS, {"example.com": 2}) is None
         with pytest.raises(RateLimited) as caught:
@@ -188,7 +188,7 @@ class TestPolicies:
         assert caught.value.headers.keys() == {"Retry-After"}
 
     def test_spent(self, clock):
-        """Spent units count beyond the limit; a client without remaining units is rejected."""
+        """Units that were spent already count beyond the limit; a client with none left is refused."""
         checked = limits(MemoryCounters(clock=clock), pixels_per_email="100/minute")
         for cost in (0, 99, 1000):
             checked.check(PIXELS, ["alice", "bob"])
@@ -217,7 +217,7 @@ class TestPolicies:
 
 class TestRedis:
     def test_counts_as_memory_does(self, shared, clock):
-        """Redis and memory report the same windows after the same hits."""
+        """The same hits leave the same counts, and the same is told."""
         local = MemoryCounters(clock=clock)
         for cost in (3, 4, 5, 2, 1, 1):
             [there] = shared.hit("policy", LIMIT, {"alice": cost})
@@ -227,7 +227,7 @@ class TestRedis:
             assert there.remaining(LIMIT) == here.remaining(LIMIT)
 
     def test_counts_spent_units_as_memory_does(self, shared, clock):
-        """Redis and memory count spent units alike; zero units change nothing."""
+        """Units beyond the limit count alike, and none changes nothing."""
         local = MemoryCounters(clock=clock)
         for cost, spent in ((0, False), (9, True), (0, False), (2, True), (1, False), (5, True)):
             [there] = shared.hit("policy", LIMIT, {"alice": cost}, spent=spent)
@@ -236,12 +236,12 @@ class TestRedis:
             assert there.remaining(LIMIT) == here.remaining(LIMIT)
 
     def test_recovers(self, shared):
-        """A rejected cost is accepted after the reported seconds."""
+        """After the seconds that a refusal tells, the same passes."""
         limit = parse("2/second")
         assert accepted(shared, limit, cost=2)
         [window] = shared.hit("policy", limit, {"alice": 1})
         assert not window.accepted
-        # Slack: the script of `limits` keeps the count through a key's last millisecond.
+        # A little more, as during a key's last millisecond the script of `limits` keeps its count.
         time.sleep(window.seconds_until(limit, 1) + 0.02)
         assert accepted(shared, limit)
 
@@ -253,21 +253,21 @@ class TestRedis:
         assert accepted(shared, limit)
 
     def test_one_round_trip(self, shared, redis_server):
-        """A hit is a single message on an existing connection."""
+        """A hit, and how the key then stands, is one message on a connection that is there already."""
         accepted(shared)
         client = redis_server.client()
         reads = client.info("stats")["total_reads_processed"]
         accepted(shared)
-        assert client.info("stats")["total_reads_processed"] - reads == 2  # the hit, and this query
+        assert client.info("stats")["total_reads_processed"] - reads == 2  # theirs, and ours to ask
 
     def test_keys_expire(self, shared, redis_server):
-        """Keys expire from Redis within two windows."""
+        """Nothing stays in Redis beyond two windows."""
         accepted(shared)
         client = redis_server.client()
         assert all(0 < client.ttl(key) <= 120 for key in client.scan_iter())
 
     def test_unix_socket(self, redis_server, shared):
-        """Redis may be reached by a Unix socket."""
+        """A socket of the same machine will do."""
         folder = redis_server.client().config_get("dir")["dir"]
         counters = RedisCounters(f"redis+unix://{folder}/s", 10, MemoryCounters())
         assert accepted(counters, cost=10)
@@ -277,7 +277,7 @@ class TestRedis:
 
 class TestTls:
     def test_certificate_is_verified(self, tmp_path, caplog):
-        """TLS requires a trusted certificate; an untrusted one counts as an outage."""
+        """TLS works with a certificate that is trusted; another is as good as no Redis."""
         authority = trustme.CA()
         server_certificate = authority.issue_cert("127.0.0.1")
         certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
@@ -289,11 +289,11 @@ class TestTls:
         server = RedisServer(tmp_path, tls_cert_file=str(certificate), tls_key_file=str(key))
         server.start()
         try:
-            for file, is_trusted in ((trusted, True), (other, False)):
+            for file, is_taken in ((trusted, True), (other, False)):
                 url = f"rediss://127.0.0.1:{server.port}?ssl_ca_certs={file}"
                 counters = RedisCounters(url, 10, MemoryCounters())
                 assert accepted(counters)
-                assert (OUTAGE not in caplog.text) is is_trusted
+                assert (OUTAGE not in caplog.text) is is_taken
                 counters.close()
         finally:
             server.stop()
@@ -302,7 +302,7 @@ class TestTls:
 class TestOutage:
     @pytest.fixture
     def server(self, tmp_path) -> Iterator[RedisServer]:
-        """A Redis server for damage."""
+        """A Redis server that may be harmed."""
         server = RedisServer(tmp_path)
         server.start()
         yield server
@@ -310,48 +310,48 @@ class TestOutage:
 
     @pytest.fixture
     def counters(self, server) -> Iterator[RedisCounters]:
-        """Counters in that server with a short pause between probes."""
+        """Counts in it that soon look whether it is there again."""
         counters = RedisCounters(server.url, 0.2, MemoryCounters(), pause=0.3)
         yield counters
         counters.close()
 
-    def logged(self, caplog) -> list[str]:
-        """Return the log's messages about Redis."""
+    def told(self, caplog) -> list[str]:
+        """Return what was logged."""
         return [record.getMessage() for record in caplog.records if "Redis" in record.getMessage()]
 
     def test_killed_and_restarted(self, server, counters, caplog):
-        """Without Redis each process counts by itself, then together again; both are logged once."""
+        """Without Redis each process counts for itself; with it, all together again; logged once."""
         limit = parse("100/hour")
         assert accepted(counters, limit, cost=90)
         server.signal(signal.SIGKILL)
         assert [accepted(counters, limit, cost=50) for _ in range(3)] == [True, True, False]
-        assert len(self.logged(caplog)) == 1
+        assert len(self.told(caplog)) == 1
         assert OUTAGE in caplog.text
         server.start()
         wait_for(lambda: accepted(counters, limit) and "answers again" in caplog.text)
         client = server.client()
         assert client.dbsize() > 0
-        assert len(self.logged(caplog)) == 2
+        assert len(self.told(caplog)) == 2
 
     def test_frozen(self, server, caplog, monkeypatch):
-        """A silent Redis delays a single hit, then is paused; it is used again once it answers."""
+        """A Redis that is silent is waited for once, then left alone; thawed, it counts again."""
         clock = Clock(0.0)
         counters = RedisCounters(server.url, 0.2, MemoryCounters(), pause=3600, clock=clock)
-        hits = []
+        asked = []
         ask = counters._ask
-        monkeypatch.setattr(counters, "_ask", lambda *hit: hits.append(hit) or ask(*hit))
+        monkeypatch.setattr(counters, "_ask", lambda *hit: asked.append(hit) or ask(*hit))
         assert accepted(counters)
         server.signal(signal.SIGSTOP)
         for _ in range(5):
             counters.hit("policy", LIMIT, {"alice": 1})
-        assert len(hits) == 2  # before the freeze, and once after
+        assert len(asked) == 2  # before it froze, and once after
         server.signal(signal.SIGCONT)
         clock.now += 3600
         wait_for(lambda: counters.hit("policy", LIMIT, {"bob": 1}) and "answers again" in caplog.text)
         counters.close()
 
     def test_never_there(self, caplog):
-        """A service starts without Redis, and limits by itself."""
+        """A service starts, and limits, without Redis."""
         counters = RedisCounters("redis://127.0.0.1:1", 0.2, MemoryCounters())
         assert accepted(counters, cost=10)
         assert not accepted(counters)
@@ -359,13 +359,13 @@ class TestOutage:
         counters.close()
 
     def test_refuses_to_write(self, server, counters, caplog):
-        """A full or read-only Redis counts as an outage."""
+        """A Redis that is full, or only read from, is as good as none."""
         server.client().config_set("maxmemory", "1")
         assert [accepted(counters, cost=5) for _ in range(3)] == [True, True, False]
         assert OUTAGE in caplog.text
 
     @pytest.mark.parametrize("url", ["redis://[", "redis://h:port", "redis://h/one?db=two"])
     def test_url_that_is_none(self, url):
-        """An invalid URL is an error that does not show the URL."""
+        """A URL that can't be read is a mistake of the settings, told without showing it."""
         with pytest.raises(ValueError, match=r"^can't be read as the URL of a Redis server$"):
             RedisCounters(url, 1, MemoryCounters())

@@ -30,7 +30,6 @@ from support.stores import everything
 from backends import Backend, Put
 from backends.copying.archive import backup, restore
 from backends.engines.memory import MemoryBackend
-from persona_profile.app import forward_seconds
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.settings import parse_settings
@@ -227,6 +226,10 @@ class TestRestore:
 
 def test_forwards_outlive_a_backup():
     """A backup finds a moved profile by its forward, also where URLs of pictures die within minutes."""
-    given = {"development": "true", "public_origins": "http://localhost", "pictures.url_window": "60"}
+    given = {
+        "development": "true",
+        "public_origins": "http://localhost",
+        "pictures.url_window_seconds": "60",
+    }
     settings = parse_settings(given, {})
-    assert forward_seconds(settings) == 24 * 3600
+    assert settings.forward_seconds == 24 * 3600

@@ -31,12 +31,13 @@ from support.stepping import Actor, Killed, Stepped, killing_after
 
 from backends import Address, Backend, Put
 from persona_profile.errors import InvalidSession, NotFound, PreconditionFailed
-from persona_profile.profiles.export import whole_profile
+from persona_profile.profiles.export import export
+from persona_profile.profiles.preconditions import ANY_STATE, Precondition
 from persona_profile.store.homes import is_profile
 from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Moving
-from persona_profile.store.profile import Profile
 
 FIRST: Seen = ("first", PICTURE)
+IF_BLANK = Precondition(if_none_match=frozenset({ANY_STATE}))
 RUNS = 60
 """Orders by chance for each action."""
 
@@ -50,7 +51,8 @@ class Scene:
     def __init__(self, prepare: Callable[[World], None] = lambda _: None) -> None:
         self.world = World()
         self.world.old.write(ALICE, "first")
-        self.world.old.put_picture(ALICE)
+        state = self.world.old.put_picture(ALICE).state
+        self.if_first = Precondition(if_match=frozenset({state}))
         prepare(self.world)
         self.partitions = self.world.promoted.keys.partitions(ALICE)
         self.actors: list[Actor] = []
@@ -258,7 +260,7 @@ class TestErasingWithPrecondition:
         outcomes = set()
         for steps in itertools.count():
             scene = Scene()
-            person = scene.person(_erase_if_first)
+            person = scene.person(partial(_erase_if, scene.if_first))
             for _ in range(steps):
                 if not person.is_done:
                     person.step()
@@ -275,7 +277,7 @@ class TestErasingWithPrecondition:
     def test_blank(self, keyring):
         """An erasure of a blank profile removes none that is made meanwhile."""
         for steps in range(12):
-            scene = Scene(lambda world: world.old.profiles.erase(FOREVER, ALICE, lambda _: None))
+            scene = Scene(lambda world: world.old.profiles.erase(FOREVER, ALICE))
             person = scene.person(_erase_if_blank, getattr(scene.world, keyring).keyring)
             for _ in range(steps):
                 if not person.is_done:
@@ -288,7 +290,7 @@ class TestErasingWithPrecondition:
         """A write to the new place, after the erasure read the old one, is not erased."""
         for steps in range(12):
             scene = Scene()
-            person = scene.person(_erase_if_first)
+            person = scene.person(partial(_erase_if, scene.if_first))
             for _ in range(steps):
                 if not person.is_done:
                     person.step()
@@ -298,24 +300,14 @@ class TestErasingWithPrecondition:
             scene.check_ended(("second", PICTURE if person.error else None))
 
 
-def _check_first(profile: Profile) -> None:
-    if profile.claims != {"name": "first"}:
-        raise PreconditionFailed("the profile has changed")
-
-
-def _check_blank(profile: Profile) -> None:
-    if profile.stored_version is not None:
-        raise PreconditionFailed("the profile is there")
-
-
 @pytest.mark.parametrize("is_moved", [False, True], ids=["stays", "moves"])
 @pytest.mark.parametrize(
     "write",
     [
-        lambda profiles: profiles.write_claims(FOREVER, ALICE, lambda _: {"name": "X"}, _check_first),
-        lambda profiles: profiles.write_picture(FOREVER, ALICE, renditions(300), _check_first),
-        lambda profiles: profiles.delete_picture(FOREVER, ALICE, _check_first),
-        lambda profiles: profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY, _check_first),
+        lambda profiles, if_first: profiles.write_claims(FOREVER, ALICE, {"name": "X"}, if_first),
+        lambda profiles, if_first: profiles.write_picture(FOREVER, ALICE, renditions(300), if_first),
+        lambda profiles, if_first: profiles.delete_picture(FOREVER, ALICE, if_first),
+        lambda profiles, if_first: profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY, if_first),
     ],
     ids=["claims", "picture", "removal", "profile key"],
 )
@@ -324,20 +316,18 @@ def test_every_write_with_a_precondition(write, is_moved):
     outcomes = set()
     for steps in itertools.count():
         scene = Scene()
-        person = scene.person(lambda store: write(store.profiles))
+        person = scene.person(partial(_write_if, scene.if_first, write))
         for _ in range(steps):
             if not person.is_done:
                 person.step()
         was_done = person.is_done
         if is_moved:
             scene.world.move()
-        scene.world.promoted.profiles.write_claims(
-            WITH_KEY, ALICE, lambda claims: {**claims, "nickname": "second"}, lambda _: None
-        )
+        scene.world.promoted.profiles.write_claims(WITH_KEY, ALICE, {"nickname": "second"}, merge=True)
         person.finish()
         outcomes.add(type(person.error))
         profile = scene.world.promoted.profiles.profile(WITH_KEY, ALICE)
-        assert profile.claims["nickname"] == "second"
+        assert profile.document.claims["nickname"] == "second"
         if person.error:
             assert seen(scene.world.promoted, ALICE) == FIRST
         assert scene.world.promoted.verify()[0] == []
@@ -351,7 +341,7 @@ def test_taking_away_what_moves_and_is_replaced():
     for first, second in itertools.product(range(5), range(8)):
         scene = Scene()
         person = scene.person(
-            lambda store: whole_profile(store.profiles, store.pictures_service, FOREVER, ALICE)
+            lambda store: export(store.profiles, store.pictures_service, FOREVER, ALICE)
         )
         for steps, change in (
             (first, scene.world.move),
@@ -371,11 +361,9 @@ def test_taking_away_what_moves_and_is_replaced():
 def test_making_what_must_not_be_there(keyring):
     """Of two that make the same profile, with `If-None-Match: *`, one does."""
     for steps in itertools.count():
-        scene = Scene(lambda world: world.old.profiles.erase(FOREVER, ALICE, lambda _: None))
+        scene = Scene(lambda world: world.old.profiles.erase(FOREVER, ALICE))
         person = scene.person(
-            lambda store: store.profiles.write_claims(
-                FOREVER, ALICE, lambda _: {"name": "X"}, _check_blank
-            ),
+            lambda store: store.profiles.write_claims(FOREVER, ALICE, {"name": "X"}, IF_BLANK),
             getattr(scene.world, keyring).keyring,
         )
         for _ in range(steps):
@@ -383,9 +371,7 @@ def test_making_what_must_not_be_there(keyring):
                 person.step()
         was_done = person.is_done
         other = scene.person(
-            lambda store: store.profiles.write_claims(
-                FOREVER, ALICE, lambda _: {"name": "Y"}, _check_blank
-            )
+            lambda store: store.profiles.write_claims(FOREVER, ALICE, {"name": "Y"}, IF_BLANK)
         )
         other.finish()
         person.finish()
@@ -396,14 +382,18 @@ def test_making_what_must_not_be_there(keyring):
             break
 
 
-def _erase_if_first(store: Store) -> Seen:
-    store.profiles.erase(FOREVER, ALICE, _check_first)
+def _write_if(precondition: Precondition, write: Callable[..., Seen], store: Store) -> Seen:
+    return write(store.profiles, precondition)
+
+
+def _erase_if(precondition: Precondition, store: Store) -> Seen:
+    store.profiles.erase(FOREVER, ALICE, precondition)
     return None, None
 
 
 def _erase_if_blank(store: Store) -> Seen:
     with suppress(PreconditionFailed):
-        store.profiles.erase(FOREVER, ALICE, _check_blank)
+        _erase_if(IF_BLANK, store)
     return None, None
 
 
@@ -452,8 +442,8 @@ def test_later_mark_wins_where_partitions_are_followed():
     scene = Scene()
     world = scene.world
     session = session_of(ALICE, signed_out_at=1000, expires_at=4 * 10**12)
-    session, profile = world.old.profiles.set_profile_key(session, ALICE, b"p" * 32, lambda _: None)
-    text = world.old.pictures_service.capabilities(profile)[64]
+    session, profile = world.old.profiles.set_profile_key(session, ALICE, b"p" * 32)
+    text = world.old.pictures_service.capabilities(profile, session)[64]
     world.move()
     for where, instant in zip(scene.partitions, (1005, 995), strict=True):
         world.backend.apply(where, [Put(NOT_BEFORE_ITEM, instant.to_bytes(8))])

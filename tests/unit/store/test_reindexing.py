@@ -29,7 +29,7 @@ from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import KEY_ITEM, MOVE_ID_BYTES, PROFILE_ITEM, Forward, Moving
 from persona_profile.store.maintenance.reindexing import Reindexed
 from persona_profile.store.maintenance.rewrapping import Rewrapping, count_use
-from persona_profile.store.profile import Profile
+from persona_profile.store.profile import StoredProfile
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ class TestMoving:
 
     def test_protected(self, world):
         """A profile that the server can't open is moved all the same, and opens with its key."""
-        world.old.profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY, lambda _: None)
+        world.old.profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY)
         world.move()
         world.check(ALICE, ("first", PICTURE))
         locked = world.promoted.profiles.profiles(FOREVER)[0]
@@ -91,7 +91,7 @@ class TestMoving:
     def test_old_picture_urls_lead_on(self, world):
         """A URL that was made before the move works after it, until the forward expires."""
         pictures = world.old.pictures_service
-        text = pictures.capabilities(world.old.profiles.profile(FOREVER, ALICE))[64]
+        text = pictures.capabilities(world.old.profiles.profile(FOREVER, ALICE), FOREVER)[64]
         world.move()
         for store in [*world.everybody(), world.ended]:
             capability, _ = store.pictures_service.open_capability(text)
@@ -113,7 +113,7 @@ class TestMaking:
         world.promoted.write(BOB, "new")
         world.pending.write(BOB, "newer")
         world.check(BOB, ("newer", None))
-        assert world.ended.profiles.profile(FOREVER, BOB).claims == {"name": "newer"}
+        assert world.ended.profiles.profile(FOREVER, BOB).document.claims == {"name": "newer"}
 
     def test_under_the_old_key(self, world):
         """A process that has not heard of the promotion makes it under the old key, for everybody."""
@@ -129,22 +129,21 @@ class TestMaking:
         maker, other = makers.pop(first), next(iter(makers.values()))
         names = {"name": "N"}
 
-        def adds(store: Store, name: str) -> Profile:
-            change = lambda claims: {**claims, name: "X"}  # noqa: E731
-            return store.profiles.write_claims(FOREVER, BOB, change, lambda _: None)
+        def adds(store: Store, name: str) -> StoredProfile:
+            return store.profiles.write_claims(FOREVER, BOB, {name: "X"}, merge=True)
 
         world.backend.arm(at, lambda: adds(other, "nickname"))
         adds(maker, "label")
         if world.backend.at == -1:
             names = {"nickname": "X", "label": "X"}
             for store in world.everybody():
-                assert store.profiles.profile(FOREVER, BOB).claims == names
+                assert store.profiles.profile(FOREVER, BOB).document.claims == names
         assert world.promoted.verify()[0] == []
 
     def test_again_after_erasing(self, world):
         """What was moved, erased and made again is at the new place, also once the forward is gone."""
         world.move()
-        world.pending.profiles.erase(FOREVER, ALICE, lambda _: None)
+        world.pending.profiles.erase(FOREVER, ALICE)
         world.check(ALICE, (None, None))
         world.pending.write(ALICE, "again")
         world.check(ALICE, ("again", None))
@@ -246,7 +245,7 @@ class TestLeftovers:
         world.move()
         items = world.backend.get_many([(newer, info.name) for info in world.backend.list(newer)])
         values = {name: item.value for (_, name), item in items.items()}
-        world.promoted.profiles.erase(FOREVER, BOB, lambda _: None)
+        world.promoted.profiles.erase(FOREVER, BOB)
         copy = Moving(os.urandom(MOVE_ID_BYTES), older, values.pop(KEY_ITEM), values.pop(PROFILE_ITEM))
         values[KEY_ITEM] = copy.to_bytes()
         world.backend.apply(newer, [Put(name, value) for name, value in values.items()])
@@ -273,13 +272,13 @@ class TestLeftovers:
         if action == "mover":
             assert left.move().cleaned == 1
         elif action == "erase":
-            store.profiles.erase(FOREVER, BOB, lambda _: None)
+            store.profiles.erase(FOREVER, BOB)
         else:
             store.write(BOB, "again")
             assert seen(store, BOB) == ("again", None)
         for partition in left.promoted.keys.partitions(BOB):
             assert not any("/" in info.name for info in left.backend.list(partition))
-        left.promoted.profiles.erase(FOREVER, BOB, lambda _: None)
+        left.promoted.profiles.erase(FOREVER, BOB)
         assert left.promoted.verify()[1].moving == 0
 
     def test_are_not_wrapped(self, left):
@@ -309,16 +308,14 @@ class TestHalfWay:
         copy = Moving(forward.move_id, old, b"junk", b"junk")
         world.backend.apply(new, [Put(KEY_ITEM, copy.to_bytes())])
         assert world.promoted.profiles.profiles(FOREVER)[1].problem == "profile_unreadable"
-        world.promoted.profiles.erase(FOREVER, BOB, lambda _: None)
+        world.promoted.profiles.erase(FOREVER, BOB)
         assert seen(world.promoted, BOB) == (None, None)
 
     def test_sessions_that_were_ended_stay_ended(self, world):
         """Signing out holds wherever the profile is, also for the URLs of protected pictures."""
         session = session_of(ALICE, signed_out_at=0, expires_at=4 * 10**12)
-        session, profile = world.old.profiles.set_profile_key(
-            session, ALICE, PROFILE_KEY, lambda _: None
-        )
-        text = world.old.pictures_service.capabilities(profile)[64]
+        session, profile = world.old.profiles.set_profile_key(session, ALICE, PROFILE_KEY)
+        text = world.old.pictures_service.capabilities(profile, session)[64]
         capability, _ = world.old.pictures_service.open_capability(text)
         assert world.old.pictures_service.read(capability, "jpeg") == PICTURE
         world.old.profiles.sign_out(session)
@@ -335,10 +332,10 @@ class TestHalfWay:
     def test_urls_die_with_their_session(self, world, signed_in_at, signs_out, ended_by):
         """Whoever made the URL of a protected picture, a sign-out at any process ends it at all."""
         session = session_of(ALICE, BOB, signed_out_at=0)
-        session, _ = world.old.profiles.set_profile_key(session, ALICE, PROFILE_KEY, lambda _: None)
+        session, _ = world.old.profiles.set_profile_key(session, ALICE, PROFILE_KEY)
         maker = getattr(world, signed_in_at)
         profile = maker.profiles.profile(session, ALICE)
-        text = maker.pictures_service.capabilities(profile)[64]
+        text = maker.pictures_service.capabilities(profile, session)[64]
         capability, _ = maker.pictures_service.open_capability(text)
         everybody = [world.old, *world.everybody()]
         for store in everybody:
@@ -351,16 +348,16 @@ class TestHalfWay:
     @pytest.mark.parametrize(("maker", "is_alive"), [("old", False), ("promoted", True)])
     def test_urls_that_name_destroyed_keys_alone(self, world, maker, is_alive):
         """A URL is dead once no sign-out could end it, as it names partitions that nobody marks."""
-        session, _ = world.old.profiles.set_profile_key(
-            session_of(ALICE), ALICE, PROFILE_KEY, lambda _: None
-        )
+        session, _ = world.old.profiles.set_profile_key(session_of(ALICE), ALICE, PROFILE_KEY)
         world.move()
         profile = world.promoted.profiles.profile(session, ALICE)
         sign_outs = tuple(
             (partition, 10**15) for partition in getattr(world, maker).keys.partitions(ALICE)
         )
-        protection = Protection(profile.content_key.for_picture(profile.picture.id), sign_outs, 10**12)
-        capability = PictureCapability(profile.partition, profile.picture.id, 64, ("jpeg",), protection)
+        protection = Protection(profile.picture_key(), sign_outs, 10**12)
+        capability = PictureCapability(
+            profile.home.partition, profile.document.picture.id, 64, ("jpeg",), protection
+        )
         assert world.promoted.pictures_service.read(capability, "jpeg") == PICTURE
         if is_alive:
             assert world.ended.pictures_service.read(capability, "jpeg") == PICTURE

@@ -60,7 +60,7 @@ class TestRewrapping:
                 is_same = versions[partition, info.name] == info.version
                 assert is_same == (info.name != KEY_ITEM)
         ended = Store(ENDED, old.backend)
-        assert ended.profiles.profile(FOREVER, BOB).claims == {"name": "N"}
+        assert ended.profiles.profile(FOREVER, BOB).document.claims == {"name": "N"}
         assert ended.verify()[0] == []
 
     def test_a_second_run_finds_nothing(self, promoted):
@@ -71,10 +71,10 @@ class TestRewrapping:
 
     def test_protected(self, old, promoted):
         """A profile that the server can't open is wrapped anew all the same, and opens with its key."""
-        session, _ = old.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32, lambda _: None)
+        session, _ = old.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32)
         rewrap(promoted)
         ended = Store(ENDED, old.backend)
-        assert ended.profiles.profile(session, ALICE).claims == {"name": "N"}
+        assert ended.profiles.profile(session, ALICE).document.claims == {"name": "N"}
         assert ended.profiles.profiles(FOREVER)[0].problem == "profile_key_required"
 
     def test_unreadable(self, old, promoted):
@@ -91,9 +91,9 @@ class TestRewrapping:
         """Whatever happens between reading a key and writing it is kept."""
         actions = {
             "write": lambda: old.write(ALICE, "second"),
-            "erase": lambda: old.profiles.erase(FOREVER, ALICE, lambda _: None),
+            "erase": lambda: old.profiles.erase(FOREVER, ALICE),
             "rewrap": lambda: rewrap(promoted),
-            "protect": lambda: old.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32, lambda _: None),
+            "protect": lambda: old.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32),
         }
         for at in range(1, 4):
             done = []
@@ -114,7 +114,7 @@ class TestRewrapping:
         def write() -> None:
             email = f"{next(numbers)}@example.com"
             session = session_of(email)
-            old.profiles.write_claims(session, email, lambda _: {"name": "N"}, lambda _: None)
+            old.profiles.write_claims(session, email, {"name": "N"})
 
         done = rewrap(promoted, write).done
         assert not done.is_complete

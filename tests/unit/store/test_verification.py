@@ -17,7 +17,7 @@ from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Owner, picture_item
 from persona_profile.store.maintenance.partition_check import READ_BYTES, FindingKind
 from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified
-from persona_profile.store.profile import Picture, Profile
+from persona_profile.store.profile import Picture, ProfileDocument
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ class TestClean:
         """Data keys are counted by the key that wraps them; an older one is stale, and no finding."""
         store.keyring = Keyring([key(1, KeyState.DECRYPT_ONLY), key(2)], [key(9)])
         store.__post_init__()
-        store.profiles.erase(FOREVER, CAROL, lambda _: None)
+        store.profiles.erase(FOREVER, CAROL)
         store.write(CAROL)
         findings, verified = store.verify()
         assert findings == []
@@ -178,7 +178,7 @@ class TestFindings:
     def test_unknown_format(self, store):
         """A rendition of a format that the service never makes is no picture that can be read."""
         picture = Picture(bytes(16), {64: ("bmp",)})
-        store.seal(CAROL, PROFILE_ITEM, Profile(CAROL, picture=picture).to_bytes())
+        store.seal(CAROL, PROFILE_ITEM, ProfileDocument(picture=picture).to_bytes())
         name = picture_item(picture.id, 64, "bmp")
         store.seal(CAROL, name, b"BM" + bytes(50))
         assert store.only_finding() == ("unreadable_picture", CAROL, name)
@@ -189,7 +189,7 @@ class TestFindings:
         store.put(BOB, name, b"x")
         assert store.only_finding() == ("orphan_item", BOB, name)
         store.delete(BOB, name)
-        store.profiles.erase(FOREVER, CAROL, lambda _: None)
+        store.profiles.erase(FOREVER, CAROL)
         store.put(CAROL, name, b"x")
         assert store.only_finding() == ("orphan_item", CAROL, name)
 
@@ -197,7 +197,7 @@ class TestFindings:
         """Whoever erases a profile is rid of all that was left behind, however much that is."""
         for number in range(2 * MAX_OPERATIONS):
             store.put(BOB, f"picture/{number}", b"")
-        store.profiles.erase(FOREVER, BOB, lambda _: None)
+        store.profiles.erase(FOREVER, BOB)
         assert list(store.backend.list(store.keys.partition(BOB))) == []
 
     @pytest.mark.parametrize("name", ["Key", "profile2", "picture/x/64.jpeg", "picture/64.jpeg"])
@@ -304,13 +304,13 @@ class TestInUse:
                     return written
                 owner, chance = choose.choice(self.EMAILS), choose.random()
                 if chance < 0.2:
-                    store.profiles.erase(session, owner, lambda _: None)
+                    store.profiles.erase(session, owner)
                 elif chance < 0.5:
-                    store.profiles.write_claims(session, owner, lambda _: {}, lambda _: None)
+                    store.profiles.write_claims(session, owner, {})
                 elif chance < 0.6:
-                    store.profiles.delete_picture(session, owner, lambda _: None)
+                    store.profiles.delete_picture(session, owner)
                 else:
-                    store.profiles.write_picture(session, owner, renditions(), lambda _: None)
+                    store.profiles.write_picture(session, owner, renditions())
             return 0
 
         with ThreadPoolExecutor(4) as pool:
@@ -354,9 +354,9 @@ class TestInUse:
         store = Store(Keyring([key(1)], [key(9)]), backend)
         store.put_picture(BOB)
         actions = {
-            "erase": lambda: store.profiles.erase(FOREVER, BOB, lambda _: None),
+            "erase": lambda: store.profiles.erase(FOREVER, BOB),
             "replace": lambda: store.put_picture(BOB),
-            "remove": lambda: store.profiles.delete_picture(FOREVER, BOB, lambda _: None),
+            "remove": lambda: store.profiles.delete_picture(FOREVER, BOB),
             "claims": lambda: store.write(BOB),
         }
         reads = count(1)

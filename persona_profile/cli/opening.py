@@ -1,0 +1,51 @@
+"""The store and the keys of the settings file, opened for a command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from backends import Backend
+from persona_profile.keys.configured import follow_keyring, make_key_wrapper, open_keyring
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.settings import InvalidSettings, Settings
+from persona_profile.store.configured import open_backend
+
+
+def open_shared_backend(settings: Settings) -> Backend:
+    """Return the backend of the settings.
+
+    Raises:
+        InvalidSettings: its store is in the memory of the server.
+    """
+    if settings.backend == "memory":
+        raise InvalidSettings("backend: what is in memory is the server's alone")
+    return open_backend(settings)
+
+
+@contextmanager
+def opened_store(settings: Settings) -> Iterator[Backend]:
+    """Open a store that is ready.
+
+    Raises:
+        InvalidSettings: see `open_shared_backend`.
+        WrongSchema, Unavailable: see `Backend.check_schema`.
+    """
+    with closing(open_shared_backend(settings)) as backend:
+        backend.check_schema()
+        yield backend
+
+
+@contextmanager
+def opened_store_with_keys(settings: Settings) -> Iterator[tuple[Backend, KeyWrapper]]:
+    """Open a store that is ready, and its keys, which follow changes of the keyring.
+
+    Raises:
+        InvalidSettings, WrongSchema, Unavailable: see `opened_store` and `open_keyring`.
+    """
+    with opened_store(settings) as backend:
+        file, keyring = open_keyring(settings)
+        with closing(make_key_wrapper(settings, keyring)) as keys:
+            if file is not None:
+                follow_keyring(keys, keyring, file)
+            yield backend, keys
