@@ -19,7 +19,7 @@ LIMIT = 100_000
 
 
 class Client:
-    """A client of a real server on loopback, with a session of Alice."""
+    """A client of a real server on loopback, with a session of Alice's."""
 
     def __init__(self, origin, app) -> None:
         self.address = origin.removeprefix("http://")
@@ -42,28 +42,28 @@ class Client:
 
 @pytest.fixture(scope="module")
 def small(development_folder):
-    """A server that takes small bodies alone."""
+    """A server that accepts only small bodies."""
     app = application(development_folder, pictures__max_bytes=str(LIMIT))
     with running(app) as origin:
         yield Client(origin, app)
 
 
 def pieces(body, size=20_000):
-    """Return a body in pieces, so that it is sent chunked."""
+    """Return a body in pieces, which makes the client send chunks."""
     return iter([body[at : at + size] for at in range(0, len(body), size)])
 
 
 @pytest.mark.parametrize("side", [64, 900])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_upload(small, side, chunked):
-    """A picture arrives whole, with its length told before or in chunks."""
+    """A picture arrives whole, with a Content-Length or in chunks."""
     body = encode(quadrants(side, side), quality=95)
     response, profile = small.upload(pieces(body, 500) if chunked else body, encode_chunked=chunked)
     assert (response.status, set(profile["picture"]["urls"])) == (200, {"64", "128", "256", "512"})
 
 
 def test_upload_spooled_to_disk(development_folder):
-    """A body that the server keeps in a file is read from there."""
+    """A body that the server spools to a file is read from there."""
     app = application(development_folder)
     body = photo(1600, 1200) + bytes(3_000_000)
     with running(app) as origin:
@@ -73,7 +73,7 @@ def test_upload_spooled_to_disk(development_folder):
             assert response.status == 200
 
 
-# A file that waitress can't fill at once it leaves to the garbage collector.
+# waitress leaves a file that it could not fill to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("room", "is_form"),
@@ -81,7 +81,7 @@ def test_upload_spooled_to_disk(development_folder):
     ids=["no room", "for a part", "for no copy of a form's file"],
 )
 def test_no_room_to_spool(development_folder, tmp_path, monkeypatch, room, is_form):
-    """Who sends a body for which the disk has no room is told when to come back; later it is taken."""
+    """A body without room on the disk is rejected with Retry-After, and accepted once there is room."""
     app = application(development_folder)
     body, kind = photo(1600, 1200) + bytes(1_000_000), "image/jpeg"
     if is_form:
@@ -103,7 +103,7 @@ def test_no_room_to_spool(development_folder, tmp_path, monkeypatch, room, is_fo
 @pytest.mark.parametrize("size", [LIMIT + 1, LIMIT + 70_000, 1_000_000, 30_000_000])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_too_large(small, size, chunked):
-    """A client that sends too much, however much, reads that it did and what the limit is."""
+    """A client that sends too much, however much, reads the error and the limit."""
     body = bytes(size)
     for _ in range(5):
         response, problem = small.upload(pieces(body) if chunked else body, encode_chunked=chunked)
@@ -115,7 +115,7 @@ def test_too_large(small, size, chunked):
 
 @pytest.fixture
 def slow(development_folder):
-    """An application that renders one picture at a time, and the headers of a session."""
+    """An application that renders one picture at a time, and a session's headers."""
     app = webtest.TestApp(application(development_folder, pictures__workers="1"))
     proof = app.app.development.identity_provider.bundle(EMAIL, AUDIENCE)
     token = app.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json["token"]
@@ -123,7 +123,7 @@ def slow(development_folder):
 
 
 def test_many_uploads_at_once(slow):
-    """Of more uploads than can be worked on some are told to come back, and all is well after."""
+    """Of too many concurrent uploads some are rejected with Retry-After; the service stays healthy."""
     app, headers = slow
     large = encode(Image.new("RGB", (8000, 8000)), progressive=True)
 
@@ -144,7 +144,7 @@ def test_many_uploads_at_once(slow):
 
 
 def test_bombs_delay_nobody(app, sign_in):
-    """One client's bombs take no other's place: all good uploads among them succeed."""
+    """One client's bombs delay no other client's uploads."""
     headers, good = sign_in(EMAIL), encode(quadrants(64, 64))
     mallory, bomb = sign_in("mallory@evil.example"), png_bomb(12_000, 12_000)
     path = "/v1/profiles/mallory@evil.example/picture"
