@@ -1,4 +1,4 @@
-"""Domain errors: what a call can end with, apart from its result."""
+"""The errors of a call, each with its HTTP status and its problem code."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 NO_ROOM_SECONDS = 5
-"""When to come back to a machine that has no room."""
+"""The time to retry, if the machine has no room for a request."""
 
 CHALLENGE = 'Bearer realm="persona-profile"'
 """The WWW-Authenticate challenge of every 401 (RFC 6750, section 3)."""
 
 
 class FieldError(NamedTuple):
-    """One thing that is wrong with a request: in its body, querystring, path or header."""
+    """An error in the body, querystring, path or header of a request."""
 
     location: str
     name: str
@@ -22,13 +22,13 @@ class FieldError(NamedTuple):
 
 
 class ServiceError(Exception):
-    """Base of all that is answered with a problem.
+    """An error that the client gets as a problem (RFC 9457).
 
     Args:
-        detail: a sentence for the developer of the client; never holds personal data.
-        errors: what is wrong, field by field.
-        headers: response headers beyond the usual.
-        members: further members of the problem object.
+        detail: a sentence for the developer of the client, without personal data.
+        errors: errors of single fields.
+        headers: additional response headers.
+        members: additional members of the problem object.
     """
 
     status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -50,21 +50,21 @@ class ServiceError(Exception):
 
 
 class MalformedRequest(ServiceError):
-    """The request can't be read at all."""
+    """The request can't be parsed."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "malformed_request"
 
 
 class ValidationFailed(ServiceError):
-    """The request was read; `errors` tells which parts of it are not acceptable."""
+    """The request was parsed, but `errors` names invalid parts of it."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "validation_failed"
 
 
 class Unauthorized(ServiceError):
-    """A proof or a session is missing or does not hold; `code` is the reason."""
+    """A proof or a session is missing or invalid; `code` is the reason."""
 
     status = HTTPStatus.UNAUTHORIZED
 
@@ -74,11 +74,11 @@ class Unauthorized(ServiceError):
 
 
 class InvalidProof(Unauthorized):
-    """A proof of email ownership does not hold."""
+    """A proof of email ownership is invalid."""
 
 
 class InvalidSession(Unauthorized):
-    """The bearer token opens no session (any more)."""
+    """The bearer token belongs to no session, or to an ended one."""
 
     def __init__(self, code: str, detail: str = "") -> None:
         super().__init__(code, detail)
@@ -93,78 +93,81 @@ class Forbidden(ServiceError):
 
 
 class EmailNotProved(Forbidden):
-    """The session has not proved this email; whether anything is stored for it stays unsaid."""
+    """The session has not proved this email. The answer does not depend on what is stored for it."""
 
     code = "email_not_proved"
 
 
 class ProfileKeyRequired(Forbidden):
-    """The profile opens only with the person's own key, and the session holds none or another."""
+    """The profile opens only with the person's own key, which the session does not have."""
 
     def __init__(self, code: str) -> None:
         super().__init__("Open a session with the profile key of this email, or erase the profile.")
         self.code = code
 
 
-class OriginRefused(Forbidden):
+class OriginRejected(Forbidden):
     """A page of an origin that is not configured caused the request."""
 
     code = "origin_refused"
 
 
 class DirectCall(Forbidden):
-    """A browser's own request for accounts (FedCM), which identity providers answer."""
+    """A browser asks directly for accounts (FedCM); its identity provider answers that."""
 
     code = "fedcm_direct_call"
 
 
 class NotFound(ServiceError):
-    """There is nothing at this address (any more)."""
+    """The address names nothing, or nothing that still exists."""
 
     status = HTTPStatus.NOT_FOUND
     code = "not_found"
 
 
 class NotAcceptable(ServiceError):
-    """No representation that the client accepts."""
+    """The client accepts none of the representations."""
 
     status = HTTPStatus.NOT_ACCEPTABLE
     code = "not_acceptable"
 
 
 class WriteConflict(ServiceError):
-    """Others kept writing to the same profile for longer than a request may wait."""
+    """Concurrent writes to the same profile went on for longer than a request may wait."""
 
     status = HTTPStatus.CONFLICT
     code = "conflict"
 
 
 class PreconditionFailed(ServiceError):
-    """If-Match or If-None-Match does not hold for the profile as it is."""
+    """If-Match or If-None-Match is false for the present profile."""
 
     status = HTTPStatus.PRECONDITION_FAILED
     code = "precondition_failed"
 
 
 class BodyTooLarge(ServiceError):
-    """The body is over the limit of this call, which the problem names in bytes."""
+    """The body exceeds the limit of this call; the problem has the limit in bytes."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "body_too_large"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"The body may have at most {limit} bytes.", members={"limit": limit})
+        super().__init__(f"The limit of the body is {limit} bytes.", members={"limit": limit})
 
 
 class UnsupportedMediaType(ServiceError):
-    """The body is of a kind that this call does not take."""
+    """The media type of the body is not accepted by this call."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
     code = "unsupported_media_type"
 
 
 class UnprocessablePicture(ServiceError):
-    """The picture is of a known format but can't be used; `code` says why."""
+    """The picture has an accepted format but is rejected; `code` is the reason.
+
+    `images/rejections.py` makes all of these errors.
+    """
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
 
@@ -174,21 +177,21 @@ class UnprocessablePicture(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """The client has used up what a policy allows it; `retry_after` in seconds."""
+    """The client has used up its quota of a policy; it may retry after some seconds."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     code = "rate_limited"
 
     def __init__(self, policy: str, retry_after: int, headers: Mapping[str, str]) -> None:
         super().__init__(
-            "Too much in too short a time; `policy` tells of what.",
+            "The quota of `policy` is used up; retry later.",
             headers={**headers, "Retry-After": str(retry_after)},
             members={"policy": policy},
         )
 
 
 class Overloaded(ServiceError):
-    """Not now; `retry_after` in seconds."""
+    """The request can't be answered now; the client may retry after some seconds."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "overloaded"
@@ -198,10 +201,10 @@ class Overloaded(ServiceError):
 
 
 class NoRoom(Overloaded):
-    """The machine has no room for a request: its disk is full, or too many files are open."""
+    """The machine has no room for the request: the disk is full, or too many files are open."""
 
     def __init__(self) -> None:
-        super().__init__("There is no room for this request now; try again.", NO_ROOM_SECONDS)
+        super().__init__("The server has no room for this request now; try again.", NO_ROOM_SECONDS)
 
 
 class StorageUnavailable(Overloaded):
@@ -211,12 +214,12 @@ class StorageUnavailable(Overloaded):
 
 
 class KeyServiceUnavailable(Overloaded):
-    """The service that wraps the keys of emails does not answer."""
+    """The service that wraps data keys does not answer."""
 
     code = "keys_unavailable"
 
 
 class UnreadableProfile(Overloaded):
-    """What is stored for an email does not open: damaged, or its key is not in the keyring."""
+    """The stored profile can't be opened: it is damaged, or its key is not in the keyring."""
 
     code = "profile_unreadable"

@@ -1,4 +1,4 @@
-"""Addresses of clients: one parser for all their forms, and the proxies that may report them."""
+"""Addresses of clients: a parser for all their forms, and the trusted proxies that report them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import Any, Final
 
 IPV6_PREFIX: Final = 64
-"""Bits of an IPv6 address that distinguish customers' networks (RFC 6177): a household has 2^64
-addresses."""
+"""Prefix of a customer's IPv6 network (RFC 6177): a household has 2^64 addresses."""
 
 FORWARDING_HEADERS: Final = (
     "HTTP_X_FORWARDED_FOR",
@@ -19,11 +18,11 @@ FORWARDING_HEADERS: Final = (
     "HTTP_X_FORWARDED_BY",
     "HTTP_FORWARDED",
 )
-"""The headers of proxies, as names of WSGI."""
+"""The headers of proxies, by their WSGI names."""
 
 ANY_PROXY: Final = "*"
 UNIX_SOCKET: Final = "localhost"
-"""The name that waitress gives to every client of a Unix socket."""
+"""The name of every client of a Unix socket in waitress."""
 
 _PORT: Final = ":[0-9]{1,5}"
 _WITH_PORT = re.compile(rf"([0-9.]+){_PORT}|\[([^\[\]]+)\](?:{_PORT})?", re.ASCII)
@@ -33,11 +32,11 @@ Address = IPv4Address | IPv6Address
 
 
 def parse_address(text: str) -> Address | None:
-    """Return the IP address of a text, or None if it holds none.
+    """Return the IP address in a text, or None.
 
-    Accepted are the forms of `X-Forwarded-For` and `Forwarded` (RFC 7239, 6): with and without a port,
-    brackets, quotes, space around, or a zone. An IPv4 address that is mapped into IPv6 (RFC 4291,
-    2.5.5.2) is returned as IPv4.
+    Accepts the forms of `X-Forwarded-For` and `Forwarded` (RFC 7239, 6): with or without a port,
+    brackets, quotes, surrounding space, or a zone. Returns an IPv4-mapped IPv6 address (RFC 4291,
+    2.5.5.2) as IPv4.
     """
     bare = text.strip().strip('"')
     if match := _WITH_PORT.fullmatch(bare):
@@ -52,14 +51,14 @@ def parse_address(text: str) -> Address | None:
 
 
 def is_host(text: str) -> bool:
-    """Whether a text is the name or the address of one host, with or without a port (RFC 9110, 7.2)."""
+    """Return whether a text is a host, with or without a port (RFC 9110, 7.2)."""
     return _HOST.fullmatch(text) is not None
 
 
 def client_network(address: str) -> str:
-    """Return the network that limits by address count: an IPv4 address, or the /64 of an IPv6 one.
+    """Return the network that limits by address count: an IPv4 address, or the /64 of an IPv6 address.
 
-    A text without an address, as of a Unix socket, is returned as it is.
+    Returns a text without an address, as of a Unix socket, unchanged.
     """
     parsed = parse_address(address)
     if parsed is None:
@@ -70,16 +69,16 @@ def client_network(address: str) -> str:
 
 
 class TrustedProxies:
-    """The proxies whose headers are believed, and the headers that they write.
+    """The proxies whose headers are trusted, and the headers that they write.
 
     Args:
         proxies: IP addresses and networks, `localhost` for a Unix socket, or `*`, separated by spaces
             or commas.
-        count: proxies in a row, of which each appends an entry to a header.
+        count: the number of proxies in a row; each appends an entry to a header.
         headers: the headers that the proxies write, in lower case.
 
     Raises:
-        ValueError: an entry of `proxies` can't be read.
+        ValueError: an entry of `proxies` is invalid.
     """
 
     def __init__(self, proxies: str, count: int, headers: Collection[str]) -> None:
@@ -89,20 +88,20 @@ class TrustedProxies:
         self._count = count
         self._headers = {f"HTTP_{name.upper().replace('-', '_')}" for name in headers}
 
-    def believes(self, peer: str) -> bool:
-        """Whether a peer, as waitress names it, is one of these proxies."""
+    def trusts(self, peer: str) -> bool:
+        """Return whether a peer, by its name in waitress, is one of these proxies."""
         if ANY_PROXY in self._names or peer in self._names:
             return True
         address = parse_address(peer)
         return address is not None and any(address in network for network in self._networks)
 
     def apply(self, environ: dict[str, Any]) -> None:
-        """Replace a proxy's address by its client's, and reduce the other headers to one valid entry.
+        """Replace a proxy's address by its client's; reduce each other header to one valid entry.
 
-        Headers of other peers are removed. An entry without an address changes nothing: its requests
-        count as those of the proxy itself. waitress still reads scheme, host and port from the result.
+        Removes the headers of other peers. An entry without an address changes nothing: the request
+        counts as one of the proxy itself. waitress reads scheme, host and port from the result.
         """
-        is_trusted = self.believes(environ["REMOTE_ADDR"])
+        is_trusted = self.trusts(environ["REMOTE_ADDR"])
         found = {name: environ.pop(name, None) for name in FORWARDING_HEADERS}
         if not is_trusted:
             return
@@ -124,9 +123,9 @@ class TrustedProxies:
         return [entry.strip().strip('"') for entry in header.split(",")[-self._count :]]
 
     def _forwarded(self, header: str) -> tuple[Address | None, str]:
-        """Return the client's address, and the header with scheme and host alone.
+        """Return the client's address, and the header reduced to scheme and host.
 
-        Commas in quotes separate entries too: no proxy writes them, and a client could open a quote.
+        Commas in quotes separate entries too: proxies write none, and a client could open a quote.
         """
         values: dict[str, str] = {}
         for element in self._entries(header):

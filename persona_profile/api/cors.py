@@ -1,7 +1,7 @@
 """Cross-origin access (Fetch Standard, "CORS protocol") for pages of the configured origins.
 
-Cornice's own support takes its origins when a module is imported and leaves out errors that no
-service answers; a page must be able to read every problem.
+Cornice's own support fixes the origins at import, and skips errors outside of its services. Pages must
+be able to read every problem.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 
 from persona_profile.api import Services
-from persona_profile.errors import OriginRefused
+from persona_profile.errors import OriginRejected
 
 PREFLIGHT_SECONDS: Final = 7200
 _METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
@@ -28,13 +28,13 @@ _RESPONSE_HEADERS: Final = (
 
 
 def check_page(request: Request) -> None:
-    """Refuse a request that a page of a foreign origin caused, as far as the browser reports it.
+    """Reject a request of a page of a foreign origin, as far as the browser reports the page.
 
-    A request that reports no page passes: of another program, or of an address that was typed. So
-    does a browser's own for its account chooser (FedCM), whose destination no page can send.
+    Requests without a page pass: those of other programs, and of typed addresses. So do requests of a
+    browser's account chooser (FedCM), whose destination no page can send.
 
     Raises:
-        OriginRefused: the page is of an origin that is not configured, or its browser hides the origin.
+        OriginRejected: the origin of the page is not configured, or hidden by its browser.
     """
     site = request.headers.get("Sec-Fetch-Site")
     page = request.headers.get("Origin") or request.headers.get("Referer")
@@ -42,23 +42,23 @@ def check_page(request: Request) -> None:
         return
     if page is None:
         if site is not None:
-            raise OriginRefused("The page must let its browser send Origin or Referer.")
+            raise OriginRejected("The page must let its browser send Origin or Referer.")
         return
     services: Services = request.services
     origin = "/".join(page.split("/")[:3]).lower()
     if origin not in services.public_origins + services.dialog_origins:
-        raise OriginRefused("Pages of this origin may neither call this server nor show its pictures.")
+        raise OriginRejected("Pages of this origin may neither call this server nor show its pictures.")
 
 
 def is_account_chooser(request: Request) -> bool:
-    """Return whether a browser asks for itself, to show accounts of an identity provider (FedCM)."""
+    """Return whether a browser's account chooser (FedCM) sends a request."""
     return bool(request.headers.get("Sec-Fetch-Dest") == "webidentity")
 
 
 def cors_tween_factory(
     handler: Callable[[Request], Response], _registry: Registry
 ) -> Callable[[Request], Response]:
-    """Return a tween that answers preflight requests and marks what configured origins may read."""
+    """Return a tween that answers preflight requests and lets configured origins read responses."""
 
     def cors_tween(request: Request) -> Response:
         origin = request.headers.get("Origin")
@@ -82,5 +82,5 @@ def cors_tween_factory(
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween above the one that renders errors, so that pages can read those too."""
+    """Add the tween above the rendering of errors, so that pages can read problems too."""
     config.add_tween("persona_profile.api.cors.cors_tween_factory", over=EXCVIEW)

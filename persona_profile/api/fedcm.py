@@ -20,17 +20,17 @@ from persona_profile.errors import DirectCall
 from persona_profile.store.profile import StoredProfile
 
 PICTURE_SIZE: Final = 128
-"""Of an account's picture in pixels: what browsers draw at some 40 pixels, sharp on any screen."""
+"""Pixels of an account's picture. Browsers draw it at some 40 pixels, so it is sharp on any screen."""
 
 
 class _Context:
-    """Where the call of a browser ends before anybody asks for its session, which it can't have."""
+    """Rejects the direct call of a browser, which can have no session, before that is checked."""
 
     def __init__(self, request: Request) -> None:
         if is_account_chooser(request):
             raise DirectCall(
-                "A browser asks its identity provider for accounts, with that one's cookies; the "
-                "provider's server asks here, with a session, and passes the answer on."
+                "Browsers must ask the identity provider for accounts, with its cookies. The "
+                "provider's server calls this address with a session, and passes on the accounts."
             )
 
 

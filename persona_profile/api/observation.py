@@ -1,4 +1,4 @@
-"""Counts every request that the application answers, and logs a line for each: `request.summary`."""
+"""Metrics and a log line (`request.summary`) of every request that the application answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from persona_profile.runtime.metrics import METHODS
 
 SUMMARY = "request.summary"
 UNMATCHED = "unmatched"
-"""The route of requests that no pattern takes."""
+"""The route of requests that match no pattern."""
 
 logger = logging.getLogger("persona_profile.requests")
 
@@ -30,7 +30,7 @@ _CONDITION = re.compile(r":[^}]+\}")
 def observation_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
-    """Return a tween that tells the metrics of each request."""
+    """Return a tween that counts and logs each request."""
     services: Services = registry["services"]
     metrics = services.metrics
     patterns: dict[str, str] = {}
@@ -68,19 +68,19 @@ def observation_tween_factory(
 
 
 def _log(route: str, method: str, status: int, seconds: float) -> None:
-    """Log a request; neither its path nor its client, which are personal data."""
+    """Log a request without its path and its client, which are personal data."""
     fields = {
         "method": method if method in METHODS else "other",
         "route": route,
         "code": status,
         "t": round(seconds * 1000, 1),
     }
-    # Without looking for who called, which costs more than the rest.
+    # Not `logger.info`, whose search for the caller costs more than the rest.
     extra = {"fields": fields}
     record = logger.makeRecord(logger.name, logging.INFO, "", 0, SUMMARY, (), None, extra=extra)
     logger.handle(record)
 
 
 def includeme(config: Configurator) -> None:
-    """Add the tween outside of all others."""
+    """Add the tween outside of all other tweens."""
     config.add_tween("persona_profile.api.observation.observation_tween_factory", under=INGRESS)

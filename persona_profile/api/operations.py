@@ -1,4 +1,4 @@
-"""What the service says of itself, to clients and to those who run it (Dockerflow)."""
+"""The service about itself: its description for clients, health checks and version (Dockerflow)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NAME: Final = "Persona Profile Server"
 _STOPPING: Final = {"status": "stopping"}
 
 root = Service(name="root", path="/v1/", description="Limits, claims, sizes and formats.")
-# What people type.
-bare_root = Service(name="root-without-slash", path="/v1", description="The same.")
+# An address that people type.
+bare_root = Service(name="root-without-slash", path="/v1", description="The same as /v1/.")
 load_balancer = Service(name="lbheartbeat", path="/__lbheartbeat__", description="Is it up?")
 heartbeat = Service(name="heartbeat", path="/__heartbeat__", description="Can it do its work?")
 about = Service(name="version", path="/__version__", description="Which build is this?")
@@ -30,7 +30,7 @@ about = Service(name="version", path="/__version__", description="Which build is
 @root.get()  # type: ignore[untyped-decorator]
 @bare_root.get()  # type: ignore[untyped-decorator]
 def describe(request: Request) -> Response:
-    """Return what a client needs to know before its first call."""
+    """Return limits, claims, sizes and formats, which a client needs before its first call."""
     services: Services = request.services
     document = {
         "name": NAME,
@@ -57,7 +57,7 @@ def describe(request: Request) -> Response:
 
 @load_balancer.get()  # type: ignore[untyped-decorator]
 def is_up(request: Request) -> Response:
-    """Answer, without looking at anything else but whether the process is to stop."""
+    """Return 200, or 503 once the process is stopping. Check nothing else."""
     if request.services.lifecycle.is_announced:
         return json_response(_STOPPING, 503)
     return json_response({"status": "ok"})
@@ -65,23 +65,23 @@ def is_up(request: Request) -> Response:
 
 @heartbeat.get()  # type: ignore[untyped-decorator]
 def is_working(request: Request) -> Response:
-    """Look at what the service depends on; read only."""
+    """Check the parts that the service depends on, without a write."""
     services: Services = request.services
     if services.lifecycle.is_announced:
         return json_response(_STOPPING, 503)
     checks = services.heartbeat.statuses()
-    is_well = services.heartbeat.is_well(checks)
+    is_healthy = services.heartbeat.is_well(checks)
     document = {
-        "status": "ok" if is_well else "error",
+        "status": "ok" if is_healthy else "error",
         "checks": checks,
         "details": {"pictures": services.renderer.workers.confinement},
     }
-    return json_response(document, 200 if is_well else 503)
+    return json_response(document, 200 if is_healthy else 503)
 
 
 @about.get()  # type: ignore[untyped-decorator]
-def which_build(request: Request) -> Response:
-    """Return name, version, and what else is known of the build."""
+def describe_build(request: Request) -> Response:
+    """Return the name, the version and the other facts of the build."""
     return json_response({"name": NAME, **request.services.build})
 
 

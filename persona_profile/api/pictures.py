@@ -1,4 +1,4 @@
-"""Pictures: upload for those who proved the email, read for those who hold a capability."""
+"""Pictures: upload and delete with a session, read with a capability URL."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_ACCEPT_CHARACTERS: Final = 1024
 _SAFE_TO_OPEN: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
-    # Dialogs live on other sites; `check_page` decides which.
+    # Dialogs are on other sites; `check_page` accepts only configured origins.
     "Cross-Origin-Resource-Policy": "cross-origin",
 }
 
@@ -52,8 +52,8 @@ def upload(request: Request) -> Response:
     expected = precondition(request)
     crop = crop_parameter(request)
     source = picture_body(request, services.max_picture_bytes)
-    services.profiles.check_write(request.identity, email, expected)
-    # One more than wait may enter: it displaces another upload, or is rejected, at once.
+    services.profiles.check_write(request.identity, email, expected)  # before the costly part
+    # One upload more than may wait: it displaces another, or is rejected, at once.
     with services.waiting.place(Wait.UPLOAD, retry_after=2, spare=1):
         renditions = _render(request, email, source, crop)
     written = services.profiles.write_picture(request.identity, email, renditions, expected)
@@ -71,18 +71,18 @@ def remove(request: Request) -> Response:
 
 @rendition.get()  # type: ignore[untyped-decorator]
 def read(request: Request) -> Response:
-    """Return one size of a picture in the smallest format that the client takes."""
+    """Return one size of a picture in the smallest format that the client accepts."""
     services: Services = request.services
     capability, seconds = services.pictures.open_capability(request.matchdict["capability"])
     charge(request, Policy.READS_PER_PICTURE, {request.matchdict["capability"]: 1})
     charge_bytes(request)
-    # Chromium asks for an account's picture as for JSON.
+    # Chromium requests an account's picture with an Accept header for JSON.
     name = "jpeg" if is_account_chooser(request) else _negotiate(request, capability.formats)
     data = services.pictures.read(capability, name)
     etag = f'"{base64url_encode(capability.picture_id)}.{capability.size}.{name}"'
     # A sign-out ends the URL of a protected picture before it expires: the browser asks each time.
-    kept = f"max-age={seconds}, immutable" if capability.protection is None else "no-cache"
-    response = validated(request, data, etag, f"private, {kept}", MEDIA_TYPES[name])
+    caching = f"max-age={seconds}, immutable" if capability.protection is None else "no-cache"
+    response = validated(request, data, etag, f"private, {caching}", MEDIA_TYPES[name])
     response.headers.update(_SAFE_TO_OPEN)
     response.vary = ("Accept", "Sec-Fetch-Dest")
     return response
@@ -122,16 +122,14 @@ def _payers_of_time(request: Request, email: str) -> dict[Policy, str]:
 
 
 def _negotiate(request: Request, stored: Sequence[str]) -> str:
-    """Return the best format that the client takes.
+    """Return the best format that the client accepts.
 
-    A header of more than MAX_ACCEPT_CHARACTERS is ignored, as it may be (RFC 9110, 12.5.1).
-
-    Formats besides JPEG must be named by Accept: `image/*` comes from programs that know none of
-    them. A client that takes only a format which is not stored, because it would be larger, gets
-    JPEG nevertheless (RFC 9110, 12.5.1).
+    Accept must name a format other than JPEG: programs that send `image/*` know none of them. A client
+    that accepts only a format that is not stored, because it would be larger, gets JPEG (RFC 9110,
+    12.5.1). A header of more than MAX_ACCEPT_CHARACTERS is ignored, as that section allows.
 
     Raises:
-        NotAcceptable: it takes no picture at all.
+        NotAcceptable: the client accepts no picture format.
     """
     if len(request.headers.get("Accept") or "") > MAX_ACCEPT_CHARACTERS:
         return "jpeg"
@@ -139,7 +137,7 @@ def _negotiate(request: Request, stored: Sequence[str]) -> str:
         media_type for media_type, _ in request.accept.acceptable_offers(list(MEDIA_TYPES.values()))
     }
     if not acceptable:
-        raise NotAcceptable(f"Pictures are {', '.join(MEDIA_TYPES.values())}.")
+        raise NotAcceptable(f"Pictures have the media types {', '.join(MEDIA_TYPES.values())}.")
     named = (request.headers.get("Accept") or "").lower()
     for name in stored:
         if MEDIA_TYPES[name] in acceptable and MEDIA_TYPES[name] in named:

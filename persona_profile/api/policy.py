@@ -16,7 +16,7 @@ from persona_profile.keys.tokens import Session, SessionTokens
 from persona_profile.lifetimes import MAX_SESSION_SECONDS
 
 SESSION: Final = "session"
-"""Permission to do what any session may."""
+"""Permission for calls of any session."""
 
 OWN_EMAIL: Final = "own email"
 """Permission to act on the email in the path: the session must have proved it."""
@@ -25,8 +25,8 @@ OWN_EMAIL: Final = "own email"
 class BearerPolicy:
     """The identity of a request is the `Session` of its bearer token.
 
-    Whether the session was ended before its time is known to the storage alone; `ProfileService`
-    looks there together with the data, in the same round trip.
+    Only the storage knows whether a session was ended early. `ProfileService` reads that together with
+    the data, in the same round trip.
     """
 
     def __init__(self, tokens: SessionTokens, clock: Callable[[], float] = time.time) -> None:
@@ -35,24 +35,24 @@ class BearerPolicy:
         self._cache = RequestLocalCache(self._load_identity)
 
     def identity(self, request: Request) -> Session | None:
-        """Return the session, or none if the request carries no token.
+        """Return the session of the request's token, or None without a token.
 
         Raises:
-            InvalidSession: it carries one that opens no session.
+            InvalidSession: the token belongs to no session, or to an expired one.
         """
         session: Session | None = self._cache.get_or_create(request)
         return session
 
     def authenticated_userid(self, request: Request) -> None:
-        """Return nothing: a session is no account, and no email belongs into a log."""
+        """Return None: a session is no account, and no email belongs in a log."""
 
     def permits(self, request: Request, context: object, permission: str) -> Allowed:
-        """Return if the session has a permission.
+        """Return a result if the session has a permission.
 
         Raises:
             Unauthorized: there is no session.
             EmailNotProved: the session has not proved the email in the path.
-            NotFound: the path does not hold an email at all.
+            NotFound: the path contains no email.
         """
         session = self.identity(request)
         if session is None:
@@ -75,13 +75,13 @@ class BearerPolicy:
             return None
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            raise InvalidSession("session_invalid", "The scheme of Authorization is Bearer.")
+            raise InvalidSession("session_invalid", "The scheme of Authorization must be Bearer.")
         try:
             session = self._tokens.open(token.strip())
         except Unreadable:
-            raise InvalidSession("session_invalid", "This token opens no session.") from None
+            raise InvalidSession("session_invalid", "This token belongs to no session.") from None
         now = self._clock() * 1000
-        # A mark of sign-out does not outlive an older one, whoever has sealed that.
+        # A sign-out mark is kept for the longest lifetime: older tokens could outlive it.
         is_too_old = session.proved_at <= now - 1000 * MAX_SESSION_SECONDS
         if session.expires_at <= now or is_too_old:
             raise InvalidSession("session_expired", "This session has expired; prove the emails again.")
@@ -89,10 +89,10 @@ class BearerPolicy:
 
 
 def email_in_path(request: Request) -> str:
-    """Return the canonical email that the path names.
+    """Return the canonical email in the path.
 
     Raises:
-        NotFound: what stands there is no email.
+        NotFound: the path contains no email.
     """
     try:
         return canonical_email(request.matchdict["email"])

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 def problem_document(
     status: int, code: str, request_id: str, detail: str = "", **members: Any
 ) -> dict[str, Any]:
-    """Return a problem object (RFC 9457); its type is `about:blank`, so its title is HTTP's own."""
+    """Return a problem object (RFC 9457). Its type is `about:blank`, so its title is that of HTTP."""
     document: dict[str, Any] = {
         "title": HTTPStatus(status).phrase,
         "status": status,
@@ -47,12 +47,12 @@ def problem_document(
 
 
 def new_request_id() -> str:
-    """Return a fresh identifier that stands in the answer and in every log line of a request."""
+    """Return a new identifier for the response and the log lines of a request."""
     return secrets.token_hex(16)
 
 
 def includeme(config: Configurator) -> None:
-    """Render every exception and every answer that Pyramid makes for itself as a problem."""
+    """Render every exception, and every response that Pyramid makes itself, as a problem."""
     config.add_request_method(
         lambda _request: REQUEST_ID.get() or new_request_id(), "request_id", reify=True
     )
@@ -64,7 +64,7 @@ def _problem_view(error: Exception, request: Request) -> Response:
     known = _service_error(error, request)
     if isinstance(known, HTTPException):
         return known
-    request.problem_code = known.code  # for those who count
+    request.problem_code = known.code  # for the metrics
     members = dict(known.members)
     if known.errors:
         members["errors"] = [each._asdict() for each in known.errors]
@@ -75,7 +75,7 @@ def _problem_view(error: Exception, request: Request) -> Response:
 
 
 def _service_error(error: Exception, request: Request) -> ServiceError | HTTPException:
-    """Translate what others raise: Pyramid's own answers, the storage's, and mistakes of ours."""
+    """Translate Pyramid's responses, the storage's errors, and programming errors."""
     match error:
         case ServiceError():
             return error
@@ -98,7 +98,7 @@ def _service_error(error: Exception, request: Request) -> ServiceError | HTTPExc
             return translated
         case _:
             _log_mistake(error, request)
-            return ServiceError("This is a mistake of the server; it was logged.")
+            return ServiceError("The server has failed; the error was logged.")
 
 
 def _unavailable(error: backends.Unavailable | KeysUnavailable | OSError) -> ServiceError:
@@ -111,6 +111,6 @@ def _unavailable(error: backends.Unavailable | KeysUnavailable | OSError) -> Ser
 
 
 def _log_mistake(error: Exception, request: Request) -> None:
-    """Log where it happened, not with which values: those may be personal data."""
+    """Log the place of an error, without values, which may be personal data."""
     where = place_of(error.__traceback__)
     logger.error("unhandled %s at %s request_id=%s", type(error).__name__, where, request.request_id)

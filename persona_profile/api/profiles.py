@@ -28,7 +28,7 @@ from persona_profile.profiles.export import export_zip
 
 EMAIL_PATH: Final = "/v1/profiles/{email:[^@]+@[^@/]+}"
 MAX_BODY_BYTES: Final = 32 * 1024
-"""Twice the longest claims, should each character be escaped."""
+"""Twice the longest claims, with every character escaped."""
 
 MAX_PROFILE_KEY_BODY_BYTES: Final = 1024
 
@@ -69,7 +69,7 @@ def replace(request: Request) -> Response:
 
 @profile.patch(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
 def merge(request: Request) -> Response:
-    """Change the claims that the body names, by the rules of RFC 7396."""
+    """Change the claims in the body, by the rules of RFC 7396."""
     charge_write(request)
     claims = json_body(request, CLAIMS_BODY, MAX_BODY_BYTES, (MERGE_PATCH, JSON))
     return _write(request, claims, merge=True)

@@ -1,4 +1,4 @@
-"""Holding requests to the rate limits, and telling clients how they stand."""
+"""Charges of requests against the rate limits, and the headers that report quotas."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from persona_profile.api.policy import email_in_path
 from persona_profile.rate_limits import Policy, Quota
 
 MIN_ANSWER_BYTES: Final = 4096
-"""The least that a read is charged with: making a small answer costs as much as sending so many."""
+"""The minimum charge of a read: making a small answer costs as much as sending this many bytes."""
 
 
 processor_seconds: Callable[[], float] = time.thread_time
-"""The clock of the processor time of a thread."""
+"""The clock of a thread's processor time."""
 
 
 def charge(request: Request, policy: Policy, costs: Mapping[str, int]) -> None:
-    """Count the units of a request by what identifies the client; its answer will report the quota.
+    """Charge the units of a request to clients by their identifiers; report the quota in the response.
 
-    A page of a foreign origin is refused before: it would use up the quota of its visitor's network.
+    A page of a foreign origin is rejected first: it would use up the quota of its visitor's network.
 
     Raises:
-        OriginRefused: such a page caused the request.
-        RateLimited: the client is beyond the limit.
+        OriginRejected: a page of a foreign origin caused the request.
+        RateLimited: a quota is used up.
     """
     check_page(request)
     services: Services = request.services
     quota = services.rate_limits.hit(policy, costs)
     if quota is not None:
-        request.add_response_callback(lambda _request, response: _tell(response, quota))
+        request.add_response_callback(lambda _request, response: _report(response, quota))
 
 
 def charge_write(request: Request) -> None:
-    """Count a change of the email in the path, or what costs as much.
+    """Charge the email in the path with one write.
 
     Raises:
-        RateLimited: there were too many.
+        RateLimited: its quota is used up.
     """
     charge(request, Policy.WRITES_PER_EMAIL, {email_in_path(request): 1})
 
 
 def charge_bytes(request: Request, email: str | None = None) -> None:
-    """Charge a read, once it is answered, with the bytes of its answer.
+    """Charge a read with the bytes of its response.
 
     Args:
-        request: the request; the network of its client is charged.
-        email: of the session, and charged as well.
+        request: the request; the network of its client pays.
+        email: an email of the session, which pays too.
 
     Raises:
-        OriginRefused: a page of a foreign origin caused the request.
-        RateLimited: the network or the email has used up its bytes.
+        OriginRejected: a page of a foreign origin caused the request.
+        RateLimited: the quota of the network or the email is used up.
     """
     check_page(request)
     services: Services = request.services
@@ -79,10 +79,10 @@ def charge_bytes(request: Request, email: str | None = None) -> None:
 
 @contextlib.contextmanager
 def failure_charged(request: Request) -> Iterator[None]:
-    """Charge the client's network with the processor time of a request, should it fail.
+    """Charge the client's network with the processor time of a request that fails.
 
     Raises:
-        RateLimited: failures of this network have cost too much lately.
+        RateLimited: the quota of its failures is used up.
     """
     services: Services = request.services
     client = client_of(request)
@@ -97,14 +97,14 @@ def failure_charged(request: Request) -> Iterator[None]:
 
 
 def client_of(request: Request) -> str:
-    """Return the network of the client, by which strangers are limited (see `client_network`).
+    """Return the network of the client (`client_network`), by which strangers are limited.
 
-    The address is that of the connection, or the one that a trusted proxy has reported
+    The address is that of the connection, or the address that a trusted proxy has reported
     (`TrustedProxies`).
     """
     return client_network(request.environ.get("REMOTE_ADDR", ""))
 
 
-def _tell(response: Response, quota: Quota) -> None:
+def _report(response: Response, quota: Quota) -> None:
     for name, value in quota.headers().items():
         response.headers.add(name, value)

@@ -1,4 +1,4 @@
-"""Sessions: proofs in, token and profiles out."""
+"""Sessions: proofs in, a token and profiles out."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ from persona_profile.rate_limits import Policy
 
 MAX_EMAILS: Final = 20
 MAX_BODY_BYTES: Final = (MAX_PROOFS + 1) * 16 * 1024
-"""The longest proofs that an authenticator of ours accepts, and as much as one of them beside."""
+"""The longest proofs that our authenticators accept, and the length of one more for the rest."""
 
 VERIFICATION_SECONDS: Final = 10
-"""After that long no further proof of a request is looked at, whose issuer may have to be looked up."""
+"""The time after which no further proof of a request is verified, as that may take a lookup."""
 
 _BODY: Final = "session_body"
-"""Where the registry has the schema of the body: it depends on the configured authenticators."""
+"""The registry's key of the schema of the body, which depends on the configured authenticators."""
 
-nonces = Service(name="nonces", path="/v1/nonces", description="For tokens of identity providers.")
+nonces = Service(
+    name="nonces", path="/v1/nonces", description="Nonces for tokens of identity providers."
+)
 sessions = Service(name="sessions", path="/v1/sessions", description="Prove emails, sign out.")
 
 
 @nonces.post()  # type: ignore[untyped-decorator]
 def issue(request: Request) -> Response:
-    """Return a nonce, by which an identity provider ties its token to one sign-in."""
+    """Return a nonce; an identity provider binds its token to one sign-in by it."""
     services: Services = request.services
     charge(request, Policy.SESSIONS_PER_ADDRESS, {client_of(request): 1})
     nonce, expires_at = services.nonces.issue()
@@ -51,7 +53,7 @@ def issue(request: Request) -> Response:
 
 @sessions.post()  # type: ignore[untyped-decorator]
 def create(request: Request) -> Response:
-    """Open a session of the emails proved, and of those of the session that the request carries."""
+    """Open a session of the proved emails and the emails of the request's session."""
     charge(request, Policy.SESSIONS_PER_ADDRESS, {client_of(request): 1})
     with failure_charged(request):
         return _open_session(request)
@@ -63,7 +65,7 @@ def _open_session(request: Request) -> Response:
     previous = request.identity
     proved = _verify(services, body["proofs"], client_of(request))
     services.used_proofs.check(proved)
-    # Of proofs that hold, once each: else anybody could use up what a domain's people need.
+    # Valid proofs only: otherwise anybody could use up the quota of a domain's people.
     charge(request, Policy.PROOFS_PER_ISSUER, Counter(party_of(each.issuer) for each in proved))
     vouched = [
         Vouched(each.email, party_of(each.issuer), each.revoked_from, f"proofs.{position}.{each.kind}")
@@ -76,7 +78,7 @@ def _open_session(request: Request) -> Response:
     document = session_document(services.tokens.seal(session), session)
     document["profiles"] = represent(request, profiles, session, body["thumbnails"])
     response = json_response(document, status=201)
-    # Last, so that no proof is used up by a request that fails.
+    # Last: a request that fails uses up no proof.
     services.used_proofs.use(proved)
     services.metrics.count_session(len(session.emails))
     return response
@@ -84,18 +86,18 @@ def _open_session(request: Request) -> Response:
 
 @sessions.delete(permission=SESSION)  # type: ignore[untyped-decorator]
 def sign_out(request: Request) -> Response:
-    """End every session that proved any of this one's emails, wherever it was opened."""
+    """End every session that proved an email of this session, wherever it was opened."""
     services: Services = request.services
     services.profiles.sign_out(request.identity)
     return Response(status=204)
 
 
 def _verify(services: Services, proofs: Sequence[Mapping[str, str]], client: str) -> list[ProvedEmail]:
-    """Return what all proofs prove, each of which has one member; lookups count for the client.
+    """Return the emails that the proofs prove. Each proof has one member; lookups count for the client.
 
     Raises:
-        InvalidProof: one does not hold; `errors` tells which.
-        Overloaded: identity providers are too slow for that many proofs in one request.
+        InvalidProof: a proof is invalid; `errors` names it.
+        Overloaded: identity providers are too slow for this number of proofs.
     """
     deadline = time.monotonic() + VERIFICATION_SECONDS
     proved = []
@@ -106,8 +108,8 @@ def _verify(services: Services, proofs: Sequence[Mapping[str, str]], client: str
         try:
             proved.append(services.authenticators.verify(member, text, client))
         except InvalidProof as error:
-            where = FieldError("body", f"proofs.{position}.{member}", error.code)
-            raise InvalidProof(error.code, "A proof does not hold.", errors=(where,)) from None
+            field = FieldError("body", f"proofs.{position}.{member}", error.code)
+            raise InvalidProof(error.code, "A proof is invalid.", errors=(field,)) from None
     return proved
 
 

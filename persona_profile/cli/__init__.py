@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     forbid_dumps()  # before the keyring or a setting is read
     options = _parser().parse_args(arguments)
-    log = configure_command()  # the server changes that, once it has read its settings
+    log = configure_command()  # the server changes it with its settings
     try:
         status: int = options.run(options)
     except InvalidSettings as error:
@@ -33,8 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"persona-profile: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Who read the output has seen enough; what is still buffered goes nowhere.
+        # The reader of the output has closed it: discard the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"persona-profile: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

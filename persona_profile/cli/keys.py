@@ -1,10 +1,8 @@
-"""`persona-profile keys`: the life of the keyring, from its first key to the end of each."""
+"""`persona-profile keys`: creation, rotation and destruction of keys."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -13,70 +11,64 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from backends import Backend
+from persona_profile.cli import keys_status
 from persona_profile.cli.config import load_settings
-from persona_profile.cli.opening import opened_store_with_keys
+from persona_profile.cli.opening import open_keyring_file, opened_store_with_keys
 from persona_profile.cli.progress import WalkProgress, shown
-from persona_profile.keys.configured import keyring_file
-from persona_profile.keys.keyring import CREATED, RETIRED, KeyKind, Keyring, KeyringError
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyringError
 from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.settings import InvalidSettings, Settings
+from persona_profile.settings import Settings
 from persona_profile.store.leases import Lease
+from persona_profile.store.maintenance.key_use import (
+    MOVING,
+    RELOAD_SECONDS,
+    check_unused,
+    write_seconds,
+)
 from persona_profile.store.maintenance.reindexing import Reindexing
-from persona_profile.store.maintenance.rewrapping import KeyUse, Pace, Rewrapping, count_use
+from persona_profile.store.maintenance.rewrapping import Pace, Rewrapping
 
 DEFAULT_RATE: Final = 500
-"""Data keys or profiles a second: a small part of what a database does."""
-
-
-TAKING_SECONDS: Final = 3.0
-"""Longer than a running server needs to take a changed keyring."""
-
-
-MOVING: Final = "keys rewrap --index"
-"""The lease of whoever moves profiles, and of whoever destroys keys that a mover may wrap by."""
+"""Data keys or profiles a second; a small part of the capacity of a database."""
 
 
 def add_to(commands: Any) -> None:
     """Add the command to a parser's."""
-    keys = commands.add_parser("keys", help="look after the keyring")
+    keys = commands.add_parser("keys", help="manage the keyring")
     jobs = keys.add_subparsers(title="jobs", required=True, metavar="JOB")
 
-    job = jobs.add_parser("init", help="make a keyring, where there is none")
+    job = jobs.add_parser("init", help="make the first keyring")
     job.set_defaults(run=_init)
 
-    job = jobs.add_parser("status", help="list the keys, and what needs each; exit status 0 or 1")
-    job.add_argument("--json", action="store_true", help="for programs")
-    job.set_defaults(run=_status)
+    keys_status.add_to(jobs)
 
     job = jobs.add_parser("rotate", help="add a key; once it is on all machines, --promote it")
-    _of_a_kind(job)
+    _add_kind(job)
     job.add_argument("--promote", action="store_true", help="make the newest key primary")
     job.set_defaults(run=_rotate)
 
     job = jobs.add_parser(
-        "rewrap", help="bring all that is stored under the primary key, while the service runs"
+        "rewrap", help="wrap or move everything to the primary key, while the service runs"
     )
-    _of_a_kind(job)
+    _add_kind(job)
     job.add_argument(
         "--rate",
         metavar="N",
         type=_rate,
         default=DEFAULT_RATE,
-        help="at most so many a second (default: %(default)s)",
+        help="data keys or profiles a second (default: %(default)s)",
     )
     job.set_defaults(run=_rewrap)
 
-    job = jobs.add_parser("destroy", help="forget a key that nothing needs any more")
+    job = jobs.add_parser("destroy", help="destroy a key that no item needs")
     job.add_argument("version", metavar="VERSION", type=int)
-    _of_a_kind(job)
-    job.add_argument(
-        "--revoke", action="store_true", help="end the sessions and picture URLs that it sealed"
-    )
+    _add_kind(job)
+    job.add_argument("--revoke", action="store_true", help="end its sessions and picture URLs now")
     job.set_defaults(run=_destroy)
 
 
-def _of_a_kind(job: Any) -> None:
+def _add_kind(job: Any) -> None:
     job.add_argument(
         "--index",
         dest="kind",
@@ -95,21 +87,21 @@ def _rate(text: str) -> float:
 
 
 def _init(options: argparse.Namespace) -> int:
-    named = _file(load_settings(options.config))
+    named = open_keyring_file(load_settings(options.config))
     with _locked(named) as file:
         try:
             file.create(Keyring.generate(_now()))
         except FileExistsError:
-            raise KeyringError(f"{file.path}: there is one already; it was left as it was") from None
+            raise KeyringError(f"{file.path}: the keyring exists, and was not changed") from None
     print(
         f"Made {file.path}.\n"
-        "Keep a copy where backups of the database are not: whoever loses it loses all that is stored."
+        "Keep a copy apart from the backups of the database. Without the keyring all data is lost."
     )
     return 0
 
 
 def _rotate(options: argparse.Namespace) -> int:
-    named = _file(load_settings(options.config))
+    named = open_keyring_file(load_settings(options.config))
     kind: KeyKind = options.kind
     flag = " --index" if kind is KeyKind.INDEX else ""
     with _locked(named) as file:
@@ -119,21 +111,21 @@ def _rotate(options: argparse.Namespace) -> int:
             _replace(file, before, after)
             added = after.live(kind)[-1]
             print(
-                f"Added {kind} key {added.version}, fingerprint {added.fingerprint()}: it opens, and "
-                "makes nothing yet.\n"
-                f"Now copy {file.path} to every machine (mode 0600; a running server reloads it "
-                "within seconds),\n"
-                "check with `keys status` that each has this fingerprint, and then, on one machine:\n"
+                f"Added {kind} key {added.version}, fingerprint {added.fingerprint()}; it is not used "
+                "for new items yet.\n"
+                f"Now copy {file.path} to every machine (mode 0600; a running server reloads it within "
+                "seconds).\n"
+                "Check by `keys status` that all machines have the fingerprint. Then, on one machine:\n"
                 f"  persona-profile -c {options.config} keys rotate{flag} --promote"
             )
             return 0
         pending = before.pending(kind)
-        _let_servers_take_it(pending.created_at if pending else None)
+        _await_reload(pending.created_at if pending else None)
         after = before.promoting(kind, _now())
         _replace(file, before, after)
         print(
             f"{kind.capitalize()} key {after.primary(kind).version} is primary.\n"
-            f"Now copy {file.path} to every machine, and then, on one machine:\n"
+            f"Now copy {file.path} to every machine. Then, on one machine:\n"
             f"  persona-profile -c {options.config} keys rewrap{flag}\n"
             f"  persona-profile -c {options.config} keys destroy{flag} {before.primary(kind).version}"
         )
@@ -142,16 +134,18 @@ def _rotate(options: argparse.Namespace) -> int:
 
 def _rewrap(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
-    with _locked(_file(settings)), _store(settings) as (backend, keys):
+    with _locked(open_keyring_file(settings)), _store(settings) as (backend, keys):
         if options.kind is KeyKind.INDEX:
             return _reindex(settings, backend, keys, options.rate)
         job = Rewrapping(backend, keys, Pace(options.rate))
         with _progress() as progress:
             done = job.run(progress)
-    print(f"Wrapped {done.keys:,} data keys anew.")
-    _tell_unreadable(len(done.unreadable))
+    print(f"Wrapped {done.keys:,} data keys again.")
+    _print_unreadable(len(done.unreadable))
     if not done.is_complete:
-        print("Some machine still wraps with another keyring: copy it there, and start this again.")
+        print(
+            "A machine still wraps by an older keyring: copy the keyring there, and start this again."
+        )
     return 0 if done.is_complete and not done.unreadable else 1
 
 
@@ -161,203 +155,108 @@ def _reindex(settings: Settings, backend: Backend, keys: KeyWrapper, rate: float
         print("There is one index key: nothing to move.")
         return 0
     if keys.primary_index_version != versions[-1]:
-        raise KeyringError("the newer index key is not primary: `keys rotate --index --promote` first")
+        raise KeyringError(
+            "the newer index key is not primary: run `keys rotate --index --promote` first"
+        )
     with Lease(backend, MOVING) as lease, _progress() as progress:
         pace = Pace(rate, sleep=lease.sleep)
         job = Reindexing(backend, keys, settings.forward_seconds, pace, time.time, lease.keep)
         done = job.run(progress)
     print(
-        f"Moved {done.moved:,} profiles, finished {done.finished:,} moves and cleaned {done.cleaned:,} "
-        "copies of earlier runs."
+        f"Moved {done.moved:,} profiles; of earlier runs, finished {done.finished:,} moves and removed "
+        f"{done.cleaned:,} copies."
     )
-    _tell_unreadable(len(done.unreadable))
+    _print_unreadable(len(done.unreadable))
     if done.doubled:
         print(
-            f"{len(done.doubled):,} emails have a profile under both index keys, and were left alone: "
+            f"{len(done.doubled):,} emails have a profile under both index keys, and were not moved: "
             "`storage verify` lists them as two_homes."
         )
     return 1 if done.unreadable or done.doubled else 0
 
 
-def _tell_unreadable(count: int) -> None:
+def _print_unreadable(count: int) -> None:
     if count:
-        print(f"{count:,} data keys do not open: `storage verify` tells which.")
+        print(f"{count:,} data keys do not open: `storage verify` lists them.")
 
 
 def _destroy(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
     kind: KeyKind = options.kind
-    with _locked(_file(settings)) as file:
+    with _locked(open_keyring_file(settings)) as file:
         before = file.load()
         after = before.destroying(kind, options.version, _now())
         if kind is KeyKind.ENCRYPTION and not options.revoke:
             _check_tokens(settings, before, options.version)
         with _store(settings) as (backend, keys), Lease(backend, MOVING) as lease:
-            _check_needs(backend, keys, kind, options.version, lease)
+            _check_unused(backend, keys, kind, options.version, lease)
             if options.version < before.primary(kind).version:
-                _let_writes_end(backend, lease)
-                _check_needs(backend, keys, kind, options.version, lease)
+                seconds = write_seconds(backend)
+                waiting = f"waiting {seconds} s for writes that may have begun with this key"
+                print(f"persona-profile: {waiting}", file=sys.stderr, flush=True)
+                lease.sleep(seconds)
+                _check_unused(backend, keys, kind, options.version, lease)
         _replace(file, before, after)
     print(
         f"Destroyed {kind} key {options.version} in {file.path}.\n"
-        "Copy it to every machine. Older copies of the keyring are yours to destroy; a backup that was "
-        "made under this key can't be read without them."
+        "Copy the keyring to every machine, and destroy its older copies. Backups that were made under "
+        "this key need one of them."
     )
     return 0
 
 
 def _check_tokens(settings: Settings, keyring: Keyring, version: int) -> None:
-    """Refuse while a session or a picture's URL that the key sealed may still be used."""
+    """Return if no session and no picture URL under the key is valid.
+
+    Raises:
+        KeyringError: some may be valid.
+    """
     key = keyring.find(KeyKind.ENCRYPTION, version)
     if key is None or version > keyring.primary(KeyKind.ENCRYPTION).version:
-        return  # it never sealed anything
+        return  # it was never primary
     seconds = max(settings.sessions_lifetime, settings.picture_url_seconds)
     if key.retired_at is None:
         raise KeyringError(
-            f"encryption key {version} does not say since when it is not primary; --revoke ends the "
-            "sessions and picture URLs that it may have sealed"
+            f"encryption key {version} has no date of its retirement; --revoke ends the sessions and "
+            "picture URLs that it may have sealed"
         )
     until = key.retired_at + timedelta(seconds=seconds)
     if until > _now():
         raise KeyringError(
-            f"sessions and picture URLs that encryption key {version} sealed work until "
+            f"sessions and picture URLs under encryption key {version} work until "
             f"{until:%Y-%m-%d %H:%M} UTC; --revoke ends them now"
         )
 
 
-def _check_needs(backend: Backend, keys: KeyWrapper, kind: KeyKind, version: int, lease: Lease) -> None:
-    """Return if nothing that is stored needs a key.
-
-    Raises:
-        KeyringError: something does.
-    """
+def _check_unused(
+    backend: Backend, keys: KeyWrapper, kind: KeyKind, version: int, lease: Lease
+) -> None:
+    """Keep the lease while `check_unused` reads the store."""
     with _progress() as progress:
 
-        def see(partition: bytes) -> None:
+        def report(partition: bytes) -> None:
             lease.keep()
             progress(partition)
 
-        reasons = _needs(count_use(backend, keys, see), kind, version)
-    if reasons:
-        raise KeyringError(f"{kind} key {version} is needed: {'; '.join(reasons)}")
-
-
-def _needs(use: KeyUse, kind: KeyKind, version: int) -> list[str]:
-    """Return what of a store needs a key."""
-    counts = {"moves to another index key have not ended": use.moving}
-    if kind is KeyKind.ENCRYPTION:
-        counts["data keys are under it"] = use.wraps[str(version)]
-        counts["data keys are of a form that is not known"] = use.unreadable
-    else:
-        counts["profiles are under it"] = use.profiles[version]
-        counts["marks of ended sessions are under it, and go by themselves"] = use.marks[version]
-    return [f"{count:,} {what}" for what, count in counts.items() if count]
-
-
-def _status(options: argparse.Namespace) -> int:
-    settings = load_settings(options.config)
-    keyring = _file(settings).load()
-    with _store(settings) as (backend, keys), _progress() as progress:
-        use = count_use(backend, keys, progress)
-    problems = _problems(keyring, use)
-    if options.json:
-        print(json.dumps(_status_document(keyring, use, problems), indent=1))
-    else:
-        _print_status(keyring, use, problems)
-    return 1 if problems else 0
-
-
-def _problems(keyring: Keyring, use: KeyUse) -> list[str]:
-    """Return what is stored and can't be read with a keyring."""
-    missing = {
-        f"data keys are under encryption key {version}, which is not here": count
-        for version, count in use.wraps.items()
-        if version.isdigit() and not _is_live(keyring, KeyKind.ENCRYPTION, int(version))
-    }
-    missing |= {
-        f"profiles are under index key {version}, which is not here": count
-        for version, count in use.profiles.items()
-        if not _is_live(keyring, KeyKind.INDEX, version)
-    }
-    missing["data keys are of a form that is not known"] = use.unreadable
-    return [f"{count:,} {what}" for what, count in missing.items() if count]
-
-
-def _is_live(keyring: Keyring, kind: KeyKind, version: int) -> bool:
-    key = keyring.find(kind, version)
-    return key is not None and key.is_live
-
-
-def _status_document(keyring: Keyring, use: KeyUse, problems: list[str]) -> dict[str, Any]:
-    keys = [
-        {
-            "kind": kind,
-            "version": key.version,
-            "state": key.state,
-            "created_at": key.notes.get(CREATED),
-            "retired_at": key.notes.get(RETIRED),
-            "fingerprint": key.fingerprint() if key.is_live else None,
-            "needed_by": _needed_by(use, kind, key.version),
-        }
-        for kind in KeyKind
-        for key in keyring.keys(kind)
-    ]
-    return {
-        "keys": keys,
-        "wraps": dict(sorted(use.wraps.items())),
-        "stale": use.stale,
-        "profiles_by_index_version": {str(v): n for v, n in sorted(use.profiles.items())},
-        "forwards": use.forwards,
-        "moving": use.moving,
-        "problems": problems,
-    }
-
-
-def _print_status(keyring: Keyring, use: KeyUse, problems: list[str]) -> None:
-    print(f"{'KIND':12}{'VERSION':9}{'STATE':14}{'MADE':22}{'FINGERPRINT':18}{'NEEDED BY':>12}")
-    for kind in KeyKind:
-        for key in keyring.keys(kind):
-            made = str(key.notes.get(CREATED, "-"))
-            fingerprint = key.fingerprint() if key.is_live else "-"
-            count = _needed_by(use, kind, key.version)
-            print(f"{kind:12}{key.version:<9}{key.state:14}{made:22}{fingerprint:18}{count:>12,}")
-    print()
-    for version, count in sorted(use.wraps.items()):
-        if not version.isdigit():
-            print(f"{count:,} data keys are wrapped by {version.replace(':', ' key, version ')}.")
-    print(f"{use.stale:,} data keys are stale: `keys rewrap` brings them under the primary key.")
-    older = sum(use.profiles.values()) - use.profiles[keyring.primary(KeyKind.INDEX).version]
-    if older or use.moving:
-        print(f"{older:,} profiles are under an older index key, {use.moving:,} moves have not ended.")
-    for problem in problems:
-        print(f"PROBLEM: {problem}.")
-
-
-def _needed_by(use: KeyUse, kind: KeyKind, version: int) -> int:
-    return use.wraps[str(version)] if kind is KeyKind.ENCRYPTION else use.profiles[version]
-
-
-def _file(settings: Settings) -> KeyringFile:
-    file = keyring_file(settings)
-    if file is None:
-        raise InvalidSettings("keyring.path: none is set, and in development the keyring is in memory")
-    return file
+        check_unused(backend, keys, kind, version, report)
 
 
 def _replace(file: KeyringFile, before: Keyring, after: Keyring) -> None:
-    """Write a keyring that was made from an earlier one.
+    """Replace a keyring by its successor.
 
     Raises:
-        KeyringError: somebody has copied another keyring there meanwhile.
+        KeyringError: the file has another keyring by now.
     """
     if not file.holds(before):
-        raise KeyringError(f"{file.path}: it was changed meanwhile, and left as it is; start again")
+        raise KeyringError(
+            f"{file.path}: the file was changed meanwhile, and not replaced; start again"
+        )
     file.replace(after)
 
 
 @contextmanager
 def _locked(file: KeyringFile) -> Iterator[KeyringFile]:
-    """Lock the keyring; what the operating system refuses is the keyring's error."""
+    """Lock the keyring; errors of the operating system become errors of the keyring."""
     try:
         with file.lock() as locked:
             yield locked
@@ -378,22 +277,11 @@ def _progress() -> Iterator[WalkProgress]:
         yield progress
 
 
-def _let_servers_take_it(since: datetime | None) -> None:
-    """Wait until the servers of this machine use a keyring that was changed just now."""
+def _await_reload(since: datetime | None) -> None:
+    """Wait until the servers of this machine have reloaded a keyring that was changed at an instant."""
     if since is not None:
         age = (_now() - since).total_seconds()
-        time.sleep(max(0.0, min(TAKING_SECONDS, TAKING_SECONDS - age)))
-
-
-def _let_writes_end(backend: Backend, lease: Lease) -> None:
-    """Wait until everything is stored that any server has begun to write with a key that was replaced.
-
-    Not since the key was replaced here: on other machines that was when its file was copied there.
-    """
-    seconds = math.ceil(TAKING_SECONDS + backend.write_seconds)
-    text = f"persona-profile: waiting {seconds} s for writes that may have begun with this key"
-    print(text, file=sys.stderr, flush=True)
-    lease.sleep(seconds)
+        time.sleep(max(0.0, min(RELOAD_SECONDS, RELOAD_SECONDS - age)))
 
 
 def _now() -> datetime:

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from backends import Backend
-from persona_profile.keys.configured import follow_keyring, make_key_wrapper, open_keyring
+from persona_profile.keys.configured import (
+    follow_keyring,
+    keyring_file,
+    make_key_wrapper,
+    open_keyring,
+)
+from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.settings import InvalidSettings, Settings
 from persona_profile.store.configured import open_backend
@@ -19,8 +25,20 @@ def open_shared_backend(settings: Settings) -> Backend:
         InvalidSettings: its store is in the memory of the server.
     """
     if settings.backend == "memory":
-        raise InvalidSettings("backend: what is in memory is the server's alone")
+        raise InvalidSettings("backend: a store in memory belongs to the server alone")
     return open_backend(settings)
+
+
+def open_keyring_file(settings: Settings) -> KeyringFile:
+    """Return the file of the keyring.
+
+    Raises:
+        InvalidSettings: the keyring is in the memory of the server.
+    """
+    file = keyring_file(settings)
+    if file is None:
+        raise InvalidSettings("keyring.path: none is set, and in development the keyring is in memory")
+    return file
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`persona-profile pictures`: the picture pipeline on files, for those who tune its settings."""
+"""`persona-profile pictures`: the picture pipeline on files, to try its settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add_to(commands: Any) -> None:
     jobs = pictures.add_subparsers(title="jobs", required=True, metavar="JOB")
     process = jobs.add_parser(
         "process",
-        help="make the renditions of files and a contact sheet; exit status 1 if a file was refused",
+        help="make the renditions of files and a contact sheet; exit status 1 if a file was rejected",
     )
     process.add_argument("files", metavar="FILE", nargs="+", type=Path)
     process.add_argument(

@@ -63,12 +63,12 @@ def _rendered(file: Path, crop: Crop | None, options: PictureOptions) -> Band:
     return Band(file.name, size, reference, renditions, decoded - began, encoded - decoded)
 
 
-def _free_folder(out: Path, name: str, taken: set[Path]) -> Path:
+def _free_folder(out: Path, name: str, used: set[Path]) -> Path:
     folder, number = out / name, 1
-    while folder in taken:
+    while folder in used:
         number += 1
         folder = out / f"{name}-{number}"
-    taken.add(folder)
+    used.add(folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""`persona-profile export` and `erase`: what people ask of operators about their own data."""
+"""`persona-profile export` and `erase`: the data of one person, at their request."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from persona_profile.store.homes import Homes
 from persona_profile.store.profile import BLANK_STATE, PROFILE_KEY_REQUIRED, StoredProfile
 
 _EMAIL_HELP: Final = (
-    "of the person; `-` reads it from the standard input, as everybody on a machine can read arguments"
+    "of the person; `-` reads it from the standard input, as all users of a machine can see arguments"
 )
 
 
-class _Refused(Exception):
-    """What was asked for can't be done; the message says why."""
+class _Failure(Exception):
+    """The command failed; the message says why."""
 
 
 def add_to(commands: Any) -> None:
     """Add the commands to a parser's."""
-    export = commands.add_parser("export", help="write all that is kept about an email into a zip")
+    export = commands.add_parser("export", help="write all data of an email into a zip")
     export.add_argument("email", metavar="EMAIL", help=_EMAIL_HELP)
     export.add_argument("--out", metavar="FILE", type=Path, required=True, help="a new file, mode 0600")
     export.set_defaults(run=_export)
 
-    erase = commands.add_parser("erase", help="remove all that is kept about an email")
+    erase = commands.add_parser("erase", help="erase all data of an email")
     erase.add_argument("email", metavar="EMAIL", help=_EMAIL_HELP)
-    erase.add_argument("--yes", action="store_true", help="don't ask; needed if nobody can be asked")
+    erase.add_argument("--yes", action="store_true", help="don't ask; required without a terminal")
     erase.set_defaults(run=_erase)
 
 
@@ -47,12 +47,12 @@ def _export(options: argparse.Namespace) -> int:
     with _services(options) as (email, profiles, pictures):
         session, [found] = profiles.open_session([Vouched(email, "operator")])
         if _is_blank(found):
-            raise _Refused("nothing is kept about this email")
+            raise _Failure("nothing is stored for this email")
         archive = export_zip(profiles, pictures, session, email)
         try:
             files.create(options.out, archive)
         except OSError as error:
-            raise _Refused(f"{options.out}: {error.strerror}") from None
+            raise _Failure(f"{options.out}: {error.strerror}") from None
     print(f"Written: {options.out}, {len(archive):,} bytes.")
     return 0
 
@@ -63,7 +63,7 @@ def _erase(options: argparse.Namespace) -> int:
             _ask()
         session, [found] = profiles.open_session([Vouched(email, "operator")])
         profiles.erase(session, email)
-    print("Nothing was kept about this email." if _is_blank(found) else "Erased.")
+    print("Nothing was stored for this email." if _is_blank(found) else "Erased.")
     return 0
 
 
@@ -73,15 +73,15 @@ def _is_blank(profile: StoredProfile) -> bool:
 
 def _ask() -> None:
     if not sys.stdin.isatty():
-        raise _Refused("--yes is needed where nobody can be asked")
-    print("All that is kept about this email will be gone for good. Type yes: ", end="", flush=True)
+        raise _Failure("--yes is required without a terminal")
+    print("This erases all data of this email for good. Type yes: ", end="", flush=True)
     if sys.stdin.readline().strip() != "yes":
-        raise _Refused("nothing was erased")
+        raise _Failure("nothing was erased")
 
 
 @contextmanager
 def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService, PictureService]]:
-    """Open what the settings file names; end the command with a sentence where that can't be done."""
+    """Open the services of the settings file; print a failure, and end the command."""
     settings = load_settings(options.config)
     try:
         email = canonical_email(sys.stdin.readline().strip() if options.email == "-" else options.email)
@@ -90,7 +90,7 @@ def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService
             lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
             profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
             yield email, profiles, PictureService(backend, homes, keys, url_window=window)
-    except (_Refused, ServiceError, InvalidEmail) as error:
+    except (_Failure, ServiceError, InvalidEmail) as error:
         print(f"persona-profile: {_reason(error)}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, InvalidEmail) else 1) from None
 
@@ -98,12 +98,12 @@ def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService
 def _reason(error: Exception) -> str:
     match error:
         case InvalidEmail():
-            return f"EMAIL: not an address that is taken here: {error}"
+            return f"EMAIL: not an accepted address: {error}"
         case ProfileKeyRequired(code=code) if code == PROFILE_KEY_REQUIRED:
             return (
-                "this profile is protected by the person's own key, which is not kept here: "
-                "only they can export it, in the dialog; erase works without it"
+                "this profile is protected by the person's own key, which is not stored: "
+                "only they can export it, in the dialog; erase works without the key"
             )
         case UnreadableProfile():
-            return "what is kept does not open: `storage verify` tells why; erase works all the same"
+            return "the profile does not open: see `storage verify`; erase works nevertheless"
     return str(error)

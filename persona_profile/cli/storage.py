@@ -1,4 +1,4 @@
-"""`persona-profile storage`: the operator's jobs on what is stored."""
+"""`persona-profile storage`: the operator's jobs on the store."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from persona_profile.store.configured import open_backend
 
 def add_to(commands: Any) -> None:
     """Add the command to a parser's."""
-    storage = commands.add_parser("storage", help="look after what is stored")
+    storage = commands.add_parser("storage", help="initialize, check and copy the store")
     jobs = storage.add_subparsers(title="jobs", required=True, metavar="JOB")
 
-    for name, text in (("init", "make an empty store ready"), ("upgrade", "bring a store up to date")):
-        job = jobs.add_parser(name, help=f"{text}; harmless when it is already")
+    for name, text in (
+        ("init", "initialize an empty store"),
+        ("upgrade", "migrate the store to this version"),
+    ):
+        job = jobs.add_parser(name, help=f"{text}; harmless if that is done")
         job.set_defaults(run=_initialize)
     storage_checks.add_to(jobs)
     storage_copies.add_to(jobs)

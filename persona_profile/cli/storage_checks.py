@@ -1,4 +1,4 @@
-"""`persona-profile storage verify` and `storage stats`: reading all of a store, changing nothing."""
+"""`persona-profile storage verify` and `storage stats`: reads of the whole store."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from persona_profile.store.maintenance.verification import MEANINGS, Verificatio
 def add_to(jobs: Any) -> None:
     """Add the jobs to a parser's."""
     verify = jobs.add_parser(
-        "verify", help="check that all that is stored opens and belongs where it is; exit status 0 or 1"
+        "verify", help="check that every item opens and is in its place; exit status 0 or 1"
     )
     verify.add_argument("--json", action="store_true", help="for programs")
     verify.add_argument(
         "--after",
         metavar="PARTITION",
         type=_partition,
-        help="go on behind this partition, where another run was stopped",
+        help="go on after this partition, where an earlier run was stopped",
     )
     verify.set_defaults(run=_verify)
 
@@ -58,7 +58,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 class _TextFindings:
-    """Writes findings as they come, and a summary behind them."""
+    """Prints findings as they come, then a summary."""
 
     def __init__(self, progress: WalkProgress) -> None:
         self._progress = progress
@@ -76,18 +76,18 @@ class _TextFindings:
             print()
         rows = [
             ("profiles", f"{verified.profiles:,}"),
-            ("  protected, so not opened", f"{verified.protected:,}"),
+            ("  protected, not opened", f"{verified.protected:,}"),
             ("renditions", f"{verified.renditions:,}"),
             ("used proofs", f"{verified.used_proofs:,}"),
             ("read", byte_count(verified.bytes_read)),
         ]
         for version, count in sorted(verified.key_versions.items()):
             rows.append((f"data keys under key version {version}", f"{count:,}"))
-        rows.append(("  of these to be wrapped anew", f"{verified.stale_keys:,}"))
+        rows.append(("  of these stale", f"{verified.stale_keys:,}"))
         if verified.moving:
             rows.append(("moves that have not ended", f"{verified.moving:,}"))
         if verified.unsettled:
-            rows.append(("not checked, for they kept changing", f"{verified.unsettled:,}"))
+            rows.append(("not checked, kept changing", f"{verified.unsettled:,}"))
         _print_rows(rows)
         print()
         if not verified.findings:
@@ -99,7 +99,7 @@ class _TextFindings:
 
 
 class _JsonFindings:
-    """Writes one JSON object, its findings as they come: there may be more than memory holds."""
+    """Prints a JSON object, its findings as they come: they may exceed the memory."""
 
     def __init__(self) -> None:
         self._separator = "\n"

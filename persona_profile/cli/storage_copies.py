@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -47,20 +47,22 @@ def add_to(jobs: Any) -> None:
         metavar="FILE",
         type=Path,
         default=Path(STATE_FILE),
-        help="where it remembers how far it is (default: %(default)s)",
+        help="the file with the progress of the copy (default: %(default)s)",
     )
-    job.add_argument("--restart", action="store_true", help="forget that: compare everything anew")
+    job.add_argument(
+        "--restart", action="store_true", help="delete the state: compare everything again"
+    )
     job.add_argument(
         "--passes",
         metavar="N",
         type=_passes,
         default=PASSES,
-        help="give up after so many passes that found changes (default: %(default)s)",
+        help="the limit of passes that find changes (default: %(default)s)",
     )
     job.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace and delete in DEST also what this copy did not write",
+        help="replace and delete also items in DEST that this copy did not write",
     )
     _finish(job, _copy)
 
@@ -68,11 +70,11 @@ def add_to(jobs: Any) -> None:
     job.add_argument("file", metavar="FILE", type=Path)
     _finish(job, _backup)
 
-    job = jobs.add_parser("restore", help="write what a backup holds into an empty store")
+    job = jobs.add_parser("restore", help="write a backup into an empty store")
     job.add_argument("file", metavar="FILE", type=Path)
     choice = job.add_mutually_exclusive_group()
     choice.add_argument(
-        "--overwrite", action="store_true", help="the store is not empty: replace what is in FILE too"
+        "--overwrite", action="store_true", help="replace the items of a store that is not empty"
     )
     choice.add_argument("--check", action="store_true", help="check FILE, write nothing")
     _finish(job, _restore)
@@ -98,7 +100,6 @@ def _copy(options: argparse.Namespace) -> int:
         closing(source),
         closing(destination),
         shown(CopyProgress(sys.stderr), "start it again to go on") as progress,
-        _telling_of_files(),
     ):
         _check_schema("SOURCE", source)
         _check_schema("DEST", destination)
@@ -130,8 +131,8 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
         print(f"The stores are equal: {_count(result.partitions, 'partition')}.")
     else:
         print(
-            f"The last pass still found {_count(result.differing, 'partition')} that differed: "
-            "the source is being written to. Stop that, and start the copy again."
+            f"The last pass still found {_count(result.differing, 'partition')} with differences: "
+            "the source is being written to. Stop the service, and start the copy again."
         )
 
 
@@ -143,7 +144,6 @@ def _backup(options: argparse.Namespace) -> int:
         opened_store(settings) as source,
         _archived_homes(settings) as homes,
         shown(CopyProgress(sys.stderr), "there is no archive; start it again") as progress,
-        _telling_of_files(),
     ):
         software = f"{DISTRIBUTION} {version(DISTRIBUTION)}"
         contents = backup(
@@ -154,7 +154,7 @@ def _backup(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(contents) | {"file_bytes": size, "seconds": seconds}))
     else:
-        print(f"Wrote {_told(contents)} into {byte_count(size)}, in {seconds:.1f} s.")
+        print(f"Wrote {_contents_text(contents)} into {byte_count(size)}, in {seconds:.1f} s.")
     return 0
 
 
@@ -163,7 +163,6 @@ def _restore(options: argparse.Namespace) -> int:
         return _usage(f"{options.file}: there is no such file")
     with (
         shown(CopyProgress(sys.stderr), "start it again with --overwrite to go on") as progress,
-        _telling_of_files(),
     ):
         if options.check:
             contents, written = check(options.file, report=progress), 0
@@ -183,7 +182,10 @@ def _restore(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(contents) | {"written": written, "seconds": seconds}))
         return 0
-    print(f"The archive is whole: {_told(contents)}, of {contents.created_at} by {contents.software}.")
+    print(
+        f"The archive is whole: {_contents_text(contents)}, "
+        f"of {contents.created_at} by {contents.software}."
+    )
     if not options.check:
         print(f"Wrote {_count(written, 'partition')} in {seconds:.1f} s.")
     return 0
@@ -193,7 +195,7 @@ def _open(role: str, place: str) -> Backend:
     """Open the store that a settings file or a URL names.
 
     Raises:
-        InvalidSettings: there is none; the message does not hold the URL, which may have a password.
+        InvalidSettings: there is none; the message never quotes the URL, which may have a password.
     """
     try:
         scheme = _SCHEME.match(place)
@@ -215,50 +217,30 @@ def _open_of_file(path: str) -> Backend:
         raise InvalidSettings("must be a settings file (.ini) or a URL such as sqlite:///path")
     if not Path(path).is_file():
         raise InvalidSettings("there is no such settings file")
-    # Variables that name a store would make source and destination the same.
-    environ = {name: value for name, value in os.environ.items() if not _names_store(name)}
+    # Environment variables would give source and destination the same store.
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith("PERSONA_BACKEND")
+    }
     settings = parse_settings(loader(path).get_wsgi_app_settings(), environ)
     return open_shared_backend(settings)
 
 
-def _names_store(variable: str) -> bool:
-    return variable.startswith("PERSONA_BACKEND")
-
-
 @contextmanager
 def _archived_homes(settings: Settings) -> Iterator[ArchivedHomes]:
-    """Open the keyring, if it can be read: it is needed while the index key changes, and only then."""
+    """Open the keyring, if it can be read; it is needed only while the index key changes."""
     file = keyring_file(settings)
     keys = None
     with suppress(KeyringError):
         keys = make_key_wrapper(settings, file.load()) if file else None
-    with ExitStack() as stack:
-        if keys is not None:
-            stack.enter_context(closing(keys))
-        yield stack.enter_context(closing(ArchivedHomes(keys)))
-
-
-class _NotReady(BackendError):
-    """One of two stores can't be used; the message says which."""
+    with closing(keys) if keys else nullcontext(), closing(ArchivedHomes(keys)) as homes:
+        yield homes
 
 
 def _check_schema(role: str, backend: Backend) -> None:
     try:
         backend.check_schema()
     except BackendError as error:
-        raise _NotReady(f"{role}: {error}") from None
-
-
-class _FileError(BackendError):
-    """A file can't be read or written."""
-
-
-@contextmanager
-def _telling_of_files() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _FileError(f"{error.filename or 'the file'}: {error.strerror}") from None
+        raise BackendError(f"{role}: {error}") from None
 
 
 def _usage(message: str) -> int:
@@ -266,7 +248,7 @@ def _usage(message: str) -> int:
     return 2
 
 
-def _told(contents: Contents) -> str:
+def _contents_text(contents: Contents) -> str:
     return (
         f"{_count(contents.partitions, 'partition')}, {_count(contents.items, 'item')}, "
         f"{byte_count(contents.bytes)}"

@@ -60,7 +60,7 @@ def open_image(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> 
     Args:
         source: a seekable file at its start.
         crop: a square of the upright image; by default the largest in its centre.
-        options: what is decoded and made.
+        options: of the pipeline.
 
     Raises:
         UnsupportedMediaType, UnprocessablePicture: the file is rejected.

@@ -45,10 +45,10 @@ class Renderer:
     """Renders uploads in worker processes.
 
     Attributes:
-        options: what is decoded and made.
+        options: of the pipeline.
         admission: decides which uploads may begin.
         workers: the worker processes.
-        processor_seconds: processor time that an image of the most pixels may take; others less.
+        processor_seconds: processor time for an image of the most pixels; less for smaller images.
         deadline_seconds: time that one upload may take, from the place to the last byte.
         uploads: counts uploads by format and outcome; see `Upload`.
         pixels: counts decoded pixels by format, including tiles and alpha planes.

@@ -105,7 +105,7 @@ class PictureService:
             capability.partition, picture_item(capability.picture_id, capability.size, format_name)
         )
         protection = capability.protection
-        if protection is None and self._replicas.can_be_asked:
+        if protection is None and self._replicas.has_healthy:
             key = self._key_of_current(capability)
             copies = self._renditions.from_replica({address: key} if key else {})
             if copies:
@@ -126,8 +126,8 @@ class PictureService:
     ) -> dict[str, tuple[str, bytes]]:
         """Return format and bytes of one rendition for each profile with a picture, by email.
 
-        The format is the first of `formats` that is stored. All renditions come from one read; without
-        those that do not open.
+        The format is the first of `formats` that is stored. All come from one read. Renditions that do
+        not open are missing.
         """
         wanted: dict[Address, tuple[StoredProfile, str]] = {}
         for profile in profiles:
@@ -186,8 +186,8 @@ class PictureService:
     def _is_ended(self, protection: Protection) -> bool:
         """Return whether the session of a protected picture's URL was ended by a sign-out.
 
-        It counts as ended if a sign-out would not be noticed: nobody marks the partitions of an index
-        key that is destroyed.
+        A session counts as ended if its sign-out could not be noticed: sign-outs don't mark the
+        partitions of a destroyed index key.
         """
         versions = {partition[0] for partition, _ in protection.sign_outs}
         if versions.isdisjoint(self._keys.index_versions):

@@ -3,8 +3,8 @@
 Usually an email has one partition. With two live index keys it has an older and a newer one, and the
 **home** of its profile is found so:
 
-1. If the older partition's `key` item is no forward, the home is the older partition; but the newer
-   one, if only that has a profile.
+1. If the older partition's `key` item is no forward, the home is the older partition. If only the
+   newer partition has a profile, the newer one is the home.
 2. If it is a forward, the home is the newer partition, read after the forward. If its `key` item is
    a moving item with the move id of the forward, the copy in it is the profile.
 
@@ -307,7 +307,7 @@ class Homes:
                 self._backend.apply(partition, batch)
 
     def _is_dead(self, partition: bytes, moving: Moving) -> bool:
-        """Return whether a moving item is no profile, and prevent that it becomes one."""
+        """Return whether a moving item is no profile; if so, it never will be."""
         while moving.origin != partition:
             key = read_items(self._backend, moving.origin, [KEY_ITEM]).get(KEY_ITEM)
             if key is None:
@@ -400,7 +400,7 @@ def _is_copied(name: str) -> bool:
 
 
 def _deletes(infos: Iterable[ItemInfo]) -> list[Operation]:
-    """Return what deletes items at their versions, the small ones first."""
+    """Return the deletes of items at their versions, small items first."""
     return [
         Delete(each.name, each.version) for each in sorted(infos, key=lambda each: "/" in each.name)
     ]

@@ -36,7 +36,7 @@ class LeaseLost(BackendError):
 
 
 class Lease:
-    """A context manager that holds a lease.
+    """A lease, held inside of a `with` statement.
 
     Args:
         backend: the store.

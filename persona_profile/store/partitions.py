@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from backends import Address, Backend, Item
@@ -15,6 +15,9 @@ USED_PROOF_ITEM: Final = "used"
 
 LEASES_PARTITION: Final = USED_PROOF_PREFIX + b"leases"
 """The partition of leases; the partitions of used proofs are longer."""
+
+WalkReport = Callable[[bytes], None]
+"""Called with each partition that a walk has done."""
 
 _SCAN_PARTITIONS: Final = 200
 

@@ -20,7 +20,7 @@ from persona_profile.store.items import PROFILE_ITEM, KeyItem, picture_item
 logger = logging.getLogger(__name__)
 
 PROFILE_BYTES: Final = 1024
-"""The length of most documents before they are sealed; others have two, four, ... times as much."""
+"""The length of most documents before they are sealed; longer ones have 2, 4, 8, ... times as much."""
 
 BLANK_STATE: Final = "0"
 """The state of a profile of which nothing is stored."""

@@ -1,4 +1,4 @@
-"""The one way to read renditions: from a replica, else the primary, else where that forwards to."""
+"""Reading renditions: from a replica, else from the primary, else from the partition of a forward."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from persona_profile.store.profile import StoredProfile
 from persona_profile.store.replicas import Replicas
 
 Wanted = Mapping[Address, RecordKey]
-"""Renditions to read, with the key that opens each."""
+"""Renditions to read, each with the key that opens it."""
 
 
 class Renditions:
     """Reads and opens the renditions of current pictures.
 
-    The primary has just named these pictures as current. A name is never used twice, so whatever a
-    replica holds under it are the same bytes.
+    The caller has just read from the primary that the pictures are current. The name of a rendition is
+    never used twice, so a replica has the same bytes under it or none.
 
     Args:
         backend: the primary.
-        homes: follows forwards of profiles that were moved meanwhile.
+        homes: follows the forwards of profiles that were moved meanwhile.
         replicas: of the backend.
     """
 
@@ -36,7 +36,7 @@ class Renditions:
         self._replicas = replicas
 
     def get(self, wanted: Wanted) -> dict[Address, bytes]:
-        """Return renditions; without those that were replaced meanwhile, or do not open.
+        """Return renditions; those that were replaced meanwhile, or do not open, are missing.
 
         Raises:
             Unavailable: the storage does not answer.

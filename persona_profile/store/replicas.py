@@ -1,8 +1,7 @@
-"""Copies of the store that may lag behind without bound, fall silent or be damaged.
+"""Replicas of the store, which may lag behind without bound, be unreachable or be damaged.
 
-They are asked for nothing but the bytes of items that never change, and only once the primary has told
-that these are current: so it does not matter how old a replica is, and nothing of it needs to be
-remembered. What none has in time comes from the primary.
+They only serve items that never change, after the primary has named them as current. So the age of a
+replica does not matter. Items that no replica returns in time come from the primary.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from backends.breaker import CircuitBreaker, CircuitOpen, Outcome
 from persona_profile.runtime.stats import REPLICA_OUTCOMES, EventCounter, ReplicaStats
 
 READ_SECONDS: Final = 0.5
-"""After which a read is given up, and the replica not asked for a while."""
+"""The time limit of a read; after it the replica is left out for a while."""
 
 CHECK_SECONDS: Final = 1.0
 """Time between two checks of a replica, and the pause after a first failure."""
@@ -29,7 +28,7 @@ MAX_PAUSE_SECONDS: Final = 15.0
 """Each failure doubles the pause after it up to this, until a read is answered."""
 
 READS: Final = 6
-"""How many reads of one replica there are at once; more are left to the primary."""
+"""The limit of simultaneous reads of one replica; further reads go to the primary."""
 
 _Reading = Future[Mapping[Address, Item]]
 _Job = tuple[_Reading, Sequence[Address]]
@@ -41,12 +40,12 @@ class Replicas:
     """The replicas of a store, or none.
 
     Args:
-        backends: each a replica; none needs to be reachable.
+        backends: the replicas; none needs to be reachable.
         read_seconds: see READ_SECONDS.
         check_seconds: see CHECK_SECONDS.
 
     Attributes:
-        reads: counts reads by outcome, one of `REPLICA_OUTCOMES`.
+        reads: the number of reads by outcome, one of `REPLICA_OUTCOMES`.
     """
 
     def __init__(
@@ -63,12 +62,12 @@ class Replicas:
         ]
 
     @property
-    def can_be_asked(self) -> bool:
-        """Whether one of them is held to answer."""
+    def has_healthy(self) -> bool:
+        """Whether any replica is healthy."""
         return any(replica.is_healthy for replica in self._replicas)
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
-        """Return what a replica has of items: of any age, and nothing if none answers in time."""
+        """Return the items that a replica has, of any age; none if no replica answers in time."""
         wanted = list(addresses)
         if not self._replicas or not wanted:
             return {}
@@ -87,26 +86,26 @@ class Replicas:
         return found
 
     def report_damage(self) -> None:
-        """Note that something which a replica answered does not open."""
+        """Count and log an item from a replica that does not open."""
         self.reads.count("damaged")
         logger.error("a replica has an item that does not open")
 
     def check(self) -> None:
-        """Return if all of them are asked.
+        """Return if all replicas are healthy.
 
         Raises:
-            Unavailable: one is not.
+            Unavailable: a replica is not.
         """
         if self.figures().silent:
-            raise Unavailable("a replica is not asked")
+            raise Unavailable("a replica does not answer")
 
     def figures(self) -> ReplicaStats:
-        """Return what there is to watch, without asking any."""
+        """Return the stats, without a read."""
         silent = sum(not replica.is_healthy for replica in self._replicas)
         return ReplicaStats(len(self._replicas), silent)
 
     def close(self) -> None:
-        """Ask no more, and release connections."""
+        """Stop checks and reads, and release connections."""
         for replica in self._replicas:
             replica.close()
 
@@ -135,7 +134,7 @@ class _Replica:
         return not self._breaker.is_open and not self._closed.is_set()
 
     def take(self) -> bool:
-        """Return whether one more read may begin; then it must."""
+        """Return whether another read may begin; if so, call `get_many`."""
         return self._free.acquire(blocking=False)
 
     def get_many(self, addresses: Sequence[Address]) -> Mapping[Address, Item] | None:
@@ -203,11 +202,11 @@ class _Replica:
             self._is_reported = failure is not None
         if is_news and not self._closed.is_set():
             if failure is None:
-                logger.warning("%s is asked again", self._name)
+                logger.warning("%s is healthy again", self._name)
             else:
-                logger.warning("%s is not asked: %s", self._name, failure)
+                logger.warning("%s is left out: %s", self._name, failure)
 
 
 def _reason(error: Exception) -> str:
-    """Return what may be logged of an error."""
+    """Return the text of an error for the log, without secrets."""
     return str(error) if isinstance(error, BackendError) else type(error).__name__

@@ -1,4 +1,4 @@
-"""Systematic damage to sealed data."""
+"""Ways to damage sealed values."""
 
 from __future__ import annotations
 

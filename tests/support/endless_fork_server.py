@@ -1,4 +1,4 @@
-"""A fork server whose workers never finish one picture and decode all others.
+"""A fork server whose workers never finish one picture; they decode all others.
 
 It simulates a file of unbounded cost on machines of any speed.
 """
@@ -23,7 +23,7 @@ def start() -> WorkerProcess:
 
 
 def main() -> None:
-    """Run `fork_server` with an endless pipeline."""
+    """Run the fork server, with workers that never finish the picture."""
     match_transparency = pipeline.match_transparency
 
     def never_end(picture: Image.Image) -> None:

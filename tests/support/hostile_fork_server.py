@@ -27,7 +27,7 @@ from persona_profile.images.channel import Channel
 from persona_profile.images.confinement import Confinement
 
 DECOY = "MARKER-" + "0" * 32
-"""A marker in every worker's memory: a search that misses it is incomplete."""
+"""A marker in every worker's memory: a search that misses it is broken."""
 
 NOTHING = "nothing"
 """The name of no attack: workers decode normally."""
@@ -78,7 +78,7 @@ def every_call(_channel: Channel) -> dict[str, str]:
 
 
 def calls(channel: Channel) -> dict[str, str]:
-    """Make calls that would escape the confinement; return the result of each."""
+    """Make calls with which code could escape; return the result of each."""
     buffer = ctypes.create_string_buffer(SIZE)
     service = _service_pid
     parent = _server_pid
@@ -142,7 +142,7 @@ def calls(channel: Channel) -> dict[str, str]:
 
 
 def secrets(_channel: Channel) -> dict[str, Any]:
-    """Return markers in memory, the environment, and open descriptors."""
+    """Return the markers in memory, the environment, and open descriptors."""
     found = set()
     pattern = re.compile(rb"MARKER-[0-9a-f]{32}")
     for line in _maps.splitlines():
@@ -183,7 +183,7 @@ def old_calls(_channel: Channel) -> dict[str, int]:
 
 
 def endless(_channel: Channel) -> dict[str, str]:
-    """Run without end, ignoring signals."""
+    """Continue through all signals."""
     for number in (signal.SIGXCPU, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
     while True:
@@ -191,7 +191,7 @@ def endless(_channel: Channel) -> dict[str, str]:
 
 
 def lingering(channel: Channel) -> None:
-    """Send an answer, and keep running."""
+    """Answer, and continue."""
     channel.send({"rejected": {"code": "picture_broken", "detail": "No.", "members": {}}})
     while True:
         time.sleep(1)
@@ -206,8 +206,8 @@ ATTACKS = {
 }
 
 
-def raw_answer(channel: Channel) -> None:
-    """Send raw bytes, and run until killed."""
+def prepared_bytes(channel: Channel) -> None:
+    """Send prepared bytes, and continue until ended."""
     data = _answer
     while data:
         data = data[_libc.send(channel.fileno(), data, len(data), 0x4000) :]
@@ -215,11 +215,11 @@ def raw_answer(channel: Channel) -> None:
 
 
 def main() -> None:
-    """Run `fork_server` with an attack in place of the worker's job."""
+    """Run the fork server, with an attack in place of a worker's work."""
     global _answer, _service_pid, _server_pid, _code  # noqa: PLW0603 - for the attacks
     name = sys.argv[1]
     _service_pid, _server_pid = os.getppid(), os.getpid()
-    attack = ATTACKS.get(name, raw_answer)
+    attack = ATTACKS.get(name, prepared_bytes)
     if name not in ATTACKS and name != NOTHING:
         _answer = Path(name).read_bytes()
     if name == "old_calls" and _IS_X86_64:
@@ -253,12 +253,12 @@ def _without_library() -> None:
 
 
 def _without_landlock() -> None:
-    _deny((("landlock_create_ruleset", ()),), errno.ENOSYS)
+    _fail((("landlock_create_ruleset", ()),), errno.ENOSYS)
 
 
 def _without_seccomp() -> None:
     set_seccomp = confinement._Condition(0, 4, 22)
-    _deny((("seccomp", ()), ("prctl", (set_seccomp,))), errno.EINVAL)
+    _fail((("seccomp", ()), ("prctl", (set_seccomp,))), errno.EINVAL)
 
 
 MISSING = {
@@ -268,7 +268,7 @@ MISSING = {
 }
 
 
-def _deny(names: tuple[tuple[str, tuple[Any, ...]], ...], number: int) -> None:
+def _fail(names: tuple[tuple[str, tuple[Any, ...]], ...], number: int) -> None:
     """Make system calls fail as on a kernel that lacks them."""
     _libseccomp.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(_libseccomp.seccomp_init(ctypes.c_uint32(0x7FFF0000)))

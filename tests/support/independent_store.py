@@ -7,7 +7,7 @@ from support import independent_keys as keys
 
 
 class Opened(NamedTuple):
-    """The opened items of a partition; pictures by the names of their items."""
+    """The plaintexts of a partition; pictures by the name of their items."""
 
     email: str
     profile: dict[str, Any]
@@ -17,7 +17,7 @@ class Opened(NamedTuple):
 def open_data_key(
     partition: bytes, key_item: bytes, keyring: Mapping[int, bytes]
 ) -> tuple[bytes, keys.Owner]:
-    """Return the data key and the owner of a partition."""
+    """Return the data key of a partition and its owner."""
     parts = keys.split_key_item(key_item)
     data_key = keys.unwrap_data_key(keyring, partition, parts.wrapped_key)
     return data_key, keys.open_owner(data_key, parts.owner_record)
@@ -29,7 +29,7 @@ def open_items(
     keyring: Mapping[int, bytes],
     profile_key: bytes | None = None,
 ) -> Opened:
-    """Open all items of a partition; reject surplus, missing and unreadable items."""
+    """Open every item of a partition; fail if an item is left over, missing, or does not open."""
     data_key, (email, wrapped) = open_data_key(partition, items["key"], keyring)
     role, key = keys.DATA_KEY, data_key
     if wrapped is not None:

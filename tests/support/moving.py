@@ -1,4 +1,4 @@
-"""A store while its index key changes, and what people do to it meanwhile."""
+"""A store while its index key changes, and the writes of people meanwhile."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from backends import Backend
 from backends.engines.memory import MemoryBackend
 from persona_profile.keys.keyring import Keyring, KeyState
+from persona_profile.store.maintenance.key_use import count_use
 from persona_profile.store.maintenance.reindexing import Reindexed, Reindexing
-from persona_profile.store.maintenance.rewrapping import count_use
 from support.sealed_store import ALICE, FOREVER, Store, key, renditions
 
 Seen = tuple[str | None, bytes | None]
@@ -61,7 +61,7 @@ class Interrupted(MemoryBackend):
 
 
 class World:
-    """One store, seen by a process that knows the old index key alone, or both, or the new one."""
+    """One store, for processes with the old index key, with both, and with the new one."""
 
     def __init__(self) -> None:
         self.backend = Interrupted()
@@ -76,14 +76,14 @@ class World:
         return [self.pending, self.promoted]
 
     def check(self, email: str, expected: Seen) -> None:
-        """Fail unless everybody reads the same name and picture, and the store is sound."""
+        """Fail unless all processes read the same name and picture, and verification finds nothing."""
         for store in self.everybody():
             assert seen(store, email) == expected
         findings, verified = self.promoted.verify()
         assert (findings, verified.moving) == ([], 0)
 
     def check_moved(self) -> None:
-        """Fail unless the old index key is needed no more."""
+        """Fail if an item needs the old index key."""
         use = count_use(self.backend, self.promoted.keys)
         assert (use.profiles[1], use.moving) == (0, 0)
 

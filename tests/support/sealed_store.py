@@ -35,7 +35,7 @@ def key(version: int, state: KeyState = KeyState.PRIMARY) -> Key:
 
 
 def renditions(bulk: int = 200) -> list[Rendition]:
-    """Return what looks like the renditions of a picture, of about `bulk` bytes each."""
+    """Return renditions of about `bulk` bytes each, of which only the first bytes are real."""
     return [
         Rendition(size, name, start + bytes(bulk))
         for size in (64, 512)
@@ -91,21 +91,21 @@ class Store:
         return self.key_item(email).data_key(self.keys, self.keys.partition(email))
 
     def key_item(self, email: str) -> KeyItem:
-        """Return what an email's data key is wrapped in."""
+        """Return the `key` item of an email."""
         return KeyItem.parse(self.get(email, KEY_ITEM), self.keys)
 
     def pictures(self, email: str) -> list[str]:
-        """Return the names of the renditions that are there."""
+        """Return the names of the stored renditions."""
         partition = self.keys.partition(email)
         return [info.name for info in self.backend.list(partition) if "/" in info.name]
 
     def verify(self, **options: float) -> tuple[list[Finding], Verified]:
-        """Return what verification finds."""
+        """Return the findings and the result of verification."""
         findings: list[Finding] = []
         return findings, Verification(self.backend, self.keys, findings.append, **options).run()
 
     def only_finding(self) -> tuple[str, str, str]:
-        """Return kind, email and item of the one thing that verification finds."""
+        """Return kind, email and item of the only finding."""
         [finding], verified = self.verify()
         assert verified.findings == {finding.kind: 1}
         emails = {self.keys.partition(email): email for email in (ALICE, BOB, CAROL)}
@@ -113,7 +113,7 @@ class Store:
 
 
 def fill(backend: Backend, keys: KeyWrapper, profiles: int) -> None:
-    """Write profiles of people who are not there."""
+    """Write the profiles of other people."""
     service = ProfileService(backend, Homes(backend, keys, 3600), keys, session_lifetime=3600)
     for number in range(profiles):
         email = f"absent{number}@example.com"

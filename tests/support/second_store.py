@@ -1,4 +1,4 @@
-"""A copy's destination that other writers use meanwhile."""
+"""The destination of copies, which people use already."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class SecondStore:
         return getattr(self.world.first.observe(self.store)[email], field)
 
     def _lasting(self, email: str) -> Listing:
-        """Return an email's items that do not expire."""
+        """Return the items of an email here that do not expire."""
         found = self.world.listing(self.store, email)
         lasting = {
             each: [info for info in infos if not info.expires_at] for each, infos in found.items()
@@ -95,14 +95,14 @@ class SecondStore:
         return {each: infos for each, infos in lasting.items() if infos}
 
     def _watch(self, call: Call) -> None:
-        """Fail if a copy has changed another writer's item."""
+        """Fail if a copy has changed the write of a person."""
         if call.method == "apply":
             for (email, field), value in self._kept.items():
                 assert self._value(email, field) == value
             self._left = {email: self._lasting(email) for email in EMAILS}
 
     def _made_equal(self, work: Copy, result: CopyResult) -> None:
-        """Fail unless this store equals the first, provided that nobody else wrote here meanwhile."""
+        """Fail unless this store equals the first one, if only copies wrote here meanwhile."""
         if self.foreign_writes != work.foreign_writes:
             return
         if work.source == everything(self.world.store):  # nobody wrote to the first store either

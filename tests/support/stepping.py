@@ -83,7 +83,7 @@ def killing_after(backend: Stepped, calls: int) -> None:
 
 
 class Actor:
-    """Work that executes one call of its backend per step of the test."""
+    """Work that makes one call of its backend at each step."""
 
     def __init__(self, inner: Backend, work: Callable[[Backend], object]) -> None:
         self.result: object = None

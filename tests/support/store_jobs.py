@@ -1,4 +1,4 @@
-"""Operators' work on a store: movers, keys, backups and copies."""
+"""The work of operators: movers, keys, backups and copies."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from backends.copying.archive import backup
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import CopyResult, copy
 from backends.copying.transfer import NotEmpty, NotWritten
-from persona_profile.cli.keys import MOVING, _check_needs, _let_writes_end
 from persona_profile.keys.keyring import KeyKind, KeyringError
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.leases import Lease, LeaseHeld, LeaseLost
 from persona_profile.store.maintenance.archived_homes import ArchivedHomes, HomesError
+from persona_profile.store.maintenance.key_use import MOVING, check_unused, write_seconds
 from persona_profile.store.maintenance.reindexing import Reindexing
 from persona_profile.store.maintenance.rewrapping import Rewrapping
 from support.stepping import Stepped
@@ -52,7 +52,7 @@ class Move(Work):
 
 
 class Rewrap(Work):
-    """Wraps data keys with the newest encryption key."""
+    """Wraps data keys again."""
 
     def run(self, backend: Backend) -> object:
         return Rewrapping(backend, self.machine.keys, lambda: None).run()
@@ -73,13 +73,16 @@ class Destroy(Work):
         version = self.ring.live(self.kind)[0].version
         after = self.ring.destroying(self.kind, version, self.world.now())
         with lease(self.world, backend) as held:
-            _check_needs(backend, self.machine.keys, self.kind, version, held)
-            _let_writes_end(backend, held)
-            _check_needs(backend, self.machine.keys, self.kind, version, held)
+            self._check_unused(backend, version, held)
+            held.sleep(write_seconds(backend))
+            self._check_unused(backend, version, held)
         return after
 
     def acknowledged(self, result: object) -> None:
         self.world.use(result)
+
+    def _check_unused(self, backend: Backend, version: int, held: Lease) -> None:
+        check_unused(backend, self.machine.keys, self.kind, version, lambda _: held.keep())
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What people do in a store: sign-ins, sign-outs and writes."""
+"""The work of people: sign-ins, sign-outs and writes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Write(Work):
         raise NotImplementedError
 
     def expected(self, before: Seen) -> Seen:
-        """Return what it makes of a profile, which has a new state and number."""
+        """Return the profile after the write, without its new state and number."""
         raise NotImplementedError
 
     @property
@@ -87,7 +87,7 @@ class Write(Work):
             assert any(view.profile.state != self.tag for view in self.window(self.email))
 
     def is_done(self, profile: Seen) -> bool:
-        """Return whether a profile is already as this would make it."""
+        """Return whether the write would not change a profile."""
         return False
 
 
@@ -201,7 +201,7 @@ class SignIn(Work):
         return self.machine.profiles(backend).open_session(self.vouched(), older)
 
     def vouched(self) -> list[Vouched]:
-        """Return the emails as authenticators do that were asked."""
+        """Return the emails as authenticators vouch for them."""
         return [Vouched(email, ISSUER) for email in self.emails]
 
     def acknowledged(self, result: object) -> None:

@@ -98,7 +98,7 @@ class Runner:
             actor.kill()
 
     def of_kind(self, *kinds: type[Work]) -> list[int]:
-        """Return the positions of paused work of some kinds."""
+        """Return the paused work of some kinds."""
         return [number for number, (work, _) in enumerate(self.paused) if isinstance(work, kinds)]
 
     def token_of(self, email: str, number: int) -> Token:
@@ -150,7 +150,7 @@ class Runner:
             result = answer()
         except Killed:
             self._leave(work)
-        except Exception as error:  # noqa: BLE001 - the work checks it
+        except Exception as error:  # noqa: BLE001 - the work looks at it
             work.rejected(error)
             self._leave(work)
         else:

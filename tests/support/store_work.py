@@ -1,4 +1,4 @@
-"""Work on a store in several calls, with the visible changes that it may make."""
+"""Work in a store by several calls, and the changes that it may make."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.store_world import Machine, View, Views, World
 
 @dataclass
 class Work:
-    """Work that takes several calls of a store.
+    """Work that makes several calls of a store.
 
     Attributes:
         machine: the machine that runs it.
@@ -47,12 +47,12 @@ class Work:
         """Fail unless an acknowledged result holds."""
 
     def rejected(self, error: BaseException) -> None:
-        """Fail unless the error is permitted."""
+        """Fail unless the error is one that may be."""
         if not isinstance(error, self.errors):
             raise error
 
     def window(self, email: str) -> list[View]:
-        """Return the views of an email since the work began."""
+        """Return the views of the email during the work."""
         return [views[email] for views in self.world.history[self.began :]]
 
 

@@ -1,4 +1,4 @@
-"""A service as a model checker sees it: two machines, one store, keyrings, clocks, and what is read."""
+"""A service for a model checker: two machines, one store, keyrings, clocks, and views of emails."""
 
 from __future__ import annotations
 
@@ -86,18 +86,18 @@ class Machine:
         self.keys.use(keyring)
 
     def homes(self, backend: Backend) -> Homes:
-        """Return what finds profiles by the calls of a backend."""
+        """Return the homes behind a backend."""
         return Homes(backend, self.keys, FORWARD_SECONDS)
 
     def profiles(self, backend: Backend) -> ProfileService:
-        """Return the service of profiles by the calls of a backend."""
+        """Return the profile service on a backend."""
         homes = self.homes(backend)
         return ProfileService(
             backend, homes, self.keys, session_lifetime=SESSION_SECONDS, clock=self.clock
         )
 
     def pictures(self, backend: Backend) -> PictureService:
-        """Return the service of pictures."""
+        """Return the picture service on a backend."""
         homes = self.homes(backend)
         return PictureService(backend, homes, self.keys, url_window=10**8, clock=self.clock)
 
@@ -116,7 +116,7 @@ class Machine:
         return self.profiles(backend).open_session(vouched, None, PROFILE_KEY)
 
     def findings(self, backend: Backend) -> list[Finding]:
-        """Return what verification finds, less marks that a machine with an older keyring wrote."""
+        """Return the findings of verification, without marks under an older keyring."""
         findings: list[Finding] = []
         Verification(backend, self.keys, findings.append, patience=0).run()
         return [each for each in findings if not self._is_late_mark(backend, each)]
@@ -198,7 +198,7 @@ class World:
         self.index_versions |= {key.version for key in fixed.live(KeyKind.INDEX)}
 
     def observe(self) -> Views:
-        """Return what both machines see; fail if that is not the same."""
+        """Return the views of both machines; fail if they differ."""
         views = self.first.observe(self.store)
         assert self.second.observe(self.store) == views
         return views
@@ -211,7 +211,7 @@ class World:
         self.history.append(views)
 
     def wait(self, seconds: int) -> None:
-        """Let time pass; it changes nothing but that marks expire, when all sessions before have."""
+        """Let time pass; it only expires marks, whose sessions have expired before."""
         self.clock.now += seconds
         views = self.observe()
         for email, (profile, mark) in views.items():
@@ -234,11 +234,11 @@ class World:
         return [_partition(email, version) for version in sorted(self.index_versions)]
 
     def listing(self, backend: Backend, email: str) -> dict[bytes, list[ItemInfo]]:
-        """Return what stands in the partitions of an email."""
+        """Return the listings of an email's partitions."""
         return {each: list(backend.list(each)) for each in self.partitions(email)}
 
     def data_of(self, backend: Backend, email: str) -> dict[tuple[bytes, str], bytes]:
-        """Return all items that hold something of a profile: marks, forwards and claims do not."""
+        """Return all items with data of a profile, without marks, forwards and claims."""
         found = {}
         for partition, infos in self.listing(backend, email).items():
             addresses = [
@@ -252,7 +252,7 @@ class World:
         return found
 
     def strangers(self, backend: Backend) -> list[bytes]:
-        """Return partitions that are of nobody."""
+        """Return partitions of no email."""
         known = {each for email in EMAILS for each in self.partitions(email)}
         return [
             each
@@ -262,7 +262,7 @@ class World:
 
 
 def renditions_of(picture: bytes) -> list[Rendition]:
-    """Return what looks like the renditions of a picture that is named by some bytes."""
+    """Return renditions that consist of their first bytes and some bytes of a name."""
     return [Rendition(64, "jpeg", JPEG + picture), Rendition(512, "webp", WEBP + picture)]
 
 

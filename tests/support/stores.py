@@ -1,4 +1,4 @@
-"""Full stores for tests of copies."""
+"""Stores full of items, for tests of copies and backups."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Opener = Callable[[str], Backend]
 
 
 def everything(backend: Backend) -> Everything:
-    """Return the content of a store without versions."""
+    """Return all items of a store, without their versions."""
     return {
         partition: {
             name: (item.value, item.expires_at)
@@ -60,7 +60,7 @@ def write_all(backend: Backend, partitions: list[bytes], stop: threading.Event, 
 
 
 class Watched(MemoryBackend):
-    """A store with hooks before writes and reads of partitions."""
+    """A store that calls a test before each write or read."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         super().__init__(clock)

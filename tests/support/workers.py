@@ -1,4 +1,4 @@
-"""Renderers with real worker processes, and observation of the processes."""
+"""Renderers with real worker processes, and observations of those processes."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def family_pids(pid: int) -> set[int]:
 
 
 def await_workers(is_so: Callable[[set[int]], bool], parent: int | None = None) -> set[int]:
-    """Wait until a process's workers meet a condition; return them."""
+    """Wait until the workers of a process fulfil a condition; return them."""
     deadline = time.monotonic() + 60
     while not is_so(found := worker_pids(parent)):
         assert time.monotonic() < deadline, found
@@ -122,7 +122,7 @@ def await_workers(is_so: Callable[[set[int]], bool], parent: int | None = None) 
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process runs; zombies do not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

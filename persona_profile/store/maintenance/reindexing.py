@@ -47,8 +47,7 @@ from persona_profile.store.items import (
     Moving,
     parse_picture_item,
 )
-from persona_profile.store.maintenance.rewrapping import Progress
-from persona_profile.store.partitions import read_items, walk_items
+from persona_profile.store.partitions import WalkReport, read_items, walk_items
 
 
 @dataclass(slots=True)
@@ -124,7 +123,7 @@ class Reindexing:
         self._keep_lease = keep_lease
         self.done = Reindexed()
 
-    def run(self, progress: Progress = lambda _: None) -> Reindexed:
+    def run(self, report: WalkReport = lambda _: None) -> Reindexed:
         """Walk over all partitions until nothing is left to do.
 
         Raises:
@@ -143,7 +142,7 @@ class Reindexing:
                         self.done.unreadable.append(partition)
                 except _Doubled:
                     self.done.doubled.append(partition)
-                progress(partition)
+                report(partition)
             self.done.is_complete = self._count() == before
         return self.done
 

@@ -1,101 +1,21 @@
-"""The use of keys in a store, and wrapping its data keys by the primary key-encryption key."""
+"""Wrapping all data keys of a store by the primary key-encryption key."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from backends import Address, Backend, Conflict, Item, Put
 from persona_profile.keys.records import RecordKey
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.lifetimes import MARK_MARGIN_SECONDS
-from persona_profile.store.items import (
-    KEY_ITEM,
-    NOT_BEFORE_ITEM,
-    Forward,
-    KeyItem,
-    Moving,
-    holds_data_key,
-    instant_of,
-)
-from persona_profile.store.partitions import walk_items
+from persona_profile.store.items import KEY_ITEM, KeyItem, holds_data_key
+from persona_profile.store.partitions import WalkReport, walk_items
 
 MAX_PASSES: Final = 10
 """If this many walks found stale data keys, some machine keeps wrapping with an older keyring."""
-
-Progress = Callable[[bytes], None]
-"""Called for each partition that was done."""
-
-
-@dataclass(slots=True)
-class KeyUse:
-    """The number of items that need each key.
-
-    Attributes:
-        wraps: data keys by the version of the key-encryption key that wraps them.
-        stale: data keys that are not wrapped by the primary key.
-        unreadable: `key` items of an unknown layout, or of a key service that is not configured.
-        profiles: partitions with a data key, by index version.
-        marks: partitions with the only mark of a sign-out, by index version; marks expire.
-        forwards: partitions whose profile was moved to another index key; forwards expire.
-        moving: moves to another index key that have not ended, or have left a copy.
-    """
-
-    wraps: Counter[str] = field(default_factory=Counter)
-    stale: int = 0
-    unreadable: int = 0
-    profiles: Counter[int] = field(default_factory=Counter)
-    marks: Counter[int] = field(default_factory=Counter)
-    forwards: int = 0
-    moving: int = 0
-
-    def add(self, keys: KeyWrapper, partition: bytes, key: Item | None, mark: Item | None) -> None:
-        """Count one partition."""
-        self.marks[partition[0]] += mark is not None and not _is_elsewhere(keys, partition[0], mark)
-        if key is None:
-            return
-        if Forward.parse(key.value) is not None:
-            self.forwards += 1
-            self.moving += key.expires_at is None
-            return
-        if Moving.parse(key.value) is not None:
-            self.moving += 1
-            return
-        self.profiles[partition[0]] += 1
-        try:
-            wrapped = KeyItem.parse(key.value, keys).wrapped
-            self.wraps[keys.wrapping_version(wrapped)] += 1
-            self.stale += keys.needs_rewrap(wrapped)
-        except Unreadable:
-            self.unreadable += 1
-
-
-def _is_elsewhere(keys: KeyWrapper, version: int, mark: Item) -> bool:
-    """Return whether the partition of the newer index key has the same mark.
-
-    It has, as soon as every process has the newer key; there is a margin for clocks.
-    """
-    retired_at = keys.index_retired_at(version)
-    if retired_at is None:
-        return False
-    return instant_of(mark) > 1000 * (retired_at.timestamp() + MARK_MARGIN_SECONDS)
-
-
-def count_use(backend: Backend, keys: KeyWrapper, progress: Progress = lambda _: None) -> KeyUse:
-    """Count which keys a store needs.
-
-    Raises:
-        Unavailable, KeysUnavailable: the storage or the key service does not answer.
-    """
-    use = KeyUse()
-    for partition, items in walk_items(backend, [KEY_ITEM, NOT_BEFORE_ITEM]):
-        use.add(keys, partition, items.get(KEY_ITEM), items.get(NOT_BEFORE_ITEM))
-        progress(partition)
-    return use
 
 
 class Pace:
@@ -153,7 +73,7 @@ class Rewrapping:
         self._pace = pace
         self.done = Rewrapped()
 
-    def run(self, progress: Progress = lambda _: None) -> Rewrapped:
+    def run(self, report: WalkReport = lambda _: None) -> Rewrapped:
         """Walk over all partitions until nothing is left to do, at most MAX_PASSES times.
 
         Raises:
@@ -167,7 +87,7 @@ class Rewrapping:
                     self._rewrap(partition, items.get(KEY_ITEM))
                 except Unreadable:
                     unreadable.append(partition)
-                progress(partition)
+                report(partition)
             self.done.unreadable = unreadable
             if self.done.keys == done_before:
                 self.done.is_complete = True

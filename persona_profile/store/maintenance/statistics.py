@@ -1,30 +1,29 @@
-"""Counting what a store holds, by the names and sizes of its items: no value is read.
+"""Statistics of a store by the names and sizes of its items; no value is read.
 
-Sizes are those of sealed values in bytes; what the database adds for names, versions and its own
-structure comes on top.
+Sizes are those of sealed values in bytes, without names, versions and structures of the database.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from backends import Backend, ItemInfo
 from backends.copying.transfer import walk
 from persona_profile.store.items import KEY_ITEM, PROFILE_ITEM, parse_picture_item
-from persona_profile.store.partitions import LEASES_PARTITION, USED_PROOF_PREFIX
+from persona_profile.store.partitions import LEASES_PARTITION, USED_PROOF_PREFIX, WalkReport
 
 _STEP: Final = 64
 _SIGNIFICANT_BITS: Final = 14
 
 
 class Distribution:
-    """How sizes are distributed, in bounded memory however many are added.
+    """A distribution of sizes, in bounded memory.
 
-    Count, total, average and maximum are exact. A percentile is never too small, and too large by at
-    most 63 bytes, or by 0.013 % for sizes over 1 MiB: sizes are counted rounded up.
+    Count, total, average and maximum are exact. Percentiles are rounded up, by at most 63 bytes, or
+    0.013 % for sizes over 1 MiB.
     """
 
     def __init__(self) -> None:
@@ -34,7 +33,7 @@ class Distribution:
         self._counts: Counter[int] = Counter()
 
     def add(self, size: int) -> None:
-        """Count one size, in bytes."""
+        """Add a size in bytes."""
         self.count += 1
         self.total += size
         self.maximum = max(self.maximum, size)
@@ -43,11 +42,11 @@ class Distribution:
 
     @property
     def average(self) -> float:
-        """The mean in bytes; 0 if nothing was counted."""
+        """The mean in bytes; 0 without sizes."""
         return self.total / self.count if self.count else 0.0
 
     def percentile(self, percent: int) -> int:
-        """Return the size in bytes that `percent` of all do not exceed (nearest rank); 0 of none."""
+        """Return a percentile in bytes (nearest rank); 0 without sizes."""
         rank = -(-self.count * percent // 100)
         passed = 0
         for size, count in sorted(self._counts.items()):
@@ -57,20 +56,20 @@ class Distribution:
         return 0
 
     def counts(self) -> Mapping[int, int]:
-        """Return how often each size came, rounded up as the class says."""
+        """Return the number of each rounded size."""
         return self._counts
 
 
 @dataclass(slots=True)
 class Statistics:
-    """What a store holds.
+    """The statistics of a store.
 
     Attributes:
-        profiles: emails that hold a profile.
-        forwards: partitions whose profile is kept under another index key by now, or still.
-        with_picture: those of them with renditions.
-        blank: emails without a profile that something else is kept for, as when sessions were ended.
-        used_proofs: proofs that are remembered until they expire.
+        profiles: emails with a profile.
+        forwards: partitions with a forward or a move to another index key.
+        with_picture: profiles with renditions.
+        blank: partitions of emails with the mark of a sign-out only.
+        used_proofs: used proofs that have not expired.
         profile_bytes: bytes of all items of an email with a profile.
         rendition_bytes: bytes of renditions, by size in pixels and format.
         total_bytes: bytes of all items.
@@ -88,7 +87,7 @@ class Statistics:
     )
 
     def add(self, infos: Sequence[ItemInfo]) -> None:
-        """Count the items of an email's partition; one that is gone by now holds none."""
+        """Add the items of an email's partition."""
         if not infos:
             return
         size = sum(info.size for info in infos)
@@ -110,10 +109,8 @@ class Statistics:
             self.blank += 1
 
 
-def measure(
-    backend: Backend, progress: Callable[[bytes], None] = lambda _partition: None
-) -> Statistics:
-    """Count all that a store holds; tell `progress` of each partition that was counted.
+def measure(backend: Backend, report: WalkReport = lambda _: None) -> Statistics:
+    """Return the statistics of a store.
 
     Raises:
         Unavailable: the storage does not answer.
@@ -125,5 +122,5 @@ def measure(
             statistics.used_proofs += partition != LEASES_PARTITION
         else:
             statistics.add(backend.list(partition))
-        progress(partition)
+        report(partition)
     return statistics

@@ -1,14 +1,14 @@
-"""Checking a store: whether everything in it opens, belongs where it is, and is named by somebody.
+"""The check of a store: every item opens, is in its place, and is part of a profile.
 
-The store may be in use. Nothing is reported that a writer could have caused between two reads:
+The store may be in use. Writers between two reads cause no findings:
 
-- `get_many` sees a partition whole, so what is missing from the answer that holds the profile which
-  names it was missing at that instant. Each read of renditions therefore reads `key` and `profile`
-  again, and begins anew if they have changed.
-- Versions are never used twice, so an item that stands at one version before and after a profile was
-  read was there when that profile did not name it.
+- `get_many` sees a partition whole. If a rendition is missing beside the profile that names it, it
+  was missing at that instant. So each read of renditions reads `key` and `profile` again, and the
+  check starts again if they have changed.
+- Versions are never used twice. An item with the same version before and after the read of a profile
+  existed when that profile did not name it.
 
-Items that are not sealed (`not_before`, used proofs) have nothing to check but their names.
+Items that are not sealed (`not_before`, used proofs) are checked by name only.
 """
 
 from __future__ import annotations
@@ -34,43 +34,43 @@ from persona_profile.store.partitions import (
     LEASES_PARTITION,
     USED_PROOF_ITEM,
     USED_PROOF_PREFIX,
+    WalkReport,
 )
 
 PATIENCE_SECONDS: Final = 10.0
-"""For how long a partition is read anew because somebody keeps writing to it."""
+"""How long a partition is read again while others keep writing to it."""
 
 MEANINGS: Final[Mapping[FindingKind, str]] = {
-    FindingKind.UNREADABLE_KEY: "the data key or the sealed email does not open with this keyring",
-    FindingKind.UNREADABLE_PROFILE: "the profile does not open, or is not of the form that is written",
-    FindingKind.HALF_PROFILE: "the named one of key and profile is missing beside the other",
-    FindingKind.WRONG_PARTITION: "the email that is sealed here belongs into another partition",
-    FindingKind.TWO_HOMES: "the email that is sealed here has a profile under another index key too",
-    FindingKind.DANGLING_PICTURE: "the profile names this rendition, which is not there",
+    FindingKind.UNREADABLE_KEY: "the data key or the owner record does not open with this keyring",
+    FindingKind.UNREADABLE_PROFILE: "the profile does not open, or has an unknown layout",
+    FindingKind.HALF_PROFILE: "the named item is missing beside the other one of key and profile",
+    FindingKind.WRONG_PARTITION: "the email of this partition belongs into another one",
+    FindingKind.TWO_HOMES: "the email of this partition has a profile under another index key too",
+    FindingKind.DANGLING_PICTURE: "the profile names this rendition, which is missing",
     FindingKind.UNREADABLE_PICTURE: "the rendition does not open, or is no image of its format",
-    FindingKind.ORPHAN_ITEM: "a rendition, or a copy of a profile, that nothing names",
-    FindingKind.UNKNOWN_ITEM: "an item of a name that this service does not write",
-    FindingKind.UNKNOWN_PARTITION: "neither of used proofs nor under an index key of this keyring",
+    FindingKind.ORPHAN_ITEM: "a rendition or a copy of a profile that is not in use",
+    FindingKind.UNKNOWN_ITEM: "the name of this item is unknown",
+    FindingKind.UNKNOWN_PARTITION: "the first byte is no index version of this keyring",
 }
 
 
 @dataclass(slots=True)
 class Verified:
-    """What was checked, and how much of it was wrong.
+    """The numbers of checked items and of findings.
 
     Attributes:
-        partitions: all that the walk met.
-        used_proofs: partitions of used proofs among them.
-        profiles: partitions that hold a `profile` item.
-        renditions: those that were opened, readable or not.
+        partitions: all partitions.
+        used_proofs: partitions of used proofs.
+        profiles: partitions with a `profile` item.
+        protected: profiles that open only with a person's own key; their data keys were opened.
+        renditions: renditions that were read.
         bytes_read: bytes of all values that were read.
-        protected: profiles among them that open only with a person's own key: only their data keys
-            were opened.
-        key_versions: how many data keys are wrapped under each version of the key-encryption key.
-        stale_keys: how many of them are not under the primary one; no error.
-        moving: partitions with traces of a move to another index key that has not ended, copies that
-            no profile names any more among them; no error.
-        unsettled: partitions that were written for so long that they could not be checked.
-        findings: how many of each kind.
+        key_versions: data keys by the version of the key-encryption key that wraps them.
+        stale_keys: data keys that the primary key does not wrap; no finding.
+        moving: partitions with a move to another index key that has not ended, or with its leftover
+            copy; no finding.
+        unsettled: partitions that could not be checked, as others kept writing to them.
+        findings: by kind.
     """
 
     partitions: int = 0
@@ -90,30 +90,28 @@ class Verification:
     """Checks all partitions of a store, one after the other; never writes.
 
     Args:
-        backend: where sealed items are kept.
-        keys: what sealed them.
-        report: is given each finding as it is made.
-        patience: seconds for which a partition is read anew while it is being written.
+        backend: the store of sealed items.
+        keys: opens them.
+        on_finding: called with each finding.
+        patience: seconds during which a partition is read again while others keep writing to it.
     """
 
     def __init__(
         self,
         backend: Backend,
         keys: KeyWrapper,
-        report: Callable[[Finding], None],
+        on_finding: Callable[[Finding], None],
         *,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._backend = backend
         self._keys = keys
-        self._report = report
+        self._on_finding = on_finding
         self._patience = patience
         self.verified = Verified()
 
-    def run(
-        self, after: bytes | None = None, progress: Callable[[bytes], None] = lambda _partition: None
-    ) -> Verified:
-        """Check the partitions that follow `after`; tell `progress` of each that was checked.
+    def run(self, after: bytes | None = None, report: WalkReport = lambda _: None) -> Verified:
+        """Check the partitions that follow `after`.
 
         Raises:
             Unavailable: the storage does not answer.
@@ -126,12 +124,12 @@ class Verification:
                 self._check_used_proof(partition)
             else:
                 self._check(partition)
-            progress(partition)
+            report(partition)
         return self.verified
 
     def _found(self, finding: Finding) -> None:
         self.verified.findings[finding.kind] += 1
-        self._report(finding)
+        self._on_finding(finding)
 
     def _check_used_proof(self, partition: bytes) -> None:
         self.verified.used_proofs += 1
@@ -152,8 +150,8 @@ class Verification:
         if check.wrapped is not None:
             self._count_key(check.wrapped)
         findings = check.findings
-        # The service finds nothing under any other version. Whose key opens is an email's, left behind
-        # when the index key was replaced: that says more. A forward leads on, and goes by itself.
+        # The service finds no partition under an unknown index version. But if its key opens,
+        # WRONG_PARTITION says more, and a forward expires.
         is_known = partition[0] in self._keys.index_versions or check.is_misplaced or check.is_forward
         if not is_known:
             findings = [] if check.is_empty else [Finding(FindingKind.UNKNOWN_PARTITION, partition)]
@@ -161,7 +159,7 @@ class Verification:
             self._found(finding)
 
     def _settled(self, partition: bytes) -> PartitionCheck | None:
-        """Check a partition until nobody wrote to it meanwhile; none if that never happened."""
+        """Check a partition again until nobody writes to it meanwhile; None after `patience`."""
         deadline = time.monotonic() + self._patience
         while True:
             check = PartitionCheck(self._backend, self._keys, partition)
@@ -170,7 +168,7 @@ class Verification:
             except Changed:
                 if time.monotonic() > deadline:
                     return None
-                time.sleep(random.uniform(0, 0.01))  # noqa: S311 - falls out of step with a writer
+                time.sleep(random.uniform(0, 0.01))  # noqa: S311 - no secret
             else:
                 return check
 

@@ -1,4 +1,4 @@
-"""Costs of hostile and frequent requests are bounded and charged; foreign pages charge nobody."""
+"""The costs of strangers and readers are limited and charged; foreign pages charge nobody."""
 
 import time
 
@@ -85,7 +85,7 @@ class TestJsonBodies:
         ],
     )
     def test_answers_are_small(self, app, sign_in, method, path, name):
-        """An invalid body gets a small answer with a limited number of errors."""
+        """An invalid body gets a few errors in a small response."""
         headers = sign_in(ALICE) | JSON
         answer = app.request(path, method=method, body=HOSTILE[name], headers=headers, status="4*")
         assert answer.status_int in (400, 413)
@@ -94,20 +94,20 @@ class TestJsonBodies:
 
     @pytest.mark.parametrize(("count", "reported"), [(19, 19), (20, 20), (21, 20), (250, 20)])
     def test_errors(self, app, sign_in, count, reported):
-        """At most twenty errors are reported; the answer says if there are more."""
+        """Twenty errors are reported, and the response says if there are more."""
         problem = app.put(PROFILE, members(count), headers=sign_in(ALICE) | JSON, status=400).json
         assert problem["code"] == "validation_failed"
         assert [each["name"] for each in problem["errors"]] == [f"{n:04x}" for n in range(reported)]
         assert ("the first 20" in problem["detail"]) == (count > reported)
 
     def test_too_many_values(self, app):
-        """A body with too many members is rejected unread."""
+        """A body with too many members is not parsed."""
         problem = app.post("/v1/sessions", members(20_000), headers=JSON, status=400).json
         assert problem["code"] == "malformed_request"
         assert "too many values" in problem["detail"]
 
     def test_largest_valid_body(self, app, assertion):
-        """A body with the maximum number of proofs is far below the limits."""
+        """A body with the highest number of proofs is far below the limits."""
         proofs = [{"assertion": assertion(f"{number}@example.com")} for number in range(20)]
         body = {"proofs": proofs, "thumbnails": 64, "profile_key": None}
         assert len(app.post_json("/v1/sessions", body, status=201).json["profiles"]) == 20
@@ -115,7 +115,7 @@ class TestJsonBodies:
 
 class TestFailures:
     def test_are_charged(self, limited, clock):
-        """Failed sign-ins use up processor time of their network, until its sign-ins are rejected."""
+        """Failed sign-ins use up the processor time of their network; then none is verified."""
         app = limited(ratelimit__failures_per_address="1/minute")
         app.post("/v1/sessions", b"{}", headers=JSON, status=400)
         response = open_session(app, ALICE, status=429)
@@ -128,7 +128,7 @@ class TestFailures:
         open_session(app, ALICE)
 
     def test_successes_are_not(self, limited):
-        """Successful sign-ins use up nothing."""
+        """Successful sign-ins are not charged as failures."""
         app = limited(ratelimit__failures_per_address="1/minute")
         for _ in range(3):
             open_session(app, ALICE)
@@ -145,7 +145,7 @@ class TestFailures:
 
 class TestBytes:
     def test_per_email(self, limited, clock):
-        """Reads of a session are charged by bytes, 304 included."""
+        """Reads of a session are charged with their bytes, also for 304."""
         app = limited(ratelimit__bytes_per_email=f"{3 * MIN_ANSWER_BYTES}/minute")
         headers = session(app, ALICE)
         etag = app.get("/v1/profiles", headers=headers).headers["ETag"]
@@ -161,7 +161,7 @@ class TestBytes:
         app.get(PROFILE, headers=headers)
 
     def test_per_address(self, limited):
-        """Reads of a network share a limit, pictures included; other networks are unaffected."""
+        """Reads of a network, also of pictures, are charged together; another network reads on."""
         app = limited(ratelimit__bytes_per_address=f"{2 * MIN_ANSWER_BYTES}/minute")
         headers = session(app, ALICE)
         upload = app.put(f"{PROFILE}/picture", encode(quadrants(64, 64)), headers=headers | RAW)
@@ -194,7 +194,7 @@ class TestBytes:
 
 
 def charged_calls():
-    """Return method and path of the calls that rate limits may reject, by the document."""
+    """Return method and path of the calls with a rate limit, by the document."""
     return [
         (method.upper(), path)
         for path, methods in DOCUMENT["paths"].items()
@@ -222,7 +222,7 @@ OWN = [
 class TestForeignPages:
     @pytest.fixture
     def app(self, limited):
-        """An application that permits each action once."""
+        """An application that allows everything once."""
         limits = (
             "sessions_per_address",
             "failures_per_address",
@@ -236,13 +236,13 @@ class TestForeignPages:
         return limited(**sizes, **{f"ratelimit__{name}": "1/minute" for name in limits})
 
     def test_calls(self):
-        """Rate limits charge calls of sessions, profiles and pictures."""
+        """The calls of sessions, profiles and pictures are charged, and no others."""
         assert len(charged_calls()) == 13
         assert ("POST", "/v1/nonces") in charged_calls()
 
     @pytest.mark.parametrize(("method", "path"), charged_calls())
     def test_are_refused(self, app, method, path):
-        """All charged calls reject pages of foreign origins, free of charge."""
+        """Every charged call rejects a page of a foreign origin, and charges nothing."""
         headers = session(app, ALICE)
         if "{capability}" in path:
             upload = app.put(f"{PROFILE}/picture", encode(quadrants(64, 64)), headers=headers | RAW)

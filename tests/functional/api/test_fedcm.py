@@ -44,7 +44,7 @@ class TestAccounts:
         assert (first["name"], first["email"]) == ("bob", BOB)
 
     def test_names(self, app, sign_in):
-        """Names come from the claims in order of preference; other claims are not disclosed."""
+        """The name is the best that the person has written; nothing else is disclosed."""
         headers = sign_in(ALICE)
         known = {"id", "name", "given_name", "email", "login_hints", "domain_hints"}
         for claims, name, given_name in (
@@ -61,7 +61,7 @@ class TestAccounts:
             assert account.keys() <= known
 
     def test_picture(self, app, sign_in):
-        """The browser's account chooser may fetch the account's picture, and a page may not."""
+        """The browser's account chooser may fetch the picture, and a page may not."""
         headers = sign_in(ALICE)
         upload = headers | {"Content-Type": "image/jpeg"}
         urls = app.put(f"/v1/profiles/{ALICE}/picture", encode(quadrants()), headers=upload).json[
@@ -76,7 +76,7 @@ class TestAccounts:
         assert app.get(account["picture"], headers=page, status=403).json["code"] == "origin_refused"
 
     def test_protected_profile(self, app, assertion, sign_in):
-        """Without its profile key a protected profile gives an email only; with it, all claims."""
+        """Without the person's own key an account has only its email; with the key, everything."""
         headers, key = sign_in(ALICE), "A" * 43
         set_claims(app, headers, name="Alice Example")
         changed = app.put_json(
@@ -89,7 +89,7 @@ class TestAccounts:
         assert (account["name"], account["id"]) == ("Alice Example", closed["id"])
 
     def test_not_modified(self, app, sign_in):
-        """An unchanged list of accounts is 304."""
+        """A client that has the response gets 304, until something changes."""
         headers = sign_in(ALICE)
         etag = app.get(ACCOUNTS, headers=headers).headers["ETag"]
         known = headers | {"If-None-Match": etag}
@@ -98,11 +98,11 @@ class TestAccounts:
         app.get(ACCOUNTS, headers=known, status=200)
 
     def test_browser_that_asks_by_itself(self, app, sign_in):
-        """A browser's direct call is rejected with a hint, with or without a token."""
+        """A browser's direct call is rejected, with and without a token."""
         for headers in ({}, sign_in(ALICE)):
             answer = app.get(ACCOUNTS, headers=headers | CHOOSER, status=403)
             assert answer.json["code"] == "fedcm_direct_call"
-            assert "provider's server asks here" in answer.json["detail"]
+            assert "provider's server calls this address" in answer.json["detail"]
 
 
 class TestIdentifiers:
@@ -124,14 +124,14 @@ class TestIdentifiers:
 
     @staticmethod
     def test_are_as_the_page_on_keys_says():
-        """The documented derivation gives the same identifier."""
+        """The index key and the documented formula give the same identifier."""
         keyring = Keyring.generate()
         expected = account_id_of(keyring.primary(KeyKind.INDEX).secret, ALICE)
         assert KeyWrapper(keyring).account_id(ALICE) == expected
 
     @staticmethod
     def test_are_keyed():
-        """Identifiers depend on the server's keys and do not disclose the partition."""
+        """Another server has other identifiers, and none reveals the partition."""
         one, another = KeyWrapper(Keyring.generate()), KeyWrapper(Keyring.generate())
         assert one.account_id(ALICE) != another.account_id(ALICE)
         assert one.account_id(ALICE) != one.account_id(BOB)

@@ -17,7 +17,7 @@ STRANGER = {"Origin": "https://evil.example"}
 
 
 def assert_problem(response, status, code):
-    """Check that an answer is a complete problem document."""
+    """Check that a response is a complete problem."""
     assert response.status_int == status
     assert response.content_type == "application/problem+json"
     problem = response.json
@@ -31,7 +31,7 @@ class TestProblems:
         "path", ["/v2/", "/v1/nothing", "/v1/profiles/", "/index.php", "/static/x"]
     )
     def test_no_such_route(self, app, path):
-        """An unknown path is a problem document."""
+        """An unknown address gets a problem."""
         assert_problem(app.get(path, status=404), 404, "not_found")
 
     @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ class TestProblems:
         ],
     )
     def test_method(self, app, method, path, allowed):
-        """A method that a path does not support gets 405 with `Allow`."""
+        """An unknown method gets the list of methods."""
         response = app.request(path, method=method, status=405)
         assert_problem(response, 405, "method_not_allowed")
         assert ", ".join(sorted(response.headers["Allow"].split(", "))) == allowed
@@ -57,13 +57,13 @@ class TestProblems:
         assert_problem(app.get(path, status=400), 400, "malformed_request")
 
     def test_head(self, app, sign_in):
-        """HEAD answers like GET without the body."""
+        """HEAD has the response of GET, without the body."""
         response = app.head("/v1/profiles", headers=sign_in("alice@example.com"))
         assert response.headers["ETag"]
         assert not response.body
 
     def test_storage_does_not_answer(self, app, sign_in, monkeypatch):
-        """A silent storage gives 503 with Retry-After."""
+        """If the storage does not answer, the client gets a time to retry."""
         headers = sign_in("alice@example.com")
 
         def fail(_addresses):
@@ -75,7 +75,7 @@ class TestProblems:
         assert response.headers["Retry-After"] == "7"
 
     def test_mistake_of_ours(self, app, sign_in, monkeypatch, caplog):
-        """An unexpected exception is logged by place without values; the answer discloses nothing."""
+        """A programming error is logged by place, without values; the client learns nothing of it."""
         headers = sign_in("alice@example.com")
 
         def fail(_addresses):
@@ -90,7 +90,7 @@ class TestProblems:
         assert "alice" not in caplog.text + response.text
 
     def test_strange_requests(self, app, sign_in):
-        """Odd paths, queries and headers get clear answers, never 500."""
+        """Unusual paths, queries and headers get a clear response, never a 500."""
         headers = sign_in("alice@example.com")
         for path in ("/v1/profiles?thumbnails=%ff", "/v1/profiles?%ff=1", "/v1/profiles?thumbnails="):
             assert app.get(path, headers=headers, status="*").status_int in (200, 400)
@@ -116,7 +116,7 @@ class TestCors:
 
     @pytest.mark.parametrize("path", ["/v1/", "/v1/profiles", "/v1/nothing"])
     def test_answers_and_problems(self, app, path):
-        """A configured dialog can read every answer, including problems."""
+        """A configured dialog can read every response, problems too."""
         response = app.get(path, headers=DIALOG, status="*")
         assert response.headers["Access-Control-Allow-Origin"] == DIALOG["Origin"]
         assert "ETag" in response.headers["Access-Control-Expose-Headers"]
@@ -132,7 +132,7 @@ class TestCors:
         ],
     )
     def test_strangers(self, app, origin):
-        """Pages of other origins can read nothing, even of similar ones."""
+        """No other page can read anything, with any form of origin."""
         asks = {"Origin": origin, "Access-Control-Request-Method": "PATCH"}
         responses = (
             app.get("/v1/", headers={"Origin": origin}),
@@ -145,7 +145,7 @@ class TestCors:
 
 class TestOperations:
     def test_description(self, app):
-        """The root describes limits, claims, sizes and formats, with and without its slash."""
+        """The root lists limits, claims, sizes and formats, with and without its slash."""
         document = app.get("/v1/").json
         assert document["name"] == "Persona Profile Server"
         assert document["pictures"]["sizes"] == [64, 128, 256, 512]
@@ -153,7 +153,7 @@ class TestOperations:
         assert app.get("/v1").json == document
 
     def test_heartbeats(self, app):
-        """A healthy server reports it."""
+        """A healthy server reports so."""
         assert app.get("/__lbheartbeat__").json == {"status": "ok"}
         checks = dict.fromkeys(("storage", "keyring", "pictures"), "ok")
         details = {"pictures": {"landlock": "ok", "seccomp": "ok"}}
@@ -164,7 +164,7 @@ class TestOperations:
         }
 
     def test_heartbeat_without_storage(self, app, monkeypatch):
-        """A server with a silent storage is unhealthy but up."""
+        """A server whose storage does not answer reports so, and is still up."""
 
         def fail():
             raise Unavailable
@@ -183,12 +183,12 @@ class TestDevelopment:
 
     @pytest.mark.parametrize("email", ["a@mozilla.org", "a", "", "a@example.com.evil.org"])
     def test_no_assertion(self, app, email):
-        """It issues none for other domains."""
+        """It vouches for no other domain."""
         problem = app.post_json("/development/assertions", {"email": email}, status=400).json
         assert problem["errors"][0]["name"] == "email"
 
     def test_page(self, app):
-        """The demo page has a strict script policy."""
+        """The demo page has a strict content security policy."""
         response = app.get("/")
         assert response.content_type == "text/html"
         assert "script-src 'self'" in response.headers["Content-Security-Policy"]
@@ -196,7 +196,7 @@ class TestDevelopment:
 
 
 class TestServer:
-    """Answers of waitress itself."""
+    """Responses that waitress makes itself."""
 
     @staticmethod
     def ask(origin, raw):
@@ -238,7 +238,7 @@ class TestServer:
         ],
     )
     def test_problems(self, server, raw, status, code):
-        """Requests that waitress itself rejects get problem documents as well."""
+        """A request that the server rejects before the application gets a problem too."""
         head, body = self.ask(server, raw)
         assert head.split()[1] == str(status)
         assert "application/problem+json" in head
@@ -246,19 +246,19 @@ class TestServer:
         assert "Server:" not in head
 
     def test_refusal_is_read_by_a_client_that_sends_on(self, server):
-        """A client that sends an oversized body to its end gets the answer, not a reset."""
+        """A client that sends all of a too large body gets the response, not a reset."""
         raw = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000000\r\n\r\n" + bytes(60_000_000)
         _, body = self.ask(server, raw)
         assert json.loads(body)["code"] == "body_too_large"
 
     def test_unknown_method(self, server):
-        """An unknown method is rejected with a problem document."""
+        """An unknown method of HTTP is rejected too."""
         _, body = self.ask(server, b"BREW /v1/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert json.loads(body)["code"] == "method_not_allowed"
 
     @pytest.mark.parametrize("text", ["Client disconnected while serving", "Exception while serving"])
     def test_log_without_paths(self, server, caplog, text):
-        """The messages of waitress omit the path, which may contain an email."""
+        """Log lines of waitress do not contain paths, which may contain an email."""
         assert server
         logging.getLogger("waitress").error("%s /v1/profiles/alice@example.com" % text)  # noqa: G002, UP031 - as it does
         assert f"{text} a request" in caplog.text

@@ -80,7 +80,7 @@ class Person:
         )
 
     def put_until_rejected(self, picture: bytes = GOOD) -> webtest.TestResponse:
-        """Upload until the budget is used up, on machines of any speed."""
+        """Upload until a budget is used up."""
         while (answer := self.put(picture)).status_int != 429:
             pass
         return answer
@@ -96,7 +96,7 @@ class Person:
     ],
 )
 def test_used_up_budget(limited, clock, policy, same, other):
-    """Processor time of uploads counts for email, issuer and network; others are unaffected."""
+    """Email, issuer and network pay for the processor time of uploads; other parties do not."""
     app = limited(policy)
     answer = Person(app, "alice@example.com").put_until_rejected()
     wait = int(answer.headers["Retry-After"])
@@ -111,20 +111,20 @@ def test_used_up_budget(limited, clock, policy, same, other):
 
 @pytest.mark.parametrize("picture", [BROKEN, b"\x89PNG\r\n\x1a\n" + bytes(100)])
 def test_refused_pictures_cost_as_well(limited, picture):
-    """The time of a rejected picture is charged."""
+    """The processor time of a rejected picture is charged too."""
     answer = Person(limited("address"), "alice@example.com").put_until_rejected(picture)
     assert answer.json["policy"] == "picture-ms-per-address"
 
 
 def test_refusals_cost_nothing(limited):
-    """Uploads over the budget are rejected before the work, without a longer wait."""
+    """Uploads over the budget are rejected before any work, and do not prolong the wait."""
     alice = Person(limited("email"), "alice@example.com")
     wait = alice.put_until_rejected().headers["Retry-After"]
     assert {alice.put().headers["Retry-After"] for _ in range(20)} == {wait}
 
 
 def test_one_upload_may_cost_more_than_is_left(limited, clock):
-    """An upload may exceed the rest of the budget; the excess is paid later."""
+    """A picture passes even the smallest budget; the excess delays the next one."""
     app = limited("email", "1/10minute")
     alice = Person(app, "alice@example.com")
     assert alice.put(photo(1600, 1200)).status_int == 200
@@ -167,7 +167,7 @@ def test_end_of_a_worker_is_charged():
     ids=["small", "medium", "large"],
 )
 def test_limit_of_time_follows_the_pixels(picture, seconds):
-    """A picture's limit of processor time grows with its pixels, from a quarter to the whole."""
+    """The pixels of a picture decide its processor time, from a quarter to the whole limit."""
     with (
         renderer(workers=1, processor_seconds=200) as ours,
         ThreadPoolExecutor(1) as threads,
@@ -193,7 +193,7 @@ def the_worker() -> int:
 
 
 def limits(pid: int) -> dict[str, int]:
-    """Return a process's numeric limits."""
+    """Return the numeric limits of a process."""
     text = Path(f"/proc/{pid}/limits").read_text()
     return {name: int(soft) for name, soft in re.findall(r"^Max (.+?) +(\d+) ", text, re.MULTILINE)}
 

@@ -49,21 +49,21 @@ def small(development_folder):
 
 
 def pieces(body, size=20_000):
-    """Return a body in pieces, which makes the client send chunks."""
+    """Return a body in pieces, for chunked coding."""
     return iter([body[at : at + size] for at in range(0, len(body), size)])
 
 
 @pytest.mark.parametrize("side", [64, 900])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_upload(small, side, chunked):
-    """A picture arrives whole, with a Content-Length or in chunks."""
+    """A picture arrives whole, with Content-Length or in chunks."""
     body = encode(quadrants(side, side), quality=95)
     response, profile = small.upload(pieces(body, 500) if chunked else body, encode_chunked=chunked)
     assert (response.status, set(profile["picture"]["urls"])) == (200, {"64", "128", "256", "512"})
 
 
 def test_upload_spooled_to_disk(development_folder):
-    """A body that the server spools to a file is read from there."""
+    """A body that the server keeps in a file is read from that file."""
     app = application(development_folder)
     body = photo(1600, 1200) + bytes(3_000_000)
     with running(app) as origin:
@@ -81,7 +81,7 @@ def test_upload_spooled_to_disk(development_folder):
     ids=["no room", "for a part", "for no copy of a form's file"],
 )
 def test_no_room_to_spool(development_folder, tmp_path, monkeypatch, room, is_form):
-    """A body without room on the disk is rejected with Retry-After, and accepted once there is room."""
+    """A body for which the disk has no room gets a time to retry; later it is accepted."""
     app = application(development_folder)
     body, kind = photo(1600, 1200) + bytes(1_000_000), "image/jpeg"
     if is_form:
@@ -103,7 +103,7 @@ def test_no_room_to_spool(development_folder, tmp_path, monkeypatch, room, is_fo
 @pytest.mark.parametrize("size", [LIMIT + 1, LIMIT + 70_000, 1_000_000, 30_000_000])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_too_large(small, size, chunked):
-    """A client that sends too much, however much, reads the error and the limit."""
+    """A client that sends too much reads that, and the limit."""
     body = bytes(size)
     for _ in range(5):
         response, problem = small.upload(pieces(body) if chunked else body, encode_chunked=chunked)
@@ -123,7 +123,7 @@ def slow(development_folder):
 
 
 def test_many_uploads_at_once(slow):
-    """Of too many concurrent uploads some are rejected with Retry-After; the service stays healthy."""
+    """Of too many uploads, some get a time to retry; afterwards uploads succeed."""
     app, headers = slow
     large = encode(Image.new("RGB", (8000, 8000)), progressive=True)
 
@@ -144,7 +144,7 @@ def test_many_uploads_at_once(slow):
 
 
 def test_bombs_delay_nobody(app, sign_in):
-    """One client's bombs delay no other client's uploads."""
+    """The bombs of a client take no place of others: all good uploads succeed."""
     headers, good = sign_in(EMAIL), encode(quadrants(64, 64))
     mallory, bomb = sign_in("mallory@evil.example"), png_bomb(12_000, 12_000)
     path = "/v1/profiles/mallory@evil.example/picture"

@@ -20,7 +20,7 @@ def headers(sign_in) -> dict[str, str]:
 
 @pytest.fixture
 def put(app, headers):
-    """Uploads a body; returns the answer, whatever its status."""
+    """Uploads a body; returns the response of any status."""
 
     def put(body=JPEG, media_type="image/jpeg", query="", **more) -> webtest.TestResponse:
         given = {**headers, "Content-Type": media_type, **more}
@@ -47,7 +47,7 @@ FILE = part(b'name="picture"; filename="me.jpg"', JPEG, b"Content-Type: image/jp
     "media_type", ["image/jpeg", "image/png", "Image/JPEG", "application/octet-stream", ""]
 )
 def test_raw(put, media_type):
-    """A raw picture is accepted with any media type of pictures, or none."""
+    """The bytes of a picture are accepted with any media type of a picture, or none."""
     answer = put(media_type=media_type)
     assert answer.status_code == 200
     assert set(answer.json["picture"]["urls"]) == {"64", "128", "256", "512"}
@@ -75,7 +75,7 @@ def test_formats(put, name):
     "media_type", [FORM, FORM.title().replace("Xyz", "xyz"), FORM + "; charset=hex"]
 )
 def test_form(put, body, media_type):
-    """A form's `picture` field is the picture; its other fields are ignored."""
+    """The field `picture` of a form is read; other fields are skipped."""
     assert put(body, media_type).status_code == 200
 
 
@@ -98,7 +98,7 @@ def test_form(put, body, media_type):
     ],
 )
 def test_unusable_form(put, body, code, reason):
-    """A broken form, or one without exactly one picture, is rejected with the reason."""
+    """A form that is broken, or has not exactly one file as its picture, is rejected with a reason."""
     answer = put(body, FORM)
     assert (answer.status_code, answer.json["code"]) == (400, code)
     expected = [{"location": "body", "name": "picture", "description": reason}]
@@ -117,14 +117,14 @@ def test_form_without_boundary(put, media_type):
     ["text/plain", "application/x-www-form-urlencoded", "application/json", "junk", "video/mp4"],
 )
 def test_other_media_types(put, media_type):
-    """A body of another media type is rejected unread."""
+    """A body with another media type is not read."""
     answer = put(media_type=media_type)
     assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize("body", [b"", b"junk", b"<svg/>", b"\xff\xd8"])
 def test_no_picture(put, body):
-    """Data in no picture format is rejected, whatever its media type."""
+    """A file that is no picture is rejected under any media type."""
     assert put(body).json["code"] == "unsupported_media_type"
     assert put(body).status_code == 415
 
@@ -142,7 +142,7 @@ def test_no_picture(put, body):
     ],
 )
 def test_unusable_picture(put, body, code, members):
-    """An unusable picture is rejected with the reason, and numbers where they apply."""
+    """A rejected picture gets the reason, with numbers if there are any."""
     answer = put(body)
     assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
     assert answer.json["code"] == code
@@ -175,7 +175,7 @@ def test_query_that_is_no_text(put):
 
 @pytest.mark.parametrize("crop", ["0,0,65", "1,0,64", "999999,999999,1", "0,64,1"])
 def test_crop_outside(put, crop):
-    """A crop outside the picture is rejected with the picture's size."""
+    """A crop outside of the picture gets the size of the picture."""
     answer = put(query=f"?crop={crop}")
     assert (answer.status_code, answer.json["code"]) == (422, "crop_outside_picture")
     assert (answer.json["width"], answer.json["height"]) == (64, 64)
@@ -201,7 +201,7 @@ def test_too_large(development_folder):
 
 
 def test_who_may(app, put, headers):
-    """Only a session with a proof of the email may upload or delete its picture."""
+    """Only a session that has proved an email may change or delete its picture."""
     raw = {"Content-Type": "image/jpeg"}
     for call in (lambda url, more, status: app.put(url, JPEG, headers=more | raw, status=status),
                  lambda url, more, status: app.delete(url, headers=more, status=status)):  # fmt: skip
@@ -214,7 +214,7 @@ def test_who_may(app, put, headers):
 
 
 def test_failed_upload_changes_nothing(app, put, headers):
-    """A failed upload leaves picture and profile unchanged."""
+    """A failed upload changes neither the picture nor the profile."""
     before = put().json
     for body, query in ((b"junk", ""), (JPEG[:500], ""), (JPEG, "?crop=0,0,999")):
         assert put(body, query=query).status_code >= 400
@@ -222,7 +222,7 @@ def test_failed_upload_changes_nothing(app, put, headers):
 
 
 def test_claims_stay(app, put, headers):
-    """Pictures change no claims, and claims change no picture."""
+    """A picture changes no claim, and a claim changes no picture."""
     app.put_json(PROFILE, {"name": "Alice", "picture_alt": "Me"}, headers=headers)
     uploaded = put().json
     assert (uploaded["name"], uploaded["picture_alt"]) == ("Alice", "Me")
@@ -231,7 +231,7 @@ def test_claims_stay(app, put, headers):
 
 
 def test_if_match(app, put, headers):
-    """A stale If-Match rejects an upload before its picture is read; a fresh one does not."""
+    """A stale If-Match rejects an upload before it is rendered; a current one accepts it."""
     stale = put().headers["ETag"]
     fresh = put(encode(quadrants(32, 32))).headers["ETag"]
     assert put(b"junk", **{"If-Match": stale}).status_code == 412
@@ -243,7 +243,7 @@ def test_if_match(app, put, headers):
 
 
 def test_delete(app, put, headers):
-    """Deleting a picture is idempotent, also where none exists."""
+    """Deleting a picture is idempotent, also if there never was one."""
     app.delete(PICTURE, headers=headers, status=204)
     put()
     for _ in range(2):

@@ -21,7 +21,7 @@ DAY = 24 * 3600
 
 
 def scene() -> bytes:
-    """Return a photo that is stored in several formats."""
+    """Return a photo for which every format is kept."""
     return photo(700, 560)
 
 
@@ -39,7 +39,7 @@ def urls(app, headers) -> dict[str, str]:
 
 @pytest.mark.parametrize("size", [64, 128, 256, 512])
 def test_sizes(app, urls, size):
-    """Each size is served at its URL without a session."""
+    """Each size is at its URL, without a session."""
     picture = decoded(app.get(urls[str(size)]).body)
     assert (picture.format, picture.size) == ("JPEG", (size, size))
 
@@ -60,7 +60,7 @@ def test_sizes(app, urls, size):
     ],
 )
 def test_formats(app, urls, accept, expected):
-    """The smallest format that `Accept` names is served; JPEG without a name."""
+    """A client gets the smallest of the formats in Accept, or JPEG."""
     answer = app.get(urls["512"], headers={"Accept": accept} if accept else {})
     assert answer.content_type == f"image/{expected}"
     assert decoded(answer.body).format.lower() == expected
@@ -79,13 +79,13 @@ def test_avif(app, headers):
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json", "image/png", "*/*;q=0"])
 def test_not_acceptable(app, urls, accept):
-    """A client that accepts no stored format gets 406."""
+    """A client that accepts no format of pictures gets 406."""
     answer = app.get(urls["64"], headers={"Accept": accept}, status=406)
     assert answer.json["code"] == "not_acceptable"
 
 
 def test_headers(app, urls):
-    """Browsers may cache a picture until its URL expires, and only show it."""
+    """Browsers cache a picture until its URL expires, and can only show it."""
     answer = app.get(urls["64"])
     lifetime = re.fullmatch(r"private, max-age=([0-9]+), immutable", answer.headers["Cache-Control"])
     assert DAY <= int(lifetime[1]) <= 2 * DAY
@@ -97,7 +97,7 @@ def test_headers(app, urls):
 
 
 def test_not_modified(app, urls):
-    """A cached picture is 304; another format or size is sent."""
+    """A cached picture is not sent again; another format of it is."""
     etag = app.get(urls["64"]).headers["ETag"]
     for known in (etag, f"W/{etag}", f'"x", {etag}'):
         answer = app.get(urls["64"], headers={"If-None-Match": known}, status=304)
@@ -109,13 +109,13 @@ def test_not_modified(app, urls):
 
 
 def test_head(app, urls):
-    """HEAD answers like GET without the body."""
+    """HEAD has the headers of GET."""
     answer = app.head(urls["64"])
     assert (answer.content_type, answer.body) == ("image/jpeg", b"")
 
 
 def test_upright_and_without_secrets(app, headers):
-    """A public picture is upright and without metadata."""
+    """A rendition is upright and does not reveal where the photo was taken."""
     sideways = encode(quadrants(), exif=exif_orientation(6))
     url = app.put(PICTURE, sideways, headers=headers | RAW).json["picture"]["urls"]["256"]
     answer = app.get(url)
@@ -135,13 +135,13 @@ def test_altered_capability(app, urls):
     "capability", ["A", "-", "AAAA", "A" * 20_000, "%00", "%ff", "%F0%9F%98%80", "a b", "=" * 9]
 )
 def test_no_capability(app, capability):
-    """An invalid capability is 404 or malformed."""
+    """An invalid capability gets 404."""
     answer = app.get(f"/v1/pictures/{capability}", expect_errors=True)
     assert answer.status_code in (400, 404)
 
 
 def test_shortened_and_lengthened_capability(app, urls):
-    """A shortened, extended or padded capability is invalid."""
+    """A capability is valid only unchanged, not shorter, longer or padded."""
     for altered in (
         urls["64"][:-1],
         urls["64"] + "A",
@@ -153,7 +153,7 @@ def test_shortened_and_lengthened_capability(app, urls):
 
 
 def test_replaced(app, headers, urls):
-    """A replaced picture's URLs are 404; the new picture's work."""
+    """The URLs of a replaced picture get 404; the URLs of the new picture work."""
     fresh = app.put(PICTURE, encode(quadrants()), headers=headers | RAW).json["picture"]["urls"]
     for size, url in urls.items():
         assert fresh[size] != url
@@ -169,7 +169,7 @@ def test_same_picture_twice(app, headers, urls):
 
 @pytest.mark.parametrize("path", [PICTURE, PROFILE])
 def test_removed(app, headers, urls, path):
-    """URLs of a deleted picture, or of a deleted profile, are 404."""
+    """The URLs of a deleted picture or profile get 404."""
     app.delete(path, headers=headers, status=204)
     for url in urls.values():
         answer = app.get(url, status=404)
@@ -178,7 +178,7 @@ def test_removed(app, headers, urls, path):
 
 
 def test_pictures_of_two_people(app, headers, urls, sign_in):
-    """Deleting a person's picture does not affect another person's."""
+    """Deleting a person's picture does not change another's."""
     bob = sign_in("bob@example.com")
     theirs = app.put("/v1/profiles/bob@example.com/picture", scene(), headers=bob | RAW).json["picture"]
     app.delete(PICTURE, headers=headers)
@@ -187,7 +187,7 @@ def test_pictures_of_two_people(app, headers, urls, sign_in):
 
 
 def test_life_of_a_url(development_folder):
-    """A URL is stable within a window, works through the next, and is 404 afterwards."""
+    """A URL is the same for a window, works to the end of the next window, and then gets 404."""
     clock = Clock(1_800_000_000)
     app = webtest.TestApp(application(development_folder, clock=clock))
 
@@ -237,7 +237,7 @@ def test_life_of_a_url(development_folder):
     ],
 )
 def test_pages_that_may_show_pictures(app, urls, sent, status):
-    """Only pages of configured origins may embed pictures."""
+    """Only pages of the configured origins show pictures."""
     answer = app.get(urls["64"], headers=sent, status=status)
     assert status == 200 or answer.json["code"] == "origin_refused"
 
@@ -252,7 +252,7 @@ def shown(picture):
 
 @pytest.mark.parametrize("size", [64, 256])
 def test_thumbnails(app, headers, urls, assertion, size):
-    """A sign-in returns thumbnails on request."""
+    """The response to a sign-in has thumbnails on request."""
     body = {"proofs": [{"assertion": assertion(EMAIL)}], "thumbnails": size}
     [profile] = app.post_json("/v1/sessions", body).json["profiles"]
     assert shown(profile["picture"]).size == (size, size)
@@ -264,12 +264,12 @@ def test_thumbnails(app, headers, urls, assertion, size):
 
 @pytest.mark.parametrize("size", ["0", "65", "512", "64,128", "", "x", "64&thumbnails=64", "%ff"])
 def test_unknown_thumbnails(app, headers, size):
-    """Only a single existing size may be requested."""
+    """A request may name one of the thumbnail sizes."""
     app.get(f"/v1/profiles?thumbnails={size}", headers=headers, status=400)
 
 
 def test_export(app, headers, urls):
-    """The export has every rendition as it is served."""
+    """The export has every rendition, as it is served."""
     app.patch_json(PROFILE, {"name": "Zoë"}, headers=headers)
     archive = zipfile.ZipFile(io.BytesIO(app.get(f"{PROFILE}/export", headers=headers).body))
     assert archive.testzip() is None

@@ -37,7 +37,7 @@ def timed(development_folder, clock):
 
 class TestOpening:
     def test_one_round_trip(self, app, assertion):
-        """A proof gives a token and the profile, blank at first."""
+        """A proof gets a token and the profile, which is blank at first."""
         answer = open_session(app, assertion, ALICE)
         assert answer["token_type"] == "Bearer"
         assert answer["expires_at"].endswith("Z")
@@ -59,19 +59,19 @@ class TestOpening:
         assert response.headers["Cache-Control"] == "no-store"
 
     def test_spelling_of_the_email(self, app, assertion):
-        """All spellings of an email name the same profile."""
+        """All spellings of an email in proofs and paths are one email."""
         headers = bearer(open_session(app, assertion, "Alice@EXAMPLE.com"))
         assert app.get("/v1/profiles/ALICE@example.com", headers=headers).json["email"] == ALICE
 
     def test_replay(self, app, assertion):
-        """An assertion opens one session; its repetition is rejected."""
+        """An assertion opens one session; the second time it is rejected."""
         proof = {"assertion": assertion(ALICE)}
         app.post_json("/v1/sessions", {"proofs": [proof]}, status=201)
         problem = app.post_json("/v1/sessions", {"proofs": [proof]}, status=401).json
         assert problem["code"] == "proof_replayed"
 
     def test_one_bad_proof_spoils_the_request(self, app, assertion):
-        """An invalid proof rejects the request by its name, and uses up no valid proof."""
+        """The problem names the invalid proof, and the valid proof is not used up."""
         good = {"assertion": assertion(ALICE)}
         problem = app.post_json(
             "/v1/sessions", {"proofs": [good, {"assertion": "x~y"}]}, status=401
@@ -81,7 +81,7 @@ class TestOpening:
         app.post_json("/v1/sessions", {"proofs": [good]}, status=201)
 
     def test_challenge(self, app):
-        """A rejected proof has the challenge that HTTP requires."""
+        """A 401 has the challenge that HTTP requires."""
         response = app.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -104,7 +104,7 @@ class TestOpening:
         ],
     )
     def test_bodies_that_are_refused(self, app, body, name):
-        """An invalid body is rejected with the error's place."""
+        """The problem names the errors of a body."""
         problem = app.post_json("/v1/sessions", body, status=400).json
         assert problem["code"] == "validation_failed"
         assert [error["name"] for error in problem["errors"]] == [name]
@@ -113,7 +113,7 @@ class TestOpening:
         "body", [b"", b"{", b"\xff", b'{"proofs":[],"proofs":[]}', b"[" * 100_000, b"NaN", b'"\\ud800"']
     )
     def test_bodies_that_are_no_json(self, app, body):
-        """A body that is not JSON is malformed."""
+        """A body that can't be parsed is malformed."""
         headers = {"Content-Type": "application/json"}
         assert app.post("/v1/sessions", body, headers, status=400).json["code"] == "malformed_request"
 
@@ -130,7 +130,7 @@ class TestOpening:
 
 class TestIssuers:
     def test_are_kept_for_each_email(self, app, assertion):
-        """A session has the issuer of each email as a stable pseudonym."""
+        """A session has the issuer of each email, as a stable pseudonym."""
         first = open_session(app, assertion, ALICE)
         second = open_session(
             app, assertion, BOB, f"b@{ALICE.rpartition('@')[2]}", headers=bearer(first)
@@ -161,7 +161,7 @@ class TestAdding:
         assert again["expires_at"] > first["expires_at"]
 
     def test_with_a_bad_token(self, app, assertion):
-        """An invalid token rejects the request."""
+        """An invalid token is an error, also beside new proofs."""
         headers = {"Authorization": "Bearer nonsense"}
         problem = open_session(app, assertion, ALICE, headers=headers, status=401)
         assert problem["code"] == "session_invalid"
@@ -190,7 +190,7 @@ class TestEnding:
         ],
     )
     def test_no_session(self, app, authorization):
-        """An invalid Authorization header is 401 with a reason."""
+        """An invalid token gets 401 with a reason."""
         headers = {"Authorization": authorization} if authorization else {}
         problem = app.get("/v1/profiles", headers=headers, status=401).json
         assert problem["code"] == ("session_invalid" if authorization else "session_missing")
@@ -233,7 +233,7 @@ class TestEnding:
         app.get("/v1/profiles", headers=bob, status=200)
 
     def test_a_dead_session_adds_nothing(self, app, sign_in, assertion):
-        """A new proof does not revive a signed-out session."""
+        """A new proof can't continue a session that was signed out."""
         headers = sign_in(ALICE)
         app.delete("/v1/sessions", headers=headers, status=204)
         problem = open_session(app, assertion, BOB, headers=headers, status=401)
@@ -250,7 +250,7 @@ class TestEnding:
         timed.get("/v1/profiles", headers=bearer(open_session(timed, assertion, ALICE)), status=200)
 
     def test_sign_out_after_a_clock_jumped(self, timed, clock):
-        """A sign-out ends all earlier sessions, even those by a clock that was ahead."""
+        """A session from a clock that was ahead is ended, and every earlier session too."""
         provider = timed.app.development.identity_provider
         assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
         earlier = bearer(open_session(timed, assertion, ALICE))

@@ -45,41 +45,41 @@ def client(service: Service) -> Client:
 
 
 def run(service: Service, *arguments: str, status: int = 0) -> str:
-    """Run a `keys` command, which never shows a key; return what it tells."""
+    """Run a `keys` command, which never shows a key; return its output."""
     result = service.run("keys", *arguments)
     assert result.returncode == status, result
-    told = result.stdout + result.stderr
-    assert "Traceback" not in told
+    output = result.stdout + result.stderr
+    assert "Traceback" not in output
     if service.keyring.exists():
         document = json.loads(service.keyring.read_text())
         for key in document["encryption_keys"] + document["index_keys"]:
-            assert (key.get("secret") or "-" * 43) not in told
-    return told
+            assert (key.get("secret") or "-" * 43) not in output
+    return output
 
 
 class TestInit:
     def test_makes_a_keyring(self, service):
-        """Where there is none a keyring is made, which its owner alone can read."""
+        """The first keyring is made, readable by its owner only."""
         service.keyring.unlink()
-        told = run(service, "init")
-        assert str(service.keyring) in told
+        output = run(service, "init")
+        assert str(service.keyring) in output
         assert stat.S_IMODE(service.keyring.stat().st_mode) == 0o600
         assert KeyringFile(service.keyring).load()
 
     def test_leaves_one(self, service):
-        """A keyring that is there is left."""
+        """An existing keyring stays."""
         before = service.keyring.read_bytes()
-        assert "left as it was" in run(service, "init", status=1)
+        assert "was not changed" in run(service, "init", status=1)
         assert service.keyring.read_bytes() == before
 
     def test_no_folder(self, service):
-        """A folder that is not there is named."""
+        """The message names a missing folder."""
         ini = service.folder / "test.ini"
         ini.write_text(ini.read_text().replace("/keyring.json", "/absent/keyring.json"))
         assert "absent/keyring.json" in run(service, "init", status=1)
 
     def test_in_memory(self, service):
-        """In development with everything in memory there is no file to look after."""
+        """In development, in memory, there is no keyring file to manage."""
         ini = service.folder / "test.ini"
         text = re.sub("backend = .*\nbackend.url = .*\n", "backend = memory\n", ini.read_text())
         ini.write_text(re.sub("keyring.path = .*\n", "", text))
@@ -89,12 +89,12 @@ class TestInit:
 
 class TestStatus:
     def test_for_people(self, service, client):
-        """The keys, their fingerprints and what needs each are listed."""
-        told = run(service, "status")
-        assert re.search(r"encryption +1 +primary .* [0-9a-f]{16} +1\n", told)
-        assert re.search(r"index +1 +primary .* [0-9a-f]{16} +1\n", told)
-        assert "0 data keys are stale" in told
-        assert EMAIL not in told
+        """The list has the keys, their fingerprints and the number of items that need each."""
+        output = run(service, "status")
+        assert re.search(r"encryption +1 +primary .* [0-9a-f]{16} +1\n", output)
+        assert re.search(r"index +1 +primary .* [0-9a-f]{16} +1\n", output)
+        assert "0 data keys are stale" in output
+        assert EMAIL not in output
 
     def test_for_programs(self, service, client):
         """The same as one JSON object."""
@@ -110,17 +110,17 @@ class TestStatus:
         assert (document["stale"], document["wraps"], document["problems"]) == (0, {"1": 1}, [])
 
     def test_of_a_lost_keyring(self, service, client):
-        """Data under keys that are not there are a problem, and the exit status says so."""
+        """Items under missing keys are a problem: exit status 1."""
         run(service, "rotate")
         run(service, "rotate", "--promote")
         document = json.loads(service.keyring.read_text())
         document["encryption_keys"][0] |= {"state": "destroyed", "secret": None}
         service.keyring.write_text(json.dumps(document))
-        told = run(service, "status", status=1)
-        assert "PROBLEM: 1 data keys are under encryption key 1, which is not here." in told
+        output = run(service, "status", status=1)
+        assert "PROBLEM: 1 data keys are under encryption key 1, which the keyring lacks." in output
 
     def test_without_a_keyring(self, service, client):
-        """A keyring that is not there is named."""
+        """The message names a missing keyring."""
         service.keyring.unlink()
         assert "No such file" in run(service, "status", status=1)
 
@@ -128,11 +128,11 @@ class TestStatus:
 class TestRotation:
     @pytest.mark.parametrize("flag", [[], ["--index"]], ids=["encryption", "index"])
     def test_each_step_names_the_next(self, service, client, flag):
-        """An operator who does what each step says ends with the old key destroyed."""
-        told = run(service, "rotate", *flag)
+        """Each step names the next one, and the last destroys the old key."""
+        output = run(service, "rotate", *flag)
         for _ in range(3):
-            commands = re.findall(r"persona-profile -c \S+ keys (.*)", told)
-            told = "".join(run(service, *command.split(), *_revoke(command)) for command in commands)
+            commands = re.findall(r"persona-profile -c \S+ keys (.*)", output)
+            output = "".join(run(service, *command.split(), *_revoke(command)) for command in commands)
         status = json.loads(run(service, "status", "--json"))
         kind = "index" if flag else "encryption"
         states = {key["version"]: key["state"] for key in status["keys"] if key["kind"] == kind}
@@ -143,7 +143,7 @@ class TestRotation:
         assert service.run("storage", "verify").returncode == 0
 
     def test_out_of_order(self, service, client):
-        """Steps in another order are refused, and the keyring stays."""
+        """Steps in another order are rejected, and the keyring stays."""
         before = service.keyring.read_bytes()
         for flag in ([], ["--index"]):
             assert "primary already" in run(service, "rotate", *flag, "--promote", status=1)
@@ -156,7 +156,7 @@ class TestRotation:
         assert "waits to be promoted" in run(service, "rotate", "--index", status=1)
 
     def test_destroying_what_is_needed(self, service, client):
-        """A key under which something is, or that sealed what may still be used, is not destroyed."""
+        """A key that items, sessions or picture URLs still need is not destroyed."""
         run(service, "rotate")
         run(service, "rotate", "--promote")
         assert "work until" in run(service, "destroy", "1", status=1)
@@ -166,16 +166,16 @@ class TestRotation:
         assert "destroyed already" in run(service, "destroy", "1", "--revoke", status=1)
 
     def test_destroying_an_index_key_with_marks(self, service, client):
-        """The mark of an ended session is waited for: without it tokens would live again."""
+        """A mark of a sign-out keeps its index key: without the mark, tokens would be valid again."""
         assert client.call("DELETE", "/v1/sessions").status == 204
         run(service, "rotate", "--index")
         run(service, "rotate", "--index", "--promote")
         run(service, "rewrap", "--index")
-        told = run(service, "destroy", "--index", "1", status=1)
-        assert "1 marks of ended sessions are under it, and go by themselves" in told
+        output = run(service, "destroy", "--index", "1", status=1)
+        assert "1 marks of sign-outs are under it, and expire" in output
 
     def test_destroying_an_index_key_while_a_copy_is_left(self, service, client, tmp_path):
-        """A copy that a killed run left keeps the key; `rewrap` removes it, and then the key may go."""
+        """While the copy of a killed run is left, its key stays; `rewrap` removes the copy."""
         run(service, "rotate", "--index")
         run(service, "rotate", "--index", "--promote")
         run(service, "rewrap", "--index")
@@ -184,13 +184,13 @@ class TestRotation:
         with closing(SqliteBackend.from_url(service.url)) as backend:
             backend.apply(newer, [Put("key", copy.to_bytes())])
         assert json.loads(run(service, "status", "--json"))["moving"] == 1
-        told = run(service, "destroy", "--index", "1", status=1)
-        assert "1 moves to another index key have not ended" in told
-        assert "cleaned 1 copies" in run(service, "rewrap", "--index")
+        output = run(service, "destroy", "--index", "1", status=1)
+        assert "1 moves to another index key have not ended" in output
+        assert "removed 1 copies" in run(service, "rewrap", "--index")
         run(service, "destroy", "--index", "1")
 
     def test_profiles_under_both_index_keys(self, service, client):
-        """They are left alone and reported, and both are erased by their owner."""
+        """Two profiles of an email stay and are reported; an erasure removes both."""
         run(service, "rotate", "--index")
         run(service, "rotate", "--index", "--promote")
         older, _ = KeyWrapper(KeyringFile(service.keyring).load()).partitions(EMAIL)
@@ -198,8 +198,8 @@ class TestRotation:
             before = read_partition(backend, older)
             run(service, "rewrap", "--index")
             backend.apply(older, [Put(name, item.value) for name, item in before.items()])
-        told = run(service, "rewrap", "--index", status=1)
-        assert "1 emails have a profile under both index keys" in told
+        output = run(service, "rewrap", "--index", status=1)
+        assert "1 emails have a profile under both index keys" in output
         verified = service.run("storage", "verify")
         assert (verified.returncode, verified.stdout.count("two_homes")) == (1, 3)
         assert client.call("DELETE", client.profile).status == 204
@@ -208,7 +208,7 @@ class TestRotation:
         assert service.run("storage", "verify").returncode == 0
 
     def test_taking_back(self, service, client):
-        """A key that was added and is not wanted is destroyed before it was promoted."""
+        """A new key can be destroyed before its promotion."""
         for flag in ([], ["--index"]):
             run(service, "rotate", *flag)
             run(service, "destroy", *flag, "2")
@@ -240,11 +240,11 @@ class HeldUp:
         wait_for(self._waits)
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         self._lock.rollback()
 
     def close(self) -> None:
-        """End everything."""
+        """Stop all processes and release connections."""
         self._lock.close()
         self._pool.shutdown()
         self.service.close()
@@ -256,7 +256,7 @@ class HeldUp:
 
 @pytest.fixture
 def held_up(tmp_path: Path, mariadb: MariaDB) -> Iterator[HeldUp]:
-    """A write that is held up, after which the key that it began with was replaced."""
+    """A write that waits while its key is replaced."""
     mariadb.create_database()
     held_up = HeldUp(tmp_path, mariadb)
     try:
@@ -269,7 +269,7 @@ def held_up(tmp_path: Path, mariadb: MariaDB) -> Iterator[HeldUp]:
 
 class TestWriteInFlight:
     def test_is_waited_for(self, held_up):
-        """Whoever destroys a key is told to wait, and a write that ends meanwhile is kept."""
+        """The command waits before it destroys a key, and a write that ends meanwhile stays."""
         with held_up.operator.spawn("keys", "destroy", "1", "--revoke") as command:
             line = command.stderr.readline()
             assert re.fullmatch(r"persona-profile: waiting \d+ s for writes that may .*\n", line)
@@ -281,7 +281,7 @@ class TestWriteInFlight:
         self.expect_readable(held_up)
 
     def test_that_takes_longer(self, held_up):
-        """A write that is stored after its key was destroyed is made again under the next key."""
+        """A write that is stored after its key was destroyed is repeated under the next key."""
         run(held_up.operator, "destroy", "1", "--revoke")
         held_up.release()
         assert held_up.answer.result().status == 200
@@ -289,7 +289,7 @@ class TestWriteInFlight:
 
     @staticmethod
     def expect_readable(held_up: HeldUp) -> None:
-        """Find the profile opened by the keys that are left, and nothing else."""
+        """Fail unless the remaining keys open the profile, and there is nothing else."""
         client = Client(held_up.service, EMAIL)
         client.sign_in()
         assert client.call("GET", client.profile).json["name"] == "Alice"
@@ -300,7 +300,7 @@ class TestWriteInFlight:
 
 class TestNames:
     def test_symbolic_link(self, service, client):
-        """A key that is destroyed by way of a symbolic link is in no file any more."""
+        """A key that is destroyed through a symbolic link is in no file any more."""
         real = service.folder / "secrets" / "keyring.json"
         real.parent.mkdir()
         service.keyring.rename(real)
@@ -314,7 +314,7 @@ class TestNames:
         assert service.keyring.is_symlink()
 
     def test_hard_link(self, service, client):
-        """While the keyring has another name, which would keep the key, nothing is changed."""
+        """With a hard link, which would keep the key, the keyring is not changed."""
         (service.folder / "copy.json").hardlink_to(service.keyring)
         before = service.keyring.read_bytes()
         assert "other names (hard links)" in run(service, "rotate", status=1)
@@ -324,7 +324,7 @@ class TestNames:
 class TestReload:
     @pytest.mark.parametrize("signals", [True, False])
     def test_without_a_restart(self, service, client, signals):
-        """A running service takes a changed keyring, by itself or at SIGHUP, and goes on."""
+        """A running service reloads a changed keyring, by itself or at SIGHUP, and goes on."""
         run(service, "rotate")
         run(service, "rotate", "--promote")
         if signals:
@@ -335,14 +335,14 @@ class TestReload:
 
     @staticmethod
     def makes_keys_of_version_2(service: Service) -> bool:
-        """Tell whether what is new is under the new key."""
+        """Return whether new items are under the new key."""
         client = Client(service, f"new{len(service.clients)}@example.com")
         client.sign_in()
         assert client.set_name("New").status == 200
         return "2" in json.loads(run(service, "status", "--json"))["wraps"]
 
     def test_of_a_broken_file(self, service, client):
-        """A file that can't be used changes nothing but the log."""
+        """An invalid file is logged, and changes nothing else."""
         good = service.keyring.read_bytes()
         service.keyring.write_bytes(good[:-20])
         wait_for(lambda: "keyring: not reloaded" in service.log)
@@ -370,7 +370,7 @@ class TestUsage:
         ],
     )
     def test_wrong(self, service, arguments):
-        """Wrong usage is told, with status 2."""
+        """Wrong usage is reported, with status 2."""
         assert "usage:" in run(service, *arguments, status=2)
 
 

@@ -1,4 +1,4 @@
-"""What people ask of operators: `persona-profile export` and `erase`."""
+"""`persona-profile export` and `erase`, for the requests of people."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EMAIL = "alice@example.com"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    """A service with a store that commands see too."""
+    """A service with a store that commands can open too."""
     folder = tmp_path_factory.mktemp("people")
     made = Service(folder, "sqlite", f"sqlite:///{folder}/items.sqlite")
     made.start()
@@ -30,7 +30,7 @@ def service(tmp_path_factory):
 
 @pytest.fixture
 def alice(service):
-    """Somebody with a name and a picture."""
+    """A person with a name and a picture."""
     client = Client(service, EMAIL)
     client.sign_in()
     assert client.set_name("Alice").status == 200
@@ -45,7 +45,7 @@ def contents(archive: bytes) -> dict[str, bytes]:
 
 
 def test_export(service, alice, tmp_path):
-    """The command writes what the person gets by the API, for its owner alone, over no other file."""
+    """The file equals the export of the API, only its owner can read it, and no file is overwritten."""
     out = tmp_path / "alice.zip"
     done = service.run("export", "Alice@Example.com", "--out", str(out))
     assert (done.returncode, done.stderr) == (0, "")
@@ -57,44 +57,44 @@ def test_export(service, alice, tmp_path):
 
 
 def test_export_to_a_full_disk(service, alice, tmp_path):
-    """Where there is no room the command says so, and leaves no part of an archive."""
+    """On a full disk the command reports it, and leaves no part of an archive."""
     with small_disk(tmp_path / "disk", 1) as folder:
         leave_free(folder, 4096)
-        refused = service.run("export", EMAIL, "--out", str(folder / "alice.zip"))
-        assert (refused.returncode, "No space left" in refused.stderr) == (1, True)
+        rejected = service.run("export", EMAIL, "--out", str(folder / "alice.zip"))
+        assert (rejected.returncode, "No space left" in rejected.stderr) == (1, True)
         assert [each.name for each in folder.iterdir()] == ["ballast"]
 
 
 def test_export_after_signing_out(service, alice, tmp_path):
-    """That a person has ended all sessions keeps nobody from exporting."""
+    """An export also works after the person has signed out."""
     assert alice.call("DELETE", "/v1/sessions").status == 204
     assert service.run("export", EMAIL, "--out", str(tmp_path / "a.zip")).returncode == 0
 
 
 def test_erase(service, alice, tmp_path):
-    """The command erases everything, and says so; once more there was nothing."""
+    """The command erases everything and reports it; a second run finds nothing."""
     assert "--yes" in service.run("erase", EMAIL).stderr
     assert alice.call("GET", alice.profile).json["name"] == "Alice"
     assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
     left = alice.call("GET", alice.profile).json
     assert (left["name"], left["picture"], left["version"]) == (None, None, 0)
-    assert service.run("erase", EMAIL, "--yes").stdout == "Nothing was kept about this email.\n"
+    assert service.run("erase", EMAIL, "--yes").stdout == "Nothing was stored for this email.\n"
     nothing = service.run("export", EMAIL, "--out", str(tmp_path / "a.zip"))
-    assert (nothing.returncode, "nothing is kept" in nothing.stderr) == (1, True)
+    assert (nothing.returncode, "nothing is stored" in nothing.stderr) == (1, True)
 
 
 def test_protected(service, alice, tmp_path):
-    """A protected profile is not exported, and the reason told; it can be erased."""
+    """A protected profile is not exported, with a reason; it can be erased."""
     assert alice.protect(base64url_encode(os.urandom(32))).status == 200
     out = tmp_path / "a.zip"
-    refused = service.run("export", EMAIL, "--out", str(out))
-    assert (refused.returncode, out.exists()) == (1, False)
-    assert "protected by the person's own key" in refused.stderr
+    rejected = service.run("export", EMAIL, "--out", str(out))
+    assert (rejected.returncode, out.exists()) == (1, False)
+    assert "protected by the person's own key" in rejected.stderr
     assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
 
 
 def test_wrong_use(service, tmp_path):
-    """What is no email is refused by status 2, and not repeated."""
-    refused = service.run("export", "secret-name", "--out", str(tmp_path / "a.zip"))
-    assert (refused.returncode, "no @" in refused.stderr) == (2, True)
-    assert "secret-name" not in refused.stderr
+    """An argument that is no email is rejected with status 2, and not repeated."""
+    rejected = service.run("export", "secret-name", "--out", str(tmp_path / "a.zip"))
+    assert (rejected.returncode, "no @" in rejected.stderr) == (2, True)
+    assert "secret-name" not in rejected.stderr

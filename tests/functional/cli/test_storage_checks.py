@@ -66,12 +66,12 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def folder(written, tmp_path):
-    """A copy of the store, to be damaged."""
+    """A copy of the store that a test may damage."""
     return shutil.copytree(written, tmp_path / "store")
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a job to its end; nothing that it says may tell whose data it is."""
+    """Run a job to its end; fail if its output has personal data or keys."""
     result = run_command("-c", folder / "test.ini", "storage", *arguments, **environment)
     said = result.stdout + result.stderr
     assert not [secret for secret in SECRETS if secret in said]
@@ -88,7 +88,7 @@ def emails(backend: SqliteBackend) -> list[bytes]:
 
 
 def renditions(backend: SqliteBackend) -> list[tuple[int, str, int]]:
-    """Return size, format and bytes of all renditions; which formats there are, the picture decides."""
+    """Return size, format and bytes of all renditions; the formats depend on the picture."""
     infos = (info for partition in emails(backend) for info in backend.list(partition))
     named = ((info.name.rpartition("/")[2].split("."), info.size) for info in infos if "/" in info.name)
     return [(int(size), form, count) for (size, form), count in named]
@@ -96,7 +96,7 @@ def renditions(backend: SqliteBackend) -> list[tuple[int, str, int]]:
 
 @pytest.fixture
 def backend(folder):
-    """The store itself, past the service."""
+    """The store, without the service."""
     backend = SqliteBackend.from_url(f"sqlite:///{folder}/items.sqlite")
     yield backend
     backend.close()
@@ -104,7 +104,7 @@ def backend(folder):
 
 class TestVerify:
     def test_clean(self, folder, backend):
-        """A store that the service wrote is clean: exit status 0, a summary, silence on stderr."""
+        """A store that the service wrote is clean: exit status 0, a summary, nothing on stderr."""
         result = run(folder, "verify")
         assert (result.returncode, result.stderr) == (0, "")
         assert re.search(r"^profiles +3$", result.stdout, re.MULTILINE)
@@ -163,14 +163,14 @@ class TestVerify:
         assert "4 findings:" in result.stdout
 
     def test_goes_on(self, folder, backend):
-        """A run goes on behind the partition where another was stopped."""
+        """A run goes on after the partition where another was stopped."""
         first, *_ = emails(backend)
         document = json.loads(run(folder, "verify", "--json", "--after", first.hex()).stdout)
         assert document["partitions"] == 2
 
     @pytest.mark.parametrize(("stopped_by", "status"), [(Unavailable, 1), (KeyboardInterrupt, 130)])
     def test_stopped(self, folder, backend, monkeypatch, capsys, stopped_by, status):
-        """A run that is stopped, by a person or by the storage, tells where to go on."""
+        """A run that is stopped, by a person or by the storage, prints how to go on."""
         first, second, _ = emails(backend)
         read = SqliteBackend.list
 
@@ -187,13 +187,13 @@ class TestVerify:
 
     @pytest.mark.parametrize("after", ["xyz", "", "00" * 34, "1"])
     def test_wrong_partition(self, folder, after):
-        """What is no partition is refused: exit status 2."""
+        """A value that is no partition is rejected: exit status 2."""
         result = run(folder, "verify", "--after", after)
         assert result.returncode == 2
         assert "--after" in result.stderr
 
     def test_no_store(self, folder):
-        """A store that was never made is told from a clean one: exit status 1."""
+        """A missing store is no clean store: exit status 1."""
         (folder / "items.sqlite").unlink()
         for job in ("verify", "stats"):
             result = run(folder, job)
@@ -238,7 +238,7 @@ class TestVerify:
 
 class TestStats:
     def test_numbers(self, folder, backend):
-        """The numbers are those of the items, and no keyring is needed for them."""
+        """The numbers are those of the items, and need no keyring."""
         result = run(folder, "stats", "--json", PERSONA_KEYRING_PATH="/nonexistent")
         assert (result.returncode, result.stderr) == (0, "")
         document = json.loads(result.stdout)
@@ -294,13 +294,13 @@ class TestStats:
 
     @pytest.mark.parametrize("name", ["sizes.pdf", "sizes", "nowhere/sizes.png"])
     def test_wrong_plot(self, folder, tmp_path, name):
-        """A name of another kind, or in no folder, is refused before anything is read."""
+        """A name with another ending, or in a missing folder, is rejected before the store is read."""
         result = run(folder, "stats", "--plot", str(tmp_path / name))
         assert (result.returncode, result.stdout) == (2, "")
         assert "--plot" in result.stderr
 
     def test_without_matplotlib(self, folder, tmp_path):
-        """Who has not installed the extra is told how, and needs it for nothing else."""
+        """Without the extra, only `--plot` fails, with the command to install it."""
         (tmp_path / "matplotlib.py").write_text("raise ImportError")
         result = run(folder, "stats", "--plot", str(tmp_path / "x.svg"), PYTHONPATH=str(tmp_path))
         assert (result.returncode, result.stdout) == (2, "")
@@ -308,7 +308,7 @@ class TestStats:
         assert run(folder, "stats", PYTHONPATH=str(tmp_path)).returncode == 0
 
     def test_not_writable(self, folder, tmp_path):
-        """A chart that can't be written is told in one line: exit status 1."""
+        """A chart that can't be written is reported in one line: exit status 1."""
         (tmp_path / "x.svg").mkdir()
         result = run(folder, "stats", "--plot", str(tmp_path / "x.svg"))
         assert result.returncode == 1

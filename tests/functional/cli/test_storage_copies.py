@@ -55,7 +55,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def everything(backend: Backend) -> dict[bytes, dict[str, bytes]]:
-    """Return all that a store holds, less the versions."""
+    """Return all items of a store, without their versions."""
     return {
         partition: {name: item.value for name, item in read_partition(backend, partition).items()}
         for partition in walk(backend)
@@ -117,7 +117,7 @@ def full_store(tmp_path_factory):
 
 class TestCopy:
     def test_between_files(self, stores):
-        """A copy between settings files and URLs tells what it did, and a second run finds nothing."""
+        """A copy between settings files and URLs prints its result; a second run finds nothing."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 20)
         result = run("storage", "copy", stores.ini("a"), stores.url("b"))
@@ -126,9 +126,9 @@ class TestCopy:
         assert "The stores are equal: 20 partitions." in result.stdout
         assert everything(destination) == everything(source)
         again = run("storage", "copy", stores.url("a"), stores.ini("b"), "--json")
-        told = json.loads(again.stdout)
-        assert told.pop("seconds") > 0
-        assert told == {
+        document = json.loads(again.stdout)
+        assert document.pop("seconds") > 0
+        assert document == {
             "equal": True,
             "passes": 1,
             "partitions": 20,
@@ -139,7 +139,7 @@ class TestCopy:
         assert (stores.folder / "storage-copy.state").is_file()
 
     def test_environment_names_neither(self, stores):
-        """Variables that name the service's store don't make source and destination the same."""
+        """Environment variables of the service's store don't make source and destination the same."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 3)
         other = {"PERSONA_BACKEND": "sqlite", "PERSONA_BACKEND_URL": stores.url("c")}
@@ -165,14 +165,14 @@ class TestCopy:
         assert everything(back) == everything(source)
         database.close()
         wrong = mariadb.url.replace("secret", "wr0ng-secret")
-        refused = run("storage", "copy", wrong, stores.url("b"))
-        assert (there.returncode, returned.returncode, refused.returncode) == (0, 0, 1)
-        assert "persona-profile: SOURCE: the database can't be used" in refused.stderr
-        for result in (unprepared, there, returned, refused):
+        rejected = run("storage", "copy", wrong, stores.url("b"))
+        assert (there.returncode, returned.returncode, rejected.returncode) == (0, 0, 1)
+        assert "persona-profile: SOURCE: the database can't be used" in rejected.stderr
+        for result in (unprepared, there, returned, rejected):
             assert "secret" not in result.stdout + result.stderr
 
     def test_killed_again_and_again(self, stores, full_store):
-        """A copy that is killed at any instant goes on when it is started again, and ends equal."""
+        """A copy that is killed at any instant goes on after a start, and makes the stores equal."""
         destination = stores.open("b")
         arguments = ("storage", "copy", full_store, stores.url("b"))
         kills = 0
@@ -208,7 +208,7 @@ class TestCopy:
         assert len(everything(destination)) == 1000
 
     def test_while_the_source_is_in_use(self, stores):
-        """While the source is written to the status tells; no partition is half; then all is equal."""
+        """While the source is in use, the status is 1 and no partition is half; then all is equal."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 300)
         partitions = list(walk(source))
@@ -244,14 +244,14 @@ class TestCopy:
         assert everything(destination) == everything(source)
 
     def test_destination_that_is_not_empty(self, stores):
-        """A destination with other things is refused, unless it is to be overwritten."""
+        """A destination with other items is rejected, except with --overwrite."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 3)
         destination.apply(b"\x01other", [Put("key", b"k")])
         arguments = ("storage", "copy", stores.url("a"), stores.url("b"))
-        refused = run(*arguments)
-        assert refused.returncode == 1
-        assert refused.stderr == "persona-profile: the destination is not empty; nothing was written\n"
+        rejected = run(*arguments)
+        assert rejected.returncode == 1
+        assert rejected.stderr == "persona-profile: the destination is not empty; nothing was written\n"
         assert len(everything(destination)) == 1
         assert run(*arguments, "--overwrite").returncode == 0
         assert everything(destination) == everything(source)
@@ -264,13 +264,13 @@ class TestCopy:
             (["sqlite:///a.sqlite", "b.sqlite"], "DEST: must be a settings file (.ini) or a URL"),
             (["sqlite:///a.sqlite", "mongo://u:p4ss@h/d"], "DEST: the scheme of a URL must be one of"),
             (["mysql://u:p4ss@/d", "sqlite:///b.sqlite"], "SOURCE: must be mysql://"),
-            (["memory.ini", "sqlite:///b.sqlite"], "SOURCE: backend: what is in memory"),
+            (["memory.ini", "sqlite:///b.sqlite"], "SOURCE: backend: a store in memory"),
             (["sqlite:///a.sqlite"], "usage:"),
             (["a.ini", "b.ini", "--passes", "1"], "--passes: must be a whole number, from 2"),
         ],
     )
     def test_wrong_usage(self, stores, arguments, message):
-        """Wrong usage is status 2, told without passwords and without a traceback."""
+        """Wrong usage has status 2 and a message without passwords or a traceback."""
         stores.ini("memory", "backend = memory")
         result = run("storage", "copy", *arguments)
         assert result.returncode == 2
@@ -279,7 +279,7 @@ class TestCopy:
         assert "Traceback" not in result.stderr
 
     def test_state_of_something_else(self, stores):
-        """A state file that is none is refused, and stays as it is."""
+        """A file that is no state file is rejected, and stays as it is."""
         stores.open("a")
         stores.open("b")
         other = stores.folder / "notes"
@@ -292,7 +292,7 @@ class TestCopy:
 
 class TestBackup:
     def test_there_and_back(self, stores):
-        """A backup is restored into an empty store, and both tell what they did."""
+        """A backup is restored into an empty store, and both print their results."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 20)
         made = run("-c", stores.ini("a"), "storage", "backup", "today.archive")
@@ -312,11 +312,11 @@ class TestBackup:
         forced = run(
             "-c", stores.ini("b"), "storage", "restore", "today.archive", "--overwrite", "--json"
         )
-        told = json.loads(forced.stdout)
-        assert (told["written"], told["bytes"]) == (0, 24000)
+        document = json.loads(forced.stdout)
+        assert (document["written"], document["bytes"]) == (0, 24000)
 
     def test_damaged(self, stores):
-        """A damaged archive is told with its place, and nothing of it is restored."""
+        """A damaged archive is reported with the place of the damage, and nothing of it is restored."""
         source, destination = stores.open("a"), stores.open("b")
         fill(source, 20)
         run("-c", stores.ini("a"), "storage", "backup", "archive")
@@ -331,7 +331,7 @@ class TestBackup:
         assert not everything(destination)
 
     def has_written(self, stores, size):
-        """Return whether a backup under way has a file of more than some bytes."""
+        """Return whether a running backup has written more than some bytes."""
         return any(path.stat().st_size >= size for path in stores.folder.glob(".archive.*.partial"))
 
     def test_killed_again_and_again(self, stores, full_store):
@@ -380,11 +380,11 @@ class TestBackup:
             (["backup", "."], "must be a file in a folder that exists"),
             (["restore", "absent"], "absent: there is no such file"),
             (["restore", "a.ini", "--check", "--overwrite"], "not allowed with"),
-            (["-c", "memory.ini", "backup", "x"], "what is in memory is the server's alone"),
+            (["-c", "memory.ini", "backup", "x"], "a store in memory belongs to the server"),
         ],
     )
     def test_wrong_usage(self, stores, arguments, message):
-        """Wrong usage is status 2 with a hint."""
+        """Wrong usage has status 2 and a hint."""
         stores.ini("memory", "backend = memory")
         config = ["-c", stores.ini("a")]
         if arguments[0] == "-c":
@@ -471,8 +471,8 @@ def test_copy_over_a_service_that_has_moved(stores):
     app, again = open_app(stores.folder, destination)
     app.delete("/v1/sessions", headers=again, status=204)
     for _ in range(2):
-        refused = run("storage", "copy", source, destination)
-        assert (refused.returncode, refused.stdout) == (1, "")
-        assert "somebody else has written to the destination" in refused.stderr
+        rejected = run("storage", "copy", source, destination)
+        assert (rejected.returncode, rejected.stdout) == (1, "")
+        assert "somebody else has written to the destination" in rejected.stderr
         app.get(f"/v1/profiles/{EMAIL}", headers=again, status=401)
     app.app.close()

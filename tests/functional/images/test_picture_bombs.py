@@ -14,7 +14,7 @@ from persona_profile.images import Encoding, PictureOptions
 
 pytestmark = pytest.mark.alone
 
-# What is refused is refused for its structure: no machine is so fast that it would reach these limits.
+# Rejections are for structure: no machine is fast enough to reach these limits.
 PATIENT = """
 pictures.formats = jpeg
 pictures.max_cpu_seconds = 600
@@ -22,7 +22,7 @@ pictures.deadline_seconds = 600
 """
 CODES = {"picture_broken", "picture_too_many_pixels", "picture_too_complex"}
 HARMLESS = {
-    # Valid, if odd: a single colour or a grey field of many pixels, or metadata that are passed over.
+    # Valid but unusual: a single colour or a grey field of many pixels, or metadata that are skipped.
     "avif-grid-within-the-limit",
     "png-within-the-limit",
     "webp-within-the-limit",
@@ -35,7 +35,7 @@ HARMLESS = {
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory) -> Service:
-    """The service in a process of its own, with its default limits but for those of time."""
+    """The service in its own process, with default limits except those of time."""
     made = Service(tmp_path_factory.mktemp("service"), "memory", "", more=PATIENT)
     made.start()
     yield made
@@ -44,7 +44,7 @@ def service(tmp_path_factory) -> Service:
 
 @pytest.fixture(scope="module")
 def mallory(service) -> Client:
-    """Somebody who uploads bombs."""
+    """A client that uploads bombs."""
     client = Client(service, "mallory@evil.example", address="127.0.0.2")
     client.sign_in()
     return client
@@ -52,7 +52,7 @@ def mallory(service) -> Client:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_bomb(service, mallory, name):
-    """A small file that would cost much is answered correctly, and costs nobody else."""
+    """A small file of high cost gets the right answer, and the next upload succeeds."""
     answer = mallory.upload(BOMBS[name]())
     if name in HARMLESS:
         assert answer.status == 200
@@ -64,7 +64,7 @@ def test_bomb(service, mallory, name):
 
 
 def test_bombs_delay_nobody_beyond_their_share(service, mallory):
-    """While one client uploads the costliest files without pause, another's uploads go on."""
+    """While a client uploads the costliest files without pause, another client's uploads succeed."""
     alice = Client(service, "alice@example.com")
     alice.sign_in()
     good, costly = encode(quadrants(64, 64)), BOMBS["jpeg-of-as-many-scans-as-are-taken"]()
@@ -87,7 +87,7 @@ def test_bombs_delay_nobody_beyond_their_share(service, mallory):
 
 
 def test_grids_are_real():
-    """A small grid made like the bombs is a picture, so that it is their size that is refused."""
+    """A small grid made like the bombs is a picture, so the size of the bombs is the reason."""
     data = avif_grid(3, 2)
     with renderer(PictureOptions(LIMITS, Encoding(("jpeg",)), (64,))) as ours:
         [made] = render(ours, io.BytesIO(data))

@@ -23,13 +23,13 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def render():
-    """A renderer with real workers, used by all."""
+    """A renderer with real workers, for all tests."""
     with renderer(workers=WORKERS, deadline_seconds=DEADLINE_SECONDS) as made:
         yield made
 
 
 def upload_all(render, files) -> Counter[str]:
-    """Upload files from two clients; return how often what came of it, each in time."""
+    """Upload files from two clients, each within the deadline; count the outcomes."""
 
     def upload(numbered) -> str:
         number, data = numbered
@@ -45,7 +45,7 @@ def upload_all(render, files) -> Counter[str]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_mutations(render, kind, request):
-    """Whatever happens to a file, it is taken or refused with a reason, and the next one is taken."""
+    """Any mutation of a file is accepted or rejected with a code; the next upload is accepted."""
     count = -(-request.config.getoption("mutations") // len(KINDS))
     source = random.Random(kind)
     good = KINDS[kind](60)
@@ -58,7 +58,7 @@ def test_mutations(render, kind, request):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_truncations(render, kind):
-    """A file that was cut at any kilobyte is refused; whole, it is taken."""
+    """A file cut at any kilobyte is rejected; the whole file is accepted."""
     good = KINDS[kind](200)
     essential = (
         len(good) // 3 if kind in ("mpo", "apng", "animated-webp", "animated-gif") else len(good)
@@ -71,5 +71,5 @@ def test_truncations(render, kind):
 
 
 def test_after_all_that(render):
-    """The workers are as good as new."""
+    """The workers still work."""
     assert outcome(render, encode(quadrants(64, 64))) == "accepted"

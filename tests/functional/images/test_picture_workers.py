@@ -42,14 +42,14 @@ from persona_profile.images.renderer import Renderer
 from persona_profile.serving.server import make_server
 
 GOOD = encode(quadrants(64, 64))
-ENDLESS = encode(Image.new("RGB", (SIDE, SIDE)), "PNG")  # of which no decoder makes less
+ENDLESS = encode(Image.new("RGB", (SIDE, SIDE)), "PNG")  # a size that no decoder reduces
 
 
 @cache
 def slow() -> bytes:
     """Return a small JPEG of many scans and pixels that takes seconds to decode."""
     scene = encode(Image.new("RGB", (9900, 9900), (90, 120, 40)), progressive=True)
-    scan = scene[scene.rindex(b"\xff\xda") : -2]  # refines what is there, the slowest kind
+    scan = scene[scene.rindex(b"\xff\xda") : -2]  # a refining scan, the slowest kind
     return scene[:-2] + scan * 38 + scene[-2:]
 
 
@@ -62,7 +62,7 @@ def pool() -> ThreadPoolExecutor:
 
 @pytest.fixture
 def service(tmp_path) -> Service:
-    """The service in a process of its own."""
+    """The service in its own process."""
     made = Service(tmp_path / "service", "memory", "")
     made.start()
     yield made
@@ -76,7 +76,7 @@ def busy_worker() -> int:
 
 
 def test_renditions():
-    """What comes from a worker is what the pipeline makes, by crop, sizes and formats."""
+    """A worker returns the renditions of the pipeline, by crop, sizes and formats."""
     options = PictureOptions(LIMITS, Encoding(("webp",)), (16, 64))
     with renderer(options) as ours:
         made = render(ours, io.BytesIO(GOOD), Crop(0, 0, 30))
@@ -88,7 +88,7 @@ def test_renditions():
 
 
 def test_file_is_handed_over(tmp_path):
-    """A file on disk is read by the worker itself, whatever its position and what is still buffered."""
+    """The worker reads a file on disk itself, at any position and with buffered bytes."""
     with renderer() as ours, (tmp_path / "picture").open("w+b") as file:
         file.write(GOOD)
         file.seek(0)
@@ -117,7 +117,7 @@ def test_workers_go_behind_the_service():
 
 
 def test_environment_of_workers(monkeypatch):
-    """What a hostile file could get at in its worker's environment holds no setting of ours."""
+    """The environment of a worker has no settings of the service."""
     monkeypatch.setenv("PERSONA_BACKEND_URL", "mysql://persona:secret@db.example.com/persona")
     with renderer() as ours:
         assert outcome(ours, GOOD) == "accepted"
@@ -126,7 +126,7 @@ def test_environment_of_workers(monkeypatch):
 
 
 def test_forgotten_renderer():
-    """A renderer that nobody closed takes its workers along when nobody uses it any more."""
+    """The workers of a renderer that was not closed end when it is collected."""
     gc.collect()
     before = fork_server_pids()
     admission = Admission(2, 2, 60, LIMITS.memory)
@@ -147,7 +147,7 @@ def test_forgotten_renderer():
     ],
 )
 def test_crash(pool, number, expected):
-    """A worker that dies costs the one upload: the file's fault is 422, the machine's 503."""
+    """A dead worker fails one upload: 422 for a fault of the file, 503 for a fault of the machine."""
     with renderer(workers=1, start_worker=start) as ours:
         upload: Future[str] = pool.submit(outcome, ours, ENDLESS)
         os.kill(busy_worker(), number)
@@ -156,7 +156,7 @@ def test_crash(pool, number, expected):
 
 
 def test_idle_worker_dies():
-    """A worker that dies while it has nothing to do is nobody's loss."""
+    """The death of an idle worker fails no upload."""
     with renderer(workers=1) as ours:
         assert outcome(ours, GOOD) == "accepted"
         [pid] = fork_server_pids()
@@ -166,14 +166,14 @@ def test_idle_worker_dies():
 
 
 def test_processor_time():
-    """A picture that takes more processor time than is allowed is refused as such."""
+    """A picture that takes more than the allowed processor time is rejected as too complex."""
     with renderer(workers=1, processor_seconds=1, deadline_seconds=100, start_worker=start) as ours:
         assert outcome(ours, ENDLESS) == "picture_too_complex"
         assert outcome(ours, GOOD) == "accepted"
 
 
 def test_deadline(pool):
-    """A worker that stands still is ended at the deadline, and the upload may come again."""
+    """A stopped worker is ended at the deadline, and the upload may be retried."""
     with renderer(workers=1, deadline_seconds=5, start_worker=start) as ours:
         upload = pool.submit(outcome, ours, ENDLESS)
         pid = busy_worker()
@@ -198,7 +198,7 @@ def test_fork_server_that_stands_still(pool):
 
 
 def test_close_amid_a_picture(pool):
-    """To end the service does not wait for a picture: its upload is refused."""
+    """Closing the renderer does not wait for an upload: it is rejected."""
     with renderer(workers=1, start_worker=start) as ours:
         upload = pool.submit(outcome, ours, ENDLESS)
         pid = busy_worker()
@@ -217,7 +217,7 @@ def test_limits_of_a_worker(pool):
             return re.search(rf"^Max {name} +(\S+) +(\S+)", limits, re.MULTILINE).groups()
 
         assert both("core file size") == both("file size") == ("0", "0")
-        assert both("cpu time") == ("3", "4")  # a part of ten seconds, as it has few pixels
+        assert both("cpu time") == ("3", "4")  # a part of ten seconds, for few pixels
         assert both("open files") == ("32", "32")
         assert len({int(each) for each in both("address space")}) == 1
         assert int(both("address space")[0]) < 1024 * MIB
@@ -230,7 +230,7 @@ def test_limits_of_a_worker(pool):
 
 
 def test_picture_that_needs_more_than_there_is():
-    """A picture that needs more memory than the whole budget is told how many pixels would do."""
+    """A picture that needs more memory than there is gets the possible number of pixels."""
     options = PictureOptions(Limits(10**8, 10**8, 4 * MIB), SMALL_JPEG.encoding, (32,))
     large = encode(Image.new("RGB", (2000, 2000)), "PNG")
     with renderer(options) as ours:
@@ -246,7 +246,7 @@ def test_picture_that_needs_more_than_there_is():
 
 
 def test_memory_is_shared(pool):
-    """Pictures that would need more memory together than there is are decoded in turn."""
+    """Pictures that together need more memory than there is are decoded in turn."""
     options = PictureOptions(Limits(10**8, 10**8, 100 * MIB), SMALL_JPEG.encoding, (32,))
     row = b"\0" + bytes(4000 * 3)
     large = png(4000, 4000, 8, 2, row * 4000)
@@ -268,7 +268,7 @@ class Peak:
         self._thread.start()
 
     def stop(self) -> float:
-        """Return the most that all of them together had."""
+        """Return the highest sum."""
         self._stopped.set()
         self._thread.join()
         return self._most
@@ -286,7 +286,7 @@ class Peak:
 
 
 def test_end_of_a_killed_service(service):
-    """Workers do not outlive the service, also when it is killed amid a picture."""
+    """Workers end with the service, also if it is killed during an upload."""
     client = Client(service, "alice@example.com")
     client.sign_in()
     assert client.upload(GOOD).status == 200
@@ -318,7 +318,7 @@ print(*fork_server_pids())
 
 
 def test_end_of_a_careless_program(request):
-    """A program that never closes its renderer leaves no process behind, and says nothing."""
+    """A program that never closes its renderer leaves no process, and prints nothing."""
     command = [
         sys.executable,
         "-W",
@@ -333,7 +333,7 @@ def test_end_of_a_careless_program(request):
 
 
 def test_no_decoder_in_the_service():
-    """The service's own process has no picture library in it at all."""
+    """The service's own process loads no image library."""
     command = (
         "import sys, persona_profile.serving.server; print({'PIL', 'pillow_heif'} & sys.modules.keys())"
     )
@@ -344,7 +344,7 @@ def test_no_decoder_in_the_service():
 
 
 def test_overload_says_when_to_return(pool):
-    """Who is refused is told when to come back, each a little later than the one before."""
+    """Rejected uploads get a time to retry, each a little later than the one before."""
     with renderer(workers=1, queue=0) as ours:
         upload = pool.submit(outcome, ours, slow())
         busy_worker()
@@ -362,7 +362,7 @@ def test_overload_says_when_to_return(pool):
 
 @pytest.mark.parametrize(("threads", "warns"), [(6, True), (7, False)])
 def test_threads_for_others(development_folder, caplog, threads, warns):
-    """The log warns if fewer threads may wait for pictures than uploads may be under way."""
+    """The log warns if fewer threads may wait for pictures than uploads may be in progress."""
     server = make_server(application(development_folder), listen="127.0.0.1:0", threads=threads)
     server.close()
     server.task_dispatcher.shutdown()

@@ -1,4 +1,4 @@
-"""Code that has taken over a real worker, and what it can reach."""
+"""The reach of code that has taken over a real worker."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def taken_over(attack: str, *, prefix: Sequence[str] = (), **job: Any) -> Iterat
 
 
 def result(attack: str) -> Any:
-    """Return what an attack found out."""
+    """Return the findings of an attack."""
     with taken_over(attack) as worker:
         document, _ = worker.channel.receive(time.monotonic() + 60)
     return document["result"]
 
 
 def test_every_other_system_call():
-    """Each call that a worker does not need fails, whichever it is; one says that it is not there."""
+    """Every call that a worker does not need fails; one of them with ENOSYS."""
     assert set(result("every_call").values()) == {"ENOSYS"}
     assert len(result("every_call")) == 1  # clone3: C libraries then use clone, which can be checked
 
@@ -84,7 +84,7 @@ def test_ways_out():
 
 
 def test_threads():
-    """A thread that code in a worker starts is as confined as the first."""
+    """A thread that code in a worker starts is confined too."""
     assert result("threads") == {"file": "EPERM"}
 
 
@@ -97,13 +97,13 @@ def test_secrets(tmp_path, monkeypatch):
     with (tmp_path / "keyring.json").open() as keyring:
         os.set_inheritable(keyring.fileno(), True)
         found = result("secrets")
-    assert found["memory"] == ["MARKER-" + "0" * 32]  # put there, as a proof that it was searched
+    assert found["memory"] == ["MARKER-" + "0" * 32]  # the decoy, as a proof of the search
     assert not {"PERSONA_BACKEND_URL", "AWS_SECRET_ACCESS_KEY"} & set(found["environment"])
     assert set(found["environment"]) <= {
         *("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "MALLOC_ARENA_MAX", "PATH"),
         *("PYTHONHOME", "PYTHONPATH"),
     }
-    assert len(found["descriptors"]) == 5  # three that lead nowhere, the conversation, the picture
+    assert len(found["descriptors"]) == 5  # three that lead nowhere, the channel, the file
 
 
 @pytest.mark.parametrize("attack", ["foreign_calls", "old_calls"])
@@ -125,7 +125,7 @@ def test_processor_time_can_not_be_ignored():
 
 
 def test_nothing_outlives_its_picture():
-    """Each picture has a process of its own: one that goes on is ended, and leaves nothing behind."""
+    """Each picture has its own process, which is ended after the answer and leaves nothing."""
     worker = hostile("identity")
     picture = os.memfd_create("picture")
     seen = []
@@ -205,7 +205,7 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_lies(lie, tmp_path, caplog):
-    """Whatever a worker answers instead of what was asked is an overload, and is not passed on."""
+    """An invalid answer of a worker becomes an overload, and is not passed on."""
     (tmp_path / "lie").write_bytes(LIES[lie])
     start = lambda: hostile(str(tmp_path / "lie"))  # noqa: E731
     with renderer(start_worker=start, deadline_seconds=3) as ours:
@@ -215,7 +215,7 @@ def test_lies(lie, tmp_path, caplog):
 
 @pytest.mark.parametrize("made", [SMALL, encode(quadrants(20, 20))])
 def test_the_truth(tmp_path, made):
-    """What a worker may answer passes, by the same way."""
+    """A valid answer passes, by the same way."""
     (tmp_path / "truth").write_bytes(framed(HEADER) + framed({"renditions": MADE}, made))
     with renderer(start_worker=lambda: hostile(str(tmp_path / "truth"))) as ours:
         assert outcome(ours, GOOD) == "accepted"
@@ -230,7 +230,7 @@ MISSING = {
 
 @pytest.mark.parametrize("lack", MISSING)
 def test_system_that_lacks_a_part(lack, development_folder, monkeypatch, caplog):
-    """Where a part of the confinement is missing pictures are rendered, and operators know of it."""
+    """If a part of the confinement is missing, pictures are rendered and operators are informed."""
     part, reason = MISSING[lack]
     other = ({"landlock", "seccomp"} - {part}).pop()
     command = [sys.executable, "-P", str(HOSTILE), "nothing", lack]
@@ -273,31 +273,31 @@ print(*found)
 """
 
 
-# As any user but root, whose capabilities let it read everything.
+# As a user without root's capabilities, which allow to read everything.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
 
 
 def seen_by_its_user(pid: int) -> set[str]:
-    """Return what another process of the same user can read of a process."""
+    """Return the parts of a process that another process of its user can read."""
     command = [*UNPRIVILEGED, sys.executable, "-c", _LOOK, str(pid)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return set(done.stdout.split())
 
 
 def test_other_processes_are_seen():
-    """A process that does nothing against it can be read by its user: so the next tests can fail."""
+    """An ordinary process can be read by its user, so the next tests can fail."""
     process = subprocess.Popen([*UNPRIVILEGED, sys.executable, "-c", "print(); input()"], **PIPES)
     try:
         process.stdout.read(1)
         assert seen_by_its_user(process.pid) == {"environ", "maps", "mem", "fd", "io", "ptrace"}
     finally:
-        process.kill()  # to be traced has stopped it
+        process.kill()  # tracing has stopped it
         process.communicate()
 
 
 @pytest.mark.parametrize("processes", [None, 2])
 def test_service_can_not_be_read(tmp_path, processes):
-    """No process of the service, with one process or several, can be read by others of its user."""
+    """Other processes of its user can read no process of the service, single or several."""
     url = f"sqlite:///{tmp_path}/items.sqlite"
     service = Service(tmp_path / "service", "sqlite", url)
     try:
@@ -314,7 +314,7 @@ def test_service_can_not_be_read(tmp_path, processes):
 
 
 def test_worker_can_not_be_read():
-    """Neither the process that forks workers nor a worker can be read by others of its user."""
+    """Other processes of its user can read neither the fork server nor a worker."""
     before = fork_server_pids()
     with taken_over("endless", prefix=UNPRIVILEGED):
         [server] = fork_server_pids() - before

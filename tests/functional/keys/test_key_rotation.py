@@ -21,7 +21,7 @@ from backends.engines.mysql import MysqlBackend
 from backends.engines.sqlite import SqliteBackend
 from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.store.maintenance.rewrapping import KeyUse, count_use
+from persona_profile.store.maintenance.key_use import KeyUse, count_use
 
 CLIENTS = 20
 PROFILES = 400

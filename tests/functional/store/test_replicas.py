@@ -28,22 +28,22 @@ KEY = base64.urlsafe_b64encode(bytes(32)).decode().rstrip("=")
 OTHER = quadrants(100, 100).rotate(90)
 
 
-class Told:
-    """What a service tells of its replicas."""
+class ReplicaMetrics:
+    """The metrics of a service about its replicas."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
 
     def value(self, name: str, **labels: str) -> float:
-        """Return one figure."""
+        """Return a metric."""
         return Exposition(self._service.exposition()).value(name, **labels)
 
     def reads(self, outcome: str) -> float:
-        """Return how many reads of replicas ended so."""
+        """Return the number of reads of replicas with an outcome."""
         return self.value("persona_replica_reads_total", outcome=outcome)
 
     def wait_until_asked(self) -> None:
-        """Return when the replica is asked."""
+        """Wait until the replica is healthy."""
         wait_for(lambda: self.value("persona_replicas_unreachable") == 0)
 
 
@@ -67,30 +67,30 @@ def reading_from(url: str, replication: Replication, folder: Path) -> Service:
 @pytest.fixture(scope="module")
 def service(
     replication: Replication, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, Told]]:
-    """A service that may read from the replica, and what it tells."""
+) -> Iterator[tuple[Service, ReplicaMetrics]]:
+    """A service that may read from the replica, and its metrics."""
     service = reading_from(replication.replica.url, replication, tmp_path_factory.mktemp("s"))
     service.start()
-    yield service, Told(service)
+    yield service, ReplicaMetrics(service)
     service.close()
 
 
 @pytest.fixture
-def client(service, replication, request) -> Iterator[tuple[Client, Told]]:
-    """The client of a person with a picture, which the replica has, too; and what the service tells."""
-    running, told = service
+def client(service, replication, request) -> Iterator[tuple[Client, ReplicaMetrics]]:
+    """The client of a person whose picture the replica has too, and the service's metrics."""
+    running, metrics = service
     client = Client(running, f"{re.sub('[^a-z]', '', request.node.name)}@example.com")
     client.sign_in()
     assert client.upload(encode(quadrants())).status == 200
     replication.catch_up()
-    told.wait_until_asked()
-    yield client, told
+    metrics.wait_until_asked()
+    yield client, metrics
     client.close()
 
 
 @pytest.fixture
 def exchange(replication: Replication) -> Iterator[Callable[[], None]]:
-    """Exchanges which of the two servers takes writes."""
+    """Exchange the roles of the two servers."""
     first, second = replication.primary, replication.replica
 
     def exchange() -> None:
@@ -104,7 +104,7 @@ def exchange(replication: Replication) -> Iterator[Callable[[], None]]:
 
 @pytest.mark.parametrize("are_named", [True, False], ids=["both are named", "behind one address"])
 def test_another_server_takes_the_writes(replication, service, exchange, are_named):
-    """Where the primary changes, connections to the old one are left at the first write."""
+    """After a change of the primary, connections to the old one close at the first write."""
     first, second = replication.primary.port, replication.replica.port
     partition = bytes([0xFE, are_named])  # what the second one is given, the first one never has
     with proxy(first) as moving:
@@ -130,13 +130,13 @@ def urls(client: Client) -> dict[str, str]:
 
 
 def thumbnail(client: Client) -> bytes:
-    """Return what the person's card shows."""
+    """Return the picture on the person's card."""
     [profile] = client.call("GET", "/v1/profiles?thumbnails=64").json["profiles"]
     return base64.b64decode(profile["picture"]["thumbnail"].partition(",")[2])
 
 
 def health(client: Client) -> dict[str, object]:
-    """Return what the service says of itself; it says it with status 200."""
+    """Return the health of the service, which has status 200."""
     answer = client.call("GET", "/__heartbeat__")
     assert answer.status == 200
     return answer.json
@@ -144,26 +144,26 @@ def health(client: Client) -> dict[str, object]:
 
 def test_bytes_come_from_the_replica(client, replication):
     """Pictures and thumbnails are served also if their bytes are on the replica alone."""
-    person, told = client
+    person, metrics = client
     wanted = urls(person)
     with replication.primary.connect("persona") as connection:
         cursor = connection.cursor()
         cursor.execute("SET sql_log_bin = 0")
         cursor.execute("DELETE FROM bulk_items")
-    before = told.reads("served")
+    before = metrics.reads("served")
     for path in wanted.values():
         assert person.call("GET", path).status == 200
     assert thumbnail(person) == person.call("GET", wanted["64"]).body
-    assert told.reads("served") - before == len(wanted) + 2
+    assert metrics.reads("served") - before == len(wanted) + 2
     assert health(person)["checks"]["replicas"] == "ok"
 
 
 def test_own_writes_are_seen(client, replication):
-    """However long the replica lags, a session sees what it has written, pictures included."""
-    person, told = client
+    """A session sees its own writes, pictures included, however long the replica lags."""
+    person, metrics = client
     replication.hold()
     before = thumbnail(person)
-    missing = told.reads("missing")
+    missing = metrics.reads("missing")
     for number in range(3):
         assert person.set_name(f"Name {number}").status == 200
         assert person.call("GET", person.profile).json["name"] == f"Name {number}"
@@ -172,20 +172,20 @@ def test_own_writes_are_seen(client, replication):
         assert new != before
         assert person.call("GET", urls(person)["64"]).body == new
         before = new
-    assert told.reads("missing") - missing == 6
+    assert metrics.reads("missing") - missing == 6
     other = Client(service_of(person), person.email)
     other.sign_in()
     assert other.call("GET", other.profile).json["name"] == "Name 2"
 
 
 def service_of(client: Client) -> Service:
-    """Return the service that a client speaks to."""
+    """Return the service of a client."""
     return client._service
 
 
 @pytest.mark.parametrize("change", ["replaced", "removed", "protected", "erased", "made anew"])
 def test_what_is_over_is_over_at_once(client, replication, change):
-    """A picture that the person took away is served no more, although the replica still has it."""
+    """A picture that the person removed is no longer served, although the replica still has it."""
     person, _told = client
     replication.hold()
     path = urls(person)["512"]
@@ -211,7 +211,7 @@ def test_what_is_over_is_over_at_once(client, replication, change):
 
 
 def test_signing_out(client, replication):
-    """A session that was ended is refused, however long the replica lags, and so are its pictures."""
+    """An ended session and its pictures are rejected, however long the replica lags."""
     person, _told = client
     person.sign_in(KEY)
     assert person.protect(KEY).status == 200
@@ -243,21 +243,21 @@ def proof(client: Client) -> str:
 
 
 def test_damaged_replica(client, replication):
-    """What does not open on the replica comes from the primary, and is counted."""
-    person, told = client
+    """An item that does not open comes from the primary instead of the replica, and is counted."""
+    person, metrics = client
     path = urls(person)["64"]
     whole = person.call("GET", path).body
     replication.replica.query("UPDATE persona.bulk_items SET value = REVERSE(value)")
-    before = told.reads("damaged")
+    before = metrics.reads("damaged")
     assert person.call("GET", path).body == whole
     assert thumbnail(person) == whole
-    assert told.reads("damaged") - before == 2
+    assert metrics.reads("damaged") - before == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["frozen", "killed"])
 def test_replica_that_fails(client, replication, number):
-    """While the replica is frozen or dead no request fails, and soon none asks it."""
-    person, told = client
+    """While the replica is frozen or dead, no request fails, and soon no request reads from it."""
+    person, metrics = client
     path = urls(person)["128"]
     stop, failed = threading.Event(), []
 
@@ -272,48 +272,48 @@ def test_replica_that_fails(client, replication, number):
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
         reader.start()
-    served = told.reads("served")
-    wait_for(lambda: told.reads("served") > served)
+    served = metrics.reads("served")
+    wait_for(lambda: metrics.reads("served") > served)
     replication.replica.signal(number)
-    wait_for(lambda: told.value("persona_replicas_unreachable") == 1)
+    wait_for(lambda: metrics.value("persona_replicas_unreachable") == 1)
     stop.set()
     for reader in readers:
         reader.join()
-    before = told.reads("failed")
+    before = metrics.reads("failed")
     assert [person.call("GET", path).status for _ in range(20)] == [200] * 20
     checks = health(person)
     assert failed == []
     assert checks["status"] == "ok"
     assert checks["checks"]["replicas"] == "error"
-    assert told.reads("failed") == before
+    assert metrics.reads("failed") == before
     if number == signal.SIGKILL:
         replication.replica.start()
     else:
         replication.replica.signal(signal.SIGCONT)
-    told.wait_until_asked()
-    assert "replica 1 is not asked: " in service_of(person).log
-    assert "replica 1 is asked again" in service_of(person).log
+    metrics.wait_until_asked()
+    assert "replica 1 is left out: " in service_of(person).log
+    assert "replica 1 is healthy again" in service_of(person).log
 
 
 def test_supervised(tmp_path, replication):
-    """A process is well while its replica is frozen, and ends while a read of that is under way."""
+    """A process is healthy while its replica is frozen, and can end during a read from it."""
     url = f"{replication.replica.url}?read_timeout=600"
     service = reading_from(url, replication, tmp_path / "s")
-    told = Told(service)
+    metrics = ReplicaMetrics(service)
     replication.replica.signal(signal.SIGSTOP)
     try:
         service.start("--processes", "1")
-        wait_for(lambda: told.value("persona_processes") == 1)
-        assert told.value("persona_replicas_unreachable") == 1
+        wait_for(lambda: metrics.value("persona_processes") == 1)
+        assert metrics.value("persona_replicas_unreachable") == 1
         replication.replica.signal(signal.SIGCONT)
-        told.wait_until_asked()
+        metrics.wait_until_asked()
         person = Client(service, "supervised@example.com")
         person.sign_in()
         assert person.upload(encode(quadrants())).status == 200
         path = urls(person)["64"]
         replication.replica.signal(signal.SIGSTOP)
         assert person.call("GET", path).status == 200
-        assert told.reads("failed") == 1
+        assert metrics.reads("failed") == 1
         service.signal(signal.SIGTERM)
         assert service.wait(60) == 0
     finally:
@@ -323,7 +323,7 @@ def test_supervised(tmp_path, replication):
 
 @pytest.fixture
 def app(tmp_path) -> Iterator[webtest.TestApp]:
-    """An application on SQLite with two replicas that have nothing yet."""
+    """An application on SQLite with two empty replicas."""
     app = application(
         tmp_path,
         backend="sqlite",
@@ -336,7 +336,7 @@ def app(tmp_path) -> Iterator[webtest.TestApp]:
 
 
 def test_replica_without_tables(app, sign_in, tmp_path):
-    """A replica whose schema is not there yet is not asked until it is."""
+    """A replica without a schema is not read until it has one."""
     backend, metrics = app.app.backend, app.app.services.metrics
     headers = sign_in("alice@example.com") | {"Content-Type": "image/jpeg"}
     path = "/v1/profiles/alice@example.com/picture"
@@ -360,12 +360,12 @@ def test_replica_without_tables(app, sign_in, tmp_path):
 
 
 def test_unusable_urls(tmp_path):
-    """A URL that the backend does not take is refused at start, by the name of its setting."""
+    """A URL that the backend does not accept is rejected at the start, by the name of its setting."""
     for given, message in (
         ({"backend__read_url": "mysql://secret@h/d"}, "backend.read_url: must be sqlite:///path"),
         ({"backend__read_url_file": str(tmp_path / "none")}, "backend.read_url_file: No such file"),
     ):
-        with pytest.raises(InvalidSettings) as refused:
+        with pytest.raises(InvalidSettings) as rejected:
             application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/a", **given)
-        assert message in str(refused.value)
-        assert "secret" not in str(refused.value)
+        assert message in str(rejected.value)
+        assert "secret" not in str(rejected.value)

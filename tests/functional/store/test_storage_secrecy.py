@@ -26,7 +26,7 @@ MAGIC = (b"JFIF", b"WEBPVP8", b"ftypavif", b"Exif\0\0")
 
 
 class Stored(NamedTuple):
-    """What was given to a store, and how to see all the bytes that it keeps of that."""
+    """The data that was given to a store, and copies of all its bytes."""
 
     backend: Backend
     emails: tuple[str, ...]
@@ -89,12 +89,12 @@ def stored(request, development_folder, tmp_path_factory) -> Iterator[Stored]:
 
 
 def test_texts(stored):
-    """No copy of the store holds anybody's name, email or website, however written."""
+    """No copy of the store has a name, an email or a website, in any spelling."""
     assert found_in(stored.copies(), texts(MARK)) == []
 
 
 def test_pictures(stored):
-    """No copy of the store holds a piece of an upload or of a rendition, however written."""
+    """No copy of the store has a piece of an upload or of a rendition, in any encoding."""
     needles = set()
     for picture in stored.pictures:
         for place in (len(picture) // 3, len(picture) // 2):
@@ -104,7 +104,7 @@ def test_pictures(stored):
 
 
 def test_values(stored):
-    """No value shows that it is a picture; no partition is a hash that anybody can compute."""
+    """No value looks like a picture; no partition is a hash that others can compute."""
     partitions = stored.backend.scan(None, 10 * len(stored.emails))
     assert len(partitions) == len(stored.emails)
     hashes = {
@@ -125,7 +125,7 @@ def test_values(stored):
 
 
 def test_search_finds(stored):
-    """The searches above do find what stands in a store as it is, in text or base64."""
+    """The searches above find data that is stored in the clear, as text or base64."""
     secret = f"{MARK}: {base64.b64encode(b'??' + stored.pictures[0]).decode()}"
     stored.backend.apply(b"\x01", [Put("leak", secret.encode())])
     piece = stored.pictures[0][len(stored.pictures[0]) // 2 :][:15]

@@ -90,7 +90,7 @@ class StoreMachine(RuleBasedStateMachine):
         return SecondStore(self.world, MemoryBackend(self.world.clock), state)
 
     def teardown(self) -> None:
-        """End everything."""
+        """Stop all processes and release connections."""
         self.runner.kill_all()
         self.world.store.close()
         shutil.rmtree(self.folder)
@@ -376,7 +376,7 @@ class SqliteMachine(StoreMachine):
     ("machine", "share"), [(StoreMachine, 1), (SqliteMachine, 10)], ids=["memory", "sqlite"]
 )
 def test_everything_at_once(request, machine, share):
-    """Whatever is done, killed or paused in any order, nothing is lost and nothing comes back."""
+    """In any order of work, kills and pauses, nothing is lost and nothing comes back."""
     run_state_machine_as_test(
         machine,
         settings=settings(

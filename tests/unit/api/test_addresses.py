@@ -82,7 +82,7 @@ class TestParsing:
     ],
 )
 def test_networks(address, network):
-    """An IPv6 network of one customer is one client; an IPv4 address is one however written."""
+    """The IPv6 network of a customer is one client; so is an IPv4 address in any form."""
     assert client_network(address) == network
 
 
@@ -93,7 +93,7 @@ def environ(peer="192.0.2.1", **headers):
 
 
 def applied(proxies, given):
-    """Return an environment as a proxy's headers change it."""
+    """Return the environment after a proxy's headers are applied."""
     proxies.apply(given)
     return given
 
@@ -120,16 +120,16 @@ class TestTrust:
         ],
     )
     def test_peers(self, proxies, peer, believed):
-        """Addresses and networks that are configured are believed, and no other peer."""
+        """Configured addresses and networks are trusted, and no other peer."""
         trusted = TrustedProxies(proxies, 1, ["x-forwarded-for"])
-        assert trusted.believes(peer) is believed
+        assert trusted.trusts(peer) is believed
         result = applied(trusted, environ(peer, X_FORWARDED_FOR=CLIENT))
         assert result["REMOTE_ADDR"] == (CLIENT if believed else peer)
         assert "HTTP_X_FORWARDED_FOR" not in result
 
     @pytest.mark.parametrize("proxies", ["10.0.0.1/8", "10.0.0.0/33", "nginx", "10.0.0", "10.0.0.1:80"])
     def test_unreadable(self, proxies):
-        """Proxies that can't be read are an error."""
+        """Invalid proxies are an error."""
         with pytest.raises(ValueError, match=r"does not appear|host bits"):
             TrustedProxies(proxies, 1, ["x-forwarded-for"])
 
@@ -173,12 +173,12 @@ class TestEntries:
         ],
     )
     def test_forwarded(self, count, header, client, rest):
-        """RFC 7239 is read alike; scheme and host are kept if they are valid."""
+        """`Forwarded` (RFC 7239) is parsed likewise; a valid scheme and host are kept."""
         result = applied(TrustedProxies("192.0.2.1", count, ["forwarded"]), environ(FORWARDED=header))
         assert (result["REMOTE_ADDR"], result["HTTP_FORWARDED"]) == (client, rest)
 
     def test_other_headers(self):
-        """Of the other headers the proxy's entry is kept, and none that is invalid."""
+        """The proxy's valid entry of each other header is kept."""
         given = {"PROTO": "http, https", "HOST": "a.example:8443", "PORT": "1, x", "BY": "p"}
         headers = {f"X_FORWARDED_{name}": text for name, text in given.items()}
         result = applied(TrustedProxies("192.0.2.1", 1, ALL_HEADERS), environ(**headers))
@@ -190,6 +190,6 @@ class TestEntries:
         }
 
     def test_header_that_the_proxy_does_not_write(self):
-        """A header that is not among the proxy's own was written by a client, and is removed."""
+        """A header that the proxy does not write comes from a client, and is removed."""
         trusted = TrustedProxies("192.0.2.1", 1, ["x-forwarded-proto"])
         assert applied(trusted, environ(X_FORWARDED_FOR=CLIENT, FORWARDED=f"for={CLIENT}")) == environ()

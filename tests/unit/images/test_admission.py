@@ -13,7 +13,7 @@ from persona_profile.images.admission import Admission
 
 
 class Uploads:
-    """Uploads that hold their places until they are let go."""
+    """Uploads that hold their places until they are released."""
 
     def __init__(self, admission: Admission, threads: ThreadPoolExecutor) -> None:
         self.admission = admission
@@ -23,9 +23,9 @@ class Uploads:
         self._futures: list[Future[None]] = []
 
     def start(self, *claimants: Hashable, memory: int = 0) -> tuple[Future[None], threading.Event]:
-        """Start an upload; return its outcome and the event that lets it go on to its end.
+        """Start an upload; return its future and the event that finishes it.
 
-        It has its place then, or waits, or was refused, or has displaced another.
+        On return it has a place, waits, is rejected, or has displaced another upload.
         """
         gate = threading.Event()
         self._gates.append(gate)
@@ -42,12 +42,12 @@ class Uploads:
         return future, gate
 
     def finish(self) -> None:
-        """Let all go."""
+        """Finish all uploads."""
         for gate in self._gates:
             gate.set()
 
     def await_begun(self, *expected: Hashable) -> None:
-        """Wait until these uploads have begun, in this order, and no other."""
+        """Wait until exactly these uploads have begun, in this order."""
         wait_for(lambda: len(self.begun) >= len(expected))
         assert self.begun == list(expected)
 
@@ -71,18 +71,18 @@ def make():
             each.finish()
 
 
-def refused(future: Future[None]) -> bool:
-    """Return whether an upload was refused, long before the patience of most tests is over."""
+def is_rejected(future: Future[None]) -> bool:
+    """Return whether an upload was rejected, long before the longest wait of most tests."""
     return isinstance(future.exception(60), Overloaded)
 
 
 def test_places_and_queue(make):
-    """So many begin at once, so many wait, and the next is refused at once."""
+    """As many uploads begin as there are places, a queue waits, and the next is rejected at once."""
     uploads = make(places=2, queue=2)
     _, first = uploads.start("a")
     uploads.start("b")
     waiting = [uploads.start(client)[0] for client in ("c", "d")]
-    assert refused(uploads.start("e")[0])
+    assert is_rejected(uploads.start("e")[0])
     uploads.await_begun("a", "b")
     first.set()
     uploads.await_begun("a", "b", "c")
@@ -91,18 +91,18 @@ def test_places_and_queue(make):
 
 
 def test_no_queue(make):
-    """Without a queue who finds no place is refused."""
+    """Without a queue, an upload that finds no place is rejected."""
     uploads = make(places=1, queue=0)
     uploads.start("a")
-    assert refused(uploads.start("b")[0])
+    assert is_rejected(uploads.start("b")[0])
 
 
 def test_wait_is_limited(make):
-    """Nobody waits for longer than the patience, and gives up the turn."""
+    """An upload that has waited too long is rejected, and loses its turn."""
     uploads = make(places=1, queue=2, patience=0.2)
     _, gate = uploads.start("a")
     began = time.monotonic()
-    assert refused(uploads.start("b")[0])
+    assert is_rejected(uploads.start("b")[0])
     assert time.monotonic() - began > 0.1
     gate.set()
     future, gate = uploads.start("c")
@@ -111,12 +111,12 @@ def test_wait_is_limited(make):
 
 
 def test_last_place(make):
-    """One client gets neither the last place nor keeps the queue; another begins at once."""
+    """A client gets neither the last place nor the whole queue; another begins at once."""
     uploads = make(places=2, queue=6)
     flood = [uploads.start("mallory")[0] for _ in range(10)]
     uploads.await_begun("mallory")
     assert sum(each.done() for each in flood) == 3
-    assert all(refused(each) for each in flood if each.done())
+    assert all(is_rejected(each) for each in flood if each.done())
     uploads.start("alice")
     uploads.await_begun("mallory", "alice")
 
@@ -133,16 +133,16 @@ def test_claimants(make, shared):
 
 
 def test_full_queue(make):
-    """In a full queue the latest upload of whoever holds most makes room for who holds less."""
+    """In a full queue, the latest upload of the client with the most makes room for another's."""
     uploads = make(places=2, queue=3)
     gates = [uploads.start(client)[1] for client in ("a", "b")]
     first, second, third = (uploads.start("a")[0] for _ in range(3))
     waiting, _ = uploads.start("c")
-    assert (first.done(), second.done(), refused(third)) == (False, False, True)
-    assert refused(uploads.start("a")[0])
+    assert (first.done(), second.done(), is_rejected(third)) == (False, False, True)
+    assert is_rejected(uploads.start("a")[0])
     uploads.start("c")
-    assert refused(second)
-    assert refused(uploads.start("c")[0])
+    assert is_rejected(second)
+    assert is_rejected(uploads.start("c")[0])
     for gate in gates:
         gate.set()
     wait_for(lambda: len(uploads.begun) == 4)
@@ -152,7 +152,7 @@ def test_full_queue(make):
 
 
 def test_least_served_first(make):
-    """Of those that wait the one goes first whose client has the least under way."""
+    """The first queued upload of the client with the fewest places begins first."""
     uploads = make(places=3, queue=6)
     gates = [uploads.start(client)[1] for client in ("a", "a", "b")]
     for client in ("a", "b", "c"):
@@ -162,7 +162,7 @@ def test_least_served_first(make):
 
 
 def test_single_place(make):
-    """With a single place it is everybody's in turn."""
+    """A single place goes to each client in turn."""
     uploads = make(places=1, queue=4)
     gates = [uploads.start(client)[1] for client in ("a", "b", "a")]
     gates[0].set()
@@ -170,7 +170,7 @@ def test_single_place(make):
 
 
 def test_memory_is_held(make):
-    """Memory is given out once, in the order in which it was asked for."""
+    """Memory is given out in the order of requests."""
     uploads = make(places=4, queue=0, memory=100)
     _, first = uploads.start("a", memory=60)
     uploads.start("b", memory=70)
@@ -181,7 +181,7 @@ def test_memory_is_held(make):
 
 
 def test_memory_for_small_pictures(make):
-    """Small pictures have memory of their own while a large one has the rest or waits for it."""
+    """Small pictures have reserved memory while a large picture holds or awaits the rest."""
     uploads = make(places=8, queue=0, memory=80)
     uploads.start("a", memory=80)
     uploads.await_begun("a")
@@ -196,10 +196,10 @@ def test_memory_for_small_pictures(make):
 
 
 def test_memory_that_does_not_become_free(make):
-    """Who waits for memory in vain is refused, gives back the place and holds up nobody."""
+    """An upload that waits for memory in vain is rejected and gives back its place."""
     uploads = make(places=3, queue=0, patience=0.2, memory=100)
     future, first = uploads.start("a", memory=100)
-    assert refused(uploads.start("b", memory=20)[0])
+    assert is_rejected(uploads.start("b", memory=20)[0])
     first.set()
     assert future.exception(60) is None
     later = [uploads.start(client, memory=30) for client in ("c", "d", "e")]
@@ -208,7 +208,7 @@ def test_memory_that_does_not_become_free(make):
 
 
 def test_all_is_given_back(make):
-    """After many uploads with errors of their own, places and memory are all there again."""
+    """After many failed uploads, all places and all memory are free again."""
     uploads = make(places=2, queue=0, memory=10)
     for number in range(100):
         with (
@@ -223,7 +223,7 @@ def test_all_is_given_back(make):
 
 
 def test_when_to_return(make):
-    """Those refused are told times that follow each other, 2 to 60 seconds away."""
+    """Rejected uploads get successive times to retry, 2 to 60 seconds away."""
     uploads = make(places=1, queue=0)
     uploads.start("a")
     waits = []

@@ -16,7 +16,7 @@ ALPHA_FORMATS = ("avif", "webp")
 
 
 def render(data, effort="balanced") -> dict[tuple[int, str], Rendition]:
-    """Return the renditions of all sizes and formats, also those that another format would replace."""
+    """Return the renditions of all sizes and formats, also of formats that would be left out."""
     made = {}
     for name in ALPHA_FORMATS:
         options = PictureOptions(LIMITS, Encoding((name,), effort=effort), SIZES)
@@ -85,21 +85,21 @@ LOSSY = {
     "webp": lambda pixels: _rgba(pixels, "WEBP", quality=95, exact=True),
     "heic": lambda pixels: heic(Image.fromarray(pixels), quality=95),
 }
-# Not scaled to any size, to the smallest alone, from a multiple, and to each.
+# Scaled to no size, to the smallest only, from a multiple, and to each size.
 SIDES = (60, 100, 512, 1100)
 
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_what_is_hidden_makes_no_difference(kind, side):
-    """Files that differ under full transparency alone become the same renditions, byte by byte."""
+    """Files that differ only under full transparency give the same renditions, byte by byte."""
     secret, plain = (render(LOSSLESS[kind](drawn(side, hides))) for hides in (True, False))
     assert secret == plain
 
 
 @pytest.mark.parametrize("effort", ["fast", "max"])
 def test_what_is_hidden_makes_no_difference_at_any_effort(effort):
-    """Encoders hide nothing either, however hard they try."""
+    """Encoders hide no colours either, at any effort."""
     secret, plain = (render(_rgba(drawn(100, hides), "PNG"), effort) for hides in (True, False))
     assert secret == plain
 
@@ -107,11 +107,11 @@ def test_what_is_hidden_makes_no_difference_at_any_effort(effort):
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("kind", sorted(LOSSLESS.keys() | LOSSY.keys()))
 def test_no_colour_under_transparency(kind, side):
-    """No rendition with alpha holds a colour where a picture is transparent; JPEG is white there."""
+    """No rendition with alpha has a colour in transparent areas; JPEG is white there."""
     make = LOSSY.get(kind) or LOSSLESS[kind]
     for rendition in render(make(drawn(side, secret=True))).values():
         pixels = np.asarray(decoded(rendition.data))
-        # Encoders of blocks carry a little of what is visible across its edge.
+        # Block encoders carry a little of the visible colours across the edge.
         hidden = pixels[:, : len(pixels) // 2 - 16]
         if rendition.format == "jpeg":
             assert hidden.min() >= 250
@@ -122,14 +122,14 @@ def test_no_colour_under_transparency(kind, side):
 
 @pytest.mark.parametrize("alpha", [1, 2, 3])
 def test_no_colour_where_nothing_is_seen(alpha):
-    """Alpha so low that nothing shows on any background counts as full transparency."""
+    """Alpha that is invisible on every background counts as full transparency."""
     secret, plain = (render(_rgba(drawn(100, hides, alpha), "PNG")) for hides in (True, False))
     erased = render(_rgba(drawn(100, secret=False), "PNG"))
     assert secret == plain == erased
 
 
 def test_colours_that_are_seen_stay():
-    """Where a picture is partly transparent its colours show on a background as they did."""
+    """In partly transparent areas, colours on a background stay the same."""
     pixels = np.zeros((64, 64, 4), np.uint8)
     pixels[..., :3] = (200, 100, 50)
     pixels[..., 3] = np.linspace(4, 255, 64).astype(np.uint8)
@@ -142,7 +142,7 @@ def test_colours_that_are_seen_stay():
 
 
 def test_no_picture_beside_the_picture():
-    """A rendition has one image, at most one alpha plane, and no chunk or item besides."""
+    """A rendition has one image, at most one alpha plane, and no other chunk or item."""
     for (_, name), rendition in render(_rgba(drawn(100, secret=True), "PNG")).items():
         data = rendition.data
         if name == "webp":

@@ -33,24 +33,24 @@ from persona_profile.images.pipeline import render_picture
 LIMITS = Limits(100_000_000, 50_000_000, 2**30)
 FAST_JPEG = Encoding(("jpeg",), effort="fast")
 
-# Production ignores what the library has to say about damaged metadata; see test_silence.
+# Production ignores the library's warnings of damaged metadata; see test_silence.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
 def render(data, limits=LIMITS, sizes=(32,)):
-    """Return the renditions as JPEG alone: encoding is not what is tested here."""
+    """Return the JPEG renditions; these tests are not about encoding."""
     return render_picture(io.BytesIO(data), None, PictureOptions(limits, FAST_JPEG, sizes))
 
 
-def refusal(data, limits=LIMITS) -> str:
-    """Return the code with which a file is refused."""
+def rejection(data, limits=LIMITS) -> str:
+    """Return the code with which a file is rejected."""
     with pytest.raises(ServiceError) as caught:
         render(data, limits)
     return caught.value.code
 
 
 def outcome(data) -> str:
-    """Return the code with which a file is refused, or `taken`; nothing else may come of it."""
+    """Return `accepted` or the code with which a file is rejected."""
     try:
         [rendition] = render(data)
     except ServiceError as error:
@@ -81,8 +81,8 @@ def outcome(data) -> str:
     ],
 )
 def test_other_formats(data):
-    """What is no picture of a format that is taken is told so."""
-    assert refusal(data) == "unsupported_media_type"
+    """A file of no accepted format is rejected as such."""
+    assert rejection(data) == "unsupported_media_type"
 
 
 @pytest.mark.parametrize(
@@ -100,22 +100,22 @@ def test_other_formats(data):
     ],
 )
 def test_begins_like_a_picture(data):
-    """What begins like a picture and does not go on so is broken."""
-    assert refusal(data) == "picture_broken"
+    """A file that only begins like a picture is broken."""
+    assert rejection(data) == "picture_broken"
 
 
 @pytest.mark.parametrize("name", FORMATS_IN)
 def test_truncated(name):
-    """A picture that lacks its end is refused, wherever it was cut."""
+    """A picture without its end is rejected, wherever it was cut."""
     data = valid(name)
     body = len(data) - (24 if name == "PNG" else 4)  # checksums and the end marker may be missing
     for length in (*range(33, min(body, 400), 37), *np.linspace(400, body, 12).astype(int)):
         code = "unsupported_media_type" if length < 12 else "picture_broken"
-        assert refusal(data[: min(int(length), body)]) == code
+        assert rejection(data[: min(int(length), body)]) == code
 
 
 def test_told_by_content():
-    """The format is what a file holds: a GIF under any name is a GIF."""
+    """The content decides the format: a GIF under any name is a GIF."""
     assert outcome(valid("GIF")) == "accepted"
     assert outcome(b"\x89PNG\r\n\x1a\n" + valid("GIF")) == "picture_broken"
     assert outcome(valid("JPEG") + b"<html><script>alert(1)</script></html>") == "accepted"
@@ -136,25 +136,25 @@ def test_bomb_is_refused_by_its_header():
 
 
 def test_bomb_without_pixels():
-    """The number of pixels is told before it shows that the rest of the file is missing."""
-    assert refusal(png_bomb(12_000, 12_000)[:60]) == "picture_too_many_pixels"
+    """The number of pixels is rejected before the missing rest of the file."""
+    assert rejection(png_bomb(12_000, 12_000)[:60]) == "picture_too_many_pixels"
     huge = resized_header(encode(quadrants()), 65_500, 65_500)
-    assert refusal(huge[: huge.find(b"\xff\xda") + 20]) == "picture_too_many_pixels"
+    assert rejection(huge[: huge.find(b"\xff\xda") + 20]) == "picture_too_many_pixels"
 
 
 @pytest.mark.parametrize("name", FORMATS_IN)
 def test_limits_by_format(name):
-    """The limit of JPEG is another than that of all others; both are inclusive."""
+    """JPEG and the other formats have different limits; both are inclusive."""
     pixels = 120 * 120
     exact, less = (pixels, 1), (pixels - 1, 10**9)
     others = name != "JPEG"
     assert render(valid(name), Limits(*(reversed(exact) if others else exact), 2**30))
-    refused = Limits(*(reversed(less) if others else less), 2**30)
-    assert refusal(valid(name), refused) == "picture_too_many_pixels"
+    too_low = Limits(*(reversed(less) if others else less), 2**30)
+    assert rejection(valid(name), too_low) == "picture_too_many_pixels"
 
 
 def _gif(screen, frame) -> bytes:
-    """Return a GIF of one frame of another size than its screen."""
+    """Return a GIF whose one frame differs in size from its screen."""
     data = bytearray(encode(Image.new("P", (8, 8)), "GIF"))
     struct.pack_into("<HH", data, 6, *screen)
     struct.pack_into("<HH", data, data.rindex(b",\0\0\0\0") + 5, *frame)
@@ -186,12 +186,12 @@ def _webp(width, height) -> bytes:
     ],
 )
 def test_more_pixels_than_it_seems(data):
-    """Frames larger than their screen and canvases larger than their frames count as such."""
-    assert refusal(data) == "picture_too_many_pixels"
+    """Frames larger than their screen, and canvases larger than their frames, count in full."""
+    assert rejection(data) == "picture_too_many_pixels"
 
 
 def test_frame_larger_than_the_screen():
-    """A GIF whose frame is a little larger than its screen is taken or refused, no more."""
+    """A GIF whose frame is a little larger than its screen is accepted or rejected."""
     assert outcome(_gif((4, 4), (8, 8))) == "accepted"
     assert outcome(_gif((0, 0), (8, 8))) in ("accepted", "picture_broken")
     assert outcome(_gif((0, 0), (0, 0))) == "picture_broken"
@@ -199,7 +199,7 @@ def test_frame_larger_than_the_screen():
 
 @pytest.mark.parametrize("kind", [b"zTXt", b"iCCP", b"iTXt"])
 def test_compressed_metadata_bomb(kind):
-    """Metadata of a PNG that would unpack to a gigabyte does not."""
+    """Metadata of a PNG that could unpack to a gigabyte is not unpacked."""
     packed = zlib.compress(bytes(64_000_000), 9)
     text = b"a\0\0" + packed if kind != b"iTXt" else b"a\0\1\0\0\0" + packed
     data = png(80, 80, 1, 0, (b"\0" + bytes(10)) * 80, png_chunk(kind, text) * 16)
@@ -211,15 +211,15 @@ def test_compressed_metadata_bomb(kind):
 
 
 def test_many_scans():
-    """A JPEG of more scans than any encoder writes is refused before it is decoded."""
+    """A JPEG with more scans than any encoder writes is rejected before it is decoded."""
     scene = encode(quadrants(), progressive=True)
     scan = b"\xff\xda\0\x08\x01\x01\x11\x01\x3f\0"
-    assert refusal(scene[:-2] + scan * 1_000_000 + scene[-2:]) == "picture_too_complex"
+    assert rejection(scene[:-2] + scan * 1_000_000 + scene[-2:]) == "picture_too_complex"
     assert outcome(scene[:-2] + scan * 20 + scene[-2:]) == "accepted"
 
 
 def test_scans_of_other_pictures():
-    """Previews in metadata and whatever follows a picture's end do not count as its scans."""
+    """Previews in metadata, and bytes after a picture's end, do not count as scans."""
     preview = b"\xff\xda\0\x08" * 10_000
     data = with_segment(encode(quadrants()), 0xEC, preview) + preview * 100
     assert outcome(data) == "accepted"
@@ -227,7 +227,7 @@ def test_scans_of_other_pictures():
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
 def test_unknown_orientation(value):
-    """An orientation that does not exist turns nothing."""
+    """An invalid orientation is ignored."""
     [rendition] = render(encode(quadrants(), exif=exif_orientation(value)))
     assert decoded(rendition.data).getpixel((5, 5)) == pytest.approx(RED, abs=8)
 
@@ -257,13 +257,13 @@ def _exif(kind, count, value=b"\x06\0\0\0") -> bytes:
 )
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
 def test_malformed_exif(name, block):
-    """Damaged metadata costs nobody a picture."""
+    """A picture with damaged metadata is accepted."""
     [rendition] = render(encode(quadrants(), name, exif=block))
     assert decoded(rendition.data).getpixel((5, 5)) == pytest.approx(RED, abs=8)
 
 
 def test_huge_exif():
-    """Megabytes of metadata are passed over."""
+    """Megabytes of metadata are skipped."""
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010E] = "x" * 60_000
@@ -281,7 +281,7 @@ def test_huge_exif():
 @pytest.mark.parametrize("name", FORMATS_IN)
 @pytest.mark.parametrize("seed", range(5))
 def test_mutations(name, seed):
-    """Whatever happens to a file, it is taken or refused with the reason."""
+    """Any mutation of a file is accepted or rejected with a code."""
     source = random.Random(f"{name} {seed}")
     outcomes = {outcome(mutated(valid(name, 60), source)) for _ in range(12)}
     assert outcomes <= {
@@ -307,7 +307,7 @@ for block in (b"Exif\\0\\0II*\\0\\x08\\0\\0\\0\\xff\\xff" + bytes(40), _exif(3, 
 
 
 def test_silence(request):
-    """In production hostile files print nothing: no warning, no word of a native library."""
+    """In production hostile files print nothing: no warnings, no messages of native libraries."""
     folder = request.config.rootpath / "tests"
     command = [sys.executable, "-c", _SILENT, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -316,7 +316,7 @@ def test_silence(request):
 
 @pytest.mark.parametrize("name", FORMATS_IN)
 def test_crop_before_decoding(name):
-    """A crop is no way to make a broken file look like a crop of the wrong size, nor to crash."""
+    """A broken file with any crop is rejected."""
     cut = valid(name)[: len(valid(name)) * 3 // 4]
     with pytest.raises(ServiceError):
         render_picture(io.BytesIO(cut), Crop(0, 0, 5000), PictureOptions(LIMITS, FAST_JPEG, (32,)))

@@ -42,7 +42,7 @@ def colour(data, point=(32, 32)) -> tuple[int, ...]:
 
 
 def near(expected, tolerance=4):
-    """Compare channels with what lossy compression does to them."""
+    """Compare channels within the error of lossy compression."""
     return pytest.approx(expected, abs=tolerance)
 
 
@@ -53,7 +53,7 @@ def filled(mode, value) -> Image.Image:
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_profile_of_swapped_colours(name):
-    """Colours are those that the embedded profile means, not those of its numbers."""
+    """Colours are converted by the embedded profile."""
     data = encode(filled("RGB", (255, 0, 0)), name, icc_profile=swapped_profile(), quality=95)
     assert colour(data) == near((0, 255, 0), 8)
 
@@ -93,7 +93,7 @@ def test_profile_of_a_palette_picture():
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
 def test_grey_profile(name):
-    """A grey picture with linear values comes out at the brightness that they mean."""
+    """A grey picture with linear values is converted by its profile."""
     data = encode(filled("L", 55), name, icc_profile=grey_profile(1.0))
     assert colour(data) == near((128, 128, 128))
 
@@ -114,7 +114,7 @@ def test_grey_profile(name):
     ids=["junk", "zeros", "cut", "no-tags", "huge", "grey", "cmyk", "lab", "unknown"],
 )
 def test_unusable_profile(profile):
-    """A profile that is broken, huge or of other channels is as if there were none."""
+    """A profile that is broken, huge or of other channels is ignored."""
     data = encode(filled("RGB", (220, 30, 30)), "JPEG", quality=95, icc_profile=profile)
     assert colour(data) == near((220, 30, 30))
 
@@ -192,7 +192,7 @@ def test_partly_transparent_palette():
 
 
 def test_transparent_colour():
-    """The one colour of an RGB or grey PNG that is transparent becomes so, and no other."""
+    """The transparent colour of an RGB or grey PNG becomes transparent, and no other."""
     row = b"\0" + bytes(GREEN) * 40 + bytes(RED) * 40
     data = png(80, 80, 8, 2, row * 80, png_chunk(b"tRNS", struct.pack(">3H", *GREEN)))
     grey = png(80, 80, 8, 0, (b"\0" + b"\x50" * 40 + b"\xa0" * 40) * 80, png_chunk(b"tRNS", b"\0\x50"))
@@ -226,7 +226,7 @@ def test_sixteen_bits(colour_type, sample):
 
 
 def test_sixteen_bit_ramp():
-    """All values of a 16-bit grey picture are in their order, from black to white."""
+    """The values of a 16-bit grey picture keep their order, from black to white."""
     ramp = np.linspace(0, 65535, 64).astype(">u2").tobytes()
     row = np.asarray(render(png(64, 64, 16, 0, (b"\0" + ramp) * 64))["jpeg"].convert("L"))[32]
     assert np.abs(row - np.linspace(0, 255, 64)).max() < 6
@@ -258,21 +258,21 @@ def test_alpha_in_avif():
 
 
 def test_no_dark_fringes():
-    """Colours that hide under full transparency do not bleed into what is seen."""
+    """Colours under full transparency do not bleed into visible areas."""
     picture = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
     picture.paste((255, 255, 255, 255), (0, 0, 203, 400))
     assert np.asarray(render(encode(picture, "PNG"))["jpeg"]).min() > 250
 
 
 def test_fully_transparent():
-    """A picture of nothing is nothing, and white in JPEG."""
+    """A fully transparent picture stays so, and is white in JPEG."""
     found = render(encode(filled("RGBA", (10, 20, 30, 0)), "PNG"), ("webp", "jpeg"))
     assert found["webp"].getchannel("A").getextrema() == (0, 0)
     assert found["jpeg"].getpixel((32, 32)) == near(WHITE)
 
 
 def test_idle_alpha():
-    """An alpha channel that hides nothing is not stored, and the formats compete by size."""
+    """An opaque alpha channel is not stored, and the formats compete by size."""
     noise = Image.effect_noise((64, 64), 60).convert("RGBA")
     renditions = render_picture(
         io.BytesIO(encode(noise, "PNG")), None, PictureOptions(LIMITS, sizes=(64,))
@@ -283,7 +283,7 @@ def test_idle_alpha():
 
 
 def test_adobe_marker():
-    """A JPEG stored as RGB, said by Adobe's marker alone, has its colours."""
+    """A JPEG stored as RGB, marked only by Adobe's segment, keeps its colours."""
     picture = filled("RGB", GREEN)
     plain = encode(picture, quality=95, keep_rgb=True)
     assert colour(plain) == near(GREEN)
@@ -293,7 +293,7 @@ def test_adobe_marker():
 
 @pytest.mark.parametrize(("depth", "value"), [(1, 1), (2, 2), (4, 9), (8, 80)])
 def test_transparent_grey_of_any_depth(depth, value):
-    """The transparent value of a grey PNG is of the file's own depth, and no other is transparent."""
+    """The transparent value of a grey PNG has the depth of the file; no other value is transparent."""
     other = 0
     samples = [value] * 40 + [other] * 40
     packed = sum(sample << (depth * (79 - at)) for at, sample in enumerate(samples))
@@ -315,7 +315,7 @@ def test_transparent_value_of_sixteen_bits():
 
 
 def test_grey_profile_with_alpha():
-    """A grey picture with alpha is converted by its profile as one without."""
+    """The profile of a grey picture applies with and without alpha."""
     data = encode(filled("LA", (55, 128)), "PNG", icc_profile=grey_profile(1.0))
     assert render(data, ("webp", "jpeg"))["webp"].getpixel((32, 32)) == near((128, 128, 128, 128))
 
@@ -323,7 +323,7 @@ def test_grey_profile_with_alpha():
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "P", "I;16", "1"])
 @pytest.mark.parametrize("size", [(3000, 2500), (2600, 900)])
 def test_large_pictures_of_any_mode(mode, size):
-    """Pictures that are converted piece by piece come out whole, their edges in place."""
+    """Pictures that are converted in bands come out whole, with their edges in place."""
     width, height = size
     grey = Image.new("L", size, 0)
     grey.paste(255, (width // 2, 0, width, height // 2))
@@ -367,7 +367,7 @@ def test_drawings_are_not_smeared():
 
 
 def test_photos_take_the_usual_path():
-    """A photo is no drawing: its colour is at half resolution, which nobody sees, for fewer bytes."""
+    """A photo is no drawing: its colours have half the resolution, which nobody sees."""
     noise = Image.effect_noise((512, 512), 60)
     scene = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
     [made] = render_picture(

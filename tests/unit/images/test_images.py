@@ -59,7 +59,7 @@ def distance(one, other) -> float:
 
 
 def reference(data, crop, size) -> Image.Image:
-    """Return what the library makes of a file the long way: decode all, turn, crop, scale."""
+    """Return the result of the library in full: decode all, turn, crop, scale."""
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     if crop is None:
         side = min(upright.size)
@@ -78,7 +78,7 @@ def edges(height, width, x, y) -> Image.Image:
 
 
 def edge_positions(picture) -> tuple[float, float]:
-    """Return where the edges of `edges` are, to fractions of a pixel."""
+    """Return the positions of the edges of `edges`, in fractions of a pixel."""
     red, green = (np.asarray(picture, float)[..., channel].mean() / 255 for channel in (0, 1))
     return (1 - red) * picture.width, (1 - green) * picture.height
 
@@ -86,7 +86,7 @@ def edge_positions(picture) -> tuple[float, float]:
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "AVIF", "HEIC"])
 @pytest.mark.parametrize("turn", TURNS)
 def test_orientation(turn, name):
-    """A picture comes out as its EXIF says that it was held, whatever the turn and format."""
+    """EXIF turns a picture, in each format and orientation."""
     stored = quadrants(240, 160)
     data = in_format(name, stored, quality=95, exif=exif_orientation(turn))
     upright = ImageOps.exif_transpose(decoded(encode(stored, "PNG", exif=exif_orientation(turn))))
@@ -97,7 +97,7 @@ def test_orientation(turn, name):
 
 
 def test_phone_held_upright():
-    """The colours of a sideways photo are where a person expects them."""
+    """A sideways photo is turned upright."""
     found = square(encode(quadrants(), exif=exif_orientation(6)))
     points = ((20, 20), (108, 20), (20, 108), (108, 108))
     for point, colour in zip(points, (BLUE, RED, WHITE, GREEN), strict=True):
@@ -107,7 +107,7 @@ def test_phone_held_upright():
 @pytest.mark.parametrize("crop", [None, Crop(0, 0, 40), Crop(17, 61, 83), Crop(100, 10, 90)])
 @pytest.mark.parametrize("turn", TURNS)
 def test_crop_of_the_upright_picture(turn, crop):
-    """A crop means pixels of the picture as it is seen, whichever way it is stored."""
+    """A crop is in pixels of the upright picture, for every stored orientation."""
     stored = (300, 200) if turn < 5 else (200, 300)
     scene = quadrants(*stored).resize(stored, Image.Resampling.BICUBIC)
     data = encode(scene, "PNG", exif=exif_orientation(turn))
@@ -125,7 +125,7 @@ def test_crop_of_the_upright_picture(turn, crop):
     draw=st.data(),
 )
 def test_any_crop(width, height, turn, size, draw):
-    """Every size, turn and crop of a JPEG gives what decoding all of it the long way gives."""
+    """Every size, turn and crop of a JPEG equals the result of decoding in full."""
     side = draw.draw(st.integers(1, min(width, height)))
     upright = (width, height) if turn < 5 else (height, width)
     x, y = (draw.draw(st.integers(0, length - side)) for length in upright)
@@ -140,7 +140,7 @@ def test_any_crop(width, height, turn, size, draw):
 @pytest.mark.parametrize("width", [1025, 1031, 2047])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_reduced_decoding_of_odd_sizes(width, progressive):
-    """A crop of a JPEG that is decoded at an eighth is on the right pixels, to half of one."""
+    """A crop of a JPEG that is decoded at an eighth is exact to half a pixel."""
     height, side = width - 6, 900
     crop = Crop(width - side, height - side, side)
     edge_x, edge_y = width - 60, height - 100
@@ -163,7 +163,7 @@ def test_reduced_decoding_of_odd_sizes(width, progressive):
     ],
 )
 def test_never_enlarged(width, height, sides):
-    """Each size is there, and none is larger than what was sent."""
+    """Every size exists, and none is larger than the upload."""
     rendered = render(encode(quadrants(width, height), "PNG"))
     found = {size: decoded(data).size for (size, _), data in rendered.items()}
     assert found == {size: (side, side) for size, side in zip(SIZES, sides, strict=True)}
@@ -188,7 +188,7 @@ def test_small_crop_is_not_enlarged():
     ],
 )
 def test_crop_outside(crop):
-    """A crop beyond the upright picture is refused with the size that the picture has."""
+    """A crop outside of the upright picture is rejected with the picture's size."""
     data = encode(quadrants(200, 300), exif=exif_orientation(6))
     with pytest.raises(ServiceError) as caught:
         render(data, crop)
@@ -198,7 +198,7 @@ def test_crop_outside(crop):
 
 @pytest.mark.parametrize("name", FORMATS_IN)
 def test_each_format_is_read(name):
-    """The quarters of a picture in any format that is taken have their colours."""
+    """A picture of any accepted format has its colours in the right quarters."""
     found = square(in_format(name, quadrants(160, 160), **({} if name == "GIF" else {"quality": 95})))
     points = ((20, 20), (108, 20), (20, 108), (108, 108))
     for point, colour in zip(points, (RED, GREEN, BLUE, WHITE), strict=True):
@@ -207,20 +207,20 @@ def test_each_format_is_read(name):
 
 @pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP", "AVIF"])
 def test_first_frame(name):
-    """Of an animation the first frame is taken."""
+    """An animation gives its first frame."""
     frames = [Image.new("RGB", (80, 80), colour) for colour in (RED, GREEN, BLUE)]
     data = encode(frames[0], name, save_all=True, append_images=frames[1:], duration=100)
     assert distance(square(data).getpixel((40, 40)), RED) < 8
 
 
 def test_first_picture_of_several():
-    """A camera's file of several pictures (MPO) is its first one."""
+    """A camera's file of several pictures (MPO) gives its first picture."""
     data = encode(quadrants(), "MPO", save_all=True, append_images=[Image.new("RGB", (400, 400))])
     assert distance(square(data).getpixel((20, 20)), RED) < 6
 
 
 def test_exif_behind_the_pixels():
-    """A PNG that tells its orientation only after the pixels is turned too."""
+    """A PNG whose orientation follows its pixels is turned too."""
     data = encode(quadrants(), "PNG")
     ending = png_chunk(b"IEND", b"")
     late = data[: -len(ending)] + png_chunk(b"eXIf", exif_orientation(6)[6:]) + ending
@@ -239,14 +239,14 @@ def test_what_the_outputs_are():
 
 @pytest.mark.parametrize("formats", [("jpeg",), ("webp", "jpeg"), ("avif", "jpeg"), ("avif",), FORMATS])
 def test_only_the_formats_asked_for(formats):
-    """JPEG is always made, others if asked for, in the order from worst to best compressed."""
+    """JPEG is always made, other formats on request, the worst compressed first."""
     made = [name for _, name in render(photo(300, 300), None, (64,), formats)]
     assert made[0] == "jpeg"
     assert set(made) <= {"jpeg", *formats}
 
 
 def test_better_formats_are_smaller():
-    """A format is kept only where it is smaller than all that more clients take."""
+    """A format is kept only if it is smaller than the formats that more clients accept."""
     kept = []
     blobs = Image.effect_noise((60, 60), 100).resize((512, 512), Image.Resampling.BICUBIC)
     for picture in (blobs, Image.effect_noise((512, 512), 100), quadrants(30, 30), quadrants(1, 1)):
@@ -272,7 +272,7 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a>' + MARKER + b"</a></x:xmpmeta>"
 
 
 def _told_files() -> dict[str, bytes]:
-    """Return files whose every kind of metadata says where they were made."""
+    """Return files with a place in every kind of metadata."""
     exif = Image.Exif()
     exif[0x010E] = MARKER.decode()
     exif.get_ifd(0x8825)[29] = MARKER.decode()
@@ -296,7 +296,7 @@ def _told_files() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", FORMATS_IN)
 def test_metadata_is_gone(name):
-    """No rendition tells anything that the file told beside its pixels."""
+    """No rendition contains metadata of the file."""
     data = _told_files()[name]
     assert MARKER in data
     for rendition in render(data, None, (64, 512), FORMATS).values():

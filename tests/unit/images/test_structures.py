@@ -19,7 +19,7 @@ from persona_profile.images.pipeline import open_image, render_picture
 LIMITS = Limits(100_000_000, 50_000_000, 864 * 1024 * 1024)
 TILE_PIXELS = 64 * 64
 
-# Production ignores what the library has to say about damaged metadata.
+# Production ignores the library's warnings of damaged metadata.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
@@ -46,19 +46,19 @@ def pixels(data) -> int:
 
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_too_many_structures(name):
-    """A file of structures that would keep its library busy is refused before that reads it."""
+    """A file of costly structures is rejected before its library reads it."""
     assert rejection(STRUCTURES[name]()) == "picture_too_complex"
 
 
 @pytest.mark.parametrize("name", DERIVED)
 def test_more_pixels_than_its_size(name):
-    """The pixels of tiles and alpha planes count, each as often as it is referred to."""
+    """The pixels of tiles and alpha planes count for each reference."""
     assert rejection(DERIVED[name]()) == "picture_too_many_pixels"
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_usual_files(name):
-    """Files as encoders write them pass all bounds, and cost the pixels that they have."""
+    """Files of real encoders pass all bounds, and cost their own pixels."""
     side = 120
     expected = side * side * (2 if name == "avif" else 1)  # an alpha plane
     assert pixels(KINDS[name](side)) == expected
@@ -91,14 +91,14 @@ def test_grid_of_a_phone():
 
 
 def test_identity():
-    """The identity of an image, or of a grid, costs what that does."""
+    """The identity of an image or of a grid costs the same as that."""
     assert pixels(heif([identity(2), tile("HEIC")])) == TILE_PIXELS
     whole = grid(2, 2, range(3, 7))
     assert pixels(heif([identity(2, whole.size), whole, *[tile("HEIC")] * 4])) == 4 * TILE_PIXELS
 
 
 def test_alpha():
-    """An alpha plane costs its pixels; other auxiliary images, which are not decoded, nothing."""
+    """An alpha plane costs its pixels; other auxiliary images, which are not decoded, are free."""
     picture = Image.new("RGBA", (64, 64), (*COLOUR, 128))
     for data in (encode(picture, "AVIF"), heic(picture)):
         assert extent_of(data) == Extent(TILE_PIXELS, TILE_PIXELS)
@@ -113,14 +113,14 @@ def test_alpha_of_tiles():
 
 
 def test_tracks_without_items():
-    """A file of tracks alone has the size that its decoder finds."""
+    """A file with only tracks has the size that its decoder finds."""
     head = box(b"ftyp", b"avis", bytes(4), b"avis")
     assert extent_of(head + box(b"moov", box(b"trak", box(b"mdia")))) == Extent(0, 0)
 
 
 @pytest.mark.parametrize("kind", [b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"meta"])
 def test_doubled_boxes(kind):
-    """A file of two boxes, of which libraries would choose one or the other, is refused."""
+    """A file of two boxes, of which libraries differ on the one that they read, is rejected."""
     data = heif([grid(1, 1, [2]), tile("HEIC")])
     at = data.index(kind) - 4
     again = data[at : at + int.from_bytes(data[at : at + 4])]
@@ -133,7 +133,7 @@ def test_doubled_boxes(kind):
 )
 @pytest.mark.parametrize("length", [0, 7, 9, 2**31, 2**32 - 1])
 def test_lengths_of_boxes(kind, length):
-    """Boxes that end within their head, too early or beyond their parent are refused."""
+    """Boxes that end within their head, too early or beyond their parent are rejected."""
     data = bytearray(heif([grid(2, 1, [2, 3]), tile("HEIC"), tile("HEIC")]))
     at = data.index(kind) - 4
     data[at : at + 4] = struct.pack(">I", length)
@@ -141,7 +141,7 @@ def test_lengths_of_boxes(kind, length):
 
 
 def test_large_size_of_a_box():
-    """A length of 64 bits is read, whatever it says."""
+    """A length of 64 bits is parsed, at any value."""
     data = heif([tile("HEIC")])
     at = data.index(b"mdat") - 4
     content = data[at + 8 :]
@@ -154,7 +154,7 @@ def test_large_size_of_a_box():
 
 
 def test_metadata_that_cameras_write():
-    """Hundreds of segments, chunks and blocks of metadata are passed over."""
+    """Hundreds of segments, chunks and blocks of metadata are skipped."""
     photo = encode(quadrants())
     for _ in range(300):
         photo = with_segment(photo, 0xE1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(1000))
@@ -169,7 +169,7 @@ def test_metadata_that_cameras_write():
 
 
 def test_end_of_a_file_counts_for_nothing():
-    """Bytes behind the end of a picture, which no library reads, are no structures of it."""
+    """Bytes after the end of a picture, which no library reads, do not count."""
     tails = {
         "JPEG": b"\xff\xfe\0\2" * 20_000,
         "PNG": png_chunk(b"abCd", b"") * 20_000,

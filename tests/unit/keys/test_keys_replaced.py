@@ -15,7 +15,8 @@ from persona_profile.errors import UnreadableProfile, WriteConflict
 from persona_profile.keys.keyring import KeyKind, Keyring
 from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
 from persona_profile.store.items import PROFILE_ITEM
-from persona_profile.store.maintenance.rewrapping import Rewrapping, count_use
+from persona_profile.store.maintenance.key_use import count_use
+from persona_profile.store.maintenance.rewrapping import Rewrapping
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PROFILE_KEY = b"p" * 32

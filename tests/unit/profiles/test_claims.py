@@ -30,12 +30,12 @@ from persona_profile.profiles.claims import CLAIMS, InvalidClaim, locale, text, 
     ],
 )
 def test_text_that_is_taken(given_text, stored):
-    """Names of all scripts are taken, in NFC and trimmed."""
+    """Names of all scripts are accepted, in NFC and trimmed."""
     assert text(given_text) == stored
 
 
 @pytest.mark.parametrize(
-    "refused",
+    "rejected",
     [
         "x" * 101,
         "x" * 100_000,
@@ -71,16 +71,16 @@ def test_text_that_is_taken(given_text, stored):
         "a\u0378b",
     ],
 )
-def test_text_that_is_refused(refused):
-    """What is long, breaks lines, turns text around or is not seen is refused, and not quoted."""
+def test_text_that_is_refused(rejected):
+    """Long, multi-line, reversed or invisible text is rejected, and not quoted."""
     with pytest.raises(InvalidClaim) as caught:
-        text(refused)
-    assert refused not in str(caught.value)
+        text(rejected)
+    assert rejected not in str(caught.value)
 
 
 @given(st.text(max_size=120))
 def test_text_is_stable(value):
-    """Whatever is taken is stored as it would be taken again: one visible line of NFC."""
+    """Accepted text is one visible line of NFC, and is accepted again unchanged."""
     try:
         stored = text(value)
     except InvalidClaim:
@@ -103,7 +103,7 @@ def test_text_is_stable(value):
     ],
 )
 def test_website_that_is_taken(url, stored):
-    """An https URL is taken, its host spelled in one way."""
+    """An https URL is accepted; its host has one spelling."""
     assert website(url) == stored
 
 
@@ -132,20 +132,20 @@ def test_website_that_is_taken(url, stored):
     ],
 )
 def test_website_that_is_refused(url):
-    """Other schemes, user information, and what is no URL are refused."""
+    """Other schemes, user information and text that is no URL are rejected."""
     with pytest.raises(InvalidClaim):
         website(url)
 
 
 @pytest.mark.parametrize("tag", ["en", "en-GB", "zh-Hant-TW", "de-CH-1996", "sr-Latn", ""])
 def test_locale_that_is_taken(tag):
-    """Language tags are taken."""
+    """Language tags are accepted."""
     assert locale(tag) == tag
 
 
 @pytest.mark.parametrize("tag", ["e", "en_GB", "en-", "-en", "englishlanguage", "12", "en\n-GB"])
 def test_locale_that_is_refused(tag):
-    """What is no language tag is refused."""
+    """Text that is no language tag is rejected."""
     with pytest.raises(InvalidClaim):
         locale(tag)
 
@@ -154,7 +154,7 @@ def test_locale_that_is_refused(tag):
     "zone", ["Europe/Paris", "Asia/Kolkata", "UTC", "America/Argentina/Ushuaia", ""]
 )
 def test_time_zone_that_is_taken(zone):
-    """Names of the time zone database are taken."""
+    """Names of the time zone database are accepted."""
     assert time_zone(zone) == zone
 
 
@@ -162,11 +162,11 @@ def test_time_zone_that_is_taken(zone):
     "zone", ["Mars/Olympus", "europe/paris", "../../etc/passwd", "+01:00", "localtime"]
 )
 def test_time_zone_that_is_refused(zone):
-    """Other names are refused."""
+    """Other names are rejected."""
     with pytest.raises(InvalidClaim):
         time_zone(zone)
 
 
 def test_every_claim_takes_nothing():
-    """An empty string is acceptable for every claim: it removes it."""
+    """Every claim accepts an empty string, which removes it."""
     assert {accept("") for accept in CLAIMS.values()} == {""}

@@ -1,4 +1,4 @@
-"""Backups while profiles move to another index key hold each email once, in a state that was."""
+"""Backups while profiles move to another index key have each email once, in one of its states."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def bring_back(path: Path, backend: Backend, *, overwrite: bool = False) -> None
 
 
 def restored(path: Path, now: float) -> Store:
-    """Restore a backup into an empty store; fail if there is anything to find."""
+    """Restore a backup into an empty store; fail on any finding."""
     backend = MemoryBackend(lambda: now)
     bring_back(path, backend)
     store = Store(PROMOTED, backend)
@@ -81,7 +81,7 @@ def world() -> World:
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
 def test_any_order(action, tmp_path):
-    """Whatever is moved and written in a backup, what is restored is one state that was."""
+    """A backup during moves and writes restores one of the states of each profile."""
     for seed in range(RUNS):
         world = World()
         world.old.write(ALICE, "first")
@@ -114,7 +114,7 @@ def test_any_order(action, tmp_path):
 
 
 def test_moved_and_written_between_the_partitions(world, tmp_path):
-    """A profile that moves after its old partition was saved is in the backup once, as it was."""
+    """A profile that moves after its old partition was saved is in the backup once."""
     scans = itertools.count()
 
     def move_and_write() -> None:
@@ -143,7 +143,7 @@ def test_moved_and_written_between_the_partitions(world, tmp_path):
 
 
 def test_nothing_changes_while_nothing_moves(world, tmp_path):
-    """With one index key, and half-way through with nobody at work, all is saved as it is."""
+    """With one index key, or half-way through a move without writers, everything is saved unchanged."""
     back_up(world.backend, tmp_path / "archive", OLD)
     assert everything(restored(tmp_path / "archive", 1e6).backend) == everything(world.backend)
     world.promoted.homes.end_sessions(BOB, 5000, 10**7)
@@ -160,14 +160,14 @@ def test_nothing_changes_while_nothing_moves(world, tmp_path):
 
 class TestWithoutTheRightKeyring:
     def test_one_index_key(self, world, tmp_path):
-        """A backup needs no keyring while there is one index key."""
+        """With one index key a backup needs no keyring."""
         back_up(world.backend, tmp_path / "archive", None)
         world.move()
         world.backend.now += 10**6
         back_up(world.backend, tmp_path / "archive", None)
 
     def test_while_the_index_key_changes(self, world, tmp_path):
-        """Then it is refused without the keyring, and with an older one."""
+        """While the index key changes, a backup needs the present keyring."""
         actor = Actor(world.backend, lambda backend: mover(backend, world.promoted).run())
         while not actor.is_done:
             actor.step()
@@ -182,7 +182,7 @@ class TestWithoutTheRightKeyring:
 
 class TestRestore:
     def test_refuses_two_homes(self, world, tmp_path):
-        """An archive that holds an email twice is refused, and nothing is written."""
+        """An archive with two profiles of an email is rejected, and nothing is written."""
         before = everything(world.backend)
         world.move()
         older, _ = world.promoted.keys.partitions(ALICE)
@@ -196,7 +196,7 @@ class TestRestore:
 
     @pytest.mark.parametrize("is_moved_back", [True, False])
     def test_over_the_other_partition(self, world, tmp_path, is_moved_back):
-        """A profile that is restored is the only one, wherever the store had it."""
+        """A restored profile is the only one, also if the store had it in the other partition."""
         back_up(world.backend, tmp_path / "before")
         world.move()
         back_up(world.backend, tmp_path / "after")
@@ -215,7 +215,7 @@ class TestRestore:
         assert store.verify()[0] == []
 
     def test_keeps_marks(self, world, tmp_path):
-        """Marks of ended sessions in the other partition are left."""
+        """Marks of sign-outs in the other partition stay."""
         back_up(world.backend, tmp_path / "before")
         world.move()
         world.promoted.homes.end_sessions(ALICE, 5000, 10**7)
@@ -225,7 +225,7 @@ class TestRestore:
 
 
 def test_forwards_outlive_a_backup():
-    """A backup finds a moved profile by its forward, also where URLs of pictures die within minutes."""
+    """A backup finds a moved profile by its forward, even if URLs of pictures expire within minutes."""
     given = {
         "development": "true",
         "public_origins": "http://localhost",

@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, also after kills and with clocks that are wrong."""
+"""Leases: one holder at a time, also after kills and with wrong clocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from persona_profile.store.partitions import LEASES_PARTITION
 
 
 class Time:
-    """Time that passes only while somebody waits; meanwhile others may do something."""
+    """Time that passes only during waits, in which other processes may act."""
 
     def __init__(self) -> None:
         self.now = 5000.0
@@ -29,7 +29,7 @@ class Time:
 
 
 class World:
-    """A store, and machines before it whose clocks differ."""
+    """A store, and machines with different clocks."""
 
     def __init__(self) -> None:
         self.backend = MemoryBackend(lambda: 1_000_000.0)
@@ -56,7 +56,7 @@ def world() -> World:
 
 
 def test_is_given_back(world):
-    """A lease that ended is free at once, also when its job failed."""
+    """A lease is free as soon as its job ends, also by a failure."""
     for _ in range(3):
         with world.lease():
             assert world.items == ["job"]
@@ -68,14 +68,14 @@ def test_is_given_back(world):
 
 
 def test_jobs_have_leases_of_their_own(world):
-    """A lease of one job keeps nobody from another."""
+    """Different jobs have different leases."""
     with world.lease(name="one"), world.lease(name="two"):
         assert world.items == ["one", "two"]
 
 
 @pytest.mark.parametrize("clock_error", [-10_000, 0, 10_000])
 def test_live_holder(world, clock_error):
-    """Nobody else gets a lease that is renewed, whatever their clock says."""
+    """A lease that is renewed has one holder, whatever the clocks of other machines say."""
     with world.lease() as holder:
         world.time.meanwhile = holder.keep
         with pytest.raises(LeaseHeld), world.lease(clock_error):
@@ -85,7 +85,7 @@ def test_live_holder(world, clock_error):
 
 @pytest.mark.parametrize("clock_error", [-10_000, 0, 10_000])
 def test_killed_holder(world, clock_error):
-    """The lease of a process that was killed is taken over after a while, by one of those who wait."""
+    """The lease of a killed process is taken over by a waiting process."""
     world.lease().__enter__()
     with world.lease(clock_error):
         assert LEASE_SECONDS <= world.time.now - 5000 <= 2 * LEASE_SECONDS
@@ -93,7 +93,7 @@ def test_killed_holder(world, clock_error):
 
 
 def test_two_that_wait(world):
-    """Of two that wait for a dead holder's lease one gets it."""
+    """Of two processes that wait for the lease of a killed one, one gets it."""
     world.lease().__enter__()
     taken = []
 
@@ -110,7 +110,7 @@ def test_two_that_wait(world):
 
 
 def test_a_holder_that_was_stopped(world):
-    """A process that goes on after its lease was taken over is told, and leaves the other's alone."""
+    """A process whose lease was taken over gets LeaseLost, and leaves the new lease."""
     stopped, other = world.lease(), world.lease()
     stopped.__enter__()
     with other:
@@ -122,7 +122,7 @@ def test_a_holder_that_was_stopped(world):
 
 
 def test_is_kept_while_waiting(world):
-    """Whoever waits long between two steps renews the lease meanwhile."""
+    """A long wait between two steps renews the lease."""
     with world.lease() as holder:
         seen = set()
         world.time.meanwhile = lambda: seen.add(world.backend.list(LEASES_PARTITION)[0].version)
@@ -132,7 +132,7 @@ def test_is_kept_while_waiting(world):
 
 
 def test_is_renewed_no_more_often_than_needed(world):
-    """A job of many quick steps does not write the lease at each."""
+    """A job of many quick steps writes the lease only when a renewal is due."""
     with world.lease() as holder:
         [before] = world.backend.list(LEASES_PARTITION)
         for _ in range(100):
@@ -141,7 +141,7 @@ def test_is_renewed_no_more_often_than_needed(world):
 
 
 def test_a_store_that_fails_at_the_end(world):
-    """A lease that can't be given back does not fail the job: it is taken over or expires."""
+    """A failure to give the lease back does not fail the job: the lease is taken over or expires."""
 
     def fail(*_arguments: object) -> None:
         raise Unavailable

@@ -1,4 +1,4 @@
-"""Two movers and a person at once: every order of their calls that a few turns make, and kills."""
+"""Two movers and a person at once, in every order of a few turns, and with kills."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: acti
 
 
 class Scene:
-    """A store with a profile under the old index key, and actors before it."""
+    """A store with a profile under the old index key, and its actors."""
 
     def __init__(self, prepare: Callable[[World], None] = lambda _: None) -> None:
         self.world = World()
@@ -64,7 +64,7 @@ class Scene:
         return self._actor(lambda backend: action(Store(keyring, backend)))
 
     def run(self, turns: Iterator[Actor]) -> None:
-        """Let actors take turns; fail if there ever are two profiles, or an actor fails."""
+        """Let actors take turns; fail if an actor fails, or there are two profiles at any time."""
         for actor in turns:
             if not actor.is_done:
                 actor.step()
@@ -84,7 +84,7 @@ class Scene:
         assert sum(homes) <= 1
 
     def check_ended(self, expected: Seen) -> None:
-        """Fail unless everybody sees this, and another run of a mover leaves it so, and no traces."""
+        """Fail unless all readers see this, also after another move, which leaves no traces."""
         for store in self.world.everybody():
             assert seen(store, ALICE) == expected
         self.world.move()
@@ -92,7 +92,7 @@ class Scene:
         self.world.check(ALICE, expected)
 
     def traces(self) -> list[str]:
-        """Return the names of all items that hold something sealed."""
+        """Return the names of all items with sealed values."""
         backend = self.world.backend
         names = []
         for partition in self.partitions:
@@ -123,7 +123,7 @@ def in_turns(*lengths: tuple[Actor, int]) -> Iterator[Actor]:
 
 @each_action
 def test_person_between_two_movers(action):
-    """Whatever a person does while two movers overtake each other is kept, and nothing comes back."""
+    """A person's writes while two movers overtake each other stay, and nothing older comes back."""
     for first, second in itertools.product(range(1, 40), (0, 1, 2, 3, 4, 5, 7, 9, 12)):
         scene = Scene()
         mover_a, mover_b, person = scene.mover(), scene.mover(), scene.person(action)
@@ -135,7 +135,7 @@ def test_person_between_two_movers(action):
 
 
 def test_two_movers_in_turns():
-    """A mover that stands still anywhere, while another goes on, finds its way afterwards."""
+    """A mover that stands still at any call while another goes on still ends well."""
     for first in itertools.count():
         for second in itertools.count():
             scene = Scene()
@@ -150,7 +150,7 @@ def test_two_movers_in_turns():
 
 
 def test_index_key_that_is_destroyed_meanwhile():
-    """A mover that stood still while another moved all, and the key was destroyed, ends in peace."""
+    """A mover that stood still until the older key was destroyed ends without errors."""
     for calls in itertools.count():
         scene = Scene()
         slow = scene.mover()
@@ -178,7 +178,7 @@ def test_index_key_that_was_destroyed_before():
 
 @each_action
 def test_any_order(action):
-    """In any order of the calls of two movers and a person nobody fails and one profile is there."""
+    """In any order of the calls of two movers and a person, none fails, and there is one profile."""
     for seed in range(RUNS):
         chance = random.Random(f"{action.__name__} {seed}")
         scene = Scene()
@@ -190,7 +190,7 @@ def test_any_order(action):
 
 @each_action
 def test_any_order_with_kills(action):
-    """Movers that are killed anywhere leave what the person made; the next run removes the rest."""
+    """Movers that are killed at any call keep the person's writes; the next run removes the rest."""
     for seed in range(RUNS):
         chance = random.Random(f"{action.__name__} {seed}")
         scene = Scene()
@@ -211,7 +211,7 @@ def test_any_order_with_kills(action):
 
 
 def test_nothing_is_left_of_what_was_erased():
-    """A mover that goes on after an erasure, and is killed anywhere, brings nothing sealed back."""
+    """A mover that goes on after an erasure, and is killed at any call, brings nothing back."""
     for before, after in itertools.product(range(1, 12), range(15)):
         scene = Scene()
         late, other, person = scene.mover(), scene.mover(), scene.person(erases)
@@ -229,7 +229,7 @@ def test_nothing_is_left_of_what_was_erased():
 @pytest.mark.parametrize("action", [writes, erases], ids=["write", "erase"])
 @pytest.mark.parametrize("keyring", ["pending", "promoted"])
 def test_person_killed_anywhere(action, keyring):
-    """A server that is killed in a write or an erasure leaves the old state or the new one."""
+    """A server that is killed during a write or an erasure leaves the old state or the new one."""
     for steps in range(14):
         for calls in itertools.count():
             scene = Scene()
@@ -256,7 +256,7 @@ class TestErasingWithPrecondition:
     """An erasure whose precondition held for one state erases no other."""
 
     def test_at_every_step(self):
-        """A write at any instant of an erasure with `If-Match` is erased by nobody."""
+        """An erasure with `If-Match` never erases a write that happens meanwhile."""
         outcomes = set()
         for steps in itertools.count():
             scene = Scene()
@@ -275,7 +275,7 @@ class TestErasingWithPrecondition:
 
     @pytest.mark.parametrize("keyring", ["pending", "promoted"])
     def test_blank(self, keyring):
-        """An erasure of a blank profile removes none that is made meanwhile."""
+        """An erasure of a blank profile keeps a profile that is made meanwhile."""
         for steps in range(12):
             scene = Scene(lambda world: world.old.profiles.erase(FOREVER, ALICE))
             person = scene.person(_erase_if_blank, getattr(scene.world, keyring).keyring)
@@ -287,7 +287,7 @@ class TestErasingWithPrecondition:
             scene.check_ended(("second", None))
 
     def test_while_it_is_moved(self):
-        """A write to the new place, after the erasure read the old one, is not erased."""
+        """A write to the new partition, after the erasure has read the old one, is not erased."""
         for steps in range(12):
             scene = Scene()
             person = scene.person(partial(_erase_if, scene.if_first))
@@ -337,7 +337,7 @@ def test_every_write_with_a_precondition(write, is_moved):
 
 
 def test_taking_away_what_moves_and_is_replaced():
-    """A profile is taken away whole, whatever is moved and written at any two instants meanwhile."""
+    """An export is complete, even if the profile is moved and written at any two instants meanwhile."""
     for first, second in itertools.product(range(5), range(8)):
         scene = Scene()
         person = scene.person(
@@ -359,7 +359,7 @@ def test_taking_away_what_moves_and_is_replaced():
 
 @pytest.mark.parametrize("keyring", ["pending", "promoted"])
 def test_making_what_must_not_be_there(keyring):
-    """Of two that make the same profile, with `If-None-Match: *`, one does."""
+    """Of two processes that make the same profile with `If-None-Match: *`, one succeeds."""
     for steps in itertools.count():
         scene = Scene(lambda world: world.old.profiles.erase(FOREVER, ALICE))
         person = scene.person(
@@ -398,7 +398,7 @@ def _erase_if_blank(store: Store) -> Seen:
 
 
 class TestTwoHomes:
-    """A store that a bad restore gave a profile in both partitions."""
+    """A store with a profile in both partitions, after a bad restore."""
 
     @pytest.fixture
     def scene(self) -> Scene:
@@ -413,7 +413,7 @@ class TestTwoHomes:
         return scene
 
     def test_are_found(self, scene):
-        """Verification finds both, and the mover leaves them alone and reports them."""
+        """Verification finds both; the mover leaves them, and reports them."""
         findings, _ = scene.world.promoted.verify()
         assert [(each.kind, each.partition) for each in findings] == [
             ("two_homes", partition) for partition in scene.partitions
@@ -423,7 +423,7 @@ class TestTwoHomes:
         assert len(scene.world.promoted.verify()[0]) == 2
 
     def test_are_both_erased(self, scene):
-        """After an erasure none of both comes back, also if it was killed anywhere."""
+        """An erasure removes both, also if it was killed at any call and repeated."""
         for calls in itertools.count():
             backend = Stepped(scene.world.backend)
             killing_after(backend, calls)
@@ -438,7 +438,7 @@ class TestTwoHomes:
 
 
 def test_later_mark_wins_where_partitions_are_followed():
-    """The later sign-out of both partitions ends sessions, and the URLs of protected pictures."""
+    """The later mark of the two partitions ends sessions and the URLs of protected pictures."""
     scene = Scene()
     world = scene.world
     session = session_of(ALICE, signed_out_at=1000, expires_at=4 * 10**12)

@@ -27,8 +27,9 @@ from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.keys.tokens import PictureCapability, Protection
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import KEY_ITEM, MOVE_ID_BYTES, PROFILE_ITEM, Forward, Moving
+from persona_profile.store.maintenance.key_use import count_use
 from persona_profile.store.maintenance.reindexing import Reindexed
-from persona_profile.store.maintenance.rewrapping import Rewrapping, count_use
+from persona_profile.store.maintenance.rewrapping import Rewrapping
 from persona_profile.store.profile import StoredProfile
 
 
@@ -43,7 +44,7 @@ def world() -> World:
 
 class TestMoving:
     def test_moves_everything(self, world):
-        """A profile and its picture are where the new key says, and nothing is left but a forward."""
+        """A profile and its picture are in the partition of the new key; only a forward is left."""
         done = world.move()
         assert (done.moved, done.is_complete, done.unreadable) == (1, True, [])
         world.check(ALICE, ("first", PICTURE))
@@ -53,7 +54,7 @@ class TestMoving:
         assert (info.name, info.expires_at) == (KEY_ITEM, 1_000_000 + FORWARD_SECONDS)
 
     def test_values_move_as_they_are(self, world):
-        """Records are not sealed anew, and the profile's entity tag stays valid."""
+        """Records stay sealed as they are, and the profile's entity tag stays valid."""
         before = world.old.profiles.profile(FOREVER, ALICE)
         record = world.old.get(ALICE, PROFILE_ITEM)
         world.move()
@@ -61,12 +62,12 @@ class TestMoving:
         assert world.ended.profiles.profile(FOREVER, ALICE).state == before.state
 
     def test_a_second_run_finds_nothing(self, world):
-        """What is moved stays where it is."""
+        """Moved profiles stay."""
         world.move()
         assert world.move() == Reindexed(is_complete=True)
 
     def test_protected(self, world):
-        """A profile that the server can't open is moved all the same, and opens with its key."""
+        """A profile that the server can't open is moved too, and opens with its key."""
         world.old.profiles.set_profile_key(WITH_KEY, ALICE, PROFILE_KEY)
         world.move()
         world.check(ALICE, ("first", PICTURE))
@@ -74,14 +75,14 @@ class TestMoving:
         assert locked.problem == "profile_key_required"
 
     def test_damaged(self, world):
-        """A profile whose key does not open stays, and is told."""
+        """A profile whose key does not open stays, and is reported."""
         world.old.write(BOB)
         world.old.put(BOB, KEY_ITEM, b"PPK\x01" + bytes(150))
         done = world.move()
         assert (done.moved, done.unreadable) == (1, [world.old.keys.partition(BOB)])
 
     def test_in_another_s_partition(self, world):
-        """An item that somebody put into another's partition is not moved."""
+        """An item in the partition of another email is not moved."""
         world.old.write(BOB)
         partition = world.old.keys.partition(BOB)
         owner = world.old.data_key(BOB).seal(KEY_ITEM, b'{"email": "carol@example.net"}')
@@ -98,7 +99,7 @@ class TestMoving:
             assert store.pictures_service.read(capability, "jpeg") == PICTURE
 
     def test_after_the_end(self, world):
-        """Once the old key is destroyed, all is found by the new one, and forwards are no findings."""
+        """Once the old key is destroyed, the new one finds everything, and forwards are no findings."""
         world.move()
         assert seen(world.ended, ALICE) == ("first", PICTURE)
         assert world.ended.verify()[0] == []
@@ -109,14 +110,14 @@ class TestMoving:
 
 class TestMaking:
     def test_under_the_new_key(self, world):
-        """A profile that is made after the promotion is under the new key, for everybody."""
+        """A profile that is made after the promotion is under the new key, for all processes."""
         world.promoted.write(BOB, "new")
         world.pending.write(BOB, "newer")
         world.check(BOB, ("newer", None))
         assert world.ended.profiles.profile(FOREVER, BOB).document.claims == {"name": "newer"}
 
     def test_under_the_old_key(self, world):
-        """A process that has not heard of the promotion makes it under the old key, for everybody."""
+        """With the keyring of before the promotion a profile is made under the old key, for all."""
         world.pending.write(BOB, "old")
         world.promoted.write(BOB, "newer")
         world.check(BOB, ("newer", None))
@@ -124,7 +125,7 @@ class TestMaking:
     @pytest.mark.parametrize("first", ["pending", "promoted"])
     @pytest.mark.parametrize("at", range(1, 12))
     def test_by_two_at_once(self, world, first, at):
-        """Two processes that make the same profile, each under another key, make one."""
+        """Two processes that make the same profile, each under another key, make one profile."""
         makers = {"pending": world.pending, "promoted": world.promoted}
         maker, other = makers.pop(first), next(iter(makers.values()))
         names = {"name": "N"}
@@ -141,7 +142,7 @@ class TestMaking:
         assert world.promoted.verify()[0] == []
 
     def test_again_after_erasing(self, world):
-        """What was moved, erased and made again is at the new place, also once the forward is gone."""
+        """A profile that was moved, erased and made again is in the new partition."""
         world.move()
         world.pending.profiles.erase(FOREVER, ALICE)
         world.check(ALICE, (None, None))
@@ -158,7 +159,7 @@ class TestInterference:
     @pytest.mark.parametrize("who", ["old", "pending", "promoted"])
     @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
     def test_at_every_step(self, world, action, who):
-        """Whatever a person does between two steps of a mover is kept, and nothing else comes back."""
+        """A person's writes between two steps of a mover stay, and nothing older comes back."""
         for at in itertools.count(1):
             world = World()
             world.old.write(ALICE, "first")
@@ -177,7 +178,7 @@ class TestInterference:
 
     @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
     def test_killed_at_every_step(self, action):
-        """A mover that is killed leaves one state; what a person does then is kept by the next run."""
+        """A killed mover leaves one state; the next run keeps the person's writes."""
 
         def kill() -> None:
             raise Killed
@@ -206,7 +207,7 @@ class TestInterference:
 
     @pytest.mark.parametrize("at", STEPS)
     def test_two_movers(self, world, at):
-        """A second mover that overtakes the first moves the profile, once."""
+        """A second mover that overtakes the first moves the profile once."""
         moved = []
         world.backend.arm(at, lambda: moved.append(world.move()))
         world.move()
@@ -214,7 +215,7 @@ class TestInterference:
         world.check(ALICE, ("first", PICTURE))
 
     def test_killed_again_and_again(self, world):
-        """Of many movers that were killed, each with a copy of another picture, one copy is left."""
+        """After many killed movers, each with a copy of another picture, one copy is left."""
 
         def kill_after_copying(call: Call) -> None:
             if len([each for each in call.operations if isinstance(each, Put)]) > 1:
@@ -238,7 +239,7 @@ class TestInterference:
 class TestLeftovers:
     @pytest.fixture
     def left(self, world) -> World:
-        """A store where a mover was killed after it had copied a profile that was erased then."""
+        """A store whose mover was killed after it had copied a profile, which was then erased."""
         older, newer = world.promoted.keys.partitions(BOB)
         world.old.write(BOB, "erased")
         world.old.put_picture(BOB)
@@ -252,7 +253,7 @@ class TestLeftovers:
         return world
 
     def test_are_seen(self, left):
-        """Verification and the count of what needs keys report it, and nobody reads it."""
+        """Verification and the count of key uses report the copy, and no session reads it."""
         findings, verified = left.promoted.verify()
         assert (findings, verified.moving) == ([], 1)
         assert count_use(left.backend, left.promoted.keys).moving == 1
@@ -260,14 +261,14 @@ class TestLeftovers:
             assert seen(store, BOB) == (None, None)
 
     def test_are_found_when_no_mover_will_come(self, left):
-        """Once the older index key is gone, a copy is a finding."""
+        """Once the older index key is destroyed, a copy is a finding."""
         findings, _ = left.ended.verify()
         assert [(each.kind, each.item) for each in findings] == [("orphan_item", KEY_ITEM)]
 
     @pytest.mark.parametrize("keyring", ["pending", "promoted", "ended"])
     @pytest.mark.parametrize("action", ["mover", "erase", "write"])
     def test_are_removed(self, left, keyring, action):
-        """The next mover removes it, and so does whoever erases or makes the profile."""
+        """The next mover removes the copy, and so does an erasure or the next profile of the email."""
         store = getattr(left, keyring)
         if action == "mover":
             assert left.move().cleaned == 1
@@ -282,7 +283,7 @@ class TestLeftovers:
         assert left.promoted.verify()[1].moving == 0
 
     def test_are_not_wrapped(self, left):
-        """A job that wraps data keys again passes a copy over."""
+        """A job that wraps data keys again leaves a copy."""
         keyring = Keyring([key(1, KeyState.DECRYPT_ONLY), key(3)], PROMOTED.keys(KeyKind.INDEX))
         done = Rewrapping(left.backend, KeyWrapper(keyring), lambda: None).run()
         assert (done.unreadable, done.is_complete) == ([], True)
@@ -291,7 +292,7 @@ class TestLeftovers:
 
 class TestHalfWay:
     def test_a_copy_that_no_forward_names_is_nothing(self, world):
-        """What a mover has only copied is read by nobody."""
+        """No session reads a copy without its forward."""
         [old, new] = world.promoted.keys.partitions(BOB)
         copy = Moving(os.urandom(MOVE_ID_BYTES), old, b"copy", b"copy")
         world.backend.apply(new, [Put(KEY_ITEM, copy.to_bytes())])
@@ -301,7 +302,7 @@ class TestHalfWay:
         assert Forward.parse(world.backend.get_many([(old, KEY_ITEM)])[old, KEY_ITEM].value)
 
     def test_a_damaged_copy(self, world):
-        """A copy that was altered is an unreadable profile, which can be erased."""
+        """An altered copy is an unreadable profile, which can be erased."""
         [old, new] = world.promoted.keys.partitions(BOB)
         forward = Forward(os.urandom(16), new)
         world.backend.apply(old, [Put(KEY_ITEM, forward.to_bytes())])
@@ -312,7 +313,7 @@ class TestHalfWay:
         assert seen(world.promoted, BOB) == (None, None)
 
     def test_sessions_that_were_ended_stay_ended(self, world):
-        """Signing out holds wherever the profile is, also for the URLs of protected pictures."""
+        """A sign-out holds in both partitions, also for the URLs of protected pictures."""
         session = session_of(ALICE, signed_out_at=0, expires_at=4 * 10**12)
         session, profile = world.old.profiles.set_profile_key(session, ALICE, PROFILE_KEY)
         text = world.old.pictures_service.capabilities(profile, session)[64]
@@ -330,7 +331,7 @@ class TestHalfWay:
     @pytest.mark.parametrize("signed_in_at", ["old", "pending", "promoted"])
     @pytest.mark.parametrize("ended_by", [ALICE, BOB])
     def test_urls_die_with_their_session(self, world, signed_in_at, signs_out, ended_by):
-        """Whoever made the URL of a protected picture, a sign-out at any process ends it at all."""
+        """A sign-out at any process ends the URLs of protected pictures at all processes."""
         session = session_of(ALICE, BOB, signed_out_at=0)
         session, _ = world.old.profiles.set_profile_key(session, ALICE, PROFILE_KEY)
         maker = getattr(world, signed_in_at)
@@ -347,7 +348,7 @@ class TestHalfWay:
 
     @pytest.mark.parametrize(("maker", "is_alive"), [("old", False), ("promoted", True)])
     def test_urls_that_name_destroyed_keys_alone(self, world, maker, is_alive):
-        """A URL is dead once no sign-out could end it, as it names partitions that nobody marks."""
+        """A URL whose partitions no sign-out marks any more is dead."""
         session, _ = world.old.profiles.set_profile_key(session_of(ALICE), ALICE, PROFILE_KEY)
         world.move()
         profile = world.promoted.profiles.profile(session, ALICE)

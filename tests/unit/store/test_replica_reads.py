@@ -16,7 +16,7 @@ READ_SECONDS = 0.3
 
 
 class Replica(Watched):
-    """A replica that has one item, and can be made to fail."""
+    """A replica with one item, which can fail."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Replica(Watched):
 
 
 class Asked:
-    """Replicas, and what was counted of them."""
+    """Replicas and their counters."""
 
     def __init__(self, *backends: Replica, read_seconds: float = READ_SECONDS) -> None:
         self.replicas = Replicas(backends, read_seconds=read_seconds, check_seconds=0.02)
@@ -41,7 +41,7 @@ class Asked:
 
     @property
     def counted(self) -> dict[str, float]:
-        """The number of reads by outcome, but for outcomes that did not happen."""
+        """The number of reads by outcome, without zeros."""
         counts = self.replicas.reads.counts()
         return {outcome: count for (outcome,), count in counts.items() if count}
 
@@ -54,23 +54,23 @@ def replica() -> Replica:
 
 @pytest.fixture
 def asked(replica) -> Iterator[Asked]:
-    """That one, asked."""
+    """The replica behind `Replicas`."""
     asked = Asked(replica)
     yield asked
     asked.replicas.close()
 
 
 def test_none():
-    """Without replicas nothing is read and nothing is amiss."""
+    """Without replicas nothing is read, and the check succeeds."""
     replicas = Replicas()
-    assert not replicas.can_be_asked
+    assert not replicas.has_healthy
     assert replicas.get_many([HERE]) == {}
     replicas.check()
     assert replicas.figures() == ReplicaStats(0, 0)
 
 
 def test_reading(asked):
-    """What a replica has is read; what it has not is missing, and both are counted."""
+    """Items of a replica are read, others are missing, and both are counted."""
     assert asked.replicas.get_many([HERE])[HERE].value == b"bytes"
     assert asked.replicas.get_many([HERE, THERE]).keys() == {HERE}
     assert asked.replicas.get_many([]) == {}
@@ -78,12 +78,12 @@ def test_reading(asked):
 
 
 def test_silence(asked, replica):
-    """A read that is not answered is given up in time; then the replica is left alone for a while."""
+    """A read without an answer ends in time; then the replica is left out for a while."""
     thaw = threading.Event()
     replica.before_read = thaw.wait  # without an end
     replica.failure = Unavailable()
     assert asked.replicas.get_many([HERE]) == {}
-    assert not asked.replicas.can_be_asked
+    assert not asked.replicas.has_healthy
     with pytest.raises(Unavailable):
         asked.replicas.check()
     for _ in range(50):
@@ -91,21 +91,21 @@ def test_silence(asked, replica):
     assert asked.counted == {"failed": 1, "skipped": 50}
     thaw.set()
     replica.failure = None
-    wait_for(lambda: asked.replicas.can_be_asked)
+    wait_for(lambda: asked.replicas.has_healthy)
     asked.replicas.check()
     assert asked.replicas.get_many([HERE])
 
 
 def test_slow_reads(asked, replica):
-    """What answers looks but not reads is left alone for longer each time, until a read is answered."""
+    """A replica that answers only checks is left out for longer each time, until a read succeeds."""
     thaw = threading.Event()
     replica.before_read = thaw.wait  # without an end
     pauses = []
     for _ in range(4):
-        wait_for(lambda: asked.replicas.can_be_asked)
+        wait_for(lambda: asked.replicas.has_healthy)
         assert asked.replicas.get_many([HERE]) == {}
         began = time.monotonic()
-        while not asked.replicas.can_be_asked:
+        while not asked.replicas.has_healthy:
             time.sleep(0.002)
         pauses.append(time.monotonic() - began)
     thaw.set()
@@ -114,7 +114,7 @@ def test_slow_reads(asked, replica):
 
 @pytest.mark.parametrize("failure", [Unavailable(), WrongSchema("no tables"), KeyError("a bug")])
 def test_failures(asked, replica, failure):
-    """Whatever a replica raises, nobody who asks hears of it."""
+    """Errors of a replica reach no caller."""
 
     def fail() -> None:
         raise failure
@@ -125,20 +125,20 @@ def test_failures(asked, replica, failure):
     assert asked.counted == {"failed": 1}
     before = replica.looks
     wait_for(lambda: replica.looks > before + 1)
-    assert not asked.replicas.can_be_asked
+    assert not asked.replicas.has_healthy
     replica.before_read = lambda: None
     replica.failure = None
-    wait_for(lambda: asked.replicas.can_be_asked)
+    wait_for(lambda: asked.replicas.has_healthy)
 
 
 def test_found_silent_without_reads(asked, replica):
-    """That a replica has gone is noticed also while nobody reads."""
+    """A lost replica is noticed also without reads."""
     replica.failure = Unavailable()
     wait_for(lambda: asked.replicas.figures() == ReplicaStats(1, 1))
 
 
 def test_busy(replica):
-    """No more reads of a replica are begun at once than it has threads for."""
+    """Simultaneous reads of a replica are limited to its threads."""
     asked = Asked(replica, read_seconds=30)
     thaw, begun = threading.Event(), threading.Semaphore(0)
 
@@ -162,7 +162,7 @@ def test_busy(replica):
 
 
 def test_several(replica):
-    """Reads are spread, and those that answer make up for one that does not."""
+    """Reads are spread over the replicas; healthy replicas replace a lost one."""
     other = Replica()
     asked = Asked(replica, other)
     try:
@@ -180,4 +180,4 @@ def test_several(replica):
             asked.replicas.check()
     finally:
         asked.replicas.close()
-    assert not asked.replicas.can_be_asked
+    assert not asked.replicas.has_healthy

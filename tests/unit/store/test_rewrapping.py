@@ -1,4 +1,4 @@
-"""Data keys are wrapped anew while others read and write."""
+"""Data keys are wrapped again while others read and write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from backends import Put, Unavailable
 from persona_profile.errors import InvalidSession
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.store.items import KEY_ITEM, PROFILE_ITEM
-from persona_profile.store.maintenance.rewrapping import MAX_PASSES, Pace, Rewrapping, count_use
+from persona_profile.store.maintenance.key_use import count_use
+from persona_profile.store.maintenance.rewrapping import MAX_PASSES, Pace, Rewrapping
 
 OLD = Keyring([key(1)], [key(9)])
 PROMOTED = Keyring([key(1, KeyState.DECRYPT_ONLY), key(2)], [key(9)])
@@ -35,12 +36,12 @@ def old() -> Store:
 
 @pytest.fixture
 def promoted(old: Store) -> Store:
-    """The same under the next key."""
+    """The same store under the next key."""
     return Store(PROMOTED, old.backend)
 
 
 def rewrap(store: Store, pace=lambda: None) -> Rewrapping:
-    """Wrap everything anew."""
+    """Wrap all data keys again."""
     job = Rewrapping(store.backend, store.keys, pace)
     job.run()
     return job
@@ -48,7 +49,7 @@ def rewrap(store: Store, pace=lambda: None) -> Rewrapping:
 
 class TestRewrapping:
     def test_key_items_alone(self, old, promoted):
-        """Every data key is under the new key, and no other item was written."""
+        """All data keys are under the new key, and no other item was written."""
         versions = {
             (partition, info.name): info.version
             for partition in old.backend.scan(None, 99)
@@ -64,13 +65,13 @@ class TestRewrapping:
         assert ended.verify()[0] == []
 
     def test_a_second_run_finds_nothing(self, promoted):
-        """What is wrapped by the primary key is passed over."""
+        """Data keys under the primary key are left."""
         rewrap(promoted)
         done = rewrap(promoted).done
         assert (done.keys, done.is_complete) == (0, True)
 
     def test_protected(self, old, promoted):
-        """A profile that the server can't open is wrapped anew all the same, and opens with its key."""
+        """The data key of a protected profile is wrapped too; the profile opens with its own key."""
         session, _ = old.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32)
         rewrap(promoted)
         ended = Store(ENDED, old.backend)
@@ -78,7 +79,7 @@ class TestRewrapping:
         assert ended.profiles.profiles(FOREVER)[0].problem == "profile_key_required"
 
     def test_unreadable(self, old, promoted):
-        """What does not open is told and left, and the rest is done."""
+        """A data key that does not open is left and reported; the others are wrapped."""
         old.put(ALICE, KEY_ITEM, b"PPK\x01\0\0\0\x01" + bytes(200))
         old.put(BOB, KEY_ITEM, b"junk")
         done = rewrap(promoted).done
@@ -88,7 +89,7 @@ class TestRewrapping:
 
     @pytest.mark.parametrize("action", ["write", "erase", "rewrap", "protect"])
     def test_somebody_is_faster(self, old, promoted, action):
-        """Whatever happens between reading a key and writing it is kept."""
+        """A write between the read and the write of a `key` item stays."""
         actions = {
             "write": lambda: old.write(ALICE, "second"),
             "erase": lambda: old.profiles.erase(FOREVER, ALICE),
@@ -108,7 +109,7 @@ class TestRewrapping:
             assert promoted.verify()[0] == []
 
     def test_a_machine_that_keeps_the_old_keyring(self, old, promoted):
-        """While somebody goes on wrapping with an old key, it is told that this has not ended."""
+        """If a machine keeps wrapping with an old key, the run is reported as not complete."""
         numbers = itertools.count()
 
         def write() -> None:
@@ -123,7 +124,7 @@ class TestRewrapping:
 
 class TestCounting:
     def test_what_needs_which_key(self, old, promoted):
-        """Data keys are counted by the key that they are under, profiles by their index version."""
+        """Data keys are counted by key version, profiles by index version."""
         promoted.write(CAROL, "again")
         old.profiles.sign_out(session_of(BOB))
         use = count_use(promoted.backend, promoted.keys)
@@ -147,7 +148,7 @@ class TestCounting:
             ended.profiles.profiles(session_of(ALICE, signed_out_at=0))
 
     def test_a_sign_out_that_was_cut_off(self):
-        """Where a sign-out fails between two partitions, its mark is under the newer index key."""
+        """After a sign-out that fails between two partitions, the mark is under the newer index key."""
         now = datetime.now(UTC)
         both = Keyring.generate(now).adding(KeyKind.INDEX, now).promoting(KeyKind.INDEX, now)
         store = Store(both, SharedStore(time.time))
@@ -158,7 +159,7 @@ class TestCounting:
         assert (use.marks[1], use.marks[2]) == (0, 1)
 
     def test_under_a_key_that_is_gone(self, old):
-        """Keys of versions that are not in the keyring are counted as well."""
+        """Keys of versions that the keyring lacks are counted as well."""
         use = count_use(old.backend, Store(ENDED).keys)
         assert (use.wraps, use.stale, use.unreadable) == ({"1": 3}, 3, 0)
 
@@ -174,7 +175,7 @@ class TestCounting:
 
 class TestPace:
     def test_holds_back(self):
-        """Steps take at least as long as the rate says, and a pause is not caught up on."""
+        """Steps keep the rate, also after a pause."""
         began = time.monotonic()
         pace = Pace(100)
         for _ in range(11):

@@ -10,7 +10,7 @@ from persona_profile.store.maintenance.statistics import Distribution, Statistic
 
 class TestStatistics:
     def test_by_hand(self):
-        """All numbers are those that a person computes from the sizes of the items."""
+        """All numbers equal those that were computed by hand from the sizes of the items."""
         backend = MemoryBackend()
         items = {
             b"\x01a": {"key": 100, "profile": 300},
@@ -40,19 +40,19 @@ class TestStatistics:
         assert found.rendition_bytes[64, "jpeg"].average == 3000
 
     def test_reads_no_value(self):
-        """Statistics come from names and sizes alone."""
+        """Statistics need names and sizes only."""
         backend = MemoryBackend()
         backend.apply(b"\x01a", [Put("key", b"x"), Put("profile", b"y")])
         backend.get_many = pytest.fail
         assert measure(backend).profiles == 1
 
     def test_empty(self):
-        """An empty store has numbers too."""
+        """An empty store has statistics too."""
         sizes = measure(MemoryBackend()).profile_bytes
         assert (sizes.count, sizes.average, sizes.percentile(99), sizes.maximum) == (0, 0, 0, 0)
 
     def test_error_of_percentiles(self):
-        """A percentile is never too small, and too large by no more than is promised."""
+        """A percentile is never too small, and too large by at most the documented error."""
         choose = random.Random(5)
         for most in (100, 5000, 300_000, 2**20, 4 * 2**20, 400 * 2**20):
             sizes = Distribution()
@@ -64,7 +64,7 @@ class TestStatistics:
                 assert true <= sizes.percentile(percent) <= true + max(63, true * 0.00013)
 
     def test_memory_is_bounded(self):
-        """However many sizes are counted, what is kept of them stays small."""
+        """The memory of a distribution is bounded, however many sizes are added."""
         sizes = Distribution()
         for size in range(0, 2**30, 4099):
             sizes.add(size)
@@ -72,7 +72,7 @@ class TestStatistics:
         assert len(sizes.counts()) < 16_384 + 10 * 8192
 
     def test_gone(self):
-        """A partition that was erased since it was met counts for nothing."""
+        """A partition that is erased during the walk is not counted."""
         statistics = Statistics()
         statistics.add([])
         assert (statistics.profiles, statistics.blank) == (0, 0)

@@ -36,7 +36,7 @@ def store() -> Store:
 
 class TestClean:
     def test_counts(self, store):
-        """A store that the service wrote has nothing to find, and all of it was read."""
+        """A store that the service wrote has no findings, and all of it was read."""
         findings, verified = store.verify()
         assert findings == []
         assert (verified.partitions, verified.profiles, verified.renditions) == (5, 3, 12)
@@ -56,21 +56,21 @@ class TestClean:
         assert (findings, verified) == ([], Verified())
 
     def test_goes_on(self, store):
-        """A run that is given the last partition of another checks what follows it."""
+        """A run after the last partition of another run checks the following ones."""
         partitions = store.backend.scan(None, 10)
         done = []
         Verification(store.backend, store.keys, pytest.fail).run(partitions[1], done.append)
         assert done == partitions[2:]
 
     def test_large_renditions(self, store):
-        """Pictures of more bytes than are read at once are checked in full."""
+        """Pictures of more bytes than one read are checked completely."""
         store.put_picture(CAROL, READ_BYTES // 2 - 10_000)
         findings, verified = store.verify()
         assert findings == []
         assert verified.renditions == 18
 
     def test_key_versions(self, store):
-        """Data keys are counted by the key that wraps them; an older one is stale, and no finding."""
+        """Data keys are counted by the key that wraps them; stale ones are no findings."""
         store.keyring = Keyring([key(1, KeyState.DECRYPT_ONLY), key(2)], [key(9)])
         store.__post_init__()
         store.profiles.erase(FOREVER, CAROL)
@@ -83,12 +83,12 @@ class TestClean:
 class TestFindings:
     @pytest.mark.parametrize("position", [5, 20, 48 + 20, 48 + 90, -1])
     def test_flipped_byte_in_key(self, store, position):
-        """An altered key is found, whether its wrap or the email in it, and nothing that follows."""
+        """An altered `key` item is one finding, in the wrapped key or in the owner record."""
         flip(store, BOB, KEY_ITEM, position)
         assert store.only_finding() == ("unreadable_key", BOB, "key")
 
     def test_other_keyring(self, store):
-        """Under another keyring each key is unreadable, and its version is told all the same."""
+        """Under another keyring each key is unreadable, and its version is reported nevertheless."""
         other = KeyWrapper(Keyring([Key(1, KeyState.PRIMARY, b"x" * 32)], [key(9)]))
         findings = []
         verified = Verification(store.backend, other, findings.append).run()
@@ -97,14 +97,14 @@ class TestFindings:
 
     @pytest.mark.parametrize("owner", [b"[]", b"{}", b'{"email": 1}', b"\xff"])
     def test_key_without_email(self, store, owner):
-        """A key whose sealed owner is no email is found."""
+        """A key whose owner record has no email is found."""
         record = store.data_key(BOB).seal(KEY_ITEM, owner)
         store.put(BOB, KEY_ITEM, store.key_item(BOB).wrapped + record)
         assert store.only_finding() == ("unreadable_key", BOB, "key")
 
     @pytest.mark.parametrize("position", [0, 20, 50, 80, -1])
     def test_flipped_byte_in_profile(self, store, position):
-        """An altered profile is found, and its renditions are not called orphans."""
+        """An altered profile is found, and its renditions are no orphans."""
         flip(store, BOB, PROFILE_ITEM, position)
         assert store.only_finding() == ("unreadable_profile", BOB, "profile")
 
@@ -127,24 +127,24 @@ class TestFindings:
         ],
     )
     def test_malformed_profile(self, store, plaintext):
-        """A profile that opens and is not of the form that is written is found."""
+        """A profile that opens and has an unknown layout is found."""
         store.seal(CAROL, PROFILE_ITEM, plaintext)
         assert store.only_finding() == ("unreadable_profile", CAROL, "profile")
 
     @pytest.mark.parametrize("missing", [KEY_ITEM, PROFILE_ITEM])
     def test_half_profile(self, store, missing):
-        """A key without profile, or a profile without key, is found by the name of what is missing."""
+        """A key without profile, or a profile without key, is found by the name of the missing item."""
         store.delete(BOB, missing)
         assert store.only_finding() == ("half_profile", BOB, missing)
 
     def test_wrong_partition(self, store):
-        """An email that is sealed in another's partition is found."""
+        """An email in the partition of another one is found."""
         owner = Owner(BOB).seal(store.data_key(CAROL))
         store.put(CAROL, KEY_ITEM, store.key_item(CAROL).wrapped + owner)
         assert store.only_finding() == ("wrong_partition", CAROL, "key")
 
     def test_old_index_key(self, store):
-        """A profile that was left behind under an older index key is in the wrong partition."""
+        """A profile that is left under an older index key is in the wrong partition."""
         findings = []
         destroyed = Key(9, KeyState.DESTROYED, None)
         keys = KeyWrapper(Keyring([key(1)], [destroyed, key(10)]))
@@ -154,7 +154,7 @@ class TestFindings:
         assert kinds == {"wrong_partition": 3, "unknown_partition": 1}
 
     def test_dangling_picture(self, store):
-        """A rendition that the profile names and nobody finds is found by its name."""
+        """A missing rendition of a profile is found by its name."""
         name = store.pictures(BOB)[3]
         store.delete(BOB, name)
         assert store.only_finding() == ("dangling_picture", BOB, name)
@@ -176,7 +176,7 @@ class TestFindings:
         assert store.only_finding() == ("unreadable_picture", BOB, name)
 
     def test_unknown_format(self, store):
-        """A rendition of a format that the service never makes is no picture that can be read."""
+        """A rendition of a format that the service never makes is unreadable."""
         picture = Picture(bytes(16), {64: ("bmp",)})
         store.seal(CAROL, PROFILE_ITEM, ProfileDocument(picture=picture).to_bytes())
         name = picture_item(picture.id, 64, "bmp")
@@ -184,7 +184,7 @@ class TestFindings:
         assert store.only_finding() == ("unreadable_picture", CAROL, name)
 
     def test_orphan(self, store):
-        """A rendition that its owner's profile does not name is found, and so is one of nobody's."""
+        """A rendition that no profile names is found, with or without a profile beside it."""
         name = picture_item(bytes(16), 64, "jpeg")
         store.put(BOB, name, b"x")
         assert store.only_finding() == ("orphan_item", BOB, name)
@@ -194,7 +194,7 @@ class TestFindings:
         assert store.only_finding() == ("orphan_item", CAROL, name)
 
     def test_more_orphans_than_a_batch_takes(self, store):
-        """Whoever erases a profile is rid of all that was left behind, however much that is."""
+        """An erasure also removes all orphans, however many there are."""
         for number in range(2 * MAX_OPERATIONS):
             store.put(BOB, f"picture/{number}", b"")
         store.profiles.erase(FOREVER, BOB)
@@ -202,23 +202,23 @@ class TestFindings:
 
     @pytest.mark.parametrize("name", ["Key", "profile2", "picture/x/64.jpeg", "picture/64.jpeg"])
     def test_unknown_item(self, store, name):
-        """An item of a name that the service does not write is found."""
+        """An item with an unknown name is found."""
         store.put(BOB, name, b"x")
         assert store.only_finding() == ("unknown_item", BOB, name)
 
     def test_each_has_a_meaning(self):
-        """A person is told what each kind of finding means."""
+        """Each kind of finding has a meaning for people."""
         assert MEANINGS.keys() == set(FindingKind)
 
     def test_unknown_item_of_a_proof(self, store):
-        """Nothing but its mark belongs to a used proof."""
+        """The partition of a used proof has one item; others are found."""
         partition = b"\x00" + b"p" * 32
         store.backend.apply(partition, [Put("key", b"x")])
         assert store.only_finding() == ("unknown_item", partition, "key")
 
     @pytest.mark.parametrize("partition", [b"\x07" + b"x" * 32, b"\xff", b"\x08alice"])
     def test_unknown_partition(self, store, partition):
-        """A partition of no known kind is found once, whatever it holds."""
+        """A partition of an unknown kind is one finding, whatever its items are."""
         store.backend.apply(partition, [Put("key", b"x"), Put("profile", b"x"), Put("other", b"x")])
         assert store.only_finding() == ("unknown_partition", partition, "")
 
@@ -235,7 +235,7 @@ class TestMovedItems:
         assert store.only_finding() == ("unreadable_profile", BOB, "profile")
 
     def test_picture(self, store):
-        """Another owner's rendition does not open, nor one's own of another size."""
+        """A rendition of another owner, or of another size, does not open."""
         first, *_, last = store.pictures(BOB)
         whole = store.get(BOB, last)
         store.put(BOB, last, store.get(ALICE, store.pictures(ALICE)[-1]))
@@ -246,7 +246,7 @@ class TestMovedItems:
         assert store.verify()[0] == []
 
     def test_whole_partition(self, store):
-        """Everything of one owner in another's place does not open."""
+        """All items of one owner do not open in the partition of another."""
         partition = store.keys.partition(ALICE)
         puts = [Put(info.name, store.get(ALICE, info.name)) for info in store.backend.list(partition)]
         store.backend.apply(store.keys.partition("dave@example.com"), puts)
@@ -259,7 +259,7 @@ class TestMovedItems:
 
 
 class SlowBackend(MemoryBackend):
-    """Waits a little between reads, so that writers come in between."""
+    """Waits a little between reads, so that writers can write meanwhile."""
 
     def get_many(self, addresses):
         time.sleep(random.uniform(0, 0.002))
@@ -272,7 +272,7 @@ class SlowBackend(MemoryBackend):
 
 
 class WrittenBackend(MemoryBackend):
-    """Lets something be written at each read."""
+    """Writes at each read."""
 
     between = staticmethod(lambda: None)
 
@@ -292,7 +292,7 @@ class TestInUse:
     EMAILS = tuple(f"user{number}@example.com" for number in range(6))
 
     def test_no_false_findings(self):
-        """While others write, erase and replace pictures for seconds, nothing is found but what is."""
+        """While others write, erase and replace pictures for seconds, there are only true findings."""
         store = Store(Keyring([key(1)], [key(9)]), SlowBackend())
         session = session_of(*self.EMAILS)
         stop = threading.Event()
@@ -349,7 +349,7 @@ class TestInUse:
     @pytest.mark.parametrize("at", range(1, 7))
     @pytest.mark.parametrize("action", ["erase", "replace", "remove", "claims"])
     def test_one_write_between_two_reads(self, at, action):
-        """A write at any place between the reads of a profile leaves nothing to find."""
+        """A write between any two reads of a profile causes no finding."""
         backend = WrittenBackend()
         store = Store(Keyring([key(1)], [key(9)]), backend)
         store.put_picture(BOB)
@@ -371,7 +371,7 @@ class TestInUse:
         assert (findings, verified.unsettled) == ([], 0)
 
     def test_never_settled(self):
-        """A profile that is written at every read is told as not checked, not as damaged."""
+        """A profile that is written at every read is reported as not checked."""
         backend = WrittenBackend()
         store = Store(Keyring([key(1)], [key(9)]), backend)
         store.put_picture(BOB)

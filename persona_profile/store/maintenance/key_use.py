@@ -1,0 +1,126 @@
+"""The use of keys in a store, and the checks before a key is destroyed."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from backends import Backend, Item
+from persona_profile.keys.keyring import KeyKind, KeyringError
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.lifetimes import MARK_MARGIN_SECONDS
+from persona_profile.store.items import (
+    KEY_ITEM,
+    NOT_BEFORE_ITEM,
+    Forward,
+    KeyItem,
+    Moving,
+    instant_of,
+)
+from persona_profile.store.partitions import WalkReport, walk_items
+
+MOVING: Final = "keys rewrap --index"
+"""The lease of movers, and of commands that destroy a key: a mover may wrap by it."""
+
+RELOAD_SECONDS: Final = 3.0
+"""More time than a running server needs to reload a changed keyring."""
+
+
+@dataclass(slots=True)
+class KeyUse:
+    """The number of items that need each key.
+
+    Attributes:
+        wraps: data keys by the version of the key-encryption key that wraps them.
+        stale: data keys that are not wrapped by the primary key.
+        unreadable: `key` items of an unknown layout, or of a key service that is not configured.
+        profiles: partitions with a data key, by index version.
+        marks: partitions with the only mark of a sign-out, by index version; marks expire.
+        forwards: partitions whose profile was moved to another index key; forwards expire.
+        moving: moves to another index key that have not ended, or have left a copy.
+    """
+
+    wraps: Counter[str] = field(default_factory=Counter)
+    stale: int = 0
+    unreadable: int = 0
+    profiles: Counter[int] = field(default_factory=Counter)
+    marks: Counter[int] = field(default_factory=Counter)
+    forwards: int = 0
+    moving: int = 0
+
+    def add(self, keys: KeyWrapper, partition: bytes, key: Item | None, mark: Item | None) -> None:
+        """Count one partition."""
+        self.marks[partition[0]] += mark is not None and not _is_elsewhere(keys, partition[0], mark)
+        if key is None:
+            return
+        if Forward.parse(key.value) is not None:
+            self.forwards += 1
+            self.moving += key.expires_at is None
+            return
+        if Moving.parse(key.value) is not None:
+            self.moving += 1
+            return
+        self.profiles[partition[0]] += 1
+        try:
+            wrapped = KeyItem.parse(key.value, keys).wrapped
+            self.wraps[keys.wrapping_version(wrapped)] += 1
+            self.stale += keys.needs_rewrap(wrapped)
+        except Unreadable:
+            self.unreadable += 1
+
+
+def _is_elsewhere(keys: KeyWrapper, version: int, mark: Item) -> bool:
+    """Return whether the partition of the newer index key has the same mark.
+
+    It has, as soon as every process has the newer key; there is a margin for clocks.
+    """
+    retired_at = keys.index_retired_at(version)
+    if retired_at is None:
+        return False
+    return instant_of(mark) > 1000 * (retired_at.timestamp() + MARK_MARGIN_SECONDS)
+
+
+def count_use(backend: Backend, keys: KeyWrapper, report: WalkReport = lambda _: None) -> KeyUse:
+    """Count which keys a store needs.
+
+    Raises:
+        Unavailable, KeysUnavailable: the storage or the key service does not answer.
+    """
+    use = KeyUse()
+    for partition, items in walk_items(backend, [KEY_ITEM, NOT_BEFORE_ITEM]):
+        use.add(keys, partition, items.get(KEY_ITEM), items.get(NOT_BEFORE_ITEM))
+        report(partition)
+    return use
+
+
+def check_unused(
+    backend: Backend, keys: KeyWrapper, kind: KeyKind, version: int, report: WalkReport
+) -> None:
+    """Return if no item needs a key.
+
+    Raises:
+        KeyringError: items need it.
+        Unavailable, KeysUnavailable: the storage or the key service does not answer.
+    """
+    use = count_use(backend, keys, report)
+    counts = {"moves to another index key have not ended": use.moving}
+    if kind is KeyKind.ENCRYPTION:
+        counts["data keys are under it"] = use.wraps[str(version)]
+        counts["data keys have an unknown layout"] = use.unreadable
+    else:
+        counts["profiles are under it"] = use.profiles[version]
+        counts["marks of sign-outs are under it, and expire"] = use.marks[version]
+    reasons = [f"{count:,} {reason}" for reason, count in counts.items() if count]
+    if reasons:
+        raise KeyringError(f"{kind} key {version} is needed: {'; '.join(reasons)}")
+
+
+def write_seconds(backend: Backend) -> int:
+    """Return the seconds after which all writes have ended that a server began with a replaced key.
+
+    They count from now: on another machine the key was replaced when the keyring was copied there.
+    """
+    return math.ceil(RELOAD_SECONDS + backend.write_seconds)
