@@ -118,30 +118,29 @@ def make_app(
     keys = make_key_wrapper(settings, keyring, waiting)
     watch = follow_keyring(keys, keyring, file, metrics.reload_counter("keyring")) if file else None
     backend = _open_backend(settings, metrics)
+    replicas = Replicas(open_replicas(settings))
+    homes = Homes(backend, keys, settings.forward_seconds)
     development = open_development(settings, clock) if settings.development else None
-    nonces = Nonces(keys, settings.openid_nonce_lifetime_seconds, clock)
     context = AuthenticatorContext(
         settings=settings,
-        nonces=nonces,
+        nonces=Nonces(keys, settings.openid_nonce_lifetime_seconds, clock),
         clock=clock,
         reload_counter=metrics.reload_counter,
         new_fetcher=new_fetcher,
         lookups=Lookups(waiting),
     )
     authenticators = load_authenticators(development.trusted_by(context) if development else context)
-    homes = Homes(backend, keys, settings.forward_seconds)
-    lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
     renderer = _renderer(settings)
     rate_limits = make_rate_limits(settings, keys.pseudonym, clock)
-    replicas = Replicas(open_replicas(settings))
     heartbeat = _heartbeat(backend, keys, renderer.workers, replicas)
+    lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
     services = Services(
         profiles=ProfileService(backend, homes, keys, session_lifetime=lifetime, clock=clock),
         pictures=PictureService(
             backend, homes, keys, url_window=window, replicas=replicas, clock=clock
         ),
         authenticators=authenticators,
-        nonces=nonces,
+        nonces=context.nonces,
         used_proofs=UsedProofs(backend, authenticators.outcomes),
         account_id=keys.account_id,
         tokens=SessionTokens(keys),
@@ -157,23 +156,9 @@ def make_app(
         heartbeat=heartbeat,
         build=build,
     )
-    parts = Parts(
-        backend=backend.stats,
-        waiting=waiting,
-        replicas=replicas.figures,
-        pictures=renderer.stats,
-        is_uncoordinated=lambda: rate_limits.is_uncoordinated,
-        proofs=authenticators.outcomes,
-        waiting_rejections=waiting.rejections,
-        picture_uploads=renderer.uploads,
-        picture_pixels=renderer.pixels,
-        picture_cpu_seconds=renderer.processor_time,
-        replica_reads=replicas.reads,
-        stale_key_reads=keys.stale_reads,
-    )
-    metrics.watch(parts)
-    # In the order in which they end: parts that others use come last.
-    held = (heartbeat, renderer.workers, rate_limits, authenticators, keys, replicas, backend)
+    metrics.watch(_measured(services, keys, backend, replicas))
+    # In the order in which they close: parts that other parts use come last.
+    closed = (heartbeat, renderer.workers, rate_limits, authenticators, keys, replicas, backend)
     return Application(
         router=_router(services, development, clock),
         services=services,
@@ -181,7 +166,25 @@ def make_app(
         keyring_watch=watch,
         metrics_listen=settings.metrics_listen,
         development=development,
-        closers=tuple(each.close for each in held),
+        closers=tuple(each.close for each in closed),
+    )
+
+
+def _measured(services: Services, keys: KeyWrapper, backend: Backend, replicas: Replicas) -> Parts:
+    renderer, rate_limits = services.renderer, services.rate_limits
+    return Parts(
+        backend=backend.stats,
+        waiting=services.waiting,
+        replicas=replicas.stats,
+        pictures=renderer.stats,
+        is_uncoordinated=lambda: rate_limits.is_uncoordinated,
+        proofs=services.authenticators.outcomes,
+        waiting_rejections=services.waiting.rejections,
+        picture_uploads=renderer.uploads,
+        picture_pixels=renderer.pixels,
+        picture_cpu_seconds=renderer.processor_time,
+        replica_reads=replicas.reads,
+        stale_key_reads=keys.stale_reads,
     )
 
 
@@ -233,7 +236,7 @@ def _heartbeat(
 ) -> Heartbeat:
     """Return the checks of the service's health, to which replicas do not count."""
     checks = {"storage": backend.ping, "keyring": keys.check_keyring, "pictures": workers.check}
-    if replicas.figures().replicas:
+    if replicas.stats().replicas:
         checks["replicas"] = replicas.check
     return Heartbeat(checks, advisory={"replicas"})
 

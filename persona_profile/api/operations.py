@@ -70,7 +70,7 @@ def is_working(request: Request) -> Response:
     if services.lifecycle.is_announced:
         return json_response(_STOPPING, 503)
     checks = services.heartbeat.statuses()
-    is_healthy = services.heartbeat.is_well(checks)
+    is_healthy = services.heartbeat.is_healthy(checks)
     document = {
         "status": "ok" if is_healthy else "error",
         "checks": checks,

@@ -72,7 +72,7 @@ class DocumentFetcher:
 
     def _begin(self, url: str, parsed: Url) -> tuple[Future[Fetched], float]:
         claims, threads = self._lookups.thread_claims(parsed.host, FETCH_THREADS)
-        if self._places.refusal(claims, threads - self._places.held) is not None:
+        if self._places.obstacle(claims, threads - self._places.held) is not None:
             raise self._lookups.rejection("threads")
         own = self._own.get(parsed.origin)
         work = partial(own, url) if own else partial(self._https.fetch, parsed)
@@ -80,7 +80,7 @@ class DocumentFetcher:
             future = self._executor.submit(self._carry_out, url, claims, work)
         except RuntimeError:  # closed, or the system gives no more threads
             raise self._lookups.rejection("threads") from None
-        self._places.take(claims)
+        self._places.acquire(claims)
         deadline = time.monotonic() + self._https.deadline_seconds + _GRACE_SECONDS
         self._under_way[url] = future, deadline
         return future, deadline
@@ -91,4 +91,4 @@ class DocumentFetcher:
         finally:
             with self._lock:
                 del self._under_way[url]
-                self._places.give_back(claims)
+                self._places.release(claims)

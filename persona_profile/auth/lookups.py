@@ -164,7 +164,7 @@ class Lookups:
 
     def _claims(self, network: _Party, domains: list[_Party]) -> tuple[list[Claim], int]:
         """Return the claims of a lookup, and the seconds until a rejected client may try again."""
-        most = self._budget.most(Wait.LOOKUP)
+        most = self._budget.limit(Wait.LOOKUP)
         owed = self._debts.of(network)
         is_slow = any(self._debts.of(each) >= DEBT_SECONDS for each in domains)
         allowed = DEBT_SECONDS if is_slow else 2 * DEBT_SECONDS

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import socket
@@ -18,6 +17,7 @@ from persona_profile.runtime import supervisor
 from persona_profile.runtime.control import ControlChannel
 from persona_profile.runtime.exposition import listen
 from persona_profile.runtime.lifecycle import LATER_SIGNALS
+from persona_profile.serving.waitress_settings import ADDRESSES, DEFAULT_ADDRESS, adjustments
 from persona_profile.settings import InvalidSettings
 
 MAX_PROCESSES: Final = 64
@@ -79,21 +79,21 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
     if settings.backend == "memory":
         raise InvalidSettings("backend: what is in memory is one process's alone")
     sockets = _sockets(_server_settings(ini))
-    figures = listen(settings.metrics_listen) if settings.metrics_listen else None
+    metrics = listen(settings.metrics_listen) if settings.metrics_listen else None
     plan = supervisor.Plan(
         command=[*_MODULE, "persona_profile.cli", "-c", options.config, "serve"],
         processes=options.processes,
         sockets=[each.detach() for each in sockets],
-        figures=figures.detach() if figures else None,
+        metrics=metrics.detach() if metrics else None,
         stop_seconds=settings.shutdown_drain_seconds + settings.shutdown_grace_seconds,
         log_format=settings.logging_format,
         log_level=settings.logging_level,
     )
-    for descriptor in [*plan.sockets, plan.figures]:
+    for descriptor in [*plan.sockets, plan.metrics]:
         if descriptor is not None:
             os.set_inheritable(descriptor, True)
     # In place of this process, which has read far more than that needs.
-    arguments = [*_MODULE, "persona_profile.runtime.supervisor", json.dumps(plan.as_json())]
+    arguments = [*_MODULE, "persona_profile.runtime.supervisor", plan.to_json()]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, arguments)  # noqa: S606 - no shell is wanted
@@ -118,12 +118,6 @@ def _sockets(settings: dict[str, str]) -> list[socket.socket]:
         InvalidSettings: it would not take these settings.
         OSError: one can't.
     """
-    from persona_profile.serving.server import (  # noqa: PLC0415 - see `_serve_supervised`
-        ADDRESSES,
-        DEFAULT_ADDRESS,
-        adjustments,
-    )
-
     if not settings.keys() & ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
     wanted = adjustments(settings)
@@ -138,7 +132,7 @@ def _sockets(settings: dict[str, str]) -> list[socket.socket]:
 def _serve_supervised(app: Any, ini: plaster.ILoader, descriptors: str) -> None:
     """Serve on sockets that the supervisor holds too."""
     # No other command loads the server and all views.
-    from persona_profile.serving.server import ADDRESSES, serve  # noqa: PLC0415
+    from persona_profile.serving.server import serve  # noqa: PLC0415
 
     control, *listening = (socket.socket(fileno=int(each)) for each in descriptors.split(","))
     settings: dict[str, Any] = _server_settings(ini)

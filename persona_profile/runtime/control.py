@@ -1,6 +1,6 @@
-"""What a supervisor and the processes that it looks after say to each other, over a socket pair.
+"""Messages between a supervisor and its processes, over a socket pair.
 
-A message is `kind (1 byte) || length (4 bytes, big-endian) || text`. Either side is trusted.
+A message is `kind (1 byte) || length (4 bytes, big-endian) || text`. Both sides are trusted.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import threading
 from collections.abc import Iterator
 from typing import Final
 
-FIGURES: Final = b"F"
-"""To a process: tell your figures. From it: these are they."""
+METRICS: Final = b"M"
+"""To a process: send your metrics. From a process: its metrics."""
 
-WELL: Final = b"W"
-"""From a process: it can do its work."""
+HEALTHY: Final = b"H"
+"""From a process: it is healthy."""
 
 STOP: Final = b"S"
-"""To a process: stop, and tell balancers."""
+"""To a process: announce the end to load balancers, then stop."""
 
 RETIRE: Final = b"R"
-"""To a process: stop, as another goes on listening."""
+"""To a process: stop at once, as another process goes on listening."""
 
 _HEAD: Final = struct.Struct(">cI")
 
@@ -29,13 +29,13 @@ Message = tuple[bytes, str]
 
 
 class Messages:
-    """Puts messages together from the pieces in which they arrive."""
+    """Assembles messages from the received pieces."""
 
     def __init__(self) -> None:
         self._data = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """Take a piece; yield the messages that it completes."""
+        """Add a piece; yield the messages that it completes."""
         self._data += data
         while len(self._data) >= _HEAD.size:
             kind, length = _HEAD.unpack_from(self._data)
@@ -47,7 +47,7 @@ class Messages:
 
 
 class ControlChannel:
-    """One end of a conversation.
+    """One end of a control connection.
 
     Args:
         connection: a connected stream socket.
@@ -72,7 +72,7 @@ class ControlChannel:
         return True
 
     def receive(self) -> bytes:
-        """Return what has arrived; nothing if the other side is gone."""
+        """Return received bytes; none if the other side is gone."""
         try:
             return self._socket.recv(256 * 1024)
         except OSError:
@@ -85,5 +85,5 @@ class ControlChannel:
             yield from messages.feed(data)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()

@@ -1,8 +1,7 @@
-"""Keeps the memory of a process from other processes of the same user.
+"""Protects the memory of a process from other processes of the same user.
 
-What a process opened, was started with and holds in memory can be read by every process of its user: in
-`/proc`, by ptrace(2), by process_vm_readv(2), and from a core dump. Of a process that is not dumpable
-the kernel gives these to root alone.
+Other processes can read its memory, environment and open files: through `/proc`, ptrace(2),
+process_vm_readv(2) and core dumps. If a process is not dumpable, only root can.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def forbid_dumps() -> None:
-    """Make this process not dumpable. Its forks are so too; a program that it executes is not.
+    """Make this process not dumpable. Its forks inherit this; programs that it executes do not.
 
     Raises:
-        OSError: the kernel refuses it.
+        OSError: the kernel rejects it.
     """
     prctl(PR_SET_DUMPABLE, 0)
 
@@ -31,13 +30,13 @@ def prctl(option: int, value: int) -> None:
     """Change an attribute of this process.
 
     Raises:
-        OSError: the kernel refuses it.
+        OSError: the kernel rejects it.
     """
     checked(_LIBC.prctl, option, value, 0, 0, 0)
 
 
 def system_call(number: int, *arguments: Any) -> int:
-    """Make a system call that the C library has no function for; return its result.
+    """Make a system call that the C library does not wrap; return its result.
 
     Raises:
         OSError: it failed.

@@ -1,6 +1,6 @@
-"""Serving figures to Prometheus on an address of their own, and adding up those of several processes.
+"""The metrics server for Prometheus, and the sum of the metrics of several processes.
 
-The standard library alone: the process that looks after the others is to stay small.
+It imports the standard library alone, so that the supervisor stays small.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _PAUSE_SECONDS: Final = 0.1
 
 _CUMULATIVE: Final = {"counter", "histogram"}
-_OF_THE_YOUNGEST: Final = re.compile(r".*(_info|_start_time_seconds)(\{|$)")
-"""Gauges that are not added up: of those the largest counts."""
+_MAXIMUM_COUNTS: Final = re.compile(r".*(_info|_start_time_seconds)(\{|$)")
+"""Gauges whose sum is their maximum."""
 
 
 logger = logging.getLogger(__name__)
@@ -47,11 +47,11 @@ def listen(address: tuple[str, int]) -> socket.socket:
 class ExpositionServer:
     """Answers `GET /metrics` from one thread, which waits for no client.
 
-    A client has `CLIENT_SECONDS` from its connection to the end of its answer. Where `MAX_CLIENTS` are
-    connected, the next one takes the place of the oldest: a scrape takes milliseconds.
+    A client has `CLIENT_SECONDS` from its connection to the end of its answer. With `MAX_CLIENTS`
+    connected, a new client replaces the oldest: a scrape takes milliseconds.
 
     Args:
-        listener: where; it is closed with the server.
+        listener: the listening socket; it is closed with the server.
         text: returns the metrics.
     """
 
@@ -74,13 +74,13 @@ class ExpositionServer:
         return host, port
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Answer no more; wait at most `CLIENT_SECONDS` for an answer that is being made."""
+        """Stop; wait at most `CLIENT_SECONDS` for an answer in progress."""
         self._is_stopping = True
-        with contextlib.suppress(OSError):  # it has ended already
+        with contextlib.suppress(OSError):  # it has ended
             self._waker.send(b"x")
         self._thread.join(CLIENT_SECONDS)
 
@@ -105,7 +105,7 @@ class ExpositionServer:
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError:  # it has hung up already, or there are no files
+        except OSError:  # the client is gone, or there are no descriptors
             time.sleep(_PAUSE_SECONDS)
             return
         if len(self._clients) >= MAX_CLIENTS:
@@ -120,7 +120,7 @@ class ExpositionServer:
         connection.close()
 
     def _serve(self, connection: Any) -> None:
-        """Read more of a request, or send more of an answer; drop a client that has all of it."""
+        """Read more of a request, or send more of an answer; drop a client after its whole answer."""
         client = self._clients[connection]
         try:
             if client.answer:
@@ -146,7 +146,7 @@ class ExpositionServer:
 
 @dataclass(slots=True)
 class _Client:
-    """A connection: when it ends, what it has sent, and what it is still to get."""
+    """A connection: its deadline, its request so far, and the rest of its answer."""
 
     deadline: float
     head: bytes = b""
@@ -154,7 +154,7 @@ class _Client:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Reads a head that is there, and keeps the answer."""
+    """Answers a request head that has been read."""
 
     request: Any
     wfile: io.BytesIO
@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @classmethod
     def answer(cls, head: bytes, text: Callable[[], str]) -> bytes:
-        """Return the answer to a head."""
+        """Return the answer to a request head."""
         made = type("_Handler", (cls,), {"text": staticmethod(text)})(head, ("", 0), None)
         return bytes(made.wfile.getvalue())
 
@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
-        """Log nothing of what a client sent."""
+        """Log nothing that a client sent."""
 
 
 class Sum:
@@ -195,7 +195,7 @@ class Sum:
         self._families: dict[str, dict[str, float]] = {}
 
     def add(self, text: str, *, cumulative_only: bool = False) -> None:
-        """Add the figures of one more process; of one that has ended, only those that never fall."""
+        """Add the metrics of a process; of an ended process add counters and histograms only."""
         family = ""
         for line in text.splitlines():
             if line.startswith("#"):
@@ -210,7 +210,7 @@ class Sum:
                 self._add(family, series, float(value))
 
     def copy(self) -> Sum:
-        """Return a sum that can be added to without changing this one."""
+        """Return a copy that changes independently."""
         other = Sum()
         other._heads = {name: list(lines) for name, lines in self._heads.items()}
         other._kinds = dict(self._kinds)
@@ -218,7 +218,7 @@ class Sum:
         return other
 
     def text(self) -> str:
-        """Return the sum."""
+        """Return the sum in the text format of Prometheus."""
         return "".join(f"{line}\n" for line in self._lines())
 
     def _add(self, family: str, series: str, value: float) -> None:
@@ -226,7 +226,7 @@ class Sum:
         before = values.get(series)
         if before is None:
             values[series] = value
-        elif _OF_THE_YOUNGEST.match(series):
+        elif _MAXIMUM_COUNTS.match(series):
             values[series] = max(before, value)
         else:
             values[series] = before + value

@@ -1,4 +1,4 @@
-"""Whether the service can do its work: every check at the same time, each within a limit."""
+"""Health checks of the service: all at the same time, each within a limit."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ logger = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Carries out checks. While one is under way nobody begins it again: all wait for that one.
+    """Runs health checks. Concurrent callers share a running check.
 
     Args:
-        checks: by name; each returns if all is well, and raises otherwise. They write nothing.
-        advisory: the names of those without which the service does its work all the same; that they
-            have failed is logged by what they look at.
+        checks: the checks by name; each raises on failure, and writes nothing.
         limit: seconds after which a check has failed.
+        advisory: the names of checks that do not count for health. The checked part logs its failures.
     """
 
     def __init__(
@@ -34,7 +33,7 @@ class Heartbeat:
         self._checks = checks
         self._limit = limit
         self._lock = threading.Lock()
-        self._under_way: dict[str, Future[None]] = {}
+        self._running: dict[str, Future[None]] = {}
         self._executor = ThreadPoolExecutor(len(checks), thread_name_prefix="heartbeat")
 
     def statuses(self) -> dict[str, str]:
@@ -42,9 +41,9 @@ class Heartbeat:
         until = time.monotonic() + self._limit
         with self._lock:
             for name, check in self._checks.items():
-                if name not in self._under_way or self._under_way[name].done():
-                    self._under_way[name] = self._executor.submit(check)
-            futures = dict(self._under_way)
+                if name not in self._running or self._running[name].done():
+                    self._running[name] = self._executor.submit(check)
+            futures = dict(self._running)
         return {
             name: _status(
                 name, future, until, logging.DEBUG if name in self._advisory else logging.WARNING
@@ -52,12 +51,12 @@ class Heartbeat:
             for name, future in futures.items()
         }
 
-    def is_well(self, statuses: Mapping[str, str]) -> bool:
-        """Return whether the service can do its work, by what `statuses` returned."""
+    def is_healthy(self, statuses: Mapping[str, str]) -> bool:
+        """Return whether the service is healthy by statuses that `statuses` returned."""
         return all(status == "ok" for name, status in statuses.items() if name not in self._advisory)
 
     def close(self) -> None:
-        """Begin no more checks."""
+        """Start no more checks."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
@@ -67,7 +66,7 @@ def _status(name: str, future: Future[None], until: float, level: int) -> str:
     except TimeoutError:
         logger.log(level, "heartbeat: %s did not answer in time", name)
         return "timeout"
-    except Exception as error:  # noqa: BLE001 - whatever it is, the check has failed
+    except Exception as error:  # noqa: BLE001 - any error is a failure
         logger.log(level, "heartbeat: %s failed: %s", name, type(error).__name__)
         return "error"
     return "ok"

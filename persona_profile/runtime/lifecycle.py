@@ -1,4 +1,4 @@
-"""Whether the process works on, or is on its way out."""
+"""The life of a server process: it serves, drains, stops."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from typing import Final
 
 LATER_SIGNALS: Final = {signal.SIGHUP, signal.SIGUSR2}
-"""What would end a process that has no handlers yet; until it has them they wait."""
+"""Signals that would end a process without handlers; they are blocked until it has handlers."""
 
 
 class Lifecycle:
-    """Says when a process is to stop, and how much time it has.
+    """The state of a process that is to stop.
 
     Args:
-        drain_seconds: how long it tells balancers that it stops before it accepts no more.
-        grace_seconds: how long what is in flight may take afterwards.
+        drain_seconds: the time for which load balancers are warned before connections are rejected.
+        grace_seconds: the time for open requests after that.
         clock: seconds.
     """
 
@@ -34,10 +34,10 @@ class Lifecycle:
         self._wakers: list[Callable[[], None]] = []
 
     def stop(self, *, announce: bool = True) -> None:
-        """Stop; called again it changes nothing. Signal handlers and any thread may call it.
+        """Stop; a second call changes nothing. Signal handlers and any thread may call it.
 
         Args:
-            announce: tell balancers, and give them time; not if other processes go on listening.
+            announce: warn load balancers first; false if other processes go on listening.
         """
         if self._closes_at is None:
             self._is_announced = announce
@@ -46,40 +46,39 @@ class Lifecycle:
                 wake()
 
     def on_stop(self, wake: Callable[[], None]) -> None:
-        """Call something when the process is to stop; it must not wait."""
+        """Call a function on `stop`; it must not wait."""
         self._wakers.append(wake)
 
     @property
     def is_stopping(self) -> bool:
-        """Whether answers ask clients to connect anew."""
+        """Whether answers close their connections."""
         return self._closes_at is not None
 
     @property
     def is_announced(self) -> bool:
-        """Whether heartbeats tell balancers to send no more."""
+        """Whether heartbeats warn load balancers."""
         return self._closes_at is not None and self._is_announced
 
     @property
     def must_close(self) -> bool:
-        """Whether nothing more is accepted."""
+        """Whether the process accepts no more connections."""
         return self._closes_at is not None and self._clock() >= self._closes_at
 
 
 class Hangups:
-    """Remembers that there was a SIGHUP, for a thread that looks now and then.
+    """A flag for a received SIGHUP, which a thread polls.
 
-    A handler that takes a lock, as of `threading.Event`, would wait for itself if the next signal came
-    while it holds that.
+    A `threading.Event` would not do: its lock, taken by a handler, could block the next handler.
     """
 
     def __init__(self) -> None:
-        self._is_told = False
+        self._is_set = False
 
-    def tell(self) -> None:
-        """There was one."""
-        self._is_told = True
+    def set(self) -> None:
+        """Note a SIGHUP."""
+        self._is_set = True
 
-    def take(self) -> bool:
-        """Return whether there was one since the last time of asking."""
-        told, self._is_told = self._is_told, False
-        return told
+    def clear(self) -> bool:
+        """Clear the flag; return whether it was set."""
+        was_set, self._is_set = self._is_set, False
+        return was_set

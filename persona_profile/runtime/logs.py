@@ -1,7 +1,7 @@
-"""What the service says of itself in logs: mozlog for programs, lines for people.
+"""Log formats: mozlog for programs, lines of text for people.
 
-Neither form ever holds the values of an exception: those may be personal data. It tells the type, and
-where it happened. The standard library alone.
+No log record has the values of an exception, as they may be personal data: it has the type and the
+place in the code. The module imports the standard library alone.
 
 mozlog: https://wiki.mozilla.org/Firefox/Services/Logging
 """
@@ -24,26 +24,26 @@ FORMATS: Final = ("mozlog", "text")
 LEVELS: Final = ("debug", "info", "warning", "error")
 
 REQUEST_ID: Final[ContextVar[str]] = ContextVar("request_id", default="")
-"""The request that is being answered."""
+"""The id of the request that the thread answers."""
 
 _LOGGER: Final = "persona-profile"
 _FRAMES: Final = 8
 _SYSLOG: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
 
 _QUIET: Final = {
-    "alembic": logging.WARNING,  # tells of every step that it does not take
-    "waitress": logging.WARNING,  # tells of every client that hangs up
-    "sqlalchemy": logging.WARNING,  # tells statements
-    "urllib3": logging.WARNING,  # tells addresses
+    "alembic": logging.WARNING,  # logs each step that it skips
+    "waitress": logging.WARNING,  # logs each client that disconnects
+    "sqlalchemy": logging.WARNING,  # logs statements
+    "urllib3": logging.WARNING,  # logs addresses
 }
 
 
 class MozlogFormatter(logging.Formatter):
-    """One JSON object a line. What `extra={"fields": {...}}` holds stands in `Fields`."""
+    """One JSON object for each record; `extra={"fields": {...}}` becomes `Fields`."""
 
     def __init__(self) -> None:
         super().__init__()
-        # Put together by hand where all is known: there is a line for each request.
+        # The constant members are encoded once: there is a line for each request.
         self._middle = (
             f',"Logger":"{_LOGGER}","Hostname":{_encode(socket.gethostname())},"EnvVersion":"2.0"'
         )
@@ -73,7 +73,7 @@ _encode: Final = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 class TextFormatter(logging.Formatter):
-    """A line that a person reads; nothing that is told can begin another, or control a terminal."""
+    """One line of text for each record; values can neither begin a new line nor control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
@@ -89,16 +89,16 @@ class TextFormatter(logging.Formatter):
 
 
 class CommandHandler(logging.StreamHandler[TextIO]):
-    """Prints warnings as a command does, and remembers them: what was said is not said twice.
+    """Prints warnings of a command, and keeps them, so that no message is printed twice.
 
     Attributes:
-        said: the messages.
+        said: the printed messages.
     """
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
         self.said: set[str] = set()
-        # What storage backends log of an error stands in the exception that they raise for it, too.
+        # Storage backends raise their errors, too, with the same text.
         self.addFilter(lambda record: not record.name.startswith("backends."))
 
     def format(self, record: logging.LogRecord) -> str:
@@ -109,11 +109,11 @@ class CommandHandler(logging.StreamHandler[TextIO]):
 
 
 def configure(form: str, level: str) -> None:
-    """Log so from now on, in this process: mozlog to the standard output, lines to standard error.
+    """Configure the logs of this process: mozlog to standard output, text to standard error.
 
     Args:
-        form: of FORMATS.
-        level: of LEVELS; the least that is told.
+        form: one of FORMATS.
+        level: one of LEVELS, the lowest that is logged.
     """
     handler: logging.Handler
     if form == "mozlog":
@@ -123,7 +123,7 @@ def configure(form: str, level: str) -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(TextFormatter())
     _install(handler, level.upper())
-    # What neither form tells is not looked up for each record.
+    # Neither format needs these, so they are not looked up for each record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught
@@ -131,14 +131,14 @@ def configure(form: str, level: str) -> None:
 
 
 def configure_command() -> CommandHandler:
-    """Print warnings for the person who runs a command; return what remembers them."""
+    """Print the warnings of a command; return the handler, which keeps them."""
     handler = CommandHandler()
     _install(handler, "WARNING")
     return handler
 
 
 def place_of(trace: TracebackType | None) -> str:
-    """Return the innermost lines of a stack, without any value."""
+    """Return the innermost lines of a stack, without values."""
     frames = traceback.extract_tb(trace)[-_FRAMES:]
     return " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames))
 
@@ -149,8 +149,8 @@ def _install(handler: logging.Handler, level: str) -> None:
         root.removeHandler(other)
     root.addHandler(handler)
     root.setLevel(level)
-    for name, least in _QUIET.items():
-        logging.getLogger(name).setLevel(max(least, root.level))
+    for name, minimum in _QUIET.items():
+        logging.getLogger(name).setLevel(max(minimum, root.level))
 
 
 def _log_uncaught(

@@ -1,7 +1,7 @@
 """Prometheus metrics of the service; `docs/reference/metrics.md` lists them.
 
-No label holds anything that a stranger chose: routes are patterns, methods and codes are ours. So the
-number of series is bounded, and no email, token or address can be in any.
+No label has a value that a client chose: routes are patterns, methods and codes are ours. So the number
+of series is bounded, and no series has an email, a token or an address.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ METHODS: Final = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _RETRY_REASONS: Final = ("transient", "connection_lost")
 
 _EVENTS: Final[Mapping[str, tuple[str, Labels]]] = {
-    "proofs": ("Proofs looked at.", ("kind", "outcome", "algorithm")),
+    "proofs": ("Verified proofs.", ("kind", "outcome", "algorithm")),
     "waiting_rejections": (
-        "Requests rejected as too many threads wait for others.",
+        "Requests rejected as too many threads wait.",
         ("kind", "reason"),
     ),
-    "picture_uploads": ("Pictures that were sent.", ("format", "outcome")),
-    "picture_pixels": ("Width x height of the pictures that were decoded.", ("format",)),
+    "picture_uploads": ("Uploaded pictures.", ("format", "outcome")),
+    "picture_pixels": ("Decoded pixels, width x height.", ("format",)),
     "picture_cpu_seconds": ("Processor time of the picture workers.", ()),
     "replica_reads": ("Reads of replicas.", ("outcome",)),
-    "stale_key_reads": ("Data keys opened that wait for a rewrap.", ()),
+    "stale_key_reads": ("Opened data keys that wait for a rewrap.", ()),
 }
 """Meaning and labels of the counters that parts keep, by the fields of `Parts`."""
 
@@ -77,41 +77,43 @@ class Parts:
 
 
 class Metrics:
-    """The figures of one application: nothing is shared with another in the same process.
+    """The metrics of one application; two applications of one process share nothing.
 
     Args:
         version: of the software.
-        commit: from which it was built; empty if that is not known.
+        commit: of the build; empty if unknown.
     """
 
     def __init__(self, version: str, commit: str = "") -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        info = self._gauge("build_info", "What runs; the value is 1.", "version", "commit")
+        info = self._gauge(
+            "build_info", "Version of the software; the value is 1.", "version", "commit"
+        )
         info.labels(version, commit).set(1)
         self._requests = self._counter(
-            "http_requests_total", "Requests answered.", "route", "method", "status"
+            "http_requests_total", "Answered requests.", "route", "method", "status"
         )
         self._request_seconds = Histogram(
             "persona_http_request_duration_seconds",
-            "Time from a thread that takes the request up to the whole answer.",
+            "Time from a thread taking the request to its answer.",
             ("route", "method"),
             registry=self._registry,
             buckets=_REQUEST_SECONDS,
         )
         self._of_request: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
-        self._problems = self._counter("http_problems_total", "Problems answered.", "code", "status")
-        self._problems.labels("internal_error", "500")  # else the first would be no increase
+        self._problems = self._counter("http_problems_total", "Answered problems.", "code", "status")
+        self._problems.labels("internal_error", "500")  # the first is an increase, too
         self._queued = self._gauge("http_queued_requests", "Requests that wait for a thread.")
         self._session_emails = Histogram(
             "persona_session_emails",
-            "Emails of the sessions that were opened.",
+            "Emails of opened sessions.",
             registry=self._registry,
             buckets=_EMAILS,
         )
         self._storage_seconds = Histogram(
             "persona_storage_operation_duration_seconds",
-            "Calls of the storage.",
+            "Operations of the storage.",
             ("operation", "outcome"),
             registry=self._registry,
             buckets=_STORAGE_SECONDS,
@@ -120,7 +122,7 @@ class Metrics:
         self._reloads = self._counter("reloads_total", "Reloads of files.", "file", "outcome")
 
     def count_request(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count a request that was answered; `route` is a pattern, never a path."""
+        """Count an answered request; `route` is a pattern, never a path."""
         key = (route, method if method in METHODS else "other", status)
         found = self._of_request.get(key)
         if found is None:
@@ -131,15 +133,15 @@ class Metrics:
         found[1].observe(seconds)
 
     def count_problem(self, code: str, status: int) -> None:
-        """Count an answer that was a problem; one of 429 or 503 was shed."""
+        """Count an answered problem; a 429 or 503 was shed."""
         self._problems.labels(code, str(status)).inc()
 
     def count_session(self, emails: int) -> None:
-        """Count a session that was opened."""
+        """Count an opened session."""
         self._session_emails.observe(emails)
 
     def count_storage(self, operation: str, outcome: str, seconds: float) -> None:
-        """Count a call of the storage."""
+        """Count an operation of the storage."""
         key = operation, outcome
         histogram = self._of_storage.get(key)
         if histogram is None:
@@ -153,7 +155,7 @@ class Metrics:
         return lambda outcome: self._reloads.labels(file, outcome).inc()
 
     def watch_queue(self, queue: Sized) -> None:
-        """Read the requests that wait for a thread at each scrape."""
+        """Read the number of requests that wait for a thread, at each scrape."""
         self._queued.set_function(lambda: len(queue))
 
     def watch(self, parts: Parts) -> None:
@@ -161,7 +163,7 @@ class Metrics:
         self._registry.register(_PartsCollector(parts))
 
     def exposition(self) -> str:
-        """Return all figures in the text format of Prometheus."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(_WithoutCreated(self._registry)).decode("utf-8")
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
@@ -172,9 +174,9 @@ class Metrics:
 
 
 class _WithoutCreated(CollectorRegistry):
-    """A view of a registry without the instants at which series began, which double their number.
+    """A view of a registry without the creation times of series, which double their number.
 
-    The library's own switch is one for the whole process.
+    The library's own switch is global to the process.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -182,7 +184,7 @@ class _WithoutCreated(CollectorRegistry):
         self._whole = registry
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what the registry has."""
+        """Yield the metrics of the registry."""
         for metric in self._whole.collect():
             metric.samples = [each for each in metric.samples if not each.name.endswith("_created")]
             yield metric
@@ -200,7 +202,7 @@ class _PartsCollector(Collector):
         retries: dict[Labels, float] = {
             (reason,): backend.retries.get(reason, 0) for reason in _RETRY_REASONS
         }
-        yield _counter_family("storage_retries", "Attempts that were repeated.", ("reason",), retries)
+        yield _counter_family("storage_retries", "Repeated attempts.", ("reason",), retries)
         pictures, replicas = parts.pictures(), parts.replicas()
         for name, meaning, value in (
             ("picture_workers", "Processes that fork picture workers.", pictures.workers),
@@ -213,12 +215,12 @@ class _PartsCollector(Collector):
             ),
             (
                 "storage_connections_in_use",
-                "Connections lent to an operation.",
+                "Connections in use by operations.",
                 backend.connections_in_use,
             ),
             (
                 "storage_connections_max",
-                "Connections that there can be.",
+                "Size of the connection pools.",
                 backend.max_connections,
             ),
             (
@@ -230,19 +232,17 @@ class _PartsCollector(Collector):
             (
                 "replicas_unreachable",
                 "Replicas that are not asked now, of each process.",
-                replicas.silent,
+                replicas.unreachable,
             ),
             (
                 "ratelimit_uncoordinated_processes",
-                "Processes that count limits for themselves, as Redis does not answer.",
+                "Processes that count rate limits for themselves, as Redis does not answer.",
                 parts.is_uncoordinated(),
             ),
-            ("waiting_threads_limit", "Threads that may wait for others.", parts.waiting.places),
+            ("waiting_threads_limit", "Threads that may wait.", parts.waiting.places),
         ):
             yield GaugeMetricFamily(f"persona_{name}", meaning, value)
-        threads = GaugeMetricFamily(
-            "persona_waiting_threads", "Threads that wait for others.", labels=("kind",)
-        )
+        threads = GaugeMetricFamily("persona_waiting_threads", "Threads that wait.", labels=("kind",))
         for kind, number in parts.waiting.in_use().items():
             threads.add_metric((kind,), number)
         yield threads

@@ -39,28 +39,28 @@ class ObservedBackend(Backend):
         return self._backend.write_seconds
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
-        return self._observed("get_many", self._backend.get_many, addresses)
+        return self._measured("get_many", self._backend.get_many, addresses)
 
     def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
-        return self._observed("apply", self._backend.apply, partition, operations)
+        return self._measured("apply", self._backend.apply, partition, operations)
 
     def list(self, partition: bytes) -> Sequence[ItemInfo]:
-        return self._observed("list", self._backend.list, partition)
+        return self._measured("list", self._backend.list, partition)
 
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
-        return self._observed("scan", self._backend.scan, after, limit)
+        return self._measured("scan", self._backend.scan, after, limit)
 
     def purge_expired(self, limit: int) -> int:
-        return self._observed("purge_expired", self._backend.purge_expired, limit)
+        return self._measured("purge_expired", self._backend.purge_expired, limit)
 
     def ping(self) -> None:
-        self._observed("ping", self._backend.ping)
+        self._measured("ping", self._backend.ping)
 
     def initialize(self) -> None:
-        self._observed("initialize", self._backend.initialize)
+        self._measured("initialize", self._backend.initialize)
 
     def check_schema(self) -> None:
-        self._observed("check_schema", self._backend.check_schema)
+        self._measured("check_schema", self._backend.check_schema)
 
     def stats(self) -> BackendStats:
         return self._backend.stats()
@@ -68,7 +68,7 @@ class ObservedBackend(Backend):
     def close(self) -> None:
         self._backend.close()
 
-    def _observed(
+    def _measured(
         self, operation: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
     ) -> _T:
         began = time.perf_counter()

@@ -54,7 +54,7 @@ class PictureStats:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStats:
-    """The number of configured replicas, and how many of them are skipped at present."""
+    """The number of configured replicas, and of those that are not asked now."""
 
     replicas: int
-    silent: int
+    unreachable: int

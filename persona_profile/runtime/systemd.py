@@ -1,4 +1,4 @@
-"""Tells systemd how the service is: sd_notify(3), for units of `Type=notify`."""
+"""Reports the state of the service to systemd: sd_notify(3), for units of `Type=notify`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import socket
 from typing import Final
 
 READY: Final = "READY=1"
-"""It can do its work."""
+"""The service is healthy."""
 
 STOPPING: Final = "STOPPING=1"
-"""It is on its way out."""
+"""The service is stopping."""
 
 logger = logging.getLogger(__name__)
 
 
 def notify(state: str) -> None:
-    """Tell a state to who asked by `NOTIFY_SOCKET`, if somebody did; a failure is logged alone."""
+    """Send a state to the socket that `NOTIFY_SOCKET` names, if it is set; log a failure."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -26,4 +26,4 @@ def notify(state: str) -> None:
             sender.settimeout(1)
             sender.sendto(state.encode(), address.replace("@", "\0", 1))
     except OSError as error:
-        logger.warning("systemd was not told %s: %s", state, error.strerror)
+        logger.warning("systemd was not notified of %s: %s", state, error.strerror)

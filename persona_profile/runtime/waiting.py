@@ -1,8 +1,8 @@
-"""The budget of threads that wait for others: identity providers, picture workers, the key service.
+"""The budget of threads that wait: for identity providers, picture workers, the key service.
 
-A server whose threads all wait answers nobody. So each wait that may be long holds a place of one
-budget, which is smaller than the number of threads. The threads beyond it are always left for requests
-that wait for nobody.
+A server whose threads all wait answers no request. So each wait that may be long holds a place of one
+budget, which is smaller than the number of threads. The other threads are left for requests that do
+not wait.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from persona_profile.runtime.stats import EventCounter
 
 DEFAULT_THREADS: Final = 8
 MIN_THREADS: Final = 5
-"""Fewer leave no thread for each kind of wait and one for everybody else."""
+"""With fewer threads there is not one for each kind of wait and one for other requests."""
 
 NO_PLACE: Final = "budget"
-"""The reason of a rejection for want of any place."""
+"""The reason of a rejection while no place is free."""
 
 
 class Wait(StrEnum):
@@ -35,7 +35,7 @@ class Wait(StrEnum):
 
 
 _RESERVED: Final = (Wait.LOOKUP, Wait.UPLOAD)
-"""Kinds that strangers cause. Each has a third of the budget for itself, whatever the others take."""
+"""Kinds that strangers cause. A third of the budget is reserved for each."""
 
 _DETAILS: Final = {
     Wait.LOOKUP: "Too many identity providers are being looked up.",
@@ -46,12 +46,12 @@ _DETAILS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A party for which a place is taken, and the number of places that it may hold.
+    """A party that a place counts for, and the number of places that it may hold.
 
     Attributes:
-        reason: the kind of party, for metrics: one of a few words.
-        party: identifies the party among those of its kind.
-        share: places that it may hold at once. It takes a second one only while one more is free.
+        reason: the kind of party; a rejection for its share has this reason in metrics.
+        party: identifies the party among the parties of its kind.
+        share: the number of places that it may hold at once. A second place must leave one free.
     """
 
     reason: str
@@ -60,14 +60,14 @@ class Claim:
 
 
 class FairPlaces:
-    """Places that are held, and for whom. The caller holds a lock."""
+    """Held places, and the parties that they count for. The caller holds a lock."""
 
     def __init__(self) -> None:
         self.held = 0
         self._of_parties: Counter[tuple[str, Hashable]] = Counter()
 
-    def refusal(self, claims: Collection[Claim], free: int) -> str | None:
-        """Return the reason why no place can be taken while `free` are left, or None."""
+    def obstacle(self, claims: Collection[Claim], free: int) -> str | None:
+        """Return the reason against another place while `free` are left; None if there is none."""
         if free < 1:
             return NO_PLACE
         for claim in claims:
@@ -76,20 +76,20 @@ class FairPlaces:
                 return claim.reason
         return None
 
-    def take(self, claims: Collection[Claim]) -> None:
-        """Take a place for parties."""
+    def acquire(self, claims: Collection[Claim]) -> None:
+        """Hold a place for parties."""
         self.held += 1
         self._of_parties.update((each.reason, each.party) for each in claims)
 
-    def give_back(self, claims: Collection[Claim]) -> None:
-        """Give a place back."""
+    def release(self, claims: Collection[Claim]) -> None:
+        """Release a place."""
         self.held -= 1
         self._of_parties.subtract((each.reason, each.party) for each in claims)
-        self._of_parties += Counter()  # drops the parties that hold nothing
+        self._of_parties += Counter()  # drops parties without places
 
 
 class WaitingBudget:
-    """Places for threads that wait: three quarters of the threads at the most, and all but two.
+    """Places for threads that wait: at most three quarters of the threads, and all but two.
 
     Args:
         threads: threads of the server.
@@ -120,12 +120,12 @@ class WaitingBudget:
         """The number of threads that may wait at once."""
         return self._places
 
-    def most(self, kind: Wait) -> int:
-        """Return how many threads may wait in one way while none waits in another."""
+    def limit(self, kind: Wait) -> int:
+        """Return the number of threads that may wait in one way while no thread waits in another."""
         return self._places - sum(self._reserve for each in _RESERVED if each is not kind)
 
     def in_use(self) -> Mapping[str, int]:
-        """Return how many threads wait, by kind."""
+        """Return the number of waiting threads by kind."""
         with self._lock:
             return {kind.value: places.held for kind, places in self._kinds.items()}
 
@@ -138,35 +138,35 @@ class WaitingBudget:
         Args:
             kind: the kind of wait.
             claims: the parties that hold the place, each at most its share.
-            retry_after: seconds after which a client that is rejected may try again.
-            spare: places beyond the budget, for threads that wait no longer than a moment; at most 1.
+            retry_after: seconds after which a rejected client may try again.
+            spare: places beyond the budget, for very short waits; at most 1.
 
         Raises:
             Overloaded: no place is free for them.
         """
         places = self._kinds[kind]
         with self._lock:
-            reason = places.refusal(claims, self._free(kind) + spare)
+            reason = places.obstacle(claims, self._free(kind) + spare)
             if reason is None:
-                places.take(claims)
+                places.acquire(claims)
         if reason is not None:
             raise self.rejection(kind, reason, retry_after)
         try:
             yield
         finally:
             with self._lock:
-                places.give_back(claims)
+                places.release(claims)
 
     def rejection(self, kind: Wait, reason: str, retry_after: int = 1) -> Overloaded:
-        """Count a wait that is rejected; return the error to raise."""
+        """Count a rejected wait; return the error to raise."""
         self.rejections.count(kind.value, reason)
         return Overloaded(_DETAILS[kind], retry_after)
 
     def _free(self, kind: Wait) -> int:
-        """Return how many more threads may wait in this way."""
+        """Return the number of threads that may still begin to wait in this way."""
         kept = sum(
             max(0, self._reserve - self._kinds[each].held) for each in _RESERVED if each is not kind
         )
-        taken = sum(min(places.held, self.most(each)) for each, places in self._kinds.items())
-        beyond = max(0, self._kinds[kind].held - self.most(kind))
+        taken = sum(min(places.held, self.limit(each)) for each, places in self._kinds.items())
+        beyond = max(0, self._kinds[kind].held - self.limit(kind))
         return self._places - kept - taken - beyond

@@ -96,13 +96,13 @@ class Replicas:
         Raises:
             Unavailable: a replica is not.
         """
-        if self.figures().silent:
-            raise Unavailable("a replica does not answer")
+        if self.stats().unreachable:
+            raise Unavailable("a replica is not asked")
 
-    def figures(self) -> ReplicaStats:
-        """Return the stats, without a read."""
-        silent = sum(not replica.is_healthy for replica in self._replicas)
-        return ReplicaStats(len(self._replicas), silent)
+    def stats(self) -> ReplicaStats:
+        """Return the number of replicas and of those that are not asked now."""
+        unreachable = sum(not replica.is_healthy for replica in self._replicas)
+        return ReplicaStats(len(self._replicas), unreachable)
 
     def close(self) -> None:
         """Stop checks and reads, and release connections."""

@@ -16,7 +16,7 @@ from support.applications import Clock, application, running
 from support.dialogs import dialog_of
 from support.services import Service, free_port
 
-from persona_profile.serving.development_provider import take_up
+from persona_profile.serving.development_provider import start_provider
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 REQUEST = "persona-openid-request"
@@ -203,7 +203,7 @@ class TestThatNeedTheirOwnServer:
                     development__provider_listen=f"127.0.0.1:{provider_port}",
                 )
                 provider = app.development.openid_provider
-                stack.callback(take_up(provider, is_one_of_several=False))
+                stack.callback(start_provider(provider, is_one_of_several=False))
                 stack.enter_context(running(app, port))
                 unopened.open(f"http://127.0.0.1:{port}")
                 return unopened, provider

@@ -10,7 +10,7 @@ import pytest
 
 from backends import Put, Unavailable
 from backends.engines.memory import MemoryBackend
-from persona_profile.serving import server as server_module
+from persona_profile.serving.chores import purge_regularly
 
 DIALOG = {"Origin": "https://dialog.example"}
 STRANGER = {"Origin": "https://evil.example"}
@@ -284,7 +284,6 @@ class TestServer:
 
 def test_expired_items_are_purged(monkeypatch):
     """A running server deletes expired items, and continues after a failure of the storage."""
-    monkeypatch.setattr(server_module, "PURGE_SECONDS", 0.01)
     backend = MemoryBackend()
     purge, failures = backend.purge_expired, [Unavailable()]
 
@@ -296,7 +295,7 @@ def test_expired_items_are_purged(monkeypatch):
     monkeypatch.setattr(backend, "purge_expired", fail_once)
     backend.apply(b"\x00old", [Put("used", b"", expires_at=int(time.time()) + 1)])
     stopped = threading.Event()
-    thread = threading.Thread(target=server_module._purge_regularly, args=(backend, stopped))
+    thread = threading.Thread(target=purge_regularly, args=(backend, stopped, 0.01))
     thread.start()
     try:
         deadline = time.monotonic() + 10

@@ -83,7 +83,7 @@ def test_lookups_are_shared_fairly(tmp_path, monkeypatch):
     waiting = site.app.services.waiting
     body = {"proofs": [{"page": "https://localhost.test/"}]}
     with ExitStack() as held:
-        for _ in range(waiting.most(Wait.LOOKUP)):
+        for _ in range(waiting.limit(Wait.LOOKUP)):
             held.enter_context(waiting.place(Wait.LOOKUP))
         assert site.post_json("/v1/sessions", body, status=503).json["code"] == "overloaded"
     site.app.close()

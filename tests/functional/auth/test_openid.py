@@ -290,7 +290,7 @@ class TestKeys:
 
     def test_too_many_waiting(self, site, provider):
         """A slow provider takes few threads of the server; others come back later."""
-        most = site.app.services.waiting.most(Wait.LOOKUP) - 1  # one is left for other networks
+        most = site.app.services.waiting.limit(Wait.LOOKUP) - 1  # one is left for other networks
         tokens = [token(fresh_nonce(site)) for _ in range(most + 2)]
         provider.answering.clear()
         with ThreadPoolExecutor(len(tokens)) as pool:

@@ -16,7 +16,7 @@ from support import ROOT
 from support.services import Service
 
 from persona_profile.runtime.supervisor import SPARE_SECONDS
-from persona_profile.serving.server import CONNECTIONS, SPARE_FILES
+from persona_profile.serving.waitress_settings import CONNECTIONS, SPARE_FILES
 
 UNIT = ROOT / "deploy" / "persona-profile.service"
 EXPOSURE_LIMIT = 20

@@ -20,13 +20,10 @@ from support.tls import flooding
 from support.tls import serving as serving_bytes
 
 from persona_profile.auth.fetch import FetchError
+from persona_profile.development.openid_application import ProviderApplication
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
 from persona_profile.encoding import base64url_encode
-from persona_profile.serving.development_provider import (
-    PatientProvider,
-    ProviderApplication,
-    ProviderServer,
-)
+from persona_profile.serving.development_provider import ProviderServer, SharedProvider
 from persona_profile.settings import InvalidSettings, parse_settings
 
 ALICE = "alice@example.com"
@@ -387,7 +384,7 @@ class TestBeingServed:
         """Of several that would, one serves it; when that ends, another does."""
         issuer = f"http://127.0.0.1:{free_port()}"
         first, second = (
-            PatientProvider(DevelopmentOpenIDProvider(issuer, [DIALOG], tmp_path)) for _ in range(2)
+            SharedProvider(DevelopmentOpenIDProvider(issuer, [DIALOG], tmp_path)) for _ in range(2)
         )
 
         def keys():

@@ -361,7 +361,7 @@ class TestAddresses:
     def test_proxy_that_is_not_set_up(self, app, settings, warns, caplog):
         """The log warns if all clients behind a proxy share an address."""
         with running(app, **settings):
-            assert ("take all clients for one" in caplog.text) is warns
+            assert ("count all clients as one" in caplog.text) is warns
 
     def test_one_of_several_behind_a_proxy(self, app, caplog):
         """Processes with inherited sockets log the same warning."""
@@ -369,7 +369,7 @@ class TestAddresses:
             server = make_server(app, sockets=[listening])
             server.close()
             server.task_dispatcher.shutdown()
-        assert "take all clients for one" in caplog.text
+        assert "count all clients as one" in caplog.text
 
 
 class TestRedis:

@@ -182,7 +182,7 @@ def test_uploads(world):
     headers = {"Authorization": f"Bearer {json.loads(body)['token']}", "Content_Type": "image/jpeg"}
     path = "/v1/profiles/alice@example.com/picture"
     with ExitStack() as held:
-        for _ in range(world.services.waiting.most(Wait.UPLOAD)):
+        for _ in range(world.services.waiting.limit(Wait.UPLOAD)):
             held.enter_context(world.services.waiting.place(Wait.UPLOAD))
         # One may enter, as it may displace another.
         assert world.ask("PUT", path, PICTURE, **headers)[0] == 200

@@ -123,7 +123,7 @@ class TestFairness:
     def test_uploads_leave_two(self, world):
         """While uploads take all that they may, one network does not take both places of lookups."""
         with contextlib.ExitStack() as held:
-            for _ in range(world.budget.most(Wait.UPLOAD)):
+            for _ in range(world.budget.limit(Wait.UPLOAD)):
                 held.enter_context(world.budget.place(Wait.UPLOAD))
             assert [world.begin(ATTACKER, f"d{i}.test") for i in range(3)] == [True, False, False]
             assert world.begin(OTHERS, "honest.test")

@@ -8,7 +8,7 @@ from support.contract import DOCUMENT, STATUS_OF
 
 from persona_profile.api.openapi import openapi_source
 from persona_profile.errors import Forbidden, ServiceError
-from persona_profile.serving.channels import _CODES
+from persona_profile.serving.channels import PROBLEM_CODES
 from persona_profile.store.profile import PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG, UNREADABLE
 
 API = (ROOT / "docs/reference/api.md").read_text()
@@ -29,7 +29,7 @@ def test_every_code_is_documented():
         for what in ("certificate", "assertion")
     ]
     of_profiles = [UNREADABLE, PROFILE_KEY_REQUIRED, PROFILE_KEY_WRONG]
-    of_http = ["method_not_allowed", *_CODES.values()]
+    of_http = ["method_not_allowed", *PROBLEM_CODES.values()]
     of_nginx = re.findall(r'"code":"([a-z_]+)"', (ROOT / "deploy" / "nginx.conf").read_text())
     codes = {*raised, *declared, *composed, *of_profiles, *of_http, *of_nginx} - {"forbidden"}
     assert codes == set(STATUS_OF)

@@ -9,7 +9,7 @@ import pytest
 from support import ROOT
 
 from backends.engines.mysql import CONNECTIONS
-from persona_profile.serving import server
+from persona_profile.serving.waitress_settings import CONNECTIONS as OPEN_CONNECTIONS
 
 SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("*.py"))
 PAGES = [
@@ -134,4 +134,4 @@ def test_connections_of_processes():
     [connections] = re.findall(r"^\| connections to the database .* \| (\d+) \|$", guide, re.MULTILINE)
     assert int(connections) == 2 * CONNECTIONS
     [connections] = re.findall(r"^\| connections of nginx .* \| ([\d,]+) \|$", guide, re.MULTILINE)
-    assert int(connections.replace(",", "")) == 2 * server.CONNECTIONS
+    assert int(connections.replace(",", "")) == 2 * OPEN_CONNECTIONS

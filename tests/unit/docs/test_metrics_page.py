@@ -9,7 +9,7 @@ from support.contract import DOCUMENT, STATUS_OF
 from support.metrics import Exposition
 from webtest import TestApp
 
-from persona_profile.runtime.supervisor import own_figures
+from persona_profile.runtime.supervisor import own_metrics
 
 
 def families(text: str) -> set[str]:
@@ -21,7 +21,7 @@ def families(text: str) -> set[str]:
 def test_every_metric_is_explained(tmp_path):
     """The page lists exactly the metrics; dashboard and alerts use no others."""
     app = application(tmp_path)
-    text = app.services.metrics.exposition() + own_figures(0, 0)
+    text = app.services.metrics.exposition() + own_metrics(0, 0)
     app.close()
     counted = families("\n".join(Exposition(text).families))
     ours = {name for name in counted if name.startswith("persona_")}

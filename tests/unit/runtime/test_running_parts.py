@@ -7,7 +7,7 @@ import pytest
 from persona_profile.runtime.build import describe_build
 from persona_profile.runtime.heartbeat import Heartbeat
 from persona_profile.runtime.logs import MozlogFormatter, TextFormatter
-from persona_profile.serving.server import adjustments
+from persona_profile.serving.waitress_settings import adjustments
 from persona_profile.settings import InvalidSettings
 
 
@@ -67,8 +67,8 @@ class TestHeartbeat:
         heartbeat = Heartbeat({"needed": lambda: None, "nice": fail}, advisory={"nice"})
         statuses = heartbeat.statuses()
         assert statuses == {"needed": "ok", "nice": "error"}
-        assert heartbeat.is_well(statuses)
-        assert not heartbeat.is_well({"needed": "timeout", "nice": "ok"})
+        assert heartbeat.is_healthy(statuses)
+        assert not heartbeat.is_healthy({"needed": "timeout", "nice": "ok"})
         heartbeat.close()
 
     def test_limit(self):

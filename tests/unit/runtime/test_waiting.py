@@ -45,7 +45,7 @@ def test_below_threads(threads):
     for hog in Wait:
         counted = Counted(threads)
         most = counted.take(hog, times=1000)
-        assert most == counted.budget.most(hog) > 0
+        assert most == counted.budget.limit(hog) > 0
         for other in {Wait.LOOKUP, Wait.UPLOAD} - {hog}:
             assert counted.take(other) == 1
         for each in Wait:
@@ -57,7 +57,7 @@ def test_below_threads(threads):
 def test_spare_place(threads):
     """A spare place admits one more upload briefly, at no other kind's cost."""
     counted = Counted(threads)
-    most = counted.budget.most(Wait.UPLOAD)
+    most = counted.budget.limit(Wait.UPLOAD)
     assert counted.take(Wait.UPLOAD, times=1000, spare=1) == most + 1
     lookups = counted.take(Wait.LOOKUP, times=1000)
     assert lookups == counted.budget.places - most
@@ -69,7 +69,7 @@ def test_of_eight_threads():
     """Of eight threads two never wait; each kind has a reserved third of the other six."""
     budget = WaitingBudget()
     assert budget.places == 6
-    assert {kind: budget.most(kind) for kind in Wait} == {
+    assert {kind: budget.limit(kind) for kind in Wait} == {
         Wait.LOOKUP: 4,
         Wait.UPLOAD: 4,
         Wait.KEY_SERVICE: 2,
@@ -122,7 +122,7 @@ def test_last_place():
     """A party never takes the last free place besides one it holds, whatever its share."""
     counted = Counted()
     assert (
-        counted.take(Wait.LOOKUP, [network("a", 99)], times=9) == counted.budget.most(Wait.LOOKUP) - 1
+        counted.take(Wait.LOOKUP, [network("a", 99)], times=9) == counted.budget.limit(Wait.LOOKUP) - 1
     )
     assert counted.take(Wait.LOOKUP, [network("b", 99)], times=9) == 1
 

@@ -37,7 +37,7 @@ class Asked:
 
     def __init__(self, *backends: Replica, read_seconds: float = READ_SECONDS) -> None:
         self.replicas = Replicas(backends, read_seconds=read_seconds, check_seconds=0.02)
-        wait_for(lambda: not self.replicas.figures().silent)
+        wait_for(lambda: not self.replicas.stats().unreachable)
 
     @property
     def counted(self) -> dict[str, float]:
@@ -66,7 +66,7 @@ def test_none():
     assert not replicas.has_healthy
     assert replicas.get_many([HERE]) == {}
     replicas.check()
-    assert replicas.figures() == ReplicaStats(0, 0)
+    assert replicas.stats() == ReplicaStats(0, 0)
 
 
 def test_reading(asked):
@@ -134,7 +134,7 @@ def test_failures(asked, replica, failure):
 def test_found_silent_without_reads(asked, replica):
     """A lost replica is noticed also without reads."""
     replica.failure = Unavailable()
-    wait_for(lambda: asked.replicas.figures() == ReplicaStats(1, 1))
+    wait_for(lambda: asked.replicas.stats() == ReplicaStats(1, 1))
 
 
 def test_busy(replica):
@@ -171,7 +171,7 @@ def test_several(replica):
         assert replica.reads > 10
         assert other.reads > 10
         replica.failure = Unavailable()
-        wait_for(lambda: asked.replicas.figures() == ReplicaStats(2, 1))
+        wait_for(lambda: asked.replicas.stats() == ReplicaStats(2, 1))
         before = other.reads
         for _ in range(20):
             assert asked.replicas.get_many([HERE])
