@@ -74,7 +74,8 @@ def test_unit_waits_for_what_is_in_flight():
     unit = UNIT.read_text()
     settings = (ROOT / "production.ini").read_text()
     limits = [
-        re.search(rf"^shutdown.{name} = (\d+)$", settings, re.MULTILINE) for name in ("drain", "grace")
+        re.search(rf"^shutdown.{name}_seconds = (\d+)$", settings, re.MULTILINE)
+        for name in ("drain", "grace")
     ]
     [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
     assert int(seconds) > sum(int(found[1]) for found in limits) + SPARE_SECONDS
@@ -91,7 +92,7 @@ def test_unit_has_room():
 
     processes = number(r"^ExecStart=.* --processes (\d+)$", unit)
     workers, memory = (
-        number(rf"^pictures.{name} = (\d+)$", settings) for name in ("workers", "memory")
+        number(rf"^pictures.{name} = (\d+)$", settings) for name in ("workers", "worker_memory_mib")
     )
     needed = 30 + processes * (120 + 80 * workers + memory)
     assert needed < number(r"^MemoryHigh=(\d+)M$", unit) < number(r"^MemoryMax=(\d+)M$", unit)

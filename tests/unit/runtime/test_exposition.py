@@ -4,7 +4,6 @@ import threading
 
 import pytest
 
-from persona_profile.runtime import exposition
 from persona_profile.runtime.exposition import MAX_CLIENTS, MAX_HEAD_BYTES, ExpositionServer, listen
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -16,8 +15,8 @@ def serve():
     """Starts exposition servers, and closes them at the end."""
     with contextlib.ExitStack() as stack:
 
-        def start(text=lambda: TEXT):
-            server = ExpositionServer(listen(("127.0.0.1", 0)), text)
+        def start(text=lambda: TEXT, **options):
+            server = ExpositionServer(listen(("127.0.0.1", 0)), text, **options)
             server.start()
             stack.callback(server.close)
             return server
@@ -96,10 +95,9 @@ def test_answers_that_nobody_reads(serve, connect):
     assert answer(connect(server, SCRAPE)).endswith(TEXT.encode())
 
 
-def test_time_is_limited(serve, connect, monkeypatch):
+def test_time_is_limited(serve, connect):
     """The time of a request is limited as a whole, however slowly its bytes arrive."""
-    monkeypatch.setattr(exposition, "CLIENT_SECONDS", 0.1)
-    connection = connect(serve(), b"GET /metrics HTTP/1.1\r\nX: ")
+    connection = connect(serve(client_seconds=0.1), b"GET /metrics HTTP/1.1\r\nX: ")
     with contextlib.suppress(ConnectionError):
         while True:
             connection.sendall(b"x")
