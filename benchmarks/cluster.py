@@ -196,7 +196,7 @@ def main() -> None:
         identities.make(folder / "identities", users=options.people)
         identities.mint(folder / "identities")
         if not options.small_pictures:
-            PictureLibrary.open(options.pictures, kinds(), tell=print)
+            PictureLibrary.open(options.pictures, kinds(), report=print)
             (folder / "pictures").symlink_to(options.pictures.resolve())
         (folder / "nodes").mkdir()
         cluster = Galera(folder / "nodes")

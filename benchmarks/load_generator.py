@@ -66,7 +66,7 @@ def measure_pictures(folder: Path, rounds: int) -> None:
     """Print what pictures cost the generator, and the server's pipeline on the same."""
     print("making what is missing of", folder)
     before = resident_anonymous()
-    library = PictureLibrary.open(folder, tell=print)
+    library = PictureLibrary.open(folder, report=print)
     sequence = numbers(seed=1)
     sizes: list[int] = []
 

@@ -55,7 +55,7 @@ class Run:
         seed: of the sequence of users and pictures.
         workers: processes of the load generator.
         server_version: document of the server's `/__version__`.
-        parameters: of the capacity model, those that differ from its defaults.
+        parameters: of the capacity model that differ from its defaults.
         peak: factor of the model's mean rates; 1 for the mean of a day.
     """
 

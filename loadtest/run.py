@@ -143,7 +143,7 @@ def make_data(folder: Path, users: int, *, small: bool = False) -> None:
         print(f"making {users} users in {people}", flush=True)
         identities.make(people, users=users)
         identities.mint(people, max(1, os.cpu_count() or 1))
-    PictureLibrary.open(folder / "pictures", kinds(small=small), tell=print)
+    PictureLibrary.open(folder / "pictures", kinds(small=small), report=print)
 
 
 def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], workers: int) -> int:

@@ -1,13 +1,12 @@
-"""Whether a build is slower than the last accepted one, or only seems so. Standard library alone.
+"""The comparison of a run with the last accepted one: a real difference, or chance.
 
-A figure of two runs is called different if both hold:
+A metric of two runs differs if both hold:
 
-- the ranges in which each run's own figure lies by chance (95 %, from resampling pieces of its time
-  with a fixed seed) are apart;
-- the ratio is beyond what two runs of one build differ by on a machine that is not alone in its rack:
-  `MIN_RATIO`; of latencies the difference is `MIN_MILLISECONDS` too.
+- the 95 % ranges of both runs (from resampling pieces of the time, with a fixed seed) are apart;
+- the ratio is beyond the noise of one build on one machine, `MIN_RATIO`, and latencies differ by more
+  than `MIN_MILLISECONDS`.
 
-The first alone would call every two long runs different; the second alone would trust a few answers.
+The first alone would find a difference of any long runs; the second alone would trust few responses.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from loadtest.record import upper_bound
 MIN_RATIO: Final[Mapping[str, float]] = {"p95": 1.25, "p99": 1.25, "seconds_per_request": 1.1}
 MIN_MILLISECONDS: Final = 5.0
 MIN_ANSWERS: Final[Mapping[str, int]] = {"p95": 100, "p99": 500}
-"""Answers of each run from which its percentiles are compared."""
+"""Minimum of responses of each run to compare percentiles."""
 
 _SEED: Final = 95
 _RESAMPLES: Final = 200
@@ -36,13 +35,13 @@ _SAME_USERS: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure, and the range in which it lies by chance.
+    """A value with its 95 % range.
 
     Attributes:
-        value: the figure.
-        low: 2.5 % are below.
-        high: 2.5 % are above.
-        answers: from which it comes.
+        value: of the whole step.
+        low: 2.5 % of the resamples are below.
+        high: 2.5 % of the resamples are above.
+        answers: number of responses.
     """
 
     value: float
@@ -51,20 +50,20 @@ class Estimate:
     answers: int
 
     def document(self) -> dict[str, float]:
-        """Return it for programs."""
+        """Return the document for programs."""
         return {"value": self.value, "low": self.low, "high": self.high, "answers": self.answers}
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedMetric:
-    """A figure of both runs.
+    """A metric of both runs.
 
     Attributes:
-        endpoint: whose; empty for all together.
+        endpoint: its name; empty for all together.
         figure: `p95`, `p99`, `seconds_per_request` or `users_carried`.
         now: of this run.
         before: of the accepted one.
-        word: `slower`, `faster`, `same` (not told apart), or `few` (too few answers).
+        word: `slower`, `faster`, `same` (no difference), or `few` (too few responses).
     """
 
     endpoint: str
@@ -84,9 +83,9 @@ class Comparison:
     """Two runs side by side.
 
     Attributes:
-        users: of the step that is compared; None if they have none of the same users in common.
-        rows: its figures.
-        accepted_at: when the accepted run began, since 1970.
+        users: of the compared step; None without a common step.
+        rows: the metrics.
+        accepted_at: start of the accepted run, seconds since 1970.
         accepted_version: of its server.
     """
 
@@ -97,13 +96,13 @@ class Comparison:
 
     @property
     def word(self) -> str:
-        """`slower` if any figure is, else `faster` if any is, else `same`; `unknown` without any."""
+        """`slower` if any metric is, or `faster` if any is, or `same`; `unknown` without metrics."""
         words = {each.word for each in self.rows}
         return next((word for word in ("slower", "faster", "same") if word in words), "unknown")
 
 
 def estimates(step: StepSummary) -> dict[str, dict[str, Estimate]]:
-    """Return the percentiles of a step by endpoint, with the ranges in which they lie by chance."""
+    """Return the percentiles of a step with their ranges, by endpoint."""
     pieces = _pieces(step)
     made = {}
     for name in step.endpoints:
@@ -137,9 +136,9 @@ def cost_estimate(step: StepSummary) -> Estimate | None:
 
 
 def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> Comparison:
-    """Compare two documents of `loadtest.gate.document`, this run's and the accepted one's.
+    """Compare the documents of this run and of the accepted one.
 
-    Users who do something else, or at another time of the day, are not the same users.
+    Runs with other parameters of the model or another peak have no common step.
     """
     accepted = before["run"]
     if _load_of_a_user(now["run"]) != _load_of_a_user(accepted):
@@ -172,7 +171,7 @@ def _load_of_a_user(run: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def _carried(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[ComparedMetric]:
-    """Compare brackets: of two that overlap, the knees may be the same."""
+    """Compare the brackets of the knees: brackets that overlap may have the same knee."""
     mine, theirs = now["carried"], before["carried"]
     if not mine or not theirs:
         return []
@@ -188,11 +187,11 @@ def _row(
     endpoint: str, figure: str, now: Mapping[str, Any], before: Mapping[str, Any]
 ) -> ComparedMetric:
     small, large = sorted((now, before), key=lambda each: each["value"])
-    least = MIN_RATIO[figure]
+    ratio = MIN_RATIO[figure]
     word = "same"
     if min(now["answers"], before["answers"]) < MIN_ANSWERS.get(figure, 0):
         word = "few"
-    elif large["low"] > small["high"] and large["value"] > least * small["value"]:
+    elif large["low"] > small["high"] and large["value"] > ratio * small["value"]:
         is_latency = figure in SHARES
         if not is_latency or large["value"] - small["value"] > MIN_MILLISECONDS:
             word = "slower" if large is now else "faster"
@@ -200,7 +199,7 @@ def _row(
 
 
 def _pieces(step: StepSummary) -> list[list[int]]:
-    """Cut a step's time into up to `_PIECES` pieces: what happens within one is not independent."""
+    """Cut a step's time into up to `_PIECES` pieces: seconds within a piece are not independent."""
     seconds = sorted(step.seconds)
     count = min(_PIECES, len(seconds))
     edges = [round(number * len(seconds) / count) for number in range(count + 1)] if count else [0]
@@ -240,7 +239,7 @@ def _range(found: list[float]) -> tuple[float, float]:
 
 
 def _read(readings: Sequence[tuple[float, float]], at: float) -> float:
-    """Return the processor seconds at an instant, between two readings in proportion."""
+    """Return the processor seconds at an instant, interpolated between two readings."""
     place = bisect.bisect_left(readings, (at, 0.0))
     if place == 0:
         return readings[0][1]

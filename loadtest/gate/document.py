@@ -1,7 +1,4 @@
-"""The verdict for programs: one JSON document, which `docs/reference/load-report.md` describes.
-
-Standard library alone.
-"""
+"""The verdict for programs: one JSON document, which `docs/reference/load-report.md` describes."""
 
 from __future__ import annotations
 
@@ -18,15 +15,15 @@ from loadtest.gate.verdict import Judged, Verdict, headroom
 from loadtest.record import Traffic, percentile
 
 VERSION: Final = 1
-"""Of the document's shape: another number where a member goes or means something else."""
+"""Changes if a member goes or gets another meaning."""
 
 
 class InvalidReport(ValueError):
-    """A file holds no report that can be compared; the message says why."""
+    """A file has no report to compare with; the message says why."""
 
 
 def document(summary: Summary, levels: Levels, verdict: Verdict) -> dict[str, Any]:
-    """Return what is told of a run, without a comparison."""
+    """Return the document of a run, without its comparison."""
     run, carried, failed = summary.run, verdict.carried, verdict.failed
     return {
         "version": VERSION,
@@ -64,7 +61,7 @@ def document(summary: Summary, levels: Levels, verdict: Verdict) -> dict[str, An
 
 
 def comparison_document(comparison: Comparison) -> dict[str, Any]:
-    """Return what is told of a comparison."""
+    """Return the document of a comparison."""
     return {
         "word": comparison.word,
         "users": comparison.users,
@@ -75,15 +72,15 @@ def comparison_document(comparison: Comparison) -> dict[str, Any]:
 
 
 def dump(made: Mapping[str, Any]) -> str:
-    """Write a document down."""
+    """Return a document as JSON."""
     return json.dumps(made, indent=2, allow_nan=False) + "\n"
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Read a document that is to be compared with.
+    """Return the document in a report, to compare with it.
 
     Raises:
-        InvalidReport: it is something else, or of another version.
+        InvalidReport: it is no report, or of another version.
     """
     try:
         found = json.loads(text)
@@ -99,7 +96,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def _check(found: dict[str, Any]) -> None:
-    """Raise one of `parse`'s errors where a member that a comparison reads is not what it has to be."""
+    """Raise one of `parse`'s errors if a member that a comparison reads is invalid."""
     dict(found["run"]["server_version"])
     dict(found["run"]["parameters"])
     numbers = [found["run"]["at"]]
@@ -107,14 +104,14 @@ def _check(found: dict[str, Any]) -> None:
     for step in found["steps"]:
         str(step["outcome"])
         numbers.append(step["users"])
-        told = [step["seconds_per_request"]]
+        ranges = [step["seconds_per_request"]]
         for endpoint in step["endpoints"].values():
-            told += [endpoint["p95"], endpoint["p99"]]
-        for each in told:
+            ranges += [endpoint["p95"], endpoint["p99"]]
+        for each in ranges:
             if each is not None:
                 numbers += [each[name] for name in ("value", "low", "high", "answers")]
                 if not each["value"] > 0:
-                    raise ValueError("a figure is divided by")
+                    raise ValueError("no positive value")
     if not all(type(each) in {int, float} and math.isfinite(each) for each in numbers):
         raise TypeError("no number")
 

@@ -1,4 +1,4 @@
-"""`python -m loadtest.gate RUN_FOLDER`: the verdict over a run, its report, and the exit status."""
+"""`python -m loadtest.gate RUN_FOLDER`: the verdict on a run, its report and the exit status."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ def _judge(options: argparse.Namespace) -> int:
     html = page(summary, levels, verdict, comparison, costs.measured_on)
     target = options.html or options.folder / "report.html"
     _write(target, html)
-    _tell(summary, verdict, comparison, target)
+    _print(summary, verdict, comparison, target)
     if options.accept:
         if verdict.outcome is not Outcome.PROMOTE:
-            print("gate: not accepted: only a run that lets a build be promoted is", file=sys.stderr)
+            print("gate: not accepted: only a run that promotes its build can be", file=sys.stderr)
         else:
             _write(options.accepted, text)
             print(f"Accepted: {options.accepted}")
     return verdict.outcome.value
 
 
-def _tell(summary: Summary, verdict: Verdict, comparison: Comparison | None, path: Path) -> None:
+def _print(summary: Summary, verdict: Verdict, comparison: Comparison | None, path: Path) -> None:
     print(f"{_WORDS[verdict.outcome]}.")
     for reason in verdict.reasons:
         print(f"  {_printable(reason)}")
@@ -94,7 +94,7 @@ def _printable(text: str) -> str:
 
 
 def _parsed(path: Path, parse_text: Any) -> Any:
-    """Read a file; its path is told with what is wrong in it."""
+    """Parse a file; errors begin with its path."""
     try:
         return parse_text(path.read_text("utf-8"))
     except (InvalidLevels, InvalidCosts, InvalidReport) as error:
@@ -104,7 +104,7 @@ def _parsed(path: Path, parse_text: Any) -> Any:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    # What a hostile server named may be no text.
+    # Names from a hostile server may be invalid text.
     part.write_bytes(text.encode("utf-8", "xmlcharrefreplace"))
     part.replace(path)
 
@@ -122,22 +122,22 @@ def _number(text: str) -> float:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtest.gate", description=main.__doc__)
     add = parser.add_argument
-    add("folder", metavar="RUN_FOLDER", type=Path, help="what a run wrote down")
+    add("folder", metavar="RUN_FOLDER", type=Path, help="the record of a run")
     add(
         "--users",
         type=_number,
-        help="users to be carried; without it, every step has to meet its levels",
+        help="users that must be carried; without it, every step must meet its levels",
     )
-    add("--levels", metavar="FILE", type=Path, help="service levels; default: those of the package")
+    add("--levels", metavar="FILE", type=Path, help="service levels; default: the package's")
     add(
         "--baseline",
         metavar="REPORT.json",
         type=Path,
-        help="to compare with; default: the accepted run",
+        help="report to compare with; default: the accepted run",
     )
-    add("--accept", action="store_true", help="keep this run to compare others with, if it promotes")
+    add("--accept", action="store_true", help="keep this run as the accepted run, if it promotes")
     add("--accepted", metavar="FILE", type=Path, default=ACCEPTED, help="where; default: %(default)s")
-    add("--costs", metavar="FILE", type=Path, help="what benchmarks/activity_cost.py prints")
+    add("--costs", metavar="FILE", type=Path, help="output of benchmarks/activity_cost.py")
     add("--cores", type=_number, help="of the server; default: as recorded")
     add("--processes", type=int, default=1, help="of the server, for the model; default: %(default)s")
     add("--with-database", action="store_true", help="the database runs on the server's cores")

@@ -1,4 +1,4 @@
-"""The service levels that a build must hold: a small TOML file, checked. Standard library alone."""
+"""The service levels that a build must meet: a small TOML file, checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from persona_profile.capacity.model import ACTIVITIES
 
 DEFAULT: Final = "default"
-_MOST: Final[Mapping[str, float]] = {
+_MAX: Final[Mapping[str, float]] = {
     "p95": 3_600_000,
     "p99": 3_600_000,
     "error_share": 1,
@@ -21,18 +21,18 @@ _MOST: Final[Mapping[str, float]] = {
 
 
 class InvalidLevels(ValueError):
-    """A file holds no service levels; the message says what is wrong where."""
+    """A file has no valid service levels; the message names the mistake and its place."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointLevels:
-    """What one endpoint must hold.
+    """The service levels of one endpoint.
 
     Attributes:
-        p95: most milliseconds of the 95th percentile.
-        p99: most milliseconds of the 99th percentile.
-        error_share: most errors over planned requests.
-        shed_share: most shed over planned requests.
+        p95: maximum of the 95th percentile, in milliseconds.
+        p99: maximum of the 99th percentile, in milliseconds.
+        error_share: maximum of errors over planned requests.
+        shed_share: maximum of shed over planned requests.
     """
 
     p95: float
@@ -43,12 +43,12 @@ class EndpointLevels:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """What a step must hold.
+    """The service levels of a step.
 
     Attributes:
-        achieved: least right answers over planned requests, of all endpoints together.
-        default: of endpoints that have no levels of their own.
-        endpoints: levels of the others.
+        achieved: minimum of right responses over planned requests, of all endpoints together.
+        default: levels of endpoints without an entry.
+        endpoints: levels by endpoint.
     """
 
     achieved: float
@@ -86,13 +86,13 @@ class Levels:
 
     @classmethod
     def packaged(cls) -> Self:
-        """Return those that come with the load test."""
+        """Return the levels in the package."""
         return cls.parse(
             resources.files(__package__).joinpath("service-levels.toml").read_text("utf-8")
         )
 
     def of(self, endpoint: str) -> EndpointLevels:
-        """Return what an endpoint must hold."""
+        """Return the levels of an endpoint."""
         return self.endpoints.get(endpoint, self.default)
 
     def document(self) -> dict[str, Any]:
@@ -114,8 +114,8 @@ def _numbers(table: Any, place: str, names: set[str]) -> dict[str, float]:
     _known(table, place, names)
     for name, value in table.items():
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 <= value <= _MOST[name]:
-            raise InvalidLevels(f"{place}.{name}: must be a number from 0 to {_MOST[name]:g}")
+        if not is_number or not 0 <= value <= _MAX[name]:
+            raise InvalidLevels(f"{place}.{name}: must be a number from 0 to {_MAX[name]:g}")
         if name in {"p95", "p99"} and not value:
             raise InvalidLevels(f"{place}.{name}: must be more than 0")
     return {name: float(value) for name, value in table.items()}

@@ -1,7 +1,4 @@
-"""From the record of a run to its figures, by step, endpoint, process and second.
-
-Standard library alone.
-"""
+"""The summary of a run's record, by step, endpoint, process and second."""
 
 from __future__ import annotations
 
@@ -28,25 +25,25 @@ from loadtest.record import (
 
 WRONG_CONTENT: Final = "wrong_content"
 BUSY_WINDOW: Final = 5
-"""Seconds over which a generator's use of its core is averaged: a single busy second harms nothing."""
+"""Seconds over which a generator's use of its core is averaged: one busy second is harmless."""
 
 LATE: Final = 0.25
-"""Seconds by which a request may start after its plan: more would hide in the latencies."""
+"""Seconds of delay from which a start is late: longer delays would distort the latencies."""
 
 _COUNTERS: Final = ("_total", "_count", "_sum")
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratorProcess:
-    """How a process of the load generator fared in a step.
+    """A process of the load generator in a step.
 
     Attributes:
         name: of the process.
-        cpu: share of one core: the busiest `BUSY_WINDOW` seconds.
-        lag: seconds by which a request started too late, at worst.
-        late_seconds: in which one started more than `LATE` too late.
-        silence: longest time between two of its signs of life, in seconds.
-        went_back: whether its clock did.
+        cpu: share of one core, in the busiest `BUSY_WINDOW` seconds.
+        lag: longest delay of a start, in seconds.
+        late_seconds: number of seconds with a start later than `LATE`.
+        silence: longest time between two samples, in seconds.
+        went_back: whether its clock went back.
     """
 
     name: str
@@ -59,22 +56,22 @@ class GeneratorProcess:
 
 @dataclass(frozen=True, slots=True)
 class StepSummary:
-    """A time of one number of users.
+    """A step: some time with one number of users.
 
     Attributes:
-        users: active users that its rates stand for.
-        start: first whole second in it, since 1970.
+        users: active users.
+        start: first whole second, since 1970.
         end: the second after the last whole one.
         is_measured: false while a run warms up, changes over, or ends.
-        rates: requests per second that the model asks for, by endpoint.
-        endpoints: what came of them, by endpoint.
+        rates: requests per second by the model, by endpoint.
+        endpoints: requests and outcomes, by endpoint.
         seconds: the same, by second and endpoint.
         processes: of the load generator.
-        cores: that the server used, on average; None if unknown.
+        cores: used by the server on average; None if unknown.
         seconds_per_request: processor seconds of the server; None if unknown.
-        resident_bytes: the server's most; None if unknown.
-        processor: pairs of instant and processor seconds so far, with those next to the step.
-        finished: requests by the second in which they came to their end, whenever they were planned.
+        resident_bytes: the server's maximum; None if unknown.
+        processor: pairs of instant and processor seconds, with one before and one after the step.
+        finished: requests by the second of their end.
     """
 
     users: float
@@ -103,7 +100,7 @@ class StepSummary:
 
     @property
     def target(self) -> float:
-        """Requests that the model's rates ask for in all."""
+        """Number of requests by the model's rates."""
         return sum(self.rates.values()) * self.duration
 
 
@@ -112,13 +109,13 @@ class Summary:
     """A run.
 
     Attributes:
-        run: what was to be done.
-        steps: one after another.
-        ended_at: None if the run was cut off.
-        servers: what the server told, by time.
-        seconds: what came of requests, all endpoints together, by second.
-        processes: names of the load generator's processes that gave signs of life.
-        metrics: the server's own figures: growth of counters, most of others, while it was measured.
+        run: its parameters.
+        steps: in order of time.
+        ended_at: None if the run was interrupted.
+        servers: samples of the server, in order of time.
+        seconds: requests and outcomes of all endpoints together, by second.
+        processes: names of the load generator's processes with samples.
+        metrics: the server's metrics in measured steps: growth of counters, maximum of gauges.
     """
 
     run: Run
@@ -131,20 +128,20 @@ class Summary:
 
     @property
     def measured(self) -> list[StepSummary]:
-        """Steps that count, of at least a second."""
+        """Measured steps of at least a second."""
         return [each for each in self.steps if each.is_measured and each.duration]
 
     @property
     def wrong_content(self) -> int:
-        """Answers with wrong content, those of steps that don't count included."""
+        """Responses with wrong content in the whole run."""
         return sum(each.errors.get(WRONG_CONTENT, 0) for each in self.seconds.values())
 
 
 def summarize(lines: Iterable[RecordLine]) -> Summary:
-    """Compute the figures of a run.
+    """Summarize the lines of a run.
 
     Raises:
-        InvalidRecord: there is not one run, or a line holds what can't be.
+        InvalidRecord: there is not exactly one run, or a line has an invalid value.
     """
     by_kind: dict[type[RecordLine], list[RecordLine]] = defaultdict(list)
     for line in lines:
@@ -197,7 +194,7 @@ def _step(
     generators: Sequence[GeneratorSample],
     servers: Sequence[ServerSample],
 ) -> StepSummary:
-    # A second that is only partly in a step belongs to none.
+    # A second that is only partly in a step belongs to no step.
     first, last = math.ceil(step.at), math.floor(end)
     seconds = {second: found for second, found in traffic.items() if first <= second < last}
     names = sorted({name for found in seconds.values() for name in found} | step.rates.keys())
@@ -205,11 +202,11 @@ def _step(
         name: Traffic.of(found[name] for found in seconds.values() if name in found) for name in names
     }
     within = [each for each in servers if first <= each.at <= last]
-    told = [(each.at, each.cpu_seconds) for each in within if each.cpu_seconds is not None]
+    readings = [(each.at, each.cpu_seconds) for each in within if each.cpu_seconds is not None]
     cores = None
-    if len(told) > 1 and told[-1][0] > told[0][0]:
-        cores = (told[-1][1] - told[0][1]) / (told[-1][0] - told[0][0])
-    # Of a server that is overloaded, many are finished later: their processor time is not of this step.
+    if len(readings) > 1 and readings[-1][0] > readings[0][0]:
+        cores = (readings[-1][1] - readings[0][1]) / (readings[-1][0] - readings[0][0])
+    # An overloaded server finishes many requests later: their processor time is not in this step.
     ended = {second: count for second, count in finished.items() if first <= second < last}
     answered = sum(ended.values())
     return StepSummary(
@@ -230,15 +227,15 @@ def _step(
 
 
 def _around(first: int, last: int, servers: Sequence[ServerSample]) -> list[tuple[float, float]]:
-    """Return the processor seconds told in a step, and the next ones on either side of it."""
-    told = [(each.at, each.cpu_seconds) for each in servers if each.cpu_seconds is not None]
-    start = bisect.bisect_right(told, float(first), key=lambda pair: pair[0]) - 1
-    end = bisect.bisect_left(told, float(last), key=lambda pair: pair[0]) + 1
-    return told[max(0, start) : end]
+    """Return the readings of processor seconds in a step, with one before and one after it."""
+    readings = [(each.at, each.cpu_seconds) for each in servers if each.cpu_seconds is not None]
+    start = bisect.bisect_right(readings, float(first), key=lambda pair: pair[0]) - 1
+    end = bisect.bisect_left(readings, float(last), key=lambda pair: pair[0]) + 1
+    return readings[max(0, start) : end]
 
 
 def _finished(traffic: Mapping[int, Mapping[str, Traffic]]) -> dict[int, int]:
-    """Count requests by the second of their end: right answers to within 5 % of their latency."""
+    """Count requests by the second of their end, accurate to 5 % of the latency."""
     ended: Counter[int] = Counter()
     for second, found in traffic.items():
         for each in found.values():
@@ -254,7 +251,7 @@ def _processes(lines: Sequence[GeneratorSample], start: int, end: int) -> list[G
         found[line.process].append(line)
     made = []
     for name, own in sorted(found.items()):
-        # In the order of the file: a clock that went back must show.
+        # In the order of the file, so that a clock that went back shows.
         instants = [each.at for each in own]
         steps = [later - earlier for earlier, later in itertools.pairwise([start, *instants, end])]
         loads = [each.cpu for each in own]
@@ -268,15 +265,15 @@ def _processes(lines: Sequence[GeneratorSample], start: int, end: int) -> list[G
 
 
 def _growth(steps: Sequence[Sequence[ServerSample]]) -> dict[str, float]:
-    """Return how counters grew while steps lasted, and the most of other figures; no buckets."""
+    """Return the growth of counters and the maximum of gauges in some steps, without buckets."""
     grown: dict[str, float] = {}
     for servers in steps:
-        told = [each.metrics for each in servers if each.metrics]
-        for name in set[str]().union(*told):
-            values = [each[name] for each in told if name in each]
+        samples = [each.metrics for each in servers if each.metrics]
+        for name in set[str]().union(*samples):
+            values = [each[name] for each in samples if name in each]
             family = name.partition("{")[0]
             if family.endswith(_COUNTERS):
-                grown[name] = grown.get(name, 0) + values[-1] - told[0].get(name, 0)
+                grown[name] = grown.get(name, 0) + values[-1] - samples[0].get(name, 0)
             elif not family.endswith("_bucket"):
                 grown[name] = max(values) if name not in grown else max(grown[name], *values)
     return dict(sorted(grown.items()))
@@ -287,7 +284,7 @@ def _at(line: RecordLine) -> float:
 
 
 def _check(line: RecordLine) -> None:
-    """Raise `InvalidRecord` for a line of other types or ranges than it may have."""
+    """Raise `InvalidRecord` if a line has an invalid type or value."""
     texts: list[object] = []
     numbers: list[object] = [line.at]
     if isinstance(line, Run):
@@ -301,9 +298,9 @@ def _check(line: RecordLine) -> None:
         counts = [line.planned, line.shed, line.withdrawn, *line.errors.values()]
         counts += [*line.latencies, *line.latencies.values()]
         numbers += counts
-        # No latency is longer than a week: the number of a bucket is an exponent.
+        # No latency is longer than a week; the number of a bucket is an exponent.
         if not all(type(each) is int for each in counts) or any(each > 420 for each in line.latencies):
-            raise InvalidRecord(f"a line of kind {line.kind} holds counts that can't be")
+            raise InvalidRecord(f"a line of kind {line.kind} has invalid counts")
     elif isinstance(line, GeneratorSample):
         texts, numbers = [line.process], [*numbers, line.cpu, line.lag]
     elif isinstance(line, ServerSample):
@@ -318,7 +315,7 @@ def _check(line: RecordLine) -> None:
     if not all(_is_number(each) for each in numbers) or not all(
         isinstance(each, str) for each in texts
     ):
-        raise InvalidRecord(f"a line of kind {line.kind} holds what can't be")
+        raise InvalidRecord(f"a line of kind {line.kind} has an invalid value")
 
 
 def _absolute(value: object) -> object:

@@ -1,16 +1,16 @@
-"""Whether a run lets a build be promoted, and how many users it carried. Standard library alone.
+"""The verdict on a run: whether its build may be promoted, and how many users it carried.
 
-Precedence, each with its reason:
+In order of precedence:
 
-1. Wrong content, answered while nothing was wrong with generator, clocks and server process: do not
-   promote. No flaw of a run makes a wrong answer right, so a run that was cut off fails by it too.
-2. A void run: nothing follows from its figures, good or bad.
-3. A level that was missed, or a target that was not reached: do not promote.
-4. Else: promote.
+1. Wrong content, without a flaw of generator, clocks or server process: do not promote. An interrupted
+   run fails by it too.
+2. A void run: its numbers prove nothing, good or bad.
+3. A missed level, or a missed target: do not promote.
+4. Otherwise: promote.
 
-Steps of more users than the fewest that failed soundly decide nothing, nor, with a target, do those of
-more than the fewest that soundly carried it. So what the generator did there voids nothing: beyond the
-knee it is busy with a server that does not answer, and far beyond the target with itself.
+Steps above the smallest valid failing step are ignored. So are, with a target, steps above the smallest
+valid step that carried it. There the generator is busy with a server that does not respond, or with
+itself.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ from persona_profile.capacity.costs import Costs
 from persona_profile.capacity.model import Parameters, knee, rates
 
 MAX_CPU: Final = 0.85
-"""Share of a core above which a generator's process measures itself."""
+"""Share of a core above which a generator process measures itself."""
 MAX_LAG: Final = 1.0
-"""Seconds by which no request may start too late."""
+"""Longest delay of a request's start, in seconds."""
 MAX_LATE: Final = 0.01
-"""Share of seconds in which one may start too late by `LATE`, beside `_FORGIVEN` ones."""
+"""Share of seconds with a start later than `LATE`, in addition to `_FORGIVEN` seconds."""
 _FORGIVEN: Final = 2
 MAX_SILENCE: Final = 5.0
-"""Seconds without a sign of life of a process that gives one a second."""
+"""Longest time between two samples of a generator process, in seconds; it sends one a second."""
 MIN_OFFERED: Final = 0.99
-"""Share of the model's requests that have to be planned, less what chance explains."""
+"""Share of the model's requests that must be planned, less the deviation by chance."""
 CHANCE: Final = 4
-"""Standard deviations of arrivals that chance explains: once in 30,000 steps it is more."""
+"""Standard deviations of arrivals by chance: exceeded once in 30,000 steps."""
 MAX_OFFSET: Final = 5.0
-"""Seconds between the clocks of server and generator; headers give whole seconds."""
+"""Largest difference of the clocks of server and generator, in seconds; headers have whole seconds."""
 MAX_DRIFT: Final = 2.5
-"""Seconds by which that may change in a run."""
+"""Largest change of that difference in a run, in seconds."""
 _READINGS: Final = 5
 RESTART: Final = 2.0
-"""Seconds by which two readings of one start may differ."""
+"""Largest difference of two readings of one start, in seconds."""
 MIN_ANSWERS: Final = {"p95": 20, "p99": 100}
-"""Answers from which a percentile is more than the luck of one."""
+"""Minimum of responses for a percentile."""
 SHARES: Final = {"p95": 0.95, "p99": 0.99}
 
 
 class Outcome(Enum):
-    """What a run lets an operator do; the value is the command's exit status."""
+    """The result of a run; the value is the command's exit status."""
 
     PROMOTE = 0
     DO_NOT_PROMOTE = 1
@@ -68,13 +68,13 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Breach:
-    """A level that was missed.
+    """A missed level.
 
     Attributes:
-        endpoint: whose; None for all together.
+        endpoint: its name; None for all together.
         figure: `p95`, `p99`, `error_share`, `shed_share`, `achieved` or `wrong_content`.
-        measured: what it was.
-        limit: what it may be.
+        measured: its value.
+        limit: its level.
     """
 
     endpoint: str | None
@@ -85,12 +85,12 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """Why nothing follows from a run or a step of it.
+    """A reason why a run or step is void.
 
     Attributes:
         code: for programs.
         text: for people.
-        covers_content: whether wrong content may come of it as well.
+        covers_content: whether it may explain wrong content too.
     """
 
     code: str
@@ -100,7 +100,7 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A step, and what is said of it."""
+    """A step with its missed levels and doubts."""
 
     step: StepSummary
     breaches: Sequence[Breach]
@@ -108,23 +108,23 @@ class Judged:
 
     @property
     def is_met(self) -> bool:
-        """Whether it met all levels, and that can be told."""
+        """Whether it is valid and met all levels."""
         return not self.breaches and not self.doubts
 
     @property
     def is_failed(self) -> bool:
-        """Whether it missed a level, and that can be told."""
+        """Whether it is valid and missed a level."""
         return bool(self.breaches) and not self.doubts
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Where the capacity model sees the knee.
+    """The knee by the capacity model.
 
     Attributes:
-        users: at which all cores are busy.
-        cores: that were taken for the server's.
-        seconds_per_request: of the server's processor, by the model, in the mix that was asked for.
+        users: number at which all cores are busy.
+        cores: assumed cores of the server.
+        seconds_per_request: of the server's processor, in the run's mix.
     """
 
     users: float
@@ -134,16 +134,16 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is said of a run.
+    """The verdict on a run.
 
     Attributes:
-        outcome: in a word.
-        reasons: for people, the weightiest first.
-        doubts: of the whole run, and of steps that decide.
-        steps: the measured ones.
-        carried: most users of a step that met the levels, below all that failed; None if there is none.
-        failed: fewest users of a step that failed; None if there is none.
-        target: users to be carried; None if none were named.
+        outcome: the result.
+        reasons: for people, the most important first.
+        doubts: of the run and of deciding steps.
+        steps: the measured steps.
+        carried: the largest step that met its levels, below all failed steps, or None.
+        failed: the smallest failed step, or None.
+        target: users that must be carried, or None.
         prediction: of the model; None if the cores are unknown.
     """
 
@@ -158,7 +158,7 @@ class Verdict:
 
     @property
     def knee(self) -> float | None:
-        """The middle between the users carried and the fewest that were not."""
+        """The middle between carried and failed users."""
         if self.carried is None or self.failed is None:
             return None
         return (self.carried.step.users + self.failed.step.users) / 2
@@ -177,10 +177,10 @@ def judge(
     """Judge a run.
 
     Args:
-        summary: of it.
-        levels: to be met.
-        target: users that have to be carried; without it, every measured step has to meet the levels.
-        prediction: of the model, to be told beside the measured knee.
+        summary: of the run.
+        levels: of each step.
+        target: users that must be carried; without it, every measured step must meet the levels.
+        prediction: of the model, for the report.
     """
     steps = [
         Judged(each, list(_breaches(each, levels)), list(_step_doubts(each)))
@@ -207,20 +207,20 @@ def predict(
     processes: int | None = None,
     with_database: bool = False,
 ) -> Prediction | None:
-    """Return where the model sees the knee of a run's load; None if its cores are not known.
+    """Return the model's knee for a run's load, or None if the server's cores are unknown.
 
     Args:
-        summary: of the run: its parameters, rates, and cores.
-        costs: that were measured separately.
-        cores: of the server, if the record does not tell, or tells those of more than the server.
-        processes: of the server, each of which runs one thread at a time; None for no limit.
+        summary: of the run, with its parameters, rates and cores.
+        costs: measured separately.
+        cores: of the server, if the record has none, or has more than the server's.
+        processes: of the server, which run one thread at a time each; None for no limit.
         with_database: whether the database is on the same cores.
 
     Raises:
-        InvalidParameters: the run's are none of the model, or cores or processes can't be so many.
+        InvalidParameters: of the run, or the numbers of cores or processes.
     """
-    told = [each.cores for each in summary.servers if each.cores]
-    cores = cores if cores is not None else told[-1] if told else None
+    recorded = [each.cores for each in summary.servers if each.cores]
+    cores = cores if cores is not None else recorded[-1] if recorded else None
     loaded = [each for each in summary.steps if each.users and sum(each.rates.values())]
     if cores is None or not loaded:
         return None
@@ -237,13 +237,13 @@ def predict(
 
 
 def headroom(traffic: Traffic, levels: Levels, endpoint: str) -> float | None:
-    """Return how often the measured latency fits into its level; None if it can't be judged."""
+    """Return the level over the latency, the smaller of p95 and p99; None with too few responses."""
     found = _percentiles(traffic, levels.of(endpoint))
     return min((limit / measured for _, measured, limit in found), default=None)
 
 
 def _percentiles(traffic: Traffic, own: EndpointLevels) -> Iterator[tuple[str, float, float]]:
-    """Yield the name, figure and level of each percentile that has answers enough to be judged."""
+    """Yield name, value and level of each percentile with enough responses."""
     for figure, limit in (("p95", own.p95), ("p99", own.p99)):
         measured = percentile(traffic.latencies, SHARES[figure])
         if measured is not None and traffic.right >= MIN_ANSWERS[figure]:
@@ -267,22 +267,22 @@ def _decide(
         if failed is not None:
             return Outcome.DO_NOT_PROMOTE, reasons
         return Outcome.PROMOTE, ["Every measured step met the service levels."]
-    most = 0.0 if carried is None else carried.step.users
-    if most >= target:
-        return Outcome.PROMOTE, [f"{most:,.0f} users were carried; {target:,.0f} were asked for."]
+    largest = 0.0 if carried is None else carried.step.users
+    if largest >= target:
+        return Outcome.PROMOTE, [f"{largest:,.0f} users were carried; {target:,.0f} were asked for."]
     if failed is None:
-        reasons = [f"No step had {target:,.0f} users; the most that were tried are {most:,.0f}."]
+        reasons = [f"No step had {target:,.0f} users; the largest had {largest:,.0f}."]
     return Outcome.DO_NOT_PROMOTE, reasons
 
 
 def _missed(judged: Judged) -> str:
-    told = [describe(each) for each in judged.breaches[:3]]
-    more = len(judged.breaches) - len(told)
-    return "; ".join(told) + (f"; and {more} more" if more else "")
+    texts = [describe(each) for each in judged.breaches[:3]]
+    more = len(judged.breaches) - len(texts)
+    return "; ".join(texts) + (f"; and {more} more" if more else "")
 
 
 def describe(breach: Breach) -> str:
-    """Say which level was missed, and by how much."""
+    """Return a missed level and its measured value in words."""
     of = "all endpoints" if breach.endpoint is None else breach.endpoint
     if breach.figure in SHARES:
         return f"{of}: {breach.figure} was {breach.measured:,.0f} ms, more than {breach.limit:,.0f} ms"
@@ -292,12 +292,12 @@ def describe(breach: Breach) -> str:
         return (
             f"{of}: {breach.measured:.1%} of requests were answered right, less than {breach.limit:.1%}"
         )
-    what = "went wrong" if breach.figure == "error_share" else "were shed"
-    return f"{of}: {breach.measured:.2%} of requests {what}, more than {breach.limit:.2%}"
+    outcome = "failed" if breach.figure == "error_share" else "were shed"
+    return f"{of}: {breach.measured:.2%} of requests {outcome}, more than {breach.limit:.2%}"
 
 
 def _breaches(step: StepSummary, levels: Levels) -> Iterator[Breach]:
-    """Yield the levels that a step missed, the weightiest first."""
+    """Yield the missed levels of a step, the most important first."""
     for name, traffic in step.endpoints.items():
         if wrong := traffic.errors.get(WRONG_CONTENT, 0):
             yield Breach(name, WRONG_CONTENT, wrong, 0)
@@ -320,12 +320,12 @@ def _step_doubts(step: StepSummary) -> Iterator[Doubt]:
     for process in step.processes:
         yield from _process_doubts(process, step.duration, at)
     if not step.processes:
-        yield Doubt("generator_unknown", f"{at} no generator told how it fared.", True)
+        yield Doubt("generator_unknown", f"{at} no generator process left samples.", True)
     planned = step.whole.planned
-    # What there was nothing to read of, after an upload that failed, is the server's doing.
+    # Reads without a picture follow from failed uploads, which are the server's.
     offered = planned + step.whole.withdrawn
-    least = MIN_OFFERED * step.target - CHANCE * math.sqrt(step.target)
-    if offered < least or not step.target:
+    minimum = MIN_OFFERED * step.target - CHANCE * math.sqrt(step.target)
+    if offered < minimum or not step.target:
         text = f"{at} {offered:,} requests were offered where the model asks for {step.target:,.0f}."
         yield Doubt("target_not_offered", text)
     elif planned < MIN_ANSWERS["p95"]:
@@ -364,12 +364,12 @@ def _run_doubts(summary: Summary) -> Iterator[Doubt]:
 
 
 def _clock_doubts(servers: Sequence[ServerSample]) -> Iterator[Doubt]:
-    told = [each.clock_offset for each in servers if each.clock_offset is not None]
-    # The clock of a server that is slow to answer seems slow, for an answer: medians leave that out.
-    width = min(_READINGS, len(told))
-    offsets = [statistics.median(told[at : at + width]) for at in range(len(told) - width + 1)]
-    if not told:
+    readings = [each.clock_offset for each in servers if each.clock_offset is not None]
+    if not readings:
         return
+    # A slow response makes a single reading late; medians ignore it.
+    width = min(_READINGS, len(readings))
+    offsets = [statistics.median(readings[at : at + width]) for at in range(len(readings) - width + 1)]
     worst = max(offsets, key=abs)
     if abs(worst) > MAX_OFFSET:
         text = f"The clocks of server and generator are {abs(worst):,.1f} s apart."

@@ -1,1 +1,1 @@
-"""The load generator: virtual users, their requests and what is counted."""
+"""The load generator: virtual users, their requests and the counts of them."""

@@ -117,7 +117,7 @@ def checked(given: argparse.Namespace) -> Options:
     if not given.i_own_this_host and not is_loopback(urlsplit(host).hostname or ""):
         raise InvalidOptions(
             f"{host} is not this machine: a load test may put a service out of action. "
-            "Give --i-own-this-host if it is yours and nobody depends on it now."
+            "Give --i-own-this-host if it is yours and no user depends on it now."
         )
     lengths = LENGTHS[given.shape]
     warm_up, measured = (

@@ -217,7 +217,7 @@ class PictureRead(Scenario):
     activity = "picture_read"
 
     def ask(self, arrival: Arrival) -> Response:
-        """Fetch a size of the picture, and compare it with what was uploaded."""
+        """Fetch a size of the picture, and compare it with the upload."""
         card = self.world.person(arrival.user).cards[arrival.email]
         path = card.paths.get(arrival.size or 0)
         writes, picture = card.writes, card.picture

@@ -68,7 +68,7 @@ def stages(shape: str, users: float, lengths: Lengths, *, max_steps: int, met: J
 
     Args:
         shape: a key of `LENGTHS`.
-        users: active users; for `steps` those of the first step.
+        users: active users; in `steps`, of the first step.
         lengths: of its parts.
         max_steps: of `steps`.
         met: called after each measured step of `steps`.

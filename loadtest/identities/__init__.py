@@ -1,16 +1,16 @@
-"""People who sign in: emails, keys and certificates of an identity provider of the load test's own.
+"""The users of the load test: emails, keys and certificates of its own identity provider.
 
-A folder is made once, before any run, and the server trusts what is in it by one setting:
+A folder is made once, before any run; the server trusts it by one setting:
 
     python -m loadtest.identities make --users 1000000 --folder DIR
     browserid.pinned_issuers = DIR/pinned-issuers.json
 
-Users share a pool of key pairs: making one takes longer than all that a user does in an hour,
-and a server does not care, as it remembers certificates, not keys. Of a certificate only its signature
-and its time are kept: the rest is written anew from the user's number. One that was not made yet, or
-that lapses soon, is made when it is needed; processes that share the folder share these too.
+Users share a pool of key pairs: making a pair takes longer than an hour of a user's requests, and
+servers cache certificates, not keys. The folder has only the time and signature of a certificate: the
+rest follows from the user's number. Missing or expiring certificates are made on demand, for all
+processes that share the folder.
 
-No assertion is made twice, and whoever holds the folder can sign in as any of its users.
+No assertion is made twice. Anybody with the folder can sign in as any of its users.
 """
 
 from __future__ import annotations
@@ -48,36 +48,36 @@ DEFAULT_EMAILS: Final = 2
 """Of each user, as in the capacity model."""
 
 KEY_SHARES: Final[Mapping[str, int]] = {"DS128": 80, "RS256": 20}
-"""Of users by the algorithm of their keys, in percent. Assumed: Persona's own client made DS128 keys
-for everybody, its successors make RS256. A server may refuse DS128 (`browserid.algorithms`)."""
+"""Users by the algorithm of their keys, in percent. Assumed: Persona's client made DS128 keys, its
+successors make RS256. A server may reject DS128 (`browserid.algorithms`)."""
 
 NEW_CERTIFICATE_SHARE: Final = 0.25
-"""Of dialog opens that come with certificates never seen before: each of a user's devices opens a
-dialog four times a day (the capacity model), and its certificates last for a day at most."""
+"""Share of dialogs with new certificates: each device opens a dialog four times a day (the capacity
+model), and its certificates last for a day at most."""
 
 POOL_KEYS: Final = 100
 CERTIFICATE_LIFE: Final = 24 * 3600
-"""Seconds; the longest that servers take."""
+"""Seconds; the longest that servers accept."""
 
 CERTIFICATE_RESERVE: Final = 3600
-"""A certificate that lapses within so many seconds is made anew."""
+"""A certificate that expires within so many seconds is replaced."""
 
 CERTIFICATE_AGE: Final = 60
-"""Seconds by which a certificate is dated back, in favour of servers whose clock is late."""
+"""Seconds by which a certificate is dated back, for servers whose clock is late."""
 
 ASSERTION_LIFE: Final = 2 * 60
 """Seconds, as Persona's."""
 
 _DSA_BITS: Final = 1024
 _RECORD: Final = struct.Struct("<Q256s")
-"""Of a certificate: when it was issued (milliseconds since 1970, 0: never), and its signature."""
+"""A certificate's time of issue (milliseconds since 1970, 0: never) and signature."""
 
 _DOMAIN: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody with a few emails.
+    """A user with some emails.
 
     Attributes:
         number: from 0.
@@ -90,11 +90,11 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A user who opens the dialog.
+    """A user's opening of the dialog.
 
     Attributes:
-        user: who.
-        new_certificates: whether they are to be made for this visit.
+        user: of the visit.
+        new_certificates: whether certificates are made for this visit.
     """
 
     user: User
@@ -119,8 +119,8 @@ class Identities:
         """Return the users of a folder that `make` has made.
 
         Raises:
-            OSError: it can't be read.
-            ValueError: it holds something else.
+            OSError: the folder can't be read.
+            ValueError: it is no folder of identities.
         """
         try:
             return cls(folder, json.loads((folder / "users.json").read_bytes()))
@@ -131,7 +131,7 @@ class Identities:
         """Return a user.
 
         Raises:
-            ValueError: there is none of that number.
+            ValueError: there is no user of that number.
         """
         if not 0 <= number < self.users:
             raise ValueError(f"no user {number}: there are {self.users}")
@@ -139,9 +139,9 @@ class Identities:
         return User(number, tuple(emails))
 
     def visits(self, seed: int, worker: int = 0, workers: int = 1) -> Iterator[Visit]:
-        """Yield who comes, without end: any of a worker's users, each as likely.
+        """Yield visits without end, of a worker's users with equal probability.
 
-        The same seed gives the same visits; no two of the workers have a user in common.
+        The same seed gives the same visits; no two workers have a user in common.
 
         Raises:
             ValueError: there is no such worker, or no user for it.
@@ -166,32 +166,32 @@ class Identities:
         """Return a proof for each of a user's emails, good for two minutes and for one use.
 
         Args:
-            user: who signs in.
+            user: of the proofs.
             audience: the server's origin.
-            new_certificates: make them now, so that no server has seen them before.
+            new_certificates: make certificates that no server has seen.
         """
         key = self._keys[user.number % len(self._keys)]
         expires_at = int((time.time() + ASSERTION_LIFE) * 1000)
         proofs = []
         for index in range(self.emails):
             certificate = self.certificate(user, index, new=new_certificates)
-            # Users share keys: what makes each statement another one is random.
+            # Users share keys: a random value makes each assertion unique.
             statement = {"aud": audience, "exp": expires_at, "jti": secrets.token_hex(8)}
             proofs.append(f"{certificate}~{key.jws(json.dumps(statement))}")
         return proofs
 
     def certificate(self, user: User, index: int, *, new: bool = False) -> str:
-        """Return a certificate of one of a user's emails; make it if there is none that lasts."""
+        """Return a certificate of a user's email; make it if there is none that lasts."""
         at = (user.number * self.emails + index) * _RECORD.size
         issued_at, signature = _RECORD.unpack_from(self._records, at)
         now = time.time()
         oldest = (now - CERTIFICATE_LIFE + CERTIFICATE_RESERVE) * 1000
         if new or not oldest < issued_at <= now * 1000:
-            # Another one than before even within a millisecond; dated back, it is valid at once.
+            # It differs from the last one even within a millisecond; dated back, it is valid at once.
             issued_at = max(int((now - CERTIFICATE_AGE) * 1000), issued_at + 1 if new else 0)
             issued_at = min(issued_at, int(now * 1000))
             signature = self._issuer.sign(self._unsigned(user, index, issued_at).encode("ascii"))
-            # The time last: a process that dies in between leaves a certificate that is not there.
+            # The time is written last: if the process dies before, there is no certificate.
             struct.pack_into("<Q", self._records, at, 0)
             self._records[at + 8 : at + _RECORD.size] = signature
             struct.pack_into("<Q", self._records, at, issued_at)
@@ -215,17 +215,17 @@ def make(
     shares: Mapping[str, int] = KEY_SHARES,
     pool: int = POOL_KEYS,
 ) -> Identities:
-    """Make a folder of users, or change how many it has; keys that are there stay. No run may be on.
+    """Make a folder of users, or change their number and keep the keys; not during a run.
 
-    The certificates' file takes 264 bytes of disk for each that was made; see `mint`.
+    A certificate uses 264 bytes on disk; see `mint`.
 
     Args:
-        folder: is made if it is missing, closed to others.
-        users: how many.
+        folder: is made if it is missing, for its owner only.
+        users: their number.
         domain: of their emails, in lower case.
-        emails: of each.
+        emails: number per user.
         shares: of users by algorithm (`DS128`, `RS256`), in percent.
-        pool: key pairs that they share.
+        pool: number of key pairs.
 
     Raises:
         ValueError: an argument is wrong, or the folder has another domain.
@@ -254,24 +254,26 @@ def make(
     return Identities.open(folder)
 
 
-def mint(folder: Path, processes: int = 1, tell: Callable[[int, int], None] = lambda *_: None) -> None:
-    """Make every certificate that is missing or lapses soon.
+def mint(
+    folder: Path, processes: int = 1, report: Callable[[int, int], None] = lambda *_: None
+) -> None:
+    """Make all certificates that are missing or expire soon.
 
-    It can be stopped and goes on where it was.
+    An interrupted call can be repeated and continues.
 
     Args:
         folder: see `make`.
-        processes: that work at once.
-        tell: gets how many users are done, of how many.
+        processes: number of worker processes.
+        report: called with the number of finished and of all users.
     """
     count = Identities.open(folder).users
     blocks = [(folder, start, min(start + 1000, count)) for start in range(0, count, 1000)]
     done = 0
-    start_anew = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, start_anew) as workers:
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawned) as workers:
         for users in workers.map(_mint_block, blocks):
             done += users
-            tell(done, count)
+            report(done, count)
 
 
 _opened: dict[Path, Identities] = {}

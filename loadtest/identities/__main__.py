@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--emails", type=int, default=DEFAULT_EMAILS, help="default: %(default)s")
     command.add_argument("--processes", type=int, default=os.cpu_count(), help="default: all cores")
     command.add_argument(
-        "--rs256-only", action="store_true", help="no DS128 keys, for a server that refuses them"
+        "--rs256-only", action="store_true", help="no DS128 keys, for a server that rejects them"
     )
     command.add_argument(
         "--no-certificates", action="store_true", help="each is made when it is needed first"
@@ -38,13 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             shares=shares,
         )
         if not options.no_certificates:
-            mint(options.folder, max(1, options.processes), _tell)
+            mint(options.folder, max(1, options.processes), _report)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{error}\n")
     return 0
 
 
-def _tell(done: int, count: int) -> None:
+def _report(done: int, count: int) -> None:
     sys.stderr.write(f"\rcertificates of {done} of {count} users" + "\n" * (done == count))
 
 

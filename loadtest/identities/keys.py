@@ -1,6 +1,6 @@
-"""Key pairs of BrowserID and what they sign (mozilla/id-specs), on `cryptography` alone.
+"""Key pairs and signatures of BrowserID (mozilla/id-specs), by `cryptography` only.
 
-The server's own code is not used: what it takes is tested with what somebody else has written.
+It does not use the server's code, which is tested against this independent implementation.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class UserKey:
         """Return the signature of some bytes."""
         if isinstance(self._key, rsa.RSAPrivateKey):
             return self._key.sign(data, padding.PKCS1v15(), SHA256())
-        r, s = decode_dss_signature(self._key.sign(data, SHA1()))  # noqa: S303 - what DS128 is
+        r, s = decode_dss_signature(self._key.sign(data, SHA1()))  # noqa: S303 - DS128 is defined so
         return r.to_bytes(_DSA_HALF) + s.to_bytes(_DSA_HALF)
 
     def unsigned_jws(self, payload: str) -> str:
-        """Return what is to be signed of a payload in JSON."""
+        """Return the signing input of a payload in JSON."""
         return f"{self._header}.{encoded(payload.encode('ascii'))}"
 
     def jws(self, payload: str) -> str:

@@ -75,7 +75,7 @@ class Kind:
         return self.stored * (1 if self.format == "png" else TURNS)
 
 
-# The mix of the capacity model: assumed, as no service has published what people upload. Noise and
+# The mix of the capacity model: assumed, as no service has published its own. Noise and
 # texture give a file the bytes per pixel of a phone's, and the processor time per byte to decode it.
 # In more than 99 of 100 cases two uploads have different marks.
 KINDS: Final = (
@@ -87,8 +87,7 @@ KINDS: Final = (
 )
 
 PREPARED: Final = Kind("prepared", "jpeg", 0, 768, 576, 64, quality=85, noise=4.0, texture=6.0)
-"""Of the pictures that are there when a run begins: soon decoded, while the renditions are those of
-any picture."""
+"""The kind of the pictures at the beginning of a run: quick to decode, with ordinary renditions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class PictureLibrary:
         kinds: Sequence[Kind] = KINDS,
         *,
         seed: int = 1,
-        tell: Callable[[str], None] = lambda _line: None,
+        report: Callable[[str], None] = lambda _line: None,
     ) -> PictureLibrary:
         """Map the files of a folder into memory; make the missing ones.
 
@@ -146,7 +145,7 @@ class PictureLibrary:
             folder: is made if it is missing.
             kinds: the mix; their shares add up to 100.
             seed: of the pictures.
-            tell: gets a line before each kind that is made.
+            report: called with a line before each kind that is made.
 
         Raises:
             OSError: the folder can't be used.
@@ -159,7 +158,7 @@ class PictureLibrary:
             for kind in kinds:
                 paths = _paths(folder, kind, first, seed)
                 if not all(path.exists() for path in paths):
-                    tell(f"making {kind.name}")
+                    report(f"making {kind.name}")
                     _make(paths, kind, first, seed)
                 files.append((kind, [_mapped(path, kind.format) for path in paths]))
                 first += kind.stored

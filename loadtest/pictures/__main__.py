@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         # All that a run needs: a process that has to make some is silent too long for its leader.
-        PictureLibrary.open(options.folder, (*KINDS, PREPARED), seed=options.seed, tell=print)
+        PictureLibrary.open(options.folder, (*KINDS, PREPARED), seed=options.seed, report=print)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{options.folder}: {error}\n")
     return 0

@@ -27,7 +27,7 @@ _ORIENTATION_TAG, _MAKE_TAG, _MODEL_TAG = 0x0112, 0x010F, 0x0110
 
 
 def encoded(picture: Image.Image, format_name: str, quality: int) -> bytes:
-    """Return a picture as a file that `stamped` takes."""
+    """Return a picture as a file for `stamped`."""
     file = io.BytesIO()
     if format_name == "jpeg":
         picture.save(file, "JPEG", quality=quality, subsampling="4:2:0")

@@ -18,7 +18,7 @@ CELLS: Final = 8
 """In a row, and in a column."""
 
 GRID_SHARE: Final = 8 / 9
-"""Of the central square's side that the grid takes."""
+"""Share of the central square's side that the grid covers."""
 
 TURNS: Final = 4
 """Each stored picture is four marks, by the way in which the camera was held."""

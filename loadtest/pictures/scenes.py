@@ -1,4 +1,4 @@
-"""What the pictures show: photos with the entropy of a camera's, screenshots of text.
+"""The content of the pictures: photos with the entropy of a camera's, screenshots of text.
 
 A photo has what natural images have: objects of all sizes that hide each other, textures at every
 scale, the noise of a sensor. All of it follows from a seed.

@@ -1,4 +1,4 @@
-"""The style of all charts, and what becomes of them. Alone in knowing matplotlib, the extra `plot`."""
+"""The style and the output of all charts. The one module that imports matplotlib (extra `plot`)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SOFT: Final = COLOURS["soft"]
 DASHED: Final = (0, (4, 3))
 
 _POINTS_PER_INCH: Final = 72
-# What a page must not get from a drawing: other names, rules for other elements, references.
+# Omitted in a page: headers, metadata, rules for other elements, names, references, digits.
 _NOT_INLINE: Final = re.compile(
     r"^.*?<svg[^>]*>|<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>|<clipPath.*?</clipPath>"
     r'| clip-path="[^"]*"|(?<=<g) id="[^"]*"|(?<=\.\d\d)\d+',
@@ -63,6 +63,7 @@ mpl.rcParams.update(
         "savefig.dpi": 150,
         "svg.hashsalt": "persona-profile",
         "text.color": SOFT,
+        "text.parse_math": False,  # names of a record are not formulas
         "xtick.color": SOFT,
         "xtick.major.size": 0,
         "xtick.minor.size": 0,
@@ -74,7 +75,7 @@ mpl.rcParams.update(
 
 
 def new_figure(width: float, height: float, rows: int = 1, **options: Any) -> tuple[Any, Any]:
-    """Return a figure of so many points, and its axes: one, or an array of as many as rows."""
+    """Return a figure of a size in points, and its axes: one, or an array of so many rows."""
     figure = Figure((width / _POINTS_PER_INCH, height / _POINTS_PER_INCH), **options)
     axes = figure.subplots(rows, 1)
     for each in figure.axes:

@@ -1,7 +1,4 @@
-"""What each activity costs a server, as `benchmarks/activity_cost.py` measures and prints it.
-
-Standard library alone.
-"""
+"""The costs of each activity for a server, as `benchmarks/activity_cost.py` measures them."""
 
 from __future__ import annotations
 
@@ -13,29 +10,29 @@ from importlib import resources
 from typing import Any, Final, Self
 
 MEASURED_ACTIVITIES: Final = ("dialog_open", "picture_read", "edit", "export", "erase")
-"""Those that have a cost of their own; each kind of upload has one by the kind of its picture."""
+"""Activities with a cost each; uploads have costs by the kind of picture."""
 
 PICTURE_KINDS: Final = ("jpeg_12mp", "jpeg_24mp", "jpeg_48mp", "png_screenshot", "heic")
 
 MAX_NUMBER: Final = 1e15
-"""Larger numbers are mistakes, whatever their unit."""
+"""Larger numbers are mistakes in any unit."""
 
 
 class InvalidCosts(ValueError):
-    """A document holds no costs; the message says what is wrong where."""
+    """A document has no valid costs; the message names the mistake and its place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one request of an activity costs.
+    """The costs of one request of an activity.
 
     Attributes:
         service_seconds: processor time of the server's own process.
         worker_seconds: processor time of its picture workers.
         database_seconds: processor time of the database.
-        statements: that the database is asked to carry out.
-        request_bytes: of the body that comes.
-        answer_bytes: of the body that goes.
+        statements: of the database.
+        request_bytes: of the request's body.
+        answer_bytes: of the response's body.
     """
 
     service_seconds: float
@@ -62,14 +59,14 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a server was measured to cost.
+    """The measured costs of a server.
 
     Attributes:
         measured_on: the machine, in words.
         activities: by name, each of `MEASURED_ACTIVITIES`.
         uploads: by kind of picture, each of `PICTURE_KINDS`.
         picture_set_bytes: sealed bytes of all renditions of a picture.
-        profile_bytes: sealed bytes of all else that is kept of an email.
+        profile_bytes: sealed bytes of an email's other items.
         database_factor: bytes of the database's files over sealed bytes.
     """
 
@@ -82,10 +79,10 @@ class Costs:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read what `benchmarks/activity_cost.py` prints.
+        """Parse the output of `benchmarks/activity_cost.py`.
 
         Raises:
-            InvalidCosts: it is something else.
+            InvalidCosts: it has another form.
         """
         try:
             document = json.loads(text)
@@ -108,11 +105,11 @@ class Costs:
 
     @classmethod
     def measured(cls) -> Costs:
-        """Return those that were measured once, and come with the package."""
+        """Return the measurements in the package."""
         return _measured()
 
     def of(self, activity: str, mix: Mapping[str, float]) -> Cost:
-        """Return what one request of an activity costs.
+        """Return the costs of one request of an activity.
 
         Args:
             activity: one of `MEASURED_ACTIVITIES`; any other is an upload.
@@ -130,18 +127,18 @@ def _measured() -> Costs:
 
 def _costs(document: Any, place: str, names: tuple[str, ...]) -> dict[str, Cost]:
     found = _members(document, place, names)
-    figures = tuple(field.name for field in fields(Cost))
+    members = tuple(field.name for field in fields(Cost))
     made = {}
     for name in names:
-        each = _members(found[name], f"{place}.{name}", figures)
+        each = _members(found[name], f"{place}.{name}", members)
         made[name] = Cost(
-            **{figure: _number(each[figure], f"{place}.{name}.{figure}") for figure in figures}
+            **{member: _number(each[member], f"{place}.{name}.{member}") for member in members}
         )
     return made
 
 
 def _members(document: Any, place: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return an object that has these members and no others."""
+    """Return an object that has exactly these members."""
     prefix = f"{place}: " if place else ""
     if not isinstance(document, dict):
         raise InvalidCosts(f"{prefix}must be an object")

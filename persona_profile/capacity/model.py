@@ -1,4 +1,4 @@
-"""The capacity model: from active users to requests, cores, bytes, and back. Standard library alone.
+"""The capacity model: from active users to requests, cores and bytes, and back.
 
     parameters = Parameters(launch_days=0)
     rates(parameters, 1_000_000)["dialog_open"]            # 95.5 a second, the mean of a day
@@ -7,16 +7,16 @@
     knee(2, parameters, Costs.measured(), processes=1)      # where a load test breaks
 
 It descends from "Scaling to 1M" (mozilla/persona wiki, 2011) and its `bin/load_gen`, whose published
-figures `original_rates` reproduces, and departs from it:
+rates `original_rates` reproduces, and departs from it:
 
 - An active user was 40 activities a day, 31 of them the fetch of a script that a browser caches. Here
-  those are left away, as that script is not this service's.
+  they are omitted: this service has no such script.
 - "20% growth a month" became 1 / (40 * 28 * 0.2): the 0.2 divides where it must multiply, and the rate
   is 25 times too high. Here it is `growth * users / 28 days`.
 - An email was added every two weeks, by people who have two. The rate is kept, as it opens a dialog;
-  emails that are new, and get a first picture, are those of new users.
+  only emails of new users are new and get a first picture.
 - The load was a mean over 24 hours. Here a `peak` multiplies it.
-- The original had no pictures. Here they are what costs most for each request.
+- The original had no pictures. Here they are the most expensive requests.
 - The users achieved were multiplied by the time that the run had taken. That is not repeated.
 """
 
@@ -47,7 +47,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "dialog_open": "POST /v1/sessions: proves all emails, answers all cards",
     "first_upload": "PUT picture of an email of a new user",
     "replacement": "PUT picture where there was one",
-    "launch_upload": "PUT picture of those who were there before the service",
+    "launch_upload": "first PUT picture of users older than the service",
     "picture_read": "GET of a picture's URL that is not in the browser's cache",
     "edit": "PATCH of a profile",
     "export": "GET of a profile's export",
@@ -55,14 +55,14 @@ MEANINGS: Final[Mapping[str, str]] = {
 }
 
 MIN_NUMBER: Final = 1e-9
-"""Smaller numbers, but 0, are mistakes too: what is divided by them is beyond any."""
+"""Smaller numbers, except 0, are mistakes: divisors must not be that small."""
 
 ASSUMED: Final = "assumed"
 _WIKI: Final = "Scaling to 1M (2011)"
 
 
 class InvalidParameters(ValueError):
-    """Parameters that can't be used; the message names them."""
+    """Invalid parameters; the message names them."""
 
 
 def _parameter(default: float, unit: str, meaning: str, source: str = ASSUMED) -> Any:
@@ -71,13 +71,13 @@ def _parameter(default: float, unit: str, meaning: str, source: str = ASSUMED) -
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What is taken for granted of users, their pictures, and how machines are to be used.
+    """The assumptions about users, their pictures and the use of machines.
 
     Each field's metadata hold its `unit`, `meaning`, and `source` (or `ASSUMED`).
 
     Raises:
-        InvalidParameters: one is not 0 or from 1e-9 to 1e15, is 0 or more than it may be, or the shares
-            of the kinds of pictures don't have the sum 1.
+        InvalidParameters: a value is outside of its range, or the shares of the kinds of pictures don't
+            have the sum 1.
     """
 
     emails: float = _parameter(2, "per user", "emails that a dialog shows", _WIKI)
@@ -113,9 +113,9 @@ class Parameters:
     def __post_init__(self) -> None:
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         for name, value in values.items():
-            least = MIN_NUMBER if name in _POSITIVE else 0
-            if not least <= value <= MAX_NUMBER or 0 < value < MIN_NUMBER:
-                raise InvalidParameters(f"{name}: must be {_range(least)}")
+            minimum = MIN_NUMBER if name in _POSITIVE else 0
+            if not minimum <= value <= MAX_NUMBER or 0 < value < MIN_NUMBER:
+                raise InvalidParameters(f"{name}: must be {_range(minimum)}")
             if (name.endswith("_share") or name == "target_utilisation") and value > 1:
                 raise InvalidParameters(f"{name}: must be at most 1")
         if abs(sum(self.mix.values()) - 1) > 1e-6:
@@ -133,10 +133,10 @@ class Parameters:
         return math.fsum(share * getattr(self, f"{kind}_bytes") for kind, share in self.mix.items())
 
     def changed(self, changes: Mapping[str, float]) -> Self:
-        """Return parameters of which some are others.
+        """Return parameters with some changes.
 
         Raises:
-            InvalidParameters: there is no such parameter, or it can't have this value.
+            InvalidParameters: a name or value is invalid.
         """
         known = {each.name for each in dataclasses.fields(self)}
         if unknown := sorted(changes.keys() - known):
@@ -161,18 +161,18 @@ class Cores(NamedTuple):
 
 
 class Demand(NamedTuple):
-    """What users ask of a deployment.
+    """The demand of users on a deployment.
 
     Attributes:
         mean_rates: requests per second by activity, the mean of a day.
         peak_rates: the same in the busiest hour.
-        cores: to have, so that the peak meets the target utilisation.
+        cores: needed so that the peak meets the target utilisation.
         cores_by_activity: the same for each activity.
         statements: of the database, per second at the peak.
         ingress: bytes per second at the peak.
         egress: bytes per second at the peak.
-        sealed_bytes: of all profiles and pictures, once everybody has uploaded.
-        stored_bytes: that the database's files take for them.
+        sealed_bytes: of all profiles and pictures, after all users have uploaded.
+        stored_bytes: of the database's files for them.
     """
 
     mean_rates: Mapping[str, float]
@@ -189,10 +189,10 @@ class Demand(NamedTuple):
 def rates(parameters: Parameters, users: float) -> dict[str, float]:
     """Return requests per second by activity, each of `ACTIVITIES`, the mean of a day.
 
-    A launch makes its uploads while it lasts: `launch_days = 0` leaves it away.
+    Uploads of a launch last `launch_days`; 0 means no launch.
 
     Raises:
-        InvalidParameters: the number of users can't be.
+        InvalidParameters: the number of users is invalid.
     """
     if not 0 <= users <= MAX_NUMBER:
         raise InvalidParameters(f"users: must be from 0 to {MAX_NUMBER:g}")
@@ -213,10 +213,10 @@ def rates(parameters: Parameters, users: float) -> dict[str, float]:
 
 
 def demand(parameters: Parameters, costs: Costs, users: float) -> Demand:
-    """Return what so many users ask of a deployment; all of it is linear in them.
+    """Return the demand of so many users, which is linear in their number.
 
     Raises:
-        InvalidParameters: the number of users can't be.
+        InvalidParameters: the number of users is invalid.
     """
     mean = rates(parameters, users)
     peak = {activity: rate * parameters.peak for activity, rate in mean.items()}
@@ -261,20 +261,20 @@ def users_carried(
         cores: for the server and its picture workers.
         parameters: of the model.
         costs: of each activity.
-        processes: of the server. The interpreter of each runs one thread at a time, so all but the
-            pictures gets no more cores than there are processes. By default that is no limit.
+        processes: of the server. Each interpreter runs one thread at a time, so work outside of picture
+            workers gets no more cores than processes. None for no limit.
         with_database: whether the database runs on the same cores.
 
     Returns:
-        infinity if users cost nothing.
+        The number; infinity if users cost nothing.
 
     Raises:
-        InvalidParameters: cores or processes can't be so many.
+        InvalidParameters: the number of cores or processes is invalid.
     """
     for name, value in (("cores", cores), ("processes", processes)):
         if value is not None and not MIN_NUMBER <= value <= MAX_NUMBER:
             raise InvalidParameters(f"{name}: must be {_range(MIN_NUMBER)}")
-    # Of a million, as of one the figures may be too small to be told from nothing.
+    # A million, as the demand of one user may be below the precision.
     million = demand(parameters, costs, 1e6).cores
     limits = [_ratio(cores, million.server + (million.database if with_database else 0))]
     if processes is not None:
@@ -290,20 +290,19 @@ def knee(
     processes: int | None = None,
     with_database: bool = False,
 ) -> float:
-    """Return the users at which a steady load of their mean rates takes all cores.
+    """Return the users at which a steady load of the mean rates uses all cores.
 
-    That is `users_carried` without peak and headroom: a load test that raises the number of users step
-    by step finds latency rise there.
+    It is `users_carried` without peak and headroom. In a load test of rising steps latency rises there.
 
     Raises:
-        InvalidParameters: cores or processes can't be so many.
+        InvalidParameters: the number of cores or processes is invalid.
     """
     steady = parameters.changed({"peak": 1, "target_utilisation": 1})
     return users_carried(cores, steady, costs, processes=processes, with_database=with_database)
 
 
 def original_rates(users: float) -> dict[str, float]:
-    """Return what "Scaling to 1M" published, per second: 462.96 in all for a million users."""
+    """Return the rates per second that "Scaling to 1M" published: 462.96 in all for a million users."""
     activities_a_day = 40
     shares = {
         "signup": 1 / (activities_a_day * 28 * 0.2),
@@ -318,10 +317,10 @@ def original_rates(users: float) -> dict[str, float]:
     return {name: rate * share / whole for name, share in shares.items()}
 
 
-def _range(least: float) -> str:
+def _range(minimum: float) -> str:
     return (
         f"from {MIN_NUMBER:g} to {MAX_NUMBER:g}"
-        if least
+        if minimum
         else f"0, or from {MIN_NUMBER:g} to {MAX_NUMBER:g}"
     )
 

@@ -1,4 +1,4 @@
-"""What `persona-profile model` prints: a page for a person, or a document for a program."""
+"""The output of `persona-profile model`: a page for a person, or a document for a program."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from persona_profile.capacity.units import byte_count, rounded
 
 _GIVEN = "given"
 _DIGITS = 4
-"""Significant digits of a document: no figure of the model is better."""
+"""Significant digits of a document: the model is not more accurate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that is told.
+    """The content of the page.
 
     Attributes:
         users: active users.
         parameters: of the model.
         costs: of each activity.
-        given: names of parameters that are the user's own.
-        demand: what the users ask for.
-        after_launch: the same once the launch is over.
-        cores: how many are asked about, or none.
-        carried: the users that those carry at the peak, without the database.
+        given: names of the parameters that the command's user has set.
+        demand: of the active users.
+        after_launch: the demand after the launch.
+        cores: given number of cores, or None.
+        carried: users that the cores carry at the peak, without the database.
     """
 
     users: float
@@ -62,7 +62,7 @@ class Page:
         """Compute a page.
 
         Raises:
-            InvalidParameters: the number of users or cores can't be.
+            InvalidParameters: the number of users or cores is invalid.
         """
         return cls(
             users,
@@ -81,7 +81,7 @@ class Page:
 
 
 def document(page: Page) -> dict[str, Any]:
-    """Return the page for programs; numbers, but that of users, have four significant digits."""
+    """Return the page for programs; numbers, except of users, have four significant digits."""
     found = page.demand
     made = {
         "parameters": {
@@ -153,7 +153,7 @@ def _summary(page: Page) -> Iterator[str]:
             + f" {unit}"
         )
     share = f"{parameters.target_utilisation:.0%}"
-    yield f"Cores are those to have, so that {share} of them are busy."
+    yield f"Of these cores {share} are busy."
     yield ""
     sealed, stored = byte_count(found.sealed_bytes, 2), byte_count(found.stored_bytes, 2)
     yield f"Stored once everybody has uploaded: {sealed} sealed, {stored} in the database's files"

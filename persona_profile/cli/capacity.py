@@ -18,7 +18,7 @@ from persona_profile.cli.plot_option import add_plot_option, drawing, draws
 def add_to(commands: Any) -> None:
     """Add the command to a parser's."""
     model = commands.add_parser(
-        "model", help="tell what a number of active users needs: requests, cores, bytes"
+        "model", help="show the demand of a number of active users: requests, cores, bytes"
     )
     model.add_argument("--users", metavar="N", type=_number, default=1e6, help="default: 1000000")
     model.add_argument(
@@ -39,10 +39,10 @@ def add_to(commands: Any) -> None:
         "--costs",
         metavar="FILE",
         type=Path,
-        help="what requests cost on your machine, as benchmarks/activity_cost.py prints it",
+        help="costs of requests on your machine: the output of benchmarks/activity_cost.py",
     )
     model.add_argument(
-        "--cores", metavar="N", type=_number, help="also tell how many users these carry"
+        "--cores", metavar="N", type=_number, help="also show how many users these cores carry"
     )
     model.add_argument("--json", action="store_true", help="for programs")
     add_plot_option(model, "rates and cores against users")

@@ -1,4 +1,4 @@
-"""The contact sheet of `pictures process`: what each file became, side by side, pixel by pixel."""
+"""The contact sheet of `pictures process`: the renditions of each file side by side, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Band:
     Attributes:
         name: of the file.
         file_bytes: its length.
-        reference: the largest square, as the encoders got it.
-        renditions: what was made.
+        reference: the largest square before encoding.
+        renditions: of the file.
         decoding_seconds: processor time from the file to all squares.
         encoding_seconds: processor time from the squares to all renditions.
     """
@@ -46,7 +46,7 @@ class Band:
 
     @property
     def sizes(self) -> list[int]:
-        """The sizes that were made, the largest first."""
+        """The sizes of the renditions, the largest first."""
         return sorted({each.size for each in self.renditions}, reverse=True)
 
 
@@ -55,7 +55,7 @@ def draw(bands: Sequence[Band], formats: Sequence[str], path: Path) -> None:
 
     Args:
         bands: at least one.
-        formats: those that were asked for; JPEG has a column in any case.
+        formats: requested formats; JPEG always has a column.
         path: of a PNG file.
 
     Raises:
@@ -92,7 +92,7 @@ def _draw_title(sheet: Image.Image, band: Band, top: int) -> None:
 
 
 def _draw_column(sheet: Image.Image, band: Band, name: str, corner: tuple[int, int]) -> None:
-    """Draw the renditions of one format: the largest, and the others in a row beside it."""
+    """Draw the renditions of one format: the largest, and the smaller ones in a row beside it."""
     made = {each.size: each for each in band.renditions if each.format == name}
     main, *rest = band.sizes
     places = {main: corner}
@@ -110,7 +110,7 @@ def _draw_column(sheet: Image.Image, band: Band, name: str, corner: tuple[int, i
 
 
 def _place(sheet: Image.Image, picture: Image.Image, corner: tuple[int, int], caption: str) -> None:
-    """Draw a picture with a caption below; what is transparent shows checks."""
+    """Draw a picture with a caption below, on a checkerboard if it is transparent."""
     shown = picture.convert("RGBA")
     ground = _checks(shown.size)
     ground.paste(shown, mask=shown)

@@ -12,20 +12,20 @@ from typing import Any, Final
 PLOT_FORMATS: Final = (".png", ".svg")
 
 
-def add_plot_option(parser: argparse.ArgumentParser, what: str) -> None:
-    """Add the option to a parser; its value is a path or none."""
+def add_plot_option(parser: argparse.ArgumentParser, subject: str) -> None:
+    """Add the option to a parser; its value is a path or None."""
     parser.add_argument(
         "--plot",
         metavar="FILE",
         type=_plot_path,
-        help=f"draw {what} into a file, .svg or .png; needs the extra `plot`",
+        help=f"draw {subject} into a file, .svg or .png; needs the extra `plot`",
     )
 
 
 def drawing(module: str) -> Callable[..., None] | None:
     """Return `draw` of a module; without matplotlib report that and return None."""
     try:
-        # Only who draws needs the library, which is larger than the service.
+        # Only plots need the library, which is larger than the service.
         draw: Callable[..., None] = importlib.import_module(module).draw
     except ImportError:
         message = "--plot needs matplotlib: pip install '.[plot]' in the release's folder"
@@ -35,7 +35,7 @@ def drawing(module: str) -> Callable[..., None] | None:
 
 
 def draws(draw: Callable[..., None], path: Path, *arguments: Any) -> bool:
-    """Draw into a file; tell whether that could be written, and the user if not."""
+    """Draw into a file; report an error of the file and return whether there was none."""
     try:
         draw(*arguments, path)
     except OSError as error:

@@ -20,7 +20,7 @@ from persona_profile.store.maintenance.statistics import Distribution, Statistic
 
 _BINS: Final = 48
 _LABEL_WIDTH: Final = 0.1
-"""Share of the axis that a label of a percentile takes."""
+"""Share of the axis for the label of a percentile."""
 
 _FORMAT_COLOURS: Final = {"avif": COLOURS["c1"], "webp": COLOURS["c2"], "jpeg": COLOURS["c3"]}
 
@@ -63,7 +63,7 @@ def _draw_profiles(axes: Any, statistics: Statistics) -> None:
 
 
 def _mark_percentiles(axes: Any, sizes: Distribution) -> None:
-    """Draw a line at each percentile; those that fall close together share one label."""
+    """Draw a line at each percentile; close percentiles share a label."""
     labels: list[tuple[int, list[str]]] = []
     for percent in (50, 95, 99):
         size = sizes.percentile(percent)

@@ -1,4 +1,4 @@
-"""The charts of a run's report, as figures of HTML with their legends. Standard library alone."""
+"""The charts of a report, as HTML with their legends."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from loadtest.record import Traffic, percentile
 from persona_profile.capacity.units import short
 
 _POINTS = 240
-"""Most points of a line: more can't be seen."""
+"""Maximum of points in a line."""
 _LARGEST_ERRORS = 4
 _MINUTES = 300
-"""Seconds from which a time axis counts minutes."""
+"""Length in seconds from which a time axis has minutes."""
 _PERCENTILES = ((0.5, "p50", "c1"), (0.95, "p95", "c2"), (0.99, "p99", "c3"))
 MEGABYTE = 1e6
 
 
 def latency_spread(judged: Judged, levels: Levels) -> str:
-    """Show the percentiles of each endpoint of a step, and the levels that they have to meet."""
+    """Return the percentiles and levels of each endpoint of a step."""
     rows = []
     for name, traffic in judged.step.endpoints.items():
         if traffic.right < MIN_ANSWERS["p95"]:
@@ -42,7 +42,7 @@ def latency_spread(judged: Judged, levels: Levels) -> str:
 
 
 def latency_by_users(steps: Sequence[Judged], levels: Levels) -> list[str]:
-    """Show how latency grows with users, a chart for each endpoint; none for one number of them."""
+    """Return a chart of latency over users for each endpoint, if there are several numbers of users."""
     users = sorted({each.step.users for each in steps})
     if len(users) < 2:
         return []
@@ -92,7 +92,7 @@ def latency_legend() -> str:
 
 
 def requests_over_time(summary: Summary) -> str:
-    """Show requests planned, and those answered right, by the second of their planned start."""
+    """Return planned requests and right responses over time."""
     axis = _Axis(summary)
     planned = axis.rate([(second, each.planned) for second, each in summary.seconds.items()])
     right = axis.rate([(second, each.right) for second, each in summary.seconds.items()])
@@ -112,7 +112,7 @@ def requests_over_time(summary: Summary) -> str:
 
 
 def errors_over_time(summary: Summary) -> str:
-    """Show what went wrong by code, and what was shed, over time."""
+    """Return errors by code and shed requests over time."""
     axis = _Axis(summary)
     whole = Traffic.of(summary.seconds.values())
     codes = sorted(whole.errors, key=lambda code: (-whole.errors[code], code))
@@ -129,34 +129,34 @@ def errors_over_time(summary: Summary) -> str:
             for second, each in summary.seconds.items()
         ]
         series.append(Series(f"{len(others)} other codes", axis.rate(found), "c6"))
-    told = [f"{whole.shed:,} shed"] + [f"{whole.errors[code]:,} {code}" for code in codes]
+    totals = [f"{whole.shed:,} shed"] + [f"{whole.errors[code]:,} {code}" for code in codes]
     chart = Chart(
         "Errors by code, and shedding",
-        ", ".join(told) if whole.shed or codes else "There were none",
+        ", ".join(totals) if whole.shed or codes else "There were none",
         axis.label,
         "requests per second",
         series,
         axis.bands,
         top=1.0,
     )
-    note = "None." if not whole.shed and not codes else "Total: " + ", ".join(told) + "."
+    note = "None." if not whole.shed and not codes else "Total: " + ", ".join(totals) + "."
     return _drawn(chart, note)
 
 
 def processor_over_time(summary: Summary) -> str:
-    """Show the cores that the server used, and those that it had."""
+    """Return the used and available cores of the server over time."""
     axis = _Axis(summary)
-    told = [(each.at, each.cpu_seconds) for each in summary.servers if each.cpu_seconds is not None]
+    readings = [(each.at, each.cpu_seconds) for each in summary.servers if each.cpu_seconds is not None]
     points: list[tuple[float, float | None]] = []
-    for (before, low), (after, high) in itertools.pairwise(axis.thinned(told)):
+    for (before, low), (after, high) in itertools.pairwise(axis.thinned(readings)):
         if after > before:
             points.append((axis(after), max(0.0, (high - low) / (after - before))))
     cores = [each.cores for each in summary.servers if each.cores]
-    most = f"; it may use {short(cores[-1])}" if cores else ""
+    limit = f"; it may use {short(cores[-1])}" if cores else ""
     highest = max((y for _, y in points if y is not None), default=0.0)
     chart = Chart(
         "Processor of the server",
-        f"At most {highest:.2f} cores{most}" if points else "Unknown",
+        f"At most {highest:.2f} cores{limit}" if points else "Unknown",
         axis.label,
         "cores used",
         [Series("cores used", points, "c1", is_area=True)],
@@ -167,16 +167,16 @@ def processor_over_time(summary: Summary) -> str:
 
 
 def memory_over_time(summary: Summary) -> str:
-    """Show the memory that the server had."""
+    """Return the memory of the server over time."""
     axis = _Axis(summary)
-    told = [
+    readings = [
         (each.at, each.resident_bytes) for each in summary.servers if each.resident_bytes is not None
     ]
-    points = [(axis(at), size / MEGABYTE) for at, size in axis.thinned(told)]
+    points = [(axis(at), size / MEGABYTE) for at, size in axis.thinned(readings)]
     described = "Unknown"
     if points:
         described = f"From {points[0][1]:,.0f} to {points[-1][1]:,.0f} MB"
-        described += f", at most {max(size for _, size in told) / MEGABYTE:,.0f} MB"
+        described += f", at most {max(size for _, size in readings) / MEGABYTE:,.0f} MB"
     chart = Chart(
         "Memory of the server",
         described,
@@ -189,7 +189,7 @@ def memory_over_time(summary: Summary) -> str:
 
 
 class _Axis:
-    """The time of a run, from its first step on."""
+    """The time axis of a run, from its first step on."""
 
     def __init__(self, summary: Summary) -> None:
         instants = [*summary.seconds, *(each.at for each in summary.servers)]
@@ -206,7 +206,7 @@ class _Axis:
         return (at - self._start) / self._unit
 
     def rate(self, counts: Sequence[tuple[int, int]]) -> list[tuple[float, float | None]]:
-        """Return counts per second, of pieces of time that can be told apart in a chart."""
+        """Return counts per second, for at most `_POINTS` pieces of time."""
         width = max(1, -(-int(self._length) // _POINTS))
         pieces: dict[int, int] = {}
         for second, count in counts:
@@ -217,10 +217,10 @@ class _Axis:
         whole = range(min(pieces), max(pieces) + 1)
         return [(self(self._start + place * width), pieces.get(place, 0) / width) for place in whole]
 
-    def thinned(self, told: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Return readings that are far enough apart for a chart."""
-        every = max(1, -(-len(told) // _POINTS))
-        return [each for each in told[::every] if each[0] >= self._start]
+    def thinned(self, readings: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Return at most about `_POINTS` readings."""
+        every = max(1, -(-len(readings) // _POINTS))
+        return [each for each in readings[::every] if each[0] >= self._start]
 
 
 def _band(axis: _Axis, step: StepSummary) -> Band:
@@ -245,5 +245,5 @@ def _legend(entries: Sequence[tuple[str, str]]) -> str:
 
 
 def _figure(title: str, drawing: str, legend: str, note: str = "") -> str:
-    told = f"<p>{escape(note)}</p>" if note else ""
-    return f"<figure><figcaption><h3>{escape(title)}</h3>{told}</figcaption>{drawing}{legend}</figure>"
+    below = f"<p>{escape(note)}</p>" if note else ""
+    return f"<figure><figcaption><h3>{escape(title)}</h3>{below}</figcaption>{drawing}{legend}</figure>"

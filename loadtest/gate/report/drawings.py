@@ -13,6 +13,7 @@ _LEFT: Final = 52
 _RIGHT: Final = 12
 _TOP: Final = 14
 _BOTTOM: Final = 36
+_DIGIT_WIDTH: Final = 6
 _DASHES: Final = {
     "": "-",
     "dashed": (0, (6, 4)),
@@ -105,14 +106,11 @@ class Chart:
         self._set_range(axes)
         low, high = axes.get_xlim()
         for band in self.bands:
-            # A digit is some 6 units wide.
-            if (band.end - band.start) / (high - low) * (self.width - _LEFT - _RIGHT) > 6 * len(
-                band.name
-            ):
-                middle = ((band.start + band.end) / 2, 1)
+            room = (band.end - band.start) / (high - low) * (self.width - _LEFT - _RIGHT)
+            if room > _DIGIT_WIDTH * len(band.name):
                 axes.annotate(
                     band.name,
-                    middle,
+                    ((band.start + band.end) / 2, 1),
                     (0, 4),
                     xycoords=("data", "axes fraction"),
                     textcoords="offset points",
@@ -123,7 +121,6 @@ class Chart:
         count_on(axes.yaxis)
         axes.set_xlabel(self.x_label)
         axes.set_ylabel(self.y_label)
-
         return inline_svg(figure, f"{self.title}. {self.description}")
 
     def _set_range(self, axes: Any) -> None:
@@ -156,13 +153,11 @@ def spread(title: str, description: str, rows: Sequence[Spread]) -> str:
     for place, row in enumerate(rows):
         values = [value for _, value in row.values]
         axes.hlines(place, min(values), max(values), color=COLOURS["line"], linewidth=4)
-        axes.plot(
-            row.limits, [place] * len(row.limits), "|", color=INK, markersize=14, markeredgewidth=2
-        )
+        for limit in row.limits:
+            axes.plot(limit, place, "|", color=INK, markersize=14, markeredgewidth=2)
         for style, value in row.values:
-            axes.plot(
-                value, place, "o", color=COLOURS[style], markersize=9, markeredgecolor=COLOURS["card"]
-            )
+            colours = {"color": COLOURS[style], "markeredgecolor": COLOURS["card"]}
+            axes.plot(value, place, "o", markersize=9, **colours)
     shown = [value for row in rows for value in (*row.limits, *dict(row.values).values())]
     axes.set_xscale("log")
     axes.set_xlim(min(shown, default=1.0) / 1.4, max(shown, default=10.0) * 1.4)
@@ -180,7 +175,6 @@ def _place(figure: Any, axes: Any, left: float, top: float) -> None:
         left=left / width, right=1 - _RIGHT / width, bottom=_BOTTOM / height, top=1 - top / height
     )
     axes.tick_params(axis="x", pad=6)
-    across = (left + (width - _RIGHT - left) / 2) / width
-    axes.xaxis.set_label_coords(across, 12 / height, figure.transFigure)
-    up = (_BOTTOM + (height - top - _BOTTOM) / 2) / height
-    axes.yaxis.set_label_coords(14 / width, up, figure.transFigure)
+    across, up = (left + width - _RIGHT) / 2, (_BOTTOM + height - top) / 2
+    axes.xaxis.set_label_coords(across / width, 12 / height, figure.transFigure)
+    axes.yaxis.set_label_coords(14 / width, up / height, figure.transFigure)

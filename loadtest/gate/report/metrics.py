@@ -1,4 +1,4 @@
-"""What the server counted of itself, for a report. Standard library alone."""
+"""The server's metrics in a report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COUNTED: Final = (
     ("persona_picture_uploads_total", "outcome", "Pictures sent", "outcome"),
     ("persona_proofs_total", "outcome", "Proofs looked at", "outcome"),
 )
-_MOST: Final = (
+_MAXIMA: Final = (
     ("persona_picture_uploads_queued", "Uploads that waited for a worker, at most"),
     ("persona_picture_uploads_in_progress", "Uploads that had a worker, at most"),
     ("persona_storage_connections_in_use", "Connections of the storage in use, at most"),
@@ -29,9 +29,9 @@ _MOST: Final = (
 
 
 def server_metrics(metrics: Mapping[str, float]) -> str:
-    """Return tables of the server's figures, in words, and all of them folded away."""
+    """Return a table of important metrics in words, and a folded table of all."""
     if not metrics:
-        return '<p class="note">The server told none.</p>'
+        return '<p class="note">The server has reported none.</p>'
     families: dict[str, list[tuple[dict[str, str], float]]] = {}
     for sample, value in metrics.items():
         if match := _SAMPLE.fullmatch(sample):
@@ -42,15 +42,15 @@ def server_metrics(metrics: Mapping[str, float]) -> str:
         counts: Counter[str] = Counter()
         for labels, value in families.get(family, []):
             counts[labels.get(label, "")] += round(value)
-        told = ", ".join(
+        counted = ", ".join(
             f"{escape(name)}: {count:,}" for name, count in sorted(counts.items()) if count
         )
         if family in families:
-            rows.append([f"{meaning}, by {of}", told or "none"])
-    for family, meaning in _MOST:
+            rows.append([f"{meaning}, by {of}", counted or "none"])
+    for family, meaning in _MAXIMA:
         if family in families:
             rows.append([meaning, short(max(value for _, value in families[family]))])
-    made = table("While steps were measured", ["Figure", "Value"], rows, texts={1}) if rows else ""
+    made = table("While steps were measured", ["Metric", "Value"], rows, texts={1}) if rows else ""
     everything = [[escape(sample), f"{value:,.6g}"] for sample, value in metrics.items()]
-    folded = table("", ["Name", "Growth of a counter; most of another"], everything)
-    return f"{made}<details><summary>All of them, as the server names them</summary>{folded}</details>"
+    folded = table("", ["Name", "Growth of a counter, maximum of a gauge"], everything)
+    return f"{made}<details><summary>All metrics by their names</summary>{folded}</details>"

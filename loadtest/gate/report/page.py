@@ -1,6 +1,6 @@
-"""The report of a run: one page of HTML that asks for nothing else. Standard library alone.
+"""The report of a run: one page of HTML that loads nothing else.
 
-All that is not of this module's own making is escaped: names come from a server, or from a record.
+Names from a server or a record are escaped.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _NONE: Final = "\N{EN DASH}"
 _WORDS: Final = {
     "slower": '<span class="bad">slower</span>',
     "faster": '<span class="good">faster</span>',
-    "same": "not told apart",
+    "same": "no difference",
 }
-_FIGURES: Final = {
+_METRICS: Final = {
     "users_carried": "users carried",
     "seconds_per_request": "CPU milliseconds per request",
     "p95": "p95, ms",
@@ -51,10 +51,10 @@ def page(
 
     Args:
         summary: of the run.
-        levels: that it was judged by.
-        verdict: over it.
-        comparison: with the accepted run, if there is one.
-        costs_from: on which machine the costs of the model were measured.
+        levels: of the verdict.
+        verdict: on the run.
+        comparison: with the accepted run, or None.
+        costs_from: machine on which the costs of the model were measured.
     """
     shown = _shown(verdict)
     parts = [_header(summary, verdict), _tiles(summary, levels, verdict)]
@@ -72,8 +72,8 @@ def page(
     if verdict.steps:
         parts += ["<h2>Steps</h2>", _steps(verdict, levels)]
     parts += ["<h2>Knee</h2>", _knee(verdict, costs_from)]
-    parts += ["<h2>Beside the last accepted run</h2>", _comparison(comparison)]
-    parts += ["<h2>The server's own figures</h2>", server_metrics(summary.metrics)]
+    parts += ["<h2>Compared with the last accepted run</h2>", _comparison(comparison)]
+    parts += ["<h2>The server's metrics</h2>", server_metrics(summary.metrics)]
     parts += ["<h2>Load generator</h2>", _generator(verdict)]
     title = f"{_HEADLINES[verdict.outcome]}: load test of {summary.run.host}"
     template = string.Template(resources.files(__package__).joinpath("report.html").read_text("utf-8"))
@@ -81,7 +81,7 @@ def page(
 
 
 def _shown(verdict: Verdict) -> Judged | None:
-    """Return the step that the verdict rests on."""
+    """Return the step that decides."""
     if verdict.outcome is Outcome.PROMOTE and verdict.carried is not None:
         return verdict.carried
     return verdict.failed or verdict.carried or next(reversed(verdict.steps), None)
@@ -110,7 +110,7 @@ def _header(summary: Summary, verdict: Verdict) -> str:
 
 
 def hour(run: Run) -> str:
-    """Return for which time of the day the rates of a run stand, in words."""
+    """Return the time of the day of a run's rates, in words."""
     if run.peak == 1:
         return "of the mean of a day"
     return f"of the busiest hour, {run.peak:g} times the mean of a day"
@@ -119,13 +119,13 @@ def hour(run: Run) -> str:
 def _carried(run: Run, verdict: Verdict) -> str:
     if verdict.outcome is Outcome.VOID:
         return "<strong>\N{EN DASH}</strong><span>users carried: not known</span>"
-    most = 0.0 if verdict.carried is None else verdict.carried.step.users
+    largest = 0.0 if verdict.carried is None else verdict.carried.step.users
     beyond = "active users carried<br>" + ("on average" if run.peak == 1 else "in their busiest hour")
     if verdict.failed is not None:
         beyond += f",<br>{verdict.failed.step.users:,.0f} were too many"
     elif verdict.carried is not None:
         beyond += ",<br>more were not tried"
-    return f"<strong>{most:,.0f}</strong><span>{beyond}</span>"
+    return f"<strong>{largest:,.0f}</strong><span>{beyond}</span>"
 
 
 def _tiles(summary: Summary, levels: Levels, verdict: Verdict) -> str:
@@ -141,10 +141,11 @@ def _tiles(summary: Summary, levels: Levels, verdict: Verdict) -> str:
             if (fit := headroom(traffic, levels, name)) is not None
         }
         if fits:
-            least = min(fits, key=fits.__getitem__)
-            made.append((f"{fits[least]:.1f}\N{MULTIPLICATION SIGN}", f"least headroom: {least}"))
+            tightest = min(fits, key=fits.__getitem__)
+            headline = f"{fits[tightest]:.1f}\N{MULTIPLICATION SIGN}"
+            made.append((headline, f"least headroom: {tightest}"))
     starts = [each for each in summary.servers if each.started_at is not None]
-    made += [] if starts else [("Unknown", "whether the server was restarted")]
+    made += [] if starts else [("Unknown", "restarts of the server")]
     tiles = "".join(
         f'<div class="tile"><strong>{escape(figure)}</strong><span>{escape(meaning)}</span></div>'
         for figure, meaning in made
@@ -173,20 +174,20 @@ def _endpoints(judged: Judged, levels: Levels) -> str:
         own = levels.of(name)
         fit = headroom(traffic, levels, name)
         wrong = ", ".join(f"{count:,} {code}" for code, count in sorted(traffic.errors.items()))
-        figures = []
+        percentiles = []
         for figure, limit in (("p95", own.p95), ("p99", own.p99)):
             measured = percentile(traffic.latencies, SHARES[figure])
             cell = f"{_milliseconds(measured)} / {limit:,.0f}"
             if traffic.right < MIN_ANSWERS[figure]:
                 cell += " (not judged)"
-            figures.append(_marked(cell, is_bad=(name, figure) in missed))
+            percentiles.append(_marked(cell, is_bad=(name, figure) in missed))
         rows.append(
             [
                 escape(name),
                 f"{traffic.planned:,}",
                 _share(traffic.achieved) if traffic.planned else _NONE,
                 _milliseconds(percentile(traffic.latencies, 0.5)),
-                *figures,
+                *percentiles,
                 _NONE if fit is None else _marked(f"{fit:.1f}\N{MULTIPLICATION SIGN}", is_bad=fit < 1),
                 _marked(escape(wrong or "none"), is_bad=(name, "error_share") in missed),
                 _marked(f"{traffic.shed:,}", is_bad=(name, "shed_share") in missed),
@@ -213,7 +214,7 @@ def _steps(verdict: Verdict, levels: Levels) -> str:
     rows = []
     for judged in verdict.steps:
         step, whole = judged.step, judged.step.whole
-        told = [each.text for each in judged.doubts] or [describe(each) for each in judged.breaches]
+        reasons = [each.text for each in judged.doubts] or [describe(each) for each in judged.breaches]
         word = '<span class="good">met</span>'
         if judged.doubts:
             word = '<span class="unsure">void</span>'
@@ -232,7 +233,7 @@ def _steps(verdict: Verdict, levels: Levels) -> str:
                 _NONE if least is None else f"{least:.1f}\N{MULTIPLICATION SIGN}",
                 _NONE if step.cores is None else f"{step.cores:.2f}",
                 _NONE if step.seconds_per_request is None else f"{step.seconds_per_request * 1000:.2f}",
-                f'<span class="wide">{escape("; ".join(told[:4]) or _NONE)}</span>',
+                f'<span class="wide">{escape("; ".join(reasons[:4]) or _NONE)}</span>',
             ]
         )
     heads = [
@@ -250,7 +251,7 @@ def _steps(verdict: Verdict, levels: Levels) -> str:
     made = table("Measured steps", heads, rows, texts={1, 9})
     withdrawn = sum(judged.step.whole.withdrawn for judged in verdict.steps)
     if withdrawn:
-        note = "reads were not made: the upload of their picture had failed, or had not ended."
+        note = "reads were not sent: the upload of their picture had failed, or had not ended."
         made += f'<p class="note">{withdrawn:,} {note}</p>'
     return made
 
@@ -258,8 +259,7 @@ def _steps(verdict: Verdict, levels: Levels) -> str:
 def _knee(verdict: Verdict, costs_from: str) -> str:
     prediction = verdict.prediction
     if prediction is None:
-        told = "The model tells no knee: the cores of the server are not known."
-        return f'<p class="note">{told}</p>'
+        return '<p class="note">No knee by the model: the cores of the server are unknown.</p>'
     measured = "not reached"
     if verdict.knee is not None and verdict.carried is not None and verdict.failed is not None:
         low, high = verdict.carried.step.users, verdict.failed.step.users
@@ -283,32 +283,32 @@ def _knee(verdict: Verdict, costs_from: str) -> str:
         f"The model: {cores}, all busy, with the costs of each activity as measured separately on: "
         f"{costs_from or 'unknown'}."
     )
-    made = table("", ["", "Measured", "By the model", "Model beside measured"], rows)
+    made = table("", ["", "Measured", "By the model", "Model over measured"], rows)
     return f'{made}<p class="note">{escape(note)}</p>'
 
 
 def _comparison(comparison: Comparison | None) -> str:
     if comparison is None:
-        return '<p class="note">No run was accepted before: there is nothing to compare with.</p>'
+        return '<p class="note">There is no accepted run to compare with.</p>'
     version = ", ".join(
         f"{name} {value}" for name, value in comparison.accepted_version.items() if value
     )
     of = f"the run of {_instant(comparison.accepted_at)} UTC ({version or 'version unknown'})"
-    told = {
+    note = {
         "slower": f"This run is slower than {of}.",
         "faster": f"This run is faster than {of}.",
-        "same": f"This run can't be told apart from {of}.",
-        "unknown": f"This run has nothing that can be compared with {of}.",
+        "same": f"This run does not differ from {of}.",
+        "unknown": f"This run can't be compared with {of}.",
     }[comparison.word]
     if comparison.users is None:
-        told += " They have no step of the same users in common: as many, with the same rates."
+        note += " They have no step with the same users and rates in common."
     rows = [_compared(each) for each in comparison.rows if each.word != "few"]
     if few := sorted({each.endpoint for each in comparison.rows if each.word == "few"}):
-        told += f" Too few answers to compare all figures of {', '.join(few)}."
+        note += f" Too few responses to compare all metrics of {', '.join(few)}."
     at = "" if comparison.users is None else f"At {comparison.users:,.0f} users"
-    heads = ["Endpoint", "Figure", "This run", "Accepted", "Ratio", "Difference"]
+    heads = ["Endpoint", "Metric", "This run", "Accepted", "Ratio", "Difference"]
     made = table(at, heads, rows, texts={1, 5}) if rows else ""
-    return f'<p class="note">{escape(told)}</p>{made}'
+    return f'<p class="note">{escape(note)}</p>{made}'
 
 
 def _compared(row: ComparedMetric) -> list[str]:
@@ -316,7 +316,7 @@ def _compared(row: ComparedMetric) -> list[str]:
     digits = 2 if row.figure == "seconds_per_request" else 0
     return [
         escape(row.endpoint or "all"),
-        _FIGURES[row.figure],
+        _METRICS[row.figure],
         f"{row.now * factor:,.{digits}f}",
         f"{row.before * factor:,.{digits}f}",
         f"{row.ratio:.2f}",
@@ -343,7 +343,7 @@ def _generator(verdict: Verdict) -> str:
         for process in judged.step.processes
     ]
     if not rows:
-        return '<p class="note">Nothing is known of it.</p>'
+        return '<p class="note">It left no samples.</p>'
     heads = [
         "Users",
         "Process",
@@ -352,7 +352,7 @@ def _generator(verdict: Verdict) -> str:
         "Seconds with late starts",
         "Longest silence, s",
     ]
-    note = "Above 85 % of a core, or where requests often started late, a step is void."
+    note = "A step is void if a process used more than 85 % of a core, or started requests late."
     return f'{table("", heads, rows, texts={1})}<p class="note">{note}</p>'
 
 
@@ -361,7 +361,7 @@ def _marked(text: str, *, is_bad: bool) -> str:
 
 
 def _share(value: float) -> str:
-    # 99.996 % is not all.
+    # 99.996 % must not become 100 %.
     return "100 %" if value == 1 else f"{min(value, 0.9999):.2%}".replace("%", "\N{NO-BREAK SPACE}%")
 
 

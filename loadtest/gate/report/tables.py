@@ -1,4 +1,4 @@
-"""Tables of a report. Standard library alone."""
+"""Tables of a report."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def table(
     """Return a table of HTML.
 
     Args:
-        caption: what it shows; empty for none.
-        heads: of its columns.
-        rows: of cells that are HTML already; the first of each is its head.
-        texts: numbers of columns that hold words.
+        caption: its title; empty for none.
+        heads: of the columns.
+        rows: of cells in HTML; the first cell is the row's head.
+        texts: numbers of the columns with text.
     """
     kinds = ['class="text"' if place in texts else "" for place in range(len(heads))]
     top = "".join(
@@ -24,7 +24,7 @@ def table(
     body = "".join(_row(row, kinds) for row in rows)
     name = f"<caption>{escape(caption)}</caption>" if caption else ""
     label = escape(caption or heads[0] or "table")
-    # It scrolls on narrow screens, so the keyboard has to reach it.
+    # It scrolls on narrow screens, so the keyboard must reach it.
     return (
         f'<div class="table" tabindex="0" role="region" aria-label="{label}"><table>{name}'
         f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"

@@ -191,13 +191,13 @@ def test_no_number_in_a_truncated_rendition(library):
 
 def test_files_are_made_once(tmp_path):
     """Several that open an empty folder at once get the same files, made by one of them."""
-    told: list[str] = []
+    reports: list[str] = []
     kinds = [replace(SMALL[0], share=100)]
     with ThreadPoolExecutor(3) as threads:
         opened = list(
-            threads.map(lambda _: PictureLibrary.open(tmp_path, kinds, tell=told.append), range(3))
+            threads.map(lambda _: PictureLibrary.open(tmp_path, kinds, report=reports.append), range(3))
         )
-    assert told == ["making photo"]
+    assert reports == ["making photo"]
     assert len({library.picture(4).body for library in opened}) == 1
     assert not list(tmp_path.glob("*.new"))
 
