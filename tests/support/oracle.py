@@ -33,7 +33,7 @@ class Oracle:
         """Return the result of an operation of the script.
 
         Raises:
-            ValueError: the library rejected the request; the message is its own.
+            ValueError: the library rejects the input; the message is its own.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None

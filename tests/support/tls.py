@@ -1,4 +1,4 @@
-"""Good and bad servers on loopback, for tests of the HTTPS fetcher."""
+"""Servers on loopback, good and bad, for the client of untrusted hosts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "issuer.test"
 PATH = "/.well-known/browserid"
 DOCUMENT_URL = Url.parse(f"https://{NAME}{PATH}")
 DEADLINE = 0.5
-"""A short deadline in seconds, for servers that exceed it."""
+"""A deadline that the server misses in any case."""
 
 DOCUMENT = json_encode(support_document(rsa_key("issuer")))
 
@@ -48,7 +48,7 @@ def client_context() -> ssl.SSLContext:
 
 
 class Server:
-    """A listener on loopback; `connections` counts its clients."""
+    """A listener on loopback; `connections` counts connections."""
 
     def __init__(self, handler: Handler, context: ssl.SSLContext | None) -> None:
         self._handler = handler

@@ -1,4 +1,4 @@
-"""A Transit engine on loopback that answers like Vault and OpenBao, or misbehaves on request."""
+"""A Transit engine on loopback that answers as Vault and OpenBao do, or misbehaves on request."""
 
 from __future__ import annotations
 

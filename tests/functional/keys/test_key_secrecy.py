@@ -1,4 +1,4 @@
-"""What people and operators keep secret is nowhere that a thief may look: a real service, searched."""
+"""A search of a real service for the secrets of people and operators."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIRST_KEY, SECOND_KEY, WRONG_KEY = (os.urandom(32) for _ in range(3))
 
 
 class Kept:
-    """What a service was given, and all that it left behind.
+    """The secrets of a service, and all its traces.
 
     Attributes:
         places: files, archive, and all that was printed, by name.
@@ -183,7 +183,7 @@ def bearers(kept: Kept) -> list[str]:
 
 
 def leaks(kept: Kept, needles: set[bytes]) -> dict[str, list[bytes]]:
-    """Return what is found, by where: in what was left behind, and in what people carry."""
+    """Return the found secrets by place: traces of the service, and people's tokens."""
     carried = {each: each.encode() + b" " + independent.from_base64url(each) for each in bearers(kept)}
     everywhere = kept.places | carried
     found = {name: found_in([content], needles) for name, content in everywhere.items()}
@@ -201,7 +201,7 @@ def test_places(kept):
 
 
 def test_who_is_protected(kept):
-    """Key item and profile look alike, whether or not it is protected, and whatever the email is."""
+    """Key item and profile have the same form, protected or not, for all emails."""
     (_, plain), (_, protected) = (kept.partition(email) for email in (PLAIN, PROTECTED))
     assert len(PLAIN) != len(PROTECTED)
     for name, start in (("key", 8), ("profile", 4)):

@@ -57,7 +57,7 @@ def client(service: Service, use_transit) -> Client:
 
 
 def status(service: Service) -> dict[str, object]:
-    """Return what `keys status` tells."""
+    """Return the output of `keys status`."""
     return json.loads(service.run("keys", "status", "--json").stdout)
 
 
@@ -105,7 +105,7 @@ def test_is_asked_again_after_a_while(service, client, fake):
     ids=["sealed", "denied", "failing", "frozen"],
 )
 def test_down(service, client, fake, behaviour):
-    """Whatever is wrong there, calls that need it are 503 with Retry-After, and others are answered."""
+    """For each failure, calls that need the key service return 503 with Retry-After; others go on."""
     restart(service, client)
     new = Client(service, "new@example.com")
     fake.behaviour = behaviour
@@ -184,7 +184,7 @@ def test_moves_to_another_index_key(service, client):
     ],
 )
 def test_wrong_settings(service, use_transit, monkeypatch, settings, problem):
-    """What can't be used is told at start, without any value."""
+    """Invalid settings are reported at the start, without their values."""
     use_transit()
     for name, value in settings.items():
         monkeypatch.setenv(f"PERSONA_{name}", value)

@@ -64,7 +64,7 @@ def opened(store: Store, profile_key: bytes | None = None) -> dict[str, Opened]:
 
 
 def test_every_item(store):
-    """Every item of every partition opens, and says what was written, and nobody's is missing."""
+    """Each item of each partition opens with the written value, and none is missing."""
     found = opened(store, PROFILE_KEY)
     assert {email: each.profile["claims"] for email, each in found.items()} == {
         ALICE: {"name": "Älice \U0001f600"},
@@ -84,7 +84,7 @@ def test_partitions(store):
 
 
 def test_versions_of_the_wraps(store):
-    """What was written before the rotation is under the older key, and does not open without it."""
+    """Values from before the rotation are under the older key, and do not open without it."""
     partition = independent.partition_of(9, INDEX_SECRETS[9], ALICE)
     assert store.get(ALICE, "key")[4:8] == bytes([0, 0, 0, 1])
     assert store.get(BOB, "key")[4:8] == bytes([0, 0, 0, 2])
