@@ -13,7 +13,7 @@ import pytest
 import webtest
 from support import ROOT
 from support.applications import application
-from support.exposition import Exposition
+from support.metrics import Exposition
 
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.runtime.waiting import Wait

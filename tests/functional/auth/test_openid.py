@@ -12,7 +12,7 @@ import pytest
 import webtest
 from joserfc.jwt import encode as joserfc_encode
 from support.applications import Clock, running, wait_for
-from support.exposition import Exposition
+from support.metrics import Exposition
 from support.openid import (
     ACCOUNTS,
     CLIENT,

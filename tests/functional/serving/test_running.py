@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from support import ROOT
 from support.applications import wait_for
-from support.exposition import Exposition
 from support.identities import dsa_key, support_document
+from support.metrics import Exposition
 from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
 from support.workers import fork_server_pids, is_alive
@@ -28,7 +28,7 @@ MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
 
 
 class Watched(Service):
-    """A service whose metrics can be read."""
+    """A service whose figures can be read."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
         self.figures_port = free_port()
@@ -95,7 +95,7 @@ class SlowUpload:
 
 class TestStopping:
     def test_what_is_in_flight_is_finished(self, tmp_path):
-        """At SIGTERM load balancers are warned, an 8 MB upload is finished, and the status is 0."""
+        """At SIGTERM balancers are told, an 8 MB upload is finished, and the status is 0."""
         service = Watched(tmp_path / "service", "shutdown.drain_seconds = 4\n")
         body = encode(quadrants(), quality=95) + bytes(8_000_000)
         try:
@@ -166,7 +166,7 @@ def _refuses(service: Service) -> bool:
 
 
 def test_hangup_takes_issuers(tmp_path):
-    """SIGHUP reloads the files of issuers; an invalid file changes nothing."""
+    """SIGHUP takes the files of issuers anew; one that can't be used changes nothing."""
     issuers, providers = tmp_path / "issuers.json", tmp_path / "providers.json"
     issuers.write_text("{}")
     providers.write_text("[]")
@@ -201,7 +201,7 @@ def test_hangup_takes_issuers(tmp_path):
 
 class TestSeveralProcesses:
     def test_figures_add_up(self, service):
-        """The metrics of all processes are summed; those of a killed process still count."""
+        """The figures of all processes are one sum, to which one that was killed goes on counting."""
         service.start("--processes", "2")
         wait_for(lambda: service.metrics().value("persona_processes") == 2, 30)
         for _ in range(30):
@@ -211,7 +211,7 @@ class TestSeveralProcesses:
         before = service.processes()
         frozen = min(before)
         os.kill(frozen, signal.SIGSTOP)
-        assert service.metrics().value(**requests) == 30  # its previous metrics count
+        assert service.metrics().value(**requests) == 30  # its last ones are taken
         os.kill(frozen, signal.SIGCONT)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
@@ -249,10 +249,10 @@ class TestSeveralProcesses:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_end_before_all_is_well(self, tmp_path, monkeypatch, number):
-        """Processes that are not healthy yet outlive other signals, and end with their supervisor."""
+        """Processes that are not well yet outlive other signals, and end with their supervisor."""
         monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{os.environ.get('PYTHONPATH', '')}")
         more = "shutdown.grace_seconds = 600\n"  # nobody is killed
-        service = Service(tmp_path / "service", "support.unwell:unwell", "", more=more)
+        service = Service(tmp_path / "service", "support.unhealthy:unhealthy", "", more=more)
         try:
             service.start("--processes", "1")
             wait_for(lambda: get(service, "/__heartbeat__") == 503, 30)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import application, wait_for
-from support.exposition import Exposition
+from support.metrics import Exposition
 from support.pictures import encode, quadrants
 from support.proxies import proxy
 from support.replication import Replication
