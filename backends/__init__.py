@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import enum
 import secrets
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeVar
 
 MAX_PARTITION_BYTES: Final = 33
 MAX_NAME_BYTES: Final = 64
@@ -34,6 +35,8 @@ MAX_VALUE_BYTES: Final = 4 * 1024 * 1024
 MAX_OPERATIONS: Final = 100
 MAX_BATCH_BYTES: Final = 32 * 1024 * 1024
 """Bytes of the values of one batch: clusters replicate a transaction as a whole, and limit its size."""
+
+_T = TypeVar("_T")
 
 
 class BackendError(Exception):
@@ -47,8 +50,7 @@ class Conflict(BackendError):
 class Unavailable(BackendError):
     """The store can't answer now. A write may or may not have taken effect: read it again.
 
-    Attributes:
-        retry_after: seconds after which a new attempt makes sense.
+    A new attempt makes sense after `retry_after` seconds.
     """
 
     def __init__(self, message: str = "storage is unavailable", retry_after: int = 5) -> None:
@@ -128,7 +130,6 @@ class BackendStats:
 
     Attributes:
         retries: repeated attempts by reason: `transient`, `connection_lost`.
-        connections_in_use: connections that carry out an operation now.
         max_connections: size of the connection pool; 0 for a backend without connections.
         is_unreachable: whether the store does not answer, so that operations are rejected at once.
     """
@@ -140,7 +141,10 @@ class BackendStats:
 
 
 class Backend(ABC):
-    """The interface of a store. The docstring of this module has its guarantees."""
+    """The interface of a store. The docstring of this module has its guarantees.
+
+    Every method but `stats` and `close` raises `Unavailable` if the store can't answer now.
+    """
 
     @property
     def write_seconds(self) -> float:
@@ -152,9 +156,6 @@ class Backend(ABC):
         """Return the items at these addresses, of any partitions, read in one round trip.
 
         Absent items are missing from the result.
-
-        Raises:
-            Unavailable: the store can't answer now.
         """
 
     @abstractmethod
@@ -163,42 +164,25 @@ class Backend(ABC):
 
         Raises:
             Conflict: an expectation was not met; nothing was written.
-            Unavailable: the store can't answer now.
             ValueError: a partition, name, value or batch beyond the limits of this module, or two
                 operations on one name.
         """
 
     @abstractmethod
     def list(self, partition: bytes) -> Sequence[ItemInfo]:
-        """Return the items of a partition in order of their names, without values.
-
-        Raises:
-            Unavailable: the store can't answer now.
-        """
+        """Return the items of a partition in order of their names, without values."""
 
     @abstractmethod
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
-        """Return up to `limit` partitions that follow `after`, in ascending order of their bytes.
-
-        Raises:
-            Unavailable: the store can't answer now.
-        """
+        """Return up to `limit` partitions that follow `after`, in ascending order of their bytes."""
 
     @abstractmethod
     def purge_expired(self, limit: int) -> int:
-        """Delete up to `limit` expired items; return the number of deleted items.
-
-        Raises:
-            Unavailable: the store can't answer now.
-        """
+        """Delete up to `limit` expired items; return the number of deleted items."""
 
     @abstractmethod
     def ping(self) -> None:
-        """Check that the store answers a read within its time limit; write nothing.
-
-        Raises:
-            Unavailable: the store does not answer.
-        """
+        """Check that the store answers a read within its time limit; write nothing."""
 
     @abstractmethod
     def initialize(self) -> None:
@@ -208,7 +192,6 @@ class Backend(ABC):
 
         Raises:
             WrongSchema: the schema is of a newer version.
-            Unavailable: the store can't answer now.
         """
 
     @abstractmethod
@@ -217,7 +200,6 @@ class Backend(ABC):
 
         Raises:
             WrongSchema: the schema is another one, or missing.
-            Unavailable: the store can't answer now.
         """
 
     def stats(self) -> BackendStats:
@@ -235,11 +217,7 @@ def new_version() -> int:
 
 
 def check_batch(partition: bytes, operations: Sequence[Operation]) -> None:
-    """Check that a batch keeps the limits of this module.
-
-    Raises:
-        ValueError: see `Backend.apply`.
-    """
+    """Raise `ValueError` if a batch is beyond the limits of this module."""
     if not 0 < len(partition) <= MAX_PARTITION_BYTES:
         raise ValueError(f"a partition has 1 to {MAX_PARTITION_BYTES} bytes")
     if len(operations) > MAX_OPERATIONS:
@@ -255,3 +233,25 @@ def check_batch(partition: bytes, operations: Sequence[Operation]) -> None:
             raise ValueError(f"a name has 1 to {MAX_NAME_BYTES} printable ASCII characters")
     if any(size > MAX_VALUE_BYTES for size in values):
         raise ValueError(f"a value has at most {MAX_VALUE_BYTES} bytes")
+
+
+def is_live(item: Item | ItemInfo, now: float) -> bool:
+    """Return whether an item has not expired at `now`, in seconds since 1970."""
+    return item.expires_at is None or item.expires_at > now
+
+
+def chunks(
+    items: Iterable[_T], size_of: Callable[[_T], int], max_size: int, max_items: int = sys.maxsize
+) -> Iterator[list[_T]]:
+    """Yield items in lists of at most `max_size` in total, unless a single item is larger."""
+    chunk: list[_T] = []
+    total = 0
+    for item in items:
+        size = size_of(item)
+        if chunk and (total + size > max_size or len(chunk) == max_items):
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(item)
+        total += size
+    if chunk:
+        yield chunk

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
-from backends import BackendError
-from backends.copying.fingerprints import FINGERPRINT_BYTES
+from backends import BackendError, Item, ItemInfo
 
-_APPLICATION_ID: Final = 0x50505332
+_APPLICATION_ID: Final = 0x50505333
+_FINGERPRINT_BYTES: Final = 16
+_REPLACE: Final = "REPLACE INTO partitions VALUES (?, ?, ?, ?, ?)"
 
 
 class InvalidState(BackendError):
@@ -77,17 +79,16 @@ class CopyState:
 
     def is_new(self) -> bool:
         """Return whether no partition was copied yet."""
-        tables = "SELECT 1 FROM pairs UNION ALL SELECT 1 FROM under_way"
-        return self._database.execute(tables).fetchone() is None
+        return self._database.execute("SELECT 1 FROM partitions").fetchone() is None
 
     def forget(self) -> None:
         """Compare all values again, from the first partition on.
 
         The copy still knows its own items in the destination.
         """
-        self._database.execute("DELETE FROM position")
-        self._database.execute("UPDATE pairs SET source = NULL")
-        self._database.commit()
+        with self._database:
+            self._database.execute("DELETE FROM position")
+            self._database.execute("UPDATE partitions SET source = NULL")
 
     def position(self) -> bytes | None:
         """Return the last partition that an unfinished pass has done; None without such a pass."""
@@ -96,47 +97,36 @@ class CopyState:
 
     def known(self, page: Sequence[bytes]) -> dict[bytes, Copied | Pending]:
         """Return the entries of partitions, which are given in order."""
-        between = "WHERE partition BETWEEN ? AND ?", (page[0], page[-1])
-        copied = self._rows("SELECT partition, source, destination, expiring FROM pairs", *between)
-        found: dict[bytes, Copied | Pending] = {
-            partition: Copied(source, destination, _divided(expiring))
-            for partition, source, destination, expiring in copied
+        select = "SELECT * FROM partitions WHERE partition BETWEEN ? AND ?"
+        return {
+            partition: Copied(source, destination, _divided(items))
+            if kept is None
+            else Pending(_divided(items), _divided(kept))
+            for partition, source, destination, items, kept in self._database.execute(
+                select, (page[0], page[-1])
+            )
         }
-        pending = self._rows("SELECT partition, known, kept FROM under_way", *between)
-        for partition, known, kept in pending:
-            found[partition] = Pending(_divided(known), _divided(kept))
-        return found
 
-    def intend(self, partitions: Mapping[bytes, Pending]) -> None:
+    def intend(self, pending: Mapping[bytes, Pending]) -> None:
         """Store which partitions of the destination the copy is about to write."""
-        self._database.executemany(
-            "REPLACE INTO under_way VALUES (?, ?, ?)",
-            (
-                (partition, b"".join(each.known), b"".join(each.kept))
-                for partition, each in partitions.items()
-            ),
+        rows = (
+            (partition, None, None, b"".join(each.known), b"".join(each.kept))
+            for partition, each in pending.items()
         )
-        self._database.commit()
+        with self._database:
+            self._database.executemany(_REPLACE, rows)
 
     def record(self, copied: Mapping[bytes, Copied], after: bytes | None) -> None:
         """Store the results of a pass and its position; None at its end."""
-        self._database.executemany(
-            "REPLACE INTO pairs VALUES (?, ?, ?, ?)",
-            (
-                (partition, each.source, each.destination, b"".join(each.expiring))
-                for partition, each in copied.items()
-            ),
+        rows = (
+            (partition, each.source, each.destination, b"".join(each.expiring), None)
+            for partition, each in copied.items()
         )
-        self._database.executemany(
-            "DELETE FROM under_way WHERE partition = ?", ((partition,) for partition in copied)
-        )
-        self._database.execute("DELETE FROM position")
-        if after is not None:
-            self._database.execute("INSERT INTO position VALUES (?)", (after,))
-        self._database.commit()
-
-    def _rows(self, select: str, where: str, values: tuple[bytes, bytes]) -> sqlite3.Cursor:
-        return self._database.execute(f"{select} {where}", values)
+        with self._database:
+            self._database.executemany(_REPLACE, rows)
+            self._database.execute("DELETE FROM position")
+            if after is not None:
+                self._database.execute("INSERT INTO position VALUES (?)", (after,))
 
     def _prepare(self) -> None:
         database = self._database
@@ -147,18 +137,39 @@ class CopyState:
                 raise sqlite3.DatabaseError
             database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         database.execute("CREATE TABLE IF NOT EXISTS position (after BLOB NOT NULL)")
+        # A row is a `Copied` or, with `kept`, a `Pending`.
         database.execute(
-            "CREATE TABLE IF NOT EXISTS pairs"
-            " (partition BLOB PRIMARY KEY, source BLOB, destination BLOB NOT NULL,"
-            " expiring BLOB NOT NULL) WITHOUT ROWID"
-        )
-        database.execute(
-            "CREATE TABLE IF NOT EXISTS under_way"
-            " (partition BLOB PRIMARY KEY, known BLOB NOT NULL, kept BLOB NOT NULL) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS partitions (partition BLOB PRIMARY KEY, source BLOB,"
+            " destination BLOB, items BLOB NOT NULL, kept BLOB) WITHOUT ROWID"
         )
         database.commit()
 
 
+def by_version(info: ItemInfo) -> bytes:
+    """Return the fingerprint of an item by its version."""
+    return _digest(b"version\0%s\0%016x" % (info.name.encode("ascii"), info.version))
+
+
+def by_value(name: str, item: Item) -> bytes:
+    """Return the fingerprint of an item by its value and expiry."""
+    return _digest(b"value\0%s\0%d\0" % (name.encode("ascii"), item.expires_at or 0), item.value)
+
+
+def by_name(name: str) -> bytes:
+    """Return the fingerprint of a name."""
+    return _digest(b"name\0" + name.encode("ascii"))
+
+
+def of_listing(infos: Iterable[ItemInfo]) -> bytes:
+    """Return the hash of the versions in a listing, of the items that do not expire."""
+    lasting = (info for info in infos if info.expires_at is None)
+    return _digest(*(b"%s\0%016x" % (info.name.encode("ascii"), info.version) for info in lasting))
+
+
+def _digest(*parts: bytes) -> bytes:
+    return blake2b(b"".join(parts), digest_size=_FINGERPRINT_BYTES).digest()
+
+
 def _divided(fingerprints: bytes) -> frozenset[bytes]:
-    size = FINGERPRINT_BYTES
+    size = _FINGERPRINT_BYTES
     return frozenset(fingerprints[at : at + size] for at in range(0, len(fingerprints), size))

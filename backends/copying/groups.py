@@ -24,21 +24,13 @@ Related = Callable[[bytes, Items], Sequence[bytes]]
 """Returns the other partitions in the group of a partition with these items."""
 
 
-def unrelated(_partition: bytes, _items: Items) -> Sequence[bytes]:
-    """Return no partition: a `Related` for stores without groups."""
-    return ()
-
-
 def read_all(
-    source: Backend, related: Related = unrelated, *, patience: float = PATIENCE_SECONDS
+    source: Backend, related: Related = lambda *_: (), *, patience: float = PATIENCE_SECONDS
 ) -> Iterator[tuple[bytes, Items]]:
     """Yield all partitions in order with their items, each group as it was at one instant.
 
     In memory are the items of one group at most. A partition may come without items.
-
-    Raises:
-        Busy: others keep writing for `patience` seconds.
-        Unavailable: the store can't answer now.
+    Raises `Busy` if others keep writing for `patience` seconds.
     """
     walked = walk(source)
     upcoming = next(walked, None)

@@ -31,10 +31,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from backends import MAX_BATCH_BYTES, Address, Backend, Item, ItemInfo
-from backends.chunks import chunks
-from backends.copying import fingerprints
-from backends.copying.copy_state import Copied, CopyState, Pending
+from backends import MAX_BATCH_BYTES, Address, Backend, Item, ItemInfo, chunks, is_live
+from backends.copying.copy_state import (
+    Copied,
+    CopyState,
+    Pending,
+    by_name,
+    by_value,
+    by_version,
+    of_listing,
+)
 from backends.copying.transfer import (
     PATIENCE_SECONDS,
     Busy,
@@ -43,7 +49,6 @@ from backends.copying.transfer import (
     Progress,
     Report,
     Written,
-    is_live,
     read_partition,
     walk,
     write_partition,
@@ -66,10 +71,9 @@ class CopyResult:
 
     Attributes:
         equal: whether the last pass found no difference.
-        passes: number of passes.
         partitions: number of partitions in the last pass, of both stores.
         differing: number of these partitions in which the stores differed.
-        written: number of writes of whole partitions.
+        written: number of writes of whole partitions, of all passes.
         bytes: bytes of the values in these writes.
     """
 
@@ -113,7 +117,6 @@ def copy(  # noqa: PLR0913 - the last two are for tests
     Raises:
         NotEmpty: the destination has foreign items, which are unchanged; `overwrite` is not set.
         NotWritten: the destination does not return what was written.
-        Unavailable: a store can't answer now; start the copy again.
         ValueError: fewer than two passes.
     """
     if passes < 2:
@@ -133,7 +136,6 @@ class _Comparison(NamedTuple):
     """The comparison of a partition by its listings.
 
     Attributes:
-        is_same: the stores have the same values.
         is_foreign: the destination has foreign items, or lacks items of this copy.
         listed: the listing of the destination.
         bytes: of the values in the source.
@@ -202,14 +204,12 @@ class _Copy:
     def _compare(self, partition: bytes, known: Copied | Pending | None) -> _Comparison:
         in_source = self.source.list(partition)
         listed = self.destination.list(partition)
-        # The hashes leave out items that expire; they are small and few, so always compared by value.
-        has_expiring = any(info.expires_at is not None for info in (*in_source, *listed))
         is_foreign = not self.overwrite and self._is_foreign(partition, known, listed)
-        hashes = fingerprints.of_listing(in_source), fingerprints.of_listing(listed)
+        # The hashes leave out items that expire; they are small and few, so always compared by value.
         is_same = (
             isinstance(known, Copied)
-            and (known.source, known.destination) == hashes
-            and not has_expiring
+            and known[:2] == (of_listing(in_source), of_listing(listed))
+            and not _expiring((*in_source, *listed))
         )
         return _Comparison(is_same, is_foreign, listed, sum(info.size for info in in_source))
 
@@ -217,34 +217,20 @@ class _Copy:
         self, partition: bytes, known: Copied | Pending | None, listed: Sequence[ItemInfo]
     ) -> bool:
         """Return whether somebody else has written to a partition of the destination."""
-        match known:
-            case None:
-                return bool(listed)
-            case Copied():
-                return (
-                    known.destination != fingerprints.of_listing(listed)
-                    or not _expiring(listed) <= known.expiring
-                )
-            case Pending():
-                if not known.kept <= {fingerprints.of_name(info.name) for info in listed}:
-                    return True
-                new = [
-                    Address(partition, info.name)
-                    for info in listed
-                    if fingerprints.of_version(info) not in known.known
-                ]
-                return any(
-                    fingerprints.of_value(address.name, item) not in known.known
-                    and is_live(item, self.clock())
-                    for address, item in self.destination.get_many(new).items()
-                )
+        if known is None:
+            return bool(listed)
+        if isinstance(known, Copied):
+            return known.destination != of_listing(listed) or not _expiring(listed) <= known.expiring
+        if not known.kept <= {by_name(info.name) for info in listed}:
+            return True
+        new = [Address(partition, each.name) for each in listed if by_version(each) not in known.known]
+        return any(
+            by_value(address.name, item) not in known.known and is_live(item, self.clock())
+            for address, item in self.destination.get_many(new).items()
+        )
 
     def _check_foreign(self, partition: bytes) -> bool:
-        """Return whether a foreign partition may differ from the source.
-
-        Raises:
-            NotEmpty: it does differ.
-        """
+        """Return whether a foreign partition may differ; raise `NotEmpty` if it does differ."""
         items = self._read(partition)
         if items is None:
             return True
@@ -276,23 +262,19 @@ class _Copy:
 
 
 def _pending(items: Mapping[str, Item], listed: Sequence[ItemInfo]) -> Pending:
-    known = {fingerprints.of_version(info) for info in listed}
-    known |= {fingerprints.of_value(name, item) for name, item in items.items()}
-    lasting = {name for name, item in items.items() if item.expires_at is None}
-    kept = {
-        fingerprints.of_name(info.name)
-        for info in listed
-        if info.expires_at is None and info.name in lasting
-    }
-    return Pending(frozenset(known), frozenset(kept))
+    known = {*map(by_version, listed), *(by_value(name, item) for name, item in items.items())}
+    lasting_names = {name for name, item in items.items() if item.expires_at is None}
+    lasting_names &= {info.name for info in listed if info.expires_at is None}
+    return Pending(frozenset(known), frozenset(map(by_name, lasting_names)))
 
 
 def _copied(items: Mapping[str, Item], infos: Sequence[ItemInfo]) -> Copied:
-    return Copied(fingerprints.of_items(items), fingerprints.of_listing(infos), _expiring(infos))
+    source = (ItemInfo(name, item.version, 0, item.expires_at) for name, item in items.items())
+    return Copied(of_listing(source), of_listing(infos), _expiring(infos))
 
 
 def _expiring(infos: Iterable[ItemInfo]) -> frozenset[bytes]:
-    return frozenset(fingerprints.of_version(info) for info in infos if info.expires_at is not None)
+    return frozenset(by_version(info) for info in infos if info.expires_at is not None)
 
 
 def _live_values(items: Mapping[str, Item], now: float) -> dict[str, tuple[bytes, int | None]]:

@@ -22,8 +22,9 @@ from backends import (
     Operation,
     Put,
     Unavailable,
+    chunks,
+    is_live,
 )
-from backends.chunks import chunks
 
 PATIENCE_SECONDS: Final = 10.0
 """How long a partition is read or written again while others keep writing to it."""
@@ -63,9 +64,6 @@ def walk(backend: Backend, after: bytes | None = None) -> Iterator[bytes]:
     """Yield the partitions that follow `after`, in order; in memory is one page of them.
 
     The store may be in use: a partition that is created or erased meanwhile may be missing.
-
-    Raises:
-        Unavailable: the store can't answer now.
     """
     while page := backend.scan(after, _SCAN_PARTITIONS):
         yield from page
@@ -78,22 +76,17 @@ def read_partition(
     """Return all items of a partition as they were at one instant, in order of their names.
 
     A listing sees the partition whole, and no version is used twice: values that are read after the
-    listing, with its versions, are the values at the time of the listing.
-
-    Raises:
-        Busy: others keep writing for `patience` seconds.
-        Unavailable: the store can't answer now.
+    listing, with its versions, are the values at the time of the listing. Raises `Busy` if others keep
+    writing for `patience` seconds.
     """
     deadline = time.monotonic() + patience
     pause = 0.001
     while True:
         listed = backend.list(partition)
-        found = backend.get_many([Address(partition, info.name) for info in listed])
-        items = {address.name: item for address, item in found.items()}
-        if {name: item.version for name, item in items.items()} == {
-            info.name: info.version for info in listed
-        }:
-            return {info.name: items[info.name] for info in listed}
+        versions = {Address(partition, info.name): info.version for info in listed}
+        found = backend.get_many(versions)
+        if {address: item.version for address, item in found.items()} == versions:
+            return {address.name: found[address] for address in versions}
         if time.monotonic() > deadline:
             raise Busy("others keep writing to a partition; try again when less is written")
         time.sleep(random.uniform(0, pause))  # noqa: S311 - no secret
@@ -101,13 +94,7 @@ def read_partition(
 
 
 class Written(NamedTuple):
-    """The result of `write_partition`.
-
-    Attributes:
-        differed: whether anything had to be written.
-        bytes: of the written values.
-        infos: the listing afterwards.
-    """
+    """Whether a partition differed, the bytes of the written values, and the listing afterwards."""
 
     differed: bool
     bytes: int
@@ -125,43 +112,32 @@ def write_partition(
 ) -> Written:
     """Make the items of a partition equal to the live ones of `items`; read the result back.
 
-    Every operation names the version in the listing, so nothing else is overwritten.
-
-    Args:
-        destination: the store.
-        partition: of the store.
-        items: by name.
-        clock: the clock of the store.
-        listed: the listing of the partition; by default it is read now.
-        check: called with a new listing after a conflict; may raise an exception to end the write.
+    Every operation names the version in the listing, by default a new one: nothing else is overwritten.
+    After a conflict `check` is called with a new listing; an exception that it raises ends the write.
 
     Raises:
         NotWritten: the partition has other values afterwards.
         Busy: others keep writing for PATIENCE_SECONDS.
-        Unavailable: the store can't answer now.
     """
     deadline = time.monotonic() + PATIENCE_SECONDS
     if listed is None:
         listed = destination.list(partition)
-    differed, size = False, 0
-    while True:
-        operations = _operations(destination, partition, items, listed, clock)
-        if not operations:
-            return Written(differed, size, listed)
+    differed, is_written, size = False, False, 0
+    while operations := _operations(destination, partition, items, listed, clock()):
+        if is_written:
+            raise NotWritten("the destination lost what was written: does somebody else write there?")
         differed = True
         try:
             for batch in batches(operations):
                 destination.apply(partition, batch)
                 size += sum(map(_value_bytes, batch))
-            break
+            is_written = True
         except Conflict:
             if time.monotonic() > deadline:
                 raise Busy("others keep writing to a partition of the destination") from None
-            listed = destination.list(partition)
+        listed = destination.list(partition)
+        if not is_written:
             check(listed)
-    listed = destination.list(partition)
-    if _operations(destination, partition, items, listed, clock):
-        raise NotWritten("the destination lost what was written: does somebody else write there?")
     return Written(differed, size, listed)
 
 
@@ -175,10 +151,9 @@ def _operations(
     partition: bytes,
     items: Mapping[str, Item],
     listed: Sequence[ItemInfo],
-    clock: Clock,
+    now: float,
 ) -> list[Operation]:
     """Return the operations that change a partition from its listing to the live items."""
-    now = clock()
     here = {info.name: info for info in listed if is_live(info, now)}
     wanted = {name: item for name, item in items.items() if is_live(item, now)}
     alike = [
@@ -201,8 +176,3 @@ def _operations(
 
 def _value_bytes(operation: Operation) -> int:
     return len(operation.value) if isinstance(operation, Put) else 0
-
-
-def is_live(item: Item | ItemInfo, now: float) -> bool:
-    """Return whether an item has not expired at `now`, in seconds since 1970."""
-    return item.expires_at is None or item.expires_at > now

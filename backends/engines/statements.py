@@ -29,8 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import Executable
 
-from backends import ABSENT, ANYTHING, Address, Conflict, Delete, Operation, Put
-from backends.chunks import chunks
+from backends import ABSENT, ANYTHING, Address, Conflict, Delete, Operation, Put, chunks
 from backends.engines.schema import BULK, SMALL, table_of
 
 MAX_STATEMENT_BYTES: Final = 1024 * 1024

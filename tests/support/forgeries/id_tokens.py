@@ -1,4 +1,4 @@
-"""ID tokens that must be refused: their form, their header, the key and the signature."""
+"""ID tokens that must be rejected for their form, header, key or signature."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from support.openid import (
 
 
 class Forgery(NamedTuple):
-    """A token that must be refused.
+    """A token that must be rejected.
 
     Attributes:
         name: the reason in words.
         code: the reason as the verifier says it.
         mint: makes the token around a good nonce.
-        needs_network: whether it is refused by what fetches documents.
+        needs_network: whether the document fetcher rejects it.
     """
 
     name: str
@@ -72,7 +72,7 @@ def raw(header: bytes = _GOOD_HEADER, payload: bytes | None = None) -> Callable[
 
 
 def forms() -> Iterator[Forgery]:
-    """Yield what is no compact JWS of JSON objects."""
+    """Yield texts that are no compact JWS of JSON objects."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
     def stray_bits(text: str) -> str:
@@ -187,7 +187,7 @@ _PUBLIC_SECRETS: dict[str, Callable[[], bytes]] = {
 
 
 def algorithms() -> Iterator[Forgery]:
-    """Yield algorithms that nobody has allowed, the public key as a shared secret among them."""
+    """Yield tokens with forbidden algorithms, among them the public key as a shared secret."""
     refused = "algorithm_not_allowed"
     for name in ("none", "None", "NONE", "nOnE", "", "rs256", "RS256 ", "RS384", "RS512", "PS256"):
         yield Forgery(f"alg {name!r}", refused, with_header(alg=name))
