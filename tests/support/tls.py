@@ -178,7 +178,7 @@ def fetch_from(handler, tls=None, **options):
             return server, error
 
 
-def refusal(handler, tls=None, **options):
+def error_code(handler, tls=None, **options):
     """Return the error code of a fetch."""
     _, error = fetch_from(handler, tls, **options)
     assert isinstance(error, FetchError)
