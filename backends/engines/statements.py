@@ -21,9 +21,6 @@ MAX_STATEMENT_BYTES: Final = 1024 * 1024
 """Bytes of values in one statement, unless one value has more. Far below the default packet sizes of
 servers."""
 
-Upsert = Callable[[sa.TableClause], Any]
-"""Returns an INSERT that replaces the row with the same key."""
-
 KEY: Final = ("partition", "name")
 CONTENT: Final = ("version", "expires_at", "value")
 
@@ -130,7 +127,7 @@ def batch(
     partition: bytes,
     operations: Sequence[Operation],
     versions: Mapping[str, int],
-    upsert: Upsert,
+    upsert: Callable[[sa.TableClause], Any],
     now: int,
 ) -> Iterator[Step]:
     """Yield the statements of a batch; the statements that can fail come first.
