@@ -78,7 +78,7 @@ def backup(
     *,
     software: str,
     related: Related = lambda *_: (),
-    report: Report | None = None,
+    report: Report = lambda *_: None,
     clock: Clock = time.time,
 ) -> Contents:
     """Write all live items of a store, which may be in use, into an archive.
@@ -97,8 +97,7 @@ def backup(
                 items = {name: item for name, item in found.items() if is_live(item, clock())}
                 if items:
                     writer.add(partition, items)
-                if report:
-                    report("writing", writer.contents.partitions, writer.contents.bytes)
+                report("writing", writer.contents.partitions, writer.contents.bytes)
             writer.end()
             file.flush()
             os.fsync(file.fileno())
@@ -110,7 +109,7 @@ def backup(
     return writer.contents
 
 
-def check(path: Path, *, report: Report | None = None) -> Contents:
+def check(path: Path, *, report: Report = lambda *_: None) -> Contents:
     """Read an archive from the first byte to the last; return its contents.
 
     Raises `ArchiveError` if the file is no archive, or damaged, and `OSError` if it can't be read.
@@ -129,7 +128,7 @@ def restore(
     overwrite: bool = False,
     inspect: Visit = lambda *_: None,
     prepare: Visit = lambda *_: None,
-    report: Report | None = None,
+    report: Report = lambda *_: None,
     clock: Clock = time.time,
 ) -> Restored:
     """Write the live items of an archive into a store, and read them back.
@@ -158,11 +157,10 @@ def restore(
         return Restored(reader.contents, written)
 
 
-def _reported(reader: _Reader, stage: str, report: Report | None) -> Iterator[tuple[bytes, Items]]:
+def _reported(reader: _Reader, stage: str, report: Report) -> Iterator[tuple[bytes, Items]]:
     for partition, items in reader.partitions():
         yield partition, items
-        if report:
-            report(stage, reader.contents.partitions, reader.contents.bytes)
+        report(stage, reader.contents.partitions, reader.contents.bytes)
 
 
 def _sync_folder(folder: Path) -> None:

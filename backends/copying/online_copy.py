@@ -91,7 +91,7 @@ def copy(  # noqa: PLR0913 - the last two are for tests
     *,
     passes: int = PASSES,
     overwrite: bool = False,
-    report: Report | None = None,
+    report: Report = lambda *_: None,
     clock: Clock = time.time,
     workers: int = WORKERS,
     patience: float = PATIENCE_SECONDS,
@@ -137,7 +137,7 @@ class _Copy:
     destination: Backend
     state: CopyState
     overwrite: bool
-    report: Report | None
+    report: Report
     clock: Clock
     workers: int
     patience: float
@@ -153,9 +153,8 @@ class _Copy:
         with ThreadPoolExecutor(self.workers) as pool:
             while page := list(itertools.islice(partitions, _PAGE_PARTITIONS)):
                 self._copy_page(pool, page)
-                if self.report:
-                    stage = f"pass {self.result.passes}"
-                    self.report(stage, self.result.partitions, self.result.bytes)
+                stage = f"pass {self.result.passes}"
+                self.report(stage, self.result.partitions, self.result.bytes)
         self.state.record({}, None)
         self.result.equal = not self.result.differing
 

@@ -153,7 +153,9 @@ class Hosts:
             if len(self._hosts) == 1 or self._watchers:
                 return
             for host in self._hosts:
-                watcher = threading.Thread(target=self._watch, args=[host], daemon=True)
+                watcher = threading.Thread(
+                    target=self._watch, args=[host], name="database host", daemon=True
+                )
                 self._watchers.append(watcher)
                 watcher.start()
 
