@@ -31,8 +31,9 @@ from driving import EMAILS, Clients, Request, Served, served
 from support.applications import application
 from support.mariadb import MariaDB
 
+from persona_profile.keys.keyring_service import KeyringService
 from persona_profile.keys.records import RecordKey
-from persona_profile.keys.wrapping import KeyringService, KeyWrapper
+from persona_profile.keys.wrapping import KeyWrapper
 
 REQUESTS = 60
 """Of each kind in each round."""

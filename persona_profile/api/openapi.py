@@ -20,6 +20,7 @@ from persona_profile.api import Services
 from persona_profile.api.problems import PROBLEM_TYPE, problem_document
 from persona_profile.api.representations import digest_tag, validated
 from persona_profile.encoding import json_encode
+from persona_profile.images.formats import SIZES, THUMBNAIL_SIZES
 
 _DOCUMENT: Final = "openapi_document"
 _ETAG: Final = "openapi_etag"
@@ -121,6 +122,7 @@ def openapi_document(
     problem["status"]["enum"] = sorted(set(problems.statuses.values()))
     problem["code"]["enum"] = list(problems.statuses)
     _add_proofs(document, proofs)
+    _add_sizes(components)
     for versioned in (
         document["info"],
         components["examples"]["Service"]["value"],
@@ -138,6 +140,26 @@ def _add_proofs(document: dict[str, Any], proofs: Mapping[str, str]) -> None:
     body = document["paths"]["/v1/sessions"]["post"]["requestBody"]["content"]["application/json"]
     examples, kind = body.pop("x-example-proofs"), next(iter(proofs))
     body["example"] = {"proofs": [{kind: examples.get(kind, "...")}]}
+
+
+def _add_sizes(components: dict[str, Any]) -> None:
+    schemas = components["schemas"]
+    sizes, thumbnails = {"enum": list(SIZES)}, {"enum": list(THUMBNAIL_SIZES)}
+    components["parameters"]["thumbnails"]["schema"] |= thumbnails
+    schemas["SessionRequest"]["properties"]["thumbnails"] |= thumbnails
+    urls = schemas["Picture"]["properties"]["urls"]
+    urls["properties"] = dict.fromkeys(map(str, SIZES), urls["additionalProperties"])
+    urls["additionalProperties"] = False
+    described = schemas["Service"]["properties"]["pictures"]["properties"]
+    described["sizes"]["items"], described["thumbnails"]["items"] = sizes, thumbnails
+    examples = components["examples"]
+    examples["Service"]["value"]["pictures"] |= {
+        "sizes": list(SIZES),
+        "thumbnails": list(THUMBNAIL_SIZES),
+    }
+    examples["ProfileWithPicture"]["value"]["picture"]["urls"] = {
+        str(size): f"https://profiles.example.com/v1/pictures/AbCd{size}" for size in SIZES
+    }
 
 
 @openapi.get()  # type: ignore[untyped-decorator]

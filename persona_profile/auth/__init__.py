@@ -10,18 +10,18 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class ProvedEmail:
-    """What a proof proves.
+    """The result of a verified proof.
 
     Attributes:
-        email: the address in its canonical spelling.
-        issuer: who vouches for it: a domain, or a URL.
-        proof_id: 32 bytes that are the same whenever the same proof is presented.
-        expires_at: seconds since 1970 from which on the proof is refused for its age, also if settings
-            such as a clock skew are raised meanwhile. It is remembered until then.
+        email: the canonical address.
+        issuer: the domain or URL that vouches for the email.
+        proof_id: 32 bytes that identify the proof.
+        expires_at: seconds since 1970 from which on the proof is rejected as too old, by any setting of
+            the clock skew. The used proof is stored until then.
         revoked_from: a sign-out of the email at or after this instant, in milliseconds since 1970,
-            revokes the proof; none if the proof does not say when it was made.
-        algorithm: of its signature: a name out of a few, for the figures.
-        kind: the member that it came as; `Authenticators` says so.
+            revokes the proof; None if the time of the proof is unknown.
+        algorithm: the algorithm of its signature, one of a few, for metrics.
+        kind: the member of the request; set by `Authenticators`.
     """
 
     email: str
@@ -37,9 +37,9 @@ class Authenticator(Protocol):
     """Verifies one kind of proof.
 
     Attributes:
-        member: what such a proof is called in a request: `{"proofs": [{member: "..."}]}`.
-        description: a sentence on what stands there, for the OpenAPI document.
-        codes: those of `InvalidProof` that the service does not have itself, with their meaning.
+        member: the name of the proof in requests: `{"proofs": [{member: "..."}]}`.
+        description: a sentence about the member, for the OpenAPI document.
+        codes: its own codes of `InvalidProof` with their meanings.
     """
 
     member: str
@@ -47,21 +47,21 @@ class Authenticator(Protocol):
     codes: Mapping[str, str] = MappingProxyType({})
 
     def verify(self, proof: str) -> ProvedEmail:
-        """Return what the proof proves, without any lasting effect; several threads do so at once.
+        """Verify a proof, without lasting effects; thread-safe.
 
         Raises:
-            InvalidProof: it does not hold; its code says why.
+            InvalidProof: the proof is invalid; the code is the reason.
         """
         ...
 
     def prepare(self) -> None:
-        """Begin to look up, beside requests, what the first proofs will need; the server starts."""
+        """Begin the lookups for the first proofs, beside requests, when the server starts."""
         return
 
     def reload(self) -> None:
-        """Reload files of the configuration; what can't be used leaves things as they are."""
+        """Reload files of the configuration; an invalid file changes nothing."""
         return
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release resources."""
         return

@@ -1,4 +1,4 @@
-"""The authenticators that are configured: what they are made of, and all of them as one."""
+"""The configured authenticators. An entry point or a dotted name adds a kind of proof."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def _fetch_nothing(_url: str) -> Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticatorContext:
-    """What an authenticator may be made of.
+    """The parts of the service that authenticators use.
 
     Attributes:
-        settings: all of them; see `option` for those of an authenticator's own.
-        nonces: issued by `POST /v1/nonces`; what an authenticator does with them is its own affair.
+        settings: all settings; `option` returns those of an authenticator.
+        nonces: the nonces of `POST /v1/nonces`.
         clock: seconds since 1970.
-        reload_counter: returns what counts, as `accepted` or `rejected`, that a file of that name was
-            read anew.
-        fetch: fetches the document at an https URL under the rules of `fetch`, raising FetchError or
-            Overloaded. Threads that fetch the same URL share a fetch. While a proof is verified it
-            counts for the client's network; `lookups.caused_by` makes it count for a domain as well.
-        lookups: places for threads that wait for a lookup otherwise, and refreshes beside requests.
-        new_fetcher: makes the fetcher of https documents that `fetch` uses.
-        own_origins: the fetch of the origins that this server itself serves, in development.
-        pinned_issuers: what BrowserID trusts besides the configured file, in development.
-        openid_issuers: what OpenID Connect trusts besides the configured file, in development.
+        reload_counter: returns, for the name of a file, a function that counts reloads by outcome:
+            `accepted` or `rejected`.
+        fetch: returns the document of an https URL under the rules of the module `fetch`; raises
+            FetchError or Overloaded. Threads share the fetch of a URL. A fetch counts for the client's
+            network, and with `lookups.caused_by` for a domain too.
+        lookups: places for threads that wait for other lookups, and refreshes beside requests.
+        new_fetcher: makes the HTTPS fetcher that `fetch` uses.
+        own_origins: the fetch of each origin that this server itself serves, in development.
+        pinned_issuers: trusted by BrowserID besides the configured file, in development.
+        openid_issuers: trusted by OpenID Connect besides the configured file, in development.
     """
 
     settings: Settings
@@ -60,10 +60,10 @@ class AuthenticatorContext:
     openid_issuers: OpenIDIssuers = field(default_factory=OpenIDIssuers)
 
     def option(self, name: str) -> str:
-        """Return the setting `authenticator.<name>`, which is nobody's but an authenticator's.
+        """Return the setting `authenticator.<name>`.
 
         Raises:
-            InvalidSettings: it is missing.
+            InvalidSettings: the setting is missing.
         """
         value = self.settings.authenticator_options.get(f"authenticator.{name}", "").strip()
         if not value:
@@ -72,11 +72,11 @@ class AuthenticatorContext:
 
 
 class Authenticators:
-    """All kinds of proofs that are taken, by the members that they are called in requests.
+    """The authenticators of all accepted kinds of proofs.
 
     Args:
         authenticators: by their members.
-        closing: what is closed with them.
+        closing: closed with them.
 
     Attributes:
         outcomes: counts the verified proofs by kind, outcome and algorithm. The outcome is `proved`,
@@ -90,12 +90,12 @@ class Authenticators:
 
     @property
     def descriptions(self) -> dict[str, str]:
-        """What stands in each member, for people."""
+        """The description of each member."""
         return {member: each.description for member, each in self._authenticators.items()}
 
     @property
     def codes(self) -> dict[str, str]:
-        """The meanings of those codes of refusals that the service does not have itself."""
+        """The authenticators' own codes with their meanings."""
         return {
             code: meaning
             for each in self._authenticators.values()
@@ -103,22 +103,22 @@ class Authenticators:
         }
 
     def verify(self, member: str, proof: str, client: str | None = None) -> ProvedEmail:
-        """Return what a proof proves.
+        """Verify a proof.
 
         Args:
-            member: the member that the proof came as.
+            member: the member of the request.
             proof: the proof.
-            client: the network of the client that waits; lookups are counted for it.
+            client: the network of the waiting client, for which lookups count.
 
         Raises:
-            InvalidProof: it does not hold; its code says why.
-            Overloaded: it can't be found out now.
+            InvalidProof: the proof is invalid; the code is the reason.
+            Overloaded: too many lookups are under way.
         """
         outcome, algorithm = "failed", "unknown"
         try:
             with caused_by(client=client):
                 proved = replace(self._authenticators[member].verify(proof), kind=member)
-            # Profiles hang on both: a mistake of somebody's own authenticator must not get further.
+            # Profiles depend on both: mistakes of third parties' authenticators must stop here.
             if canonical_email(proved.email) != proved.email or len(proved.proof_id) != PROOF_ID_BYTES:
                 raise ValueError(f"the authenticator of {member} breaks the rules of ProvedEmail")
             outcome, algorithm = "proved", proved.algorithm
@@ -132,7 +132,7 @@ class Authenticators:
     def prepare(self) -> None:
         """Begin lookups for the first proofs, beside requests."""
         for authenticator in self._authenticators.values():
-            # Authenticators of others may be older than this method.
+            # Third parties' authenticators may be older than this method.
             getattr(authenticator, "prepare", lambda: None)()
 
     def reload(self) -> None:
@@ -141,20 +141,21 @@ class Authenticators:
             authenticator.reload()
 
     def close(self) -> None:
-        """Give back what they hold."""
+        """Release resources."""
         for authenticator in self._authenticators.values():
             authenticator.close()
         self._closing.close()
 
 
 def load_authenticators(context: AuthenticatorContext) -> Authenticators:
-    """Return the authenticators that the settings name.
+    """Return the configured authenticators.
 
     Args:
-        context: what they are made of; `fetch` is given to each here.
+        context: the context without `fetch`; each authenticator gets a fetcher of its own.
 
     Raises:
-        InvalidSettings: there is none of a name, two take the same proofs, or one can't be made.
+        InvalidSettings: a name is unknown, two authenticators have the same member, or the creation of
+            an authenticator fails.
     """
     found: dict[str, Authenticator] = {}
     closing = ExitStack()

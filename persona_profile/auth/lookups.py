@@ -164,18 +164,18 @@ class Lookups:
 
     def _claims(self, network: _Party, domains: list[_Party]) -> tuple[list[Claim], int]:
         """Return the claims of a lookup, and the seconds until a rejected client may try again."""
-        most = self._budget.limit(Wait.LOOKUP)
+        places = self._budget.limit(Wait.LOOKUP)
         owed = self._debts.of(network)
         is_slow = any(self._debts.of(each) >= DEBT_SECONDS for each in domains)
         allowed = DEBT_SECONDS if is_slow else 2 * DEBT_SECONDS
         claims = [
-            Claim(*network, self._share(network, most) if owed < allowed else 0),
-            *(Claim(*each, self._share(each, most)) for each in domains),
+            Claim(*network, self._share(network, places) if owed < allowed else 0),
+            *(Claim(*each, self._share(each, places)) for each in domains),
         ]
         return claims, 1 + max(0, math.ceil((owed - allowed) / FORGIVEN_PER_SECOND))
 
-    def _share(self, party: _Party, most: int) -> int:
-        return max(1, most - 1) if self._debts.of(party) < DEBT_SECONDS else 1
+    def _share(self, party: _Party, places: int) -> int:
+        return max(1, places - 1) if self._debts.of(party) < DEBT_SECONDS else 1
 
     def _refresh(self, party: str, work: Callable[[], None]) -> None:
         try:

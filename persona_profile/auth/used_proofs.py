@@ -1,4 +1,4 @@
-"""Each proof opens one session: the backend remembers its digest until it has lapsed everywhere."""
+"""Single use of proofs: the backend stores the id of each used proof until the proof expires."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from persona_profile.store.partitions import USED_PROOF_ITEM, USED_PROOF_PREFIX
 
 
 class UsedProofs:
-    """The proofs that were accepted, across all processes that share a backend.
+    """The used proofs of all processes that share a backend.
 
     Args:
-        backend: where they are remembered.
+        backend: stores them.
         outcomes: counts replayed proofs. See `Authenticators.outcomes`.
     """
 
@@ -26,10 +26,10 @@ class UsedProofs:
         self._outcomes = outcomes
 
     def check(self, proofs: Sequence[ProvedEmail]) -> None:
-        """Return if the proofs differ and none was used before. None is used up by this.
+        """Check that the proofs differ and are unused, without using them.
 
         Raises:
-            InvalidProof: `proof_replayed`; `errors` names each such proof.
+            InvalidProof: `proof_replayed`; `errors` names each replayed proof.
             Unavailable: the storage does not answer.
         """
         used = {address.partition for address in self._backend.get_many(map(_address, proofs))}
@@ -39,17 +39,17 @@ class UsedProofs:
             if partition in used:
                 replayed.append(position)
             used.add(partition)
-        self._refuse(proofs, replayed)
+        self._reject(proofs, replayed)
 
     def use(self, proofs: Sequence[ProvedEmail]) -> None:
-        """Use up proofs that differ, each for the first and last time: all of them or none.
+        """Mark all proofs as used, or none of them.
 
         Raises:
-            InvalidProof: `proof_replayed`: another request was faster with one of them.
-            Unavailable: the storage does not answer; some may be used up.
+            InvalidProof: `proof_replayed`: another request has used one of the proofs meanwhile.
+            Unavailable: the storage does not answer; some proofs may be marked.
         """
         marked: dict[bytes, int] = {}
-        # In one order for all requests: of those with the same proofs, one wins them all.
+        # All requests mark in the same order: of requests with equal proofs, one marks them all.
         for position, proof in sorted(enumerate(proofs), key=lambda each: each[1].proof_id):
             partition = _address(proof).partition
             expires_at = proof.expires_at + MARK_MARGIN_SECONDS
@@ -58,16 +58,16 @@ class UsedProofs:
                 marked[partition] = self._backend.apply(partition, [mark])[USED_PROOF_ITEM]
             except Conflict:
                 self._release(marked)
-                self._refuse(proofs, [position])
+                self._reject(proofs, [position])
 
     def _release(self, marked: dict[bytes, int]) -> None:
-        """Remove the marks of a request that opens no session; what can't be removed stays used up."""
+        """Remove the marks of a request without a session, as far as the storage answers."""
         for partition, version in marked.items():
             with contextlib.suppress(BackendError):
                 self._backend.apply(partition, [Delete(USED_PROOF_ITEM, version)])
 
-    def _refuse(self, proofs: Sequence[ProvedEmail], replayed: Sequence[int]) -> None:
-        """Raise InvalidProof if there are positions of proofs that come again."""
+    def _reject(self, proofs: Sequence[ProvedEmail], replayed: Sequence[int]) -> None:
+        """Raise InvalidProof if there are positions of replayed proofs."""
         for position in replayed:
             proof = proofs[position]
             self._outcomes.count(proof.kind, "proof_replayed", proof.algorithm)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 SIZES: Final = (64, 128, 256, 512)
-"""Widths (and heights) of the renditions in pixels. Stored pictures keep their sizes.
-`api/openapi.yaml` publishes this list, and a test compares the two."""
+"""Widths (and heights) of the renditions in pixels. Stored pictures keep their sizes."""
 
 MAX_THUMBNAIL_SIZE: Final = 256
 THUMBNAIL_SIZES: Final = tuple(size for size in SIZES if size <= MAX_THUMBNAIL_SIZE)

@@ -1,12 +1,11 @@
-"""The keyring: versioned keys, what each may still be used for, and how that changes.
+"""The keyring: versioned keys, their states, and the changes of states.
 
-Two kinds of keys stand there. **Encryption keys** wrap the data keys of emails and seal tokens;
-**index keys** compute the partition of an email. Of each kind one key is primary: what is new is made
-with it. Others are decrypt-only: what they made is still read. A destroyed key has no secret left,
-and its version is never given again. The states are those of NIST SP 800-57 part 1, section 7:
-active, deactivated, destroyed.
+**Encryption keys** wrap the data keys of emails and seal tokens. **Index keys** compute the partitions
+of emails. One key of each kind is primary and is used for new data. Decrypt-only keys read existing
+data. A destroyed key has no secret, and its version is not used again. The states are those of
+NIST SP 800-57 part 1, section 7: active, deactivated, destroyed.
 
-A keyring is a value: what changes it returns another one. `keyring_file` keeps one in a file.
+A keyring is immutable: a change returns a new keyring. `keyring_file` stores it.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from persona_profile.keys.service import Unreadable
 
 KEY_BYTES: Final = 32
 MAX_VERSION: Final = 255
-"""The version of an index key is one byte; 0 is not given (see `partitions`)."""
+"""The version of an index key is one byte; 0 is reserved (see `partitions`)."""
 
 MAX_LIVE_INDEX_KEYS: Final = 2
-"""A profile is looked for under each, so one rotation ends before the next begins."""
+"""A profile is searched under each of them, so a rotation must end before the next one begins."""
 
 CREATED: Final = "created_at"
 RETIRED: Final = "retired_at"
@@ -36,18 +35,18 @@ DESTROYED: Final = "destroyed_at"
 
 
 class KeyringError(Exception):
-    """The keyring can't be used so. The message tells what to do and never holds a key."""
+    """The keyring is invalid, or does not allow a change. The message holds no key."""
 
 
 class KeyKind(StrEnum):
-    """What keys are for."""
+    """The use of a key."""
 
     ENCRYPTION = "encryption"
     INDEX = "index"
 
 
 class KeyState(StrEnum):
-    """What a key of the keyring may still be used for."""
+    """The state of a key."""
 
     PRIMARY = "primary"
     DECRYPT_ONLY = "decrypt-only"
@@ -56,13 +55,13 @@ class KeyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One version of a key.
+    """A version of a key.
 
     Attributes:
         version: 1 to MAX_VERSION.
-        state: what it may be used for.
-        secret: KEY_BYTES; none once the key is destroyed.
-        notes: what else is told of it: instants of its life (RFC 3339), and what operators wrote there.
+        state: its state.
+        secret: KEY_BYTES; None after its destruction.
+        notes: the times of its changes (RFC 3339), and notes of operators.
     """
 
     version: int
@@ -72,23 +71,23 @@ class Key:
 
     @classmethod
     def generate(cls, version: int, state: KeyState, now: datetime | None = None) -> Key:
-        """Make a key of random bytes."""
+        """Return a new random key."""
         notes = {CREATED: _timestamp(now)} if now else {}
         return cls(version, state, os.urandom(KEY_BYTES), notes)
 
     @property
     def is_live(self) -> bool:
-        """Whether it has a secret."""
+        """Whether it is not destroyed."""
         return self.secret is not None
 
     @property
     def created_at(self) -> datetime | None:
-        """When it was made, as far as its notes tell."""
+        """The time of its creation, if its notes have it."""
         return self._instant(CREATED)
 
     @property
     def retired_at(self) -> datetime | None:
-        """When it ceased to be primary, as far as its notes tell."""
+        """The time since which it is not primary, if its notes have it."""
         return self._instant(RETIRED)
 
     def _instant(self, note: str) -> datetime | None:
@@ -109,18 +108,18 @@ class Key:
         return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(self.secret)
 
     def fingerprint(self) -> str:
-        """Return 16 hexadecimal digits by which two people can tell that they hold the same key."""
+        """Return 16 hexadecimal digits, by which people compare keys."""
         return self.derive(b"persona-profile/fingerprint/v1", 8).hex()
 
 
 class Keyring:
-    """Keys of both kinds, exactly one of each primary."""
+    """The keys of both kinds, with exactly one primary key of each."""
 
     def __init__(self, encryption_keys: Iterable[Key], index_keys: Iterable[Key]) -> None:
-        """Take the keys.
+        """Check the keys.
 
         Raises:
-            KeyringError: versions repeat, there is not exactly one primary key of a kind, or more than
+            KeyringError: a version repeats, a kind has not exactly one primary key, or more than
                 MAX_LIVE_INDEX_KEYS index keys are not destroyed.
         """
         self._keys = {
@@ -133,7 +132,7 @@ class Keyring:
 
     @classmethod
     def generate(cls, now: datetime | None = None) -> Keyring:
-        """Make a keyring of random keys."""
+        """Return a keyring of new random keys."""
         encryption, index = (Key.generate(1, KeyState.PRIMARY, now) for _ in KeyKind)
         return cls([encryption], [index])
 
@@ -146,23 +145,23 @@ class Keyring:
         return [key for key in self.keys(kind) if key.is_live]
 
     def primary(self, kind: KeyKind) -> Key:
-        """Return the key that makes what is new."""
+        """Return the primary key of a kind."""
         return self._primary[kind]
 
     def find(self, kind: KeyKind, version: int) -> Key | None:
-        """Return the key of a version, if there ever was one."""
+        """Return the key of a version, destroyed or not; None if there is none."""
         return self._keys[kind].get(version)
 
     def pending(self, kind: KeyKind) -> Key | None:
-        """Return the key that was added to become primary, and has not yet."""
+        """Return the added key that is not primary yet, if there is one."""
         newest = self.live(kind)[-1]
         return newest if newest.version > self.primary(kind).version else None
 
     def adding(self, kind: KeyKind, now: datetime) -> Keyring:
-        """Return a keyring with one more key, decrypt-only until it is promoted.
+        """Return a keyring with a new key, decrypt-only until its promotion.
 
         Raises:
-            KeyringError: the rotation before this one has not ended, or no version is left.
+            KeyringError: the last rotation has not ended, or no version is left.
         """
         pending = self.pending(kind)
         if pending is not None:
@@ -176,10 +175,10 @@ class Keyring:
         return self._changed(kind, [Key.generate(version, KeyState.DECRYPT_ONLY, now)])
 
     def promoting(self, kind: KeyKind, now: datetime) -> Keyring:
-        """Return a keyring whose newest key is primary; the one before it becomes decrypt-only.
+        """Return a keyring with the newest key as primary; the old primary key becomes decrypt-only.
 
         Raises:
-            KeyringError: the newest key is primary already.
+            KeyringError: the newest key is already primary.
         """
         pending, primary = self.pending(kind), self.primary(kind)
         if pending is None:
@@ -192,10 +191,10 @@ class Keyring:
         return self._changed(kind, [retired, replace(pending, state=KeyState.PRIMARY)])
 
     def destroying(self, kind: KeyKind, version: int, now: datetime) -> Keyring:
-        """Return a keyring without the secret of one key.
+        """Return a keyring without the secret of a key.
 
         Raises:
-            KeyringError: there is no such key, it is destroyed already, or primary.
+            KeyringError: the key does not exist, is already destroyed, or is primary.
         """
         key = self.find(kind, version)
         if key is None:
@@ -208,10 +207,10 @@ class Keyring:
         return self._changed(kind, [Key(version, KeyState.DESTROYED, None, notes)])
 
     def check_continues(self, previous: Keyring) -> None:
-        """Return if whoever used the previous keyring may go on with this one.
+        """Check that this keyring has the keys of the previous one; they may be destroyed.
 
         Raises:
-            KeyringError: a key of that one is missing here, or is another here.
+            KeyringError: a key is missing, or has another secret.
         """
         for kind in KeyKind:
             for key in previous.live(kind):
@@ -233,7 +232,7 @@ def _by_version(kind: KeyKind, keys: Iterable[Key]) -> dict[int, Key]:
     ordered = sorted(keys, key=lambda key: key.version)
     versions = {key.version: key for key in ordered}
     if len(versions) != len(ordered):
-        raise KeyringError(f"{kind} keys: a version stands there twice")
+        raise KeyringError(f"{kind} keys: a version is there twice")
     return versions
 
 

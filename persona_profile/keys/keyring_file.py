@@ -1,8 +1,8 @@
-"""The keyring in a file: read, written whole, locked, and reloaded by a running server.
+"""The file of the keyring: read, written atomically, locked, and reloaded by a running server.
 
-The file is a JSON object `{"format": 1, "encryption_keys": [KEY, ...], "index_keys": [KEY, ...]}`, a
-KEY `{"version": 1, "state": "primary", "secret": "base64url of 32 bytes"}`; other members of a KEY
-are notes. It belongs to its reader alone (mode 0600).
+The file is a JSON object `{"format": 1, "encryption_keys": [KEY, ...], "index_keys": [KEY, ...]}`. A
+KEY is `{"version": 1, "state": "primary", "secret": "base64url of 32 bytes"}`; its other members are
+notes. The mode is 0600.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 
 class KeyringFile:
-    """A keyring on disk. A crash at any instant leaves the old file or the new one."""
+    """A keyring on disk. After a crash there is the old file or the new one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,40 +48,30 @@ class KeyringFile:
         """Read the keyring.
 
         Raises:
-            KeyringError: it is absent, open to others, or not of the form that this module tells.
+            KeyringError: the file can't be read, is readable by others, or is no keyring.
         """
         try:
-            with self.path.open("rb") as file:
-                if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-                    raise KeyringError(f"{self.path}: others can read it; run chmod 600 on it")
-                text = file.read(MAX_FILE_BYTES + 1)
-            if len(text) > MAX_FILE_BYTES:
-                raise KeyringError(f"{self.path}: this is no keyring, for it is too large")
-            return _parse(json_decode(text, max_values=None))
+            return _parse(json_decode(self._read(), max_values=None))
         except OSError as error:
             raise KeyringError(f"{self.path}: {error.strerror}") from None
-        except MalformedText as error:
-            raise KeyringError(f"{self.path}: {error}") from None
-        except _NoKeyring as error:
+        except (MalformedText, KeyringError) as error:
             raise KeyringError(f"{self.path}: {error}") from None
 
     def create(self, keyring: Keyring) -> None:
-        """Write a new file, mode 0600: whole and on disk, or not at all.
+        """Write and sync a new file with mode 0600.
 
         Raises:
-            FileExistsError: there is a file already, which stays as it is.
-            OSError: it can't be written.
+            FileExistsError: there is a file already; it stays as it is.
+            OSError: the file can't be written.
         """
         files.create(self.path, _text(keyring))
 
     def replace(self, keyring: Keyring) -> None:
-        """Write the keyring over the file, which keeps its owner; on disk when this returns.
-
-        Only under `lock`. See `files.replace`.
+        """Replace and sync the file, which keeps its owner; only under `lock`. See `files.replace`.
 
         Raises:
-            KeyringError: the file has other names, which would keep the old keyring.
-            OSError: it can't be written, and is as it was.
+            KeyringError: the file has hard links, which would keep the old keyring.
+            OSError: the file can't be written; it stays as it is.
         """
         try:
             files.replace(self.path, _text(keyring))
@@ -89,7 +79,7 @@ class KeyringFile:
             raise KeyringError(f"{self.path}: {error.strerror}; they would keep its keys") from None
 
     def holds(self, keyring: Keyring) -> bool:
-        """Return whether the file has the keys of a keyring, with the same states and notes.
+        """Return whether the file has the same keys, states and notes as a keyring.
 
         Raises:
             KeyringError: see `load`.
@@ -98,16 +88,16 @@ class KeyringFile:
 
     @contextmanager
     def lock(self) -> Iterator[KeyringFile]:
-        """Keep other operators from changing the keyring meanwhile; it ends with the process.
+        """Lock the keyring against changes by other operators, until the process ends at most.
 
         Yields:
-            The file that symbolic links lead to now: if a link changes meanwhile, this one stays.
+            The file without symbolic links, as links may change meanwhile.
 
         Raises:
-            KeyringError: somebody else has locked it.
-            OSError: the lock's file, beside the keyring, can't be made.
+            KeyringError: another process has the lock.
+            OSError: the file of the lock, beside the keyring, can't be created.
         """
-        # Not the keyring itself: that is another file after every change.
+        # A file of its own, as each change replaces the file of the keyring.
         path = files.real_path(self.path)
         handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -120,15 +110,24 @@ class KeyringFile:
         finally:
             os.close(handle)
 
+    def _read(self) -> bytes:
+        with self.path.open("rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise KeyringError("others can read it; run chmod 600 on it")
+            text = file.read(MAX_FILE_BYTES + 1)
+        if len(text) > MAX_FILE_BYTES:
+            raise KeyringError("this is no keyring, as it is too large")
+        return text
+
 
 class KeyringWatch:
-    """Reloads the keyring when its file has changed; a keyring that can't be used is left alone.
+    """Reloads the keyring after a change of its file, unless the new keyring is invalid.
 
     Args:
-        file: what to watch.
-        keyring: the one in use.
-        use: is given each later one.
-        observe: is called with `accepted` or `rejected` whenever the file has changed.
+        file: the file of the keyring.
+        keyring: the keyring in use.
+        use: is called with each later keyring.
+        count_reload: counts reloads by their outcome.
     """
 
     def __init__(
@@ -136,24 +135,24 @@ class KeyringWatch:
         file: KeyringFile,
         keyring: Keyring,
         use: Callable[[Keyring], None],
-        observe: Callable[[str], None] = lambda _outcome: None,
+        count_reload: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
         self._file = file
         self._keyring = keyring
         self._use = use
-        self._observe = observe
+        self._count_reload = count_reload
         self._seen: object = None
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Look at the file; log the result if it has changed. Used by any number of threads at once."""
+        """Reload the keyring if its file has changed, and log the outcome; thread-safe."""
         with self._lock:
             self._check()
 
     def _check(self) -> None:
         try:
             status = self._file.path.stat()
-            # With the time of the last change of anything, so that a chmod that mends it counts.
+            # st_ctime changes after a chmod too, which may repair the file.
             seen: object = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         except OSError as error:
             seen = error.errno
@@ -164,20 +163,16 @@ class KeyringWatch:
             keyring = self._file.load()
             keyring.check_continues(self._keyring)
         except KeyringError as error:
-            self._observe("rejected")
-            logger.error("keyring: not reloaded: %s", error)  # noqa: TRY400 - no trace: no values
+            self._count_reload("rejected")
+            logger.error("keyring: not reloaded: %s", error)  # noqa: TRY400 - a trace could hold values
             return
         if _describe(keyring) != _describe(self._keyring):
             self._keyring = keyring
             self._use(keyring)
-            self._observe("accepted")
+            self._count_reload("accepted")
             encryption, index = (keyring.primary(kind).version for kind in KeyKind)
             message = "keyring: reloaded; primary are encryption key %d and index key %d"
             logger.warning(message, encryption, index)
-
-
-class _NoKeyring(Exception):
-    """What stands in a file is no keyring; the message says why."""
 
 
 def _text(keyring: Keyring) -> bytes:
@@ -198,17 +193,14 @@ def _describe_key(key: Key) -> dict[str, Any]:
 
 def _parse(document: Any) -> Keyring:
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise _NoKeyring(f'this is no keyring of "format": {_FORMAT}')
-    try:
-        return Keyring(*(_parse_keys(document, f"{kind}_keys") for kind in KeyKind))
-    except KeyringError as error:
-        raise _NoKeyring(error) from None
+        raise KeyringError(f'this is no keyring of "format": {_FORMAT}')
+    return Keyring(*(_parse_keys(document, f"{kind}_keys") for kind in KeyKind))
 
 
 def _parse_keys(document: Mapping[str, Any], member: str) -> list[Key]:
     entries = document.get(member)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise _NoKeyring(f"{member}: a list of keys is missing")
+        raise KeyringError(f"{member}: a list of keys is missing")
     return [_parse_key(f"{member}[{position}]", entry) for position, entry in enumerate(entries)]
 
 
@@ -218,17 +210,17 @@ def _parse_key(where: str, entry: Mapping[str, Any]) -> Key:
     try:
         state = KeyState(entry.get("state", ""))
     except ValueError:
-        raise _NoKeyring(f"{where}: state is one of {', '.join(KeyState)}") from None
+        raise KeyringError(f"{where}: state is one of {', '.join(KeyState)}") from None
     if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= MAX_VERSION:
-        raise _NoKeyring(f"{where}: version is a number from 1 to {MAX_VERSION}")
+        raise KeyringError(f"{where}: version is a number from 1 to {MAX_VERSION}")
     if state is KeyState.DESTROYED:
         if secret is not None:
-            raise _NoKeyring(f"{where}: a destroyed key has no secret")
+            raise KeyringError(f"{where}: a destroyed key has no secret")
         return Key(version, state, None, notes)
     try:
         decoded = base64url_decode(secret) if isinstance(secret, str) else b""
     except MalformedText:
         decoded = b""
     if len(decoded) != KEY_BYTES:
-        raise _NoKeyring(f"{where}: secret is base64url of {KEY_BYTES} bytes")
+        raise KeyringError(f"{where}: secret is base64url of {KEY_BYTES} bytes")
     return Key(version, state, decoded, notes)

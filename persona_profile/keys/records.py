@@ -1,13 +1,13 @@
-"""Sealed records: what the values of all items are, each under a key that is used for one email.
+"""Sealed records, the values of all items; each key belongs to one email.
 
 Layout, integers big-endian:
 
     record    "PPR" | format 0x02 | salt (32) | commitment (32) | AES-256-GCM
 
 `HKDF-SHA512(secret, salt, info = "persona-profile/record/v1")` gives 32 bytes of key and 32 bytes of
-commitment, so that no record opens under two keys. The nonce is twelve zero bytes, as the key depends
-on a fresh salt; the associated data is the first four bytes of the record, the role of the key (4) and
-the name of the item. Nothing in a record says which key it is under: else the database alone would
+commitment, so that no record opens under two keys. The nonce is twelve zero bytes, as each record has
+a fresh salt and so a fresh key. The associated data is the first four bytes of the record, the role of
+the key (4) and the name of the item. A record does not identify its key, so the database alone does not
 show whose profiles are protected.
 
 The keys of an email, by role:
@@ -17,9 +17,8 @@ The keys of an email, by role:
 - 2, its **content key**, if the profile is protected: 256 random bits that seal the profile. It is
   wrapped under the person's own **profile key**, which is stored nowhere:
   `AES-KWP(HKDF-SHA256(profile key, salt = data key, info = "persona-profile/profile-key/v1"))`.
-- 3, a **picture key**: what a content key becomes for one picture, `HKDF-SHA256(content key, info =
-  "persona-profile/picture/v1" | picture id)`; a picture's URL holds it (sealed), and opens no more
-  than that picture.
+- 3, a **picture key**: `HKDF-SHA256(content key, info = "persona-profile/picture/v1" | picture id)`.
+  The URL of a picture holds it (sealed). It opens that picture alone.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ _TAG_BYTES = 16
 
 
 class KeyRole(IntEnum):
-    """Which of an email's keys seals a record."""
+    """The role of a key among the keys of an email."""
 
     DATA = 1
     CONTENT = 2
@@ -72,11 +71,11 @@ class RecordKey:
 
     @classmethod
     def generate(cls, role: KeyRole) -> RecordKey:
-        """Make a key of random bytes."""
+        """Return a new random key."""
         return cls(role, os.urandom(KEY_BYTES))
 
     def seal(self, name: str, plaintext: bytes) -> bytes:
-        """Seal a value as the record of the item `name`."""
+        """Return the record of the item `name` with a value."""
         salt = os.urandom(SALT_BYTES)
         key, commitment = self._derive(salt)
         ciphertext = AESGCM(key).encrypt(_NONCE, plaintext, self._associated(name))
@@ -86,7 +85,7 @@ class RecordKey:
         """Return the plaintext of the record of the item `name`.
 
         Raises:
-            Unreadable: it was sealed under another key or name, or was altered.
+            Unreadable: the record has another key or name, or is altered.
         """
         if not is_record(record):
             raise Unreadable
@@ -99,21 +98,21 @@ class RecordKey:
             raise Unreadable from None
 
     def for_picture(self, picture_id: bytes) -> RecordKey:
-        """Return what seals the renditions of a picture: this data key, or a content key's for it."""
+        """Return the key of a picture's renditions: this data key, or the content key's picture key."""
         if self.role is not KeyRole.CONTENT:
             return self
         info = b"persona-profile/picture/v1" + picture_id
         return RecordKey(KeyRole.PICTURE, _hkdf_sha256(self.secret, None, info))
 
     def wrap_content_key(self, profile_key: bytes, content_key: RecordKey) -> bytes:
-        """Wrap the content key of this data key's email; 40 bytes long."""
+        """Return the wrapped content key (40 bytes) of this data key's email."""
         return aes_key_wrap_with_padding(self._protecting_key(profile_key), content_key.secret)
 
     def unwrap_content_key(self, profile_key: bytes, wrapped: bytes) -> RecordKey:
         """Return the content key of this data key's email.
 
         Raises:
-            Unreadable: this is not the profile key that it was wrapped under, or it was altered.
+            Unreadable: the profile key is another one, or the wrapped key is altered.
         """
         try:
             secret = aes_key_unwrap_with_padding(self._protecting_key(profile_key), wrapped)
@@ -140,7 +139,7 @@ class RecordKey:
 
 
 def is_record(value: bytes) -> bool:
-    """Return whether a value looks like a record, under whichever key."""
+    """Return whether a value has the form of a record, under any key."""
     return value.startswith(_MAGIC) and len(value) >= _OVERHEAD + _TAG_BYTES
 
 

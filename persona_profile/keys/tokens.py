@@ -1,4 +1,4 @@
-"""Sealed, stateless tokens that others keep for the server: sessions, picture capabilities, nonces."""
+"""Sealed, stateless tokens, which clients keep: sessions, picture capabilities, nonces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import CLOCK_DIFFERENCE_SECONDS
 
 MAX_TOKEN_CHARACTERS: Final = 12_000
-"""More than a session of 20 emails of 254 bytes needs, which is some 8,500."""
+"""A session of 20 emails of 254 bytes needs some 8,500."""
 
 ISSUER_CHARACTERS: Final = 22
 
@@ -30,15 +30,15 @@ _NONCE = struct.Struct(">16sQQ")
 
 @dataclass(frozen=True, slots=True)
 class EmailProof:
-    """The part of a session that one proof of one email gave.
+    """A proved email of a session.
 
     Attributes:
         email: the canonical address.
-        issuer: a keyed pseudonym of the issuer who vouched for it, ISSUER_CHARACTERS of base64url. It
-            is the same in every process with the same primary encryption key.
+        issuer: a keyed pseudonym of the issuer, ISSUER_CHARACTERS of base64url. It changes with the
+            primary encryption key.
         proved_at: time of the proof, in milliseconds since 1970.
-        signed_out_at: the last sign-out of the email that the proof followed, likewise; 0 if there
-            was none. Any later sign-out ends the session.
+        signed_out_at: the last sign-out of the email before the proof, likewise; 0 if there was none.
+            Any later sign-out ends the session.
     """
 
     email: str
@@ -49,12 +49,12 @@ class EmailProof:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Emails that a person has proved, in the order proved.
+    """The proved emails of a person.
 
     Attributes:
-        proofs: one for each email.
+        proofs: one for each email, in the order of the proofs.
         expires_at: milliseconds since 1970.
-        profile_key: the person's own key, if the dialog has sent one: KEY_BYTES.
+        profile_key: the person's own key (KEY_BYTES), if the dialog has sent one.
     """
 
     proofs: tuple[EmailProof, ...]
@@ -63,7 +63,7 @@ class Session:
 
     @property
     def emails(self) -> tuple[str, ...]:
-        """The emails, in the order proved."""
+        """The emails, in the order of their proofs."""
         return tuple(proof.email for proof in self.proofs)
 
     @property
@@ -72,7 +72,7 @@ class Session:
         return min(proof.proved_at for proof in self.proofs)
 
     def issuer_of(self, email: str) -> str:
-        """Return the pseudonym of the issuer who vouched for an email of the session.
+        """Return the pseudonym of the issuer of an email.
 
         Raises:
             KeyError: the session does not have that email.
@@ -80,7 +80,7 @@ class Session:
         return {proof.email: proof.issuer for proof in self.proofs}[email]
 
     def is_ended_by(self, signed_out_at: Mapping[str, int]) -> bool:
-        """Tell whether an email of the session was signed out since it was proved.
+        """Return whether an email of the session was signed out after its proof.
 
         Args:
             signed_out_at: the last sign-out of each email, in milliseconds since 1970, 0 for none.
@@ -89,7 +89,7 @@ class Session:
 
 
 class SessionTokens:
-    """Bearer tokens (RFC 6750) that name a session; only this server can read or make one."""
+    """Bearer tokens (RFC 6750) that hold a session; only this server can read or create them."""
 
     _PURPOSE = "session"
 
@@ -106,10 +106,10 @@ class SessionTokens:
         return self._keys.seal_token(self._PURPOSE, json_encode([session.expires_at, key, *proofs]))
 
     def open(self, token: str) -> Session:
-        """Return the session of a token, which may have expired.
+        """Return the session of a token, even an expired one.
 
         Raises:
-            Unreadable: the token is not one of ours.
+            Unreadable: the token is invalid.
         """
         expires_at, key, *proofs = json.loads(_open(self._keys, self._PURPOSE, token))
         try:
@@ -121,10 +121,10 @@ class SessionTokens:
 
 @dataclass(frozen=True, slots=True)
 class Nonce:
-    """A number used once, by which an identity provider ties its token to one sign-in.
+    """A nonce, by which an identity provider binds its token to one sign-in.
 
     Attributes:
-        digest: 32 bytes that stand for it.
+        digest: 32 bytes that identify it.
         issued_at: seconds since 1970.
         expires_at: likewise.
     """
@@ -135,15 +135,15 @@ class Nonce:
 
     @property
     def revoked_from(self) -> int:
-        """A sign-out at or after this instant, in milliseconds since 1970, came after the issue."""
+        """A sign-out from this instant on, in milliseconds since 1970, came after the issue."""
         return 1000 * (self.issued_at + 1 + CLOCK_DIFFERENCE_SECONDS)
 
 
 class Nonces:
-    """Nonces that only this server can make; that each is used once is for the storage to know.
+    """Nonces that only this server can create. `UsedProofs` ensures their single use.
 
     Args:
-        keys: what seals them.
+        keys: seals them.
         lifetime: seconds.
         clock: seconds since 1970.
     """
@@ -156,16 +156,16 @@ class Nonces:
         self._clock = clock
 
     def issue(self) -> tuple[str, int]:
-        """Return the text of a new nonce, and when it expires in seconds since 1970."""
+        """Return the text of a new nonce, and its expiry in seconds since 1970."""
         now = int(self._clock())
         payload = _NONCE.pack(secrets.token_bytes(16), now, now + self._lifetime)
         return self._keys.seal_token(self._PURPOSE, payload), now + self._lifetime
 
     def open(self, text: str) -> Nonce:
-        """Return the nonce of a text, which may have expired.
+        """Return the nonce of a text, even an expired one.
 
         Raises:
-            Unreadable: the text is not one of ours.
+            Unreadable: the text is invalid.
         """
         payload = _open(self._keys, self._PURPOSE, text)
         _, issued_at, expires_at = _NONCE.unpack(payload)
@@ -174,13 +174,13 @@ class Nonces:
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """What opens a picture of a protected profile, during one session.
+    """The key to a picture of a protected profile, and the end of its session.
 
     Attributes:
         picture_key: opens the renditions.
-        sign_outs: each partition of each of the session's emails, with the last sign-out that the
-            proof of the email followed, in milliseconds since 1970. A later one ends the session.
-        expires_at: when the session expires, likewise.
+        sign_outs: each partition of the session's emails, with the last sign-out before the proof of
+            the email, in milliseconds since 1970. A later one ends the session.
+        expires_at: the expiry of the session, likewise.
     """
 
     picture_key: RecordKey
@@ -190,7 +190,7 @@ class Protection:
 
 @dataclass(frozen=True, slots=True)
 class PictureCapability:
-    """The permission to fetch one size (in pixels) of one picture, in the formats stored for it."""
+    """The permission to fetch a picture in one size (pixels), in its stored formats."""
 
     partition: bytes
     picture_id: bytes
@@ -202,12 +202,12 @@ class PictureCapability:
 class PictureCapabilities:
     """Capabilities as the last part of a URL.
 
-    The same permission is the same text for a whole window of time, so that browsers cache what it
-    leads to, and works until the end of the next window. The windows of different partitions begin at
-    different instants, so that not everybody's pictures are fetched anew at once.
+    During a window of time a permission has the same text, so that browsers cache the picture. The
+    text works until the end of the next window. The windows of partitions begin at different instants,
+    which spreads the requests for new URLs.
 
     Args:
-        keys: what seals them.
+        keys: seals them.
         window: seconds.
         clock: seconds since 1970.
     """
@@ -220,7 +220,7 @@ class PictureCapabilities:
         self._clock = clock
 
     def seal(self, capability: PictureCapability) -> str:
-        """Return the text of a capability in the current window, or of a protected one's session."""
+        """Return the text of a capability; it expires with the next window, or with the session."""
         protection = capability.protection
         payload = _CAPABILITY.pack(
             capability.partition,
@@ -235,10 +235,10 @@ class PictureCapabilities:
         return self._keys.seal_token(self._PURPOSE, payload)
 
     def open(self, text: str) -> tuple[PictureCapability, int]:
-        """Return the capability of a text and the seconds for which it still works.
+        """Return the capability of a text, and the seconds until it expires.
 
         Raises:
-            Unreadable: the text is not one of ours, or it has expired.
+            Unreadable: the text is invalid, or has expired.
         """
         payload = _open(self._keys, self._PURPOSE, text)
         partition, picture_id, size, mask, expires_at = _CAPABILITY.unpack_from(payload)
@@ -252,7 +252,7 @@ class PictureCapabilities:
         return PictureCapability(partition, picture_id, size, names, protection), remaining
 
     def expiry(self, partition: bytes, protection: Protection | None = None) -> int:
-        """Return when the capabilities that are sealed now stop working, in seconds since 1970."""
+        """Return the expiry of capabilities that are sealed now, in seconds since 1970."""
         if protection is not None:
             return protection.expires_at // 1000
         offset = int.from_bytes(partition[-4:]) % self._window

@@ -1,4 +1,4 @@
-"""The rate limits, as the settings name them."""
+"""The configured rate limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from persona_profile.settings import InvalidSettings, Settings
 def make_rate_limits(
     settings: Settings, pseudonym: Callable[[str, str], bytes], clock: Callable[[], float]
 ) -> RateLimits:
-    """Return the rate limits; by default there are none in development.
+    """Return the rate limits of the settings; in development by default none.
 
     Args:
         settings: the settings.
@@ -20,7 +20,7 @@ def make_rate_limits(
         clock: seconds since 1970.
 
     Raises:
-        InvalidSettings: the URL of Redis can't be used.
+        InvalidSettings: the URL of Redis is malformed, or its client is not installed.
     """
     url = settings.ratelimit_url or ("off" if settings.development else "memory://")
     own_counters = MemoryCounters(clock=clock)

@@ -1,9 +1,8 @@
-"""Counts for rate limits: in this process, or in Redis, which all processes share.
+"""Counters of rate limits: in this process, or in Redis for all processes.
 
-Both are the sliding window counter of the library `limits`: of each key the count of the present window
-and of the one before it, which weighs less the further the present one has come. So a key takes the
-same memory whatever its limit is and whatever was sent, and nobody has twice the limit around the end
-of a window. What is refused is not counted.
+Both are the sliding window counter of the library `limits`. A key has the counts of the present window
+and of the previous one, whose weight falls during the present one. So each key takes the same memory,
+and no client has twice the limit around the end of a window. Rejected hits are not counted.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from limits.storage import RedisStorage
 from backends.breaker import CircuitBreaker, CircuitOpen
 
 MEMORY_KEYS: Final = 20_000
-"""How many keys of each policy a process remembers, the most recently used: some 6 MB."""
+"""Keys of each policy in the memory of a process, the most recently used; some 6 MB."""
 
 PAUSE_SECONDS: Final = 2.0
-"""After a failure Redis is left alone for so long, then asked by one request at a time."""
+"""The pause after a failure of Redis. Then one request at a time asks Redis."""
 
 _CLOCK_NOISE: Final = 0.005
-"""Seconds by which instants may be off: Redis has milliseconds."""
+"""The resolution of instants in seconds: Redis has milliseconds."""
 
-_BEYOND_ANY: Final = 2**53
-"""More than any limit allows; Lua counts exactly up to there."""
+_UNLIMITED: Final = 2**53
+"""Above all limits; the largest exact number of Lua."""
 
 _KEY_PREFIX: Final = "persona-profile"
 
@@ -58,12 +57,12 @@ logger = logging.getLogger(__name__)
 
 
 class Window(NamedTuple):
-    """How a key stands after a hit.
+    """The counts of a key after a hit.
 
     Attributes:
         accepted: whether the hit was within the limit, and so counted.
-        previous: the count of the window before the present one.
-        current: the count of the present one.
+        previous: the count of the previous window.
+        current: the count of the present window.
         left: seconds until the present window ends.
     """
 
@@ -73,27 +72,27 @@ class Window(NamedTuple):
     left: float
 
     def remaining(self, limit: RateLimitItem) -> int:
-        """Return how many units are within the limit now."""
+        """Return the units left within the limit now."""
         carried = floor(self.previous * self.left / limit.get_expiry())
         return max(0, limit.amount - carried - self.current)
 
     def seconds_until(self, limit: RateLimitItem, cost: int) -> int:
-        """Return after how many whole seconds without a hit a cost that was refused is accepted."""
+        """Return the whole seconds without a hit until a rejected cost is accepted."""
         length = limit.get_expiry()
         room = limit.amount - self.current - cost
         if room >= 0:
-            # As soon as less than one unit too many is carried over from the previous window.
+            # In this window, once the previous one carries less than one unit too many.
             carried = min(1.0, (room + 1) / self.previous) if self.previous else 1.0
             seconds = self.left - carried * length
         else:
-            # Not in this window, only in the next one, of which it will be the previous.
+            # In the next window, for which this one is the previous.
             carried = max(0, limit.amount - cost + 1) / self.current if self.current else 1.0
             seconds = self.left + (1 - min(1.0, carried)) * length
         return floor(max(0.0, seconds) + _CLOCK_NOISE) + 1
 
 
 class Counters(Protocol):
-    """Where counts are kept."""
+    """The counts of keys by policy."""
 
     @property
     def is_out(self) -> bool:
@@ -103,49 +102,49 @@ class Counters(Protocol):
     def hit(
         self, policy: str, limit: RateLimitItem, costs: Mapping[str, int], *, spent: bool = False
     ) -> list[Window]:
-        """Count costs, each unless that goes beyond the limit; return how each key stands, in order.
+        """Count each cost within the limit; return the window of each key, in the order of `costs`.
 
         Args:
-            policy: the limit's name; keys of different policies have nothing to do with each other.
-            limit: how much in which time.
-            costs: units by key; none changes nothing.
-            spent: count the costs also beyond the limit.
+            policy: the name of the limit; each policy has its own keys.
+            limit: the units in a window of time.
+            costs: units by key; 0 units change nothing.
+            spent: count the costs beyond the limit too.
         """
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         ...
 
 
 class MemoryCounters:
-    """Counts of one process, bounded.
+    """The counts of one process, in limited memory.
 
-    Where more keys are in use than `most_keys`, those least recently used begin anew. Each policy has
-    room of its own: to wash out the counts of one, its own price must be paid for thousands of keys.
-    (`limits` keeps all keys, and goes through all of them up to a hundred times a second.)
+    Beyond `max_keys` the least recently used keys are dropped. Each policy has its own keys, so an
+    attacker who wants to drop a key pays the policy's price for thousands of keys. (The storage of
+    `limits` keeps all keys, and walks over them up to a hundred times a second.)
 
     Args:
-        most_keys: of each policy.
+        max_keys: the number of keys of each policy.
         clock: seconds.
     """
 
     is_out = False
 
     def __init__(
-        self, most_keys: int = MEMORY_KEYS, clock: Callable[[], float] = time.monotonic
+        self, max_keys: int = MEMORY_KEYS, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._windows: defaultdict[str, LRUCache[str, tuple[float, int, int]]] = defaultdict(
-            lambda: LRUCache(most_keys)
+            lambda: LRUCache(max_keys)
         )
 
     def hit(
         self, policy: str, limit: RateLimitItem, costs: Mapping[str, int], *, spent: bool = False
     ) -> list[Window]:
         """Count costs. See `Counters`."""
-        most = _BEYOND_ANY if spent else limit.amount
+        allowed = _UNLIMITED if spent else limit.amount
         length = limit.get_expiry()
         found = []
         with self._lock:
@@ -153,7 +152,7 @@ class MemoryCounters:
             for key, cost in costs.items():
                 began, previous, current = _present(windows.get(key, (now, 0, 0)), length, now)
                 left = began + length - now
-                accepted = floor(previous * left / length) + current + cost <= most
+                accepted = floor(previous * left / length) + current + cost <= allowed
                 current += cost if accepted else 0
                 windows[key] = began, previous, current
                 found.append(Window(accepted, previous, current, left))
@@ -164,7 +163,7 @@ class MemoryCounters:
 
 
 def _present(window: tuple[float, int, int], length: int, now: float) -> tuple[float, int, int]:
-    """Return the window of an instant: its begin, the count of the window before, and its own."""
+    """Return the window at an instant: its begin, the previous count and its count."""
     began, _, current = window
     # A clock that was set back must not lengthen a window.
     past = (now - began) // length if now >= began else 2
@@ -174,20 +173,20 @@ def _present(window: tuple[float, int, int], length: int, now: float) -> tuple[f
 
 
 class RedisCounters:
-    """Counts that all processes share, in one round trip a hit.
+    """The counts of all processes, with one round trip to Redis for each hit.
 
     While Redis does not answer, each process counts for itself. Every `pause` seconds one request
     waits for Redis, for `timeout` at most. The outage is logged once.
 
     Args:
         url: `redis://`, `rediss://` or `redis+unix://`.
-        timeout: seconds that a connection, and an answer, may take.
-        fallback: counts meanwhile.
+        timeout: seconds for a connection, and for a response.
+        fallback: counts while Redis does not answer.
         pause: see PAUSE_SECONDS.
         clock: seconds.
 
     Raises:
-        ValueError: the URL can't be used, or the client of Redis is not installed.
+        ValueError: the URL is malformed, or the client of Redis is not installed.
     """
 
     def __init__(
@@ -208,7 +207,7 @@ class RedisCounters:
 
     @property
     def is_out(self) -> bool:
-        """Whether Redis did not answer when it was asked last."""
+        """Whether Redis did not answer the last request."""
         return self._is_out
 
     def hit(
@@ -217,7 +216,7 @@ class RedisCounters:
         """Count costs. See `Counters`."""
         try:
             with self._breaker.call():
-                found = self._ask(policy, limit, costs, _BEYOND_ANY if spent else limit.amount)
+                found = self._ask(policy, limit, costs, _UNLIMITED if spent else limit.amount)
         except CircuitOpen:
             pass
         except self._failures as error:
@@ -233,11 +232,11 @@ class RedisCounters:
         self._fallback.close()
 
     def _ask(
-        self, policy: str, limit: RateLimitItem, costs: Mapping[str, int], most: int
+        self, policy: str, limit: RateLimitItem, costs: Mapping[str, int], allowed: int
     ) -> list[Window]:
         length = limit.get_expiry()
         keys = [part for key in costs for part in self._storage.window_keys(limit.key_for(policy, key))]
-        answers = self._storage.script(keys, [most, length, *costs.values()])
+        answers = self._storage.script(keys, [allowed, length, *costs.values()])
         return [_window(answer, length) for answer in answers]
 
     def _log_change(self, failure: Exception | None) -> None:
@@ -255,10 +254,10 @@ class RedisCounters:
 
 
 class _Storage(RedisStorage):
-    """`limits`' own, whose scripts for one key are called by one for several, in one command."""
+    """The storage of `limits`, with a script that calls its scripts for several keys at once."""
 
     def initialize_storage(self, uri: str) -> None:
-        """Prepare the scripts; nothing is sent yet."""
+        """Prepare the scripts without a connection."""
         super().initialize_storage(uri)
         acquire, standing = self.SCRIPT_ACQUIRE_SLIDING_WINDOW, self.SCRIPT_SLIDING_WINDOW
         self.script = self.storage.register_script(
@@ -277,7 +276,7 @@ def _storage(url: str, timeout: float) -> _Storage:
         from redis.retry import Retry  # noqa: PLC0415
     except ImportError:
         raise ValueError('needs the extra "redis"') from None
-    # The client would by itself try again, for up to ten seconds.
+    # By default the client retries for up to ten seconds.
     options: dict[str, Any] = {"socket_timeout": timeout, "retry": Retry(NoBackoff(), 0)}
     if not url.startswith("redis+unix:"):
         options["socket_connect_timeout"] = timeout
@@ -288,7 +287,7 @@ def _storage(url: str, timeout: float) -> _Storage:
 
 
 def _window(answer: list[Any], length: int) -> Window:
-    """Read what `_SCRIPT` answers; a count expires one window after its own has ended."""
+    """Parse a result of `_SCRIPT`; a count expires one window after its window's end."""
     accepted, (previous, _, current, expires) = answer
     left = max(0.0, int(expires) / 1000 - length)
     return Window(bool(accepted), int(previous or 0), int(current or 0), left)

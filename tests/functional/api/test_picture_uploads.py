@@ -5,6 +5,8 @@ import webtest
 from support.applications import application
 from support.pictures import FORMATS_IN, decoded, encode, in_format, png_bomb, quadrants
 
+from persona_profile.images.formats import SIZES
+
 EMAIL = "alice@example.com"
 PROFILE = f"/v1/profiles/{EMAIL}"
 PICTURE = f"{PROFILE}/picture"
@@ -30,7 +32,7 @@ def put(app, headers):
 
 
 def part(disposition, content, more=b"") -> bytes:
-    """Return one part of a form."""
+    """Return a part of a form."""
     head = b"--xyz\r\nContent-Disposition: form-data; " + disposition + b"\r\n" + more
     return head + b"\r\n" + content + b"\r\n"
 
@@ -50,7 +52,7 @@ def test_raw(put, media_type):
     """The bytes of a picture are accepted with any media type of a picture, or none."""
     answer = put(media_type=media_type)
     assert answer.status_code == 200
-    assert set(answer.json["picture"]["urls"]) == {"64", "128", "256", "512"}
+    assert set(answer.json["picture"]["urls"]) == set(map(str, SIZES))
     assert answer.headers["ETag"] == answer.json["etag"]
 
 

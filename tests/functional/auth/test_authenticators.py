@@ -1,4 +1,4 @@
-"""Which authenticators are used, and those of somebody's own."""
+"""The configured authenticators, and third parties' authenticators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import webtest
 from support import ROOT
 from support.applications import application
-from support.figures import Figures
+from support.metrics import Exposition
 
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.runtime.waiting import Wait
@@ -65,7 +65,7 @@ from persona_profile.auth import Authenticator
 
 class FetchingAuthenticator(Authenticator):
     member = "page"
-    description = "A page that says who somebody is."
+    description = "A page that identifies a person."
 
     def __init__(self, context):
         self._context = context
@@ -76,7 +76,7 @@ class FetchingAuthenticator(Authenticator):
 
 
 def test_lookups_are_shared_fairly(tmp_path, monkeypatch):
-    """What somebody's own authenticator fetches holds a place for the client, though it knows none."""
+    """A fetch of a third party's authenticator holds a place for the client."""
     (tmp_path / "fetching.py").write_text(FETCHING)
     monkeypatch.syspath_prepend(tmp_path)
     site = client(tmp_path, authenticators="fetching.FetchingAuthenticator")
@@ -95,12 +95,12 @@ class TestOfThePage:
         once = ticket(company)
         assert sign_in(company, once)["profiles"][0]["email"] == "alice@example.com"
         assert sign_in(company, once, status=401)["code"] == "proof_replayed"
-        found = Figures(company.app.services.metrics.exposition())
+        found = Exposition(company.app.services.metrics.exposition())
         assert found.value("persona_proofs_total", kind="ticket", outcome="proved") == 2
         assert found.value("persona_proofs_total", kind="ticket", outcome="proof_replayed") == 1
 
     def test_refusals(self, company):
-        """What is no ticket is refused with a code of the authenticator's own."""
+        """An invalid ticket is rejected with a code of the authenticator."""
         good = ticket(company)
         bad = [
             good[:-1],
@@ -117,7 +117,7 @@ class TestOfThePage:
         assert sign_in(company, ticket(company, seconds=-1), status=401)["code"] == "ticket_expired"
 
     def test_is_described(self, company):
-        """What is configured is what the server says that it takes, to people and to programs."""
+        """The server lists the configured proofs, for people and programs."""
         assert company.get("/v1/").json["proofs"] == ["id_token", "ticket"]
         document = company.get("/v1/openapi.json").json
         call = document["paths"]["/v1/sessions"]["post"]
@@ -130,13 +130,13 @@ class TestOfThePage:
         assert "ticket_expired" in schemas["Problem"]["properties"]["code"]["enum"]
 
     def test_others_are_not_taken(self, company):
-        """What is not configured is no member of a proof."""
+        """A proof that is not configured is no member."""
         body = {"proofs": [{"assertion": "x~y"}]}
         problem = company.post_json("/v1/sessions", body, status=400).json
         assert [error["name"] for error in problem["errors"]] == ["proofs.0.assertion"]
 
     def test_a_missing_setting(self, tmp_path, company):
-        """What an authenticator needs and does not get stops the start."""
+        """A missing setting of an authenticator stops the start."""
         name = "company_tickets.TicketAuthenticator"
         with pytest.raises(InvalidSettings, match=r"authenticator\.ticket\.secret_file: needed"):
             application(tmp_path, authenticators=name)

@@ -1,4 +1,4 @@
-"""Others' implementations of BrowserID agree with ours, but where they are known to be wrong."""
+"""Other implementations of BrowserID agree with this one, except for their known mistakes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def oracle():
 
 @pytest.fixture(scope="module")
 def documents(oracle):
-    """What the issuers of the oracle publish, beside our own ones."""
+    """The support documents of the oracle's issuers and of ours."""
     theirs = {domain(kind): oracle.ask("support", issuer=kind) for kind in KINDS}
     return support_documents() | theirs
 
@@ -86,7 +86,7 @@ def minted(oracle, issuer="RS256", user="RS256", **changes):
 @pytest.mark.parametrize("issuer", KINDS)
 @pytest.mark.parametrize("user", KINDS)
 def test_sign_in_by_browserid_crypto(site, oracle, issuer, user):
-    """What browserid-crypto mints signs in, of any algorithm of the issuer and of the person."""
+    """Bundles of browserid-crypto sign in, with all algorithms of issuer and person."""
     body = {"proofs": [{"assertion": minted(oracle, issuer, user)}]}
     answer = site.post_json("/v1/sessions", body, status=201).json
     assert [profile["email"] for profile in answer["profiles"]] == [f"alice@{domain(issuer)}"]
@@ -111,7 +111,7 @@ def test_short_signature_of_browserid_crypto(oracle, documents, user):
     ],
 )
 def test_refused_of_browserid_crypto(oracle, documents, changes, code):
-    """What browserid-crypto mints for others, or in the name of others, is refused."""
+    """Bundles of browserid-crypto for other audiences, or of other issuers, are rejected."""
     with pytest.raises(InvalidProof) as refused:
         verifier(documents).verify(minted(oracle, **changes))
     assert refused.value.code == code
@@ -120,14 +120,14 @@ def test_refused_of_browserid_crypto(oracle, documents, changes, code):
 @pytest.mark.parametrize("issuer", KEYS)
 @pytest.mark.parametrize("user", KEYS)
 def test_browserid_crypto_accepts_ours(oracle, issuer, user):
-    """What we mint, browserid-crypto verifies."""
+    """browserid-crypto verifies our bundles."""
     made = bundle(certificate(user=KEYS[user], issuer=KEYS[issuer]), assertion(user=KEYS[user]))
     answer = oracle.ask("verify", bundle=made, support=support_document(KEYS[issuer]))
     assert answer == {"email": EMAIL, "audience": AUDIENCE}
 
 
 def test_browserid_crypto_refuses_forgeries(oracle):
-    """What is not signed by the issuer or by the person, browserid-crypto refuses as we do."""
+    """browserid-crypto rejects wrong signatures too."""
     support = support_document(rsa_key("issuer"))
     stranger = rsa_key("stranger")
     for made in (
@@ -156,7 +156,7 @@ UNCHECKED = {
 
 @pytest.mark.parametrize("name", UNCHECKED)
 def test_browserid_crypto_checks_signatures_alone(oracle, name):
-    """What browserid-crypto does not check, we do."""
+    """This service rejects bundles that browserid-crypto accepts."""
     mint, code = UNCHECKED[name]
     made = mint()
     assert oracle.ask("verify", bundle=made, support=support_document(rsa_key("issuer")))
@@ -181,14 +181,14 @@ def pybrowserid():
 
 @pytest.mark.parametrize("user", KEYS)
 def test_pybrowserid_accepts_ours(pybrowserid, user):
-    """What we mint, PyBrowserID verifies, and reads the same email in it."""
+    """PyBrowserID verifies our bundles, with the same email."""
     made = bundle(certificate(user=KEYS[user]), assertion(user=KEYS[user]))
     assert pybrowserid.verify(made)["email"] == EMAIL
     assert verifier(support_documents()).verify(made).email == EMAIL
 
 
 def test_accepts_pybrowserid():
-    """What PyBrowserID mints, we verify."""
+    """This service verifies PyBrowserID's bundles."""
     documents = {"py.test": {"public-key": get_keypair("py.test")[0]}}
     made = make_assertion("alice@py.test", AUDIENCE, issuer="py.test")
     assert verifier(documents).verify(made).email == "alice@py.test"
@@ -224,7 +224,7 @@ REFUSED_BY_BOTH = {
 
 @pytest.mark.parametrize("name", REFUSED_BY_BOTH)
 def test_pybrowserid_refuses_as_we_do(pybrowserid, name):
-    """What PyBrowserID refuses, we refuse."""
+    """This service rejects all bundles that PyBrowserID rejects."""
     made = REFUSED_BY_BOTH[name]()
     with pytest.raises((Error, ValueError)):
         pybrowserid.verify(made)
@@ -288,7 +288,7 @@ DISAGREEMENTS = {
 
 @pytest.mark.parametrize("reason", DISAGREEMENTS)
 def test_disagreement(pybrowserid, reason):
-    """What PyBrowserID accepts though it should not, we refuse."""
+    """This service rejects bundles that PyBrowserID accepts by mistake."""
     mint, code = DISAGREEMENTS[reason]
     made = mint()
     assert pybrowserid.verify(made)["status"] == "okay"

@@ -12,7 +12,7 @@ import pytest
 import webtest
 from joserfc.jwt import encode as joserfc_encode
 from support.applications import Clock, running, wait_for
-from support.figures import Figures
+from support.metrics import Exposition
 from support.openid import (
     ACCOUNTS,
     CLIENT,
@@ -137,7 +137,7 @@ class TestSessions:
 
     @pytest.mark.parametrize("again", [{}, {"email": "bob@mail.test"}, {"aud": "persona-app"}])
     def test_nonce_is_used_once(self, site, again):
-        """A nonce opens one session, whatever the second token says."""
+        """A nonce opens one session, with any second token."""
         nonce = fresh_nonce(site)
         sign_in(site, token(nonce))
         assert sign_in(site, token(nonce, **again), status=401).json["code"] == "proof_replayed"
@@ -190,7 +190,7 @@ class TestSessions:
         assert codes[-1] == "nonce_expired"
 
     def test_nonces(self, site):
-        """Nonces differ, are kept by no cache, and tell when they expire."""
+        """Nonces differ, are not cached, and have an expiry."""
         answers = [site.post("/v1/nonces", status=201) for _ in range(3)]
         assert len({answer.json["nonce"] for answer in answers}) == 3
         assert {answer.headers["Cache-Control"] for answer in answers} == {"no-store"}
@@ -198,7 +198,7 @@ class TestSessions:
         assert 590 < time.mktime(expiry) - time.mktime(time.gmtime()) <= 600
 
     def test_nonces_are_limited(self, tmp_path, provider):
-        """An address that asks for too many nonces is told to wait."""
+        """An address with too many requests for nonces must wait."""
         limits = {"ratelimit__url": "memory://", "ratelimit__sessions_per_address": "3/hour"}
         app = trusting_app(tmp_path, provider, **limits)
         for _ in range(3):
@@ -216,7 +216,7 @@ class TestSessions:
             sign_in(site, text, status=401)
         bundle = site.app.development.identity_provider.bundle("bob@example.com", "http://localhost")
         site.post_json("/v1/sessions", {"proofs": [{"assertion": bundle}]}, status=201)
-        found = Figures(site.app.services.metrics.exposition())
+        found = Exposition(site.app.services.metrics.exposition())
         for kind, outcome, algorithm, count in (
             ("id_token", "proved", "RS256", 2),
             ("id_token", "proof_replayed", "RS256", 1),
@@ -232,7 +232,7 @@ class TestSessions:
 
 class TestKeys:
     def test_rotation(self, site, provider):
-        """When a provider changes its keys, nobody's sign-in fails, before or after."""
+        """When a provider changes its keys, no sign-in fails, before or after."""
         for number in range(3):
             sign_in(site, token(fresh_nonce(site), key=rsa("rsa"), header={"kid": "rsa"}))
             if number == 1:
@@ -270,7 +270,7 @@ class TestKeys:
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda text: sign_in(site, text, status="*"), tokens))
         assert {answer.status_int for answer in answers} <= {401, 503}
-        # Some wait for the answer, others are told to come back; those who do are refused at once.
+        # Some wait for the lookup, others must retry; retries are rejected at once.
         assert {answer.json["code"] for answer in answers} <= {"key_unknown", "overloaded"}
         again = sign_in(site, tokens[0], status=401).json
         assert again["code"] == "key_unknown"
@@ -280,7 +280,7 @@ class TestKeys:
         sign_in(site, token(fresh_nonce(site)))
 
     def test_first_requests_share_one_lookup(self, site, provider):
-        """Those who come while keys are on their way wait for them; the provider is asked once."""
+        """Requests during a lookup of keys wait for it; there is one lookup."""
         tokens = [token(fresh_nonce(site)) for _ in range(3)]
         provider.delay = 0.3
         with ThreadPoolExecutor(len(tokens)) as pool:
@@ -289,7 +289,7 @@ class TestKeys:
         assert len(provider.requests) == 2
 
     def test_too_many_waiting(self, site, provider):
-        """A slow provider takes few threads of the server; others come back later."""
+        """A slow provider blocks few threads of the server; other requests must retry."""
         most = site.app.services.waiting.limit(Wait.LOOKUP) - 1  # one is left for other networks
         tokens = [token(fresh_nonce(site)) for _ in range(most + 2)]
         provider.answering.clear()
@@ -322,7 +322,7 @@ class TestReload:
         (tmp_path / "openid-issuers.json").write_text(text)
 
     def test_another_provider(self, tmp_path, site, provider):
-        """What the file says is in force once it was reloaded, and not before."""
+        """A changed file is in force after a reload, and not before."""
         sign_in(site, token(fresh_nonce(site)))
         narrowed = [issuer | {"domains": ["else.test"]} for issuer in ISSUERS]
         self.trusted(tmp_path, narrowed)
@@ -342,7 +342,7 @@ class TestReload:
         site.app.services.authenticators.reload()
         sign_in(site, token(fresh_nonce(site)))
         assert "not reloaded: openid.issuers: " in caplog.text
-        found = Figures(site.app.services.metrics.exposition())
+        found = Exposition(site.app.services.metrics.exposition())
         name = "persona_reloads_total"
         assert found.value(name, file="openid_issuers", outcome="rejected") == 1
 

@@ -1,4 +1,4 @@
-"""Each proof opens one session, whatever the clocks, the settings and the other proofs beside it."""
+"""Each proof opens one session, for all clocks, settings and other proofs of the request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def codes(problem) -> list[tuple[str, str]]:
 class TestTogether:
     @pytest.mark.parametrize("position", range(3))
     def test_a_used_proof_uses_up_no_other(self, home, position):
-        """Beside a proof that was used before all others stay good, in whatever order they come."""
+        """A used proof leaves the other proofs of its request unused, in any order."""
         used = home.proof(ALICE)
         home.open(proofs=[used])
         proofs = [home.proof(BOB), home.proof(CAROL)]
@@ -104,7 +104,7 @@ class TestRaces:
 class TestAges:
     @pytest.mark.parametrize("skews", [("0", "600"), ("600", "0"), ("60", "600")])
     def test_settings_revive_nothing(self, home, skews):
-        """A used assertion stays refused when the allowance for clocks is raised."""
+        """A used assertion stays rejected after an increase of the clock skew."""
         first, second = (home.beside(browserid__clock_skew_seconds=skew) for skew in skews)
         proof = first.proof(ALICE)
         first.open(proofs=[proof])
@@ -160,7 +160,7 @@ class TestSignOut:
         assert codes(problem) == [("proofs.1.assertion", "proof_revoked")]
 
     def test_others_hold(self, home):
-        """Assertions made since hold, and those that do not say when they were made."""
+        """Later assertions are accepted, and assertions without `iat` too."""
         silent = home.proof(ALICE)
         home.clock.now += 61
         home.sign_out(home.token(ALICE))

@@ -214,7 +214,7 @@ def test_rotation_under_load(site, kind, share, request):
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 def test_one_operator_at_a_time(site):
-    """While one command works on the keyring, others that would change it are refused."""
+    """While one command works on the keyring, other changes are rejected."""
     site.run("keys", "rotate")
     site.run("keys", "rotate", "--promote")
     with site.machines[0].spawn("keys", "rewrap", "--rate", "1") as slow:
@@ -243,7 +243,7 @@ def promoted(site: Site) -> Site:
 
 @pytest.mark.parametrize("site", ["sqlite"], indirect=True)
 def test_one_mover_at_a_time(promoted):
-    """A second machine moves no profiles meanwhile; after a kill it goes on without being told."""
+    """A second machine moves no profiles meanwhile; after a kill it continues by itself."""
     first, second = promoted.machines
     with first.spawn("keys", "rewrap", "--index", "--rate", "1") as slow:
         try:

@@ -1,4 +1,4 @@
-"""What people and operators keep secret is nowhere that a thief may look: a real service, searched."""
+"""A search of a real service for the secrets of people and operators."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FIRST_KEY, SECOND_KEY, WRONG_KEY = (os.urandom(32) for _ in range(3))
 
 
 class Kept:
-    """What a service was given, and all that it left behind.
+    """The secrets of a service, and all its traces.
 
     Attributes:
         places: files, archive, and all that was printed, by name.
@@ -183,7 +183,7 @@ def bearers(kept: Kept) -> list[str]:
 
 
 def leaks(kept: Kept, needles: set[bytes]) -> dict[str, list[bytes]]:
-    """Return what is found, by where: in what was left behind, and in what people carry."""
+    """Return the found secrets by place: traces of the service, and people's tokens."""
     carried = {each: each.encode() + b" " + independent.from_base64url(each) for each in bearers(kept)}
     everywhere = kept.places | carried
     found = {name: found_in([content], needles) for name, content in everywhere.items()}
@@ -201,7 +201,7 @@ def test_places(kept):
 
 
 def test_who_is_protected(kept):
-    """Key item and profile look alike, whether or not it is protected, and whatever the email is."""
+    """Key item and profile have the same form, protected or not, for all emails."""
     (_, plain), (_, protected) = (kept.partition(email) for email in (PLAIN, PROTECTED))
     assert len(PLAIN) != len(PROTECTED)
     for name, start in (("key", 8), ("profile", 4)):
@@ -281,12 +281,12 @@ def test_neither_opens_a_protected_profile(kept):
     picture_id = independent.from_base64url(opened.profile["picture"]["id"])
     held = [data_key, *kept.secrets, bytes(32), FIRST_KEY, WRONG_KEY]
     for key in held:
-        with pytest.raises(independent.Refused):
+        with pytest.raises(independent.Rejected):
             independent.unwrap_content_key(data_key, key, wrapped)
         for candidate in (key, independent.picture_key_of(key, picture_id)):
             for name in names:
                 for role in (independent.DATA_KEY, independent.CONTENT_KEY, independent.PICTURE_KEY):
-                    with pytest.raises(independent.Refused):
+                    with pytest.raises(independent.Rejected):
                         independent.open_record(role, candidate, name, items[name])
 
 
@@ -294,7 +294,7 @@ def test_keyring_alone_or_database_alone(kept):
     """Without the keyring no data key opens; another keyring's keys do not help."""
     partition, items = kept.partition(PROTECTED)
     for keyring in ({}, {version: os.urandom(32) for version in kept.keyring}):
-        with pytest.raises(independent.Refused):
+        with pytest.raises(independent.Rejected):
             open_data_key(partition, items["key"], keyring)
 
 
@@ -307,5 +307,5 @@ def test_keyring_database_and_a_picture_url(kept):
     image = independent.open_record(independent.PICTURE_KEY, held.picture_key, name, items[name])
     assert image in kept.pictures
     for role in (independent.DATA_KEY, independent.CONTENT_KEY, independent.PICTURE_KEY):
-        with pytest.raises(independent.Refused):
+        with pytest.raises(independent.Rejected):
             independent.open_record(role, held.picture_key, "profile", items["profile"])

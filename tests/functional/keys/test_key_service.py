@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.services import Client, Service
-from support.transit import KEY, TOKEN, FakeTransit, fake_transit, freezes, refuses, write_token
+from support.transit import KEY, TOKEN, FakeTransit, fake_transit, freezes, rejects, write_token
 
 EMAIL = "alice@example.com"
 
@@ -57,7 +57,7 @@ def client(service: Service, use_transit) -> Client:
 
 
 def status(service: Service) -> dict[str, object]:
-    """Return what `keys status` tells."""
+    """Return the output of `keys status`."""
     return json.loads(service.run("keys", "status", "--json").stdout)
 
 
@@ -97,15 +97,15 @@ def test_is_asked_again_after_a_while(service, client, fake):
 @pytest.mark.parametrize(
     "behaviour",
     [
-        refuses(503, "Vault is sealed"),
-        refuses(403, "permission denied"),
-        refuses(500, "internal error"),
+        rejects(503, "Vault is sealed"),
+        rejects(403, "permission denied"),
+        rejects(500, "internal error"),
         freezes,
     ],
     ids=["sealed", "denied", "failing", "frozen"],
 )
 def test_down(service, client, fake, behaviour):
-    """Whatever is wrong there, calls that need it are 503 with Retry-After, and others are answered."""
+    """For each failure, calls that need the key service return 503 with Retry-After; others go on."""
     restart(service, client)
     new = Client(service, "new@example.com")
     fake.behaviour = behaviour
@@ -184,7 +184,7 @@ def test_moves_to_another_index_key(service, client):
     ],
 )
 def test_wrong_settings(service, use_transit, monkeypatch, settings, problem):
-    """What can't be used is told at start, without any value."""
+    """Invalid settings are reported at the start, without their values."""
     use_transit()
     for name, value in settings.items():
         monkeypatch.setenv(f"PERSONA_{name}", value)

@@ -1,1 +1,1 @@
-"""Bundles that must be refused, each with the code of the reason, and those that must not."""
+"""Bundles that must be rejected, with the code of the reason, and bundles that must be accepted."""

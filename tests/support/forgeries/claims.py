@@ -1,4 +1,4 @@
-"""Forgeries in what is said: times, audiences, emails, issuers."""
+"""Forgeries of claims: times, audiences, emails, issuers."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ _NO_AUDIENCES = {
 
 
 def audiences() -> Iterator[Forgery]:
-    """Yield assertions that were made for somebody else."""
+    """Yield assertions for other audiences."""
     for name, value in _NO_AUDIENCES.items():
         yield Forgery(f"audience {name}", "audience_mismatch", with_assertion({"aud": value}))
     in_certificate = with_certificate({"aud": AUDIENCE})
@@ -183,7 +183,7 @@ _NO_EMAILS = {
 
 
 def emails() -> Iterator[Forgery]:
-    """Yield certificates of what is no email address, or not a confirmed one."""
+    """Yield certificates without an email address, or without a confirmed one."""
     for name, value in _NO_EMAILS.items():
         yield Forgery(f"email {name}", "email_invalid", with_email(value))
     for name, value in {"null": None, "a number": 7, "a list": [EMAIL], "true": True}.items():
@@ -233,7 +233,7 @@ _NO_ISSUERS = {
 
 
 def issuers() -> Iterator[Forgery]:
-    """Yield certificates of issuers who may not vouch for the email."""
+    """Yield certificates of issuers that may not vouch for the email."""
     for name, value in _NO_ISSUERS.items():
         yield Forgery(f"issuer {name}", "issuer_invalid", with_certificate({"iss": value}))
     foreign = "issuer_not_authoritative"

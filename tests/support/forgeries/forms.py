@@ -35,7 +35,7 @@ from support.identities import (
 
 
 def bundles() -> Iterator[Forgery]:
-    """Yield what is not one certificate and one assertion."""
+    """Yield texts that are not a certificate and an assertion."""
     chain = partial(_chain, rsa_key("stranger"))
     shapes: dict[str, Callable[[], str]] = {
         "nothing": lambda: "",
@@ -207,7 +207,7 @@ def _next_letter(letter: str) -> str:
 
 
 def _raw(spell: Callable[[bytes], bytes], *, in_certificate: bool = False) -> Callable[[], str]:
-    """Return a minter of bundles, one payload of which is spelt anew before it is signed."""
+    """Return a minter of bundles with one payload rewritten before its signature."""
 
     def mint() -> str:
         if in_certificate:

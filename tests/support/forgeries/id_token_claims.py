@@ -1,4 +1,4 @@
-"""ID tokens that must be refused: what they claim, and what their issuers publish."""
+"""ID tokens that must be rejected for their claims, or for the documents of their issuers."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def issuers() -> Iterator[Forgery]:
 
 
 def audiences() -> Iterator[Forgery]:
-    """Yield tokens that are for others, or for others too."""
+    """Yield tokens with other audiences, or with other audiences too."""
     for name, value in (
         _NO_STRINGS
         | {
@@ -141,7 +141,7 @@ def times() -> Iterator[Forgery]:
 
 
 def people() -> Iterator[Forgery]:
-    """Yield tokens that do not say that somebody owns an email, or whose issuer may not say so."""
+    """Yield tokens without a verified email, or of issuers that may not vouch for it."""
     for name, value in (_NO_STRINGS | {"empty": "", "long": "s" * 256}).items():
         yield Forgery(f"sub is {name}", "subject_missing", with_claims(sub=value))
     for name, value in (_NO_STRINGS | {"empty": ""}).items():

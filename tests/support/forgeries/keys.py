@@ -35,7 +35,7 @@ def _rsa_with_exponent(exponent: int) -> rsa.RSAPrivateKey:
 
 
 def rsa_keys() -> Iterator[Forgery]:
-    """Yield RSA keys that no sound generator makes, or nobody should use any more."""
+    """Yield invalid and outdated RSA keys."""
     good = public_key_document(rsa_key("user").public_key())
     n, e = good["n"], good["e"]
     yield Forgery("RSA of 1024 bits", REFUSED, lambda: _signed_by(rsa_key("small", 1024)))
@@ -112,7 +112,7 @@ def _with_exponent_one() -> str:
 
 
 def dsa_keys() -> Iterator[Forgery]:
-    """Yield DSA keys of odd sizes, and those under which anybody can sign."""
+    """Yield DSA keys of odd sizes, and keys without a secret."""
     key = dsa_key("user")
     good = public_key_document(key.public_key())
     p, q, g = (int(good[name], 16) for name in "pqg")
@@ -172,7 +172,7 @@ def _above(q: int) -> int:
 
 
 def _nobody(change: Mapping[str, Any]) -> str:
-    """Return a bundle whose assertion verifies under a degenerate key though nobody has its half."""
+    """Return a bundle whose assertion verifies under a degenerate key without a secret."""
     key = dsa_key("user")
     document = changed(public_key_document(key.public_key()), change)
     p, q, g, y = (int(document[name], 16) for name in "pqgy")

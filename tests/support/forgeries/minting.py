@@ -29,13 +29,13 @@ DAY = 24 * 60 * MINUTE
 
 
 class Forgery(NamedTuple):
-    """A bundle that must be refused.
+    """A bundle that must be rejected.
 
     Attributes:
         name: the reason in words.
         code: the reason as the verifier says it.
         mint: makes the bundle.
-        over_http: status and code when the request is refused before the verifier is asked.
+        over_http: status and code of a request that is rejected before the verifier.
     """
 
     name: str

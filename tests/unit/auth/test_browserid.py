@@ -1,4 +1,4 @@
-"""What the BrowserID verifier accepts, where its limits are, and what it does not even look at."""
+"""The BrowserID verifier: accepted bundles, limits, and the order of its checks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = 1_800_000_000_000
 
 
 def no_lookup(_url):
-    """Fetch nothing: nobody may get that far."""
+    """Fail: no lookup is expected."""
     raise AssertionError("there was a lookup")
 
 
@@ -57,7 +57,7 @@ def dated(issued, certificate_end, assertion_end, **assertion_changes):
 
 
 def refusal(of, proof):
-    """Return the code with which a verifier refuses a proof."""
+    """Return the code with which a verifier rejects a proof."""
     with pytest.raises(InvalidProof) as raised:
         of.verify(proof)
     return raised.value.code
@@ -124,7 +124,7 @@ def test_size_limit():
             assert verifier().verify(text).email == EMAIL
 
 
-# What is said, the clock in milliseconds after T, and the reason of a refusal.
+# The claims, the clock in milliseconds after T, and the reason of a rejection.
 INSTANTS = [
     ("assertion in the last instant", {}, 2 * MINUTE + 59_999, None),
     ("assertion an instant later", {}, 2 * MINUTE + 60_000, "assertion_expired"),
@@ -182,7 +182,7 @@ def test_no_skew():
 
 
 def test_remembered_until_refused():
-    """A proof is remembered until it is refused for its age under the largest allowance for skew."""
+    """A proof is stored until it is too old under the largest allowed clock skew."""
     made = dated(T, T + DAY, T + MINUTE + 1)
     expires_at = verifier(Clock(T / 1000), skew_seconds=0).verify(made).expires_at
     tolerant = verifier(Clock(expires_at), skew_seconds=MAX_BROWSERID_SKEW_SECONDS)
@@ -258,7 +258,7 @@ EXPENSIVE = {
 
 @pytest.mark.parametrize("name", EXPENSIVE)
 def test_cheap_checks_first(name):
-    """What the text alone gives away is refused before any lookup."""
+    """A bundle with an invalid text is rejected before any lookup."""
     mint, code = EXPENSIVE[name]
     nothing_pinned = Discovery(PinnedIssuers({}), no_lookup)
     subject = BrowserIDVerifier([AUDIENCE], nothing_pinned, algorithms=BROWSERID_ALGORITHMS)
@@ -330,7 +330,7 @@ def test_key_that_is_replaced():
 
 
 def test_proof_id():
-    """The id of a proof is that of the statement, whichever certificate or signature comes with it."""
+    """The id of a proof is that of the statement, with any certificate and signature."""
     user, said = dsa_key("user"), {"exp": T + MINUTE, "nonce": 1}
     first, second = assertion(said, user=user), assertion(said, user=user)
     assert first != second

@@ -63,7 +63,7 @@ def discovery(web, clock=None, refreshes=None, **pins):
 
 
 def refusal(subject, domain, issuer, fallback=NONE):
-    """Return the code with which an issuer is refused for a domain."""
+    """Return the code with which an issuer is rejected for a domain."""
     with pytest.raises(InvalidProof) as raised:
         subject.keys_of_issuer(domain, issuer, fallback)
     return raised.value.code
@@ -75,7 +75,7 @@ def keys(document):
 
 
 def fingerprints(found):
-    """Return what tells keys apart."""
+    """Return the fingerprints of keys."""
     return [key.fingerprint for key in found]
 
 
@@ -89,7 +89,7 @@ def test_own_document():
 
 @pytest.mark.parametrize("hops", range(1, MAX_DELEGATIONS + 1))
 def test_delegation(hops):
-    """Delegations lead to the one at their end, who alone may vouch."""
+    """The domain at the end of delegations alone may vouch."""
     web = Web(**chain(hops, GOOD))
     subject = discovery(web)
     found = subject.keys_of_issuer("d0.test", f"d{hops}.test", NONE)
@@ -127,7 +127,7 @@ def test_delegation_cycle(length):
 )
 @pytest.mark.parametrize("fallback", [NONE, frozenset({"d1.test", "fallback.test"})])
 def test_delegation_to_no_issuer(end, code, fallback):
-    """A delegation to one who does not speak is refused, whoever is a fallback issuer."""
+    """A delegation to a domain without support is rejected, with any fallback issuers."""
     web = Web(**chain(1, end), fallback_test=GOOD)
     for issuer in ("d0.test", "d1.test", "fallback.test"):
         assert refusal(discovery(web), "d0.test", issuer, fallback) == code
@@ -152,7 +152,7 @@ def test_authority_is_canonical():
 
 
 def test_disabled():
-    """A domain that takes no part can't be vouched for, whatever else its document says."""
+    """No issuer may vouch for a disabled domain, with any other members of its document."""
     for document in ({"disabled": True}, GOOD | {"disabled": True, "authority": "b.test"}):
         subject = discovery(Web(a_test=document, b_test=GOOD, fallback_test=GOOD))
         for issuer in ("a.test", "b.test", "fallback.test"):
@@ -197,7 +197,7 @@ KEY = GOOD["public-key"]
     ],
 )
 def test_invalid_document(document):
-    """A document that says nothing usable is refused, and is not taken for none at all."""
+    """An invalid document is rejected, and does not count as missing support."""
     subject = discovery(Web(a_test=document, b_test=GOOD))
     for issuer in ("a.test", "b.test"):
         fallback = frozenset({issuer})
@@ -254,7 +254,7 @@ def test_fallback_issuer_is_no_override():
     ],
 )
 def test_fallback_issuer_without_keys(document, code):
-    """A fallback issuer without keys of its own vouches for nobody."""
+    """A fallback issuer without keys may not vouch."""
     subject = discovery(Web(fallback_test=document, b_test=GOOD))
     assert refusal(subject, "a.test", "fallback.test", frozenset({"fallback.test"})) == code
 
@@ -276,7 +276,7 @@ def test_pinned_delegation():
 
 
 def test_wildcard_pins():
-    """A wildcard pins what is below it; the nearest one counts, and the domain itself before it."""
+    """A wildcard pins the domains below it; the most specific pin takes precedence."""
     pins = PinnedIssuers.parse(
         {
             "*.example": {"authority": "all.test"},
@@ -315,7 +315,7 @@ def test_wildcard_pins():
     ],
 )
 def test_broken_pins(tmp_path, text):
-    """A file of pins that can't be used is refused, and the message names the file."""
+    """An invalid file of pins is rejected with a message that names the file."""
     path = tmp_path / "issuers.json"
     path.write_bytes(text)
     with pytest.raises(ValueError, match=r"issuers\.json"):
@@ -325,7 +325,7 @@ def test_broken_pins(tmp_path, text):
 
 
 def test_merged_pins():
-    """Merged with others, a pin wins over another of the same name."""
+    """Of two merged pins of a name the own one takes precedence."""
     mine = PinnedIssuers.parse({"a.test": {"authority": "mine.test"}})
     others = PinnedIssuers.parse({"a.test": {"disabled": True}, "b.test": {"disabled": True}})
     merged = mine.merged_with(others)
@@ -360,7 +360,7 @@ def test_cache_of_failures(answer, code):
 
 
 def test_cache_is_bounded():
-    """A flood of domains neither fills the memory nor pushes out those that have documents."""
+    """A flood of domains neither fills the memory nor drops domains with documents."""
     web = Web(a_test=GOOD)
     subject = discovery(web)
     subject.keys_of_issuer("a.test", "a.test", NONE)
@@ -376,7 +376,7 @@ def test_cache_is_bounded():
 
 
 def test_wildcard_zone_flushes_itself():
-    """A flood of names of one zone, all with documents, pushes out nobody but the zone's own names."""
+    """A flood of names of one zone, all with documents, drops names of that zone alone."""
     web = Web(**{f"d{i}_test": GOOD for i in range(100)})
     subject = discovery(web)
     for i in range(100):
@@ -393,7 +393,7 @@ def test_wildcard_zone_flushes_itself():
 
 
 def test_many_domains_of_strangers():
-    """A flood of registrable domains leaves those alone at which people have proved emails."""
+    """A flood of registrable domains drops no domain in use."""
     names = [f"d{i}.test" for i in range(CACHE_ENTRIES + 1)]
     web = Web(a_test={"authority": "b.test"}, b_test=GOOD, c_test=GOOD, e_test={"authority": "f.test"})
     web.sites |= dict.fromkeys(names, GOOD)
@@ -449,7 +449,7 @@ def test_refreshed_ahead():
 
 
 def test_refresh_ahead_that_fails():
-    """It is tried again a minute later; what is known goes on for its hour, and no longer."""
+    """It is tried again a minute later; the entry expires after its hour."""
     web, clock, refreshes = Web(a_test=GOOD), Clock(0), []
     subject = discovery(web, clock, refreshes)
     subject.keys_of_issuer("a.test", "a.test", NONE)
@@ -483,7 +483,7 @@ def test_refreshed_ahead_without_support():
 
 
 def test_overload_and_domains_in_use():
-    """While too many lookups are under way a domain in use goes on for another life; others do not."""
+    """While too many lookups are under way, an entry in use has a second lifetime, others do not."""
     web, clock = Web(a_test=GOOD, b_test=GOOD), Clock(0)
     subject = discovery(web, clock)
     for name in ("a.test", "b.test"):
@@ -541,7 +541,7 @@ def test_renewal(answer, is_renewed, code):
 
 
 def test_what_is_not_renewed():
-    """What is pinned, or was never fetched, is no more looked up by a renewal than without it."""
+    """A renewal looks up no pinned domain, and no domain without an entry."""
     web = Web(a_test=GOOD, b_test=GOOD)
     subject = discovery(web, a_test=OTHER)
     subject.keys_of_issuer("a.test", "a.test", NONE)

@@ -47,7 +47,7 @@ def test_names():
 
 @each_forgery
 def test_verifier_refuses(verifier, forgery):
-    """A forgery is refused with the code of its reason, and with no other exception."""
+    """A forgery is rejected with the code of its reason, and raises nothing else."""
     with pytest.raises(InvalidProof) as refusal:
         verifier.verify(forgery.mint())
     assert refusal.value.code == forgery.code

@@ -20,10 +20,10 @@ from support.tls import (
     answering,
     authority,
     dripping,
+    error_code,
     fetch_from,
     fetcher,
     flooding,
-    refusal,
     server_context,
     serving,
     silent,
@@ -40,7 +40,7 @@ from persona_profile.auth.fetch import (
 
 
 def test_good_document():
-    """A document is fetched by one plain request that tells nothing, and takes JSON by any name."""
+    """One request without data of the client fetches a document; it accepts any media type."""
     server, fetched = fetch_from(answering(answer()))
     assert fetched == Fetched(200, "application/json", DOCUMENT)
     request = server.requests[0].decode().lower()
@@ -70,7 +70,7 @@ def test_discovery_over_tls():
     ],
 )
 def test_media_type(given, media_type):
-    """The media type is told without its parameters, whatever bytes it is made of."""
+    """The media type comes without parameters; it may be any bytes."""
     _, fetched = fetch_from(answering(answer(content_type=given)))
     assert fetched.media_type == media_type
 
@@ -84,15 +84,15 @@ def test_chunks_and_no_length():
 
 
 def test_size_limit():
-    """A document of just 64 KiB is taken, and one byte more is not."""
+    """A document of 64 KiB is accepted, and one byte more is not."""
     limit = MAX_DOCUMENT_BYTES
     assert fetch_from(answering(answer(b" " * limit)))[1].body == b" " * limit
-    assert refusal(answering(answer(b" " * (limit + 1)))) == "support_document_too_large"
+    assert error_code(answering(answer(b" " * (limit + 1)))) == "support_document_too_large"
 
 
 @pytest.mark.parametrize("length", [None, 100, 10**30])
 def test_ten_megabytes(length):
-    """Of a document of 10 MB no more than the limit is taken, whatever length it says it has."""
+    """Of a document of 10 MB no more than the limit is read, for any Content-Length."""
     big = answering(answer(b" " * 10_000_000, length=length))
     _, result = fetch_from(big)
     if length == 100:
@@ -110,7 +110,7 @@ def test_compressed():
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirect(status):
-    """A redirect is an answer like others; nobody goes where it points."""
+    """A redirect is returned as it is, and not followed."""
     with serving(answering(answer()), server_context(NAME)) as target:
         location = f"https://{NAME}:{target.port}{PATH}"
         redirect = answer(b"", f"{status} Elsewhere", Url=location)
@@ -138,8 +138,8 @@ JUNK = {
 
 @pytest.mark.parametrize("name", JUNK)
 def test_junk(name):
-    """What is no HTTP answer is told as a failed lookup, and is no exception of another kind."""
-    assert refusal(answering(JUNK[name])) == "issuer_unreachable"
+    """An invalid HTTP response is a failed lookup, and raises nothing else."""
+    assert error_code(answering(JUNK[name])) == "issuer_unreachable"
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -159,7 +159,7 @@ DRIPS = {
 @pytest.mark.parametrize("name", DRIPS)
 def test_drip(name):
     """A server that drips without end, or says nothing, is left at the deadline."""
-    assert refusal(DRIPS[name], deadline=DEADLINE) == "issuer_unreachable"
+    assert error_code(DRIPS[name], deadline=DEADLINE) == "issuer_unreachable"
 
 
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -179,32 +179,32 @@ NO_DEADLINE = 60.0
 
 @pytest.mark.parametrize("name", FLOODS)
 def test_flood(name):
-    """A server that sends without end, whatever it sends, is left after a bounded number of bytes."""
+    """A server that sends without end is disconnected after a limited number of bytes."""
     handler = flooding(*FLOODS[name])
-    assert refusal(handler, deadline=NO_DEADLINE) == "support_document_too_large"
+    assert error_code(handler, deadline=NO_DEADLINE) == "support_document_too_large"
 
 
 @pytest.mark.parametrize("name", ["headers", "one endless header"])
 def test_flood_of_headers(name):
     """A server whose headers have no end is left as well."""
     drop = {"headers": b"X: y\r\n", "one endless header": b"y"}[name]
-    assert refusal(flooding(HEAD + b"X: ", drop), deadline=NO_DEADLINE) == "issuer_unreachable"
+    assert error_code(flooding(HEAD + b"X: ", drop), deadline=NO_DEADLINE) == "issuer_unreachable"
 
 
 def test_flood_within_tls():
-    """The bytes of TLS count as well, also those that carry no data."""
+    """All bytes of TLS count, with or without data."""
     context = server_context(NAME)
     context.num_tickets = 2
     assert isinstance(fetch_from(answering(answer()), context)[1], Fetched)
     context = server_context(NAME)
     context.num_tickets = 5000
-    code = refusal(answering(answer()), context, deadline=NO_DEADLINE)
+    code = error_code(answering(answer()), context, deadline=NO_DEADLINE)
     assert code == "support_document_too_large"
 
 
 @pytest.mark.parametrize("handler", [silent, dripping(b"\x16\x03\x03\x40\x00", b"\0")])
 def test_drip_in_handshake(handler):
-    """A server that never comes to the end of the handshake costs no more than the deadline."""
+    """A server that never ends the handshake costs the deadline at most."""
     start = time.monotonic()
     with serving(handler) as server, pytest.raises(FetchError, match="issuer_unreachable"):
         fetcher(server.port, deadline=DEADLINE).fetch(DOCUMENT_URL)
@@ -212,7 +212,7 @@ def test_drip_in_handshake(handler):
 
 
 def test_slow_but_good():
-    """A server may take its time, as long as the deadline is kept."""
+    """A slow server is accepted within the deadline."""
 
     def handle(connection, stop):
         stop.wait(2.3)
@@ -225,35 +225,35 @@ def test_slow_but_good():
     "name", ["other.test", f"sub.{NAME}", "*.test.test", f"{NAME}.evil.test", "127.0.0.1"]
 )
 def test_certificate_of_another_name(name):
-    """A certificate of any other name is refused."""
+    """A certificate of any other name is rejected."""
     server, error = fetch_from(answering(answer()), server_context(name))
     assert (error.code, server.requests) == ("issuer_unreachable", [])
 
 
 def test_untrusted_authority():
-    """A certificate of an authority that the system does not trust is refused."""
+    """A certificate of an untrusted authority is rejected."""
     of_stranger = server_context(NAME, trustme.CA())
-    assert refusal(answering(answer()), of_stranger) == "issuer_unreachable"
+    assert error_code(answering(answer()), of_stranger) == "issuer_unreachable"
     of_system = ssl.create_default_context()
-    assert refusal(answering(answer()), context=of_system) == "issuer_unreachable"
+    assert error_code(answering(answer()), context=of_system) == "issuer_unreachable"
 
 
 def test_expired_certificate():
-    """A certificate that has expired is refused."""
+    """An expired certificate is rejected."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     past = datetime.now(UTC) - timedelta(days=1)
     authority().issue_cert(NAME, not_after=past).configure_cert(context)
-    assert refusal(answering(answer()), context) == "issuer_unreachable"
+    assert error_code(answering(answer()), context) == "issuer_unreachable"
 
 
 def test_plain_http():
-    """A server that speaks plain HTTP on the port is refused."""
+    """A server with plain HTTP on the port is rejected."""
     with serving(answering(answer())) as server, pytest.raises(FetchError, match="unreachable"):
         fetcher(server.port).fetch(DOCUMENT_URL)
 
 
 def test_reset_connection():
-    """A connection that is reset before a word was said is told as a failed lookup."""
+    """A connection that is reset at once is a failed lookup."""
 
     def reset(connection, _stop):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -263,7 +263,7 @@ def test_reset_connection():
 
 
 def test_refused_connection():
-    """A port where nobody listens is told as a failed lookup."""
+    """A closed port is a failed lookup."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(FetchError, match="issuer_unreachable"):
@@ -271,14 +271,14 @@ def test_refused_connection():
 
 
 def test_second_address():
-    """Where an address does not answer, the next one of the name is tried."""
+    """After an address without an answer the next address of the name is tried."""
     with serving(answering(answer()), server_context(NAME)) as server:
         subject = fetcher(server.port, resolve=lambda _name: ["127.0.0.99", "127.0.0.1"])
         assert subject.fetch(DOCUMENT_URL).status == 200
 
 
 def test_stated_port():
-    """A URL with a port of its own is asked for there, and the server is told so; so is its query."""
+    """A URL with a port and a query is requested with both, in `Host` and request target."""
     with serving(answering(answer()), server_context(NAME)) as server:
         subject = DocumentFetcher(fetcher(1))
         assert subject.fetch(f"https://{NAME}:{server.port}/keys?p=a%20b").status == 200
@@ -309,14 +309,14 @@ def test_stated_port():
     ],
 )
 def test_urls_that_are_refused(url):
-    """What is no https URL of a name is not asked for."""
+    """A URL that is not https with a domain name is rejected."""
     subject = DocumentFetcher(fetcher(1))
     with pytest.raises(FetchError, match="issuer_address_forbidden"):
         subject.fetch(url)
 
 
 def test_own_origin():
-    """An origin that the application answers for itself is that one alone, and asked nowhere else."""
+    """The server's own origin has its own fetch, and no other origin has it."""
     own = Fetched(200, "application/json", b"{}")
     subject = DocumentFetcher(fetcher(1), {"http://127.0.0.1:6543": lambda _url: own})
     assert subject.fetch("http://127.0.0.1:6543/idp/jwks") is own
@@ -337,6 +337,6 @@ def test_own_origin():
     ],
 )
 def test_locations(url, origin, target):
-    """A URL is an origin, without the port that its scheme has anyway, and what is asked for there."""
+    """A URL has an origin, without the default port, and a request target."""
     location = Url.parse(url)
     assert (location.origin, location.target) == (origin, target)

@@ -41,7 +41,7 @@ FORBIDDEN = {
 
 @pytest.mark.parametrize("name", FORBIDDEN)
 def test_forbidden_address(name):
-    """A name that leads to an address that is not public is refused, and nobody is called."""
+    """A name with an address that is not public is rejected without a connection."""
     with serving(answering(answer()), server_context(NAME)) as server:
         subject = fetcher(
             server.port, resolve=lambda _name: FORBIDDEN[name], is_allowed=is_public_address
@@ -134,7 +134,7 @@ def test_special_purposes(network):
     ],
 )
 def test_metadata_of_clouds(address):
-    """Hosts that tell a machine of a cloud its credentials are not public."""
+    """The metadata hosts of clouds are not public."""
     assert not is_public_address(address)
 
 
@@ -202,7 +202,7 @@ def test_public_address(address):
     ],
 )
 def test_forbidden_name(name):
-    """What is no canonical domain name is not even resolved."""
+    """A name that is no canonical domain name is not resolved."""
     resolved = []
     with pytest.raises(FetchError, match="issuer_address_forbidden"):
         fetcher(1, resolve=resolved.append).fetch(Url("https", name, HTTPS_PORT, PATH, ""))
@@ -210,7 +210,7 @@ def test_forbidden_name(name):
 
 
 def test_name_resolved_once():
-    """The address that was checked is the one that is called, however names change meanwhile."""
+    """The checked address is the connected address, even if the name changes meanwhile."""
     resolved, checked = [], []
 
     def rebinding(name):
@@ -231,7 +231,7 @@ def test_name_resolved_once():
     "failure", [socket.gaierror(-2, "no such name"), UnicodeError("label"), TimeoutError()]
 )
 def test_name_unknown(failure):
-    """A name that can't be resolved is told as a failed lookup."""
+    """A name that can't be resolved is a failed lookup."""
 
     def resolve(_name):
         raise failure
@@ -241,14 +241,14 @@ def test_name_unknown(failure):
 
 
 def test_resolver_answers_nonsense():
-    """An answer of the resolver that is no address is told as a failed lookup."""
+    """A resolver's result that is no address is a failed lookup."""
     subject = fetcher(1, resolve=lambda _name: ["nonsense"], is_allowed=is_public_address)
     with pytest.raises(FetchError, match="issuer_unreachable"):
         subject.fetch(DOCUMENT_URL)
 
 
 def test_nothing_is_left_open():
-    """No fetch, good or bad, leaves a socket or a watchdog behind."""
+    """No fetch, good or bad, leaves an open socket or a thread."""
     handlers = [answering(answer()), answering(b""), dripping(b"HTTP/1.1 200 OK\r\n", b"x"), silent]
     gc.collect()
     before = len(list(Path("/dev/fd").iterdir()))

@@ -1,4 +1,4 @@
-"""How many lookups wait, for whom, and which share a fetch."""
+"""Places for lookups, shared fetches, and refreshes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NO_TIME = -documents._GRACE_SECONDS
 
 
 class World:
-    """A budget of eight threads, and lookups that go on until they are let go.
+    """A budget of eight threads, and lookups that wait until they may end.
 
     Attributes:
         resolved: the names that were looked up.
@@ -85,7 +85,7 @@ class World:
 
 @pytest.fixture
 def world():
-    """A world in which nobody looks anything up yet."""
+    """A world without lookups under way."""
     made = World()
     yield made
     made.go_on.set()
@@ -116,7 +116,7 @@ class TestFairness:
         assert world.begin(OTHERS, "honest.test")
 
     def test_delegation_to_another(self, world):
-        """It counts for the domain that it is of as well, whoever delegates to it."""
+        """It counts for its own domain too, with any delegating domain."""
         waits = [world.begin(f"203.0.113.{i}", f"n{i}.zone.test", f"d{i}.test") for i in range(9)]
         assert waits == [True] * 3 + [False] * 6
 
@@ -169,7 +169,7 @@ class TestDebts:
         assert waits == [True, True, True, False]
 
     def test_time_to_come_back(self, world):
-        """A network without a place is told when it has one again."""
+        """The response to a network without a place says when it has a place again."""
         self.slow(world, ATTACKER, "d.test", 6, 3)
         self.slow(world, ATTACKER, "e.test", 20)
         with pytest.raises(Overloaded) as refused, caused_by(client=ATTACKER):
@@ -179,7 +179,7 @@ class TestDebts:
         assert world.begin(ATTACKER, "f.test")
 
     def test_slow_zone(self, world):
-        """A registrable domain whose lookups took long has one place; others have theirs."""
+        """A registrable domain with slow lookups has one place; other domains keep theirs."""
         for number in range(2):
             self.slow(world, f"203.0.113.{number}", f"n{number}.zone.test", 7)
         waits = [world.begin(f"203.0.113.{i}", f"n{i}.zone.test") for i in range(10, 13)]
@@ -187,7 +187,7 @@ class TestDebts:
         assert world.begin(OTHERS, "honest.test")
 
     def test_slow_host_of_a_good_domain(self, world):
-        """Who makes a domain slow by one of its hosts does not keep others from it."""
+        """A network that makes a domain slow does not keep other networks from it."""
         self.slow(world, ATTACKER, "intranet.company.test", 6, 3)
         assert not world.begin(ATTACKER, "intranet.company.test")
         assert world.begin(ATTACKER, "honest.test")
@@ -209,7 +209,7 @@ class TestDebts:
 
 class TestFlights:
     def test_shared(self, world):
-        """All who ask for a document at once share one fetch, and its result."""
+        """Simultaneous requests for a document share one fetch and its result."""
         with serving(answering(answer()), server_context(NAME)) as server:
 
             def resolve(name):
@@ -239,7 +239,7 @@ class TestFlights:
             return subject.fetch(url)
 
     def test_shared_failure(self, world):
-        """They share its failure too, each as an exception of its own."""
+        """They share its failure too, each with its own exception."""
         futures = [world.pool.submit(world.documents.fetch, f"https://a.test{PATH}") for _ in range(3)]
         wait_for(lambda: world.resolved, every=0.001)
         world.go_on.set()
@@ -248,7 +248,7 @@ class TestFlights:
         assert len(set(map(id, errors))) == 3
 
     def test_name_server_that_hangs(self, world):
-        """Who waits for it is answered at the deadline; later ones at once, as long as it hangs."""
+        """Waiting threads end at the deadline, later ones at once, as long as it hangs."""
         subject = world.fetcher(deadline=NO_TIME)
         for _ in range(5):
             with pytest.raises(FetchError, match="issuer_unreachable"):
@@ -258,7 +258,7 @@ class TestFlights:
         subject.close()
 
     def test_name_server_that_answers_late(self, world):
-        """Nobody is called any more after a name server has answered too late."""
+        """No connection is made after a name server has answered too late."""
         with serving(answering(answer()), server_context(NAME)) as server:
 
             def resolve(_name):
@@ -276,7 +276,7 @@ class TestFlights:
             subject.close()
 
     def test_threads_that_hang(self, world):
-        """One network, or one zone, makes half of the threads that fetch hang, and no more."""
+        """One network, or one zone, can block half of the fetching threads at most."""
         for cause in (
             lambda number: (ATTACKER, f"d{number}.test"),
             lambda number: (f"203.0.113.{number}", f"n{number}.zone.test"),
@@ -293,7 +293,7 @@ class TestFlights:
             subject.close()
 
     def test_threads_for_refreshes(self, world):
-        """Whatever hangs, some threads are left for fetches that no request waits for."""
+        """Blocked threads leave some for fetches without a waiting request."""
         subject = world.fetcher(deadline=NO_TIME)
         for number in range(FETCH_THREADS):
             with contextlib.suppress(FetchError, Overloaded), caused_by(client=f"203.0.113.{number}"):
@@ -304,7 +304,7 @@ class TestFlights:
         subject.close()
 
     def test_closed(self, world):
-        """A fetcher that was closed looks nothing up any more, and says so every time."""
+        """A closed fetcher rejects each lookup."""
         world.documents.close()
         for _ in range(FETCH_THREADS + 1):
             with pytest.raises(Overloaded, match="looked up"), caused_by(client=OTHERS):
@@ -314,7 +314,7 @@ class TestFlights:
 
 class TestRefreshes:
     def test_one_of_a_zone(self, world):
-        """Of one registrable domain one name is refreshed at a time, so that others are as well."""
+        """A registrable domain has one refresh at a time, so that other domains get their turn."""
         done = []
 
         def slow():
@@ -329,7 +329,7 @@ class TestRefreshes:
         wait_for(lambda: done == ["honest", "slow"], every=0.001)
 
     def test_that_fail(self, world, caplog):
-        """A refresh that fails is logged without what it was about, and done again the next time."""
+        """A failed refresh is logged without data of the lookup, and is done again the next time."""
         done = []
 
         def fail():
@@ -343,7 +343,7 @@ class TestRefreshes:
         assert caplog.text.count("a refresh of an identity provider failed: ValueError") == 2
 
     def test_bounded(self, world):
-        """A flood of domains makes no line without end; after a close nothing is begun."""
+        """The number of pending refreshes is limited; after `close` none begins."""
         begun = []
 
         def slow():
@@ -377,5 +377,5 @@ class TestRefreshes:
     ],
 )
 def test_registrable_domain(domain, expected):
-    """Names belong together by the suffixes of registries; those of companies separate none."""
+    """The suffixes of registries separate domains; those of companies do not."""
     assert registrable_domain(domain) == expected

@@ -118,7 +118,7 @@ def test_names():
 
 @each_good
 def test_good_tokens(verifier, site, good):
-    """What the forgeries are made of is taken, or their refusal would say nothing."""
+    """The unforged tokens are accepted; otherwise the rejection of forgeries would prove nothing."""
     changes = good()
     assert verifier.verify(token(verifier.nonces.issue()[0], **changes)).startswith("alice@")
     assert sign_in(site, token(fresh_nonce(site), **changes)).json["profiles"]
@@ -130,7 +130,7 @@ def test_good_tokens(verifier, site, good):
     ids=[row.name for row in ROWS if not row.needs_network],
 )
 def test_verifier_refuses(verifier, forgery):
-    """A forgery is refused with the code of its reason, and with no other exception."""
+    """A forgery is rejected with the code of its reason, and raises nothing else."""
     with pytest.raises(InvalidProof) as refusal:
         verifier.verify(forgery.mint(verifier.nonces.issue()[0]))
     assert refusal.value.code == forgery.code
@@ -148,7 +148,7 @@ def test_server_refuses(site, forgery):
 
 @pytest.mark.parametrize("kid", ["ec", "ed"])
 def test_no_character_can_be_changed(verifier, kid):
-    """Whatever character of a good token is another one, the token is refused."""
+    """A good token with any changed character is rejected."""
     changes = {"ec": GOOD["ES256"], "ed": GOOD["EdDSA"]}[kid]()
     good = token(verifier.nonces.issue()[0], **changes)
     assert verifier.verify(good)
@@ -175,7 +175,7 @@ _ANYTHING = st.recursive(
     ),
 )
 def test_anything(verifier, header, changes):
-    """Whatever JSON stands in a well signed token, it is taken as it should be or refused."""
+    """A signed token with any JSON is accepted as specified, or rejected."""
     good = GOOD["EdDSA"]()
     signed = compact(
         json_encode(good["header"] | header),
@@ -196,13 +196,13 @@ class TestNonces:
     """Nonces that are good for something else."""
 
     def refusal(self, verifier: Verifier, nonce: str) -> str:
-        """Return the code by which a good token with that nonce is refused."""
+        """Return the code of the rejection of a good token with that nonce."""
         with pytest.raises(InvalidProof) as refusal:
             verifier.verify(token(nonce))
         return refusal.value.code
 
     def test_expired(self, verifier):
-        """A nonce lives for its time and no longer, whatever clocks may be apart."""
+        """A nonce expires in time, for any allowed clock skew."""
         for age, outcome in (
             (LIFETIME - 5, None),
             (LIFETIME, "nonce_expired"),

@@ -19,7 +19,7 @@ def parsed(**changes):
 
 
 def test_defaults():
-    """RSA and P-256 may sign; nobody is vouched for but whom the file names."""
+    """RSA and P-256 may sign; the provider may vouch for the configured domains alone."""
     assert parsed() == OpenIDIssuer(
         "https://accounts.test",
         frozenset({"a"}),
@@ -59,7 +59,7 @@ def test_identifiers(url):
     ],
 )
 def test_domains(domains, vouched, others):
-    """Names stand for themselves, wildcards for what is below them, the star for all."""
+    """Names match themselves, wildcards all domains below them, the star all domains."""
     issuer = parsed(domains=domains)
     assert all(map(issuer.vouches_for, vouched))
     assert not any(map(issuer.vouches_for, others))
@@ -104,7 +104,7 @@ def test_domains(domains, vouched, others):
     ],
 )
 def test_refused(changes, reason):
-    """What can't be used is named by position, URL and member."""
+    """The message of an invalid issuer has its position, URL and member."""
     with pytest.raises(ValueError, match=rf"^issuer 0( \(.*\))?: .*{reason}"):
         parsed(**changes)
 

@@ -1,4 +1,4 @@
-"""How keys of OpenID providers are kept, asked for anew, and given up."""
+"""The cache of OpenID providers' keys: lookups, refreshes and expiry."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class World:
         return self.provider.fetch(url)
 
     def find(self, kid="rsa", key=None, algorithm="RS256"):
-        """Return the code by which what a key has signed is refused, or nothing."""
+        """Return the code of the rejection of a key's signature, or nothing."""
         try:
             self.keys.check(ACCOUNTS, signed(key or rsa("rsa"), algorithm), kid)
         except InvalidProof as error:
@@ -56,7 +56,7 @@ class World:
 
 @pytest.fixture
 def world():
-    """A provider with one key, which nobody has asked for yet."""
+    """A provider with one key, before any lookup."""
     return World()
 
 
@@ -88,7 +88,7 @@ def test_refreshed_ahead(world):
 
 
 def test_prepared(world):
-    """A server that starts asks all providers; the first tokens wait for nobody."""
+    """A starting server looks up the keys of all providers, so the first tokens need not wait."""
     world.keys.prepare([ACCOUNTS])
     wait_for(lambda: world.keys._provider(ACCOUNTS).state.keys)
     world.keys.prepare([ACCOUNTS])
@@ -106,7 +106,7 @@ def test_preparation_that_fails(world):
 
 
 def test_refresh_ahead_that_fails(world):
-    """If the provider can't be reached then, it is tried again a little later, and nobody notices."""
+    """After a failed refresh ahead of time another follows, and no sign-in fails."""
     assert world.find() is None
     world.clock.now = openid_discovery.AHEAD_SECONDS
     world.failure = FetchError("issuer_unreachable")
@@ -126,7 +126,7 @@ def test_refresh_ahead_that_fails(world):
 
 
 def test_withdrawn_key(world):
-    """A key that its provider has withdrawn is refused an hour later at the latest."""
+    """A withdrawn key is rejected an hour later at the latest."""
     world.find()
     world.provider.publish(ACCOUNTS, [public(rsa("next"), "next")])
     world.clock.now += openid_discovery.FRESH_SECONDS
@@ -134,7 +134,7 @@ def test_withdrawn_key(world):
 
 
 def test_provider_down(world):
-    """Keys go on for a day while their provider can't be reached, which is tried now and then."""
+    """Keys go on for a day while their provider can't be reached, with a lookup now and then."""
     assert world.find() is None
     world.failure = FetchError("issuer_unreachable")
     world.clock.now = openid_discovery.FRESH_SECONDS
@@ -166,7 +166,7 @@ def test_never_reached(world):
 
 
 def test_misfits_are_asked_for_seldom(world):
-    """Tokens that no key fits cause a few lookups, then one in ten seconds; good ones go on."""
+    """Misfits cause a few lookups, then one in ten seconds; good tokens go on."""
     world.find()
     for number in range(10):
         assert world.find(f"k{number}") == "key_unknown"
@@ -227,7 +227,7 @@ def test_unknown_key_of_a_fresh_set(world):
 
 
 def test_unknown_key_while_the_provider_is_down(world):
-    """When a key that fits can't be asked for, the refusal says so; known keys go on."""
+    """If the lookup for a misfit fails, the rejection has its reason; known keys go on."""
     world.find()
     world.failure = FetchError("issuer_unreachable")
     assert world.find("next") == "issuer_unreachable"
@@ -298,7 +298,7 @@ def test_busy_fetcher(world):
 
 
 def test_busy_fetcher_and_old_keys(world):
-    """Keys that would be asked for anew go on if too many other lookups are under way."""
+    """Keys of an optional lookup go on if too many other lookups are under way."""
     world.find()
     world.clock.now += openid_discovery.FRESH_SECONDS
     world.failure = Overloaded("too many", retry_after=1)
@@ -339,7 +339,7 @@ def test_same_key_twice():
 
 @pytest.mark.parametrize("bits", [2048, 8192])
 def test_sizes_of_rsa(bits):
-    """Moduli of 2048 to 8192 bits are taken."""
+    """Moduli of 2048 to 8192 bits are accepted."""
     n = (1 << bits - 1) + 1
     key = public(rsa("rsa"), "a", n=openid_keys.base64url_encode(n.to_bytes(bits // 8)))
     assert parse_key_set({"keys": [key]})

@@ -34,7 +34,7 @@ CERTIFICATE = {"x5t": "dGh1bWJwcmludA", "x5c": ["MIIC"]}
 
 
 class Shape(NamedTuple):
-    """What a provider sends.
+    """An ID token as a provider sends it.
 
     Attributes:
         issuer: its identifier.
@@ -226,7 +226,7 @@ def verify(shape: Shape, **changes: Any) -> str:
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_taken(shape):
-    """What a provider really sends signs in."""
+    """A real token of a provider signs in."""
     assert verify(shape()) == EMAIL
 
 

@@ -1,4 +1,4 @@
-"""Whatever is done to what is sealed, it does not open, and nothing is raised but `Unreadable`."""
+"""Damaged sealed bytes do not open, and raise nothing but `Unreadable`."""
 
 import os
 from dataclasses import replace
@@ -134,7 +134,7 @@ class TestWrappedKeys:
 
     @pytest.mark.parametrize("position", range(8))
     def test_header(self, position):
-        """No other magic, format or version is taken."""
+        """No other magic, format or version is accepted."""
         for damaged in every_other_byte(KEYS.wrap(HOME, os.urandom(32)), position):
             with pytest.raises(Unreadable):
                 KEYS.unwrap(HOME, damaged)
@@ -163,7 +163,7 @@ class TestWrappedKeys:
 
     @pytest.mark.parametrize("size", [0, 1, 16, 24, 31, 33, 40])
     def test_lengths(self, size):
-        """What is no key of 32 bytes is not taken for one, although it was wrapped as one is."""
+        """Wrapped bytes that are no key of 32 bytes are rejected."""
         wrapping_key = independent.hkdf(b"\x02" * 32, b"persona-profile/wrap/v1" + HOME, 32)
         inner = independent.kwp_wrap(wrapping_key, bytes(size))
         with pytest.raises(Unreadable):
@@ -220,7 +220,7 @@ class TestKeyItems:
         assert open_key_item(value) == ALICE
 
     def test_kinds(self, is_protected):
-        """A part is not taken for one of another kind."""
+        """A part of another kind is rejected."""
         value = make_key_item(ALICE, is_protected=is_protected).to_bytes()
         for start, kind in product((0, 48), "KRCFX"):
             damaged = value[:start] + b"PP" + kind.encode() + value[start + 3 :]
@@ -229,7 +229,7 @@ class TestKeyItems:
                     open_key_item(damaged)
 
     def test_parts_of_others(self, is_protected):
-        """No part of somebody else's key item, or of the same person's before an erasure, fits."""
+        """No part of another email's key item fits, nor of the same email's before an erasure."""
         own = make_key_item(ALICE, is_protected=is_protected)
         for other in (
             make_key_item(BOB, is_protected=is_protected),
@@ -272,7 +272,7 @@ class TestTokens:
 
     @pytest.mark.parametrize("position", range(5))
     def test_header(self, tokens, token, position):
-        """No other format or version is taken."""
+        """No other format or version is accepted."""
         for damaged in every_other_byte(base64url_decode(token), position):
             with pytest.raises(Unreadable):
                 tokens.open(base64url_encode(damaged))
@@ -315,7 +315,7 @@ def test_altered_protection_is_noticed(was_protected, is_protected):
     store.put(ALICE, "key", store.key_item(ALICE).wrapped + other.owner)
     assert store.only_finding() == ("unreadable_key", ALICE, "key")
     [profile] = store.profiles.profiles(session_of(ALICE, profile_key=PROFILE_KEY))
-    # A plain profile opens without what tells how it is protected.
+    # A plain profile opens without its item of protection.
     assert profile.problem == ("profile_unreadable" if was_protected else None)
     assert profile.is_protected is False
 
@@ -333,7 +333,7 @@ def test_a_plain_profile_that_does_not_open():
 @pytest.mark.parametrize("item", ["profile", "picture"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "plain"])
 def test_protected_items_that_are_none(item, damage):
-    """What can't be a record of a protected profile is found without its key."""
+    """Values that are no records of a protected profile are found without its key."""
     store = Store(Keyring([key(1)], [key(9)]))
     store.put_picture(ALICE)
     session = replace(FOREVER, profile_key=PROFILE_KEY)

@@ -17,7 +17,7 @@ def states(keyring: Keyring, kind: KeyKind) -> dict[int, str]:
 class TestRotation:
     @KINDS
     def test_life_of_a_key(self, kind):
-        """A key is added, promoted, retired and destroyed; its notes tell when."""
+        """A key is added, promoted, retired and destroyed; its notes have the times."""
         first = Keyring.generate(NOW)
         added = first.adding(kind, NOW)
         assert states(added, kind) == {1: "primary", 2: "decrypt-only"}
@@ -89,7 +89,7 @@ class TestRotation:
 
 class TestContinuing:
     def test_with_more_keys(self):
-        """Who used a keyring may go on with one that was rotated from it."""
+        """A rotated keyring continues the original one."""
         keyring = Keyring.generate()
         rotated = keyring.adding(KeyKind.INDEX, NOW).promoting(KeyKind.INDEX, NOW)
         rotated.check_continues(keyring)
@@ -109,7 +109,7 @@ class TestContinuing:
 
 class TestTelling:
     def test_fingerprints(self):
-        """Keys are told apart by fingerprints, from which they can't be found."""
+        """Different keys have different fingerprints, which do not reveal the keys."""
         assert key(1).fingerprint() == key(1).fingerprint()
         assert key(1).fingerprint() != key(2).fingerprint()
         assert len(key(1).fingerprint()) == 16
@@ -121,5 +121,5 @@ class TestTelling:
 
     @pytest.mark.parametrize("note", [None, 5, "yesterday", "2026-01-01", "2026-01-01T00:00:00"])
     def test_retired_without_an_instant(self, note):
-        """A note that is no instant tells nothing."""
+        """A note that is no instant is ignored."""
         assert Key(1, KeyState.DECRYPT_ONLY, b"x" * 32, {"retired_at": note}).retired_at is None

@@ -33,7 +33,7 @@ while True:
         if keyring.pending(kind):
             keyring = keyring.promoting(kind, now)
         elif len(keyring.live(kind)) == 2:
-            # The same version anew, as there are only 255.
+            # The same version again, as there are only 255.
             keyring = type(keyring)(keyring.keys(KeyKind.ENCRYPTION), keyring.live(kind)[1:])
         else:
             keyring = keyring.adding(kind, now)
@@ -94,7 +94,7 @@ class TestKeyringFile:
 
     @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644, 0o660, 0o601])
     def test_open_to_others(self, tmp_path, mode):
-        """A file that others can read is refused, and the message says what to do."""
+        """A file that others can read is rejected; the message says what to do."""
         path = self.write(tmp_path, self.document(), mode)
         assert stat.S_IMODE(path.stat().st_mode) == mode
         with pytest.raises(KeyringError, match="chmod 600"):
@@ -127,14 +127,14 @@ class TestKeyringFile:
         ],
     )
     def test_wrong(self, tmp_path, changes, message):
-        """What is wrong with a file is told, without any of its secrets."""
+        """The message names the mistake in a file without its secrets."""
         path = self.write(tmp_path, self.document(**changes))
         with pytest.raises(KeyringError, match=message) as caught:
             load(path)
         assert "c2hvcnQ" not in str(caught.value)
 
     def test_version_twice(self, tmp_path):
-        """Two keys of one version are refused."""
+        """Two keys of one version are rejected."""
         document = self.document()
         document["encryption_keys"] *= 2
         with pytest.raises(KeyringError, match="twice"):
@@ -142,7 +142,7 @@ class TestKeyringFile:
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1', "\x00"])
     def test_not_json(self, tmp_path, text):
-        """A file that is cut or something else is refused."""
+        """A truncated file, or another file, is rejected."""
         path = tmp_path / "keyring.json"
         path.write_text(text)
         path.chmod(0o600)
@@ -160,7 +160,7 @@ def file(tmp_path: Path) -> KeyringFile:
 
 class TestWriting:
     def test_mode(self, file):
-        """A keyring is its owner's alone, made and replaced, whatever the umask."""
+        """Only the owner can read a created or replaced keyring, with any umask."""
         before = os.umask(0)
         try:
             file.replace(file.load())
@@ -176,7 +176,7 @@ class TestWriting:
         assert file.path.read_bytes() == text
 
     def test_what_is_written_is_read(self, file):
-        """Keys, states and notes come back, also notes that others wrote."""
+        """Keys, states and notes come back, also notes of operators."""
         document = json.loads(file.path.read_text())
         document["index_keys"][0]["remark"] = {"in the safe": [1]}
         file.path.write_text(json.dumps(document))
@@ -190,7 +190,7 @@ class TestWriting:
         os.geteuid() != 0, reason="only root can give a file away: run the tests as root"
     )
     def test_keeps_its_owner(self, file):
-        """An operator who is root leaves the file to the service's user."""
+        """An operator as root keeps the service's user as the owner of the file."""
         os.chown(file.path, 12345, 54321)
         file.replace(file.load())
         status = file.path.stat()
@@ -337,14 +337,14 @@ class TestNames:
         assert files_with(tmp_path, destroy(file)) == []
 
     def test_left_by_a_crash(self, file, tmp_path):
-        """What a crash has left of an earlier change goes when a key is destroyed."""
+        """The destruction of a key removes what a crash has left of an earlier change."""
         Path(f"{file.path}.new").write_bytes(file.path.read_bytes())
         assert files_with(tmp_path, destroy(file)) == []
 
 
 class TestLock:
     def test_one_at_a_time(self, file):
-        """Who comes second is told so at once."""
+        """The second operator gets an error at once."""
         with file.lock(), pytest.raises(KeyringError, match="another `keys` command"), file.lock():
             pass
         with file.lock():
@@ -375,7 +375,7 @@ class TestWatch:
         return KeyringWatch(file, file.load(), used.append)
 
     def test_takes_a_change(self, file, watch, used):
-        """A keyring that was changed is taken once."""
+        """A changed keyring is used once."""
         watch.check()
         assert used == []
         file.replace(file.load().adding(KeyKind.INDEX, NOW))
@@ -385,7 +385,7 @@ class TestWatch:
 
     @pytest.mark.parametrize("damage", ["absent", "half", "open", "older", "other"])
     def test_leaves_what_is_wrong(self, file, watch, used, damage, caplog):
-        """What can't be used is told once, without a key; what mends it is taken."""
+        """An invalid keyring is logged once, without a key; a repaired keyring is reloaded."""
         older = file.path.read_bytes()
         good = file.load().adding(KeyKind.INDEX, NOW)
         file.replace(good)

@@ -85,7 +85,7 @@ class TestNewProfile:
 
 class TestRewrapping:
     def test_key_that_is_replaced_meanwhile(self, machine):
-        """What is wrapped under a key that was replaced before it is stored is wrapped again."""
+        """A data key under a key that was replaced before it is stored is wrapped again."""
         machine.store.write(ALICE, "Alice")
         keyring = machine.file.load()
         kind = KeyKind.ENCRYPTION
@@ -132,7 +132,7 @@ class TestPictureThatIsReplaced:
             store.profiles.set_profile_key(FOREVER, BOB, PROFILE_KEY)
 
     def test_damaged(self, machine):
-        """A picture that is missing while nobody writes is unreadable all the same."""
+        """A missing picture is unreadable, without any writer too."""
         store = machine.store
         store.write(BOB, "Bob")
         store.put_picture(BOB)

@@ -28,12 +28,12 @@ class TestRecords:
         "plaintext", [b"", b"x", os.urandom(100_000)], ids=["empty", "one", "large"]
     )
     def test_round_trip(self, plaintext):
-        """What was sealed opens under the same key and name."""
+        """A record opens under its key and name."""
         record = KEY.seal("profile", plaintext)
         assert KEY.open("profile", record) == plaintext
 
     def test_never_twice_the_same(self):
-        """Equal values can't be told by their records."""
+        """Records do not show equal values."""
         records = {KEY.seal("profile", b"same") for _ in range(100)}
         assert len(records) == 100
 

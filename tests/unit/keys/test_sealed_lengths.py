@@ -1,4 +1,4 @@
-"""Nothing in the lengths and beginnings of what is stored says whose it is, or how it is protected."""
+"""The lengths and first bytes of stored values show neither their owner nor their protection."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class TestOwners:
     @pytest.mark.parametrize("email", ["a@b.c", ALICE, LONGEST])
     @pytest.mark.parametrize("content_key", [None, b"w" * 40])
     def test_one_length(self, email, content_key):
-        """Every owner record has the same length, whoever it is of, protected or not."""
+        """All owner records have the same length, for each owner, protected or not."""
         assert len(Owner(email, content_key).seal(DATA_KEY)) == 84 + 296
 
     def test_longest(self):
@@ -46,7 +46,7 @@ class TestProfiles:
         assert len(ProfileDocument(claims).to_bytes()) == length
 
     def test_what_is_padded_is_read(self):
-        """The padding is no part of what is read, and what was read is written alike again."""
+        """The padding is not read, and a read value is written as before."""
         document = ProfileDocument({"name": "Alice"}, updated_at=5, version=7)
         text = document.to_bytes()
         assert json.loads(text)["claims"] == {"name": "Alice"}

@@ -37,7 +37,7 @@ def test_the_longest_token_is_taken():
 
 
 def test_issuer_of_an_email():
-    """Each email keeps the issuer who vouched for it, and no other email has one."""
+    """Each email of a session has its issuer; other emails have none."""
     first, second = session_of(ALICE).proofs[0], session_of(BOB).proofs[0]
     session = replace(session_of(ALICE), proofs=(first, replace(second, issuer="J" * 22)))
     opened = TOKENS.open(TOKENS.seal(session))

@@ -19,7 +19,7 @@ DATA_KEY = bytes(range(32))
 
 
 def test_wrap_and_unwrap(service: KeyService) -> None:
-    """What is wrapped for a partition is unwrapped for it, and says its version."""
+    """A data key is unwrapped for its partition; its wrapped key has the version."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     assert service.unwrap(PARTITION, wrapped) == DATA_KEY
     assert service.version(wrapped) == service.primary_version() == 1
@@ -39,7 +39,7 @@ def test_layout(service: TransitService, fake: FakeTransit) -> None:
 
 
 def test_length_of_what_follows_does_not_matter(service: TransitService) -> None:
-    """A wrapped key tells its own length, whatever comes after it."""
+    """A wrapped key has its length in its header; any bytes may follow."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     assert service.length(wrapped) == service.length(wrapped + b"more") == len(wrapped)
 
@@ -78,7 +78,7 @@ def test_every_altered_bit(service: TransitService) -> None:
 
 
 def test_cut_and_extended(service: TransitService, fake: FakeTransit) -> None:
-    """What is too short or too long is refused, without asking the server."""
+    """A wrapped key that is too short or too long is rejected without a request."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     asked = len(fake.requests)
     for wrong in (*(wrapped[:end] for end in range(len(wrapped))), wrapped + b"\0"):
@@ -101,14 +101,14 @@ def test_ciphertext_cut_with_its_length(service: TransitService) -> None:
 
 
 def test_other_services_wrap(service: TransitService, fake: FakeTransit) -> None:
-    """A wrap of the keyring is refused, without asking the server."""
+    """A wrapped key of the keyring is rejected without a request."""
     with pytest.raises(Unreadable):
         service.unwrap(PARTITION, b"PPK\x01" + bytes(44))
     assert not fake.requests
 
 
 def test_version_zero_is_no_second_spelling(service: TransitService, fake: FakeTransit) -> None:
-    """Version 0, which the server takes for 1, is refused."""
+    """Version 0, which the server reads as 1, is rejected."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     alias = {"ciphertext": "vault:v0:" + base64.b64encode(wrapped[10:]).decode()}
     bound = json.loads(fake.requests[-1][3])["associated_data"]
@@ -139,7 +139,7 @@ def test_primary_version_is_kept(service: TransitService, fake: FakeTransit, clo
 
 
 def test_version_too_old(service: TransitService, fake: FakeTransit) -> None:
-    """What is under a version that may not decrypt any more is unreadable, and says its version."""
+    """A wrapped key under a disabled version is unreadable, and has its version."""
     old = service.wrap(PARTITION, DATA_KEY)
     fake.key.rotate()
     new = service.wrap(PARTITION, DATA_KEY)
@@ -151,7 +151,7 @@ def test_version_too_old(service: TransitService, fake: FakeTransit) -> None:
 
 
 def test_key_made_anew(service: TransitService, fake: FakeTransit) -> None:
-    """What was wrapped under a key that was replaced by another of its name is unreadable."""
+    """A wrapped key is unreadable after a new key with the same name."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     fake.keys[KEY] = FakeKey()
     with pytest.raises(Unreadable):
@@ -160,7 +160,7 @@ def test_key_made_anew(service: TransitService, fake: FakeTransit) -> None:
 
 @pytest.mark.parametrize("size", [0, 31, 33])
 def test_no_data_key_was_wrapped(service: TransitService, size: int) -> None:
-    """What opens but is no data key is unreadable, and is not wrapped."""
+    """Bytes that are no data key are unreadable, and are not wrapped."""
     service.wrap(PARTITION, DATA_KEY)
     with pytest.raises(ValueError, match="32 bytes"):
         service.wrap(PARTITION, bytes(size))
@@ -168,7 +168,7 @@ def test_no_data_key_was_wrapped(service: TransitService, size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 31, 33])
 def test_unwrapped_to_another_size(service: TransitService, fake: FakeTransit, size: int) -> None:
-    """Only 32 bytes are a data key, whatever the server says."""
+    """Only 32 bytes are a data key, with any response of the server."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     fake.behaviour = answers({"data": {"plaintext": base64.b64encode(bytes(size)).decode()}})
     with pytest.raises(Unreadable):
@@ -230,14 +230,14 @@ def test_check_of_a_key_that_is_fit(service: TransitService, fake: FakeTransit) 
 
 
 def test_check_of_a_server_that_ignores_owners(service: TransitService, fake: FakeTransit) -> None:
-    """A server that knows nothing of associated data is refused."""
+    """A server without associated data is rejected."""
     fake.keys[KEY] = FakeKey(ignores_associated_data=True)
     with pytest.raises(KeysUnavailable, match="does not bind"):
         service.check()
 
 
 def test_check_of_a_server_that_can_not_open(service: TransitService, fake: FakeTransit) -> None:
-    """A server that does not give back what it wrapped is refused."""
+    """A server that does not return the wrapped data key is rejected."""
     fake.behaviours = [
         answers({"data": {"latest_version": 1}}),
         answers({"data": {"ciphertext": "vault:v1:AAAA", "key_version": 1}}),
@@ -293,7 +293,7 @@ def test_tls_that_is_not_trusted(token_file: Path, tmp_path: Path, ca: str | Non
     ],
 )
 def test_malformed_url(token_file: Path, url: str) -> None:
-    """A URL that is none is refused at once, and is not repeated."""
+    """A malformed URL is rejected at once; the message does not hold it."""
     with pytest.raises(ValueError, match="url of the key service") as caught:
         transit_service(url, token_file)
     assert "secret" not in str(caught.value)
@@ -315,6 +315,6 @@ def test_malformed_url(token_file: Path, url: str) -> None:
     ids=str,
 )
 def test_malformed_arguments(token_file: Path, arguments: dict[str, object]) -> None:
-    """What can't be right is refused at once."""
+    """Malformed arguments are rejected at once."""
     with pytest.raises(ValueError, match=r"key|positive"):
         transit_service("http://127.0.0.1", token_file, **arguments)

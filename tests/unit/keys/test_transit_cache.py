@@ -11,7 +11,7 @@ from support.transit import (
     FakeTransit,
     fake_transit,
     freezes,
-    refuses,
+    rejects,
     transit_service,
     write_token,
 )
@@ -68,7 +68,7 @@ def test_what_was_unwrapped_is_remembered(
 def test_what_was_wrapped_is_remembered(cache: CachingService, fake: FakeTransit) -> None:
     """A key that was just wrapped is unwrapped without the server."""
     wrapped = cache.wrap(PARTITION, DATA_KEY)
-    fake.behaviour = refuses(503, "Vault is sealed")
+    fake.behaviour = rejects(503, "Vault is sealed")
     assert cache.unwrap(PARTITION, wrapped) == DATA_KEY
 
 
@@ -111,7 +111,7 @@ def test_cache_expires(cache: CachingService, fake: FakeTransit, clock: Clock) -
 
 
 def test_key_that_was_taken_away(cache: CachingService, fake: FakeTransit, clock: Clock) -> None:
-    """A version that may not decrypt any more still opens what is remembered, for that time."""
+    """A disabled version still opens cached data keys, until they expire."""
     wrapped = cache.wrap(PARTITION, DATA_KEY)
     fake.key.rotate()
     fake.key.min_decryption_version = 2
@@ -136,12 +136,12 @@ def test_cache_is_bounded(cache: CachingService, fake: FakeTransit) -> None:
 def test_failures_are_not_remembered(
     cache: CachingService, service: TransitService, fake: FakeTransit
 ) -> None:
-    """What failed is tried again."""
+    """Failures are not cached."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     fake.behaviours = [
-        refuses(503, "Vault is sealed"),
-        refuses(400, "cipher: message authentication failed"),
-        refuses(503, "Vault is sealed"),
+        rejects(503, "Vault is sealed"),
+        rejects(400, "cipher: message authentication failed"),
+        rejects(503, "Vault is sealed"),
     ]
     with pytest.raises(KeysUnavailable):
         cache.unwrap(PARTITION, wrapped)
@@ -153,7 +153,7 @@ def test_failures_are_not_remembered(
 
 
 def test_remembered_keys_open_while_others_wait(cache: CachingService, fake: FakeTransit) -> None:
-    """While some wait for the server others get what is remembered."""
+    """While some threads wait for the server, cached data keys open."""
     wrapped = cache.wrap(PARTITION, DATA_KEY)
     fake.behaviour = freezes
     with ThreadPoolExecutor(1) as threads:
@@ -188,6 +188,6 @@ def test_many_threads(service: TransitService, clock: Clock) -> None:
 
 
 def test_no_key_is_in_a_repr(cache: CachingService) -> None:
-    """What shows the cache shows no key."""
+    """The repr of the cache holds no key."""
     cache.wrap(PARTITION, b"a data key that is nowhere else!")
     assert "nowhere else" not in repr(cache)

@@ -19,7 +19,7 @@ from support.transit import (
     answers,
     drips,
     fake_transit,
-    refuses,
+    rejects,
     resets,
     sends,
     sends_bytes,
@@ -37,7 +37,7 @@ DATA_KEY = b"a data key that is nowhere else!"
 MARK = "text-of-the-server"
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 SHORT = 0.3
-"""Seconds for those who won't keep it anyway."""
+"""A deadline that the server misses in any case."""
 
 Operation = Callable[[TransitService], object]
 WRAPPED = b"PPK\x02" + bytes([0, 0, 0, 1, 0, 60]) + bytes(60)
@@ -53,31 +53,31 @@ GOOD = json_encode(
     {"data": {"plaintext": "AAAA" * 10 + "AAA=", "ciphertext": "vault:v1:AAAA", "latest_version": 1}}
 )
 ANSWERS = {
-    "sealed": (refuses(503, "Vault is sealed"), vault.SEALED),
-    "sealed, of several": (refuses(503, "1 error occurred:\n\t* Vault is sealed\n\n"), vault.SEALED),
-    "denied": (refuses(403, "permission denied"), vault.DENIED),
-    "denied, of several": (refuses(403, "1 error occurred:\n\t* permission denied\n\n"), vault.DENIED),
+    "sealed": (rejects(503, "Vault is sealed"), vault.SEALED),
+    "sealed, of several": (rejects(503, "1 error occurred:\n\t* Vault is sealed\n\n"), vault.SEALED),
+    "denied": (rejects(403, "permission denied"), vault.DENIED),
+    "denied, of several": (rejects(403, "1 error occurred:\n\t* permission denied\n\n"), vault.DENIED),
     "no mount": (
-        refuses(404, 'no handler for route "transit/x". route entry not found.'),
+        rejects(404, 'no handler for route "transit/x". route entry not found.'),
         vault.UNKNOWN,
     ),
-    "not found": (refuses(404), vault.UNKNOWN),
-    "no key": (refuses(400, "encryption key not found"), vault.UNKNOWN),
-    "no operation": (refuses(405, "1 error occurred:\n\t* unsupported operation\n\n"), vault.UNKNOWN),
-    "no context": (refuses(400, MISSING_CONTEXT), vault.REJECTED),
+    "not found": (rejects(404), vault.UNKNOWN),
+    "no key": (rejects(400, "encryption key not found"), vault.UNKNOWN),
+    "no operation": (rejects(405, "1 error occurred:\n\t* unsupported operation\n\n"), vault.UNKNOWN),
+    "no context": (rejects(400, MISSING_CONTEXT), vault.REJECTED),
     "key type": (
-        refuses(400, "'[0].associated_data' provided for non-AEAD cipher suite rsa-2048"),
+        rejects(400, "'[0].associated_data' provided for non-AEAD cipher suite rsa-2048"),
         vault.REJECTED,
     ),
-    "eventually": (refuses(412, "required index state not present"), vault.REJECTED),
+    "eventually": (rejects(412, "required index state not present"), vault.REJECTED),
     "rate limit": (
-        refuses(429, 'request path "transit/decrypt/x": rate limit quota exceeded'),
+        rejects(429, 'request path "transit/decrypt/x": rate limit quota exceeded'),
         vault.LIMITED,
     ),
-    "standby": (refuses(429), vault.STANDBY),
-    "disaster recovery": (refuses(472), vault.STANDBY),
-    "performance standby": (refuses(473), vault.STANDBY),
-    "internal error": (refuses(500, "internal error"), vault.FAILING),
+    "standby": (rejects(429), vault.STANDBY),
+    "disaster recovery": (rejects(472), vault.STANDBY),
+    "performance standby": (rejects(473), vault.STANDBY),
+    "internal error": (rejects(500, "internal error"), vault.FAILING),
     "bad gateway": (sends(b"<html>" + MARK.encode(), 502), vault.FAILING),
     "unavailable": (sends(b"", 503), vault.FAILING),
     "redirect": (sends(b"", 307, Location="http://127.0.0.1:9/v1/elsewhere"), vault.REDIRECTED),
@@ -132,7 +132,7 @@ ANSWERS = {
 def test_answers(
     service: TransitService, fake: FakeTransit, behaviour: Behaviour, message: str
 ) -> None:
-    """Whatever is no success says so in our own words, and the next request is answered again."""
+    """Each failure has a message of this service, and the next request succeeds."""
     for operation in OPERATIONS.values():
         fake.behaviour = behaviour
         with pytest.raises(KeysUnavailable) as caught:
@@ -147,14 +147,14 @@ def test_answers(
     "text", ["invalid ciphertext: no prefix", "cipher: message authentication failed"]
 )
 def test_wrap_is_never_unreadable(service: TransitService, fake: FakeTransit, text: str) -> None:
-    """Whatever is said of ciphertexts, one who wraps hears that the service is unavailable."""
-    fake.behaviour = refuses(400, text)
+    """For `wrap`, errors about ciphertexts mean that the service is unavailable."""
+    fake.behaviour = rejects(400, text)
     with pytest.raises(KeysUnavailable, match="rejects"):
         service.wrap(PARTITION, DATA_KEY)
 
 
 def test_server_that_is_down(fake: FakeTransit, token_file: Path, clock: Clock) -> None:
-    """A server that refuses connections is unavailable at once, each time."""
+    """A server with a closed port is unavailable at once, each time."""
     fake.close()
     service = transit_service(fake.url, token_file, timeout=30, clock=clock)
     for _ in range(3):
@@ -177,7 +177,7 @@ def test_name_that_is_unknown(token_file: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_closed_service(service: TransitService) -> None:
-    """Nothing can be asked any more once the service is closed."""
+    """A closed service is unavailable."""
     service.close()
     with pytest.raises(KeysUnavailable):
         service.primary_version()
@@ -198,7 +198,7 @@ def test_connection_lost_as_a_request_comes(service: TransitService, fake: FakeT
 
 
 def test_redirect_is_not_followed(service: TransitService, fake: FakeTransit) -> None:
-    """A token is never carried to where a server points."""
+    """A token is never sent to the target of a redirect."""
     with fake_transit() as elsewhere:
         fake.behaviour = sends(b"", 307, Location=elsewhere.url + "/v1/transit/keys/" + KEY)
         with pytest.raises(KeysUnavailable, match="redirects"):
@@ -207,7 +207,7 @@ def test_redirect_is_not_followed(service: TransitService, fake: FakeTransit) ->
 
 
 def test_token_is_renewed(service: TransitService, fake: FakeTransit, token_file: Path) -> None:
-    """A token that an agent has replaced is used from then on."""
+    """A token that an agent has replaced is used at once."""
     service.check()
     fake.tokens = {"hvs.renewed"}
     write_token(token_file, "hvs.renewed")
@@ -218,14 +218,14 @@ def test_token_is_renewed(service: TransitService, fake: FakeTransit, token_file
 def test_token_is_renewed_after_a_refusal(
     service: TransitService, fake: FakeTransit, token_file: Path
 ) -> None:
-    """A token that was replaced just as the old one was refused is tried at once."""
+    """A token that is replaced during status 403 is tried at once."""
     service.check()
     asked = len(fake.requests)
 
     def renew(handler) -> None:
         fake.tokens = {"hvs.renewed"}
         write_token(token_file, "hvs.renewed")
-        refuses(403, "permission denied")(handler)
+        rejects(403, "permission denied")(handler)
 
     fake.behaviours = [renew]
     service.wrap(PARTITION, DATA_KEY)
@@ -233,7 +233,7 @@ def test_token_is_renewed_after_a_refusal(
 
 
 def test_refused_token_is_not_tried_again(service: TransitService, fake: FakeTransit) -> None:
-    """A token that stays the same is sent once only."""
+    """An unchanged token is sent once."""
     fake.tokens = set()
     with pytest.raises(KeysUnavailable, match="permission"):
         service.wrap(PARTITION, DATA_KEY)
@@ -242,7 +242,7 @@ def test_refused_token_is_not_tried_again(service: TransitService, fake: FakeTra
 
 @pytest.mark.parametrize("content", ["", "two words", "b\r\nX-Other: c", "é"])
 def test_no_token(service: TransitService, fake: FakeTransit, token_file: Path, content: str) -> None:
-    """Without a token nothing is sent; once it is there all is well."""
+    """Without a token nothing is sent; with the token the service works again."""
     write_token(token_file, content)
     with pytest.raises(KeysUnavailable, match="token file"):
         service.primary_version()
@@ -257,7 +257,7 @@ def test_no_token(service: TransitService, fake: FakeTransit, token_file: Path, 
 def test_each_kind_is_logged_once_a_minute(
     service: TransitService, fake: FakeTransit, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A failure that lasts is told once a minute, another kind at once."""
+    """A lasting failure is logged once a minute, a failure of another kind at once."""
 
     def fail(behaviour: Behaviour) -> None:
         fake.behaviour = behaviour
@@ -265,11 +265,11 @@ def test_each_kind_is_logged_once_a_minute(
             service.wrap(PARTITION, DATA_KEY)
 
     for _ in range(3):
-        fail(refuses(503, "Vault is sealed"))
-    fail(refuses(500, "internal error"))
+        fail(rejects(503, "Vault is sealed"))
+    fail(rejects(500, "internal error"))
     assert caplog.messages == [vault.SEALED, vault.FAILING]
     clock.now += vault.LOG_SECONDS
-    fail(refuses(503, "Vault is sealed"))
+    fail(rejects(503, "Vault is sealed"))
     assert caplog.messages == [vault.SEALED, vault.FAILING, vault.SEALED]
 
 
@@ -280,7 +280,7 @@ def test_nothing_secret_is_told(
     caplog.set_level(logging.DEBUG)
     wrapped = service.wrap(PARTITION, DATA_KEY)
     told = [repr(service), repr(vars(service)), repr(vars(service._vault))]
-    for behaviour, _ in (*ANSWERS.values(), (refuses(400, f"invalid ciphertext: {MARK}"), "")):
+    for behaviour, _ in (*ANSWERS.values(), (rejects(400, f"invalid ciphertext: {MARK}"), "")):
         fake.behaviour = behaviour
         for operation in (*OPERATIONS.values(), lambda each: each.unwrap(PARTITION, wrapped)):
             try:

@@ -23,12 +23,12 @@ DATA_KEY = b"a data key that is nowhere else!"
 MARK = "text-of-the-server"
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 SHORT = 0.3
-"""Seconds for those who won't keep it anyway."""
+"""A deadline that the server misses in any case."""
 
 
 @pytest.fixture
 def hasty(fake: FakeTransit, token_file: Path, clock: Clock) -> Iterator[TransitService]:
-    """The service at that server, for those who won't answer anyway."""
+    """The service at that server, with a short time-out."""
     running = transit_service(fake.url, token_file, timeout=SHORT, clock=clock)
     yield running
     fake.thawed.set()
@@ -116,7 +116,7 @@ def test_long_waits_need_a_place(
         place=lambda: budget.place(Wait.KEY_SERVICE),
         clock=clock,
     )
-    most = budget.most(Wait.KEY_SERVICE)
+    most = budget.limit(Wait.KEY_SERVICE)
     fake.behaviour = freezes
     with ThreadPoolExecutor(4) as threads:
         waits = [threads.submit(service.primary_version) for _ in range(4)]
@@ -149,7 +149,7 @@ def test_tls_handshake_that_never_ends(token_file: Path) -> None:
 def test_name_resolution_that_hangs(
     hasty: TransitService, fake: FakeTransit, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A resolver that does not answer keeps nobody waiting."""
+    """A silent resolver blocks no thread."""
     resolve, is_back = socket.getaddrinfo, threading.Event()
 
     def hang(*arguments: object) -> object:
@@ -183,7 +183,7 @@ def test_places_are_given_back(
 
 
 def test_frozen_server_takes_half_the_threads(service: TransitService, fake: FakeTransit) -> None:
-    """Of eight threads four wait for a frozen server, the others are refused at once."""
+    """Of eight threads four wait for a frozen server; the others are rejected at once."""
     fake.behaviour = freezes
     refused = threading.Semaphore(0)
 
@@ -227,7 +227,7 @@ def test_silence_spares_others_the_wait(fake: FakeTransit, token_file: Path, clo
 
 
 def test_one_probe_at_a_time(fake: FakeTransit, token_file: Path, clock: Clock) -> None:
-    """While one request finds out whether a silent server is back, others are refused at once."""
+    """While one request probes a silent server, others are rejected at once."""
     service = transit_service(fake.url, token_file, timeout=3, clock=clock)
     probing, go_on = threading.Event(), threading.Event()
 

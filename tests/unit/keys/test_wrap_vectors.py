@@ -82,14 +82,14 @@ def unhex(vector: dict[str, str], *names: str) -> list[bytes]:
 
 
 def test_no_file_is_left_out():
-    """Every file of NIST for AES is run, but those that use the cipher's inverse to wrap."""
+    """All of NIST's files for AES are used, except those that wrap with the inverse cipher."""
     there = {path.name for path in (VECTORS / NIST).glob("KW*.txt")}
     assert {name for name in there if not name.endswith("_inv.txt")} == NIST_FILES
 
 
 @pytest.mark.parametrize("name", sorted(NIST_FILES))
 def test_nist(name):
-    """All 500 vectors of a file hold both ways; in those of decryption 100 must be refused."""
+    """All 500 vectors of a file hold in both directions; 100 of decryption must be rejected."""
     wrap, unwrap = FUNCTIONS[name.split("_")[0]]
     opened = refused = 0
     for vector in read(f"{NIST}/{name}"):
@@ -113,7 +113,7 @@ def test_nist_independently(name):
     for vector in read(f"{NIST}/{name}"):
         key, ciphertext = unhex(vector, "K", "C")
         if "FAIL" in vector:
-            with pytest.raises(independent.Refused):
+            with pytest.raises(independent.Rejected):
                 independent.kwp_unwrap(key, ciphertext)
         else:
             assert independent.kwp_unwrap(key, ciphertext) == bytes.fromhex(vector["P"])

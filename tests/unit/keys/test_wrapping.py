@@ -33,7 +33,7 @@ class TestPartition:
         assert wrapper.partition(ALICE)[0] == 9
 
     def test_depends_on_the_key(self, wrapper):
-        """Without the index key nobody can tell whose partition it is."""
+        """Without the index key a partition does not show its email."""
         other = KeyWrapper(Keyring([key(1)], [Key(9, KeyState.PRIMARY, b"x" * 32)]))
         assert other.partition(ALICE) != wrapper.partition(ALICE)
         assert wrapper.partition(BOB) != wrapper.partition(ALICE)
@@ -49,7 +49,7 @@ class TestWrap:
         assert wrapper.wrap(partition, data_key) == expected
 
     def test_round_trip(self, wrapper):
-        """What was wrapped for an owner is unwrapped for that owner."""
+        """A data key is unwrapped for its owner."""
         partition, data_key = wrapper.partition(ALICE), os.urandom(32)
         assert wrapper.unwrap(partition, wrapper.wrap(partition, data_key)) == data_key
 

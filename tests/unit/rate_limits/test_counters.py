@@ -39,7 +39,7 @@ def shared(redis_server: RedisServer) -> Iterator[RedisCounters]:
 
 
 def accepted(counters: Counters, limit=LIMIT, key="alice", cost=1) -> bool:
-    """Count a cost; tell if it was within the limit."""
+    """Count a cost; return whether it was within the limit."""
     [window] = counters.hit("policy", limit, {key: cost})
     return window.accepted
 
@@ -53,7 +53,7 @@ def limits(counters: Counters, **given: str) -> RateLimits:
 
 class TestCounting:
     def test_trips_and_recovers(self, clock):
-        """A full window refuses, and gives back as it moves on."""
+        """A full window rejects hits, and accepts them again as it moves on."""
         counters = MemoryCounters(clock=clock)
         assert [accepted(counters) for _ in range(11)] == [True] * 10 + [False]
         clock.now += 60
@@ -95,7 +95,7 @@ class TestCounting:
 
     def test_memory_is_bounded(self, clock):
         """Of a million addresses the last ones are remembered; other policies stay as they are."""
-        counters = MemoryCounters(most_keys=100, clock=clock)
+        counters = MemoryCounters(max_keys=100, clock=clock)
         counters.hit("other", LIMIT, {"alice": 10})
         accepted(counters, key="steady", cost=9)
         for number in range(1000):
@@ -128,7 +128,7 @@ class TestCounting:
         st.integers(1, 12),
     )
     def test_retry_after_is_true_and_the_least(self, past, amount):
-        """When the told seconds have passed the same passes, and a second before it would not have."""
+        """A retry after the returned seconds is accepted, and a second before it is not."""
         limit = RateLimitItemPerSecond(amount, 60)
         clock = Clock(1000.0)
         counters = MemoryCounters(clock=clock)
@@ -149,7 +149,7 @@ class TestCounting:
 
 class TestPolicies:
     def test_quota(self, clock):
-        """Who passes is told what is left, in the fields of the draft."""
+        """A response reports the quota in the fields of the draft."""
         checked = limits(MemoryCounters(clock=clock), writes_per_email="10/minute")
         quota = checked.hit(WRITES, {"alice@example.com": 3})
         assert quota.headers() == {
@@ -158,7 +158,7 @@ class TestPolicies:
         }
 
     def test_refusal(self, clock):
-        """Who is refused is told by which policy, and when to come back."""
+        """A rejection names the policy and the time of a retry."""
         checked = limits(MemoryCounters(clock=clock), pixels_per_email="100/2hour")
         checked.hit(PIXELS, {"alice@example.com": 90})
         with pytest.raises(RateLimited) as caught:
@@ -173,14 +173,14 @@ class TestPolicies:
         assert checked.hit(PIXELS, {"alice@example.com": 20}).remaining == 0
 
     def test_several_clients_at_once(self, clock):
-        """Of several the tightest counts; one over its limit refuses the whole."""
+        """The quota is of the client with the fewest units; a client over the limit is rejected."""
         checked = limits(MemoryCounters(clock=clock), writes_per_email="10/minute")
         assert checked.hit(WRITES, {"a": 2, "b": 5}).remaining == 5
         with pytest.raises(RateLimited):
             checked.hit(WRITES, {"a": 1, "b": 6})
 
     def test_use_of_an_issuer_stays_unsaid(self, clock):
-        """How many others of a domain sign in is told to nobody."""
+        """No response shows how many people of a domain sign in."""
         checked = limits(MemoryCounters(clock=clock), proofs_per_issuer="2/minute")
         assert checked.hit(PROOFS, {"example.com": 2}) is None
         with pytest.raises(RateLimited) as caught:
@@ -188,7 +188,7 @@ class TestPolicies:
         assert caught.value.headers.keys() == {"Retry-After"}
 
     def test_spent(self, clock):
-        """Units that were spent already count beyond the limit; a client with none left is refused."""
+        """Spent units count beyond the limit; a client without units is rejected."""
         checked = limits(MemoryCounters(clock=clock), pixels_per_email="100/minute")
         for cost in (0, 99, 1000):
             checked.check(PIXELS, ["alice", "bob"])
@@ -217,7 +217,7 @@ class TestPolicies:
 
 class TestRedis:
     def test_counts_as_memory_does(self, shared, clock):
-        """The same hits leave the same counts, and the same is told."""
+        """Equal hits have equal counts and results."""
         local = MemoryCounters(clock=clock)
         for cost in (3, 4, 5, 2, 1, 1):
             [there] = shared.hit("policy", LIMIT, {"alice": cost})
@@ -236,7 +236,7 @@ class TestRedis:
             assert there.remaining(LIMIT) == here.remaining(LIMIT)
 
     def test_recovers(self, shared):
-        """After the seconds that a refusal tells, the same passes."""
+        """A retry after the seconds of a rejection is accepted."""
         limit = parse("2/second")
         assert accepted(shared, limit, cost=2)
         [window] = shared.hit("policy", limit, {"alice": 1})
@@ -315,7 +315,7 @@ class TestOutage:
         yield counters
         counters.close()
 
-    def told(self, caplog) -> list[str]:
+    def logged(self, caplog) -> list[str]:
         """Return what was logged."""
         return [record.getMessage() for record in caplog.records if "Redis" in record.getMessage()]
 
@@ -325,13 +325,13 @@ class TestOutage:
         assert accepted(counters, limit, cost=90)
         server.signal(signal.SIGKILL)
         assert [accepted(counters, limit, cost=50) for _ in range(3)] == [True, True, False]
-        assert len(self.told(caplog)) == 1
+        assert len(self.logged(caplog)) == 1
         assert OUTAGE in caplog.text
         server.start()
         wait_for(lambda: accepted(counters, limit) and "answers again" in caplog.text)
         client = server.client()
         assert client.dbsize() > 0
-        assert len(self.told(caplog)) == 2
+        assert len(self.logged(caplog)) == 2
 
     def test_frozen(self, server, caplog, monkeypatch):
         """A Redis that is silent is waited for once, then left alone; thawed, it counts again."""
@@ -366,6 +366,6 @@ class TestOutage:
 
     @pytest.mark.parametrize("url", ["redis://[", "redis://h:port", "redis://h/one?db=two"])
     def test_url_that_is_none(self, url):
-        """A URL that can't be read is a mistake of the settings, told without showing it."""
+        """A malformed URL is an error of the settings; the message does not hold it."""
         with pytest.raises(ValueError, match=r"^can't be read as the URL of a Redis server$"):
             RedisCounters(url, 1, MemoryCounters())
