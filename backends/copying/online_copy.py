@@ -60,8 +60,6 @@ WORKERS: Final = 4
 """Partitions in progress at once: they wait for networks and disks at the same time."""
 
 _PAGE_PARTITIONS: Final = 100
-_PORTION_BYTES: Final = MAX_BATCH_BYTES
-"""Bytes of values in memory at once, unless one partition has more."""
 
 
 @dataclass(slots=True)
@@ -164,7 +162,8 @@ class _Copy:
         self.result.differing += sum(each.may_differ for each in compared.values())
         copied: dict[bytes, Copied] = {}
         to_do = [each for each in page if compared[each].must_write]
-        for portion in chunks(to_do, lambda each: compared[each].bytes, _PORTION_BYTES):
+        # In memory are the values of one portion.
+        for portion in chunks(to_do, lambda each: compared[each].bytes, MAX_BATCH_BYTES):
             sources = dict(zip(portion, pool.map(self._read, portion), strict=True))
             ready = {partition: items for partition, items in sources.items() if items is not None}
             pending = {each: _pending(items, compared[each].listed) for each, items in ready.items()}

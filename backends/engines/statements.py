@@ -43,9 +43,8 @@ BULK: Final = _table("bulk_items")
 class Step:
     """A statement of a batch.
 
-    Attributes:
-        must_match: a conflict unless the statement finds exactly one row.
-        if_exists: carried out instead if the row of an INSERT exists already.
+    With `must_match` it is a conflict unless the statement finds exactly one row. If the row of an
+    INSERT exists already, `if_exists` is carried out instead.
     """
 
     statement: Executable
