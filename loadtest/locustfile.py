@@ -82,7 +82,7 @@ class RunProcess:
         finally:
             connections.close()
         self.environment.host = options.host
-        self.conductor = Conductor(options, self._writer("leader"), self._send_to_workers)
+        self.conductor = Conductor(options, self._writer("leader"), self.runner.send_message)
         self.runner.register_message("lines", self._on_lines)
         self.runner.register_message("ready", self._on_ready)
         gevent.spawn(self._watch, options)
@@ -132,21 +132,16 @@ class RunProcess:
             self.engine.end()
         if self.conductor is not None:
             self.conductor.close(is_complete=self._is_complete)
-        for name, writer in self._writers.items():
-            if name != "leader":
-                writer.close()
+        for writer in self._writers.values():
+            writer.close()
         self._writers.clear()
-
-    def _send_to_workers(self, kind: str, message: Mapping[str, Any]) -> None:
-        self.runner.send_message(kind, dict(message))
 
     def _on_lines(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
         assert self.conductor is not None
         process = str(msg.data["process"])
         lines = [line_of(document) for document in msg.data["lines"]]
-        writer = self._writer(process)
         for line in lines:
-            writer.write(line)
+            self._writer(process).write(line)
         seconds = [line for line in lines if isinstance(line, Second)]
         self.conductor.hear(process, int(msg.data["in_flight"]), seconds)
 

@@ -56,13 +56,7 @@ class Plan:
     """The arrivals of one worker, without end; users and pictures are no other worker's.
 
     It assumes that every request succeeds, and does not depend on responses: it is the same for every
-    server.
-
-    Args:
-        identities: of all users.
-        seed: of all draws.
-        worker, workers: number of the process, and of all.
-        launch: whether nine tenths of the emails have no picture yet.
+    server. With `launch` nine tenths of the emails have no picture yet.
 
     Raises:
         ValueError: there is no such worker, or no user for it.

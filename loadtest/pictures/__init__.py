@@ -96,11 +96,8 @@ class Picture:
 
     Attributes:
         number: stands in the file: no other file has it.
-        kind: of the picture.
         mark: that its renditions show. Some other uploads have the same.
         turn: quarter turns clockwise by which it becomes upright.
-        content_type: its media type.
-        body: the file.
     """
 
     number: int
