@@ -50,7 +50,6 @@ class Run:
     """The parameters of a run; the leader writes them once.
 
     Attributes:
-        shape: `smoke`, `average`, `steps`, `spike`, `soak` or `launch`.
         host: origin of the server.
         seed: of the sequence of users and pictures.
         workers: processes of the load generator.

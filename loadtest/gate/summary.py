@@ -45,7 +45,6 @@ class GeneratorProcess:
     """A process of the load generator in a step.
 
     Attributes:
-        name: of the process.
         cpu: share of one core, in the busiest `BUSY_WINDOW` seconds.
         lag: longest delay of a start, in seconds.
         late_seconds: number of seconds with a start later than `LATE`.
@@ -63,17 +62,11 @@ class GeneratorProcess:
 
 @dataclass(frozen=True, slots=True)
 class StepSummary:
-    """A step: some time with one number of users.
+    """A step: some time with one number of users; see `record.Step`.
 
     Attributes:
-        users: active users.
-        start: first whole second, since 1970.
-        end: the second after the last whole one.
-        is_measured: false while a run warms up, changes over, or ends.
-        rates: requests per second by the model, by endpoint.
-        endpoints: requests and outcomes, by endpoint.
-        seconds: the same, by second and endpoint.
-        processes: of the load generator.
+        start, end: first whole second, since 1970, and the second after the last one.
+        endpoints, seconds: requests and outcomes, by endpoint, and by second and endpoint.
         cores: used by the server on average; None if unknown.
         seconds_per_request: processor seconds of the server; None if unknown.
         resident_bytes: the server's maximum; None if unknown.
@@ -113,13 +106,10 @@ class StepSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run.
+    """A run; steps and samples of the server are in order of time.
 
     Attributes:
-        run: its parameters.
-        steps: in order of time.
         ended_at: None if the run was interrupted.
-        servers: samples of the server, in order of time.
         seconds: requests and outcomes of all endpoints together, by second.
         processes: names of the load generator's processes with samples.
         metrics: the server's metrics in measured steps: growth of counters, maximum of gauges.

@@ -119,13 +119,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The knee by the capacity model.
-
-    Attributes:
-        users: number at which all cores are busy.
-        cores: assumed cores of the server.
-        seconds_per_request: of the server's processor, in the run's mix.
-    """
+    """The knee by the capacity model: the users at which all cores of the server are busy."""
 
     users: float
     cores: float
@@ -137,7 +131,6 @@ class Verdict:
     """The verdict on a run.
 
     Attributes:
-        outcome: the result.
         reasons: for people, the most important first.
         doubts: of the run and of deciding steps.
         steps: the measured steps.

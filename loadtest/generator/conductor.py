@@ -39,8 +39,8 @@ STEP_LEVELS: Final[Mapping[str, StepLevel]] = {
     "picture_read": StepLevel(0.99, 0.5),
     "upload": StepLevel(0.95, 10.0),
 }
-"""By activity, or `upload` for all kinds of upload; the verdict has its own. Assumed: people notice a slower dialog, but wait
-for an upload. A step has too few uploads to judge one in a hundred."""
+"""By activity, or `upload` for all kinds of upload; the verdict has its own levels. Assumed: people
+notice a slower dialog, but wait for an upload. A step has too few uploads to judge one in a hundred."""
 
 Send = Callable[[str, Mapping[str, Any]], None]
 

@@ -23,7 +23,7 @@ SHARE_SOUGHT: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A number of active users for some time; not measured where the server warms up or changes over."""
+    """A number of active users for some time; not measured in a warm-up or a change."""
 
     users: float
     seconds: float
@@ -31,7 +31,7 @@ class Stage:
 
 
 class Lengths(NamedTuple):
-    """Seconds of each change of users, not measured, and of each step or the middle of another shape."""
+    """Seconds of each change of users, and of each measured step or the middle of another shape."""
 
     warm_up: float
     measured: float

@@ -24,7 +24,7 @@ _LETTERS: Final = "eeettaaooinnsshrrddluu"
 def photo(width: int, height: int, *, noise: float, texture: float, seed: int) -> Image.Image:
     """Return a photo, in mode YCbCr; the same seed gives the same photo.
 
-    Noise and texture are standard deviations, in steps of 256: of the sensor's noise, and of each octave.
+    Noise and texture are standard deviations of 256 steps: of the sensor's noise, and of each octave.
     """
     draws = random.Random(seed)  # noqa: S311 - a picture
     picture = Image.new("YCbCr", (width, height), (120, 128, 128))
