@@ -73,9 +73,18 @@ class Conductor:
         self._workers = workers
         self._began_at = time.time()
         options = self._options
-        of_run = (options.shape, options.host, options.seed, workers, version)
-        changed = options.changed_parameters
-        self._writer.write(Run(self._began_at, *of_run, changed, options.peak))
+        self._writer.write(
+            Run(
+                self._began_at,
+                options.shape,
+                options.host,
+                options.seed,
+                workers,
+                version,
+                options.changed_parameters,
+                options.peak,
+            )
+        )
 
     def hear(self, process: str, in_flight: int, seconds: list[Second]) -> None:
         """Add the counts that a worker sends each second."""

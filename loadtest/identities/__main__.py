@@ -30,8 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     shares = {"RS256": 100} if options.rs256_only else KEY_SHARES
     try:
-        of_users = {"users": options.users, "domain": options.domain, "emails": options.emails}
-        make(options.folder, **of_users, shares=shares)
+        make(
+            options.folder,
+            users=options.users,
+            domain=options.domain,
+            emails=options.emails,
+            shares=shares,
+        )
         if not options.no_certificates:
             mint(options.folder, max(1, options.processes), _report)
     except (OSError, ValueError) as error:

@@ -63,8 +63,17 @@ def latency_by_users(steps: Sequence[Judged], levels: Levels) -> list[str]:
         limit = levels.of(name).p95
         first, last = series[1].points[0], series[1].points[-1]
         described = f"p95 goes from {first[1]:,.0f} to {last[1]:,.0f} ms; its level is {limit:,.0f} ms"
-        size = {"width": 360, "height": 220}
-        chart = Chart(name, described, "users", "ms", series, (), limit, is_logarithmic=True, **size)
+        chart = Chart(
+            name,
+            described,
+            "users",
+            "ms",
+            series,
+            limit=limit,
+            is_logarithmic=True,
+            width=360,
+            height=220,
+        )
         made.append(_figure(name, chart.svg(), ""))
     return made
 
