@@ -18,10 +18,10 @@ from support.recording import RECORD, prepare
 from support.redis import RedisServer
 
 AUDIENCE = "http://127.0.0.1:6543"
-MOST_LEAKS = 20
+MAX_LEAKS = 20
 SEARCHED = pytest.StashKey[Searched]()
 
-# How long an example takes is a fact about the machine.
+# The duration of an example is a property of the machine.
 settings.register_profile(
     "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -29,25 +29,28 @@ settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let some tests run longer than in the usual run."""
-    crashes = "how often each test of crashes crashes; those of keys under load do so together"
+    """Add options that let some tests run longer than usual."""
+    crashes = "crashes in each test of crashes; tests of keys under load share the number"
     parser.addoption("--crashes", type=int, default=20, help=crashes)
-    parser.addoption("--node-losses", type=int, default=1, help="how often each kind of loss is tried")
-    parser.addoption("--examples", type=int, default=20_000, help="calls that are made up")
+    parser.addoption("--node-losses", type=int, default=1, help="losses of a node of each kind")
+    parser.addoption("--examples", type=int, default=20_000, help="generated API calls")
     parser.addoption(
-        "--store-examples", type=int, default=250, help="runs of people and operators before one store"
+        "--store-examples",
+        type=int,
+        default=250,
+        help="generated runs of people and operators on one store",
     )
     parser.addoption("--mutations", type=int, default=20_000, help="damaged pictures that are uploaded")
     parser.addoption(
-        "--slow-connections", type=int, default=300, help="that hold an upload while others sign in"
+        "--slow-connections", type=int, default=300, help="slow uploads while other people sign in"
     )
-    parser.addoption("--profiles", type=int, default=1000, help="profiles that are searched for leaks")
+    parser.addoption("--profiles", type=int, default=1000, help="profiles in the search for leaks")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Have all that services log and count in this run recorded; workers inherit the environment."""
+    """Record the logs and metrics of all services of the run; workers inherit the environment."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # As a shell starts what is to run in the background; commands that are interrupted inherit it.
+        # Shells start background jobs so; interrupted commands of the tests would inherit it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if RECORD not in os.environ:
         folder = Path(tempfile.mkdtemp(prefix="persona-profile-record-"))
@@ -59,9 +62,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Search what was recorded for what concerns a person; a leak fails the run.
+    """Search the recorded logs and metrics for personal data; a leak fails the run.
 
-    That a marker leaves nothing to run is no failure: `make test ARGS=...` runs twice.
+    A run without tests passes if a marker is given: `make test ARGS=...` runs twice.
     """
     if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and session.config.getoption("markexpr"):
         session.exitstatus = pytest.ExitCode.OK
@@ -72,7 +75,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Tell what was searched and found."""
+    """Report the extent of the search, and the leaks."""
     searched = config.stash.get(SEARCHED, None)
     if searched is None or not searched.lines:
         return
@@ -80,7 +83,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         f"searched for personal data: {searched.lines} lines of {searched.logs} logs and "
         f"{searched.expositions} expositions, {searched.claims} claims"
     )
-    for leak in searched.leaks[:MOST_LEAKS]:
+    for leak in searched.leaks[:MAX_LEAKS]:
         terminalreporter.write_line(f"LEAK: {leak.kind} {leak.what!r} in {leak.line!r}", red=True)
     if searched.leaks:
         terminalreporter.write_line(f"LEAKED: {len(searched.leaks)} times", red=True)
@@ -88,13 +91,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def development_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the development identity provider keeps its key during the run."""
+    """The folder in which the development identity provider keeps its key during the run."""
     return tmp_path_factory.mktemp("development")
 
 
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
-    """A MariaDB server of the run's own."""
+    """A MariaDB server for the run."""
     server = MariaDB(tmp_path_factory.mktemp("db"))
     server.install()
     try:
@@ -106,14 +109,14 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
 
 @pytest.fixture(scope="session")
 def galera() -> Iterator[Galera]:
-    """A cluster of three nodes of the run's own; who uses it is marked `alone`, and leaves it whole."""
+    """A cluster of three nodes for the run. Its tests have the marker `alone` and leave it whole."""
     with galera_cluster() as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis server of the run's own."""
+    """A Redis server for the run."""
     server = RedisServer(tmp_path_factory.mktemp("redis"))
     try:
         server.start()
@@ -132,7 +135,7 @@ def app(development_folder: Path) -> Iterator[webtest.TestApp]:
 
 @pytest.fixture
 def assertion(app: webtest.TestApp) -> Callable[..., str]:
-    """Mints assertions by the development identity provider."""
+    """Mints assertions of the development identity provider."""
     provider = app.app.development.identity_provider
     return lambda email, audience=AUDIENCE: provider.bundle(email, audience)
 

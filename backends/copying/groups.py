@@ -9,6 +9,7 @@ them; most of them are empty, and take one row.
 
 from __future__ import annotations
 
+import pickle
 import random
 import sqlite3
 import time
@@ -81,30 +82,24 @@ class _Waiting:
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("")
-        self._database.execute("CREATE TABLE partitions (partition BLOB PRIMARY KEY) WITHOUT ROWID")
-        self._database.execute(
-            "CREATE TABLE items (partition BLOB, name TEXT, expires_at INTEGER, value BLOB)"
-        )
-        self._database.execute("CREATE INDEX by_partition ON items (partition)")
+        self._database.execute("CREATE TABLE waiting (partition BLOB PRIMARY KEY, items BLOB)")
 
     def add(self, partition: bytes, items: Items) -> None:
         """Add a partition, unless it was added before."""
-        insert = "INSERT OR IGNORE INTO partitions VALUES (?)"
-        if self._database.execute(insert, (partition,)).rowcount:
-            rows = ((partition, name, item.expires_at, item.value) for name, item in items.items())
-            self._database.executemany("INSERT INTO items VALUES (?, ?, ?, ?)", rows)
+        row = partition, pickle.dumps(dict(items))
+        self._database.execute("INSERT OR IGNORE INTO waiting VALUES (?, ?)", row)
 
     def first_after(self, partition: bytes) -> bytes | None:
         """Return the first partition that follows `partition`, or None."""
-        query = "SELECT min(partition) FROM partitions WHERE partition > ?"
+        query = "SELECT min(partition) FROM waiting WHERE partition > ?"
         [first] = self._database.execute(query, (partition,)).fetchone()
         return first  # type: ignore[no-any-return]
 
     def items(self, partition: bytes) -> Items:
-        """Return the items of a partition, without versions."""
-        query = "SELECT name, value, expires_at FROM items WHERE partition = ? ORDER BY name"
-        rows = self._database.execute(query, (partition,))
-        return {name: Item(value, 0, expires_at) for name, value, expires_at in rows}
+        """Return the items of a partition."""
+        query = "SELECT items FROM waiting WHERE partition = ?"
+        [items] = self._database.execute(query, (partition,)).fetchone()
+        return pickle.loads(items)  # type: ignore[no-any-return]  # noqa: S301 - own file
 
     def close(self) -> None:
         """Delete the file."""

@@ -19,9 +19,6 @@ import pymysql  # type: ignore[import-untyped]
 CHECK_SECONDS: Final = 2.0
 """The interval between checks of a skipped host, and the time limit of a check."""
 
-SUSPICION_SECONDS: Final = 1.0
-"""How long an operation waits before its host is checked."""
-
 NOT_READY: Final = 1047
 """The error of a node outside of its cluster or behind it; here also of a read-only host."""
 
@@ -38,13 +35,10 @@ class Host(NamedTuple):
 
 
 Open = Callable[[Host, float | None, bool], Any]
-"""Opens a connection to a host. Arguments:
+"""Opens a connection to a host, within some seconds or, with None, the configured time limit.
 
-- the host;
-- the time limit in seconds, None for the configured one;
-- whether to accept a host that is read-only, or a node that is not in sync with its cluster.
-
-Raises errors of PyMySQL alone, with the number NOT_READY for a host in such a state.
+Raises errors of PyMySQL alone. Unless the last argument is true, the error is NOT_READY if the host is
+read-only, or a node out of sync with its cluster.
 """
 
 
@@ -54,15 +48,11 @@ class Hosts:
     Args:
         hosts: in order of preference.
         open_connection: see `Open`.
-        suspicion_seconds: see SUSPICION_SECONDS.
+        suspicion_seconds: how long an operation waits before its host is checked.
     """
 
     def __init__(
-        self,
-        hosts: Sequence[Host],
-        open_connection: Open,
-        *,
-        suspicion_seconds: float = SUSPICION_SECONDS,
+        self, hosts: Sequence[Host], open_connection: Open, *, suspicion_seconds: float = 1.0
     ) -> None:
         self._hosts = tuple(hosts)
         self._open = open_connection
@@ -77,12 +67,11 @@ class Hosts:
     def connect(self) -> Any:
         """Open a connection to the first healthy host, or else to any host that accepts it.
 
-        Raises:
-            pymysql.MySQLError: no host accepts it; the most informative of the errors.
+        If no host accepts it, the most informative `pymysql.MySQLError` is raised.
         """
         self._start_watchers()
         failures: dict[Host, pymysql.MySQLError] = {}
-        for host in self._in_order():
+        for host in sorted(self._hosts, key=self.is_skipped):
             try:
                 return self._try(host, False)
             except pymysql.MySQLError as failure:
@@ -140,10 +129,6 @@ class Hosts:
     def _place(self, host: Host) -> str:
         return f"{self._hosts.index(host) + 1} of {len(self._hosts)}"
 
-    def _in_order(self) -> Sequence[Host]:
-        with self._lock:
-            return sorted(self._hosts, key=lambda host: host in self._skipped)
-
     def _try(self, host: Host, accepts_any_state: bool) -> Any:  # noqa: FBT001 - private
         seconds = CHECK_SECONDS if self.is_skipped(host) else None
         try:
@@ -167,33 +152,29 @@ class Hosts:
         with self._lock:
             if len(self._hosts) == 1 or self._watchers:
                 return
-            self._watchers = [
-                threading.Thread(target=self._watch, args=[host], name="database host", daemon=True)
-                for host in self._hosts
-            ]
-            for watcher in self._watchers:
+            for host in self._hosts:
+                watcher = threading.Thread(target=self._watch, args=[host], daemon=True)
+                self._watchers.append(watcher)
                 watcher.start()
 
     def _watch(self, host: Host) -> None:
-        checked_at = 0.0
-        while not self._closing.wait(_TICK_SECONDS):
-            now = time.monotonic()
-            if now < checked_at + CHECK_SECONDS / 2 or not (
-                self.is_skipped(host) or self._is_suspect(host, now)
-            ):
-                continue
-            try:
-                self._open(host, CHECK_SECONDS, False).close()
-            except pymysql.MySQLError as failure:
-                self._give_up(host, error_number(failure))
-            else:
-                self._use_again(host)
-            checked_at = time.monotonic()
+        pause = _TICK_SECONDS
+        while not self._closing.wait(pause):
+            pause = _TICK_SECONDS
+            if self.is_skipped(host) or self._is_suspect(host):
+                try:
+                    self._open(host, CHECK_SECONDS, False).close()
+                except pymysql.MySQLError as failure:
+                    self._give_up(host, error_number(failure))
+                else:
+                    self._use_again(host)
+                pause = CHECK_SECONDS / 2
 
-    def _is_suspect(self, host: Host, now: float) -> bool:
+    def _is_suspect(self, host: Host) -> bool:
+        long_ago = time.monotonic() - self._suspicion_seconds
         with self._lock:
             return any(
-                since < now - self._suspicion_seconds and host_of(connection) == host
+                since < long_ago and host_of(connection) == host
                 for connection, since in self._in_use.items()
             )
 
@@ -235,9 +216,7 @@ def _break_off(connection: Any) -> None:
             socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _rank(failure: pymysql.MySQLError) -> int:
+def _rank(failure: pymysql.MySQLError) -> tuple[bool, bool]:
     """Return the order of errors: from a server, NOT_READY, from the driver."""
     number = error_number(failure)
-    if is_of_client(number):
-        return 2
-    return 1 if number == NOT_READY else 0
+    return is_of_client(number), number == NOT_READY

@@ -18,6 +18,7 @@ from backends import (
     Operation,
     Put,
     check_batch,
+    is_live,
     new_version,
 )
 
@@ -34,11 +35,7 @@ class MemoryBackend(Backend):
 
     @classmethod
     def from_url(cls, url: str | None) -> MemoryBackend:
-        """Create an empty store.
-
-        Raises:
-            ValueError: the setting has a URL.
-        """
+        """Create an empty store; a URL is an error."""
         if url:
             raise ValueError("the memory backend takes no URL")
         return cls()
@@ -75,7 +72,7 @@ class MemoryBackend(Backend):
             return [
                 ItemInfo(name, item.version, len(item.value), item.expires_at)
                 for name, item in sorted(self._partitions.get(partition, {}).items())
-                if self._is_live(item)
+                if is_live(item, self._clock())
             ]
 
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
@@ -83,7 +80,7 @@ class MemoryBackend(Backend):
             following = (
                 partition
                 for partition, items in self._partitions.items()
-                if (after is None or partition > after) and any(map(self._is_live, items.values()))
+                if partition > (after or b"") and any(self._live(partition, name) for name in items)
             )
             return heapq.nsmallest(limit, following)
 
@@ -105,12 +102,9 @@ class MemoryBackend(Backend):
             self._partitions.clear()
             self._expiries.clear()
 
-    def _is_live(self, item: Item) -> bool:
-        return item.expires_at is None or item.expires_at > self._clock()
-
     def _live(self, partition: bytes, name: str) -> Item | None:
         item = self._partitions.get(partition, {}).get(name)
-        return item if item is not None and self._is_live(item) else None
+        return item if item is not None and is_live(item, self._clock()) else None
 
     def _check_expectation(self, partition: bytes, operation: Operation) -> None:
         if operation.if_version is ANYTHING:

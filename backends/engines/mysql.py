@@ -14,24 +14,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Table,
-    create_engine,
-    event,
-    literal,
-    literal_column,
-    select,
-    text,
-)
+from sqlalchemy import Connection, Engine, TableClause, event, literal, literal_column, select, text
 from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from backends import MAX_VALUE_BYTES, BackendError, BackendStats, Unavailable, WrongSchema
-from backends.breaker import CircuitOpen
-from backends.engines.failures import ConnectionLost, HostLost, Rejected, Transient, new_breaker
+from backends.breaker import CircuitBreaker, CircuitOpen, Outcome
 from backends.engines.hosts import NOT_READY, Hosts, error_number, host_of, is_of_client
 from backends.engines.mysql_connections import (
     CONNECTIONS,
@@ -42,15 +31,20 @@ from backends.engines.mysql_connections import (
     parse_url,
     whole_number,
 )
-from backends.engines.schema import SMALL
-from backends.engines.sql import SqlBackend
-from backends.engines.statements import by_key
+from backends.engines.sql import AllInUse, ConnectionLost, SqlBackend, Transient, open_engine
+from backends.engines.statements import CONTENT, SMALL, by_key
 
 POOL_SECONDS: Final = 1
 """How long an operation waits for a connection of the pool."""
 
 RECYCLE_SECONDS: Final = 300
 """Connections are replaced after this time, before firewalls and `wait_timeout` end them."""
+
+SILENCE_SECONDS: Final = 1.0
+"""An operation that fails after a longer wait opens the circuit breaker."""
+
+MAX_SILENT_OPERATIONS: Final = 3
+"""So many operations may wait longer while the database answers none."""
 
 PACKET_BYTES: Final = 2 * MAX_VALUE_BYTES + 64 * 1024
 """The size of packets that the server must accept: statements hold values in hexadecimal."""
@@ -69,49 +63,40 @@ _REASONS: Final = {
     2026: "it does not speak TLS",
     2027: "the server there does not speak MySQL",
 }
-_REPLACED: Final = ("version", "expires_at", "value")
 
 logger = logging.getLogger(__name__)
 
-
-class NotReady(ConnectionLost):
-    """The node does not belong to a working cluster."""
-
-    final_message = "no node of the database's cluster is ready"
-
-
-class CommitFailed(NotReady):
-    """The node was cut off during a commit: on other nodes the commit may have taken effect."""
-
-    final_message = "the database fails to commit"
-
-
-class ReadOnly(NotReady):
-    """The server accepts no writes any more; nothing was written."""
-
-    final_message = "the database is read-only"
-
-
-_KINDS: Final[Mapping[int, type[Transient | ConnectionLost]]] = {
-    1205: Transient,  # lock wait timeout, also of causality checks in a cluster
-    1213: Transient,  # deadlock, and a certification conflict of Galera
-    1020: Transient,  # the row changed since it was read (innodb_snapshot_isolation)
-    3101: Transient,  # a certification conflict of Group Replication
-    8022: Transient,  # TiDB: the commit failed and was rolled back
-    8028: Transient,  # TiDB: the schema has changed
-    9007: Transient,  # TiDB: a write conflict
-    1053: ConnectionLost,  # server shutdown
-    1927: ConnectionLost,  # connection was killed
-    2006: ConnectionLost,  # server has gone away
-    2013: ConnectionLost,  # lost connection during query
-    2055: ConnectionLost,  # lost connection, system error
-    NOT_READY: NotReady,
-    1180: CommitFailed,
-    1290: ReadOnly,  # read_only
-    1792: ReadOnly,  # transaction_read_only
-    1836: ReadOnly,  # innodb_read_only
+_TRANSIENT: Final = {
+    1205,  # lock wait timeout, also of causality checks in a cluster
+    1213,  # deadlock, and a certification conflict of Galera
+    1020,  # the row changed since it was read (innodb_snapshot_isolation)
+    3101,  # a certification conflict of Group Replication
+    8022,  # TiDB: the commit failed and was rolled back
+    8028,  # TiDB: the schema has changed
+    9007,  # TiDB: a write conflict
 }
-"""The meaning of errors after which an operation is tried again."""
+_LOST: Final = {
+    1053,  # server shutdown
+    1927,  # connection was killed
+    2006,  # server has gone away
+    2013,  # lost connection during query
+    2055,  # lost connection, system error
+}
+_NOT_READY: Final = {
+    NOT_READY: "no node of the database's cluster is ready",
+    1180: "the database fails to commit",  # on other nodes the commit may have taken effect
+    1290: "the database is read-only",  # read_only
+    1792: "the database is read-only",  # transaction_read_only
+    1836: "the database is read-only",  # innodb_read_only
+}
+
+
+class HostLost(ConnectionLost):
+    """One of several hosts is lost: the next connection goes to another."""
+
+
+class Rejected(Unavailable):
+    """The database answered that it can't do it."""
 
 
 class MysqlBackend(SqlBackend):
@@ -150,22 +135,17 @@ class MysqlBackend(SqlBackend):
         connections = whole_number(parsed, "connections", CONNECTIONS)
         timeouts = {name: whole_number(parsed, name, seconds) for name, seconds in TIME_LIMITS.items()}
         url_of_one = parsed.difference_update_query(["connections", "host", *timeouts])
-        hosts = Hosts(hosts_of(parsed), Opener(url_of_one, timeouts))
-        engine = create_engine(
+        places = hosts_of(parsed)
+        hosts = Hosts(places, Opener(url_of_one, timeouts))
+        engine = open_engine(
             url_of_one,
             creator=hosts.connect,
-            isolation_level="AUTOCOMMIT",
-            skip_autocommit_rollback=True,
-            pool_reset_on_return=None,
             pool_size=connections,
-            max_overflow=0,
             pool_timeout=POOL_SECONDS,
             pool_recycle=RECYCLE_SECONDS,
-            hide_parameters=True,
         )
-
         _listen(engine, hosts, timeouts)
-        connect_seconds = 2 * timeouts["connect_timeout"] * len(hosts_of(parsed))  # TCP, then greeting
+        connect_seconds = 2 * timeouts["connect_timeout"] * len(places)  # TCP, then greeting
         return cls(engine, timeouts["read_timeout"], clock, hosts, connect_seconds)
 
     @property
@@ -197,11 +177,7 @@ class MysqlBackend(SqlBackend):
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
         try:
-            with (
-                self._breaker.call(),
-                super()._connected() as connection,
-                self._on_host(connection),
-            ):
+            with self._breaker.call(), super()._connected() as connection, self._on_host(connection):
                 yield connection
         except CircuitOpen:
             raise Unavailable("the database does not answer") from None
@@ -214,35 +190,52 @@ class MysqlBackend(SqlBackend):
             with self._hosts.watching(driver_connection):
                 yield
         except DBAPIError as error:
-            failure = self._translate(error)
-            if isinstance(failure, NotReady):
-                self._hosts.skip(host_of(driver_connection), error_number(error.orig))
-            if isinstance(failure, ConnectionLost) and self._hosts.is_skipped(
-                host_of(driver_connection)
-            ):
-                raise HostLost(failure) from None
+            failure, host = self._translate(error), host_of(driver_connection)
+            if (code := error_number(error.orig)) in _NOT_READY:
+                self._hosts.skip(host, code)
+            if isinstance(failure, ConnectionLost) and self._hosts.is_skipped(host):
+                failure = HostLost(str(failure))
             raise failure from None
 
     def close(self) -> None:
         self._hosts.close()
         super().close()
 
-    def _upsert(self, table: Table) -> Any:
-        statement = insert(table)
-        # Not `statement.inserted`: on MySQL 8 that is a row alias, unknown to TiDB and older Vitess.
-        replaced: dict[str, Any] = {name: literal_column(f"VALUES({name})") for name in _REPLACED}
-        return statement.on_duplicate_key_update(replaced)
+    def _upsert(self, table: TableClause) -> Any:
+        # Not `Insert.inserted`: on MySQL 8 that is a row alias, unknown to TiDB and older Vitess.
+        replaced: dict[str, Any] = {name: literal_column(f"VALUES({name})") for name in CONTENT}
+        return insert(table).on_duplicate_key_update(replaced)
 
     def _translate(self, error: DBAPIError) -> BackendError:
         code = error_number(error.orig)
-        if code in _KINDS or error.connection_invalidated:
-            return _KINDS.get(code, ConnectionLost)(f"MySQL error {code}")
+        if code in _TRANSIENT:
+            return Transient(f"MySQL error {code}")
+        if code in _NOT_READY:
+            return ConnectionLost(_NOT_READY[code])
+        if code in _LOST or error.connection_invalidated:
+            return ConnectionLost()
         logger.error("MySQL error %s (%s)", code, type(error.orig).__name__)
         if code in _FULL:
             return Rejected("the database has no room left", retry_after=60)
         kind = Unavailable if is_of_client(code) else Rejected
         reason = _REASONS.get(code, "it fails")
         return kind(f"the database can't be used: {reason} (MySQL error {code})")
+
+
+def new_breaker(clock: Callable[[], float] = time.monotonic) -> CircuitBreaker:
+    """Return a circuit breaker for a database: it opens when the database falls silent."""
+    return CircuitBreaker(
+        _outcome, max_stalled=MAX_SILENT_OPERATIONS, stall_seconds=SILENCE_SECONDS, clock=clock
+    )
+
+
+def _outcome(error: BaseException, seconds: float) -> Outcome:
+    if isinstance(error, Rejected) or not isinstance(error, (ConnectionLost, Unavailable)):
+        return Outcome.ANSWERED
+    # These two waited for other operations, or for a host that is no longer used.
+    if isinstance(error, (AllInUse, HostLost)) or seconds <= SILENCE_SECONDS:
+        return Outcome.UNKNOWN
+    return Outcome.FAILED
 
 
 def _listen(engine: Engine, hosts: Hosts, timeouts: Mapping[str, int]) -> None:
@@ -259,7 +252,6 @@ def _listen(engine: Engine, hosts: Hosts, timeouts: Mapping[str, int]) -> None:
 
     @event.listens_for(engine, "handle_error")
     def mark_disconnect(context: ExceptionContext) -> None:
-        kind = _KINDS.get(error_number(context.original_exception), Transient)
-        if issubclass(kind, ConnectionLost):
+        if error_number(context.original_exception) in _LOST | _NOT_READY.keys():
             # This connection and older ones lead to the wrong server or to none.
             context.is_disconnect = True

@@ -13,20 +13,14 @@ from sqlalchemy.exc import ArgumentError
 
 from backends.engines.hosts import NOT_READY, Host
 
-CONNECT_SECONDS: Final = 3
-STATEMENT_SECONDS: Final = 8
-"""Longer than a Galera cluster needs to evict a node that does not answer (some 6 s)."""
-
 LOCK_SECONDS: Final = 3
 CONNECTIONS: Final = 6
 """Fewer than the threads of the service: some stay free for requests without storage while the database
 does not answer."""
 
-TIME_LIMITS: Final = {
-    "connect_timeout": CONNECT_SECONDS,
-    "read_timeout": STATEMENT_SECONDS,
-    "write_timeout": STATEMENT_SECONDS,
-}
+TIME_LIMITS: Final = {"connect_timeout": 3, "read_timeout": 8, "write_timeout": 8}
+"""Seconds. A Galera cluster needs less, some 6 s, to evict a node that does not answer."""
+
 _OPTIONS: Final = {
     "bind_address",
     "connections",
@@ -54,7 +48,6 @@ SYNC_WAIT: Final = 1 + 2 + 4
 other nodes have acknowledged. So each node reads all of them, and finds the rows that it changes."""
 
 _STATE: Final = "SHOW VARIABLES WHERE Variable_name IN ('innodb_read_only', 'read_only', 'wsrep_on')"
-_READ_ONLY: Final = ("innodb_read_only", "read_only")
 _OFF: Final = {"OFF", "0"}
 _SYNCED: Final = "4"
 """The `wsrep_local_state` of a node that is synced: not joining, not a donor, not cut off."""
@@ -69,12 +62,8 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::(?P<por
 class Opener:
     """Opens connections to hosts that differ only in name and port: an `Open` of `hosts`.
 
-    Args:
-        url: user, password, database and options of all hosts.
-        timeouts: seconds, by the names of TIME_LIMITS.
-
-    Raises:
-        ValueError: the URL names a file that can't be used.
+    The URL has user, password, database and options of all hosts. Raises `ValueError` if it names a
+    file that can't be used.
     """
 
     def __init__(self, url: URL, timeouts: Mapping[str, int]) -> None:
@@ -94,10 +83,9 @@ class Opener:
         """Open a connection; each answer has to come within the time limit. See `Open`."""
         seconds = seconds or self._connect_seconds
         # A frozen server accepts a connection and says nothing: the time limit is for the greeting too.
-        limits = {"connect_timeout": seconds, "read_timeout": seconds, "write_timeout": seconds}
-        place = {"host": host.name, "port": host.port}
+        changed = dict.fromkeys(TIME_LIMITS, seconds) | {"host": host.name, "port": host.port}
         try:
-            connection = pymysql.connect(**self._parameters | limits | place)
+            connection = pymysql.connect(**self._parameters | changed)
             try:
                 self._set_up(connection, accepts_any_state)
             except BaseException:
@@ -115,8 +103,9 @@ class Opener:
                 cursor.execute(statement)
             cursor.execute(_STATE)
             state = dict(cursor.fetchall())
-            is_ready = all(state.get(name, "OFF") in _OFF for name in _READ_ONLY)
-            if state.get("wsrep_on") == "ON":
+            is_in_cluster = state.pop("wsrep_on", "OFF") == "ON"
+            is_ready = _OFF.issuperset(state.values())
+            if is_in_cluster:
                 cursor.execute(_CLUSTER_SESSION.format(sync_wait=SYNC_WAIT))
                 cursor.execute("SHOW STATUS LIKE 'wsrep_local_state'")
                 is_ready = is_ready and (cursor.fetchone() or ("", ""))[1] == _SYNCED
@@ -125,11 +114,7 @@ class Opener:
 
 
 def _tls(parameters: Mapping[str, Any]) -> ssl.SSLContext:
-    """Return the TLS context of all connections; its files are read once, here.
-
-    Raises:
-        ValueError: a file can't be used.
-    """
+    """Return the TLS context of all connections; its files are read once, here."""
     try:
         return cast("ssl.SSLContext", pymysql.connect(**parameters, defer_connect=True).ctx)
     except OSError as error:
@@ -139,8 +124,7 @@ def _tls(parameters: Mapping[str, Any]) -> ssl.SSLContext:
 def parse_url(url: str | None) -> URL:
     """Return the URL for SQLAlchemy; `MysqlBackend.from_url` describes its form.
 
-    Raises:
-        ValueError: the URL has another form; the message has no part of it.
+    Raises `ValueError` if the URL has another form; the message has no part of it.
     """
     form = "must be mysql://user:password@host/database, or have ?host=name:port once for each host"
     try:
@@ -161,11 +145,7 @@ def parse_url(url: str | None) -> URL:
 
 
 def hosts_of(url: URL) -> Sequence[Host]:
-    """Return the hosts of a URL, in order of preference.
-
-    Raises:
-        ValueError: a host is malformed, or named twice.
-    """
+    """Return the hosts of a URL, in order of preference; malformed or repeated ones are errors."""
     if url.host:
         return [_host(url.host, url.port or _PORT)]
     query = url.query["host"]
@@ -191,11 +171,7 @@ def _host(name: str, port: int) -> Host:
 
 
 def whole_number(url: URL, option: str, default: int) -> int:
-    """Return the value of an option.
-
-    Raises:
-        ValueError: the value is not a whole number, or out of range.
-    """
+    """Return the value of an option, or raise `ValueError`."""
     value = url.query.get(option, str(default))
     if not isinstance(value, str) or not value.isdecimal() or not 0 < int(value) < 100_000:
         raise ValueError(f"{option} must be a whole number from 1")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, Row, Table, literal, select
+from sqlalchemy import URL, Connection, Engine, TableClause, create_engine, literal, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
@@ -38,9 +38,7 @@ from backends import (
     new_version,
 )
 from backends.engines import migrations, statements
-from backends.engines.failures import AllInUse, ConnectionLost, Transient
-from backends.engines.schema import BULK, SMALL
-from backends.engines.statements import Step
+from backends.engines.statements import BULK, SMALL, Step
 
 MAX_PAUSE_SECONDS: Final = 0.25
 """The longest pause between two attempts."""
@@ -50,6 +48,28 @@ MAX_LOSSES: Final = 3
 packet is too large, is not asked for ever."""
 
 _T = TypeVar("_T")
+
+
+class Transient(BackendError):
+    """The database rolled back the statements and asks to try again."""
+
+    reason: ClassVar[str] = "transient"
+
+
+class ConnectionLost(BackendError):
+    """The connection broke: the last statement may or may not have taken effect.
+
+    Its message is for `Unavailable` once retries have failed.
+    """
+
+    reason: ClassVar[str] = "connection_lost"
+
+    def __init__(self, message: str = "the database breaks off every connection") -> None:
+        super().__init__(message)
+
+
+class AllInUse(Unavailable):
+    """No connection of the pool became free in time."""
 
 
 class SqlBackend(Backend):
@@ -75,11 +95,10 @@ class SqlBackend(Backend):
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
         statement = statements.read(addresses, self._now())
+        rows = self._read(statement) if statement is not None else ()
         return {
-            Address(bytes(row.partition), bytes(row.name).decode("ascii")): Item(
-                bytes(row.value), row.version, row.expires_at
-            )
-            for row in (self._read(statement) if statement is not None else ())
+            Address(partition, name.decode("ascii")): Item(value, version, expires_at)
+            for partition, name, version, expires_at, value in rows
         }
 
     def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
@@ -91,16 +110,13 @@ class SqlBackend(Backend):
         return versions
 
     def list(self, partition: bytes) -> Sequence[ItemInfo]:
-        infos = (
-            ItemInfo(bytes(row.name).decode("ascii"), row.version, row.size, row.expires_at)
-            for row in self._read(statements.list_items(partition, self._now()))
-        )
-        return sorted(infos, key=lambda info: info.name)
+        rows = self._read(statements.list_items(partition, self._now()))
+        return [ItemInfo(name.decode("ascii"), *rest) for name, *rest in sorted(rows)]
 
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
         # Two plain statements: proxies differ in their support of derived tables.
         found = {
-            bytes(row.partition)
+            row.partition
             for table in (SMALL, BULK)
             for row in self._read(statements.scan(table, after, limit, self._now()))
         }
@@ -135,7 +151,7 @@ class SqlBackend(Backend):
         self._engine.dispose()
 
     @abstractmethod
-    def _upsert(self, table: Table) -> Any:
+    def _upsert(self, table: TableClause) -> Any:
         """Return an INSERT that replaces the row with the same key."""
 
     @abstractmethod
@@ -150,9 +166,8 @@ class SqlBackend(Backend):
     ) -> bool:
         """Return whether a batch of unknown outcome took effect: its versions are its signature.
 
-        Raises:
-            Unavailable: the store has neither the result of the batch nor the versions that the batch
-                expected: somebody else wrote, before or after it.
+        Raises `Unavailable` if the store has neither the result of the batch nor the versions that the
+        batch expected: somebody else wrote, before or after it.
         """
         names = [each.name for each in operations]
         found = self.get_many([Address(partition, name) for name in names])
@@ -167,7 +182,7 @@ class SqlBackend(Backend):
                 raise Unavailable("the connection broke and somebody else wrote", retry_after=1)
         return not versions and not stored
 
-    def _read(self, statement: Executable) -> Sequence[Row[Any]]:
+    def _read(self, statement: Executable) -> Sequence[Any]:
         return self._retrying(lambda connection: connection.execute(statement).all())
 
     def _write(self, steps: Sequence[Step], has_arrived: Callable[[], bool]) -> None:
@@ -216,7 +231,7 @@ class SqlBackend(Backend):
                 is_loss = isinstance(failure, ConnectionLost)
                 losses += is_loss
                 if isinstance(failure, ConnectionLost) and losses >= MAX_LOSSES:
-                    raise Unavailable(failure.final_message) from None
+                    raise Unavailable(str(failure)) from None
                 if time.monotonic() + pause > deadline:
                     raise Unavailable("the database did not do it in time") from None
                 if is_loss and (outcome := outcome_after_loss()) is not None:
@@ -237,7 +252,7 @@ class SqlBackend(Backend):
             failure = self._translate(error)
             if isinstance(failure, ConnectionLost):
                 # Nothing was sent yet, and a new connection would hardly fare better.
-                failure = Unavailable(failure.final_message)
+                failure = Unavailable(str(failure))
             raise failure from None
         with connection:
             try:
@@ -263,3 +278,17 @@ class SqlBackend(Backend):
             except SQLAlchemyError:
                 connection.invalidate()
             raise
+
+
+def open_engine(url: URL, **options: Any) -> Engine:
+    """Return an engine in AUTOCOMMIT mode with a pool of fixed size."""
+    return create_engine(
+        url,
+        poolclass=QueuePool,
+        max_overflow=0,
+        pool_reset_on_return=None,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+        hide_parameters=True,
+        **options,
+    )

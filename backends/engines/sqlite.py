@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Table, create_engine, event, make_url
+from sqlalchemy import TableClause, event, make_url
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.pool import QueuePool
 
 from backends import BackendError, Unavailable
-from backends.engines.failures import Transient
-from backends.engines.sql import SqlBackend
+from backends.engines.sql import SqlBackend, Transient, open_engine
+from backends.engines.statements import CONTENT, KEY
 
 BUSY_SECONDS: Final = 5
 CONNECTIONS: Final = 16
@@ -51,17 +51,13 @@ class SqliteBackend(SqlBackend):
             raise ValueError("must be sqlite:///path") from None
         if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
             raise ValueError("must be sqlite:///path")
-        _make_private(str(parsed.database))
-        engine = create_engine(
+        with suppress(OSError):  # connecting fails with a better message
+            # Readable by its owner alone; SQLite gives its other files the same mode.
+            Path(str(parsed.database)).touch(mode=0o600)
+        engine = open_engine(
             parsed,
-            poolclass=QueuePool,
             pool_size=CONNECTIONS,
-            max_overflow=0,
             pool_timeout=BUSY_SECONDS,
-            pool_reset_on_return=None,
-            isolation_level="AUTOCOMMIT",
-            skip_autocommit_rollback=True,
-            hide_parameters=True,
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
         )
         event.listen(engine, "connect", _set_up)
@@ -72,10 +68,10 @@ class SqliteBackend(SqlBackend):
         # Waiting for a connection; time limit of attempts; the last attempt.
         return 3 * BUSY_SECONDS
 
-    def _upsert(self, table: Table) -> Any:
+    def _upsert(self, table: TableClause) -> Any:
         statement = insert(table)
-        replaced = {name: statement.excluded[name] for name in ("version", "expires_at", "value")}
-        return statement.on_conflict_do_update(index_elements=table.primary_key, set_=replaced)
+        replaced = {name: statement.excluded[name] for name in CONTENT}
+        return statement.on_conflict_do_update(index_elements=KEY, set_=replaced)
 
     def _translate(self, error: DBAPIError) -> BackendError:
         code = getattr(error.orig, "sqlite_errorcode", 0)
@@ -86,14 +82,6 @@ class SqliteBackend(SqlBackend):
         if code == sqlite3.SQLITE_FULL:
             return Unavailable("the database file has no room left", retry_after=60)
         return Unavailable(f"the database file can't be used: {name}")
-
-
-def _make_private(path: str) -> None:
-    """Create the file readable by its owner alone; SQLite gives its other files the same mode."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except OSError:
-        pass  # connecting fails with a better message
 
 
 def _set_up(connection: Any, _record: object) -> None:

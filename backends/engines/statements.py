@@ -1,4 +1,4 @@
-"""The statements of the SQL engines, by SQLAlchemy Core.
+"""The tables and statements of the SQL engines, by SQLAlchemy Core; `migrations` creates the tables.
 
 Every statement names its partitions, except those of a scan and of a purge. Every expectation is a
 condition of the statement that writes, never a read before it. `docs/reference/statements.md` has the
@@ -11,33 +11,35 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    CursorResult,
-    Select,
-    Table,
-    and_,
-    delete,
-    func,
-    insert,
-    or_,
-    select,
-    union_all,
-    update,
-)
+import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.sql import Executable
 
 from backends import ABSENT, ANYTHING, Address, Conflict, Delete, Operation, Put, chunks
-from backends.engines.schema import BULK, SMALL, table_of
 
 MAX_STATEMENT_BYTES: Final = 1024 * 1024
 """Bytes of values in one statement, unless one value has more. Far below the default packet sizes of
 servers."""
 
-Upsert = Callable[[Table], Any]
+Upsert = Callable[[sa.TableClause], Any]
 """Returns an INSERT that replaces the row with the same key."""
+
+KEY: Final = ("partition", "name")
+CONTENT: Final = ("version", "expires_at", "value")
+
+
+def _table(name: str) -> sa.TableClause:
+    kinds = {"version": sa.BigInteger, "expires_at": sa.BigInteger}
+    return sa.TableClause(
+        name, *(sa.column(each, kinds.get(each, sa.LargeBinary)) for each in KEY + CONTENT)
+    )
+
+
+SMALL: Final = _table("items")
+"""Items that every dialog reads; a page of the database holds many of these rows."""
+
+BULK: Final = _table("bulk_items")
+"""Items with a slash in their names: pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,6 @@ class Step:
     """A statement of a batch.
 
     Attributes:
-        statement: an INSERT, UPDATE or DELETE.
         must_match: a conflict unless the statement finds exactly one row.
         if_exists: carried out instead if the row of an INSERT exists already.
     """
@@ -54,20 +55,15 @@ class Step:
     must_match: bool = False
     if_exists: Step | None = None
 
-    def carry_out(self, connection: Connection) -> None:
-        """Send the statement.
-
-        Raises:
-            Conflict: an expectation was not met.
-            DBAPIError: the database or the connection failed.
-        """
+    def carry_out(self, connection: sa.Connection) -> None:
+        """Send the statement; raise `Conflict` if an expectation was not met."""
         try:
             result = connection.execute(self.statement)
         except IntegrityError:
             if self.if_exists is None:
                 raise
         else:
-            if self.must_match and cast("CursorResult[Any]", result).rowcount != 1:
+            if self.must_match and cast("sa.CursorResult[Any]", result).rowcount != 1:
                 raise Conflict("the item is absent or at another version")
             return
         # Not in the handler: the message of an IntegrityError has the partition, and would be the
@@ -75,33 +71,31 @@ class Step:
         self.if_exists.carry_out(connection)
 
 
+def table_of(name: str) -> sa.TableClause:
+    """Return the table for an item."""
+    return BULK if "/" in name else SMALL
+
+
 def read(addresses: Iterable[Address], now: int) -> Executable | None:
     """Return a SELECT of the live items at some addresses; None without addresses."""
-    wanted: dict[Table, dict[bytes, set[bytes]]] = {}
+    wanted: dict[sa.TableClause, dict[bytes, set[bytes]]] = {}
     for partition, name in addresses:
         by_partition = wanted.setdefault(table_of(name), {})
         by_partition.setdefault(partition, set()).add(name.encode("ascii"))
     reads = [
-        select(table.c.partition, table.c.name, table.c.version, table.c.expires_at, table.c.value)
-        .where(_addressed(table, by_partition))
-        .where(_is_live(table, now))
+        sa.select(table).where(_addressed(table, by_partition), _is_live(table, now))
         for table, by_partition in wanted.items()
     ]
     if len(reads) <= 1:
         return reads[0] if reads else None
-    return union_all(*reads)
+    return sa.union_all(*reads)
 
 
 def list_items(partition: bytes, now: int) -> Executable:
     """Return a SELECT of the live items of a partition, with the sizes of their values."""
-    return union_all(
+    return sa.union_all(
         *(
-            select(
-                table.c.name,
-                table.c.version,
-                func.length(table.c.value).label("size"),
-                table.c.expires_at,
-            )
+            sa.select(table.c.name, table.c.version, sa.func.length(table.c.value), table.c.expires_at)
             .where(table.c.partition == partition)
             .where(_is_live(table, now))
             for table in (SMALL, BULK)
@@ -109,10 +103,10 @@ def list_items(partition: bytes, now: int) -> Executable:
     )
 
 
-def scan(table: Table, after: bytes | None, limit: int, now: int) -> Select[Any]:
+def scan(table: sa.TableClause, after: bytes | None, limit: int, now: int) -> sa.Select[Any]:
     """Return a SELECT of the partitions in one table that follow `after`, in order."""
     return (
-        select(table.c.partition)
+        sa.select(table.c.partition)
         .distinct()
         .where(table.c.partition > (after or b""))
         .where(_is_live(table, now))
@@ -121,15 +115,15 @@ def scan(table: Table, after: bytes | None, limit: int, now: int) -> Select[Any]
     )
 
 
-def expired(table: Table, limit: int, now: int) -> Select[Any]:
+def expired(table: sa.TableClause, limit: int, now: int) -> sa.Select[Any]:
     """Return a SELECT of the keys and versions of expired items in one table."""
-    keys = select(table.c.partition, table.c.name, table.c.version)
+    keys = sa.select(table.c.partition, table.c.name, table.c.version)
     return keys.where(table.c.expires_at <= now).limit(limit)
 
 
-def delete_version(table: Table, partition: bytes, name: bytes, version: int) -> Any:
+def delete_version(table: sa.TableClause, partition: bytes, name: bytes, version: int) -> Any:
     """Return a DELETE of one item at a version."""
-    return by_key(delete(table), table, partition, name).where(table.c.version == version)
+    return by_key(sa.delete(table), table, partition, name).where(table.c.version == version)
 
 
 def batch(
@@ -141,8 +135,7 @@ def batch(
 ) -> Iterator[Step]:
     """Yield the statements of a batch; the statements that can fail come first.
 
-    Within both groups they are in the order of tables and names, so that two batches seldom lock rows
-    in opposite orders.
+    Both groups are in the order of tables and names: two batches seldom lock rows in opposite orders.
     """
     ordered = sorted(operations, key=lambda each: ("/" in each.name, each.name))
     for each in ordered:
@@ -152,17 +145,17 @@ def batch(
         free = [
             each for each in ordered if each.if_version is ANYTHING and table_of(each.name) is table
         ]
-        names = sorted(each.name.encode("ascii") for each in free if isinstance(each, Delete))
+        names = [each.name.encode("ascii") for each in free if isinstance(each, Delete)]
         if names:
             in_partition = table.c.partition == partition
-            yield Step(delete(table).where(in_partition, table.c.name.in_(names)))
+            yield Step(sa.delete(table).where(in_partition, table.c.name.in_(names)))
         puts = [each for each in free if isinstance(each, Put)]
         for chunk in chunks(puts, lambda put: len(put.value), MAX_STATEMENT_BYTES):
             rows = [row_of(partition, put, versions) for put in chunk]
             yield Step(upsert(table).values(rows))
 
 
-def by_key(statement: Any, table: Table, partition: bytes, name: bytes) -> Any:
+def by_key(statement: Any, table: sa.TableClause, partition: bytes, name: bytes) -> Any:
     """Return a statement restricted to one row."""
     return statement.where(table.c.partition == partition, table.c.name == name)
 
@@ -178,11 +171,11 @@ def row_of(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str,
     }
 
 
-def _is_live(table: Table, now: int) -> ColumnElement[bool]:
-    return or_(table.c.expires_at.is_(None), table.c.expires_at > now)
+def _is_live(table: sa.TableClause, now: int) -> sa.ColumnElement[bool]:
+    return sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now)
 
 
-def _addressed(table: Table, wanted: Mapping[bytes, set[bytes]]) -> ColumnElement[bool]:
+def _addressed(table: sa.TableClause, wanted: Mapping[bytes, set[bytes]]) -> sa.ColumnElement[bool]:
     """Return the condition for items of several partitions, given as names by partition.
 
     One list has all partitions, so that a sharding proxy can route the statement.
@@ -191,12 +184,12 @@ def _addressed(table: Table, wanted: Mapping[bytes, set[bytes]]) -> ColumnElemen
     for partition, names in sorted(wanted.items()):
         alike.setdefault(frozenset(names), []).append(partition)
     groups = [
-        and_(table.c.partition.in_(partitions), table.c.name.in_(sorted(names)))
+        sa.and_(table.c.partition.in_(partitions), table.c.name.in_(sorted(names)))
         for names, partitions in alike.items()
     ]
     if len(groups) == 1:
         return groups[0]
-    return and_(table.c.partition.in_(sorted(wanted)), or_(*groups))
+    return sa.and_(table.c.partition.in_(sorted(wanted)), sa.or_(*groups))
 
 
 def _expecting(partition: bytes, operation: Operation, versions: Mapping[str, int], now: int) -> Step:
@@ -204,15 +197,15 @@ def _expecting(partition: bytes, operation: Operation, versions: Mapping[str, in
     name = operation.name.encode("ascii")
     at_version = (table.c.version == operation.if_version, _is_live(table, now))
     if isinstance(operation, Delete):
-        statement = by_key(delete(table), table, partition, name)
+        statement = by_key(sa.delete(table), table, partition, name)
         return Step(statement.where(*at_version), must_match=True)
     row = row_of(partition, operation, versions)
     # Without the key: a sharded database can't change the columns that place a row.
-    changed = {column: value for column, value in row.items() if not table.c[column].primary_key}
-    replace = by_key(update(table), table, partition, name).values(changed)
+    changed = {each: row[each] for each in CONTENT}
+    replace = by_key(sa.update(table), table, partition, name).values(changed)
     if operation.if_version is not ABSENT:
         return Step(replace.where(*at_version), must_match=True)
     return Step(
-        insert(table).values(row),
+        sa.insert(table).values(row),
         if_exists=Step(replace.where(table.c.expires_at <= now), must_match=True),
     )

@@ -49,8 +49,11 @@ def write(backend: Backend, name: str, value: bytes, partition: bytes = P1) -> i
     return backend.apply(partition, [Put(name, value)])[name]
 
 
-class Reading:
-    """Results of `get_many`."""
+class BackendConformance:
+    """All tests; inherit this class."""
+
+    WRITERS = 6
+    WRITES = 30
 
     def test_empty(self, backend: Backend) -> None:
         """An empty store has no items, and a read of no address is no error."""
@@ -99,10 +102,6 @@ class Reading:
         value = b"\xa5" * MAX_VALUE_BYTES
         write(backend, "x", value)
         assert value_of(backend, "x") == value
-
-
-class Writing:
-    """Effects of `apply`, and its conflicts."""
 
     def test_versions_never_repeat(self, backend: Backend) -> None:
         """Every write gives a new version, also after a delete, and also for equal bytes."""
@@ -183,28 +182,18 @@ class Writing:
     @pytest.mark.parametrize(
         ("partition", "operations"),
         [
-            (b"", [Put("x", b"")]),
-            (b"p" * (MAX_PARTITION_BYTES + 1), [Put("x", b"")]),
-            (P1, [Put("", b"")]),
-            (P1, [Put("n" * (MAX_NAME_BYTES + 1), b"")]),
-            (P1, [Put("ä", b"")]),
-            (P1, [Delete("a\n")]),
-            (P1, [Put("x", b""), Delete("x")]),
-            (P1, [Put(f"n{n}", b"") for n in range(MAX_OPERATIONS + 1)]),
-            (P1, [Put("x", bytes(MAX_VALUE_BYTES + 1))]),
-            (P1, [Put(f"n{n}", bytes(MAX_VALUE_BYTES)) for n in range(9)]),
-        ],
-        ids=[
-            "empty partition",
-            "long partition",
-            "empty name",
-            "long name",
-            "foreign name",
-            "line break in name",
-            "name twice",
-            "many operations",
-            "large value",
-            "many bytes",
+            pytest.param(b"", [Put("x", b"")], id="empty partition"),
+            pytest.param(b"p" * (MAX_PARTITION_BYTES + 1), [Put("x", b"")], id="long partition"),
+            pytest.param(P1, [Put("", b"")], id="empty name"),
+            pytest.param(P1, [Put("n" * (MAX_NAME_BYTES + 1), b"")], id="long name"),
+            pytest.param(P1, [Put("ä", b"")], id="foreign name"),
+            pytest.param(P1, [Delete("a\n")], id="line break in name"),
+            pytest.param(P1, [Put("x", b""), Delete("x")], id="name twice"),
+            pytest.param(
+                P1, [Put(f"n{n}", b"") for n in range(MAX_OPERATIONS + 1)], id="many operations"
+            ),
+            pytest.param(P1, [Put("x", bytes(MAX_VALUE_BYTES + 1))], id="large value"),
+            pytest.param(P1, [Put(f"n{n}", bytes(MAX_VALUE_BYTES)) for n in range(9)], id="many bytes"),
         ],
     )
     def test_limits(self, backend: Backend, partition: bytes, operations: list[Put | Delete]) -> None:
@@ -212,10 +201,6 @@ class Writing:
         with pytest.raises(ValueError, match=r"has|have|names"):
             backend.apply(partition, operations)
         assert backend.scan(None, 10) == []
-
-
-class Expiry:
-    """Items with an expiry."""
 
     def test_expired_is_absent(self, backend: Backend) -> None:
         """An expired item is not read, listed or scanned."""
@@ -264,10 +249,6 @@ class Expiry:
         assert purged <= 5
         assert len(backend.scan(None, 100)) == 5
 
-
-class Listing:
-    """Listings of partitions, and scans."""
-
     def test_list(self, backend: Backend) -> None:
         """A listing has the names of one partition in order, with versions and sizes."""
         versions = backend.apply(P1, [Put("b", b"22"), Put("a", b""), Put("B", b"333")])
@@ -302,13 +283,6 @@ class Listing:
         backend.ping()
         backend.initialize()
         assert read(backend, "x") is not None
-
-
-class Concurrency:
-    """Guarantees for several threads."""
-
-    WRITERS = 6
-    WRITES = 30
 
     def test_no_acknowledged_write_is_lost(self, backend: Backend) -> None:
         """Writers that increment five counters by compare-and-set end with the exact sums."""
@@ -375,7 +349,3 @@ class Concurrency:
                 stop.set()
             for writer in writers:
                 writer.result(10)
-
-
-class BackendConformance(Reading, Writing, Expiry, Listing, Concurrency):
-    """All tests; inherit this class."""

@@ -60,14 +60,14 @@ class Services:
 
 
 def origin_of(request: Request) -> str:
-    """Return the public origin by which a request came, or the first; never what a stranger sent."""
+    """Return the public origin of a request, or the first; never an unknown Host."""
     services: Services = request.services
-    came_by: str = request.host_url
-    return came_by if came_by in services.public_origins else services.public_origins[0]
+    origin: str = request.host_url
+    return origin if origin in services.public_origins else services.public_origins[0]
 
 
 def includeme(config: Configurator) -> None:
-    """Register the API; the demo page only in development."""
+    """Register the API."""
     for module in (
         "observation",
         "cors",

@@ -21,7 +21,7 @@ from persona_profile.api.bodies import FORM_OVERHEAD_BYTES, MULTIPART
 from persona_profile.api.policy import OWN_EMAIL
 from persona_profile.errors import BodyTooLarge, MalformedRequest, NotFound, ServiceError
 
-REFUSAL: Final = "persona_profile.refusal"
+REJECTION: Final = "persona_profile.rejection"
 """The key of the error in the WSGI environment of a request whose body was rejected."""
 
 NO_BODY_BYTES: Final = 4096
@@ -95,17 +95,17 @@ class Reception:
         return BodyLimit(limit, limit)
 
 
-def answer_refused(event: ContextFound) -> None:
+def raise_rejection(event: ContextFound) -> None:
     """Raise the error of a request whose body was rejected.
 
     Raises:
         ServiceError: the error in the WSGI environment.
     """
-    refusal: ServiceError | None = event.request.environ.get(REFUSAL)
-    if refusal is not None:
-        raise refusal
+    rejection: ServiceError | None = event.request.environ.get(REJECTION)
+    if rejection is not None:
+        raise rejection
 
 
 def includeme(config: Configurator) -> None:
     """Check each request before its view runs."""
-    config.add_subscriber(answer_refused, ContextFound)
+    config.add_subscriber(raise_rejection, ContextFound)

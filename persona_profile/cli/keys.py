@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -271,10 +271,8 @@ def _store(settings: Settings) -> Iterator[tuple[Backend, KeyWrapper]]:
         yield backend, keys
 
 
-@contextmanager
-def _progress() -> Iterator[WalkProgress]:
-    with shown(WalkProgress(sys.stderr), "start it again to go on") as progress:
-        yield progress
+def _progress() -> AbstractContextManager[WalkProgress]:
+    return shown(WalkProgress(sys.stderr), "start it again to go on")
 
 
 def _await_reload(since: datetime | None) -> None:

@@ -21,7 +21,7 @@ from persona_profile.serving.waitress_settings import ADDRESSES, DEFAULT_ADDRESS
 from persona_profile.settings import InvalidSettings
 
 MAX_PROCESSES: Final = 64
-# Like the command itself, whatever Python files there may be in the folder where it is run.
+# -P: like the command itself, ignore Python files of the current folder.
 _MODULE: Final = (sys.executable, "-P", "-m")
 _RUNNER: Final = "egg:persona-profile-server"
 _FOREIGN: Final = {"use", "here", "__file__"}
@@ -34,8 +34,8 @@ def add_to(commands: Any) -> None:
         "--processes",
         metavar="N",
         type=_processes,
-        help="so many processes, looked after by another: one that dies is replaced, SIGUSR2 replaces "
-        "all without a failed request (default: one, by itself)",
+        help="the number of processes under a supervisor, which restarts a process that dies and "
+        "replaces all at SIGUSR2, without a failed request (default: one, without a supervisor)",
     )
     job.add_argument("--supervised", metavar="DESCRIPTORS", help=argparse.SUPPRESS)
     job.set_defaults(run=_serve)
@@ -56,7 +56,7 @@ def _processes(text: str) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    signal.pthread_sigmask(signal.SIG_BLOCK, LATER_SIGNALS)  # until there are handlers
+    signal.pthread_sigmask(signal.SIG_BLOCK, LATER_SIGNALS)  # until the handlers are set
     ini = loader(options.config)
     try:
         if options.processes is not None:
@@ -67,17 +67,17 @@ def _serve(options: argparse.Namespace) -> int:
         else:
             ini.get_wsgi_server()(app)
     except OSError as error:
-        what = error.filename or "cannot listen"
-        print(f"persona-profile: {what}: {error.strerror}", file=sys.stderr)
+        place = error.filename or "cannot listen"
+        print(f"persona-profile: {place}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 
 
 def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
-    """Become the process that looks after the others; returns only if it can't."""
+    """Replace this process by the supervisor."""
     settings = load_settings(options.config)
     if settings.backend == "memory":
-        raise InvalidSettings("backend: what is in memory is one process's alone")
+        raise InvalidSettings("backend: a store in memory can't be shared by processes")
     sockets = _sockets(_server_settings(ini))
     metrics = listen(settings.metrics_listen) if settings.metrics_listen else None
     plan = supervisor.Plan(
@@ -92,7 +92,7 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
     for descriptor in [*plan.sockets, plan.metrics]:
         if descriptor is not None:
             os.set_inheritable(descriptor, True)
-    # In place of this process, which has read far more than that needs.
+    # A new program, as this process has loaded far more than a supervisor needs.
     arguments = [*_MODULE, "persona_profile.runtime.supervisor", plan.to_json()]
     sys.stdout.flush()
     sys.stderr.flush()
@@ -112,11 +112,11 @@ def _server_settings(ini: plaster.ILoader) -> dict[str, str]:
 
 
 def _sockets(settings: dict[str, str]) -> list[socket.socket]:
-    """Return sockets that listen where waitress would.
+    """Return sockets that listen on the addresses of the settings.
 
     Raises:
-        InvalidSettings: it would not take these settings.
-        OSError: one can't.
+        InvalidSettings: waitress rejects the settings.
+        OSError: an address can't be used.
     """
     if not settings.keys() & ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
@@ -130,7 +130,7 @@ def _sockets(settings: dict[str, str]) -> list[socket.socket]:
 
 
 def _serve_supervised(app: Any, ini: plaster.ILoader, descriptors: str) -> None:
-    """Serve on sockets that the supervisor holds too."""
+    """Serve on the sockets of the supervisor."""
     # No other command loads the server and all views.
     from persona_profile.serving.server import serve  # noqa: PLC0415
 

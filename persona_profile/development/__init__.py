@@ -1,1 +1,1 @@
-"""All that `make run` adds: an identity provider, an OpenID provider and the demo page."""
+"""Parts of a development server: an identity provider, an OpenID provider and the demo page."""

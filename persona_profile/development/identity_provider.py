@@ -1,7 +1,7 @@
-"""An identity provider for development: it vouches for anybody at the example domains.
+"""An identity provider for development: it vouches for every email at the example domains.
 
-Its key pair is made at first use and kept in a folder that is not for keeps, so that the server and
-the `assertion` command share it. The application refuses it outside development.
+Its key is made at first use, in a folder that the server and the `assertion` command share. The
+settings reject it outside development.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PrivateKey = rsa.RSAPrivateKey | dsa.DSAPrivateKey
 def mint_bundle(
     email: str, audience: str, *, issuer: str, issuer_key: PrivateKey, user_key: PrivateKey
 ) -> str:
-    """Return a bundle by which `issuer` certifies the email's key, which names the audience."""
+    """Return a certificate of `issuer` for the email's key, and an assertion for the audience."""
     now = int(time.time() * 1000)
     certificate = {
         "iss": issuer,
@@ -50,32 +50,32 @@ def mint_bundle(
 
 
 class DevelopmentIdentityProvider:
-    """Mints real bundles for the example domains."""
+    """Mints bundles for the example domains."""
 
     def __init__(self, key: rsa.RSAPrivateKey) -> None:
         self._key = key
 
     @classmethod
     def load(cls, folder: Path) -> DevelopmentIdentityProvider:
-        """Read the key pair of a folder, or make it there; two processes may do so at once.
+        """Return the provider with the key of a folder. See `read_or_write_key`.
 
         Raises:
-            ValueError: the key file holds something else.
+            ValueError: the key file has no RSA key.
             OSError: the folder can't be used.
         """
         return cls(read_or_write_key(folder / "development-idp.pem"))
 
     def support_documents(self) -> dict[str, Json]:
-        """Return the support documents by which a server trusts this provider, by domain."""
+        """Return the support documents of this provider by domain, for a server that trusts it."""
         support: Json = {"public-key": public_key_document(self._key.public_key())}
         return dict.fromkeys(PINNED_PATTERNS, support)
 
     def pinned_issuers(self) -> PinnedIssuers:
-        """Return the same as a server has them."""
+        """Return the support documents as parsed pinned issuers."""
         return PinnedIssuers.parse(self.support_documents())
 
     def bundle(self, email: str, audience: str) -> str:
-        """Return a fresh bundle that proves an email to an audience.
+        """Return a new bundle that proves an email to an audience.
 
         Raises:
             ValueError: the email is invalid or not of an example domain.
@@ -96,16 +96,16 @@ class DevelopmentIdentityProvider:
 
 
 def read_or_write_key(path: Path) -> rsa.RSAPrivateKey:
-    """Read a key file, or make it and its folder; two processes may do so at once.
+    """Return the key of a file, which is made if it is missing. Two processes may do so at once.
 
     Raises:
-        ValueError: the file holds something else.
+        ValueError: the file has no RSA key.
         OSError: the folder can't be used.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         _write_new(path, _new_key())
-    # It was made here: to check its numbers would take as long as all else of an application.
+    # The check of its numbers would take as long as the start of an application.
     pem = path.read_bytes()
     key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey):
@@ -118,7 +118,7 @@ def _new_key() -> rsa.RSAPrivateKey:
 
 
 def _write_new(path: Path, key: rsa.RSAPrivateKey) -> None:
-    """Write a key file whole or not at all; if another process was faster, its file stays."""
+    """Create a key file atomically; the file of a faster process stays."""
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with contextlib.suppress(FileExistsError):
         files.create(path, pem)

@@ -1,8 +1,8 @@
-"""An OpenID provider for development: it signs ID tokens for anybody at the example domains.
+"""An OpenID provider for development: it signs ID tokens for every email at the example domains.
 
-OpenID Connect Core 1.0 with one public client, the dialogs of this server: `id_token` in a fragment,
-which a page can take without a server, and `code` with PKCE, which libraries of today begin with.
-`development_provider` speaks HTTP. The application refuses it outside development.
+OpenID Connect Core 1.0 with one public client, the dialogs of this server. The flows are `id_token` in
+a fragment, for pages without a server, and `code` with PKCE, the default of current libraries.
+`openid_application` is its HTTP interface. The settings reject it outside development.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ CLIENT_ID: Final = "development-dialog"
 TOKEN_LIFE_SECONDS: Final = 300
 CODE_LIFE_SECONDS: Final = 60
 PUBLISHED_KEYS: Final = 2
-"""The key that signs, and the one before it, whose tokens may still be on their way."""
+"""The signing key, and its predecessor, whose tokens may still be in use."""
 
 CLAIMS: Final = (
     *("iss", "sub", "aud", "iat", "exp", "auth_time"),
     *("email", "email_verified", "nonce"),
 )
-"""Of its ID tokens."""
+"""The claims of ID tokens."""
 
 _FETCH_SECONDS: Final = 5
 _MAX_CODES: Final = 1000
@@ -65,7 +65,7 @@ _KEY_FILE: Final = re.compile(r"development-openid-([1-9][0-9]{0,8})\.pem")
 
 
 class TokenError(Exception):
-    """A code that is not exchanged; `code` says why (RFC 6749, 5.2)."""
+    """A rejected token request; `code` is its error code (RFC 6749, 5.2)."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -94,16 +94,16 @@ class _SigningKey:
 
 
 class DevelopmentOpenIDProvider:
-    """Decides on requests, and signs tokens.
+    """Decides on authorization requests, and signs tokens.
 
     Args:
-        issuer: its identifier, which is the origin that it is served on.
-        redirect_uris: of its one client.
-        folder: of its keys, which are made when they are needed first.
+        issuer: the identifier, which is the origin of the provider.
+        redirect_uris: the redirect URIs of the one client.
+        folder: the folder of the keys, which are made at first use.
         clock: seconds since 1970.
 
     Attributes:
-        is_served: whether it is to be asked, here or by another process of this server.
+        is_served: whether this server, or another process of it, serves the provider.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class DevelopmentOpenIDProvider:
 
     @property
     def authorization_endpoint(self) -> str:
-        """Where clients send people."""
+        """The URL of the authorization endpoint."""
         return f"{self.issuer}/authorize"
 
     def metadata(self) -> dict[str, Json]:
@@ -154,14 +154,14 @@ class DevelopmentOpenIDProvider:
         }
 
     def fetch(self, url: str) -> Fetched:
-        """Fetch a document of this provider over HTTP, as those of others are over HTTPS.
+        """Fetch a document of this provider, over plain HTTP.
 
         Raises:
-            FetchError: it is not served, or does not answer.
+            FetchError: the provider is not served, or does not answer.
         """
         parsed = Url.parse(url)
         if not self.is_served or parsed.origin != self.issuer:
-            raise FetchError("issuer_unreachable")  # something else may listen there
+            raise FetchError("issuer_unreachable")  # another program may listen there
         deadline = time.monotonic() + _FETCH_SECONDS
         try:
             with socket.create_connection((parsed.host, parsed.port), _FETCH_SECONDS) as plain:
@@ -171,11 +171,11 @@ class DevelopmentOpenIDProvider:
             raise FetchError("issuer_unreachable") from None
 
     def key_set(self) -> dict[str, Json]:
-        """Return the public keys (RFC 7517)."""
+        """Return the JWK set of the published keys (RFC 7517)."""
         return {"keys": [key.document for key in reversed(self._keys)]}
 
     def rotate(self) -> str:
-        """Sign with a new key from now on; return its `kid`. The one before stays published."""
+        """Replace the signing key; return the new `kid`. The previous key stays published."""
         keys = self._keys
         with self._lock:
             number = keys[-1].number + 1
@@ -186,18 +186,18 @@ class DevelopmentOpenIDProvider:
             return added.id
 
     def read(self, parameters: Parameters) -> AuthorizationRequest:
-        """Return the request that parameters make.
+        """Return the authorization request of parameters.
 
         Raises:
-            UnusableRequest: there is nobody to whom a refusal could be sent.
-            AuthorizationError: it is refused.
+            UnusableRequest: it has no valid client to redirect to.
+            AuthorizationError: it is rejected.
         """
         return read_request(parameters, CLIENT_ID, self.redirect_uris, self.issuer)
 
     def decide_alone(self, request: AuthorizationRequest) -> str:
-        """Return where a silent request leads.
+        """Return the redirect URL for a silent request.
 
-        Nobody ever signs in at this provider, so whoever a client names counts as signed in.
+        The provider has no sign-in, so the person of `login_hint` counts as signed in.
         """
         try:
             return self.allow(request, request.login_hint)
@@ -206,11 +206,11 @@ class DevelopmentOpenIDProvider:
             return request.answer(error="login_required", error_description=description)
 
     def deny(self, request: AuthorizationRequest) -> str:
-        """Return where the browser goes if the person refuses."""
-        return request.answer(error="access_denied", error_description="The person refused.")
+        """Return the redirect URL after the person has denied the request."""
+        return request.answer(error="access_denied", error_description="The person denied the request.")
 
     def allow(self, request: AuthorizationRequest, email: str) -> str:
-        """Return where the browser goes if the person signs in as somebody.
+        """Return the redirect URL after the person has chosen an email.
 
         Raises:
             ValueError: the email is invalid or not of an example domain.
@@ -221,8 +221,8 @@ class DevelopmentOpenIDProvider:
             raise ValueError("This is no email address.") from None
         if not self.trust.vouches_for(canonical.rpartition("@")[2]):
             raise ValueError(
-                "This provider vouches for example.com, example.net and example.org, what is below "
-                "them, and names that end in .example."
+                "This provider vouches for example.com, example.net and example.org, their "
+                "subdomains, and names that end in .example."
             )
         if request.response_type == ID_TOKEN:
             return request.answer(id_token=self._id_token(request, canonical))
@@ -234,10 +234,10 @@ class DevelopmentOpenIDProvider:
         return request.answer(code=code)
 
     def exchange(self, parameters: Parameters) -> dict[str, Json]:
-        """Return the tokens that a code stands for; the access token opens nothing.
+        """Return the tokens for a code; the access token gives no access.
 
         Raises:
-            TokenError: it stands for none.
+            TokenError: the request is rejected.
         """
         sent = dict(parameters)
         if len(sent) != len(parameters):
@@ -250,7 +250,7 @@ class DevelopmentOpenIDProvider:
         if "code" not in sent or not _VERIFIER.fullmatch(verifier):
             raise TokenError("invalid_request")
         with self._lock:
-            grant = self._codes.pop(sent["code"], None)  # used up, whatever comes of it
+            grant = self._codes.pop(sent["code"], None)  # a code works once
         challenge = base64url_encode(hashlib.sha256(verifier.encode("ascii")).digest())
         if (
             grant is None
@@ -289,7 +289,7 @@ class DevelopmentOpenIDProvider:
 
     @property
     def _keys(self) -> tuple[_SigningKey, ...]:
-        """Those that are published, the one that signs last."""
+        """The published keys; the last one signs."""
         with self._lock:
             if not self._loaded:
                 matches = (_KEY_FILE.fullmatch(path.name) for path in self._folder.glob("*.pem"))

@@ -1,4 +1,4 @@
-"""Authorization requests of OpenID Connect Core 1.0, as the provider for development reads them."""
+"""Authorization requests of OpenID Connect Core 1.0, read by the provider for development."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PARAMETERS: Final = (
     *("prompt", "login_hint", "code_challenge", "code_challenge_method"),
     *("request", "request_uri", "registration"),
 )
-"""Of an authorization request; others are ignored (RFC 6749, 3.1)."""
+"""The known parameters; unknown parameters are ignored (RFC 6749, 3.1)."""
 
 ID_TOKEN, CODE = "id_token", "code"
 FRAGMENT, QUERY = "fragment", "query"
 
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-_NOT_TAKEN: Final = {
+_UNSUPPORTED: Final = {
     "request": "request_not_supported",
     "request_uri": "request_uri_not_supported",
     "registration": "registration_not_supported",
@@ -27,15 +27,15 @@ _NOT_TAKEN: Final = {
 
 
 Parameters = Sequence[tuple[str, str]]
-"""In the order sent, as decoded from a query or a form."""
+"""Decoded names and values of a query or a form, in order."""
 
 
 class UnusableRequest(Exception):
-    """A request that names no client or no place of its: the person is told, nobody is redirected."""
+    """A request without a valid client or redirect URI: the person sees a page, without a redirect."""
 
 
 class AuthorizationError(Exception):
-    """A request that is refused by the redirect that `url` is (RFC 6749, 4.1.2.1 and 4.2.2.1)."""
+    """A rejected request; `url` is the redirect with the error (RFC 6749, 4.1.2.1 and 4.2.2.1)."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ class AuthorizationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """A request of a client; whether it is one that is granted, `read_request` has found out.
+    """A valid authorization request; see `read_request`.
 
     Attributes:
-        parameters: as sent, for the form that repeats them.
-        redirect_uri: where the answer goes.
+        parameters: the known parameters, which the form repeats.
+        redirect_uri: the redirect URI of the answer.
         response_type: ID_TOKEN or CODE.
         response_mode: FRAGMENT or QUERY.
-        issuer: who answers.
+        issuer: the identifier of the provider.
     """
 
     parameters: Mapping[str, str]
@@ -62,21 +62,21 @@ class AuthorizationRequest:
 
     @property
     def prompts(self) -> frozenset[str]:
-        """How the client wants the person to be asked."""
+        """The values of `prompt`."""
         return frozenset(self.parameters.get("prompt", "").split())
 
     @property
     def is_silent(self) -> bool:
-        """Whether nobody may be asked."""
+        """Whether no page may be shown."""
         return "none" in self.prompts
 
     @property
     def login_hint(self) -> str:
-        """Who is probably going to sign in; anything that a client sends."""
+        """The expected email; any text that a client sends."""
         return self.parameters.get("login_hint", "")
 
     def answer(self, **members: str) -> str:
-        """Return where the browser takes an answer (RFC 6749, 4.1.2 and 4.2.2; RFC 9207)."""
+        """Return the redirect URL with an answer (RFC 6749, 4.1.2 and 4.2.2; RFC 9207)."""
         if "state" in self.parameters:
             members["state"] = self.parameters["state"]
         mark = "#" if self.response_mode == FRAGMENT else "?"
@@ -86,17 +86,17 @@ class AuthorizationRequest:
 def read_request(
     parameters: Parameters, client_id: str, redirect_uris: Collection[str], issuer: str
 ) -> AuthorizationRequest:
-    """Return the request that parameters make.
+    """Return the authorization request of parameters.
 
     Args:
-        parameters: what was sent.
-        client_id: of the one client.
-        redirect_uris: where its answers may go, each letter by letter.
-        issuer: who answers.
+        parameters: the sent parameters.
+        client_id: the identifier of the one client.
+        redirect_uris: its redirect URIs, compared letter by letter.
+        issuer: the identifier of the provider.
 
     Raises:
-        UnusableRequest: there is nobody to whom a refusal could be sent.
-        AuthorizationError: it is refused.
+        UnusableRequest: it has no valid client to redirect to.
+        AuthorizationError: it is rejected.
     """
     names = [name for name, _ in parameters]
     repeated = {name for name in PARAMETERS if names.count(name) > 1}
@@ -104,7 +104,7 @@ def read_request(
     if sent.get("client_id") != client_id or "client_id" in repeated:
         raise UnusableRequest(f"The client_id must be {client_id}.")
     if sent.get("redirect_uri") not in redirect_uris or "redirect_uri" in repeated:
-        raise UnusableRequest(f"The redirect_uri must be one of {', '.join(redirect_uris)}")
+        raise UnusableRequest(f"The redirect_uri must be {' or '.join(redirect_uris)}")
     if "state" in repeated:
         del sent["state"]
     response_type = sent.get("response_type", "")
@@ -118,16 +118,16 @@ def read_request(
 
 
 def _rules(request: AuthorizationRequest, repeated: set[str]) -> list[tuple[bool, str, str]]:
-    """Return what a request may break, with error and description; what comes first counts."""
+    """Return the rules: whether each is broken, error and description. The first broken rule counts."""
     sent, kind = request.parameters, request.response_type
-    not_taken = next((error for name, error in _NOT_TAKEN.items() if name in sent), "")
+    unsupported = next((error for name, error in _UNSUPPORTED.items() if name in sent), "")
     has_challenge = sent.get("code_challenge_method") == "S256" and bool(
         _CHALLENGE.fullmatch(sent.get("code_challenge", ""))
     )
     mode = sent.get("response_mode", request.response_mode)
     return [
         (bool(repeated), "invalid_request", f"{min(repeated, default='')} must be there once."),
-        (bool(not_taken), not_taken, "This provider takes plain parameters alone."),
+        (bool(unsupported), unsupported, "This provider accepts plain parameters only."),
         (not kind, "invalid_request", "response_type is needed."),
         (kind not in (CODE, ID_TOKEN), "unsupported_response_type", "Ask for id_token or code."),
         (mode != request.response_mode, "invalid_request", "response_mode does not fit."),

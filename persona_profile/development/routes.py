@@ -1,4 +1,4 @@
-"""The demo dialog, and an identity provider for it; included in development only."""
+"""Routes of a development server: the demo dialog and its identity provider."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ openid = Service(
 
 @openid.get()  # type: ignore[untyped-decorator]
 def describe_provider(request: Request) -> Response:
-    """Return what a client of the local OpenID provider is configured with."""
+    """Return the configuration for a client of the local OpenID provider."""
     development: Development = request.registry["development"]
     provider = development.openid_provider
     if provider is None or not provider.is_served:
@@ -86,7 +86,7 @@ def page(request: Request) -> Response:
 
 
 def includeme(config: Configurator) -> None:
-    """Register the page and the identity providers."""
+    """Register the demo and the calls of its identity providers."""
     config.add_cornice_service(assertions)
     config.add_cornice_service(openid)
     config.add_route("demo", "/")

@@ -49,7 +49,7 @@ class Renderer:
         admission: decides which uploads may begin.
         workers: the worker processes.
         processor_seconds: processor time for an image of the most pixels; less for smaller images.
-        deadline_seconds: time that one upload may take, from the place to the last byte.
+        deadline_seconds: time that a worker may take for one upload, from its start to the last byte.
         uploads: counts uploads by format and outcome; see `Upload`.
         pixels: counts decoded pixels by format, including tiles and alpha planes.
         processor_time: counts the processor seconds of workers.
@@ -181,12 +181,12 @@ class Upload:
 
     def _begin(self, descriptor: int) -> None:
         """Have a worker read the header of a file."""
-        self._deadline = time.monotonic() + self._renderer.deadline_seconds
         try:
             self._worker = self._renderer.workers.take()
         except NoWorker:
             raise self._renderer.admission.overload() from None
         self._held.callback(self._end)
+        self._deadline = time.monotonic() + self._renderer.deadline_seconds
         job = {
             "options": self._renderer.options.as_json(),
             "crop": self._crop and [self._crop.x, self._crop.y, self._crop.side],

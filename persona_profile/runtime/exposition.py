@@ -19,7 +19,6 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-CLIENT_SECONDS: Final = 5
 MAX_CLIENTS: Final = 16
 MAX_HEAD_BYTES: Final = 8192
 
@@ -47,17 +46,21 @@ def listen(address: tuple[str, int]) -> socket.socket:
 class ExpositionServer:
     """Answers `GET /metrics` from one thread, which waits for no client.
 
-    A client has `CLIENT_SECONDS` from its connection to the end of its answer. With `MAX_CLIENTS`
+    A client has `client_seconds` from its connection to the end of its answer. With `MAX_CLIENTS`
     connected, a new client replaces the oldest: a scrape takes milliseconds.
 
     Args:
         listener: the listening socket; it is closed with the server.
         text: returns the metrics.
+        client_seconds: the time limit of a client.
     """
 
-    def __init__(self, listener: socket.socket, text: Callable[[], str]) -> None:
+    def __init__(
+        self, listener: socket.socket, text: Callable[[], str], client_seconds: float = 5
+    ) -> None:
         self._listener = listener
         self._text = text
+        self._client_seconds = client_seconds
         self._clients: dict[socket.socket, _Client] = {}  # the oldest first
         self._selector = selectors.DefaultSelector()
         self._waker, self._wakes = socket.socketpair()
@@ -78,11 +81,11 @@ class ExpositionServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop; wait at most `CLIENT_SECONDS` for an answer in progress."""
+        """Stop; wait at most `client_seconds` for an answer in progress."""
         self._is_stopping = True
         with contextlib.suppress(OSError):  # it has ended
             self._waker.send(b"x")
-        self._thread.join(CLIENT_SECONDS)
+        self._thread.join(self._client_seconds)
 
     def _run(self) -> None:
         while not self._is_stopping:
@@ -111,7 +114,7 @@ class ExpositionServer:
         if len(self._clients) >= MAX_CLIENTS:
             self._drop(next(iter(self._clients)))
         connection.setblocking(False)
-        self._clients[connection] = _Client(time.monotonic() + CLIENT_SECONDS)
+        self._clients[connection] = _Client(time.monotonic() + self._client_seconds)
         self._selector.register(connection, selectors.EVENT_READ)
 
     def _drop(self, connection: socket.socket) -> None:
@@ -199,9 +202,9 @@ class Sum:
         family = ""
         for line in text.splitlines():
             if line.startswith("#"):
-                _, what, family, rest = line.split(" ", 3)
+                _, keyword, family, rest = line.split(" ", 3)
                 self._heads.setdefault(family, [])
-                if what == "TYPE":
+                if keyword == "TYPE":
                     self._kinds[family] = rest
                 if line not in self._heads[family]:
                     self._heads[family].append(line)

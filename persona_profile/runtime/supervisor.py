@@ -220,6 +220,7 @@ class Supervisor:
             self._fill_up()
 
     def _hear(self, process: _Process) -> None:
+        """Handle received messages of a process; unregister it at the end of its channel."""
         data = process.control.receive()
         if not data:
             self._selector.unregister(process.control)
@@ -243,7 +244,7 @@ class Supervisor:
                 self._status = 1
                 for each in self._processes:
                     each.signal(signal.SIGKILL)
-            self._stop(STOP)
+            self._stop()
         elif number == signal.SIGHUP:
             for each in self._processes:
                 if each.is_healthy:
@@ -255,14 +256,14 @@ class Supervisor:
             # This includes the processes that a replacement in progress has not reached.
             self._to_replace = deque(each for each in self._processes if each.kill_at is None)
 
-    def _stop(self, kind: bytes) -> None:
+    def _stop(self) -> None:
         if not self._is_stopping:
             notify(STOPPING)
             for descriptor in self._plan.sockets:
                 os.close(descriptor)
         self._is_stopping = True
         for each in self._processes:
-            each.stop(kind, self._plan.stop_seconds)
+            each.stop(STOP, self._plan.stop_seconds)
 
     def _start(self) -> _Process | None:
         """Start a process; after a failure, pause before the next attempt."""
@@ -283,12 +284,8 @@ class Supervisor:
 
     def _remove(self, process: _Process) -> None:
         """Remove an ended process; decide on a replacement, or give up."""
-        with contextlib.suppress(KeyError):
-            while data := process.control.receive():
-                with self._changed:
-                    for kind, text in process.messages.feed(data):
-                        process.metrics = text if kind == METRICS else process.metrics
-            self._selector.unregister(process.control)
+        while process.control in self._selector.get_map():
+            self._hear(process)
         process.control.close()
         with self._changed:
             self._processes.remove(process)
@@ -301,7 +298,7 @@ class Supervisor:
         if not self._was_healthy:
             logger.error("no process is healthy: given up")
             self._status = 1
-            self._stop(STOP)
+            self._stop()
             return
         if process.is_healthy and process.age > STEADY_SECONDS:
             self._pause = 0.0

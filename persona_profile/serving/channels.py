@@ -15,7 +15,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from persona_profile.api import Services
 from persona_profile.api.addresses import TrustedProxies
 from persona_profile.api.problems import PROBLEM_TYPE, new_request_id, problem_document
-from persona_profile.api.reception import REFUSAL, Reception
+from persona_profile.api.reception import REJECTION, Reception
 from persona_profile.encoding import json_encode
 from persona_profile.errors import NO_ROOM_SECONDS, Overloaded
 from persona_profile.serving.parsing import StrictParser
@@ -109,13 +109,68 @@ class PatientChannel(HTTPChannel):  # type: ignore[misc]
         self.handle_close()
 
 
-class LingeringChannel(PatientChannel):
+class ProblemTask(ErrorTask):  # type: ignore[misc]
+    """Renders an error of waitress as a problem (RFC 9457)."""
+
+    def execute(self) -> None:
+        """Write the answer."""
+        services = self.channel.server.services
+        status = self.request.error.code
+        code = PROBLEM_CODES.get(status, "internal_error")
+        services.metrics.count_request(UNPARSED, "other", status, 0)
+        services.metrics.count_problem(code, status)
+        members: dict[str, Any] = {"limit": services.max_picture_bytes} if status == 413 else {}
+        body = json_encode(problem_document(status, code, new_request_id(), **members))
+        self.status = f"{status} {self.request.error.reason}"
+        self.response_headers.append(("Content-Type", PROBLEM_TYPE))
+        origin = self.request.headers.get("ORIGIN")
+        if origin in services.dialog_origins:
+            self.response_headers.append(("Access-Control-Allow-Origin", origin))
+            self.response_headers.append(("Vary", "Origin"))
+        if status == 503:
+            self.response_headers.append(("Retry-After", str(NO_ROOM_SECONDS)))
+        self.channel.is_rejected = True
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class ApplicationTask(WSGITask):  # type: ignore[misc]
+    """Answers a request. It is the last of its connection after a rejected body or on shutdown."""
+
+    def get_environment(self) -> dict[str, Any]:
+        """Return the WSGI environment, with the client's address and a reason to reject the request."""
+        environment: dict[str, Any] = super().get_environment()
+        self.channel.server.proxies.apply(environment)
+        environment[REJECTION] = self._lateness(environment["PATH_INFO"]) or self.request.rejection
+        return environment
+
+    def _lateness(self, path: str) -> Overloaded | None:
+        """Return the error for a request that has waited too long for a thread."""
+        seconds = time.monotonic() - self.channel.queued_at
+        is_late = seconds > self.channel.server.max_queued_seconds
+        if not is_late or path.startswith(OPERATIONS_PREFIX):
+            return None
+        return Overloaded("Too many requests are in progress; try again.", RETRY_SECONDS)
+
+    def build_response_header(self) -> bytes:
+        """Return status line and headers."""
+        if self.request.rejection is not None:
+            self.channel.is_rejected = True
+        if self.channel.is_rejected or self.channel.server.services.lifecycle.is_stopping:
+            self.set_close_on_finish()
+        return bytes(super().build_response_header())
+
+
+class ServiceChannel(PatientChannel):
     """A connection that lets a client finish sending before it closes after a rejection.
 
     Closing a socket with unread data resets the connection (RFC 9112, 9.6). A client that is still
     sending a large body would see the reset instead of the answer.
     """
 
+    task_class = ApplicationTask
+    error_task_class = ProblemTask
     is_rejected = False
     queued_at = 0.0
     _lingers_until: float | None = None
@@ -155,72 +210,12 @@ class LingeringChannel(PatientChannel):
         return False
 
 
-class ProblemTask(ErrorTask):  # type: ignore[misc]
-    """Renders an error of waitress as a problem (RFC 9457)."""
-
-    def execute(self) -> None:
-        """Write the answer."""
-        services = self.channel.server.services
-        status = self.request.error.code
-        code = PROBLEM_CODES.get(status, "internal_error")
-        services.metrics.count_request(UNPARSED, "other", status, 0)
-        services.metrics.count_problem(code, status)
-        members: dict[str, Any] = {"limit": services.max_picture_bytes} if status == 413 else {}
-        body = json_encode(problem_document(status, code, new_request_id(), **members))
-        self.status = f"{status} {self.request.error.reason}"
-        self.response_headers.append(("Content-Type", PROBLEM_TYPE))
-        origin = self.request.headers.get("ORIGIN")
-        if origin in services.dialog_origins:
-            self.response_headers.append(("Access-Control-Allow-Origin", origin))
-            self.response_headers.append(("Vary", "Origin"))
-        if status == 503:
-            self.response_headers.append(("Retry-After", str(NO_ROOM_SECONDS)))
-        self.channel.is_rejected = True
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-
-
-class LastTask(WSGITask):  # type: ignore[misc]
-    """Answers a request. It is the last of its connection after a rejected body or on shutdown."""
-
-    def get_environment(self) -> dict[str, Any]:
-        """Return the WSGI environment, with the client's address and a reason to reject the request."""
-        environment: dict[str, Any] = super().get_environment()
-        self.channel.server.proxies.apply(environment)
-        environment[REFUSAL] = self._lateness(environment["PATH_INFO"]) or self.request.refusal
-        return environment
-
-    def _lateness(self, path: str) -> Overloaded | None:
-        """Return the error for a request that has waited too long for a thread."""
-        seconds = time.monotonic() - self.channel.queued_at
-        is_late = seconds > self.channel.server.max_queued_seconds
-        if not is_late or path.startswith(OPERATIONS_PREFIX):
-            return None
-        return Overloaded("Too many requests are in progress; try again.", RETRY_SECONDS)
-
-    def build_response_header(self) -> bytes:
-        """Return status line and headers."""
-        if self.request.refusal is not None:
-            self.channel.is_rejected = True
-        if self.channel.is_rejected or self.channel.server.services.lifecycle.is_stopping:
-            self.set_close_on_finish()
-        return bytes(super().build_response_header())
-
-
-class ProblemChannel(LingeringChannel):
-    """A connection whose errors are problems."""
-
-    task_class = LastTask
-    error_task_class = ProblemTask
-
-
 def prepare(server: Any, services: Services, proxies: TrustedProxies, reception: Reception) -> None:
     """Have a waitress server use these connections."""
     # With several sockets to listen on, waitress makes several servers.
     for each in [server, *getattr(server, "map", {}).values()]:
         if hasattr(each, "channel_class"):
-            each.channel_class = ProblemChannel
+            each.channel_class = ServiceChannel
             each.services = services
             each.proxies = proxies
             each.reception = reception
@@ -228,7 +223,7 @@ def prepare(server: Any, services: Services, proxies: TrustedProxies, reception:
             each.add_task = partial(_queue, each.task_dispatcher)
 
 
-def _queue(dispatcher: ThreadedTaskDispatcher, channel: LingeringChannel) -> None:
+def _queue(dispatcher: ThreadedTaskDispatcher, channel: ServiceChannel) -> None:
     """Let a connection, whose next request is complete, wait for a thread."""
     channel.queued_at = time.monotonic()
     dispatcher.add_task(channel)

@@ -1,4 +1,4 @@
-"""Requests of HTTP/1.1 as waitress parses them, and where that is too lenient."""
+"""A parser of HTTP/1.1 requests that is stricter than that of waitress."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from persona_profile.api.reception import BodyLimit, Reception
 from persona_profile.errors import BodyTooLarge, ServiceError
 
 SMALL_BODY_BYTES: Final = 64 * 1024
-"""A body that comes along with its headers; the application itself answers it."""
+"""A body of this size is received with its headers; the application decides on it."""
 
 MAX_HEADERS: Final = 100
-"""Lines of a request's head; browsers send some 25."""
+"""Lines of a request head; browsers send some 25."""
 
 MAX_SPACES: Final = 64
-"""White space in a row within a head: the patterns of waitress go through longer runs many times."""
+"""White space in a row within a head: regular expressions of waitress are slow on longer runs."""
 
 MAX_FRAMING_BYTES: Final = 4096
-"""Framing of chunks beyond a sixteenth of the content, which chunks of 100 bytes have."""
+"""Bytes of chunk framing allowed beyond a sixteenth of the content, the share of 100-byte chunks."""
 
 _PIECE_BYTES: Final = 8192
 
@@ -31,24 +31,24 @@ logger = logging.getLogger(__name__)
 
 
 class NoRoomError(Error):  # type: ignore[misc]
-    """A body can't be kept."""
+    """A body can't be stored."""
 
     code = 503
     reason = "Service Unavailable"
 
 
 class StrictParser(HTTPRequestParser):  # type: ignore[misc]
-    """Rejects requests without one valid Host, bad URLs, and bodies that are unwanted or find no room.
+    """Rejects bad URLs, requests without one valid Host, and bodies that the server does not store.
 
     Args:
         adj: the settings of waitress.
         reception: decides by the headers whether a body is received.
 
     Attributes:
-        refusal: the answer of the application, should the body not be received.
+        rejection: the error that the application answers instead of receiving the body.
     """
 
-    refusal: ServiceError | None = None
+    rejection: ServiceError | None = None
     body_rcv: Any
     _limit = BodyLimit(0, 0)
     _has_too_many_headers = False
@@ -58,9 +58,9 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         self._reception = reception
 
     def received(self, data: bytes) -> int:
-        """Read bytes of the request; return how many of them belong to it."""
+        """Parse received bytes; return the number of bytes that belong to this request."""
         is_head = not self.headers_finished
-        # Of chunks waitress copies all that is left for each.
+        # waitress copies all remaining data for each chunk.
         piece = data[:_PIECE_BYTES] if self.chunked else data
         try:
             consumed = int(super().received(piece))
@@ -76,13 +76,13 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         elif self.chunked and self.body_rcv is not None:
             self._check_chunks()
         if self.completed:
-            # Nothing more is wanted; waitress would ask for a body, and wait for it.
+            # No more is wanted; waitress would ask for the body, and wait for it.
             self.expect_continue = False
-        # All that follows a body which is not received belongs to it.
-        return consumed if self.refusal is None else len(data)
+        # Everything after a rejected body belongs to it.
+        return consumed if self.rejection is None else len(data)
 
     def _check_headers(self) -> None:
-        """Refuse a body that is not wanted; a small one comes along, and is left to the application."""
+        """Reject an unwanted body; a small body is received, and left to the application."""
         is_small = not self.chunked and self.content_length <= SMALL_BODY_BYTES
         if is_small and not self.expect_continue:
             return
@@ -95,38 +95,38 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
         try:
             self._limit = self._reception.body_limit(environ)
         except ServiceError as error:
-            self._refuse(error)
+            self._reject(error)
 
     def _check_chunks(self) -> None:
-        """Refuse a chunked body once it is too large, or has more framing than a client needs."""
+        """Reject a chunked body that is too large, or has more framing than clients need."""
         content = len(self.body_rcv)
         framing = self.body_bytes_received - content
         if content > self._limit.received or framing > MAX_FRAMING_BYTES + content // 16:
-            self._refuse(BodyTooLarge(self._limit.reported))
+            self._reject(BodyTooLarge(self._limit.reported))
 
-    def _refuse(self, error: ServiceError) -> None:
+    def _reject(self, error: ServiceError) -> None:
         self.close()
         self.body_rcv = None
-        self.refusal = error
+        self.rejection = error
         self.completed = True
 
     def close(self) -> None:
-        """Let go of the body; what is still to be written to a full disk is lost, and not needed."""
+        """Discard the body; errors of a full disk do not matter any more."""
         with contextlib.suppress(OSError):
             super().close()
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Read the request line and the headers.
+        """Parse the request line and the headers.
 
         Raises:
-            ParsingError, TransferEncodingNotImplemented: they can't be read.
+            ParsingError, TransferEncodingNotImplemented: they are invalid.
         """
         self._has_too_many_headers = header_plus.count(b"\n") > MAX_HEADERS
         if self._has_too_many_headers or b" " * MAX_SPACES in header_plus.replace(b"\t", b" "):
             raise ParsingError("Bad head")
         try:
             super().parse_header(header_plus)
-        except ValueError:  # of the standard library: brackets around no address
+        except ValueError:  # of the standard library, for an invalid address in brackets
             raise ParsingError("Bad URL") from None
         # RFC 9112, 3.2; waitress joins several headers of one name by commas.
         host = self.headers.get("HOST")

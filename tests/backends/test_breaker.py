@@ -7,16 +7,14 @@ from support.applications import Clock
 
 from backends import Unavailable
 from backends.breaker import CircuitBreaker, CircuitOpen, Outcome
-from backends.engines.failures import (
+from backends.engines.mysql import (
     MAX_SILENT_OPERATIONS,
     SILENCE_SECONDS,
-    AllInUse,
-    ConnectionLost,
     HostLost,
     Rejected,
-    Transient,
     new_breaker,
 )
+from backends.engines.sql import AllInUse, ConnectionLost, Transient
 
 
 @pytest.fixture
@@ -87,7 +85,7 @@ def test_one_at_a_time_after_silence(breaker, clock):
         (Transient(), 3),
         (Rejected(), 8),
         (AllInUse(), 8),
-        (HostLost(ConnectionLost()), 8),
+        (HostLost(), 8),
         (KeyError(), 8),
     ],
 )

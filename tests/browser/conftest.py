@@ -1,4 +1,4 @@
-"""A real Chromium, and the front page in it as a person sees it."""
+"""A real Chromium, and the front page in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 PATIENCE_SECONDS = 20
 POLL_SECONDS = 0.05
 
-# Not under version control; what people look at after a run.
+# Outside version control, for people to look at after a run.
 SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
 
 _SWITCHES = (
@@ -30,13 +30,13 @@ _SWITCHES = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # What fades in counts as invisible at first.
+    # Fading elements count as invisible at first.
     "--force-prefers-reduced-motion",
 )
 
 
 class FrontPage:
-    """The front page in a browser: what is on it, and what the browser complains of."""
+    """The front page in a browser, with the browser's complaints."""
 
     def __init__(self, browser: webdriver.Chrome, downloads: Path) -> None:
         self.browser = browser
@@ -48,26 +48,26 @@ class FrontPage:
         self.browser.get(origin)
 
     def reload(self) -> WebElement:
-        """Load the page again; return the profile that is shown, once the server has told of it."""
+        """Reload the page; return the shown profile once the server has answered."""
         self.browser.refresh()
         profile = self.profile()
         self.wait_for(lambda: not self.shown(profile, "updated").startswith("Waiting"))
         return profile
 
     def resize(self, width: int, height: int = 800) -> None:
-        """Show the page as on a screen of that width; windows can't be as narrow as phones."""
+        """Emulate a screen of a width; windows can't be as narrow as phones."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        # As on a phone, where they take no room; a picture of the page would leave that room out.
+        # Phones' scrollbars take no room; screenshots would leave that room out.
         self.browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": width < 400})
 
     def prefer(self, **features: str) -> None:
-        """Tell the page what the person prefers, as `color_scheme="dark"`."""
-        told = [{"name": f"prefers-{k.replace('_', '-')}", "value": v} for k, v in features.items()]
-        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": told})
+        """Emulate preferences such as `color_scheme="dark"`."""
+        media = [{"name": f"prefers-{k.replace('_', '-')}", "value": v} for k, v in features.items()]
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
 
     def photograph(self, name: str) -> None:
-        """Keep a picture of all of the page, or of the dialog that is open, for people to look at."""
+        """Save a screenshot of the whole page, or of the open dialog, for people to look at."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.browser.execute_script(
             "return Promise.all(document.getAnimations().map((a) => a.finished))"
@@ -76,15 +76,15 @@ class FrontPage:
         (SCREENSHOTS / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
     def find(self, selector: str) -> WebElement:
-        """Return the first element that a CSS selector names."""
+        """Return the first element of a CSS selector."""
         return self.browser.find_element(By.CSS_SELECTOR, selector)
 
     def focused(self) -> WebElement:
-        """Return the element that has the focus."""
+        """Return the focused element."""
         return self.browser.switch_to.active_element
 
     def cards(self) -> list[WebElement]:
-        """Return the cards that can be chosen among, from top to bottom."""
+        """Return the selectable cards, from top to bottom."""
         return self.browser.find_elements(By.CSS_SELECTOR, "#cards persona-card")
 
     def emails(self) -> list[str]:
@@ -96,16 +96,16 @@ class FrontPage:
         return self.find(f"#chooser persona-card[email='{email}']")
 
     def on_card(self, email: str, part: str) -> str:
-        """Return the text that a part of a card shows."""
+        """Return the text of a card's part."""
         root = self.card(email).shadow_root
         return root.find_element(By.CSS_SELECTOR, f"[part~={part}]").text
 
     def profile(self) -> WebElement:
-        """Return the profile that is shown."""
+        """Return the shown profile."""
         return self.find(".profile:not([hidden])")
 
     def sign_in(self, *emails: str) -> WebElement:
-        """Choose the cards of these emails; return the profile that is shown then."""
+        """Choose the cards of emails; return the profile shown afterwards."""
         if len(emails) > 1:
             self.find("#several").click()
         for email in emails:
@@ -116,7 +116,7 @@ class FrontPage:
         return self.profile()
 
     def edit(self, profile: WebElement, **claims: str) -> None:
-        """Put claims into the form of a profile, and save."""
+        """Fill claims into a profile's form, and submit it."""
         if not profile.find_element(By.CSS_SELECTOR, ".editor").get_property("open"):
             profile.find_element(By.CSS_SELECTOR, ".editor summary").click()
         for name, value in claims.items():
@@ -126,36 +126,36 @@ class FrontPage:
         profile.find_element(By.CSS_SELECTOR, ".claims [type=submit]").click()
 
     def save(self, profile: WebElement, **claims: str) -> None:
-        """Put claims into the form of a profile, and save them with success."""
+        """Fill claims into a profile's form, and save them successfully."""
         self.edit(profile, **claims)
         self.wait_for_notice("Saved.")
 
     def choose_file(self, profile: WebElement, path: Path) -> None:
-        """Choose a file as the picture of a profile."""
+        """Choose a file as a profile's picture."""
         profile.find_element(By.NAME, "picture").send_keys(str(path))
 
     def cropper(self) -> WebElement:
-        """Return the dialog that asks for the part of a picture, once it is open."""
+        """Return the cropping dialog once it is open."""
         dialog = self.find("#crop")
         self.wait_for(dialog.is_displayed)
         return dialog
 
     def upload(self, profile: WebElement, path: Path) -> None:
-        """Choose a file as the picture of a profile, and its largest square; wait until it is saved."""
+        """Choose a file and its largest square as a profile's picture; wait until it is saved."""
         self.choose_file(profile, path)
         self.cropper().find_element(By.CSS_SELECTOR, "[value=use]").click()
         self.wait_for_notice("The picture is saved.")
 
     def press(self, profile: WebElement, action: str) -> None:
-        """Press the button of an action of a profile."""
+        """Press the button of a profile's action."""
         profile.find_element(By.CSS_SELECTOR, f"[data-action={action}]").click()
 
     def shown(self, profile: WebElement, part: str) -> str:
-        """Return the text that a part of a profile shows."""
+        """Return the text of a profile's part."""
         return profile.find_element(By.CSS_SELECTOR, f"[data-show={part}]").text
 
     def wait_for_problem(self, scope: WebElement, words: str) -> None:
-        """Wait until a part of the page tells of a problem, which must have these words in it."""
+        """Wait for a problem in a part of the page; check its words."""
 
         def problem() -> str:
             places = scope.find_elements(By.CSS_SELECTOR, ".problem")
@@ -164,28 +164,28 @@ class FrontPage:
         assert words in self.wait_for(problem)
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
-        """Return what a condition gives as soon as it is true."""
+        """Poll a condition until it is true; return its value."""
         wait = WebDriverWait(self.browser, PATIENCE_SECONDS, POLL_SECONDS)
         return wait.until(lambda _browser: condition())
 
     def wait_for_notice(self, words: str) -> None:
-        """Wait until the notice says something, which must have these words in it."""
+        """Wait for the notice; check its words."""
         assert words in self.wait_for(lambda: self.find("#notice").text)
 
     def shown_picture(self, profile: WebElement) -> str:
-        """Return the address of the picture of a profile as soon as it is decoded."""
+        """Return the address of a profile's picture once it is decoded."""
         image = profile.find_element(By.CSS_SELECTOR, ".portrait img")
         self.wait_for(lambda: image.get_property("complete") and image.get_property("naturalWidth"))
         assert image.is_displayed()
         return str(image.get_property("currentSrc"))
 
     def expect_complaint(self, words: str) -> None:
-        """Wait for a complaint of the browser that is a test's intention."""
+        """Wait for an intended complaint of the browser."""
         expected = self.wait_for(lambda: [each for each in self.complaints() if words in each])
         self._complaints.remove(expected[0])
 
     def complaints(self) -> list[str]:
-        """Return what the console holds of errors: policies violated, exceptions, requests failed."""
+        """Return the console's errors: violated policies, exceptions, failed requests."""
         for entry in self.browser.get_log("browser"):
             if entry["level"] == "SEVERE":
                 self._complaints.append(entry["message"])
@@ -194,13 +194,13 @@ class FrontPage:
 
 @pytest.fixture(scope="session")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the browser puts what it downloads."""
+    """The browser's folder of downloads."""
     return tmp_path_factory.mktemp("downloads")
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[webdriver.Chrome]:
-    """A Chromium with a profile of its own, for all tests: it takes a second to start."""
+    """A Chromium with a profile of its own, shared by all tests: it takes a second to start."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.fail(
@@ -217,7 +217,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterat
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     # Tests press the buttons of the browser's own account chooser (FedCM).
     options.set_capability("fedcm:accounts", True)
-    # With the driver named, Selenium looks for none and downloads none.
+    # With a given driver Selenium searches and downloads none.
     started = webdriver.Chrome(options=options, service=Service(executable_path=driver))
     yield started
     started.quit()
@@ -225,7 +225,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterat
 
 @pytest.fixture
 def unopened(browser: webdriver.Chrome, downloads: Path) -> Iterator[FrontPage]:
-    """A front page that has yet to be opened, at the usual size and with the usual preferences."""
+    """A front page, not opened yet, with the usual size and preferences."""
     browser.get_log("browser")
     yield FrontPage(browser, downloads)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -235,7 +235,7 @@ def unopened(browser: webdriver.Chrome, downloads: Path) -> Iterator[FrontPage]:
 
 @pytest.fixture
 def page(unopened: FrontPage, server: str) -> Iterator[FrontPage]:
-    """The front page of a server with an empty store; the console must stay free of errors."""
+    """The front page of a server with an empty store; errors in the console fail the test."""
     unopened.open(server)
     yield unopened
     assert not unopened.complaints()

@@ -1,4 +1,4 @@
-"""Chromium's own account chooser, on the identity provider of docs/how-to/fedcm.md."""
+"""Chromium's own account chooser with the identity provider of docs/how-to/fedcm.md."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class _Server(ThreadingMixIn, wsgiref.simple_server.WSGIServer):
 
 class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
     def log_message(self, *_arguments):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def serving(application):
-    """Serve a WSGI application; yield its origin, by the name that browsers take for a secure one."""
+    """Serve a WSGI application; yield its origin with a name that browsers take for secure."""
     with wsgiref.simple_server.make_server("127.0.0.1", 0, application, _Server, _Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
@@ -56,7 +56,7 @@ def serving(application):
 
 
 class Provider:
-    """The guide's accounts endpoint, and around it what else a provider has."""
+    """The guide's accounts endpoint with the other endpoints of a provider."""
 
     def __init__(self):
         [example] = re.findall(
@@ -64,13 +64,13 @@ class Provider:
         )
         self.example = {}
         exec(compile(example, str(GUIDE), "exec"), self.example)
-        self.asked = []
+        self.requests = []
         self.chosen = None
 
     def __call__(self, environ, start_response):
         """Answer a browser."""
         path = environ["PATH_INFO"]
-        self.asked.append((path, environ.get("HTTP_SEC_FETCH_DEST")))
+        self.requests.append((path, environ.get("HTTP_SEC_FETCH_DEST")))
         if path == "/accounts":
             return self.example["accounts"](environ, start_response)
         origin = f"http://{environ['HTTP_HOST']}"
@@ -99,14 +99,14 @@ class Provider:
 
 
 def website(_environ, start_response):
-    """A page that asks for a sign-in, elsewhere."""
+    """A page of another site that requests a sign-in."""
     start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
     return [b"<!doctype html><title>A website</title><link rel=icon href='data:,'>"]
 
 
 @pytest.fixture
 def profile_server(development_folder):
-    """A profile server where Alice has a name and a picture; its origin, and the token of a session."""
+    """A profile server with Alice's name and picture: its origin and a session's token."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
     app = application(development_folder, public_origins=origin)
@@ -126,7 +126,7 @@ def profile_server(development_folder):
 
 @pytest.fixture
 def asking(browser, profile_server):
-    """The provider of the guide, and what asks for a sign-in there from a website."""
+    """The guide's provider, and a function that requests a sign-in from a website."""
     provider = Provider()
     provider.example["PROFILES"], provider.example["SESSIONS"]["cookie-1"] = profile_server
     with serving(provider) as origin, serving(website) as site:
@@ -144,14 +144,14 @@ def asking(browser, profile_server):
 
 
 def outcome(browser):
-    """Return what a website gets in the end."""
+    """Return the website's result."""
     return WebDriverWait(browser, 20, 0.05).until(
         lambda _: browser.execute_script("return window.outcome")
     )
 
 
 def test_guide_in_a_browser(browser, asking, caplog):
-    """Chromium shows the cards, fetches the picture, and sends the choice back by its identifier."""
+    """Chromium shows the accounts, fetches the picture, and returns the choice by its identifier."""
     caplog.set_level(logging.INFO, logger="persona_profile.requests")
     provider, ask = asking
     dialog = ask()
@@ -161,14 +161,14 @@ def test_guide_in_a_browser(browser, asking, caplog):
     dialog.select_account(0)
     assert outcome(browser) == "of the provider"
     assert provider.chosen == alice.account_id
-    assert ("/accounts", "webidentity") in provider.asked
-    # The browser fetched the one picture that there is.
-    told = [record.fields for record in caplog.records if record.name == "persona_profile.requests"]
-    assert [each["code"] for each in told if "pictures" in each["route"]] == [200]
+    assert ("/accounts", "webidentity") in provider.requests
+    # The browser fetched the only picture.
+    requests = [record.fields for record in caplog.records if record.name == "persona_profile.requests"]
+    assert [each["code"] for each in requests if "pictures" in each["route"]] == [200]
 
 
 def test_login_hint(browser, asking):
-    """A website that names an address gets that one's account, and no other."""
+    """A login hint limits the chooser to that account."""
     _, ask = asking
     dialog = ask(loginHint=BOB)
     assert [account.email for account in dialog.get_accounts()] == [BOB]

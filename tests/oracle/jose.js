@@ -3,10 +3,10 @@
  * file, You can obtain one at http://mozilla.org/MPL/2.0/. */
 
 /*
- * An oracle of JOSE by the npm package of that name: one JSON request a line on stdin, one JSON answer
- * a line on stdout.
+ * An oracle of JOSE by the npm package of that name: JSON requests on stdin, JSON answers on
+ * stdout, one per line.
  *
- *   {"op": "key", "algorithm": "RS256", "kid": ...}          -> a new public key, as of a key set
+ *   {"op": "key", "algorithm": "RS256", "kid": ...}          -> a new public JWK
  *   {"op": "mint", "algorithm": ..., "kid": ..., "claims": {...}} -> an ID token
  */
 

@@ -3,16 +3,16 @@
  * file, You can obtain one at http://mozilla.org/MPL/2.0/. */
 
 /*
- * An oracle of BrowserID: one JSON request a line on stdin, one JSON answer a line on stdout.
+ * An oracle of BrowserID: JSON requests on stdin, JSON answers on stdout, one per line.
  *
  *   {"op": "support", "issuer": "RS256"}                     -> the support document of an issuer
  *   {"op": "mint", "issuer": ..., "user": ..., "email": ...,
  *    "domain": ..., "audience": ..., "short": false}         -> a bundle
  *   {"op": "verify", "bundle": ..., "support": ...}          -> {"email", "audience"}
  *
- * Issuers and users are named by their algorithm: RS256, RS256-2047 (a modulus that is a bit short,
- * as browserid-crypto's own key generation makes them), DS128, DS256. With `short`, the signature of
- * an RSA assertion is one that begins with zeros, which browserid-crypto leaves away.
+ * Issuers and users are named by algorithm: RS256, RS256-2047 (a slightly short modulus, as
+ * browserid-crypto generates), DS128, DS256. With `short`, the signature of an RSA assertion
+ * begins with zeros, which browserid-crypto omits.
  */
 
 'use strict';
@@ -39,8 +39,8 @@ const call = (receiver, name, ...args) => new Promise((resolve, reject) => {
 });
 
 /*
- * RSA keys are made by Node: the library takes seconds for one. It reads them as its own. They are made
- * as JWK at once: Node 20 may wait for itself for ever while it exports a key object as JWK.
+ * Node generates RSA keys, because the library takes seconds for one. They are generated as JWK
+ * directly: Node 20 may deadlock while it exports a key object as JWK.
  */
 function rsaPair(modulusLength) {
   const { privateKey: jwk } = crypto.generateKeyPairSync('rsa', {
@@ -68,7 +68,7 @@ async function pair(role, kind) {
   return keys.get(name);
 }
 
-/* RSA signs the same bytes alike, so Node can search for the library what would take it minutes. */
+/* RSA signatures are deterministic, so Node can search what would take the library minutes. */
 function nonceOfShortSignature(payload, privateKey) {
   const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const header = encode({ alg: 'RS256' });

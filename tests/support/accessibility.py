@@ -1,4 +1,4 @@
-"""What axe-core finds wrong with a page."""
+"""Accessibility rules that a page violates, by axe-core."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ axe.run(document, { resultTypes: ["violations"] }).then(
 
 
 def violations(browser: webdriver.Chrome) -> list[dict[str, Any]]:
-    """Return what is serious or critical on the page as it is shown now, shadow trees included.
+    """Return the serious and critical violations of the current page, shadow trees included.
 
-    Each has the rule's `id`, `impact`, `help`, and `nodes` with their `target` and `failureSummary`.
+    Each violation has `id`, `impact`, `help`, and `nodes` with `target` and `failureSummary`.
     """
     install_packages(_AXE)
-    # By the driver, so that the page's policy need not allow it.
+    # The driver injects the script, so that the page's policy need not allow it.
     browser.execute_script(_AXE.read_text(encoding="utf-8"))
     found: list[dict[str, Any]] = browser.execute_async_script(_RUN)
     return [each for each in found if each["impact"] in _GRAVE]

@@ -1,4 +1,4 @@
-"""A real HTTP server that answers as a test tells it to, and remembers what it was asked."""
+"""A real HTTP server with planned replies and a list of received requests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer; `before` is called first, and keeps the client waiting."""
+    """An answer; the server calls `before` first, while the client waits."""
 
     status: int
     document: Any = None
@@ -45,9 +45,9 @@ HANG_UP = Reply(0)
 
 
 class AnsweringServer(ThreadingHTTPServer):
-    """Gives the replies of `plan` one after the other, the last one for good.
+    """Sends the replies of `plan` in order and repeats the last.
 
-    `/` is an empty page with `page_headers`; the client's modules are there too.
+    `/` is an empty page with `page_headers`; `/static/` has the client's modules.
     """
 
     daemon_threads = True
@@ -60,12 +60,12 @@ class AnsweringServer(ThreadingHTTPServer):
         self.origin = f"http://127.0.0.1:{self.server_port}"
 
     def next_reply(self) -> Reply:
-        """Return the reply that is due."""
+        """Return the next reply."""
         return self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
 
 
 class _Handler(BaseHTTPRequestHandler):
-    # A connection for each request: if one that is used again breaks, the browser itself repeats.
+    # One connection per request: browsers repeat a request by themselves if a reused connection breaks.
     protocol_version = "HTTP/1.0"
     server: AnsweringServer
 
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0) if reply.reads_body else 0
         body = self.rfile.read(length)
         if len(body) < length:
-            return  # the client has ended the upload
+            return  # the client aborted the upload
         now = time.monotonic()
         self.server.asked.append(Asked(self.command, self.path, self.headers, body, now))
         reply.before()
@@ -119,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def answering() -> Iterator[AnsweringServer]:
-    """Run such a server on loopback."""
+    """Run an `AnsweringServer` on loopback."""
     with AnsweringServer() as made:
         thread = threading.Thread(target=made.serve_forever, args=(0.05,), daemon=True)
         thread.start()

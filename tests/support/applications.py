@@ -1,4 +1,4 @@
-"""Applications with settings of the test's own, and real servers around them."""
+"""Applications with settings of a test, and real servers around them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.recording import recorded
 
 
 class Clock:
-    """A clock that goes on when told to; callable for seconds since 1970."""
+    """A manual clock; a call returns seconds since 1970."""
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -28,9 +28,9 @@ class Clock:
 
 
 def application(folder: Path, clock: Any = None, **settings: str) -> Application:
-    """Return a development application that breaks no promise of its OpenAPI document unnoticed.
+    """Return a development application whose answers are checked against its OpenAPI document.
 
-    Settings are given as `name__part="value"`.
+    Settings are passed as `name__part="value"`.
     """
     given = {
         "development": "true",
@@ -43,7 +43,7 @@ def application(folder: Path, clock: Any = None, **settings: str) -> Application
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60, every: float = 0.05) -> None:
-    """Return once a condition holds, which is asked so often; fail if it does not for that long."""
+    """Poll a condition until it holds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -59,7 +59,7 @@ def running(app: Application, port: int = 0, **settings: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def serving(app: Application, port: int = 0, **settings: str) -> Iterator[Any]:
-    """Serve an application likewise; yield the server of waitress."""
+    """Serve an application likewise; yield the waitress server."""
     server = make_server(app, listen=f"127.0.0.1:{port}", **settings)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -72,8 +72,8 @@ def serving(app: Application, port: int = 0, **settings: str) -> Iterator[Any]:
     try:
         yield server
     finally:
-        # In the server's own thread, which otherwise goes on for as long as a browser is connected.
-        # A loop that is awake already has closed the trigger by then.
+        # In the server's own thread, which otherwise runs as long as a browser is connected.
+        # An awake loop has already closed the trigger by then.
         with contextlib.suppress(OSError):
             server.trigger.pull_trigger(stop)
         thread.join(5)
@@ -82,7 +82,7 @@ def serving(app: Application, port: int = 0, **settings: str) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def development_server(folder: Path) -> Iterator[str]:
-    """Serve a development application that knows its own origin, as URLs of pictures need; yield it."""
+    """Serve a development application that knows its own origin for picture URLs; yield the origin."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Small files that would cost much: each takes its format at its word."""
+"""Picture bombs: small files that cost a naive decoder much time or memory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from PIL import Image
 from support.derived import box, grid, heif, identity, overlay, tile
 from support.pictures import encode, heic, png, png_bomb, png_chunk, quadrants, resized_header
 
-_MOST_BYTES = 20 * 1024 * 1024
-"""Of an upload."""
+_MAX_BYTES = 20 * 1024 * 1024
+"""The limit of an upload."""
 
 
 def avif_grid(columns: int, rows: int) -> bytes:
-    """Return an AVIF whose grid has one small tile so many times, each an item of its own."""
+    """Return an AVIF whose grid repeats one small tile; each tile is an item."""
     count = columns * rows
     return heif([grid(columns, rows, range(2, 2 + count)), *[tile()] * count])
 
 
 def _resized_ispe(data: bytes, width: int, height: int) -> bytes:
-    """Return a HEIF whose every image claims another size than its pixels have."""
+    """Return a HEIF whose images claim another size than their pixels have."""
     found = bytearray(data)
     at = -1
     while (at := data.find(b"ispe", at + 1)) > 0:
@@ -72,8 +72,8 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 
 def _padded(file: bytes, at: int, piece: bytes) -> bytes:
-    """Return a file with as many pieces at a place as an upload has room for."""
-    return file[:at] + piece * ((_MOST_BYTES - len(file)) // len(piece)) + file[at:]
+    """Return a file with a piece inserted as often as the limit of an upload allows."""
+    return file[:at] + piece * ((_MAX_BYTES - len(file)) // len(piece)) + file[at:]
 
 
 def _padded_jpeg(piece: bytes) -> bytes:
@@ -147,7 +147,7 @@ STRUCTURES: dict[str, Callable[[], bytes]] = {
     "identity-of-itself": lambda: heif([identity(1)]),
     "circle-of-alpha": lambda: heif([replace(tile(), alpha_of=2), replace(tile(), alpha_of=1)]),
 }
-"""A maker of each file of too many structures, or of images that refer to each other."""
+"""Makers of files with too many structures or with cycles of images."""
 
 DERIVED: dict[str, Callable[[], bytes]] = {
     "grid-of-large-tiles": lambda: heif(
@@ -161,7 +161,7 @@ DERIVED: dict[str, Callable[[], bytes]] = {
     "huge-alpha": lambda: heif([tile("HEIC"), replace(tile("HEIC", 64, 8192), alpha_of=1)]),
     "identity-of-a-huge-tile": lambda: heif([identity(2), tile("HEIC", 64, 8192)]),
 }
-"""A maker of each file of more pixels than its size has."""
+"""Makers of files whose derived images need more pixels than the file claims."""
 
 BOMBS: dict[str, Callable[[], bytes]] = {
     "png": lambda: png_bomb(12_000, 12_000),
@@ -190,4 +190,4 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     **STRUCTURES,
     **DERIVED,
 }
-"""A maker of each bomb."""
+"""Makers of all bombs."""

@@ -1,4 +1,4 @@
-"""A server that gives the browser the cards, a page for them, and whatever answer a test wants."""
+"""A server for the card element: its modules, a page of cards, and planned answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _LONGEST_WAIT_SECONDS = 30
 _PATIENCE_SECONDS = 20
 
-# Where a part lies outside the card, or the name over the email; the email itself must be in sight.
+# Finds parts outside the card, and names over the email; the email itself must be visible.
 MISPLACED = """
 return [...container.children].flatMap((card) => {
   const wrong = [];
@@ -38,7 +38,7 @@ return [...container.children].flatMap((card) => {
   if (name.bottom > email.top + 0.5) {
     wrong.push(`${card.email}: name over email`);
   }
-  // What is drawn there, and not under anything else.
+  // The topmost element at that place.
   const address = box(".domain");
   const hit = card.shadowRoot.elementFromPoint(address.right - 2, (address.top + address.bottom) / 2);
   if (!address.width || !hit?.closest(".domain")) {
@@ -50,7 +50,7 @@ return [...container.children].flatMap((card) => {
 
 
 class CardServer(ThreadingHTTPServer):
-    """Serves the page under a policy, `/profiles` as the test says, and `/picture/...`."""
+    """Serves the page under a policy, planned `/profiles`, and `/picture/...`."""
 
     daemon_threads = True
     block_on_close = False
@@ -65,30 +65,30 @@ class CardServer(ThreadingHTTPServer):
         self.reset()
 
     def reset(self) -> None:
-        """Answer at once again, with nothing."""
+        """Return to immediate, empty answers."""
         self.status, self.body, self.headers = 200, b'{"profiles": []}', {}
         self.referrers.clear()
         self._open.set()
 
     def answer(self, body: Any, status: int = 200, **headers: str) -> None:
-        """Answer `/profiles` with this from now on: JSON, or bytes as they are."""
+        """Set the answer of `/profiles`: JSON, or raw bytes."""
         self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.status, self.headers = status, headers
 
     def hold(self) -> None:
-        """Let answers wait until `release`."""
+        """Hold answers back until `release`."""
         self._open.clear()
 
     def release(self) -> None:
-        """Let every answer go."""
+        """Send all held answers."""
         self._open.set()
 
     def wait(self) -> None:
-        """Return when answers may go."""
+        """Wait for `release`."""
         self._open.wait(_LONGEST_WAIT_SECONDS)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away is none of the test's business."""
+        """Ignore browsers that close a connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -137,12 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def running_cards(policy: str, picture: bytes) -> Iterator[CardServer]:
-    """Run a server of cards."""
+    """Run a card server on loopback."""
     server = CardServer(policy, picture)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -156,7 +156,7 @@ def running_cards(policy: str, picture: bytes) -> Iterator[CardServer]:
 
 
 def profile(email: str, **claims: Any) -> dict[str, Any]:
-    """Return what the server says of an email."""
+    """Return the server's entry for an email."""
     return {"email": email, "picture": None, "version": 1, "protected": False, "etag": '"1"'} | claims
 
 
@@ -168,46 +168,46 @@ class CardPage:
         self.server = server
 
     def open(self, fragment: str = "") -> None:
-        """Load it anew."""
-        # Another query, since a new fragment alone would load nothing.
+        """Load the page again."""
+        # Another query, since a new fragment alone loads nothing.
         self.browser.get(f"{self.server.origin}/?{fragment.strip('#')}{fragment}")
         self.wait_for("return window.ready")
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Return what JavaScript returns, its promises resolved."""
+        """Return the result of JavaScript, its promises resolved."""
         return self.browser.execute_script(script, *arguments)
 
     def wait_for(self, script: str, *arguments: Any) -> Any:
-        """Return what JavaScript gives as soon as it is true."""
+        """Poll JavaScript until its result is true; return the result."""
         waiting = WebDriverWait(self.browser, _PATIENCE_SECONDS, poll_frequency=0.05)
         return waiting.until(lambda _browser: self.run(script, *arguments))
 
     def seen(self, what: str) -> list[Any]:
-        """Return what the page noted down: `chosen`, `states`, `violations`, `shifts`."""
+        """Return events that the page recorded: `chosen`, `states`, `violations`, `shifts`."""
         return self.run("await painted(); return seen[arguments[0]]", what)
 
     def names(self) -> list[str]:
-        """Return the names that the cards show, in order."""
+        """Return the names on the cards, in order."""
         return self.run("return [...container.children].map((card) => part(card, '.name').textContent)")
 
     def emulate(self, **features: str) -> None:
-        """Show the page as a person with these preferences sees it; `prefers_color_scheme="dark"`."""
-        told = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
-        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": told})
+        """Emulate media features such as `prefers_color_scheme="dark"`."""
+        media = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
 
     def resize(self, width: int) -> None:
-        """Show the page as wide as that."""
+        """Set the width of the page."""
         metrics = {"width": width, "height": 4000, "deviceScaleFactor": 1, "mobile": False}
         self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
     def offline(self, *, is_offline: bool) -> None:
-        """Take the browser off the network, or bring it back."""
+        """Disconnect the browser from the network, or connect it again."""
         line = {"offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         self.browser.execute_cdp_cmd("Network.enable", {})
         self.browser.execute_cdp_cmd("Network.emulateNetworkConditions", line)
 
     def complaints(self) -> list[str]:
-        """Return errors of the console, but for requests that a test let fail."""
+        """Return the console's errors except failed requests."""
         log = self.browser.get_log("browser")
         return [
             entry["message"]

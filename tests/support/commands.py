@@ -1,8 +1,8 @@
-"""The `persona-profile` command, run to its end in a process of its own.
+"""The `persona-profile` command, run to completion in a process of its own.
 
-To import what the command needs takes half a second, and tests run it hundreds of times. So one process
-imports it, and each run is forked from that: with arguments, environment, folder, output and memory of
-its own. What starts from nothing is tested in `test_cli.py`.
+Importing the command takes half a second, and tests run it hundreds of times. So one process
+imports it, and each run is a fork with its own arguments, environment, folder, output and memory.
+`test_cli.py` tests starts without that process.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ import tempfile
 from pathlib import Path
 
 SECONDS = 110
-"""How long a run may take: less than a test."""
+"""The limit of a run: less than that of a test."""
 
 
 def run_command(
     *arguments: object, folder: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `persona-profile` with arguments; return its status and what it said.
+    """Run `persona-profile` with arguments; return its status and output.
 
     Args:
-        *arguments: of the command.
-        folder: where it runs; by default where the tests do.
-        **environment: variables, beside those that the tests have.
+        *arguments: arguments of the command.
+        folder: the working directory; by default the tests' own.
+        **environment: variables in addition to those of the tests.
 
     Raises:
-        subprocess.TimeoutExpired: it took too long, and was killed.
+        subprocess.TimeoutExpired: the command took too long and was killed.
     """
     command = list(map(str, arguments))
     request = {"arguments": command, "folder": str(folder or Path.cwd())}
@@ -50,11 +50,11 @@ def run_command(
         connection.settimeout(SECONDS)
         socket.send_fds(connection, [b"."], [output.fileno(), errors.fileno()])
         connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile() as told:
-            process = int(told.readline())
+        with connection.makefile() as replies:
+            process = int(replies.readline())
             try:
-                status = int(told.readline())
-            except BaseException as failure:  # nobody waits for it any more
+                status = int(replies.readline())
+            except BaseException as failure:  # nobody waits for the command any more
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
                 if isinstance(failure, TimeoutError):
@@ -67,7 +67,7 @@ def run_command(
 
 @functools.cache
 def _prepared() -> str:
-    """Start the process that all runs are forked from; return the path of its socket."""
+    """Start the process whose forks run the commands; return the path of its socket."""
     folder = tempfile.TemporaryDirectory(prefix="persona-profile-commands-")
     path = f"{folder.name}/socket"
     with socket.socket(socket.AF_UNIX) as listener:
@@ -88,7 +88,7 @@ def _prepared() -> str:
 
 
 def _fork_for(listener: socket.socket) -> int:
-    """Fork for each request until the tests are gone; in a command, return its exit status."""
+    """Fork for each request until the tests end; in a command, return its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while select.select([listener, sys.stdin], [], [])[0] == [listener]:
         connection, _ = listener.accept()
@@ -106,7 +106,7 @@ def _attend(connection: socket.socket) -> int:
     with connection.makefile() as asked:
         request = json.loads(asked.readline())
     if process := os.fork():
-        with contextlib.suppress(BrokenPipeError):  # who asked has given up
+        with contextlib.suppress(BrokenPipeError):  # the client has closed the connection
             connection.sendall(f"{process}\n".encode())
             _, status = os.waitpid(process, 0)
             connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
@@ -125,11 +125,11 @@ def _attend(connection: socket.socket) -> int:
 
 
 if __name__ == "__main__":
-    # What commands import late, or by the name of a backend.
+    # Modules that commands import late, or by the name of a backend.
     import backends.engines.mysql
     import backends.engines.sqlite  # noqa: F401
     from persona_profile.cli import main
 
-    gc.freeze()  # or each run looks at all of it once more as it ends
+    gc.freeze()  # otherwise each run collects all these objects as it ends
     with socket.socket(fileno=int(sys.argv[1])) as listening:
         sys.exit(_fork_for(listening))

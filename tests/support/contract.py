@@ -1,4 +1,4 @@
-"""The OpenAPI document as a contract that every answer is held to."""
+"""The OpenAPI document as a contract for every answer."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ _BASE = "urn:document"
 
 
 class Broken(AssertionError):
-    """An answer is not as the document says; names the call and what is wrong with its answer."""
+    """An answer contradicts the document; the message has the call and the reasons."""
 
 
 def document_path(pattern: str) -> str:
-    """Return the path by which the document knows a pattern of Pyramid's."""
+    """Return the documented path of a Pyramid route pattern."""
     return re.sub(r"\{(\w+):[^{}]+\}", r"{\1}", pattern)
 
 
 class Contract:
-    """What a document promises. Members of objects that it does not name count as broken promises."""
+    """The promises of a document. Undocumented members of objects are violations."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document
@@ -59,10 +59,10 @@ class Contract:
         self._validators: dict[str, Any] = {}
 
     def check(self, method: str, pattern: str | None, answer: Response) -> None:
-        """Check the answer of a call to a route, or to none.
+        """Check the answer to a call of a route, or of no route.
 
         Raises:
-            Broken: it is not documented so.
+            Broken: the document does not allow the answer.
         """
         call = f"{method} {pattern}: {answer.status_int}"
         response, pointer = self._response(method, pattern, answer.status_int, call)
@@ -83,10 +83,10 @@ class Contract:
             )
 
     def validate(self, schema: str, instance: Any) -> None:
-        """Check an instance against one of the named schemas.
+        """Check an instance against a named schema.
 
         Raises:
-            Broken: it is not as the schema says.
+            Broken: the instance violates the schema.
         """
         self.validate_at(("components", "schemas", schema), instance)
 
@@ -94,12 +94,12 @@ class Contract:
         """Check an instance against the schema at a place in the document.
 
         Raises:
-            Broken: it is not as the schema says.
+            Broken: the instance violates the schema.
         """
         self._validate(_pointer(*pointer), instance, "/".join(pointer))
 
     def resolve(self, described: Any, pointer: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
-        """Return an object of the document, or the object that it refers to, and its place."""
+        """Follow the references of an object of the document; return the target and its place."""
         while "$ref" in described:
             pointer = tuple(described["$ref"].removeprefix("#/").split("/"))
             described = self._document
@@ -116,7 +116,7 @@ class Contract:
             except KeyError:
                 raise Broken(f"{call} is not documented") from None
             return self.resolve(response, ("paths", pattern, verb, "responses", str(status)))
-        # What leads nowhere, or can't be read.
+        # Requests for unknown paths, and malformed requests.
         name = {400: "Malformed", 404: "NotFound", 405: "MethodNotAllowed"}.get(status)
         if name is None or (status == 405) != bool(operations):
             raise Broken(f"{call} is not documented")
@@ -149,7 +149,7 @@ def _contract_of(document: bytes) -> Contract:
 
 
 def hold_to_contract(app: Application) -> Application:
-    """Make an application raise Broken instead of an answer that its document does not promise."""
+    """Make an application raise `Broken` in place of an answer that violates its document."""
     invoke = app.router.invoke_request
     promised = _contract_of(app.router.registry["openapi_document"])
 
@@ -167,7 +167,7 @@ def hold_to_contract(app: Application) -> Application:
 
 
 def _closed(schema: Any) -> Any:
-    """Return a schema by which objects have no other members than it names."""
+    """Return a schema that forbids unnamed members of objects."""
     if not isinstance(schema, dict):
         return schema
     closed = {

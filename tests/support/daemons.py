@@ -1,4 +1,4 @@
-"""Servers of others that tests run: started, frozen, killed and ended by process id."""
+"""Other projects' servers in tests: started, frozen, killed and stopped by process id."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """Its process id, once it was started."""
+        """The process id, once started."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def is_running(self) -> bool:
-        """Whether it lives."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def launch(self, command: Sequence[str]) -> None:
-        """Start it, without waiting until it answers."""
+        """Start the process without waiting for its readiness."""
         assert not self.is_running
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def signal(self, number: signal.Signals) -> None:
-        """Freeze (SIGSTOP), thaw (SIGCONT) or kill it; it has ended when a SIGKILL returns."""
+        """Freeze (SIGSTOP), thaw (SIGCONT) or kill the process; a SIGKILL waits for its end."""
         assert self._process is not None
         self._process.send_signal(number)
         if number is signal.SIGKILL:
             self._process.wait(30)
 
     def stop(self) -> None:
-        """End it in order, however it is."""
+        """Terminate the process, frozen or not."""
         if self._process is not None and self.is_running:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()

@@ -6,7 +6,7 @@ MASKS = (0x01, 0x80, 0xFF)
 
 
 def every_damage(data: bytes) -> list[bytes]:
-    """Return the data with each byte altered, cut at each length, and extended at both ends."""
+    """Return damaged copies: each byte altered, cut at each length, and extended at both ends."""
     flipped = [
         with_byte(data, position, data[position] ^ mask)
         for position in range(len(data))

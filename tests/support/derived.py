@@ -1,4 +1,4 @@
-"""HEIF and AVIF files of derived images, box by box (ISO/IEC 14496-12, 23008-12)."""
+"""Builders of HEIF and AVIF files with derived images (ISO/IEC 14496-12, 23008-12)."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Item:
     """An item of a file; its number is its place in the list, counted from 1.
 
     Attributes:
-        kind: `hvc1` or `av01`, or of a derived image, whose description is `data`.
-        size: the width and height that it claims.
-        data: its content; in `idat` if it is derived, else behind the boxes.
-        inputs: numbers of the items that it is made of.
-        configuration: the box of its decoder.
-        alpha_of: the number of the item whose alpha plane it is.
+        kind: `hvc1`, `av01`, or the type of a derived image, whose description is `data`.
+        size: the claimed width and height.
+        data: the content; in `idat` for a derived image, otherwise behind the boxes.
+        inputs: numbers of the source items.
+        configuration: the decoder's configuration box.
+        alpha_of: the number of the item that this alpha plane belongs to.
     """
 
     kind: bytes
@@ -55,7 +55,7 @@ def tile(codec: str = "AVIF", side: int = TILE, claimed: int | None = None) -> I
     Args:
         codec: `AVIF` or `HEIC`.
         side: its width and height in pixels.
-        claimed: width and height by its boxes; by default the truth.
+        claimed: width and height in its boxes; by default the real ones.
     """
     picture = Image.new("RGB", (side, side), COLOUR)
     fast = {"preset": "ultrafast"}
@@ -67,30 +67,30 @@ def tile(codec: str = "AVIF", side: int = TILE, claimed: int | None = None) -> I
 
 
 def grid(columns: int, rows: int, inputs: Sequence[int], size: tuple[int, int] | None = None) -> Item:
-    """Return a grid of tiles; its size is by default that of small tiles together."""
+    """Return a grid of tiles; the default size fits small tiles."""
     width, height = size or (columns * TILE, rows * TILE)
     data = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
     return Item(b"grid", (width, height), data, inputs)
 
 
 def overlay(inputs: Sequence[int], size: tuple[int, int] = (TILE, TILE)) -> Item:
-    """Return an overlay of images, one upon the other."""
+    """Return an overlay of images."""
     data = bytes(2) + b"\0\0\0\0\0\0\xff\xff" + struct.pack(">HH", *size) + bytes(4) * len(inputs)
     return Item(b"iovl", size, data, inputs)
 
 
 def identity(item: int, size: tuple[int, int] = (TILE, TILE)) -> Item:
-    """Return the identity of an image."""
+    """Return an identity item of an image."""
     return Item(b"iden", size, b"", (item,))
 
 
 def heif(items: Sequence[Item], *boxes: bytes, extents: int = 1) -> bytes:
-    """Return a file of items, of which the first is the picture.
+    """Return a file of items; the first is the primary picture.
 
     Args:
-        items: to which each number refers.
-        boxes: further ones within the box `meta`.
-        extents: pieces of each item, all but the last of them empty.
+        items: items in the order of their numbers.
+        boxes: further boxes inside `meta`.
+        extents: pieces of each item; all but the last are empty.
     """
     properties, belongs = [], struct.pack(">I", len(items))
     for number, item in enumerate(items, 1):
@@ -98,7 +98,7 @@ def heif(items: Sequence[Item], *boxes: bytes, extents: int = 1) -> bytes:
         mine += [item.configuration] * bool(item.configuration)
         mine += [full_box(b"auxC", ALPHA)] * (item.alpha_of is not None)
         properties += [each for each in mine if each not in properties]
-        # Who can't use the configuration of its decoder must not decode an item.
+        # Essential: a reader that can't use the configuration must not decode the item.
         indices = [properties.index(each) + 1 | 0x80 * (each == item.configuration) for each in mine]
         belongs += struct.pack(">HB", number, len(indices)) + bytes(indices)
     kinds = [
@@ -138,7 +138,7 @@ def _references(items: Sequence[Item]) -> list[bytes]:
 
 
 def _places(items: Sequence[Item], derived: bytes, coded: bytes, offset: int, extents: int) -> bytes:
-    """Return the box that says where the items are: in `idat`, or at an offset of the file."""
+    """Return the box with the items' locations: in `idat`, or at an offset of the file."""
     places = struct.pack(">H", len(items))
     in_idat = 0
     for number, item in enumerate(items, 1):
@@ -151,7 +151,7 @@ def _places(items: Sequence[Item], derived: bytes, coded: bytes, offset: int, ex
 
 
 def _payload(file: bytes) -> bytes:
-    """Return the content of a file's box `mdat`."""
+    """Return the content of a file's `mdat` box."""
     at = 0
     while file[at + 4 : at + 8] != b"mdat":
         at += int.from_bytes(file[at : at + 4])

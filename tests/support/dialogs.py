@@ -1,4 +1,4 @@
-"""A dialog's own server: its pages, and the modules that it ships, on an origin of their own."""
+"""A dialog's web server: its pages and modules on an origin of their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from support.modules import static_file
 from support.services import Service
 
-# As docs/how-to/dialog.md asks for.
+# The policy that docs/how-to/dialog.md recommends.
 _POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
     "connect-src {server}; img-src 'self' data: blob: {server}"
@@ -22,7 +22,7 @@ _TYPES = {"": "text/html", ".html": "text/html", ".js": "text/javascript", ".css
 
 
 class _Pages(SimpleHTTPRequestHandler):
-    """Serves some pages of its own, and the modules under /static/."""
+    """Serves given pages, and the modules under /static/."""
 
     def __init__(self, *arguments: Any, policy: str, pages: Mapping[str, str], **named: Any) -> None:
         self._policy = policy
@@ -52,21 +52,21 @@ class _Pages(SimpleHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_arguments: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def dialog_of(service: Service, pages: Mapping[str, str]) -> Iterator[str]:
-    """Serve pages, by path, that a service is told to work with; yield their origin; end both.
+    """Serve pages by path, as the dialog of a service; yield their origin; stop both at the end.
 
-    The service must not have been started yet.
+    The service must not have started yet: its settings get the origin.
     """
     handler = partial(_Pages, policy=_POLICY.format(server=service.origin), pages=pages)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         origin = f"http://127.0.0.1:{server.server_port}"
         settings = service.folder / "test.ini"
-        told = f"dialog_origins = {origin}\n\n[server:main]"
-        settings.write_text(settings.read_text().replace("[server:main]", told))
+        configured = f"dialog_origins = {origin}\n\n[server:main]"
+        settings.write_text(settings.read_text().replace("[server:main]", configured))
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

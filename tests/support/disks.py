@@ -1,4 +1,4 @@
-"""Disks that are small enough to fill."""
+"""Small disks that tests can fill."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def leave_free(folder: Path, size: int) -> Path:
-    """Fill the file system of a folder but for so many bytes; return the file that does."""
+    """Fill the file system of a folder except for `size` bytes; return the filling file."""
     found = os.statvfs(folder)
     ballast = folder / "ballast"
     with ballast.open("wb") as file:

@@ -1,6 +1,6 @@
 """A fork server whose workers never finish one picture; they decode all others.
 
-It stands for a file that costs without bound, however fast the machine is.
+It simulates a file of unbounded cost on machines of any speed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from persona_profile.images import fork_server, pipeline
 from persona_profile.images.worker_process import WorkerProcess
 
 SIDE = 97
-"""Width and height in pixels of the picture without an end, a PNG."""
+"""Width and height in pixels of the endless picture, a PNG."""
 
 
 def start() -> WorkerProcess:
-    """Start such a fork server."""
+    """Start the fork server."""
     return WorkerProcess([sys.executable, "-P", str(Path(__file__))])
 
 

@@ -1,4 +1,4 @@
-"""nginx with the shipped configuration, and the service behind it."""
+"""nginx with the shipped configuration in front of the service."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from support.contract import contract
-from support.figures import Figures
+from support.metrics import Exposition
 from support.nginx import DIALOG, DOMAIN, Nginx
 from support.services import Service, free_port
 
@@ -20,39 +20,39 @@ class Front:
     """nginx and the service behind it.
 
     Args:
-        folder: of both.
-        changed: what is put in for lines of the shipped configuration, beyond paths and ports.
+        folder: the folder of both.
+        changed: replacements for lines of the shipped configuration, beyond paths and ports.
     """
 
     def __init__(self, folder: Path, changed: Mapping[str, str] | None = None) -> None:
         folder.mkdir(exist_ok=True)
-        self._figures_port = free_port()
-        more = f"{SERVICE}metrics.listen = 127.0.0.1:{self._figures_port}\n"
+        self._metrics_port = free_port()
+        more = f"{SERVICE}metrics.listen = 127.0.0.1:{self._metrics_port}\n"
         url = f"sqlite:///{folder}/items.sqlite"
         self.service = Service(folder / "service", "sqlite", url, more=more)
         self.nginx = Nginx(folder / "nginx", self.service.port, changed=changed)
 
-    def figures(self) -> Figures:
-        """Return what the service has counted."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._figures_port, timeout=30)
+    def metrics(self) -> Exposition:
+        """Return the service's metrics."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._metrics_port, timeout=30)
         try:
             connection.request("GET", "/metrics")
-            return Figures(connection.getresponse().read().decode())
+            return Exposition(connection.getresponse().read().decode())
         finally:
             connection.close()
 
     def call(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        """Send a request over a connection of its own, as a page of the dialog does."""
+        """Send a request over a new connection, as a page of the dialog does."""
         connection = http.client.HTTPSConnection(
             "127.0.0.1", self.nginx.port, timeout=60, context=self.nginx.tls
         )
-        told = {"Host": DOMAIN, "Origin": DIALOG} | {
+        fields = {"Host": DOMAIN, "Origin": DIALOG} | {
             name.replace("_", "-"): text for name, text in headers.items()
         }
         try:
-            connection.request(method, path, body, told)
+            connection.request(method, path, body, fields)
             with connection.getresponse() as response:
                 return response.status, response.headers, response.read()
         finally:
@@ -66,7 +66,7 @@ class Front:
         return status, json.loads(answer).get("token", "")
 
     def close(self) -> None:
-        """End both."""
+        """Stop both."""
         self.nginx.close()
         self.service.close()
 
@@ -74,7 +74,7 @@ class Front:
 def problem(
     answer: tuple[int, http.client.HTTPMessage, bytes], origin: str | None = DIALOG
 ) -> dict[str, object]:
-    """Return the problem of an answer, which pages of an origin can read."""
+    """Return the problem document of an answer, which pages of an origin can read."""
     status, headers, body = answer
     assert headers.get_content_type() == "application/problem+json"
     assert headers.get_all("Access-Control-Allow-Origin") == (origin and [origin])

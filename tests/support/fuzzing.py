@@ -1,4 +1,4 @@
-"""Calls that Schemathesis makes up from the OpenAPI document, sent to an application."""
+"""API calls that Schemathesis generates from the OpenAPI document, sent to an application."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-"""A second judge, beside the contract that the application is held to anyway."""
+"""A second judge beside the application's own contract."""
 
 _ROUND = 200
-"""Examples of one kind that are made up at a time."""
+"""Examples of one kind per round."""
 
 _SETTINGS = settings(
     max_examples=_ROUND,
@@ -54,7 +54,7 @@ _SETTINGS = settings(
 
 
 class Kind(NamedTuple):
-    """Examples of one sort: who makes which call, and whether as the document says or otherwise."""
+    """A kind of examples: the call, valid or invalid data, and the caller."""
 
     operation: Any
     mode: GenerationMode
@@ -62,7 +62,7 @@ class Kind(NamedTuple):
 
 
 class Owner:
-    """Somebody with two emails, a profile and a picture, who starts again when that was ended."""
+    """A user with two emails, a profile and a picture; each is created again once lost."""
 
     def __init__(self, folder: Path) -> None:
         issuers = folder / "issuers.json"
@@ -78,7 +78,7 @@ class Owner:
         self.upload = encode(quadrants(64, 64))
 
     def start_again(self) -> None:
-        """Open a session, with a profile that has no key of its own."""
+        """Open a session; delete the profile, so that it has no profile key."""
         proofs = [{"assertion": bundle(email)} for email in EMAILS]
         answer = self._client.post_json("/v1/sessions", {"proofs": proofs})
         self.headers = {"Authorization": f"Bearer {answer.json['token']}"}
@@ -92,17 +92,17 @@ class Owner:
 
 
 def fuzz(folder: Path, examples: int, number: int) -> Counter[tuple[str, str, int]]:
-    """Send calls; return how often who got what status from which operation.
+    """Send generated calls; return counts by operation, caller and status.
 
     Args:
-        folder: for files of the application.
-        examples: how many calls at least.
-        number: calls of another number are others.
+        folder: the application's files.
+        examples: the least number of calls.
+        number: the seed; another number generates other calls.
 
     Raises:
-        AssertionError: an answer is not as documented.
+        AssertionError: an answer violates the document.
     """
-    gc.set_threshold(50_000)  # Hypothesis makes so many objects that collecting them takes its time
+    gc.set_threshold(50_000)  # Hypothesis allocates so many objects that collections dominate
     owner = Owner(folder)
     schema = schemathesis.openapi.from_dict(DOCUMENT)
     schema.config.generation.with_security_parameters = False
@@ -120,9 +120,9 @@ def fuzz(folder: Path, examples: int, number: int) -> Counter[tuple[str, str, in
                 break
             try:
                 _make_up(kind, owner, seen, f"{number}/{turn}/{position}")
-            except Exception as error:  # noqa: BLE001 - whatever it is must reach the waiting process
-                told = "".join(traceback.format_exception(error))
-                raise AssertionError(f"{kind.operation.label} by {kind.caller}: {told}") from None
+            except Exception as error:  # noqa: BLE001 - the waiting process must get any error
+                trace = "".join(traceback.format_exception(error))
+                raise AssertionError(f"{kind.operation.label} by {kind.caller}: {trace}") from None
             if seen.total() - before >= _ROUND:
                 lively.append(kind)
         kinds = lively
@@ -139,7 +139,7 @@ def _kinds(schema: Any, app: Any) -> Iterator[Kind]:
             yield Kind(operation, GenerationMode.NEGATIVE, OWNER)
         if "{" in operation.path:
             yield Kind(operation, GenerationMode.POSITIVE, STRANGER)
-        if operation.label == "GET /v1/profiles/{email}":  # all read their path alike
+        if operation.label == "GET /v1/profiles/{email}":  # all operations parse their paths alike
             yield Kind(operation, GenerationMode.NEGATIVE, STRANGER)
         if operation.definition.raw.get("security"):
             yield Kind(operation, GenerationMode.POSITIVE, ANONYMOUS)

@@ -22,18 +22,18 @@ from support.services import free_port
 NODES = 3
 _PROVIDERS = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so")
 _USER = "mysql"
-"""As whom nodes run if the tests run as root: rsync, which they start, gives up root's rights."""
+"""The user of the nodes if root runs the tests: rsync, a child of a node, drops root's rights."""
 
 _COMMANDS = ("mariadbd", "mariadb-install-db", "rsync", "ss")
 
 
 class GaleraNode(MariaDBProcess):
-    """One node, that a test starts, stops, freezes, kills and cuts off.
+    """A node that a test starts, stops, freezes, kills and isolates.
 
     Attributes:
-        port: where clients connect, on 127.0.0.1.
-        group_port: where the other nodes connect.
-        options: options of `mariadbd`, used from the next start on.
+        port: the clients' port on 127.0.0.1.
+        group_port: the other nodes' port.
+        options: options of `mariadbd` from the next start on.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -50,19 +50,19 @@ class GaleraNode(MariaDBProcess):
 
     @property
     def log(self) -> str:
-        """What it has logged since it was started, frozen or cut off last."""
+        """The node's log since its last start, freeze or isolation."""
         with Path(self.folder, "error.log").open(errors="replace") as log:
             log.seek(self._log_start)
             return log.read()
 
     @property
     def joined_by_increments(self) -> bool:
-        """Whether it then got what it had missed without a copy of everything."""
+        """Whether the last join transferred increments only, not a full copy."""
         log = self.log
         return "IST received" in log and "rsync SST completed" not in log
 
     def configure(self, nodes: Sequence[GaleraNode]) -> None:
-        """Write its configuration as a member of these nodes."""
+        """Write the configuration of a member of these nodes."""
         addresses = ",".join(f"127.0.0.1:{node.group_port}" for node in nodes)
         provider = next(path for path in _PROVIDERS if Path(path).exists())
         options = {
@@ -100,19 +100,19 @@ class GaleraNode(MariaDBProcess):
         Path(self.folder, "node.cnf").write_text("\n".join(["[mysqld]", *lines, ""]))
 
     def start(self, *arguments: str) -> None:
-        """Start it; return when it is a member of the cluster and answers."""
+        """Start the node; return once it is a synced member of the cluster."""
         self._begin_log()
         more = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
         self.launch(["mariadbd", f"--defaults-file={self.folder}/node.cnf", *more, *arguments])
         self.wait()
 
     def restart(self) -> None:
-        """Start it after a crash from where it was, so that it gets what it missed in increments."""
+        """Start the node after a crash at its recovered position, so that it gets increments only."""
         position = self.recovered_position()
         self.start(f"--wsrep-start-position={position}")
 
     def recovered_position(self) -> str:
-        """Return up to where its data folder goes after a crash, `UUID:number`."""
+        """Return the recovered position of the data folder after a crash, `UUID:number`."""
         log = Path(self.folder, "recovery.log")
         log.unlink(missing_ok=True)
         subprocess.run(
@@ -132,39 +132,39 @@ class GaleraNode(MariaDBProcess):
         return position
 
     def status(self, name: str) -> str:
-        """Return one of what `SHOW STATUS LIKE 'wsrep_...'` tells."""
+        """Return the status variable `wsrep_` + name."""
         [(_, value)] = self.query(f"SHOW STATUS LIKE 'wsrep_{name}'")
         return str(value)
 
     @property
     def is_synced(self) -> bool:
-        """Whether it is a member of the primary component and up to date."""
+        """Whether the node is a synced member of the primary component."""
         try:
             return self.status("local_state_comment") == "Synced" and self.status("ready") == "ON"
         except (pymysql.MySQLError, OSError):
             return False
 
     def wait(self, seconds: float = 60) -> None:
-        """Return when it is a member of the primary component and up to date.
+        """Wait until the node is a synced member of the primary component.
 
         Raises:
-            RuntimeError: it ended, or took too long.
+            RuntimeError: the node ended, or took too long.
         """
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if not self.is_running:
                 raise RuntimeError(f"{self} ended: {self.log[-3000:]}")
-            # The driver leaves the socket of a refused connection open.
+            # The driver leaks the socket of a failed connection, so probe the socket first.
             if Path(self.folder, "s").exists() and self._listens() and self.is_synced:
                 return
             time.sleep(0.05)
         raise RuntimeError(f"{self} did not join: {self.log[-3000:]}")
 
     def isolate(self) -> None:
-        """Cut it off from the other nodes, which hear nothing of it any more, nor it of them.
+        """Isolate the node from the other nodes; clients still reach it.
 
-        Its clients still reach it. Galera itself drops what it would send and what it gets; that works
-        without being root, and a proxy in between would not: nodes tell each other where they listen.
+        Galera itself drops the group's messages. That works without root; a proxy between nodes
+        does not, because nodes exchange their own addresses.
         """
         self._begin_log()
         self.query("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'")
@@ -174,11 +174,11 @@ class GaleraNode(MariaDBProcess):
         self.query("SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0'")
 
     def become_primary(self) -> None:
-        """Make what is left of a cluster that has lost its majority a cluster of its own."""
+        """Bootstrap a primary component of the remaining minority."""
         self.query("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'")
 
     def freeze(self) -> None:
-        """Let it do nothing, and leave its connections open."""
+        """Stop the node's process; its connections stay open."""
         self._begin_log()
         self.signal(signal.SIGSTOP)
 
@@ -187,7 +187,7 @@ class GaleraNode(MariaDBProcess):
         self.signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill the node as a crash does."""
         self.signal(signal.SIGKILL)
 
     def _begin_log(self) -> None:
@@ -204,10 +204,10 @@ class GaleraNode(MariaDBProcess):
 
 
 class Galera:
-    """Three nodes, the database `persona` and a user for it.
+    """A cluster of three nodes with the database `persona` and its user.
 
     Args:
-        folder: of all that they keep; if the tests run as root, everybody must be able to enter it.
+        folder: the folder of all data; if root runs the tests, all users must be able to enter it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -224,18 +224,18 @@ class Galera:
 
     @property
     def url(self) -> str:
-        """Where the backend connects: all nodes, in order of preference."""
+        """The URL of a backend for all nodes, in order of preference."""
         return self.url_of(*self.nodes)
 
     def url_of(self, *nodes: GaleraNode) -> str:
-        """Return the URL of a backend that prefers these nodes, in this order."""
+        """Return the URL of a backend for these nodes, in order of preference."""
         hosts = "&".join(f"host=127.0.0.1:{node.port}" for node in nodes)
         return f"mysql://persona:secret@/persona?{hosts}"
 
     def install(self) -> None:
-        """Make the nodes' data folders.
+        """Create the nodes' data folders.
 
-        All have the same content and say so, so that no node has to copy another's when it first joins.
+        All are copies with the same recorded position, so that a first join needs no full transfer.
         """
         first, *others = self.nodes
         for node in self.nodes:
@@ -252,19 +252,19 @@ class Galera:
             Path(node.folder, "data", "gvwstate.dat").unlink(missing_ok=True)
 
     def start(self) -> None:
-        """Start all nodes, which are new or have ended in order; return when they are one cluster."""
+        """Start all nodes, new or cleanly stopped; return once they form one cluster."""
         first, *others = self.nodes
         first.start("--wsrep-new-cluster")
-        for node in others:  # one after the other: nodes that join at once get in each other's way
+        for node in others:  # one at a time: simultaneous joins disturb each other
             node.start()
 
     def create_database(self) -> None:
-        """Make the database and the user of `url`, empty."""
+        """Create the empty database and the user of `url`."""
         [node, *_] = [node for node in self.nodes if node.is_synced]
         node.create_database()
 
     def wait(self, members: int = NODES, seconds: float = 60) -> None:
-        """Return when so many nodes are one primary component, up to date."""
+        """Wait until `members` nodes are one synced primary component."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             synced = [node for node in self.nodes if node.is_running and node.is_synced]
@@ -276,18 +276,18 @@ class Galera:
         raise RuntimeError(f"no cluster of {members} nodes")
 
     def stop(self) -> None:
-        """End all nodes, however they are."""
+        """Stop all nodes, whatever their state."""
         for node in self.nodes:
             if node.is_running:
                 node.thaw()
-        # One after the other: those that leave at once take each other for dead, and wait for 5 s.
+        # One at a time: nodes that leave together take each other for dead and wait for 5 s.
         for node in reversed(self.nodes):
             node.stop()
 
 
 @contextlib.contextmanager
 def galera_cluster() -> Iterator[Galera]:
-    """Run a cluster in a folder of its own, which goes with it."""
+    """Run a cluster in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="galera-") as folder:
         Path(folder).chmod(0o755)
         cluster = Galera(Path(folder))

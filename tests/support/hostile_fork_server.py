@@ -1,8 +1,8 @@
-"""A fork server whose workers run hostile code from the moment at which they would read the file.
+"""A fork server whose workers run hostile code in place of the decoder.
 
-It stands for a decoder that a file has taken over: `python hostile_fork_server.py NAME`. All before
-that moment, and so the confinement, is the service's own; so attacks get some knowledge beforehand.
-A second argument names a part of the confinement that the system is to lack.
+It simulates a decoder that a file has taken over: `python hostile_fork_server.py NAME`. The steps
+before, with the confinement, are the service's own, so attacks get some knowledge beforehand.
+A second argument names a missing part of the confinement.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ DECOY = "MARKER-" + "0" * 32
 """A marker in every worker's memory: a search that misses it is broken."""
 
 NOTHING = "nothing"
-"""The name of no attack: workers do their work."""
+"""The name of no attack: workers decode normally."""
 
 SIZE = 1000
-"""Bytes of the buffers that system calls get."""
+"""Bytes of the system calls' buffers."""
 
-# Those that are allowed whatever their arguments are; others must fail.
+# Calls that are permitted with any arguments; all others must fail.
 ALLOWED = {
     *("brk", "munmap", "mremap", "madvise", "read", "pread64", "lseek", "fstat", "close"),
     *("futex", "set_robust_list", "rseq", "sched_yield", "sched_getaffinity", "gettid", "getpid"),
@@ -43,7 +43,7 @@ ALLOWED = {
     *("exit", "exit_group", "clock_gettime", "gettimeofday", "time", "clock_nanosleep"),
     *("getrandom", "sysinfo"),
 }
-# Those that are allowed if their arguments, all of which are 0 here, are harmless.
+# Calls that are permitted with harmless arguments, here zeros.
 HARMLESS_WITH_ZEROS = {"mmap", "mprotect", "sendto", "recvfrom", "prlimit64"}
 
 _IS_X86_64 = platform.machine() == "x86_64"
@@ -68,7 +68,7 @@ def call_number(number: int, *arguments: Any) -> str:
 
 
 def every_call(_channel: Channel) -> dict[str, str]:
-    """Make every system call that is not allowed, with zeros; return those with another error."""
+    """Make every forbidden system call with zeros; return the calls with another error than EPERM."""
     resolve = _libseccomp.seccomp_syscall_resolve_name
     left = {resolve(name.encode()) for name in ALLOWED | HARMLESS_WITH_ZEROS}
     if _IS_X86_64:
@@ -157,7 +157,7 @@ def secrets(_channel: Channel) -> dict[str, Any]:
 
 
 def identity(_channel: Channel) -> dict[str, Any]:
-    """Return the process, and whether code of an earlier job has left something in it."""
+    """Return the process id, and whether an earlier job left a trace in the process."""
     global _was_here
     before, _was_here = _was_here, True
     return {"pid": os.getpid(), "was_here": before}
@@ -178,7 +178,7 @@ def foreign_calls(_channel: Channel) -> dict[str, str]:
 
 
 def old_calls(_channel: Channel) -> dict[str, int]:
-    """Make a system call of 32 bits, getpid, by code that was mapped before."""
+    """Make a 32-bit system call, getpid, by previously mapped code."""
     return {"survived": ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(_code))()}
 
 
@@ -229,7 +229,7 @@ def main() -> None:
 
     class Watching(Confinement):
         def enter(self) -> dict[str, str]:
-            global _maps  # noqa: PLW0603 - it can't be read afterwards
+            global _maps  # noqa: PLW0603 - unreadable afterwards
             _maps = Path("/proc/self/maps").read_text()
             return super().enter()
 

@@ -1,4 +1,4 @@
-"""Keys and bundles for tests, made once for each run: making keys is slow, using them is not."""
+"""Cached keys and bundles for tests: generating keys is slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from persona_profile.auth.browserid_keys import public_key_document, sign_jws
 
 AUDIENCE = "http://127.0.0.1:6543"
 
-# FIPS 186-3 test vectors, which the JavaScript implementations of BrowserID use, by bits of p.
+# FIPS 186-3 test vectors of BrowserID's JavaScript implementations, by bits of p.
 _DSA_GROUPS = {
     1024: dsa.DSAParameterNumbers(
         p=int(
@@ -56,18 +56,18 @@ _DSA_GROUPS = {
 
 @cache
 def rsa_key(name: str, bits: int = 2048) -> rsa.RSAPrivateKey:
-    """Return the RSA key of that name."""
+    """Return the RSA key with a name."""
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
 @cache
 def dsa_key(name: str, bits: int = 1024) -> dsa.DSAPrivateKey:
-    """Return the DSA key of that name, for DS128 (1024 bits) or DS256 (2048)."""
+    """Return the DSA key with a name, for DS128 (1024 bits) or DS256 (2048)."""
     return _DSA_GROUPS[bits].parameters().generate_private_key()
 
 
 def support_document(key: Any) -> dict[str, Any]:
-    """Return the support document of an issuer with that private key."""
+    """Return the support document of an issuer by its private key."""
     return {"public-key": public_key_document(key.public_key())}
 
 
@@ -99,10 +99,10 @@ def assertion_claims(audience: str = AUDIENCE, **changes: Any) -> dict[str, Any]
 def bundle(
     email: str, audience: str = AUDIENCE, *, issuer_key: Any = None, user_key: Any = None
 ) -> str:
-    """Return a good bundle; by default of the RSA keys `issuer` and `user`."""
+    """Return a valid bundle; by default of the RSA keys `issuer` and `user`."""
     issuer_key = issuer_key or rsa_key("issuer")
     user_key = user_key or rsa_key("user")
     certificate = sign_jws(certificate_claims(email, user_key), issuer_key)
-    # Proofs are told apart by their bytes, and RSA signs the same bytes alike.
+    # A nonce makes each proof unique, because RSA signatures are deterministic.
     nonce = time.perf_counter_ns()
     return f"{certificate}~{sign_jws(assertion_claims(audience, nonce=nonce), user_key)}"

@@ -1,7 +1,7 @@
-"""The formats of docs/reference/key-formats.md, written from that page alone, on other primitives.
+"""The formats of docs/reference/key-formats.md, implemented from that page alone on other primitives.
 
-What is sealed here the service must open, and the other way round: so the page is complete.
-`Refused` is raised for whatever is wrong with what is opened.
+The service must open data sealed here, and vice versa: this proves the page complete.
+Malformed data and wrong keys raise `Rejected`.
 """
 
 import base64
@@ -24,8 +24,8 @@ _ID_SIZE = 16
 _KWP_CONSTANT = bytes.fromhex("a65959a6")
 
 
-class Refused(Exception):
-    """What was given is not what the page says, or is not under these keys."""
+class Rejected(Exception):
+    """The data violates the format, or is sealed under other keys."""
 
 
 class KeyItem(NamedTuple):
@@ -36,7 +36,7 @@ class KeyItem(NamedTuple):
 
 
 class Owner(NamedTuple):
-    """What an owner record holds; `wrapped_content_key` is that of a protected profile."""
+    """The content of an owner record; `wrapped_content_key` belongs to a protected profile."""
 
     email: str
     wrapped_content_key: bytes | None = None
@@ -52,7 +52,7 @@ class Moving(NamedTuple):
 
 
 class PictureToken(NamedTuple):
-    """What the URL of a picture holds; the last two are those of a protected profile."""
+    """The content of a picture's URL; the last two members belong to a protected profile."""
 
     partition: bytes
     picture_id: bytes
@@ -73,7 +73,7 @@ class Proof(NamedTuple):
 
 
 class SessionToken(NamedTuple):
-    """What the token of a session holds."""
+    """The content of a session's token."""
 
     expires_at: int
     profile_key: bytes | None
@@ -86,12 +86,12 @@ def base64url(data: bytes) -> str:
 
 
 def from_base64url(text: str) -> bytes:
-    """Decode base64url without padding, and nothing that is only like it."""
+    """Decode base64url without padding; reject all other spellings."""
     if not re.fullmatch(r"[A-Za-z0-9_-]*", text) or len(text) % 4 == 1:
-        raise Refused("not base64url")
+        raise Rejected("not base64url")
     data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     if base64url(data) != text:
-        raise Refused("base64url with bits left over")
+        raise Rejected("base64url with bits left over")
     return data
 
 
@@ -124,7 +124,7 @@ def kwp_wrap(key: bytes, plaintext: bytes) -> bytes:
 def kwp_unwrap(key: bytes, wrapped: bytes) -> bytes:
     """Unwrap by RFC 5649, section 4.2, with all the checks of section 3."""
     if len(wrapped) < 16 or len(wrapped) % 8:
-        raise Refused("not the length of a wrapped key")
+        raise Rejected("not the length of a wrapped key")
     cipher = AES.new(key, AES.MODE_ECB)
     if len(wrapped) == 16:
         out = cipher.decrypt(wrapped)
@@ -149,13 +149,13 @@ def partition_of(version: int, index_key: bytes, email: str) -> bytes:
 
 
 def account_id_of(index_key: bytes, email: str) -> str:
-    """Return what names an email to identity providers."""
+    """Return the account identifier of an email for identity providers."""
     derived = hkdf(index_key, b"persona-profile/account/v1", 32)
     return base64url(hmac.digest(derived, email.encode(), "sha256")[:16])
 
 
 def fingerprint(key: bytes) -> str:
-    """Return what `keys status` shows of a key."""
+    """Return a key's fingerprint as `keys status` prints it."""
     return hkdf(key, b"persona-profile/fingerprint/v1", 8).hex()
 
 
@@ -180,13 +180,13 @@ def wrap_content_key(data_key: bytes, profile_key: bytes, content_key: bytes) ->
 
 
 def unwrap_content_key(data_key: bytes, profile_key: bytes, wrapped: bytes) -> bytes:
-    """Open a content key, for which both other keys are needed."""
+    """Open a content key by data key and profile key together."""
     _require(len(wrapped) == 40, "not a wrapped content key")
     return _key(kwp_unwrap(_content_wrapping_key(data_key, profile_key), wrapped))
 
 
 def picture_key_of(content_key: bytes, picture_id: bytes) -> bytes:
-    """Derive the key of one picture of a protected profile."""
+    """Derive the key of a picture of a protected profile."""
     return hkdf(content_key, b"persona-profile/picture/v1" + picture_id, 32)
 
 
@@ -198,14 +198,14 @@ def seal_record(role: int, key: bytes, name: str, plaintext: bytes, salt: bytes)
 
 
 def open_record(role: int, key: bytes, name: str, record: bytes) -> bytes:
-    """Open the record of this role and name."""
+    """Open a record of a role and name."""
     _require(len(record) >= _RECORD_OVERHEAD and record.startswith(b"PPR\x02"), "not a record")
     cipher, commitment = _record_cipher(key, record[4:36], role, name)
     _require(hmac.compare_digest(commitment, record[36:68]), "a record is under another key")
     try:
         return cipher.decrypt_and_verify(record[68:-16], record[-16:])
     except ValueError:
-        raise Refused("a record does not open") from None
+        raise Rejected("a record does not open") from None
 
 
 def pack_key_item(item: KeyItem) -> bytes:
@@ -214,7 +214,7 @@ def pack_key_item(item: KeyItem) -> bytes:
 
 
 def split_key_item(item: bytes) -> KeyItem:
-    """Read a `key` item that the keyring wrapped, without opening anything."""
+    """Split a `key` item that the keyring wrapped."""
     _require(item.startswith(b"PPK\x01"), "not a key item")
     wrapped, rest = item[:_WRAPPED_SIZE], item[_WRAPPED_SIZE:]
     _require(
@@ -235,7 +235,7 @@ def seal_owner(data_key: bytes, owner: Owner, salt: bytes) -> bytes:
 
 
 def open_owner(data_key: bytes, owner_record: bytes) -> Owner:
-    """Return what an owner record holds."""
+    """Return the content of an owner record."""
     owner = open_record(DATA_KEY, data_key, "key", owner_record)
     _require(len(owner) == _OWNER_SIZE and owner[0] in (1, 2), "not an owner")
     email, padding = owner[42 : 42 + owner[41]], owner[42 + owner[41] :]
@@ -244,7 +244,7 @@ def open_owner(data_key: bytes, owner_record: bytes) -> Owner:
 
 
 def open_profile(role: int, key: bytes, record: bytes) -> dict[str, Any]:
-    """Return what a `profile` item says."""
+    """Return the document of a `profile` item."""
     profile = _from_json(open_record(role, key, "profile", record))
     members = {"claims", "picture", "updated_at", "version"}
     _require(isinstance(profile, dict) and set(profile) == members, "not a profile")
@@ -272,7 +272,7 @@ def pack_moving(moving: Moving) -> bytes:
 
 
 def split_moving(item: bytes) -> Moving:
-    """Read a moving item, without opening anything."""
+    """Split a moving item."""
     _require(item.startswith(b"PPM\x01"), "not a moving item")
     move_id, rest = item[4 : 4 + _ID_SIZE], item[4 + _ID_SIZE :]
     origin, rest = rest[:_PARTITION_SIZE], rest[_PARTITION_SIZE:]
@@ -282,21 +282,21 @@ def split_moving(item: bytes) -> Moving:
 
 
 def seal_token(purpose: str, version: int, encryption_key: bytes, payload: bytes) -> str:
-    """Seal a token of a purpose."""
+    """Seal a token for a purpose."""
     head = b"\x01" + version.to_bytes(4)
     ciphertext, synthetic_iv = _token_cipher(purpose, encryption_key, head).encrypt_and_digest(payload)
     return base64url(head + synthetic_iv + ciphertext)
 
 
 def open_token(purpose: str, encryption_keys: Mapping[int, bytes], token: str) -> bytes:
-    """Return the payload of a token of this purpose."""
+    """Return the payload of a token with a purpose."""
     data = from_base64url(token)
     _require(len(data) > 21 and data[0] == 1, "not a token")
     cipher = _token_cipher(purpose, _key_of_version(encryption_keys, data[1:5]), data[:5])
     try:
         return cipher.decrypt_and_verify(data[21:], data[5:21])
     except ValueError:
-        raise Refused("a token does not open") from None
+        raise Rejected("a token does not open") from None
 
 
 def pack_session(session: SessionToken) -> bytes:
@@ -306,7 +306,7 @@ def pack_session(session: SessionToken) -> bytes:
 
 
 def split_session(payload: bytes) -> SessionToken:
-    """Read the payload of a session's token."""
+    """Parse the payload of a session's token."""
     session = _from_json(payload)
     _require(isinstance(session, list) and len(session) >= 3, "not a session")
     expires_at, key, *proofs = session
@@ -324,7 +324,7 @@ def _proof(proof: Any) -> Proof:
 
 
 def issuer_pseudonym(encryption_key: bytes, issuer: str) -> str:
-    """Return what stands for an issuer in the token of a session."""
+    """Return the pseudonym of an issuer in session tokens."""
     derived = hkdf(encryption_key, b"persona-profile/pseudonym/v1", 32)
     return base64url(hmac.digest(derived, b"issuer\0" + issuer.encode(), "sha256")[:16])
 
@@ -335,7 +335,7 @@ def pack_nonce(random: bytes, issued_at: int, expires_at: int) -> bytes:
 
 
 def split_nonce(payload: bytes) -> tuple[bytes, int, int]:
-    """Read the payload of a nonce: random bytes, issued at, expires at."""
+    """Parse the payload of a nonce: random bytes, issued at, expires at."""
     _require(len(payload) == 32, "not a nonce")
     return payload[:16], int.from_bytes(payload[16:24]), int.from_bytes(payload[24:])
 
@@ -351,7 +351,7 @@ def pack_picture(picture: PictureToken) -> bytes:
 
 
 def split_picture(payload: bytes) -> PictureToken:
-    """Read the payload of a picture's URL."""
+    """Parse the payload of a picture's URL."""
     partition, picture_id, size, formats, expires_at, key, *sign_outs = _cut(
         payload, 33, 16, 2, 1, 4, 32, *[33, 8] * (max(0, len(payload) - 88) // 41)
     )
@@ -387,7 +387,7 @@ def _key_of_version(keys: Mapping[int, bytes], version: bytes) -> bytes:
     try:
         return _key(keys[int.from_bytes(version)])
     except KeyError:
-        raise Refused("a key that is not in the keyring") from None
+        raise Rejected("a key that is not in the keyring") from None
 
 
 def _key(key: bytes) -> bytes:
@@ -408,7 +408,7 @@ def _from_json(data: bytes) -> Any:
     try:
         return json.loads(data.decode())
     except ValueError:
-        raise Refused("not JSON in UTF-8") from None
+        raise Rejected("not JSON in UTF-8") from None
 
 
 def _cut(data: bytes, *sizes: int) -> Iterable[bytes]:
@@ -423,4 +423,4 @@ def _xor(head: bytes, step: int) -> bytes:
 
 def _require(holds: bool, why: str) -> None:  # noqa: FBT001 - it reads as a statement
     if not holds:
-        raise Refused(why)
+        raise Rejected(why)

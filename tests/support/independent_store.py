@@ -1,4 +1,4 @@
-"""All of a person's items opened by `independent_keys`, with no part of the service."""
+"""All items of a profile opened by `independent_keys`, without the service's code."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -34,12 +34,12 @@ def open_items(
     role, key = keys.DATA_KEY, data_key
     if wrapped is not None:
         if profile_key is None:
-            raise keys.Refused("a protected profile needs its key")
+            raise keys.Rejected("a protected profile needs its key")
         role, key = keys.CONTENT_KEY, keys.unwrap_content_key(data_key, profile_key, wrapped)
     profile = keys.open_profile(role, key, items["profile"])
     names = picture_names(profile)
     if {"key", "profile", *names} != set(items):
-        raise keys.Refused("the items are not those that the profile names")
+        raise keys.Rejected("the items are not those that the profile names")
     if wrapped is not None and names:
         picture_id = keys.from_base64url(profile["picture"]["id"])
         role, key = keys.PICTURE_KEY, keys.picture_key_of(key, picture_id)
@@ -49,7 +49,7 @@ def open_items(
 
 
 def picture_names(profile: Mapping[str, Any]) -> list[str]:
-    """Return the names of the items that hold the picture of a profile."""
+    """Return the names of a profile's picture items."""
     picture = profile["picture"] or {"id": "", "formats": {}}
     return [
         f"picture/{picture['id']}/{size}.{name}"

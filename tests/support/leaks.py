@@ -1,4 +1,4 @@
-"""Looks for what concerns a person in what was logged, counted and printed."""
+"""Search for personal data in logs, metrics and output."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import NamedTuple
 import backends
 import loadtest
 import persona_profile
-from support.recording import FIGURES, LOGS, TOLD
+from support.recording import LOGS, METRICS, RECEIVED
 
-LEAST_CHARACTERS = 6
-"""Of a claim that is looked for; a shorter one, such as "Work", stands in anybody's words."""
+MIN_CHARACTERS = 6
+"""The length of the shortest searched claim; shorter claims, such as "Work", are common words."""
 
 _EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)+")
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
@@ -27,7 +27,7 @@ _ADDRESS = re.compile(
 _SECRET = re.compile(r"(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])(?=[\w-]*\d)[A-Za-z0-9_-]{32,}(?![\w-])")
 """Base64url of 24 bytes and more: tokens, capabilities, parts of assertions, keys, nonces."""
 
-_ALWAYS_OTHER = re.compile(
+_VARYING = re.compile(
     r'"(?:Timestamp|Pid|t|time|seconds|upstream_seconds|bytes_in|bytes_out)":"?[0-9.:T+-]*"?'
     r'|\b(?:rid=|"rid":")[0-9a-f]{32}|\bt=[0-9.]+'
 )
@@ -37,18 +37,18 @@ _LISTENS = re.compile(
     r"|\bmaster(?:_host=|:)? ?'?127\.0\.0\.1'?(?::\d+)?",
     re.MULTILINE,
 )
-"""What a server says of itself when it starts, and MariaDB of services and replicas, its clients."""
+"""Lines about a server's own addresses, and MariaDB's lines about its clients and replicas."""
 
 _SOURCES = "\n".join(
     path.read_text()
     for package in (persona_profile, backends, loadtest)
     for path in Path(str(package.__file__)).parent.rglob("*.py")
 )
-"""Hypothesis takes words of the sources for claims, and services say such words by themselves."""
+"""The sources' text: Hypothesis takes claims from its words, and services log these words."""
 
 
 class Leak(NamedTuple):
-    """Something of a person: what it is, the thing itself, and the line that it is in."""
+    """Personal data in a line: its kind, the data, and the line."""
 
     kind: str
     what: str
@@ -58,21 +58,21 @@ class Leak(NamedTuple):
 def leaks(lines: Collection[str], claims: Collection[str] = ()) -> Iterator[Leak]:
     """Find emails, addresses, secrets and some claims in lines."""
     for line in lines:
-        said = _LISTENS.sub("", line)
+        content = _LISTENS.sub("", line)
         for kind, pattern in (("email", _EMAIL), ("address", _ADDRESS), ("secret", _SECRET)):
-            for found in pattern.finditer(said):
+            for found in pattern.finditer(content):
                 yield Leak(kind, found[0], line)
-    everything = "\n".join(lines)
+    joined = "\n".join(lines)
     for claim in claims:
-        if len(claim) < LEAST_CHARACTERS or claim in _SOURCES:
+        if len(claim) < MIN_CHARACTERS or claim in _SOURCES:
             continue
         for spelling in {claim, json.dumps(claim)[1:-1]}:
-            if spelling in everything:
+            if spelling in joined:
                 yield Leak("claim", claim, next(line for line in lines if spelling in line))
 
 
 class Searched(NamedTuple):
-    """What a search went through, and what it found."""
+    """The extent of a search, and the leaks found."""
 
     logs: int
     lines: int
@@ -82,14 +82,14 @@ class Searched(NamedTuple):
 
 
 def search(folder: Path) -> Searched:
-    """Look through all that was recorded in a run; of lines that differ in figures through one."""
+    """Search the records of a run; lines that differ only in numbers are searched once."""
     logs = [path for path in (folder / LOGS).iterdir() if path.exists()]
-    expositions = list((folder / FIGURES).iterdir())
+    expositions = list((folder / METRICS).iterdir())
     lines: dict[str, str] = {}
     count = 0
     for path in logs:
         for line in path.read_text(errors="replace").splitlines():
-            lines.setdefault(_ALWAYS_OTHER.sub("", line), line)
+            lines.setdefault(_VARYING.sub("", line), line)
             count += 1
     for path in expositions:
         for line in path.read_text().splitlines():
@@ -97,7 +97,7 @@ def search(folder: Path) -> Searched:
             count += 1
     claims = {
         json.loads(line)
-        for path in (folder / TOLD).iterdir()
+        for path in (folder / RECEIVED).iterdir()
         for line in path.read_text().split("\n")
         if line
     }

@@ -1,4 +1,4 @@
-"""Machines of one service: they share a store and keys, and have clocks and settings of their own."""
+"""Machines of a service: they share store and keys, and have separate clocks and settings."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _stores: dict[str, SharedStore] = {}
 
 
 class SharedStore(MemoryBackend):
-    """A machine's view of a store that several share, by a clock of its own.
+    """A machine's view of a shared store, with its own clock.
 
     Attributes:
-        hook: called before and after each call, and free to use the store itself.
-        calls_left: calls after which the store does not answer any more; none for no end.
+        hook: called before and after each call; it may use the store itself.
+        calls_left: writing calls until the store fails; None for no limit.
     """
 
     def __init__(self, clock: Callable[[], float], of: SharedStore | None = None) -> None:
@@ -56,7 +56,7 @@ class SharedStore(MemoryBackend):
         return versions
 
     def close(self) -> None:
-        """Leave the store to the others."""
+        """Do nothing: the store is shared."""
 
     def _step(self) -> None:
         hook, self.hook = self.hook, None
@@ -66,21 +66,21 @@ class SharedStore(MemoryBackend):
 
 
 def open_shared(url: str) -> SharedStore:
-    """Return the view of a machine: what the setting `backend` names."""
+    """Return the view of a machine; the setting `backend` names this function."""
     return _stores[url]
 
 
 class Machine:
-    """One machine of a service.
+    """A machine of a service.
 
     Args:
-        folder: what all machines of the service share.
-        beside: a machine whose store it shares; a new store if there is none.
-        seconds: how far its clock is ahead of now.
-        settings: of its own, as `name__part`.
+        folder: the folder that all machines share.
+        beside: a machine with the same store; by default the store is new.
+        seconds: the clock's offset to now.
+        settings: its own settings as `name__part`.
 
     Attributes:
-        clock: its own.
+        clock: its clock.
         store: its view of the store.
     """
 
@@ -107,7 +107,7 @@ class Machine:
         self.site = webtest.TestApp(app, extra_environ={"HTTP_HOST": "127.0.0.1:6543"})
 
     def beside(self, seconds: float = 0, **settings: str) -> Machine:
-        """Return another machine of the same service, whose clock is so far ahead of this one's."""
+        """Return another machine of the service, with a clock `seconds` ahead of this one's."""
         return Machine(self._folder, self, seconds=seconds, **settings)
 
     def proof(self, email: str, **assertion: Any) -> str:
@@ -124,7 +124,7 @@ class Machine:
         status: int = 201,
         **more: Any,
     ) -> Any:
-        """Open a session by given proofs and by fresh ones of emails; return the answer's JSON."""
+        """Open a session by given bundles and by fresh ones of emails; return the answer's JSON."""
         bundles = [*proofs, *map(self.proof, emails)]
         body = {"proofs": [{"assertion": bundle} for bundle in bundles], **more}
         return self.site.post_json("/v1/sessions", body, headers=bearer(token), status=status).json
@@ -134,7 +134,7 @@ class Machine:
         return str(self.open(*emails, token=token, **more)["token"])
 
     def is_alive(self, token: str) -> bool:
-        """Tell whether a token opens a session here."""
+        """Return whether a token's session is alive at this machine."""
         answer = self.site.get("/v1/profiles", headers=bearer(token), status="*")
         assert answer.status_int in (200, 401)
         return bool(answer.status_int == 200)
@@ -145,12 +145,12 @@ class Machine:
 
 
 def bearer(token: str | None) -> dict[str, str]:
-    """Return the headers that carry a token, if there is one."""
+    """Return the headers of a token; none without a token."""
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def bundle_at(now: float, email: str, issuer_key: rsa.RSAPrivateKey, **assertion: Any) -> str:
-    """Return a bundle of an email's own domain that is made at an instant in seconds since 1970."""
+    """Return a bundle of an email's own domain, issued at an instant in seconds since 1970."""
     instant = int(1000 * now)
     user = rsa_key("user")
     certificate = {
@@ -160,5 +160,5 @@ def bundle_at(now: float, email: str, issuer_key: rsa.RSAPrivateKey, **assertion
         "public-key": public_key_document(user.public_key()),
         "principal": {"email": email},
     }
-    said = {"aud": AUDIENCE, "exp": instant + 120_000, "number": next(_numbers), **assertion}
-    return f"{sign_jws(certificate, issuer_key)}~{sign_jws(said, user)}"
+    claims = {"aud": AUDIENCE, "exp": instant + 120_000, "number": next(_numbers), **assertion}
+    return f"{sign_jws(certificate, issuer_key)}~{sign_jws(claims, user)}"

@@ -1,4 +1,4 @@
-"""A private MariaDB server: its own data folder, a free port of loopback."""
+"""A private MariaDB server with its own data folder and a free port on loopback."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from support.services import free_port
 
 
 class MariaDBProcess(Daemon):
-    """A process whose data, temporary files and administrator's socket are in a folder of its own."""
+    """A MariaDB process; its data, temporary files and administrator's socket are in its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def temporary(self) -> Path:
-        """Where its temporary files are: what other servers remove in theirs is none of these."""
+        """The folder of temporary files: other servers clean up theirs, never this one."""
         return self.folder / "tmp"
 
     def install(self, *options: str, user: str = "root") -> None:
-        """Make the data folder; `user` is as whom root runs the server."""
+        """Create the data folder; a server that root starts runs as `user`."""
         self.temporary.mkdir(exist_ok=True)
         is_root = os.getuid() == 0
         if is_root:
@@ -49,7 +49,7 @@ class MariaDBProcess(Daemon):
         )
 
     def connect(self, database: str | None = None) -> pymysql.Connection:
-        """Connect as the database's administrator, past the network."""
+        """Connect as the database's administrator by the Unix socket."""
         return pymysql.connect(
             unix_socket=f"{self.folder}/s",
             user="root",
@@ -59,14 +59,14 @@ class MariaDBProcess(Daemon):
         )
 
     def query(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
-        """Carry out a statement as the database's administrator."""
+        """Execute a statement as the database's administrator."""
         with self.connect(database) as connection:
             cursor = connection.cursor()
             cursor.execute(statement)
             return list(cursor.fetchall())
 
     def create_database(self) -> None:
-        """Make the database `persona`, empty, and a user for it."""
+        """Create the empty database `persona` and its user."""
         self.query("DROP DATABASE IF EXISTS persona")
         self.query("CREATE DATABASE persona CHARACTER SET binary")
         self.query("CREATE USER IF NOT EXISTS persona@'127.0.0.1' IDENTIFIED BY 'secret'")
@@ -74,7 +74,7 @@ class MariaDBProcess(Daemon):
 
 
 class MariaDB(MariaDBProcess):
-    """A server by itself."""
+    """A single server."""
 
     def __init__(self, folder: Path, **options: str) -> None:
         if shutil.which("mariadbd") is None:
@@ -89,12 +89,12 @@ class MariaDB(MariaDBProcess):
 
     @property
     def url(self) -> str:
-        """Where the backend connects."""
+        """The backend's URL."""
         return f"mysql://persona:secret@127.0.0.1:{self.port}/persona"
 
     def start(self) -> None:
-        """Start the server; return when it answers."""
-        self.temporary.mkdir(exist_ok=True)  # its data may be a copy of another's
+        """Start the server; return once it answers."""
+        self.temporary.mkdir(exist_ok=True)  # a copied data folder lacks it
         options = {
             "datadir": f"{self.folder}/data",
             "tmpdir": str(self.temporary),
@@ -118,7 +118,7 @@ class MariaDB(MariaDBProcess):
             if not self.is_running:
                 raise RuntimeError(Path(self.folder, "error.log").read_text()[-2000:])
             try:
-                # Not by the driver: it leaves the socket of a refused connection open.
+                # A plain socket: the driver leaks the socket of a failed connection.
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
             except OSError:
                 time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Files of the browser client and of the demo; their servers have both in one folder, `/static/`."""
+"""Files of the browser client and the demo, which servers publish in one folder, `/static/`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ CLIENT, DEMO = (
 
 
 def static_file(name: str) -> Path:
-    """Return the path of a file; it may be missing."""
+    """Return the path of a file, which may be missing."""
     path = CLIENT / name
     return path if path.exists() else DEMO / name

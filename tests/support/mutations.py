@@ -1,4 +1,4 @@
-"""Valid files of every kind that is taken, and what becomes of them on a bad day."""
+"""Valid files of every accepted kind, and random mutations of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from support.pictures import encode, exif_orientation, heic, in_format
 
 @cache
 def valid(name: str, side: int = 120) -> bytes:
-    """Return a file of a format with metadata and some structure."""
+    """Return a file in a format, with metadata and some structure."""
     noise = Image.effect_noise((side, side), 40)
     picture = Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
-    told = {} if name == "GIF" else {"exif": exif_orientation(6)}
-    return in_format(name, picture, **told)
+    metadata = {} if name == "GIF" else {"exif": exif_orientation(6)}
+    return in_format(name, picture, **metadata)
 
 
 def scene(side: int) -> Image.Image:
-    """Return a picture with structure that does not compress away."""
+    """Return a picture with incompressible structure."""
     noise = Image.effect_noise((side, side), 40)
     return Image.merge("RGB", (noise, noise.rotate(90), noise.rotate(180)))
 
@@ -60,14 +60,14 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "avif": lambda side: encode(_transparent(side), "AVIF", exif=exif_orientation(6)),
     "heic": lambda side: heic(scene(side), exif=exif_orientation(6)),
 }
-"""A maker of each kind of file; its argument is the width in pixels."""
+"""Makers of each kind of file; the argument is the width in pixels."""
 
 
 def mutated(data: bytes, source: random.Random) -> bytes:
-    """Return a file with some bytes changed, parts doubled, cut out or zeroed."""
+    """Return a file with some bytes changed, duplicated, cut out or zeroed."""
     found = bytearray(data)
     for _ in range(source.choice((1, 1, 2, 4, 16))):
-        # Headers are where the decisions are made.
+        # Most decisions of decoders depend on headers.
         near_start = source.random() < 0.5
         at = source.randrange(min(len(found), 400) if near_start else len(found))
         length = source.choice((1, 2, 4, 30))

@@ -1,4 +1,4 @@
-"""nginx with the configuration that is shipped: only paths, ports, names and the user are put in."""
+"""nginx with the shipped configuration; only paths, ports, names and the user differ."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ DIALOG = "https://login.example.com"
 
 
 class Nginx:
-    """A server that a test starts and ends, in front of a port of loopback.
+    """An nginx process in front of a port of loopback.
 
     Args:
-        folder: of its configuration, certificate, logs and spooled bodies.
-        service_port: where the service listens, or will.
-        domain: whose certificate it has.
-        changed: what is put in for lines of the configuration, beyond paths, ports and names.
+        folder: the folder of configuration, certificate, logs and spooled bodies.
+        service_port: the port of the service, which may start later.
+        domain: the domain of the certificate.
+        changed: replacements for lines of the configuration, beyond paths, ports and names.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class Nginx:
         self.configuration.write_text(self._rendered(text))
         self._process: subprocess.Popen[bytes] | None = None
         if kept := recorder():
-            for name in ("access.log", "error.log", "said"):
+            for name in ("access.log", "error.log", "output"):
                 kept.log(folder / name)
 
     def use(self, configuration: Path, tls: Path) -> None:
-        """Use a configuration that was made from the shipped one, and its self-signed certificate."""
+        """Load a configuration derived from the shipped one, and its self-signed certificate."""
         self.configuration.write_text(self._rendered(configuration.read_text()))
         self.tls = ssl.create_default_context(cafile=tls / "fullchain.pem")
 
     def put_before(self, *services: str) -> None:
-        """Put it before several service machines, at `address:port`, as in a cluster."""
+        """Balance over several service machines at `address:port`, as in a cluster."""
         block = UPSTREAM.read_text()
         for number, service in enumerate(services, 1):
             assert f"@SERVICE{number}@" in block
@@ -90,7 +90,7 @@ class Nginx:
             "    listen [::]:80 backlog=4096;\n": "",
             "listen 443 ": f"listen 127.0.0.1:{self.port} ",
             "    listen [::]:443 ssl http2 backlog=4096;\n": "",
-            # Where Debian's nginx was built to spool what it buffers.
+            # Temporary paths: Debian's nginx has others compiled in.
             "http {\n": "http {\n"
             + "".join(
                 f"    {kind}_temp_path {self.folder}/{kind};\n"
@@ -104,16 +104,16 @@ class Nginx:
 
     @property
     def origin(self) -> str:
-        """Where it listens."""
+        """The server's HTTPS origin."""
         return f"https://127.0.0.1:{self.port}"
 
     @property
     def logs(self) -> str:
-        """All that it has logged."""
+        """The access log and the error log."""
         return "".join((self.folder / name).read_text() for name in ("access.log", "error.log"))
 
     def command(self, *arguments: str) -> list[str]:
-        """Return a command line for this configuration."""
+        """Return a command line with this configuration."""
         program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         if program is None:
             raise RuntimeError(
@@ -122,10 +122,10 @@ class Nginx:
         return [program, "-p", str(self.folder), "-c", str(self.configuration), *arguments]
 
     def start(self) -> None:
-        """Start it; return when it answers."""
-        with (self.folder / "said").open("ab") as said:
+        """Start nginx; return once it accepts connections."""
+        with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
-                self.command("-g", "daemon off;"), stdout=said, stderr=said
+                self.command("-g", "daemon off;"), stdout=output, stderr=output
             )
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -135,16 +135,16 @@ class Nginx:
                 time.sleep(0.01)
             else:
                 return
-        raise RuntimeError(f"nginx did not start: {(self.folder / 'said').read_text()[-2000:]}")
+        raise RuntimeError(f"nginx did not start: {(self.folder / 'output').read_text()[-2000:]}")
 
     def close(self) -> None:
-        """End it."""
+        """Stop nginx."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(30)
 
     def connect(self, source: str = "127.0.0.1") -> ssl.SSLSocket:
-        """Return a connection from an address of loopback, past the handshake."""
+        """Return a TLS connection from an address of loopback, its handshake done."""
         connection = socket.create_connection(
             ("127.0.0.1", self.port), timeout=30, source_address=(source, 0)
         )
@@ -155,7 +155,7 @@ class Nginx:
             raise
 
     def ask(self, method: str, path: str, body: bytes = b"", token: str = "") -> tuple[int, Any]:
-        """Send JSON over a connection of its own; return status and JSON."""
+        """Send JSON over a new connection; return status and JSON."""
         with self.connect() as connection:
             lines = [
                 f"{method} {path} HTTP/1.1",

@@ -1,4 +1,4 @@
-"""An OpenID provider behind real TLS on loopback, whose documents and keys a test can change."""
+"""An OpenID provider behind real TLS on loopback, with documents and keys that tests can change."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SECOND_CLIENT = "persona-app"
 ORIGIN = "https://dialog.example"
 EMAIL = "alice@mail.test"
 GONE = object()
-"""As a changed value: the member is left away."""
+"""A changed value that removes its member."""
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
 
@@ -47,53 +47,53 @@ ISSUERS: list[dict[str, Any]] = [
     {"issuer": STRICT, "client_ids": [CLIENT], "domains": ["*"]},
     {"issuer": BROKER, "profile": "portier", "domains": ["*"]},
 ]
-"""What the servers of the tests trust."""
+"""The issuers that the tests' servers trust."""
 
 
 @cache
 def rsa(name: str, bits: int = 2048) -> RSAKey:
-    """Return the RSA key of that name."""
+    """Return the RSA key with a name."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SecurityWarning)  # of a short one
+        warnings.simplefilter("ignore", SecurityWarning)  # about short keys
         return RSAKey.generate_key(bits)
 
 
 @cache
 def elliptic(name: str, curve: str = "P-256") -> ECKey:
-    """Return the key of that name on a curve of NIST's."""
+    """Return the key with a name on a NIST curve."""
     return ECKey.generate_key(curve)
 
 
 @cache
 def edwards(name: str, curve: str = "Ed25519") -> OKPKey:
-    """Return the key of that name on a curve of RFC 8037."""
+    """Return the key with a name on a curve of RFC 8037."""
     return OKPKey.generate_key(curve)
 
 
 def public(key: Any, kid: str | None, **members: Any) -> dict[str, Any]:
-    """Return a public key as it stands in a key set; a change of GONE removes a member."""
+    """Return a public key as a member of a key set; GONE removes a member."""
     document = key.as_dict(private=False) | {"kid": kid} | members
     return {name: value for name, value in document.items() if value not in (GONE, None)}
 
 
 def compact(header: bytes, payload: bytes, sign: Callable[[bytes], bytes]) -> str:
-    """Return a JWS of any bytes."""
+    """Return a JWS of arbitrary bytes."""
     signed = f"{base64url_encode(header)}.{base64url_encode(payload)}"
     return f"{signed}.{base64url_encode(sign(signed.encode('ascii')))}"
 
 
 def signer(key: Any, algorithm: str = "RS256") -> Callable[[bytes], bytes]:
-    """Return what signs by an algorithm of joserfc's."""
+    """Return a signing function by an algorithm of joserfc."""
     return lambda signed: JWSRegistry.algorithms[algorithm].sign(signed, key)
 
 
 def without_gone(members: Mapping[str, Any]) -> dict[str, Any]:
-    """Return members but for those that are to be left away."""
+    """Return the members except those that are GONE."""
     return {name: value for name, value in members.items() if value is not GONE}
 
 
 def claims(nonce: str, /, **changes: Any) -> dict[str, Any]:
-    """Return the claims of a good token of ACCOUNTS; a change of GONE removes one."""
+    """Return the claims of a valid token of ACCOUNTS, with changes; GONE removes a claim."""
     now = int(time.time())
     good = {
         "iss": ACCOUNTS,
@@ -116,7 +116,7 @@ def token(
     header: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> str:
-    """Return a token of ACCOUNTS, signed with its RSA key and good but for what is changed."""
+    """Return a token of ACCOUNTS, signed with its RSA key and valid except for the changes."""
     full = without_gone({"alg": "RS256", "kid": "rsa", "typ": "JWT"} | dict(header or {}))
     algorithm = full.get("alg")
     known = str(algorithm) if algorithm in ("ES256", "EdDSA") else "RS256"
@@ -126,7 +126,7 @@ def token(
 
 
 def broker_claims(**changes: Any) -> dict[str, Any]:
-    """Return what a token of BROKER has instead of one of ACCOUNTS."""
+    """Return the claims by which a token of BROKER differs from a token of ACCOUNTS."""
     return {
         "iss": BROKER,
         "aud": ORIGIN,
@@ -137,13 +137,13 @@ def broker_claims(**changes: Any) -> dict[str, Any]:
 
 
 class Provider:
-    """All providers of the tests: documents by URL, which are served behind TLS and counted.
+    """All providers of the tests: documents by URL, served behind TLS and counted.
 
     Attributes:
         documents: status, media type and body by URL.
-        requests: the URLs that were asked for.
+        requests: requested URLs.
         delay: seconds before each answer.
-        answering: no answer is given while it is not set.
+        answering: answers wait until it is set.
     """
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class Provider:
             self.publish(url, [public(rsa("rsa"), "rsa")])
 
     def publish(self, url: str, keys: list[dict[str, Any]], **discovery: Any) -> None:
-        """Publish the keys of a provider, and its discovery document with some members changed."""
+        """Publish a provider's keys, and its discovery document with changed members."""
         document = {"issuer": url, "jwks_uri": f"{url}/jwks", "authorization_endpoint": f"{url}/go"}
         self.put(url + _WELL_KNOWN, without_gone(document | discovery))
         self.put(f"{url}/jwks", {"keys": keys})
@@ -176,17 +176,17 @@ class Provider:
         return Fetched(status, kind, body)
 
     def asked_for(self, url: str) -> int:
-        """Return how often a URL was asked for."""
+        """Return the number of requests for a URL."""
         return self.requests.count(url)
 
     def fetcher(self) -> HttpsFetcher:
-        """Return a fetcher that finds every name here."""
+        """Return a fetcher that resolves every name to this server."""
         return fetcher(self.port)
 
 
 @contextlib.contextmanager
 def providers() -> Iterator[Provider]:
-    """Serve providers on loopback, behind TLS with certificates of the run's authority."""
+    """Serve the providers on loopback, behind TLS with certificates of the run's authority."""
     provider = Provider()
 
     class Handler(BaseHTTPRequestHandler):
@@ -239,7 +239,7 @@ def trusting_app(
 
 
 def fresh_nonce(site: webtest.TestApp) -> str:
-    """Return a nonce of an application."""
+    """Return a nonce from an application."""
     nonce: str = site.post("/v1/nonces", status=201).json["nonce"]
     return nonce
 

@@ -1,4 +1,4 @@
-"""Mozilla's own implementation of BrowserID in JavaScript, and JOSE's, as processes that mint."""
+"""Independent JavaScript implementations of BrowserID (Mozilla) and JOSE, each in a process."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _INSTALL = ("install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-pack
 
 
 SECONDS = 30
-"""How long an answer may take; the slowest takes one."""
+"""The limit for an answer; the slowest takes a second."""
 
 
 class Oracle:
-    """Asks the process one thing at a time; one that does not answer is ended, and fails what asked."""
+    """Sends requests to the process, one at a time. Silence ends the process and fails the test."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def ask(self, op: str, **request: Any) -> Any:
-        """Return what the oracle answers to an operation of its script.
+        """Return the result of an operation of the script.
 
         Raises:
             ValueError: the library rejects the input; the message is its own.
@@ -53,7 +53,7 @@ class Oracle:
 
 @contextlib.contextmanager
 def running_oracle() -> Iterator[Oracle]:
-    """Install the library if need be, and run it."""
+    """Install the library if necessary, and run it."""
     node = _program("node")
     with _alone():
         _install(node)
@@ -63,7 +63,7 @@ def running_oracle() -> Iterator[Oracle]:
 
 @contextlib.contextmanager
 def running_jose() -> Iterator[Oracle]:
-    """Install the npm package `jose` if need be, and run what mints ID tokens with it."""
+    """Install the npm package `jose` if necessary, and run a minter of ID tokens with it."""
     install_packages(FOLDER / "node_modules" / "jose" / "package.json")
     with _running("jose.js") as oracle:
         yield oracle
@@ -82,7 +82,7 @@ def _running(script: str) -> Iterator[Oracle]:
 
 
 def install_packages(needed: Path) -> None:
-    """Install what `package.json` names into the folder beside it, unless a file of it is there."""
+    """Install the packages of `package.json` into its folder, unless a needed file exists."""
     with _alone():
         if not needed.exists():
             _run(_program("npm"), *_INSTALL)
@@ -90,7 +90,7 @@ def install_packages(needed: Path) -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Hold off other processes of the run that need the same packages."""
+    """Hold a lock against other processes of the run that need the same packages."""
     with (FOLDER / "package.json").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -103,7 +103,7 @@ def _install(node: str) -> None:
         return
     _run(_program("npm"), *_INSTALL)
     for path in built:
-        path.unlink(missing_ok=True)  # the script appends to what is there
+        path.unlink(missing_ok=True)  # the script appends to existing files
     _run(node, str(_LIBRARY / "scripts" / "package.js"))
     done.touch()
 

@@ -1,4 +1,4 @@
-"""Pictures that tests make themselves; nothing is read from files."""
+"""Pictures that tests generate; no files are read."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def quadrants(width: int = 400, height: int = 400) -> Image.Image:
 
 
 def encode(picture: Image.Image, format_name: str = "JPEG", **options: Any) -> bytes:
-    """Return the bytes of a file."""
+    """Return a picture as a file."""
     buffer = io.BytesIO()
     picture.save(buffer, format_name, **options)
     return buffer.getvalue()
 
 
 def exif_orientation(value: int) -> bytes:
-    """Return an EXIF block that says how the picture is to be turned, and where it was taken."""
+    """Return an EXIF block with an orientation, a camera and a position."""
     exif = Image.Exif()
     exif[0x0112] = value
     exif[0x010F] = "SECRET-CAMERA"
@@ -42,7 +42,7 @@ def exif_orientation(value: int) -> bytes:
 
 @cache
 def photo(width: int = 4032, height: int = 3024, seed: int = 7) -> bytes:
-    """Return a JPEG with the entropy of a camera's: structure at every scale, and noise."""
+    """Return a JPEG with a camera's entropy: structure at every scale, and noise."""
     random = np.random.default_rng(seed)
     pixels = np.zeros((height, width, 3), np.float32)
     for level in (4, 16, 64, 256, 1024):
@@ -60,50 +60,50 @@ FORMATS_IN = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "HEIC")
 
 
 def heic(picture: Image.Image, **options: Any) -> bytes:
-    """Return the bytes of a HEIC file."""
+    """Return a HEIC file."""
     buffer = io.BytesIO()
     pillow_heif.from_pillow(picture).save(buffer, **options)
     return buffer.getvalue()
 
 
 def in_format(name: str, picture: Image.Image, **options: Any) -> bytes:
-    """Return a picture as a file of one of FORMATS_IN."""
+    """Return a picture as a file in a format of FORMATS_IN."""
     if name == "HEIC":
         return heic(picture, **options)
     return encode(picture, name, **options)
 
 
 def decoded(data: bytes) -> Image.Image:
-    """Return a file's picture, all of it read."""
+    """Return a file's picture, fully decoded."""
     picture = Image.open(io.BytesIO(data))
     picture.load()
     return picture
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
-    """Return one chunk of a PNG file."""
+    """Return a chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: bytes) -> bytes:
-    """Return a PNG file of raw rows (each with its filter byte); `chunks` stand before the pixels."""
+    """Return a PNG of raw rows (each with its filter byte), with `chunks` before the pixels."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     parts = (png_chunk(b"IHDR", header), *chunks, png_chunk(b"IDAT", zlib.compress(rows, 9)))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + png_chunk(b"IEND", b"")
 
 
 def png_bomb(width: int, height: int) -> bytes:
-    """Return a white 1-bit PNG of that size, about a thousandth of what it decodes to."""
+    """Return a white 1-bit PNG of a size; it decodes to a thousand times its bytes."""
     return png(width, height, 1, 0, (b"\0" + b"\xff" * ((width + 7) // 8)) * height)
 
 
 def with_segment(jpeg: bytes, marker: int, payload: bytes) -> bytes:
-    """Return a JPEG file with one more segment at its start."""
+    """Return a JPEG with an additional segment at its start."""
     segment = b"\xff" + bytes([marker]) + (len(payload) + 2).to_bytes(2) + payload
     return jpeg[:2] + segment + jpeg[2:]
 
 
 def resized_header(jpeg: bytes, width: int, height: int) -> bytes:
-    """Return a JPEG file whose header claims another size than its pixels have."""
+    """Return a JPEG whose header claims another size than its pixels have."""
     start = next(at for marker in (b"\xff\xc0", b"\xff\xc2") if (at := jpeg.find(marker)) > 0)
     return jpeg[: start + 5] + struct.pack(">HH", height, width) + jpeg[start + 9 :]

@@ -1,4 +1,4 @@
-"""Colour profiles (ICC.1:2001-04) that tests make themselves, each unlike sRGB in a way that shows."""
+"""Generated colour profiles (ICC.1:2001-04), each visibly different from sRGB."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def swapped_profile() -> bytes:
 
 
 def grey_profile(gamma: float) -> bytes:
-    """Return a profile of grey values with that tone curve."""
+    """Return a profile of grey values with a tone curve."""
     return _profile("mntr", "GRAY", "XYZ ", {"kTRC": _gamma(gamma)})
 
 
 def cmyk_profile(lab: Callable[..., tuple[int, int, int]]) -> bytes:
-    """Return a profile by which full or no ink of C, M, Y, K (each 0 or 1) has a colour in L*a*b*."""
+    """Return a profile that maps full or no ink of C, M, Y, K (each 0 or 1) to L*a*b*."""
     nodes = itertools.product((0, 1), repeat=4)
     table = b"".join(
         bytes((light * 255 // 100, a + 128, b + 128)) for light, a, b in itertools.starmap(lab, nodes)

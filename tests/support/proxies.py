@@ -1,4 +1,4 @@
-"""A proxy between a database and its client that breaks off at the worst instants."""
+"""A proxy between a database and its client that disconnects at the worst instants."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ When = Literal["before", "after", "late"]
 
 
 class Proxy:
-    """Passes everything on, until it meets what it was told to break off at, once.
+    """Passes data on in both directions until it meets a planned statement; then disconnects once.
 
     Attributes:
-        upstream: port of loopback where new connections are passed on to.
-        connections: how many there were.
-        cuts: how often it broke off.
+        upstream: port of loopback for new connections.
+        connections: the number of connections so far.
+        cuts: the number of disconnections so far.
     """
 
     def __init__(self, upstream: int, port: int = 0) -> None:
         self.cuts = self.connections = 0
-        self._says_something = threading.Event()
-        self._says_something.set()
+        self._passes_answers = threading.Event()
+        self._passes_answers.set()
         self.upstream = upstream
         self._plan: tuple[bytes, When] | None = None
         self._meanwhile: Callable[[], object] = bool
@@ -37,30 +37,30 @@ class Proxy:
         self._spawn(self._accept)
 
     def cut(self, statement: bytes, when: When, meanwhile: Callable[[], object] = bool) -> None:
-        """Break off at the next statement that begins so.
+        """Disconnect at the next statement with this beginning.
 
-        - before: the server never gets it;
-        - after: the server has done it, the client never hears;
-        - late: the client is cut off first, the server gets it a while later.
+        - before: the server never receives it;
+        - after: the server executes it, and the client gets no answer;
+        - late: the client is disconnected first, and the server receives it a while later.
 
-        `meanwhile` is called when the server has done it, and the client has not noticed yet.
+        The proxy calls `meanwhile` once the server has executed it, before the client notices.
         """
         self._plan = statement, when
         self._meanwhile = meanwhile
 
     def hush(self) -> None:
-        """Pass nothing on to clients from now on, but take what they send and new connections."""
-        self._says_something.clear()
+        """Pass no answers to clients from now on; accept their data and new connections."""
+        self._passes_answers.clear()
 
-    def refuse(self) -> None:
-        """Take no new connections from now on."""
+    def stop_accepting(self) -> None:
+        """Accept no new connections from now on."""
         _end(self._listener)
 
     def close(self) -> None:
-        """Break off everything."""
+        """Disconnect everything."""
         for each in (self._listener, *self._sockets):
             _end(each)
-        self._says_something.set()
+        self._passes_answers.set()
         for thread in self._threads:
             thread.join(10)
 
@@ -102,7 +102,7 @@ class Proxy:
     def _to_client(self, client, server, muted) -> None:
         with contextlib.suppress(OSError):
             while (data := server.recv(65536)) and not muted.is_set():
-                self._says_something.wait()
+                self._passes_answers.wait()
                 client.sendall(data)
             if muted.is_set():
                 self._meanwhile()

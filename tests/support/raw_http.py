@@ -1,4 +1,4 @@
-"""Requests that are no clear HTTP, and what may be answered to them."""
+"""Malformed HTTP requests, and the permitted answers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ BROKEN = [
     + b"0\r\n\r\n",
     b"\r\n" * 1000,
 ]
-"""Framing that is broken, or on which servers disagree (RFC 9112, 6.3, 7.1 and 11.2)."""
+"""Broken framing, or framing on which servers disagree (RFC 9112, 6.3, 7.1 and 11.2)."""
 
 
 def change(raw, source):
@@ -63,7 +63,7 @@ def change(raw, source):
 
 
 def damaged(seed: int, requests: Sequence[bytes], count: int) -> Iterator[bytes]:
-    """Yield requests of which some bytes were cut, doubled or thrown in."""
+    """Yield requests with some bytes cut, duplicated or inserted."""
     source = random.Random(seed)
     for _ in range(count):
         raw = bytearray(source.choice(requests)[:2000])
@@ -73,7 +73,7 @@ def damaged(seed: int, requests: Sequence[bytes], count: int) -> Iterator[bytes]
 
 
 class Answer(NamedTuple):
-    """An answer as it came."""
+    """An answer as received."""
 
     status: int
     headers: dict[str, str]
@@ -81,7 +81,7 @@ class Answer(NamedTuple):
 
 
 def answers_in(received: bytes) -> list[Answer]:
-    """Return all final answers in what a server has sent; fail if one is not complete."""
+    """Return all final answers in received bytes; fail if an answer is incomplete."""
     found = []
     while received := received.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"):
         head, end, rest = received.partition(b"\r\n\r\n")
@@ -96,7 +96,7 @@ def answers_in(received: bytes) -> list[Answer]:
 
 
 def assert_is_known(answer: Answer) -> None:
-    """Check that an answer is no mistake of the server's, and a problem if it refuses."""
+    """Check that an answer is no server error, and that a rejection has a problem document."""
     assert answer.status < 500 or answer.status == 501, answer
     if answer.status >= 400 and answer.body:
         assert answer.headers["Content-Type"] == "application/problem+json"

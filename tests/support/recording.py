@@ -1,8 +1,7 @@
-"""Keeps, for the end of a run, what services logged and counted, what commands printed, and what people
-told them.
+"""Records of a run: logs, metrics, the output of commands, and claims that clients send.
 
-`RECORD` in the environment names the folder, so that processes which tests start find it as well;
-without it nothing is kept. `support.leaks` searches it.
+The environment variable `RECORD` names the folder, so that child processes of tests find it;
+without it nothing is recorded. `support.leaks` searches the records.
 """
 
 from __future__ import annotations
@@ -28,51 +27,51 @@ from persona_profile.runtime.logs import TextFormatter
 
 RECORD = "RECORDED_BY_TESTS"
 LOGGERS = ("persona_profile", "backends", "waitress")
-MOST_BYTES = 10_000
-"""Of a body that is looked into; WebOb would put more into a file."""
-LOGS, FIGURES, TOLD = "logs", "figures", "told"
+MAX_BYTES = 10_000
+"""The limit of a parsed body; WebOb spools larger ones to a file."""
+LOGS, METRICS, RECEIVED = "logs", "metrics", "received"
 
 
 class Recorder:
-    """Writes into a folder what this process has to keep.
+    """Writes the records of this process into a folder.
 
     Args:
-        folder: of the run.
-        loggers: whose records are kept, with those of their children.
+        folder: the run's folder.
+        loggers: loggers whose records are kept, with their children's.
     """
 
     def __init__(self, folder: Path, loggers: Sequence[str] = LOGGERS) -> None:
         self.folder, self._loggers = folder, loggers
         prepare(folder)
-        self._told: set[str] = set()
+        self._received: set[str] = set()
         self._handler = logging.FileHandler(self._new(LOGS), delay=True)
         self._handler.setFormatter(TextFormatter())
         for name in loggers:
             logging.getLogger(name).addHandler(self._handler)
         logging.getLogger("persona_profile.requests").setLevel(logging.INFO)
 
-    def figures(self, exposition: str) -> None:
-        """Keep what a service has counted."""
-        self._new(FIGURES).write_text(exposition)
+    def metrics(self, exposition: str) -> None:
+        """Record a service's metrics."""
+        self._new(METRICS).write_text(exposition)
 
     def log(self, path: Path) -> None:
-        """Keep the log of another process, which may still write it."""
+        """Record the log of another process, which may still write it."""
         self._new(LOGS).symlink_to(path.absolute())
 
     def printed(self, text: str) -> None:
-        """Keep what a command has printed."""
+        """Record a command's output."""
         self._new(LOGS).write_text(text)
 
-    def told(self, document: Any) -> None:
-        """Keep the claims in what a client sends."""
-        new = set(_texts(document)) - self._told
+    def received(self, document: Any) -> None:
+        """Record the claims in a document of a client."""
+        new = set(_texts(document)) - self._received
         if new:
-            self._told |= new
-            with (self.folder / TOLD / str(os.getpid())).open("a") as file:
+            self._received |= new
+            with (self.folder / RECEIVED / str(os.getpid())).open("a") as file:
                 file.writelines(f"{json.dumps(text)}\n" for text in new)
 
     def close(self) -> None:
-        """Keep no more."""
+        """Stop recording."""
         for name in self._loggers:
             logging.getLogger(name).removeHandler(self._handler)
         self._handler.close()
@@ -82,8 +81,8 @@ class Recorder:
 
 
 def prepare(folder: Path) -> None:
-    """Make a folder ready to record into."""
-    for name in (LOGS, FIGURES, TOLD):
+    """Create the folders of records."""
+    for name in (LOGS, METRICS, RECEIVED):
         (folder / name).mkdir(exist_ok=True)
 
 
@@ -99,19 +98,19 @@ def recorder() -> Recorder | None:
 
 
 def recorded(app: Application) -> Application:
-    """Record what an application logs, is told, and has counted when it is closed."""
+    """Record an application's log, received claims, and its metrics when it closes."""
     kept = recorder()
     if kept is None:
         return app
     metrics = app.services.metrics
-    app = replace(app, closers=(lambda: kept.figures(metrics.exposition()), *app.closers))
+    app = replace(app, closers=(lambda: kept.metrics(metrics.exposition()), *app.closers))
     invoke = app.router.invoke_request
 
     def invoke_and_record(request: Request, *arguments: Any, **options: Any) -> Response:
-        if request.content_type.endswith("json") and 0 < (request.content_length or 0) < MOST_BYTES:
-            with contextlib.suppress(OSError):  # the client has sent less than it said
+        if request.content_type.endswith("json") and 0 < (request.content_length or 0) < MAX_BYTES:
+            with contextlib.suppress(OSError):  # the client sent less than its Content-Length
                 request.make_body_seekable()
-                told(request.body)
+                received(request.body)
         return invoke(request, *arguments, **options)
 
     app.router.invoke_request = invoke_and_record
@@ -119,21 +118,21 @@ def recorded(app: Application) -> Application:
 
 
 def printed(done: CompletedProcess[str]) -> CompletedProcess[str]:
-    """Record what a command has printed; return it as it is."""
+    """Record the output of a command; return the command."""
     if kept := recorder():
         kept.printed(f"{done.stdout}\n{done.stderr}\n")
     return done
 
 
-def told(body: bytes | None) -> None:
-    """Record the claims in a body that a client sends, if it is JSON."""
+def received(body: bytes | None) -> None:
+    """Record the claims in a JSON body of a client."""
     kept = recorder()
     if kept is not None and body and body[:1] == b"{":
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
             return
-        kept.told(document)
+        kept.received(document)
 
 
 def _texts(document: Any) -> Iterator[str]:

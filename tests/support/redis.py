@@ -1,4 +1,4 @@
-"""A private Redis server: its own data folder, a free port of loopback."""
+"""A private Redis server with its own data folder and a free port on loopback."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from support.services import free_port
 
 
 class RedisServer(Daemon):
-    """A server that a test starts, stops, freezes and kills.
+    """A Redis server that a test starts, stops, freezes and kills.
 
     Args:
-        folder: for its data and its Unix socket `s`.
-        options: more of its options; those of names with `tls` take the place of its port.
+        folder: the folder of its data and its Unix socket `s`.
+        options: further options; options with `tls` in their name replace the plain port.
     """
 
     def __init__(self, folder: Path, **options: str) -> None:
@@ -35,11 +35,11 @@ class RedisServer(Daemon):
 
     @property
     def url(self) -> str:
-        """Where clients connect."""
+        """The clients' URL."""
         return f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start the server, empty; return when it answers."""
+        """Start the server with no data; return once it accepts connections."""
         ports = {"port": str(self.port)}
         if any(name.startswith("tls") for name in self._options):
             ports = {"port": "0", "tls-port": str(self.port), "tls-auth-clients": "no"}
@@ -65,5 +65,5 @@ class RedisServer(Daemon):
         raise RuntimeError("Redis did not start")
 
     def client(self) -> redis.Redis:
-        """Connect, to look into it."""
+        """Return a client for inspection."""
         return redis.Redis(port=self.port)

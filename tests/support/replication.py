@@ -1,4 +1,4 @@
-"""A MariaDB server and an asynchronous replica of it, whose lag a test decides on."""
+"""A MariaDB server and an asynchronous replica with a lag that tests control."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.mariadb import MariaDB
 
 
 class Replication:
-    """Two private servers; what the first one writes, the second one carries out later."""
+    """Two private servers; the second replays the writes of the first."""
 
     def __init__(self, folder: Path) -> None:
         homes = [folder / "primary", folder / "replica"]
@@ -21,7 +21,7 @@ class Replication:
         shutil.copytree(homes[0] / "data", homes[1] / "data")
 
     def start(self) -> None:
-        """Start both; the replica follows."""
+        """Start both servers and the replication."""
         self.primary.start()
         self.replica.start()
         self.primary.query("CREATE USER follower@'127.0.0.1' IDENTIFIED BY 'secret'")
@@ -36,17 +36,17 @@ class Replication:
         self.catch_up()
 
     def hold(self) -> None:
-        """Let the replica lag from now on, without bound."""
+        """Stop the replay, so that the replica lags without bound."""
         self.catch_up()
         self.replica.query("STOP SLAVE SQL_THREAD")
 
     def catch_up(self) -> None:
-        """Let the replica follow; return when it has all that there is."""
+        """Resume the replay; return once the replica has all of the primary's writes."""
         self.replica.query("START SLAVE")
         [(position,)] = self.primary.query("SELECT @@gtid_binlog_pos")
         assert self.replica.query(f"SELECT MASTER_GTID_WAIT('{position}', 30)") == [(0,)]
 
     def stop(self) -> None:
-        """End both."""
+        """Stop both servers."""
         self.replica.stop()
         self.primary.stop()

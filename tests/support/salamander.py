@@ -1,7 +1,7 @@
 """A ciphertext of AES-256-GCM that opens under two keys.
 
-GCM's tag is linear in the ciphertext: one block of it can be chosen so that the tags under two known
-keys are the same (Dodis, Grubbs, Ristenpart, Woodage: Fast Message Franking, CRYPTO 2018).
+GCM's tag is linear in the ciphertext, so one block can be chosen that makes the tags under two known
+keys equal (Dodis, Grubbs, Ristenpart, Woodage: Fast Message Franking, CRYPTO 2018).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from Crypto.Cipher import AES
 
 _REDUCTION = 0xE1 << 120
 _ONE = 1 << 127  # GCM counts bits of a block from the left
-_FIRST_COUNTER = bytes(15) + b"\x01"  # of the nonce of zeros
+_FIRST_COUNTER = bytes(15) + b"\x01"  # of the zero nonce
 
 
 def multiply(left: int, right: int) -> int:
-    """Multiply in GF(2^128) as NIST SP 800-38D, section 6.3, does."""
+    """Multiply in GF(2^128) by NIST SP 800-38D, section 6.3."""
     product = 0
     for bit in range(127, -1, -1):
         if left >> bit & 1:
@@ -24,7 +24,7 @@ def multiply(left: int, right: int) -> int:
 
 
 def invert(element: int) -> int:
-    """Return the inverse: the element to the power of 2^128 - 2."""
+    """Return the inverse, the element to the power of 2^128 - 2."""
     inverse = _ONE
     for _ in range(127):
         element = multiply(element, element)
@@ -33,18 +33,18 @@ def invert(element: int) -> int:
 
 
 def opens_under_both(keys: tuple[bytes, bytes], associated: bytes, first: bytes) -> bytes:
-    """Return ciphertext and tag that open under both keys with the nonce of zeros.
+    """Return ciphertext and tag that open under both keys with the zero nonce.
 
     Args:
-        keys: of 32 bytes.
-        associated: data.
-        first: block of the ciphertext, as it pleases; a second one follows that makes the tags agree.
+        keys: two keys of 32 bytes.
+        associated: associated data.
+        first: an arbitrary first block; the second block makes the tags agree.
     """
     lengths = (8 * len(associated)).to_bytes(8) + (8 * 32).to_bytes(8)
     without = _tag(keys[0], associated, first, bytes(16), lengths) ^ _tag(
         keys[1], associated, first, bytes(16), lengths
     )
-    # The last block of the ciphertext goes into the tag times the square of the hash key.
+    # The last block enters the tag times the square of the hash key.
     squares = [multiply(_hash_key(key), _hash_key(key)) for key in keys]
     second = multiply(without, invert(squares[0] ^ squares[1])).to_bytes(16)
     return first + second + _tag(keys[0], associated, first, second, lengths).to_bytes(16)

@@ -1,4 +1,4 @@
-"""Modules of the browser client, run in a page of a real browser."""
+"""Modules of the browser client, executed in a page of a real browser."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ const fail = (error) => done({ error: { ...error, name: error.name, message: err
 
 
 class ScriptError(Exception):
-    """What a script threw; `told` has the members of a ProfileError."""
+    """An error of a script; `members` has the members of a ProfileError."""
 
-    def __init__(self, told: dict[str, Any]) -> None:
-        super().__init__(told.get("message"), told)
-        self.told = told
-        self.code = told.get("code")
+    def __init__(self, members: dict[str, Any]) -> None:
+        super().__init__(members.get("message"), members)
+        self.members = members
+        self.code = members.get("code")
 
 
 class Scripts:
-    """A page with nothing on it, in which a test runs the client: as `module`, with `tools`."""
+    """An empty page in which tests run the client: as `module`, with `tools`."""
 
     def __init__(self, browser: webdriver.Chrome) -> None:
         self.browser = browser
 
     def open(self, url: str) -> None:
-        """Load a page of the origin that serves the modules; what ran in the last one is gone."""
+        """Load a page of the modules' origin; this ends earlier scripts."""
         self.browser.get(url)
 
     def run(self, body: str, **values: Any) -> Any:
-        """Return what the body of an asynchronous function returns; `values` are its variables.
+        """Run the body of an asynchronous function; return its result. `values` are its variables.
 
         Raises:
-            ScriptError: it threw.
+            ScriptError: the script threw an error.
         """
         answer = self.browser.execute_async_script(_FRAME.replace("BODY", json.dumps(body)), values)
         if "error" in answer:
@@ -73,7 +73,7 @@ class Scripts:
         return answer.get("value")
 
     def choose(self, path: Path) -> None:
-        """Choose a file in an input of the page: `tools.file()` from then on."""
+        """Choose a file in an input of the page, for `tools.file()`."""
         self.browser.execute_script(
             "document.querySelectorAll('input').forEach((each) => each.remove());"
             "const input = document.createElement('input'); input.type = 'file';"
@@ -82,7 +82,7 @@ class Scripts:
         self.browser.find_element(By.CSS_SELECTOR, "input[type=file]").send_keys(str(path))
 
     def set_network(self, *, offline: bool = False, upload: int = -1) -> None:
-        """Take the network away, or limit what leaves to some bytes per second."""
+        """Disconnect the network, or limit uploads to some bytes per second."""
         conditions = {"offline": offline, "latency": 0, "downloadThroughput": -1}
         self.browser.execute_cdp_cmd("Network.enable", {})
         self.browser.execute_cdp_cmd(

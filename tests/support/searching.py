@@ -1,4 +1,4 @@
-"""Looking for secrets in bytes of any kind."""
+"""Search for secrets in arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 
 def encodings(secret: bytes) -> set[bytes]:
-    """Return a secret as it would look in files of many kinds."""
+    """Return the encodings of a secret that files may contain."""
     found = {secret, secret.hex().encode(), secret.hex().upper().encode()}
     for offset in range(3):
-        # What stands before the secret and after it shares its first and last characters.
+        # The characters next to the secret share bits with its first and last characters.
         encoded = base64.b64encode(b"\0" * offset + secret)
         inner = encoded[offset and 4 : len(encoded) - 4]
         found |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
@@ -19,7 +19,7 @@ def encodings(secret: bytes) -> set[bytes]:
 
 
 def texts(secret: str) -> set[bytes]:
-    """Return a text in its encodings, and those of its bytes."""
+    """Return the encodings of a text, and the encodings of its bytes."""
     spellings = {secret, secret.lower(), secret.upper()}
     names = ("utf-8", "utf-16-le", "utf-16-be")
     return {
@@ -30,6 +30,6 @@ def texts(secret: str) -> set[bytes]:
 
 
 def found_in(copies: Iterable[bytes], needles: Iterable[bytes]) -> list[bytes]:
-    """Return which needles are somewhere in the bytes."""
+    """Return the needles that occur in the bytes."""
     needles = list(needles)
     return [needle for copy in copies for needle in needles if needle in copy]

@@ -22,9 +22,9 @@ class SecondStore:
     """The destination of copies.
 
     Attributes:
-        store: the store.
-        state: the file in which copies remember how far they are.
-        foreign_writes: how often somebody has written there who is no copy.
+        store: the backend.
+        state: the file with the copies' progress.
+        foreign_writes: the number of writes by other writers than copies.
     """
 
     def __init__(self, world: World, store: Backend, state: Path) -> None:
@@ -49,24 +49,24 @@ class SecondStore:
         )
 
     def sign_out(self, email: str) -> None:
-        """End the sessions of an email here."""
+        """End the sessions of an email in this store."""
         session = self._session(email)
         self._write(email, "mark", lambda: self.world.first.profiles(self.store).sign_out(session))
 
     def write(self, kind: type[Write], email: str, value: str) -> None:
-        """Write a profile here."""
+        """Write a profile in this store."""
         session = self._session(email)
         token = Token(self.world.first.tokens.seal(session), session, {})
         write = kind(self.world, self.world.first, email, token, None, value)
         self._write(email, "profile", lambda: write.run(self.store))
 
     def abandon(self) -> None:
-        """Check nothing here any more."""
+        """Stop the checks of this store."""
         self.foreign_writes += 1
         self._kept.clear()
 
     def after_waiting(self) -> None:
-        """Take notice that marks may have expired."""
+        """Accept that marks may have expired."""
         self._kept = {each: self._value(*each) for each in self._kept}
 
     def _write(self, email: str, field: str, write: Callable[[], object]) -> None:
@@ -77,7 +77,7 @@ class SecondStore:
         self.foreign_writes += 1
         self._kept[email, field] = self._value(email, field)
         if field == "profile" and self._lasting(email) == self._left.get(email, {}):
-            del self._kept[email, field]  # it was erased, and is as if it never was
+            del self._kept[email, field]  # the profile was erased without a trace
 
     def _session(self, email: str) -> Session:
         profiles = self.world.first.profiles(self.store)
@@ -105,7 +105,7 @@ class SecondStore:
         """Fail unless this store equals the first one, if only copies wrote here meanwhile."""
         if self.foreign_writes != work.foreign_writes:
             return
-        if work.source == everything(self.world.store):  # nobody wrote there either
+        if work.source == everything(self.world.store):  # nobody wrote to the first store either
             assert result.equal
             assert everything(self.store) == work.source
         if result.equal:

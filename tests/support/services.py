@@ -1,4 +1,4 @@
-"""The service as operators run it: a process of its own, with a settings file; and its clients."""
+"""The service as a process with a settings file, as operators run it, and its clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from persona_profile.development.identity_provider import DevelopmentIdentityPro
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.keyring_file import KeyringFile
 from support.commands import run_command
-from support.recording import printed, recorder, told
+from support.recording import printed, received, recorder
 
 _COMMAND = Path(sys.executable).with_name("persona-profile")
 
@@ -42,7 +42,7 @@ listen = {address}:{port}
 
 
 class Answer(NamedTuple):
-    """What a client got; `seconds` from the first byte sent to the last received."""
+    """An answer; `seconds` from the first byte sent to the last byte received."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -51,35 +51,35 @@ class Answer(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """The body, read."""
+        """The body, parsed."""
         return json.loads(self.body)
 
     @property
     def says_when_to_retry(self) -> bool:
-        """Whether this is a 503 as clients expect it."""
+        """Whether the answer is a 503 problem with Retry-After."""
         problem = self.headers.get_content_type() == "application/problem+json"
         return self.status == 503 and problem and int(self.headers.get("Retry-After", 0)) > 0
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a free port of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Service:
-    """A `persona-profile serve` process that a test starts, ends and kills.
+    """A `persona-profile serve` process that a test starts, stops and kills.
 
     Args:
-        folder: of its settings file, keys and log.
-        backend: name of the backend.
-        url: where that connects.
-        development: whether it makes the store ready by itself, and people can sign in.
-        provider_port: where its OpenID provider is served too, if it is to be.
-        more: further lines of the settings file; by default few formats, as few tests are about those.
-        address: of loopback, where it listens.
-        public: by which origin browsers reach it; by default where it listens.
+        folder: the folder of settings file, keys and log.
+        backend: the backend's name.
+        url: the backend's URL.
+        development: whether the service prepares its store itself and people can sign in.
+        provider_port: the port of its OpenID provider; 0 for none.
+        more: further lines of the settings file; by default one format, because few tests need more.
+        address: the address of loopback that it listens on.
+        public: the origin that browsers use; by default its own.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class Service:
         self._ini = folder / "test.ini"
         self.provider_port = provider_port
         found = re.search(r"^metrics\.listen = .*:(\d+)$", more, re.MULTILINE)
-        self._figures_port = int(found[1]) if found else free_port()
+        self._metrics_port = int(found[1]) if found else free_port()
         if not found:
-            more += f"\nmetrics.listen = 127.0.0.1:{self._figures_port}"
+            more += f"\nmetrics.listen = 127.0.0.1:{self._metrics_port}"
         values = {
             "development": str(development).lower(),
             "provider": f"127.0.0.1:{provider_port}" if provider_port else "off",
@@ -123,32 +123,32 @@ class Service:
         self.clients: list[Client] = []
 
     def identity_provider(self) -> DevelopmentIdentityProvider:
-        """Return what vouches for anybody, once it has started."""
+        """Return the development identity provider; the service must have started."""
         return DevelopmentIdentityProvider.load(self.folder / "var")
 
     @property
     def origin(self) -> str:
-        """Where it listens."""
+        """The service's origin."""
         return f"http://{self.address}:{self.port}"
 
     @property
     def provider(self) -> str:
-        """Where its OpenID provider listens."""
+        """The origin of its OpenID provider."""
         return f"http://127.0.0.1:{self.provider_port}"
 
     @property
     def pid(self) -> int:
-        """Its process id, while it runs."""
+        """The process id of a running service."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def log(self) -> str:
-        """All that it has written so far."""
+        """The log so far."""
         return self._log.read_text()
 
     def start(self, *arguments: str, prefix: Sequence[str] = ()) -> None:
-        """Start it, with arguments of `serve`, by another command; return when it answers."""
+        """Start `serve` with arguments, behind a prefix command; return once it accepts connections."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*prefix, _COMMAND, "-c", self._ini, "serve", *arguments], stdout=log, stderr=log
@@ -164,29 +164,29 @@ class Service:
         raise RuntimeError(f"the service did not start: {self.log[-2000:]}")
 
     def kill(self) -> None:
-        """End it as a crash does."""
+        """Kill the service as a crash does."""
         assert self._process is not None
         self._process.kill()
         self._process.wait(30)
 
     def signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send the service a signal."""
         if number in (signal.SIGTERM, signal.SIGINT):
-            self._record_figures()
+            self._record_metrics()
         assert self._process is not None
         self._process.send_signal(number)
 
     def wait(self, seconds: float = 30) -> int:
-        """Wait until it has ended; return its exit status."""
+        """Wait for the service's end; return its exit status."""
         assert self._process is not None
         return self._process.wait(seconds)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run another command on the same settings."""
+        """Run another command with the same settings."""
         return printed(run_command("-c", self._ini, *arguments))
 
     def spawn(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start another command on the same settings."""
+        """Start another command with the same settings."""
         return subprocess.Popen(
             [_COMMAND, "-c", self._ini, *arguments],
             stdout=subprocess.PIPE,
@@ -195,17 +195,17 @@ class Service:
         )
 
     def close(self) -> None:
-        """End it if it runs, and hang up its clients."""
+        """Stop a running service, and close its clients."""
         for client in self.clients:
             client.close()
         if self._process is not None and self._process.poll() is None:
-            self._record_figures()
+            self._record_metrics()
             self._process.terminate()
             self._process.wait(30)
 
     def exposition(self) -> str:
-        """Return what it has counted, as Prometheus reads it."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._figures_port, timeout=10)
+        """Return the metrics in Prometheus' text format."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._metrics_port, timeout=10)
         try:
             connection.request("GET", "/metrics")
             with connection.getresponse() as response:
@@ -213,21 +213,21 @@ class Service:
         finally:
             connection.close()
 
-    def _record_figures(self) -> None:
+    def _record_metrics(self) -> None:
         if kept := recorder():
-            # It may be frozen, or stopping.
+            # The service may be frozen or stopping.
             with contextlib.suppress(OSError, http.client.HTTPException):
-                kept.figures(self.exposition())
+                kept.metrics(self.exposition())
 
 
 class Client:
-    """One connection at a time to a service, with the session of an email.
+    """A client with one connection at a time and the session of an email.
 
     Args:
         service: the service.
-        email: whose session it is.
-        timeout: of the connection, in seconds.
-        address: of loopback, from which it connects.
+        email: the session's email.
+        timeout: the connection's timeout in seconds.
+        address: the source address on loopback.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class Client:
         service.clients.append(self)
 
     def sign_in(self, profile_key: str | None = None) -> None:
-        """Prove the email, in a session of its own; with a person's own key, if one is given."""
+        """Open a session of its own by a proof of the email, optionally with a profile key."""
         self.token = ""
         proof = self._service.identity_provider().bundle(self.email, self._service.public)
         body = json.dumps({"proofs": [{"assertion": proof}], "profile_key": profile_key}).encode()
@@ -255,7 +255,7 @@ class Client:
     def call(
         self, method: str, path: str, body: bytes | None = None, kind: str = "", **more: str
     ) -> Answer:
-        """Send a request, with more headers (`If_Match="..."`), and read its answer.
+        """Send a request with additional headers (`If_Match="..."`); return its answer.
 
         Raises:
             OSError, http.client.HTTPException: the connection broke.
@@ -264,7 +264,7 @@ class Client:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= {"Content-Type": kind} if kind else {}
         headers |= {name.replace("_", "-"): text for name, text in more.items()}
-        told(body)
+        received(body)
         try:
             self._connection.request(method, path, body, headers)
             with self._connection.getresponse() as response:
@@ -275,7 +275,7 @@ class Client:
         return Answer(response.status, response.headers, content, time.monotonic() - began)
 
     def set_name(self, name: str) -> Answer:
-        """Change one claim."""
+        """Change the name."""
         body = json.dumps({"name": name}).encode()
         return self.call("PATCH", self.profile, body, "application/merge-patch+json")
 
@@ -284,7 +284,7 @@ class Client:
         return self.call("PUT", self.picture, picture, "image/jpeg")
 
     def protect(self, profile_key: str | None) -> Answer:
-        """Seal the profile with another key of the person's, and go on with that session."""
+        """Change the profile key; continue with the new session."""
         body = json.dumps({"profile_key": profile_key}).encode()
         answer = self.call("PUT", f"{self.profile}/profile-key", body, "application/json")
         if answer.status == 200:
@@ -292,5 +292,5 @@ class Client:
         return answer
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()

@@ -1,4 +1,4 @@
-"""Sessions without a sign-in."""
+"""Sessions made without a sign-in."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from persona_profile.keys.tokens import EmailProof, Session
 
 ISSUER = "I" * 22
 LATE = 10**15
-"""An instant that no mark of a sign-out reaches, in milliseconds since 1970."""
+"""An instant later than every sign-out mark, in milliseconds since 1970."""
 END = 4 * 10**12
-"""When such a session expires, likewise; the URL of a picture holds no instant after 2106."""
+"""The default expiry, likewise; picture URLs can't hold instants after 2106."""
 
 
 def session_of(
@@ -18,6 +18,6 @@ def session_of(
     expires_at: int = END,
     profile_key: bytes | None = None,
 ) -> Session:
-    """Return a session that proved the emails; by default no sign-out ends it."""
+    """Return a session with proved emails; by default no sign-out ends it."""
     proofs = tuple(EmailProof(email, ISSUER, proved_at, signed_out_at) for email in emails)
     return Session(proofs, expires_at, profile_key)

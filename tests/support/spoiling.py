@@ -1,4 +1,4 @@
-"""A proxy that spoils answers: other pictures than were asked for, and refusals of both kinds."""
+"""A proxy that spoils answers: wrong pictures, and rejections with and without Retry-After."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class SpoilingProxy:
-    """Hands on requests to a service.
+    """Forwards requests to a service, with faults.
 
-    Pictures that are fetched come in the wrong order, once two were fetched; edits are answered 503
-    with Retry-After, exports 503 without.
+    From the second picture on, answers have the previous picture. Edits get 503 with Retry-After,
+    exports 503 without.
     """
 
     def __init__(self, port: int) -> None:
@@ -40,7 +40,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path.endswith("/export"):
             self._answer(503, b"gone", {})
         else:
-            self._hand_on(body)
+            self._forward(body)
 
     do_POST = do_GET  # noqa: N815
     do_PUT = do_GET  # noqa: N815
@@ -48,9 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_DELETE = do_GET  # noqa: N815
 
     def log_message(self, *_) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
-    def _hand_on(self, body: bytes) -> None:
+    def _forward(self, body: bytes) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.target, timeout=30)
         kept = ("Authorization", "Content-Type", "Accept")
         headers = {name: self.headers[name] for name in kept if name in self.headers}

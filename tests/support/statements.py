@@ -1,7 +1,7 @@
-"""Which statements reach a database, and what they say.
+"""Statements that reach a database, and their meaning.
 
-They are taken from the server's general log, where everything stands that reaches it, whichever way it
-was sent. `statement_rules` tells whether clusters and sharding proxies can carry them out.
+The source is the server's general log, which has every statement, however it was sent.
+`statement_rules` decides whether clusters and sharding proxies can execute them.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _NO_STATEMENTS = {"Connect", "Quit"}
 _BYTES = re.compile(r"X'([0-9a-f]*)'")
 _LONG_NUMBER = re.compile(r"(?<![\w'])[0-9]{5,}(?![\w'])")
 
-# It warns of what it takes as it is, which the rules look at.
+# It warns about statements that it does not parse further; the rules check those.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
 
 class StatementLog:
-    """The general log of a server, of all users but the administrator of the tests."""
+    """The general log of a server, without the tests' administrator."""
 
     def __init__(self, server: MariaDB) -> None:
         self._connection = server.connect()
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Record from now on, and nothing of before."""
+        """Record statements from now on, into an empty log."""
         self._query("SET GLOBAL log_output = 'TABLE'")
         self._query("TRUNCATE mysql.general_log")
         self._query("SET GLOBAL general_log = 1")
@@ -45,20 +45,20 @@ class StatementLog:
             self._query("SET GLOBAL general_log = 0")
 
     def statements(self) -> list[Statement]:
-        """Return all that was recorded, connection by connection, each in its order."""
+        """Return the recorded statements, connection by connection, in order."""
         rows = self._query("SELECT thread_id, user_host, command_type, argument FROM mysql.general_log")
         found: dict[int, list[Statement]] = {}
         for connection, user_host, command, argument in rows:
             user = str(user_host).partition("[")[0]
             if user == "root" or command in _NO_STATEMENTS:
                 continue
-            # What is no statement in text, such as one prepared in binary, no rule knows.
+            # The rules reject commands without text, such as binary prepared statements.
             text = str(argument) if command == "Query" else f"{command} {argument}"
             found.setdefault(connection, []).append(Statement.of(connection, user, text))
         return [statement for each in found.values() for statement in each]
 
     def close(self) -> None:
-        """Read no more."""
+        """Close the connection."""
         self._connection.close()
 
     def _query(self, statement: str) -> Sequence[tuple[int, str, str, str]]:
@@ -68,14 +68,14 @@ class StatementLog:
 
 
 class Form:
-    """What a statement says, less its values: in their place stand their positions."""
+    """A statement with its values replaced by their positions."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     @cached_property
     def tree(self) -> exp.Expression | None:
-        """What it means; none if it can't be read, or is several statements."""
+        """The syntax tree; None for malformed text or several statements."""
         try:
             trees = parse(self.text, dialect="mysql")
         except SqlglotError:
@@ -84,7 +84,7 @@ class Form:
 
     @cached_property
     def words(self) -> str:
-        """Its first words in upper case."""
+        """The first words in upper case."""
         try:
             tokens = tokenize(self.text[:200], dialect="mysql")
         except SqlglotError:
@@ -93,27 +93,27 @@ class Form:
 
     @cached_property
     def selects(self) -> list[exp.Select]:
-        """The SELECTs that it consists of."""
+        """The SELECTs of the statement."""
         return [] if self.tree is None else list(self.tree.find_all(exp.Select))
 
     @property
     def is_write(self) -> bool:
-        """Whether it changes rows of tables."""
+        """Whether the statement changes rows of tables."""
         return isinstance(self.tree, exp.Insert | exp.Update | exp.Delete)
 
     @property
     def is_definition(self) -> bool:
-        """Whether it changes the schema."""
+        """Whether the statement changes the schema."""
         return isinstance(self.tree, exp.Create | exp.Alter | exp.Drop | exp.TruncateTable)
 
     @cached_property
     def tables(self) -> set[str]:
-        """The names of the tables that it is about."""
+        """The names of the statement's tables."""
         return set() if self.tree is None else {each.name for each in self.tree.find_all(exp.Table)}
 
     @cached_property
     def partitions(self) -> set[int] | None:
-        """Where the partitions stand that it is restricted to; none if it is not."""
+        """The positions of the partitions that the statement is restricted to; None if unrestricted."""
         if isinstance(self.tree, exp.Insert):
             return _inserted_partitions(self.tree)
         if isinstance(self.tree, exp.Update | exp.Delete):
@@ -124,7 +124,7 @@ class Form:
 
     @cached_property
     def rows(self) -> list[list[int]]:
-        """Where the values stand of each row that it writes."""
+        """The positions of the values of each written row."""
         rows: Iterable[exp.Expression] = []
         if isinstance(self.tree, exp.Insert):
             rows = self.tree.find_all(exp.Tuple)
@@ -135,7 +135,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement that came by a connection from a user of the database."""
+    """A statement with its connection and database user."""
 
     connection: int
     user: str
@@ -145,40 +145,40 @@ class Statement:
 
     @classmethod
     def of(cls, connection: int, user: str, text: str) -> Statement:
-        """Read a statement."""
+        """Parse a statement."""
         values: list[str] = []
 
-        def put_aside(found: re.Match[str]) -> str:
+        def mask(found: re.Match[str]) -> str:
             values.append(found[1])
             return f"X'{len(values) - 1:06x}'"
 
-        masked = _LONG_NUMBER.sub("99999", _BYTES.sub(put_aside, text))
+        masked = _LONG_NUMBER.sub("99999", _BYTES.sub(mask, text))
         return cls(connection, user, text, _form(masked), values)
 
     @property
     def partitions(self) -> set[str]:
-        """The partitions that it names, in hexadecimal."""
+        """The partitions that the statement names, in hexadecimal."""
         return {self.values[position] for position in self.form.partitions or ()}
 
     @property
     def row_bytes(self) -> list[int]:
-        """The bytes of each row that it writes."""
+        """The bytes of each written row."""
         return [sum(len(self.values[each]) // 2 for each in row) for row in self.form.rows]
 
 
 class Transaction(NamedTuple):
-    """Statements that take effect together; a write by itself is one, too."""
+    """Statements that take effect together; a single write is a transaction, too."""
 
     statements: list[Statement]
 
     @property
     def bytes(self) -> int:
-        """Of all rows that are written."""
+        """The bytes of all written rows."""
         return sum(sum(statement.row_bytes) for statement in self.statements)
 
 
 def transactions(statements: Iterable[Statement]) -> Iterator[Transaction]:
-    """Group the statements of connections by transaction; leave away what writes nothing."""
+    """Group statements by connection and transaction; omit reads outside transactions."""
     begun: dict[int, list[Statement]] = {}
     for statement in statements:
         connection, tree = statement.connection, statement.form.tree
@@ -191,7 +191,7 @@ def transactions(statements: Iterable[Statement]) -> Iterator[Transaction]:
             begun[connection].append(statement)
         elif statement.form.is_write:
             yield Transaction([statement])
-    # What a connection was in when it was cut off.
+    # Open transactions of connections that were cut off.
     yield from (Transaction(each) for each in begun.values() if each)
 
 
@@ -214,7 +214,7 @@ def _inserted_partitions(insert: exp.Insert) -> set[int] | None:
 
 
 def _required_partitions(statement: exp.Expression) -> set[int] | None:
-    """Return what one of the conditions that must all hold restricts the partition to."""
+    """Return the partitions that a condition of the conjunction restricts the statement to."""
     where = statement.args.get("where")
     if where is None:
         return None

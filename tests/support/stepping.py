@@ -1,4 +1,4 @@
-"""Stores whose every call can be watched, stopped or put in order with the calls of others."""
+"""Stores whose calls tests can watch, stop and interleave."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import NamedTuple
 from backends import Address, Backend, Item, ItemInfo, Operation
 
 WAIT_SECONDS = 60
-"""How long a step may take: only a hang takes so long."""
+"""The limit of a step, which only a hang reaches."""
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """The simulated end of the process."""
 
 
 class Call(NamedTuple):
-    """A call of a backend, with what it writes."""
+    """A call of a backend, with its writes."""
 
     method: str
     partition: bytes = b""
@@ -26,7 +26,7 @@ class Call(NamedTuple):
 
 
 class Stepped(Backend):
-    """Passes calls on to a store; calls `before` and `after` around each."""
+    """Forwards calls to a store; calls `before` and `after` around each."""
 
     def __init__(self, inner: Backend) -> None:
         self.inner = inner
@@ -60,7 +60,7 @@ class Stepped(Backend):
         self.inner.check_schema()
 
     def close(self) -> None:
-        """Nothing: the store is others' too."""
+        """Do nothing: the store is shared."""
 
     def _step(self, call, work):
         self.before(call)
@@ -70,7 +70,7 @@ class Stepped(Backend):
 
 
 def killing_after(backend: Stepped, calls: int) -> None:
-    """Let a process end when its store has answered so many calls."""
+    """Kill a process once its store has answered `calls` calls."""
     left = calls
 
     def count(_call: Call) -> None:
@@ -101,20 +101,20 @@ class Actor:
         self._stopped()
 
     def step(self) -> None:
-        """Make one call, and go on up to the next one."""
+        """Execute one call; stop before the next."""
         self.steps += 1
         self._may_go.release()
         self._stopped()
 
     def kill(self) -> None:
-        """End it here."""
+        """Kill the work before its next call."""
         self._is_killed = True
         if not self.is_done:
             self._may_go.release()
             self._stopped()
 
     def finish(self) -> None:
-        """Make all calls that are left."""
+        """Execute all remaining calls."""
         while not self.is_done:
             self.step()
 
@@ -135,7 +135,7 @@ class Actor:
             self.result = work(backend)
         except Killed:
             pass
-        except BaseException as error:  # noqa: BLE001 - the test looks at it
+        except BaseException as error:  # noqa: BLE001 - the test checks it
             self.error = error
         finally:
             self.is_done = True

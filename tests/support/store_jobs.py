@@ -27,7 +27,7 @@ from support.stores import Everything, everything
 
 @dataclass
 class Move(Work):
-    """Moves profiles to the newer index key, with or without the lease that saves double work."""
+    """Moves profiles to the newer index key, with or without the lease that prevents double work."""
 
     errors = LeaseHeld, LeaseLost
 
@@ -63,7 +63,7 @@ class Rewrap(Work):
 
 @dataclass
 class Destroy(Work):
-    """Destroys the oldest key of a kind, if nothing needs it."""
+    """Destroys the oldest key of a kind, if unneeded."""
 
     errors = LeaseHeld, LeaseLost, KeyringError
 
@@ -87,7 +87,7 @@ class Destroy(Work):
 
 @dataclass
 class Backup(Work):
-    """Writes everything into a file, as a command does that reads the keyring once."""
+    """Writes an archive, as a command that loads the keyring once."""
 
     errors = (HomesError,)
 
@@ -114,16 +114,16 @@ class Backup(Work):
 
 @dataclass
 class Copy(Work):
-    """Copies the store to a second one.
+    """Copies the store to a second store.
 
     Attributes:
         destination: the second store.
-        state: a file.
-        is_foreign: tells whether somebody else has written to the second store.
-        watch: is called after each write to it.
-        made_equal: is called with what the copy did.
-        foreign_writes: how often somebody else had written to the second store when it began.
-        source: all that was in the store then.
+        state: the file with the copy's progress.
+        is_foreign: returns whether another writer has written to the second store.
+        watch: called after each write to the second store.
+        made_equal: called with the copy's result.
+        foreign_writes: other writers' writes to the second store before the copy began.
+        source: the content of the store at that time.
     """
 
     errors = NotEmpty, NotWritten

@@ -1,4 +1,4 @@
-"""Runs work in a store to its end or a part of the way, and watches each change that can be seen."""
+"""Runs work on a store, whole or in parts, and checks each visible change."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MAX_TOKENS = 6
 
 
 class Until(NamedTuple):
-    """How far work goes: up to the n-th call of its store, or the n-th that writes, from here on."""
+    """A stopping point: before the n-th call of the store, or the n-th writing call, from here on."""
 
     number: int
     writes: bool
 
     def counter(self) -> Callable[[Call], bool]:
-        """Return what says of each call whether work stops before it."""
+        """Return a function that decides for each call whether work stops before it."""
         left = self.number
 
         def stops(call: Call) -> bool:
@@ -37,7 +37,7 @@ class Until(NamedTuple):
 
 
 class How(NamedTuple):
-    """What becomes of work: it ends, or it is paused or killed somewhere."""
+    """The fate of work: it ends, or is paused or killed at a point."""
 
     kind: str
     until: Until = Until(0, writes=False)
@@ -47,13 +47,13 @@ TO_END = How("end")
 
 
 class Runner:
-    """Work before one store, some of it paused between two calls.
+    """Work on one store, some of it paused between two calls.
 
     Attributes:
-        paused: work that has begun.
-        tokens: the last sessions.
-        stale: states that profiles once had.
-        unclean: emails of which a killed write may have left something behind.
+        paused: unfinished work.
+        tokens: the latest sessions.
+        stale: former states of profiles.
+        unclean: emails whose killed writes may have left items behind.
     """
 
     def __init__(self, world: World) -> None:
@@ -64,7 +64,7 @@ class Runner:
         self.unclean: set[str] = set()
 
     def start(self, work: Work, how: How) -> None:
-        """Do some work, or a part of it."""
+        """Run work, wholly or partly."""
         if how.kind == "pause":
             while len(self.paused) >= MAX_PAUSED:
                 self.go(0)
@@ -77,7 +77,7 @@ class Runner:
         self._end(work, lambda: self._watched(work, backend))
 
     def go(self, number: int, until: Until | None = None) -> None:
-        """Let paused work go on for a while, or to its end."""
+        """Continue paused work up to a point, or to its end."""
         work, actor = self.paused[number]
         stops = until.counter() if until else lambda _call: False
         while not actor.is_done and not stops(actor.call):
@@ -87,13 +87,13 @@ class Runner:
             self._end(work, lambda: _result_of(actor))
 
     def kill(self, number: int) -> None:
-        """Let paused work end without an answer."""
+        """Kill paused work, so that it gives no answer."""
         work, actor = self.paused.pop(number)
         actor.kill()
         self._leave(work)
 
     def kill_all(self) -> None:
-        """End all threads."""
+        """Kill all paused work."""
         for _, actor in self.paused:
             actor.kill()
 
@@ -102,7 +102,7 @@ class Runner:
         return [number for number, (work, _) in enumerate(self.paused) if isinstance(work, kinds)]
 
     def token_of(self, email: str, number: int) -> Token:
-        """Return a session of an email, now and then an ended one; a new one if need be."""
+        """Return a session of an email, sometimes an ended one; a new one if necessary."""
         found = [
             token
             for token in self.tokens
@@ -124,17 +124,17 @@ class Runner:
         self.tokens = [*self.tokens, token][-MAX_TOKENS:]
 
     def is_settled(self, email: str) -> bool:
-        """Return whether each write of an email was answered, so that nothing may be left of others."""
+        """Return whether every write of an email has ended without a kill."""
         writes = [work for work, _ in self.paused if isinstance(work, Write)]
         return email not in self.unclean and all(work.email != email for work in writes)
 
     def _watched(self, work: Work, backend: Stepped) -> object:
-        """Do work; look at the store after each call that may have changed it."""
+        """Run work; check the store after each call that may have changed it."""
         backend.after = partial(self._look, work)
         return work.run(backend)
 
     def _look(self, work: Work, call: Call) -> None:
-        """Fail unless the work may change what it has changed."""
+        """Fail unless the work may make the observed changes."""
         if call.method != "apply":
             return
         before, after = self.world.views, self.world.observe()
@@ -145,7 +145,7 @@ class Runner:
             self.world.see(after)
 
     def _end(self, work: Work, answer: Callable[[], object]) -> None:
-        """Hold work to its answer."""
+        """Check the answer of work."""
         try:
             result = answer()
         except Killed:
@@ -166,7 +166,7 @@ class Runner:
             self.unclean.add(work.email)
 
     def _check_tidy(self) -> None:
-        """Fail if more is stored than profiles and current pictures, after a mover."""
+        """Fail if a finished mover left more than profiles and current pictures."""
         for email in EMAILS:
             found = self.world.data_of(self.world.store, email)
             assert len({partition for partition, _ in found}) <= 1

@@ -16,11 +16,11 @@ class Work:
     """Work that makes several calls of a store.
 
     Attributes:
-        machine: where it is done.
-        errors: with which it may end without having been acknowledged.
-        began: where in the history it began.
-        ring: the keyring when it began.
-        commits: how often it changed a profile or a mark.
+        machine: the machine that runs it.
+        errors: errors with which it may end unacknowledged.
+        began: its start, as an index of the history.
+        ring: the keyring at its start.
+        commits: the number of its changes to profiles and marks.
     """
 
     errors: ClassVar[tuple[type[BaseException], ...]] = ()
@@ -36,15 +36,15 @@ class Work:
         self.ring = self.machine.keyring
 
     def run(self, backend: Backend) -> object:
-        """Do it by the calls of a backend."""
+        """Run the work with a backend."""
         raise NotImplementedError
 
     def may_change(self, email: str, before: View, after: View) -> bool:
-        """Return whether it may turn one view of an email into another at this instant."""
+        """Return whether it may change an email's view so at this instant."""
         return False
 
     def acknowledged(self, result: object) -> None:
-        """Fail unless what was acknowledged is so."""
+        """Fail unless an acknowledged result holds."""
 
     def rejected(self, error: BaseException) -> None:
         """Fail unless the error is one that may be."""
@@ -57,5 +57,5 @@ class Work:
 
 
 def changed(before: Views, after: Views) -> Iterable[str]:
-    """Return the emails that are not as they were."""
+    """Return the emails with changed views."""
     return [email for email in before if before[email] != after[email]]

@@ -30,7 +30,7 @@ def everything(backend: Backend) -> Everything:
 
 
 def partition_of(number: int) -> bytes:
-    """Return one of the partitions, spread as digests are."""
+    """Return the partition of a number, distributed like digests."""
     return b"\x01" + random.Random(number).randbytes(32)
 
 
@@ -48,7 +48,7 @@ def fill(backend: Backend, partitions: int = 30) -> None:
 
 
 def write_all(backend: Backend, partitions: list[bytes], stop: threading.Event, seed: int) -> None:
-    """Write all items of a partition at once, again and again, or delete them."""
+    """Write or delete all items of random partitions, until stopped."""
     randomness = random.Random(seed)
     while not stop.wait(0.002):
         partition = randomness.choice(partitions)

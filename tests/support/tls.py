@@ -33,7 +33,7 @@ def authority() -> trustme.CA:
 
 
 def server_context(name: str, by: trustme.CA | None = None) -> ssl.SSLContext:
-    """Return TLS settings of a server of that name."""
+    """Return TLS settings of a server with a name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     (by or authority()).issue_cert(name).configure_cert(context)
     return context
@@ -41,7 +41,7 @@ def server_context(name: str, by: trustme.CA | None = None) -> ssl.SSLContext:
 
 @cache
 def client_context() -> ssl.SSLContext:
-    """Return TLS settings that trust the authority of the run, and are else those of a client."""
+    """Return a client's default TLS settings with trust in the run's authority."""
     context = ssl.create_default_context()
     authority().configure_trust(context)
     return context
@@ -63,7 +63,7 @@ class Server:
         self._spawn(self._accept)
 
     def close(self) -> None:
-        """Send everybody away."""
+        """Close all connections."""
         self._stop.set()
         for thread in self._threads:
             thread.join(5)
@@ -118,12 +118,12 @@ def _read_request(connection: socket.socket) -> bytes:
 
 
 def answering(answer: bytes) -> Handler:
-    """Return a handler that sends bytes and hangs up."""
+    """Return a handler that sends bytes and closes the connection."""
     return lambda connection, _stop: connection.sendall(answer)
 
 
 def dripping(start: bytes, drop: bytes) -> Handler:
-    """Return a handler that goes on for ever, a little at a time."""
+    """Return a handler that sends drops without end, slowly."""
 
     def handle(connection: socket.socket, stop: threading.Event) -> None:
         connection.sendall(start)
@@ -134,7 +134,7 @@ def dripping(start: bytes, drop: bytes) -> Handler:
 
 
 def flooding(start: bytes, drop: bytes) -> Handler:
-    """Return a handler that goes on for ever, as fast as it can."""
+    """Return a handler that sends drops without end, as fast as possible."""
 
     def handle(connection: socket.socket, stop: threading.Event) -> None:
         connection.sendall(start)
@@ -145,7 +145,7 @@ def flooding(start: bytes, drop: bytes) -> Handler:
 
 
 def silent(_connection: socket.socket, stop: threading.Event) -> None:
-    """Say nothing, but stay."""
+    """Send nothing, and keep the connection open."""
     stop.wait(10)
 
 
@@ -159,7 +159,7 @@ def answer(body=DOCUMENT, status="200 OK", content_type="application/json", leng
 
 
 def fetcher(port, **options):
-    """Return a fetcher that finds every name at 127.0.0.1, on a port of the test's."""
+    """Return a fetcher that resolves every name to 127.0.0.1, with a given port."""
     defaults = {
         "resolve": lambda _name: ["127.0.0.1"],
         "is_allowed": lambda _address: True,
@@ -170,7 +170,7 @@ def fetcher(port, **options):
 
 
 def fetch_from(handler, tls=None, **options):
-    """Fetch from a server of NAME; return the server and what it gave, an exception included."""
+    """Fetch from a server of NAME; return the server and the result or the exception."""
     with serving(handler, tls or server_context(NAME)) as server:
         try:
             return server, fetcher(server.port, **options).fetch(DOCUMENT_URL)
@@ -178,8 +178,8 @@ def fetch_from(handler, tls=None, **options):
             return server, error
 
 
-def refusal(handler, tls=None, **options):
-    """Return the code with which a fetch fails."""
+def error_code(handler, tls=None, **options):
+    """Return the error code of a fetch."""
     _, error = fetch_from(handler, tls, **options)
     assert isinstance(error, FetchError)
     return error.code

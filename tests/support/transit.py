@@ -36,8 +36,8 @@ TOO_OLD = "ciphertext or signature version is disallowed by policy (too old)"
 Behaviour = Callable[["Handler"], None]
 
 
-class Refusal(Exception):
-    """An error as the server words it."""
+class Rejection(Exception):
+    """An error in the server's own words."""
 
     def __init__(self, status: int, *errors: str) -> None:
         super().__init__(status, *errors)
@@ -52,7 +52,7 @@ class FakeKey:
     secrets: list[bytes] = field(default_factory=lambda: [os.urandom(32)])
     min_decryption_version: int = 1
     derived: bool = False
-    ignores_associated_data: bool = False  # as servers do that are too old to know of it
+    ignores_associated_data: bool = False  # like old servers, which do not know the parameter
 
     def rotate(self) -> None:
         """Add a version."""
@@ -70,30 +70,30 @@ class FakeKey:
         """Answer a request to decrypt (path_decrypt.go, and DecryptWithFactory in policy.go)."""
         text = document.get("ciphertext", "")
         if not text:
-            raise Refusal(400, "missing ciphertext to decrypt")
+            raise Rejection(400, "missing ciphertext to decrypt")
         if not text.startswith("vault:v"):
-            raise Refusal(400, "invalid ciphertext: no prefix")
+            raise Rejection(400, "invalid ciphertext: no prefix")
         number, colon, encoded = text.removeprefix("vault:v").partition(":")
         if not colon:
-            raise Refusal(400, "invalid ciphertext: wrong number of fields")
+            raise Rejection(400, "invalid ciphertext: wrong number of fields")
         if not re.fullmatch("[+-]?[0-9]+", number):
-            raise Refusal(400, "invalid ciphertext: version number could not be decoded")
+            raise Rejection(400, "invalid ciphertext: version number could not be decoded")
         version = int(number) or 1  # the first keys had no version
         if version > len(self.secrets):
-            raise Refusal(400, "invalid ciphertext: version is too new")
+            raise Rejection(400, "invalid ciphertext: version is too new")
         if version < self.min_decryption_version:
-            raise Refusal(400, TOO_OLD)
+            raise Rejection(400, TOO_OLD)
         try:
             sealed = base64.b64decode(encoded, validate=True)
         except binascii.Error:
-            raise Refusal(400, "invalid ciphertext: could not decode base64") from None
+            raise Rejection(400, "invalid ciphertext: could not decode base64") from None
         cipher = self._cipher(version, document)
         if len(sealed) < 12:
-            raise Refusal(400, "invalid ciphertext length")
+            raise Rejection(400, "invalid ciphertext length")
         try:
             plaintext = cipher.decrypt(sealed[:12], sealed[12:], self._bound(document))
         except (InvalidTag, ValueError):
-            raise Refusal(400, "cipher: message authentication failed") from None
+            raise Rejection(400, "cipher: message authentication failed") from None
         return {"plaintext": base64.b64encode(plaintext).decode()}
 
     def describe(self) -> dict[str, object]:
@@ -112,7 +112,7 @@ class FakeKey:
         secret, context = self.secrets[version - 1], _decoded(document.get("context", ""))
         if self.derived:
             if not context:
-                raise Refusal(400, MISSING_CONTEXT)
+                raise Rejection(400, MISSING_CONTEXT)
             secret = HKDF(SHA256(), 32, salt=None, info=context).derive(secret)
         return AESGCM(secret)
 
@@ -122,7 +122,7 @@ class FakeKey:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers one connection's requests, one after the other."""
+    """Answers the requests of a connection in order."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -154,11 +154,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(fake, body)
 
     def answer(self, fake: FakeTransit, body: bytes) -> None:
-        """Answer as the real server does."""
+        """Answer like the real server."""
         try:
             self.send_document(200, {"request_id": "r", "data": fake.route(self, body)})
-        except Refusal as refusal:
-            self.send_document(refusal.status, {"errors": list(refusal.errors)})
+        except Rejection as rejection:
+            self.send_document(rejection.status, {"errors": list(rejection.errors)})
 
     def send_document(self, status: int, document: object) -> None:
         """Send a JSON document."""
@@ -191,19 +191,19 @@ class Server(ThreadingHTTPServer):
         request.close()
 
     def handle_error(self, request, client_address) -> None:
-        pass  # clients break off
+        pass  # clients disconnect
 
 
 class FakeTransit:
     """The server.
 
     Attributes:
-        keys: by name; `persona-profile` is there.
-        tokens: those that are accepted.
-        namespace: where the engine is mounted, if anywhere.
-        behaviour: what every request meets instead of an answer.
-        behaviours: what the next requests meet, one after the other.
-        requests: method, path, headers and body of all so far.
+        keys: keys by name, with `persona-profile` among them.
+        tokens: accepted tokens.
+        namespace: the engine's namespace, if any.
+        behaviour: replaces all answers.
+        behaviours: replace the next answers, in order.
+        requests: method, path, headers and body of all requests so far.
         sockets: all connections so far.
     """
 
@@ -226,17 +226,17 @@ class FakeTransit:
 
     @property
     def key(self) -> FakeKey:
-        """The key of that name."""
+        """The key `persona-profile`."""
         return self.keys[KEY]
 
     def drop_connections(self) -> None:
-        """Close what is idle, as a server does that is restarted."""
+        """Close all connections, like a server that restarts."""
         for each in self.sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Stop."""
+        """Stop the server."""
         self.thawed.set()
         self._server.shutdown()
         self._thread.join(10)
@@ -246,22 +246,22 @@ class FakeTransit:
     def route(self, handler: Handler, body: bytes) -> dict[str, object]:
         """Return the data of an answer."""
         if handler.headers.get("X-Vault-Token") not in self.tokens:
-            raise Refusal(403, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n")
+            raise Rejection(403, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n")
         if handler.headers.get("X-Vault-Namespace") != self.namespace:
-            raise Refusal(404, 'no handler for route "transit". route entry not found.')
+            raise Rejection(404, 'no handler for route "transit". route entry not found.')
         match = re.fullmatch(r"/v1/([\w/-]+)/(encrypt|decrypt|keys)/([\w.-]+)", handler.path)
         if match is None or match[1] != "transit":
             path = handler.path.removeprefix("/v1/")
-            raise Refusal(404, f'no handler for route "{path}". route entry not found.')
+            raise Rejection(404, f'no handler for route "{path}". route entry not found.')
         key = self.keys.get(match[3])
         if (match[2] == "keys") != (handler.command == "GET"):
-            raise Refusal(405, "1 error occurred:\n\t* unsupported operation\n\n")
+            raise Rejection(405, "1 error occurred:\n\t* unsupported operation\n\n")
         if match[2] == "keys":
             if key is None:
-                raise Refusal(404)
+                raise Rejection(404)
             return key.describe()
         if key is None:
-            raise Refusal(400, "encryption key not found")
+            raise Rejection(400, "encryption key not found")
         return getattr(key, match[2])(json_decode(body))
 
 
@@ -269,10 +269,10 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise Refusal(400, "illegal base64 data at input byte 0") from None
+        raise Rejection(400, "illegal base64 data at input byte 0") from None
 
 
-def refuses(status: int, *errors: str) -> Behaviour:
+def rejects(status: int, *errors: str) -> Behaviour:
     """Answer with errors."""
     return lambda handler: handler.send_document(status, {"errors": list(errors)})
 
@@ -288,7 +288,7 @@ def sends(body: bytes, status: int = 200, **headers: str) -> Behaviour:
 
 
 def sends_bytes(data: bytes) -> Behaviour:
-    """Send what may not even be HTTP, and close."""
+    """Send bytes that may not even be HTTP, and close."""
 
     def behave(handler: Handler) -> None:
         handler.close_connection = True
@@ -304,7 +304,7 @@ def freezes(handler: Handler) -> None:
 
 
 def drips(start: bytes, drop: bytes) -> Behaviour:
-    """Never end, but always send something."""
+    """Send drops without end, slowly."""
 
     def behave(handler: Handler) -> None:
         handler.close_connection = True
@@ -316,7 +316,7 @@ def drips(start: bytes, drop: bytes) -> Behaviour:
 
 
 def floods(start: bytes, drop: bytes) -> Behaviour:
-    """Never end, and send as fast as it goes."""
+    """Send drops without end, as fast as possible."""
 
     def behave(handler: Handler) -> None:
         handler.close_connection = True
@@ -346,7 +346,7 @@ def fake_transit(tls: ssl.SSLContext | None = None) -> Iterator[FakeTransit]:
 
 
 def write_token(path: Path, token: str = TOKEN) -> Path:
-    """Write a token as an agent does: a new file takes the place of the old one."""
+    """Write a token as an agent does: a new file replaces the old one."""
     fresh = path.with_suffix(".new")
     fresh.write_text(token + "\n")
     fresh.replace(path)

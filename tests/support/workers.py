@@ -35,7 +35,7 @@ def renderer(
     deadline_seconds: float = 30,
     start_worker: Callable[[], WorkerProcess] = WorkerProcess,
 ) -> Iterator[Renderer]:
-    """Yield a renderer whose queue rejects none of a test's own uploads."""
+    """Yield a renderer with room for all uploads of a test."""
     _of_others.clear()
     _of_others.update(fork_server_pids())
     admission = Admission(workers, queue, 60, options.limits.memory)
@@ -47,7 +47,7 @@ def renderer(
 
 
 class ConfinedPipeline:
-    """`pipeline.render_picture`, by workers."""
+    """`pipeline.render_picture` in workers."""
 
     def __init__(self) -> None:
         self._renderer: Renderer | None = None
@@ -63,7 +63,7 @@ class ConfinedPipeline:
         return render(self._renderer, source, crop)
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
         if self._renderer is not None:
             self._renderer.workers.close()
 
@@ -71,14 +71,14 @@ class ConfinedPipeline:
 def render(
     renderer: Renderer, source: BinaryIO, crop: Crop | None = None, *claimants: Hashable
 ) -> tuple[Rendition, ...]:
-    """Return the renditions of a file that nobody pays for."""
+    """Return the renditions of a file without charges."""
     with renderer.upload(source, crop, claimants) as upload:
         upload.open()
         return upload.render()
 
 
 def outcome(renderer: Renderer, data: bytes, client: str = "", crop: Crop | None = None) -> str:
-    """Return `accepted` or the code with which a file is rejected."""
+    """Return `accepted`, or the code of a rejected file."""
     try:
         render(renderer, io.BytesIO(data), crop, client)
     except ServiceError as error:
@@ -93,7 +93,7 @@ def fork_server_pids(parent: int | None = None) -> set[int]:
 
 
 def worker_pids(parent: int | None = None) -> set[int]:
-    """Return the process ids of the workers at work, each of which a fork server has forked."""
+    """Return the process ids of busy workers, the children of fork servers."""
     return _children(fork_server_pids(parent))
 
 
@@ -104,7 +104,7 @@ def picture_pids(parent: int | None = None) -> set[int]:
 
 
 def family_pids(pid: int) -> set[int]:
-    """Return the process ids of a process and of all below it."""
+    """Return the process ids of a process and its descendants."""
     found, fresh = {pid}, {pid}
     while fresh:
         fresh = _children(fresh)
@@ -131,7 +131,7 @@ def is_alive(pid: int) -> bool:
 
 
 def processor_seconds(pid: int, *, with_ended_children: bool = False) -> float:
-    """Return the processor time of a process, 0 if it is gone; by default without its children's."""
+    """Return a process's processor time, 0 once it is gone; by default without children's."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""Clients that write without pause, and look whether all that was acknowledged is there."""
+"""Clients that write without pause, and checks that every acknowledged write is stored."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SIZES = (64, 128, 256, 512)
 
 @cache
 def coloured(number: int) -> bytes:
-    """Return a small picture whose colour tells the number, up to multiples of COLOURS."""
+    """Return a small picture whose colour encodes the number modulo COLOURS."""
     colour = tuple(number // place % 4 * 85 for place in (1, 4, 16))
     return encode(Image.new("RGB", (96, 96), colour), quality=95)
 
 
 def number_of(picture: bytes) -> int:
-    """Return what the colour of a picture tells, which must be the same in all its corners."""
+    """Return the number that a picture's colour encodes; all corners must agree."""
     image = decoded(picture).convert("RGB")
     last = image.width - 1
     pixels = [image.getpixel(place) for place in ((0, 0), (last, 0), (0, last), (last, last))]
@@ -45,22 +45,22 @@ def number_of(picture: bytes) -> int:
 
 
 class Ledger:
-    """What a value may be: the last that was acknowledged, or one sent since."""
+    """The possible values of a field: the last acknowledged one, and later unacknowledged ones."""
 
     def __init__(self) -> None:
         self.acknowledged: int | None = None
         self._sent: list[int | None] = []
 
     def sends(self, number: int) -> None:
-        """Remember that this may take effect from now on."""
+        """Record a write that may take effect from now on."""
         self._sent.append(number)
 
     def is_acknowledged(self, number: int) -> None:
-        """Remember that nothing sent before may come back."""
+        """Record an acknowledgement; no earlier value may return."""
         self.acknowledged, self._sent = number, []
 
     def check(self, found: int | None, colours: int | None = None) -> None:
-        """Fail if a write was lost; go on from what was found."""
+        """Fail if a write was lost; continue from the found value."""
         for number in (self.acknowledged, *self._sent):
             same = number == found
             if colours and number is not None and found is not None:
@@ -84,7 +84,7 @@ class Writer:
         self._number = 0
 
     def write_until(self, stop: threading.Event) -> None:
-        """Write, whatever comes back."""
+        """Write until stopped, whatever the answers."""
         while not stop.is_set():
             self._number += 1
             ledger = self.names if self._number % 3 else self.pictures
@@ -109,9 +109,9 @@ class Writer:
                 self.wrong.append(answer)
 
     def check(self, backend: Backend, keyring: Path) -> None:
-        """Fail unless all that was acknowledged is there, whole, and nothing else."""
+        """Fail unless exactly the acknowledged writes are stored, and whole."""
         assert not self.wrong, self.wrong
-        self.client.close()  # its connection may lead to a process that was killed
+        self.client.close()  # its connection may lead to a killed process
         export = self.client.call("GET", f"{self.client.profile}/export")
         assert export.status == 200, export
         archive = zipfile.ZipFile(io.BytesIO(export.body))
@@ -141,14 +141,14 @@ class Writer:
 
 @contextlib.contextmanager
 def writing(writers: Sequence[Writer]) -> Iterator[None]:
-    """Let them all write meanwhile."""
+    """Let all writers write meanwhile."""
     with meanwhile([writer.write_until for writer in writers]):
         yield
 
 
 @contextlib.contextmanager
 def meanwhile(work: Iterable[Callable[[threading.Event], None]]) -> Iterator[None]:
-    """Have work done in threads, each until its event is set."""
+    """Run work in threads, until its event is set."""
     stop = threading.Event()
     threads = [threading.Thread(target=each, args=[stop]) for each in work]
     for thread in threads:
@@ -163,7 +163,7 @@ def meanwhile(work: Iterable[Callable[[threading.Event], None]]) -> Iterator[Non
 
 
 def wait_until_well(service: Service, seconds: float = 15) -> float:
-    """Return after how many seconds the service says that it can work."""
+    """Wait until the service is healthy; return the seconds that took."""
     began = time.monotonic()
     client = Client(service, "")
     while time.monotonic() < began + seconds:

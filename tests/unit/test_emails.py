@@ -1,4 +1,4 @@
-"""Email addresses and domains have one spelling each, and what has none is refused."""
+"""Email addresses and domains have a canonical spelling; invalid ones are rejected."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SPELLINGS = {
     f"a@{'b' * 63}.example": f"a@{'b' * 63}.example",
 }
 
-REFUSED = {
+REJECTED = {
     "nothing": "",
     "an at sign": "@",
     "no at sign": "example.com",
@@ -93,7 +93,7 @@ REFUSED = {
     "a megabyte of at signs": "@" * 1_000_000,
 }
 
-REFUSED_DOMAINS = {
+REJECTED_DOMAINS = {
     "nothing": "",
     "a dot": ".",
     "a single label": "localhost",
@@ -140,23 +140,23 @@ REFUSED_DOMAINS = {
 
 @pytest.mark.parametrize("given_", SPELLINGS)
 def test_spellings(given_):
-    """Spellings of one address come to one, and addresses that differ stay apart."""
+    """Spellings of an address have the same canonical form; different addresses stay different."""
     assert canonical_email(given_) == SPELLINGS[given_]
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", REJECTED)
 def test_refused(name):
-    """What is no address, or one that deceives, is refused without being quoted."""
-    with pytest.raises(InvalidEmail) as refused:
-        canonical_email(REFUSED[name])
-    assert len(str(refused.value)) < 50
-    assert "example" not in str(refused.value)
+    """Invalid and deceptive addresses are rejected without being quoted."""
+    with pytest.raises(InvalidEmail) as rejected:
+        canonical_email(REJECTED[name])
+    assert len(str(rejected.value)) < 50
+    assert "example" not in str(rejected.value)
 
 
-@pytest.mark.parametrize("name", REFUSED_DOMAINS)
+@pytest.mark.parametrize("name", REJECTED_DOMAINS)
 def test_refused_domains(name):
-    """What is no domain name of two labels is refused, alone and in an address."""
-    domain = REFUSED_DOMAINS[name]
+    """Invalid domain names are rejected, alone and in an address."""
+    domain = REJECTED_DOMAINS[name]
     with pytest.raises(InvalidDomain):
         canonical_domain(domain)
     with pytest.raises(InvalidEmail):
@@ -165,7 +165,7 @@ def test_refused_domains(name):
 
 
 def test_is_canonical_domain():
-    """A domain is canonical if it is spelt just as `canonical_domain` does it."""
+    """A domain is canonical if `canonical_domain` leaves it unchanged."""
     assert is_canonical_domain("xn--bcher-kva.example")
     for other in ("b\u00fccher.example", "Example.com", "example\u3002com", "XN--BCHER-KVA.example"):
         assert not is_canonical_domain(other)
@@ -183,7 +183,7 @@ TEXTS = st.one_of(ANY_TEXT, LIKELY)
 @example("\u212a", "example.com")
 @example("a", "\u0130.example")
 def test_canonical_email_is_stable(local, domain):
-    """Of any text comes a spelling that is its own spelling, or InvalidEmail."""
+    """Any text has a stable canonical form, or raises InvalidEmail."""
     try:
         canonical = canonical_email(f"{local}@{domain}")
     except InvalidEmail:
@@ -198,7 +198,7 @@ def test_canonical_email_is_stable(local, domain):
 
 @given(TEXTS)
 def test_canonical_domain_is_stable(name):
-    """Of any text comes a domain that is its own spelling, in ASCII, or InvalidDomain."""
+    """Any text has a stable canonical domain in ASCII, or raises InvalidDomain."""
     try:
         canonical = canonical_domain(name)
     except InvalidDomain:

@@ -1,4 +1,4 @@
-"""The decoders of what strangers send take one spelling of each thing, and fail in one way."""
+"""Decoders of untrusted input accept a single spelling of each value, and raise one error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from persona_profile.encoding import (
 
 @given(st.binary(max_size=200))
 def test_base64url_round_trip(data):
-    """Bytes come back from base64url, which is that of the standard library without padding."""
+    """Bytes survive base64url, which equals the standard library's without padding."""
     text = base64url_encode(data)
     assert base64url_decode(text) == data
     assert text == base64.urlsafe_b64encode(data).decode().rstrip("=")
@@ -35,7 +35,7 @@ ALPHABET = "ABCabcxyz0189-_"
 @example("AA=")
 @example("A")
 def test_base64url_is_canonical(text):
-    """Any text is refused, or it is the one spelling of its bytes."""
+    """Any text is rejected or is the canonical spelling of its bytes."""
     try:
         data = base64url_decode(text)
     except MalformedText:
@@ -67,13 +67,13 @@ def test_base64url_is_canonical(text):
     ],
 )
 def test_base64url_refused(text):
-    """Padding, stray bits, foreign characters and white space are refused."""
+    """Padding, stray bits, foreign characters and white space are rejected."""
     with pytest.raises(MalformedText):
         base64url_decode(text)
 
 
 def without_floats(*, nested):
-    """Return a strategy of JSON values; floats are compared as text elsewhere."""
+    """Return a strategy of JSON values without floats, which another test compares."""
     texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
     leaves = st.one_of(st.none(), st.booleans(), st.integers(), texts)
     if not nested:
@@ -85,14 +85,14 @@ def without_floats(*, nested):
 
 @given(without_floats(nested=True))
 def test_json_round_trip(value):
-    """A JSON value comes back as it was, escaped or not."""
+    """A JSON value survives a round trip, escaped or not."""
     assert json_decode(json_encode(value)) == value
     assert json_decode(json.dumps(value, ensure_ascii=True).encode()) == value
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_json_floats(value):
-    """A finite number comes back as it was."""
+    """A finite number survives a round trip."""
     assert json_decode(json_encode(value)) == value
 
 
@@ -100,7 +100,7 @@ def test_json_floats(value):
     st.one_of(st.binary(max_size=60), st.text('{}[]":,0123456789eE+-.\\uNaIntrufls \n').map(str.encode))
 )
 def test_json_decode_of_anything(text):
-    """Any bytes are decoded to what can be encoded again, or are MalformedText."""
+    """Any bytes decode to an encodable value or raise MalformedText."""
     try:
         value = json_decode(text)
     except MalformedText:
@@ -108,7 +108,7 @@ def test_json_decode_of_anything(text):
     assert json_decode(json_encode(value)) == value
 
 
-REFUSED = {
+REJECTED = {
     "nothing": b"",
     "white space": b" \n",
     "two values": b"{} {}",
@@ -155,17 +155,17 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", REJECTED)
 def test_json_refused(name):
-    """What parsers read in different ways, or choke on, is refused without being quoted."""
-    with pytest.raises(MalformedText) as refused:
-        json_decode(REFUSED[name])
-    assert len(str(refused.value)) < 40
-    assert refused.value.__cause__ is None
+    """Ambiguous and excessive JSON is rejected without being quoted."""
+    with pytest.raises(MalformedText) as rejected:
+        json_decode(REJECTED[name])
+    assert len(str(rejected.value)) < 40
+    assert rejected.value.__cause__ is None
 
 
 def test_json_depth():
-    """The depth limit is one number, the same for arrays, objects and values of both."""
+    """The depth limit is the same for arrays, objects and mixtures."""
     for opening, closing in ((b"[", b"]"), (b'{"a":', b"}"), (b'[1,{"a":', b',"b":2}]')):
         per_round = opening.count(b"[") + opening.count(b"{")
         rounds = MAX_DEPTH // per_round
@@ -175,7 +175,7 @@ def test_json_depth():
 
 
 def test_json_accepted():
-    """Escapes, pairs of surrogates, and numbers of any finite size are JSON like the rest."""
+    """Escapes, surrogate pairs, and finite numbers of any size are valid."""
     assert json_decode(b' {"a": "\\ud83d\\ude00\\n"} ') == {"a": "\U0001f600\n"}
     assert json_decode(b'"\\\\ud800"') == "\\ud800"
     assert json_decode(b"9" * 4_000) == int("9" * 4_000)
@@ -194,7 +194,7 @@ def test_json_accepted():
     ],
 )
 def test_json_values(wide):
-    """Values and members are counted, and not what strings hold."""
+    """Values and members count towards the limit; the content of strings does not."""
     assert json_decode(wide, 10)
     with pytest.raises(MalformedText, match="too many values"):
         json_decode(wide, 8)
@@ -203,24 +203,24 @@ def test_json_values(wide):
 
 @pytest.mark.parametrize("text", [b"[%s", b'["",%s', b'["\\""%s', b'["a" "b"%s', b"\xff%s", b"}]%s"])
 def test_json_values_are_counted_first(text):
-    """A text of too many values is refused before anything is made of it, be it JSON or not."""
-    assert "too many values" in refusal(text % (b',"":1' * 500_000), 100)
-    assert "too many values" not in refusal(text % b"", 100)
+    """A text of too many values is rejected before it is parsed, valid or not."""
+    assert "too many values" in rejection(text % (b',"":1' * 500_000), 100)
+    assert "too many values" not in rejection(text % b"", 100)
 
 
-def refusal(text, most):
-    """Return why a text is refused."""
-    with pytest.raises(MalformedText) as refused:
-        json_decode(text, most)
-    return str(refused.value)
+def rejection(text, limit):
+    """Return the reason for a rejection."""
+    with pytest.raises(MalformedText) as rejected:
+        json_decode(text, limit)
+    return str(rejected.value)
 
 
 def test_json_files_of_operators():
-    """A file of the operator's may be as wide as it is."""
+    """An operator's file may have any number of values."""
     wide = list(range(10_000))
     assert json_decode(json_encode(wide), None) == wide
 
 
 def test_json_encode():
-    """What is encoded is compact UTF-8."""
+    """JSON is encoded compactly in UTF-8."""
     assert json_encode({"a": ["\u00e9", 1]}) == '{"a":["\u00e9",1]}'.encode()

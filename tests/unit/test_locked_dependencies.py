@@ -1,4 +1,4 @@
-"""The dependencies that production installs."""
+"""The locked dependencies of production."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENTRY = re.compile(r"^([a-z0-9-]+)==([^ ;]+)(?: ; [^\\]+)? \\\n((?:    --hash=.*
 
 
 def wanted(extra: str | None) -> list[Requirement]:
-    """Return the requirements of setup.py, or of an extra of it."""
+    """Return the requirements of setup.py, or of an extra."""
     ending = f'extra == "{extra}"' if extra else ""
     lines = [each for each in requires("persona-profile-server") or [] if each.endswith(ending)]
     return [Requirement(each) for each in lines if extra or "extra ==" not in each]
@@ -24,7 +24,7 @@ def wanted(extra: str | None) -> list[Requirement]:
 
 @pytest.mark.parametrize(("lock", "extra", "least"), [("production", None, 16), ("redis", "redis", 1)])
 def test_lock_satisfies_setup(lock, extra, least):
-    """Each requirement of setup.py is locked, in a version that it accepts; `make lock` renews it."""
+    """Each requirement of setup.py is locked in a compatible version; `make lock` renews the lock."""
     versions = {name: version for name, version, _ in ENTRY.findall(LOCKS[lock])}
     needed = wanted(extra)
     assert len(needed) >= least
@@ -34,7 +34,7 @@ def test_lock_satisfies_setup(lock, extra, least):
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_everything_has_hashes(lock):
-    """Every locked dependency has hashes of SHA-256, and no index is named."""
+    """Every locked dependency has SHA-256 hashes; the locks name no index."""
     text = LOCKS[lock]
     entries = ENTRY.findall(text)
     assert len(entries) == len(re.findall("^[a-z]", text, re.MULTILINE)) > 0
@@ -45,7 +45,7 @@ def test_everything_has_hashes(lock):
 
 
 def test_locks_agree():
-    """The locks can be installed together: what both have is of the same versions."""
+    """The locks agree on the versions of shared dependencies."""
     versions = {
         lock: {(name, version) for name, version, _ in ENTRY.findall(text)}
         for lock, text in LOCKS.items()
@@ -55,7 +55,7 @@ def test_locks_agree():
 
 
 def test_no_page_installs_without_hashes():
-    """Commands for operators install from an index with hashes alone."""
+    """Documented commands install only with hashes from an index."""
     root = FOLDER.parent
     pages = [root / "production.ini", root / "README.md", *(root / "docs").rglob("*.md")]
     text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")

@@ -9,14 +9,14 @@ GOOD = {"development": "true", "public_origins": "https://profiles.example"}
 
 
 def problems(settings: dict[str, str], environ: dict[str, str] | None = None) -> str:
-    """Return the message about settings that are wrong."""
+    """Return the message of InvalidSettings."""
     with pytest.raises(InvalidSettings) as caught:
         parse_settings(settings, environ or {})
     return str(caught.value)
 
 
 def test_defaults():
-    """What is left away has a default."""
+    """Missing settings have defaults."""
     settings = parse_settings(GOOD, {})
     assert settings.backend == "memory"
     assert settings.pictures_max_bytes == 20 * 1024 * 1024
@@ -25,7 +25,7 @@ def test_defaults():
 
 
 def test_environment_wins():
-    """A variable overrides the file, dots and case by rule."""
+    """An environment variable overrides the file; dots and case are translated."""
     environ = {"PERSONA_BACKEND_URL": "mysql://u:p@h/d", "PERSONA_SESSIONS_LIFETIME": "60", "HOME": "/"}
     settings = parse_settings({**GOOD, "sessions.lifetime": "120"}, environ)
     assert settings.backend_url == "mysql://u:p@h/d"
@@ -33,7 +33,7 @@ def test_environment_wins():
 
 
 def test_all_is_reported_at_once():
-    """One message names everything that is wrong, missing or unknown."""
+    """One message names every wrong, missing or unknown setting."""
     message = problems(
         {"sessions.lifetime": "soon", "picture.max_bytes": "5", "browserid.algorithms": "RS64"},
         {"PERSONA_BACKEND_URI": "x"},
@@ -49,7 +49,7 @@ def test_all_is_reported_at_once():
 
 
 def test_values_are_never_shown():
-    """A password in a setting that is wrong, unknown or in the environment is not printed."""
+    """The message never shows values of wrong, unknown or environment settings."""
     secret = "hunter2"
     message = problems(
         dict.fromkeys(
@@ -61,7 +61,7 @@ def test_values_are_never_shown():
 
 
 def test_keyring_is_needed_outside_development():
-    """Without development a keyring must be named."""
+    """Outside development a keyring is required."""
     assert "keyring.path" in problems({"public_origins": "https://profiles.example"})
     settings = parse_settings(
         {"public_origins": "https://profiles.example", "keyring.path": "/etc/keyring.json"}, {}
@@ -79,13 +79,13 @@ def test_keyring_is_needed_outside_development():
     ],
 )
 def test_origins(given, read):
-    """Origins are read as browsers write them."""
+    """Origins are normalized as browsers write them."""
     assert parse_settings({**GOOD, "public_origins": given}, {}).public_origins == read
 
 
 @pytest.mark.parametrize("wrong", ["https://a.example/", "a.example", "ftp://a.example", "*", "null"])
 def test_no_origins(wrong):
-    """What is no origin is refused, wildcards too."""
+    """Invalid origins are rejected, wildcards included."""
     assert "dialog_origins" in problems({**GOOD, "dialog_origins": wrong})
 
 
@@ -108,35 +108,35 @@ def test_no_origins(wrong):
     ],
 )
 def test_wrong_values(name, wrong):
-    """A value of another kind or out of range is refused."""
+    """A value of another type or out of range is rejected."""
     assert name in problems({**GOOD, name: wrong})
 
 
 def test_blank_is_left_away():
-    """A setting that is there but empty has its default."""
+    """An empty setting has its default."""
     assert parse_settings({**GOOD, "backend.url": " "}, {}).backend_url is None
 
 
 def test_replicas():
-    """Replicas are named by URL or in a file; a store in memory has none."""
+    """Replicas are configured by URL or file; a memory backend allows none."""
     given = GOOD | {"backend": "sqlite", "backend.read_url": "sqlite:///a"}
     assert parse_settings(given, {}).backend_read_url == "sqlite:///a"
     assert parse_settings(given, {"PERSONA_BACKEND_READ_URL": ""}).backend_read_url is None
     assert "backend.read_url_file" in problems({**given, "backend.read_url_file": "/etc/url"})
-    refused = problems({**given, "backend": "memory", "backend.read_url_file": "/etc/url"})
-    assert "backend.read_url: not with backend = memory" in refused
-    assert "backend.read_url_file: not with backend = memory" in refused
+    message = problems({**given, "backend": "memory", "backend.read_url_file": "/etc/url"})
+    assert "backend.read_url: not with backend = memory" in message
+    assert "backend.read_url_file: not with backend = memory" in message
 
 
 def test_foreign_settings():
-    """What Pyramid and PasteDeploy put into the section is not ours to judge."""
+    """Settings of Pyramid and PasteDeploy are ignored."""
     given = {**GOOD, "pyramid.debug_all": "true", "here": "/", "__file__": "/x.ini"}
     assert parse_settings(given, {}).development
 
 
 class TestRateLimits:
     def test_notation(self):
-        """Limits are written as the library `limits` does; each may be off."""
+        """Limits use the notation of the library `limits`; each may be off."""
         given = {
             "ratelimit.url": "redis://cache.example:6379/1",
             "ratelimit.sessions_per_address": "10 per 2 hours",
@@ -163,7 +163,7 @@ class TestRateLimits:
         ],
     )
     def test_wrong(self, name, value):
-        """A limit that can't be meant so is an error at start, told by its name alone."""
+        """An invalid limit is an error at start with its name but not its value."""
         message = problems(GOOD | {f"ratelimit.{name}": value})
         assert f"ratelimit.{name}: must" in message
         assert value not in message or value == "0"

@@ -34,11 +34,7 @@ _VERSIONS: Final = Table(
 
 
 def check(connection: Connection) -> None:
-    """Check that the database has the newest schema; write nothing.
-
-    Raises:
-        WrongSchema: the schema is another one, or missing; the message says what to do.
-    """
+    """Check that the database has the newest schema, or raise `WrongSchema`; write nothing."""
     script = _script()
     current = _current(connection, script)
     if current is None:
@@ -53,11 +49,8 @@ def check(connection: Connection) -> None:
 def upgrade(connection: Connection) -> None:
     """Upgrade the database to the newest schema, from any older one or from none.
 
-    Every step can be repeated: machines that upgrade at once only make each other try again.
-
-    Raises:
-        WrongSchema: the schema is of a newer version of the software.
-        DBAPIError: the connection broke, or all attempts failed.
+    Every step can be repeated: machines that upgrade at once only make each other try again. Raises
+    `WrongSchema` if the schema is of a newer version of the software.
     """
     for attempt in range(RACE_ATTEMPTS):
         try:

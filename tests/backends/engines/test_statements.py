@@ -31,8 +31,7 @@ from support.stores import fill, partition_of
 from backends import ABSENT, MAX_OPERATIONS, Put
 from backends.copying.archive import backup, restore
 from backends.engines.mysql import MysqlBackend
-from backends.engines.schema import SMALL
-from backends.engines.statements import row_of
+from backends.engines.statements import SMALL, row_of
 from backends.testing.conformance import BackendConformance
 from persona_profile import cli
 

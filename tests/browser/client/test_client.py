@@ -31,7 +31,7 @@ PROFILE = {
 SESSION = {"token": "t", "expires_at": "2999-01-01T00:00:00.000Z", "profiles": [PROFILE]}
 BUSY = {"title": "Service Unavailable", "status": 503, "code": "overloaded", "request_id": "r1"}
 
-# A client of the answering server `origin`, signed in; its plan begins with a session.
+# A signed-in client of the answering server `origin`; its plan begins with a session.
 ELSEWHERE = """
 const client = new module.ProfileClient({ origin, timeout: 3000, ...options });
 await client.signIn(["assertion"]);
@@ -47,7 +47,7 @@ const profile = await client.uploadPicture(email, file, {
 
 @pytest.fixture
 def scripts(browser, server):
-    """A page of the server's origin with nothing on it."""
+    """An empty page of the server's origin."""
     browser.set_script_timeout(60)
     made = Scripts(browser)
     made.open(f"{server}/v1/")
@@ -57,18 +57,18 @@ def scripts(browser, server):
 
 @pytest.fixture
 def answers():
-    """Another origin, which answers as it is told; first with a session."""
+    """A server of another origin with a plan; the first reply is a session."""
     with answering() as made:
         made.plan = [Reply(201, SESSION)]
         yield made
 
 
-def refused(scripts, body, **values):
+def rejection(scripts, body, **values):
     """Return the members of the error that a script must throw."""
     with pytest.raises(ScriptError) as caught:
         scripts.run(body, **values)
-    assert caught.value.told["name"] == "ProfileError", caught.value
-    return caught.value.told
+    assert caught.value.members["name"] == "ProfileError", caught.value
+    return caught.value.members
 
 
 class Gate:
@@ -84,12 +84,12 @@ class Gate:
 
 class TestPackage:
     def test_size(self):
-        """The client, all its modules together, has less than 12 kB when compressed."""
+        """All modules of the client together have less than 12 kB compressed."""
         sizes = [len(gzip.compress((CLIENT / name).read_bytes(), 9)) for name in MODULES]
         assert sum(sizes) < 12_000
 
     def test_contents(self):
-        """What npm would publish is the modules and their types, and nothing of the demo."""
+        """The npm package has the modules and their types, and nothing of the demo."""
         packed = subprocess.run(
             ["npm", "pack", "--dry-run", "--json", "--offline"],
             cwd=CLIENT,
@@ -107,7 +107,7 @@ class TestPackage:
 
 class TestSession:
     def test_signing_in(self, scripts):
-        """One call opens a session of two emails, brings both profiles, and outlives a reload."""
+        """A sign-in opens a session of two emails, returns both profiles, and survives a reload."""
         script = """
             const { origin } = location;
             const client = new module.ProfileClient({ origin, storage: sessionStorage });
@@ -126,7 +126,7 @@ class TestSession:
         assert scripts.run(again) == [[ALICE, BOB], 2]
 
     def test_one_more_email(self, scripts):
-        """A second proof adds to the session, or replaces it."""
+        """A further proof adds to the session, or replaces it."""
         script = """
             const client = await tools.signedIn(alice);
             await client.signIn([await tools.mint(bob)]);
@@ -137,25 +137,25 @@ class TestSession:
         assert scripts.run(script, alice=ALICE, bob=BOB) == [[ALICE, BOB], [BOB]]
 
     def test_that_was_ended_elsewhere(self, scripts):
-        """The next call forgets it, also in the storage, and tells; signing in again works at once."""
+        """The next call drops an ended session, also from storage, with an event; sign-in works."""
         script = """
             const client = await tools.signedIn(alice, { storage: sessionStorage });
             const third = await tools.signedIn(alice);
             const headers = { Authorization: `Bearer ${third.session.token}` };
             await fetch("/v1/sessions", { method: "DELETE", headers }); // as on another device
-            let told = 0;
-            client.addEventListener("session", () => { told += 1; });
+            let events = 0;
+            client.addEventListener("session", () => { events += 1; });
             const { code } = await client.profiles().catch((error) => error);
-            const left = [client.session, sessionStorage.length, told];
-            // This one has not noticed yet that its session is over.
+            const left = [client.session, sessionStorage.length, events];
+            // The third client has not noticed the end of its session yet.
             const [profile] = await third.signIn([await tools.mint(alice)]);
             return [code, left, profile.email];
         """
-        told = scripts.run(script, alice=ALICE)
-        assert told == ["session_revoked", [None, 0, 1], ALICE]
+        seen = scripts.run(script, alice=ALICE)
+        assert seen == ["session_revoked", [None, 0, 1], ALICE]
 
     def test_that_expires(self, scripts, answers):
-        """It is over when its time is, without a call; nothing is sent without one."""
+        """A session expires on its own without a call; later calls send nothing."""
         script = """
             expiring.expires_at = new Date(Date.now() + 1200).toISOString();
             sessionStorage.setItem(`persona-profile-session ${origin}`, JSON.stringify(expiring));
@@ -166,12 +166,12 @@ class TestSession:
             return [before, client.session, sessionStorage.length, code];
         """
         expiring = {"token": "t", "emails": [ALICE]}
-        told = scripts.run(script, origin=answers.origin, expiring=expiring)
-        assert told == ["t", None, 0, "session_missing"]
+        seen = scripts.run(script, origin=answers.origin, expiring=expiring)
+        assert seen == ["t", None, 0, "session_missing"]
         assert not answers.asked
 
     def test_sign_out_while_signing_in(self, scripts, answers):
-        """A sign-in under way ends with the sign-out, with or without a session before."""
+        """A sign-out aborts a pending sign-in, with or without an earlier session."""
         script = """
             const client = new module.ProfileClient({ origin, storage: sessionStorage });
             if (before) {
@@ -198,7 +198,7 @@ class TestSession:
         assert [each.method for each in answers.asked] == ["POST", "POST", "POST", "DELETE"]
 
     def test_session_that_ends_while_an_address_is_added(self, scripts, answers):
-        """The server refuses the session that was to be kept: a sign-out must not open one anew."""
+        """A sign-out aborts the retry of a pending sign-in whose session was rejected."""
         revoked = {"code": "session_revoked", "status": 401}
         gate = Gate()
 
@@ -215,12 +215,12 @@ class TestSession:
         """
         scripts.run(script, origin=answers.origin)
         assert gate.reached.wait(30)
-        told = scripts.run("await client.signOut(); return [await adding, client.session];")
-        assert told == ["aborted", None]
+        seen = scripts.run("await client.signOut(); return [await adding, client.session];")
+        assert seen == ["aborted", None]
         assert [each.method for each in answers.asked] == ["POST", "POST", "DELETE"]
 
     def test_late_answer_of_an_older_sign_in(self, scripts, answers):
-        """The newest sign-in alone opens a session, in whatever order the answers come."""
+        """Only the latest sign-in opens a session, whatever the order of the answers."""
         gate = Gate()
 
         bob = {**SESSION, "token": "bob", "profiles": [{**PROFILE, "email": BOB}]}
@@ -239,7 +239,7 @@ class TestSession:
         "work", ["client.profiles()", "client.profile(email)", "client.setProfileKey(email, null)"]
     )
     def test_late_answer_of_another_session(self, scripts, answers, work):
-        """What was asked in one person's session changes nothing of the next one's."""
+        """A late answer to an earlier session does not affect the next one."""
         gate = Gate()
 
         bob = {**SESSION, "token": "bob", "profiles": [{**PROFILE, "email": BOB}]}
@@ -257,7 +257,7 @@ class TestSession:
         assert scripts.run("return [await asked, client.session.token];") == ["aborted", "bob"]
 
     def test_list_of_a_session_that_grew(self, scripts, answers):
-        """Profiles that were asked for before an address was added are asked for again."""
+        """Profiles requested before an email was added are requested again."""
         gate = Gate()
 
         both = [PROFILE, {**PROFILE, "email": BOB}]
@@ -280,7 +280,7 @@ class TestSession:
 
     @pytest.mark.parametrize("reply", [Reply(204), HANG_UP], ids=["taken", "lost"])
     def test_sign_out_reaches_other_tabs(self, scripts, answers, reply):
-        """Sessions of these emails end in every tab, whether or not the server has answered."""
+        """A sign-out ends sessions of the same emails in every tab, even without a server's answer."""
         answers.plan = [Reply(201, SESSION)] * 2
         answers.plan += [Reply(201, {**SESSION, "profiles": [{**PROFILE, "email": BOB}]}), reply]
         script = """
@@ -296,7 +296,7 @@ class TestSession:
         assert scripts.run(script, origin=answers.origin) == [None, None, [BOB]]
 
     def test_storage_that_throws(self, scripts):
-        """A browser that keeps nothing is no error."""
+        """A browser without storage causes no error."""
         script = """
             const fail = () => { throw new DOMException("no", "SecurityError"); };
             const storage = { getItem: fail, setItem: fail, removeItem: fail };
@@ -308,7 +308,7 @@ class TestSession:
         assert scripts.run(script, alice=ALICE) == [[ALICE], None]
 
     def test_profile_key(self, scripts):
-        """Two profiles get a key, each in its turn, then another; without it both stay closed."""
+        """Two profiles get a key one after the other, then another; without it both stay closed."""
         script = """
             const client = new module.ProfileClient({ origin: location.origin });
             const assertions = () => Promise.all([alice, bob].map((email) => tools.mint(email)));
@@ -325,13 +325,13 @@ class TestSession:
             const { code } = await other.update(alice, { name: "x" }).catch((error) => error);
             return [opened, closed.map(({ error }) => error), code];
         """
-        told = scripts.run(script, alice=ALICE, bob=BOB, keys=KEYS)
-        assert told == [[None, None], ["profile_key_required"] * 2, "profile_key_required"]
+        seen = scripts.run(script, alice=ALICE, bob=BOB, keys=KEYS)
+        assert seen == [[None, None], ["profile_key_required"] * 2, "profile_key_required"]
 
 
 class TestProfiles:
     def test_life_of_one(self, scripts):
-        """It is changed, has a picture with a thumbnail, is taken away, loses that, is erased."""
+        """A profile is edited, gets a picture, is exported, loses the picture, and is erased."""
         script = """
             const client = await tools.signedIn(email);
             const named = await client.update(email, { name: " Alice ", label: "Work" });
@@ -354,30 +354,34 @@ class TestProfiles:
               service,
             };
         """
-        told = scripts.run(script, email=ALICE, picture=_base64(encode(quadrants())))
-        assert told["named"] == ["Alice", "Work", None]
-        assert told["sizes"] == ["64", "128", "256", "512"]
-        assert told["thumbnails"] == ["data:image/webp;", True]
-        assert told["zip"] == "PK"
-        assert told["bare"] is None
-        assert told["erased"] == [None, 0]
-        assert told["service"]
+        seen = scripts.run(script, email=ALICE, picture=_base64(encode(quadrants())))
+        assert seen["named"] == ["Alice", "Work", None]
+        assert seen["sizes"] == ["64", "128", "256", "512"]
+        assert seen["thumbnails"] == ["data:image/webp;", True]
+        assert seen["zip"] == "PK"
+        assert seen["bare"] is None
+        assert seen["erased"] == [None, 0]
+        assert seen["service"]
 
     def test_claim_that_is_refused(self, scripts):
-        """The error says what is wrong with which member."""
+        """The error names the invalid member and the reason."""
         script = "await (await tools.signedIn(email)).update(email, { name: 'x'.repeat(101) })"
-        told = refused(scripts, script, email=ALICE)
-        assert (told["code"], told["status"], told["isTemporary"]) == ("validation_failed", 400, False)
-        assert [each["name"] for each in told["errors"]] == ["name"]
-        assert told["requestId"]
+        error = rejection(scripts, script, email=ALICE)
+        assert (error["code"], error["status"], error["isTemporary"]) == (
+            "validation_failed",
+            400,
+            False,
+        )
+        assert [each["name"] for each in error["errors"]] == ["name"]
+        assert error["requestId"]
 
     def test_of_somebody_else(self, scripts):
-        """The server's own code comes through."""
+        """The error has the server's own code."""
         script = "await (await tools.signedIn(alice)).profile(bob)"
-        assert refused(scripts, script, alice=ALICE, bob=BOB)["code"] == "email_not_proved"
+        assert rejection(scripts, script, alice=ALICE, bob=BOB)["code"] == "email_not_proved"
 
     def test_from_a_page_of_another_origin(self, scripts, answers, development_folder):
-        """All works from a configured origin; from others there is no answer that could be read."""
+        """A configured origin may make all calls; other origins can read no answer."""
         scripts.open(answers.origin)
         with running(
             application(
@@ -387,14 +391,14 @@ class TestProfiles:
             script = "return (await new module.ProfileClient({ origin: api }).service()).name"
             assert scripts.run(script, api=api)
         with running(application(development_folder)) as api:
-            assert refused(scripts, script, api=api)["code"] == "no_answer"
+            assert rejection(scripts, script, api=api)["code"] == "no_answer"
 
 
 class TestTwoWriters:
     BOTH = "const [here, there] = [await tools.signedIn(email), await tools.signedIn(email)];"
 
     def test_of_different_claims(self, scripts):
-        """Both changes stay, though each was made from a state without the other."""
+        """Changes of different claims merge, even from stale states."""
         script = """
             const { etag } = await here.profile(email); // as a form was opened
             await there.update(email, { label: "Work" });
@@ -406,7 +410,7 @@ class TestTwoWriters:
         assert scripts.run(self.BOTH + script, email=ALICE) == ["Alice", "Work", "Al"]
 
     def test_of_the_same_claim(self, scripts):
-        """The later one is told what the other left, and may insist."""
+        """The later writer gets the current profile with the conflict, and may overwrite it."""
         script = """
             await there.update(email, { name: "There", label: "Work" });
             const error = await here.update(email, { name: "Here" }).catch((error) => error);
@@ -415,21 +419,21 @@ class TestTwoWriters:
             const { code, status, current } = error;
             return [code, status, current.name, agreed.name, insisted.name, insisted.label];
         """
-        told = scripts.run(self.BOTH + script, email=ALICE)
-        assert told == ["precondition_failed", 412, "There", "There", "Here", "Work"]
+        seen = scripts.run(self.BOTH + script, email=ALICE)
+        assert seen == ["precondition_failed", 412, "There", "There", "Here", "Work"]
 
     def test_that_never_end(self, scripts, answers):
-        """After some rounds the conflict is the caller's."""
+        """After some rounds the caller gets the conflict."""
         conflict = {"code": "precondition_failed", "status": 412}
         rounds = [Reply(412, conflict), Reply(200, PROFILE)] * 20
         answers.plan = [Reply(201, SESSION), *rounds]
         script = ELSEWHERE + "await client.update(email, { label: 'x' })"
-        told = refused(scripts, script, origin=answers.origin, email=ALICE, options={})
-        assert told["current"]["name"] == "Alice"
+        error = rejection(scripts, script, origin=answers.origin, email=ALICE, options={})
+        assert error["current"]["name"] == "Alice"
         assert len(answers.asked) < 12
 
     def test_answer_that_was_lost(self, scripts, answers):
-        """A change that arrived, though its answer did not, is no conflict with itself."""
+        """A retry after a lost answer is no conflict with its own change."""
         changed = {**PROFILE, "name": "Ann", "etag": '"2.0"'}
         conflict = {"code": "precondition_failed", "status": 412}
         answers.plan = [
@@ -447,7 +451,7 @@ class TestServerInTrouble:
         return scripts.run(script, origin=answers.origin, email=ALICE, options=options)
 
     def test_busy(self, scripts, answers):
-        """A refusal with Retry-After is repeated, never before that time, and not by all at once."""
+        """A rejection with Retry-After is retried after that time, with jitter."""
         answers.plan = [
             Reply(201, SESSION), Reply(503, BUSY, {"Retry-After": "1"}),
             Reply(429, "busy", {"Retry-After": "0"}), Reply(200, PROFILE),
@@ -458,42 +462,42 @@ class TestServerInTrouble:
         assert times[3] - times[2] >= 0.2
 
     def test_busy_for_long(self, scripts, answers):
-        """What does not fit the call's time is told at once."""
+        """A Retry-After beyond the call's timeout is an error at once."""
         answers.plan += [Reply(503, BUSY, {"Retry-After": "600"})]
-        told = refused_of(self.call, scripts, answers)
-        assert (told["code"], told["retryAfter"], told["isTemporary"]) == ("overloaded", 600, True)
-        assert told["requestId"] == "r1"
+        error = rejection_of(self.call, scripts, answers)
+        assert (error["code"], error["retryAfter"], error["isTemporary"]) == ("overloaded", 600, True)
+        assert error["requestId"] == "r1"
         assert len(answers.asked) == 2
 
     def test_assertion_is_sent_again(self, scripts, answers):
-        """Signing in is repeated too: if the first try was taken after all, the second is refused."""
+        """A sign-in is retried too; a replay shows that the first attempt had succeeded."""
         replayed = {"code": "proof_replayed", "status": 401}
         answers.plan = [Reply(503, BUSY, {"Retry-After": "0"}), HANG_UP, Reply(401, replayed)]
-        assert refused_of(self.call, scripts, answers)["code"] == "proof_replayed"
+        assert rejection_of(self.call, scripts, answers)["code"] == "proof_replayed"
         assert len(answers.asked) == 3
 
     def test_connection_that_breaks(self, scripts, answers):
-        """It is tried once more, and then it is an error."""
+        """A broken connection is retried once, and then is an error."""
         answers.plan = [Reply(201, SESSION), HANG_UP, Reply(200, PROFILE)]
         assert self.call(scripts, answers) == "Alice"
         answers.plan = [Reply(201, SESSION), HANG_UP]
-        told = refused_of(self.call, scripts, answers)
-        assert (told["code"], told["status"], told["isTemporary"]) == ("no_answer", None, True)
+        error = rejection_of(self.call, scripts, answers)
+        assert (error["code"], error["status"], error["isTemporary"]) == ("no_answer", None, True)
 
     def test_profile_key_is_sent_once(self, scripts, answers):
-        """After a lost answer it is unknown with which key the profile opens."""
+        """A profile key is sent once, because after a lost answer the current key is unknown."""
         answers.plan += [HANG_UP]
         script = ELSEWHERE + "await client.setProfileKey(email, key)"
-        told = refused(scripts, script, origin=answers.origin, email=ALICE, key=KEYS[0], options={})
-        assert told["code"] == "no_answer"
+        error = rejection(scripts, script, origin=answers.origin, email=ALICE, key=KEYS[0], options={})
+        assert error["code"] == "no_answer"
         assert len(answers.asked) == 2
 
     def test_slow(self, scripts, answers):
-        """No answer in time is an error of its own, and an abort another."""
+        """A timeout and an abort are different errors."""
         goes_on = threading.Event()
         answers.plan += [Reply(200, PROFILE, before=lambda: goes_on.wait(30))]
-        told = refused_of(self.call, scripts, answers, timeout=500)
-        assert (told["code"], told["isTemporary"]) == ("timeout", True)
+        error = rejection_of(self.call, scripts, answers, timeout=500)
+        assert (error["code"], error["isTemporary"]) == ("timeout", True)
         answers.plan = [Reply(201, SESSION), *answers.plan]
         script = """
             const controller = new AbortController();
@@ -501,7 +505,7 @@ class TestServerInTrouble:
             await client.profile(email, { signal: controller.signal });
         """
         values = {"origin": answers.origin, "email": ALICE, "options": {}}
-        assert refused(scripts, ELSEWHERE + script, **values)["code"] == "aborted"
+        assert rejection(scripts, ELSEWHERE + script, **values)["code"] == "aborted"
         goes_on.set()
 
     @pytest.mark.parametrize(
@@ -517,13 +521,13 @@ class TestServerInTrouble:
         ids=["page", "nothing", "null", "claim", "picture", "gateway"],
     )
     def test_answer_of_something_else(self, scripts, answers, reply):
-        """What is not an answer of this API is an error, not a profile."""
+        """An answer that is not the API's is an error, never a profile."""
         answers.plan += [reply]
-        told = refused_of(self.call, scripts, answers)
-        assert (told["code"], told["status"]) == ("answer_invalid", reply.status)
+        error = rejection_of(self.call, scripts, answers)
+        assert (error["code"], error["status"]) == ("answer_invalid", reply.status)
 
     def test_offline(self, scripts):
-        """The browser's word is enough, and nothing waits; back online it works."""
+        """Calls fail at once while the browser is offline, and work again online."""
         script = """
             window.client ??= await tools.signedIn(email, { timeout: 2 ** 31 - 1 });
             const { code, isTemporary } = await client.profiles().catch((error) => error);
@@ -536,7 +540,7 @@ class TestServerInTrouble:
         assert scripts.run(script, email=ALICE)[0] is None
 
     def test_killed_and_back(self, scripts, tmp_path):
-        """A server that died is no answer; when it is back, the session goes on."""
+        """A killed server gives no answer; once it is back, the session continues."""
         service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
         try:
             service.start()
@@ -544,7 +548,7 @@ class TestServerInTrouble:
             scripts.run("window.client = await tools.signedIn(email)", email=ALICE)
             service.kill()
             script = "return (await client.update(email, { name: 'Alice' })).name"
-            assert refused(scripts, script, email=ALICE)["code"] == "no_answer"
+            assert rejection(scripts, script, email=ALICE)["code"] == "no_answer"
             service.start()
             assert scripts.run(script, email=ALICE) == "Alice"
         finally:
@@ -555,14 +559,14 @@ class TestUpload:
     SERVER = "const client = await tools.signedIn(email, { timeout: 20000 });"
 
     def upload(self, scripts, client, source, stop="null", **values):
-        """Upload; return the profile and the progress told, or raise ScriptError."""
+        """Upload; return the profile and the reported progress, or raise ScriptError."""
         script = (
             f"{client} const file = {source}; const stop = {stop}; {UPLOAD} return [profile, seen];"
         )
         return scripts.run(script, email=ALICE, **{"options": {}, **values})
 
     def test_progress(self, scripts, tmp_path):
-        """Bytes are told while they leave, in order, then that the server works; all is there."""
+        """Progress reports the sent bytes in order, then the server's work."""
         (tmp_path / "photo.jpg").write_bytes(photo())
         scripts.choose(tmp_path / "photo.jpg")
         scripts.set_network(upload=200_000)
@@ -577,7 +581,7 @@ class TestUpload:
         assert any(0 < each < total for each in sent)
 
     def test_ended_in_each_phase(self, scripts, answers, tmp_path):
-        """The signal ends it: while it is made small, on its way, and while the server works."""
+        """An abort ends the upload in each phase: reduction, transfer, and the server's work."""
         (tmp_path / "photo.jpg").write_bytes(photo())
         scripts.choose(tmp_path / "photo.jpg")
         goes_on = threading.Event()
@@ -599,7 +603,7 @@ class TestUpload:
         goes_on.set()
 
     def test_line_that_stalls(self, scripts, answers):
-        """When no more bytes leave, it ends."""
+        """A stalled transfer times out."""
         goes_on = threading.Event()
         stalled = Reply(200, PROFILE, before=lambda: goes_on.wait(30), reads_body=False)
         answers.plan += [stalled]
@@ -612,7 +616,7 @@ class TestUpload:
         assert scripts.run("return seen.at(-1).phase") == "uploading"
 
     def test_busy_server(self, scripts, answers):
-        """All is sent once more when the server says so."""
+        """A busy server gets the whole upload again."""
         pictured = {**PROFILE, "picture": {"id": "p", "urls": {"64": "https://x.example/"}}}
         answers.plan += [Reply(503, BUSY, {"Retry-After": "1"}), Reply(200, pictured)]
         source = "new Blob([new Uint8Array(1000)], { type: 'text/plain' })"
@@ -626,7 +630,7 @@ class TestUpload:
         assert first.headers["Content-Type"] == "application/octet-stream"
 
     def test_file_that_is_gone(self, scripts, tmp_path):
-        """A file that was deleted since it was chosen has an error of its own."""
+        """A deleted file has an error of its own."""
         path = tmp_path / "photo.jpg"
         path.write_bytes(photo(800, 600))
         scripts.choose(path)
@@ -637,7 +641,7 @@ class TestUpload:
             assert caught.value.code == "file_unreadable"
 
     def test_file_over_the_limit(self, scripts, tmp_path):
-        """The limit is for what is sent: a larger file that can be made small is taken."""
+        """The limit applies to sent bytes: a larger file is accepted if it can be reduced."""
         data = encode(decoded(photo()).resize((3000, 2400)), "PNG", compress_level=0)
         (tmp_path / "large.png").write_bytes(data)
         scripts.choose(tmp_path / "large.png")
@@ -647,10 +651,10 @@ class TestUpload:
         with pytest.raises(ScriptError) as caught:
             self.upload(scripts, self.SERVER, "tools.file()", options={"reduce": False})
         assert caught.value.code == "body_too_large"
-        assert caught.value.told["limit"] == 20 * 1024 * 1024 < len(data)
+        assert caught.value.members["limit"] == 20 * 1024 * 1024 < len(data)
 
     def test_what_the_server_refuses(self, scripts, tmp_path):
-        """A broken file, one that is no picture, a crop outside: the server's own codes and figures."""
+        """Broken files, other files and crops outside have the server's own codes and details."""
         whole = photo(1600, 1200)
         for name, data, crop, code in (
             ("cut.jpg", whole[: len(whole) // 2], None, "picture_broken"),
@@ -662,14 +666,14 @@ class TestUpload:
             with pytest.raises(ScriptError) as caught:
                 self.upload(scripts, self.SERVER, "tools.file()", options={"crop": crop})
             assert caught.value.code == code
-        assert caught.value.told["details"] == {"width": 1600, "height": 1200}
+        assert caught.value.members["details"] == {"width": 1600, "height": 1200}
 
 
-def refused_of(call, *arguments, **options):
+def rejection_of(call, *arguments, **options):
     """Return the members of the error that a call must throw."""
     with pytest.raises(ScriptError) as caught:
         call(*arguments, **options)
-    return caught.value.told
+    return caught.value.members
 
 
 def _base64(data):

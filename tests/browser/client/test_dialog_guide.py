@@ -1,4 +1,4 @@
-"""The example of docs/how-to/dialog.md, run as it stands there against a real server."""
+"""The example of docs/how-to/dialog.md, executed literally against a real server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ export const assertionsOf = (emails) => Promise.all(emails.map(async (email) => 
 
 
 def example(language):
-    """Return the one block of a language in the guide."""
+    """Return the guide's only block of a language."""
     fence = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
     [block] = fence.findall(GUIDE.read_text(encoding="utf-8"))
     return block
@@ -34,7 +34,7 @@ def example(language):
 
 @pytest.fixture
 def page(unopened, tmp_path):
-    """The guide's dialog, with a server that has started."""
+    """The guide's dialog with a running server."""
     service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
     script = example("js")
     assert script.count("https://profiles.example") == 1
@@ -48,12 +48,12 @@ def page(unopened, tmp_path):
         unopened.open(origin)
         yield unopened
         unopened.open("about:blank")
-        # A browser asks for an icon, which the guide's page does not have.
+        # Browsers request an icon, which the guide's page lacks.
         assert not [each for each in unopened.complaints() if "favicon" not in each]
 
 
 def test_example_works(page, tmp_path):
-    """Cards come up to date, a name and a picture are saved, and signing out leaves nothing behind."""
+    """Cards are updated, a name and a picture are saved, and a sign-out leaves no data."""
     path = tmp_path / "picture.jpg"
     path.write_bytes(encode(quadrants()))
     page.wait_for(lambda: page.find("persona-card").get_property("state") == "ready")

@@ -1,4 +1,4 @@
-"""Every error in words, held to the codes that docs/reference/api.md and the client's types promise."""
+"""Messages for all errors, checked against the codes of the API page and the client's types."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def documented_codes():
 
 @pytest.fixture
 def explain(page):
-    """Explains errors by the module that pages use; returns its codes, and what it says."""
+    """Explains errors by the pages' module; returns its codes and the explanations."""
     return lambda errors, translations=None: page.browser.execute_async_script(
         EXPLAIN, errors, translations
     )
@@ -46,7 +46,7 @@ def explain(page):
 
 class TestExplaining:
     def test_every_documented_code(self, explain):
-        """None is forgotten, none is invented; each has plain sentences, and an action."""
+        """Every documented code, and no other, has plain sentences and an action."""
         documented = documented_codes()
         assert len(documented) > 50
         wanted = sorted(documented | CLIENT_CODES)
@@ -86,11 +86,11 @@ class TestExplaining:
         ],
     )
     def test_figures(self, explain, error, text):
-        """Limits and times are in units that people use."""
+        """Limits and times have common units."""
         assert explain([error])[1][0]["text"] == text
 
     def test_fields(self, explain):
-        """Each field that is wrong is named as the form does."""
+        """Each invalid field has the form's own label."""
         errors = [
             {
                 "location": "body",
@@ -98,24 +98,30 @@ class TestExplaining:
                 "description": "must have at most 200 characters",
             }
         ]
-        [said] = explain([{"code": "validation_failed", "errors": errors}])[1]
+        [explained] = explain([{"code": "validation_failed", "errors": errors}])[1]
         wanted = "Picture in words: must have at most 200 characters."
-        assert said == {
+        assert explained == {
             "text": wanted,
             "action": "correct",
             "fields": [{"name": "picture_alt", "text": wanted}],
         }
 
     def test_what_it_does_not_know(self, explain):
-        """A code of the future, a busy server's, and no error at all become sentences too."""
+        """Unknown codes, busy servers and missing errors are explained too."""
         unknown = [{"code": "rate_limited", "isTemporary": True}, {"code": "strange"}, {}, None, "text"]
-        said = explain(unknown)[1]
-        assert [each["action"] for each in said] == ["wait", "report", "report", "report", "report"]
-        assert all(each["text"].endswith(".") for each in said)
+        explained = explain(unknown)[1]
+        assert [each["action"] for each in explained] == [
+            "wait",
+            "report",
+            "report",
+            "report",
+            "report",
+        ]
+        assert all(each["text"].endswith(".") for each in explained)
 
     @pytest.mark.parametrize("name", ["__proto__", "constructor", "toString"])
     def test_names_of_the_language(self, explain, name):
-        """A code or field that JavaScript's own objects have is unknown like any other."""
+        """Codes and fields with the names of JavaScript's own members count as unknown."""
         errors = [{"location": "body", "name": name, "description": "is not a known member"}]
         unknown = [{"code": name}, {"code": "validation_failed", "errors": errors}]
         codes, [code, field] = explain(unknown)
@@ -124,6 +130,6 @@ class TestExplaining:
         assert field["text"] == f"{name}: is not a known member."
 
     def test_translation(self, explain):
-        """Another language takes the place of the sentence, not of the action."""
-        said = explain([{"code": "offline"}], {"offline": "Keine Verbindung."})[1]
-        assert said == [{"text": "Keine Verbindung.", "action": "retry", "fields": []}]
+        """A translation replaces the sentence, not the action."""
+        explained = explain([{"code": "offline"}], {"offline": "Keine Verbindung."})[1]
+        assert explained == [{"text": "Keine Verbindung.", "action": "retry", "fields": []}]

@@ -24,7 +24,7 @@ return [side, blob.type, await tools.base64(blob)];
 
 @pytest.fixture
 def scripts(browser, server):
-    """A page of the server's origin with nothing on it."""
+    """An empty page of the server's origin."""
     browser.set_script_timeout(60)
     made = Scripts(browser)
     made.open(f"{server}/v1/")
@@ -33,12 +33,12 @@ def scripts(browser, server):
 
 @pytest.fixture
 def reduce(scripts, tmp_path):
-    """Returns what the browser makes of a file: side, media type, bytes."""
+    """Returns the browser's reduction of a file: side, media type, bytes."""
     return lambda data, crop=None: reduced_by(scripts, tmp_path, data, crop)
 
 
 def reduced_by(scripts, folder, data, crop):
-    """Return what a page makes of a file."""
+    """Return a page's reduction of a file."""
     (folder / "picture").write_bytes(data)
     scripts.choose(folder / "picture")
     side, kind, text = scripts.run(REDUCE, file=None, crop=crop)
@@ -59,7 +59,7 @@ def difference(one, other):
 
 
 def in_display_p3(picture):
-    """Return a picture's colours, taken for Display P3, as a JPEG that says so."""
+    """Return a picture as a JPEG with a Display P3 profile."""
     # The matrix and curve of the standard: SMPTE EG 432-1 primaries, white D65, the curve of sRGB.
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     replaced = bytearray(profile)
@@ -81,7 +81,7 @@ class TestPhotos:
     @pytest.mark.parametrize("orientation", [1, 6, 7])
     @pytest.mark.parametrize("crop", [None, {"left": 301, "top": 422, "side": 2345}])
     def test_of_twelve_megapixels(self, reduce, orientation, crop):
-        """It leaves as under 300 kB, of which the server makes the same but for noise."""
+        """A photo is reduced to under 300 kB; the server's result is the same except for noise."""
         turned = decoded(photo())
         data = encode(turned, quality=90, exif=exif_orientation(orientation))
         side, kind, sent = reduce(data, crop)
@@ -91,11 +91,11 @@ class TestPhotos:
         assert b"SECRET-CAMERA" not in sent
         own = square(data, crop)
         assert difference(square(sent), own) < 2
-        # That bound is no wide one: a square one pixel aside is beyond it.
+        # The bound is tight: a shift by one pixel exceeds it.
         assert difference(own.transform(own.size, Image.Transform.AFFINE, (1, 0, 1, 0, 1, 0)), own) > 2
 
     def test_small_square(self, reduce):
-        """A square of few pixels keeps every one of them."""
+        """A small crop keeps all its pixels."""
         data, crop = photo(), {"left": 900, "top": 700, "side": 400}
         side, kind, sent = reduce(data, crop)
         assert (side, kind) == (400, "image/jpeg")
@@ -104,7 +104,7 @@ class TestPhotos:
         assert difference(square(sent), own) < 1.5
 
     def test_wide_colours(self, reduce):
-        """A photo in Display P3 leaves in sRGB, with the colours that the server makes of it."""
+        """A photo in Display P3 is converted to sRGB with the server's colours."""
         patches = Image.new("RGB", (1600, 1600))
         draw = ImageDraw.Draw(patches)
         for index, colour in enumerate([(200, 90, 60), (90, 200, 90), (60, 90, 200), (128, 128, 128)]):
@@ -120,7 +120,7 @@ class TestPhotos:
         assert difference(unconverted, own) > 4
 
     def test_in_grey(self, reduce):
-        """A photo without colours is no graphic, though it has few of them."""
+        """A grey photo is no graphic, in spite of its few colours."""
         data = encode(decoded(photo(2000, 2000)).convert("L"), quality=95)
         side, kind, sent = reduce(data)
         assert (side, kind) == (1024, "image/jpeg")
@@ -129,7 +129,7 @@ class TestPhotos:
 
 class TestGraphics:
     def test_with_few_colours(self, reduce):
-        """A screenshot stays lossless, as the server's own is."""
+        """A screenshot stays lossless, like the server's own renditions."""
         picture = Image.new("RGB", (3000, 2000), "white")
         draw = ImageDraw.Draw(picture)
         random = np.random.default_rng(1)
@@ -143,7 +143,7 @@ class TestGraphics:
         assert square(sent).getcolors(4096)
 
     def test_with_transparency(self, reduce):
-        """What can be seen through stays so, in photos and in graphics."""
+        """Photos and graphics keep their transparency."""
         alpha = Image.linear_gradient("L").resize((1600, 1600))
         clear = decoded(photo(1600, 1600)).copy()
         clear.putalpha(alpha)
@@ -157,7 +157,7 @@ class TestGraphics:
             assert difference(made.getchannel("A"), own.getchannel("A")) < 1
 
     def test_of_which_the_first_frame_counts(self, reduce):
-        """An animation is the picture that the server would take of it."""
+        """The first frame of an animation is reduced, as on the server."""
         frames = [decoded(photo(1300, 1300, seed)) for seed in (7, 8)]
         data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
         side, _, sent = reduce(data)
@@ -167,23 +167,23 @@ class TestGraphics:
 
 class TestAsItIs:
     def test_what_the_browser_cannot_decode(self, reduce):
-        """HEIC, broken files and other things are left to the server."""
+        """HEIC, broken files and other files are left to the server."""
         whole = photo(1600, 1200)
         for data in (heic(decoded(whole)), whole[: len(whole) // 2], b"text " * 20_000):
             assert reduce(data) == (None, "", data)
 
     def test_what_is_small(self, reduce):
-        """A picture of few bytes and pixels is not encoded anew."""
+        """A picture with few bytes and pixels is not encoded again."""
         data = encode(decoded(photo(1000, 800)), quality=80)
         assert len(data) > 64 * 1024
         assert reduce(data)[0] is None
 
     def test_crop_outside(self, reduce):
-        """The server tells what is wrong with it."""
+        """A crop outside the picture is left to the server, which rejects it."""
         assert reduce(photo(), {"left": 3000, "top": 0, "side": 2000})[0] is None
 
     def test_what_not_all_browsers_turn(self, reduce):
-        """A PNG or WebP that is to be turned is left to the server, one that is upright is not."""
+        """A PNG or WebP with an orientation is left to the server; an upright one is not."""
         picture = decoded(photo(1500, 1100))
         for orientation, side in ((6, None), (1, 1024)):
             exif = exif_orientation(orientation)
@@ -192,18 +192,18 @@ class TestAsItIs:
             assert reduce(webp)[0] == side
 
     def test_inks(self, reduce):
-        """CMYK is left to the server, as browsers do not agree on its colours."""
+        """CMYK is left to the server, because browsers disagree on its colours."""
         assert reduce(encode(decoded(photo(1600, 1200)).convert("CMYK"), quality=95))[0] is None
 
     def test_more_pixels_than_a_page_can_hold(self, reduce):
-        """A picture of 400 megapixels is not even tried."""
+        """A picture of 400 megapixels is left to the server untried."""
         flat = Image.new("L", (20_000, 20_000))
         assert reduce(encode(flat, "PNG", compress_level=1))[0] is None
 
 
 class TestWorker:
     def test_leaves_the_page_free(self, scripts, tmp_path):
-        """A picture of 48 megapixels is made small in a worker, which the page does not wait for."""
+        """A picture of 48 megapixels is reduced in a worker, off the page's thread."""
         data = encode(decoded(photo()).resize((8064, 6048)), quality=60)
         (tmp_path / "picture").write_bytes(data)
         scripts.choose(tmp_path / "picture")
@@ -226,14 +226,14 @@ class TestWorker:
         assert scripts.run(script) == [1024, ["persona-profile-reduction"]]
 
     def test_of_another_origin(self, scripts, tmp_path):
-        """Modules of another origin than the page's may start no worker; the page does it then."""
+        """Modules of another origin may start no worker, so the page reduces the picture itself."""
         with answering() as elsewhere:
             script = "window.module = await import(`${origin}/static/persona-profile.js`)"
             scripts.run(script, origin=elsewhere.origin)
             assert reduced_by(scripts, tmp_path, photo(), None)[0] == 1024
 
     def test_that_the_page_forbids(self, scripts, tmp_path):
-        """Under a policy without workers the same is done on the page's own thread."""
+        """Under a policy without workers the page reduces the picture itself."""
         (tmp_path / "picture").write_bytes(photo())
         made = []
         with answering() as elsewhere:
@@ -241,7 +241,7 @@ class TestWorker:
                 elsewhere.page_headers = {"Content-Security-Policy": policy}
                 scripts.open(f"{elsewhere.origin}/")
                 made.append(reduced_by(scripts, tmp_path, photo(), None))
-            # The page overrides how its own thread reads back, as some browsers do for all.
+            # Overrides the page's own pixel reads with noise, as some browsers do for all.
             noisy = """
                 const { prototype } = OffscreenCanvasRenderingContext2D;
                 const { getImageData } = prototype;

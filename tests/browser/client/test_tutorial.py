@@ -1,4 +1,4 @@
-"""The tutorial and the curl commands of the README, executed as they are written."""
+"""The tutorial and the curl commands of the README, executed literally."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def blocks(text, language):
 
 @pytest.fixture
 def service(tmp_path):
-    """A development server that has not started yet."""
+    """A development server, not started yet."""
     made = Service(tmp_path / "server", "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
     yield made
     made.close()
@@ -35,7 +35,7 @@ def service(tmp_path):
 
 @pytest.fixture
 def tutorial(service, tmp_path):
-    """The origin of the tutorial's page, which is served by the tutorial's own commands."""
+    """The origin of the tutorial's page, served by the tutorial's own commands."""
     port = free_port()
     run, copy, serve = (
         block.replace("var/my-dialog", f"{tmp_path}/my-dialog").replace("8000", str(port))
@@ -91,7 +91,7 @@ def test_tutorial(service, tutorial, unopened, tmp_path):
 
 
 def test_readme_commands(service):
-    """The README's ten lines of curl write, upload, fetch and erase, and leave no files behind."""
+    """The README's ten lines of curl write, upload, fetch and erase, and leave no files."""
     service.start()
     [commands] = [block for block in blocks(README, "sh") if "curl" in block]
     assert len(commands.splitlines()) <= 10

@@ -10,7 +10,7 @@ from support.services import Service
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 
-# Looks at every frame whether the first card is there and would get a click; sums up what moves.
+# Checks in every frame whether the first card is clickable; sums up layout shifts.
 WATCH = """
 window.watched = {usable: false, shift: 0};
 new PerformanceObserver((list) => {
@@ -38,20 +38,20 @@ return window.watched.usable && isPainted ? window.watched : null;
 
 @pytest.fixture
 def dialog(tmp_path):
-    """A profile server that can be killed, and the origin of a dialog that belongs to it."""
+    """A profile server for killing, and the origin of its dialog."""
     service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/store.sqlite")
     html = (DEMO / "index.html").read_text(encoding="utf-8")
-    told = html.replace(
+    page = html.replace(
         ' name="profile-server" content=""', f' name="profile-server" content="{service.origin}"'
     )
-    assert told != html
-    with dialog_of(service, {"/": told}) as origin:
+    assert page != html
+    with dialog_of(service, {"/": page}) as origin:
         yield service, origin
 
 
 @pytest.fixture
 def page(browser, unopened):
-    """A page that watches itself from its first moment; that calls are refused is no complaint."""
+    """A page with the observer from its first moment; failed connections are no complaint."""
     added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
     yield unopened
     browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
@@ -61,7 +61,7 @@ def page(browser, unopened):
 
 
 def assert_calm(page):
-    """Assert that cards can be used, although nobody answers, nothing moved, and nothing complains."""
+    """Check that cards are usable without a server, without layout shifts and messages."""
     measured = page.wait_for(lambda: page.browser.execute_script(MEASURED))
     assert measured["shift"] < 0.1
     assert page.find("#notice").text == ""
@@ -70,7 +70,7 @@ def assert_calm(page):
 
 class TestServerThatIsDown:
     def test_before_opening(self, page, dialog):
-        """Cards are there; a press says why it fails, and the same press works later."""
+        """Cards are shown; a click reports the outage, and works once the server is up."""
         service, origin = dialog
         page.open(origin)
         assert_calm(page)
@@ -86,7 +86,7 @@ class TestServerThatIsDown:
         assert page.on_card(ALICE, "name") == "Alice Liddell"
 
     def test_killed_between_two_openings(self, page, dialog):
-        """The cards of the last opening are painted; when the server is back, so is everything else."""
+        """Cached cards are painted during an outage; the rest appears once the server is back."""
         service, origin = dialog
         service.start()
         page.open(origin)
@@ -106,7 +106,7 @@ class TestServerThatIsDown:
         assert_calm(page)
 
     def test_killed_while_it_is_open(self, page, dialog):
-        """What was typed stays, the reason is said beside it, and saving again works."""
+        """A failed save keeps the typed text with the reason beside it; saving again works."""
         service, origin = dialog
         service.start()
         page.open(origin)
@@ -121,7 +121,7 @@ class TestServerThatIsDown:
         assert page.shown(profile, "title") == "Alice Liddell"
 
     def test_signing_out(self, page, dialog):
-        """It works on this device, which is said; nothing stays behind."""
+        """A sign-out during an outage works on this device, says so, and leaves no data."""
         service, origin = dialog
         service.start()
         page.open(origin)
@@ -133,7 +133,7 @@ class TestServerThatIsDown:
         assert page.on_card(ALICE, "name") == "alice"
 
     def test_signing_out_in_one_of_two_tabs(self, page, dialog):
-        """The other tab is signed out too, and does not put the cards back."""
+        """A sign-out signs other tabs out too, and their cards do not return."""
         service, origin = dialog
         service.start()
         page.open(origin)

@@ -1,4 +1,4 @@
-"""The whole path of a person by clicks and by keys, photographed on the way into var/screenshots/."""
+"""A person's whole path by mouse and by keyboard, with screenshots in var/screenshots/."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ new MutationObserver(() => window.seen.push(`${phase.textContent} ${percent.text
 
 @pytest.fixture
 def look(page):
-    """Photographs a stage on phone and desktop, light and dark; axe-core must find nothing grave."""
+    """Takes screenshots of a stage for phone and desktop, light and dark, and checks accessibility."""
 
     def photograph(stage):
         for width in WIDTHS:
@@ -45,7 +45,7 @@ def look(page):
 
 @pytest.fixture
 def colour(page):
-    """Returns colours of the picture of a profile: at nine points of it."""
+    """Returns the colours of a profile's picture at nine points."""
 
     def fetch(profile):
         source = page.shown_picture(profile)
@@ -59,13 +59,13 @@ def colour(page):
 
 
 def is_like(pixel, wanted):
-    """Whether a colour came through the encoders."""
+    """Return whether a colour survived the encoders."""
     return all(abs(a - b) < 30 for a, b in zip(pixel, wanted, strict=True))
 
 
 class TestWholePath:
     def test_by_clicks(self, page, look, tmp_path):
-        """Two cards, edit, crop, a photo of 12 megapixels with progress; a reload shows all of it."""
+        """Two cards, an edit, a crop, and a photo's upload with progress survive a reload."""
         path = tmp_path / "photo.jpg"
         path.write_bytes(photo())
         look("1-choose-a-card")
@@ -108,7 +108,7 @@ class TestWholePath:
         assert page.shown_picture(profile).startswith("data:image/")
 
     def test_by_keyboard(self, page, tmp_path):
-        """Sign-in, editing, cropping and erasing need no pointer; the focus is always somewhere."""
+        """Sign-in, editing, cropping and erasing work by keyboard; the focus is never lost."""
         path = tmp_path / "picture.jpg"
         path.write_bytes(encode(quadrants()))
         ActionChains(page.browser).send_keys(Keys.TAB, Keys.ENTER).perform()
@@ -139,8 +139,8 @@ class TestWholePath:
 
 class TestCropping:
     def test_by_keys(self, page, colour, tmp_path):
-        """What the keys choose is what is kept; orientation is honoured, and the position is told."""
-        # Turned by a quarter to the right when shown: the lower left quarter comes to the upper left.
+        """A crop by keyboard is kept; it honours the orientation, and its position is announced."""
+        # The orientation turns it right by a quarter: the lower left quarter goes to the upper left.
         path = tmp_path / "turned.jpg"
         path.write_bytes(encode(quadrants(1200, 900), exif=exif_orientation(6)))
         profile = page.sign_in(ALICE)
@@ -157,7 +157,7 @@ class TestCropping:
 
     @pytest.mark.parametrize(("across", "down", "wanted"), [(1, 1, RED), (-1, -1, WHITE)])
     def test_by_pointer(self, page, colour, tmp_path, across, down, wanted):
-        """The wheel zooms where the pointer is, and the picture follows the pointer to its edge."""
+        """The wheel zooms at the pointer; dragging moves the picture up to its edge."""
         path = tmp_path / "wide.jpg"
         path.write_bytes(encode(quadrants(1600, 1200)))
         profile = page.sign_in(ALICE)
@@ -173,7 +173,7 @@ class TestCropping:
         assert all(is_like(pixel, wanted) for pixel in colour(profile))
 
     def test_calling_it_off(self, page, tmp_path):
-        """Escape and the button upload nothing, and the same file can be chosen again."""
+        """Escape and Cancel upload nothing, and the same file can be chosen again."""
         path = tmp_path / "picture.jpg"
         path.write_bytes(encode(quadrants()))
         profile = page.sign_in(ALICE)

@@ -1,4 +1,4 @@
-"""Pictures by paste, drop and camera; uploads called off and tried again; text of strangers."""
+"""Pictures by paste, drop and camera; cancelled and retried uploads; other people's text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.pictures import encode, quadrants
 
 ALICE = "alice@example.com"
 
-# No driver can paste or drag a file; the events are what a browser sends when a person does.
+# Drivers can't paste or drag files; these are the events of a browser.
 GIVE = """
 const [type, target, bytes, kind] = arguments;
 const file = new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], "picture", {type: kind});
@@ -36,7 +36,7 @@ SPOOFS = [
 
 @pytest.fixture
 def give(page):
-    """Sends the events of a file that is pasted or dragged; returns whether the page took it."""
+    """Dispatches the events of a pasted or dragged file; returns whether the page handled it."""
     picture = base64.b64encode(encode(quadrants())).decode()
 
     def send(kind, target, media_type="image/jpeg"):
@@ -55,7 +55,7 @@ def picture_file(tmp_path):
 
 class TestWaysIn:
     def test_paste(self, page, give):
-        """A picture that is pasted anywhere goes to the profile that is shown; text does not."""
+        """A picture pasted anywhere goes to the shown profile; pasted text does not."""
         page.sign_in(ALICE)
         give("paste", page.find("body"), "text/plain")
         assert not page.find("#crop").is_displayed()
@@ -65,12 +65,12 @@ class TestWaysIn:
         page.shown_picture(page.profile())
 
     def test_paste_of_nobody(self, page, give):
-        """Before signing in there is no place for a picture."""
+        """Before sign-in a pasted picture is ignored."""
         give("paste", page.find("body"))
         assert not page.find("#crop").is_displayed()
 
     def test_drop(self, page, give):
-        """The profile shows that it takes what is dragged over it; a drop beside it does nothing."""
+        """The profile shows that it accepts a dragged file; a drop elsewhere has no effect."""
         profile = page.sign_in(ALICE)
         target = profile.find_element(By.CSS_SELECTOR, ".drop-here")
         assert give("drop", page.find("header"))
@@ -88,7 +88,7 @@ class TestWaysIn:
         page.wait_for_notice("The picture is saved.")
 
     def test_camera(self, page, picture_file):
-        """Where fingers point there is a button for the camera, which takes the same way."""
+        """Touch devices have a camera button, with the same path as files."""
         profile = page.sign_in(ALICE)
         camera = profile.find_element(By.NAME, "camera")
         label = profile.find_element(By.CSS_SELECTOR, ".camera")
@@ -109,7 +109,7 @@ class TestWaysIn:
 class TestUploading:
     @pytest.fixture
     def network(self, page):
-        """Sets how fast the network is, and makes it fast again."""
+        """Sets the speed of the network, and resets it afterwards."""
         page.browser.execute_cdp_cmd("Network.enable", {})
 
         def emulate(**conditions):
@@ -121,7 +121,7 @@ class TestUploading:
         page.browser.execute_cdp_cmd("Network.disable", {})
 
     def test_calling_it_off(self, page, network, picture_file):
-        """An upload ends at once when the person wants, and nothing has changed."""
+        """A cancelled upload ends at once without a change."""
         profile = page.sign_in(ALICE)
         network(uploadThroughput=3000)
         page.choose_file(profile, picture_file)
@@ -135,7 +135,7 @@ class TestUploading:
         assert page.shown(page.reload(), "picture-action") == "Add a picture"
 
     def test_trying_again(self, page, network, picture_file):
-        """Offline, the reason stands beside the picture; one button sends the same square again."""
+        """An offline upload shows the reason; one button uploads the same square again."""
         profile = page.sign_in(ALICE)
         network(offline=True)
         page.choose_file(profile, picture_file)
@@ -147,7 +147,7 @@ class TestUploading:
         page.press(profile, "retry-picture")
         page.wait_for_notice("The picture is saved.")
         page.shown_picture(profile)
-        page.complaints().clear()  # the client asked more than once while it was offline
+        page.complaints().clear()  # the client retried while it was offline
 
 
 class TestStrangersText:
@@ -155,7 +155,7 @@ class TestStrangersText:
         "name", SPOOFS, ids=["markup", "address", "right to left", "emoji", "long"]
     )
     def test_name(self, page, name):
-        """Whatever a name is, the card still shows whose it is, and nothing is wider than the page."""
+        """A card shows its email whatever the name, and nothing overflows the page."""
         page.resize(320)
         profile = page.sign_in(ALICE)
         page.save(profile, name=name, label=name[:100], pronouns=name[:100])
@@ -167,7 +167,7 @@ class TestStrangersText:
 
 class TestProtectedProfile:
     def test_key(self, page, server):
-        """Without the person's key there is a fallback card and the reason; with it, everything."""
+        """Without its key a profile has a fallback card and the reason; with it, all claims."""
         key = secrets.token_urlsafe(32)
         self._protect(server, key)
         profile = page.sign_in(ALICE)

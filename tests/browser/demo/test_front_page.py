@@ -23,7 +23,7 @@ return [...arguments[0].querySelectorAll("*")].filter((each) => {
 
 
 class Elsewhere:
-    """Another client, in which Alice is signed in too."""
+    """Another client with a session of Alice's."""
 
     def __init__(self, origin):
         self._origin = origin
@@ -33,7 +33,7 @@ class Elsewhere:
         self._headers["Authorization"] = f"Bearer {token}"
 
     def call(self, method, path, document=None):
-        """Return the JSON of an answer, if it has any."""
+        """Return the JSON of an answer, if any."""
         body = None if document is None else json.dumps(document).encode()
         request = urllib.request.Request(
             self._origin + path, method=method, data=body, headers=self._headers
@@ -52,7 +52,7 @@ def picture_file(tmp_path):
 
 class TestSigningIn:
     def test_as_alice(self, page):
-        """A card that is chosen leads to its profile, with a monogram where there is no picture."""
+        """A chosen card opens its profile, with a monogram in place of a picture."""
         assert page.emails() == [ALICE, BOB]
         profile = page.sign_in(ALICE)
         assert page.emails() == [ALICE]
@@ -75,7 +75,7 @@ class TestSigningIn:
         assert page.emails() == [ALICE, BOB]
 
     def test_as_both_at_once(self, page):
-        """One request opens a session of two addresses, and a card shows its profile."""
+        """A single request opens a session of two addresses; each card shows its profile."""
         profile = page.sign_in(ALICE, BOB)
         assert page.emails() == [ALICE, BOB]
         assert page.shown(profile, "email") == ALICE
@@ -83,7 +83,7 @@ class TestSigningIn:
         assert page.shown(page.profile(), "email") == BOB
 
     def test_counting_cards_again(self, page):
-        """A card that was chosen among several can be left out again, and all of it be called off."""
+        """Selected cards can be deselected, and the selection can be cancelled."""
         page.find("#several").click()
         assert not page.find("#continue").is_enabled()
         for email in (ALICE, BOB):
@@ -98,14 +98,14 @@ class TestSigningIn:
         assert page.emails() == [ALICE]
 
     def test_with_another_address(self, page):
-        """Any address of an example domain will do."""
+        """Any address of an example domain is accepted."""
         page.find("#another summary").click()
         page.find("[name=email]").send_keys("carol@team.example", Keys.ENTER)
         page.wait_for_notice("Signed in as carol@team.example.")
         assert page.shown(page.profile(), "email") == "carol@team.example"
 
     def test_by_keyboard(self, page):
-        """The keyboard alone leads to a profile, and the focus to its heading."""
+        """The keyboard alone leads to a profile; the focus moves to its heading."""
         page.find("body").send_keys(Keys.TAB)
         assert page.focused() == page.card(ALICE)
         page.focused().send_keys(Keys.ENTER)
@@ -113,7 +113,7 @@ class TestSigningIn:
         assert page.focused().get_dom_attribute("id") == "heading"
 
     def test_with_an_address_that_nobody_vouches_for(self, page):
-        """The reason stands at the field, which is marked and has the focus."""
+        """The reason of a rejected address is at the field, which is marked and focused."""
         page.find("#another summary").click()
         field = page.find("[name=email]")
         field.send_keys("eve@evil.test", Keys.ENTER)
@@ -126,7 +126,7 @@ class TestSigningIn:
         page.expect_complaint("400")
 
     def test_signing_out(self, page):
-        """The cards go from page and device, and do not come back by a reload."""
+        """A sign-out removes the cards from page and device, also after a reload."""
         page.save(page.sign_in(ALICE), name="Alice Liddell")
         page.find("#sign-out").click()
         page.wait_for_notice("signed out, everywhere")
@@ -136,7 +136,7 @@ class TestSigningIn:
         assert page.on_card(ALICE, "name") == "alice"
 
     def test_session_that_was_ended_elsewhere(self, page, server):
-        """The next action leads back to signing in, with the reason; nothing stays on the device."""
+        """A session ended elsewhere leads to sign-in with the reason, and leaves no data behind."""
         profile = page.sign_in(ALICE)
         Elsewhere(server).call("DELETE", "/v1/sessions")
         page.edit(profile, name="Alice")
@@ -147,7 +147,7 @@ class TestSigningIn:
         page.sign_in(ALICE)
 
     def test_tab_that_was_closed(self, page, server):
-        """The next opening has no session, but shows the cards of the last one."""
+        """A closed tab ends the session, and the next opening shows the cached cards."""
         page.save(page.sign_in(ALICE), name="Alice Liddell")
         page.browser.execute_script("sessionStorage.clear()")
         page.open(server)
@@ -158,7 +158,7 @@ class TestSigningIn:
 
 class TestEditing:
     def test_name(self, page):
-        """What was saved is shown at once and after a reload, and the form is closed."""
+        """A saved profile is shown at once and after a reload, and the form closes."""
         profile = page.sign_in(ALICE)
         page.save(profile, name="Alice Liddell", label="Work", website="https://alice.example/")
         assert not profile.find_element(By.CSS_SELECTOR, ".claims").is_displayed()
@@ -171,7 +171,7 @@ class TestEditing:
         assert shown(page.reload()) == ["Alice Liddell", "Work", "alice.example"]
 
     def test_cancelling(self, page):
-        """What was typed and not saved is forgotten."""
+        """Cancelled edits are discarded."""
         profile = page.sign_in(ALICE)
         profile.find_element(By.CSS_SELECTOR, ".editor summary").click()
         profile.find_element(By.NAME, "name").send_keys("Mallory")
@@ -180,7 +180,7 @@ class TestEditing:
         assert profile.find_element(By.NAME, "name").get_property("value") == ""
 
     def test_name_of_markup(self, page):
-        """A name that is HTML is shown as text."""
+        """A name with HTML is shown as text."""
         profile = page.sign_in(ALICE)
         page.save(profile, name=MARKUP)
         assert page.shown(profile, "title") == MARKUP
@@ -193,7 +193,7 @@ class TestEditing:
         ids=["unbroken", "right to left", "emoji", "stacked marks"],
     )
     def test_text_that_could_break_the_card(self, page, text, width):
-        """Whatever a stranger typed stays inside the card, on a phone and on a desktop."""
+        """Other people's text stays inside the card, on a phone and on a desktop."""
         page.resize(width)
         profile = page.sign_in(ALICE)
         website = f"https://alice.example/{'x' * 170}"
@@ -205,7 +205,7 @@ class TestEditing:
         assert profile.size["height"] < 700
 
     def test_claims_that_are_refused(self, page):
-        """Each reason stands at its field, and goes when the claim is right."""
+        """Each rejected claim has its reason at the field, until it is valid."""
         profile = page.sign_in(ALICE)
         page.edit(profile, name="x" * 101, website="ftp://alice.example", label="Work")
         page.wait_for_problem(profile, "see the marked field")
@@ -220,7 +220,7 @@ class TestEditing:
         assert not profile.find_elements(By.CSS_SELECTOR, ".field-error, [aria-invalid]")
 
     def test_profile_that_was_changed_elsewhere(self, page, server):
-        """The profile is brought up to date, and what was typed waits to be saved again."""
+        """A conflict updates the shown profile and keeps the typed text for another save."""
         profile = page.sign_in(ALICE)
         changes = {"name": "Elsewhere", "label": "Home"}
         Elsewhere(server).call("PATCH", f"/v1/profiles/{ALICE}", changes)
@@ -233,7 +233,7 @@ class TestEditing:
         assert page.shown(profile, "label") == "Home"
 
     def test_other_claim_that_was_changed_elsewhere(self, page, server):
-        """Changes that are not in each other's way need nobody's attention."""
+        """Changes of different claims merge without a message."""
         profile = page.sign_in(ALICE)
         Elsewhere(server).call("PATCH", f"/v1/profiles/{ALICE}", {"label": "Home"})
         page.save(profile, name="Here")
@@ -244,7 +244,7 @@ class TestEditing:
 
 class TestPictures:
     def test_upload(self, page, server, picture_file):
-        """A picture is shown from its address; after a reload its thumbnail needs no request."""
+        """A picture is shown from its URL; after a reload its thumbnail needs no request."""
         profile = page.sign_in(ALICE)
         page.upload(profile, picture_file)
         assert page.shown_picture(profile).startswith(f"{server}/v1/pictures/")
@@ -254,7 +254,7 @@ class TestPictures:
         assert page.shown_picture(profile).startswith("data:image/")
 
     def test_replacing(self, page, picture_file, tmp_path):
-        """Another picture takes the place of the first."""
+        """A second picture replaces the first."""
         profile = page.sign_in(ALICE)
         page.upload(profile, picture_file)
         before = page.shown_picture(profile)
@@ -264,7 +264,7 @@ class TestPictures:
         assert page.wait_for(lambda: page.shown_picture(profile) != before)
 
     def test_removal(self, page, picture_file):
-        """The monogram comes back."""
+        """A removed picture gives the monogram again."""
         profile = page.sign_in(ALICE)
         page.upload(profile, picture_file)
         page.press(profile, "remove-picture")
@@ -273,7 +273,7 @@ class TestPictures:
         assert page.shown(profile, "picture-action") == "Add a picture"
 
     def test_text_alternative(self, page, picture_file):
-        """What the picture shows is told to those who can't see it."""
+        """The alternative text is the image's `alt`."""
         profile = page.sign_in(ALICE)
         page.save(profile, picture_alt="Four colours")
         page.upload(profile, picture_file)
@@ -281,7 +281,7 @@ class TestPictures:
         assert image.get_dom_attribute("alt") == "Four colours"
 
     def test_file_that_is_no_picture(self, page, tmp_path):
-        """It is refused in words that a person understands."""
+        """A file that is no picture is rejected in plain words."""
         profile = page.sign_in(ALICE)
         path = tmp_path / "letter.png"
         path.write_text("Dear Alice")
@@ -290,7 +290,7 @@ class TestPictures:
         page.expect_complaint("415")
 
     def test_picture_that_is_damaged(self, page, tmp_path):
-        """It is refused as such."""
+        """A damaged picture is rejected in plain words."""
         profile = page.sign_in(ALICE)
         path = tmp_path / "half.jpg"
         path.write_bytes(encode(quadrants())[:1000])
@@ -300,7 +300,7 @@ class TestPictures:
         page.expect_complaint("422")
 
     def test_file_that_is_too_large(self, page, tmp_path):
-        """It is refused before it is sent, and the limit is said."""
+        """A file that is too large is rejected before the upload, with the limit."""
         profile = page.sign_in(ALICE)
         path = tmp_path / "large.jpg"
         with path.open("wb") as file:
@@ -309,7 +309,7 @@ class TestPictures:
         page.wait_for_problem(profile, "This picture is larger than 20 MB. Choose a smaller one.")
 
     def test_picture_that_the_browser_cannot_show(self, page, tmp_path):
-        """It goes up as it is, without a cropper, and the person is told what was taken of it."""
+        """An undisplayable picture is uploaded without cropping; the notice names the used part."""
         profile = page.sign_in(ALICE)
         path = tmp_path / "phone.heic"
         path.write_bytes(heic(quadrants(600, 400)))
@@ -320,7 +320,7 @@ class TestPictures:
 
 class TestOwnData:
     def test_taking_it_away(self, page, picture_file):
-        """The zip arrives among the downloads, with the claims and the picture."""
+        """The export is downloaded as a zip with claims and picture."""
         profile = page.sign_in(ALICE)
         page.save(profile, name="Alice Liddell")
         page.upload(profile, picture_file)
@@ -332,7 +332,7 @@ class TestOwnData:
             assert "picture/64.jpeg" in archive.namelist()
 
     def test_erasing_asks_first(self, page):
-        """Escape and the button that has the focus keep the profile."""
+        """Escape, and the focused button, cancel the erasure."""
         profile = page.sign_in(ALICE)
         page.save(profile, name="Alice Liddell")
         for key in (Keys.ESCAPE, Keys.ENTER):
@@ -344,7 +344,7 @@ class TestOwnData:
         assert page.shown(page.reload(), "title") == "Alice Liddell"
 
     def test_erasing(self, page, picture_file):
-        """Claims and picture are gone, from the form too."""
+        """An erasure removes claims and picture, from the form too."""
         profile = page.sign_in(ALICE)
         page.save(profile, name="Alice Liddell")
         page.upload(profile, picture_file)

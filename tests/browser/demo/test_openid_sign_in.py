@@ -1,4 +1,4 @@
-"""Signing in at the development server's OpenID provider by redirect, as a person does."""
+"""Sign-in by redirect at the development server's OpenID provider."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def service(tmp_path_factory):
 
 @pytest.fixture
 def page(unopened, service):
-    """The front page of that server, in a tab where nobody has signed in."""
+    """The front page of that server in a tab without a session."""
     unopened.open(service.origin)
     unopened.browser.execute_script("sessionStorage.clear(); localStorage.clear()")
     unopened.open(service.origin)
@@ -44,30 +44,30 @@ def page(unopened, service):
 
 
 def go(page, service):
-    """Go to the provider."""
+    """Navigate to the provider."""
     page.find("#openid").click()
     page.wait_for(lambda: page.browser.current_url.startswith(service.provider))
 
 
 def choose(page, email):
-    """Choose one of the addresses that the provider's page offers."""
+    """Choose an address on the provider's page."""
     page.find(f"button[value='{email}']").click()
 
 
 def wait_for_problem(page, words):
-    """Wait until the front page, to which the browser may be on its way back, tells of a problem."""
+    """Wait until the front page, possibly after a redirect, shows a problem."""
     page.wait_for_problem(page.wait_for(lambda: page.find("#chooser")), words)
 
 
 def is_clean(page, service):
-    """Tell whether nothing is left of the provider's answer in the address or in this tab's storage."""
+    """Return whether address and storage are free of the provider's answer."""
     stored = page.browser.execute_script("return JSON.stringify({...sessionStorage})")
     return page.browser.current_url == f"{service.origin}/" and REQUEST not in stored
 
 
 class TestSigningIn:
     def test_there_and_back(self, page, service):
-        """The redirect brings a session and its card; nothing of the token is left behind."""
+        """The redirect gives a session and its card, and leaves no trace of the token."""
         go(page, service)
         choose(page, ALICE)
         page.wait_for_notice(f"Signed in as {ALICE}.")
@@ -80,7 +80,7 @@ class TestSigningIn:
         assert page.emails() == [ALICE]
 
     def test_going_back(self, page, service):
-        """The token is in no entry of the history: going back leads to the provider, never to it."""
+        """No entry of the history has the token; going back leads to the provider."""
         go(page, service)
         choose(page, ALICE)
         page.wait_for_notice("Signed in as")
@@ -89,7 +89,7 @@ class TestSigningIn:
         assert not [entry["url"] for entry in history if "#" in entry["url"]]
 
     def test_second_address(self, page, service):
-        """An address that is proved so joins the session that was opened by a card."""
+        """A proved address joins the session of a card."""
         page.sign_in(BOB)
         go(page, service)
         page.find("[type=email]").send_keys("carol@team.example", Keys.ENTER)
@@ -97,7 +97,7 @@ class TestSigningIn:
         assert page.emails() == [BOB, "carol@team.example"]
 
     def test_keys_that_are_rotated(self, page, service):
-        """New keys at the provider between two sign-ins are noticed, and nobody's sign-in fails."""
+        """Rotated keys of the provider fail no sign-in."""
         rotation = urllib.request.Request(f"{service.provider}/development/rotate", method="POST")
         for _ in range(2):
             go(page, service)
@@ -112,7 +112,7 @@ class TestSigningIn:
 
 class TestUnhappyPaths:
     def test_refused(self, page, service):
-        """Who refuses is told that nothing has changed, and can choose a card."""
+        """A denied sign-in changes nothing, says so, and offers the cards."""
         go(page, service)
         page.find("button[value=deny]").click()
         wait_for_problem(page, "Nothing has changed here")
@@ -120,7 +120,7 @@ class TestUnhappyPaths:
         page.sign_in(ALICE)
 
     def test_address_that_nobody_vouches_for(self, page, service):
-        """The provider says so at the field, keeps what was typed, and takes another."""
+        """The provider reports an unknown domain at the field, keeps the text, and accepts another."""
         go(page, service)
         page.find("[type=email]").send_keys('eve"<b>@evil.test', Keys.ENTER)
         page.wait_for(lambda: page.browser.find_elements(By.CSS_SELECTOR, "#problem"))
@@ -135,7 +135,7 @@ class TestUnhappyPaths:
 
     @pytest.mark.parametrize("answer", ["id_token=a.b.c", "error=server_error"])
     def test_answer_that_nobody_asked_for(self, page, service, answer):
-        """What another page sent here is refused; a sign-in under way and a session go on."""
+        """An unsolicited answer is rejected; a pending sign-in and the session are unaffected."""
         page.sign_in(BOB)
         go(page, service)
         where = page.browser.current_url
@@ -149,7 +149,7 @@ class TestUnhappyPaths:
         assert page.emails() == [BOB, ALICE]
 
     def test_token_for_another_nonce(self, page, service):
-        """A token that was got for another request is refused before it is sent anywhere."""
+        """A token for another request is rejected before it is sent."""
         go(page, service)
         url = page.browser.current_url
         [nonce] = [part for part in url.split("&") if part.startswith("nonce=")]
@@ -159,9 +159,9 @@ class TestUnhappyPaths:
         assert is_clean(page, service)
 
     def test_server_that_went_down(self, page, service):
-        """The answer is kept while the server does not answer; a press of a button ends the sign-in."""
+        """The provider's answer survives an outage of the server; a button finishes the sign-in."""
         go(page, service)
-        # Of the server, what takes proofs; the page itself would not come back either.
+        # Blocks the API only; the page itself must load.
         page.browser.execute_cdp_cmd("Network.enable", {})
         page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/v1/*"]})
         choose(page, ALICE)
@@ -176,7 +176,7 @@ class TestUnhappyPaths:
         page.complaints().clear()
 
     def test_provider_that_failed(self, page, service):
-        """A refusal of the provider's own is told, and nothing is lost."""
+        """A provider's error is reported, and nothing is lost."""
         go(page, service)
         page.open(f"{page.browser.current_url}&prompt=none")
         wait_for_problem(page, "could not sign you in. Nothing is lost")
@@ -186,12 +186,12 @@ class TestUnhappyPaths:
 class TestThatNeedTheirOwnServer:
     @pytest.fixture
     def clock(self):
-        """What the server goes by."""
+        """The server's clock."""
         return Clock(time.time())
 
     @pytest.fixture
     def own(self, unopened, development_folder, clock):
-        """The front page of a server in this process, whose provider may find its port taken."""
+        """The front page of a server in this process, whose provider may find its port in use."""
         with contextlib.ExitStack() as stack:
 
             def start(provider_port):
@@ -212,7 +212,7 @@ class TestThatNeedTheirOwnServer:
             unopened.open("about:blank")
 
     def test_nonce_that_expired(self, own, clock):
-        """Who takes too long at the provider is told so, and can begin again."""
+        """An expired nonce is reported, and a new sign-in works."""
         page, provider = own(free_port())
         for seconds, words in ((601, "took too long. Sign in again"), (599, f"Signed in as {ALICE}")):
             page.find("#openid").click()
@@ -223,7 +223,7 @@ class TestThatNeedTheirOwnServer:
         page.expect_complaint("401")
 
     def test_port_that_is_taken(self, own, service, caplog):
-        """The server says so and goes on; so does the page, where a card can be chosen."""
+        """A provider's port in use is logged and reported; cards still work."""
         page, _ = own(service.provider_port)
         assert f"{service.provider}: Address already in use" in caplog.text
         page.find("#openid").click()
@@ -238,20 +238,20 @@ DIALOG = """<!doctype html><html lang="en"><title>A dialog</title><link rel="ico
 
 
 def test_guide(unopened, tmp_path):
-    """The guide's example signs in from a dialog of another origin, as it stands there."""
+    """The guide's example signs in literally from a dialog of another origin."""
     [script] = re.findall(
         r"^```javascript\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
     url = f"sqlite:///{tmp_path}/store.sqlite"
     service = Service(tmp_path, "sqlite", url, provider_port=free_port())
-    for said, meant in (
+    for documented, actual in (
         ("https://profiles.example", service.origin),
         ("https://accounts.example.com/authorize", f"{service.provider}/authorize"),
         ("https://accounts.example.com", service.provider),
         ("persona-dialog", "development-dialog"),
     ):
-        assert script.count(said) == 1
-        script = script.replace(said, meant)
+        assert script.count(documented) == 1
+        script = script.replace(documented, actual)
     pages = {"/": DIALOG, "/dialog.js": script, "/favicon.css": ""}
     with dialog_of(service, pages) as origin:
         service.start()
@@ -271,7 +271,7 @@ def test_guide(unopened, tmp_path):
 
 @pytest.mark.parametrize("width", [320, 1280])
 def test_for_everybody(page, service, width):
-    """Both pages can be read and used by everybody, light and dark, and nothing is cut off."""
+    """Both pages are accessible in light and dark, and nothing overflows."""
     page.resize(width)
 
     def look_at(name):

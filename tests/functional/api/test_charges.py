@@ -22,13 +22,13 @@ MAX_ANSWER_BYTES = 64 * 1024
 
 @pytest.fixture
 def clock():
-    """A clock that stands still until a test moves it."""
+    """A clock that tests advance."""
     return Clock(time.time())
 
 
 @pytest.fixture
 def limited(development_folder, clock):
-    """Makes applications whose limits are counted in memory."""
+    """Makes applications with limits counted in memory."""
     apps = []
 
     def make(**settings):
@@ -118,11 +118,11 @@ class TestFailures:
         """Failed sign-ins use up the processor time of their network; then none is verified."""
         app = limited(ratelimit__failures_per_address="1/minute")
         app.post("/v1/sessions", b"{}", headers=JSON, status=400)
-        refused = open_session(app, ALICE, status=429)
-        assert refused.json["policy"] == "failures-per-address"
-        wait = int(refused.headers["Retry-After"])
-        told = refused.headers.getall("RateLimit-Policy")
-        assert '"failures-per-address";q=1;qu="milliseconds";w=60' in told
+        response = open_session(app, ALICE, status=429)
+        assert response.json["policy"] == "failures-per-address"
+        wait = int(response.headers["Retry-After"])
+        fields = response.headers.getall("RateLimit-Policy")
+        assert '"failures-per-address";q=1;qu="milliseconds";w=60' in fields
         open_session(app, ALICE, extra_environ={"REMOTE_ADDR": "192.0.2.2"})
         clock.now += wait
         open_session(app, ALICE)
@@ -152,12 +152,12 @@ class TestBytes:
         app.get("/v1/profiles", headers=headers | {"If-None-Match": etag}, status=304)
         app.get(PROFILE, headers=headers)
         for path in ("/v1/profiles", PROFILE, "/v1/fedcm/accounts", f"{PROFILE}/export"):
-            refused = app.get(path, headers=headers, status=429)
-            assert refused.json["policy"] == "bytes-per-email"
-        told = refused.headers.getall("RateLimit-Policy")
-        assert f'"bytes-per-email";q={3 * MIN_ANSWER_BYTES};qu="bytes";w=60' in told
+            response = app.get(path, headers=headers, status=429)
+            assert response.json["policy"] == "bytes-per-email"
+        fields = response.headers.getall("RateLimit-Policy")
+        assert f'"bytes-per-email";q={3 * MIN_ANSWER_BYTES};qu="bytes";w=60' in fields
         app.get("/v1/profiles", headers=session(app, BOB))
-        clock.now += int(refused.headers["Retry-After"])
+        clock.now += int(response.headers["Retry-After"])
         app.get(PROFILE, headers=headers)
 
     def test_per_address(self, limited):
@@ -185,7 +185,7 @@ class TestBytes:
         app.get("/v1/profiles?thumbnails=256", headers=headers, status=429)
 
     def test_sign_in_goes_on(self, limited):
-        """A network that has read too much still signs in."""
+        """A network at its limit of bytes still signs in."""
         app = limited(ratelimit__bytes_per_address="1/minute", ratelimit__bytes_per_email="1/minute")
         headers = session(app, ALICE)
         app.get("/v1/profiles", headers=headers)
@@ -252,7 +252,7 @@ class TestForeignPages:
             "method": method,
             "body": b"" if method in ("GET", "DELETE") else b"{}",
         }
-        app.extra_environ = {"REMOTE_ADDR": "192.0.2.9"}  # which has done nothing yet
+        app.extra_environ = {"REMOTE_ADDR": "192.0.2.9"}  # an unused address
         headers |= JSON if given["body"] else {}
         for page in FOREIGN * 2:
             answer = app.request(**given, headers=headers | page, status=403)
@@ -262,7 +262,7 @@ class TestForeignPages:
 
     @pytest.mark.parametrize("page", OWN)
     def test_others_are_not(self, limited, page):
-        """Pages of the configured origins, and programs, are served."""
+        """Pages of configured origins and programs are served."""
         app = limited()
         app.post("/v1/nonces", headers=page, status=201)
         open_session(app, ALICE, headers=page)

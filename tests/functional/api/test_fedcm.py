@@ -1,4 +1,4 @@
-"""The session's emails as accounts of FedCM, and the guide's example that passes them on."""
+"""The session's emails as FedCM accounts, and the guide's example that forwards them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def set_claims(app, headers, email=ALICE, **claims):
 
 class TestAccounts:
     def test_of_blank_profiles(self, app, sign_in):
-        """Each email is an account, in the order proved, with a name that is never empty."""
+        """Each email is an account with a non-empty name, in the order of the proofs."""
         first, second = app.get(ACCOUNTS, headers=sign_in(BOB, ALICE)).json["accounts"]
         assert first["id"] != second["id"]
         assert second == {
@@ -108,7 +108,7 @@ class TestAccounts:
 class TestIdentifiers:
     @staticmethod
     def test_last():
-        """An identifier outlives the rotation of both keys, until the older index key is destroyed."""
+        """An identifier survives key rotations until the older index key is destroyed."""
         now, keyring = datetime.now(UTC), Keyring.generate()
         found = KeyWrapper(keyring).account_id(ALICE)
         assert re.fullmatch("[A-Za-z0-9_-]{22}", found)
@@ -147,7 +147,7 @@ def guide():
 
 
 def test_guide(development_folder):
-    """The example passes accounts on to browsers alone, also while the profile server is down."""
+    """The example serves accounts to browsers only, also while the profile server is down."""
     example = guide()
     app = application(development_folder)
     direct = webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})

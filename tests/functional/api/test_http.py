@@ -66,10 +66,10 @@ class TestProblems:
         """If the storage does not answer, the client gets a time to retry."""
         headers = sign_in("alice@example.com")
 
-        def refuse(_addresses):
+        def fail(_addresses):
             raise Unavailable(retry_after=7)
 
-        monkeypatch.setattr(app.app.backend, "get_many", refuse)
+        monkeypatch.setattr(app.app.backend, "get_many", fail)
         response = app.get("/v1/profiles", headers=headers, status=503)
         assert_problem(response, 503, "storage_unavailable")
         assert response.headers["Retry-After"] == "7"
@@ -102,7 +102,7 @@ class TestProblems:
 
 class TestCors:
     def test_preflight(self, app):
-        """A configured dialog may call everything, with its token and its conditions."""
+        """A configured dialog may make all calls, with its token and conditions."""
         asks = DIALOG | {
             "Access-Control-Request-Method": "PATCH",
             "Access-Control-Request-Headers": "authorization,content-type,if-match",
@@ -166,18 +166,18 @@ class TestOperations:
     def test_heartbeat_without_storage(self, app, monkeypatch):
         """A server whose storage does not answer reports so, and is still up."""
 
-        def refuse():
+        def fail():
             raise Unavailable
 
         heartbeat = app.app.services.heartbeat
-        monkeypatch.setattr(heartbeat, "_checks", {**heartbeat._checks, "storage": refuse})
+        monkeypatch.setattr(heartbeat, "_checks", {**heartbeat._checks, "storage": fail})
         assert app.get("/__heartbeat__", status=503).json["checks"]["storage"] == "error"
         app.get("/__lbheartbeat__", status=200)
 
 
 class TestDevelopment:
     def test_assertion(self, app):
-        """The development identity provider vouches for the example domains."""
+        """The development identity provider issues assertions for the example domains."""
         answer = app.post_json("/development/assertions", {"email": "a@b.example"}, status=201).json
         app.post_json("/v1/sessions", {"proofs": [answer]}, status=201)
 

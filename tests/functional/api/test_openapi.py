@@ -37,28 +37,28 @@ MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
 
 class TestServing:
     def test_document(self, app):
-        """Everybody gets the document, and keeps it for a while."""
+        """The document is public and cacheable."""
         response = app.get("/v1/openapi.json", headers={"Origin": "https://dialog.example"})
         assert response.json == json.loads(json.dumps(DOCUMENT))
         assert response.headers["Cache-Control"] == "public, max-age=300"
         assert response.headers["Access-Control-Allow-Origin"] == "https://dialog.example"
 
     def test_not_modified(self, app):
-        """Who has the document is told so."""
+        """An unchanged document is 304."""
         etag = app.get("/v1/openapi.json").headers["ETag"]
         response = app.get("/v1/openapi.json", headers={"If-None-Match": etag}, status=304)
         assert not response.body
         assert response.headers["ETag"] == etag
 
     def test_is_valid(self):
-        """The document is OpenAPI 3.1, its schemas JSON Schema 2020-12; so is its source."""
+        """The document is OpenAPI 3.1 with schemas in JSON Schema 2020-12; so is its source."""
         OpenAPIV31SpecValidator(DOCUMENT).validate()
         OpenAPIV31SpecValidator(openapi_source()).validate()
 
 
 class TestCalls:
     def test_are_those_of_the_service(self, tmp_path):
-        """The document lists each route and method that there is in production, and no other."""
+        """The document lists exactly the routes and methods of production."""
         keyring = tmp_path / "keyring.json"
         KeyringFile(keyring).create(Keyring.generate())
         app = application(tmp_path, development="false", keyring__path=str(keyring))
@@ -79,7 +79,7 @@ class TestCalls:
         }
 
     def test_no_other_methods(self, app):
-        """A method that the document does not list for an address is refused, and `Allow` tells."""
+        """An undocumented method gets 405, with the documented ones in `Allow`."""
         for path, methods in PATHS.items():
             allowed = {method.upper() for method in methods}
             allowed |= {"HEAD"} if "GET" in allowed else set()
@@ -88,7 +88,7 @@ class TestCalls:
                 assert set(response.headers["Allow"].split(", ")) == allowed
 
     def test_security(self, app):
-        """Exactly those calls that the document says so of need a session."""
+        """Exactly the calls with documented security need a session."""
         for method, path in CALLS:
             response = app.request(address(path), method=method.upper(), status="*")
             needs_session = PATHS[path][method].get("security") == [{"session": []}]
@@ -96,13 +96,13 @@ class TestCalls:
 
 
 def address(path):
-    """Return the address of somebody's profile or picture."""
+    """Return the address of a profile or picture."""
     return path.replace("{email}", ALICE).replace("{capability}", "x")
 
 
 class TestExamples:
     def test_answers_are_as_their_schemas_say(self):
-        """Every example of an answer holds to the schema that it stands at."""
+        """Every example of an answer matches the schema of its place."""
         seen = set()
         for method, path in CALLS:
             for status, described in PATHS[path][method]["responses"].items():
@@ -117,7 +117,7 @@ class TestExamples:
         assert seen | elsewhere == set(COMPONENTS["examples"])
 
     def test_requests(self, app, assertion, sign_in):
-        """What the document sends as an example is answered as in its examples."""
+        """The example requests get the example answers."""
         body = example_body("post", "/v1/sessions")
         [proof] = body["proofs"]
         assert proof.keys() == {"assertion"}
@@ -151,12 +151,12 @@ class TestExamples:
 
 
 def example_body(method, path):
-    """Return the example of the first body of a call."""
+    """Return the first example body of a call."""
     return dict(next(iter(PATHS[path][method]["requestBody"]["content"].values()))["example"])
 
 
 def same_but_for_chance(answer, name):
-    """Check that an answer is like an example but for what differs each time."""
+    """Check that an answer equals an example except for random values."""
     assert without_chance(answer) == without_chance(COMPONENTS["examples"][name]["value"])
 
 
@@ -184,7 +184,7 @@ def is_accepted(schema, body):
 
 
 def is_promised(name, body):
-    """Return whether a body is as the document says."""
+    """Return whether a body matches the document."""
     try:
         contract().validate(name, body)
     except Broken:
@@ -199,7 +199,7 @@ class TestSchemas:
     @pytest.mark.parametrize("name", ["name", "picture_alt", "website", "locale", "zoneinfo"])
     @given(value=st.text(max_size=300) | st.from_regex(r"[a-z]{2}(-[A-Z]{2})?|https://[a-z.]{3,300}"))
     def test_what_is_stored(self, name, value):
-        """What the service stores of a claim is what the document says that a claim can be."""
+        """Claims as the service stores them match the document."""
         try:
             stored = validate(CLAIMS_BODY, {name: value})
         except ValidationFailed:
@@ -229,7 +229,7 @@ class TestSchemas:
         )
     )
     def test_sessions(self, body):
-        """The document's schema takes exactly the bodies that the service takes."""
+        """The document's schema accepts exactly the bodies that the service accepts."""
         schema = session_body(THUMBNAIL_SIZES, ["assertion", "id_token"])
         assert is_accepted(schema, body) == is_promised("SessionRequest", body)
 
@@ -274,12 +274,12 @@ class TestSchemas:
         ],
     )
     def test_limits_of_bodies(self, method, path, limit):
-        """The document has the limits of bodies in words."""
+        """The document describes the limits of bodies."""
         assert PATHS[path][method]["description"].endswith(f"At most {limit}.")
 
     @given(key=st.binary(min_size=31, max_size=33), end=st.sampled_from("ABCQgw0489_-"))
     def test_profile_keys(self, key, end):
-        """The document's pattern takes exactly the keys that the service takes."""
+        """The document's pattern accepts exactly the profile keys that the service accepts."""
         assert COMPONENTS["schemas"]["ProfileKeyRequest"]["required"] == ["profile_key"]
         text = base64url_encode(key)
         for body in ({"profile_key": text}, {"profile_key": text[:-1] + end}):
@@ -287,14 +287,14 @@ class TestSchemas:
 
 
 class TestContract:
-    """That the contract, which all tests of the service are held to, can be broken at all."""
+    """The contract, which checks every answer in the tests, detects violations."""
 
     GOOD = COMPONENTS["examples"]["Profile"]["value"]
     PROBLEM = COMPONENTS["examples"]["not_found"]["value"]
 
     @staticmethod
     def answer(body, status=200, kind="application/json", **headers):
-        """Return an answer with the headers that a profile has."""
+        """Return an answer with the headers of a profile."""
         response = Response(json.dumps(body).encode(), status=status, content_type=kind)
         usual = {"ETag": '"a"', "Cache-Control": "no-store"}
         response.headers.update(
@@ -332,7 +332,7 @@ class TestContract:
         ],
     )
     def test_broken(self, body, status, kind, headers, reason):
-        """Another status, type, header, code, value or member is found."""
+        """A wrong status, type, header, code, value or member is detected."""
         with pytest.raises(Broken, match=reason):
             contract().check("GET", PROFILE, self.answer(body, status, kind, **headers))
 
@@ -341,12 +341,12 @@ class TestContract:
         [("POST", PROFILE, 200), ("GET", None, 200), ("GET", PROFILE, 405), ("GET", None, 405)],
     )
     def test_not_listed(self, method, path, status):
-        """What the document does not list leads nowhere."""
+        """An undocumented call is detected."""
         with pytest.raises(Broken, match="not documented"):
             contract().check(method, path, self.answer({}, status))
 
     def test_of_an_application(self, app, monkeypatch):
-        """An application of the tests whose answer is not as documented fails the test."""
+        """An application under test raises `Broken` for an answer that violates the document."""
         monkeypatch.setattr("persona_profile.api.operations.NAME", "another")
         with pytest.raises(Broken, match="GET /v1/"):
             app.get("/v1/")

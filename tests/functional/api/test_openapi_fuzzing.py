@@ -13,7 +13,7 @@ PROCESSES = 2
 
 @pytest.mark.timeout(1200)
 def test_every_call(development_folder, tmp_path, request):
-    """Whatever is sent to whichever call by whomever, the answer is one that the document promises."""
+    """Every generated call, by every kind of caller, gets an answer that the document allows."""
     examples = request.config.getoption("examples")
     folders = [tmp_path / str(number) for number in range(PROCESSES)]
     for folder in folders:
@@ -23,14 +23,14 @@ def test_every_call(development_folder, tmp_path, request):
         each = -(-examples // PROCESSES)
         seen = sum(processes.map(fuzz, folders, [each] * PROCESSES, range(PROCESSES)), Counter())
     assert seen.total() >= examples
-    went_well = {label for label, caller, status in seen if caller == OWNER and status < 300}
-    refused = {label for label, caller, status in seen if caller == ANONYMOUS and status == 401}
-    assert went_well == set(calls())
-    assert refused == {label for label, operation in calls().items() if operation.get("security")}
+    succeeded = {label for label, caller, status in seen if caller == OWNER and status < 300}
+    rejected = {label for label, caller, status in seen if caller == ANONYMOUS and status == 401}
+    assert succeeded == set(calls())
+    assert rejected == {label for label, operation in calls().items() if operation.get("security")}
 
 
 def calls():
-    """Return the operation objects of the document by method and path."""
+    """Return the document's operations by method and path."""
     return {
         f"{method.upper()} {path}": operation
         for path, methods in DOCUMENT["paths"].items()

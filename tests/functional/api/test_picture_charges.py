@@ -27,13 +27,13 @@ GOOD, BROKEN = encode(quadrants(64, 64)), encode(quadrants(400, 400))[:-300]
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still until a test moves it."""
+    """A clock that tests advance."""
     return Clock(time.time())
 
 
 @pytest.fixture
 def limited(development_folder: Path, clock: Clock) -> Iterator[Callable[..., webtest.TestApp]]:
-    """Makes applications with one budget of processor time."""
+    """Makes applications with a single budget of processor time."""
     apps = []
 
     def make(policy: str, budget: str = "20/10minute") -> webtest.TestApp:
@@ -142,7 +142,7 @@ def finish(upload: Upload, once_open: Callable[[], None] = lambda: None) -> None
 
 
 def test_time_is_that_of_the_worker():
-    """Each upload costs the time that its worker had, also if it is rejected."""
+    """Each upload costs its worker's time, even if it is rejected."""
     with renderer(workers=1) as ours:
         accepted, rejected = (ours.upload(io.BytesIO(data)) for data in (GOOD, BROKEN))
         finish(accepted)
@@ -153,7 +153,7 @@ def test_time_is_that_of_the_worker():
 
 
 def test_end_of_a_worker_is_charged():
-    """An upload that brings its worker down pays for the time of the worker."""
+    """An upload that kills its worker pays for the worker's time."""
     with renderer(workers=1) as ours:
         upload = ours.upload(io.BytesIO(GOOD))
         with pytest.raises(ServiceError):
@@ -177,7 +177,7 @@ def test_limit_of_time_follows_the_pixels(picture, seconds):
         pid = the_worker()
         os.kill(pid, signal.SIGSTOP)
         before = limits(pid)
-        # Until the service has set the limits of the picture those of a header hold.
+        # Until the service sets the picture's limits, those of a header apply.
         assert before["cpu time"] == 50
         rendered = threads.submit(upload.render)
         wait_for(lambda: limits(pid)["address space"] != before["address space"])

@@ -19,7 +19,7 @@ LIMIT = 100_000
 
 
 class Client:
-    """A client of a real server on loopback, with a session of Alice."""
+    """A client of a real server on loopback, with a session of Alice's."""
 
     def __init__(self, origin, app) -> None:
         self.address = origin.removeprefix("http://")
@@ -73,7 +73,7 @@ def test_upload_spooled_to_disk(development_folder):
             assert response.status == 200
 
 
-# A file that waitress can't fill at once it leaves to the garbage collector.
+# waitress leaves a file that it could not fill to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("room", "is_form"),
@@ -115,7 +115,7 @@ def test_too_large(small, size, chunked):
 
 @pytest.fixture
 def slow(development_folder):
-    """An application that renders one picture at a time, and the headers of a session."""
+    """An application that renders one picture at a time, and a session's headers."""
     app = webtest.TestApp(application(development_folder, pictures__workers="1"))
     proof = app.app.development.identity_provider.bundle(EMAIL, AUDIENCE)
     token = app.post_json("/v1/sessions", {"proofs": [{"assertion": proof}]}).json["token"]

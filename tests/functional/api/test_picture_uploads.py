@@ -32,7 +32,7 @@ def put(app, headers):
 
 
 def part(disposition, content, more=b"") -> bytes:
-    """Return one part of a form."""
+    """Return a part of a form."""
     head = b"--xyz\r\nContent-Disposition: form-data; " + disposition + b"\r\n" + more
     return head + b"\r\n" + content + b"\r\n"
 

@@ -33,7 +33,7 @@ def headers(sign_in) -> dict[str, str]:
 
 @pytest.fixture
 def urls(app, headers) -> dict[str, str]:
-    """The URLs of a picture that Alice has, by size."""
+    """The URLs of Alice's picture, by size."""
     return app.put(PICTURE, scene(), headers=headers | RAW).json["picture"]["urls"]
 
 
@@ -124,7 +124,7 @@ def test_upright_and_without_secrets(app, headers):
 
 
 def test_altered_capability(app, urls):
-    """No character of a capability can be changed."""
+    """Every altered character makes a capability invalid."""
     prefix, _, capability = urls["64"].rpartition("/")
     for at, character in enumerate(capability):
         altered = capability[:at] + ("A" if character != "A" else "B") + capability[at + 1 :]
@@ -162,7 +162,7 @@ def test_replaced(app, headers, urls):
 
 
 def test_same_picture_twice(app, headers, urls):
-    """A second upload of the same file has URLs of its own."""
+    """A second upload of the same file has different URLs."""
     again = app.put(PICTURE, scene(), headers=headers | RAW).json["picture"]["urls"]
     assert not set(again.values()) & set(urls.values())
 
@@ -192,7 +192,7 @@ def test_life_of_a_url(development_folder):
     app = webtest.TestApp(application(development_folder, clock=clock))
 
     def sign_in() -> dict[str, str]:
-        # No identity provider signs at another time than now.
+        # The identity provider signs with the real time only.
         now = int(clock.now * 1000)
         session = session_of(EMAIL, proved_at=now, expires_at=now + 1000)
         token = app.app.services.tokens.seal(session)

@@ -29,19 +29,19 @@ ALL_CLAIMS = {
 
 @pytest.fixture
 def alice(sign_in):
-    """The headers of a session of Alice's."""
+    """The headers of Alice's session."""
     return sign_in(ALICE)
 
 
 class TestWriting:
     def test_put_replaces_all(self, app, alice):
-        """A PUT sets what it names and removes what it does not."""
+        """PUT sets the given claims and removes all others."""
         assert app.put_json(URL, ALL_CLAIMS, headers=alice).json.items() >= ALL_CLAIMS.items()
         profile = app.put_json(URL, {"name": "A"}, headers=alice).json
         assert {name for name in ALL_CLAIMS if profile[name] is not None} == {"name"}
 
     def test_patch_merges(self, app, alice):
-        """A PATCH changes what it names: a value sets, null and empty text remove."""
+        """PATCH changes the given claims; null and empty text remove them."""
         app.put_json(URL, ALL_CLAIMS, headers=alice)
         body = json.dumps({"name": "B", "label": None, "nickname": " "})
         profile = app.patch(URL, body, headers=alice | MERGE_PATCH).json
@@ -49,7 +49,7 @@ class TestWriting:
         assert profile.items() >= expected.items()
 
     def test_version_counts_writes(self, app, alice):
-        """The version is the number of writes, and the time of the last is told."""
+        """The version counts writes; `updated_at` is the time of the last."""
         for number in range(1, 4):
             profile = app.patch_json(URL, {"name": f"N{number}"}, headers=alice).json
             assert profile["version"] == number
@@ -57,7 +57,7 @@ class TestWriting:
         assert app.get(URL, headers=alice).json == profile
 
     def test_emails_are_apart(self, app, sign_in):
-        """What is written for one email of a session is not seen at the other."""
+        """Profiles of a session's emails are independent."""
         headers = sign_in(ALICE, BOB)
         app.patch_json(URL, {"name": "A"}, headers=headers)
         names = [
@@ -86,7 +86,7 @@ class TestWriting:
     )
     @pytest.mark.parametrize("method", ["put_json", "patch_json"])
     def test_refused(self, app, alice, method, body, name, description):
-        """What is wrong is named, and nothing of the body is stored."""
+        """An invalid body is rejected with the error's place, and nothing is stored."""
         app.put_json(URL, {"name": "Before"}, headers=alice)
         problem = getattr(app, method)(URL, body, headers=alice, status=400).json
         assert problem["code"] == "validation_failed"
@@ -96,20 +96,20 @@ class TestWriting:
         assert app.get(URL, headers=alice).json["name"] == "Before"
 
     def test_all_errors_at_once(self, app, alice):
-        """Everything that is wrong is told at once, and never quoted."""
+        """All errors are reported together and quote no values."""
         body = {"name": "SECRET" * 20, "label": "SECRET\nSECRET", "foo": "SECRET"}
         response = app.put_json(URL, body, headers=alice, status=400)
         assert {error["name"] for error in response.json["errors"]} == {"name", "label", "foo"}
         assert "SECRET" not in response.text
 
     def test_too_large(self, app, alice):
-        """A body over the limit is refused."""
+        """A body over the limit is rejected."""
         problem = app.put_json(URL, {"name": "x" * 70_000}, headers=alice, status=413).json
         assert problem["limit"] == 32 * 1024
 
     @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "text/json"])
     def test_media_type(self, app, alice, kind):
-        """Only JSON is taken."""
+        """Only JSON is accepted."""
         app.put(URL, b"{}", headers=alice | {"Content-Type": kind}, status=415)
         app.put(URL, b"{}", headers=alice | MERGE_PATCH, status=415)
 
@@ -117,7 +117,7 @@ class TestWriting:
 class TestAccess:
     @pytest.mark.parametrize("method", ["get", "put_json", "patch_json", "delete"])
     def test_of_others(self, app, alice, sign_in, method):
-        """An email that the session has not proved is 403, whether or not anything is stored."""
+        """An email without a proof in the session is 403, whether or not a profile exists."""
         app.put_json(f"/v1/profiles/{BOB}", {"name": "Bob"}, headers=sign_in(BOB))
         for email in (BOB, "nobody@example.net"):
             arguments = [{}] if "json" in method else []
@@ -130,11 +130,11 @@ class TestAccess:
         "path", ["x", "a@b@c", "@", "a@", "@b", "a@localhost", "a@1.2.3.4", "%00@b.c"]
     )
     def test_no_email(self, app, alice, path):
-        """A path that holds no email leads nowhere."""
+        """A path without an email is 404."""
         assert app.get(f"/v1/profiles/{path}", headers=alice, status=404).json["code"] == "not_found"
 
     def test_escapes_in_the_path(self, app, sign_in):
-        """Every email that can be proved has a path."""
+        """Every provable email has a path."""
         email = "o'b/r+i%en#?@example.com"
         headers = sign_in(email)
         path = "/v1/profiles/o'b%2Fr+i%25en%23%3F%40example.com"
@@ -144,13 +144,13 @@ class TestAccess:
 
     @pytest.mark.parametrize("path", [URL, "/v1/profiles", f"{URL}/export"])
     def test_without_session(self, app, path):
-        """Without a session there is nothing to read."""
+        """A request without a session is 401."""
         assert app.get(path, status=401).json["code"] == "session_missing"
 
 
 class TestConditions:
     def test_not_modified(self, app, alice):
-        """A client that has the profile is told so, and gets it again once it changed."""
+        """An unchanged profile is 304; a changed one is sent."""
         etag = app.get(URL, headers=alice).headers["ETag"]
         response = app.get(URL, headers=alice | {"If-None-Match": f'"x", W/{etag}'}, status=304)
         assert not response.body
@@ -166,7 +166,7 @@ class TestConditions:
         app.get("/v1/profiles", headers=alice | {"If-None-Match": etag}, status=200)
 
     def test_if_match(self, app, alice):
-        """A write that names the state it changes succeeds, one that names an older does not."""
+        """A write succeeds if its If-Match has the current state, and fails otherwise."""
         blank = app.get(URL, headers=alice).headers["ETag"]
         first = app.patch_json(URL, {"name": "A"}, headers=alice | {"If-Match": blank})
         assert first.headers["ETag"] == first.json["etag"]
@@ -179,7 +179,7 @@ class TestConditions:
         assert app.patch_json(URL, {"name": "C"}, headers=headers).json["name"] == "C"
 
     def test_if_match_of_an_erased_profile(self, app, alice):
-        """The state of a profile that was erased never comes back."""
+        """An erased profile's entity tag never matches again."""
         etag = app.patch_json(URL, {"name": "A"}, headers=alice).headers["ETag"]
         app.delete(URL, headers=alice, status=204)
         app.patch_json(URL, {"name": "A"}, headers=alice | {"If-Match": etag}, status=412)
@@ -187,7 +187,7 @@ class TestConditions:
         app.patch_json(URL, {"name": "B"}, headers=alice | {"If-Match": etag}, status=412)
 
     def test_star(self, app, alice):
-        """A star stands for a profile that was written."""
+        """`*` matches a written profile."""
         star = alice | {"If-Match": "*"}
         none = alice | {"If-None-Match": "*"}
         app.put_json(URL, {"name": "A"}, headers=star, status=412)
@@ -196,7 +196,7 @@ class TestConditions:
         app.put_json(URL, {"name": "B"}, headers=star, status=200)
 
     def test_delete(self, app, alice):
-        """Erasing honours If-Match too."""
+        """Erasure honours If-Match."""
         app.patch_json(URL, {"name": "A"}, headers=alice)
         app.delete(URL, headers=alice | {"If-Match": '"1.0"'}, status=412)
         assert app.get(URL, headers=alice).json["name"] == "A"
@@ -204,7 +204,7 @@ class TestConditions:
 
 class TestErasing:
     def test_is_blank_again(self, app, alice):
-        """After erasing the profile is blank, and nothing is left in the storage."""
+        """An erased profile is blank and leaves no items."""
         app.put_json(URL, ALL_CLAIMS, headers=alice)
         partitions = [p for p in app.app.backend.scan(None, 100) if p[0] != 0]
         assert len(partitions) == 1
@@ -214,12 +214,12 @@ class TestErasing:
         assert (profile["name"], profile["version"], profile["updated_at"]) == (None, 0, None)
 
     def test_twice(self, app, alice):
-        """Erasing what is blank is no error."""
+        """Erasing a blank profile succeeds."""
         app.delete(URL, headers=alice, status=204)
         app.delete(URL, headers=alice, status=204)
 
     def test_export(self, app, alice):
-        """Everything that is kept for an email can be taken away."""
+        """The export contains everything stored for an email."""
         app.put_json(URL, ALL_CLAIMS, headers=alice)
         response = app.get(f"{URL}/export", headers=alice)
         assert response.content_type == "application/zip"
@@ -230,7 +230,7 @@ class TestErasing:
 
 class TestStorage:
     def test_holds_nothing_in_the_clear(self, app, alice):
-        """Neither emails nor claims can be found in what is stored."""
+        """Stored items contain no email and no claim in clear text."""
         app.put_json(URL, ALL_CLAIMS, headers=alice)
         backend = app.app.backend
         stored = b""
@@ -243,7 +243,7 @@ class TestStorage:
 
     @pytest.mark.parametrize("item", ["key", "profile"])
     def test_damage(self, app, sign_in, item):
-        """A profile that does not open is reported, the others are served, and it can be erased."""
+        """A damaged profile is reported and can be erased; other profiles are served."""
         headers = sign_in(ALICE, BOB)
         app.put_json(URL, {"name": "A"}, headers=headers)
         backend = app.app.backend
@@ -266,7 +266,7 @@ class TestConcurrency:
     THREADS = 50
 
     def test_writers_with_if_match(self, app, alice):
-        """Fifty writers with If-Match: the version counts exactly the writes that were acknowledged."""
+        """Of fifty writers with If-Match, exactly the acknowledged writes count in the version."""
         app.put_json(URL, {"name": "0"}, headers=alice)
         barrier = threading.Barrier(self.THREADS)
 
@@ -289,7 +289,7 @@ class TestConcurrency:
         assert total >= 10
 
     def test_patches_of_different_claims(self, app, alice):
-        """Writers without If-Match that change different claims lose none of them."""
+        """Writers of different claims without If-Match lose no change."""
         barrier = threading.Barrier(len(ALL_CLAIMS))
 
         def write(claim: tuple[str, str]) -> None:
@@ -303,7 +303,7 @@ class TestConcurrency:
         assert profile["version"] == len(ALL_CLAIMS)
 
     def test_erase_while_others_write(self, app, alice):
-        """Whoever wins, a profile is whole or blank, and never sealed under a key that is gone."""
+        """Erasing beside writers leaves a whole or a blank profile, never an unreadable one."""
         stop = threading.Event()
 
         def write() -> None:

@@ -1,4 +1,4 @@
-"""Bodies are refused by the headers of their requests, before they are sent and stored."""
+"""Bodies are rejected by the request's headers before they are sent and stored."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from support.pictures import encode, quadrants
 from support.raw_http import answers_in
 
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
-from persona_profile.serving.channels import LingeringChannel
+from persona_profile.serving.channels import ServiceChannel
 from persona_profile.settings import MAX_PICTURE_BYTES
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
@@ -28,13 +28,13 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def clock():
-    """A clock that stands still until a test moves it."""
+    """A clock that tests advance."""
     return Clock(time.time())
 
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory, clock):
-    """An application with little pictures."""
+    """An application with few picture formats."""
     folder = tmp_path_factory.mktemp("development")
     app = application(folder, clock, pictures__formats="jpeg", public_origins="http://a")
     yield app
@@ -58,7 +58,7 @@ def session(connect, app, email):
     proof = app.development.identity_provider.bundle(email, "http://a")
     body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
     lines = [JSON, f"Content-Length: {len(body)}", "Connection: close"]
-    [answer] = asked(connect(), "POST /v1/sessions", lines, body)
+    [answer] = exchange(connect(), "POST /v1/sessions", lines, body)
     return f"Authorization: Bearer {json.loads(answer.body)['token']}"
 
 
@@ -68,19 +68,19 @@ def head(call, lines):
 
 
 def received(connection):
-    """Return all that a server sends until it ends."""
+    """Return all bytes until the server closes the connection."""
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
-def asked(connection, call, lines, body=b""):
-    """Send a request; return the answers once the server ends."""
+def exchange(connection, call, lines, body=b""):
+    """Send a request; return the answers once the server closes the connection."""
     connection.sendall(head(call, lines) + body)
     return answers_in(received(connection))
 
 
 @pytest.fixture(scope="module")
 def alice(connect, app):
-    """The header of a session of Alice's."""
+    """The header of Alice's session."""
     return session(connect, app, ALICE)
 
 
@@ -105,14 +105,14 @@ def alice(connect, app):
     ],
 )
 def test_refused_by_headers(connect, app, clock, call, token, code, framing, expects):
-    """A body that would be refused is not asked for, waited for or stored: its head is answered."""
+    """A body that would be rejected is neither requested nor stored; the answer comes at once."""
     lines = [framing, *expects, "Content-Type: image/jpeg"]
     if token in ("of Bob", "expired"):
         lines.append(session(connect, app, BOB))
     elif token:
         lines.append(token)
     with later(clock, 4000 if token == "expired" else 0):
-        [answer] = asked(connect(), call, lines)
+        [answer] = exchange(connect(), call, lines)
     assert (answer.status, json.loads(answer.body)["code"]) == (STATUS_OF[code], code)
     assert answer.headers["Connection"] == "close"
     assert ("Www-Authenticate" in answer.headers) == (answer.status == 401)
@@ -120,7 +120,7 @@ def test_refused_by_headers(connect, app, clock, call, token, code, framing, exp
 
 @contextlib.contextmanager
 def later(clock, seconds):
-    """Move a clock on for a while."""
+    """Advance a clock for a while."""
     clock.now += seconds
     yield
     clock.now -= seconds
@@ -142,9 +142,9 @@ def later(clock, seconds):
     ],
 )
 def test_too_long(connect, app, call, kind, length, limit, expects):
-    """Each call has a limit, which a longer body need not be sent to learn."""
+    """Each call has a limit, which applies before a longer body is sent."""
     lines = [kind, f"Content-Length: {length}", session(connect, app, ALICE), *expects]
-    [answer] = asked(connect(), call, lines)
+    [answer] = exchange(connect(), call, lines)
     problem = json.loads(answer.body)
     assert (answer.status, problem["code"], problem["limit"]) == (413, "body_too_large", limit)
 
@@ -159,9 +159,9 @@ def test_too_long(connect, app, call, kind, length, limit, expects):
     ],
 )
 def test_chunks_beyond_the_limit(connect, app, call, kind, limit):
-    """A chunked body has the limit of its call as well; it ends there, not at that of pictures."""
+    """A chunked body is rejected at its call's limit."""
     chunks = b"%x\r\n%s\r\n" % (limit + 1, bytes(limit + 1))
-    [answer] = asked(connect(), call, [kind, CHUNKED, session(connect, app, ALICE)], chunks)
+    [answer] = exchange(connect(), call, [kind, CHUNKED, session(connect, app, ALICE)], chunks)
     assert (answer.status, json.loads(answer.body)["limit"]) == (413, limit)
 
 
@@ -177,25 +177,25 @@ def test_chunks_beyond_the_limit(connect, app, call, kind, limit):
     ids=["size", "extension", "chunks", "trailer"],
 )
 def test_framing_beyond_the_content(connect, app, call, framing):
-    """Chunks have no more framing than a client needs."""
+    """The framing of chunks is limited."""
     connection = connect()
-    [answer] = asked(connection, call, [CHUNKED, session(connect, app, ALICE)], framing)
+    [answer] = exchange(connection, call, [CHUNKED, session(connect, app, ALICE)], framing)
     assert (answer.status, json.loads(answer.body)["code"]) == (413, "body_too_large")
 
 
 def test_small_chunks(connect, app):
-    """Chunks of a hundred bytes are received."""
+    """Chunks of a hundred bytes are accepted."""
     body = b'{"name":"A"}'.ljust(100) + b" " * 15_000
     chunks = b"".join(b"64\r\n%s\r\n" % body[at : at + 100] for at in range(0, len(body), 100))
     lines = [CHUNKED, JSON, session(connect, app, ALICE), "Connection: close"]
-    [answer] = asked(connect(), f"PATCH {PROFILE}", lines, chunks + b"0\r\n\r\n")
+    [answer] = exchange(connect(), f"PATCH {PROFILE}", lines, chunks + b"0\r\n\r\n")
     assert answer.status == 200
 
 
 @pytest.mark.parametrize("expects", [[], [EXPECTS]], ids=["", "expects"])
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["", "chunked"])
 def test_wanted(connect, app, expects, is_chunked):
-    """A body that is wanted is asked for and received, and the connection goes on."""
+    """An acceptable body is requested and received, and the connection stays open."""
     picture = encode(quadrants(100, 100)) + bytes(200_000)
     framing = CHUNKED if is_chunked else f"Content-Length: {len(picture)}"
     body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(picture), picture) if is_chunked else picture
@@ -210,21 +210,21 @@ def test_wanted(connect, app, expects, is_chunked):
 
 
 def test_client_that_sends_on(connect):
-    """A client that sends all of a body without asking reads the answer, and nothing else."""
+    """A client that sends a rejected body anyway gets a single answer."""
     body = bytes(10_000_000)
-    [answer] = asked(connect(), f"PUT {PICTURE}", [LENGTH], body)
+    [answer] = exchange(connect(), f"PUT {PICTURE}", [LENGTH], body)
     assert answer.status == 401
 
 
 def test_body_is_no_request(connect):
-    """The body of a refused request is never read as further requests."""
+    """The body of a rejected request is never parsed as requests."""
     body = head("GET /v1/", []) * 100
-    [answer] = asked(connect(), f"PUT {PICTURE}", [f"Content-Length: {10**6}"], body)
+    [answer] = exchange(connect(), f"PUT {PICTURE}", [f"Content-Length: {10**6}"], body)
     assert answer.status == 401
 
 
 def test_pipelined(connect):
-    """A refused body behind other requests: those are answered before, and it ends the connection."""
+    """A rejected body behind pipelined requests ends the connection after their answers."""
     raw = head("GET /v1/", []) * 3 + head(f"PUT {PICTURE}", [LENGTH, EXPECTS]) + head("GET /v1/", [])
     connection = connect()
     connection.sendall(raw)
@@ -232,7 +232,7 @@ def test_pipelined(connect):
 
 
 def test_small_body_keeps_the_connection(connect):
-    """A small body comes along with its headers; after its refusal the connection goes on."""
+    """The connection stays open after the rejection of a small body."""
     connection = connect()
     raw = head(f"PATCH {PROFILE}", [JSON, "Content-Length: 2"]) + b"{}"
     connection.sendall(raw + raw + head("GET /v1/", ["Connection: close"]))
@@ -241,22 +241,22 @@ def test_small_body_keeps_the_connection(connect):
 
 
 def test_readable_by_the_dialog(connect):
-    """A dialog reads why its upload was refused."""
-    [answer] = asked(connect(), f"PUT {PICTURE}", [LENGTH, "Origin: https://dialog.example"])
+    """A dialog can read the reason of a rejected upload."""
+    [answer] = exchange(connect(), f"PUT {PICTURE}", [LENGTH, "Origin: https://dialog.example"])
     assert answer.headers["Access-Control-Allow-Origin"] == "https://dialog.example"
     assert "WWW-Authenticate" in answer.headers["Access-Control-Expose-Headers"]
 
 
 def test_client_that_sends_for_ever(connect, monkeypatch):
-    """What follows a refused body is thrown away up to a limit; then the connection is reset."""
-    monkeypatch.setattr(LingeringChannel, "_linger_bytes", 1_000_000)
+    """The rest of a rejected body is discarded up to a limit; then the connection is reset."""
+    monkeypatch.setattr(ServiceChannel, "_linger_bytes", 1_000_000)
     connection = connect()
     connection.sendall(head(f"PUT {PICTURE}", [LENGTH]))
     with pytest.raises(ConnectionError):
-        send_for_ever(connection)
+        send_endlessly(connection)
 
 
-def send_for_ever(connection):
+def send_endlessly(connection):
     """Send until the connection breaks."""
     while True:
         connection.sendall(bytes(1_000_000))

@@ -1,4 +1,4 @@
-"""Sessions against a model: any order of sign-ins, merges, sign-outs, restarts, purges and clocks."""
+"""Sessions against a model: sign-ins, merges, sign-outs, restarts, purges and clocks in any order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.machines import Machine, SharedStore
 
 EMAILS = ("alice@example.com", "bob@example.net", "carol@example.org")
 OFFSETS = (-0.9, 0.0, 0.9)
-"""How far the clocks of the machines are ahead of the first one's, in seconds."""
+"""Offsets of the machines' clocks to the first machine's, in seconds."""
 
 MACHINES = st.integers(0, len(OFFSETS) - 1)
 SETS = st.sets(st.sampled_from(EMAILS), min_size=1).map(sorted)
@@ -24,11 +24,11 @@ LIFETIMES = st.sampled_from(["60", "3600", "86400"])
 
 @dataclass(frozen=True)
 class Opened:
-    """A session as the model knows it.
+    """A session in the model.
 
     Attributes:
-        token: its bearer token.
-        proved: the step at which each of its emails was proved.
+        token: the bearer token.
+        proved: the step of each email's proof.
         expires_at: seconds since 1970.
     """
 
@@ -38,7 +38,7 @@ class Opened:
 
 
 class Sessions(RuleBasedStateMachine):
-    """Machines of one service, and a model that counts steps instead of reading clocks."""
+    """Machines of a service, and a model that counts steps instead of time."""
 
     sessions = Bundle("sessions")
 
@@ -56,19 +56,19 @@ class Sessions(RuleBasedStateMachine):
         self.machines = [first.beside(seconds) for seconds in OFFSETS]
 
     def teardown(self) -> None:
-        """Stop them."""
+        """Stop the machines."""
         for machine in self.machines:
             machine.app.close()
         shutil.rmtree(self.folder)
 
     @rule(target=sessions, at=MACHINES, emails=SETS)
     def open(self, at: int, emails: list[str]) -> Opened:
-        """Somebody signs in."""
+        """A person signs in."""
         return self.opened(self.machines[at].open(*emails), dict.fromkeys(emails, self.next_step()))
 
     @rule(target=sessions, at=MACHINES, emails=SETS, older=sessions)
     def merge(self, at: int, emails: list[str], older: Opened) -> Opened:
-        """Somebody adds emails to a session, or proves some of it again."""
+        """A person adds emails to a session, or proves some again."""
         alive = self.is_alive(older, at)
         answer = self.machines[at].open(*emails, token=older.token, status=201 if alive else 401)
         if not alive:
@@ -77,7 +77,7 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(at=MACHINES, session=sessions)
     def sign_out(self, at: int, session: Opened) -> None:
-        """Somebody signs out; of a session that was ended for some emails, the others end too."""
+        """A person signs out; a partly ended session ends its remaining emails."""
         left = [email for email, step in session.proved.items() if step > self.signed_out[email]]
         is_valid = left and session.expires_at > self.machines[at].clock.now
         self.machines[at].sign_out(session.token, 204 if is_valid else 401)
@@ -86,25 +86,25 @@ class Sessions(RuleBasedStateMachine):
 
     @rule(at=MACHINES, session=sessions)
     def use(self, at: int, session: Opened) -> None:
-        """A session works if the model says so, at every machine."""
+        """A session works at every machine exactly as the model predicts."""
         assert self.machines[at].is_alive(session.token) == self.is_alive(session, at)
 
     @rule(at=MACHINES, lifetime=LIFETIMES)
     def restart(self, at: int, lifetime: str) -> None:
-        """A machine comes back with another lifetime of sessions."""
+        """A machine restarts with another session lifetime."""
         machine = self.machines[at]
         self.machines[at] = machine.beside(0, sessions__lifetime=lifetime)
         machine.app.close()
 
     @rule(seconds=st.sampled_from([0.001, 0.5, 59, 1800, 40_000]))
     def wait(self, seconds: float) -> None:
-        """Time goes by."""
+        """Time passes."""
         for machine in self.machines:
             machine.clock.now += seconds
 
     @rule()
     def purge(self) -> None:
-        """A process whose clock is an hour ahead removes what has expired."""
+        """A process whose clock is an hour ahead deletes expired items."""
         hasty = SharedStore(lambda: self.machines[0].clock.now + 3600, self.machines[0].store)
         hasty.purge_expired(1000)
 
@@ -118,7 +118,7 @@ class Sessions(RuleBasedStateMachine):
         return Opened(answer["token"], proved, expires_at)
 
     def is_alive(self, session: Opened, at: int) -> bool:
-        """Tell what the model says about a session at a machine."""
+        """Return whether the model has a session alive at a machine."""
         is_ended = any(step <= self.signed_out[email] for email, step in session.proved.items())
         return not is_ended and session.expires_at > self.machines[at].clock.now
 

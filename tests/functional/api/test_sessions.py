@@ -17,19 +17,19 @@ def open_session(app, assertion, *emails, headers=None, status=201, **body):
 
 
 def bearer(answer):
-    """Return the headers that carry the session of an answer."""
+    """Return the headers of an answer's session."""
     return {"Authorization": f"Bearer {answer['token']}"}
 
 
 @pytest.fixture
 def clock():
-    """A clock that stands still until a test moves it."""
+    """A clock that tests advance."""
     return Clock(time.time())
 
 
 @pytest.fixture
 def timed(development_folder, clock):
-    """An application whose time a test can move."""
+    """An application with that clock."""
     return webtest.TestApp(
         application(development_folder, clock), extra_environ={"HTTP_HOST": "localhost"}
     )
@@ -48,12 +48,12 @@ class TestOpening:
         assert (profile["email"], profile["version"]) == (ALICE, 0)
 
     def test_several_proofs(self, app, assertion):
-        """Several proofs make one session, its profiles in the order proved, each email once."""
+        """Several proofs make one session with unique profiles in the order of the proofs."""
         answer = open_session(app, assertion, BOB, ALICE, BOB)
         assert [profile["email"] for profile in answer["profiles"]] == [BOB, ALICE]
 
     def test_is_not_kept_by_caches(self, app, assertion):
-        """No cache keeps a token."""
+        """Answers with tokens are not cached."""
         proofs = [{"assertion": assertion(ALICE)}]
         response = app.post_json("/v1/sessions", {"proofs": proofs}, status=201)
         assert response.headers["Cache-Control"] == "no-store"
@@ -150,7 +150,7 @@ class TestAdding:
         app.get(f"/v1/profiles/{ALICE}", headers=bearer(second))
 
     def test_makes_no_session_longer(self, timed, clock):
-        """Adding an email does not make the session of the first longer; proving it again does."""
+        """A session expires with its oldest proof; a repeated proof extends it."""
         provider = timed.app.development.identity_provider
         assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
         first = open_session(timed, assertion, ALICE)
@@ -167,7 +167,7 @@ class TestAdding:
         assert problem["code"] == "session_invalid"
 
     def test_limit(self, app, assertion):
-        """A session has 20 emails at most."""
+        """A session has at most 20 emails."""
         headers = None
         for number in range(20):
             headers = bearer(open_session(app, assertion, f"u{number}@example.com", headers=headers))
@@ -196,7 +196,7 @@ class TestEnding:
         assert problem["code"] == ("session_invalid" if authorization else "session_missing")
 
     def test_every_altered_token(self, app, sign_in):
-        """No token with one character altered opens a session."""
+        """Every altered character makes a token invalid."""
         token = sign_in(ALICE)["Authorization"].removeprefix("Bearer ")
         for position in range(len(token)):
             other = "B" if token[position] != "B" else "C"
@@ -215,7 +215,7 @@ class TestEnding:
 
     @pytest.mark.parametrize("stored", [True, False], ids=["with a profile", "blank"])
     def test_sign_out_everywhere(self, app, sign_in, stored):
-        """Signing out ends every session of the email, whether or not anything is stored for it."""
+        """A sign-out ends every session of the email, with or without a stored profile."""
         here, there = sign_in(ALICE), sign_in(ALICE, BOB)
         if stored:
             app.patch_json(f"/v1/profiles/{ALICE}", {"name": "A"}, headers=here)
@@ -227,7 +227,7 @@ class TestEnding:
         app.get("/v1/profiles", headers=sign_in(ALICE, BOB), status=200)
 
     def test_sign_out_leaves_others(self, app, sign_in):
-        """Signing out does not touch the sessions of other emails."""
+        """A sign-out does not affect sessions of other emails."""
         alice, bob = sign_in(ALICE), sign_in(BOB)
         app.delete("/v1/sessions", headers=alice, status=204)
         app.get("/v1/profiles", headers=bob, status=200)
@@ -240,7 +240,7 @@ class TestEnding:
         assert problem["code"] == "session_revoked"
 
     def test_sign_in_after_a_clock_jumped(self, timed, clock):
-        """A new session works at once even if the sign-out came from a clock that was ahead."""
+        """A new session works at once even after a sign-out by a clock that was ahead."""
         provider = timed.app.development.identity_provider
         assertion = lambda email: provider.bundle(email, AUDIENCE)  # noqa: E731
         clock.now += 20

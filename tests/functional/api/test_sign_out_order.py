@@ -1,6 +1,6 @@
-"""Signing out ends the sessions that people saw opened before it, and no other ones.
+"""A sign-out ends the sessions opened before it, and no later ones.
 
-Machines have clocks of their own; races are driven by hooks at every call of the storage.
+Machines have separate clocks; hooks at every call of the storage create races.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from support.machines import Machine, bearer
 
 ALICE, BOB, EVE = "alice@example.com", "bob@example.net", "eve@example.org"
 CLOCKS = [-1200.0, -0.9, 0.0, 0.9, 1200.0]
-"""How far another machine's clock is ahead in seconds; the documentation allows one."""
+"""Another machine's clock offset in seconds; the documentation permits one second."""
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def home(tmp_path) -> Machine:
 class TestOrder:
     @pytest.mark.parametrize("seconds", CLOCKS)
     def test_sessions_before_it_end(self, home, seconds):
-        """Whichever machine opened a session, a sign-out at any machine ends it."""
+        """A sign-out at any machine ends sessions that any machine opened."""
         other = home.beside(seconds)
         for opener, ender in ((home, other), (other, home)):
             own, stolen = ender.token(ALICE), opener.token(ALICE, BOB)
@@ -35,7 +35,7 @@ class TestOrder:
 
     @pytest.mark.parametrize("seconds", CLOCKS)
     def test_sessions_after_it_live(self, home, seconds):
-        """A person who has signed out at one machine signs in again at another at once."""
+        """After a sign-out at one machine a person signs in at another at once."""
         other = home.beside(seconds)
         for opener, ender in ((home, other), (other, home)):
             ender.sign_out(ender.token(ALICE))
@@ -44,7 +44,7 @@ class TestOrder:
             assert ender.is_alive(token)
 
     def test_again_and_again(self, home):
-        """Sign-outs within one instant each end what came before, also by clocks that are behind."""
+        """Each of several sign-outs in the same instant ends the earlier sessions, by any clock."""
         machines = itertools.cycle([home.beside(0.9), home.beside(-0.9), home])
         previous = []
         for machine, _ in zip(machines, range(12), strict=False):
@@ -58,7 +58,7 @@ class TestOrder:
 class TestMerging:
     @pytest.mark.parametrize("seconds", CLOCKS)
     def test_a_merge_outlives_nothing(self, home, seconds):
-        """A thief who has added an email of their own to a stolen session loses it all the same."""
+        """A sign-out also ends a stolen session that was merged with another email."""
         other = home.beside(seconds)
         stolen = other.token(ALICE)
         merged = other.token(EVE, token=stolen)
@@ -68,7 +68,7 @@ class TestMerging:
 
     @pytest.mark.parametrize("seconds", [-0.9, 0.9])
     def test_at_every_step(self, home, seconds):
-        """A thief who merges at every step of a sign-out has no session of the email afterwards."""
+        """Merges at every step of a sign-out leave the thief no session of the email."""
         thief = home.beside(seconds)
         tokens = [thief.token(ALICE)]
         own = home.token(ALICE, BOB)
@@ -92,7 +92,7 @@ class TestMerging:
         assert not any(map(home.is_alive, tokens))
 
     def test_only_what_is_proved_again_is_new(self, home):
-        """A session in which one email was proved again ends by a sign-out of the other one."""
+        """A session with a renewed proof of one email ends by a sign-out of the other."""
         both = home.token(ALICE, BOB)
         bob = home.token(BOB)
         merged = home.token(ALICE, token=both)
@@ -101,7 +101,7 @@ class TestMerging:
         assert home.is_alive(home.token(ALICE, BOB))
 
     def test_proved_again(self, home):
-        """An email that is proved again beside an older token does not bring the older one back."""
+        """A new proof beside an ended token does not revive the token."""
         old = home.token(ALICE)
         home.sign_out(old)
         home.open(ALICE, token=old, status=401)
@@ -109,13 +109,13 @@ class TestMerging:
 
 
 class TestSettings:
-    """The lifetime of sessions is lowered and raised while the service runs."""
+    """The lifetime of sessions changes while the service runs."""
 
     HOUR = 3600
 
     @pytest.mark.parametrize("lifetimes", [("86400", "60"), ("60", "86400"), ("86400", "86400")])
     def test_signed_out_for_good(self, home, lifetimes):
-        """A token that was ended stays so for as long as it would have lived, whoever ended it."""
+        """An ended token stays ended for its whole lifetime, whichever machine ended it."""
         first, second = (home.beside(sessions__lifetime=each) for each in lifetimes)
         stolen, own = first.token(ALICE), second.token(ALICE)
         second.sign_out(own)
@@ -129,7 +129,7 @@ class TestSettings:
             purge.store.purge_expired(1000)
 
     def test_marks_are_removed_in_the_end(self, home):
-        """Of a sign-out nothing is left once no token that it ended could live."""
+        """Marks of a sign-out are deleted once no ended token could be valid."""
         home.sign_out(home.token(ALICE))
         assert home.store.scan(None, 10)
         home.clock.now += 27 * self.HOUR
@@ -137,7 +137,7 @@ class TestSettings:
         assert home.store.scan(None, 10) == []
 
     def test_old_proofs(self, home):
-        """A session whose oldest proof is a day old is over, whatever its token says."""
+        """A session ends when its oldest proof is a day old, whatever its token's expiry."""
         session = home.services.tokens.open(home.token(ALICE))
         forever = type(session)(session.proofs, session.expires_at + 10**9)
         token = home.services.tokens.seal(forever)
@@ -152,7 +152,7 @@ class TestFailures:
 
     @pytest.mark.parametrize("writes", range(4))
     def test_repeated_until_done(self, home, writes):
-        """A sign-out that failed midway is repeated by the same token, and then ends everything."""
+        """A failed sign-out can be repeated with the same token, and then ends all sessions."""
         own = home.token(*self.EMAILS)
         others = [home.token(email) for email in self.EMAILS]
         home.store.calls_left = writes
@@ -164,7 +164,7 @@ class TestFailures:
         home.sign_out(own, 401)
 
     def test_a_repetition_ends_nothing_new(self, home):
-        """The token of an ended session ends no session that was opened since."""
+        """A repeated sign-out ends no session opened since."""
         own = home.token(ALICE, BOB)
         home.sign_out(home.token(ALICE))
         since = home.token(ALICE)

@@ -13,7 +13,7 @@ import pytest
 import webtest
 from support import ROOT
 from support.applications import application
-from support.figures import Figures
+from support.metrics import Exposition
 
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.runtime.waiting import Wait
@@ -95,7 +95,7 @@ class TestOfThePage:
         once = ticket(company)
         assert sign_in(company, once)["profiles"][0]["email"] == "alice@example.com"
         assert sign_in(company, once, status=401)["code"] == "proof_replayed"
-        found = Figures(company.app.services.metrics.exposition())
+        found = Exposition(company.app.services.metrics.exposition())
         assert found.value("persona_proofs_total", kind="ticket", outcome="proved") == 2
         assert found.value("persona_proofs_total", kind="ticket", outcome="proof_replayed") == 1
 

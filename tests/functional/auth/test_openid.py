@@ -12,7 +12,7 @@ import pytest
 import webtest
 from joserfc.jwt import encode as joserfc_encode
 from support.applications import Clock, running, wait_for
-from support.figures import Figures
+from support.metrics import Exposition
 from support.openid import (
     ACCOUNTS,
     CLIENT,
@@ -216,7 +216,7 @@ class TestSessions:
             sign_in(site, text, status=401)
         bundle = site.app.development.identity_provider.bundle("bob@example.com", "http://localhost")
         site.post_json("/v1/sessions", {"proofs": [{"assertion": bundle}]}, status=201)
-        found = Figures(site.app.services.metrics.exposition())
+        found = Exposition(site.app.services.metrics.exposition())
         for kind, outcome, algorithm, count in (
             ("id_token", "proved", "RS256", 2),
             ("id_token", "proof_replayed", "RS256", 1),
@@ -342,7 +342,7 @@ class TestReload:
         site.app.services.authenticators.reload()
         sign_in(site, token(fresh_nonce(site)))
         assert "not reloaded: openid.issuers: " in caplog.text
-        found = Figures(site.app.services.metrics.exposition())
+        found = Exposition(site.app.services.metrics.exposition())
         name = "persona_reloads_total"
         assert found.value(name, file="openid_issuers", outcome="rejected") == 1
 

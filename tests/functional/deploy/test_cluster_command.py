@@ -1,4 +1,4 @@
-"""`make cluster`, as somebody uses it who tries a cluster on one machine."""
+"""`make cluster`, used as in a trial on a single machine."""
 
 from __future__ import annotations
 
@@ -28,42 +28,42 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 class Trial:
-    """A cluster in a folder, on addresses that nobody else has chosen.
+    """A cluster in a folder, on random addresses of loopback.
 
     Attributes:
-        said: all that it has printed since it was started last.
+        output: all output since the last start.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "cluster"
         self._network = f"127.{random.randint(8, 250)}.{random.randint(1, 250)}"
-        self._log = folder / "said"
+        self._log = folder / "output"
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: subprocess.Popen[bytes] | None = None
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self._log.read_text()
 
     @property
     def processes(self) -> list[int]:
-        """The process ids of all that it has started and not ended."""
+        """The process ids of its running children."""
         return [int(pid) for pid in json.loads((self.folder / "processes.json").read_text())]
 
     def start(self) -> None:
-        """Start it; return when it says that it runs."""
+        """Start the cluster; return once it reports that it runs."""
         arguments = f"ARGS=--folder {self.folder} --network {self._network}"
         with self._log.open("wb") as log:
             self._reader = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
-        with self._reader.stdin as said:
+        with self._reader.stdin as output:
             self._process = subprocess.Popen(
-                ["make", "--silent", "cluster", arguments], cwd=ROOT, stdout=said, stderr=said
+                ["make", "--silent", "cluster", arguments], cwd=ROOT, stdout=output, stderr=output
             )
-        wait_for(lambda: "The cluster runs." in self.said or self._process.poll() is not None, 120)
-        assert self._process.poll() is None, self.said
+        wait_for(lambda: "The cluster runs." in self.output or self._process.poll() is not None, 120)
+        assert self._process.poll() is None, self.output
 
     def why_not(self, folder: Path) -> str:
-        """Start another one, at the same addresses, while it runs; return why it does not start."""
+        """Start a second cluster at the same addresses; return its error."""
         program = ROOT / "deploy" / "cluster" / "cluster.py"
         done = subprocess.run(
             [sys.executable, program, "--folder", folder, "--network", self._network],
@@ -77,7 +77,7 @@ class Trial:
         return line
 
     def stop(self) -> None:
-        """End what reads of it, as Ctrl-C does in `make cluster | tee log`, and it."""
+        """Kill the output's reader, as Ctrl-C does in `make cluster | tee log`; stop the cluster."""
         self._reader.kill()
         self._reader.wait(30)
         self._process.terminate()
@@ -85,7 +85,7 @@ class Trial:
         wait_for(lambda: self.processes == [])
 
     def crash(self, *, but: str) -> None:
-        """Kill it, `make`, and what it has started but for one machine."""
+        """Kill the cluster's command, `make`, and all children except one machine."""
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         started = [each for each in self.processes if each != self.pid_of(but)]
@@ -96,21 +96,21 @@ class Trial:
         self._reader.wait(30)
 
     def pid_of(self, name: str) -> int:
-        """Return the process id that it tells of a machine."""
-        [found] = re.findall(rf"{name}, process (\d+)", self.said)
+        """Return the process id that the output reports for a machine."""
+        [found] = re.findall(rf"{name}, process (\d+)", self.output)
         return int(found)
 
     def sign_in(self) -> str:
-        """Paste the commands that it prints; return the token."""
-        commands = self.said.partition("example domains:")[2].partition("Kill a node")[0]
+        """Paste the printed commands; return the token."""
+        commands = self.output.partition("example domains:")[2].partition("Kill a node")[0]
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands], capture_output=True, text=True, check=False
         )
         return json.loads(done.stdout)["token"]
 
     def ask(self, method: str, token: str, body: bytes | None = None) -> tuple[int, dict]:
-        """Send a request about the profile to nginx; return status and JSON."""
-        [api] = re.findall("API=(.*)", self.said)
+        """Send a request for the profile to nginx; return status and JSON."""
+        [api] = re.findall("API=(.*)", self.output)
         tls = ssl.create_default_context(cafile=self.folder / "ca" / "ca.pem")
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         request = urllib.request.Request(f"{api}/profiles/{EMAIL}", body, headers, method=method)
@@ -125,7 +125,7 @@ class Trial:
 
 @pytest.fixture
 def trial(tmp_path: Path) -> Iterator[Trial]:
-    """A cluster that is over after the test, whatever it did."""
+    """A cluster that stops with the test."""
     made = Trial(tmp_path)
     yield made
     if made._process is not None and made._process.poll() is None:
@@ -133,7 +133,7 @@ def trial(tmp_path: Path) -> Iterator[Trial]:
 
 
 def test_make_cluster(trial):
-    """It serves, goes on without a node, comes back from a crash of everything, and ends as a whole."""
+    """The cluster serves without a node, recovers from a crash of all processes, and stops wholly."""
     trial.start()
     assert trial.why_not(trial.folder) == f"cluster: a cluster runs in {trial.folder} already"
     assert "(Address already in use)" in trial.why_not(trial.folder.with_name("another"))
@@ -150,15 +150,15 @@ def test_make_cluster(trial):
     assert acknowledged == "20"
     assert trial.ask("GET", token)[1]["name"] == acknowledged
 
-    everything = trial.processes
-    left = [trial.pid_of("nginx"), trial.pid_of("service2")]  # of nginx, what it has started
+    started = trial.processes
+    left = [trial.pid_of("nginx"), trial.pid_of("service2")]  # nginx as its children
     trial.crash(but="service2")
     trial.start()
-    [told] = re.findall("ended what an earlier run has left: (.*)", trial.said)
-    assert told == ", ".join(map(str, left))
+    [ended] = re.findall("ended what an earlier run has left: (.*)", trial.output)
+    assert ended == ", ".join(map(str, left))
     status, profile = trial.ask("GET", trial.sign_in())
     assert (status, profile["name"]) == (200, acknowledged)
 
-    everything += trial.processes
+    started += trial.processes
     trial.stop()
-    assert [pid for pid in everything if is_alive(pid)] == []
+    assert [pid for pid in started if is_alive(pid)] == []

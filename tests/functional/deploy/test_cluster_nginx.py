@@ -1,4 +1,4 @@
-"""nginx before several service machines: what it sends to another one, and what it never repeats."""
+"""nginx in front of several service machines: the requests that it repeats, and those it never does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 2\r\nConnection: clos
 
 
 class Machine:
-    """A service machine that keeps what it is sent, and answers or hangs up."""
+    """A service machine that records requests, and answers or disconnects."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -30,7 +30,7 @@ class Machine:
         self._thread.start()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self._thread.is_alive():
             self._listener.shutdown(socket.SHUT_RDWR)
             self._thread.join()
@@ -60,7 +60,7 @@ def machines() -> Iterator[list[Machine]]:
 
 @pytest.fixture
 def nginx(tmp_path: Path, machines: list[Machine]) -> Iterator[Nginx]:
-    """Nginx before them, with the configuration of a cluster."""
+    """Nginx in front of both machines, with the configuration of a cluster."""
     made = Nginx(tmp_path / "nginx", free_port())
     made.put_before(*(f"127.0.0.1:{each.port}" for each in machines))
     yield made
@@ -68,7 +68,7 @@ def nginx(tmp_path: Path, machines: list[Machine]) -> Iterator[Nginx]:
 
 
 def ask(nginx: Nginx, method: str, path: str, headers: dict[str, str]) -> tuple[int, Any]:
-    """Send a request over a connection of its own; return status and JSON."""
+    """Send a request over a new connection; return status and JSON."""
     connection = http.client.HTTPSConnection("127.0.0.1", nginx.port, timeout=30, context=nginx.tls)
     try:
         body = b"{}" if method.startswith("P") else None
@@ -98,7 +98,7 @@ ONCE = [
 
 
 def test_what_is_repeated(nginx, machines):
-    """What a machine was sent and did not answer goes to the other one only if that changes nothing."""
+    """Nginx repeats an unanswered request at another machine only if the request is idempotent."""
     text = nginx.configuration.read_text()
     assert text.count("max_fails=1") == 2
     nginx.configuration.write_text(text.replace("max_fails=1", "max_fails=0"))
@@ -116,7 +116,7 @@ def test_what_is_repeated(nginx, machines):
 
 
 def test_machine_that_is_gone(nginx, machines):
-    """A machine that can't be reached is noticed by nobody who reads or posts, and then by nobody."""
+    """Requests succeed while a machine is unreachable: reads and posts at once, then all."""
     machines[0].close()
     nginx.start()
     for method, path, headers in [*TWICE[:1] * 3, ("POST", "/v1/sessions", {}), ("PATCH", PROFILE, {})]:

@@ -1,4 +1,4 @@
-"""The service behind nginx, with the configuration that is shipped."""
+"""The service behind nginx with the shipped configuration."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     try:
         made.service.start("--processes", "2")
         made.nginx.start()
-        # Two processes that begin make the identity provider; one of them is well.
+        # Two starting processes create the identity provider; one of them is ready earlier.
         wait_for(lambda: made.call("GET", "/v1/")[0] == 200)
         yield made
     finally:
@@ -45,27 +45,27 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 
 def test_shipped_configuration_is_sound(front):
-    """The server finds nothing to warn of."""
+    """Nginx accepts the shipped configuration without warnings."""
     checked = subprocess.run(front.nginx.command("-t"), capture_output=True, text=True, check=False)
     assert checked.returncode == 0
-    # Later releases have another spelling for it, which that of Debian 12 does not know.
-    said = [line for line in checked.stderr.splitlines() if '"listen ... http2"' not in line]
-    assert not any("[warn]" in line for line in said), said
+    # Newer releases prefer another spelling, which Debian 12's release does not know.
+    warnings = [line for line in checked.stderr.splitlines() if '"listen ... http2"' not in line]
+    assert not any("[warn]" in line for line in warnings), warnings
 
 
 def test_upload(front):
-    """A photo of 8 MB is taken, and its picture served to the dialog's pages."""
+    """A photo of 8 MB is accepted, and the dialog's pages can load its picture."""
     status, token = front.sign_in()
     assert status == 201
     body = encode(quadrants(), quality=95) + bytes(8_000_000)
     path = f"/v1/profiles/{EMAIL}/picture"
     headers = {"Authorization": f"Bearer {token}", "Content_Type": "image/jpeg"}
-    status, told, answer = front.call("PUT", path, body, **headers)
-    assert (status, told.get_all("Access-Control-Allow-Origin")) == (200, [DIALOG])
-    assert told["Strict-Transport-Security"]
+    status, fields, answer = front.call("PUT", path, body, **headers)
+    assert (status, fields.get_all("Access-Control-Allow-Origin")) == (200, [DIALOG])
+    assert fields["Strict-Transport-Security"]
     capability = json.loads(answer)["picture"]["urls"]["64"].partition("/v1/")[2]
-    status, told, _ = front.call("GET", f"/v1/{capability}")
-    assert (status, told["Content-Type"]) == (200, "image/jpeg")
+    status, fields, _ = front.call("GET", f"/v1/{capability}")
+    assert (status, fields["Content-Type"]) == (200, "image/jpeg")
     wait_for(lambda: '"route":"picture","status":200' in front.nginx.logs, 10)
     logs = front.nginx.logs + front.service.log
     assert '"route":"profile_picture","status":200' in logs
@@ -74,7 +74,7 @@ def test_upload(front):
 
 
 def test_headers_of_a_long_session(front):
-    """A token as long as they get is passed on."""
+    """Nginx forwards a token of the maximum length."""
     answer = front.call("GET", "/v1/profiles", Authorization=f"Bearer {'x' * 12_000}")
     assert (answer[0], problem(answer)["code"]) == (401, "session_invalid")
 
@@ -95,13 +95,13 @@ def test_headers_of_a_long_session(front):
     ],
 )
 def test_what_is_not_public(front, path):
-    """Heartbeats and figures are not there for the public."""
+    """The public gets 404 for heartbeats and metrics."""
     answer = front.call("GET", path)
     assert (answer[0], problem(answer)["code"]) == (404, "not_found")
 
 
 def test_plain_http(front):
-    """Plain HTTP is redirected to TLS at the server's own name, whatever Host a client names."""
+    """Plain HTTP is redirected to TLS at the server's own name, whatever the Host field."""
     for host in (DOMAIN, "evil.example", f"{DOMAIN}:80", f"{DOMAIN}.evil.example", "127.0.0.1"):
         connection = http.client.HTTPConnection("127.0.0.1", front.nginx.plain_port, timeout=10)
         connection.request("GET", "/v1/?a", headers={"Host": host})
@@ -111,7 +111,7 @@ def test_plain_http(front):
 
 
 def test_service_down(tmp_path):
-    """While the service is down, pages read a 503 that says when to come back, preflights included."""
+    """While the service is down, pages get a readable 503 with Retry-After; preflights succeed."""
     front = Front(tmp_path / "front")
     try:
         front.nginx.start()
@@ -119,8 +119,8 @@ def test_service_down(tmp_path):
         assert (answer[0], problem(answer)["code"]) == (503, "service_unavailable")
         assert int(answer[1]["Retry-After"]) > 0
         assert "Retry-After" in answer[1]["Access-Control-Expose-Headers"]
-        asked = {"Access_Control_Request_Method": "POST"}
-        status, headers, body = front.call("OPTIONS", "/v1/sessions", **asked)
+        preflight = {"Access_Control_Request_Method": "POST"}
+        status, headers, body = front.call("OPTIONS", "/v1/sessions", **preflight)
         assert (status, headers["Access-Control-Allow-Origin"], body) == (204, DIALOG, b"")
         assert "Authorization" in headers["Access-Control-Allow-Headers"]
         assert "PUT" in headers["Access-Control-Allow-Methods"]
@@ -132,7 +132,7 @@ def test_service_down(tmp_path):
 
 
 def test_what_clients_say_of_their_address(tmp_path):
-    """The service is told the address that nginx sees, whatever a client says of itself."""
+    """Nginx forwards the address of the connection and drops the client's own claims."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(30)
         nginx = Nginx(tmp_path / "nginx", listener.getsockname()[1])
@@ -146,22 +146,22 @@ def test_what_clients_say_of_their_address(tmp_path):
                 )
                 service, _ = listener.accept()
                 with service:
-                    told = service.recv(65536).decode().lower()
+                    forwarded = service.recv(65536).decode().lower()
         finally:
             nginx.close()
-    assert "\r\nx-forwarded-for: 127.0.0.1\r\n" in told
-    assert "\r\nx-forwarded-proto: https\r\n" in told
-    assert "192.0.2.1" not in told
-    assert "evil.example" not in told
+    assert "\r\nx-forwarded-for: 127.0.0.1\r\n" in forwarded
+    assert "\r\nx-forwarded-proto: https\r\n" in forwarded
+    assert "192.0.2.1" not in forwarded
+    assert "evil.example" not in forwarded
 
 
 class SlowClients:
-    """Connections from many addresses of loopback that go on sending, a byte now and then.
+    """Connections from many addresses of loopback that send a byte now and then.
 
     Args:
-        nginx: where to.
-        count: how many.
-        begun: what each sends at once, in turns.
+        nginx: the server.
+        count: the number of connections.
+        begun: first bytes of the connections, in rotation.
     """
 
     PER_ADDRESS = 50
@@ -175,7 +175,7 @@ class SlowClients:
             connection.sendall(begun[number % len(begun)])
 
     def send(self) -> int:
-        """Send a byte over each; return over how many that works."""
+        """Send a byte over each connection; return the number of successes."""
         alive = 0
         for each in self._connections:
             try:
@@ -186,7 +186,7 @@ class SlowClients:
         return alive
 
     def closed(self) -> int:
-        """Return how many were hung up or answered."""
+        """Return the number of closed or answered connections."""
         count = 0
         for each in self._connections:
             each.setblocking(False)
@@ -203,7 +203,7 @@ class SlowClients:
         return count
 
     def close(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         for each in self._connections:
             each.close()
 
@@ -220,7 +220,7 @@ def _let_many_be_open(count: int) -> None:
     "begun", [[BEGUN], [b"", HEADER_BEGUN, CHUNK_BEGUN, UPLOAD_BEGUN]], ids=["bodies", "others"]
 )
 def test_slow_clients(front, pytestconfig, begun):
-    """Hundreds of connections that hold a slow body, a header, or nothing, don't stop a sign-in."""
+    """Sign-ins succeed beside hundreds of connections that hold a slow body, a header, or nothing."""
     is_body = begun == [BEGUN]
     count = pytestconfig.getoption("slow_connections") if is_body else 1000
     _let_many_be_open(count)
@@ -240,7 +240,7 @@ def test_slow_clients(front, pytestconfig, begun):
 
 @pytest.mark.alone
 def test_one_address_with_many_requests(front):
-    """Slow requests of one address are refused beyond a number; others are served."""
+    """Slow requests of one address are rejected beyond a limit; other addresses are served."""
 
     class One(SlowClients):
         PER_ADDRESS = 10_000
@@ -254,7 +254,7 @@ def test_one_address_with_many_requests(front):
 
 
 def test_rolling_restart(front):
-    """Under a steady load, and an upload of 8 MB, all processes are replaced and no request fails."""
+    """A rolling restart of all processes, under load and with an upload of 8 MB, fails no request."""
     _, token = front.sign_in()
     failures: list[object] = []
     counts = [0, 0, 0]
@@ -275,13 +275,13 @@ def test_rolling_restart(front):
     ]
 
     def load(number: int) -> None:
-        while not stopped.wait(0.15):  # within what nginx lets a network do in a second
+        while not stopped.wait(0.15):  # within nginx's rate limit for a network
             try:
-                well = calls[number]()
+                is_ok = calls[number]()
             except (OSError, http.client.HTTPException) as error:
-                well = False
+                is_ok = False
                 failures.append(error)
-            if not well:
+            if not is_ok:
                 failures.append(number)
             counts[number] += 1
 
@@ -307,7 +307,7 @@ def test_rolling_restart(front):
         before = serving()
 
         def replaced() -> bool:
-            upload.send(next(rest))  # so that nginx goes on waiting, however long it takes
+            upload.send(next(rest))  # keeps nginx waiting, however long the restart takes
             return not serving() & before
 
         front.service.signal(signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""The guides docs/how-to/install.md and operate.md, executed as they are written."""
+"""The guides docs/how-to/install.md and operate.md, executed literally."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ UNCLONED = shutil.ignore_patterns(
 
 
 def commands(kind: str) -> list[str]:
-    """Return the blocks of commands of a kind."""
+    """Return the code blocks of a kind."""
     return re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 class Machine:
-    """A fresh folder that stands for a machine."""
+    """A fresh folder in place of a machine."""
 
     def __init__(self, folder: Path) -> None:
         self.clone = folder / "clone"
@@ -53,13 +53,13 @@ class Machine:
             "MARIADB": f"mariadb --no-defaults --user=root --socket={folder}/database/s",
             "DATABASE": f"127.0.0.1:{self.mariadb.port}",
             "PORT": str(self.nginx.port),
-            # So pip is told yes; most of what it installs is never imported here.
+            # The tests' environment sets it; few of the installed modules are imported here.
             "PIP_NO_COMPILE": "0",
         }
         self.processes: list[subprocess.Popen[bytes]] = []
 
     def paste(self, blocks: list[str], **more: str) -> str:
-        """Paste blocks into one shell; return what they print."""
+        """Paste blocks into a shell; return the output."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail"],
             input="\n".join(blocks),
@@ -74,7 +74,7 @@ class Machine:
         return done.stdout
 
     def start(self) -> None:
-        """Do what systemd does: nginx, and the command of the unit with its credential."""
+        """Start what systemd would start: nginx, and the unit's command with its credential."""
         ports = {
             "127.0.0.1:6543": f"127.0.0.1:{self.port}",
             "127.0.0.1:9464": f"127.0.0.1:{free_port()}",
@@ -89,18 +89,20 @@ class Machine:
         command = command.replace("/etc/persona-profile", str(self.config))
         issuers = self.config / "issuers.json"
         issuers.write_text(json.dumps({"example.com": support_document(rsa_key("issuer"))}))
-        told = {
+        environment = {
             "PERSONA_BACKEND_URL_FILE": str(self.config / "backend.url"),
             "PERSONA_BROWSERID_PINNED_ISSUERS": str(issuers),
         }
         with (self.config / "log").open("wb") as log:
             self.processes.append(
-                subprocess.Popen(shlex.split(command), env=os.environ | told, stdout=log, stderr=log)
+                subprocess.Popen(
+                    shlex.split(command), env=os.environ | environment, stdout=log, stderr=log
+                )
             )
         self.nginx.start()
 
     def close(self) -> None:
-        """End everything."""
+        """Stop all processes."""
         self.nginx.close()
         for each in self.processes:
             each.terminate()
@@ -122,15 +124,15 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.mark.timeout(300)
 def test_install_page(machine):
-    """A person who pastes the page has a service with TLS and a database, to which people sign in."""
+    """The pasted commands install a service with TLS and a database, and people sign in to it."""
     blocks = commands("sh")
     machine.paste(blocks)
     machine.nginx.use(Path(machine.variables["NGINX"]) / "nginx.conf", Path(machine.variables["TLS"]))
     machine.start()
     wait_for(lambda: machine.nginx.ask("GET", "/v1/")[0] == 200)
-    said = machine.paste([blocks[0], *commands("sh check")])
-    assert '"Persona Profile Server"' in said
-    assert "No findings." in said
+    output = machine.paste([blocks[0], *commands("sh check")])
+    assert '"Persona Profile Server"' in output
+    assert "No findings." in output
     proof = bundle("alice@example.com", f"https://{DOMAIN}")
     body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
     status, answer = machine.nginx.ask("POST", "/v1/sessions", body)
@@ -144,7 +146,7 @@ def test_install_page(machine):
 
 
 def test_commands_for_root():
-    """What can't be pasted in a test is sound for the shell, and names files that there are."""
+    """The commands for root are valid shell and name existing files."""
     blocks = commands("sh system")
     assert len(blocks) == 2
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Limits of nginx, as it is shipped: by network, by body, by upload and by rate."""
+"""Limits of the shipped nginx configuration: by network, body, upload and rate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ADDRESS = "X-Test-Address"
 FROM_A_HEADER = {
     "server_tokens off;": f"server_tokens off; set_real_ip_from 127.0.0.0/8; real_ip_header {ADDRESS};"
 }
-"""Lets a test have any address: the client's is a header's."""
+"""Takes the client's address from a header, so that tests can choose it."""
 
 SLOW = "PATCH /v1/profiles/a@example.com HTTP/1.1"
 PICTURE = f"PUT /v1/profiles/{EMAIL}/picture HTTP/1.1"
@@ -37,7 +37,7 @@ ASKED = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """One process of the service behind nginx, which believes a header about addresses."""
+    """One process of the service behind nginx, which takes addresses from a header."""
     made = Front(tmp_path_factory.mktemp("front"), FROM_A_HEADER)
     try:
         made.service.start()
@@ -48,7 +48,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 
 def send(nginx: Nginx, line: str, *headers: str, body: bytes = b"") -> ssl.SSLSocket:
-    """Open a connection, and send the head of a request and the beginning of its body."""
+    """Open a connection; send a request's head and the start of its body."""
     connection = nginx.connect()
     head = "\r\n".join([line, f"Host: {DOMAIN}", *headers])
     connection.sendall(f"{head}\r\n\r\n".encode() + body)
@@ -63,7 +63,7 @@ def answer(connection: ssl.SSLSocket) -> tuple[int, http.client.HTTPMessage, byt
 
 
 def hold(nginx: Nginx, line: str, *headers: str) -> ssl.SSLSocket:
-    """Open a connection whose request is under way: its body is asked for, and never sent."""
+    """Open a connection with a pending request: nginx awaits its body."""
     connection = send(nginx, line, *headers, "Content-Length: 9", "Expect: 100-continue")
     assert connection.recv(len(ASKED)) == ASKED
     return connection
@@ -77,7 +77,7 @@ def network_of(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
 
 
 def addresses() -> Iterator[str]:
-    """Yield addresses in many spellings: compressed, whole, of zeros, mapped, with bytes of LF."""
+    """Yield addresses in many spellings: compressed, exploded, mapped, with zeros and LF bytes."""
     yield from ("192.0.2.1", "10.0.0.10", "10.10.10.10", "::", "::1", "::ffff:192.0.2.1")
     yield from ("::192.0.2.1", "::ffff:0:1", "64:ff9b::192.0.2.1", "2001:db8::a", "2001:DB8::A:0a0a")
     yield from ("fe80::1", "2001:db8:0:0:1::", "2001:db8:0:1::a0a", "2001:db8:a0a:a0a:a0a:a0a:a0a:a0a")
@@ -91,7 +91,7 @@ def addresses() -> Iterator[str]:
 
 
 def test_network_of_an_address(tmp_path):
-    """The network is the IPv4 address or the /64, whatever bytes and zeros an address has."""
+    """The network of an address is the IPv4 address or the /64, whatever its bytes."""
     probe = 'location /.well-known/acme-challenge/ { return 200 "$network"; } location /unused/ {'
     nginx = Nginx(
         tmp_path / "nginx",
@@ -111,7 +111,7 @@ def test_network_of_an_address(tmp_path):
 
 
 def test_requests_of_a_network(front):
-    """All addresses of a /64 share 100 requests under way; another network is served meanwhile."""
+    """The addresses of a /64 share 100 concurrent requests; other networks are served meanwhile."""
     with ExitStack() as stack:
         for number in range(100):
             address = f"{ADDRESS}: 2001:db8:5::{number:x}:{number:x}"
@@ -125,10 +125,10 @@ def test_requests_of_a_network(front):
 
 
 class TestUploads:
-    """How many bodies of pictures are stored at a time."""
+    """Limits on concurrent picture bodies."""
 
     def test_of_a_network(self, front):
-        """A network has 8 uploads under way, and everything else; another network uploads meanwhile."""
+        """A network has at most 8 concurrent uploads; its reads and other networks are unaffected."""
         headers = ["Content-Length: 9", TOKEN, f"{ADDRESS}: 2001:db8:6::1"]
         with ExitStack() as stack:
             for _ in range(8):
@@ -145,7 +145,7 @@ class TestUploads:
             assert answer(stack.enter_context(other))[0] == 401
 
     def test_of_all_networks(self, tmp_path):
-        """All networks together have so many uploads under way: the disk has room for that."""
+        """All networks share a limit of concurrent uploads, for which the disk has room."""
         fewer = {"limit_conn uploads 100;": "limit_conn uploads 3;"}
         front = Front(tmp_path / "front", FROM_A_HEADER | fewer)
         try:
@@ -169,7 +169,7 @@ class TestUploads:
         ],
     )
     def test_without_a_session(self, front, headers):
-        """Without a token the answer is 401, which comes before the body and asks for none."""
+        """An upload without a token gets 401 before its body is requested."""
         with send(front.nginx, PICTURE, *headers) as connection:
             got = connection.recv(65536)
         head, _, body = got.partition(b"\r\n\r\n")
@@ -181,7 +181,7 @@ class TestUploads:
         assert document["code"] == "session_missing"
 
     def test_preflight(self, front):
-        """A preflight has no token, and is answered by the service; with a body it is none."""
+        """The service answers preflights without a token; a preflight with a body gets 401."""
         asked, path = {"Access_Control_Request_Method": "PUT"}, f"/v1/profiles/{EMAIL}/picture"
         for empty in ({}, {"Content_Length": "0"}):
             status, headers, _ = front.call("OPTIONS", path, **asked, **empty)
@@ -191,7 +191,7 @@ class TestUploads:
 
     @pytest.mark.parametrize("condition", [{}, {"If-None-Match": "*"}])
     def test_chunked(self, front, condition):
-        """An upload whose length is not known before is accepted, with a precondition as well."""
+        """A chunked upload is accepted, with and without a precondition."""
         email = "bob@example.com" if condition else "carol@example.com"
         status, token = front.sign_in(email)
         assert status == 201
@@ -225,7 +225,7 @@ LIMITS = {
 
 @pytest.mark.parametrize("call", LIMITS)
 def test_size_of_bodies(front, call):
-    """A body that is larger than the service accepts for the call is refused by its length."""
+    """A body above the service's limit for the call is rejected by its Content-Length."""
     room = FORM_OVERHEAD_BYTES if call.endswith("/picture") else 0
     lengths = [LIMITS[call] + room, LIMITS[call] + room + 1]
     within, beyond = (
@@ -243,7 +243,7 @@ def test_size_of_bodies(front, call):
 @pytest.mark.parametrize("call", ["POST /v1/sessions", f"DELETE /v1/profiles/{EMAIL}"])
 @pytest.mark.parametrize("condition", ["X: y", "If-Match: *"])
 def test_size_of_chunked_bodies(front, call, condition):
-    """A body of unknown length is refused as soon as it is larger than the service accepts."""
+    """A chunked body is rejected once it exceeds the service's limit."""
     headers = [TOKEN, condition, "Transfer-Encoding: chunked"]
     body = b"".join(b"%x\r\n%b\r\n" % (16384, bytes(16384)) for _ in range(LIMITS[call] // 16384))
     with send(front.nginx, f"{call} HTTP/1.1", *headers) as connection:
@@ -254,7 +254,7 @@ def test_size_of_chunked_bodies(front, call, condition):
 
 
 def test_rate_of_a_network(tmp_path):
-    """A network that asks too often is refused, whatever it asks; another one is served."""
+    """A network above its rate is rejected on every path; other networks are served."""
     slower = {"rate=100r/s": "rate=1r/m"}
     front = Front(tmp_path / "front", FROM_A_HEADER | slower)
     connection = http.client.HTTPSConnection(
@@ -280,7 +280,7 @@ def test_rate_of_a_network(tmp_path):
 
 
 def test_rate_of_sign_ins(tmp_path):
-    """A network that signs in too often is refused that, and may do everything else."""
+    """A network above its sign-in rate may still make all other requests."""
     front = Front(
         tmp_path / "front", FROM_A_HEADER | {"rate=10r/s": "rate=1r/m", "delay=15": "nodelay"}
     )
@@ -329,7 +329,7 @@ LINK = {
 
 
 def test_pages_of_other_sites(tmp_path):
-    """Requests that a foreign page causes are 403 and count for nobody; all others count."""
+    """Requests from foreign pages get 403 and use up no limit; all other requests do."""
     front = Front(tmp_path / "front", {"rate=100r/s": "rate=1r/m", "burst=200": f"burst={len(OWN)}"})
     connection = http.client.HTTPSConnection(
         "127.0.0.1", front.nginx.port, timeout=30, context=front.nginx.tls
@@ -356,7 +356,7 @@ def test_pages_of_other_sites(tmp_path):
 
 
 def test_size_of_pictures():
-    """The limits that an operator changes for larger pictures are the service's defaults."""
+    """The limits that operators raise for larger pictures equal the service's defaults."""
     text = SHIPPED.read_text()
     kibibytes = set(re.findall(r"client_max_body_size (\d+)k;  # yours", text))
     assert {int(each) * 1024 for each in kibibytes} == {MAX_PICTURE_BYTES + FORM_OVERHEAD_BYTES}
@@ -365,7 +365,7 @@ def test_size_of_pictures():
 
 @pytest.mark.parametrize("path", sorted(Path(SHIPPED.parent).rglob("*.conf")))
 def test_keys_of_maps(path):
-    """No key of a map begins with `=`, which means nothing there: the key would match nothing."""
+    """No key of a map begins with `=`: such a key would never match."""
     for block in re.findall(r"map [^{]+\{(.*?)\}\n", path.read_text(), re.DOTALL):
         keys = [line.split()[0].strip("\"'") for line in block.splitlines() if line.strip()]
         assert [key for key in keys if key.startswith("=")] == []

@@ -1,4 +1,4 @@
-"""What nginx, as it is shipped, makes of requests that are no clear HTTP, and answers by itself."""
+"""Answers of the shipped nginx configuration to malformed HTTP, and its own error pages."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from persona_profile.settings import MAX_PICTURE_BYTES
 
 ROUNDS = 1000
 PER_ADDRESS = 50
-"""Connections of one address; nginx refuses more than 100 requests of one."""
+"""Connections per address; nginx rejects more than 100 requests of an address."""
 
-MOST_SECONDS = 45
-"""Until nginx has given up who sends nothing more: 20 s at the most, and room for a busy machine."""
+MAX_SECONDS = 45
+"""The limit until nginx closes a silent connection: 20 s, and slack for a busy machine."""
 
 SECRET = "zanzibar"
 HOSTED = f" HTTP/1.1\r\nHost: {DOMAIN}\r\n".encode()
@@ -48,7 +48,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 @pytest.fixture(autouse=True)
 def many_files():
-    """Files for the connections of a test."""
+    """Enough file descriptors for a test's connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max(soft, 2 * ROUNDS)
     assert hard == resource.RLIM_INFINITY or wanted <= hard
@@ -58,7 +58,7 @@ def many_files():
 
 
 class Stranger:
-    """A connection over which bytes were sent, and what comes back until it ends or all is answered."""
+    """A connection with sent bytes, and its received bytes until it closes or is answered."""
 
     def __init__(self, nginx: Nginx, number: int, raw: bytes) -> None:
         self.raw, self.received, self.has_ended = raw, b"", False
@@ -67,11 +67,11 @@ class Stranger:
         try:
             self._connection.sendall(raw)
         except OSError:
-            pass  # it was refused before all was sent
+            pass  # nginx rejected the request before all was sent
         self._connection.setblocking(False)
 
     def listen(self) -> bool:
-        """Take what has come; return whether it is answered, or nothing more will come."""
+        """Read the available bytes; return whether an answer or the end has come."""
         try:
             while piece := self._connection.recv(65536):
                 self.received += piece
@@ -83,28 +83,28 @@ class Stranger:
         return self.has_ended or bool(self.received)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.close()
 
 
 def passed_on(nginx: Nginx) -> list[str]:
-    """Return the statuses of all that was passed on to the service, as the access log has them."""
+    """Return the upstream statuses of forwarded requests in the access log."""
     lines = [json.loads(line) for line in (nginx.folder / "access.log").read_text().splitlines()]
     return [line["upstream_status"] for line in lines if line["upstream_status"]]
 
 
 def test_broken_requests(front):
-    """Each gets a clear refusal or the connection ends; the service sees no request more than nginx."""
+    """Malformed requests get a problem or a closed connection; nginx logs all forwarded requests."""
     bare = [raw.replace(b"Host: a\r\n", b"") for raw in BROKEN]
     hosted = [raw.replace(b" HTTP/1.1\r\n", HOSTED, 1) for raw in bare]
     whole = f"GET /v1/{HOSTED.decode()}X: {'a' * 200}\r\n\r\n".encode()
     attacks = [*BROKEN, *hosted, *damaged(2, hosted, ROUNDS), *damaged(3, [whole], ROUNDS // 5)]
-    before, seen = front.figures().value("persona_http_requests_total"), len(passed_on(front.nginx))
+    before, seen = front.metrics().value("persona_http_requests_total"), len(passed_on(front.nginx))
     strangers = []
     try:
         for number, raw in enumerate(attacks):
             strangers.append(Stranger(front.nginx, number, raw))
-        waiting, deadline = strangers, time.monotonic() + MOST_SECONDS
+        waiting, deadline = strangers, time.monotonic() + MAX_SECONDS
         while waiting := [each for each in waiting if not each.listen()]:
             assert front.sign_in()[0] == 201
             assert time.monotonic() < deadline, [each.raw for each in waiting]
@@ -122,11 +122,11 @@ def test_broken_requests(front):
 
     def agree() -> bool:
         statuses[:] = passed_on(front.nginx)[seen:]
-        return front.figures().value("persona_http_requests_total") - before == len(statuses)
+        return front.metrics().value("persona_http_requests_total") - before == len(statuses)
 
     wait_for(agree, 10)
     assert all(re.fullmatch("[2-4]..", status) for status in statuses)
-    assert statuses.count("200") > ROUNDS / 50  # some of the damaged are HTTP still
+    assert statuses.count("200") > ROUNDS / 50  # some damaged requests are still valid
 
 
 ANSWERED = {
@@ -200,7 +200,7 @@ ANSWERED = {
 
 @pytest.mark.parametrize("name", ANSWERED)
 def test_own_answers(front, name):
-    """What nginx refuses by itself is a problem as docs/reference/api.md has it."""
+    """Nginx's own errors are problem documents as docs/reference/api.md defines."""
     raw, status, code = ANSWERED[name]
     with front.nginx.connect() as connection:
         connection.sendall(raw.encode())
@@ -208,7 +208,7 @@ def test_own_answers(front, name):
         response.begin()
         body = response.read()
     assert response.status == status
-    # Of a request that was not read to its end nobody knows the origin.
+    # The origin of a partly read request is unknown.
     known = response.headers["Access-Control-Allow-Origin"] is not None
     document = problem((status, response.headers, body), origin=DIALOG if known else None)
     assert document["code"] == code
@@ -218,7 +218,7 @@ def test_own_answers(front, name):
 
 
 def test_plain_http_where_tls_is_spoken(front):
-    """Who speaks plain HTTP to the port of TLS is refused as a problem."""
+    """Plain HTTP on the TLS port gets a problem document."""
     connection = http.client.HTTPConnection("127.0.0.1", front.nginx.port, timeout=30)
     try:
         connection.request("GET", f"/v1/{SECRET}")
@@ -230,16 +230,16 @@ def test_plain_http_where_tls_is_spoken(front):
 
 
 def test_who_never_ends(front):
-    """Who does not go on with a header, a body or a chunk is hung up on, and told nothing."""
+    """Nginx closes a connection without an answer if its header, body or chunk stalls."""
     starts = [
         f"GET /v1/{SECRET} HTTP/1.1\r\n{HEAD}X",
         f"PUT /v1/{SECRET} HTTP/1.1\r\n{HEAD}Content-Length: 9\r\n\r\nx",
         f"PUT /v1/{SECRET} HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n5\r\nx",
-        f"GET /v1/{SECRET}\r\n",  # HTTP/0.9, whose answers have no status
+        f"GET /v1/{SECRET}\r\n",  # HTTP/0.9: answers have no status line
     ]
     strangers = [Stranger(front.nginx, number, raw.encode()) for number, raw in enumerate(starts)]
     try:
-        wait_for(lambda: all(each.listen() for each in strangers), MOST_SECONDS)
+        wait_for(lambda: all(each.listen() for each in strangers), MAX_SECONDS)
     finally:
         for each in strangers:
             each.close()
@@ -247,7 +247,7 @@ def test_who_never_ends(front):
 
 
 def test_frozen_service(tmp_path):
-    """While the service stands still, pages read a 503 that says when to come back."""
+    """While the service hangs, pages get a readable 503 with Retry-After."""
     front = Front(tmp_path / "front", {"proxy_read_timeout 60s;": "proxy_read_timeout 1s;"})
     try:
         front.service.start()
@@ -269,7 +269,7 @@ def test_frozen_service(tmp_path):
 
 
 def test_http_2(front):
-    """Browsers get HTTP/2: calls are answered, and what is refused is a problem there as well."""
+    """HTTP/2 clients get answers, and problem documents for rejected requests."""
     context = ssl.create_default_context(cafile=front.nginx.folder / "ca.pem")
     context.set_alpn_protocols(["h2", "http/1.1"])
     with (
@@ -277,23 +277,23 @@ def test_http_2(front):
         context.wrap_socket(plain, server_hostname=DOMAIN) as connection,
     ):
         assert connection.selected_alpn_protocol() == "h2"
-    asked = {
+    expected = {
         "/v1/": (200, None),
         f"/{SECRET}": (404, "not_found"),
         f"/v1/profiles?{SECRET}": (401, "session_missing"),
     }
-    for path, (status, code) in asked.items():
-        told, body = _by_curl(front, path)
-        assert told == f"2 {status}"
+    for path, (status, code) in expected.items():
+        status_line, body = _by_curl(front, path)
+        assert status_line == f"2 {status}"
         assert json.loads(body).get("code") == code
     assert _by_curl(front, "/v1/", "--request", "TRACE")[0] == "2 405"
     fields = [argument for name in "ABC" for argument in ("--header", f"{name}: {'~' * 12_000}")]
-    told, body = _by_curl(front, "/v1/", *fields)
-    assert (told, json.loads(body)["code"]) == ("2 431", "request_headers_too_large")
+    status_line, body = _by_curl(front, "/v1/", *fields)
+    assert (status_line, json.loads(body)["code"]) == ("2 431", "request_headers_too_large")
 
 
 def _by_curl(front: Front, path: str, *arguments: str) -> tuple[str, str]:
-    """Ask over HTTP/2; return version and status, and the body."""
+    """Send a request over HTTP/2; return version and status, and the body."""
     where = f"{DOMAIN}:{front.nginx.port}"
     done = subprocess.run(
         [
@@ -312,12 +312,12 @@ def _by_curl(front: Front, path: str, *arguments: str) -> tuple[str, str]:
         timeout=60,
         check=True,
     )
-    body, _, told = done.stdout.rpartition("\n")
-    return told, body
+    body, _, status_line = done.stdout.rpartition("\n")
+    return status_line, body
 
 
 def test_route_of_every_call(front):
-    """The access log has a name of its own for each call, and never its path."""
+    """The access log has a route name for each call, never the path."""
     paths = {path for path in DOCUMENT["paths"] if path.startswith("/v1")} - {"/v1"}
     seen, names = len(routes(front.nginx)), {}
     for count, path in enumerate(sorted(paths), 1):
@@ -335,9 +335,9 @@ def routes(nginx: Nginx) -> list[str]:
 
 
 def test_logs(front):
-    """Of all that was sent here nothing secret, and no address, is in a log of nginx."""
+    """Nginx's logs contain no secrets and no addresses."""
     front.call("GET", f"/v1/pictures/{SECRET}?{SECRET}", Authorization=f"Bearer {SECRET}")
     wait_for(lambda: '"route":"picture"' in front.nginx.logs, 10)
-    said = front.nginx.logs + (front.nginx.folder / "said").read_text()
+    text = front.nginx.logs + (front.nginx.folder / "output").read_text()
     for leak in (SECRET, EMAIL, DIALOG, "127.", "/v1"):
-        assert leak not in said
+        assert leak not in text

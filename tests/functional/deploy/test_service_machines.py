@@ -1,4 +1,4 @@
-"""Several service machines before a cluster: every request of a person may meet another one."""
+"""Several service machines on a cluster; each request of a person may reach another machine."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ ratelimit.bytes_per_address = 1000000000000/minute
 
 
 class Machines:
-    """Three service machines on addresses of their own, each of which prefers another node."""
+    """Three service machines on separate addresses; each prefers another node."""
 
     def __init__(self, folder: Path, galera: Galera, redis: RedisServer) -> None:
         self.identity_provider = DevelopmentIdentityProvider.load(folder)
         issuers = folder / "issuers.json"
         issuers.write_text(json.dumps(self.identity_provider.support_documents()))
         more = MORE.format(issuers=issuers, redis=redis.url, writes=WRITES)
-        self._taken: Counter[Service] = Counter()
+        self._loaded: Counter[Service] = Counter()
         self.all = []
         for number, node in enumerate(galera.nodes):
             others = [each for each in galera.nodes if each is not node]
@@ -69,45 +69,45 @@ class Machines:
             shutil.copy(self.all[0].keyring, machine.keyring)
 
     def start(self) -> None:
-        """Start all at once."""
+        """Start all machines in parallel."""
         assert self.all[0].run("storage", "init").returncode == 0
         with ThreadPoolExecutor(len(self.all)) as pool:
             list(pool.map(Service.start, self.all))
 
     def run(self, *arguments: str) -> None:
-        """Run a command on the first machine, whose operator changes the keyring."""
+        """Run a command on the first machine, which has the master copy of the keyring."""
         done = self.all[0].run(*arguments)
         assert done.returncode == 0, done.stderr
 
-    def take_keyring(self, machine: Service) -> None:
-        """Give a machine the first one's keyring, which was changed since, and have it taken.
+    def load_keyring(self, machine: Service) -> None:
+        """Copy the first machine's changed keyring to a machine; wait until it is loaded.
 
-        Who looks at the file between two changes takes it twice: so its primary keys count as well.
+        A machine may load the file between two changes, so the primary keys must match as well.
         """
-        self._taken[machine] += 1
+        self._loaded[machine] += 1
         keyring = KeyringFile(self.all[0].keyring).load()
         encryption, index = (keyring.primary(kind).version for kind in KeyKind)
         newest = f"primary are encryption key {encryption} and index key {index}"
 
-        def is_taken() -> bool:
+        def is_loaded() -> bool:
             times = machine.log.split("keyring: reloaded; ")
-            return len(times) > self._taken[machine] and times[-1].startswith(newest)
+            return len(times) > self._loaded[machine] and times[-1].startswith(newest)
 
         if machine is not self.all[0]:
             copy = machine.keyring.with_suffix(".copy")
             shutil.copy(self.all[0].keyring, copy)
             copy.replace(machine.keyring)
         machine.signal(signal.SIGHUP)
-        wait_for(is_taken)
+        wait_for(is_loaded)
 
     def close(self) -> None:
-        """End all at once."""
+        """Stop all machines in parallel."""
         with ThreadPoolExecutor(len(self.all)) as pool:
             list(pool.map(Service.close, self.all))
 
 
 class Person:
-    """Somebody with one session, and a connection to each machine."""
+    """A person with a session and a connection to each machine."""
 
     def __init__(self, machines: Machines, email: str) -> None:
         self._machines = machines
@@ -115,12 +115,12 @@ class Person:
         self.at = [Client(machine, email) for machine in machines.all]
 
     def proof(self) -> bytes:
-        """Return a body that opens a session, once."""
+        """Return a body that opens one session."""
         proof = self._machines.identity_provider.bundle(self.email, PUBLIC)
         return json.dumps({"proofs": [{"assertion": proof}]}).encode()
 
     def open_session(self, machine: int, proof: bytes | None = None) -> Answer:
-        """Open a session at a machine; it is the one of all requests from then on, if that is done."""
+        """Open a session at a machine; use it for all further requests."""
         body = proof or self.proof()
         self.at[machine].token = ""
         answer = self.at[machine].call("POST", "/v1/sessions", body, "application/json")
@@ -130,11 +130,11 @@ class Person:
         return answer
 
     def read(self, machine: int) -> Answer:
-        """Read the profile."""
+        """Fetch the profile."""
         return self.at[machine].call("GET", self.at[machine].profile)
 
     def set_name(self, machine: int, name: str, **headers: str) -> Answer:
-        """Change a claim."""
+        """Change the name."""
         client, body = self.at[machine], json.dumps({"name": name}).encode()
         return client.call("PATCH", client.profile, body, "application/merge-patch+json", **headers)
 
@@ -147,7 +147,7 @@ class Person:
 def machines(
     tmp_path_factory: pytest.TempPathFactory, galera: Galera, redis_server: RedisServer
 ) -> Iterator[Machines]:
-    """Three machines before an empty database."""
+    """Three machines with an empty database."""
     galera.create_database()
     made = Machines(tmp_path_factory.mktemp("machines"), galera, redis_server)
     try:
@@ -158,13 +158,13 @@ def machines(
 
 
 def at_once(call: Callable[[int], Answer]) -> list[int]:
-    """Make a call at each machine at the same time; return the statuses, sorted."""
+    """Call each machine at the same time; return the sorted statuses."""
     with ThreadPoolExecutor(3) as pool:
         return sorted(answer.status for answer in pool.map(call, range(3)))
 
 
 def test_read_your_writes(machines):
-    """What one machine has acknowledged, every other one tells at once, with the same entity tag."""
+    """A write that one machine acknowledged is visible at all machines at once, with its entity tag."""
     person = Person(machines, "reader@example.com")
     assert person.open_session(0).status == 201
     for number in range(30):
@@ -178,7 +178,7 @@ def test_read_your_writes(machines):
 
 
 def test_writers_at_once(machines):
-    """Of writes with one entity tag at three machines one is done, and the others are told so."""
+    """Of concurrent writes with the same entity tag one succeeds; the other machines answer 412."""
     person = Person(machines, "writer@example.com")
     person.open_session(1)
     tag = person.set_name(0, "first").headers["ETag"]
@@ -189,7 +189,7 @@ def test_writers_at_once(machines):
 
         assert at_once(write) == [200, 412, 412]
         tag = person.read(1).headers["ETag"]
-    # Without a tag each change names other claims, and none is lost.
+    # Concurrent changes of different claims without a tag all succeed.
     claims = ("name", "label", "nickname")
 
     def change(machine: int) -> Answer:
@@ -201,7 +201,7 @@ def test_writers_at_once(machines):
 
 
 def test_picture(machines):
-    """A picture that one machine has taken is served by all, by one URL, and gone from all at once."""
+    """An uploaded picture has the same URL at all machines, and disappears from all at once."""
     person = Person(machines, "pictured@example.com")
     person.open_session(2)
     assert person.at[0].upload(coloured(7)).status == 200
@@ -225,7 +225,7 @@ def test_picture(machines):
 
 
 def test_proof_at_several_machines(machines):
-    """A proof opens one session, wherever it is sent again, also if it is sent everywhere at once."""
+    """A proof opens a single session, even if it is sent to all machines at once."""
     person = Person(machines, "prover@example.com")
     proof = person.proof()
     assert person.open_session(0, proof).status == 201
@@ -244,7 +244,7 @@ def test_proof_at_several_machines(machines):
 
 
 def test_sign_out(machines):
-    """Who signs out at one machine is signed out at all, at once, whoever had opened the sessions."""
+    """A sign-out at one machine ends all sessions of the email at all machines at once."""
     people = [Person(machines, "leaver@example.com") for _ in range(3)]
     for number, person in enumerate(people):
         assert person.open_session(number).status == 201
@@ -259,7 +259,7 @@ def test_sign_out(machines):
 
 
 def test_rate_limit(machines):
-    """What is let through is counted by all machines together."""
+    """All machines share the counters of rate limits."""
     person = Person(machines, "busy@example.com")
     person.open_session(0)
     answers = [person.set_name(number % 3, str(number)) for number in range(WRITES + 9)]
@@ -269,7 +269,7 @@ def test_rate_limit(machines):
 
 
 class Living:
-    """A person who writes at one machine, reads at the next, fetches at the third, all the time."""
+    """A person who constantly writes at one machine, reads at the next and fetches at the third."""
 
     def __init__(self, machines: Machines, number: int) -> None:
         self.person = Person(machines, f"living{number}@example.com")
@@ -280,10 +280,10 @@ class Living:
         assert self.person.at[0].upload(coloured(number)).status == 200
 
     def live_until(self, stop: threading.Event) -> None:
-        """Do that; remember what was wrong."""
+        """Run rounds; record wrong answers."""
         while not stop.is_set() and not self.wrong:
             self.rounds += 1
-            # Every order of machines; a new session now and then, at any of them.
+            # Every order of machines, and sometimes a new session at any of them.
             turn = [(self.rounds + self._number + each) % 3 for each in range(3)]
             if self.rounds % 4 == 0:
                 self._expect(self.person.open_session(turn[0]), 201)
@@ -296,7 +296,7 @@ class Living:
                 picture = self.person.picture(turn[2], read.json["picture"]["urls"]["64"])
                 if self._expect(picture, 200):
                     self._expect_equal(number_of(picture.body), self._number)
-            stop.wait(0.2)  # so that no machine is so fast that it meets the limit of writes
+            stop.wait(0.2)  # stays below the rate limit of writes
 
     def _expect(self, answer: Answer, status: int) -> bool:
         if answer.status != status:
@@ -309,13 +309,13 @@ class Living:
 
 
 def test_keyring_walks_over_machines(machines):
-    """A key is added, made primary and destroyed, one machine after the other: no request fails."""
+    """A key is added, promoted and destroyed machine by machine without a failing request."""
     people = [Living(machines, number) for number in range(3)]
 
     def walk() -> None:
         for machine in machines.all:
-            machines.take_keyring(machine)
-            # Time for all of them to meet machines of both kinds.
+            machines.load_keyring(machine)
+            # Lets everybody meet machines with the old and the new keyring.
             before = [each.rounds for each in people]
             wait_for(
                 lambda before=before: (
@@ -337,22 +337,22 @@ def test_keyring_walks_over_machines(machines):
 
 
 def test_keyring_in_the_wrong_order(machines):
-    """A key that is primary before all machines have it fails requests there, and loses nothing."""
+    """A key promoted before all machines have it fails requests there and loses no data."""
     first, second = machines.all[:2]
     people = [Person(machines, f"early{number}@example.com") for number in range(2)]
     for number, person in enumerate(people):
         assert person.open_session(number).status == 201
     machines.run("keys", "rotate")
     machines.run("keys", "rotate", "--promote")
-    machines.take_keyring(first)
+    machines.load_keyring(first)
     assert people[0].set_name(0, "early").status == 200
-    refused = people[0].read(1)
-    assert (refused.status, refused.json["code"]) == (503, "profile_unreadable")
-    assert int(refused.headers["Retry-After"]) > 0
+    response = people[0].read(1)
+    assert (response.status, response.json["code"]) == (503, "profile_unreadable")
+    assert int(response.headers["Retry-After"]) > 0
     people[1].open_session(0)
-    refused = people[1].read(1)
-    assert (refused.status, refused.json["code"]) == (401, "session_invalid")
+    response = people[1].read(1)
+    assert (response.status, response.json["code"]) == (401, "session_invalid")
     for machine in (second, machines.all[2]):
-        machines.take_keyring(machine)
+        machines.load_keyring(machine)
     assert people[0].read(1).json["name"] == "early"
     assert people[1].read(1).status == 200

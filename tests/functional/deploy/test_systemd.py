@@ -1,4 +1,4 @@
-"""The unit for systemd that is shipped, and what the service tells systemd."""
+"""The shipped systemd unit, and the service's notifications to systemd."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from persona_profile.serving.waitress_settings import CONNECTIONS, SPARE_FILES
 
 UNIT = ROOT / "deploy" / "persona-profile.service"
 EXPOSURE_LIMIT = 20
-"""Tenths of what `systemd-analyze security` gives a unit: 0 is shut in, 100 is open."""
+"""Tenths of the exposure by `systemd-analyze security`: 0 is confined, 100 is open."""
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_unit(tmp_path):
-    """The shipped unit, and what a cluster adds, have no mistake that systemd finds; it is shut in."""
+    """The shipped unit and the cluster's drop-in are valid and confined by systemd's own checks."""
     program = Path(sys.executable).with_name("persona-profile")
     text = UNIT.read_text().replace("/opt/persona-profile/venv/bin/persona-profile", str(program))
     text = re.sub("^Documentation=.*\n", "", text, flags=re.MULTILINE)
@@ -49,7 +49,7 @@ def test_unit(tmp_path):
 
 
 def test_unit_permits_the_confinement_of_workers():
-    """The unit's filter lets a process fork confined workers, and bound and watch them."""
+    """The unit's filter permits the system calls for forking, confining and watching workers."""
     allowed: set[str] = set()
     for line in re.findall("^SystemCallFilter=(.*)$", UNIT.read_text(), re.MULTILINE):
         names = calls_of(line.removeprefix("~").split())
@@ -61,7 +61,7 @@ def test_unit_permits_the_confinement_of_workers():
 
 
 def calls_of(names: list[str]) -> set[str]:
-    """Return the system calls behind names, some of which are systemd's for groups of calls."""
+    """Return the system calls of names; systemd's groups are expanded."""
     found = {name for name in names if not name.startswith("@")}
     for group in (name for name in names if name.startswith("@")):
         listed = re.sub("^ +#.*$", "", analyze("syscall-filter", group).stdout, flags=re.MULTILINE)
@@ -70,11 +70,12 @@ def calls_of(names: list[str]) -> set[str]:
 
 
 def test_unit_waits_for_what_is_in_flight():
-    """Systemd waits for as long as a stop may take, and tells nobody but the supervisor."""
+    """Systemd waits longer than a graceful stop takes, and signals only the supervisor."""
     unit = UNIT.read_text()
     settings = (ROOT / "production.ini").read_text()
     limits = [
-        re.search(rf"^shutdown.{name} = (\d+)$", settings, re.MULTILINE) for name in ("drain", "grace")
+        re.search(rf"^shutdown.{name}_seconds = (\d+)$", settings, re.MULTILINE)
+        for name in ("drain", "grace")
     ]
     [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
     assert int(seconds) > sum(int(found[1]) for found in limits) + SPARE_SECONDS
@@ -82,7 +83,7 @@ def test_unit_waits_for_what_is_in_flight():
 
 
 def test_unit_has_room():
-    """Memory and files of the unit are enough for what its processes may take, as shipped."""
+    """The unit's limits of memory and files exceed the needs of its processes as shipped."""
     unit, settings = UNIT.read_text(), (ROOT / "production.ini").read_text()
 
     def number(pattern: str, text: str) -> int:
@@ -91,7 +92,7 @@ def test_unit_has_room():
 
     processes = number(r"^ExecStart=.* --processes (\d+)$", unit)
     workers, memory = (
-        number(rf"^pictures.{name} = (\d+)$", settings) for name in ("workers", "memory")
+        number(rf"^pictures.{name} = (\d+)$", settings) for name in ("workers", "worker_memory_mib")
     )
     needed = 30 + processes * (120 + 80 * workers + memory)
     assert needed < number(r"^MemoryHigh=(\d+)M$", unit) < number(r"^MemoryMax=(\d+)M$", unit)
@@ -101,7 +102,7 @@ def test_unit_has_room():
 
 
 def test_few_files(tmp_path):
-    """With fewer files than connections need, fewer are taken, and the operator is told."""
+    """With too few files for the configured connections, the server reduces them and logs it."""
     code = (
         "import logging, resource, sys; logging.basicConfig(format='%(message)s')\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (300, 600))\n"
@@ -121,13 +122,13 @@ def test_few_files(tmp_path):
         check=True,
     )
     assert done.stdout.split() == ["300", str(600 - SPARE_FILES)]
-    told = [line for line in done.stderr.splitlines() if "connection_limit" in line]
-    assert told == ["connection_limit: 344 instead of 1000, as the process may open 600 files"]
+    warnings = [line for line in done.stderr.splitlines() if "connection_limit" in line]
+    assert warnings == ["connection_limit: 344 instead of 1000, as the process may open 600 files"]
 
 
 @pytest.mark.parametrize("arguments", [(), ("--processes", "1")])
 def test_notifications(tmp_path, monkeypatch, arguments):
-    """Systemd is told when the service can do its work, and when it is on its way out."""
+    """The service notifies systemd once when it is ready, and once when it stops."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(60)
@@ -141,7 +142,7 @@ def test_notifications(tmp_path, monkeypatch, arguments):
             assert systemd.recv(100) == b"STOPPING=1"
             assert service.wait() == 0
             systemd.settimeout(0.1)
-            with pytest.raises(TimeoutError):  # each was told once
+            with pytest.raises(TimeoutError):  # no repeated notifications
                 systemd.recv(100)
         finally:
             service.close()

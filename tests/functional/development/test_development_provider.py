@@ -118,7 +118,7 @@ class TestPublishing:
         ],
     )
     def test_paths(self, client, method, path, status):
-        """What is not there is told as HTTP does."""
+        """Unknown paths and methods get the answers of HTTP."""
         response = client.request(ISSUER + path, method=method, status=status)
         assert status != 405 or response.headers["Allow"]
 
@@ -160,7 +160,7 @@ class TestAuthorization:
         }
 
     def test_refusal(self, client):
-        """Who refuses goes back with that, and the state."""
+        """A person who denies goes back with that, and the state."""
         found = answer_of(ask(client).forms[2].submit("decision"))
         assert found.pop("error_description")
         assert found == {"error": "access_denied", "state": ASKED["state"]}
@@ -200,8 +200,8 @@ class TestAuthorization:
             ({"registration": "{}"}, "registration_not_supported"),
         ],
     )
-    def test_refused_requests(self, client, change, error):
-        """What is wrong is told to the client, by the names of the specifications."""
+    def test_rejected_requests(self, client, change, error):
+        """The client gets each error by its name in the specifications."""
         sent = {name: value for name, value in (ASKED | change).items() if value is not None}
         mark = "#" if "response_type" in sent else "?"
         found = answer_of(ask(client, sent), mark)
@@ -209,7 +209,7 @@ class TestAuthorization:
         assert found == {"error": error, "state": ASKED["state"]}
 
     def test_repeated_parameters(self, client):
-        """A parameter that is there twice is refused; a state that is, is not sent back."""
+        """A repeated parameter is rejected; a repeated state is not sent back."""
         for name in ("scope", "nonce", "state"):
             query = urlencode([*ASKED.items(), (name, "another")])
             found = answer_of(client.get(f"/authorize?{query}", status="*"))
@@ -235,7 +235,7 @@ class TestAuthorization:
         ],
     )
     def test_nobody_to_answer_to(self, client, change):
-        """An unknown client or place is told to the person alone; nothing that was sent is repeated."""
+        """The person sees that client or redirect URI is unknown; the page repeats no parameter."""
         sent = {name: value for name, value in (ASKED | change).items() if value is not None}
         for extra in ({}, {"scope": "email"}, SILENT):
             page = ask(client, sent | extra)
@@ -305,7 +305,7 @@ class TestCodes:
             ({"client_id": "another"}, 401, "invalid_client"),
         ],
     )
-    def test_refused_exchanges(self, client, change, status, error):
+    def test_rejected_exchanges(self, client, change, status, error):
         """Whoever has the code alone gets nothing for it."""
         assert self.exchange(client, self.code(client), status, **change).json == {"error": error}
 
@@ -410,8 +410,8 @@ class TestBeingServed:
         impostor = ProviderServer(DevelopmentOpenIDProvider(issuer, [DIALOG], tmp_path / "other"))
         client = webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"})
         token = TestKeys().token(port, client.post("/v1/nonces").json["nonce"])
-        refused = client.post_json("/v1/sessions", {"proofs": [{"id_token": token}]}, status=401)
-        assert refused.json["code"] == "issuer_unreachable"
+        rejected = client.post_json("/v1/sessions", {"proofs": [{"id_token": token}]}, status=401)
+        assert rejected.json["code"] == "issuer_unreachable"
         client.get("/development/openid", status=404)
         impostor.close()
         app.close()

@@ -9,7 +9,7 @@ EMAIL = "alice@example.com"
 
 
 def start(folder):
-    """Start the application anew; return it with the headers of a session."""
+    """Start the application again; return it with the headers of a session."""
     app = webtest.TestApp(
         application(folder, backend="sqlite", backend__url=f"sqlite:///{folder}/items.sqlite"),
         extra_environ={"HTTP_HOST": "127.0.0.1:6543"},

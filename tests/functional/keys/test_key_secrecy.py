@@ -281,12 +281,12 @@ def test_neither_opens_a_protected_profile(kept):
     picture_id = independent.from_base64url(opened.profile["picture"]["id"])
     held = [data_key, *kept.secrets, bytes(32), FIRST_KEY, WRONG_KEY]
     for key in held:
-        with pytest.raises(independent.Refused):
+        with pytest.raises(independent.Rejected):
             independent.unwrap_content_key(data_key, key, wrapped)
         for candidate in (key, independent.picture_key_of(key, picture_id)):
             for name in names:
                 for role in (independent.DATA_KEY, independent.CONTENT_KEY, independent.PICTURE_KEY):
-                    with pytest.raises(independent.Refused):
+                    with pytest.raises(independent.Rejected):
                         independent.open_record(role, candidate, name, items[name])
 
 
@@ -294,7 +294,7 @@ def test_keyring_alone_or_database_alone(kept):
     """Without the keyring no data key opens; another keyring's keys do not help."""
     partition, items = kept.partition(PROTECTED)
     for keyring in ({}, {version: os.urandom(32) for version in kept.keyring}):
-        with pytest.raises(independent.Refused):
+        with pytest.raises(independent.Rejected):
             open_data_key(partition, items["key"], keyring)
 
 
@@ -307,5 +307,5 @@ def test_keyring_database_and_a_picture_url(kept):
     image = independent.open_record(independent.PICTURE_KEY, held.picture_key, name, items[name])
     assert image in kept.pictures
     for role in (independent.DATA_KEY, independent.CONTENT_KEY, independent.PICTURE_KEY):
-        with pytest.raises(independent.Refused):
+        with pytest.raises(independent.Rejected):
             independent.open_record(role, held.picture_key, "profile", items["profile"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.services import Client, Service
-from support.transit import KEY, TOKEN, FakeTransit, fake_transit, freezes, refuses, write_token
+from support.transit import KEY, TOKEN, FakeTransit, fake_transit, freezes, rejects, write_token
 
 EMAIL = "alice@example.com"
 
@@ -97,9 +97,9 @@ def test_is_asked_again_after_a_while(service, client, fake):
 @pytest.mark.parametrize(
     "behaviour",
     [
-        refuses(503, "Vault is sealed"),
-        refuses(403, "permission denied"),
-        refuses(500, "internal error"),
+        rejects(503, "Vault is sealed"),
+        rejects(403, "permission denied"),
+        rejects(500, "internal error"),
         freezes,
     ],
     ids=["sealed", "denied", "failing", "frozen"],

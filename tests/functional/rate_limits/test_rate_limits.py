@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import Clock, application, running, wait_for
-from support.figures import Figures
+from support.metrics import Exposition
 from support.pictures import encode, quadrants
 from support.redis import RedisServer
 from support.services import Client, Service
@@ -39,13 +39,13 @@ PROXY = {"trusted_proxy": "127.0.0.1", "trusted_proxy_headers": "x-forwarded-for
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still until a test moves it."""
+    """A clock that tests advance."""
     return Clock(time.time())
 
 
 @pytest.fixture
 def limited(development_folder: Path, clock: Clock) -> Iterator[Callable[..., webtest.TestApp]]:
-    """Makes applications with limits, counted in memory by the clock unless another URL is given."""
+    """Makes applications with limits, counted in memory by default."""
     apps = []
 
     def make(**settings: str) -> webtest.TestApp:
@@ -71,7 +71,7 @@ def session(app, *emails):
 
 
 def assert_limited(response, policy):
-    """Check that an answer is a refusal with everything that it promises; return its Retry-After."""
+    """Check a rejection by a policy; return its Retry-After."""
     assert response.status_int == 429
     assert response.content_type == "application/problem+json"
     assert (response.json["code"], response.json["policy"]) == ("rate_limited", policy)
@@ -80,51 +80,51 @@ def assert_limited(response, policy):
 
 class TestSessions:
     def test_per_address(self, limited, clock):
-        """An address has its number of tries, good and bad; another has its own; time gives back."""
+        """Each address has its number of attempts, successful or not; passing time restores it."""
         app = limited(ratelimit__sessions_per_address="3/minute")
-        told = []
+        fields = []
         for status in (201, 201, 400):
             answer = sign_in(app, *[ALICE] * (status == 201), status=status)
-            told.append(answer.headers["RateLimit"])
-        assert told == [f'"sessions-per-address";r={left};t=60' for left in (2, 1, 0)]
-        refused = sign_in(app, ALICE, status=429)
-        wait = assert_limited(refused, "sessions-per-address")
-        assert refused.headers["RateLimit"] == f'"sessions-per-address";r=0;t={wait}'
-        assert refused.headers["RateLimit-Policy"] == '"sessions-per-address";q=3;w=60'
+            fields.append(answer.headers["RateLimit"])
+        assert fields == [f'"sessions-per-address";r={left};t=60' for left in (2, 1, 0)]
+        response = sign_in(app, ALICE, status=429)
+        wait = assert_limited(response, "sessions-per-address")
+        assert response.headers["RateLimit"] == f'"sessions-per-address";r=0;t={wait}'
+        assert response.headers["RateLimit-Policy"] == '"sessions-per-address";q=3;w=60'
         sign_in(app, ALICE, extra_environ={"REMOTE_ADDR": "192.0.2.2"})
         clock.now += wait
         sign_in(app, ALICE)
 
     def test_networks(self, limited):
-        """The addresses of one household are one client."""
+        """The addresses of a /64 share a limit."""
         app = limited(ratelimit__sessions_per_address="1/minute")
         sign_in(app, ALICE, extra_environ={"REMOTE_ADDR": "2001:db8::1"})
         sign_in(app, ALICE, extra_environ={"REMOTE_ADDR": "2001:db8::ffff:1"}, status=429)
         sign_in(app, ALICE, extra_environ={"REMOTE_ADDR": "2001:db8:0:1::1"})
 
     def test_per_issuer(self, limited, clock):
-        """A domain vouches for so many emails; those of others sign in meanwhile."""
+        """Proofs are limited per issuer; other domains sign in meanwhile."""
         app = limited(ratelimit__proofs_per_issuer="3/minute")
         answer = sign_in(app, ALICE, BOB, CAROL)
         assert "issuer" not in answer.headers["RateLimit-Policy"]
-        refused = sign_in(app, ALICE, BOB, status=429)
-        assert_limited(refused, "proofs-per-issuer")
-        assert "issuer" not in refused.headers["RateLimit"]
+        response = sign_in(app, ALICE, BOB, status=429)
+        assert_limited(response, "proofs-per-issuer")
+        assert "issuer" not in response.headers["RateLimit"]
         sign_in(app, CAROL)
         sign_in(app, ALICE)
         clock.now += assert_limited(sign_in(app, ALICE, BOB, status=429), "proofs-per-issuer")
         sign_in(app, ALICE, BOB)
 
     def test_domains_below_a_domain(self, limited):
-        """Whoever has a domain has any number of domains below it: they count together."""
+        """Subdomains share the limit of their registrable domain."""
         app = limited(ratelimit__proofs_per_issuer="1/minute")
         sign_in(app, "mallory@one.evil.example")
-        refused = sign_in(app, "mallory@two.evil.example", status=429)
-        assert_limited(refused, "proofs-per-issuer")
+        response = sign_in(app, "mallory@two.evil.example", status=429)
+        assert_limited(response, "proofs-per-issuer")
         sign_in(app, ALICE)
 
     def test_forged_proofs_do_not_count(self, limited):
-        """Who forges the proofs of a domain does not shut its people out."""
+        """Forged proofs do not use up a domain's limit."""
         app = limited(ratelimit__proofs_per_issuer="1/minute")
         provider = app.app.development.identity_provider
         for _ in range(3):
@@ -133,7 +133,7 @@ class TestSessions:
         sign_in(app, ALICE)
 
     def test_refusal_uses_no_proof_up(self, limited, clock):
-        """A proof that was refused for the limit opens a session later."""
+        """A proof rejected by a limit opens a session later."""
         app = limited(ratelimit__proofs_per_issuer="1/second")
         sign_in(app, BOB)
         proof = app.app.development.identity_provider.bundle(ALICE, AUDIENCE)
@@ -144,7 +144,7 @@ class TestSessions:
         app.post_json("/v1/sessions", body, status=201)
 
     def test_dialog_may_read(self, limited):
-        """Pages of the dialog can read how they stand, refused or not."""
+        """Pages of the dialog can read the limit's headers on every answer."""
         app = limited(ratelimit__sessions_per_address="1/minute")
         for status in (201, 429):
             exposed = sign_in(app, ALICE, status=status, headers=DIALOG).headers[
@@ -155,7 +155,7 @@ class TestSessions:
 
 class TestWrites:
     def test_each_kind_counts(self, limited, clock):
-        """Changes of a profile, and its export, count together, for each email apart."""
+        """All changes of a profile, and its export, share a limit per email."""
         app = limited(ratelimit__writes_per_email="1/minute")
         headers = session(app, ALICE, CAROL)
         calls = [
@@ -170,18 +170,18 @@ class TestWrites:
         for method, path, body, kind in calls:
             clock.now += 120
             app.patch_json(PROFILE, {"name": "B"}, headers=headers, status=200)
-            refused = app.request(
+            response = app.request(
                 path,
                 method=method,
                 body=body,
                 headers=headers | ({"Content-Type": kind} if kind else {}),
                 status=429,
             )
-            assert_limited(refused, "writes-per-email")
+            assert_limited(response, "writes-per-email")
         app.patch_json(PROFILE.replace(ALICE, CAROL), {"name": "C"}, headers=headers, status=200)
 
     def test_reads_and_sign_out_do_not(self, limited):
-        """Who has written too much may still read, and sign out."""
+        """Reads and sign-outs succeed when the limit of writes is used up."""
         app = limited(ratelimit__writes_per_email="1/minute")
         headers = session(app, ALICE)
         for status in (200, 429):
@@ -191,7 +191,7 @@ class TestWrites:
         app.delete("/v1/sessions", headers=headers, status=204)
 
     def test_strangers_do_not_count(self, limited):
-        """Who has not proved an email can't use up what its owner may write."""
+        """Requests of strangers do not use up the owner's limit."""
         app = limited(ratelimit__writes_per_email="1/minute")
         stranger = session(app, BOB)
         for _ in range(2):
@@ -205,7 +205,7 @@ class TestPictures:
         return app.put(f"{PROFILE}/picture", picture, headers=headers | RAW, status=status)
 
     def test_cost_is_pixels(self, limited, clock):
-        """An upload costs its pixels, whatever its bytes; a smaller one may still pass."""
+        """An upload costs its number of pixels; a smaller upload may still pass."""
         app = limited(ratelimit__pixels_per_email="400000/minute", **SMALL_PICTURES)
         headers = session(app, ALICE)
         large, small = encode(quadrants(400, 400)), encode(quadrants(200, 200), "PNG")
@@ -218,25 +218,25 @@ class TestPictures:
             "RateLimit-Policy"
         )
         self.put(app, headers, large)
-        refused = self.put(app, headers, large, status=429)
-        wait = assert_limited(refused, "pixels-per-email")
-        assert f'"pixels-per-email";r=80000;t={wait}' in refused.headers.getall("RateLimit")
+        response = self.put(app, headers, large, status=429)
+        wait = assert_limited(response, "pixels-per-email")
+        assert f'"pixels-per-email";r=80000;t={wait}' in response.headers.getall("RateLimit")
         self.put(app, headers, small)
         clock.now += wait + 60
         self.put(app, headers, large)
 
     def test_told_before_decoding(self, limited):
-        """A picture over the limit is not decoded; one that is refused by its header costs nothing."""
+        """A picture over the limit is not decoded; a picture rejected by its header costs nothing."""
         app = limited(ratelimit__pixels_per_email="200000/minute", **SMALL_PICTURES)
         headers = session(app, ALICE)
         broken = encode(quadrants(400, 400))[:-300]
-        refused = self.put(app, headers, encode(quadrants(500, 500)), status=422)
-        assert refused.json["code"] == "picture_too_many_pixels"
+        response = self.put(app, headers, encode(quadrants(500, 500)), status=422)
+        assert response.json["code"] == "picture_too_many_pixels"
         assert self.put(app, headers, broken, status=422).json["code"] == "picture_broken"
         assert_limited(self.put(app, headers, broken, status=429), "pixels-per-email")
 
     def test_reads_per_picture(self, limited, clock):
-        """A picture's URL is fetched so often, also by who has it already; another is apart."""
+        """Fetches of a picture's URL are limited, 304 included; each URL has its own limit."""
         app = limited(ratelimit__reads_per_picture="2/minute", **SMALL_PICTURES)
         urls = self.put(app, session(app, ALICE), encode(quadrants(200, 200))).json["picture"]["urls"]
         path = urls["64"].removeprefix(AUDIENCE)
@@ -251,7 +251,7 @@ class TestPictures:
 
 class TestAddresses:
     def statuses(self, origin: str, *hops: dict[str, str]) -> list[int]:
-        """Return how POSTs with headers are answered, each on a connection of its own."""
+        """Return the statuses of POSTs with headers, each on a new connection."""
         found = []
         for headers in hops:
             connection = http.client.HTTPConnection(origin.removeprefix("http://"), timeout=30)
@@ -267,11 +267,11 @@ class TestAddresses:
 
     @pytest.fixture
     def app(self, limited):
-        """An application that lets each address try once a minute; 400 is within the limit."""
+        """An application with one sign-in attempt per address and minute; 400 is within the limit."""
         return limited(ratelimit__sessions_per_address="1/minute").app
 
     def test_forged_headers(self, app):
-        """Without a trusted proxy no header changes who a client is."""
+        """Without a trusted proxy, headers do not change the client's address."""
         spoofed = [
             {"X-Forwarded-For": "203.0.113.7"},
             {"Forwarded": "for=203.0.113.8"},
@@ -281,17 +281,17 @@ class TestAddresses:
             assert self.statuses(origin, {}, *spoofed) == [400, 429, 429, 429]
 
     def test_behind_a_proxy(self, app):
-        """Behind a trusted proxy the address that it has added counts, not what came before it."""
+        """Behind a trusted proxy the last address of X-Forwarded-For counts."""
         hops = ["203.0.113.7", "203.0.113.8", "9.9.9.9, 203.0.113.7", "203.0.113.9:4711", "203.0.113.9"]
         with running(app, **PROXY) as origin:
             found = self.statuses(origin, *({"X-Forwarded-For": hop} for hop in hops))
             assert found == [400, 400, 429, 400, 429]
-            # Of the two headers only the one that the proxy writes counts.
+            # Only the configured header counts.
             assert self.statuses(origin, {"Forwarded": "for=203.0.113.20"}) == [400]
             assert self.statuses(origin, {"Forwarded": "for=203.0.113.21"}) == [429]
 
     def test_forwarded(self, app):
-        """RFC 7239 is understood, if it is what the proxy writes."""
+        """A trusted proxy may send Forwarded (RFC 7239) instead."""
         hops = ["for=203.0.113.7", 'for="[2001:db8::7]:4711"', "for=1.1.1.1, for=203.0.113.7"]
         trusted = {"trusted_proxy": "127.0.0.1", "trusted_proxy_headers": "forwarded"}
         with running(app, **trusted) as origin:
@@ -299,7 +299,7 @@ class TestAddresses:
         assert found == [400, 400, 429]
 
     def test_ipv6_behind_a_proxy(self, app):
-        """A /64 is one client; an IPv4 address counts as itself, also written as an IPv6 one."""
+        """A /64 is a client; a mapped IPv4 address equals its plain form."""
         hops = ["2001:db8::1", "2001:db8::2", "[2001:db8::3]", "2001:db8:0:1::1"]
         mapped = ["::ffff:203.0.113.7", "203.0.113.7", "::ffff:203.0.113.8"]
         with running(app, **PROXY) as origin:
@@ -307,7 +307,7 @@ class TestAddresses:
         assert found == [400, 429, 429, 400, 400, 429, 400]
 
     def test_ports_of_ipv6(self, app):
-        """A port makes no client of its own, however the proxy writes it."""
+        """Ports do not distinguish clients, in any spelling."""
         hops = ["[2001:db8::1]:4711", "[2001:db8::1]:4712", "[2001:db8::2]", '"[2001:db8::3]:1"']
         mapped = ["[::ffff:203.0.113.7]:4711", "203.0.113.7:4712", "::ffff:203.0.113.7"]
         with running(app, **PROXY) as origin:
@@ -322,7 +322,7 @@ class TestAddresses:
         ],
     )
     def test_no_address(self, app, name, junk, caplog):
-        """Entries without an address are the proxy's own requests, and stand in no log."""
+        """Entries without an address count for the proxy's own address, and are not logged."""
         trusted = {"trusted_proxy": "127.0.0.1", "trusted_proxy_headers": name.lower()}
         with running(app, **trusted) as origin:
             found = self.statuses(origin, *({name: each} for each in junk))
@@ -330,7 +330,7 @@ class TestAddresses:
         assert not [each for each in caplog.records if each.name == "waitress"]
 
     def test_network_of_proxies(self, app):
-        """A network may be trusted; from elsewhere the headers are ignored."""
+        """A network of proxies may be trusted; headers from other addresses are ignored."""
         hops = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in (1, 2, 1)]
         with running(app, **PROXY | {"trusted_proxy": "10.0.0.1 127.0.0.0/8"}) as origin:
             assert self.statuses(origin, *hops) == [400, 400, 429]
@@ -339,7 +339,7 @@ class TestAddresses:
 
     @pytest.mark.parametrize("proxies", ["10.0.0.1/8", "nginx", "127.0.0.1:80"])
     def test_proxies_that_cannot_be_read(self, app, proxies):
-        """Proxies that can't be read stop the start, by the setting's name and without its value."""
+        """Malformed proxies abort the start; the message has the setting's name, not its value."""
         with (
             pytest.raises(InvalidSettings, match="trusted_proxy: must be IP addresses") as caught,
             running(app, **PROXY | {"trusted_proxy": proxies}),
@@ -348,7 +348,7 @@ class TestAddresses:
         assert proxies not in str(caught.value)
 
     def test_another_proxy_is_not_trusted(self, app):
-        """A header from elsewhere than the trusted proxy is ignored."""
+        """Headers from other addresses than the trusted proxy are ignored."""
         settings = PROXY | {"trusted_proxy": "192.0.2.1"}
         hops = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in (1, 2)]
         with running(app, **settings) as origin:
@@ -359,12 +359,12 @@ class TestAddresses:
         [({}, True), (PROXY | {"trusted_proxy_headers": "x-forwarded-proto"}, True), (PROXY, False)],
     )
     def test_proxy_that_is_not_set_up(self, app, settings, warns, caplog):
-        """Operators are warned if everybody behind a proxy would be one client."""
+        """The log warns if all clients behind a proxy share an address."""
         with running(app, **settings):
             assert ("count all clients as one" in caplog.text) is warns
 
     def test_one_of_several_behind_a_proxy(self, app, caplog):
-        """So they are by each of several processes, which get their sockets from elsewhere."""
+        """Processes with inherited sockets log the same warning."""
         with socket.create_server(("127.0.0.1", 0)) as listening:
             server = make_server(app, sockets=[listening])
             server.close()
@@ -375,12 +375,12 @@ class TestAddresses:
 class TestRedis:
     @pytest.fixture
     def limits(self, redis_server: RedisServer) -> dict[str, str]:
-        """Settings that count in an empty Redis, with time enough."""
+        """Settings that count in an empty Redis, with a long timeout."""
         redis_server.client().flushall()
         return {"ratelimit__url": redis_server.url, "ratelimit__timeout_ms": "10000"}
 
     def test_processes_share(self, tmp_path):
-        """Processes hold a client to one limit by Redis; each to its own until that is back."""
+        """Processes share limits by Redis; without Redis each process counts by itself."""
         redis = RedisServer(tmp_path)
         redis.start()
         settings = {
@@ -401,14 +401,14 @@ class TestRedis:
             redis.start()
             wait_for(lambda: services[0].log.count("Redis answers again") == 2 or self.probe(services))
             assert self.writes(services, CAROL, 6) == [200] * 4 + [429] * 2
-            assert services[0].log.count("Redis does not answer") == 2  # once by each process
+            assert services[0].log.count("Redis does not answer") == 2  # once per process
         finally:
             for service in services:
                 service.close()
             redis.stop()
 
     def writes(self, services, email, number):
-        """Write so often, by each of the services in turn; return how that was answered."""
+        """Write `number` times, alternating between the services; return the statuses."""
         clients = [Client(service, email) for service in services]
         for client in clients:
             client.sign_in()
@@ -416,11 +416,11 @@ class TestRedis:
         return [next(alternating).set_name("A").status for _ in range(number)]
 
     def probe(self, services):
-        """Have each of the services look for Redis."""
+        """Make each service probe Redis."""
         self.writes(services, "dave@example.com", 0)
 
     def test_nothing_personal(self, limited, limits, redis_server, caplog):
-        """Neither Redis nor the log holds an email, a domain, an address, a URL, or a hash of one."""
+        """Redis and the log contain no email, domain, address, URL, or hash of them."""
         caplog.set_level("DEBUG")
         app = limited(**limits, **SMALL_PICTURES, ratelimit__writes_per_email="2/minute")
         headers = session(app, ALICE)
@@ -448,7 +448,7 @@ class TestRedis:
         assert not any(each in text for each in secrets + hashes for text in [*keys, caplog.text])
 
     def test_silent_redis_refuses_nobody(self, limited, redis_server, caplog):
-        """Without Redis people sign in and write, and are held to the limits all the same."""
+        """Without Redis people sign in and write, within limits per process."""
         app = limited(ratelimit__url="redis://127.0.0.1:1", ratelimit__writes_per_email="2/minute")
         headers = session(app, ALICE)
         statuses = [
@@ -457,11 +457,11 @@ class TestRedis:
         ]
         assert statuses == [200, 200, 429]
         assert caplog.text.count("Redis does not answer") == 1
-        found = Figures(app.app.services.metrics.exposition())
+        found = Exposition(app.app.services.metrics.exposition())
         assert found.value("persona_ratelimit_uncoordinated_processes") == 1
 
     def test_client_is_an_extra(self, limited, monkeypatch):
-        """Who has not installed the client of Redis is told how."""
+        """Without the client of Redis the error names the extra to install."""
         monkeypatch.setitem(sys.modules, "redis.backoff", None)
         with pytest.raises(InvalidSettings, match=r'ratelimit\.url: needs the extra "redis"'):
             limited(ratelimit__url="redis://127.0.0.1:1")
@@ -469,7 +469,7 @@ class TestRedis:
 
 class TestDefaults:
     def test_off_in_development(self, development_folder):
-        """In development nothing is limited unless a place to count is named."""
+        """In development limits are off unless a counter is configured."""
         app = application(development_folder, ratelimit__writes_per_email="1/minute")
         test_app = webtest.TestApp(app)
         headers = session(test_app, ALICE)
@@ -479,7 +479,7 @@ class TestDefaults:
         app.close()
 
     def test_on_in_production(self, tmp_path):
-        """Outside development limits are on, counted by each process."""
+        """Outside development limits are on by default, counted per process."""
         keyring = tmp_path / "keyring.json"
         KeyringFile(keyring).create(Keyring.generate())
         given = {"public_origins": "https://profiles.example", "keyring.path": str(keyring)}

@@ -1,4 +1,4 @@
-"""The search for personal data at the end of a run: it finds what it looks for, and nothing else."""
+"""The search for personal data at the end of a run: complete, and without false alarms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLAIM = "Zanzibar \u00c9lise"
 
 @pytest.fixture
 def secrets(app, sign_in, assertion):
-    """Things of a person, by what the search calls them."""
+    """A person's secrets by kind."""
     headers = sign_in("alice@example.com")
     path = "/v1/profiles/alice@example.com/picture"
     picture = app.put(path, encode(quadrants()), headers=headers | {"Content-Type": "image/jpeg"})
@@ -33,17 +33,17 @@ def secrets(app, sign_in, assertion):
 @pytest.mark.parametrize(
     "line",
     [
-        "WARNING requests: {} was refused",
+        "WARNING requests: {} was rejected",
         '{{"Type":"app","Fields":{{"msg":"{}"}}}}',
         'total{{route="{}"}}',
     ],
-    ids=["text", "mozlog", "figures"],
+    ids=["text", "mozlog", "metrics"],
 )
 def test_each_is_found(secrets, line):
-    """An email, an address, a claim, and everything that opens something is named with its line."""
+    """Every email, address, claim and secret is reported with its line."""
     for what in secrets.values():
-        said = line.format(what)
-        assert [(each.kind, each.line) for each in leaks([said])] == [("secret", said)], what
+        text = line.format(what)
+        assert [(each.kind, each.line) for each in leaks([text])] == [("secret", text)], what
     for kind, what in (
         ("email", "alice@example.com"),
         ("address", "192.0.2.1"),
@@ -52,13 +52,13 @@ def test_each_is_found(secrets, line):
     ):
         assert [(each.kind, each.what) for each in leaks([line.format(what)])] == [(kind, what)]
     for spelling in (CLAIM, "Zanzibar \\u00c9lise"):
-        said = line.format(spelling)
-        assert [(each.kind, each.what) for each in leaks([said], {CLAIM})] == [("claim", CLAIM)]
+        text = line.format(spelling)
+        assert [(each.kind, each.what) for each in leaks([text], {CLAIM})] == [("claim", CLAIM)]
 
 
 def test_what_services_say_is_no_leak():
-    """Times, request ids, versions, places in code and the address of a server are nobody's."""
-    said = [
+    """Times, request ids, versions, code locations and a server's own address are no leaks."""
+    lines = [
         "INFO requests: request.summary method=GET route=/v1/profiles/{email} code=200 t=1.5 rid="
         + "0a" * 16,
         "2026/11/24 20:54:08 [notice] 30632#30632: nginx/1.22.1",
@@ -69,20 +69,20 @@ def test_what_services_say_is_no_leak():
             'route="/v1/profiles/{email}"} 1.0'
         ),
     ]
-    assert list(leaks(said, {"Work", "Somebody Else"})) == []
+    assert list(leaks(lines, {"Work", "Somebody Else"})) == []
 
 
 def test_whole_way(tmp_path, app):
-    """What is logged here or elsewhere, counted or printed is searched for what people told."""
+    """Logs, metrics and output of a run are searched for the claims that clients sent."""
     planted = Recorder(tmp_path, loggers=["planted"])
     other = tmp_path / "service.log"
     planted.log(other)
-    planted.told({"name": CLAIM, "detail": "no claim at all"})
+    planted.received({"name": CLAIM, "detail": "no claim at all"})
     try:
         logging.getLogger("planted.app").warning("saved %s", CLAIM)
         other.write_text("no claim at all: alice@example.com\n")
         planted.printed("Written for bob@example.com.\n")
-        planted.figures(app.app.services.metrics.exposition() + 'seen_total{client="192.0.2.1"} 1\n')
+        planted.metrics(app.app.services.metrics.exposition() + 'seen_total{client="192.0.2.1"} 1\n')
     finally:
         planted.close()
     searched = search(tmp_path)
@@ -93,7 +93,7 @@ def test_whole_way(tmp_path, app):
 
 
 def test_run_is_recorded(app, server, sign_in):
-    """Of applications and servers that tests start there is what is searched in the end."""
+    """Applications and servers that tests start are recorded."""
     folder = Path(os.environ[RECORD])
     before = len(_lines(folder))
     app.patch_json(
@@ -101,7 +101,7 @@ def test_run_is_recorded(app, server, sign_in):
         {"name": CLAIM},
         headers=sign_in("alice@example.com") | {"Content-Type": "application/merge-patch+json"},
     )
-    assert json.dumps(CLAIM) in (folder / "told" / str(os.getpid())).read_text()
+    assert json.dumps(CLAIM) in (folder / "received" / str(os.getpid())).read_text()
     urllib.request.urlopen(f"{server}/v1/").close()
     assert len(_lines(folder)) >= before + 3
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from support.applications import application, serving, wait_for
-from support.figures import Figures
+from support.metrics import Exposition
 from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
 from webtest import TestApp
@@ -17,9 +17,9 @@ from persona_profile.runtime.metrics import Metrics
 from persona_profile.runtime.waiting import MIN_THREADS
 
 
-def figures(app: TestApp) -> Figures:
-    """Return the figures of an application."""
-    return Figures(app.app.services.metrics.exposition())
+def metrics(app: TestApp) -> Exposition:
+    """Return the metrics of an application."""
+    return Exposition(app.app.services.metrics.exposition())
 
 
 class TestCounting:
@@ -27,7 +27,7 @@ class TestCounting:
         """Requests are counted by route, method and status, with their time."""
         app.get("/v1/")
         app.get("/v1/profiles/alice@example.com", status=401)
-        found = figures(app)
+        found = metrics(app)
         route = "/v1/profiles/{email}"
         requests = "persona_http_requests_total"
         assert found.value(requests, route="/v1/", method="GET", status="200") == 1
@@ -36,14 +36,14 @@ class TestCounting:
         assert found.value("persona_http_problems_total", code="session_missing") == 1
 
     def test_sessions(self, app, sign_in, assertion):
-        """Proofs are counted by outcome and algorithm; of the emails of sessions all can be told."""
+        """Proofs are counted by outcome and algorithm; sessions by their number of emails."""
         sign_in("alice@example.com", "bob@example.com")
         sign_in("carol@example.com")
         replayed = {"proofs": [{"assertion": assertion("dave@example.com")}]}
         app.post_json("/v1/sessions", replayed, status=201)
         app.post_json("/v1/sessions", replayed, status=401)
         app.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
-        found = figures(app)
+        found = metrics(app)
         assert found.value("persona_proofs_total", outcome="proved", algorithm="RS256") == 5
         assert found.value("persona_proofs_total", outcome="proof_replayed") == 1
         assert found.value("persona_proofs_total", outcome="malformed_bundle") == 1
@@ -53,14 +53,14 @@ class TestCounting:
         assert found.value(f"{emails}_bucket", le="2.0") == 3
 
     def test_pictures(self, app, sign_in):
-        """Uploads are counted by format and outcome, with the pixels and processor time they cost."""
+        """Uploads are counted by format and outcome, with their pixels and processor time."""
         headers = sign_in("alice@example.com") | {"Content-Type": "image/png"}
         path = "/v1/profiles/alice@example.com/picture"
         png = encode(quadrants(300, 200), "PNG")
         app.put(path, png, headers=headers)
         app.put(path, png[:200], headers=headers, status=422)
         app.put(path, b"no picture", headers=headers, status=415)
-        found = figures(app)
+        found = metrics(app)
         uploads = "persona_picture_uploads_total"
         assert found.value(uploads, format="png", outcome="accepted") == 1
         assert found.value(uploads, format="png", outcome="picture_broken") == 1
@@ -73,24 +73,24 @@ class TestCounting:
     def test_storage(self, app, sign_in):
         """Calls of the storage are counted by operation and outcome."""
         app.get("/v1/profiles", headers=sign_in("alice@example.com"))
-        found = figures(app)
+        found = metrics(app)
         calls = "persona_storage_operation_duration_seconds_count"
         assert found.value(calls, operation="apply", outcome="ok") == 1
         assert found.value(calls, operation="get_many", outcome="ok") == 3
 
     def test_pool(self, tmp_path):
-        """Connections of the storage are told while they are lent."""
+        """The storage's connections in use are measured."""
         app = application(tmp_path, backend="sqlite", backend__url=f"sqlite:///{tmp_path}/items")
         try:
             app.backend.ping()
-            found = Figures(app.services.metrics.exposition())
+            found = Exposition(app.services.metrics.exposition())
             assert found.value("persona_storage_connections_max") == 16
             assert found.value("persona_storage_connections_in_use") == 0
         finally:
             app.close()
 
     def test_stale_keys(self):
-        """Each time that a data key under an older key is opened, it is counted."""
+        """Every unwrapping of a data key under an older key is counted."""
         keyring = Keyring.generate()
         keys = KeyWrapper(keyring)
         wrapped = keys.wrap(b"p", bytes(32))
@@ -104,7 +104,7 @@ class TestCounting:
 
 @pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
 def test_hostile_requests(app, sign_in, assertion):
-    """Whatever strangers send, there are no more series, and nothing of it is in any."""
+    """Hostile requests add no series, and their content appears in no metric."""
     secret = "zanzibar"
     headers = sign_in(f"{secret}@example.com")
     token = headers["Authorization"].removeprefix("Bearer ")
@@ -128,10 +128,10 @@ def test_hostile_requests(app, sign_in, assertion):
         app.get("/v1/profiles", headers={"Authorization": word, "Origin": word}, status="*")
 
     attack(0)
-    before = len(figures(app))
+    before = len(metrics(app))
     for number in range(1, 20):
         attack(number)
-    found = figures(app)
+    found = metrics(app)
     assert len(found) == before
     assert before < 400
     for leak in (secret, secret.upper(), token, "@", "example"):
@@ -139,22 +139,22 @@ def test_hostile_requests(app, sign_in, assertion):
 
 
 class Work:
-    """Work that keeps a thread until it is let go."""
+    """Work that blocks a thread until the test ends it."""
 
     def __init__(self) -> None:
         self.done = threading.Event()
 
     def service(self) -> None:
-        """Do it."""
+        """Wait for the test."""
         self.done.wait(30)
 
 
 def test_requests_that_wait(tmp_path):
-    """While all threads are at work, the requests that wait for one are told."""
+    """Requests that wait for a busy thread are measured."""
     app, work = application(tmp_path), Work()
 
     def waiting() -> float:
-        return Figures(app.services.metrics.exposition()).value("persona_http_queued_requests")
+        return Exposition(app.services.metrics.exposition()).value("persona_http_queued_requests")
 
     with serving(app, threads=str(MIN_THREADS)) as server:
         for _ in range(MIN_THREADS):
@@ -169,7 +169,7 @@ def test_requests_that_wait(tmp_path):
 
 
 def test_applications_share_nothing(tmp_path):
-    """Two applications of one process count apart."""
+    """Two applications in a process have separate metrics."""
     first, second = (application(tmp_path) for _ in range(2))
     try:
         TestApp(first).get("/v1/")
@@ -177,12 +177,12 @@ def test_applications_share_nothing(tmp_path):
     finally:
         for each in (first, second):
             each.close()
-    requests = [Figures(text).value("persona_http_requests_total") for text in texts]
+    requests = [Exposition(text).value("persona_http_requests_total") for text in texts]
     assert requests == [1, 0]
 
 
 def test_sum():
-    """Figures of several processes add up; those of one that has ended stay, but for its gauges."""
+    """Metrics of several processes are summed; an ended process keeps its counters, not its gauges."""
     texts = []
     for number in (1, 2):
         metrics = Metrics("7")
@@ -194,17 +194,17 @@ def test_sum():
     total.add(texts[0], cumulative_only=True)
     for text in texts:
         total.add(text)
-    found = Figures(total.text())
+    found = Exposition(total.text())
     assert found.value("persona_http_requests_total") == 1 + 1 + 2
     assert found.value("persona_http_request_duration_seconds_bucket", le="0.005") == 4
     assert found.value("persona_http_queued_requests") == 1 + 2
     assert found.value("persona_build_info") == 1
-    starts = [Figures(text).value("process_start_time_seconds") for text in texts]
+    starts = [Exposition(text).value("process_start_time_seconds") for text in texts]
     assert found.value("process_start_time_seconds") == max(starts)
-    assert found.names == Figures(texts[0]).names
+    assert found.names == Exposition(texts[0]).names
 
 
-def read_figures(port: int) -> Figures:
+def read_metrics(port: int) -> Exposition:
     """Scrape a service."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", "/metrics")
@@ -212,11 +212,11 @@ def read_figures(port: int) -> Figures:
         assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         text = response.read().decode()
     connection.close()
-    return Figures(text)
+    return Exposition(text)
 
 
 def test_served_on_an_address_of_its_own(tmp_path):
-    """Prometheus reads the figures of a real service at their own address, and nobody at the other."""
+    """A service serves its metrics at their own address only."""
     port = free_port()
     more = f"pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}"
     service = Service(tmp_path / "service", "memory", "", more=more)
@@ -226,7 +226,7 @@ def test_served_on_an_address_of_its_own(tmp_path):
         client.sign_in()
         assert client.upload(encode(quadrants())).status == 200
         assert client.call("GET", "/metrics").status == 404
-        found = read_figures(port)
+        found = read_metrics(port)
     finally:
         service.close()
     assert found.value("persona_http_requests_total", route="/v1/sessions", status="201") == 1

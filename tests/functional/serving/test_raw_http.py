@@ -196,7 +196,7 @@ class TestExpectations:
         ],
     )
     def test_nothing_to_wait_for(self, connect, head):
-        """A request without a body, or that is refused, is answered at once."""
+        """A request without a body, or that is rejected, is answered at once."""
         assert re.match(rb"HTTP/1.1 [245]", self.answer(connect(), head))
 
     def test_pipelined(self, connect):
@@ -256,7 +256,7 @@ def test_unread_answers_are_given_up(impatient):
 
 
 def test_mistakes_are_logged_without_the_client(impatient, caplog):
-    """A mistake in the handling of a connection ends that, and the log tells no address of it."""
+    """A mistake in the handling of a connection ends that, and the log has no address of it."""
 
     def fail(_data):
         raise ValueError
@@ -273,7 +273,7 @@ def test_mistakes_are_logged_without_the_client(impatient, caplog):
 
 
 def test_mistakes_of_threads_leave_nobody_waiting(impatient, caplog):
-    """A mistake in a thread that answers ends the connection, and the log tells no address of it."""
+    """A mistake in a thread that answers ends the connection, and the log has no address of it."""
 
     class Broken(Task):
         def execute(self):

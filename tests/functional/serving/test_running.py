@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from support import ROOT
 from support.applications import wait_for
-from support.figures import Figures
 from support.identities import dsa_key, support_document
+from support.metrics import Exposition
 from support.pictures import encode, quadrants
 from support.services import Client, Service, free_port
 from support.workers import fork_server_pids, is_alive
@@ -35,12 +35,12 @@ class Watched(Service):
         url = f"sqlite:///{folder}/items.sqlite"
         super().__init__(folder, "sqlite", url, more=MORE.format(port=self.figures_port) + more)
 
-    def figures(self) -> Figures:
+    def metrics(self) -> Exposition:
         """Scrape it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.figures_port, timeout=10)
         try:
             connection.request("GET", "/metrics")
-            return Figures(connection.getresponse().read().decode())
+            return Exposition(connection.getresponse().read().decode())
         finally:
             connection.close()
 
@@ -139,7 +139,7 @@ class TestStopping:
         address = ("127.0.0.1", service.figures_port)
         with socket.create_connection(address, 30) as dripping:
             dripping.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
-            wait_for(lambda: service.figures().value("process_start_time_seconds"))
+            wait_for(lambda: service.metrics().value("process_start_time_seconds"))
             service.signal(signal.SIGTERM)
             with contextlib.suppress(ConnectionError):
                 wait_for(lambda: dripping.send(b"x") and not is_alive(service.pid), 30)
@@ -174,7 +174,7 @@ def test_hangup_takes_issuers(tmp_path):
     service = Watched(tmp_path / "service", more)
 
     def reloads(outcome: str, file: str = "pinned_issuers") -> float:
-        return service.figures().value("persona_reloads_total", file=file, outcome=outcome)
+        return service.metrics().value("persona_reloads_total", file=file, outcome=outcome)
 
     try:
         service.start()
@@ -203,24 +203,24 @@ class TestSeveralProcesses:
     def test_figures_add_up(self, service):
         """The figures of all processes are one sum, to which one that was killed goes on counting."""
         service.start("--processes", "2")
-        wait_for(lambda: service.figures().value("persona_processes") == 2, 30)
+        wait_for(lambda: service.metrics().value("persona_processes") == 2, 30)
         for _ in range(30):
             assert get(service) == 200
         requests = {"name": "persona_http_requests_total", "route": "/v1/"}
-        assert service.figures().value(**requests) == 30
+        assert service.metrics().value(**requests) == 30
         before = service.processes()
         frozen = min(before)
         os.kill(frozen, signal.SIGSTOP)
-        assert service.figures().value(**requests) == 30  # its last ones are taken
+        assert service.metrics().value(**requests) == 30  # its last ones are taken
         os.kill(frozen, signal.SIGCONT)
         for pid in before:
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda pid=pid: pid not in service.processes(), 30)
             wait_for(lambda: len(service.processes()) == 2, 30)
-        wait_for(lambda: service.figures().value("persona_processes") == 2, 30)
+        wait_for(lambda: service.metrics().value("persona_processes") == 2, 30)
         assert not before & service.processes()
         assert get(service) == 200
-        found = service.figures()
+        found = service.metrics()
         assert found.value(**requests) == 31
         assert found.value("persona_process_deaths_total") == 2
         children = service.processes()
@@ -231,7 +231,7 @@ class TestSeveralProcesses:
     def test_replacing_all(self, service):
         """While all processes are replaced, no request fails; nor does an upload that is under way."""
         service.start("--processes", "2")
-        wait_for(lambda: service.figures().value("persona_processes") == 2, 30)
+        wait_for(lambda: service.metrics().value("persona_processes") == 2, 30)
         before = service.processes()
         client = Client(service, "alice@example.com")
         client.sign_in()
@@ -252,7 +252,7 @@ class TestSeveralProcesses:
         """Processes that are not well yet outlive other signals, and end with their supervisor."""
         monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{os.environ.get('PYTHONPATH', '')}")
         more = "shutdown.grace_seconds = 600\n"  # nobody is killed
-        service = Service(tmp_path / "service", "support.unwell:unwell", "", more=more)
+        service = Service(tmp_path / "service", "support.unhealthy:unhealthy", "", more=more)
         try:
             service.start("--processes", "1")
             wait_for(lambda: get(service, "/__heartbeat__") == 503, 30)
@@ -267,7 +267,7 @@ class TestSeveralProcesses:
     def test_nothing_to_start_with(self, service):
         """A process that can't be started is started later; the supervisor's signal ends no other."""
         service.start("--processes", "1")
-        wait_for(lambda: service.figures().value("persona_processes") == 1, 30)
+        wait_for(lambda: service.metrics().value("persona_processes") == 1, 30)
         [child] = service.processes()
         os.kill(child, signal.SIGUSR2)  # as `systemctl kill` does to all processes of a service
         assert get(service) == 200
@@ -277,7 +277,7 @@ class TestSeveralProcesses:
         wait_for(lambda: "no process could be started: Too many open files" in service.log, 30)
         resource.prlimit(service.pid, resource.RLIMIT_NOFILE, limits)
         assert get(service) == 200
-        assert service.figures().value("persona_process_deaths_total") == 1
+        assert service.metrics().value("persona_process_deaths_total") == 1
 
     def test_giving_up(self, tmp_path):
         """If no process can begin its work, that is the end, with status 1 and the reason."""

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 import pytest
 from support.applications import serving, wait_for
 from support.contract import hold_to_contract
-from support.figures import Figures
 from support.identities import AUDIENCE, bundle
+from support.metrics import Exposition
 from support.pictures import encode, quadrants
 from support.recording import recorded
 from support.tls import answer, answering, authority, fetcher
@@ -108,11 +108,11 @@ class World:
 
     def waiting(self, kind):
         """Return how many threads wait, as the metrics say."""
-        return self.figures().value("persona_waiting_threads", kind=kind)
+        return self.metrics().value("persona_waiting_threads", kind=kind)
 
-    def figures(self):
+    def metrics(self):
         """Return the metrics."""
-        return Figures(self.services.metrics.exposition())
+        return Exposition(self.services.metrics.exposition())
 
     def check_all_others(self, client="192.0.2.1"):
         """Make sure that whatever needs no lookup is served."""
@@ -152,9 +152,9 @@ def test_one_address_with_slow_domains(world):
     world.check_all_others()
     world.check_all_others(ATTACKER)
     assert world.sign_in(f"carol@{FRESH}")[0] == 201
-    figures = world.figures()
-    assert figures.value("persona_waiting_rejections_total", kind="lookup", reason="network") == 17
-    assert figures.value("persona_waiting_threads_limit") == 6
+    found = world.metrics()
+    assert found.value("persona_waiting_rejections_total", kind="lookup", reason="network") == 17
+    assert found.value("persona_waiting_threads_limit") == 6
 
 
 def test_wildcard_zone_with_many_addresses(world):

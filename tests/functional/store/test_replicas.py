@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import webtest
 from support.applications import application, wait_for
-from support.figures import Figures
+from support.metrics import Exposition
 from support.pictures import encode, quadrants
 from support.proxies import proxy
 from support.replication import Replication
@@ -36,7 +36,7 @@ class ReplicaMetrics:
 
     def value(self, name: str, **labels: str) -> float:
         """Return a metric."""
-        return Figures(self._service.exposition()).value(name, **labels)
+        return Exposition(self._service.exposition()).value(name, **labels)
 
     def reads(self, outcome: str) -> float:
         """Return the number of reads of replicas with an outcome."""
@@ -337,13 +337,13 @@ def app(tmp_path) -> Iterator[webtest.TestApp]:
 
 def test_replica_without_tables(app, sign_in, tmp_path):
     """A replica without a schema is not read until it has one."""
-    backend, figures = app.app.backend, app.app.services.metrics
+    backend, metrics = app.app.backend, app.app.services.metrics
     headers = sign_in("alice@example.com") | {"Content-Type": "image/jpeg"}
     path = "/v1/profiles/alice@example.com/picture"
     url = app.put(path, encode(quadrants()), headers=headers).json["picture"]["urls"]["64"]
     app.get(url, status=200)
     assert app.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "error"
-    assert Figures(figures.exposition()).value("persona_replicas_unreachable") == 2
+    assert Exposition(metrics.exposition()).value("persona_replicas_unreachable") == 2
     for name in ("a", "b"):
         replica = SqliteBackend.from_url(f"sqlite:///{tmp_path}/{name}")
         replica.initialize()
@@ -351,10 +351,10 @@ def test_replica_without_tables(app, sign_in, tmp_path):
             items = read_partition(backend, partition).items()
             replica.apply(partition, [Put(item, value.value, ABSENT) for item, value in items])
         replica.close()
-    wait_for(lambda: Figures(figures.exposition()).value("persona_replicas_unreachable") == 0)
+    wait_for(lambda: Exposition(metrics.exposition()).value("persona_replicas_unreachable") == 0)
     assert app.get("/__heartbeat__", status=200).json["checks"]["replicas"] == "ok"
     app.get(url, status=200)
-    found = Figures(figures.exposition())
+    found = Exposition(metrics.exposition())
     assert found.value("persona_replica_reads_total", outcome="served") == 1
     assert found.value("persona_replica_reads_total") == 1
 

@@ -188,26 +188,26 @@ _PUBLIC_SECRETS: dict[str, Callable[[], bytes]] = {
 
 def algorithms() -> Iterator[Forgery]:
     """Yield tokens with forbidden algorithms, among them the public key as a shared secret."""
-    refused = "algorithm_not_allowed"
+    not_allowed = "algorithm_not_allowed"
     for name in ("none", "None", "NONE", "nOnE", "", "rs256", "RS256 ", "RS384", "RS512", "PS256"):
-        yield Forgery(f"alg {name!r}", refused, with_header(alg=name))
+        yield Forgery(f"alg {name!r}", not_allowed, with_header(alg=name))
     for name in ("ES384", "ES512", "ES256K", "Ed25519", "Ed448", "HS512", "dir", "DS128", "RS1"):
-        yield Forgery(f"alg {name}", refused, with_header(alg=name, kid="odd"))
+        yield Forgery(f"alg {name}", not_allowed, with_header(alg=name, kid="odd"))
     for name, value in {"missing": GONE, "null": None, "a number": 256, "a list": ["RS256"]}.items():
-        yield Forgery(f"alg is {name}", refused, with_header(alg=value))
+        yield Forgery(f"alg is {name}", not_allowed, with_header(alg=value))
     yield Forgery(
         "alg none without a signature",
-        refused,
+        not_allowed,
         lambda nonce: compact(b'{"alg":"none"}', json_encode(claims(nonce)), lambda _signed: b""),
     )
     for name, secret in _PUBLIC_SECRETS.items():
-        yield Forgery(f"HS256 with the {name}", refused, lambda nonce, s=secret: _mac(nonce, s()))
+        yield Forgery(f"HS256 with the {name}", not_allowed, lambda nonce, s=secret: _mac(nonce, s()))
     yield Forgery(
-        "HS256 with a key of the set", refused, lambda nonce: _mac(nonce, b"s" * 32, kid="shared")
+        "HS256 with a key of the set", not_allowed, lambda nonce: _mac(nonce, b"s" * 32, kid="shared")
     )
     yield Forgery(
         "an algorithm that this issuer may not use",
-        refused,
+        not_allowed,
         lambda nonce: token(nonce, key=edwards("ed"), header={"alg": "EdDSA", "kid": "ed"}, iss=STRICT),
     )
     for (kid, own), alg in itertools.product(_OWN.items(), _SIGNERS):

@@ -20,10 +20,10 @@ from support.tls import (
     answering,
     authority,
     dripping,
+    error_code,
     fetch_from,
     fetcher,
     flooding,
-    refusal,
     server_context,
     serving,
     silent,
@@ -87,7 +87,7 @@ def test_size_limit():
     """A document of 64 KiB is accepted, and one byte more is not."""
     limit = MAX_DOCUMENT_BYTES
     assert fetch_from(answering(answer(b" " * limit)))[1].body == b" " * limit
-    assert refusal(answering(answer(b" " * (limit + 1)))) == "support_document_too_large"
+    assert error_code(answering(answer(b" " * (limit + 1)))) == "support_document_too_large"
 
 
 @pytest.mark.parametrize("length", [None, 100, 10**30])
@@ -139,7 +139,7 @@ JUNK = {
 @pytest.mark.parametrize("name", JUNK)
 def test_junk(name):
     """An invalid HTTP response is a failed lookup, and raises nothing else."""
-    assert refusal(answering(JUNK[name])) == "issuer_unreachable"
+    assert error_code(answering(JUNK[name])) == "issuer_unreachable"
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -159,7 +159,7 @@ DRIPS = {
 @pytest.mark.parametrize("name", DRIPS)
 def test_drip(name):
     """A server that drips without end, or says nothing, is left at the deadline."""
-    assert refusal(DRIPS[name], deadline=DEADLINE) == "issuer_unreachable"
+    assert error_code(DRIPS[name], deadline=DEADLINE) == "issuer_unreachable"
 
 
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -181,14 +181,14 @@ NO_DEADLINE = 60.0
 def test_flood(name):
     """A server that sends without end is disconnected after a limited number of bytes."""
     handler = flooding(*FLOODS[name])
-    assert refusal(handler, deadline=NO_DEADLINE) == "support_document_too_large"
+    assert error_code(handler, deadline=NO_DEADLINE) == "support_document_too_large"
 
 
 @pytest.mark.parametrize("name", ["headers", "one endless header"])
 def test_flood_of_headers(name):
     """A server whose headers have no end is left as well."""
     drop = {"headers": b"X: y\r\n", "one endless header": b"y"}[name]
-    assert refusal(flooding(HEAD + b"X: ", drop), deadline=NO_DEADLINE) == "issuer_unreachable"
+    assert error_code(flooding(HEAD + b"X: ", drop), deadline=NO_DEADLINE) == "issuer_unreachable"
 
 
 def test_flood_within_tls():
@@ -198,7 +198,7 @@ def test_flood_within_tls():
     assert isinstance(fetch_from(answering(answer()), context)[1], Fetched)
     context = server_context(NAME)
     context.num_tickets = 5000
-    code = refusal(answering(answer()), context, deadline=NO_DEADLINE)
+    code = error_code(answering(answer()), context, deadline=NO_DEADLINE)
     assert code == "support_document_too_large"
 
 
@@ -233,9 +233,9 @@ def test_certificate_of_another_name(name):
 def test_untrusted_authority():
     """A certificate of an untrusted authority is rejected."""
     of_stranger = server_context(NAME, trustme.CA())
-    assert refusal(answering(answer()), of_stranger) == "issuer_unreachable"
+    assert error_code(answering(answer()), of_stranger) == "issuer_unreachable"
     of_system = ssl.create_default_context()
-    assert refusal(answering(answer()), context=of_system) == "issuer_unreachable"
+    assert error_code(answering(answer()), context=of_system) == "issuer_unreachable"
 
 
 def test_expired_certificate():
@@ -243,7 +243,7 @@ def test_expired_certificate():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     past = datetime.now(UTC) - timedelta(days=1)
     authority().issue_cert(NAME, not_after=past).configure_cert(context)
-    assert refusal(answering(answer()), context) == "issuer_unreachable"
+    assert error_code(answering(answer()), context) == "issuer_unreachable"
 
 
 def test_plain_http():

@@ -1,4 +1,4 @@
-"""Processes of `make cluster`: whatever happens, what it has started is ended, and nothing else."""
+"""Processes of `make cluster`: the script stops its own processes in every case, and no others."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ _SPEC.loader.exec_module(processes)
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where processes are remembered."""
+    """The file of recorded processes."""
     return tmp_path / "processes.json"
 
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that has nothing to do with any of this."""
+    """An unrelated process."""
     with subprocess.Popen(["sleep", "60"]) as process:
         yield process
         process.kill()
 
 
 def family(kept: processes.Kept, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a process that starts another one; return both."""
-    told = folder / "child"
-    started = kept.start(["sh", "-c", f"sleep 60 & echo $! > {told}; wait"])
-    wait_for(lambda: told.exists() and told.read_text().endswith("\n"))
-    return started, int(told.read_text())
+    """Start a process with a child; return both."""
+    pid_file = folder / "child"
+    started = kept.start(["sh", "-c", f"sleep 60 & echo $! > {pid_file}; wait"])
+    wait_for(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"))
+    return started, int(pid_file.read_text())
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_leftovers(file, tmp_path, number):
-    """A later run ends what a killed one has left, also children of the dead, and what is frozen."""
+    """A later run ends the leftovers of a killed run: children of dead processes, and frozen ones."""
     parent, child = family(processes.Kept(file), tmp_path)
     parent.send_signal(number)
     if number == signal.SIGKILL:
@@ -57,7 +57,7 @@ def test_leftovers(file, tmp_path, number):
 
 
 def test_number_of_another_process(file, stranger):
-    """A process that has got the number of one that is gone is left alone."""
+    """A process with the reused id of an ended one is left alone."""
     kept = processes.Kept(file)
     ended = kept.start(["true"])
     ended.wait(30)
@@ -67,7 +67,7 @@ def test_number_of_another_process(file, stranger):
 
 
 def test_nobody_can_write(file):
-    """What can't be remembered is not started; what runs is ended all the same."""
+    """A process that can't be recorded is not started; running ones are ended anyway."""
     kept = processes.Kept(file)
     running = kept.start(["sleep", "60"])
     file.with_suffix(".new").mkdir()
@@ -84,7 +84,7 @@ def _is_sleep(pid: str) -> bool:
 
 
 def test_command_that_fails(file):
-    """Its message says what was to be done and what the command said."""
+    """The error has the purpose of the command and its message."""
     command = ["sh", "-c", "echo no room left >&2; exit 3"]
     with pytest.raises(processes.NotStarted, match="a folder can't be made: no room left"):
         processes.Kept(file).run("a folder can't be made", command)
@@ -92,20 +92,20 @@ def test_command_that_fails(file):
 
 
 def test_interrupted(file, tmp_path):
-    """A command that is under way when the script is told to stop ends with it."""
-    told = tmp_path / "told"
+    """A running command ends with the interrupted script."""
+    pid_file = tmp_path / "pid"
 
     def stop(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
     kept = processes.Kept(file)
     before = signal.signal(signal.SIGTERM, stop)
-    # Half a second after it is written down it is waited for.
-    once_it_is_known = f"until grep -q $$ {file}; do sleep 0.02; done; sleep 0.5"
-    command = f"echo $$ > {told}; {once_it_is_known}; kill -TERM {os.getpid()}; sleep 60"
+    # Half a second after it is recorded, the script waits for it.
+    until_recorded = f"until grep -q $$ {file}; do sleep 0.02; done; sleep 0.5"
+    command = f"echo $$ > {pid_file}; {until_recorded}; kill -TERM {os.getpid()}; sleep 60"
     try:
         with pytest.raises(KeyboardInterrupt):
             kept.run("it", ["sh", "-c", command])
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert not is_alive(int(told.read_text()))
+    assert not is_alive(int(pid_file.read_text()))

@@ -1,4 +1,4 @@
-"""The page about the API is held to the OpenAPI document, and both to the code."""
+"""The page about the API agrees with the OpenAPI document, and both with the code."""
 
 import itertools
 import re
@@ -16,7 +16,7 @@ SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("
 
 
 def test_every_code_is_documented():
-    """The codes that errors can have are those of the OpenAPI document."""
+    """The errors' codes in the code are those of the OpenAPI document."""
     raised = re.findall(
         r"(?:InvalidProof|InvalidSession|InvalidJws|FetchError|Unauthorized|UnprocessablePicture|_Failure)"
         r'\(\s*"([a-z_0-9]+)"',
@@ -36,7 +36,7 @@ def test_every_code_is_documented():
 
 
 def test_every_error_is_documented_with_its_status():
-    """Each class of errors with a code of its own has the status that the OpenAPI document says."""
+    """Each class of errors with its own code has its status of the OpenAPI document."""
     classes, seen = [ServiceError], set()
     while classes:
         error = classes.pop()
@@ -48,7 +48,7 @@ def test_every_error_is_documented_with_its_status():
 
 
 def test_errors_of_the_api():
-    """The tables of errors in the documentation are those of the OpenAPI document, row by row."""
+    """The page's tables of errors equal the OpenAPI document, row by row."""
     problems = openapi_source()["x-problems"]
     expected = [
         f"| {status} {row}" for status, codes in problems["statuses"].items() for row in rows(codes)
@@ -59,7 +59,7 @@ def test_errors_of_the_api():
 
 
 def test_calls_of_the_api():
-    """The table of calls in the documentation has those of the OpenAPI document, with their status."""
+    """The page's table of calls has the calls of the OpenAPI document, with their statuses."""
     documented = set()
     for row in table("## Calls"):
         calls, _body, answer, _end = row.removeprefix("| ").split("|", 3)

@@ -18,18 +18,18 @@ PAGES = [
         ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
 ]
-SETTINGS = set(re.findall(r'_setting\("([a-z_.]+)"', SOURCE))
+SETTINGS = set(re.findall(r'_(?:setting|limit)\(\s*"([a-z_.]+)"', SOURCE))
 
 
 def slugs(page: Path) -> set[str]:
-    """Return the anchors of the headings of a page."""
+    """Return the anchors of a page's headings."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_links(page):
-    """Links of a page lead to files and headings that there are."""
+    """Links lead to existing files and headings."""
     text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)", text):
         linked = (ROOT / page).parent / target if target else ROOT / page
@@ -39,7 +39,7 @@ def test_links(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_lines(page):
-    """A line of prose has 100 characters at most; tables, code and long addresses are exempt."""
+    """A line of prose has at most 100 characters; tables, code and long addresses are exempt."""
     text = re.sub(r"^ *```.*?^ *```", "", (ROOT / page).read_text(), flags=re.MULTILINE | re.DOTALL)
     lines = [
         line for line in text.splitlines() if len(line) > 100 and not line.startswith(("|", "    "))
@@ -49,7 +49,7 @@ def test_lines(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_guides_for_operators(page):
-    """Tests, files and settings that a page names are there."""
+    """The tests, files and settings that a page names exist."""
     text = (ROOT / page).read_text()
     tests = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     for name in re.findall(r"`(test_\w+)`", text):
@@ -66,7 +66,7 @@ def test_guides_for_operators(page):
 
 
 def test_every_page_is_in_the_index():
-    """The index leads to every page of the documentation, and decisions by theirs."""
+    """The index links every page, except decisions, which have their own index."""
     index = (ROOT / "docs" / "index.md").read_text()
     pages = {page.relative_to("docs") for page in PAGES if page.parts[0] == "docs"}
     pages = {str(page) for page in pages if page.parts[0] != "adr" and page.name != "index.md"}
@@ -74,7 +74,7 @@ def test_every_page_is_in_the_index():
 
 
 def test_decisions_are_listed():
-    """Every decision record has a title, date and status, and stands in the index with them."""
+    """Every decision record has a title, date and status, and the index lists it with them."""
     folder = ROOT / "docs" / "adr"
     index = " ".join((folder / "README.md").read_text().split())
     for path in folder.glob("0*.md"):
@@ -90,21 +90,23 @@ def test_decisions_are_listed():
 
 
 def test_threat_model():
-    """Every line of the threat model names tests that there are, by their modules."""
+    """Every line of the threat model names existing tests by module."""
     threats = (ROOT / "SECURITY.md").read_text().partition("\n## Threats")[2].partition("\n## ")[0]
     lines = re.findall(r"^- .*(?:\n  .*)*", threats, re.MULTILINE)
-    there = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    existing = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     assert len(lines) > 50
     for line in lines:
         named = re.findall(r"`(test_\w+\.py)::([\w:]+)`", line)
         assert named, line
         for module, name in named:
             for part in name.split("::"):
-                assert re.search(rf"(?:def|class) {part}\b", there.get(module, "")), f"{module}::{name}"
+                assert re.search(rf"(?:def|class) {part}\b", existing.get(module, "")), (
+                    f"{module}::{name}"
+                )
 
 
 def test_page_of_attacks():
-    """The page about attacks has a row for each attack that the benchmark knows."""
+    """The page about attacks has a row for each attack of the benchmark."""
     command = [sys.executable, "-W", "ignore", ROOT / "benchmarks" / "attacks.py", "--list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     page = (ROOT / "docs/explanation/attacks.md").read_text()
@@ -114,7 +116,7 @@ def test_page_of_attacks():
 
 
 def test_conformance_of_pictures():
-    """Every row of the table of pictures names tests that there are."""
+    """Every row of the table of pictures names existing tests."""
     rows = re.findall(
         r"^\| .+ \| ((?:`test_\w+`(?:, )?)+) \|$",
         (ROOT / "docs/reference/pictures.md").read_text(),
@@ -127,7 +129,7 @@ def test_conformance_of_pictures():
 
 
 def test_connections_of_processes():
-    """The sums of connections in the guide for operators are those of two processes by default."""
+    """The guide's sums of connections hold for two processes with default settings."""
     guide = (ROOT / "docs/how-to/operate.md").read_text()
     [connections] = re.findall(r"^\| connections to the database .* \| (\d+) \|$", guide, re.MULTILINE)
     assert int(connections) == 2 * CONNECTIONS

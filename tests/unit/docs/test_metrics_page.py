@@ -1,4 +1,4 @@
-"""The page about metrics is held to the registry; dashboard and alerts are held to the page."""
+"""The page about metrics agrees with the registry; dashboard and alerts agree with the page."""
 
 import json
 import re
@@ -6,24 +6,24 @@ import re
 from support import ROOT
 from support.applications import application
 from support.contract import DOCUMENT, STATUS_OF
-from support.figures import Figures
+from support.metrics import Exposition
 from webtest import TestApp
 
 from persona_profile.runtime.supervisor import own_metrics
 
 
 def families(text: str) -> set[str]:
-    """Return the metrics that a text names, without what is told of each apart."""
+    """Return the names of metrics in a text, without the suffixes of series."""
     names = re.findall(r"\b(?:persona|process)_[a-z_]+", text)
     return {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in names}
 
 
 def test_every_metric_is_explained(tmp_path):
-    """What is counted is what the guide lists; the dashboard and the alerts name nothing else."""
+    """The page lists exactly the metrics; dashboard and alerts use no others."""
     app = application(tmp_path)
     text = app.services.metrics.exposition() + own_metrics(0, 0)
     app.close()
-    counted = families("\n".join(Figures(text).families))
+    counted = families("\n".join(Exposition(text).families))
     ours = {name for name in counted if name.startswith("persona_")}
     guide = (ROOT / "docs/reference/metrics.md").read_text()
     listed = families("".join(re.findall(r"^\| `persona_[a-z_]+`", guide, re.MULTILINE)))
@@ -37,24 +37,25 @@ def test_every_metric_is_explained(tmp_path):
 
 
 def explained() -> dict[str, tuple[set[str], str]]:
-    """Return of each metric that the guide lists its labels, and what is told of it."""
+    """Return the labels and the explanation of each listed metric."""
     rows = re.findall(
         r"^\| `(persona_[a-z_]+)` \| \w+ \| (.*?) ?\| (.*) \|$",
         (ROOT / "docs/reference/metrics.md").read_text(),
         re.MULTILINE,
     )
     return {
-        families(name).pop(): (set(re.findall(r"\w+", labels)), told) for name, labels, told in rows
+        families(name).pop(): (set(re.findall(r"\w+", labels)), explanation)
+        for name, labels, explanation in rows
     }
 
 
 def test_labels_are_explained(tmp_path):
-    """What is counted has the labels that the guide lists."""
+    """Metrics have the labels that the page lists."""
     app = application(tmp_path)
     client = TestApp(app)
     client.get("/v1/")
     client.post_json("/v1/sessions", {"proofs": [{"assertion": "x"}]}, status=401)
-    found = Figures(app.services.metrics.exposition())
+    found = Exposition(app.services.metrics.exposition())
     app.close()
     seen = {
         (name, *sorted(sample.labels.keys() - {"le"}))
@@ -68,7 +69,7 @@ def test_labels_are_explained(tmp_path):
 
 
 def test_queries_name_what_there_is():
-    """Labels, and values of labels, in the dashboard and the alerts are those of their metrics."""
+    """Labels and label values in dashboard and alerts exist in their metrics."""
     dashboard = json.loads((ROOT / "deploy" / "grafana-dashboard.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     alerts = (ROOT / "docs/how-to/monitoring.md").read_text().partition("## Alerts")[2]
@@ -80,11 +81,11 @@ def test_queries_name_what_there_is():
     for query in queries:
         grouped = set(re.findall(r"\w+", " ".join(re.findall(r"by \((.*?)\)", query))))
         for name, matchers in re.findall(r"\b(persona_[a-z_]+)(?:\{(.*?)\})?", query):
-            labels, told = metrics[families(name).pop()]
+            labels, explanation = metrics[families(name).pop()]
             assert grouped <= labels | ({"le"} if name.endswith("_bucket") else set()), query
             for label, values in re.findall(r'(\w+)=~?"(.*?)"', matchers):
                 known = {"route": routes, "code": codes, "status": statuses}.get(
-                    label, set(re.findall(r"`(\w+)`", told))
+                    label, set(re.findall(r"`(\w+)`", explanation))
                 )
                 assert label in labels, query
                 assert set(values.split("|")) <= known, query

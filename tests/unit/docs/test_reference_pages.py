@@ -1,4 +1,4 @@
-"""The pages about settings, command and old names are held to the code."""
+"""The pages about settings, command and old names agree with the code."""
 
 import argparse
 import re
@@ -10,12 +10,12 @@ from persona_profile.cli import _parser
 from persona_profile.settings import parse_settings
 
 SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("*.py"))
-SETTINGS = set(re.findall(r'_setting\("([a-z_.]+)"', SOURCE))
+SETTINGS = set(re.findall(r'_(?:setting|limit)\(\s*"([a-z_.]+)"', SOURCE))
 SETTINGS_PAGE = (ROOT / "docs/reference/settings.md").read_text()
 
 
 def test_every_setting_is_explained():
-    """Every setting stands in production.ini, explained."""
+    """production.ini explains every setting."""
     text = (ROOT / "production.ini").read_text()
     assert len(SETTINGS) > 15
     missing = {
@@ -25,7 +25,7 @@ def test_every_setting_is_explained():
 
 
 def test_settings_page():
-    """The page of settings has each with its default."""
+    """The page of settings lists each setting with its default."""
     rows = re.findall(r"^\| `([a-z_.]+)` \| (.*?) \|", SETTINGS_PAGE, re.MULTILINE)
     values = parse_settings({"public_origins": "https://a.example", "keyring.path": "k"}, {})
     defaults = {name: shown(getattr(values, name.replace(".", "_"))) for name in SETTINGS}
@@ -35,7 +35,7 @@ def test_settings_page():
 
 
 def shown(value):
-    """Return the default of a setting as it stands in the page and in `production.ini`."""
+    """Return a setting's default in the notation of the page and `production.ini`."""
     if isinstance(value, RateLimitItem):
         multiple = value.multiples if value.multiples > 1 else ""
         return f"{value.amount}/{multiple}{value.GRANULARITY.name}"
@@ -45,7 +45,7 @@ def shown(value):
 
 
 def test_command_page():
-    """The page of the command has every job with its arguments and options."""
+    """The page of the command lists every job with its arguments and options."""
     page = (ROOT / "docs/reference/command.md").read_text()
     rows = re.findall(r"^\| `([a-z ]+?)((?: [A-Z]+)*)` \| (.*?) ?\|", page, re.MULTILINE)
     listed = {
@@ -55,7 +55,7 @@ def test_command_page():
 
 
 def jobs(parser, name):
-    """Yield the jobs of a command, with names of arguments and options."""
+    """Yield a command's jobs with their arguments and options."""
     groups = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
     for group in groups:
         for word, below in group.choices.items():
@@ -69,7 +69,7 @@ def jobs(parser, name):
 
 
 def test_renamed_names():
-    """The page of old and new names has new settings and metrics that there are, and no old ones."""
+    """The page of renamed names lists existing new names and no existing old ones."""
     page = (ROOT / "docs/reference/renamed.md").read_text()
     metrics = (ROOT / "docs/reference/metrics.md").read_text()
     settings, rest = page.partition("## Metrics")[::2]

@@ -1,4 +1,4 @@
-"""The guide to scaling out is held to the capacity model, and to the files that it tells to install."""
+"""The guide to scaling out agrees with the capacity model and the shipped files."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PAGE = (ROOT / "docs/how-to/scale-out.md").read_text()
 
 WINDOWS_SECONDS = 120
 CLIENT_BYTES = 400
-"""What Redis keeps of a client in two windows of a minute."""
+"""Redis' bytes per client for two windows of a minute."""
 
 
 def short(value: float) -> str:
-    """Return a figure of two digits."""
+    """Return a number with two digits."""
     rounded = float(f"{value:.1e}")
     return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.2g}"
 
 
 def size(value: float) -> str:
-    """Return bytes with a unit, of two digits."""
+    """Return bytes with a unit and two digits."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if float(f"{value:.1e}") >= factor:
             return f"{short(value / factor)} {unit}"
@@ -33,7 +33,7 @@ def size(value: float) -> str:
 
 
 def rows(users: float) -> tuple[str, str]:
-    """Return what the two tables say of so many users."""
+    """Return the rows of both tables for a number of users."""
     parameters = Parameters()
     need = demand(parameters, Costs.measured(), users)
     rates = need.peak_rates
@@ -61,14 +61,14 @@ def rows(users: float) -> tuple[str, str]:
 
 @pytest.mark.parametrize("users", [1e6, 1e7, 1e8])
 def test_sizing_tables(users):
-    """The tables of sizes say what the capacity model says."""
+    """The sizing tables agree with the capacity model."""
     lines = PAGE.splitlines()
     for row in rows(users):
         assert row in lines
 
 
 def test_nginx_commands(tmp_path):
-    """The commands of the guide put the two machines into nginx's configuration, and nothing else."""
+    """The guide's commands put both machines into nginx's configuration and change nothing else."""
     [block] = [each for each in re.findall("```sh\n(.*?)```", PAGE, re.DOTALL) if "upstream" in each]
     commands = block.replace("/etc/nginx", str(tmp_path))
     subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=ROOT, check=True)
@@ -85,7 +85,7 @@ def test_nginx_commands(tmp_path):
 
 
 def test_places_are_filled():
-    """What the guide puts into the shipped files are all of their places."""
+    """The guide's commands fill all placeholders of the shipped files."""
     for name in ("service.ini", "galera.cnf", "upstream.conf"):
         places = set(re.findall("@[A-Z]+[0-9]?@", (ROOT / "deploy" / "cluster" / name).read_text()))
         command = re.findall(

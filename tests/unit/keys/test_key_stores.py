@@ -88,7 +88,7 @@ def test_versions_of_the_wraps(store):
     partition = independent.partition_of(9, INDEX_SECRETS[9], ALICE)
     assert store.get(ALICE, "key")[4:8] == bytes([0, 0, 0, 1])
     assert store.get(BOB, "key")[4:8] == bytes([0, 0, 0, 2])
-    with pytest.raises(independent.Refused):
+    with pytest.raises(independent.Rejected):
         open_items(partition, items_of(store, partition), {2: SECRETS[2]})
 
 
@@ -99,13 +99,13 @@ def test_protected(store, profile_key):
     items = items_of(store, partition)
     data_key, owner = open_data_key(partition, items["key"], SECRETS)
     assert owner.email == CAROL
-    with pytest.raises(independent.Refused):
+    with pytest.raises(independent.Rejected):
         open_items(partition, items, SECRETS, profile_key)
     sealed = items.keys() - {"key"}
     assert len(sealed) == 1 + len(renditions())
     for name in sealed:
         for role in (independent.DATA_KEY, independent.CONTENT_KEY, independent.PICTURE_KEY):
-            with pytest.raises(independent.Refused):
+            with pytest.raises(independent.Rejected):
                 independent.open_record(role, data_key, name, items[name])
 
 
@@ -118,7 +118,7 @@ def test_changed_and_removed_profile_key(store):
     changed = items_of(store, partition)
     assert open_items(partition, changed, SECRETS, b"n" * 32).pictures
     assert not before.keys() & changed.keys() - {"key", "profile"}
-    with pytest.raises(independent.Refused):
+    with pytest.raises(independent.Rejected):
         open_items(partition, changed | {"profile": before["profile"]}, SECRETS, b"n" * 32)
     session = replace(FOREVER, profile_key=b"n" * 32)
     store.profiles.set_profile_key(session, CAROL, None)
@@ -169,5 +169,5 @@ def test_a_copy_on_its_way(profile_key):
     assert (moving.move_id, moving.origin) == (move_id, older)
     items |= {"key": moving.key_item, "profile": moving.profile}
     assert open_items(newer, items, SECRETS, profile_key).email == ALICE
-    with pytest.raises(independent.Refused):
+    with pytest.raises(independent.Rejected):
         open_items(older, items, SECRETS, profile_key)

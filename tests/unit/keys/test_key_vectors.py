@@ -359,5 +359,5 @@ class TestBothWays:
         for damaged in every_damage(value):
             with pytest.raises(Unreadable):
                 opening(damaged)
-            with pytest.raises(independent.Refused):
+            with pytest.raises(independent.Rejected):
                 independently(damaged)

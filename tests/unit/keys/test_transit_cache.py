@@ -11,7 +11,7 @@ from support.transit import (
     FakeTransit,
     fake_transit,
     freezes,
-    refuses,
+    rejects,
     transit_service,
     write_token,
 )
@@ -68,7 +68,7 @@ def test_what_was_unwrapped_is_remembered(
 def test_what_was_wrapped_is_remembered(cache: CachingService, fake: FakeTransit) -> None:
     """A key that was just wrapped is unwrapped without the server."""
     wrapped = cache.wrap(PARTITION, DATA_KEY)
-    fake.behaviour = refuses(503, "Vault is sealed")
+    fake.behaviour = rejects(503, "Vault is sealed")
     assert cache.unwrap(PARTITION, wrapped) == DATA_KEY
 
 
@@ -139,9 +139,9 @@ def test_failures_are_not_remembered(
     """Failures are not cached."""
     wrapped = service.wrap(PARTITION, DATA_KEY)
     fake.behaviours = [
-        refuses(503, "Vault is sealed"),
-        refuses(400, "cipher: message authentication failed"),
-        refuses(503, "Vault is sealed"),
+        rejects(503, "Vault is sealed"),
+        rejects(400, "cipher: message authentication failed"),
+        rejects(503, "Vault is sealed"),
     ]
     with pytest.raises(KeysUnavailable):
         cache.unwrap(PARTITION, wrapped)

@@ -19,7 +19,7 @@ from support.transit import (
     answers,
     drips,
     fake_transit,
-    refuses,
+    rejects,
     resets,
     sends,
     sends_bytes,
@@ -53,31 +53,31 @@ GOOD = json_encode(
     {"data": {"plaintext": "AAAA" * 10 + "AAA=", "ciphertext": "vault:v1:AAAA", "latest_version": 1}}
 )
 ANSWERS = {
-    "sealed": (refuses(503, "Vault is sealed"), vault.SEALED),
-    "sealed, of several": (refuses(503, "1 error occurred:\n\t* Vault is sealed\n\n"), vault.SEALED),
-    "denied": (refuses(403, "permission denied"), vault.DENIED),
-    "denied, of several": (refuses(403, "1 error occurred:\n\t* permission denied\n\n"), vault.DENIED),
+    "sealed": (rejects(503, "Vault is sealed"), vault.SEALED),
+    "sealed, of several": (rejects(503, "1 error occurred:\n\t* Vault is sealed\n\n"), vault.SEALED),
+    "denied": (rejects(403, "permission denied"), vault.DENIED),
+    "denied, of several": (rejects(403, "1 error occurred:\n\t* permission denied\n\n"), vault.DENIED),
     "no mount": (
-        refuses(404, 'no handler for route "transit/x". route entry not found.'),
+        rejects(404, 'no handler for route "transit/x". route entry not found.'),
         vault.UNKNOWN,
     ),
-    "not found": (refuses(404), vault.UNKNOWN),
-    "no key": (refuses(400, "encryption key not found"), vault.UNKNOWN),
-    "no operation": (refuses(405, "1 error occurred:\n\t* unsupported operation\n\n"), vault.UNKNOWN),
-    "no context": (refuses(400, MISSING_CONTEXT), vault.REJECTED),
+    "not found": (rejects(404), vault.UNKNOWN),
+    "no key": (rejects(400, "encryption key not found"), vault.UNKNOWN),
+    "no operation": (rejects(405, "1 error occurred:\n\t* unsupported operation\n\n"), vault.UNKNOWN),
+    "no context": (rejects(400, MISSING_CONTEXT), vault.REJECTED),
     "key type": (
-        refuses(400, "'[0].associated_data' provided for non-AEAD cipher suite rsa-2048"),
+        rejects(400, "'[0].associated_data' provided for non-AEAD cipher suite rsa-2048"),
         vault.REJECTED,
     ),
-    "eventually": (refuses(412, "required index state not present"), vault.REJECTED),
+    "eventually": (rejects(412, "required index state not present"), vault.REJECTED),
     "rate limit": (
-        refuses(429, 'request path "transit/decrypt/x": rate limit quota exceeded'),
+        rejects(429, 'request path "transit/decrypt/x": rate limit quota exceeded'),
         vault.LIMITED,
     ),
-    "standby": (refuses(429), vault.STANDBY),
-    "disaster recovery": (refuses(472), vault.STANDBY),
-    "performance standby": (refuses(473), vault.STANDBY),
-    "internal error": (refuses(500, "internal error"), vault.FAILING),
+    "standby": (rejects(429), vault.STANDBY),
+    "disaster recovery": (rejects(472), vault.STANDBY),
+    "performance standby": (rejects(473), vault.STANDBY),
+    "internal error": (rejects(500, "internal error"), vault.FAILING),
     "bad gateway": (sends(b"<html>" + MARK.encode(), 502), vault.FAILING),
     "unavailable": (sends(b"", 503), vault.FAILING),
     "redirect": (sends(b"", 307, Location="http://127.0.0.1:9/v1/elsewhere"), vault.REDIRECTED),
@@ -148,7 +148,7 @@ def test_answers(
 )
 def test_wrap_is_never_unreadable(service: TransitService, fake: FakeTransit, text: str) -> None:
     """For `wrap`, errors about ciphertexts mean that the service is unavailable."""
-    fake.behaviour = refuses(400, text)
+    fake.behaviour = rejects(400, text)
     with pytest.raises(KeysUnavailable, match="rejects"):
         service.wrap(PARTITION, DATA_KEY)
 
@@ -225,7 +225,7 @@ def test_token_is_renewed_after_a_refusal(
     def renew(handler) -> None:
         fake.tokens = {"hvs.renewed"}
         write_token(token_file, "hvs.renewed")
-        refuses(403, "permission denied")(handler)
+        rejects(403, "permission denied")(handler)
 
     fake.behaviours = [renew]
     service.wrap(PARTITION, DATA_KEY)
@@ -265,11 +265,11 @@ def test_each_kind_is_logged_once_a_minute(
             service.wrap(PARTITION, DATA_KEY)
 
     for _ in range(3):
-        fail(refuses(503, "Vault is sealed"))
-    fail(refuses(500, "internal error"))
+        fail(rejects(503, "Vault is sealed"))
+    fail(rejects(500, "internal error"))
     assert caplog.messages == [vault.SEALED, vault.FAILING]
     clock.now += vault.LOG_SECONDS
-    fail(refuses(503, "Vault is sealed"))
+    fail(rejects(503, "Vault is sealed"))
     assert caplog.messages == [vault.SEALED, vault.FAILING, vault.SEALED]
 
 
@@ -280,7 +280,7 @@ def test_nothing_secret_is_told(
     caplog.set_level(logging.DEBUG)
     wrapped = service.wrap(PARTITION, DATA_KEY)
     told = [repr(service), repr(vars(service)), repr(vars(service._vault))]
-    for behaviour, _ in (*ANSWERS.values(), (refuses(400, f"invalid ciphertext: {MARK}"), "")):
+    for behaviour, _ in (*ANSWERS.values(), (rejects(400, f"invalid ciphertext: {MARK}"), "")):
         fake.behaviour = behaviour
         for operation in (*OPERATIONS.values(), lambda each: each.unwrap(PARTITION, wrapped)):
             try:

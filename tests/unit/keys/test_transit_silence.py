@@ -116,7 +116,7 @@ def test_long_waits_need_a_place(
         place=lambda: budget.place(Wait.KEY_SERVICE),
         clock=clock,
     )
-    most = budget.most(Wait.KEY_SERVICE)
+    most = budget.limit(Wait.KEY_SERVICE)
     fake.behaviour = freezes
     with ThreadPoolExecutor(4) as threads:
         waits = [threads.submit(service.primary_version) for _ in range(4)]

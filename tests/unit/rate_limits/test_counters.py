@@ -315,7 +315,7 @@ class TestOutage:
         yield counters
         counters.close()
 
-    def told(self, caplog) -> list[str]:
+    def logged(self, caplog) -> list[str]:
         """Return what was logged."""
         return [record.getMessage() for record in caplog.records if "Redis" in record.getMessage()]
 
@@ -325,13 +325,13 @@ class TestOutage:
         assert accepted(counters, limit, cost=90)
         server.signal(signal.SIGKILL)
         assert [accepted(counters, limit, cost=50) for _ in range(3)] == [True, True, False]
-        assert len(self.told(caplog)) == 1
+        assert len(self.logged(caplog)) == 1
         assert OUTAGE in caplog.text
         server.start()
         wait_for(lambda: accepted(counters, limit) and "answers again" in caplog.text)
         client = server.client()
         assert client.dbsize() > 0
-        assert len(self.told(caplog)) == 2
+        assert len(self.logged(caplog)) == 2
 
     def test_frozen(self, server, caplog, monkeypatch):
         """A Redis that is silent is waited for once, then left alone; thawed, it counts again."""

@@ -4,7 +4,6 @@ import threading
 
 import pytest
 
-from persona_profile.runtime import exposition
 from persona_profile.runtime.exposition import MAX_CLIENTS, MAX_HEAD_BYTES, ExpositionServer, listen
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -13,11 +12,11 @@ TEXT = "persona_up 1\n"
 
 @pytest.fixture
 def serve():
-    """Starts servers of texts, by default of one line; they are closed at the end."""
+    """Starts exposition servers, and closes them at the end."""
     with contextlib.ExitStack() as stack:
 
-        def start(text=lambda: TEXT):
-            server = ExpositionServer(listen(("127.0.0.1", 0)), text)
+        def start(text=lambda: TEXT, **options):
+            server = ExpositionServer(listen(("127.0.0.1", 0)), text, **options)
             server.start()
             stack.callback(server.close)
             return server
@@ -27,7 +26,7 @@ def serve():
 
 @pytest.fixture
 def connect():
-    """Opens connections to a server, on which bytes are sent."""
+    """Opens connections to a server, and sends bytes."""
     with contextlib.ExitStack() as stack:
 
         def open_connection(server, sent=b""):
@@ -39,7 +38,7 @@ def connect():
 
 
 def answer(connection):
-    """Return all that comes, until the server ends or hangs up."""
+    """Return all bytes until the connection closes."""
     received = b""
     with contextlib.suppress(ConnectionError):
         while piece := connection.recv(65536):
@@ -58,7 +57,7 @@ def answer(connection):
     ],
 )
 def test_answers(serve, connect, sent, status):
-    """The path of the metrics is answered with them, and all else refused."""
+    """The metrics' path answers with metrics; all other requests are rejected."""
     head, _, body = answer(connect(serve(), sent)).partition(b"\r\n\r\n")
     assert head.split()[1] == b"%d" % status
     assert (body.decode() == TEXT) == (status == 200)
@@ -66,12 +65,12 @@ def test_answers(serve, connect, sent, status):
 
 @pytest.mark.parametrize("sent", [b"junk\r\n\r\n", b"GET /metrics HTTP/9.9\r\n\r\n", b"\0\n\n"])
 def test_no_http(serve, connect, sent):
-    """Bytes that are no HTTP get no metrics."""
+    """Malformed HTTP gets no metrics."""
     assert TEXT.encode() not in answer(connect(serve(), sent))
 
 
 def test_parts(serve, connect):
-    """A request may come in parts."""
+    """A request may arrive in pieces."""
     connection = connect(serve(), SCRAPE[:9])
     connection.sendall(SCRAPE[9:-1])
     connection.sendall(SCRAPE[-1:])
@@ -80,7 +79,7 @@ def test_parts(serve, connect):
 
 @pytest.mark.parametrize("sent", [b"", b"G", SCRAPE[:-1], b"GET /metrics HTTP/1.1\r\nX: "])
 def test_clients_that_drip(serve, connect, sent):
-    """Any number of unfinished requests leaves room for a scrape; the oldest are dropped."""
+    """Unfinished requests leave room for a scrape; the oldest are closed."""
     server = serve()
     dripping = [connect(server, sent) for _ in range(3 * MAX_CLIENTS)]
     assert answer(connect(server, SCRAPE)).endswith(TEXT.encode())
@@ -88,7 +87,7 @@ def test_clients_that_drip(serve, connect, sent):
 
 
 def test_answers_that_nobody_reads(serve, connect):
-    """A client that reads nothing of a large answer keeps nobody waiting."""
+    """A client that does not read a large answer delays no other client."""
     large = "x" * 50_000_000
     texts = [large, TEXT]
     server = serve(lambda: texts.pop(0))
@@ -96,10 +95,9 @@ def test_answers_that_nobody_reads(serve, connect):
     assert answer(connect(server, SCRAPE)).endswith(TEXT.encode())
 
 
-def test_time_is_limited(serve, connect, monkeypatch):
-    """A request has a time as a whole, however its bytes come."""
-    monkeypatch.setattr(exposition, "CLIENT_SECONDS", 0.1)
-    connection = connect(serve(), b"GET /metrics HTTP/1.1\r\nX: ")
+def test_time_is_limited(serve, connect):
+    """The time of a request is limited as a whole, however slowly its bytes arrive."""
+    connection = connect(serve(client_seconds=0.1), b"GET /metrics HTTP/1.1\r\nX: ")
     with contextlib.suppress(ConnectionError):
         while True:
             connection.sendall(b"x")
@@ -110,13 +108,13 @@ def test_time_is_limited(serve, connect, monkeypatch):
 
 
 def test_size_is_limited(serve, connect):
-    """A head that does not end is refused."""
+    """A head above the size limit is rejected."""
     received = answer(connect(serve(), b"GET /metrics HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES))
     assert TEXT.encode() not in received
 
 
 def test_mistakes(serve, connect, caplog):
-    """A mistake ends its connection, and the next one is served."""
+    """An exception closes its connection; the next request is served."""
     texts = [TEXT]
 
     def text():
@@ -131,7 +129,7 @@ def test_mistakes(serve, connect, caplog):
 
 
 def test_end(serve, connect):
-    """The server ends while clients drip, and while an answer is being made."""
+    """The server closes beside slow clients and a pending answer."""
     begun, made = threading.Event(), threading.Event()
 
     def text():

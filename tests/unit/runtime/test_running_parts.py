@@ -13,9 +13,9 @@ from persona_profile.settings import InvalidSettings
 
 @pytest.mark.parametrize("formatter", [TextFormatter(), MozlogFormatter()])
 def test_a_record_is_a_line(formatter):
-    """Whatever is told in a record, it begins no line of its own and controls no terminal."""
-    said = "one\nERROR app: forged\r\x1b[2J\x00\x85\u2028"
-    line = formatter.format(logging.makeLogRecord({"name": "x", "msg": "%s", "args": (said,)}))
+    """A log record is a single printable line, whatever its content."""
+    text = "one\nERROR app: forged\r\x1b[2J\x00\x85\u2028"
+    line = formatter.format(logging.makeLogRecord({"name": "x", "msg": "%s", "args": (text,)}))
     assert len(line.splitlines()) == 1
     assert line.isprintable()
 
@@ -25,24 +25,24 @@ def test_a_record_is_a_line(formatter):
     [("threads", "many"), ("threads", "4"), ("thread", "8"), ("trusted_proxy_headers", "x-real-ip")],
 )
 def test_settings_of_waitress(name, value):
-    """A setting that waitress rejects, or too few threads, is reported as a mistake in the settings."""
+    """A setting that waitress rejects, or too few threads, raises InvalidSettings."""
     with pytest.raises(InvalidSettings, match=r"\[server:main\]"):
         adjustments({name: value})
 
 
 class TestBuild:
     def test_of_a_deployment(self, tmp_path):
-        """What a deployment wrote into version.json is told; what it left away has its default."""
+        """The build has the members of version.json, and defaults for empty ones."""
         path = tmp_path / "version.json"
         path.write_text(json.dumps({"source": "https://x", "commit": "abc", "build": "", "more": 1}))
-        told = describe_build(path)
-        assert told.keys() == {"source", "version", "commit", "build"}
-        assert (told["source"], told["commit"], told["build"]) == ("https://x", "abc", "")
-        assert told["version"]
+        build = describe_build(path)
+        assert build.keys() == {"source", "version", "commit", "build"}
+        assert (build["source"], build["commit"], build["build"]) == ("https://x", "abc", "")
+        assert build["version"]
 
     @pytest.mark.parametrize("content", ["", "[]", '{"commit": 5}', None])
     def test_not_one(self, tmp_path, content):
-        """A file that is named and is no version.json is an error that names it."""
+        """A missing or malformed version.json raises an error with its name."""
         path = tmp_path / "version.json"
         if content is not None:
             path.write_text(content)
@@ -52,14 +52,14 @@ class TestBuild:
 
 class TestHeartbeat:
     def test_side_by_side(self):
-        """Checks run at the same time: each of these waits for the other."""
+        """Checks run concurrently."""
         both = threading.Barrier(2)
         heartbeat = Heartbeat({"a": lambda: both.wait(10), "b": lambda: both.wait(10)}, limit=20)
         assert heartbeat.statuses() == {"a": "ok", "b": "ok"}
         heartbeat.close()
 
     def test_advisory(self):
-        """What the service does without is told, and changes nothing."""
+        """A failing advisory check is reported and leaves the service healthy."""
 
         def fail() -> None:
             raise OSError
@@ -72,7 +72,7 @@ class TestHeartbeat:
         heartbeat.close()
 
     def test_limit(self):
-        """A check that does not end is told, costs no more than the limit, and is begun only once."""
+        """A hanging check is reported within the limit and started only once."""
         release = threading.Event()
         begun = []
 

@@ -1,4 +1,4 @@
-"""The budget of threads that wait for others."""
+"""The budget of threads that wait for other servers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from persona_profile.runtime.waiting import MIN_THREADS, Claim, Wait, WaitingBud
 
 
 class Counted:
-    """A budget, and the rejections that it counts."""
+    """A budget and its rejections."""
 
     def __init__(self, threads=8):
         self.budget = WaitingBudget(threads)
@@ -23,7 +23,7 @@ class Counted:
         return self.budget.rejections.counts()
 
     def take(self, kind, claims=(), times=1, spare=0):
-        """Take places; return how many there were."""
+        """Take places; return the number of granted places."""
         taken = 0
         try:
             for _ in range(times):
@@ -35,13 +35,13 @@ class Counted:
 
 
 def network(party, share):
-    """Return a claim of a network."""
+    """Return a network's claim."""
     return Claim("network", party, share)
 
 
 @pytest.mark.parametrize("threads", range(MIN_THREADS, 65))
 def test_below_threads(threads):
-    """Whatever waits, a thread is left; whatever else waits, lookups and uploads have a place."""
+    """A thread stays free whatever waits; lookups and uploads always have a place."""
     for hog in Wait:
         counted = Counted(threads)
         most = counted.take(hog, times=1000)
@@ -55,7 +55,7 @@ def test_below_threads(threads):
 
 @pytest.mark.parametrize("threads", range(MIN_THREADS, 65))
 def test_spare_place(threads):
-    """One upload more may enter for a moment: at nobody's cost, and a thread is left all the same."""
+    """A spare place admits one more upload briefly, at no other kind's cost."""
     counted = Counted(threads)
     most = counted.budget.limit(Wait.UPLOAD)
     assert counted.take(Wait.UPLOAD, times=1000, spare=1) == most + 1
@@ -66,7 +66,7 @@ def test_spare_place(threads):
 
 
 def test_of_eight_threads():
-    """Of the default number of threads two never wait; a third of the others is for each kind."""
+    """Of eight threads two never wait; each kind has a reserved third of the other six."""
     budget = WaitingBudget()
     assert budget.places == 6
     assert {kind: budget.limit(kind) for kind in Wait} == {
@@ -78,13 +78,13 @@ def test_of_eight_threads():
 
 @pytest.mark.parametrize("threads", [0, 1, MIN_THREADS - 1])
 def test_too_few_threads(threads):
-    """Of too few threads none can be left."""
+    """Too few threads for a budget raise an error."""
     with pytest.raises(ValueError, match="at least 5"):
         WaitingBudget().fit(threads)
 
 
 def test_given_back():
-    """However a wait ends, its place is free again."""
+    """A place is returned however its wait ends."""
     counted = Counted()
     budget = counted.budget
     for _ in range(20):
@@ -96,17 +96,17 @@ def test_given_back():
 
 
 def test_rejection():
-    """A wait without a place is refused at once, says when to come back, and is counted."""
+    """A wait without a free place is rejected with Retry-After, and counted."""
     counted = Counted()
     counted.take(Wait.UPLOAD, times=4)
-    with pytest.raises(Overloaded) as refused, counted.budget.place(Wait.UPLOAD, retry_after=7):
+    with pytest.raises(Overloaded) as rejected, counted.budget.place(Wait.UPLOAD, retry_after=7):
         pass
-    assert refused.value.headers["Retry-After"] == "7"
+    assert rejected.value.headers["Retry-After"] == "7"
     assert counted.rejections == {("upload", "budget"): 1}
 
 
 def test_share():
-    """A party holds no more than its share; what it gives back it may take again."""
+    """A party holds at most its share, and may take returned places again."""
     counted = Counted()
     claims = [network("a", 2)]
     assert counted.take(Wait.LOOKUP, claims, times=9) == 2
@@ -119,7 +119,7 @@ def test_share():
 
 
 def test_last_place():
-    """No party takes the last place that is free beside another of its own, whatever its share."""
+    """A party never takes the last free place besides one it holds, whatever its share."""
     counted = Counted()
     assert (
         counted.take(Wait.LOOKUP, [network("a", 99)], times=9) == counted.budget.limit(Wait.LOOKUP) - 1
@@ -128,7 +128,7 @@ def test_last_place():
 
 
 def test_last_place_while_others_upload():
-    """It is left also while uploads take what lookups would have otherwise."""
+    """The last place stays free even while uploads use spare places of lookups."""
     counted = Counted()
     assert counted.take(Wait.UPLOAD, times=9) == 4
     assert counted.take(Wait.LOOKUP, [network("a", 99)], times=9) == 1
@@ -136,7 +136,7 @@ def test_last_place_while_others_upload():
 
 
 def test_several_parties():
-    """A place counts for all of its parties, and for none if one has no share left."""
+    """A place counts for all its parties; a party without a remaining share rejects it."""
     counted = Counted(16)
     domain = Claim("domain", "a", 3)
     assert counted.take(Wait.LOOKUP, [network("a", 2), domain], times=9) == 2

@@ -13,7 +13,7 @@ from webob import Request
 
 @pytest.fixture(scope="module")
 def card_server(tmp_path_factory):
-    """A server of the page, under the very policy that the demo dialog has."""
+    """A card server under the policy of the demo dialog."""
     app = application(tmp_path_factory.mktemp("development"))
     answer = Request.blank("/").get_response(app)
     answer.app_iter.close()
@@ -26,7 +26,7 @@ def card_server(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, card_server):
-    """The page with an empty cache; no exception, no violated policy."""
+    """The page of cards with an empty cache; exceptions and violated policies fail the test."""
     card_server.reset()
     browser.get_log("browser")
     opened = CardPage(browser, card_server)
@@ -43,5 +43,5 @@ def page(browser, card_server):
 
 @pytest.fixture
 def thumbnail(card_server):
-    """A picture within a profile."""
+    """A picture as a data URI."""
     return "data:image/png;base64," + base64.b64encode(card_server.picture).decode()

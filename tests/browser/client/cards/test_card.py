@@ -9,7 +9,7 @@ ALICE, BOB = "alice@example.com", "bob@example.org"
 
 class TestFallback:
     def test_usable_before_any_answer(self, page):
-        """Cards are painted and can be chosen before any answer."""
+        """Cards are painted and selectable before any answer."""
         page.server.hold()
         page.server.answer({"profiles": [profile(ALICE, name="Alice Liddell")]})
         page.open("#deck")
@@ -24,7 +24,7 @@ class TestFallback:
         assert page.seen("shifts") == []
 
     def test_late_answer_with_everything(self, page, thumbnail):
-        """A card that got name, label and picture after its patience has moved nothing on the page."""
+        """A late answer with name, label and picture shifts nothing on the page."""
         page.run("for (const email of arguments[0]) addCard(email, { patience: 50 })", [ALICE, BOB])
         page.run("await painted(); seen.shifts.length = 0")
         page.wait_for("return [...container.children].every(({ state }) => state === 'fallback')")
@@ -49,7 +49,7 @@ class TestFallback:
         assert page.seen("states") == [[ALICE, "fallback"], [BOB, "fallback"], [ALICE, "ready"]]
 
     def test_refusals(self, page):
-        """403, 404, and errors within a profile leave the monogram at once, and no word of it."""
+        """403, 404, and errors within a profile show the monogram at once, without a message."""
         states = page.run(
             """
             const cards = ["a", "b", "c", "d"].map((local) => addCard(`${local}@example.com`));
@@ -68,7 +68,7 @@ class TestFallback:
         assert page.names() == ["a", "b", "c", "From the cache"]
 
     def test_answers_that_are_no_profile_of_this_email(self, page):
-        """They count as none: the card stays what it was."""
+        """An answer that is no profile of the card's email is ignored."""
         states = page.run(
             """
             const strange = { email: "eve@example.com", name: "Eve" };
@@ -85,7 +85,7 @@ class TestFallback:
         assert page.names() == ["alice"] * 8
 
     def test_claims_and_pictures_of_wrong_types(self, page):
-        """What can't be shown is left away, the rest is shown."""
+        """Values of wrong types are omitted; the rest is shown."""
         page.run(
             """
             const wrong = [7, [], {}, { id: 7 }, { id: "1" }, { id: "1", urls: "x", thumbnail: 3 }];
@@ -101,7 +101,7 @@ class TestFallback:
         assert page.run("return [...container.children].every(({ state }) => state === 'ready')")
 
     def test_older_answer_after_a_newer_one(self, page):
-        """It is not shown any more."""
+        """An older answer does not replace a newer one."""
         page.run(
             """
             const card = addCard(arguments[0].email);
@@ -116,7 +116,7 @@ class TestFallback:
         assert page.names() == ["New"]
 
     def test_another_email(self, page):
-        """A card that changes hands shows nothing of the one before, even if the answer is late."""
+        """A card with a changed email shows nothing of the previous email, even from late answers."""
         page.run(
             "const card = addCard(arguments[0].email); card.email = 'carol@example.com';"
             "card.answer(arguments[0]); await card.done",
@@ -127,7 +127,7 @@ class TestFallback:
 
 class TestPictures:
     def show(self, page, wait_ms=20_000, **picture):
-        """Show a card with a picture; return what is shown of it within that time, or None."""
+        """Show a card with a picture; return its displayed image, or None after the wait."""
         return page.run(
             """
             const card = addCard("alice@example.com");
@@ -149,7 +149,7 @@ class TestPictures:
         )
 
     def test_thumbnail_first(self, page, thumbnail):
-        """With a thumbnail no address is asked."""
+        """A thumbnail is shown without a request."""
         urls = {"64": f"{page.server.origin}/picture/64"}
         assert self.show(page, urls=urls, thumbnail=thumbnail) == {
             "url": thumbnail,
@@ -159,13 +159,13 @@ class TestPictures:
         assert page.server.referrers == []
 
     def test_size_for_the_display(self, page):
-        """Without one, the size that the display needs is fetched; the server hears of the origin."""
+        """Without a thumbnail the display's size is fetched; the server receives the origin only."""
         urls = {side: f"{page.server.origin}/picture/{side}" for side in ("64", "128", "256", "512")}
         assert self.show(page, urls=urls)["url"].endswith("/picture/64")
         assert page.server.referrers == [f"{page.server.origin}/"]
 
     def test_broken_ones(self, page, thumbnail):
-        """One that is gone or cut off leaves the monogram; if it is the thumbnail, the URL is tried."""
+        """A broken picture leaves the monogram; a broken thumbnail falls back to the URL."""
         gone, broken = (f"{page.server.origin}/picture/{kind}" for kind in ("gone", "broken"))
         assert self.show(page, 400, urls={"64": gone}) is None
         assert page.run("return loadPicture({urls: {64: arguments[0]}}, 64)", broken) is None
@@ -174,7 +174,7 @@ class TestPictures:
         assert self.show(page, urls={"64": good}, thumbnail=thumbnail[:60])["url"] == good
 
     def test_addresses_that_are_not_taken(self, page):
-        """Scripts, SVG and files are not even asked for."""
+        """URLs of scripts, SVG and files are never requested."""
         addresses = (
             "javascript:alert(1)",
             "data:image/svg+xml;base64,PHN2Zy8+",
@@ -193,7 +193,7 @@ class TestPictures:
         assert loaded == [None] * len(addresses)
 
     def test_replaced_picture(self, page, thumbnail):
-        """The one before stays until the new one is decoded, and goes if there is none any more."""
+        """The old picture stays until the new one is decoded, and goes if there is none."""
         page.server.hold()
         shown = page.run(
             """
@@ -218,7 +218,7 @@ class TestPictures:
 
 class TestButton:
     def test_keyboard(self, page):
-        """Tab reaches each card and passes a disabled one; Enter and Space choose."""
+        """Tab focuses each enabled card; Enter and Space select."""
         page.run("addCard('a@example.com'); addCard('b@example.com', {disabled: ''})")
         page.run("addCard('c@example.com')")
         body = page.browser.find_element("css selector", "body")
@@ -230,14 +230,14 @@ class TestButton:
         assert page.run(outline) == "3px"
 
     def test_focus_stays_when_the_answer_comes(self, page):
-        """Nothing takes it from the card."""
+        """An answer does not move the focus from the card."""
         page.run("addCard(arguments[0].email).focus()", profile(ALICE))
         page.run("container.firstChild.answer(arguments[0])", profile(ALICE, name="Alice"))
         page.wait_for("return container.firstChild.state === 'ready'")
         assert page.run("return part(container.firstChild, '.card:focus') !== null")
 
     def test_accessible_name(self, page, thumbnail):
-        """Name, label and email come first; the picture describes the button; pressed if selectable."""
+        """The button's name is name, label and email; the picture is its description."""
         page.run(
             "addCard(arguments[0].email, {selectable: ''}).answer(arguments[0])",
             profile(
@@ -263,12 +263,12 @@ class TestButton:
         assert page.run(described, button.get_attribute("aria-describedby")) == "Four colours"
 
     def test_axe(self, page, thumbnail):
-        """Nothing serious in any state of a card, light or dark."""
+        """axe-core finds no serious violation in any state of a card, light or dark."""
         page.run(
             """
             const answer = (card, claims) => card.answer({ email: card.email, ...claims });
             addCard("pending@example.com");
-            addCard("refused@example.com").fail("not_found");
+            addCard("rejected@example.com").fail("not_found");
             answer(addCard("full@example.com", { selectable: "", selected: "" }), arguments[0]);
             answer(addCard("plain@example.com", { selectable: "" }), { name: "Plain", label: "Home" });
             answer(addCard("off@example.com", { disabled: "" }), { name: "Off", label: "Old" });
@@ -288,7 +288,7 @@ class TestButton:
             assert violations(page.browser) == []
 
     def test_dialog_that_forces_light(self, page):
-        """The card follows the page's colour scheme, not the system's; forced colours win over both."""
+        """The card follows the page's colour scheme, not the system's; forced colours override both."""
         page.emulate(prefers_color_scheme="dark")
         page.run("addCard('a@example.com'); document.documentElement.style.colorScheme = 'light'")
         surface = "return getComputedStyle(part(container.firstChild, '.card')).backgroundColor"
@@ -298,7 +298,7 @@ class TestButton:
         assert page.run(image) == "none"
 
     def test_text_of_twice_the_size(self, page):
-        """On a narrow page too, nothing sticks out."""
+        """With text of twice the size on a narrow page, nothing overflows."""
         page.resize(320)
         page.run("document.documentElement.style.fontSize = '200%'; addCard(arguments[0])", ALICE)
         assert page.run(MISPLACED) == []

@@ -7,13 +7,13 @@ ALICE, BOB = "alice@example.com", "bob@example.org"
 
 class TestCache:
     def put(self, page, *profiles):
-        """Keep profiles; return what is kept, as text."""
+        """Store profiles; return the stored text."""
         return page.run(
             "new CardCache().put(arguments[0]); return localStorage['persona-cards']", profiles
         )
 
     def test_what_is_kept(self, page, thumbnail):
-        """Claims and thumbnail come back; URLs, etag and unknown members are not kept."""
+        """Claims and thumbnails are cached; URLs, entity tags and unknown members are not."""
         picture = {"id": "1", "urls": {"64": "https://secret.example/cap"}, "thumbnail": thumbnail}
         kept = self.put(
             page,
@@ -27,7 +27,7 @@ class TestCache:
         assert got["picture"] == {"id": "1", "urls": {}, "thumbnail": thumbnail}
 
     def test_protected_profiles(self, page, thumbnail):
-        """Nothing but the email is kept, also of one that was kept in the clear before."""
+        """Only the email of a protected profile is cached, even if its claims were cached before."""
         picture = {"id": "1", "urls": {}, "thumbnail": thumbnail}
         self.put(page, profile(ALICE, name="Hidden", picture=picture))
         kept = self.put(page, profile(ALICE, name="Hidden", picture=picture, protected=True))
@@ -41,13 +41,13 @@ class TestCache:
         ]
 
     def test_unreadable_profile(self, page):
-        """What was kept of it stays, until it can be read again."""
+        """The cached claims of an unreadable profile stay."""
         self.put(page, profile(ALICE, name="Alice"))
         self.put(page, profile(ALICE, error="profile_unreadable"))
         assert page.run("return new CardCache().get(arguments[0]).name", ALICE) == "Alice"
 
     def test_limits(self, page):
-        """20 emails, about a megabyte: thumbnails of the last ones go first."""
+        """The cache holds 20 emails and about a megabyte; the last thumbnails are dropped first."""
         length = page.run(
             """
             const thumbnail = "data:image/png;base64," + "A".repeat(300000);
@@ -65,7 +65,7 @@ class TestCache:
         assert pictures == [True] * 3 + [False] * 17
 
     def test_foreign_content(self, page):
-        """It counts as nothing."""
+        """Malformed content counts as an empty cache."""
         contents = [
             "",
             "{",
@@ -89,7 +89,7 @@ class TestCache:
         assert found == [[[], None]] * len(contents)
 
     def test_foreign_values(self, page):
-        """Claims and pictures that could not have come from a profile are not given out."""
+        """Claims and pictures of wrong types are not returned."""
         page.run(
             "localStorage['persona-cards'] = JSON.stringify({version: 1, cards: [{email: arguments[0],"
             " claims: {name: 7, label: 'Work', token: 'x'}, id: '1', thumbnail: 'https://evil.example/'}]})",
@@ -100,7 +100,7 @@ class TestCache:
         assert "token" not in got
 
     def test_quota(self, page, thumbnail):
-        """Without room for them pictures go; without any, everything goes; nothing throws."""
+        """Without room thumbnails are dropped, then all profiles; no error is thrown."""
         names = page.run(
             """
             const [profile] = arguments;
@@ -125,7 +125,7 @@ class TestCache:
         assert names == [["Room 400", None], None]
 
     def test_storage_that_is_switched_off(self, page):
-        """The cache is empty, and takes everything without a word."""
+        """Without storage the cache is empty and silently accepts all calls."""
         page.run(
             "const get = () => { throw new DOMException('no', 'SecurityError'); };"
             "Object.defineProperty(window, 'localStorage', { get });"
@@ -137,7 +137,7 @@ class TestCache:
         ) == [[], None]
 
     def test_forgetting(self, page):
-        """One email, or all."""
+        """A single email or all emails can be forgotten."""
         self.put(page, profile(ALICE), profile(BOB))
         assert page.run(
             "const cache = new CardCache(); cache.forget('ALICE@example.com'); return cache.emails"

@@ -7,7 +7,7 @@ ALICE, BOB = "alice@example.com", "bob@example.org"
 
 
 def session(minutes=60):
-    """Return JavaScript for a session that ends in so many minutes."""
+    """Return JavaScript for a session that ends in `minutes`."""
     expires_at = f"new Date(Date.now() + {minutes} * 60000).toISOString()"
     return f"{{token: 't', emails: [], expires_at: {expires_at}}}"
 
@@ -18,7 +18,7 @@ class TestDeck:
         page.run(f"window.deck = new CardDeck({{ client, container, {options} }}); deck.open()")
 
     def test_cached_cards_before_the_answer(self, page, thumbnail):
-        """The next opening paints the cards of the last one, then the server's; nothing moves."""
+        """A deck paints the cached cards, then the server's, without layout shifts."""
         picture = {"id": "1", "urls": {}, "thumbnail": thumbnail}
         page.server.answer({"profiles": [profile(ALICE, name="Alice", picture=picture), profile(BOB)]})
         self.deck(page)
@@ -38,13 +38,13 @@ class TestDeck:
         page.server.release()
         page.wait_for("return deck.cards[0].state === 'ready'")
         assert page.names() == ["Alice II", "bob"]
-        # The same picture is not shown anew.
+        # The same picture is not decoded again.
         assert page.run("return part(deck.cards[0], 'img') === image")
         assert page.seen("shifts") == []
 
     @pytest.mark.parametrize("failure", ["no server", "503", "no JSON", "wrong shape"])
     def test_recovers_without_a_reload(self, page, failure):
-        """It asks again until there is an answer, whatever came instead of one."""
+        """A deck retries until it has an answer, whatever failed."""
         if failure == "no server":
             page.offline(is_offline=True)
         elif failure == "503":
@@ -63,7 +63,7 @@ class TestDeck:
         assert page.run("return client.calls") == calls
 
     def test_online_again(self, page):
-        """It asks at once then, but not before the server wants to be asked."""
+        """A deck retries at once when online, but never before Retry-After."""
         page.run("client.profiles = async () => { client.calls += 1; throw client.failure; }")
         page.run("client.failure = { isTemporary: true, retryAfter: 600 }")
         self.deck(page, f"emails: ['{ALICE}']")
@@ -83,21 +83,21 @@ class TestDeck:
             Math.random = random;
             """
         )
-        # Two calls of the events, each in the midst of a pause of days.
+        # Two calls by the events, each during a pause of days.
         assert page.run("return client.calls") == 4
         page.run("deck.close(); dispatchEvent(new Event('online')); await painted()")
         assert page.run("return client.calls") == 4
         assert page.run("return container.childElementCount") == 0
 
     def test_failure_that_stays(self, page):
-        """A session that is over is not asked for again: refresh returns."""
+        """A permanent failure ends the refresh without a retry."""
         page.server.answer({}, 401)
         self.deck(page, f"emails: ['{ALICE}']")
         page.run("await deck.refresh()")
         assert page.run("return [client.calls, deck.cards[0].state]") == [1, "fallback"]
 
     def test_answer_that_is_there_already(self, page):
-        """Cards are those of the answer, in its order; ones that stay are the same elements."""
+        """Cards follow a given answer in its order; remaining cards keep their elements."""
         self.deck(page)
         page.run(
             "deck.refresh(arguments[0]); window.first = deck.cards[1]", [profile(ALICE), profile(BOB)]
@@ -112,7 +112,7 @@ class TestDeck:
         assert page.run("return new CardCache().emails") == [BOB, "c@example.com"]
 
     def test_emails_that_were_told(self, page):
-        """Those keep their cards, also when the answer lacks them; what it adds comes after them."""
+        """Given emails keep their cards even if the answer lacks them; new ones follow."""
         self.deck(page, f"emails: ['{BOB}', '{ALICE.upper()}']")
         page.run(
             "await deck.refresh(arguments[0])", [profile(ALICE, name="Alice"), profile("c@example.com")]
@@ -122,7 +122,7 @@ class TestDeck:
 
     @pytest.mark.parametrize(("minutes", "kept"), [(60, []), (-1, [ALICE])])
     def test_session_that_ends(self, page, minutes, kept):
-        """Signing out empties cache and cards; a session that ran out leaves them for next time."""
+        """A sign-out empties cache and cards; an expired session leaves them for the next time."""
         self.deck(page)
         page.run(
             f"client.enter({session(minutes)}); deck.refresh(arguments[0])",
@@ -134,7 +134,7 @@ class TestDeck:
         assert page.names() == (["Alice"] if kept else ["alice"])
 
     def test_signing_out_in_another_tab(self, page):
-        """Cards that came from the cache go; those of this tab's own session stay."""
+        """A sign-out in another tab removes cached cards, but not the cards of this tab's session."""
         page.run(
             "new CardCache().put(arguments[0])",
             [profile(ALICE, name="Alice"), profile(BOB, name="Bob")],
@@ -151,7 +151,7 @@ class TestDeck:
         assert page.names() == ["alice", "Bob"]
 
     def test_closing(self, page):
-        """Cards go, and what is kept if that is told."""
+        """A closed deck has no cards; `forget` empties the cache."""
         self.deck(page, f"emails: ['{ALICE}']")
         page.run("deck.refresh(arguments[0]); deck.close()", [profile(ALICE)])
         assert page.run("return [container.childElementCount, new CardCache().emails]") == [0, [ALICE]]

@@ -30,7 +30,7 @@ HOSTILE = {
 class TestHostileProfiles:
     @pytest.fixture
     def hostile(self, page):
-        """A page with a card for each of them."""
+        """A page with a card for each hostile profile."""
         page.run(
             """
             for (const [email, claims] of arguments[0]) {
@@ -44,7 +44,7 @@ class TestHostileProfiles:
         return page
 
     def test_nothing_sticks_out(self, hostile):
-        """Every part stays within its card, all of one height, and no name covers an email."""
+        """Every part stays within its card, all cards have one height, and no name covers an email."""
         for width, direction in [(320, "ltr"), (320, "rtl"), (1280, "ltr")]:
             hostile.resize(width)
             hostile.run("document.documentElement.dir = arguments[0]", direction)
@@ -55,20 +55,20 @@ class TestHostileProfiles:
             assert hostile.run("return document.documentElement.scrollWidth <= innerWidth")
 
     def test_texts_are_texts(self, hostile):
-        """Markup is shown as it is, nothing of it runs, and nothing turns the text around."""
+        """Markup is shown as text, never executed; direction controls have no effect."""
         assert hostile.names()[0] == MARKUP
         assert hostile.run("return !container.querySelector('script, img')")
         texts = hostile.run(
             "return [...container.children].map((card) => part(card, '.card').textContent"
             " + part(card, '.card').getAttribute('aria-label'))"
         )
-        refused = {*"\u0000\u0007\n\r\u2028\u202e\u202c\u2066\u202b\u061c\u200b\u3164\u2063\ufeff"}
-        assert [refused & set(text) for text in texts] == [set()] * len(HOSTILE)
+        removed = {*"\u0000\u0007\n\r\u2028\u202e\u202c\u2066\u202b\u061c\u200b\u3164\u2063\ufeff"}
+        assert [removed & set(text) for text in texts] == [set()] * len(HOSTILE)
         assert "Al ice bob@bank.example" in hostile.names()
         assert "nothing" in hostile.names()
 
     def test_domain_in_sight(self, hostile):
-        """Of an address too long for its line the end of the domain is drawn, from left to right."""
+        """The end of a long address's domain is visible, from left to right."""
         hostile.resize(320)
         ends = hostile.run(
             """

@@ -4,7 +4,7 @@ ALICE = "alice@example.com"
 ZALGO = "Z" + "\u0300\u0301\u0336\u0489" * 40 + "algo" + "\u0310" * 60
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
 
-# Email, name, and what the monogram makes of them.
+# Email, name, and the expected monogram.
 MONOGRAMS = [
     (ALICE, None, "A"),
     ("alice.liddell+shop@example.com", None, "AL"),
@@ -25,7 +25,7 @@ MONOGRAMS = [
     ("", None, "?"),
 ]
 
-# Of the letters of a monogram to its gradient at the worst of five places, by hue.
+# Contrast of the letters to the gradient at the worst of five places, by hue.
 CONTRASTS = """
 const monogram = part(addCard("a@example.com"), ".monogram");
 const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
@@ -49,14 +49,14 @@ return Array.from({ length: 360 }, (_, hue) => {
 
 class TestMonogram:
     def test_letters(self, page):
-        """Whole characters of the name, or else of the email; never none."""
+        """A monogram has whole characters of the name, otherwise of the email, and is never empty."""
         texts = page.run(
             "return arguments[0].map(([email, name]) => monogram(email, name).text)", MONOGRAMS
         )
         assert texts == [text for _, _, text in MONOGRAMS]
 
     def test_hues(self, page):
-        """Every email keeps its hue, whatever its spelling, and all hues are equally likely."""
+        """An email's hue is independent of its spelling, and hues are evenly distributed."""
         counts = page.run(
             """
             const counts = Array(360).fill(0);
@@ -75,7 +75,7 @@ class TestMonogram:
         assert len(set(hues)) == 1
 
     def test_contrast(self, page):
-        """The letters stand out from every hue, all over the gradient, by at least 4.5 to 1."""
+        """The contrast of the letters is at least 4.5 to 1 for every hue, all over the gradient."""
         for scheme in ("light", "dark"):
             page.emulate(prefers_color_scheme=scheme)
             contrasts = page.run(CONTRASTS)

@@ -1,12 +1,12 @@
-"""Reading what the service counts of itself."""
+"""Metrics of the service, read as Prometheus reads them."""
 
 from __future__ import annotations
 
 from prometheus_client.parser import text_string_to_metric_families
 
 
-class Figures:
-    """An exposition in the text format of Prometheus, read by its own library."""
+class Exposition:
+    """An exposition in the text format of Prometheus, parsed by its own library."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -22,7 +22,7 @@ class Figures:
         return len(self._samples)
 
     def value(self, name: str, **labels: str) -> float:
-        """Return the sum of the series of a name that have some labels; 0 if there is none."""
+        """Return the sum of the series with a name and labels; 0 without such series."""
         return sum(
             each.value
             for each in self._samples
