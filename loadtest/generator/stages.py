@@ -52,9 +52,9 @@ Judge = Callable[[], bool]
 
 
 def stages(shape: str, users: float, lengths: Lengths, *, max_steps: int, met: Judge) -> Shape:
-    """Yield the stages of a shape, one after the other; `users` are those of the first of `steps`.
+    """Yield the stages of a shape, one after the other.
 
-    `met` is called after each measured step of `steps`.
+    The shape `steps` begins with `users` active users, and calls `met` after each measured step.
     """
     if shape == "steps":
         yield from _steps(users, lengths, max_steps, met)

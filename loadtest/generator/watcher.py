@@ -26,7 +26,7 @@ _SAMPLE: Final = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{.*\})?) ([^ ]+)(?: [
 
 @dataclass(frozen=True, slots=True)
 class ProcessFamily:
-    """A process, its start (seconds since 1970), and the use of all its descendants, ended ones too."""
+    """A process and all its descendants; their processor time includes ended descendants."""
 
     started_at: float
     cpu_seconds: float

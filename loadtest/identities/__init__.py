@@ -155,7 +155,7 @@ class Identities:
     def assertions(self, user: User, audience: str, *, new_certificates: bool = False) -> list[str]:
         """Return a proof for each of a user's emails, good for two minutes and for one use.
 
-        New certificates are certificates that no server has seen.
+        No server has seen new certificates.
         """
         key = self._keys[user.number % len(self._keys)]
         expires_at = int((time.time() + ASSERTION_LIFE) * 1000)
@@ -204,8 +204,8 @@ def make(
 ) -> Identities:
     """Make a folder of users, or change their number and keep the keys; not during a run.
 
-    A certificate uses 264 bytes on disk; see `mint`. A new folder is its owner's only. Shares of users
-    are by algorithm, in percent; the pool is the number of key pairs.
+    A certificate uses 264 bytes on disk; see `mint`. Only its owner can read a new folder. Shares are
+    percent of users by algorithm; the pool is the number of key pairs.
 
     Raises:
         ValueError: an argument is wrong, or the folder has another domain.
