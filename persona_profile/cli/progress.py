@@ -77,7 +77,7 @@ class WalkProgress(_ProgressLine):
         self._done += 1
         if self._is_due():
             kind = "used proofs" if partition.startswith(USED_PROOF_PREFIX) else "emails"
-            # Partitions are digests, spread evenly: the last one tells the share that is done.
+            # Partitions are digests, spread evenly: the last one shows the finished share.
             share = int.from_bytes(partition[1:5].ljust(4, b"\0")) / 2**32
             rate = self._done / self.seconds
             self._show(f"{kind}: {share:.0%}, {self._done:,} partitions done, {rate:,.0f} per second")
