@@ -290,12 +290,14 @@ _SCHEMA: Final = colander.SchemaNode(
     ),
 )
 
+NAMES: Final = frozenset(node.name for node in _SCHEMA.children)
+
 
 def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     """Return the settings of a file, overridden from the environment, or raise `InvalidSettings`."""
     merged = {name: value for name, value in settings.items() if not _FOREIGN.fullmatch(name)}
     options = {name for name in merged if _OPTION.fullmatch(name)}
-    known = {node.name for node in _SCHEMA.children} | options
+    known = NAMES | options
     variables = {_variable(name): name for name in known}
     problems = dict.fromkeys(merged.keys() - known, "there is no such setting")
     for variable in (name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
@@ -304,7 +306,7 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
         else:
             problems[variable] = "there is no such setting"
     try:
-        values = _SCHEMA.deserialize({name: merged[name] for name in merged.keys() & known - options})
+        values = _SCHEMA.deserialize({name: merged[name] for name in merged.keys() & NAMES})
         problems |= _contradictions(values)
     except colander.Invalid as invalid:
         problems |= invalid.asdict()
