@@ -25,17 +25,11 @@ _GRAPHIC_QUALITY: Final = 90
 
 @dataclass(frozen=True, slots=True)
 class _Effort:
-    """Parameters of encoders for a level of effort.
+    """Parameters of encoders for a level of effort."""
 
-    Attributes:
-        avif_speed: 0 (slowest) to 10; below 6 files become no smaller.
-        webp_method: 0 to 6 (slowest).
-        search_scans: whether mozjpeg searches for the smallest scans of a JPEG.
-    """
-
-    avif_speed: int
-    webp_method: int
-    search_scans: bool
+    avif_speed: int  # 0 (slowest) to 10; below 6 files become no smaller
+    webp_method: int  # 0 to 6 (slowest)
+    search_scans: bool  # for the smallest scans of a JPEG, by mozjpeg
 
 
 _EFFORTS: Final[Mapping[str, _Effort]] = {
@@ -55,11 +49,8 @@ def is_graphic(square: Image.Image) -> bool:
 def encode(square: Image.Image, encoding: Encoding, *, graphic: bool) -> dict[str, bytes]:
     """Return a JPEG, and each better format whose file is smaller than the files before it.
 
-    Args:
-        square: RGB or RGBA. JPEG has no alpha: it shows RGBA on white, and other formats need not be
-            smaller than it.
-        encoding: formats, qualities and effort.
-        graphic: whether to encode colours in full resolution, and to try lossless compression.
+    JPEG has no alpha: it shows RGBA on white, and other formats need not be smaller than it. A graphic
+    square keeps its colours in full resolution; lossless compression is tried.
     """
     opaque = square.mode == "RGB"
     encoded = {"jpeg": _jpeg(square if opaque else on_white(square), encoding, graphic=graphic)}
