@@ -13,8 +13,9 @@ from typing import Any, Final
 import mozjpeg_lossless_optimization
 from PIL import Image
 
-from persona_profile.images import FORMATS, Encoding
+from persona_profile.images import Encoding
 from persona_profile.images.colours import on_white
+from persona_profile.images.formats import FORMATS
 
 _PIXELS_PER_COLOUR: Final = 64
 """An image with fewer distinct colours than a part of its pixels, 1 / 64, is a drawing, not a photo."""
