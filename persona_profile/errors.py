@@ -24,15 +24,16 @@ class FieldError(NamedTuple):
 class ServiceError(Exception):
     """An error that the client gets as a problem (RFC 9457).
 
-    Args:
-        detail: a sentence for the developer of the client, without personal data.
-        errors: errors of single fields.
-        headers: additional response headers.
-        members: additional members of the problem object.
+    A class gets its status and its code as keywords. `detail` is a sentence for the developer of the
+    client, without personal data. `headers` are added to the response, `members` to the problem object.
     """
 
-    status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR
-    code: str = "internal_error"
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    code = "internal_error"
+
+    def __init_subclass__(cls, **attributes: HTTPStatus | str) -> None:
+        for name, value in attributes.items():
+            setattr(cls, name, value)
 
     def __init__(
         self,
@@ -49,24 +50,16 @@ class ServiceError(Exception):
         self.members = dict(members or {})
 
 
-class MalformedRequest(ServiceError):
+class MalformedRequest(ServiceError, status=HTTPStatus.BAD_REQUEST, code="malformed_request"):
     """The request can't be parsed."""
 
-    status = HTTPStatus.BAD_REQUEST
-    code = "malformed_request"
 
-
-class ValidationFailed(ServiceError):
+class ValidationFailed(ServiceError, status=HTTPStatus.BAD_REQUEST, code="validation_failed"):
     """The request was parsed, but `errors` names invalid parts of it."""
 
-    status = HTTPStatus.BAD_REQUEST
-    code = "validation_failed"
 
-
-class Unauthorized(ServiceError):
+class Unauthorized(ServiceError, status=HTTPStatus.UNAUTHORIZED):
     """A proof or a session is missing or invalid; `code` is the reason."""
-
-    status = HTTPStatus.UNAUTHORIZED
 
     def __init__(self, code: str, detail: str = "", *, errors: tuple[FieldError, ...] = ()) -> None:
         super().__init__(detail, errors=errors, headers={"WWW-Authenticate": CHALLENGE})
@@ -85,17 +78,12 @@ class InvalidSession(Unauthorized):
         self.headers["WWW-Authenticate"] = f'{CHALLENGE}, error="invalid_token"'
 
 
-class Forbidden(ServiceError):
+class Forbidden(ServiceError, status=HTTPStatus.FORBIDDEN, code="forbidden"):
     """The session may not do this."""
 
-    status = HTTPStatus.FORBIDDEN
-    code = "forbidden"
 
-
-class EmailNotProved(Forbidden):
+class EmailNotProved(Forbidden, code="email_not_proved"):
     """The session has not proved this email. The answer does not depend on what is stored for it."""
-
-    code = "email_not_proved"
 
 
 class ProfileKeyRequired(Forbidden):
@@ -106,81 +94,58 @@ class ProfileKeyRequired(Forbidden):
         self.code = code
 
 
-class OriginRejected(Forbidden):
+class OriginRejected(Forbidden, code="origin_refused"):
     """A page of an origin that is not configured caused the request."""
 
-    code = "origin_refused"
 
-
-class DirectCall(Forbidden):
+class DirectCall(Forbidden, code="fedcm_direct_call"):
     """A browser asks directly for accounts (FedCM); its identity provider answers that."""
 
-    code = "fedcm_direct_call"
 
-
-class NotFound(ServiceError):
+class NotFound(ServiceError, status=HTTPStatus.NOT_FOUND, code="not_found"):
     """The address names nothing, or nothing that still exists."""
 
-    status = HTTPStatus.NOT_FOUND
-    code = "not_found"
 
-
-class NotAcceptable(ServiceError):
+class NotAcceptable(ServiceError, status=HTTPStatus.NOT_ACCEPTABLE, code="not_acceptable"):
     """The client accepts none of the representations."""
 
-    status = HTTPStatus.NOT_ACCEPTABLE
-    code = "not_acceptable"
 
-
-class WriteConflict(ServiceError):
+class WriteConflict(ServiceError, status=HTTPStatus.CONFLICT, code="conflict"):
     """Concurrent writes to the same profile went on for longer than a request may wait."""
 
-    status = HTTPStatus.CONFLICT
-    code = "conflict"
 
-
-class PreconditionFailed(ServiceError):
+class PreconditionFailed(
+    ServiceError, status=HTTPStatus.PRECONDITION_FAILED, code="precondition_failed"
+):
     """If-Match or If-None-Match is false for the present profile."""
 
-    status = HTTPStatus.PRECONDITION_FAILED
-    code = "precondition_failed"
 
-
-class BodyTooLarge(ServiceError):
+class BodyTooLarge(ServiceError, status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="body_too_large"):
     """The body exceeds the limit of this call; the problem has the limit in bytes."""
-
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    code = "body_too_large"
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The limit of the body is {limit} bytes.", members={"limit": limit})
 
 
-class UnsupportedMediaType(ServiceError):
+class UnsupportedMediaType(
+    ServiceError, status=HTTPStatus.UNSUPPORTED_MEDIA_TYPE, code="unsupported_media_type"
+):
     """The media type of the body is not accepted by this call."""
 
-    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-    code = "unsupported_media_type"
 
-
-class UnprocessablePicture(ServiceError):
+class UnprocessablePicture(ServiceError, status=HTTPStatus.UNPROCESSABLE_ENTITY):
     """The picture has an accepted format but is rejected; `code` is the reason.
 
     `images/rejections.py` makes all of these errors.
     """
-
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
 
     def __init__(self, code: str, detail: str, **members: int) -> None:
         super().__init__(detail, members=members)
         self.code = code
 
 
-class RateLimited(ServiceError):
+class RateLimited(ServiceError, status=HTTPStatus.TOO_MANY_REQUESTS, code="rate_limited"):
     """The client has used up its quota of a policy; it may retry after some seconds."""
-
-    status = HTTPStatus.TOO_MANY_REQUESTS
-    code = "rate_limited"
 
     def __init__(self, policy: str, retry_after: int, headers: Mapping[str, str]) -> None:
         super().__init__(
@@ -190,11 +155,8 @@ class RateLimited(ServiceError):
         )
 
 
-class Overloaded(ServiceError):
+class Overloaded(ServiceError, status=HTTPStatus.SERVICE_UNAVAILABLE, code="overloaded"):
     """The request can't be answered now; the client may retry after some seconds."""
-
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    code = "overloaded"
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
@@ -207,19 +169,13 @@ class NoRoom(Overloaded):
         super().__init__("The server has no room for this request now; try again.", NO_ROOM_SECONDS)
 
 
-class StorageUnavailable(Overloaded):
+class StorageUnavailable(Overloaded, code="storage_unavailable"):
     """The storage backend does not answer."""
 
-    code = "storage_unavailable"
 
-
-class KeyServiceUnavailable(Overloaded):
+class KeyServiceUnavailable(Overloaded, code="keys_unavailable"):
     """The service that wraps data keys does not answer."""
 
-    code = "keys_unavailable"
 
-
-class UnreadableProfile(Overloaded):
+class UnreadableProfile(Overloaded, code="profile_unreadable"):
     """The stored profile can't be opened: it is damaged, or its key is not in the keyring."""
-
-    code = "profile_unreadable"

@@ -50,6 +50,11 @@ _MIB: Final = 1024 * 1024
 _FOREIGN = re.compile(r"pyramid\..*|here|__file__")
 # Settings of third parties' authenticators.
 _OPTION = re.compile(r"authenticator\.[a-z0-9_.]+")
+# Groups of settings: the attribute `backend_url` is the setting `backend.url`.
+_GROUP = re.compile(
+    "^(backend|browserid|development|key_service|keyring|logging|metrics|openid|pictures|ratelimit"
+    "|sessions|shutdown|transit|version)_"
+)
 _ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
 
 
@@ -162,138 +167,101 @@ def _one_of(choices: tuple[str, ...]) -> Any:
     return read
 
 
-def _setting(name: str, read: Any, default: Any = None) -> Any:
-    """Return the field of a setting, which has its Colander node."""
-    return field(metadata={"node": colander.SchemaNode(_Type(read), name=name, missing=default)})
+def _setting(read: Any, default: Any = None) -> Any:
+    """Return the field of a setting: the function that reads it, and its default."""
+    return field(metadata={"typ": _Type(read), "missing": default})
 
 
-def _limit(name: str, default: RateLimitItem) -> Any:
-    return _setting(name, _rate_limit, default)
+def _per_minute(amount: int, minutes: int = 1) -> Any:
+    return _setting(_rate_limit, RateLimitItemPerMinute(amount, minutes))
+
+
+def _per_hour(amount: int) -> Any:
+    return _setting(_rate_limit, RateLimitItemPerHour(amount))
 
 
 _Limit = RateLimitItem | None
-_per_minute: Final = RateLimitItemPerMinute
-_per_hour: Final = RateLimitItemPerHour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The decisions of an operator; `production.ini` explains each, with unit, default and reason."""
 
-    development: bool = _setting("development", _boolean, False)
-    development_folder: Path = _setting("development.folder", Path, Path("var"))
-    development_provider_listen: tuple[str, int] | None = _setting(
-        "development.provider_listen", _loopback
-    )
-    backend: str = _setting("backend", str, "memory")
-    backend_url: str | None = _setting("backend.url", str)
-    backend_url_file: Path | None = _setting("backend.url_file", Path)
-    backend_read_url: str | None = _setting("backend.read_url", str)
-    backend_read_url_file: Path | None = _setting("backend.read_url_file", Path)
-    keyring_path: Path | None = _setting("keyring.path", Path)
-    key_service: str = _setting("key_service", _one_of(KEY_SERVICES), KEY_SERVICES[0])
-    key_service_cache_seconds: int = _setting("key_service.cache_seconds", _whole(1, 24 * 3600), 300)
-    key_service_cache_keys: int = _setting("key_service.cache_keys", _whole(1, 10_000_000), 10_000)
-    transit_url: str | None = _setting("transit.url", _transit_url)
-    transit_key: str = _setting("transit.key", str, "persona-profile")
-    transit_mount: str = _setting("transit.mount", str, "transit")
-    transit_namespace: str | None = _setting("transit.namespace", str)
-    transit_token_file: Path | None = _setting("transit.token_file", Path)
-    transit_ca_file: Path | None = _setting("transit.ca_file", Path)
-    transit_timeout_seconds: int = _setting("transit.timeout_seconds", _whole(1, 60), 2)
-    public_origins: tuple[str, ...] = _setting("public_origins", _words(_origin), colander.required)
-    dialog_origins: tuple[str, ...] = _setting("dialog_origins", _words(_origin), ())
-    authenticators: tuple[str, ...] = _setting("authenticators", _words(str), AUTHENTICATORS)
+    development: bool = _setting(_boolean, False)
+    development_folder: Path = _setting(Path, Path("var"))
+    development_provider_listen: tuple[str, int] | None = _setting(_loopback)
+    backend: str = _setting(str, "memory")
+    backend_url: str | None = _setting(str)
+    backend_url_file: Path | None = _setting(Path)
+    backend_read_url: str | None = _setting(str)
+    backend_read_url_file: Path | None = _setting(Path)
+    keyring_path: Path | None = _setting(Path)
+    key_service: str = _setting(_one_of(KEY_SERVICES), KEY_SERVICES[0])
+    key_service_cache_seconds: int = _setting(_whole(1, 24 * 3600), 300)
+    key_service_cache_keys: int = _setting(_whole(1, 10_000_000), 10_000)
+    transit_url: str | None = _setting(_transit_url)
+    transit_key: str = _setting(str, "persona-profile")
+    transit_mount: str = _setting(str, "transit")
+    transit_namespace: str | None = _setting(str)
+    transit_token_file: Path | None = _setting(Path)
+    transit_ca_file: Path | None = _setting(Path)
+    transit_timeout_seconds: int = _setting(_whole(1, 60), 2)
+    public_origins: tuple[str, ...] = _setting(_words(_origin), colander.required)
+    dialog_origins: tuple[str, ...] = _setting(_words(_origin), ())
+    authenticators: tuple[str, ...] = _setting(_words(str), AUTHENTICATORS)
     browserid_algorithms: tuple[str, ...] = _setting(
-        "browserid.algorithms", _words(_one_of(BROWSERID_ALGORITHMS)), BROWSERID_ALGORITHMS
+        _words(_one_of(BROWSERID_ALGORITHMS)), BROWSERID_ALGORITHMS
     )
-    browserid_pinned_issuers: Path | None = _setting("browserid.pinned_issuers", Path)
-    browserid_fallback_issuers: tuple[str, ...] = _setting(
-        "browserid.fallback_issuers", _words(_domain), ()
-    )
-    browserid_clock_skew_seconds: int = _setting(
-        "browserid.clock_skew_seconds", _whole(0, MAX_BROWSERID_SKEW_SECONDS), 60
-    )
-    openid_issuers: Path | None = _setting("openid.issuers", Path)
-    openid_clock_skew_seconds: int = _setting(
-        "openid.clock_skew_seconds", _whole(0, MAX_OPENID_SKEW_SECONDS), 60
-    )
-    openid_nonce_lifetime_seconds: int = _setting(
-        "openid.nonce_lifetime_seconds", _whole(60, 3600), 600
-    )
-    sessions_lifetime: int = _setting("sessions.lifetime", _whole(60, MAX_SESSION_SECONDS), 3600)
-    pictures_max_bytes: int = _setting(
-        "pictures.max_bytes", _whole(1024, 200 * 1024 * 1024), MAX_PICTURE_BYTES
-    )
-    pictures_max_pixels_jpeg: int = _setting(
-        "pictures.max_pixels_jpeg", _whole(1, 1_000_000_000), JPEG_PIXELS
-    )
-    pictures_max_pixels_other: int = _setting(
-        "pictures.max_pixels_other", _whole(1, 1_000_000_000), OTHER_PIXELS
-    )
-    pictures_formats: tuple[str, ...] = _setting("pictures.formats", _words(_one_of(FORMATS)), FORMATS)
-    pictures_effort: str = _setting("pictures.effort", _one_of(EFFORTS), DEFAULT_EFFORT)
-    pictures_quality_avif: int = _setting(
-        "pictures.quality_avif", _whole(1, 100), DEFAULT_QUALITIES["avif"]
-    )
-    pictures_quality_webp: int = _setting(
-        "pictures.quality_webp", _whole(1, 100), DEFAULT_QUALITIES["webp"]
-    )
-    pictures_quality_jpeg: int = _setting(
-        "pictures.quality_jpeg", _whole(1, 100), DEFAULT_QUALITIES["jpeg"]
-    )
-    pictures_workers: int = _setting("pictures.workers", _whole(1, 256), 2)
-    pictures_max_queued: int = _setting("pictures.max_queued", _whole(0, 1024), 2)
-    pictures_max_wait_seconds: int = _setting("pictures.max_wait_seconds", _whole(0, 60), 3)
-    pictures_worker_memory_mib: int = _setting("pictures.worker_memory_mib", _whole(64, 65536), 864)
-    pictures_max_cpu_seconds: int = _setting("pictures.max_cpu_seconds", _whole(1, 600), 10)
-    pictures_deadline_seconds: int = _setting("pictures.deadline_seconds", _whole(1, 600), 30)
-    pictures_url_window_seconds: int = _setting(
-        "pictures.url_window_seconds", _whole(60, 90 * 24 * 3600), 24 * 3600
-    )
-    metrics_listen: tuple[str, int] | None = _setting("metrics.listen", _address)
-    logging_format: str = _setting("logging.format", _one_of(LOG_FORMATS))
-    logging_level: str = _setting("logging.level", _one_of(LOG_LEVELS), "info")
-    shutdown_drain_seconds: int = _setting("shutdown.drain_seconds", _whole(0, 600), 0)
-    shutdown_grace_seconds: int = _setting("shutdown.grace_seconds", _whole(0, 3600), 30)
-    version_path: Path | None = _setting("version.path", Path)
-    ratelimit_url: str | None = _setting("ratelimit.url", _rate_limit_url)
-    ratelimit_timeout_ms: int = _setting("ratelimit.timeout_ms", _whole(1, 10_000), 100)
-    ratelimit_sessions_per_address: _Limit = _limit("ratelimit.sessions_per_address", _per_minute(300))
-    ratelimit_failures_per_address: _Limit = _limit(
-        "ratelimit.failures_per_address", _per_minute(6_000)
-    )
-    ratelimit_proofs_per_issuer: _Limit = _limit("ratelimit.proofs_per_issuer", _per_minute(12_000))
-    ratelimit_bytes_per_address: _Limit = _limit(
-        "ratelimit.bytes_per_address", _per_minute(100_000_000)
-    )
-    ratelimit_bytes_per_email: _Limit = _limit("ratelimit.bytes_per_email", _per_minute(20_000_000))
-    ratelimit_writes_per_email: _Limit = _limit("ratelimit.writes_per_email", _per_minute(60))
-    ratelimit_pixels_per_email: _Limit = _limit("ratelimit.pixels_per_email", _per_hour(1_000_000_000))
-    ratelimit_picture_ms_per_email: _Limit = _limit("ratelimit.picture_ms_per_email", _per_hour(60_000))
-    ratelimit_picture_ms_per_issuer: _Limit = _limit(
-        "ratelimit.picture_ms_per_issuer", _per_minute(600_000, 10)
-    )
-    ratelimit_picture_ms_per_address: _Limit = _limit(
-        "ratelimit.picture_ms_per_address", _per_minute(120_000, 10)
-    )
-    ratelimit_reads_per_picture: _Limit = _limit("ratelimit.reads_per_picture", _per_minute(120))
+    browserid_pinned_issuers: Path | None = _setting(Path)
+    browserid_fallback_issuers: tuple[str, ...] = _setting(_words(_domain), ())
+    browserid_clock_skew_seconds: int = _setting(_whole(0, MAX_BROWSERID_SKEW_SECONDS), 60)
+    openid_issuers: Path | None = _setting(Path)
+    openid_clock_skew_seconds: int = _setting(_whole(0, MAX_OPENID_SKEW_SECONDS), 60)
+    openid_nonce_lifetime_seconds: int = _setting(_whole(60, 3600), 600)
+    sessions_lifetime: int = _setting(_whole(60, MAX_SESSION_SECONDS), 3600)
+    pictures_max_bytes: int = _setting(_whole(1024, 200 * 1024 * 1024), MAX_PICTURE_BYTES)
+    pictures_max_pixels_jpeg: int = _setting(_whole(1, 1_000_000_000), JPEG_PIXELS)
+    pictures_max_pixels_other: int = _setting(_whole(1, 1_000_000_000), OTHER_PIXELS)
+    pictures_formats: tuple[str, ...] = _setting(_words(_one_of(FORMATS)), FORMATS)
+    pictures_effort: str = _setting(_one_of(EFFORTS), DEFAULT_EFFORT)
+    pictures_quality_avif: int = _setting(_whole(1, 100), DEFAULT_QUALITIES["avif"])
+    pictures_quality_webp: int = _setting(_whole(1, 100), DEFAULT_QUALITIES["webp"])
+    pictures_quality_jpeg: int = _setting(_whole(1, 100), DEFAULT_QUALITIES["jpeg"])
+    pictures_workers: int = _setting(_whole(1, 256), 2)
+    pictures_max_queued: int = _setting(_whole(0, 1024), 2)
+    pictures_max_wait_seconds: int = _setting(_whole(0, 60), 3)
+    pictures_worker_memory_mib: int = _setting(_whole(64, 65536), 864)
+    pictures_max_cpu_seconds: int = _setting(_whole(1, 600), 10)
+    pictures_deadline_seconds: int = _setting(_whole(1, 600), 30)
+    pictures_url_window_seconds: int = _setting(_whole(60, 90 * 24 * 3600), 24 * 3600)
+    metrics_listen: tuple[str, int] | None = _setting(_address)
+    logging_format: str = _setting(_one_of(LOG_FORMATS))
+    logging_level: str = _setting(_one_of(LOG_LEVELS), "info")
+    shutdown_drain_seconds: int = _setting(_whole(0, 600), 0)
+    shutdown_grace_seconds: int = _setting(_whole(0, 3600), 30)
+    version_path: Path | None = _setting(Path)
+    ratelimit_url: str | None = _setting(_rate_limit_url)
+    ratelimit_timeout_ms: int = _setting(_whole(1, 10_000), 100)
+    ratelimit_sessions_per_address: _Limit = _per_minute(300)
+    ratelimit_failures_per_address: _Limit = _per_minute(6_000)
+    ratelimit_proofs_per_issuer: _Limit = _per_minute(12_000)
+    ratelimit_bytes_per_address: _Limit = _per_minute(100_000_000)
+    ratelimit_bytes_per_email: _Limit = _per_minute(20_000_000)
+    ratelimit_writes_per_email: _Limit = _per_minute(60)
+    ratelimit_pixels_per_email: _Limit = _per_hour(1_000_000_000)
+    ratelimit_picture_ms_per_email: _Limit = _per_hour(60_000)
+    ratelimit_picture_ms_per_issuer: _Limit = _per_minute(600_000, 10)
+    ratelimit_picture_ms_per_address: _Limit = _per_minute(120_000, 10)
+    ratelimit_reads_per_picture: _Limit = _per_minute(120)
     authenticator_options: Mapping[str, str]
 
     @property
     def picture_options(self) -> PictureOptions:
         """The limits of decoding and the options of encoding pictures."""
-        qualities = {
-            "avif": self.pictures_quality_avif,
-            "webp": self.pictures_quality_webp,
-            "jpeg": self.pictures_quality_jpeg,
-        }
+        jpeg, other = self.pictures_max_pixels_jpeg, self.pictures_max_pixels_other
+        qualities = {name: getattr(self, f"pictures_quality_{name}") for name in FORMATS}
         return PictureOptions(
-            Limits(
-                self.pictures_max_pixels_jpeg,
-                self.pictures_max_pixels_other,
-                self.pictures_worker_memory_mib * _MIB,
-            ),
+            Limits(jpeg, other, self.pictures_worker_memory_mib * _MIB),
             Encoding(self.pictures_formats, qualities, self.pictures_effort),
         )
 
@@ -308,20 +276,28 @@ class Settings:
         return max(MIN_FORWARD_SECONDS, self.picture_url_seconds)
 
 
+def _name(attribute: str) -> str:
+    """Return the name of a setting: a dot follows its group."""
+    return _GROUP.sub(r"\1.", attribute)
+
+
 _SCHEMA: Final = colander.SchemaNode(
-    colander.Mapping(), *(each.metadata["node"] for each in fields(Settings) if each.metadata)
+    colander.Mapping(),
+    *(
+        colander.SchemaNode(name=_name(each.name), **each.metadata)
+        for each in fields(Settings)
+        if each.metadata
+    ),
 )
+
+NAMES: Final = frozenset(node.name for node in _SCHEMA.children)
 
 
 def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
-    """Return the settings of a file, overridden from the environment.
-
-    Raises:
-        InvalidSettings: something is missing, unknown or wrong.
-    """
+    """Return the settings of a file, overridden from the environment, or raise `InvalidSettings`."""
     merged = {name: value for name, value in settings.items() if not _FOREIGN.fullmatch(name)}
     options = {name for name in merged if _OPTION.fullmatch(name)}
-    known = {node.name for node in _SCHEMA.children} | options
+    known = NAMES | options
     variables = {_variable(name): name for name in known}
     problems = dict.fromkeys(merged.keys() - known, "there is no such setting")
     for variable in (name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
@@ -330,7 +306,7 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
         else:
             problems[variable] = "there is no such setting"
     try:
-        values = _SCHEMA.deserialize({name: merged[name] for name in merged.keys() & known - options})
+        values = _SCHEMA.deserialize({name: merged[name] for name in merged.keys() & NAMES})
         problems |= _contradictions(values)
     except colander.Invalid as invalid:
         problems |= invalid.asdict()
@@ -360,10 +336,9 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
         problems["keyring.path"] = "needed, unless development = true"
     if values["development.provider_listen"] not in (None, OFF) and not values["development"]:
         problems["development.provider_listen"] = "only with development = true: it vouches for anybody"
-    if values["backend.url"] and values["backend.url_file"]:
-        problems["backend.url_file"] = "not together with backend.url"
-    if values["backend.read_url"] and values["backend.read_url_file"]:
-        problems["backend.read_url_file"] = "not together with backend.read_url"
+    for name in ("backend.url", "backend.read_url"):
+        if values[name] and values[f"{name}_file"]:
+            problems[f"{name}_file"] = f"not together with {name}"
     for name in ("backend.read_url", "backend.read_url_file"):
         if values[name] and values["backend"] == "memory":
             problems[name] = "not with backend = memory, which has no replicas"

@@ -20,7 +20,8 @@ from persona_profile.api.rate_limiting import charge, charge_bytes, charge_write
 from persona_profile.api.representations import precondition, profile_response, validated
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import NotAcceptable
-from persona_profile.images import MEDIA_TYPES, Crop, Rendition
+from persona_profile.images import Crop, Rendition
+from persona_profile.images.formats import MEDIA_TYPES
 from persona_profile.rate_limits import Policy
 from persona_profile.runtime.waiting import Wait
 

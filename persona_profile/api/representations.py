@@ -13,7 +13,7 @@ from pyramid.response import Response
 
 from persona_profile.api import Services, origin_of
 from persona_profile.encoding import base64url_encode, json_encode
-from persona_profile.images import MEDIA_TYPES
+from persona_profile.images.formats import MEDIA_TYPES
 from persona_profile.keys.tokens import Session
 from persona_profile.profiles.export import profile_json, timestamp
 from persona_profile.profiles.preconditions import ANY_STATE, Precondition

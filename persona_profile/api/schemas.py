@@ -6,6 +6,7 @@ do neither. `openapi.yaml` has the same schemas for clients; tests compare the t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -15,7 +16,7 @@ import colander
 from persona_profile.encoding import Json, MalformedText, base64url_decode
 from persona_profile.errors import FieldError, ValidationFailed
 from persona_profile.keys.records import KEY_BYTES
-from persona_profile.profiles.claims import CLAIMS, InvalidClaim
+from persona_profile.profiles.claims import CLAIMS
 
 MAX_PROOFS: Final = 20
 MAX_ERRORS: Final = 20
@@ -31,13 +32,9 @@ class Object:
     """A JSON object with no members but the node's children."""
 
     def deserialize(self, node: Any, cstruct: Any) -> Any:
-        """Return the present members.
-
-        Raises:
-            colander.Invalid: with a child for every invalid, missing or unknown member.
-        """
+        """Return the present members; an error has a child for each bad, missing or unknown member."""
         if cstruct is colander.null:
-            return colander.null
+            return cstruct
         if not isinstance(cstruct, dict):
             raise colander.Invalid(node, "must be an object")
         error = colander.Invalid(node)
@@ -54,9 +51,8 @@ class Object:
         unknown = (name for name in cstruct if name not in known)
         for name in islice(unknown, MAX_ERRORS + 1):  # a node of colander is costly
             reason = "is read-only" if name in _READ_ONLY else "is not a known member"
-            error.add(
-                colander.Invalid(_node(colander.String(), name=name[:MAX_NAME_CHARACTERS]), reason)
-            )
+            named = _node(colander.String(), name=name[:MAX_NAME_CHARACTERS])
+            error.add(colander.Invalid(named, reason))
         if error.children:
             raise error
         return members
@@ -66,11 +62,7 @@ class OneMember(Object):
     """A JSON object with exactly one of the members of the node's children."""
 
     def deserialize(self, node: Any, cstruct: Any) -> Any:
-        """Return the member as a dictionary.
-
-        Raises:
-            colander.Invalid: as of `Object`, or for no member, or for several members.
-        """
+        """Return the member as a dictionary."""
         members = super().deserialize(node, cstruct)
         if members is colander.null or len(members) == 1:
             return members
@@ -84,93 +76,15 @@ class OneMember(Object):
         raise error
 
 
-class Claim:
-    """A string or null, as a function of `claims` accepts it.
-
-    Args:
-        accept: returns the stored spelling, empty for no claim.
-    """
-
-    def __init__(self, accept: Callable[[str], str]) -> None:
-        self._accept = accept
-
-    def deserialize(self, node: Any, cstruct: Any) -> Any:
-        """Return the stored spelling, or None for no claim.
-
-        Raises:
-            colander.Invalid: the claim is not acceptable.
-        """
-        if cstruct is colander.null or cstruct is None:
-            return cstruct
-        if not isinstance(cstruct, str):
-            raise colander.Invalid(node, "must be a string or null")
-        try:
-            return self._accept(cstruct) or None
-        except InvalidClaim as invalid:
-            raise colander.Invalid(node, str(invalid)) from None
-
-
-class Exactly:
-    """A value of one JSON type; true and false are not numbers.
-
-    Args:
-        kind: the type of decoded values.
-        name: the type's name in messages.
-    """
-
-    def __init__(self, kind: type, name: str) -> None:
-        self._kind = kind
-        self._name = name
-
-    def deserialize(self, node: Any, cstruct: Any) -> Any:
-        """Return the value.
-
-        Raises:
-            colander.Invalid: the value has another type.
-        """
-        if cstruct is not colander.null and type(cstruct) is not self._kind:
-            raise colander.Invalid(node, f"must be {self._name}")
-        return cstruct
-
-
-class ProfileKey:
-    """The key of a person: base64url of KEY_BYTES, or null for no key."""
-
-    def deserialize(self, node: Any, cstruct: Any) -> Any:
-        """Return the bytes, or None.
-
-        Raises:
-            colander.Invalid: the value is neither.
-        """
-        if cstruct is colander.null or cstruct is None:
-            return cstruct
-        try:
-            key = base64url_decode(cstruct) if isinstance(cstruct, str) else b""
-        except MalformedText:
-            key = b""
-        if len(key) != KEY_BYTES:
-            raise colander.Invalid(node, f"must be base64url of {KEY_BYTES} bytes, or null")
-        return key
-
-
 class ListOf:
-    """A JSON array whose elements are as the node's only child.
-
-    Args:
-        minimum: the smallest number of elements.
-        maximum: the largest number of elements.
-    """
+    """A JSON array of `minimum` to `maximum` elements, which are as the node's only child."""
 
     def __init__(self, minimum: int, maximum: int) -> None:
         self._minimum = minimum
         self._maximum = maximum
 
     def deserialize(self, node: Any, cstruct: Any) -> Any:
-        """Return the elements.
-
-        Raises:
-            colander.Invalid: with a child, named by its position, for every invalid element.
-        """
+        """Return the elements; an error has a child, named by its position, for each bad element."""
         if cstruct is colander.null:
             return cstruct
         if not isinstance(cstruct, list) or not self._minimum <= len(cstruct) <= self._maximum:
@@ -189,54 +103,90 @@ class ListOf:
         return elements
 
 
+class Value:
+    """A JSON value that is read by a function, which raises ValueError with the reason."""
+
+    def __init__(self, read: Callable[[Any], Any]) -> None:
+        self._read = read
+
+    def deserialize(self, node: Any, cstruct: Any) -> Any:
+        """Return the value as it is read."""
+        if cstruct is colander.null:
+            return cstruct
+        try:
+            return self._read(cstruct)
+        except ValueError as error:
+            raise colander.Invalid(node, str(error)) from None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")  # noqa: TRY004 - the client's mistake
+    return value
+
+
+def _claim(accept: Callable[[str], str]) -> Value:
+    """Return the type of a claim; null, or an empty spelling to store, is no claim."""
+
+    def read(value: Any) -> str | None:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise ValueError("must be a string or null")  # noqa: TRY004 - the client's mistake
+        return accept(value) or None
+
+    return Value(read)
+
+
+def _profile_key(value: Any) -> bytes | None:
+    """Read the key of a person: base64url of KEY_BYTES, or null for no key."""
+    if value is None:
+        return None
+    with contextlib.suppress(MalformedText):
+        if isinstance(value, str) and len(key := base64url_decode(value)) == KEY_BYTES:
+            return key
+    raise ValueError(f"must be base64url of {KEY_BYTES} bytes, or null")
+
+
 def _node(kind: Any, *children: Any, **options: Any) -> Any:
     return colander.SchemaNode(kind, *children, **options)
 
 
 CLAIMS_BODY: Final = _node(
     Object(),
-    *(_node(Claim(accept), name=name, missing=colander.drop) for name, accept in CLAIMS.items()),
+    *(_node(_claim(accept), name=name, missing=colander.drop) for name, accept in CLAIMS.items()),
 )
 """Claims to set; None removes a claim."""
 
 
 def session_body(thumbnail_sizes: Sequence[int], proof_kinds: Iterable[str]) -> Any:
-    """Return the schema of the body that opens a session.
+    """Return the schema of the body that opens a session. A proof has a member of `proof_kinds`."""
 
-    Args:
-        thumbnail_sizes: in pixels.
-        proof_kinds: the members that a proof may have.
-    """
-
-    def check_size(node: Any, value: int) -> None:
+    def size(value: Any) -> int:
+        if type(value) is not int:  # true and false are no numbers
+            raise ValueError("must be a number")
         if value not in thumbnail_sizes:
-            raise colander.Invalid(node, f"must be one of {', '.join(map(str, thumbnail_sizes))}")
+            raise ValueError(f"must be one of {', '.join(map(str, thumbnail_sizes))}")
+        return value
 
-    proofs = (_node(Exactly(str, "a string"), name=kind, missing=colander.drop) for kind in proof_kinds)
-    size = _node(Exactly(int, "a number"), name="thumbnails", missing=None, validator=check_size)
+    proofs = (_node(Value(_text), name=kind, missing=colander.drop) for kind in proof_kinds)
     return _node(
         Object(),
         _node(ListOf(1, MAX_PROOFS), _node(OneMember(), *proofs), name="proofs"),
-        size,
-        _node(ProfileKey(), name="profile_key", missing=None),
+        _node(Value(size), name="thumbnails", missing=None),
+        _node(Value(_profile_key), name="profile_key", missing=None),
     )
 
 
-PROFILE_KEY_BODY: Final = _node(Object(), _node(ProfileKey(), name="profile_key"))
+PROFILE_KEY_BODY: Final = _node(Object(), _node(Value(_profile_key), name="profile_key"))
 """A profile's new key; None for no key."""
 
-
-def assertion_body() -> Any:
-    """Return the schema of the body that requests an assertion in development."""
-    return _node(Object(), _node(Exactly(str, "a string"), name="email"))
+ASSERTION_BODY: Final = _node(Object(), _node(Value(_text), name="email"))
+"""The request of an assertion in development."""
 
 
 def validate(schema: Any, document: Json) -> Any:
-    """Return the values of a decoded body.
-
-    Raises:
-        ValidationFailed: with one error for each fault, at most MAX_ERRORS.
-    """
+    """Return the values of a decoded body, or raise `ValidationFailed` with up to MAX_ERRORS errors."""
     try:
         return schema.deserialize(document if document is not None else "null")
     except colander.Invalid as invalid:

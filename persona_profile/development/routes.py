@@ -14,7 +14,7 @@ import persona_profile
 from persona_profile.api import origin_of
 from persona_profile.api.bodies import json_body
 from persona_profile.api.representations import json_response
-from persona_profile.api.schemas import assertion_body
+from persona_profile.api.schemas import ASSERTION_BODY
 from persona_profile.development.configured import Development
 from persona_profile.development.openid_provider import CLIENT_ID
 from persona_profile.errors import FieldError, NotFound, ValidationFailed
@@ -41,7 +41,7 @@ assertions = Service(
 def mint(request: Request) -> Response:
     """Return an assertion for an email of an example domain."""
     development: Development = request.registry["development"]
-    email = json_body(request, assertion_body(), MAX_BODY_BYTES)["email"]
+    email = json_body(request, ASSERTION_BODY, MAX_BODY_BYTES)["email"]
     try:
         bundle = development.identity_provider.bundle(email, origin_of(request))
     except ValueError as error:

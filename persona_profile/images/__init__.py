@@ -16,24 +16,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from persona_profile.images.formats import (
-    DEFAULT_EFFORT,
-    DEFAULT_QUALITIES,
-    FORMATS,
-    MEDIA_TYPES,
-    SIZES,
-)
-
-__all__ = [
-    "FORMATS",
-    "MEDIA_TYPES",
-    "SIZES",
-    "Crop",
-    "Encoding",
-    "Limits",
-    "PictureOptions",
-    "Rendition",
-]
+from persona_profile.images.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, FORMATS, SIZES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +39,7 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of the images that are decoded; the header decides.
-
-    Attributes:
-        max_pixels_jpeg: width x height of a JPEG.
-        max_pixels_other: width x height of any other image.
-        memory: bytes that decoding may take.
-    """
+    """Limits of the images that are decoded, in pixels, and in bytes of memory; the header decides."""
 
     max_pixels_jpeg: int
     max_pixels_other: int
@@ -71,13 +48,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Formats and quality of the renditions.
-
-    Attributes:
-        formats: some of `FORMATS`; JPEG is always made.
-        qualities: by format, 1 to 100 on the scale of its encoder.
-        effort: one of `formats.EFFORTS`.
-    """
+    """Formats (JPEG is always made), the quality of each on its encoder's scale, and the effort."""
 
     formats: tuple[str, ...] = FORMATS
     qualities: Mapping[str, int] = field(default_factory=lambda: DEFAULT_QUALITIES)
@@ -86,13 +57,7 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class PictureOptions:
-    """Options of the pipeline. They cross to the workers as JSON.
-
-    Attributes:
-        limits: of the images that are decoded.
-        encoding: of the renditions.
-        sizes: widths of the renditions in pixels.
-    """
+    """Options of the pipeline, with the widths of renditions. They cross to the workers as JSON."""
 
     limits: Limits
     encoding: Encoding = field(default_factory=Encoding)

@@ -68,9 +68,7 @@ class Admission:
     def place(self, claimants: Sequence[Hashable]) -> Iterator[float]:
         """Hold a place; yield the time (`time.monotonic`) until which the upload may wait for memory.
 
-        Raises:
-            Overloaded: the queue is full, another upload has displaced this one, or the wait was too
-                long.
+        Raises `Overloaded` if the queue is full, another upload displaces this one, or time is up.
         """
         until = time.monotonic() + self._max_wait_seconds
         with self._changed:
@@ -88,11 +86,7 @@ class Admission:
 
     @contextmanager
     def memory(self, needed: int, until: float) -> Iterator[None]:
-        """Hold bytes of memory, given out in the order of requests.
-
-        Raises:
-            Overloaded: they did not become free in time.
-        """
+        """Hold bytes of memory, given out in the order of requests; `Overloaded` if time is up."""
         ticket, store = _Ticket(()), self._reserve
 
         def fits() -> bool:
@@ -140,11 +134,7 @@ class Admission:
         return min(able, key=lambda each: each.load(held), default=None)
 
     def _displace(self, newcomer: _Ticket) -> None:
-        """Make room in the queue at the expense of the claimant that holds the most.
-
-        Raises:
-            Overloaded: no claimant holds more than the newcomer would.
-        """
+        """Make room in the queue at the expense of a claimant that holds more than the newcomer."""
         held = self._places_held + Counter(
             claimant for each in (*self._queue, newcomer) for claimant in each.claimants
         )

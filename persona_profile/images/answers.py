@@ -1,7 +1,7 @@
 """Checks of a worker's messages, which may hold anything: the worker has parsed a hostile file.
 
 A message is accepted if it has the expected shape and size, if its texts are safe for logs and clients,
-and if its renditions have the requested sizes and formats.
+and if its renditions have the requested sizes and formats. Every other message is a `MalformedMessage`.
 """
 
 from __future__ import annotations
@@ -38,25 +38,20 @@ def max_rendition_bytes(options: PictureOptions) -> int:
 
 
 def read_header(document: Mapping[str, Any], limits: Limits) -> tuple[str, int, int]:
-    """Return an image's format, the bytes of memory that it needs, and its pixels.
-
-    Raises:
-        MalformedMessage: the message is no header within the limits.
-    """
-    name, needed, pixels = (document.get(each) for each in ("format", "needs", "pixels"))
-    if name not in FORMATS_IN or not _is_whole(needed, 0, limits.memory):
-        raise MalformedMessage
-    if not _is_whole(pixels, 1, max(limits.max_pixels_jpeg, limits.max_pixels_other)):
-        raise MalformedMessage
-    return str(name), needed, pixels  # type: ignore[return-value] # whole numbers, as was just checked
+    """Return an image's format, the bytes of memory that it needs, and its pixels."""
+    max_pixels = max(limits.max_pixels_jpeg, limits.max_pixels_other)
+    match document:
+        case {"format": str(name), "needs": int(needed), "pixels": int(pixels)} if (
+            name in FORMATS_IN
+            and _is_whole(needed, 0, limits.memory)
+            and _is_whole(pixels, 1, max_pixels)
+        ):
+            return name, needed, pixels
+    raise MalformedMessage
 
 
 def read_failure(document: Mapping[str, Any]) -> str:
-    """Return the place of a worker's programming error.
-
-    Raises:
-        MalformedMessage: the message names no place.
-    """
+    """Return the place of a worker's programming error."""
     place = document["failed"]
     if not isinstance(place, str) or not _PLACE.fullmatch(place):
         raise MalformedMessage
@@ -64,26 +59,19 @@ def read_failure(document: Mapping[str, Any]) -> str:
 
 
 def read_rejection(document: Mapping[str, Any]) -> ServiceError:
-    """Return the error for a file that a worker has rejected.
-
-    Raises:
-        MalformedMessage: the message is no rejection.
-    """
-    rejected = document.get("rejected")
-    if not isinstance(rejected, dict) or rejected.keys() != {"code", "detail", "members"}:
-        raise MalformedMessage
-    code, detail, members = rejected["code"], rejected["detail"], rejected["members"]
-    if not isinstance(code, str) or code not in CODES:
-        raise MalformedMessage
-    if not isinstance(detail, str) or not _DETAIL.fullmatch(detail):
-        raise MalformedMessage
-    if not isinstance(members, dict) or not members.keys() <= _MEMBERS:
-        raise MalformedMessage
-    if not all(_is_whole(each, 0, _MAX_MEMBER) for each in members.values()):
-        raise MalformedMessage
-    if code == UnsupportedMediaType.code:
-        return UnsupportedMediaType(detail)
-    return UnprocessablePicture(code, detail, **members)
+    """Return the error for a file that a worker has rejected."""
+    match document.get("rejected"):
+        case {"code": str(code), "detail": str(detail), "members": dict(members), **others} if (
+            not others
+            and code in CODES
+            and _DETAIL.fullmatch(detail)
+            and members.keys() <= _MEMBERS
+            and all(_is_whole(each, 0, _MAX_MEMBER) for each in members.values())
+        ):
+            if code == UnsupportedMediaType.code:
+                return UnsupportedMediaType(detail)
+            return UnprocessablePicture(code, detail, **members)
+    raise MalformedMessage
 
 
 def read_renditions(
@@ -92,9 +80,6 @@ def read_renditions(
     """Return renditions of the requested sizes and formats, each once, with a JPEG of each size.
 
     Checks the number of bytes, the signature, and the width and height in the header.
-
-    Raises:
-        MalformedMessage: a rendition is missing, or fails a check.
     """
     found: dict[tuple[int, str], Rendition] = {}
     try:

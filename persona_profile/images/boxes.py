@@ -42,12 +42,7 @@ _SINGLE: Final = frozenset({b"meta", b"pitm", b"iinf", b"iloc", b"iref", b"iprp"
 
 
 class Extent(NamedTuple):
-    """Pixels to decode for the primary image of a file.
-
-    Attributes:
-        pixels: of coded images, counted for each reference; 0 if the file has only tracks.
-        alpha_pixels: of coded alpha planes, counted likewise.
-    """
+    """Pixels to decode of coded images and alpha planes, counted for each reference; 0 of tracks."""
 
     pixels: int
     alpha_pixels: int
@@ -59,10 +54,9 @@ class Extent(NamedTuple):
 def extent_of(data: bytes) -> Extent:
     """Return the pixels to decode for the primary image.
 
-    Raises:
-        UnprocessablePicture: `picture_too_complex` for too many boxes, items or references, or for a
-            kind of image that is not decoded: overlays, grids of grids, chains, references in a circle.
-            `picture_broken` for boxes that are incomplete or contradict each other.
+    `picture_too_complex` is raised for too many boxes, items or references, and for overlays, grids of
+    grids, chains and references in a circle; `picture_broken` for boxes that are incomplete or
+    contradict each other.
     """
     budget = Budget(_MAX_ENTRIES)
     top = _Box(b"", data, 0, len(data), budget).children()
@@ -142,12 +136,7 @@ class _Box:
 
 
 class _Images:
-    """The image items of a file, and their references.
-
-    Args:
-        meta: the box that describes them (ISO/IEC 14496-12, 8.11).
-        budget: for the entries of all tables.
-    """
+    """The image items of a file, and their references, by its `meta` box (ISO/IEC 14496-12, 8.11)."""
 
     def __init__(self, meta: _Box, budget: Budget) -> None:
         meta.version()
@@ -261,11 +250,7 @@ def _associations(box: _Box) -> Iterator[tuple[int, int]]:
 
 
 def _check_extents(box: _Box) -> None:
-    """Check the number of pieces of each item (ISO/IEC 14496-12, 8.11.3).
-
-    Raises:
-        UnprocessablePicture: `picture_too_complex` for too many.
-    """
+    """Check the number of pieces of each item (ISO/IEC 14496-12, 8.11.3)."""
     version, sizes = box.version(), box.number(2)
     offset, length, base, index = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15
     indexed = version in (1, 2)

@@ -26,11 +26,7 @@ class MalformedMessage(Exception):
 
 
 class Channel:
-    """One end of a conversation.
-
-    Args:
-        connection: a connected stream socket, of the Unix domain if files are to be passed.
-    """
+    """One end of a conversation over a stream socket, of the Unix domain if files are to be passed."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
@@ -40,16 +36,9 @@ class Channel:
         return self._socket.fileno()
 
     def send(
-        self,
-        document: dict[str, Any],
-        blobs: Sequence[bytes] = (),
-        descriptors: Sequence[int] = (),
+        self, document: dict[str, Any], blobs: Sequence[bytes] = (), descriptors: Sequence[int] = ()
     ) -> None:
-        """Send a message, and file descriptors with it.
-
-        Raises:
-            OSError: the other side is gone.
-        """
+        """Send a message, and file descriptors with it. Raises OSError if the other side is gone."""
         head = json.dumps({**document, "blobs": [len(blob) for blob in blobs]}).encode()
         start = _LENGTH.pack(len(head))
         if descriptors:
@@ -65,14 +54,9 @@ class Channel:
     ) -> Message:
         """Return the document and the blobs of the next message. Descriptors with it are closed.
 
-        Args:
-            until: the time to give up, of `time.monotonic`.
-            max_blobs: the highest number of blobs.
-            max_blob_bytes: the largest size of a blob.
-
         Raises:
             EOFError: the other side is gone.
-            TimeoutError: no complete message arrived in time.
+            TimeoutError: no complete message arrived until a time of `time.monotonic`.
             MalformedMessage: the other side violates the protocol.
         """
         document, lengths = self._head(self._read(_LENGTH.size, until), until)
@@ -81,11 +65,7 @@ class Channel:
         return document, [self._read(each, until) for each in lengths]
 
     def receive_with_descriptors(self, max_descriptors: int) -> tuple[dict[str, Any], list[int]]:
-        """Return the next message's document and the file descriptors that came with it.
-
-        Raises:
-            EOFError, MalformedMessage: see `receive`.
-        """
+        """Return the next message's document and its file descriptors. See `receive`."""
         start, descriptors, _, _ = socket.recv_fds(self._socket, _LENGTH.size, max_descriptors)
         if not start:
             raise EOFError

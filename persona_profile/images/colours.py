@@ -94,12 +94,9 @@ def without_hidden_colours(square: Image.Image) -> Image.Image:
 
 
 def to_srgb(square: Image.Image, profile: object, *, grey: bool) -> Image.Image:
-    """Convert to sRGB; keep alpha. A profile that is broken or of other channels is ignored.
+    """Convert L, RGB, RGBA or CMYK to sRGB by the file's ICC profile; keep alpha.
 
-    Args:
-        square: of mode L, RGB, RGBA or CMYK.
-        profile: the ICC profile of the file, if it has one.
-        grey: whether the file was grey; the square may have another mode.
+    A profile that is broken or of other channels is ignored, as one for grey if the file was not grey.
     """
     if isinstance(profile, bytes) and 0 < len(profile) <= _MAX_ICC_BYTES:
         space, transform = _transform_of(profile)

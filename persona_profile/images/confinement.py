@@ -13,11 +13,13 @@ A part that the system lacks is skipped and reported.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any, Final
 
 from persona_profile.runtime.dumps import PR_SET_NO_NEW_PRIVS, prctl, system_call
@@ -87,50 +89,39 @@ class Confinement:
     """A confinement, prepared by one process and entered by each process that it forks."""
 
     def __init__(self) -> None:
-        self._missing: dict[str, str] = {}
-        self._rights = _Ruleset()
-        self._filter: _Filter | None = None
-        try:
+        self._states = dict.fromkeys(PARTS, OK)
+        with self._noted(LANDLOCK):
             self._rights = _all_rights()
-        except OSError as error:
-            self._missing[LANDLOCK] = _reason(error)
-        try:
+        with self._noted(SECCOMP):
             self._filter = _allowed_calls()
-        except OSError as error:
-            self._missing[SECCOMP] = _reason(error)
 
     def enter(self) -> dict[str, str]:
-        """Confine this process, which must have a single thread.
+        """Confine this process, which must have a single thread and enters once.
 
         Returns:
             For each of `PARTS` `ok`, or the reason why the system lacks it.
         """
         assert threading.active_count() == 1
-        missing = dict(self._missing)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
-        if LANDLOCK not in missing:
-            try:
+        if self._states[LANDLOCK] == OK:
+            with self._noted(LANDLOCK):
                 _restrict(self._rights)
-            except OSError as error:
-                missing[LANDLOCK] = _reason(error)
-        if self._filter is not None:
-            try:
+        if self._states[SECCOMP] == OK:
+            with self._noted(SECCOMP):
                 self._filter.load()
-            except OSError as error:
-                missing[SECCOMP] = _reason(error)
-        return {part: missing.get(part, OK) for part in PARTS}
+        return self._states
 
-
-def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+    @contextlib.contextmanager
+    def _noted(self, part: str) -> Iterator[None]:
+        """Keep the reason why the system lacks a part."""
+        try:
+            yield
+        except OSError as error:
+            self._states[part] = error.strerror or type(error).__name__
 
 
 def _all_rights() -> _Ruleset:
-    """Return every right and scope that the kernel's version of Landlock knows.
-
-    Raises:
-        OSError: the kernel has no Landlock.
-    """
+    """Return every right and scope that the kernel's version of Landlock knows."""
     os.close(_create(_Ruleset(handled_access_fs=1)))
     return _Ruleset(**{name: _widest(name) for name, _ in _Ruleset._fields_})
 
@@ -163,11 +154,7 @@ def _restrict(rights: _Ruleset) -> None:
 
 
 class _Filter:
-    """A filter of system calls, of libseccomp; only the calls of its rules are allowed.
-
-    Raises:
-        OSError: libseccomp is not installed, or can't be used.
-    """
+    """A filter of system calls, of libseccomp; only the calls of its rules are allowed."""
 
     def __init__(self) -> None:
         try:
@@ -194,11 +181,7 @@ class _Filter:
         self._rule(_ERRNO | number, self._library.seccomp_syscall_resolve_name(name.encode()))
 
     def load(self) -> None:
-        """Apply the filter to this process, which may send signals to itself only.
-
-        Raises:
-            OSError: the kernel rejects it.
-        """
+        """Apply the filter to this process, which may send signals to itself only."""
         self.allow("tgkill", _Condition(0, _EQUAL, os.getpid()))  # abort(3)
         self._call("seccomp_load")
 

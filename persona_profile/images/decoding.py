@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
@@ -22,7 +22,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
-from persona_profile.images.boxes import extent_of
+from persona_profile.images.boxes import Extent, extent_of
 from persona_profile.images.rejections import broken, parsing, too_many_pixels, unknown_format
 from persona_profile.images.structures import check_gif, check_png, check_webp, count_scans
 
@@ -43,11 +43,15 @@ _MAGIC: Final[dict[bytes, _Decoder]] = {
     b"GIF89a": GifImageFile,
 }
 
-_CHECKS: Final[dict[_Decoder, Callable[[bytes], None]]] = {
+_CHECKS: Final[dict[_Decoder, Callable[[bytes], Extent | int | None]]] = {
+    JpegImageFile: count_scans,
     PngImageFile: check_png,
     GifImageFile: check_gif,
     WebPImageFile: check_webp,
+    AvifImageFile: extent_of,
+    HeifImageFile: extent_of,
 }
+"""Checks of a file's structures. They return the scans of a JPEG, and the pixels of tiles."""
 
 _BYTES_PER_PIXEL: Final[dict[type, int]] = {
     # Measured maxima of decoding: the library's image and the copies of its decoder.
@@ -102,29 +106,17 @@ class OpenedImage:
         return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
     def load(self, limits: Limits) -> None:
-        """Decode the pixels.
-
-        Raises:
-            UnprocessablePicture: `picture_broken`, `picture_too_many_pixels` or `picture_too_complex`.
-        """
+        """Decode the pixels, or raise an error of `rejections`."""
         parsing(self.image.load)
         # Some decoders learn the true size of the first frame only now.
         _check_pixels(self.image, max(limits.max_pixels_jpeg, limits.max_pixels_other))
 
 
 def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int) -> OpenedImage:
-    """Read and check the header of an image; decode no pixel.
+    """Read and check the header of a seekable file at its start; decode no pixel.
 
-    Args:
-        source: seekable, at its start.
-        limits: of the images that are decoded.
-        side: pixels of the wanted square's side; None for the largest square. A JPEG will be decoded in
-            the DCT domain at the smallest size at which this side has at least `wanted` pixels.
-        wanted: see `side`.
-
-    Raises:
-        UnsupportedMediaType: the file is no image of an accepted format.
-        UnprocessablePicture: `picture_broken`, `picture_too_complex` or `picture_too_many_pixels`.
+    A JPEG will be decoded in the DCT domain at the smallest size at which a square of `side` pixels, or
+    the largest square, has at least `wanted` pixels. A file is rejected by an error of `rejections`.
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
@@ -138,50 +130,24 @@ def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int)
             raise too_many_pixels(limit) from None
 
     source.seek(0)
-    bounds = parsing(lambda: _bounds(decoder, source.read()))
+    found = parsing(lambda: _CHECKS[decoder](source.read()))
+    extent = found if isinstance(found, Extent) else Extent(0, 0)
     source.seek(0)
     image = parsing(open_file)
     _check_pixels(image, limit)
     width, height = image.size
-    decoded = max(width * height, bounds.pixels)
-    scales, needed = (1.0, 1.0), 0
+    decoded, scales = max(width * height, extent.pixels), (1.0, 1.0)
     if isinstance(image, JpegImageFile):
-        needed = _coefficient_bytes(image, bounds.scans)
+        assert isinstance(found, int)
+        needed = _coefficient_bytes(image, found)
         scales = parsing(lambda: _reduce_jpeg(image, side or min(width, height), wanted))
         needed += image.width * image.height * _LIBRARY_BYTES
     else:
-        needed = max(decoded, bounds.alpha_pixels) * _BYTES_PER_PIXEL[type(image)]
+        needed = max(decoded, extent.alpha_pixels) * _BYTES_PER_PIXEL[type(image)]
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
-    charged = min(limit, decoded + bounds.alpha_pixels)
+    charged = min(limit, decoded + extent.alpha_pixels)
     return OpenedImage(image, width, height, charged, needed, scales)
-
-
-class _Bounds(NamedTuple):
-    """Numbers from a file's structures, known before its library reads them.
-
-    Attributes:
-        scans: of a JPEG.
-        pixels, alpha_pixels: see `boxes.Extent`.
-    """
-
-    scans: int = 0
-    pixels: int = 0
-    alpha_pixels: int = 0
-
-
-def _bounds(decoder: _Decoder, data: bytes) -> _Bounds:
-    """Check the bounds of a file's structures; return the numbers that they give.
-
-    Raises:
-        UnprocessablePicture: `picture_too_complex` or `picture_broken`.
-    """
-    if decoder is JpegImageFile:
-        return _Bounds(scans=count_scans(data))
-    if decoder in (AvifImageFile, HeifImageFile):
-        return _Bounds(0, *extent_of(data))
-    _CHECKS[decoder](data)
-    return _Bounds()
 
 
 def _check_pixels(image: Image.Image, limit: int) -> None:

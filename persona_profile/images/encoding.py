@@ -13,8 +13,9 @@ from typing import Any, Final
 import mozjpeg_lossless_optimization
 from PIL import Image
 
-from persona_profile.images import FORMATS, Encoding
+from persona_profile.images import Encoding
 from persona_profile.images.colours import on_white
+from persona_profile.images.formats import FORMATS
 
 _PIXELS_PER_COLOUR: Final = 64
 """An image with fewer distinct colours than a part of its pixels, 1 / 64, is a drawing, not a photo."""
@@ -25,17 +26,11 @@ _GRAPHIC_QUALITY: Final = 90
 
 @dataclass(frozen=True, slots=True)
 class _Effort:
-    """Parameters of encoders for a level of effort.
+    """Parameters of encoders for a level of effort."""
 
-    Attributes:
-        avif_speed: 0 (slowest) to 10; below 6 files become no smaller.
-        webp_method: 0 to 6 (slowest).
-        search_scans: whether mozjpeg searches for the smallest scans of a JPEG.
-    """
-
-    avif_speed: int
-    webp_method: int
-    search_scans: bool
+    avif_speed: int  # 0 (slowest) to 10; below 6 files become no smaller
+    webp_method: int  # 0 to 6 (slowest)
+    search_scans: bool  # for the smallest scans of a JPEG, by mozjpeg
 
 
 _EFFORTS: Final[Mapping[str, _Effort]] = {
@@ -55,11 +50,8 @@ def is_graphic(square: Image.Image) -> bool:
 def encode(square: Image.Image, encoding: Encoding, *, graphic: bool) -> dict[str, bytes]:
     """Return a JPEG, and each better format whose file is smaller than the files before it.
 
-    Args:
-        square: RGB or RGBA. JPEG has no alpha: it shows RGBA on white, and other formats need not be
-            smaller than it.
-        encoding: formats, qualities and effort.
-        graphic: whether to encode colours in full resolution, and to try lossless compression.
+    JPEG has no alpha: it shows RGBA on white, and other formats need not be smaller than it. A graphic
+    square keeps its colours in full resolution; lossless compression is tried.
     """
     opaque = square.mode == "RGB"
     encoded = {"jpeg": _jpeg(square if opaque else on_white(square), encoding, graphic=graphic)}

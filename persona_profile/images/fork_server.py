@@ -47,12 +47,7 @@ _SPARE_BYTES: Final = 192 * 1024 * 1024
 _SPARE_PART: Final = 0.3
 """Additional address space, as decoders reserve more than they touch."""
 
-_IMPORTED_LATE: Final = (
-    "PIL.ImageColor",
-    "PIL.ImageFilter",
-    "PIL.ImagePalette",
-    "PIL.TiffImagePlugin",
-)
+_IMPORTED_LATE: Final = ("ImageColor", "ImageFilter", "ImagePalette", "TiffImagePlugin")
 """Modules that the library imports when it first needs them. A worker can open no file then."""
 
 _FILE_COPIES: Final = 2
@@ -80,11 +75,7 @@ class _ForkServer:
         self._own_bytes = pages * resource.getpagesize()
 
     def run(self) -> None:
-        """Process messages of the service.
-
-        Raises:
-            EOFError: the service is gone.
-        """
+        """Process messages of the service, until EOFError shows that it is gone."""
         while True:
             message, descriptors = self._control.receive_with_descriptors(2)
             if "ping" in message:
@@ -186,7 +177,7 @@ def _leave_a_core() -> None:
 def _prepare_library() -> None:
     """Remove the decoders that a file could choose by its content; import everything else."""
     for name in _IMPORTED_LATE:
-        importlib.import_module(name)
+        importlib.import_module(f"PIL.{name}")
     Image.preinit()
     Image.OPEN.clear()
     Image.ID.clear()

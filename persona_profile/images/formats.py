@@ -20,14 +20,8 @@ MEDIA_TYPES: Final = {"avif": "image/avif", "webp": "image/webp", "jpeg": "image
 FORMATS_IN: Final = ("jpeg", "png", "webp", "gif", "heif", "avif")
 """Formats of uploads; HEIC is HEIF."""
 
-ACCEPTED_MEDIA_TYPES: Final = (
-    "image/jpeg",
-    "image/png",
-    "image/webp",
-    "image/gif",
-    "image/heic",
-    "image/heif",
-    "image/avif",
+ACCEPTED_MEDIA_TYPES: Final = tuple(
+    f"image/{name}" for name in ("jpeg", "png", "webp", "gif", "heic", "heif", "avif")
 )
 
 EFFORTS: Final = ("fast", "balanced", "max")

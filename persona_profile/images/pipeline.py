@@ -55,15 +55,9 @@ def squares_of(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> 
 
 
 def open_image(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> OpenedImage:
-    """Read the header of an image; decode no pixel.
+    """Read the header of a seekable file at its start; decode no pixel.
 
-    Args:
-        source: a seekable file at its start.
-        crop: a square of the upright image; by default the largest in its centre.
-        options: of the pipeline.
-
-    Raises:
-        UnsupportedMediaType, UnprocessablePicture: the file is rejected.
+    The default crop is the largest in the centre. A file is rejected by an error of `rejections`.
     """
     side = max(crop.side, 1) if crop else None
     opened = read_header(source, options.limits, side, max(options.sizes))
@@ -75,11 +69,7 @@ def open_image(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> 
 def cut_squares(
     opened: OpenedImage, crop: Crop | None, options: PictureOptions
 ) -> dict[int, Image.Image]:
-    """Decode an image into upright sRGB squares, the largest first, each made from the one before.
-
-    Raises:
-        UnprocessablePicture: the file is rejected.
-    """
+    """Decode an image into upright sRGB squares, the largest first, each made from the one before."""
     sizes = sorted(options.sizes, reverse=True)
     match_transparency(opened.image)
     opened.load(options.limits)

@@ -26,12 +26,7 @@ class NoWorker(Exception):
 
 
 class WorkerPool:
-    """Starts workers when they are first needed, and keeps the idle ones.
-
-    Args:
-        max_idle: workers that a health check keeps for uploads.
-        start_worker: starts a process that forks workers.
-    """
+    """Starts workers when they are first needed, and keeps idle ones: `max_idle` of a health check."""
 
     def __init__(
         self, max_idle: int, start_worker: Callable[[], WorkerProcess] = WorkerProcess
@@ -54,10 +49,7 @@ class WorkerPool:
 
     @property
     def confinement(self) -> Mapping[str, str]:
-        """For each part of the workers' confinement `ok`, or why the system lacks it.
-
-        Empty until the first worker has started.
-        """
+        """The result of the workers' `Confinement.enter`; empty until the first worker has started."""
         with self._lock:
             return self._confinement
 
@@ -83,11 +75,7 @@ class WorkerPool:
         self._end(worker)
 
     def take(self) -> WorkerProcess:
-        """Return an idle worker, or a new one.
-
-        Raises:
-            NoWorker: none can be started, or the pool is closed.
-        """
+        """Return an idle worker, or a new one; raise `NoWorker` if none can be started."""
         with self._lock:
             while self._idle:
                 worker = self._idle.pop()

@@ -35,18 +35,12 @@ def broken() -> UnprocessablePicture:
 
 def too_complex() -> UnprocessablePicture:
     """Return the error for a file that takes more time or memory than its pixels explain."""
-    return UnprocessablePicture(
-        "picture_too_complex", "The picture takes too much time or memory to decode."
-    )
+    detail = "The picture takes too much time or memory to decode."
+    return UnprocessablePicture("picture_too_complex", detail)
 
 
 def too_many_pixels(limit: int, **members: int) -> UnprocessablePicture:
-    """Return the error for an image with more pixels than are decoded.
-
-    Args:
-        limit: the number of pixels that would be decoded.
-        members: further members of the problem, as `pixels`.
-    """
+    """Return the error for an image with more pixels than the limit; `members` are of the problem."""
     detail = f"The picture has too many pixels; the maximum is {limit}."
     return UnprocessablePicture("picture_too_many_pixels", detail, limit=limit, **members)
 
@@ -58,11 +52,9 @@ def crop_outside(width: int, height: int) -> UnprocessablePicture:
 
 
 def parsing(step: Callable[[], _T]) -> _T:
-    """Return the result of a step that parses hostile bytes.
+    """Return the result of a step that parses hostile bytes, or raise the error of the file.
 
-    Raises:
-        UnprocessablePicture: `picture_too_complex` if memory was short, else `picture_broken`. Decoders
-            raise OSError, SyntaxError, ValueError, struct.error, IndexError and more.
+    Decoders raise OSError, SyntaxError, ValueError, struct.error, IndexError and more.
     """
     try:
         return step()

@@ -42,17 +42,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """Renders uploads in worker processes.
+    """Renders uploads in worker processes, and counts them.
 
     Attributes:
-        options: of the pipeline.
-        admission: decides which uploads may begin.
-        workers: the worker processes.
         processor_seconds: processor time for an image of the most pixels; less for smaller images.
         deadline_seconds: time that a worker may take for one upload, from its start to the last byte.
-        uploads: counts uploads by format and outcome; see `Upload`.
-        pixels: counts decoded pixels by format, including tiles and alpha planes.
-        processor_time: counts the processor seconds of workers.
+        uploads: by format and outcome; see `Upload`.
+        pixels: decoded pixels by format, including tiles and alpha planes.
+        processor_time: processor seconds of workers.
     """
 
     options: PictureOptions
@@ -76,14 +73,7 @@ class Renderer:
     def upload(
         self, source: BinaryIO, crop: Crop | None = None, claimants: Sequence[Hashable] = ()
     ) -> Upload:
-        """Return an upload that has not begun.
-
-        Args:
-            source: the file.
-            crop: a square of the upright image; by default the largest in its centre.
-            claimants: the client's network and the issuer of the email. Places are shared fairly
-                between claimants.
-        """
+        """Return an upload that has not begun. Places are shared fairly between claimants."""
         return Upload(self, source, crop, claimants)
 
 
@@ -140,8 +130,7 @@ class Upload:
         """Wait for a place, have the header read, wait for memory; return the pixels to decode.
 
         Raises:
-            UnsupportedMediaType: the file is no image of an accepted format.
-            UnprocessablePicture: the image is not decoded; see `rejections`.
+            UnsupportedMediaType, UnprocessablePicture: the file is rejected; see `rejections`.
             Overloaded: too many uploads are in progress.
         """
         admission, options = self._renderer.admission, self._renderer.options
@@ -157,11 +146,7 @@ class Upload:
         return self._pixels
 
     def render(self) -> tuple[Rendition, ...]:
-        """Return the renditions.
-
-        Raises:
-            UnprocessablePicture, Overloaded: see `open`.
-        """
+        """Return the renditions; raise the errors of `open`."""
         options = self._renderer.options
         limits = options.limits
         most = limits.max_pixels_jpeg if self.format == "jpeg" else limits.max_pixels_other
@@ -208,11 +193,7 @@ class Upload:
         )
 
     def _rejection(self, document: dict[str, Any]) -> ServiceError:
-        """Return the error that a worker has reported.
-
-        Raises:
-            MalformedMessage: it has reported no error.
-        """
+        """Return the error that a worker has reported."""
         if "failed" not in document:
             return read_rejection(document)
         logger.error("mistake in a picture worker: %s", read_failure(document))
@@ -223,26 +204,18 @@ class Upload:
         """Turn the failure of a worker into the error of its upload, by the way in which it ended."""
         try:
             yield
-        except (EOFError, MalformedMessage, OSError) as failure:
+        except (EOFError, ConnectionError):  # the worker ended by itself
             status = self._worker.finish()
-            raise self._explained(failure, status) from None
-
-    def _explained(self, failure: Exception, status: int) -> ServiceError:
-        """Return the error for an upload whose worker has failed.
-
-        Args:
-            failure: `EOFError` or `ConnectionError` if the worker ended by itself.
-            status: minus the signal, or the exit status.
-        """
-        if not isinstance(failure, (EOFError, ConnectionError)):
+            logger.warning("a picture worker ended: status=%d", status)
+            if -status == signal.SIGXCPU:
+                raise rejections.too_complex() from None
+            if -status in _CRASHES:
+                raise rejections.broken() from None
+            raise self._renderer.admission.overload() from None
+        except (MalformedMessage, OSError) as failure:
+            self._worker.finish()
             logger.warning("a picture worker was ended: %s", type(failure).__name__)
-            return self._renderer.admission.overload()
-        logger.warning("a picture worker ended: status=%d", status)
-        if -status == signal.SIGXCPU:
-            return rejections.too_complex()
-        if -status in _CRASHES:
-            return rejections.broken()
-        return self._renderer.admission.overload()
+            raise self._renderer.admission.overload() from None
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Bounds of the structures of a file, checked before a library reads it: segments, chunks, blocks.
 
 Libraries spend microseconds or more on each structure, and a file of 20 MB has room for millions. Each
-function walks one format, stops at its bound, and leaves everything else to the decoder. `boxes` does
-the same for HEIF and AVIF.
+function walks one format, raises `picture_too_complex` at its bound, and leaves everything else to the
+decoder. `boxes` does the same for HEIF and AVIF.
 """
 
 from __future__ import annotations
@@ -54,21 +54,13 @@ _GIF_APPLICATION: Final = 0xFF
 
 
 class Budget:
-    """The number of structures that a file may still have.
-
-    Args:
-        maximum: structures in all.
-    """
+    """The number of structures that a file may still have."""
 
     def __init__(self, maximum: int = MAX_STRUCTURES) -> None:
         self._left = maximum
 
     def spend(self, count: int = 1) -> None:
-        """Count structures.
-
-        Raises:
-            UnprocessablePicture: `picture_too_complex`.
-        """
+        """Count structures; one too many is `picture_too_complex`."""
         self._left -= count
         if self._left < 0:
             raise too_complex()
@@ -77,9 +69,8 @@ class Budget:
 def count_scans(data: bytes) -> int:
     """Return the number of scans of a JPEG.
 
-    Raises:
-        UnprocessablePicture: `picture_too_complex` for too many segments, tables, scans or bytes
-            between segments. `picture_broken` for a segment in its header that is not of a JPEG.
+    Bounds segments, tables, scans, and bytes between segments. `picture_broken` if a segment in its
+    header is not of a JPEG.
     """
     budget = Budget()
     position, scans, stray = 2, 0, 0
@@ -103,11 +94,7 @@ def count_scans(data: bytes) -> int:
 
 
 def check_png(data: bytes) -> None:
-    """Check the number of chunks of a PNG.
-
-    Raises:
-        UnprocessablePicture: `picture_too_complex` for too many, or too many of compressed metadata.
-    """
+    """Check the number of chunks of a PNG, and of compressed metadata among them."""
     budget, compressed = Budget(), Budget(_MAX_COMPRESSED_CHUNKS)
     position, kind = 8, b""
     while position + _PNG_CHUNK.size <= len(data) and kind != b"IEND":
@@ -118,11 +105,7 @@ def check_png(data: bytes) -> None:
 
 
 def check_webp(data: bytes) -> None:
-    """Check the number of chunks of a WebP, including the chunks in its frames.
-
-    Raises:
-        UnprocessablePicture: `picture_too_complex` for too many.
-    """
+    """Check the number of chunks of a WebP, including the chunks in its frames."""
     budget = Budget()
     position, end = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
     while position + _RIFF_CHUNK.size <= end:
@@ -137,9 +120,6 @@ def check_gif(data: bytes) -> None:
     """Check the number of blocks before the first image of a GIF.
 
     The walk is that of the library, which differs from the standard for an extension without blocks.
-
-    Raises:
-        UnprocessablePicture: `picture_too_complex` for too many.
     """
     budget = Budget()
     flags = data[10]

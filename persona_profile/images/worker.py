@@ -37,7 +37,7 @@ def work(
     """Do a job in a process that was forked for it, and end the process.
 
     Args:
-        job: `options`, `crop`, `processor_seconds` and `header_seconds`, from the service.
+        job: see `WorkerProcess.begin`.
         connection: to the service.
         file: descriptor of the upload.
         confinement: of this process.

@@ -30,17 +30,11 @@ _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "1"}
 
 
 class WorkerProcess:
-    """A fork server, and the worker that it has forked for the present image.
-
-    Args:
-        command: starts the fork server.
+    """A fork server, which `command` starts, and the worker that it has forked for the present image.
 
     Attributes:
         channel: to the worker.
         processor_seconds: processor time of the last worker, known after `finish`.
-
-    Raises:
-        OSError: the fork server can't be started.
     """
 
     channel: Channel
@@ -72,8 +66,7 @@ class WorkerProcess:
     def ping(self, until: float) -> Mapping[str, str]:
         """Try the confinement in a worker; return the result of its `Confinement.enter`.
 
-        Raises:
-            OSError, TimeoutError, EOFError, MalformedMessage: there is no answer in time.
+        Raises the errors of `Channel.receive` if there is no answer in time.
         """
         with self._lock:
             self._control.send({"ping": True})
@@ -88,9 +81,6 @@ class WorkerProcess:
             job: `options`, `crop`, `processor_seconds` (of the largest image) and `header_seconds`
                 (until `limit` is called).
             file: descriptor of the upload.
-
-        Raises:
-            OSError: the fork server is gone.
         """
         self._ended, self.processor_seconds = 0, 0.0
         ours, theirs = socket.socketpair()
@@ -101,8 +91,7 @@ class WorkerProcess:
     def limit(self, memory: int, processor_seconds: int, until: float) -> None:
         """Limit the worker to the bytes that its image needs, and to a processor time in all.
 
-        Raises:
-            OSError, TimeoutError, EOFError, MalformedMessage: worker or fork server has ended.
+        Raises the errors of `Channel.receive` if worker or fork server has ended.
         """
         with self._lock:
             self._control.send({"memory": memory, "processor_seconds": processor_seconds})

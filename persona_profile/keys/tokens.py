@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
-from persona_profile.images import FORMATS
+from persona_profile.images.formats import FORMATS
 from persona_profile.keys.records import KEY_BYTES, KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper

@@ -8,7 +8,7 @@ from PIL import Image
 from support.commands import run_command
 from support.pictures import decoded, encode, photo, quadrants
 
-from persona_profile.images import SIZES
+from persona_profile.images.formats import SIZES
 
 INI = """
 [app:main]

@@ -22,7 +22,7 @@ def test_every_code_is_documented():
         r'\(\s*"([a-z_0-9]+)"',
         SOURCE,
     )
-    declared = re.findall(r'^    code(?:: str)? = "([a-z_0-9]+)"', SOURCE, re.MULTILINE)
+    declared = re.findall(r'\bcode ?= ?"([a-z_0-9]+)"', SOURCE)
     composed = [
         f"{what}_{reason}"
         for reason in re.findall(r'InvalidProof\(f"\{what\}_([a-z_]+)"', SOURCE)

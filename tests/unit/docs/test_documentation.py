@@ -10,6 +10,7 @@ from support import ROOT
 
 from backends.engines.mysql import CONNECTIONS
 from persona_profile.serving.waitress_settings import CONNECTIONS as OPEN_CONNECTIONS
+from persona_profile.settings import NAMES
 
 SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("*.py"))
 PAGES = [
@@ -18,7 +19,6 @@ PAGES = [
         ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
 ]
-SETTINGS = set(re.findall(r'_(?:setting|limit)\(\s*"([a-z_.]+)"', SOURCE))
 
 
 def slugs(page: Path) -> set[str]:
@@ -60,9 +60,9 @@ def test_guides_for_operators(page):
     for path in re.findall(rf"`((?:{folders})/[\w./-]+)`", text):
         assert (ROOT / path).exists(), path
     if page != Path("docs/reference/renamed.md"):
-        sections = {name.partition(".")[0] for name in SETTINGS if "." in name}
+        sections = {name.partition(".")[0] for name in NAMES if "." in name}
         for name in re.findall(rf"`((?:{'|'.join(sections)})\.[a-z_]+)`", text):
-            assert name in SETTINGS or name.endswith((".ini", ".json", ".url")), name
+            assert name in NAMES or name.endswith((".ini", ".json", ".url")), name
 
 
 def test_every_page_is_in_the_index():

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from support.pictures import decoded, encode, heic, png, png_chunk
 
-from persona_profile.images import FORMATS, SIZES, Encoding, Limits, PictureOptions, Rendition
+from persona_profile.images import Encoding, Limits, PictureOptions, Rendition
+from persona_profile.images.formats import FORMATS, SIZES
 from persona_profile.images.pipeline import render_picture
 
 LIMITS = Limits(100_000_000, 50_000_000, 2**30)

@@ -21,7 +21,8 @@ from support.pictures import (
 )
 from support.profiles import cmyk_profile, grey_profile, rgb_profile, swapped_profile
 
-from persona_profile.images import FORMATS, Encoding, Limits, PictureOptions
+from persona_profile.images import Encoding, Limits, PictureOptions
+from persona_profile.images.formats import FORMATS
 from persona_profile.images.pipeline import render_picture
 
 LIMITS = Limits(100_000_000, 50_000_000, 2**30)

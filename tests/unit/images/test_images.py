@@ -25,15 +25,8 @@ from support.pictures import (
 )
 
 from persona_profile.errors import ServiceError
-from persona_profile.images import (
-    FORMATS,
-    SIZES,
-    Crop,
-    Encoding,
-    Limits,
-    PictureOptions,
-    Rendition,
-)
+from persona_profile.images import Crop, Encoding, Limits, PictureOptions, Rendition
+from persona_profile.images.formats import FORMATS, SIZES
 from persona_profile.images.pipeline import render_picture
 
 LIMITS = Limits(100_000_000, 50_000_000, 2**30)

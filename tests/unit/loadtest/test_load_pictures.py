@@ -15,7 +15,8 @@ from support.pictures import decoded, encode, photo
 
 from loadtest.pictures import KINDS, Kind, PictureLibrary, mark_in, numbers
 from loadtest.pictures.files import ORIENTATIONS
-from persona_profile.images import FORMATS, SIZES, Encoding, Limits, PictureOptions
+from persona_profile.images import Encoding, Limits, PictureOptions
+from persona_profile.images.formats import FORMATS, SIZES
 from persona_profile.images.pipeline import render_picture
 
 SMALL = (
