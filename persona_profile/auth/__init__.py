@@ -52,7 +52,6 @@ class Authenticator(Protocol):
         Raises:
             InvalidProof: the proof is invalid; the code is the reason.
         """
-        ...
 
     def prepare(self) -> None:
         """Begin the lookups for the first proofs, beside requests, when the server starts."""

@@ -174,10 +174,8 @@ def _load(name: str, context: AuthenticatorContext) -> Authenticator:
     """Make the authenticator of an entry point, or of the dotted name of a factory."""
     try:
         authenticator: Authenticator = load_plugin(GROUP, name)(context)
-    except PluginNotFound as error:
-        raise InvalidSettings(f"authenticators: {name}: {error}") from None
     except OSError as error:
         raise InvalidSettings(f"authenticators: {name}: {error.strerror}") from None
-    except ValueError as error:
+    except (PluginNotFound, ValueError) as error:
         raise InvalidSettings(f"authenticators: {name}: {error}") from None
     return authenticator

@@ -218,7 +218,7 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
     pinned = TrustFile(
         "browserid.pinned_issuers",
         settings.browserid_pinned_issuers,
-        PinnedIssuers.load,
+        PinnedIssuers.parse,
         context.pinned_issuers,
         context.reload_counter("pinned_issuers"),
     )

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from persona_profile.auth.browserid_keys import PublicKey, parse_public_key
@@ -17,7 +16,6 @@ from persona_profile.auth.lookups import caused_by
 from persona_profile.emails import InvalidDomain, canonical_domain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json, MalformedText, json_decode
 from persona_profile.errors import InvalidProof, Overloaded
-from persona_profile.files import read_json
 
 WELL_KNOWN_PATH: Final = "/.well-known/browserid"
 MAX_DELEGATIONS: Final = 5
@@ -65,15 +63,6 @@ class PinnedIssuers:
 
     def __init__(self, documents: Mapping[str, SupportDocument]) -> None:
         self._documents = dict(documents)
-
-    @classmethod
-    def load(cls, path: Path) -> PinnedIssuers:
-        """Read a JSON file `{domain: support document}`.
-
-        Raises:
-            ValueError: the file can't be read, or is invalid; the message names the place.
-        """
-        return read_json(path, cls.parse)
 
     @classmethod
     def parse(cls, documents: Json) -> PinnedIssuers:

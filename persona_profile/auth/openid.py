@@ -216,7 +216,7 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
     issuers = TrustFile(
         "openid.issuers",
         settings.openid_issuers,
-        OpenIDIssuers.load,
+        OpenIDIssuers.parse,
         context.openid_issuers,
         context.reload_counter("openid_issuers"),
     )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from persona_profile.auth.fetch import Url
 from persona_profile.emails import InvalidDomain, canonical_pattern, is_canonical_domain, patterns_of
 from persona_profile.encoding import Json
-from persona_profile.files import read_json
 
 OPENID: Final = "openid"
 PORTIER: Final = "portier"
@@ -62,15 +60,6 @@ class OpenIDIssuers:
 
     def __init__(self, issuers: Iterable[OpenIDIssuer] = ()) -> None:
         self._issuers = {issuer.url: issuer for issuer in issuers}
-
-    @classmethod
-    def load(cls, path: Path) -> OpenIDIssuers:
-        """Read a JSON file: a list of issuers.
-
-        Raises:
-            ValueError: the file can't be read, or is invalid; the message names the place.
-        """
-        return read_json(path, cls.parse)
 
     @classmethod
     def parse(cls, document: Json) -> OpenIDIssuers:

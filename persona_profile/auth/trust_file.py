@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, Protocol, Self, TypeVar
 
+from persona_profile.encoding import Json
+from persona_profile.files import read_json
 from persona_profile.settings import InvalidSettings
 
 logger = logging.getLogger(__name__)
@@ -24,8 +26,8 @@ class TrustFile(Generic[Issuers]):
 
     Args:
         setting: the setting with the path, for messages.
-        path: the file; None if there is none.
-        load: reads the file; raises ValueError.
+        path: the JSON file; None if there is none.
+        parse: parses its content; raises ValueError.
         builtin: the issuers of this server itself, in development.
         count_reload: counts reloads by their outcome.
     """
@@ -34,13 +36,13 @@ class TrustFile(Generic[Issuers]):
         self,
         setting: str,
         path: Path | None,
-        load: Callable[[Path], Issuers],
+        parse: Callable[[Json], Issuers],
         builtin: Issuers,
         count_reload: Callable[[str], None],
     ) -> None:
         self._setting = setting
         self._path = path
-        self._load = load
+        self._parse = parse
         self._builtin = builtin
         self._count_reload = count_reload
 
@@ -53,7 +55,7 @@ class TrustFile(Generic[Issuers]):
         if self._path is None:
             return self._builtin
         try:
-            return self._load(self._path).merged_with(self._builtin)
+            return read_json(self._path, self._parse).merged_with(self._builtin)
         except ValueError as error:
             raise InvalidSettings(f"{self._setting}: {error}") from None
 

@@ -104,7 +104,9 @@ def read_or_write_key(path: Path) -> rsa.RSAPrivateKey:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_new(path, _new_key())
+        pem = _new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        with contextlib.suppress(FileExistsError):  # the file of a faster process stays
+            files.create(path, pem)
     # The check of its numbers would take as long as the start of an application.
     pem = path.read_bytes()
     key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
@@ -115,10 +117,3 @@ def read_or_write_key(path: Path) -> rsa.RSAPrivateKey:
 
 def _new_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-def _write_new(path: Path, key: rsa.RSAPrivateKey) -> None:
-    """Create a key file atomically; the file of a faster process stays."""
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with contextlib.suppress(FileExistsError):
-        files.create(path, pem)

@@ -59,8 +59,8 @@ class ProviderApplication:
         self._provider = provider
         self._routes: dict[str, dict[str, Callable[[Request], Response]]] = {
             "/": {"GET": self._describe},
-            "/.well-known/openid-configuration": {"GET": self._metadata},
-            "/jwks.json": {"GET": self._key_set},
+            "/.well-known/openid-configuration": {"GET": lambda _: _published(provider.metadata())},
+            "/jwks.json": {"GET": lambda _: _published(provider.key_set())},
             "/authorize": {"GET": self._authorize, "POST": self._authorize},
             "/decision": {"POST": self._decide},
             "/token": {"POST": self._exchange},
@@ -111,12 +111,6 @@ class ProviderApplication:
             "It runs",
             _paragraph(f"It vouches for anybody at the example domains, to pages at {where}"),
         )
-
-    def _metadata(self, _request: Request) -> Response:
-        return _published(self._provider.metadata())
-
-    def _key_set(self, _request: Request) -> Response:
-        return _published(self._provider.key_set())
 
     def _style(self, _request: Request) -> Response:
         response = Response(b"".join(path.read_bytes() for path in _STYLES), content_type="text/css")

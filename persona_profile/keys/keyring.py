@@ -221,11 +221,8 @@ class Keyring:
                     raise KeyringError(f"{kind} key {key.version} is not the one in use")
 
     def _changed(self, kind: KeyKind, keys: Iterable[Key]) -> Keyring:
-        changed = {
-            each: {**self._keys[each], **{key.version: key for key in keys if each is kind}}
-            for each in KeyKind
-        }
-        return Keyring(changed[KeyKind.ENCRYPTION].values(), changed[KeyKind.INDEX].values())
+        changed = self._keys | {kind: self._keys[kind] | {key.version: key for key in keys}}
+        return Keyring(*(changed[each].values() for each in KeyKind))
 
 
 def _by_version(kind: KeyKind, keys: Iterable[Key]) -> dict[int, Key]:

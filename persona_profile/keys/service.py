@@ -34,7 +34,6 @@ class KeyService(Protocol):
     @property
     def magic(self) -> bytes:
         """The first MAGIC_BYTES of its wrapped keys."""
-        ...
 
     def check(self) -> None:
         """Check that the service works, for operators, before anything is stored.
@@ -42,11 +41,9 @@ class KeyService(Protocol):
         Raises:
             KeysUnavailable: it does not; the message names the cause.
         """
-        ...
 
     def close(self) -> None:
         """Close connections. The service can't be used afterwards."""
-        ...
 
     def length(self, data: bytes) -> int:
         """Return the length of the wrapped key at the beginning of `data`.
@@ -54,7 +51,6 @@ class KeyService(Protocol):
         Raises:
             Unreadable: `data` begins with no whole wrapped key of this service.
         """
-        ...
 
     def version(self, wrapped: bytes) -> int:
         """Return the key version of a wrapped key, also of a destroyed key.
@@ -62,7 +58,6 @@ class KeyService(Protocol):
         Raises:
             Unreadable: this is no wrapped key of this service.
         """
-        ...
 
     def primary_version(self) -> int:
         """Return the key version that `wrap` uses now.
@@ -70,7 +65,6 @@ class KeyService(Protocol):
         Raises:
             KeysUnavailable: the service does not answer.
         """
-        ...
 
     def wrap(self, partition: bytes, data_key: bytes) -> bytes:
         """Wrap a data key (32 bytes) for the owner of a partition.
@@ -78,7 +72,6 @@ class KeyService(Protocol):
         Raises:
             KeysUnavailable: the service does not answer.
         """
-        ...
 
     def unwrap(self, partition: bytes, wrapped: bytes) -> bytes:
         """Return the data key of a partition's owner.
@@ -87,4 +80,3 @@ class KeyService(Protocol):
             Unreadable: the wrapped key is another owner's or altered, or its key is destroyed.
             KeysUnavailable: the service does not answer.
         """
-        ...

@@ -114,21 +114,23 @@ class KeyWrapper:
 
         Every process has had the newer key since then.
         """
-        return self._keys.index_retired_at(version)
+        key = self._keys.keyring.find(KeyKind.INDEX, version)
+        return key.retired_at if key else None
 
     def pseudonym(self, purpose: str, text: str) -> bytes:
         """Return a pseudonym of a text: 16 bytes of a keyed hash.
 
         It changes with the primary encryption key, so nothing lasting may depend on it.
         """
-        return self._keys.pseudonym(purpose, text)
+        encoded = f"{purpose}\0{text}".encode("utf-8", "surrogateescape")
+        return _digest(self._keys.pseudonyms, encoded)[:_PSEUDONYM_BYTES]
 
     def account_id(self, email: str) -> str:
         """Return an email's identifier for identity providers: 22 characters of a keyed hash.
 
         It changes when the oldest index key is destroyed.
         """
-        return base64url_encode(self._keys.account_id(email))
+        return base64url_encode(_digest(self._keys.accounts, email.encode())[:_PSEUDONYM_BYTES])
 
     def wrap(self, partition: bytes, data_key: bytes) -> bytes:
         """Wrap a data key for the owner of a partition.
@@ -240,7 +242,7 @@ class _Keys:
     """The keys derived from a keyring. Each HMAC starts once, as its first steps cost the most."""
 
     def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
+        self.keyring = keyring
         self.service = KeyringService(keyring)
         self.index_versions = [key.version for key in keyring.live(KeyKind.INDEX)]
         self.primary_index_version = keyring.primary(KeyKind.INDEX).version
@@ -249,39 +251,26 @@ class _Keys:
             for key in keyring.live(KeyKind.INDEX)
         }
         accounts = keyring.live(KeyKind.INDEX)[0].derive(b"persona-profile/account/v1", KEY_BYTES)
-        self._accounts = hmac.new(accounts, digestmod="sha256")
+        self.accounts = hmac.new(accounts, digestmod="sha256")
         pseudonyms = keyring.primary(KeyKind.ENCRYPTION).derive(
             b"persona-profile/pseudonym/v1", KEY_BYTES
         )
-        self._pseudonyms = hmac.new(pseudonyms, digestmod="sha256")
+        self.pseudonyms = hmac.new(pseudonyms, digestmod="sha256")
         self.token_cipher = lru_cache(maxsize=64)(self._make_token_cipher)
 
     def partitions(self, email: str, versions: list[int]) -> tuple[bytes, ...]:
-        encoded = email.encode("utf-8")
-        found = []
-        for version in versions:
-            digest = self._digests[version].copy()
-            digest.update(encoded)
-            found.append(bytes([version]) + digest.digest())
-        return tuple(found)
-
-    def index_retired_at(self, version: int) -> datetime | None:
-        key = self._keyring.find(KeyKind.INDEX, version)
-        return key.retired_at if key else None
-
-    def account_id(self, email: str) -> bytes:
-        digest = self._accounts.copy()
-        digest.update(email.encode())
-        return digest.digest()[:_PSEUDONYM_BYTES]
-
-    def pseudonym(self, purpose: str, text: str) -> bytes:
-        digest = self._pseudonyms.copy()
-        digest.update(f"{purpose}\0{text}".encode("utf-8", "surrogateescape"))
-        return digest.digest()[:_PSEUDONYM_BYTES]
+        encoded = email.encode()
+        return tuple(bytes([each]) + _digest(self._digests[each], encoded) for each in versions)
 
     def _make_token_cipher(self, version: int, purpose: str) -> AESSIV:
-        key = self._keyring.find(KeyKind.ENCRYPTION, version)
+        key = self.keyring.find(KeyKind.ENCRYPTION, version)
         if key is None:
             raise Unreadable
         info = b"persona-profile/token/v1/" + purpose.encode("ascii")
         return AESSIV(key.derive(info, 2 * KEY_BYTES))
+
+
+def _digest(started: hmac.HMAC, data: bytes) -> bytes:
+    digest = started.copy()
+    digest.update(data)
+    return digest.digest()

@@ -212,14 +212,6 @@ class Sum:
                 series, _, value = line.rpartition(" ")
                 self._add(family, series, float(value))
 
-    def copy(self) -> Sum:
-        """Return a copy that changes independently."""
-        other = Sum()
-        other._heads = {name: list(lines) for name, lines in self._heads.items()}
-        other._kinds = dict(self._kinds)
-        other._families = {name: dict(each) for name, each in self._families.items()}
-        return other
-
     def text(self) -> str:
         """Return the sum in the text format of Prometheus."""
         return "".join(f"{line}\n" for line in self._lines())

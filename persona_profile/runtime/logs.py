@@ -115,13 +115,9 @@ def configure(form: str, level: str) -> None:
         form: one of FORMATS.
         level: one of LEVELS, the lowest that is logged.
     """
-    handler: logging.Handler
-    if form == "mozlog":
-        handler = logging.StreamHandler(sys.stdout)
-        handler.setFormatter(MozlogFormatter())
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(TextFormatter())
+    is_mozlog = form == "mozlog"
+    handler = logging.StreamHandler(sys.stdout if is_mozlog else sys.stderr)
+    handler.setFormatter(MozlogFormatter() if is_mozlog else TextFormatter())
     _install(handler, level.upper())
     # Neither format needs these, so they are not looked up for each record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -144,13 +140,9 @@ def place_of(trace: TracebackType | None) -> str:
 
 
 def _install(handler: logging.Handler, level: str) -> None:
-    root = logging.getLogger()
-    for other in list(root.handlers):
-        root.removeHandler(other)
-    root.addHandler(handler)
-    root.setLevel(level)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
     for name, minimum in _QUIET.items():
-        logging.getLogger(name).setLevel(max(minimum, root.level))
+        logging.getLogger(name).setLevel(max(minimum, logging.root.level))
 
 
 def _log_uncaught(

@@ -76,11 +76,8 @@ class ObservedBackend(Backend):
         try:
             result = call(*args, **kwargs)
             outcome = "ok"
-        except Conflict:
-            outcome = "conflict"
-            raise
-        except Unavailable:
-            outcome = "unavailable"
+        except (Conflict, Unavailable) as error:
+            outcome = "conflict" if isinstance(error, Conflict) else "unavailable"
             raise
         finally:
             self._metrics.count_storage(operation, outcome, time.perf_counter() - began)

@@ -195,9 +195,9 @@ class Supervisor:
                 lambda: not any(each.owes_metrics and each in self._processes for each in asked),
                 METRICS_SECONDS,
             )
-            total = self._departed.copy()
-            for each in self._processes:
-                total.add(each.metrics)
+            total = Sum()
+            for text in (self._departed.text(), *(each.metrics for each in self._processes)):
+                total.add(text)
             healthy = sum(each.is_healthy for each in self._processes)
             return total.text() + own_metrics(healthy, self._deaths)
 

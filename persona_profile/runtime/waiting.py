@@ -91,10 +91,8 @@ class FairPlaces:
 class WaitingBudget:
     """Places for threads that wait: at most three quarters of the threads, and all but two.
 
-    Args:
-        threads: threads of the server.
-
     Attributes:
+        places: the number of threads that may wait at once.
         rejections: counts rejected waits by kind and reason.
     """
 
@@ -112,17 +110,12 @@ class WaitingBudget:
         """
         if threads < MIN_THREADS:
             raise ValueError(f"at least {MIN_THREADS} threads are needed")
-        self._places = threads - max(2, threads // 4)
-        self._reserve = self._places // 3
-
-    @property
-    def places(self) -> int:
-        """The number of threads that may wait at once."""
-        return self._places
+        self.places = threads - max(2, threads // 4)
+        self._reserve = self.places // 3
 
     def limit(self, kind: Wait) -> int:
         """Return the number of threads that may wait in one way while no thread waits in another."""
-        return self._places - sum(self._reserve for each in _RESERVED if each is not kind)
+        return self.places - sum(self._reserve for each in _RESERVED if each is not kind)
 
     def in_use(self) -> Mapping[str, int]:
         """Return the number of waiting threads by kind."""
@@ -169,4 +162,4 @@ class WaitingBudget:
         )
         taken = sum(min(places.held, self.limit(each)) for each, places in self._kinds.items())
         beyond = max(0, self._kinds[kind].held - self.limit(kind))
-        return self._places - kept - taken - beyond
+        return self.places - kept - taken - beyond
