@@ -72,11 +72,7 @@ class AuthenticatorContext:
 
 
 class Authenticators:
-    """The authenticators of all accepted kinds of proofs.
-
-    Args:
-        authenticators: by their members.
-        closing: closed with them.
+    """The authenticators of all accepted kinds of proofs, by member; `closing` is closed with them.
 
     Attributes:
         outcomes: counts the verified proofs by kind, outcome and algorithm. The outcome is `proved`,
@@ -103,12 +99,7 @@ class Authenticators:
         }
 
     def verify(self, member: str, proof: str, client: str | None = None) -> ProvedEmail:
-        """Verify a proof.
-
-        Args:
-            member: the member of the request.
-            proof: the proof.
-            client: the network of the waiting client, for which lookups count.
+        """Verify a proof. Lookups count for `client`, the network of the waiting client.
 
         Raises:
             InvalidProof: the proof is invalid; the code is the reason.
@@ -148,10 +139,7 @@ class Authenticators:
 
 
 def load_authenticators(context: AuthenticatorContext) -> Authenticators:
-    """Return the configured authenticators.
-
-    Args:
-        context: the context without `fetch`; each authenticator gets a fetcher of its own.
+    """Return the configured authenticators. Each gets a context with a fetcher of its own.
 
     Raises:
         InvalidSettings: a name is unknown, two authenticators have the same member, or the creation of

@@ -53,8 +53,6 @@ class BrowserIDVerifier(Authenticator):
 
     Args:
         audiences: the origins of this server.
-        discovery: finds the keys of issuers.
-        algorithms: the accepted algorithms.
         fallback_issuers: domains that may vouch for emails of domains without BrowserID support.
         skew_seconds: the allowed difference between clocks.
         clock: seconds since 1970.

@@ -55,11 +55,7 @@ _Outcome = SupportDocument | _Failure
 
 
 class PinnedIssuers:
-    """Configured support documents, which replace lookups.
-
-    Args:
-        documents: by domain; `*.example.com` matches all domains under `example.com`.
-    """
+    """Configured support documents, which replace lookups; `*.example.com` is for its subdomains."""
 
     def __init__(self, documents: Mapping[str, SupportDocument]) -> None:
         self._documents = dict(documents)

@@ -50,7 +50,6 @@ class PublicKey:
     Attributes:
         algorithm: its only algorithm.
         fingerprint: 32 bytes that identify it.
-        key: the key of `cryptography`.
         order: q of a DSA key.
     """
 

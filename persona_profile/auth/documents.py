@@ -26,7 +26,6 @@ class DocumentFetcher:
     Args:
         https: fetches documents of all other origins.
         own: the fetch of each origin that this server itself serves, in development.
-        lookups: the places for waiting threads.
     """
 
     def __init__(

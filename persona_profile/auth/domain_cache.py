@@ -18,14 +18,7 @@ _V = TypeVar("_V")
 
 @dataclass(slots=True)
 class Entry(Generic[_V]):
-    """The cached value of a domain.
-
-    Attributes:
-        value: the result of the lookup.
-        since: the instant of the lookup.
-        tried_at: the instant of the last attempt of a lookup.
-        is_in_use: whether an email was proved by the entry.
-    """
+    """The result of a domain's lookup, its instant, and the instant of the last attempt of another."""
 
     value: _V
     since: float
@@ -34,11 +27,7 @@ class Entry(Generic[_V]):
 
 
 class DomainCache(Generic[_V]):
-    """Entries by domain. The caller holds a lock, and checks the age of entries.
-
-    Args:
-        size: the number of entries of domains in use, and of other domains.
-    """
+    """`size` entries of domains in use, and `size` others. The caller locks, and checks their age."""
 
     def __init__(self, size: int) -> None:
         self._in_use: _Tier[_V] = _Tier(size)

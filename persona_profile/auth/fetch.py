@@ -148,7 +148,6 @@ class HttpsFetcher:
     Tests give arguments, as they serve documents on loopback.
 
     Args:
-        resolve: returns the addresses of a name.
         is_allowed: returns whether connections to an address are allowed.
         port: the TCP port of URLs without a port.
         context: TLS settings; by default with the system's certificate authorities.

@@ -51,12 +51,7 @@ _Party = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """The parties that cause the lookups of a thread.
-
-    Attributes:
-        client: the client's network; None if no request waits.
-        domain: the domain of the proof.
-    """
+    """The causes of a thread's lookups: a waiting client's network, the domain of a proof."""
 
     client: str | None = None
     domain: str | None = None
@@ -85,12 +80,7 @@ def caused_by(*, client: str | None = None, domain: str | None = None) -> Iterat
 
 
 class Lookups:
-    """The places for lookups, and the threads that refresh documents before they expire.
-
-    Args:
-        budget: the places for waiting threads.
-        clock: seconds, to measure lookups.
-    """
+    """The places for lookups, and the threads that refresh documents before they expire."""
 
     def __init__(
         self, budget: WaitingBudget | None = None, clock: Callable[[], float] = time.monotonic

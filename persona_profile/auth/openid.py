@@ -39,9 +39,6 @@ class OpenIDVerifier(Authenticator):
     """Verifies ID tokens whose audience is this server.
 
     Args:
-        issuers: the trusted providers.
-        keys: verifies signatures with the keys of providers.
-        nonces: opens the nonces of tokens.
         origins: the audiences of Portier brokers' tokens.
         skew_seconds: the allowed difference between clocks.
         clock: seconds since 1970.

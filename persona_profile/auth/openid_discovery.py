@@ -52,7 +52,6 @@ class _State:
     """The keys of a provider, and the instants of lookups.
 
     Attributes:
-        keys: the keys.
         fetched_at: the lookup that found the keys.
         tried_at: the last lookup.
         failure: the reason of its failure, or empty.
@@ -67,11 +66,7 @@ class _State:
 
 
 class _Provider:
-    """The keys of a provider; at most one lookup is under way.
-
-    Attributes:
-        state: the result of the last lookup. Each lookup replaces the object.
-    """
+    """The keys of a provider; at most one lookup is under way, and each replaces `state`."""
 
     def __init__(
         self,
@@ -89,12 +84,7 @@ class _Provider:
         self.state = _State()
 
     def keys(self) -> tuple[VerificationKey, ...]:
-        """Return the keys, after a lookup if they are too old.
-
-        Raises:
-            InvalidProof: the lookup failed.
-            Overloaded: too many lookups are under way.
-        """
+        """Return the keys, after a lookup if they are too old."""
         state, now = self.state, self._clock()
         age = now - state.fetched_at
         may_try = not state.failure or now - state.tried_at >= RETRY_SECONDS
@@ -108,14 +98,7 @@ class _Provider:
         return state.keys
 
     def keys_for_misfit(self, seen: _State) -> tuple[VerificationKey, ...]:
-        """Return the keys, after a lookup unless misfits have caused too many.
-
-        A lookup since the state `seen` suffices.
-
-        Raises:
-            InvalidProof: the lookup failed.
-            Overloaded: too many lookups are under way.
-        """
+        """Return the keys, after a lookup since `seen` unless misfits have caused too many."""
         state = self.state
         pauses = state.misfits_until - self._clock()
         if state is seen and pauses <= (MISFIT_LOOKUPS - 1) * MISFIT_SECONDS:
@@ -205,7 +188,6 @@ class ProviderKeys:
     Args:
         fetch: returns the document of a URL; raises FetchError.
         clock: seconds, for the age of keys.
-        lookups: places for waiting threads, and refreshes beside requests.
     """
 
     def __init__(

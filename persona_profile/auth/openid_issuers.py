@@ -52,11 +52,7 @@ class OpenIDIssuer:
 
 
 class OpenIDIssuers:
-    """The trusted providers.
-
-    Args:
-        issuers: providers with different URLs.
-    """
+    """The trusted providers, which have different URLs."""
 
     def __init__(self, issuers: Iterable[OpenIDIssuer] = ()) -> None:
         self._issuers = {issuer.url: issuer for issuer in issuers}

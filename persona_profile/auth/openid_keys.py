@@ -38,7 +38,6 @@ class VerificationKey:
         key_id: the `kid`, if the key has one.
         algorithm: its only algorithm, as tokens name it.
         fingerprint: 32 bytes that identify it.
-        key: the key of joserfc.
     """
 
     key_id: str | None
@@ -81,11 +80,7 @@ def parse_key_set(document: Json) -> tuple[VerificationKey, ...]:
 
 
 def _parse_key(entry: Json) -> VerificationKey:
-    """Parse a key of a set.
-
-    Raises:
-        JoseError, ValueError: the key may not sign tokens.
-    """
+    """Parse a key of a set; raise JoseError or ValueError if it may not sign tokens."""
     if not isinstance(entry, dict) or entry.keys() & _PRIVATE_MEMBERS:
         raise ValueError("not a public key")
     uses = entry.get("key_ops", ["verify"])

@@ -29,7 +29,6 @@ class TrustFile(Generic[Issuers]):
         path: the JSON file; None if there is none.
         parse: parses its content; raises ValueError.
         builtin: the issuers of this server itself, in development.
-        count_reload: counts reloads by their outcome.
     """
 
     def __init__(

@@ -14,12 +14,7 @@ from persona_profile.store.partitions import USED_PROOF_ITEM, USED_PROOF_PREFIX
 
 
 class UsedProofs:
-    """The used proofs of all processes that share a backend.
-
-    Args:
-        backend: stores them.
-        outcomes: counts replayed proofs. See `Authenticators.outcomes`.
-    """
+    """The used proofs of all processes that share a backend; `outcomes` counts replayed proofs."""
 
     def __init__(self, backend: Backend, outcomes: EventCounter) -> None:
         self._backend = backend

@@ -48,10 +48,8 @@ class AuthorizationRequest:
 
     Attributes:
         parameters: the known parameters, which the form repeats.
-        redirect_uri: the redirect URI of the answer.
         response_type: ID_TOKEN or CODE.
         response_mode: FRAGMENT or QUERY.
-        issuer: the identifier of the provider.
     """
 
     parameters: Mapping[str, str]
@@ -86,13 +84,7 @@ class AuthorizationRequest:
 def read_request(
     parameters: Parameters, client_id: str, redirect_uris: Collection[str], issuer: str
 ) -> AuthorizationRequest:
-    """Return the authorization request of parameters.
-
-    Args:
-        parameters: the sent parameters.
-        client_id: the identifier of the one client.
-        redirect_uris: its redirect URIs, compared letter by letter.
-        issuer: the identifier of the provider.
+    """Return the authorization request of parameters. Redirect URIs are compared letter by letter.
 
     Raises:
         UnusableRequest: it has no valid client to redirect to.

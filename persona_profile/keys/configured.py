@@ -50,12 +50,7 @@ def keyring_file(settings: Settings) -> KeyringFile | None:
 def make_key_wrapper(
     settings: Settings, keyring: Keyring, waiting: WaitingBudget | None = None
 ) -> KeyWrapper:
-    """Return the key wrapper of the settings.
-
-    Args:
-        settings: the settings.
-        keyring: the keyring.
-        waiting: places for threads that wait long for a key service; by default without limit.
+    """Return the key wrapper of the settings; `waiting` limits long waits for a key service.
 
     Raises:
         InvalidSettings: the settings of the key service are invalid.

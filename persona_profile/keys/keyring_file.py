@@ -121,14 +121,7 @@ class KeyringFile:
 
 
 class KeyringWatch:
-    """Reloads the keyring after a change of its file, unless the new keyring is invalid.
-
-    Args:
-        file: the file of the keyring.
-        keyring: the keyring in use.
-        use: is called with each later keyring.
-        count_reload: counts reloads by their outcome.
-    """
+    """Calls `use` with the keyring of a file after each change, unless the new keyring is invalid."""
 
     def __init__(
         self,

@@ -80,11 +80,7 @@ class Session:
         return {proof.email: proof.issuer for proof in self.proofs}[email]
 
     def is_ended_by(self, signed_out_at: Mapping[str, int]) -> bool:
-        """Return whether an email of the session was signed out after its proof.
-
-        Args:
-            signed_out_at: the last sign-out of each email, in milliseconds since 1970, 0 for none.
-        """
+        """Return whether the last sign-out of an email (in milliseconds; 0: none) ends it."""
         return any(signed_out_at[proof.email] > proof.signed_out_at for proof in self.proofs)
 
 
@@ -121,17 +117,11 @@ class SessionTokens:
 
 @dataclass(frozen=True, slots=True)
 class Nonce:
-    """A nonce, by which an identity provider binds its token to one sign-in.
-
-    Attributes:
-        digest: 32 bytes that identify it.
-        issued_at: seconds since 1970.
-        expires_at: likewise.
-    """
+    """A nonce, by which an identity provider binds its token to one sign-in. `digest` identifies it."""
 
     digest: bytes
-    issued_at: int
-    expires_at: int
+    issued_at: int  # seconds since 1970
+    expires_at: int  # likewise
 
     @property
     def revoked_from(self) -> int:
@@ -140,13 +130,7 @@ class Nonce:
 
 
 class Nonces:
-    """Nonces that only this server can create. `UsedProofs` ensures their single use.
-
-    Args:
-        keys: seals them.
-        lifetime: seconds.
-        clock: seconds since 1970.
-    """
+    """Nonces of `lifetime` seconds, made by this server alone. `UsedProofs` ensures single use."""
 
     _PURPOSE = "nonce"
 
@@ -202,14 +186,9 @@ class PictureCapability:
 class PictureCapabilities:
     """Capabilities as the last part of a URL.
 
-    During a window of time a permission has the same text, so that browsers cache the picture. The
+    During a `window` of seconds a permission has the same text, so that browsers cache the picture. The
     text works until the end of the next window. The windows of partitions begin at different instants,
     which spreads the requests for new URLs.
-
-    Args:
-        keys: seals them.
-        window: seconds.
-        clock: seconds since 1970.
     """
 
     _PURPOSE = "picture"

@@ -55,12 +55,6 @@ _AT_FAULT: Final = ("invalid ciphertext", "message authentication failed", "disa
 class TransitService(KeyService):
     """The key service of a Transit engine.
 
-    Args:
-        vault: the client of the server.
-        key_name: the name of the key.
-        mount: the mount of the engine.
-        clock: seconds, for the age of the primary version.
-
     Raises:
         ValueError: the name or the mount is malformed.
     """
@@ -177,10 +171,8 @@ class CachingService(KeyService):
     A key that the other service has destroyed works here for `seconds` more.
 
     Args:
-        service: the other service.
         max_keys: the number of data keys in the cache; the least recently used are dropped.
         seconds: the lifetime of an entry.
-        clock: seconds.
     """
 
     def __init__(

@@ -107,7 +107,6 @@ class VaultClient:
         url: `https://host[:port][/path]`; `http` is for an agent on the same machine.
         token_file: the token, as an agent's file sink writes it. Agents renew the file, so it is read
             again after a change, and after status 403.
-        namespace: the namespace of all requests, if any.
         ca_file: trusted certificate authorities (PEM) instead of the system's.
         timeout: seconds for a whole request; a request is repeated once after a renewal of the token.
         max_connections: the number of threads that may wait for the server.
@@ -237,12 +236,7 @@ class VaultClient:
             future.add_done_callback(lambda _: self._give_back(connection))
 
     def _result(self, future: Future[tuple[int, bytes]]) -> tuple[int, bytes]:
-        """Wait for a call; after QUICK_SECONDS hold a place of the budget for waiting threads.
-
-        Raises:
-            TimeoutError: the call exceeds its deadline.
-            Overloaded: no place is free.
-        """
+        """Wait for a call; after QUICK_SECONDS hold a place of the budget for waiting threads."""
         quick = min(QUICK_SECONDS, self._timeout)
         if not wait([future], quick).done:
             with self._place():
@@ -328,12 +322,7 @@ class _TokenFile:
         self._token = ""
 
     def read(self, *, force: bool) -> str:
-        """Return the token; read the file if it has changed, or by `force`.
-
-        Raises:
-            OSError: the file can't be read.
-            ValueError: the file holds no token.
-        """
+        """Return the token; read the file if it has changed, or by `force`."""
         with self._lock:
             status = self._path.stat()
             stamp = status.st_mtime_ns, status.st_ino, status.st_size

@@ -47,11 +47,7 @@ class Messages:
 
 
 class ControlChannel:
-    """One end of a control connection.
-
-    Args:
-        connection: a connected stream socket.
-    """
+    """One end of a control connection, which is a connected stream socket."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection

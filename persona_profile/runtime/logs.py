@@ -89,11 +89,7 @@ class TextFormatter(logging.Formatter):
 
 
 class CommandHandler(logging.StreamHandler[TextIO]):
-    """Prints warnings of a command, and keeps them, so that no message is printed twice.
-
-    Attributes:
-        said: the printed messages.
-    """
+    """Prints warnings of a command, and keeps them in `said`, so that no message is printed twice."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -109,12 +105,7 @@ class CommandHandler(logging.StreamHandler[TextIO]):
 
 
 def configure(form: str, level: str) -> None:
-    """Configure the logs of this process: mozlog to standard output, text to standard error.
-
-    Args:
-        form: one of FORMATS.
-        level: one of LEVELS, the lowest that is logged.
-    """
+    """Configure the logs from `level` on: mozlog to standard output, text to standard error."""
     is_mozlog = form == "mozlog"
     handler = logging.StreamHandler(sys.stdout if is_mozlog else sys.stderr)
     handler.setFormatter(MozlogFormatter() if is_mozlog else TextFormatter())

@@ -23,12 +23,7 @@ _T = TypeVar("_T")
 
 
 class ObservedBackend(Backend):
-    """Calls another backend; measures outcome (`ok`, `conflict`, `unavailable`, `failed`) and time.
-
-    Args:
-        backend: the other one.
-        metrics: where calls are counted.
-    """
+    """Calls another backend; measures outcome (`ok`, `conflict`, `unavailable`, `failed`) and time."""
 
     def __init__(self, backend: Backend, metrics: Metrics) -> None:
         self._backend = backend

@@ -37,14 +37,7 @@ class EventCounter:
 
 @dataclass(frozen=True, slots=True)
 class PictureStats:
-    """The present work of the picture workers.
-
-    Attributes:
-        workers: running worker processes.
-        under_way: uploads that have a worker.
-        waiting: uploads that wait for a worker.
-        admitted_bytes: memory granted to pictures being decoded.
-    """
+    """The running picture workers, uploads that have or await one, and the memory granted to them."""
 
     workers: int
     under_way: int

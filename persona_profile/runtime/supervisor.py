@@ -60,7 +60,6 @@ class Plan:
 
     Attributes:
         command: the command of one process; `--supervised` and descriptors are appended.
-        processes: the number of processes.
         sockets: descriptors of the listening sockets.
         metrics: descriptor of the listening socket for scrapes, if metrics are served.
         stop_seconds: the time that a process may take to stop.
@@ -81,11 +80,7 @@ class Plan:
 
 
 class _Process:
-    """A server process.
-
-    Raises:
-        OSError: it could not be started.
-    """
+    """A server process; raises OSError if it could not be started."""
 
     def __init__(self, plan: Plan) -> None:
         ours, theirs = socket.socketpair()
@@ -142,11 +137,7 @@ class _Process:
 
 
 class Supervisor:
-    """Supervises processes until it is stopped.
-
-    Args:
-        plan: the processes.
-    """
+    """Supervises the processes of a plan until it is stopped."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

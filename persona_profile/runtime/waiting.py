@@ -50,7 +50,6 @@ class Claim:
 
     Attributes:
         reason: the kind of party; a rejection for its share has this reason in metrics.
-        party: identifies the party among the parties of its kind.
         share: the number of places that it may hold at once. A second place must leave one free.
     """
 

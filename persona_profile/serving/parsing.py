@@ -41,7 +41,6 @@ class StrictParser(HTTPRequestParser):  # type: ignore[misc]
     """Rejects bad URLs, requests without one valid Host, and bodies that the server does not store.
 
     Args:
-        adj: the settings of waitress.
         reception: decides by the headers whether a body is received.
 
     Attributes:

@@ -55,12 +55,8 @@ def serve(
     """Serve the application until the process is stopped (a PasteDeploy server runner).
 
     SIGTERM and SIGINT stop it as `Lifecycle` describes; a second one ends it at once. SIGHUP reloads
-    files.
-
-    Args:
-        app: the application.
-        supervisor: the channel to the supervisor, which also serves the metrics, if there is one.
-        settings: the settings of waitress, by its names.
+    files. `supervisor` is the channel to a supervisor, which also serves the metrics; `settings` are of
+    waitress.
     """
     services = app.services
     exposition = None
