@@ -24,6 +24,7 @@ from persona_profile.auth.browserid_discovery import (
 from persona_profile.auth.browserid_keys import parse_public_key, public_key_document
 from persona_profile.auth.fetch import Fetched, FetchError
 from persona_profile.errors import InvalidProof, Overloaded
+from persona_profile.files import read_json
 
 GOOD = support_document(rsa_key("issuer"))
 OTHER = support_document(rsa_key("stranger"))
@@ -319,9 +320,9 @@ def test_broken_pins(tmp_path, text):
     path = tmp_path / "issuers.json"
     path.write_bytes(text)
     with pytest.raises(ValueError, match=r"issuers\.json"):
-        PinnedIssuers.load(path)
+        read_json(path, PinnedIssuers.parse)
     with pytest.raises(ValueError, match=r"missing\.json"):
-        PinnedIssuers.load(tmp_path / "missing.json")
+        read_json(tmp_path / "missing.json", PinnedIssuers.parse)
 
 
 def test_merged_pins():

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from persona_profile.auth.openid_issuers import OpenIDIssuer, OpenIDIssuers
+from persona_profile.files import read_json
 
 GOOD = {"issuer": "https://accounts.test", "client_ids": ["a"], "domains": ["mail.test"]}
 BROKER = {"issuer": "https://broker.test", "profile": "portier", "domains": ["*"]}
@@ -138,7 +139,7 @@ def test_files(tmp_path):
     """A file that is missing or is no JSON is named."""
     path = tmp_path / "issuers.json"
     with pytest.raises(ValueError, match=rf"{path}: No such file"):
-        OpenIDIssuers.load(path)
+        read_json(path, OpenIDIssuers.parse)
     path.write_text('[{"issuer": 1, "issuer": 2}]')
     with pytest.raises(ValueError, match=rf"{path}: repeated member name"):
-        OpenIDIssuers.load(path)
+        read_json(path, OpenIDIssuers.parse)
