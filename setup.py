@@ -16,14 +16,14 @@ class BuildWithCommit(build_py):
         super().run()
         if self.editable_mode:
             return  # a checkout changes without being built again
-        told = subprocess.run(
+        head = subprocess.run(
             ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git there is
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=False,
         )
-        document = {"version": self.distribution.get_version(), "commit": told.stdout.strip()}
+        document = {"version": self.distribution.get_version(), "commit": head.stdout.strip()}
         Path(self.build_lib, "persona_profile", "version.json").write_text(json.dumps(document))
 
 
@@ -93,7 +93,7 @@ setup(
         "prometheus-client>=0.23",
         # A list that grows: each release has it as of its day.
         "publicsuffixlist>=1.0.2",
-        "pymysql>=1.2.0",  # the first that refuses a server without TLS if TLS was asked for
+        "pymysql>=1.2.0",  # the first that rejects a server without TLS if TLS is required
         "pyramid>=2.1,<3",
         "pyyaml>=6.0.3",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.

@@ -188,19 +188,13 @@ class Backend(ABC):
     def initialize(self) -> None:
         """Create the schema in an empty store, or upgrade the schema of an older version.
 
-        Harmless if the schema is current, and if several machines do it at once.
-
-        Raises:
-            WrongSchema: the schema is of a newer version.
+        Harmless if the schema is current, and if several machines do it at once. Raises `WrongSchema`
+        if the schema is of a newer version.
         """
 
     @abstractmethod
     def check_schema(self) -> None:
-        """Check that the store has the schema of this version; write nothing.
-
-        Raises:
-            WrongSchema: the schema is another one, or missing.
-        """
+        """Check that the store has this version's schema, or raise `WrongSchema`; write nothing."""
 
     def stats(self) -> BackendStats:
         """Return measurements, without asking the store."""

@@ -22,10 +22,6 @@ class Outcome(enum.Enum):
     UNKNOWN = "unknown"
 
 
-Judge = Callable[[BaseException, float], Outcome]
-"""Returns the outcome of a call that raised an exception after some seconds."""
-
-
 class CircuitBreaker:
     """Lets calls through while the server answers; used by any number of threads at once.
 
@@ -33,7 +29,7 @@ class CircuitBreaker:
     through, until one is answered.
 
     Args:
-        judge: by default every exception is a failure.
+        judge: returns the outcome of a call by its exception and seconds; by default a failure.
         pause: seconds after a failure in which all calls are rejected.
         max_pause: each failure doubles the pause up to this; an answer while it is closed resets it.
         max_stalled: it also rejects calls while this many have waited for `stall_seconds` and none was
@@ -45,7 +41,7 @@ class CircuitBreaker:
 
     def __init__(
         self,
-        judge: Judge = lambda _error, _seconds: Outcome.FAILED,
+        judge: Callable[[BaseException, float], Outcome] = lambda _error, _seconds: Outcome.FAILED,
         *,
         pause: float = 0.0,
         max_pause: float = 0.0,
@@ -73,11 +69,7 @@ class CircuitBreaker:
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Watch over a call.
-
-        Raises:
-            CircuitOpen: the call is rejected.
-        """
+        """Watch over a call, or raise `CircuitOpen`."""
         call = object()
         with self._lock:
             now = self._clock()

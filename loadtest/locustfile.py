@@ -21,7 +21,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.generator.client import Connections
 from loadtest.generator.conductor import Conductor
-from loadtest.generator.engine import Engine, as_documents
+from loadtest.generator.engine import Engine
 from loadtest.generator.options import InvalidOptions, Options, add_arguments, checked
 from loadtest.generator.plan import kinds
 from loadtest.generator.preflight import Unfit, check
@@ -29,7 +29,7 @@ from loadtest.generator.tally import RIGHT, SHED
 from loadtest.generator.watcher import PERIOD, Watcher
 from loadtest.identities import Identities
 from loadtest.pictures import PictureLibrary
-from loadtest.record import RecordLine, Second, Writer, line_of
+from loadtest.record import RecordLine, Second, Writer, document_of, line_of
 
 VOID = 3
 """Exit status of a void run."""
@@ -82,7 +82,7 @@ class RunProcess:
         finally:
             connections.close()
         self.environment.host = options.host
-        self.conductor = Conductor(options, self._writer("leader"), self._send_to_workers)
+        self.conductor = Conductor(options, self._writer("leader"), self.runner.send_message)
         self.runner.register_message("lines", self._on_lines)
         self.runner.register_message("ready", self._on_ready)
         gevent.spawn(self._watch, options)
@@ -132,21 +132,16 @@ class RunProcess:
             self.engine.end()
         if self.conductor is not None:
             self.conductor.close(is_complete=self._is_complete)
-        for name, writer in self._writers.items():
-            if name != "leader":
-                writer.close()
+        for writer in self._writers.values():
+            writer.close()
         self._writers.clear()
-
-    def _send_to_workers(self, kind: str, message: Mapping[str, Any]) -> None:
-        self.runner.send_message(kind, dict(message))
 
     def _on_lines(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
         assert self.conductor is not None
         process = str(msg.data["process"])
         lines = [line_of(document) for document in msg.data["lines"]]
-        writer = self._writer(process)
         for line in lines:
-            writer.write(line)
+            self._writer(process).write(line)
         seconds = [line for line in lines if isinstance(line, Second)]
         self.conductor.hear(process, int(msg.data["in_flight"]), seconds)
 
@@ -181,7 +176,7 @@ class RunProcess:
                 part["host"],
                 part["audience"],
                 Identities.open(self._identities),
-                self._library(),
+                PictureLibrary.open(self._pictures, kinds(small=self._has_small_pictures)),
                 self._count,
             )
             self.engine.prepare(
@@ -193,9 +188,6 @@ class RunProcess:
         if failure is None:
             self._workers = part["workers"]
             gevent.spawn(self._report, self.engine)
-
-    def _library(self) -> PictureLibrary:
-        return PictureLibrary.open(self._pictures, kinds(small=self._has_small_pictures))
 
     def _on_rate(self, environment: Environment, msg: Any, **_more: Any) -> None:  # noqa: ARG002
         if self.engine is not None:
@@ -211,7 +203,8 @@ class RunProcess:
         self._send_lines(engine, engine.tally.rest(), in_flight=0)
 
     def _send_lines(self, engine: Engine, lines: Sequence[RecordLine], in_flight: int) -> None:
-        message = {"process": engine.process, "lines": as_documents(lines), "in_flight": in_flight}
+        documents = [document_of(line) for line in lines]
+        message = {"process": engine.process, "lines": documents, "in_flight": in_flight}
         self.runner.send_message("lines", message)
 
     def _count(self, activity: str, milliseconds: float, received: int, outcome: str) -> None:

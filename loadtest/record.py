@@ -50,7 +50,6 @@ class Run:
     """The parameters of a run; the leader writes them once.
 
     Attributes:
-        shape: `smoke`, `average`, `steps`, `spike`, `soak` or `launch`.
         host: origin of the server.
         seed: of the sequence of users and pictures.
         workers: processes of the load generator.
@@ -87,30 +86,28 @@ class Step:
     is_measured: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Second:
     """The requests of one process to one endpoint, by the second of their planned start.
 
     Attributes:
         at: the second, a whole number.
         endpoint: an activity of the capacity model.
-        planned: planned requests.
         latencies: of right responses, from the planned start to the last byte: count by `bucket`.
         errors: counts by code: a problem code, `status_500`, `connection_refused`,
             `timeout`, `wrong_content`, ...
         shed: 503 and 429 with Retry-After, in no other count.
         withdrawn: reads that were not sent and are in no other count, as the upload of their picture
             had failed or not ended.
-        sent: bytes of bodies.
-        received: bytes of bodies.
+        sent, received: bytes of bodies.
     """
 
     kind: ClassVar[str] = "second"
     at: float
     endpoint: str
-    planned: int
-    latencies: Mapping[int, int] = field(default_factory=dict)
-    errors: Mapping[str, int] = field(default_factory=dict)
+    planned: int = 0
+    latencies: dict[int, int] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
     shed: int = 0
     sent: int = 0
     received: int = 0
@@ -119,15 +116,7 @@ class Second:
 
 @dataclass(frozen=True)
 class Traffic:
-    """The sum of requests and their outcomes.
-
-    Attributes:
-        planned: planned requests.
-        latencies: of right responses, by bucket.
-        errors: counts by code.
-        shed: responses of 503 or 429 with Retry-After.
-        withdrawn: reads that were not sent, as an upload had failed or not ended.
-    """
+    """The sum of requests and their outcomes; the members are those of `Second`."""
 
     planned: int
     latencies: Mapping[int, int]
@@ -158,11 +147,6 @@ class Traffic:
     def failed(self) -> int:
         """Errors of all kinds."""
         return sum(self.errors.values())
-
-    @property
-    def answered(self) -> int:
-        """Requests with an outcome."""
-        return self.right + self.failed + self.shed
 
     @property
     def achieved(self) -> float:
@@ -244,8 +228,7 @@ class Writer:
 
     def write(self, line: RecordLine) -> None:
         """Append a line and flush it to the file."""
-        document = {"kind": line.kind, **asdict(line)}
-        self._file.write(json.dumps(document, separators=(",", ":")) + "\n")
+        self._file.write(json.dumps(document_of(line), separators=(",", ":")) + "\n")
         self._file.flush()
 
     def close(self) -> None:
@@ -269,6 +252,11 @@ def read(folder: Path) -> Iterator[RecordLine]:
                 yield line_of(json.loads(line))
             except (ValueError, TypeError, KeyError) as error:
                 raise InvalidRecord(f"{path}, line {number}: {error}") from None
+
+
+def document_of(line: RecordLine) -> dict[str, Any]:
+    """Return a line as a JSON object."""
+    return {"kind": line.kind, **asdict(line)}
 
 
 def line_of(document: dict[str, Any]) -> RecordLine:

@@ -9,6 +9,7 @@ Arguments after `--` go to Locust.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import socket
 import subprocess
@@ -17,8 +18,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +43,6 @@ PROMOTE_USERS: Final = 1_000
 SMALL_PICTURES: Final = "--small-pictures"
 
 _START_SECONDS: Final = 60
-
 _SETTINGS: Final = """\
 [app:main]
 use = egg:persona-profile-server
@@ -62,21 +60,6 @@ listen = 127.0.0.1:{port}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StartedServer:
-    """A server that was started for a run.
-
-    Attributes:
-        origin: of its addresses.
-        pid: its process id.
-        metrics: URL of its metrics.
-    """
-
-    origin: str
-    pid: int
-    metrics: str
-
-
 class NotStarted(Exception):
     """The server did not start; the message names its log."""
 
@@ -88,9 +71,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def development_server(folder: Path, issuers: Path) -> Iterator[StartedServer]:
+@contextlib.contextmanager
+def development_server(folder: Path, issuers: Path) -> Iterator[tuple[str, list[str]]]:
     """Run a server in memory that trusts the identities; stop it at the end.
+
+    Yields its origin, and the options by which Locust observes it.
 
     Raises:
         NotStarted: it did not respond.
@@ -99,15 +84,8 @@ def development_server(folder: Path, issuers: Path) -> Iterator[StartedServer]:
     port, metrics_port = free_port(), free_port()
     origin = f"http://127.0.0.1:{port}"
     settings, log = folder / "server.ini", folder / "server.log"
-    settings.write_text(
-        _SETTINGS.format(
-            folder=folder.resolve(),
-            origin=origin,
-            issuers=issuers.resolve(),
-            port=port,
-            metrics_port=metrics_port,
-        )
-    )
+    places = {"folder": folder.resolve(), "issuers": issuers.resolve(), "origin": origin}
+    settings.write_text(_SETTINGS.format(port=port, metrics_port=metrics_port, **places))
     command = Path(sys.executable).with_name("persona-profile")
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command
@@ -115,7 +93,8 @@ def development_server(folder: Path, issuers: Path) -> Iterator[StartedServer]:
         )
     try:
         _await(process, origin, log)
-        yield StartedServer(origin, process.pid, f"http://127.0.0.1:{metrics_port}/metrics")
+        metrics = f"http://127.0.0.1:{metrics_port}/metrics"
+        yield origin, ["--server-pid", str(process.pid), "--metrics", metrics]
     finally:
         process.terminate()
         process.wait(_START_SECONDS)
@@ -172,17 +151,6 @@ def locust(folder: Path, record: Path, host: str, arguments: Sequence[str], work
             helper.wait(_START_SECONDS)
 
 
-def verdict(record: Path, users: float | None) -> int:
-    """Judge a record; return the exit status.
-
-    Args:
-        record: its folder.
-        users: that must be carried; None if every step must meet its levels.
-    """
-    wanted = [] if users is None else ["--users", str(users)]
-    return gate.main([str(record), *wanted])
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a load test and judge it; return the exit status."""
     options = _options(list(sys.argv[1:] if arguments is None else arguments))
@@ -194,10 +162,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Making data takes minutes: report mistakes before.
         check(options.host, asked)
         make_data(options.folder, options.identities, small=SMALL_PICTURES in asked)
-        if options.command == "smoke":
-            status = _smoke(options, record, asked)
-        else:
-            status = locust(options.folder, record, options.host, asked, options.workers)
+        with contextlib.ExitStack() as ends:
+            host, judged = options.host, ["--users", str(options.users)]
+            if options.command == "smoke":
+                issuers = options.folder / "identities" / "pinned-issuers.json"
+                server = development_server(options.folder / "server", issuers)
+                host, observed = ends.enter_context(server)
+                asked, judged = observed + asked, []
+            status = locust(options.folder, record, host, asked, options.workers)
     except InvalidOptions as error:
         print(error, file=sys.stderr)
         return gate.MISUSED
@@ -208,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted: the run is void", file=sys.stderr)
         return Outcome.VOID.value
     if status == 0:
-        return verdict(record, None if options.command == "smoke" else options.users)
+        return gate.main([str(record), *judged])
     # Locust has reported its own failures; it gives no verdict.
     return gate.MISUSED if status == gate.MISUSED else Outcome.VOID.value
 
@@ -227,26 +199,14 @@ def check(host: str, asked: Sequence[str]) -> None:
     checked(given)
 
 
-def _smoke(options: argparse.Namespace, record: Path, asked: Sequence[str]) -> int:
-    issuers = options.folder / "identities" / "pinned-issuers.json"
-    with development_server(options.folder / "server", issuers) as server:
-        watched = ["--server-pid", str(server.pid), "--metrics", server.metrics]
-        return locust(options.folder, record, server.origin, [*watched, *asked], options.workers)
-
-
 def _options(arguments: list[str]) -> argparse.Namespace:
     at = arguments.index("--") if "--" in arguments else len(arguments)
     ours, more = arguments[:at], arguments[at + 1 :]
     parser = argparse.ArgumentParser(prog="python -m loadtest.run", description=main.__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     smoke = commands.add_parser("smoke", help="one minute against a server that it starts")
-    smoke.set_defaults(
-        users=SMOKE_ACTIVE_USERS,
-        shape="smoke",
-        host="http://127.0.0.1",
-        i_own_this_host=False,
-        flags=[],
-    )
+    smoke.set_defaults(users=SMOKE_ACTIVE_USERS, shape="smoke", host="http://127.0.0.1", flags=[])
+    smoke.set_defaults(i_own_this_host=False)
     promote = commands.add_parser("promote", help="against a server before its promotion")
     promote.set_defaults(flags=["--at-peak"])
     promote.add_argument("--host", required=True)

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyramid.config import Configurator
 from pyramid.router import Router
@@ -111,6 +111,44 @@ def make_app(
     Raises:
         InvalidSettings: a file that they name can't be used.
     """
+    base = _base(settings)
+    development = open_development(settings, clock) if settings.development else None
+    services = _services(settings, base, development, clock, new_fetcher)
+    base.metrics.watch(_measured(services, base))
+    # In the order in which they close: parts that other parts use come last.
+    closed = (
+        services.heartbeat,
+        services.renderer.workers,
+        services.rate_limits,
+        services.authenticators,
+        base.keys,
+        base.replicas,
+        base.backend,
+    )
+    return Application(
+        router=_router(services, development, clock),
+        services=services,
+        backend=base.backend,
+        keyring_watch=base.keyring_watch,
+        metrics_listen=settings.metrics_listen,
+        development=development,
+        closers=tuple(each.close for each in closed),
+    )
+
+
+class _Base(NamedTuple):
+    """The parts below the services: metrics, keys and storage."""
+
+    build: Mapping[str, str]
+    metrics: Metrics
+    waiting: WaitingBudget
+    keys: KeyWrapper
+    keyring_watch: KeyringWatch | None
+    backend: Backend
+    replicas: Replicas
+
+
+def _base(settings: Settings) -> _Base:
     build = _build(settings)
     metrics = Metrics(build["version"], build["commit"])
     waiting = WaitingBudget()
@@ -118,23 +156,30 @@ def make_app(
     keys = make_key_wrapper(settings, keyring, waiting)
     watch = follow_keyring(keys, keyring, file, metrics.reload_counter("keyring")) if file else None
     backend = _open_backend(settings, metrics)
-    replicas = Replicas(open_replicas(settings))
-    homes = Homes(backend, keys, settings.forward_seconds)
-    development = open_development(settings, clock) if settings.development else None
+    return _Base(build, metrics, waiting, keys, watch, backend, Replicas(open_replicas(settings)))
+
+
+def _services(
+    settings: Settings,
+    base: _Base,
+    development: Development | None,
+    clock: _Clock,
+    new_fetcher: Callable[[], HttpsFetcher],
+) -> Services:
+    keys, backend, replicas = base.keys, base.backend, base.replicas
     context = AuthenticatorContext(
         settings=settings,
         nonces=Nonces(keys, settings.openid_nonce_lifetime_seconds, clock),
         clock=clock,
-        reload_counter=metrics.reload_counter,
+        reload_counter=base.metrics.reload_counter,
         new_fetcher=new_fetcher,
-        lookups=Lookups(waiting),
+        lookups=Lookups(base.waiting),
     )
     authenticators = load_authenticators(development.trusted_by(context) if development else context)
-    renderer = _renderer(settings)
-    rate_limits = make_rate_limits(settings, keys.pseudonym, clock)
-    heartbeat = _heartbeat(backend, keys, renderer.workers, replicas)
+    homes = Homes(backend, keys, settings.forward_seconds)
     lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
-    services = Services(
+    renderer = _renderer(settings)
+    return Services(
         profiles=ProfileService(backend, homes, keys, session_lifetime=lifetime, clock=clock),
         pictures=PictureService(
             backend, homes, keys, url_window=window, replicas=replicas, clock=clock
@@ -145,46 +190,34 @@ def make_app(
         account_id=keys.account_id,
         tokens=SessionTokens(keys),
         renderer=renderer,
-        rate_limits=rate_limits,
+        rate_limits=make_rate_limits(settings, keys.pseudonym, clock),
         public_origins=settings.public_origins,
         dialog_origins=settings.dialog_origins,
         picture_formats=settings.pictures_formats,
         max_picture_bytes=settings.pictures_max_bytes,
-        waiting=waiting,
-        metrics=metrics,
+        waiting=base.waiting,
+        metrics=base.metrics,
         lifecycle=Lifecycle(settings.shutdown_drain_seconds, settings.shutdown_grace_seconds),
-        heartbeat=heartbeat,
-        build=build,
-    )
-    metrics.watch(_measured(services, keys, backend, replicas))
-    # In the order in which they close: parts that other parts use come last.
-    closed = (heartbeat, renderer.workers, rate_limits, authenticators, keys, replicas, backend)
-    return Application(
-        router=_router(services, development, clock),
-        services=services,
-        backend=backend,
-        keyring_watch=watch,
-        metrics_listen=settings.metrics_listen,
-        development=development,
-        closers=tuple(each.close for each in closed),
+        heartbeat=_heartbeat(backend, keys, renderer.workers, replicas),
+        build=base.build,
     )
 
 
-def _measured(services: Services, keys: KeyWrapper, backend: Backend, replicas: Replicas) -> Parts:
+def _measured(services: Services, base: _Base) -> Parts:
     renderer, rate_limits = services.renderer, services.rate_limits
     return Parts(
-        backend=backend.stats,
-        waiting=services.waiting,
-        replicas=replicas.stats,
+        backend=base.backend.stats,
+        waiting=base.waiting,
+        replicas=base.replicas.stats,
         pictures=renderer.stats,
         is_uncoordinated=lambda: rate_limits.is_uncoordinated,
         proofs=services.authenticators.outcomes,
-        waiting_rejections=services.waiting.rejections,
+        waiting_rejections=base.waiting.rejections,
         picture_uploads=renderer.uploads,
         picture_pixels=renderer.pixels,
         picture_cpu_seconds=renderer.processor_time,
-        replica_reads=replicas.reads,
-        stale_key_reads=keys.stale_reads,
+        replica_reads=base.replicas.reads,
+        stale_key_reads=base.keys.stale_reads,
     )
 
 

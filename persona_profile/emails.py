@@ -43,7 +43,7 @@ def canonical_email(address: str) -> str:
     It is a fixed point: the canonical spelling of a canonical address is that address. The local
     part is NFC with ASCII letters in lower case (RFC 6532); the domain is lower-case
     IDNA (UTS 46, A-labels). Quoted local parts, comments, IP literals, single-label domains and
-    invisible characters are refused.
+    invisible characters are rejected.
 
     Raises:
         InvalidEmail: for anything else, or more than MAX_BYTES.

@@ -23,7 +23,7 @@ from zlib import crc32
 
 from backends import Backend, BackendError, Item, Put, check_batch, is_live
 from backends.copying.groups import Items, Related, read_all
-from backends.copying.transfer import Clock, NotEmpty, Progress, Report, batches, write_partition
+from backends.copying.transfer import Clock, NotEmpty, Report, batches, write_partition
 
 MAGIC: Final = b"\x89PPS\r\n\x1a\n"
 FORMAT: Final = 1
@@ -78,17 +78,14 @@ def backup(
     *,
     software: str,
     related: Related = lambda *_: (),
-    report: Report | None = None,
+    report: Report = lambda *_: None,
     clock: Clock = time.time,
 ) -> Contents:
     """Write all live items of a store, which may be in use, into an archive.
 
     The archive has each group of related partitions as it was at one instant, and different groups at
     different instants. The file gets its name when it is complete and on disk, replaces an older file
-    of that name, and is readable by its owner alone.
-
-    Raises:
-        OSError: the file can't be written.
+    of that name, and is readable by its owner alone. `OSError` if it can't be written.
     """
     path = Path(os.path.realpath(path))  # replaces the target of a symbolic link, not the link
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
@@ -100,8 +97,7 @@ def backup(
                 items = {name: item for name, item in found.items() if is_live(item, clock())}
                 if items:
                     writer.add(partition, items)
-                if report:
-                    report(Progress("writing", writer.contents.partitions, writer.contents.bytes))
+                report("writing", writer.contents.partitions, writer.contents.bytes)
             writer.end()
             file.flush()
             os.fsync(file.fileno())
@@ -113,12 +109,10 @@ def backup(
     return writer.contents
 
 
-def check(path: Path, *, report: Report | None = None) -> Contents:
+def check(path: Path, *, report: Report = lambda *_: None) -> Contents:
     """Read an archive from the first byte to the last; return its contents.
 
-    Raises:
-        ArchiveError: the file is no archive, or damaged.
-        OSError: the file can't be read.
+    Raises `ArchiveError` if the file is no archive, or damaged, and `OSError` if it can't be read.
     """
     with path.open("rb") as file:
         reader = _Reader(file)
@@ -134,28 +128,19 @@ def restore(
     overwrite: bool = False,
     inspect: Visit = lambda *_: None,
     prepare: Visit = lambda *_: None,
-    report: Report | None = None,
+    report: Report = lambda *_: None,
     clock: Clock = time.time,
 ) -> Restored:
     """Write the live items of an archive into a store, and read them back.
 
-    The whole archive is checked before the first write. A restore can be stopped at any instant, and
-    started again with `overwrite`.
-
-    Args:
-        path: the archive.
-        destination: an empty store, unless `overwrite` is set.
-        overwrite: replace the archive's partitions as a whole; other partitions stay.
-        inspect: called with each partition before the first write; rejects it by an exception.
-        prepare: called with each partition before its write.
-        report: called now and then.
-        clock: the clock of the store.
+    The whole archive is checked before the first write; `inspect` may reject a partition then, by an
+    exception. `prepare` is called with each partition before its write. A restore can be stopped at any
+    instant, and started again with `overwrite`: it replaces partitions as a whole, and no others.
 
     Raises:
         ArchiveError: the file is no archive, or damaged; nothing was written.
         NotEmpty: the store is not empty, and `overwrite` is not set; nothing was written.
         NotWritten: the store does not return what was written.
-        Unavailable: the store can't answer now.
         OSError: the file can't be read.
     """
     if not overwrite and destination.scan(None, 1):
@@ -172,11 +157,10 @@ def restore(
         return Restored(reader.contents, written)
 
 
-def _reported(reader: _Reader, stage: str, report: Report | None) -> Iterator[tuple[bytes, Items]]:
+def _reported(reader: _Reader, stage: str, report: Report) -> Iterator[tuple[bytes, Items]]:
     for partition, items in reader.partitions():
         yield partition, items
-        if report:
-            report(Progress(stage, reader.contents.partitions, reader.contents.bytes))
+        report(stage, reader.contents.partitions, reader.contents.bytes)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -237,7 +221,6 @@ class _Reader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._size = os.fstat(file.fileno()).st_size
-        self._position = 0
         self._digest = sha256()
         self.contents = self._read_start()
 
@@ -245,7 +228,7 @@ class _Reader:
         """Yield partitions in order. At the end the whole archive has been checked."""
         last = b""
         while True:
-            start = self._position
+            start = self._file.tell()
             kind, body = self._read_record()
             if kind == _END:
                 self._check_end(body)
@@ -274,7 +257,7 @@ class _Reader:
         return Contents(str(header.get("created_at", "")), str(header.get("software", "")))
 
     def _read_record(self) -> tuple[bytes, bytes]:
-        start = self._position
+        start = self._file.tell()
         kind, length = _RECORD.unpack(self._take_checked(_RECORD.size, start))
         self._digest_before_body = self._digest.copy()
         return kind, self._take_checked(length, start)
@@ -286,9 +269,9 @@ class _Reader:
             raise ArchiveError("the archive is damaged: its SHA-256 is another")
         if counts != _packed(self.contents):
             raise ArchiveError("the archive is damaged: it does not hold as much as its end says")
-        if self._position != self._size:
+        if self._file.tell() != self._size:
             raise ArchiveError(
-                f"the archive is damaged: it goes on after its end, byte {self._position}"
+                f"the archive is damaged: it goes on after its end, byte {self._file.tell()}"
             )
 
     def _take_checked(self, size: int, start: int) -> bytes:
@@ -298,12 +281,9 @@ class _Reader:
         return data
 
     def _take(self, size: int) -> bytes:
-        if size > self._size - self._position:
-            raise ArchiveError(f"the archive ends too early, at byte {self._size}")
-        data = self._file.read(size)
+        data = self._file.read(min(size, self._size))
         if len(data) != size:
-            raise ArchiveError(f"the archive ended while it was read, after byte {self._position}")
-        self._position += size
+            raise ArchiveError(f"the archive ends too early, at byte {self._file.tell()}")
         self._digest.update(data)
         return data
 

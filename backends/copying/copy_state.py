@@ -20,11 +20,10 @@ class InvalidState(BackendError):
 
 
 class Copied(NamedTuple):
-    """A partition that had the same values in both stores.
+    """A partition that had the same values in both stores: the hashes of its listings.
 
     Attributes:
-        source: hash of its listing in the source; None to compare its values again.
-        destination: hash of its listing in the destination.
+        source: None to compare the values again.
         expiring: fingerprints of the items in the destination that expire.
     """
 
@@ -54,9 +53,7 @@ class CopyState:
     def __init__(self, path: Path) -> None:
         """Open the file; create it if it is absent.
 
-        Raises:
-            InvalidState: the file is no state of a copy, or another copy uses it.
-            OSError: the file can't be created.
+        Raises `InvalidState` if it is no state of a copy, or if another copy uses it.
         """
         path.touch(mode=0o600)
         try:

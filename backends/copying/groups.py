@@ -35,23 +35,27 @@ def read_all(
     """
     walked = walk(source)
     upcoming = next(walked, None)
-    with closing(_Waiting()) as waiting:
+    with closing(sqlite3.connect("")) as waiting:
+        waiting.execute("CREATE TABLE waiting (partition BLOB PRIMARY KEY, items BLOB)")
         last = b""
         while True:
-            waits = waiting.first_after(last)
+            first = "SELECT min(partition) FROM waiting WHERE partition > ?"
+            [waits] = waiting.execute(first, (last,)).fetchone()
             if upcoming is None and waits is None:
                 return
             last = min(each for each in (upcoming, waits) if each is not None)
             if last == upcoming:
                 upcoming = next(walked, None)
             if last == waits:
-                yield last, waiting.items(last)
+                found = "SELECT items FROM waiting WHERE partition = ?"
+                [items] = waiting.execute(found, (last,)).fetchone()
+                yield last, pickle.loads(items)  # noqa: S301 - of this process
             else:
                 yield last, _read_group(source, last, related, waiting, patience)
 
 
 def _read_group(
-    source: Backend, partition: bytes, related: Related, waiting: _Waiting, patience: float
+    source: Backend, partition: bytes, related: Related, waiting: sqlite3.Connection, patience: float
 ) -> Items:
     """Return the items of a partition; put later partitions of its group into `waiting`."""
     deadline = time.monotonic() + patience
@@ -64,8 +68,8 @@ def _read_group(
         group = {each: read_partition(source, each, patience=patience) for each in others}
         # Each partition is unchanged since its read: all had these items at the last read.
         if all(_is_unchanged(source, *each) for each in ((partition, items), *group.items())):
-            for other, found in group.items():
-                waiting.add(other, found)
+            rows = [(other, pickle.dumps(found)) for other, found in group.items()]
+            waiting.executemany("INSERT OR IGNORE INTO waiting VALUES (?, ?)", rows)
             return items
         if time.monotonic() > deadline:
             raise Busy("others keep writing to a partition; try again when less is written")
@@ -75,32 +79,3 @@ def _read_group(
 def _is_unchanged(source: Backend, partition: bytes, items: Items) -> bool:
     listed = {info.name: info.version for info in source.list(partition)}
     return listed == {name: item.version for name, item in items.items()}
-
-
-class _Waiting:
-    """Partitions that were read before their turn, in a temporary file without a name."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect("")
-        self._database.execute("CREATE TABLE waiting (partition BLOB PRIMARY KEY, items BLOB)")
-
-    def add(self, partition: bytes, items: Items) -> None:
-        """Add a partition, unless it was added before."""
-        row = partition, pickle.dumps(dict(items))
-        self._database.execute("INSERT OR IGNORE INTO waiting VALUES (?, ?)", row)
-
-    def first_after(self, partition: bytes) -> bytes | None:
-        """Return the first partition that follows `partition`, or None."""
-        query = "SELECT min(partition) FROM waiting WHERE partition > ?"
-        [first] = self._database.execute(query, (partition,)).fetchone()
-        return first  # type: ignore[no-any-return]
-
-    def items(self, partition: bytes) -> Items:
-        """Return the items of a partition."""
-        query = "SELECT items FROM waiting WHERE partition = ?"
-        [items] = self._database.execute(query, (partition,)).fetchone()
-        return pickle.loads(items)  # type: ignore[no-any-return]  # noqa: S301 - own file
-
-    def close(self) -> None:
-        """Delete the file."""
-        self._database.close()

@@ -46,7 +46,6 @@ from backends.copying.transfer import (
     Busy,
     Clock,
     NotEmpty,
-    Progress,
     Report,
     Written,
     read_partition,
@@ -61,8 +60,6 @@ WORKERS: Final = 4
 """Partitions in progress at once: they wait for networks and disks at the same time."""
 
 _PAGE_PARTITIONS: Final = 100
-_PORTION_BYTES: Final = MAX_BATCH_BYTES
-"""Bytes of values in memory at once, unless one partition has more."""
 
 
 @dataclass(slots=True)
@@ -92,7 +89,7 @@ def copy(  # noqa: PLR0913 - the last two are for tests
     *,
     passes: int = PASSES,
     overwrite: bool = False,
-    report: Report | None = None,
+    report: Report = lambda *_: None,
     clock: Clock = time.time,
     workers: int = WORKERS,
     patience: float = PATIENCE_SECONDS,
@@ -101,18 +98,7 @@ def copy(  # noqa: PLR0913 - the last two are for tests
 
     Each partition is written in one batch and read back. A partition that is too large for one batch is
     written in several: bulk items first, deletions last. A copy can be stopped at any instant and
-    started again.
-
-    Args:
-        source: only read; may be in use.
-        destination: an empty store, or one that copies with this state have written.
-        state: the state of earlier runs.
-        passes: the limit of passes, from 2.
-        overwrite: also replace and delete foreign items in the destination.
-        report: called some times a second.
-        clock: the clock of both stores.
-        workers: see WORKERS.
-        patience: see PATIENCE_SECONDS.
+    started again with its state. With `overwrite` it replaces and deletes foreign items, too.
 
     Raises:
         NotEmpty: the destination has foreign items, which are unchanged; `overwrite` is not set.
@@ -133,16 +119,10 @@ def copy(  # noqa: PLR0913 - the last two are for tests
 
 
 class _Comparison(NamedTuple):
-    """The comparison of a partition by its listings.
+    """What to do with a partition, its listing in the destination, and the bytes in the source."""
 
-    Attributes:
-        is_foreign: the destination has foreign items, or lacks items of this copy.
-        listed: the listing of the destination.
-        bytes: of the values in the source.
-    """
-
-    is_same: bool
-    is_foreign: bool
+    must_write: bool
+    may_differ: bool
     listed: Sequence[ItemInfo]
     bytes: int
 
@@ -155,7 +135,7 @@ class _Copy:
     destination: Backend
     state: CopyState
     overwrite: bool
-    report: Report | None
+    report: Report
     clock: Clock
     workers: int
     patience: float
@@ -171,20 +151,19 @@ class _Copy:
         with ThreadPoolExecutor(self.workers) as pool:
             while page := list(itertools.islice(partitions, _PAGE_PARTITIONS)):
                 self._copy_page(pool, page)
-                if self.report:
-                    stage = f"pass {self.result.passes}"
-                    self.report(Progress(stage, self.result.partitions, self.result.bytes))
+                stage = f"pass {self.result.passes}"
+                self.report(stage, self.result.partitions, self.result.bytes)
         self.state.record({}, None)
         self.result.equal = not self.result.differing
 
     def _copy_page(self, pool: ThreadPoolExecutor, page: list[bytes]) -> None:
         known = self.state.known(page)
         compared = dict(zip(page, pool.map(self._compare, page, map(known.get, page)), strict=True))
-        foreign = [partition for partition in page if compared[partition].is_foreign]
-        self.result.differing += sum(pool.map(self._check_foreign, foreign))
+        self.result.differing += sum(each.may_differ for each in compared.values())
         copied: dict[bytes, Copied] = {}
-        to_do = [each for each in page if not compared[each].is_same and not compared[each].is_foreign]
-        for portion in chunks(to_do, lambda each: compared[each].bytes, _PORTION_BYTES):
+        to_do = [each for each in page if compared[each].must_write]
+        # In memory are the values of one portion.
+        for portion in chunks(to_do, lambda each: compared[each].bytes, MAX_BATCH_BYTES):
             sources = dict(zip(portion, pool.map(self._read, portion), strict=True))
             ready = {partition: items for partition, items in sources.items() if items is not None}
             pending = {each: _pending(items, compared[each].listed) for each, items in ready.items()}
@@ -204,19 +183,20 @@ class _Copy:
     def _compare(self, partition: bytes, known: Copied | Pending | None) -> _Comparison:
         in_source = self.source.list(partition)
         listed = self.destination.list(partition)
-        is_foreign = not self.overwrite and self._is_foreign(partition, known, listed)
+        if not self.overwrite and self._is_foreign(partition, known, listed):
+            return _Comparison(False, self._may_differ(partition), (), 0)
         # The hashes leave out items that expire; they are small and few, so always compared by value.
         is_same = (
             isinstance(known, Copied)
             and known[:2] == (of_listing(in_source), of_listing(listed))
             and not _expiring((*in_source, *listed))
         )
-        return _Comparison(is_same, is_foreign, listed, sum(info.size for info in in_source))
+        return _Comparison(not is_same, False, listed, sum(info.size for info in in_source))
 
     def _is_foreign(
         self, partition: bytes, known: Copied | Pending | None, listed: Sequence[ItemInfo]
     ) -> bool:
-        """Return whether somebody else has written to a partition of the destination."""
+        """Return whether a partition of the destination has foreign items, or lacks own ones."""
         if known is None:
             return bool(listed)
         if isinstance(known, Copied):
@@ -229,7 +209,7 @@ class _Copy:
             for address, item in self.destination.get_many(new).items()
         )
 
-    def _check_foreign(self, partition: bytes) -> bool:
+    def _may_differ(self, partition: bytes) -> bool:
         """Return whether a foreign partition may differ; raise `NotEmpty` if it does differ."""
         items = self._read(partition)
         if items is None:

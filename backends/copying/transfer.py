@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from backends import (
@@ -43,17 +42,8 @@ class NotWritten(BackendError):
     """The destination has acknowledged a write and does not return it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The progress of a job: its stage, and the partitions and bytes of values until now."""
-
-    stage: str
-    partitions: int
-    bytes: int
-
-
-Report = Callable[[Progress], None]
-"""A job calls it now and then."""
+Report = Callable[[str, int, int], None]
+"""A job calls it now and then with its stage, and the partitions and bytes of values until now."""
 
 
 class Busy(Unavailable):

@@ -45,10 +45,8 @@ read-only, or a node out of sync with its cluster.
 class Hosts:
     """Opens connections to the first healthy host, and breaks off connections to a lost host.
 
-    Args:
-        hosts: in order of preference.
-        open_connection: see `Open`.
-        suspicion_seconds: how long an operation waits before its host is checked.
+    The hosts are in order of preference. Once an operation has waited for `suspicion_seconds`, its host
+    is checked.
     """
 
     def __init__(
@@ -153,7 +151,9 @@ class Hosts:
             if len(self._hosts) == 1 or self._watchers:
                 return
             for host in self._hosts:
-                watcher = threading.Thread(target=self._watch, args=[host], daemon=True)
+                watcher = threading.Thread(
+                    target=self._watch, args=[host], name="database host", daemon=True
+                )
                 self._watchers.append(watcher)
                 watcher.start()
 

@@ -128,8 +128,7 @@ class MysqlBackend(SqlBackend):
         - `connections`: size of the pool; fewer than the threads of the service.
         - Further options: see `mysql_connections`.
 
-        Raises:
-            ValueError: the URL has another form, or names a file that can't be used.
+        Raises `ValueError` if the URL has another form, or names a file that can't be used.
         """
         parsed = parse_url(url)
         connections = whole_number(parsed, "connections", CONNECTIONS)

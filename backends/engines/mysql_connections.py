@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import pymysql  # type: ignore[import-untyped]
 from sqlalchemy import URL, make_url
@@ -74,7 +73,10 @@ class Opener:
             self._parameters["password"] = url.password.encode()
         self._parameters["autocommit"] = True
         if "ssl" in self._parameters:
-            self._parameters["ssl"] = _tls(self._parameters)
+            try:  # the files are read once, here
+                self._parameters["ssl"] = pymysql.connect(**self._parameters, defer_connect=True).ctx
+            except OSError as error:
+                raise ValueError(f"its TLS options can't be used: {error.strerror}") from None
         self._connect_seconds = timeouts["connect_timeout"]
         lock_seconds = min(LOCK_SECONDS, max(1, timeouts["read_timeout"] // 2))
         self._session = [statement.format(lock_seconds=lock_seconds) for statement in _SESSION]
@@ -113,14 +115,6 @@ class Opener:
                 raise pymysql.err.OperationalError(NOT_READY, "read-only, or not in sync")
 
 
-def _tls(parameters: Mapping[str, Any]) -> ssl.SSLContext:
-    """Return the TLS context of all connections; its files are read once, here."""
-    try:
-        return cast("ssl.SSLContext", pymysql.connect(**parameters, defer_connect=True).ctx)
-    except OSError as error:
-        raise ValueError(f"its TLS options can't be used: {error.strerror}") from None
-
-
 def parse_url(url: str | None) -> URL:
     """Return the URL for SQLAlchemy; `MysqlBackend.from_url` describes its form.
 
@@ -148,9 +142,8 @@ def hosts_of(url: URL) -> Sequence[Host]:
     """Return the hosts of a URL, in order of preference; malformed or repeated ones are errors."""
     if url.host:
         return [_host(url.host, url.port or _PORT)]
-    query = url.query["host"]
     hosts = []
-    for each in [query] if isinstance(query, str) else query:
+    for each in url.normalized_query["host"]:
         match = _HOST.fullmatch(each)
         if match is None:
             raise ValueError("a host must be name:port, name or [IPv6 address]:port")

@@ -75,10 +75,8 @@ class AllInUse(Unavailable):
 class SqlBackend(Backend):
     """A backend on an engine in AUTOCOMMIT mode; statements begin and end transactions.
 
-    Args:
-        engine: the database; its pool raises a timeout instead of queueing without bound.
-        time_limit: seconds after which no further attempt of an operation begins.
-        clock: seconds since 1970.
+    The pool of the engine raises a timeout instead of queueing without bound. No further attempt of an
+    operation begins after `time_limit` seconds.
     """
 
     BEGIN: ClassVar[str]

@@ -42,8 +42,7 @@ class SqliteBackend(SqlBackend):
     def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> SqliteBackend:
         """Open `sqlite:///relative/path` or `sqlite:////absolute/path`; create an absent file.
 
-        Raises:
-            ValueError: the URL has another form.
+        Raises `ValueError` if the URL has another form.
         """
         try:
             parsed = make_url(url or "")

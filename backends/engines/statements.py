@@ -21,9 +21,6 @@ MAX_STATEMENT_BYTES: Final = 1024 * 1024
 """Bytes of values in one statement, unless one value has more. Far below the default packet sizes of
 servers."""
 
-Upsert = Callable[[sa.TableClause], Any]
-"""Returns an INSERT that replaces the row with the same key."""
-
 KEY: Final = ("partition", "name")
 CONTENT: Final = ("version", "expires_at", "value")
 
@@ -46,9 +43,8 @@ BULK: Final = _table("bulk_items")
 class Step:
     """A statement of a batch.
 
-    Attributes:
-        must_match: a conflict unless the statement finds exactly one row.
-        if_exists: carried out instead if the row of an INSERT exists already.
+    With `must_match` it is a conflict unless the statement finds exactly one row. If the row of an
+    INSERT exists already, `if_exists` is carried out instead.
     """
 
     statement: Executable
@@ -130,7 +126,7 @@ def batch(
     partition: bytes,
     operations: Sequence[Operation],
     versions: Mapping[str, int],
-    upsert: Upsert,
+    upsert: Callable[[sa.TableClause], Any],
     now: int,
 ) -> Iterator[Step]:
     """Yield the statements of a batch; the statements that can fail come first.

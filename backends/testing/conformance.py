@@ -49,6 +49,12 @@ def write(backend: Backend, name: str, value: bytes, partition: bytes = P1) -> i
     return backend.apply(partition, [Put(name, value)])[name]
 
 
+def rejects(backend: Backend, *operations: Operation) -> None:
+    """Check that a batch is a conflict."""
+    with pytest.raises(Conflict):
+        backend.apply(P1, operations)
+
+
 class BackendConformance:
     """All tests; inherit this class."""
 
@@ -121,28 +127,23 @@ class BackendConformance:
     def test_absent_expected(self, backend: Backend) -> None:
         """A put that expects absence succeeds once."""
         backend.apply(P1, [Put("x", b"1", ABSENT)])
-        with pytest.raises(Conflict):
-            backend.apply(P1, [Put("x", b"2", ABSENT)])
+        rejects(backend, Put("x", b"2", ABSENT))
         assert value_of(backend, "x") == b"1"
 
     def test_version_expected(self, backend: Backend) -> None:
         """A put that names the current version succeeds; with an older version it is a conflict."""
         first = write(backend, "x", b"1")
         backend.apply(P1, [Put("x", b"2", first)])
-        with pytest.raises(Conflict):
-            backend.apply(P1, [Put("x", b"3", first)])
-        with pytest.raises(Conflict):
-            backend.apply(P1, [Delete("x", first)])
+        rejects(backend, Put("x", b"3", first))
+        rejects(backend, Delete("x", first))
         assert value_of(backend, "x") == b"2"
 
     def test_version_expected_of_absent(self, backend: Backend) -> None:
         """A put or delete that names a version of an absent item is a conflict."""
         version = write(backend, "x", b"1")
         backend.apply(P1, [Delete("x", version)])
-        with pytest.raises(Conflict):
-            backend.apply(P1, [Put("x", b"2", version)])
-        with pytest.raises(Conflict):
-            backend.apply(P1, [Delete("x", version)])
+        rejects(backend, Put("x", b"2", version))
+        rejects(backend, Delete("x", version))
         assert read(backend, "x") is None
 
     def test_delete_of_absent(self, backend: Backend) -> None:
@@ -156,8 +157,7 @@ class BackendConformance:
         bad = Put("bad", b"x", if_version=kept)
         good: list[Operation] = [Put("kept", b"new"), Put("fresh", b"new"), Delete("other")]
         for position in range(len(good) + 1):
-            with pytest.raises(Conflict):
-                backend.apply(P1, [*good[:position], bad, *good[position:]])
+            rejects(backend, *good[:position], bad, *good[position:])
         assert read(backend, "kept") == Item(b"old", kept)
         assert read(backend, "fresh") is None
         assert read(backend, "other") is not None
@@ -214,10 +214,8 @@ class BackendConformance:
         """An expired item meets the expectation ABSENT, and no expectation of its version."""
         past = int(time.time()) - 1
         version = backend.apply(P1, [Put("x", b"1", expires_at=past)])["x"]
-        with pytest.raises(Conflict):
-            backend.apply(P1, [Put("x", b"2", version)])
-        with pytest.raises(Conflict):
-            backend.apply(P1, [Delete("x", version)])
+        rejects(backend, Put("x", b"2", version))
+        rejects(backend, Delete("x", version))
         backend.apply(P1, [Put("x", b"2", ABSENT)])
         assert read(backend, "x") is not None
 
@@ -227,8 +225,7 @@ class BackendConformance:
         version = backend.apply(P1, [Put("x", b"1", expires_at=future)])["x"]
         assert read(backend, "x") == Item(b"1", version, future)
         assert backend.list(P1)[0].expires_at == future
-        with pytest.raises(Conflict):
-            backend.apply(P1, [Put("x", b"2", ABSENT)])
+        rejects(backend, Put("x", b"2", ABSENT))
 
     def test_replaced_without_expiry(self, backend: Backend) -> None:
         """A put without expiry makes an item permanent."""

@@ -81,9 +81,7 @@ class BackendMachine(RuleBasedStateMachine):
         for each in operations:
             self._remember(partition, each, versions)
 
-    @rule(
-        addresses=st.lists(st.tuples(_partitions, _names).map(lambda pair: Address(*pair)), max_size=6)
-    )
+    @rule(addresses=st.lists(st.builds(Address, _partitions, _names), max_size=6))
     def get_many(self, addresses: list[Address]) -> None:
         """A read returns live items with value, version and expiry."""
         live = self._live()

@@ -15,7 +15,6 @@ import bisect
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from loadtest.gate.summary import StepSummary
@@ -33,92 +32,27 @@ _PIECES: Final = 20
 _SAME_USERS: Final = 0.01
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A value with its 95 % range.
-
-    Attributes:
-        value: of the whole step.
-        low: 2.5 % of the resamples are below.
-        high: 2.5 % of the resamples are above.
-        answers: number of responses.
-    """
-
-    value: float
-    low: float
-    high: float
-    answers: int
-
-    def document(self) -> dict[str, float]:
-        """Return the document for programs."""
-        return {"value": self.value, "low": self.low, "high": self.high, "answers": self.answers}
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedMetric:
-    """A metric of both runs.
-
-    Attributes:
-        endpoint: its name; empty for all together.
-        figure: `p95`, `p99`, `seconds_per_request` or `users_carried`.
-        now: of this run.
-        before: of the accepted one.
-        word: `slower`, `faster`, `same` (no difference), or `few` (too few responses).
-    """
-
-    endpoint: str
-    figure: str
-    now: float
-    before: float
-    word: str
-
-    @property
-    def ratio(self) -> float:
-        """This run's over the accepted one's."""
-        return self.now / self.before
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two runs side by side.
-
-    Attributes:
-        users: of the compared step; None without a common step.
-        rows: the metrics.
-        accepted_at: start of the accepted run, seconds since 1970.
-        accepted_version: of its server.
-    """
-
-    users: float | None
-    rows: Sequence[ComparedMetric]
-    accepted_at: float
-    accepted_version: Mapping[str, Any]
-
-    @property
-    def word(self) -> str:
-        """`slower` if any metric is, or `faster` if any is, or `same`; `unknown` without metrics."""
-        words = {each.word for each in self.rows}
-        return next((word for word in ("slower", "faster", "same") if word in words), "unknown")
-
-
-def estimates(step: StepSummary) -> dict[str, dict[str, Estimate]]:
+def estimates(step: StepSummary) -> dict[str, dict[str, dict[str, float]]]:
     """Return the percentiles of a step with their ranges, by endpoint."""
     pieces = _pieces(step)
-    made = {}
-    for name in step.endpoints:
-        counts = [
-            [step.seconds[second][name].latencies for second in piece if name in step.seconds[second]]
-            for piece in pieces
-        ]
-        if any(counts):
-            found = _percentiles(counts)
-            made[name] = found
-    return {name: found for name, found in made.items() if found}
+    return {
+        name: _percentiles(
+            [
+                [
+                    step.seconds[second][name].latencies
+                    for second in piece
+                    if name in step.seconds[second]
+                ]
+                for piece in pieces
+            ]
+        )
+        for name in step.endpoints
+    }
 
 
-def cost_estimate(step: StepSummary) -> Estimate | None:
-    """Return the server's processor seconds per request; None if they are unknown."""
-    if step.seconds_per_request is None:
+def cost_estimate(step: StepSummary) -> dict[str, float] | None:
+    """Return the server's processor seconds per request with their range; None if they are unknown."""
+    if not step.seconds_per_request or step.seconds_per_request < 0:
         return None
     pairs = []
     for piece in _pieces(step):
@@ -131,46 +65,58 @@ def cost_estimate(step: StepSummary) -> Estimate | None:
         drawn = draw.choices(pairs, k=len(pairs))
         if answered := sum(count for _, count in drawn):
             found.append(sum(spent for spent, _ in drawn) / answered)
-    low, high = _range(found) if found else (step.seconds_per_request,) * 2
-    return Estimate(step.seconds_per_request, low, high, sum(count for _, count in pairs))
+    cost = step.seconds_per_request
+    return _estimate(cost, found or [cost], sum(count for _, count in pairs))
 
 
-def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> Comparison:
+def compare(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """Compare the documents of this run and of the accepted one.
 
     Runs with other parameters of the model or another peak have no common step.
     """
     accepted = before["run"]
-    if _load_of_a_user(now["run"]) != _load_of_a_user(accepted):
-        return Comparison(None, [], accepted["at"], accepted["server_version"])
-    rows = _carried(now["users_carried"], before["users_carried"])
-    common = [
-        (mine, theirs)
-        for mine, theirs in itertools.product(now["steps"], before["steps"])
-        if abs(mine["users"] - theirs["users"]) <= _SAME_USERS * theirs["users"]
+    rows, users = [], None
+    if _load_of_a_user(now["run"]) == _load_of_a_user(accepted):
+        rows = _carried(now["users_carried"], before["users_carried"])
+        common = [
+            (mine, theirs)
+            for mine, theirs in itertools.product(now["steps"], before["steps"])
+            if abs(mine["users"] - theirs["users"]) <= _SAME_USERS * theirs["users"]
+        ]
+        if common:
+            mine, theirs = max(
+                common,
+                key=lambda pair: (pair[0]["outcome"] == pair[1]["outcome"] == "met", pair[1]["users"]),
+            )
+            users = theirs["users"]
+            rows += _rows(mine, theirs)
+    words = {each["word"] for each in rows}
+    return {
+        "word": next((word for word in ("slower", "faster", "same") if word in words), "unknown"),
+        "users": users,
+        "accepted_at": accepted["at"],
+        "accepted_version": accepted["server_version"],
+        "rows": rows,
+    }
+
+
+def _rows(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the metrics that both steps have."""
+    pairs = [("", "seconds_per_request", mine, theirs)]
+    for name, endpoint in mine["endpoints"].items():
+        pairs += [(name, figure, endpoint, theirs["endpoints"].get(name, {})) for figure in SHARES]
+    return [
+        _row(name, figure, one[figure], other[figure])
+        for name, figure, one, other in pairs
+        if one.get(figure) and other.get(figure)
     ]
-    if not common:
-        return Comparison(None, rows, accepted["at"], accepted["server_version"])
-    mine, theirs = max(
-        common,
-        key=lambda pair: (pair[0]["outcome"] == pair[1]["outcome"] == "met", pair[1]["users"]),
-    )
-    costs = (mine["seconds_per_request"], theirs["seconds_per_request"])
-    if all(costs):
-        rows.append(_row("", "seconds_per_request", *costs))
-    for name in mine["endpoints"]:
-        for figure in SHARES:
-            pair = [each["endpoints"].get(name, {}).get(figure) for each in (mine, theirs)]
-            if all(pair):
-                rows.append(_row(name, figure, *pair))
-    return Comparison(theirs["users"], rows, accepted["at"], accepted["server_version"])
 
 
 def _load_of_a_user(run: Mapping[str, Any]) -> tuple[Any, Any]:
     return run["parameters"], run.get("peak", 1.0)
 
 
-def _carried(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[ComparedMetric]:
+def _carried(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Compare the brackets of the knees: brackets that overlap may have the same knee."""
     mine, theirs = now["carried"], before["carried"]
     if not mine or not theirs:
@@ -180,12 +126,23 @@ def _carried(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Compared
         word = "slower"
     elif before["failed"] is not None and mine >= before["failed"]:
         word = "faster"
-    return [ComparedMetric("", "users_carried", mine, theirs, word)]
+    return [_compared("", "users_carried", mine, theirs, word)]
+
+
+def _compared(endpoint: str, figure: str, now: float, before: float, word: str) -> dict[str, Any]:
+    return {
+        "endpoint": endpoint,
+        "figure": figure,
+        "now": now,
+        "before": before,
+        "ratio": now / before,
+        "word": word,
+    }
 
 
 def _row(
     endpoint: str, figure: str, now: Mapping[str, Any], before: Mapping[str, Any]
-) -> ComparedMetric:
+) -> dict[str, Any]:
     small, large = sorted((now, before), key=lambda each: each["value"])
     ratio = MIN_RATIO[figure]
     word = "same"
@@ -195,7 +152,7 @@ def _row(
         is_latency = figure in SHARES
         if not is_latency or large["value"] - small["value"] > MIN_MILLISECONDS:
             word = "slower" if large is now else "faster"
-    return ComparedMetric(endpoint, figure, now["value"], before["value"], word)
+    return _compared(endpoint, figure, now["value"], before["value"], word)
 
 
 def _pieces(step: StepSummary) -> list[list[int]]:
@@ -206,7 +163,7 @@ def _pieces(step: StepSummary) -> list[list[int]]:
     return [seconds[start:end] for start, end in itertools.pairwise(edges)]
 
 
-def _percentiles(pieces: Sequence[Sequence[Mapping[int, int]]]) -> dict[str, Estimate]:
+def _percentiles(pieces: Sequence[Sequence[Mapping[int, int]]]) -> dict[str, dict[str, float]]:
     numbers = sorted({number for piece in pieces for counts in piece for number in counts})
     if not numbers:
         return {}
@@ -219,12 +176,14 @@ def _percentiles(pieces: Sequence[Sequence[Mapping[int, int]]]) -> dict[str, Est
     for _ in range(_RESAMPLES):
         drawn = draw.choices(columns, k=len(columns))
         samples.append([sum(column) for column in zip(*drawn, strict=True)])
-    made = {}
-    for figure, share in SHARES.items():
-        found = [_rank(numbers, sample, share) for sample in samples if any(sample)]
-        low, high = _range(found)
-        made[figure] = Estimate(_rank(numbers, whole, share), low, high, sum(whole))
-    return made
+    return {
+        figure: _estimate(
+            _rank(numbers, whole, share),
+            [_rank(numbers, sample, share) for sample in samples if any(sample)],
+            sum(whole),
+        )
+        for figure, share in SHARES.items()
+    }
 
 
 def _rank(numbers: Sequence[int], counts: Sequence[int], share: float) -> float:
@@ -232,10 +191,11 @@ def _rank(numbers: Sequence[int], counts: Sequence[int], share: float) -> float:
     return upper_bound(numbers[bisect.bisect_left(running, share * running[-1] - 1e-9)])
 
 
-def _range(found: list[float]) -> tuple[float, float]:
-    ordered = sorted(found)
+def _estimate(value: float, resamples: list[float], answers: int) -> dict[str, float]:
+    """Return a value with its 95 % range, and the number of responses."""
+    ordered = sorted(resamples)
     cut = len(ordered) // 40
-    return ordered[cut], ordered[-1 - cut]
+    return {"value": value, "low": ordered[cut], "high": ordered[-1 - cut], "answers": answers}
 
 
 def _read(readings: Sequence[tuple[float, float]], at: float) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from loadtest.gate.comparison import Comparison, cost_estimate, estimates
+from loadtest.gate.comparison import cost_estimate, estimates
 from loadtest.gate.levels import Levels
 from loadtest.gate.summary import Summary
-from loadtest.gate.verdict import Judged, Verdict, headroom
+from loadtest.gate.verdict import SHARES, Doubt, Judged, Verdict, headroom
 from loadtest.record import Traffic, percentile
 
 VERSION: Final = 1
@@ -25,49 +25,33 @@ class InvalidReport(ValueError):
 def document(summary: Summary, levels: Levels, verdict: Verdict) -> dict[str, Any]:
     """Return the document of a run, without its comparison."""
     run, carried, failed = summary.run, verdict.carried, verdict.failed
+    prediction = None if verdict.prediction is None else asdict(verdict.prediction)
+    if prediction is not None and not math.isfinite(prediction["users"]):
+        prediction["users"] = None
     return {
         "version": VERSION,
         "outcome": verdict.outcome.code,
         "exit_status": verdict.outcome.value,
         "reasons": list(verdict.reasons),
-        "doubts": [{"code": each.code, "text": each.text} for each in verdict.doubts],
+        "doubts": _doubts(verdict.doubts),
         "run": {
-            "at": run.at,
+            **asdict(run),
             "ended_at": summary.ended_at,
-            "shape": run.shape,
-            "host": run.host,
-            "seed": run.seed,
-            "workers": run.workers,
             "server_version": {name: str(value) for name, value in run.server_version.items()},
-            "parameters": dict(run.parameters),
-            "peak": run.peak,
         },
         "users_carried": {
             "target": verdict.target,
             "carried": None if carried is None else carried.step.users,
             "failed": None if failed is None else failed.step.users,
             "knee": verdict.knee,
-            "predicted_knee": _finite(None if verdict.prediction is None else verdict.prediction.users),
+            "predicted_knee": prediction and prediction["users"],
             "predicted_over_measured": verdict.agreement,
-            "prediction": None
-            if verdict.prediction is None
-            else {name: _finite(value) for name, value in asdict(verdict.prediction).items()},
+            "prediction": prediction,
         },
         "levels": levels.document(),
         "steps": [_step(each, levels) for each in verdict.steps],
-        "server_metrics": dict(summary.metrics),
+        "server_metrics": summary.metrics,
         "wrong_content": summary.wrong_content,
-    }
-
-
-def comparison_document(comparison: Comparison) -> dict[str, Any]:
-    """Return the document of a comparison."""
-    return {
-        "word": comparison.word,
-        "users": comparison.users,
-        "accepted_at": comparison.accepted_at,
-        "accepted_version": dict(comparison.accepted_version),
-        "rows": [{**asdict(each), "ratio": each.ratio} for each in comparison.rows],
     }
 
 
@@ -119,28 +103,24 @@ def _check(found: dict[str, Any]) -> None:
 def _step(judged: Judged, levels: Levels) -> dict[str, Any]:
     step = judged.step
     found = estimates(step)
-    cost = cost_estimate(step)
     return {
         "users": step.users,
         "start": step.start,
         "seconds": step.duration,
-        "outcome": "void" if judged.doubts else "failed" if judged.breaches else "met",
+        "outcome": judged.outcome,
         "breaches": [asdict(each) for each in judged.breaches],
-        "doubts": [{"code": each.code, "text": each.text} for each in judged.doubts],
+        "doubts": _doubts(judged.doubts),
         "target": step.target,
         **_counts(step.whole),
         "cores_used": step.cores,
         "resident_bytes": step.resident_bytes,
-        "seconds_per_request": None if cost is None or cost.value <= 0 else cost.document(),
+        "seconds_per_request": cost_estimate(step),
         "generators": [asdict(each) for each in step.processes],
         "endpoints": {
             name: {
                 **_counts(traffic),
                 "p50": percentile(traffic.latencies, 0.5),
-                **{
-                    figure: found[name][figure].document() if name in found else None
-                    for figure in ("p95", "p99")
-                },
+                **{figure: found[name].get(figure) for figure in SHARES},
                 "headroom": headroom(traffic, levels, name),
             }
             for name, traffic in step.endpoints.items()
@@ -149,17 +129,9 @@ def _step(judged: Judged, levels: Levels) -> dict[str, Any]:
 
 
 def _counts(traffic: Traffic) -> dict[str, Any]:
-    return {
-        "planned": traffic.planned,
-        "right": traffic.right,
-        "achieved": traffic.achieved,
-        "errors": dict(traffic.errors),
-        "error_share": traffic.error_share,
-        "shed": traffic.shed,
-        "shed_share": traffic.shed_share,
-        "withdrawn": traffic.withdrawn,
-    }
+    names = "planned right achieved errors error_share shed shed_share withdrawn"
+    return {name: getattr(traffic, name) for name in names.split()}
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _doubts(doubts: Sequence[Doubt]) -> list[dict[str, str]]:
+    return [{"code": each.code, "text": each.text} for each in doubts]

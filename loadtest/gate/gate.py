@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from loadtest.gate.comparison import Comparison, compare
-from loadtest.gate.document import InvalidReport, comparison_document, document, dump, parse
+from loadtest.gate.comparison import compare
+from loadtest.gate.document import InvalidReport, document, dump, parse
 from loadtest.gate.levels import InvalidLevels, Levels
 from loadtest.gate.report.page import hour, page
 from loadtest.gate.summary import Summary, summarize
@@ -21,11 +21,6 @@ from persona_profile.capacity.model import MIN_NUMBER, InvalidParameters
 ACCEPTED: Final = Path("var/loadtest/accepted.json")
 """Where the report of the last accepted run is kept by default."""
 MISUSED: Final = 2
-_WORDS: Final = {
-    Outcome.PROMOTE: "Promote",
-    Outcome.DO_NOT_PROMOTE: "Do not promote",
-    Outcome.VOID: "The run is void",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,9 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _judge(options: argparse.Namespace) -> int:
     levels = _parsed(options.levels, Levels.parse) if options.levels else Levels.packaged()
     costs = _parsed(options.costs, Costs.parse) if options.costs else Costs.measured()
-    baseline = options.baseline
-    if baseline is None and options.accepted.exists():
-        baseline = options.accepted
+    baseline = options.baseline or (options.accepted if options.accepted.exists() else None)
     accepted = None if baseline is None else _parsed(baseline, parse)
     summary = summarize(read(options.folder))
     prediction = predict(
@@ -58,11 +51,10 @@ def _judge(options: argparse.Namespace) -> int:
     verdict = judge(summary, levels, options.users, prediction)
     made = document(summary, levels, verdict)
     comparison = None if accepted is None else compare(made, accepted)
-    text = dump({**made, "comparison": None if comparison is None else comparison_document(comparison)})
+    text = dump({**made, "comparison": comparison})
     _write(options.json or options.folder / "report.json", text)
-    html = page(summary, levels, verdict, comparison, costs.measured_on)
     target = options.html or options.folder / "report.html"
-    _write(target, html)
+    _write(target, page(summary, levels, verdict, comparison, costs.measured_on))
     _print(summary, verdict, comparison, target)
     if options.accept:
         if verdict.outcome is not Outcome.PROMOTE:
@@ -73,8 +65,8 @@ def _judge(options: argparse.Namespace) -> int:
     return verdict.outcome.value
 
 
-def _print(summary: Summary, verdict: Verdict, comparison: Comparison | None, path: Path) -> None:
-    print(f"{_WORDS[verdict.outcome]}.")
+def _print(summary: Summary, verdict: Verdict, comparison: Any, path: Path) -> None:
+    print(f"{verdict.outcome.headline}.")
     for reason in verdict.reasons:
         print(f"  {_printable(reason)}")
     if verdict.outcome is not Outcome.VOID and verdict.carried is not None:
@@ -85,7 +77,7 @@ def _print(summary: Summary, verdict: Verdict, comparison: Comparison | None, pa
             f"({verdict.agreement - 1:+.0%})"
         )
     if comparison is not None:
-        print(f"Beside the accepted run: {comparison.word}")
+        print(f"Beside the accepted run: {comparison['word']}")
     print(f"Report: {path}")
 
 

@@ -11,13 +11,8 @@ from typing import Any, Final, Self
 from persona_profile.capacity.model import ACTIVITIES
 
 DEFAULT: Final = "default"
-_MAX: Final[Mapping[str, float]] = {
-    "p95": 3_600_000,
-    "p99": 3_600_000,
-    "error_share": 1,
-    "shed_share": 1,
-    "achieved": 1,
-}
+_LATENCIES: Final = ("p95", "p99")
+_MAX_MILLISECONDS: Final = 3_600_000
 
 
 class InvalidLevels(ValueError):
@@ -26,14 +21,7 @@ class InvalidLevels(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EndpointLevels:
-    """The service levels of one endpoint.
-
-    Attributes:
-        p95: maximum of the 95th percentile, in milliseconds.
-        p99: maximum of the 99th percentile, in milliseconds.
-        error_share: maximum of errors over planned requests.
-        shed_share: maximum of shed over planned requests.
-    """
+    """The maxima of one endpoint: percentiles in milliseconds, and shares of planned requests."""
 
     p95: float
     p99: float
@@ -79,9 +67,12 @@ class Levels:
         if "achieved" not in step:
             raise InvalidLevels("step: achieved missing")
         made = {
-            name: _levels({**default, **_numbers(tables[name], f"endpoints.{name}", names)}, name)
-            for name in tables
+            name: EndpointLevels(**{**default, **_numbers(table, f"endpoints.{name}", names)})
+            for name, table in tables.items()
         }
+        for name, levels in made.items():
+            if levels.p95 > levels.p99:
+                raise InvalidLevels(f"endpoints.{name}: p95 must not be more than p99")
         return cls(step["achieved"], made.pop(DEFAULT), made)
 
     @classmethod
@@ -101,22 +92,16 @@ class Levels:
         return {"achieved": self.achieved, "endpoints": {name: asdict(named[name]) for name in named}}
 
 
-def _levels(values: Mapping[str, float], name: str) -> EndpointLevels:
-    levels = EndpointLevels(**values)
-    if levels.p95 > levels.p99:
-        raise InvalidLevels(f"endpoints.{name}: p95 must not be more than p99")
-    return levels
-
-
 def _numbers(table: Any, place: str, names: set[str]) -> dict[str, float]:
     if not isinstance(table, dict):
         raise InvalidLevels(f"{place}: must be a table")
     _known(table, place, names)
     for name, value in table.items():
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 <= value <= _MAX[name]:
-            raise InvalidLevels(f"{place}.{name}: must be a number from 0 to {_MAX[name]:g}")
-        if name in {"p95", "p99"} and not value:
+        maximum = _MAX_MILLISECONDS if name in _LATENCIES else 1
+        if not is_number or not 0 <= value <= maximum:
+            raise InvalidLevels(f"{place}.{name}: must be a number from 0 to {maximum:g}")
+        if name in _LATENCIES and not value:
             raise InvalidLevels(f"{place}.{name}: must be more than 0")
     return {name: float(value) for name, value in table.items()}
 

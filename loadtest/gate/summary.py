@@ -7,8 +7,9 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 from loadtest.record import (
     End,
@@ -31,6 +32,12 @@ LATE: Final = 0.25
 """Seconds of delay from which a start is late: longer delays would distort the latencies."""
 
 _COUNTERS: Final = ("_total", "_count", "_sum")
+_MAX_NUMBER: Final = 1e18
+_HINTS: Final = {
+    kind: {each.name: get_type_hints(kind)[each.name] for each in fields(kind)}
+    for kind in get_args(RecordLine)
+}
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,6 @@ class GeneratorProcess:
     """A process of the load generator in a step.
 
     Attributes:
-        name: of the process.
         cpu: share of one core, in the busiest `BUSY_WINDOW` seconds.
         lag: longest delay of a start, in seconds.
         late_seconds: number of seconds with a start later than `LATE`.
@@ -56,17 +62,11 @@ class GeneratorProcess:
 
 @dataclass(frozen=True, slots=True)
 class StepSummary:
-    """A step: some time with one number of users.
+    """A step: some time with one number of users; see `record.Step`.
 
     Attributes:
-        users: active users.
-        start: first whole second, since 1970.
-        end: the second after the last whole one.
-        is_measured: false while a run warms up, changes over, or ends.
-        rates: requests per second by the model, by endpoint.
-        endpoints: requests and outcomes, by endpoint.
-        seconds: the same, by second and endpoint.
-        processes: of the load generator.
+        start, end: first whole second, since 1970, and the second after the last one.
+        endpoints, seconds: requests and outcomes, by endpoint, and by second and endpoint.
         cores: used by the server on average; None if unknown.
         seconds_per_request: processor seconds of the server; None if unknown.
         resident_bytes: the server's maximum; None if unknown.
@@ -106,13 +106,10 @@ class StepSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run.
+    """A run; steps and samples of the server are in order of time.
 
     Attributes:
-        run: its parameters.
-        steps: in order of time.
         ended_at: None if the run was interrupted.
-        servers: samples of the server, in order of time.
         seconds: requests and outcomes of all endpoints together, by second.
         processes: names of the load generator's processes with samples.
         metrics: the server's metrics in measured steps: growth of counters, maximum of gauges.
@@ -143,27 +140,20 @@ def summarize(lines: Iterable[RecordLine]) -> Summary:
     Raises:
         InvalidRecord: there is not exactly one run, or a line has an invalid value.
     """
-    by_kind: dict[type[RecordLine], list[RecordLine]] = defaultdict(list)
+    lines = list(lines)
     for line in lines:
-        try:
-            _check(line)
-        except (TypeError, AttributeError) as error:
-            raise InvalidRecord(f"a line of kind {line.kind}: {error}") from None
-        by_kind[type(line)].append(line)
-    runs = [each for each in by_kind[Run] if isinstance(each, Run)]
+        _check(line)
+    runs = _of(Run, lines)
     if len(runs) != 1:
         raise InvalidRecord(f"it holds {len(runs)} runs; it must be one")
-    steps = sorted((each for each in by_kind[Step] if isinstance(each, Step)), key=_at)
-    seconds = [each for each in by_kind[Second] if isinstance(each, Second)]
-    generators = [each for each in by_kind[GeneratorSample] if isinstance(each, GeneratorSample)]
-    servers = sorted(
-        (each for each in by_kind[ServerSample] if isinstance(each, ServerSample)), key=_at
-    )
-    ends = [each.at for each in by_kind[End]]
-    last = max((line.at for kind in by_kind.values() for line in kind), default=0.0)
-    edges = [each.at for each in steps] + [max(ends, default=last)]
+    steps = sorted(_of(Step, lines), key=_at)
+    generators = _of(GeneratorSample, lines)
+    servers = sorted(_of(ServerSample, lines), key=_at)
+    ended_at = max((each.at for each in _of(End, lines)), default=None)
+    edges = [each.at for each in steps]
+    edges.append(max(line.at for line in lines) if ended_at is None else ended_at)
     by_second: dict[int, dict[str, list[Second]]] = defaultdict(lambda: defaultdict(list))
-    for each in seconds:
+    for each in _of(Second, lines):
         by_second[int(each.at)][each.endpoint].append(each)
     traffic = {
         second: {name: Traffic.of(found) for name, found in by_second[second].items()}
@@ -178,7 +168,7 @@ def summarize(lines: Iterable[RecordLine]) -> Summary:
     return Summary(
         runs[0],
         made,
-        max(ends, default=None),
+        ended_at,
         servers,
         {second: Traffic.of(found.values()) for second, found in traffic.items()},
         frozenset(each.process for each in generators),
@@ -279,48 +269,34 @@ def _growth(steps: Sequence[Sequence[ServerSample]]) -> dict[str, float]:
     return dict(sorted(grown.items()))
 
 
+def _of(kind: type[_Kind], lines: Iterable[RecordLine]) -> list[_Kind]:
+    return [line for line in lines if isinstance(line, kind)]
+
+
 def _at(line: RecordLine) -> float:
     return line.at
 
 
 def _check(line: RecordLine) -> None:
     """Raise `InvalidRecord` if a line has an invalid type or value."""
-    texts: list[object] = []
-    numbers: list[object] = [line.at]
-    if isinstance(line, Run):
-        texts = [line.shape, line.host, *line.parameters, *line.server_version.keys()]
-        numbers += [line.seed, line.workers, line.peak, *line.parameters.values()]
-    elif isinstance(line, Step):
-        texts = [*line.rates]
-        numbers += [line.users, *line.rates.values()]
-    elif isinstance(line, Second):
-        texts = [line.endpoint, *line.errors]
-        counts = [line.planned, line.shed, line.withdrawn, *line.errors.values()]
-        counts += [*line.latencies, *line.latencies.values()]
-        numbers += counts
-        # No latency is longer than a week; the number of a bucket is an exponent.
-        if not all(type(each) is int for each in counts) or any(each > 420 for each in line.latencies):
-            raise InvalidRecord(f"a line of kind {line.kind} has invalid counts")
-    elif isinstance(line, GeneratorSample):
-        texts, numbers = [line.process], [*numbers, line.cpu, line.lag]
-    elif isinstance(line, ServerSample):
-        texts = [*line.metrics]
-        numbers += [
-            each for each in (line.started_at, line.cpu_seconds, line.cores) if each is not None
-        ]
-        numbers += [] if line.resident_bytes is None else [line.resident_bytes]
-        # These two may be negative.
-        numbers += [_absolute(each) for each in line.metrics.values()]
-        numbers += [] if line.clock_offset is None else [_absolute(line.clock_offset)]
-    if not all(_is_number(each) for each in numbers) or not all(
-        isinstance(each, str) for each in texts
-    ):
-        raise InvalidRecord(f"a line of kind {line.kind} has an invalid value")
+    for name, hint in _HINTS[type(line)].items():
+        minimum = -_MAX_NUMBER if name in {"metrics", "clock_offset"} else 0
+        if not _fits(getattr(line, name), hint, minimum):
+            raise InvalidRecord(f"a line of kind {line.kind} has an invalid member {name}")
+    # No latency is longer than a week; the number of a bucket is an exponent.
+    if isinstance(line, Second) and any(each > 420 for each in line.latencies):
+        raise InvalidRecord(f"a line of kind {line.kind} has an invalid bucket")
 
 
-def _absolute(value: object) -> object:
-    return abs(value) if isinstance(value, int | float) else value
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1e18
+def _fits(value: Any, hint: Any, minimum: float = 0) -> bool:
+    """Return whether a value has a type, and its numbers are in their range."""
+    of = get_args(hint)
+    if len(of) > 1 and of[1] is not NoneType:
+        return isinstance(value, dict) and all(
+            _fits(name, of[0]) and _fits(each, of[1], minimum) for name, each in value.items()
+        )
+    if of:
+        return value is None or _fits(value, of[0], minimum)
+    if hint in (int, float):
+        return type(value) in {int, hint} and minimum <= value <= _MAX_NUMBER
+    return hint is Any or isinstance(value, hint)

@@ -61,6 +61,11 @@ class Outcome(Enum):
     VOID = 3
 
     @property
+    def headline(self) -> str:
+        """For people."""
+        return "The run is void" if self is Outcome.VOID else self.code.replace("_", " ").capitalize()
+
+    @property
     def code(self) -> str:
         """For programs."""
         return self.name.lower()
@@ -107,25 +112,14 @@ class Judged:
     doubts: Sequence[Doubt]
 
     @property
-    def is_met(self) -> bool:
-        """Whether it is valid and met all levels."""
-        return not self.breaches and not self.doubts
-
-    @property
-    def is_failed(self) -> bool:
-        """Whether it is valid and missed a level."""
-        return bool(self.breaches) and not self.doubts
+    def outcome(self) -> str:
+        """`void`, or `failed` if it missed a level, or `met`."""
+        return "void" if self.doubts else "failed" if self.breaches else "met"
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The knee by the capacity model.
-
-    Attributes:
-        users: number at which all cores are busy.
-        cores: assumed cores of the server.
-        seconds_per_request: of the server's processor, in the run's mix.
-    """
+    """The knee by the capacity model: the users at which all cores of the server are busy."""
 
     users: float
     cores: float
@@ -137,7 +131,6 @@ class Verdict:
     """The verdict on a run.
 
     Attributes:
-        outcome: the result.
         reasons: for people, the most important first.
         doubts: of the run and of deciding steps.
         steps: the measured steps.
@@ -174,21 +167,14 @@ class Verdict:
 def judge(
     summary: Summary, levels: Levels, target: float | None = None, prediction: Prediction | None = None
 ) -> Verdict:
-    """Judge a run.
-
-    Args:
-        summary: of the run.
-        levels: of each step.
-        target: users that must be carried; without it, every measured step must meet the levels.
-        prediction: of the model, for the report.
-    """
+    """Judge a run by the users that must be carried; without them, by every measured step."""
     steps = [
         Judged(each, list(_breaches(each, levels)), list(_step_doubts(each)))
         for each in summary.measured
     ]
-    failed = min((each for each in steps if each.is_failed), key=_users, default=None)
+    failed = min((each for each in steps if each.outcome == "failed"), key=_users, default=None)
     below = math.inf if failed is None else failed.step.users
-    met = [each for each in steps if each.is_met and each.step.users < below]
+    met = [each for each in steps if each.outcome == "met" and each.step.users < below]
     carried = max(met, key=_users, default=None)
     enough = math.inf
     if target is not None:
@@ -209,12 +195,7 @@ def predict(
 ) -> Prediction | None:
     """Return the model's knee for a run's load, or None if the server's cores are unknown.
 
-    Args:
-        summary: of the run, with its parameters, rates and cores.
-        costs: measured separately.
-        cores: of the server, if the record has none, or has more than the server's.
-        processes: of the server, which run one thread at a time each; None for no limit.
-        with_database: whether the database is on the same cores.
+    The cores are needed if the record has none, or has more than the server's. See `model.knee`.
 
     Raises:
         InvalidParameters: of the run, or the numbers of cores or processes.

@@ -18,14 +18,7 @@ TIMEOUT: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response of the server.
-
-    Attributes:
-        status: of HTTP.
-        body: the whole body.
-        retry_after: whether it had Retry-After.
-        sent: bytes of the request's body.
-    """
+    """A response of the server; `sent` is the number of bytes of the request's body."""
 
     status: int
     body: bytes
@@ -73,12 +66,7 @@ class _Client(HTTPClient):
 
 
 class Connections:
-    """Connections to one server, each used by one request at a time.
-
-    Args:
-        origin: of the server.
-        limit: connections at the same time; further requests wait.
-    """
+    """Connections to one server, each used by one request at a time; above the limit requests wait."""
 
     def __init__(self, origin: str, limit: int) -> None:
         parts = urlsplit(origin)

@@ -6,8 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from loadtest.generator.options import Options
 from loadtest.generator.stages import Stage, stages
@@ -28,14 +27,8 @@ PREPARATION: Final = 3 * 3600.0
 """Seconds within which all users must be prepared."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepLevel:
-    """The levels that a step must meet before a larger one. The verdict has its own levels.
-
-    Attributes:
-        right: share of requests with a right answer.
-        seconds: 95th percentile of the latency.
-    """
+class StepLevel(NamedTuple):
+    """Least share of right answers, and 95th percentile in seconds, of a step before a larger one."""
 
     right: float
     seconds: float
@@ -46,31 +39,21 @@ STEP_LEVELS: Final[Mapping[str, StepLevel]] = {
     "picture_read": StepLevel(0.99, 0.5),
     "upload": StepLevel(0.95, 10.0),
 }
-"""By activity, or `upload` for all kinds of upload. Assumed: people notice a slower dialog, but wait
-for an upload. A step has too few uploads to judge one in a hundred."""
+"""By activity, or `upload` for all kinds of upload; the verdict has its own levels. Assumed: people
+notice a slower dialog, but wait for an upload. A step has too few uploads to judge one in a hundred."""
 
 Send = Callable[[str, Mapping[str, Any]], None]
 
 
 class Conductor:
-    """The course of a run; call `tick` each second.
-
-    Args:
-        options: of the run.
-        writer: of the leader's lines.
-        send: sends a message to all workers.
-    """
+    """The course of a run; call `tick` each second."""
 
     def __init__(self, options: Options, writer: Writer, send: Send) -> None:
         self._options = options
         self._writer = writer
         self._send = send
         self._stages = stages(
-            options.shape,
-            options.users,
-            options.lengths,
-            max_steps=options.max_steps,
-            met=self._met,
+            options.shape, options.users, options.lengths, max_steps=options.max_steps, met=self._met
         )
         self._began_at: float | None = None
         self._stage = Stage(0, 0, is_measured=False)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 import gevent
 from gevent.event import Event
@@ -41,8 +40,7 @@ class Engine:
         process: its name in the record.
         origin: of the server.
         audience: origin that assertions name.
-        identities: of all users.
-        library: of pictures.
+        identities, library: users and pictures of all processes.
         report: see `Tally`.
     """
 
@@ -59,7 +57,9 @@ class Engine:
         self.process = process
         self._connections = Connections(origin, MAX_IN_FLIGHT)
         self._world = World(self._connections, identities, library, audience)
-        self._scenarios = {each.activity: each(self._world, self.tally) for each in SCENARIOS}
+        self._scenarios = {
+            name: scenario(name, self._world, self.tally) for name, scenario in SCENARIOS.items()
+        }
         self._pacer = Pacer(self._perform, self.tally)
         self._is_prepared = Event()
         self._plan: Plan | None = None
@@ -69,14 +69,7 @@ class Engine:
     def prepare(
         self, seed: int, worker: int, workers: int, rates: Mapping[str, float], *, launch: bool
     ) -> None:
-        """Sign this worker's users in, and upload the pictures that the run begins with.
-
-        Args:
-            seed: of the plan.
-            worker: number of this process.
-            workers: number of processes.
-            rates: the mix of activities.
-            launch: whether nine tenths of the emails have no picture yet.
+        """Sign this worker's users in, and upload the pictures that the run begins with; see `Plan`.
 
         Raises:
             Unprepared: the server rejected them.
@@ -141,9 +134,7 @@ class Engine:
 
     def _prepare_user(self, number: int, pictures: Mapping[tuple[int, int], int]) -> None:
         """Bring a user's emails into the first state of the plan."""
-        answer = self._until_accepted(lambda: self._world.open_session(number))
-        if answer.status != 201:
-            raise Unprepared(answer.problem)
+        answer = self._until_accepted(lambda: self._world.open_session(number), 201)
         person = self._world.person(number)
         for index, profile in enumerate(answer.json["profiles"]):
             card = person.cards[index]
@@ -156,33 +147,27 @@ class Engine:
                 self._upload(number, index, picture, card)
 
     def _erase(self, user: int, email: int, card: Card) -> None:
-        arrival = Arrival("erase", user, email, None, None, new_certificates=False, gap=0.0)
-        answer = self._until_accepted(lambda: self._world.call(arrival, "DELETE"))
-        if answer.status != 204:
-            raise Unprepared(answer.problem)
+        arrival = Arrival("erase", user, email)
+        self._until_accepted(lambda: self._world.call(arrival, "DELETE"), 204)
         card.name = card.picture = None
 
     def _upload(self, user: int, email: int, number: int, card: Card) -> None:
         picture = self._world.library.picture_of_kind(number, PREPARED.name)
-        arrival = Arrival("first_upload", user, email, number, None, new_certificates=False, gap=0.0)
+        arrival = Arrival("first_upload", user, email, number)
         answer = self._until_accepted(
-            lambda: self._world.call(arrival, "PUT", "/picture", picture.body, picture.content_type)
+            lambda: self._world.call(arrival, "PUT", "/picture", picture.body, picture.content_type),
+            200,
         )
-        if answer.status != 200:
-            raise Unprepared(answer.problem)
         card.keep_urls(answer.json)
         card.picture = picture.mark
 
     @staticmethod
-    def _until_accepted(ask: Callable[[], Response]) -> Response:
+    def _until_accepted(ask: Callable[[], Response], status: int) -> Response:
         deadline = time.monotonic() + _PATIENCE
         answer = ask()
         while answer.is_shed and time.monotonic() < deadline:
             gevent.sleep(0.5)
             answer = ask()
+        if answer.status != status:
+            raise Unprepared(answer.problem)
         return answer
-
-
-def as_documents(lines: Sequence[RecordLine]) -> list[dict[str, Any]]:
-    """Return lines as documents to send to the leader."""
-    return [{"kind": line.kind, **asdict(line)} for line in lines]

@@ -7,7 +7,6 @@ import dataclasses
 import ipaddress
 import socket
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,23 +24,12 @@ class InvalidOptions(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The checked options of a run.
+    """The checked options of a run; see `add_arguments`.
 
     Attributes:
         shape: a key of `stages.LENGTHS`.
         users: active users; in `steps`, of the first step.
-        host: origin of the server.
-        audience: origin that assertions name.
-        seed: of users and pictures.
-        folder: of the record.
-        identities: folder of `loadtest.identities`.
-        pictures: folder of `loadtest.pictures`.
-        metrics: URL of the server's metrics, or None.
-        server_pid: of a server on this machine, or None.
-        parameters: of the capacity model.
         peak: factor of the mean rates: 1, or the model's parameter `peak`.
-        lengths: of the shape's parts.
-        max_steps: of the shape `steps`.
     """
 
     shape: str
@@ -119,11 +107,9 @@ def checked(given: argparse.Namespace) -> Options:
             f"{host} is not this machine: a load test may put a service out of action. "
             "Give --i-own-this-host if it is yours and no user depends on it now."
         )
-    lengths = LENGTHS[given.shape]
-    warm_up, measured = (
-        own if asked is None else asked
-        for asked, own in ((given.warm_up, lengths.warm_up), (given.measured, lengths.measured))
-    )
+    warm_up, measured = LENGTHS[given.shape]
+    warm_up = warm_up if given.warm_up is None else given.warm_up
+    measured = measured if given.measured is None else given.measured
     for name, value, minimum in (
         ("--users-active", given.users_active, 1),
         ("--warm-up", warm_up, 0),
@@ -171,9 +157,9 @@ def _origin(name: str, url: str) -> str:
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
-        raise InvalidOptions(f"{name}: must be an origin, as https://profiles.example.com")
-    if parts.query or parts.fragment or parts.username is not None or port == 0:
+    is_place = parts.scheme in {"http", "https"} and parts.hostname and port != 0
+    more = parts.path.removesuffix("/") or parts.query or parts.fragment
+    if not is_place or more or parts.username is not None:
         raise InvalidOptions(f"{name}: must be an origin, as https://profiles.example.com")
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -184,19 +170,13 @@ def _parameters(shape: str, assignments: list[str]) -> Parameters:
         changes |= SMOKE_PARAMETERS
     if shape == "launch":
         changes["launch_days"] = LAUNCH_DAYS
-    changes |= _assigned(assignments)
+    for each in assignments:
+        name, _, value = each.partition("=")
+        try:
+            changes[name] = float(value)
+        except ValueError:
+            raise InvalidOptions(f"--model-set {each!r}: must be NAME=VALUE, a number") from None
     try:
         return Parameters().changed(changes)
     except InvalidParameters as error:
         raise InvalidOptions(f"--model-set {error}") from None
-
-
-def _assigned(assignments: list[str]) -> Mapping[str, float]:
-    found = {}
-    for each in assignments:
-        name, _, value = each.partition("=")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            raise InvalidOptions(f"--model-set {each!r}: must be NAME=VALUE, a number") from None
-    return found

@@ -20,12 +20,7 @@ _REST: Final = 0.05
 
 
 class Pacer:
-    """Starts arrivals at a rate that may change at given instants.
-
-    Args:
-        perform: performs an arrival, given its planned start, in a new greenlet.
-        tally: of all requests.
-    """
+    """Starts arrivals, each in a new greenlet, at a rate that may change at given instants."""
 
     def __init__(self, perform: Callable[[Arrival, float], None], tally: Tally) -> None:
         self._perform = perform

@@ -69,8 +69,7 @@ class Person:
     Attributes:
         cards: by email, in order.
         turn: lock for writes: a person makes one change at a time.
-        token: of the session, empty without one.
-        ends_at: end of the session, seconds since 1970.
+        token, ends_at: of the session; empty without one.
     """
 
     cards: list[Card]

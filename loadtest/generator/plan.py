@@ -36,8 +36,7 @@ class Arrival:
 
     Attributes:
         activity: of the capacity model.
-        user: number of the user.
-        email: index of the user's email.
+        user, email: number of the user, and index of the email.
         picture: number of the picture to upload, or None.
         size: width to fetch, or None.
         new_certificates: whether the proofs have new certificates.
@@ -47,24 +46,17 @@ class Arrival:
     activity: str
     user: int
     email: int
-    picture: int | None
-    size: int | None
-    new_certificates: bool
-    gap: float
+    picture: int | None = None
+    size: int | None = None
+    new_certificates: bool = False
+    gap: float = 0.0
 
 
 class Plan:
     """The arrivals of one worker, without end; users and pictures are no other worker's.
 
     It assumes that every request succeeds, and does not depend on responses: it is the same for every
-    server.
-
-    Args:
-        identities: of all users.
-        seed: of all draws.
-        worker: number of the process.
-        workers: number of processes.
-        launch: whether nine tenths of the emails have no picture yet.
+    server. With `launch` nine tenths of the emails have no picture yet.
 
     Raises:
         ValueError: there is no such worker, or no user for it.
@@ -105,13 +97,11 @@ class Plan:
             visit = next(self._visits)
             return Arrival(activity, visit.user.number, 0, None, None, visit.new_certificates, gap)
         picture = next(self._numbers) if activity in UPLOADS else None
-        size = (
-            self._draws.choices(list(SIZES), list(SIZES.values()))[0]
-            if activity == "picture_read"
-            else None
-        )
+        size = None
+        if activity == "picture_read":
+            [size] = self._draws.choices(list(SIZES), list(SIZES.values()))
         user, email = self._place(activity)
-        return Arrival(activity, user, email, picture, size, new_certificates=False, gap=gap)
+        return Arrival(activity, user, email, picture, size, gap=gap)
 
     def _place(self, activity: str) -> tuple[int, int]:
         """Return a user and email for an activity; update which emails have a picture."""

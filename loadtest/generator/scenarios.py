@@ -1,4 +1,4 @@
-"""The activities of the capacity model, one class each, and the checks of their responses.
+"""The activities of the capacity model, and the checks of their responses.
 
 An activity is one request that the model counts. A process also reads back what it wrote (a small
 picture, a blank profile) and renews ended sessions. These cheap requests, one percent of all, are not
@@ -14,8 +14,8 @@ import time
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 from urllib.parse import quote
 
 from loadtest.generator.client import Connections, NoAnswer, Response
@@ -24,6 +24,7 @@ from loadtest.generator.plan import Arrival
 from loadtest.generator.tally import RIGHT, SHED, WRONG_CONTENT, Tally
 from loadtest.identities import Identities
 from loadtest.pictures import PictureLibrary, mark_in
+from persona_profile.capacity.model import UPLOADS
 
 ACCEPT: Final = "image/avif,image/webp,image/*,*/*;q=0.8"
 """As current browsers send it for pictures."""
@@ -39,7 +40,7 @@ class Wrong(Exception):
     """The server returned content that was not written there."""
 
     def __str__(self) -> str:
-        return "wrong_content"
+        return WRONG_CONTENT
 
 
 WRONG_ANSWERS: Final = (
@@ -62,11 +63,7 @@ class NothingThere(Exception):
 class World:
     """The state that scenarios share: the server, its users, their pictures.
 
-    Args:
-        connections: to the server.
-        identities: of all users.
-        library: of pictures.
-        audience: origin of the server, as assertions name it.
+    The audience is the server's origin, as assertions name it.
     """
 
     def __init__(
@@ -118,11 +115,7 @@ class World:
     def call(
         self, arrival: Arrival, method: str, more: str = "", body: bytes = b"", content_type: str = ""
     ) -> Response:
-        """Send a request about a user's email, in the user's session.
-
-        Raises:
-            NoAnswer: there is no response.
-        """
+        """Send a request about a user's email, in the user's session; or raise `NoAnswer`."""
         person = self.person(arrival.user)
         headers = {"Authorization": f"Bearer {person.token}"}
         if content_type:
@@ -144,28 +137,17 @@ class World:
 class Scenario(ABC):
     """One activity; `perform` counts it."""
 
-    activity: ClassVar[str]
-
-    def __init__(self, world: World, tally: Tally) -> None:
+    def __init__(self, activity: str, world: World, tally: Tally) -> None:
+        self.activity = activity
         self.world = world
         self._tally = tally
 
     @abstractmethod
     def ask(self, arrival: Arrival) -> Response:
-        """Send the request and check the response.
-
-        Raises:
-            NoAnswer: there is no response.
-            Wrong: its content is not what was written.
-        """
+        """Send the request and check the response; raise `NoAnswer` or `Wrong`."""
 
     def verify(self, arrival: Arrival) -> None:  # noqa: B027 - only some scenarios read back
-        """Read the written content back.
-
-        Raises:
-            NoAnswer: there is no response.
-            Wrong: it is something else.
-        """
+        """Read the written content back; raise `NoAnswer` or `Wrong`."""
 
     def perform(self, arrival: Arrival, planned_at: float) -> None:
         """Perform the activity and count its outcome."""
@@ -200,8 +182,6 @@ class Scenario(ABC):
 class DialogOpen(Scenario):
     """A dialog: one round trip proves all emails and returns all cards; each card is checked."""
 
-    activity = "dialog_open"
-
     def ask(self, arrival: Arrival) -> Response:
         """Open a session."""
         return self.world.open_session(arrival.user, new_certificates=arrival.new_certificates)
@@ -213,8 +193,6 @@ class PictureRead(Scenario):
     The model's rate includes caches: each device fetches the URL of a window once. A run is shorter
     than a window, so each read stands for another device.
     """
-
-    activity = "picture_read"
 
     def ask(self, arrival: Arrival) -> Response:
         """Fetch a size of the picture, and compare it with the upload."""
@@ -295,28 +273,8 @@ class Upload(Writing):
             raise Wrong
 
 
-class FirstUpload(Upload):
-    """The upload for a new email."""
-
-    activity = "first_upload"
-
-
-class Replacement(Upload):
-    """The upload that replaces a picture."""
-
-    activity = "replacement"
-
-
-class LaunchUpload(Upload):
-    """The first upload of a user who is older than the service."""
-
-    activity = "launch_upload"
-
-
 class Edit(Writing):
     """A change of the name; the response must have it."""
-
-    activity = "edit"
 
     def ask(self, arrival: Arrival) -> Response:
         """Patch the profile."""
@@ -334,8 +292,6 @@ class Edit(Writing):
 
 class Export(Writing):
     """The export of a profile; it must have the written name and picture."""
-
-    activity = "export"
 
     def ask(self, arrival: Arrival) -> Response:
         """Fetch and open the export."""
@@ -358,8 +314,6 @@ class Export(Writing):
 class Erase(Writing):
     """The removal of a profile; it must be blank afterwards."""
 
-    activity = "erase"
-
     def ask(self, arrival: Arrival) -> Response:
         """Delete the profile."""
         answer, card, _, _ = self.write(arrival, "DELETE")
@@ -377,8 +331,15 @@ class Erase(Writing):
                 raise Wrong
 
 
-_WRITES: Final = (FirstUpload, Replacement, LaunchUpload, Edit, Export, Erase)
-SCENARIOS: Final[Sequence[type[Scenario]]] = (DialogOpen, PictureRead, *_WRITES)
+SCENARIOS: Final[Mapping[str, type[Scenario]]] = {
+    "dialog_open": DialogOpen,
+    **dict.fromkeys(UPLOADS, Upload),
+    "picture_read": PictureRead,
+    "edit": Edit,
+    "export": Export,
+    "erase": Erase,
+}
+"""By activity."""
 
 
 def attempt(ask: Callable[[], Response]) -> tuple[Response, str]:

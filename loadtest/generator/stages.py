@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 SMOKE_PARAMETERS: Final[Mapping[str, float]] = {
     "replacements": 60,
@@ -23,27 +23,15 @@ SHARE_SOUGHT: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A number of active users for some time.
-
-    Attributes:
-        users: active users.
-        seconds: its length.
-        is_measured: false where the server warms up or changes over.
-    """
+    """A number of active users for some time; not measured in a warm-up or a change."""
 
     users: float
     seconds: float
     is_measured: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Seconds of each part of a run.
-
-    Attributes:
-        warm_up: of each change of users, not measured.
-        measured: of each step, or of the middle of another shape.
-    """
+class Lengths(NamedTuple):
+    """Seconds of each change of users, and of each measured step or the middle of another shape."""
 
     warm_up: float
     measured: float
@@ -66,12 +54,7 @@ Judge = Callable[[], bool]
 def stages(shape: str, users: float, lengths: Lengths, *, max_steps: int, met: Judge) -> Shape:
     """Yield the stages of a shape, one after the other.
 
-    Args:
-        shape: a key of `LENGTHS`.
-        users: active users; in `steps`, of the first step.
-        lengths: of its parts.
-        max_steps: of `steps`.
-        met: called after each measured step of `steps`.
+    The shape `steps` begins with `users` active users, and calls `met` after each measured step.
     """
     if shape == "steps":
         yield from _steps(users, lengths, max_steps, met)

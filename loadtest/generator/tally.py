@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from loadtest.record import Second, bucket
@@ -17,18 +15,6 @@ NOT_OFFERED: Final = "not_offered"
 UNANSWERED: Final = "unanswered"
 
 
-@dataclass(slots=True)
-class _Counts:
-    planned: int = 0
-    done: int = 0
-    latencies: Counter[int] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-    shed: int = 0
-    sent: int = 0
-    received: int = 0
-    withdrawn: int = 0
-
-
 class Tally:
     """Counts of planned requests and their outcomes.
 
@@ -38,7 +24,7 @@ class Tally:
     """
 
     def __init__(self, report: Callable[[str, float, int, str], None]) -> None:
-        self._counts: dict[tuple[int, str], _Counts] = {}
+        self._seconds: dict[tuple[int, str], Second] = {}
         self._report = report
         self.in_flight = 0
 
@@ -49,9 +35,9 @@ class Tally:
 
     def withdraw(self, activity: str, planned_at: float) -> None:
         """Remove a planned request whose picture does not exist."""
-        counts = self._of(activity, planned_at)
-        counts.planned -= 1
-        counts.withdrawn += 1
+        second = self._of(activity, planned_at)
+        second.planned -= 1
+        second.withdrawn += 1
         self.in_flight -= 1
 
     def finish(
@@ -64,57 +50,42 @@ class Tally:
         sent: int = 0,
         received: int = 0,
     ) -> None:
-        """Count the outcome of a request.
-
-        Args:
-            activity: of the model.
-            planned_at: its planned start.
-            outcome: `RIGHT`, `SHED`, or the code of an error.
-            ended_at: instant of the response; by default now.
-            sent: bytes of the request's body.
-            received: bytes of the response's body.
-        """
+        """Count a request that ended now or at an instant: `RIGHT`, `SHED`, or the code of an error."""
         milliseconds = ((ended_at or time.time()) - planned_at) * 1000
-        counts = self._of(activity, planned_at)
-        counts.done += 1
+        second = self._of(activity, planned_at)
         self.in_flight -= 1
-        counts.sent += sent
-        counts.received += received
+        second.sent += sent
+        second.received += received
         if outcome == RIGHT:
-            counts.latencies[bucket(milliseconds)] += 1
+            place = bucket(milliseconds)
+            second.latencies[place] = second.latencies.get(place, 0) + 1
         elif outcome == SHED:
-            counts.shed += 1
+            second.shed += 1
         else:
-            counts.errors[outcome] += 1
+            second.errors[outcome] = second.errors.get(outcome, 0) + 1
         self._report(activity, milliseconds, received, outcome)
 
     def settled(self, now: float) -> list[Second]:
         """Return and forget the past seconds in which every request has an outcome."""
-        over = [key for key, each in self._counts.items() if key[0] + 1 < now]
-        return [
-            self._second(key) for key in over if self._counts[key].done == self._counts[key].planned
-        ]
+        past = [(key, each) for key, each in self._seconds.items() if each.at + 1 < now]
+        return [self._seconds.pop(key) for key, each in past if not _unanswered(each)]
 
     def rest(self) -> list[Second]:
         """Return all remaining seconds; requests without an outcome are `UNANSWERED`."""
-        for counts in self._counts.values():
-            if missing := counts.planned - counts.done:
-                counts.errors[UNANSWERED] += missing
-        return [self._second(key) for key in list(self._counts)]
+        seconds = list(self._seconds.values())
+        self._seconds.clear()
+        for each in seconds:
+            if missing := _unanswered(each):
+                each.errors[UNANSWERED] = missing
+        return seconds
 
-    def _of(self, activity: str, planned_at: float) -> _Counts:
-        return self._counts.setdefault((int(planned_at), activity), _Counts())
+    def _of(self, activity: str, planned_at: float) -> Second:
+        key = int(planned_at), activity
+        if key not in self._seconds:
+            self._seconds[key] = Second(float(key[0]), activity)
+        return self._seconds[key]
 
-    def _second(self, key: tuple[int, str]) -> Second:
-        counts = self._counts.pop(key)
-        return Second(
-            float(key[0]),
-            key[1],
-            counts.planned,
-            dict(counts.latencies),
-            dict(counts.errors),
-            counts.shed,
-            counts.sent,
-            counts.received,
-            counts.withdrawn,
-        )
+
+def _unanswered(second: Second) -> int:
+    done = sum(second.latencies.values()) + sum(second.errors.values()) + second.shed
+    return second.planned - done

@@ -26,14 +26,7 @@ _SAMPLE: Final = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*(?:\{.*\})?) ([^ ]+)(?: [
 
 @dataclass(frozen=True, slots=True)
 class ProcessFamily:
-    """A process and all its descendants.
-
-    Attributes:
-        started_at: start of the first process, seconds since 1970.
-        cpu_seconds: of all, ended descendants included.
-        resident_bytes: of all.
-        cores: number that they may use.
-    """
+    """A process and all its descendants; their processor time includes ended descendants."""
 
     started_at: float
     cpu_seconds: float
@@ -51,9 +44,8 @@ class ProcessFamily:
             cores = float(len(os.sched_getaffinity(pid)))
         except OSError:
             return None
-        ticks = sum(sum(map(int, stats[each][11:13])) for each in family)
         # The time of ended processes counts for the parent that waited for them.
-        ticks += sum(sum(map(int, stats[each][13:15])) for each in family)
+        ticks = sum(sum(map(int, stats[each][11:15])) for each in family)
         resident = sum(int(stats[each][21]) for each in family) * _PAGE
         boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         started = boot + int(stats[pid][19]) / _TICKS
@@ -61,13 +53,7 @@ class ProcessFamily:
 
 
 class Watcher:
-    """Observes a server from outside.
-
-    Args:
-        origin: of the server, whose clock is read.
-        metrics: URL of its metrics in Prometheus' text format, or None.
-        pid: of its main process if that runs on this machine, or None.
-    """
+    """Observes a server from outside, by its clock, its metrics' URL and its main process's id."""
 
     def __init__(self, origin: str, metrics: str | None, pid: int | None) -> None:
         self._origin = origin
@@ -79,10 +65,9 @@ class Watcher:
         """Return the present state; what can't be read is None."""
         metrics = self._read_metrics()
         found = ProcessFamily.of(self._pid) if self._pid is not None else None
-        if found is None:
-            started, cpu = metrics.get("process_start_time_seconds"), _cpu(metrics)
-            resident, cores = None, None
-        else:
+        started, cpu = metrics.get("process_start_time_seconds"), _cpu(metrics)
+        resident = cores = None
+        if found is not None:
             started, cpu = found.started_at, found.cpu_seconds
             resident, cores = found.resident_bytes, found.cores
         # The instant of the boot moves when the clock is set; a process has one start.

@@ -77,12 +77,7 @@ _DOMAIN: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user with some emails.
-
-    Attributes:
-        number: from 0.
-        emails: in the order in which `Identities.assertions` proves them.
-    """
+    """A user and the emails, in the order in which `Identities.assertions` proves them."""
 
     number: int
     emails: tuple[str, ...]
@@ -90,12 +85,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A user's opening of the dialog.
-
-    Attributes:
-        user: of the visit.
-        new_certificates: whether certificates are made for this visit.
-    """
+    """A user's opening of the dialog, and whether certificates are made for it."""
 
     user: User
     new_certificates: bool
@@ -165,10 +155,7 @@ class Identities:
     def assertions(self, user: User, audience: str, *, new_certificates: bool = False) -> list[str]:
         """Return a proof for each of a user's emails, good for two minutes and for one use.
 
-        Args:
-            user: of the proofs.
-            audience: the server's origin.
-            new_certificates: make certificates that no server has seen.
+        No server has seen new certificates.
         """
         key = self._keys[user.number % len(self._keys)]
         expires_at = int((time.time() + ASSERTION_LIFE) * 1000)
@@ -217,15 +204,8 @@ def make(
 ) -> Identities:
     """Make a folder of users, or change their number and keep the keys; not during a run.
 
-    A certificate uses 264 bytes on disk; see `mint`.
-
-    Args:
-        folder: is made if it is missing, for its owner only.
-        users: their number.
-        domain: of their emails, in lower case.
-        emails: number per user.
-        shares: of users by algorithm (`DS128`, `RS256`), in percent.
-        pool: number of key pairs.
+    A certificate uses 264 bytes on disk; see `mint`. Only its owner can read a new folder. Shares are
+    percent of users by algorithm; the pool is the number of key pairs.
 
     Raises:
         ValueError: an argument is wrong, or the folder has another domain.
@@ -247,7 +227,7 @@ def make(
     certificates = folder / "certificates"
     if before is None or before["emails"] != emails:
         certificates.unlink(missing_ok=True)  # another order of records
-    _touch_private(certificates)
+    certificates.touch(0o600)
     os.truncate(certificates, users * emails * _RECORD.size)
     # Last: a folder with it is complete.
     _write(facts, json.dumps({"domain": domain, "users": users, "emails": emails}))
@@ -259,12 +239,8 @@ def mint(
 ) -> None:
     """Make all certificates that are missing or expire soon.
 
-    An interrupted call can be repeated and continues.
-
-    Args:
-        folder: see `make`.
-        processes: number of worker processes.
-        report: called with the number of finished and of all users.
+    An interrupted call can be repeated and continues. `report` is called with the number of finished
+    and of all users.
     """
     count = Identities.open(folder).users
     blocks = [(folder, start, min(start + 1000, count)) for start in range(0, count, 1000)]
@@ -305,10 +281,6 @@ def _make_keys(folder: Path, domain: str, shares: Mapping[str, int], pool: int) 
         else:
             keys.append(new_rsa_key())
     _write(folder / "user-keys.json", json.dumps([to_pem(key) for key in keys]), private=True)
-
-
-def _touch_private(path: Path) -> None:
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
 
 
 def _write(path: Path, text: str, *, private: bool = False) -> None:

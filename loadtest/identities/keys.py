@@ -27,18 +27,14 @@ _DSA_HALF: Final = 20  # bytes of r, and of s
 
 
 class UserKey:
-    """A key pair that signs JWS in compact serialization (RFC 7515).
-
-    Attributes:
-        algorithm: the one that it is for.
-        document: its public half as it stands in certificates, JSON.
-    """
+    """A key pair that signs JWS in compact serialization (RFC 7515)."""
 
     def __init__(self, key: PrivateKey) -> None:
         self._key = key
-        self.algorithm: Final = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "DS128"
         self.document: Final = json.dumps(public_key_document(key), separators=(",", ":"))
-        self._header = encoded(f'{{"alg":"{self.algorithm}"}}'.encode("ascii"))
+        """The public half as it stands in certificates, JSON."""
+        algorithm = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "DS128"
+        self._header = encoded(f'{{"alg":"{algorithm}"}}'.encode("ascii"))
 
     def sign(self, data: bytes) -> bytes:
         """Return the signature of some bytes."""

@@ -96,11 +96,8 @@ class Picture:
 
     Attributes:
         number: stands in the file: no other file has it.
-        kind: of the picture.
         mark: that its renditions show. Some other uploads have the same.
         turn: quarter turns clockwise by which it becomes upright.
-        content_type: its media type.
-        body: the file.
     """
 
     number: int
@@ -137,15 +134,9 @@ class PictureLibrary:
         seed: int = 1,
         report: Callable[[str], None] = lambda _line: None,
     ) -> PictureLibrary:
-        """Map the files of a folder into memory; make the missing ones.
+        """Map the files of a folder into memory; make the missing ones, with a report of each kind.
 
         Several processes may do so at once: one makes them, the others wait.
-
-        Args:
-            folder: is made if it is missing.
-            kinds: the mix; their shares add up to 100.
-            seed: of the pictures.
-            report: called with a line before each kind that is made.
 
         Raises:
             OSError: the folder can't be used.

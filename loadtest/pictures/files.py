@@ -49,13 +49,9 @@ def is_whole(file: memoryview, format_name: str) -> bool:
 
 
 def stamped(file: memoryview, format_name: str, number: int, turn: int) -> bytes:
-    """Return a file of `encoded` with a number in it.
+    """Return a file of `encoded` with a number of 8 bytes in it.
 
-    Args:
-        file: not changed.
-        format_name: of the file.
-        number: of 8 bytes.
-        turn: quarter turns clockwise by which the picture becomes upright; 0 for PNG.
+    The picture becomes upright by some quarter turns clockwise; 0 for PNG.
     """
     if format_name == "jpeg":
         # Phones write EXIF instead of JFIF.

@@ -22,14 +22,9 @@ _LETTERS: Final = "eeettaaooinnsshrrddluu"
 
 
 def photo(width: int, height: int, *, noise: float, texture: float, seed: int) -> Image.Image:
-    """Return a photo, in mode YCbCr.
+    """Return a photo, in mode YCbCr; the same seed gives the same photo.
 
-    Args:
-        width: pixels across.
-        height: pixels down.
-        noise: standard deviation of what the sensor adds, in steps of 256.
-        texture: of what each octave adds.
-        seed: the same one gives the same picture.
+    Noise and texture are standard deviations of 256 steps: of the sensor's noise, and of each octave.
     """
     draws = random.Random(seed)  # noqa: S311 - a picture
     picture = Image.new("YCbCr", (width, height), (120, 128, 128))

@@ -101,12 +101,7 @@ def save(figure: Any, path: Path) -> None:
 
 
 def inline_svg(figure: Any, label: str) -> str:
-    """Return a figure as SVG to stand in a page of HTML, in the page's colours.
-
-    Args:
-        figure: to be drawn.
-        label: the figure in words.
-    """
+    """Return a figure, with a label in words, as SVG for a page of HTML, in the page's colours."""
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none"}):  # the page has fonts of its own
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

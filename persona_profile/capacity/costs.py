@@ -29,10 +29,8 @@ class Cost:
     Attributes:
         service_seconds: processor time of the server's own process.
         worker_seconds: processor time of its picture workers.
-        database_seconds: processor time of the database.
-        statements: of the database.
-        request_bytes: of the request's body.
-        answer_bytes: of the response's body.
+        database_seconds, statements: of the database.
+        request_bytes, answer_bytes: of the bodies.
     """
 
     service_seconds: float
@@ -91,50 +89,36 @@ class Costs:
         whole = _members(document, "", ("measured_on", "activities", "uploads", "stored_bytes"))
         if not isinstance(whole["measured_on"], str) or not whole["measured_on"].isprintable():
             raise InvalidCosts("measured_on: must be a line of text")
-        stored = _members(
-            whole["stored_bytes"], "stored_bytes", ("picture_set", "profile", "database_factor")
-        )
+        stored = ("picture_set", "profile", "database_factor")
         return cls(
             whole["measured_on"],
             _costs(whole["activities"], "activities", MEASURED_ACTIVITIES),
             _costs(whole["uploads"], "uploads", PICTURE_KINDS),
-            _number(stored["picture_set"], "stored_bytes.picture_set"),
-            _number(stored["profile"], "stored_bytes.profile"),
-            _number(stored["database_factor"], "stored_bytes.database_factor"),
+            *_numbers(whole["stored_bytes"], "stored_bytes", stored).values(),
         )
 
     @classmethod
+    @cache
     def measured(cls) -> Costs:
         """Return the measurements in the package."""
-        return _measured()
+        return cls.parse(resources.files(__package__).joinpath("costs.json").read_text("utf-8"))
 
     def of(self, activity: str, mix: Mapping[str, float]) -> Cost:
-        """Return the costs of one request of an activity.
-
-        Args:
-            activity: one of `MEASURED_ACTIVITIES`; any other is an upload.
-            mix: the share of each kind of picture among uploads.
-        """
+        """Return the costs of one request: of an activity, or the mean of the mix of uploads."""
         if activity in self.activities:
             return self.activities[activity]
         return Cost.mean((share, self.uploads[kind]) for kind, share in mix.items())
 
 
-@cache
-def _measured() -> Costs:
-    return Costs.parse(resources.files(__package__).joinpath("costs.json").read_text("utf-8"))
-
-
 def _costs(document: Any, place: str, names: tuple[str, ...]) -> dict[str, Cost]:
     found = _members(document, place, names)
     members = tuple(field.name for field in fields(Cost))
-    made = {}
-    for name in names:
-        each = _members(found[name], f"{place}.{name}", members)
-        made[name] = Cost(
-            **{member: _number(each[member], f"{place}.{name}.{member}") for member in members}
-        )
-    return made
+    return {name: Cost(**_numbers(found[name], f"{place}.{name}", members)) for name in names}
+
+
+def _numbers(document: Any, place: str, names: tuple[str, ...]) -> dict[str, float]:
+    found = _members(document, place, names)
+    return {name: _number(found[name], f"{place}.{name}") for name in names}
 
 
 def _members(document: Any, place: str, names: tuple[str, ...]) -> dict[str, Any]:

@@ -35,14 +35,6 @@ YEAR_DAYS: Final = 365
 MONTH_DAYS: Final = 28
 
 UPLOADS: Final = ("first_upload", "replacement", "launch_upload")
-ACTIVITIES: Final = (
-    "dialog_open",
-    *UPLOADS,
-    "picture_read",
-    "edit",
-    "export",
-    "erase",
-)
 MEANINGS: Final[Mapping[str, str]] = {
     "dialog_open": "POST /v1/sessions: proves all emails, answers all cards",
     "first_upload": "PUT picture of an email of a new user",
@@ -53,6 +45,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "export": "GET of a profile's export",
     "erase": "DELETE of a profile",
 }
+ACTIVITIES: Final = tuple(MEANINGS)
 
 MIN_NUMBER: Final = 1e-9
 """Smaller numbers, except 0, are mistakes: divisors must not be that small."""
@@ -166,11 +159,9 @@ class Demand(NamedTuple):
     Attributes:
         mean_rates: requests per second by activity, the mean of a day.
         peak_rates: the same in the busiest hour.
-        cores: needed so that the peak meets the target utilisation.
-        cores_by_activity: the same for each activity.
+        cores, cores_by_activity: needed so that the peak meets the target utilisation.
         statements: of the database, per second at the peak.
-        ingress: bytes per second at the peak.
-        egress: bytes per second at the peak.
+        ingress, egress: bytes per second at the peak.
         sealed_bytes: of all profiles and pictures, after all users have uploaded.
         stored_bytes: of the database's files for them.
     """
@@ -257,16 +248,8 @@ def users_carried(
 ) -> float:
     """Return the users that the server's cores carry at the peak and the target utilisation.
 
-    Args:
-        cores: for the server and its picture workers.
-        parameters: of the model.
-        costs: of each activity.
-        processes: of the server. Each interpreter runs one thread at a time, so work outside of picture
-            workers gets no more cores than processes. None for no limit.
-        with_database: whether the database runs on the same cores.
-
-    Returns:
-        The number; infinity if users cost nothing.
+    Each interpreter runs one thread at a time, so work outside of picture workers gets no more cores
+    than processes; None for no limit. The number is infinite if users cost nothing.
 
     Raises:
         InvalidParameters: the number of cores or processes is invalid.
@@ -318,11 +301,7 @@ def original_rates(users: float) -> dict[str, float]:
 
 
 def _range(minimum: float) -> str:
-    return (
-        f"from {MIN_NUMBER:g} to {MAX_NUMBER:g}"
-        if minimum
-        else f"0, or from {MIN_NUMBER:g} to {MAX_NUMBER:g}"
-    )
+    return ("" if minimum else "0, or ") + f"from {MIN_NUMBER:g} to {MAX_NUMBER:g}"
 
 
 def _scaled(cost: Cost, rate: float) -> Cores:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from persona_profile.capacity.costs import PICTURE_KINDS, Cost, Costs
 from persona_profile.capacity.model import (
@@ -26,54 +25,33 @@ _DIGITS = 4
 """Significant digits of a document: the model is not more accurate."""
 
 
-@dataclass(frozen=True, slots=True)
 class Page:
     """The content of the page.
 
-    Attributes:
+    Args:
         users: active users.
         parameters: of the model.
         costs: of each activity.
         given: names of the parameters that the command's user has set.
-        demand: of the active users.
-        after_launch: the demand after the launch.
-        cores: given number of cores, or None.
-        carried: users that the cores carry at the peak, without the database.
+        cores: also compute how many users they carry at the peak, without the database.
+
+    Raises:
+        InvalidParameters: the number of users or cores is invalid.
     """
 
-    users: float
-    parameters: Parameters
-    costs: Costs
-    given: frozenset[str]
-    demand: Demand
-    after_launch: Demand
-    cores: float | None
-    carried: float | None
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         users: float,
         parameters: Parameters,
         costs: Costs,
         given: frozenset[str],
         cores: float | None,
-    ) -> Self:
-        """Compute a page.
-
-        Raises:
-            InvalidParameters: the number of users or cores is invalid.
-        """
-        return cls(
-            users,
-            parameters,
-            costs,
-            given,
-            demand(parameters, costs, users),
-            demand(parameters.changed({"launch_days": 0}), costs, users),
-            cores,
-            None if cores is None else users_carried(cores, parameters, costs),
-        )
+    ) -> None:
+        self.users, self.parameters, self.costs, self.given = users, parameters, costs, given
+        self.demand = demand(parameters, costs, users)
+        self.after_launch = demand(parameters.changed({"launch_days": 0}), costs, users)
+        self.cores = cores
+        self.carried = None if cores is None else users_carried(cores, parameters, costs)
 
     def source(self, each: dataclasses.Field[Any]) -> str:
         """Return where a parameter's value comes from."""

@@ -56,7 +56,7 @@ def _model(options: argparse.Namespace) -> int:
     try:
         costs = Costs.measured() if options.costs is None else _read(options.costs)
         parameters = Parameters().changed(changes)
-        page = Page.of(options.users, parameters, costs, frozenset(changes), options.cores)
+        page = Page(options.users, parameters, costs, frozenset(changes), options.cores)
     except (InvalidParameters, InvalidCosts) as error:
         print(f"persona-profile: {error}", file=sys.stderr)
         return 2

@@ -29,10 +29,7 @@ class Band:
     """One file on the sheet.
 
     Attributes:
-        name: of the file.
-        file_bytes: its length.
         reference: the largest square before encoding.
-        renditions: of the file.
         decoding_seconds: processor time from the file to all squares.
         encoding_seconds: processor time from the squares to all renditions.
     """
@@ -51,12 +48,7 @@ class Band:
 
 
 def draw(bands: Sequence[Band], formats: Sequence[str], path: Path) -> None:
-    """Write the sheet: a band for each file, in it the reference and a column for each format.
-
-    Args:
-        bands: at least one.
-        formats: requested formats; JPEG always has a column.
-        path: of a PNG file.
+    """Write the sheet as PNG: for each file the reference and a column for JPEG and each format.
 
     Raises:
         OSError: it can't be written.

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Final, TextIO, TypeVar
 
 from backends import Unavailable
-from backends.copying.transfer import Progress
 from persona_profile.capacity.units import byte_count
 from persona_profile.keys.service import KeysUnavailable
 from persona_profile.store.leases import LeaseLost
@@ -77,7 +76,7 @@ class WalkProgress(_ProgressLine):
         self._done += 1
         if self._is_due():
             kind = "used proofs" if partition.startswith(USED_PROOF_PREFIX) else "emails"
-            # Partitions are digests, spread evenly: the last one tells the share that is done.
+            # Partitions are digests, spread evenly: the last one shows the finished share.
             share = int.from_bytes(partition[1:5].ljust(4, b"\0")) / 2**32
             rate = self._done / self.seconds
             self._show(f"{kind}: {share:.0%}, {self._done:,} partitions done, {rate:,.0f} per second")
@@ -89,11 +88,10 @@ class CopyProgress(_ProgressLine):
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream, clock, LOG_SECONDS)
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, stage: str, partitions: int, size: int) -> None:
         """Show the progress."""
         if self._is_due():
-            size = byte_count(progress.bytes)
-            self._show(f"{progress.stage}: {progress.partitions:,} partitions, {size}")
+            self._show(f"{stage}: {partitions:,} partitions, {byte_count(size)}")
 
 
 _Shown = TypeVar("_Shown", bound=_ProgressLine)

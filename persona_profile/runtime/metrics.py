@@ -203,49 +203,32 @@ class _PartsCollector(Collector):
             (reason,): backend.retries.get(reason, 0) for reason in _RETRY_REASONS
         }
         yield _counter_family("storage_retries", "Repeated attempts.", ("reason",), retries)
-        pictures, replicas = parts.pictures(), parts.replicas()
-        for name, meaning, value in (
-            ("picture_workers", "Processes that fork picture workers.", pictures.workers),
-            ("picture_uploads_in_progress", "Uploads that have a worker.", pictures.under_way),
-            ("picture_uploads_queued", "Uploads that wait for a worker.", pictures.waiting),
-            (
-                "picture_admitted_bytes",
-                "Memory granted to pictures being decoded.",
-                pictures.admitted_bytes,
-            ),
-            (
-                "storage_connections_in_use",
-                "Connections in use by operations.",
-                backend.connections_in_use,
-            ),
-            (
-                "storage_connections_max",
-                "Size of the connection pools.",
-                backend.max_connections,
-            ),
-            (
-                "storage_unreachable",
-                "Processes that find the storage unreachable.",
-                backend.is_unreachable,
-            ),
-            ("replicas", "Replicas that are read from, of each process.", replicas.replicas),
-            (
-                "replicas_unreachable",
-                "Replicas that are not asked now, of each process.",
-                replicas.unreachable,
-            ),
-            (
-                "ratelimit_uncoordinated_processes",
-                "Processes that count rate limits for themselves, as Redis does not answer.",
-                parts.is_uncoordinated(),
-            ),
-            ("waiting_threads_limit", "Threads that may wait.", parts.waiting.places),
-        ):
+        for name, (meaning, value) in self._gauges(backend).items():
             yield GaugeMetricFamily(f"persona_{name}", meaning, value)
         threads = GaugeMetricFamily("persona_waiting_threads", "Threads that wait.", labels=("kind",))
         for kind, number in parts.waiting.in_use().items():
             threads.add_metric((kind,), number)
         yield threads
+
+    def _gauges(self, backend: BackendStats) -> dict[str, tuple[str, float]]:
+        parts = self._parts
+        pictures, replicas = parts.pictures(), parts.replicas()
+        return {
+            "picture_workers": ("Processes that fork picture workers.", pictures.workers),
+            "picture_uploads_in_progress": ("Uploads that have a worker.", pictures.under_way),
+            "picture_uploads_queued": ("Uploads that wait for a worker.", pictures.waiting),
+            "picture_admitted_bytes": ("Memory of pictures being decoded.", pictures.admitted_bytes),
+            "storage_connections_in_use": ("Connections in use.", backend.connections_in_use),
+            "storage_connections_max": ("Size of the connection pools.", backend.max_connections),
+            "storage_unreachable": ("Processes without storage.", backend.is_unreachable),
+            "replicas": ("Configured replicas, of each process.", replicas.replicas),
+            "replicas_unreachable": ("Skipped replicas, of each process.", replicas.unreachable),
+            "ratelimit_uncoordinated_processes": (
+                "Processes that count alone, as Redis does not answer.",
+                parts.is_uncoordinated(),
+            ),
+            "waiting_threads_limit": ("Threads that may wait.", parts.waiting.places),
+        }
 
 
 def _counter_family(

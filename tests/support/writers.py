@@ -78,7 +78,7 @@ class Writer:
         self.client = Client(service, email)
         self.client.sign_in()
         self.names, self.pictures = Ledger(), Ledger()
-        self.writes = self.refusals = self.cuts = 0
+        self.writes = self.rejections = self.cuts = 0
         self.slowest = 0.0
         self.wrong: list[Answer] = []
         self._number = 0
@@ -103,7 +103,7 @@ class Writer:
                 self.writes += 1
                 ledger.is_acknowledged(self._number)
             elif answer.says_when_to_retry:
-                self.refusals += 1
+                self.rejections += 1
                 stop.wait(0.02)
             else:
                 self.wrong.append(answer)

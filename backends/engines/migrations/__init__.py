@@ -23,6 +23,8 @@ RACE_ATTEMPTS: Final = 10
 
 VERSION_TABLE: Final = "schema_version"
 
+_SCRIPT: Final = ScriptDirectory(str(Path(__file__).parent))
+
 # As Alembic creates it, but with a fixed character set.
 _VERSIONS: Final = Table(
     VERSION_TABLE,
@@ -35,14 +37,14 @@ _VERSIONS: Final = Table(
 
 def check(connection: Connection) -> None:
     """Check that the database has the newest schema, or raise `WrongSchema`; write nothing."""
-    script = _script()
-    current = _current(connection, script)
+    current = _current(connection)
+    newest = _SCRIPT.get_current_head()
     if current is None:
         raise WrongSchema("the database has no tables yet: run `persona-profile storage init`")
-    if current != script.get_current_head():
+    if current != newest:
         raise WrongSchema(
-            f"the database's schema {current} is older than this version's "
-            f"{script.get_current_head()}: run `persona-profile storage upgrade`"
+            f"the database's schema {current} is older than this version's {newest}: "
+            "run `persona-profile storage upgrade`"
         )
 
 
@@ -65,27 +67,19 @@ def upgrade(connection: Connection) -> None:
 
 
 def _upgrade_once(connection: Connection) -> None:
-    script = _script()
-    _current(connection, script)
+    _current(connection)
     connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
-
-    def steps(revision: str, _context: MigrationContext) -> object:
-        return script._upgrade_revs("head", revision)  # noqa: SLF001 - as Alembic's own commands do
-
-    with EnvironmentContext(Config(), script, fn=steps) as environment:
+    steps = _SCRIPT._upgrade_revs  # noqa: SLF001 - as Alembic's own commands do
+    with EnvironmentContext(Config(), _SCRIPT, fn=lambda at, _: steps("head", at)) as environment:
         environment.configure(connection=connection, version_table=VERSION_TABLE)
         environment.run_migrations()
 
 
-def _current(connection: Connection, script: ScriptDirectory) -> str | None:
+def _current(connection: Connection) -> str | None:
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     current = context.get_current_revision()
-    if current is not None and current not in {each.revision for each in script.walk_revisions()}:
+    if current is not None and current not in {each.revision for each in _SCRIPT.walk_revisions()}:
         raise WrongSchema(
             f"the database's schema {current} is newer than this version knows: upgrade the software"
         )
     return current
-
-
-def _script() -> ScriptDirectory:
-    return ScriptDirectory(str(Path(__file__).parent))

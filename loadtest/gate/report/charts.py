@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 from loadtest.gate.levels import Levels
-from loadtest.gate.report.drawings import Band, Chart, Series, Spread, spread
-from loadtest.gate.summary import StepSummary, Summary
+from loadtest.gate.report.drawings import Chart, Series, spread
+from loadtest.gate.summary import Summary
 from loadtest.gate.verdict import MIN_ANSWERS, Judged
 from loadtest.record import Traffic, percentile
 from persona_profile.capacity.units import short
@@ -28,12 +29,10 @@ def latency_spread(judged: Judged, levels: Levels) -> str:
     for name, traffic in judged.step.endpoints.items():
         if traffic.right < MIN_ANSWERS["p95"]:
             continue
-        values = [
-            (style, percentile(traffic.latencies, share) or 0) for share, _, style in _PERCENTILES
-        ]
-        rows.append(Spread(name, values, (levels.of(name).p95, levels.of(name).p99)))
+        values = {style: percentile(traffic.latencies, share) or 0 for share, _, style in _PERCENTILES}
+        rows.append((name, values, (levels.of(name).p95, levels.of(name).p99)))
     title = f"Latency by endpoint at {judged.step.users:,.0f} users"
-    described = "; ".join(f"{row.name} p95 {row.values[1][1]:,.0f} ms" for row in rows)
+    described = "; ".join(f"{name} p95 {values['c2']:,.0f} ms" for name, values, _ in rows)
     legend = _legend(
         [(style, name) for _, name, style in _PERCENTILES] + [("mark", "levels of p95 and p99")]
     )
@@ -46,26 +45,19 @@ def latency_by_users(steps: Sequence[Judged], levels: Levels) -> list[str]:
     users = sorted({each.step.users for each in steps})
     if len(users) < 2:
         return []
-    names = sorted({name for each in steps for name in each.step.endpoints})
     made = []
-    for name in names:
-        # A spike has two steps of the same users.
-        found = {
-            count: Traffic.of(
+    for name in sorted({name for each in steps for name in each.step.endpoints}):
+        series = [Series(label, [], style, has_dots=True) for _, label, style in _PERCENTILES]
+        for count in users:
+            # A spike has two steps of the same users.
+            traffic = Traffic.of(
                 each.step.endpoints[name]
                 for each in steps
                 if each.step.users == count and name in each.step.endpoints
             )
-            for count in users
-        }
-        series = []
-        for share, label, style in _PERCENTILES:
-            points = [
-                (count, percentile(traffic.latencies, share))
-                for count, traffic in found.items()
-                if traffic.right >= MIN_ANSWERS["p95"]
-            ]
-            series.append(Series(label, points, style, has_dots=True))
+            if traffic.right >= MIN_ANSWERS["p95"]:
+                for line, (share, _, _) in zip(series, _PERCENTILES, strict=True):
+                    line.points.append((count, percentile(traffic.latencies, share)))
         if len(series[0].points) < 2:
             continue
         limit = levels.of(name).p95
@@ -97,16 +89,11 @@ def requests_over_time(summary: Summary) -> str:
     planned = axis.rate([(second, each.planned) for second, each in summary.seconds.items()])
     right = axis.rate([(second, each.right) for second, each in summary.seconds.items()])
     whole = Traffic.of(summary.seconds.values())
-    chart = Chart(
+    chart = axis.chart(
         "Requests planned and answered",
         f"{whole.planned:,} planned, {whole.right:,} answered right",
-        axis.label,
         "requests per second",
-        [
-            Series("planned", planned, "c1"),
-            Series("answered right", right, "c4 dashed"),
-        ],
-        axis.bands,
+        [Series("planned", planned, "c1"), Series("answered right", right, "c4 dashed")],
     )
     return _drawn(chart, "By the second in which they were planned to start. The lines should be one.")
 
@@ -130,13 +117,11 @@ def errors_over_time(summary: Summary) -> str:
         ]
         series.append(Series(f"{len(others)} other codes", axis.rate(found), "c6"))
     totals = [f"{whole.shed:,} shed"] + [f"{whole.errors[code]:,} {code}" for code in codes]
-    chart = Chart(
+    chart = axis.chart(
         "Errors by code, and shedding",
         ", ".join(totals) if whole.shed or codes else "There were none",
-        axis.label,
         "requests per second",
         series,
-        axis.bands,
         top=1.0,
     )
     note = "None." if not whole.shed and not codes else "Total: " + ", ".join(totals) + "."
@@ -154,14 +139,12 @@ def processor_over_time(summary: Summary) -> str:
     cores = [each.cores for each in summary.servers if each.cores]
     limit = f"; it may use {short(cores[-1])}" if cores else ""
     highest = max((y for _, y in points if y is not None), default=0.0)
-    chart = Chart(
+    chart = axis.chart(
         "Processor of the server",
         f"At most {highest:.2f} cores{limit}" if points else "Unknown",
-        axis.label,
         "cores used",
         [Series("cores used", points, "c1", is_area=True)],
-        axis.bands,
-        cores[-1] if cores else None,
+        limit=cores[-1] if cores else None,
     )
     return _drawn(chart, chart.description + ".", [("limit", "cores that it may use")] if cores else [])
 
@@ -177,15 +160,8 @@ def memory_over_time(summary: Summary) -> str:
     if points:
         described = f"From {points[0][1]:,.0f} to {points[-1][1]:,.0f} MB"
         described += f", at most {max(size for _, size in readings) / MEGABYTE:,.0f} MB"
-    chart = Chart(
-        "Memory of the server",
-        described,
-        axis.label,
-        "MB",
-        [Series("resident", points, "c5", is_area=True)],
-        axis.bands,
-    )
-    return _drawn(chart, described + ".")
+    series = [Series("resident", [*points], "c5", is_area=True)]
+    return _drawn(axis.chart("Memory of the server", described, "MB", series), described + ".")
 
 
 class _Axis:
@@ -198,8 +174,16 @@ class _Axis:
         self._length = max(1.0, end - self._start)
         is_long = self._length >= _MINUTES
         self._unit = 60 if is_long else 1
-        self.label = "minutes" if is_long else "seconds"
-        self.bands = [_band(self, each) for each in summary.measured]
+        self._label = "minutes" if is_long else "seconds"
+        self._bands = [
+            (self(each.start), self(each.end), short(each.users)) for each in summary.measured
+        ]
+
+    def chart(
+        self, title: str, description: str, y_label: str, series: Sequence[Series], **more: Any
+    ) -> Chart:
+        """Return a chart over time."""
+        return Chart(title, description, self._label, y_label, series, self._bands, **more)
 
     def __call__(self, at: float) -> float:
         """Return the place of an instant."""
@@ -221,10 +205,6 @@ class _Axis:
         """Return at most about `_POINTS` readings."""
         every = max(1, -(-len(readings) // _POINTS))
         return [each for each in readings[::every] if each[0] >= self._start]
-
-
-def _band(axis: _Axis, step: StepSummary) -> Band:
-    return Band(axis(step.start), axis(step.end), short(step.users))
 
 
 def _drawn(chart: Chart, note: str, more: Sequence[tuple[str, str]] = ()) -> str:

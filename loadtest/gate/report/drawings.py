@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class Series:
     """
 
     name: str
-    points: Sequence[tuple[float, float | None]]
+    points: list[tuple[float, float | None]]
     style: str
     is_area: bool = False
     has_dots: bool = False
@@ -56,24 +56,14 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Band:
-    """A shaded part of the x axis, named if there is room."""
-
-    start: float
-    end: float
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
 class Chart:
     """Lines over one x axis.
 
     Attributes:
-        title: of the chart.
         description: the chart in words.
-        x_label, y_label: of the axes, with their units.
+        x_label, y_label: with their units.
         series: the first is drawn lowest.
-        bands: parts of the x axis.
+        bands: start, end and name of shaded parts of the x axis; named if there is room.
         limit: a level, drawn across; None for none.
         is_logarithmic: the y axis.
         width, height: of the drawing, in units of its own.
@@ -85,7 +75,7 @@ class Chart:
     x_label: str
     y_label: str
     series: Sequence[Series]
-    bands: Sequence[Band] = ()
+    bands: Sequence[tuple[float, float, str]] = ()
     limit: float | None = None
     is_logarithmic: bool = False
     width: int = 560
@@ -98,19 +88,19 @@ class Chart:
         _place(figure, axes, _LEFT, _TOP)
         for series in self.series:
             series.draw(axes)
-        for band in self.bands:
-            axes.axvspan(band.start, band.end, color=COLOURS["band"], linewidth=0, zorder=0)
+        for start, end, _ in self.bands:
+            axes.axvspan(start, end, color=COLOURS["band"], linewidth=0, zorder=0)
         if self.limit is not None:
             axes.axhline(self.limit, **_LIMIT)
         axes.margins(x=0)
         self._set_range(axes)
         low, high = axes.get_xlim()
-        for band in self.bands:
-            room = (band.end - band.start) / (high - low) * (self.width - _LEFT - _RIGHT)
-            if room > _DIGIT_WIDTH * len(band.name):
+        for start, end, name in self.bands:
+            room = (end - start) / (high - low) * (self.width - _LEFT - _RIGHT)
+            if room > _DIGIT_WIDTH * len(name):
                 axes.annotate(
-                    band.name,
-                    ((band.start + band.end) / 2, 1),
+                    name,
+                    ((start + end) / 2, 1),
                     (0, 4),
                     xycoords=("data", "axes fraction"),
                     textcoords="offset points",
@@ -134,13 +124,8 @@ class Chart:
             axes.set_ylim(0, max([*values, self.top]) * 1.08 or 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The percentiles of one endpoint, by class of the style sheet, and its levels."""
-
-    name: str
-    values: Sequence[tuple[str, float]]
-    limits: Sequence[float]
+Spread = tuple[str, Mapping[str, float], Sequence[float]]
+"""Name, percentiles by class of the style sheet, and levels of one endpoint."""
 
 
 def spread(title: str, description: str, rows: Sequence[Spread]) -> str:
@@ -150,19 +135,20 @@ def spread(title: str, description: str, rows: Sequence[Spread]) -> str:
     axes.grid(visible=False)
     axes.grid(visible=True, axis="x")
     axes.spines.bottom.set_visible(False)
-    for place, row in enumerate(rows):
-        values = [value for _, value in row.values]
-        axes.hlines(place, min(values), max(values), color=COLOURS["line"], linewidth=4)
-        for limit in row.limits:
+    for place, (_, values, limits) in enumerate(rows):
+        axes.hlines(
+            place, min(values.values()), max(values.values()), color=COLOURS["line"], linewidth=4
+        )
+        for limit in limits:
             axes.plot(limit, place, "|", color=INK, markersize=14, markeredgewidth=2)
-        for style, value in row.values:
+        for style, value in values.items():
             colours = {"color": COLOURS[style], "markeredgecolor": COLOURS["card"]}
             axes.plot(value, place, "o", markersize=9, **colours)
-    shown = [value for row in rows for value in (*row.limits, *dict(row.values).values())]
+    shown = [value for _, values, limits in rows for value in (*limits, *values.values())]
     axes.set_xscale("log")
     axes.set_xlim(min(shown, default=1.0) / 1.4, max(shown, default=10.0) * 1.4)
     axes.set_ylim(max(1, len(rows)) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     count_on(axes.xaxis)
     axes.set_xlabel("milliseconds")
     return inline_svg(figure, f"{title}. {description}")

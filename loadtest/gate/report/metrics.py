@@ -46,11 +46,14 @@ def server_metrics(metrics: Mapping[str, float]) -> str:
             f"{escape(name)}: {count:,}" for name, count in sorted(counts.items()) if count
         )
         if family in families:
-            rows.append([f"{meaning}, by {of}", counted or "none"])
+            rows.append({"Metric": f"{meaning}, by {of}", "Value": counted or "none"})
     for family, meaning in _MAXIMA:
         if family in families:
-            rows.append([meaning, short(max(value for _, value in families[family]))])
-    made = table("While steps were measured", ["Metric", "Value"], rows, texts={1}) if rows else ""
-    everything = [[escape(sample), f"{value:,.6g}"] for sample, value in metrics.items()]
-    folded = table("", ["Name", "Growth of a counter, maximum of a gauge"], everything)
+            largest = max(value for _, value in families[family])
+            rows.append({"Metric": meaning, "Value": short(largest)})
+    made = table("While steps were measured", rows, ["Value"]) if rows else ""
+    growth = "Growth of a counter, maximum of a gauge"
+    folded = table(
+        "", [{"Name": escape(name), growth: f"{value:,.6g}"} for name, value in metrics.items()]
+    )
     return f"{made}<details><summary>All metrics by their names</summary>{folded}</details>"

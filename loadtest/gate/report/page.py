@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import datetime as dt
 import string
+from collections.abc import Mapping
 from html import escape
 from importlib import resources
-from typing import Final
+from typing import Any, Final
 
-from loadtest.gate.comparison import ComparedMetric, Comparison
 from loadtest.gate.levels import Levels
 from loadtest.gate.report import charts
 from loadtest.gate.report.metrics import server_metrics
@@ -21,17 +21,10 @@ from loadtest.gate.verdict import MIN_ANSWERS, SHARES, Judged, Outcome, Verdict,
 from loadtest.record import Run, Traffic, percentile
 from persona_profile.capacity.units import short
 
-_HEADLINES: Final = {
-    Outcome.PROMOTE: "Promote",
-    Outcome.DO_NOT_PROMOTE: "Do not promote",
-    Outcome.VOID: "The run is void",
-}
 _NONE: Final = "\N{EN DASH}"
-_WORDS: Final = {
-    "slower": '<span class="bad">slower</span>',
-    "faster": '<span class="good">faster</span>',
-    "same": "no difference",
-}
+_OUTCOMES: Final = {"met": "good", "void": "unsure", "failed": "bad"}
+_STYLES: Final = {"slower": "bad", "faster": "good"}
+_USERS: Final = {"slower": "fewer", "faster": "more"}
 _METRICS: Final = {
     "users_carried": "users carried",
     "seconds_per_request": "CPU milliseconds per request",
@@ -44,18 +37,10 @@ def page(
     summary: Summary,
     levels: Levels,
     verdict: Verdict,
-    comparison: Comparison | None = None,
+    comparison: Mapping[str, Any] | None = None,
     costs_from: str = "",
 ) -> str:
-    """Return the report.
-
-    Args:
-        summary: of the run.
-        levels: of the verdict.
-        verdict: on the run.
-        comparison: with the accepted run, or None.
-        costs_from: machine on which the costs of the model were measured.
-    """
+    """Return the report; `costs_from` is the machine on which the costs of the model were measured."""
     shown = _shown(verdict)
     parts = [_header(summary, verdict), _tiles(summary, levels, verdict)]
     if shown is not None:
@@ -75,7 +60,7 @@ def page(
     parts += ["<h2>Compared with the last accepted run</h2>", _comparison(comparison)]
     parts += ["<h2>The server's metrics</h2>", server_metrics(summary.metrics)]
     parts += ["<h2>Load generator</h2>", _generator(verdict)]
-    title = f"{_HEADLINES[verdict.outcome]}: load test of {summary.run.host}"
+    title = f"{verdict.outcome.headline}: load test of {summary.run.host}"
     template = string.Template(resources.files(__package__).joinpath("report.html").read_text("utf-8"))
     return template.substitute(title=escape(title), body="\n".join(parts))
 
@@ -89,10 +74,9 @@ def _shown(verdict: Verdict) -> Judged | None:
 
 def _header(summary: Summary, verdict: Verdict) -> str:
     run = summary.run
-    version = ", ".join(f"{name} {value}" for name, value in run.server_version.items() if value)
     facts = [
         run.host,
-        version or "version unknown",
+        _version(run.server_version),
         f"shape {run.shape}",
         f"rates {hour(run)}",
         f"{_instant(run.at)} UTC",
@@ -101,9 +85,9 @@ def _header(summary: Summary, verdict: Verdict) -> str:
         f"generator processes: {run.workers}",
     ]
     reasons = "".join(f"<li>{escape(each)}</li>" for each in verdict.reasons)
-    code = verdict.outcome.code
+    outcome = verdict.outcome
     return (
-        f'<header class="{code}"><div><h1>{_HEADLINES[verdict.outcome]}</h1><ul>{reasons}</ul></div>'
+        f'<header class="{outcome.code}"><div><h1>{outcome.headline}</h1><ul>{reasons}</ul></div>'
         f'<div class="users">{_carried(run, verdict)}</div>'
         f'<p class="facts">{escape(" · ".join(facts))}</p></header>'
     )
@@ -130,22 +114,17 @@ def _carried(run: Run, verdict: Verdict) -> str:
 
 def _tiles(summary: Summary, levels: Levels, verdict: Verdict) -> str:
     whole = Traffic.of(each.step.whole for each in verdict.steps)
-    made = [(f"{whole.planned:,}", "requests planned in measured steps")]
-    made.append((_share(whole.achieved), "answered right"))
-    made.append((f"{whole.failed:,}", "errors"))
-    made.append((f"{whole.shed:,}", "shed, with Retry-After"))
-    if verdict.carried is not None:
-        fits = {
-            name: fit
-            for name, traffic in verdict.carried.step.endpoints.items()
-            if (fit := headroom(traffic, levels, name)) is not None
-        }
-        if fits:
-            tightest = min(fits, key=fits.__getitem__)
-            headline = f"{fits[tightest]:.1f}\N{MULTIPLICATION SIGN}"
-            made.append((headline, f"least headroom: {tightest}"))
-    starts = [each for each in summary.servers if each.started_at is not None]
-    made += [] if starts else [("Unknown", "restarts of the server")]
+    made = [
+        (f"{whole.planned:,}", "requests planned in measured steps"),
+        (_share(whole.achieved), "answered right"),
+        (f"{whole.failed:,}", "errors"),
+        (f"{whole.shed:,}", "shed, with Retry-After"),
+    ]
+    least, tightest = _least_headroom(verdict.carried, levels)
+    if tightest:
+        made.append((least, f"least headroom: {tightest}"))
+    if all(each.started_at is None for each in summary.servers):
+        made.append(("Unknown", "restarts of the server"))
     tiles = "".join(
         f'<div class="tile"><strong>{escape(figure)}</strong><span>{escape(meaning)}</span></div>'
         for figure, meaning in made
@@ -174,40 +153,25 @@ def _endpoints(judged: Judged, levels: Levels) -> str:
         own = levels.of(name)
         fit = headroom(traffic, levels, name)
         wrong = ", ".join(f"{count:,} {code}" for code, count in sorted(traffic.errors.items()))
-        percentiles = []
+        row = {
+            "Endpoint": escape(name),
+            "Planned": f"{traffic.planned:,}",
+            "Answered right": _share(traffic.achieved) if traffic.planned else _NONE,
+            "p50, ms": _milliseconds(percentile(traffic.latencies, 0.5)),
+        }
         for figure, limit in (("p95", own.p95), ("p99", own.p99)):
             measured = percentile(traffic.latencies, SHARES[figure])
             cell = f"{_milliseconds(measured)} / {limit:,.0f}"
             if traffic.right < MIN_ANSWERS[figure]:
                 cell += " (not judged)"
-            percentiles.append(_marked(cell, is_bad=(name, figure) in missed))
-        rows.append(
-            [
-                escape(name),
-                f"{traffic.planned:,}",
-                _share(traffic.achieved) if traffic.planned else _NONE,
-                _milliseconds(percentile(traffic.latencies, 0.5)),
-                *percentiles,
-                _NONE if fit is None else _marked(f"{fit:.1f}\N{MULTIPLICATION SIGN}", is_bad=fit < 1),
-                _marked(escape(wrong or "none"), is_bad=(name, "error_share") in missed),
-                _marked(f"{traffic.shed:,}", is_bad=(name, "shed_share") in missed),
-            ]
-        )
-    return table(
-        f"Endpoints at {judged.step.users:,.0f} users",
-        [
-            "Endpoint",
-            "Planned",
-            "Answered right",
-            "p50, ms",
-            "p95 / level, ms",
-            "p99 / level, ms",
-            "Headroom",
-            "Errors",
-            "Shed",
-        ],
-        rows,
-    )
+            row[f"{figure} / level, ms"] = _marked(cell, is_bad=(name, figure) in missed)
+        row |= {
+            "Headroom": _NONE if fit is None else _marked(_times(fit), is_bad=fit < 1),
+            "Errors": _marked(escape(wrong or "none"), is_bad=(name, "error_share") in missed),
+            "Shed": _marked(f"{traffic.shed:,}", is_bad=(name, "shed_share") in missed),
+        }
+        rows.append(row)
+    return table(f"Endpoints at {judged.step.users:,.0f} users", rows)
 
 
 def _steps(verdict: Verdict, levels: Levels) -> str:
@@ -215,40 +179,22 @@ def _steps(verdict: Verdict, levels: Levels) -> str:
     for judged in verdict.steps:
         step, whole = judged.step, judged.step.whole
         reasons = [each.text for each in judged.doubts] or [describe(each) for each in judged.breaches]
-        word = '<span class="good">met</span>'
-        if judged.doubts:
-            word = '<span class="unsure">void</span>'
-        elif judged.breaches:
-            word = '<span class="bad">failed</span>'
-        fits = [headroom(traffic, levels, name) for name, traffic in step.endpoints.items()]
-        least = min((each for each in fits if each is not None), default=None)
+        cost = step.seconds_per_request
         rows.append(
-            [
-                f"{step.users:,.0f}",
-                word,
-                f"{step.duration:,}",
-                f"{step.target / step.duration:,.1f}",
-                f"{whole.planned / step.duration:,.1f}",
-                _share(whole.achieved),
-                _NONE if least is None else f"{least:.1f}\N{MULTIPLICATION SIGN}",
-                _NONE if step.cores is None else f"{step.cores:.2f}",
-                _NONE if step.seconds_per_request is None else f"{step.seconds_per_request * 1000:.2f}",
-                f'<span class="wide">{escape("; ".join(reasons[:4]) or _NONE)}</span>',
-            ]
+            {
+                "Users": f"{step.users:,.0f}",
+                "Outcome": _span(_OUTCOMES[judged.outcome], judged.outcome),
+                "Seconds": f"{step.duration:,}",
+                "Target /s": f"{step.target / step.duration:,.1f}",
+                "Planned /s": f"{whole.planned / step.duration:,.1f}",
+                "Answered right": _share(whole.achieved),
+                "Least headroom": _least_headroom(judged, levels)[0],
+                "Cores used": _NONE if step.cores is None else f"{step.cores:.2f}",
+                "CPU ms / request": _NONE if cost is None else f"{cost * 1000:.2f}",
+                "Why": _span("wide", escape("; ".join(reasons[:4]) or _NONE)),
+            }
         )
-    heads = [
-        "Users",
-        "Outcome",
-        "Seconds",
-        "Target /s",
-        "Planned /s",
-        "Answered right",
-        "Least headroom",
-        "Cores used",
-        "CPU ms / request",
-        "Why",
-    ]
-    made = table("Measured steps", heads, rows, texts={1, 9})
+    made = table("Measured steps", rows, ["Outcome", "Why"])
     withdrawn = sum(judged.step.whole.withdrawn for judged in verdict.steps)
     if withdrawn:
         note = "reads were not sent: the upload of their picture had failed, or had not ended."
@@ -269,95 +215,107 @@ def _knee(verdict: Verdict, costs_from: str) -> str:
     cost = next(
         (each.step.seconds_per_request for each in reversed(verdict.steps) if each.step.cores), None
     )
-    cores = f"{short(prediction.cores)} cores"
     rows = [
-        ["Knee, users", measured, f"{prediction.users:,.0f}", _difference(verdict.agreement)],
-        [
-            "CPU milliseconds per request",
-            _NONE if cost is None else f"{cost * 1000:.2f}",
-            f"{prediction.seconds_per_request * 1000:.2f}",
-            _difference(prediction.seconds_per_request / cost if cost else None),
-        ],
+        {
+            "": "Knee, users",
+            "Measured": measured,
+            "By the model": f"{prediction.users:,.0f}",
+            "Model over measured": _difference(verdict.agreement),
+        },
+        {
+            "": "CPU milliseconds per request",
+            "Measured": _NONE if cost is None else f"{cost * 1000:.2f}",
+            "By the model": f"{prediction.seconds_per_request * 1000:.2f}",
+            "Model over measured": _difference(prediction.seconds_per_request / cost if cost else None),
+        },
     ]
     note = (
-        f"The model: {cores}, all busy, with the costs of each activity as measured separately on: "
-        f"{costs_from or 'unknown'}."
+        f"The model: {short(prediction.cores)} cores, all busy, with the costs of each activity "
+        f"as measured separately on: {costs_from or 'unknown'}."
     )
-    made = table("", ["", "Measured", "By the model", "Model over measured"], rows)
-    return f'{made}<p class="note">{escape(note)}</p>'
+    return f'{table("", rows)}<p class="note">{escape(note)}</p>'
 
 
-def _comparison(comparison: Comparison | None) -> str:
+def _comparison(comparison: Mapping[str, Any] | None) -> str:
     if comparison is None:
         return '<p class="note">There is no accepted run to compare with.</p>'
-    version = ", ".join(
-        f"{name} {value}" for name, value in comparison.accepted_version.items() if value
-    )
-    of = f"the run of {_instant(comparison.accepted_at)} UTC ({version or 'version unknown'})"
+    version = _version(comparison["accepted_version"])
+    of = f"the run of {_instant(comparison['accepted_at'])} UTC ({version})"
     note = {
         "slower": f"This run is slower than {of}.",
         "faster": f"This run is faster than {of}.",
         "same": f"This run does not differ from {of}.",
         "unknown": f"This run can't be compared with {of}.",
-    }[comparison.word]
-    if comparison.users is None:
+    }[comparison["word"]]
+    at = ""
+    if comparison["users"] is None:
         note += " They have no step with the same users and rates in common."
-    rows = [_compared(each) for each in comparison.rows if each.word != "few"]
-    if few := sorted({each.endpoint for each in comparison.rows if each.word == "few"}):
+    else:
+        at = f"At {comparison['users']:,.0f} users"
+    rows = [_compared(each) for each in comparison["rows"] if each["word"] != "few"]
+    if few := sorted({each["endpoint"] for each in comparison["rows"] if each["word"] == "few"}):
         note += f" Too few responses to compare all metrics of {', '.join(few)}."
-    at = "" if comparison.users is None else f"At {comparison.users:,.0f} users"
-    heads = ["Endpoint", "Metric", "This run", "Accepted", "Ratio", "Difference"]
-    made = table(at, heads, rows, texts={1, 5}) if rows else ""
+    made = table(at, rows, ["Metric", "Difference"]) if rows else ""
     return f'<p class="note">{escape(note)}</p>{made}'
 
 
-def _compared(row: ComparedMetric) -> list[str]:
-    factor = 1000 if row.figure == "seconds_per_request" else 1
-    digits = 2 if row.figure == "seconds_per_request" else 0
-    return [
-        escape(row.endpoint or "all"),
-        _METRICS[row.figure],
-        f"{row.now * factor:,.{digits}f}",
-        f"{row.before * factor:,.{digits}f}",
-        f"{row.ratio:.2f}",
-        _fewer(row) or _WORDS[row.word],
-    ]
-
-
-def _fewer(row: ComparedMetric) -> str:
-    words = {"slower": '<span class="bad">fewer</span>', "faster": '<span class="good">more</span>'}
-    return words.get(row.word, "") if row.figure == "users_carried" else ""
+def _compared(row: Mapping[str, Any]) -> dict[str, str]:
+    figure = row["figure"]
+    factor, digits = (1000, 2) if figure == "seconds_per_request" else (1, 0)
+    word = row["word"]
+    shown = _USERS.get(word, word) if figure == "users_carried" else word
+    return {
+        "Endpoint": escape(row["endpoint"] or "all"),
+        "Metric": _METRICS[figure],
+        "This run": f"{row['now'] * factor:,.{digits}f}",
+        "Accepted": f"{row['before'] * factor:,.{digits}f}",
+        "Ratio": f"{row['ratio']:.2f}",
+        "Difference": "no difference" if word == "same" else _span(_STYLES[word], shown),
+    }
 
 
 def _generator(verdict: Verdict) -> str:
     rows = [
-        [
-            f"{judged.step.users:,.0f}",
-            escape(process.name),
-            f"{process.cpu:.0%}",
-            f"{process.lag * 1000:,.0f}",
-            f"{process.late_seconds:,}",
-            f"{process.silence:.1f}",
-        ]
+        {
+            "Users": f"{judged.step.users:,.0f}",
+            "Process": escape(process.name),
+            "CPU of one core": f"{process.cpu:.0%}",
+            "Latest start, ms late": f"{process.lag * 1000:,.0f}",
+            "Seconds with late starts": f"{process.late_seconds:,}",
+            "Longest silence, s": f"{process.silence:.1f}",
+        }
         for judged in verdict.steps
         for process in judged.step.processes
     ]
     if not rows:
         return '<p class="note">It left no samples.</p>'
-    heads = [
-        "Users",
-        "Process",
-        "CPU of one core",
-        "Latest start, ms late",
-        "Seconds with late starts",
-        "Longest silence, s",
-    ]
     note = "A step is void if a process used more than 85 % of a core, or started requests late."
-    return f'{table("", heads, rows, texts={1})}<p class="note">{note}</p>'
+    return f'{table("", rows, ["Process"])}<p class="note">{note}</p>'
+
+
+def _least_headroom(judged: Judged | None, levels: Levels) -> tuple[str, str]:
+    """Return the smallest headroom of a step's endpoints, and its endpoint if there is one."""
+    found = {} if judged is None else judged.step.endpoints
+    fits = [(headroom(traffic, levels, name), name) for name, traffic in found.items()]
+    least = min(((fit, name) for fit, name in fits if fit is not None), default=None)
+    return (_NONE, "") if least is None else (_times(least[0]), least[1])
+
+
+def _span(style: str, text: str) -> str:
+    return f'<span class="{style}">{text}</span>'
 
 
 def _marked(text: str, *, is_bad: bool) -> str:
-    return f'<span class="bad">{text}</span>' if is_bad else text
+    return _span("bad", text) if is_bad else text
+
+
+def _version(names: Mapping[str, Any]) -> str:
+    found = ", ".join(f"{name} {value}" for name, value in names.items() if value)
+    return found or "version unknown"
+
+
+def _times(value: float) -> str:
+    return f"{value:.1f}\N{MULTIPLICATION SIGN}"
 
 
 def _share(value: float) -> str:

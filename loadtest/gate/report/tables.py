@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 
-def table(
-    caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], texts: Collection[int] = ()
-) -> str:
+def table(caption: str, rows: Sequence[Mapping[str, str]], texts: Sequence[str] = ()) -> str:
     """Return a table of HTML.
 
     Args:
         caption: its title; empty for none.
-        heads: of the columns.
-        rows: of cells in HTML; the first cell is the row's head.
-        texts: numbers of the columns with text.
+        rows: of cells in HTML, by the heads of their columns; the first cell is the row's head.
+        texts: heads of the columns with text.
     """
-    kinds = ['class="text"' if place in texts else "" for place in range(len(heads))]
-    top = "".join(
-        f'<th scope="col" {kind}>{escape(head)}</th>' for head, kind in zip(heads, kinds, strict=True)
-    )
+    heads = list(rows[0]) if rows else []
+    kinds = {head: 'class="text"' if head in texts else "" for head in heads}
+    top = "".join(f'<th scope="col" {kinds[head]}>{escape(head)}</th>' for head in heads)
     body = "".join(_row(row, kinds) for row in rows)
     name = f"<caption>{escape(caption)}</caption>" if caption else ""
-    label = escape(caption or heads[0] or "table")
+    label = escape(caption or "".join(heads[:1]) or "table")
     # It scrolls on narrow screens, so the keyboard must reach it.
     return (
         f'<div class="table" tabindex="0" role="region" aria-label="{label}"><table>{name}'
@@ -31,7 +27,7 @@ def table(
     )
 
 
-def _row(row: Sequence[str], kinds: Sequence[str]) -> str:
-    head = f'<th scope="row">{row[0]}</th>'
-    cells = "".join(f"<td {kind}>{cell}</td>" for cell, kind in zip(row[1:], kinds[1:], strict=True))
-    return f"<tr>{head}{cells}</tr>"
+def _row(row: Mapping[str, str], kinds: Mapping[str, str]) -> str:
+    first, *rest = row.items()
+    cells = "".join(f"<td {kinds[head]}>{cell}</td>" for head, cell in rest)
+    return f'<tr><th scope="row">{first[1]}</th>{cells}</tr>'

@@ -204,9 +204,9 @@ class TestCopy:
         seen = []
         with CopyState(tmp_path / "state") as state:
             assert state.position() == sorted([b"\x00mark", *map(partition_of, range(500))])[299]
-            copy(source, destination, state, report=seen.append)
-        assert [each.partitions for each in seen if each.stage == "pass 1"] == [100, 200, 201]
-        assert [each.partitions for each in seen if each.stage == "pass 2"][-1] == 501
+            copy(source, destination, state, report=lambda *each: seen.append(each))
+        assert [count for stage, count, _ in seen if stage == "pass 1"] == [100, 200, 201]
+        assert [count for stage, count, _ in seen if stage == "pass 2"][-1] == 501
 
     def test_destination_that_is_not_empty(self, tmp_path):
         """A destination that is not empty stays as it is, unless `overwrite` is set."""

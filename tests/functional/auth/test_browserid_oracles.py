@@ -112,9 +112,9 @@ def test_short_signature_of_browserid_crypto(oracle, documents, user):
 )
 def test_refused_of_browserid_crypto(oracle, documents, changes, code):
     """Bundles of browserid-crypto for other audiences, or of other issuers, are rejected."""
-    with pytest.raises(InvalidProof) as refused:
+    with pytest.raises(InvalidProof) as rejected:
         verifier(documents).verify(minted(oracle, **changes))
-    assert refused.value.code == code
+    assert rejected.value.code == code
 
 
 @pytest.mark.parametrize("issuer", KEYS)
@@ -160,9 +160,9 @@ def test_browserid_crypto_checks_signatures_alone(oracle, name):
     mint, code = UNCHECKED[name]
     made = mint()
     assert oracle.ask("verify", bundle=made, support=support_document(rsa_key("issuer")))
-    with pytest.raises(InvalidProof) as refused:
+    with pytest.raises(InvalidProof) as rejected:
         verifier(support_documents()).verify(made)
-    assert refused.value.code == code
+    assert rejected.value.code == code
 
 
 class Manager(SupportDocumentManager):
@@ -292,6 +292,6 @@ def test_disagreement(pybrowserid, reason):
     mint, code = DISAGREEMENTS[reason]
     made = mint()
     assert pybrowserid.verify(made)["status"] == "okay"
-    with pytest.raises(InvalidProof) as refused:
+    with pytest.raises(InvalidProof) as rejected:
         verifier(support_documents()).verify(made)
-    assert refused.value.code == code
+    assert rejected.value.code == code

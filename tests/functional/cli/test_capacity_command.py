@@ -27,7 +27,7 @@ def test_documented_page(tmp_path):
 
 
 def test_json():
-    """Programs read the same, and what was changed is told apart."""
+    """The JSON output has the same values, and marks changed parameters."""
     done = run("--json", "--users", "1e5", "--launch-days", "0", "--set", "peak=4", "--cores", "2")
     document = json.loads(done.stdout)
     assert document["users"] == 100_000
@@ -90,7 +90,7 @@ def test_plot(tmp_path, ending):
     ],
 )
 def test_wrong_usage(arguments, message):
-    """What can't be meant is told in words, with status 2."""
+    """Impossible parameters are reported in words, with status 2."""
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
@@ -98,7 +98,7 @@ def test_wrong_usage(arguments, message):
 
 
 def test_plot_that_can_not_be_written():
-    """A file that can't be written is told, with status 1."""
+    """A file that can't be written is reported, with status 1."""
     done = run("--plot", "/proc/chart.svg")
     assert done.returncode == 1
     assert "/proc/chart.svg: " in done.stderr

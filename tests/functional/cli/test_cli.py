@@ -105,7 +105,7 @@ def test_serve(ini, command):
 
 
 def test_port_in_use(ini):
-    """A port that is taken is told in one line."""
+    """A port in use is reported in one line."""
     path, port = ini()
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -128,7 +128,7 @@ def test_port_in_use(ini):
     ],
 )
 def test_wrong_settings(ini, more, message):
-    """Settings that can't be used are told by name, without values and without a traceback."""
+    """Invalid settings are reported by name, without values and without a traceback."""
     path, _ = ini(more=more)
     result = run("-c", str(path), "serve")
     assert result.returncode == 2
@@ -146,7 +146,7 @@ def test_settings_from_the_environment(ini):
 
 
 def test_no_such_file(tmp_path):
-    """A settings file that is not there is told."""
+    """A missing settings file is reported."""
     result = run("-c", str(tmp_path / "absent.ini"), "serve")
     assert result.returncode == 2
     assert "no such file" in result.stderr
@@ -204,6 +204,6 @@ def test_wrong_usage(arguments):
 
 
 def test_version():
-    """The command tells which version it is."""
+    """The command reports its version."""
     result = run("--version")
     assert (result.returncode, result.stdout) == (0, f"persona-profile {version(PACKAGE)}\n")

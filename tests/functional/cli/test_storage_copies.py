@@ -454,7 +454,7 @@ def test_service_on_the_copy(stores, way):
     app, again = open_app(stores.folder, destination)
     for session in (headers, again):
         served = app.get(f"/v1/profiles/{EMAIL}", headers=session).json
-        # Entity tags come from versions, which each store gives anew.
+        # Entity tags come from versions, and each store has its own.
         assert served | {"etag": profile["etag"]} == profile
     assert [app.get(path).body for path in paths] == pictures
     app.app.close()

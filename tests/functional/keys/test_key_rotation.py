@@ -188,8 +188,8 @@ def test_rotation_under_load(site, kind, share, request):
         site.run("keys", "rotate", *flag, "--promote")
         site.hand_out_keyring()
         assert left(site.use()) > PROFILES
-        refused = site.run("keys", "destroy", *flag, "1", "--revoke", status=1)
-        assert "is needed" in refused
+        rejected = site.run("keys", "destroy", *flag, "1", "--revoke", status=1)
+        assert "is needed" in rejected
         times = -(-request.config.getoption("--crashes") // share)
         site.kill_half_way(times, left, "keys", "rewrap", *flag, "--rate", SLOW)
         site.run("keys", "rewrap", *flag, "--rate", "100000")
@@ -227,8 +227,8 @@ def test_one_operator_at_a_time(site):
             assert site.keyring.read_bytes() == before
         finally:
             slow.send_signal(signal.SIGINT)
-        _, told = slow.communicate(timeout=30)
-    assert (slow.returncode, "start it again to go on" in told) == (130, True)
+        _, reported = slow.communicate(timeout=30)
+    assert (slow.returncode, "start it again to go on" in reported) == (130, True)
 
 
 @pytest.fixture
@@ -249,9 +249,9 @@ def test_one_mover_at_a_time(promoted):
         try:
             wait_for(lambda: promoted.use().profiles[1] < PROFILES)
             for job in (["rewrap"], ["destroy", "1"]):
-                refused = second.run("keys", *job, "--index")
-                assert (refused.returncode, refused.stdout) == (1, "")
-                assert "`keys rewrap --index` is at work" in refused.stderr
+                rejected = second.run("keys", *job, "--index")
+                assert (rejected.returncode, rejected.stdout) == (1, "")
+                assert "`keys rewrap --index` is at work" in rejected.stderr
         finally:
             slow.kill()
     assert second.run("keys", "rewrap", "--index", "--rate", "100000").returncode == 0

@@ -116,14 +116,14 @@ def test_down(service, client, fake, behaviour):
         assert answer.says_when_to_retry
         assert answer.json["code"] == "keys_unavailable"
         new.sign_in()  # who has no profile needs no key
-        refused = new.set_name("New")
-        assert (refused.says_when_to_retry, refused.json["code"]) == (True, "keys_unavailable")
+        rejected = new.set_name("New")
+        assert (rejected.says_when_to_retry, rejected.json["code"]) == (True, "keys_unavailable")
         assert client.call("GET", "/__heartbeat__").status == 200
-        told = service.run("keys", "status")
-        assert told.returncode == 1
-        assert told.stderr.count("the key service") == 1  # not logged and printed
-        assert "persona-profile: the key service" in told.stderr
-        assert TOKEN not in service.log + told.stderr
+        reported = service.run("keys", "status")
+        assert reported.returncode == 1
+        assert reported.stderr.count("the key service") == 1  # not logged and printed
+        assert "persona-profile: the key service" in reported.stderr
+        assert TOKEN not in service.log + reported.stderr
     finally:
         fake.behaviour = None
     answer = client.call("GET", client.profile)

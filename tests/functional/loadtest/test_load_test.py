@@ -262,7 +262,7 @@ def test_slower_build_is_told_apart(trials, one, other, word):
     ],
 )
 def test_what_cannot_be_measured_is_refused(tmp_path, arguments, status, message):
-    """A wrong command and a server that is not there are told apart, and nothing is recorded."""
+    """A wrong command and an absent server have different reports, and nothing is recorded."""
     identities.make(tmp_path / "identities", users=1, pool=1, shares={"RS256": 100})
     command = [sys.executable, "-m", "locust", "-f", run.LOCUSTFILE, "--headless", *arguments]
     done = subprocess.run(

@@ -28,7 +28,7 @@ MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
 
 
 class Watched(Service):
-    """A service whose figures can be read."""
+    """A service with readable metrics."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
         self.figures_port = free_port()
@@ -95,7 +95,7 @@ class SlowUpload:
 
 class TestStopping:
     def test_what_is_in_flight_is_finished(self, tmp_path):
-        """At SIGTERM balancers are told, an 8 MB upload is finished, and the status is 0."""
+        """After SIGTERM heartbeats fail, an 8 MB upload is finished, and the status is 0."""
         service = Watched(tmp_path / "service", "shutdown.drain_seconds = 4\n")
         body = encode(quadrants(), quality=95) + bytes(8_000_000)
         try:
@@ -166,7 +166,7 @@ def _refuses(service: Service) -> bool:
 
 
 def test_hangup_takes_issuers(tmp_path):
-    """SIGHUP takes the files of issuers anew; one that can't be used changes nothing."""
+    """SIGHUP reloads the files of issuers; an invalid file changes nothing."""
     issuers, providers = tmp_path / "issuers.json", tmp_path / "providers.json"
     issuers.write_text("{}")
     providers.write_text("[]")
@@ -201,7 +201,7 @@ def test_hangup_takes_issuers(tmp_path):
 
 class TestSeveralProcesses:
     def test_figures_add_up(self, service):
-        """The figures of all processes are one sum, to which one that was killed goes on counting."""
+        """The metrics of all processes are one sum, in which a killed process still counts."""
         service.start("--processes", "2")
         wait_for(lambda: service.metrics().value("persona_processes") == 2, 30)
         for _ in range(30):

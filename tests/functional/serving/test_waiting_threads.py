@@ -98,7 +98,7 @@ class World:
         return self.ask("POST", "/v1/sessions", body, client, Content_Type="application/json")
 
     def attack(self, sign_ins):
-        """Begin sign-ins by (email, client); return those that were refused, once all others wait."""
+        """Begin sign-ins by (email, client); return the rejected ones once all others wait."""
         begun = [self.pool.submit(self.sign_in, *each) for each in sign_ins]
         wait_for(
             lambda: sum(each.done() for each in begun) + self.waiting("lookup") == len(begun),
@@ -144,9 +144,9 @@ def world(development_folder):
 
 def test_one_address_with_slow_domains(world):
     """Slow domains of one address leave a place: fresh domains of others are still looked up."""
-    refused = world.attack([(f"a@slow{i}.test", ATTACKER) for i in range(20)])
-    assert len(refused) == 17
-    for status, headers, body in refused:
+    rejected = world.attack([(f"a@slow{i}.test", ATTACKER) for i in range(20)])
+    assert len(rejected) == 17
+    for status, headers, body in rejected:
         assert (status, json.loads(body)["code"]) == (503, "overloaded")
         assert int(headers["Retry-After"]) >= 1
     world.check_all_others()
@@ -159,8 +159,8 @@ def test_one_address_with_slow_domains(world):
 
 def test_wildcard_zone_with_many_addresses(world):
     """Slow names of one zone leave a place too, from however many addresses they come."""
-    refused = world.attack([(f"a@n{i}.slow.co.uk", f"198.51.100.{i}") for i in range(20)])
-    assert len(refused) == 17
+    rejected = world.attack([(f"a@n{i}.slow.co.uk", f"198.51.100.{i}") for i in range(20)])
+    assert len(rejected) == 17
     world.check_all_others()
     assert world.sign_in(f"carol@{FRESH}")[0] == 201
 
@@ -170,14 +170,14 @@ def test_many_addresses_with_many_domains(world):
     with ExitStack() as held:
         for _ in range(4):
             held.enter_context(world.services.waiting.place(Wait.UPLOAD))
-        refused = world.attack([(f"a@slow{i}.test", f"198.51.100.{i}") for i in range(20)])
-        assert len(refused) == 18
+        rejected = world.attack([(f"a@slow{i}.test", f"198.51.100.{i}") for i in range(20)])
+        assert len(rejected) == 18
         assert world.waiting("upload") + world.waiting("lookup") == 6
         world.check_all_others()
 
 
 def test_uploads(world):
-    """An upload beyond the budget is refused with a time to come back; lookups keep their places."""
+    """An upload beyond the budget gets 503 with Retry-After; lookups keep their places."""
     _, _, body = world.sign_in_pinned()
     headers = {"Authorization": f"Bearer {json.loads(body)['token']}", "Content_Type": "image/jpeg"}
     path = "/v1/profiles/alice@example.com/picture"
@@ -187,9 +187,9 @@ def test_uploads(world):
         # One may enter, as it may displace another.
         assert world.ask("PUT", path, PICTURE, **headers)[0] == 200
         held.enter_context(world.services.waiting.place(Wait.UPLOAD, spare=1))
-        status, told, body = world.ask("PUT", path, PICTURE, **headers)
+        status, reported, body = world.ask("PUT", path, PICTURE, **headers)
         assert (status, json.loads(body)["code"]) == (503, "overloaded")
-        assert int(told["Retry-After"]) >= 1
+        assert int(reported["Retry-After"]) >= 1
         assert world.sign_in(f"carol@{FRESH}")[0] == 201
     assert world.ask("PUT", path, PICTURE, **headers)[0] == 200
     assert world.waiting("upload") == 0
@@ -197,9 +197,9 @@ def test_uploads(world):
 
 def test_crowd(world):
     """Many people of one domain, which nobody knows yet, share one lookup; none waits for another's."""
-    refused = world.attack([(f"a{i}@{CROWD}", f"192.0.2.{i}") for i in range(20)])
-    assert {status for status, _, _ in refused} == {503}
-    assert len(refused) == 17
+    rejected = world.attack([(f"a{i}@{CROWD}", f"192.0.2.{i}") for i in range(20)])
+    assert {status for status, _, _ in rejected} == {503}
+    assert len(rejected) == 17
     world.check_all_others()
     assert world.resolved.count(CROWD) == 1
     world.go_on.set()

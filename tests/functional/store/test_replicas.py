@@ -183,7 +183,7 @@ def service_of(client: Client) -> Service:
     return client._service
 
 
-@pytest.mark.parametrize("change", ["replaced", "removed", "protected", "erased", "made anew"])
+@pytest.mark.parametrize("change", ["replaced", "removed", "protected", "erased", "made again"])
 def test_what_is_over_is_over_at_once(client, replication, change):
     """A picture that the person removed is no longer served, although the replica still has it."""
     person, _told = client
@@ -199,7 +199,7 @@ def test_what_is_over_is_over_at_once(client, replication, change):
         assert person.protect(KEY).status == 200
     else:
         assert person.call("DELETE", person.profile).status == 204
-        if change == "made anew":
+        if change == "made again":
             assert person.upload(encode(OTHER)).status == 200
     assert person.call("GET", path).status == 404
     if change == "erased":

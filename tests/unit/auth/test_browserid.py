@@ -56,7 +56,7 @@ def dated(issued, certificate_end, assertion_end, **assertion_changes):
     )
 
 
-def refusal(of, proof):
+def rejection(of, proof):
     """Return the code with which a verifier rejects a proof."""
     with pytest.raises(InvalidProof) as raised:
         of.verify(proof)
@@ -119,7 +119,7 @@ def test_size_limit():
     assert MAX_BUNDLE_CHARACTERS - largest < 3
     for text in sized:
         if len(text) > MAX_BUNDLE_CHARACTERS:
-            assert refusal(verifier(), text) == "proof_too_large"
+            assert rejection(verifier(), text) == "proof_too_large"
         else:
             assert verifier().verify(text).email == EMAIL
 
@@ -147,7 +147,7 @@ def test_assertion_instants(claims, later, code):
     made = dated(T, T + DAY, **{"assertion_end": claims.get("exp", T + 2 * MINUTE)} | claims)
     subject = verifier(Clock((T + later) / 1000))
     if code:
-        assert refusal(subject, made) == code
+        assert rejection(subject, made) == code
     else:
         assert subject.verify(made).email == EMAIL
 
@@ -169,7 +169,7 @@ def test_certificate_instants(issued, end, code):
     """Times of a certificate are good up to the very millisecond that the limits name."""
     made, subject = dated(T + issued, T + end, T + MINUTE), verifier(Clock(T / 1000))
     if code:
-        assert refusal(subject, made) == code
+        assert rejection(subject, made) == code
     else:
         assert subject.verify(made).email == EMAIL
 
@@ -178,7 +178,7 @@ def test_no_skew():
     """Without an allowance for skew an assertion is dead at its end."""
     made = dated(T - MINUTE, T + DAY - MINUTE, T)
     assert verifier(Clock((T - 1) / 1000), skew_seconds=0).verify(made).email == EMAIL
-    assert refusal(verifier(Clock(T / 1000), skew_seconds=0), made) == "assertion_expired"
+    assert rejection(verifier(Clock(T / 1000), skew_seconds=0), made) == "assertion_expired"
 
 
 def test_remembered_until_refused():
@@ -186,7 +186,7 @@ def test_remembered_until_refused():
     made = dated(T, T + DAY, T + MINUTE + 1)
     expires_at = verifier(Clock(T / 1000), skew_seconds=0).verify(made).expires_at
     tolerant = verifier(Clock(expires_at), skew_seconds=MAX_BROWSERID_SKEW_SECONDS)
-    assert refusal(tolerant, made) == "assertion_expired"
+    assert rejection(tolerant, made) == "assertion_expired"
     assert expires_at * 1000 <= T + MINUTE + 1001 + 1000 * MAX_BROWSERID_SKEW_SECONDS
 
 
@@ -217,19 +217,19 @@ def test_no_audience():
     for audiences in ([], ["localhost"], ["null"], [""]):
         for named in ("", "null", "localhost", AUDIENCE):
             made = bundle(None, assertion({"aud": named}))
-            assert refusal(verifier(audiences=audiences), made) == "audience_mismatch"
+            assert rejection(verifier(audiences=audiences), made) == "audience_mismatch"
 
 
-@pytest.mark.parametrize("refused", BROWSERID_ALGORITHMS)
-def test_algorithms_setting(refused):
+@pytest.mark.parametrize("rejected", BROWSERID_ALGORITHMS)
+def test_algorithms_setting(rejected):
     """An algorithm that is not configured is accepted neither for certificates nor for assertions."""
     keys = {"RS256": rsa_key("user"), "DS128": dsa_key("user"), "DS256": dsa_key("user", 2048)}
-    user = keys[refused]
-    subject = verifier(algorithms=set(BROWSERID_ALGORITHMS) - {refused})
+    user = keys[rejected]
+    subject = verifier(algorithms=set(BROWSERID_ALGORITHMS) - {rejected})
     by_user = bundle(certificate(user=user), assertion(user=user))
-    assert refusal(subject, by_user) == "algorithm_not_allowed"
+    assert rejection(subject, by_user) == "algorithm_not_allowed"
     by_issuer = bundle(certificate(issuer=user))
-    assert refusal(subject, by_issuer) == "algorithm_not_allowed"
+    assert rejection(subject, by_issuer) == "algorithm_not_allowed"
 
 
 EXPENSIVE = {
@@ -262,7 +262,7 @@ def test_cheap_checks_first(name):
     mint, code = EXPENSIVE[name]
     nothing_pinned = Discovery(PinnedIssuers({}), no_lookup)
     subject = BrowserIDVerifier([AUDIENCE], nothing_pinned, algorithms=BROWSERID_ALGORITHMS)
-    assert refusal(subject, mint()) == code
+    assert rejection(subject, mint()) == code
 
 
 def test_lookup_before_signatures():
@@ -292,10 +292,10 @@ def test_known_certificate_still_needs_its_key():
     known = certificate()
     assert subject.verify(bundle(known)).email == subject.verify(bundle(known)).email == EMAIL
     unsigned = f"{known.rpartition('.')[0]}.AAAA"
-    assert refusal(subject, bundle(unsigned)) == "certificate_signature_invalid"
+    assert rejection(subject, bundle(unsigned)) == "certificate_signature_invalid"
     documents["issuer.test"] = documents["*.test"]
     clock.now += 3601
-    assert refusal(subject, bundle(known)) == "certificate_signature_invalid"
+    assert rejection(subject, bundle(known)) == "certificate_signature_invalid"
 
 
 def test_key_that_is_replaced():
@@ -315,16 +315,16 @@ def test_key_that_is_replaced():
     )
     good = bundle(certificate())
     garbage = bundle(f"{certificate().rpartition('.')[0]}.AAAA")
-    assert refusal(subject, good) == "certificate_signature_invalid"
+    assert rejection(subject, good) == "certificate_signature_invalid"
     documents["issuer.test"] = support_documents()["issuer.test"]
-    assert refusal(subject, good) == "certificate_signature_invalid"
+    assert rejection(subject, good) == "certificate_signature_invalid"
     clock.now += RENEWAL_SECONDS
     assert subject.verify(good).email == EMAIL
     assert len(lookups) == 2
     clock.now += RENEWAL_SECONDS
     documents["issuer.test"] = None
     for _ in range(5):
-        assert refusal(subject, garbage) == "certificate_signature_invalid"
+        assert rejection(subject, garbage) == "certificate_signature_invalid"
         assert subject.verify(good)
     assert len(lookups) == 3
 

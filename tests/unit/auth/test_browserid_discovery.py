@@ -62,7 +62,7 @@ def discovery(web, clock=None, refreshes=None, **pins):
     return Discovery(pinned, web, clock or Clock(0), lambda _domain, work: beside.append(work))
 
 
-def refusal(subject, domain, issuer, fallback=NONE):
+def rejection(subject, domain, issuer, fallback=NONE):
     """Return the code with which an issuer is rejected for a domain."""
     with pytest.raises(InvalidProof) as raised:
         subject.keys_of_issuer(domain, issuer, fallback)
@@ -84,7 +84,7 @@ def test_own_document():
     subject = discovery(Web(issuer_test=GOOD, other_test=OTHER))
     found = subject.keys_of_issuer("issuer.test", "issuer.test", NONE)
     assert fingerprints(found) == fingerprints(keys(GOOD))
-    assert refusal(subject, "issuer.test", "other.test") == "issuer_not_authoritative"
+    assert rejection(subject, "issuer.test", "other.test") == "issuer_not_authoritative"
 
 
 @pytest.mark.parametrize("hops", range(1, MAX_DELEGATIONS + 1))
@@ -96,16 +96,16 @@ def test_delegation(hops):
     assert fingerprints(found) == fingerprints(keys(GOOD))
     assert web.lookups == [f"d{i}.test" for i in range(hops + 1)]
     for issuer in range(hops):
-        assert refusal(subject, "d0.test", f"d{issuer}.test") == "issuer_not_authoritative"
+        assert rejection(subject, "d0.test", f"d{issuer}.test") == "issuer_not_authoritative"
 
 
 def test_delegation_too_long():
     """More delegations than five lead nowhere, and are not followed to their end."""
     web = Web(**chain(MAX_DELEGATIONS + 1, GOOD))
-    assert refusal(discovery(web), "d0.test", "d6.test") == "delegation_too_long"
+    assert rejection(discovery(web), "d0.test", "d6.test") == "delegation_too_long"
     assert "d6.test" not in web.lookups
     endless = Web(**chain(1000, GOOD))
-    assert refusal(discovery(endless), "d0.test", "d1000.test") == "delegation_too_long"
+    assert rejection(discovery(endless), "d0.test", "d1000.test") == "delegation_too_long"
     assert len(endless.lookups) == MAX_DELEGATIONS + 1
 
 
@@ -113,7 +113,7 @@ def test_delegation_too_long():
 def test_delegation_cycle(length):
     """Delegations in a circle lead nowhere, also where a domain delegates to itself."""
     sites = chain(length, GOOD) | {f"d{length - 1}_test": {"authority": "d0.test"}}
-    assert refusal(discovery(Web(**sites)), "d0.test", "d0.test") == "delegation_cycle"
+    assert rejection(discovery(Web(**sites)), "d0.test", "d0.test") == "delegation_cycle"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_delegation_to_no_issuer(end, code, fallback):
     """A delegation to a domain without support is rejected, with any fallback issuers."""
     web = Web(**chain(1, end), fallback_test=GOOD)
     for issuer in ("d0.test", "d1.test", "fallback.test"):
-        assert refusal(discovery(web), "d0.test", issuer, fallback) == code
+        assert rejection(discovery(web), "d0.test", issuer, fallback) == code
 
 
 def test_slow_delegation():
@@ -141,7 +141,7 @@ def test_slow_delegation():
         clock.now += 0.6 * DELEGATION_SECONDS
         return web(url)
 
-    assert refusal(discovery(slow, clock), "d0.test", "d5.test") == "issuer_unreachable"
+    assert rejection(discovery(slow, clock), "d0.test", "d5.test") == "issuer_unreachable"
     assert web.lookups == ["d0.test", "d1.test"]
 
 
@@ -156,7 +156,7 @@ def test_disabled():
     for document in ({"disabled": True}, GOOD | {"disabled": True, "authority": "b.test"}):
         subject = discovery(Web(a_test=document, b_test=GOOD, fallback_test=GOOD))
         for issuer in ("a.test", "b.test", "fallback.test"):
-            assert refusal(subject, "a.test", issuer, frozenset({issuer})) == "issuer_disabled"
+            assert rejection(subject, "a.test", issuer, frozenset({issuer})) == "issuer_disabled"
 
 
 def test_several_keys():
@@ -164,7 +164,7 @@ def test_several_keys():
     listed = [public_key_document(dsa_key(str(i)).public_key()) for i in range(MAX_KEYS + 1)]
     subject = discovery(Web(a_test={"keys": listed[:-1]}, b_test={"keys": listed}))
     assert len(subject.keys_of_issuer("a.test", "a.test", NONE)) == MAX_KEYS
-    assert refusal(subject, "b.test", "b.test") == "support_document_invalid"
+    assert rejection(subject, "b.test", "b.test") == "support_document_invalid"
 
 
 KEY = GOOD["public-key"]
@@ -201,7 +201,7 @@ def test_invalid_document(document):
     subject = discovery(Web(a_test=document, b_test=GOOD))
     for issuer in ("a.test", "b.test"):
         fallback = frozenset({issuer})
-        assert refusal(subject, "a.test", issuer, fallback) == "support_document_invalid"
+        assert rejection(subject, "a.test", issuer, fallback) == "support_document_invalid"
 
 
 ANSWERS = [
@@ -231,16 +231,16 @@ def test_fallback_issuer(answer, code):
     fallback = frozenset({"fallback.test"})
     if code is None:
         assert subject.keys_of_issuer("a.test", "fallback.test", fallback)
-        assert refusal(subject, "a.test", "fallback.test") == "issuer_without_support"
-        assert refusal(subject, "a.test", "b.test", fallback) == "issuer_without_support"
+        assert rejection(subject, "a.test", "fallback.test") == "issuer_without_support"
+        assert rejection(subject, "a.test", "b.test", fallback) == "issuer_without_support"
     else:
-        assert refusal(subject, "a.test", "fallback.test", fallback) == code
+        assert rejection(subject, "a.test", "fallback.test", fallback) == code
 
 
 def test_fallback_issuer_is_no_override():
     """A fallback issuer may not vouch for a domain that has a document of its own."""
     subject = discovery(Web(a_test=OTHER, fallback_test=GOOD))
-    code = refusal(subject, "a.test", "fallback.test", frozenset({"fallback.test"}))
+    code = rejection(subject, "a.test", "fallback.test", frozenset({"fallback.test"}))
     assert code == "issuer_not_authoritative"
 
 
@@ -256,7 +256,7 @@ def test_fallback_issuer_is_no_override():
 def test_fallback_issuer_without_keys(document, code):
     """A fallback issuer without keys may not vouch."""
     subject = discovery(Web(fallback_test=document, b_test=GOOD))
-    assert refusal(subject, "a.test", "fallback.test", frozenset({"fallback.test"})) == code
+    assert rejection(subject, "a.test", "fallback.test", frozenset({"fallback.test"})) == code
 
 
 def test_pinned():
@@ -353,7 +353,7 @@ def test_cache_of_failures(answer, code):
     web, clock = Web(a_test=answer), Clock(0)
     subject = discovery(web, clock)
     for clock.now in (0, MISSED_SECONDS - 1):
-        assert refusal(subject, "a.test", "a.test") == (code or "issuer_without_support")
+        assert rejection(subject, "a.test", "a.test") == (code or "issuer_without_support")
     assert web.lookups == ["a.test"]
     web.sites["a.test"], clock.now = GOOD, MISSED_SECONDS
     assert subject.keys_of_issuer("a.test", "a.test", NONE)
@@ -365,12 +365,12 @@ def test_cache_is_bounded():
     subject = discovery(web)
     subject.keys_of_issuer("a.test", "a.test", NONE)
     for i in range(CACHE_ENTRIES + 1):
-        refusal(subject, f"flood{i}.test", "a.test")
+        rejection(subject, f"flood{i}.test", "a.test")
     assert web.lookups.count("flood0.test") == web.lookups.count("a.test") == 1
     subject.keys_of_issuer("a.test", "a.test", NONE)
     assert web.lookups.count("a.test") == 1
-    refusal(subject, f"flood{CACHE_ENTRIES}.test", "a.test")
-    refusal(subject, "flood0.test", "a.test")
+    rejection(subject, f"flood{CACHE_ENTRIES}.test", "a.test")
+    rejection(subject, "flood0.test", "a.test")
     assert web.lookups.count(f"flood{CACHE_ENTRIES}.test") == 1
     assert web.lookups.count("flood0.test") == 2
 
@@ -461,7 +461,7 @@ def test_refresh_ahead_that_fails():
         subject.keys_of_issuer("a.test", "a.test", NONE)
         assert refreshes == []
     clock.now = FOUND_SECONDS
-    assert refusal(subject, "a.test", "a.test") == "issuer_unreachable"
+    assert rejection(subject, "a.test", "a.test") == "issuer_unreachable"
 
 
 def test_refreshed_ahead_without_support():
@@ -476,7 +476,7 @@ def test_refreshed_ahead_without_support():
     assert len(refreshes) == 1
     web.sites["a.test"] = GOOD
     refreshes.pop()()
-    assert refusal(subject, "a.test", "fallback.test", fallback) == "issuer_not_authoritative"
+    assert rejection(subject, "a.test", "fallback.test", fallback) == "issuer_not_authoritative"
     clock.now += AHEAD * FOUND_SECONDS
     subject.keys_of_issuer("a.test", "a.test", NONE)
     assert len(refreshes) == 1
@@ -535,7 +535,7 @@ def test_renewal(answer, is_renewed, code):
         found = subject.keys_of_issuer("a.test", "a.test", NONE)
         assert fingerprints(found) == fingerprints(keys(OTHER if is_renewed else GOOD))
     else:
-        assert refusal(subject, "a.test", "a.test") == code
+        assert rejection(subject, "a.test", "a.test") == code
     assert not subject.renew("a.test")
     assert web.lookups == ["a.test", "a.test"]
 

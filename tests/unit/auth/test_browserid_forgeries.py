@@ -48,9 +48,9 @@ def test_names():
 @each_forgery
 def test_verifier_refuses(verifier, forgery):
     """A forgery is rejected with the code of its reason, and raises nothing else."""
-    with pytest.raises(InvalidProof) as refusal:
+    with pytest.raises(InvalidProof) as rejection:
         verifier.verify(forgery.mint())
-    assert refusal.value.code == forgery.code
+    assert rejection.value.code == forgery.code
 
 
 @each_forgery

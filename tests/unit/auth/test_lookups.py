@@ -172,10 +172,10 @@ class TestDebts:
         """The response to a network without a place says when it has a place again."""
         self.slow(world, ATTACKER, "d.test", 6, 3)
         self.slow(world, ATTACKER, "e.test", 20)
-        with pytest.raises(Overloaded) as refused, caused_by(client=ATTACKER):
+        with pytest.raises(Overloaded) as rejected, caused_by(client=ATTACKER):
             world.documents.fetch(f"https://f.test{PATH}")
         assert not world.begin(ATTACKER, "f.test")
-        world.clock.now += int(refused.value.headers["Retry-After"])
+        world.clock.now += int(rejected.value.headers["Retry-After"])
         assert world.begin(ATTACKER, "f.test")
 
     def test_slow_zone(self, world):

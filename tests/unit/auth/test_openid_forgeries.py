@@ -131,9 +131,9 @@ def test_good_tokens(verifier, site, good):
 )
 def test_verifier_refuses(verifier, forgery):
     """A forgery is rejected with the code of its reason, and raises nothing else."""
-    with pytest.raises(InvalidProof) as refusal:
+    with pytest.raises(InvalidProof) as rejection:
         verifier.verify(forgery.mint(verifier.nonces.issue()[0]))
-    assert refusal.value.code == forgery.code
+    assert rejection.value.code == forgery.code
 
 
 @each_forgery
@@ -185,8 +185,8 @@ def test_anything(verifier, header, changes):
     outcome = "proved"
     try:
         email = verifier.verify(signed)
-    except InvalidProof as refusal:
-        outcome = refusal.code
+    except InvalidProof as rejection:
+        outcome = rejection.code
     else:
         assert email == canonical_email(changes.get("email", EMAIL))
     assert outcome in {"proved", *PROOF_CODES}
@@ -195,11 +195,11 @@ def test_anything(verifier, header, changes):
 class TestNonces:
     """Nonces that are good for something else."""
 
-    def refusal(self, verifier: Verifier, nonce: str) -> str:
+    def rejection(self, verifier: Verifier, nonce: str) -> str:
         """Return the code of the rejection of a good token with that nonce."""
-        with pytest.raises(InvalidProof) as refusal:
+        with pytest.raises(InvalidProof) as rejection:
             verifier.verify(token(nonce))
-        return refusal.value.code
+        return rejection.value.code
 
     def test_expired(self, verifier):
         """A nonce expires in time, for any allowed clock skew."""
@@ -213,17 +213,17 @@ class TestNonces:
             if outcome is None:
                 assert verifier.verify(token(nonce)) == "alice@mail.test"
             else:
-                assert self.refusal(verifier, nonce) == outcome
+                assert self.rejection(verifier, nonce) == outcome
 
     def test_of_another_server(self, verifier):
         """A nonce that was sealed with other keys is none."""
         nonce, _ = Nonces(KeyWrapper(Keyring.generate()), LIFETIME).issue()
-        assert self.refusal(verifier, nonce) == "nonce_invalid"
+        assert self.rejection(verifier, nonce) == "nonce_invalid"
 
     def test_for_another_purpose(self, verifier):
         """A session's token is no nonce, though the same keys have sealed it."""
         session = SessionTokens(verifier.keys).seal(session_of("alice@mail.test"))
-        assert self.refusal(verifier, session) == "nonce_invalid"
+        assert self.rejection(verifier, session) == "nonce_invalid"
 
     def test_nonce_is_no_session(self, site):
         """A nonce is no session's token either."""

@@ -346,8 +346,8 @@ def test_sizes_of_rsa(bits):
     too_long = openid_keys.base64url_encode((n << 1 | 1).to_bytes(bits // 8 + 1))
     found = {"keys": [key | {"n": too_long}]}
     if bits == openid_keys.MAX_RSA_BITS:
-        with pytest.raises(InvalidProof) as refusal:
+        with pytest.raises(InvalidProof) as rejection:
             parse_key_set(found)
-        assert refusal.value.code == "key_set_invalid"
+        assert rejection.value.code == "key_set_invalid"
     else:
         assert parse_key_set(found)

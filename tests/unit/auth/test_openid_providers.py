@@ -233,6 +233,6 @@ def test_taken(shape):
 @pytest.mark.parametrize("verified", [GONE, False, "true"])
 def test_addresses_that_nobody_has_verified(verified):
     """A provider that does not say that it has verified an address, as Entra ID, proves none."""
-    with pytest.raises(InvalidProof) as refusal:
+    with pytest.raises(InvalidProof) as rejection:
         verify(SHAPES["Microsoft Entra ID, version 1"](), email_verified=verified)
-    assert refusal.value.code == "email_not_verified"
+    assert rejection.value.code == "email_not_verified"

@@ -198,7 +198,7 @@ def test_wrong_users(users):
 
 def test_every_parameter_says_what_it_is():
     """Each has a unit, a meaning and a source, which the command prints."""
-    page = text(Page.of(MILLION, Parameters(), COSTS, frozenset(), None))
+    page = text(Page(MILLION, Parameters(), COSTS, frozenset(), None))
     for each in dataclasses.fields(Parameters):
         assert each.metadata["unit"]
         assert f"{each.metadata['meaning']} [{each.metadata['source']}]" in page

@@ -4,7 +4,6 @@ import io
 
 import pytest
 
-from backends.copying.transfer import Progress
 from persona_profile.cli.progress import CopyProgress, WalkProgress
 
 
@@ -64,7 +63,7 @@ def test_progress(stream, expected):
     for number in range(1, 5):
         seconds[0] += 5
         for _ in range(3):
-            progress(Progress("pass 1", 1000 + 100 * number, number * 1_000_000))
+            progress("pass 1", 1000 + 100 * number, number * 1_000_000)
     assert progress.seconds == 20
     progress.clear()
     assert stream.getvalue() == expected

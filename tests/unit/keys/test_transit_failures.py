@@ -279,15 +279,15 @@ def test_nothing_secret_is_told(
     """No log, exception or repr holds the token, a key, or what the server said."""
     caplog.set_level(logging.DEBUG)
     wrapped = service.wrap(PARTITION, DATA_KEY)
-    told = [repr(service), repr(vars(service)), repr(vars(service._vault))]
+    reported = [repr(service), repr(vars(service)), repr(vars(service._vault))]
     for behaviour, _ in (*ANSWERS.values(), (rejects(400, f"invalid ciphertext: {MARK}"), "")):
         fake.behaviour = behaviour
         for operation in (*OPERATIONS.values(), lambda each: each.unwrap(PARTITION, wrapped)):
             try:
                 operation(service)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must tell nothing
-                told += [repr(error), "".join(traceback.format_exception(error))]
-    told += [caplog.text, *(repr(vars(record)) for record in caplog.records)]
+                reported += [repr(error), "".join(traceback.format_exception(error))]
+    reported += [caplog.text, *(repr(vars(record)) for record in caplog.records)]
     body = json.loads(fake.requests[0][3])
     for secret in (TOKEN, MARK, DATA_KEY.decode(), base64.b64encode(DATA_KEY).decode(), *body.values()):
-        assert not any(secret in each for each in told)
+        assert not any(secret in each for each in reported)

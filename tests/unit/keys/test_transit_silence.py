@@ -120,8 +120,8 @@ def test_long_waits_need_a_place(
     fake.behaviour = freezes
     with ThreadPoolExecutor(4) as threads:
         waits = [threads.submit(service.primary_version) for _ in range(4)]
-        for refused in range(4 - most, 0, -1):
-            wait_for(lambda refused=refused: sum(each.done() for each in waits) >= refused)
+        for rejected in range(4 - most, 0, -1):
+            wait_for(lambda rejected=rejected: sum(each.done() for each in waits) >= rejected)
         wait_for(lambda: budget.in_use()["key_service"] == most)
         fake.thawed.set()
         messages = sorted(str(each.exception(60)) for each in waits)
@@ -185,19 +185,19 @@ def test_places_are_given_back(
 def test_frozen_server_takes_half_the_threads(service: TransitService, fake: FakeTransit) -> None:
     """Of eight threads four wait for a frozen server; the others are rejected at once."""
     fake.behaviour = freezes
-    refused = threading.Semaphore(0)
+    rejected = threading.Semaphore(0)
 
     def call(_: int) -> str:
         try:
             return str(len(service.wrap(PARTITION, DATA_KEY)))
         except KeysUnavailable as error:
-            refused.release()
+            rejected.release()
             return str(error)
 
     with ThreadPoolExecutor(8) as threads:
         results = [threads.submit(call, number) for number in range(8)]
         for _ in range(4):
-            assert refused.acquire(timeout=20)  # long before the time-out
+            assert rejected.acquire(timeout=20)  # long before the time-out
         assert sum(not each.done() for each in results) >= 4
         while len(fake.requests) < 4:
             time.sleep(0.01)

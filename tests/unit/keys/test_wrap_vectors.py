@@ -91,19 +91,19 @@ def test_no_file_is_left_out():
 def test_nist(name):
     """All 500 vectors of a file hold in both directions; 100 of decryption must be rejected."""
     wrap, unwrap = FUNCTIONS[name.split("_")[0]]
-    opened = refused = 0
+    opened = rejected = 0
     for vector in read(f"{NIST}/{name}"):
         key, ciphertext = unhex(vector, "K", "C")
         if "FAIL" in vector:
             with pytest.raises(InvalidUnwrap):
                 unwrap(key, ciphertext)
-            refused += 1
+            rejected += 1
         else:
             (plaintext,) = unhex(vector, "P")
             assert wrap(key, plaintext) == ciphertext
             assert unwrap(key, ciphertext) == plaintext
             opened += 1
-    assert (opened, refused) == ((400, 100) if "_AD_" in name else (500, 0))
+    assert (opened, rejected) == ((400, 100) if "_AD_" in name else (500, 0))
 
 
 @pytest.mark.parametrize("name", sorted(name for name in NIST_FILES if name.startswith("KWP")))
