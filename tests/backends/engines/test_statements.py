@@ -21,12 +21,12 @@ from statement_rules import (
     full_scans,
     violations,
 )
-from support.applications import application
-from support.identities import AUDIENCE
-from support.mariadb import MariaDB
-from support.pictures import encode, quadrants
-from support.statements import StatementLog, transactions
-from support.stores import fill, partition_of
+from support.clients.identities import AUDIENCE
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import application
+from support.servers.mariadb import MariaDB
+from support.stores.statements import StatementLog, transactions
+from support.stores.stores import fill, partition_of
 
 from backends import ABSENT, MAX_OPERATIONS, Put
 from backends.copying.archive import backup, restore
@@ -200,10 +200,10 @@ def use(database: Database, folder: Path) -> None:
         browser.patch_json(profile, {"name": "Name"}, headers=headers)
         picture = headers | {"Content-Type": "image/png"}
         for _ in range(2):
-            told = browser.put(
+            answer = browser.put(
                 f"{profile}/picture", encode(quadrants(200, 200), "PNG"), headers=picture
             )
-        browser.get(told.json["picture"]["urls"]["64"])
+        browser.get(answer.json["picture"]["urls"]["64"])
         browser.get(f"{profile}/export", headers=headers)
     browser.get("/v1/profiles?thumbnails=64", headers=headers)
     browser.delete(f"/v1/profiles/{emails[1]}", headers=headers)

@@ -6,7 +6,8 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from support.pictures import (
+from profiles import cmyk_profile, grey_profile, rgb_profile, swapped_profile
+from support.pictures.pictures import (
     BLUE,
     GREEN,
     RED,
@@ -19,7 +20,6 @@ from support.pictures import (
     quadrants,
     with_segment,
 )
-from support.profiles import cmyk_profile, grey_profile, rgb_profile, swapped_profile
 
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.formats import FORMATS
@@ -334,9 +334,9 @@ def test_large_pictures_of_any_mode(mode, size):
         picture = grey.convert("RGB").quantize(4)
     else:
         picture = grey.convert(mode)
-    told = {"transparency": 3} if mode == "P" else {}
+    metadata = {"transparency": 3} if mode == "P" else {}
     found = np.asarray(
-        render(encode(picture, "PNG", compress_level=1, **told))["jpeg"].convert("L"), float
+        render(encode(picture, "PNG", compress_level=1, **metadata))["jpeg"].convert("L"), float
     )
     right, above = found[:, 34:], found[:30]
     assert found[34:].max() < 40
