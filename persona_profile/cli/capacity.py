@@ -77,11 +77,7 @@ def _model(options: argparse.Namespace) -> int:
 
 
 def _read(path: Path) -> Costs:
-    """Return the costs of a file.
-
-    Raises:
-        InvalidCosts: it can't be read, or holds something else.
-    """
+    """Return the costs of a file."""
     try:
         return Costs.parse(path.read_text("utf-8"))
     except OSError as error:

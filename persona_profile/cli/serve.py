@@ -100,11 +100,7 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
 
 
 def _server_settings(ini: plaster.ILoader) -> dict[str, str]:
-    """Return the settings of waitress.
-
-    Raises:
-        InvalidSettings: the file names another server.
-    """
+    """Return the settings of waitress."""
     settings: dict[str, str] = dict(ini.get_settings("server:main"))
     if settings.get("use", "").partition("#")[0] != _RUNNER:
         raise InvalidSettings(f"--processes needs `use = {_RUNNER}` in [server:main]")
@@ -112,12 +108,7 @@ def _server_settings(ini: plaster.ILoader) -> dict[str, str]:
 
 
 def _sockets(settings: dict[str, str]) -> list[socket.socket]:
-    """Return sockets that listen on the addresses of the settings.
-
-    Raises:
-        InvalidSettings: waitress rejects the settings.
-        OSError: an address can't be used.
-    """
+    """Return sockets that listen on the addresses of the settings."""
     if not settings.keys() & ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
     wanted = adjustments(settings)

@@ -99,7 +99,6 @@ class PictureService:
         Raises:
             NotFound: the picture was replaced or removed, or the session that it was for has ended.
             UnreadableProfile: the rendition does not open.
-            Unavailable, KeysUnavailable: the storage or the key service does not answer.
         """
         address = Address(
             capability.partition, picture_item(capability.picture_id, capability.size, format_name)

@@ -110,11 +110,7 @@ class Statistics:
 
 
 def measure(backend: Backend, report: WalkReport = lambda _: None) -> Statistics:
-    """Return the statistics of a store.
-
-    Raises:
-        Unavailable: the storage does not answer.
-    """
+    """Return the statistics of a store."""
     statistics = Statistics()
     for partition in walk(backend):
         # A used proof is one item without a value: there is nothing to ask the store for.

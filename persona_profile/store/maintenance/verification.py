@@ -111,11 +111,7 @@ class Verification:
         self.verified = Verified()
 
     def run(self, after: bytes | None = None, report: WalkReport = lambda _: None) -> Verified:
-        """Check the partitions that follow `after`.
-
-        Raises:
-            Unavailable: the storage does not answer.
-        """
+        """Check the partitions that follow `after`."""
         for partition in walk(self._backend, after):
             self.verified.partitions += 1
             if partition == LEASES_PARTITION:
