@@ -89,9 +89,6 @@ class ProfileService:
     expected, and `WriteConflict` if others kept writing for `write_patience`.
 
     Args:
-        backend: the store of sealed items.
-        homes: finds the items.
-        keys: wraps data keys.
         session_lifetime: of a new session, in seconds; at most MAX_SESSION_SECONDS.
         clock: seconds since 1970.
         write_patience: seconds during which a write is repeated while others write to the profile.
@@ -302,9 +299,7 @@ class ProfileService:
     ) -> StoredProfile:
         """Seal a document and write it over the profile that was read, in one batch.
 
-        Args:
-            renditions: of the document's picture, if that is new.
-            new_key: the new `key` item and the key that seals, if they change.
+        `renditions` are of a new picture; `new_key` has a new `key` item and the key that seals.
 
         Raises:
             Conflict: another write was faster. Or the key that wraps a new data key is no longer

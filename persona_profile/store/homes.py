@@ -97,8 +97,6 @@ class Homes:
     """Finds the homes of profiles.
 
     Args:
-        backend: the store of sealed items.
-        keys: computes partitions.
         forward_seconds: the life of a forward; older URLs of pictures follow it.
     """
 
@@ -252,8 +250,7 @@ class Homes:
         items = read_items(self._backend, partition, [KEY_ITEM, PROFILE_ITEM])
         if not is_profile(items):
             return
-        here = self._listed(home.partition)
-        if _versions_of_profile(here) != home.versions:
+        if _versions_of_profile(self._listed(home.partition)) != home.versions:
             raise Conflict("the profile has moved")
         self._erase(partition, {name: item.version for name, item in items.items()})
 

@@ -39,12 +39,9 @@ class Lease:
     """A lease, held inside of a `with` statement.
 
     Args:
-        backend: the store.
         name: of the job, for people.
         seconds: the time without a renewal after which a lease may be taken over.
         clock: seconds since 1970.
-        monotonic: seconds of this process.
-        sleep: waits for some seconds.
     """
 
     def __init__(

@@ -97,7 +97,6 @@ class Reindexing:
     """Moves every profile to its partition under the primary index key.
 
     Args:
-        backend: the store of sealed items.
         keys: with two index keys; the newer one is primary.
         forward_seconds: the life of a forward.
         pace: called before each profile.

@@ -62,8 +62,6 @@ class Rewrapping:
     instant another run goes on.
 
     Args:
-        backend: the store of sealed items.
-        keys: wraps data keys.
         pace: called before each data key.
     """
 
