@@ -84,9 +84,10 @@ class ProfileService:
     """Reads and writes the profiles of emails that a session has proved.
 
     Every method raises `InvalidSession` if the session was ended. Reads and writes of one profile raise
-    `UnreadableProfile` if it does not open, `ProfileKeyRequired` if it opens only with a key that the
-    session does not hold. Writes also raise `PreconditionFailed` if the state of the profile is not
-    expected, and `WriteConflict` if others kept writing for `write_patience`.
+    `UnreadableProfile` if it does not open, and `ProfileKeyRequired` if it opens only with a key that
+    the session does not hold; `erase` needs neither. Writes also raise `PreconditionFailed` if the
+    state of the profile is not expected, and `WriteConflict` if others kept writing for
+    `write_patience`.
 
     Args:
         session_lifetime: of a new session, in seconds; at most MAX_SESSION_SECONDS.
