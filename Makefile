@@ -45,6 +45,7 @@ lint: $(VENV)/installed-tools node_modules/installed ## style, types and import 
 	$(BIN)/mypy
 	$(BIN)/mypy deploy/cluster/*.py
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/plain-words
 	npm run --silent lint
 
 lock: $(VENV)/installed-tools ## renew the dependencies that production installs, with their hashes

@@ -27,15 +27,9 @@ class Services:
 
     Attributes:
         account_id: returns the name of an email for identity providers.
-        public_origins: the origins of this server; the first is in URLs unless the request came by
-            another.
+        public_origins: the origins of this server.
         dialog_origins: the origins of pages that may call this server from a browser.
         picture_formats: the formats that are made, the better compressed first.
-        max_picture_bytes: largest upload in bytes.
-        waiting: the budget of threads that wait.
-        metrics: counts requests, problems and sessions.
-        lifecycle: whether the process is stopping.
-        heartbeat: the health of the service.
         build: the answer of `/__version__`.
     """
 
@@ -68,15 +62,6 @@ def origin_of(request: Request) -> str:
 
 def includeme(config: Configurator) -> None:
     """Register the API."""
-    for module in (
-        "observation",
-        "cors",
-        "operations",
-        "sessions",
-        "profiles",
-        "pictures",
-        "fedcm",
-        "openapi",
-        "reception",
-    ):
+    services = ("operations", "sessions", "profiles", "pictures", "fedcm", "openapi")
+    for module in ("observation", "cors", *services, "reception"):
         config.include(f"persona_profile.api.{module}")

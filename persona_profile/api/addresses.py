@@ -10,16 +10,6 @@ from typing import Any, Final
 IPV6_PREFIX: Final = 64
 """Prefix of a customer's IPv6 network (RFC 6177): a household has 2^64 addresses."""
 
-FORWARDING_HEADERS: Final = (
-    "HTTP_X_FORWARDED_FOR",
-    "HTTP_X_FORWARDED_HOST",
-    "HTTP_X_FORWARDED_PROTO",
-    "HTTP_X_FORWARDED_PORT",
-    "HTTP_X_FORWARDED_BY",
-    "HTTP_FORWARDED",
-)
-"""The headers of proxies, by their WSGI names."""
-
 ANY_PROXY: Final = "*"
 UNIX_SOCKET: Final = "localhost"
 """The name of every client of a Unix socket in waitress."""
@@ -32,11 +22,10 @@ Address = IPv4Address | IPv6Address
 
 
 def parse_address(text: str) -> Address | None:
-    """Return the IP address in a text, or None.
+    """Return the IP address in a text of `X-Forwarded-For` or `Forwarded` (RFC 7239, 6), or None.
 
-    Accepts the forms of `X-Forwarded-For` and `Forwarded` (RFC 7239, 6): with or without a port,
-    brackets, quotes, surrounding space, or a zone. Returns an IPv4-mapped IPv6 address (RFC 4291,
-    2.5.5.2) as IPv4.
+    Accepts a port, brackets, quotes, surrounding space and a zone. Returns an IPv4-mapped IPv6 address
+    (RFC 4291, 2.5.5.2) as IPv4.
     """
     bare = text.strip().strip('"')
     if match := _WITH_PORT.fullmatch(bare):
@@ -45,9 +34,7 @@ def parse_address(text: str) -> Address | None:
         address = ip_address(bare.partition("%")[0])
     except ValueError:
         return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
 def is_host(text: str) -> bool:
@@ -61,11 +48,9 @@ def client_network(address: str) -> str:
     Returns a text without an address, as of a Unix socket, unchanged.
     """
     parsed = parse_address(address)
-    if parsed is None:
-        return address
     if isinstance(parsed, IPv6Address):
         return str(IPv6Network((parsed, IPV6_PREFIX), strict=False))
-    return str(parsed)
+    return str(parsed or address)
 
 
 class TrustedProxies:
@@ -77,8 +62,7 @@ class TrustedProxies:
         count: the number of proxies in a row; each appends an entry to a header.
         headers: the headers that the proxies write, in lower case.
 
-    Raises:
-        ValueError: an entry of `proxies` is invalid.
+    Raises ValueError for an invalid entry of `proxies`.
     """
 
     def __init__(self, proxies: str, count: int, headers: Collection[str]) -> None:
@@ -102,7 +86,8 @@ class TrustedProxies:
         counts as one of the proxy itself. waitress reads scheme, host and port from the result.
         """
         is_trusted = self.trusts(environ["REMOTE_ADDR"])
-        found = {name: environ.pop(name, None) for name in FORWARDING_HEADERS}
+        names = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", *_VALID)
+        found = {name: environ.pop(name, None) for name in names}
         if not is_trusted:
             return
         sent = {name: text for name, text in found.items() if text and name in self._headers}

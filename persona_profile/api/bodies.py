@@ -1,4 +1,8 @@
-"""Reading requests: JSON bodies, the picture in a body, parameters in the query."""
+"""Reading requests: JSON bodies, the picture in a body, parameters in the query.
+
+Each function raises `UnsupportedMediaType`, `BodyTooLarge`, `MalformedRequest` or `ValidationFailed` if
+its part of the request is invalid.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +45,7 @@ _CROP = re.compile(CROP_PATTERN, re.ASCII)
 
 
 def json_body(request: Request, schema: Any, limit: int, media_types: tuple[str, ...] = (JSON,)) -> Any:
-    """Return the values of a JSON body.
-
-    Raises:
-        UnsupportedMediaType, BodyTooLarge, MalformedRequest, ValidationFailed: the body is invalid.
-    """
+    """Return the values of a JSON body."""
     if (request.content_type or "").lower() not in media_types:
         raise UnsupportedMediaType(f"The body must be {' or '.join(media_types)}.")
     _check_length(request, limit)
@@ -59,11 +59,7 @@ def json_body(request: Request, schema: Any, limit: int, media_types: tuple[str,
 
 
 def picture_body(request: Request, limit: int) -> BinaryIO:
-    """Return the picture as a seekable file: the body itself, or the `picture` field of a form.
-
-    Raises:
-        UnsupportedMediaType, BodyTooLarge, MalformedRequest, ValidationFailed: the body is invalid.
-    """
+    """Return the picture as a seekable file: the body itself, or the `picture` field of a form."""
     kind = (request.content_type or "").lower()
     if kind == MULTIPART:
         _check_length(request, limit, FORM_OVERHEAD_BYTES)
@@ -79,11 +75,7 @@ def picture_body(request: Request, limit: int) -> BinaryIO:
 
 
 def crop_parameter(request: Request) -> Crop | None:
-    """Return the square of `?crop=x,y,side`, in pixels of the upright picture.
-
-    Raises:
-        ValidationFailed: the parameter has another form.
-    """
+    """Return the square of `?crop=x,y,side`, in pixels of the upright picture."""
     text = _query_parameter(request, "crop")
     if text is None:
         return None
@@ -94,11 +86,7 @@ def crop_parameter(request: Request) -> Crop | None:
 
 
 def thumbnail_parameter(request: Request, sizes: tuple[int, ...]) -> int | None:
-    """Return the size of `?thumbnails=SIZE` in pixels.
-
-    Raises:
-        ValidationFailed: the size is not in `sizes`.
-    """
+    """Return the size of `?thumbnails=SIZE` in pixels."""
     text = _query_parameter(request, "thumbnails")
     if text is None:
         return None

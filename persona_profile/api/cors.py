@@ -32,9 +32,6 @@ def check_page(request: Request) -> None:
 
     Requests without a page pass: those of other programs, and of typed addresses. So do requests of a
     browser's account chooser (FedCM), whose destination no page can send.
-
-    Raises:
-        OriginRejected: the origin of the page is not configured, or hidden by its browser.
     """
     site = request.headers.get("Sec-Fetch-Site")
     page = request.headers.get("Origin") or request.headers.get("Referer")

@@ -30,12 +30,7 @@ openapi = Service(name="openapi", path="/v1/openapi.json", description="The API 
 
 
 class _Problems:
-    """The problems of the API: status, advice and examples of each code.
-
-    Args:
-        table: the root member `x-problems`.
-        own_codes: reasons of the configured authenticators for rejected proofs, with their meanings.
-    """
+    """The problems of the API: status, advice and examples of each code, from `x-problems`."""
 
     def __init__(self, table: Mapping[str, Any], own_codes: Mapping[str, str]) -> None:
         advice = {int(status): dict(codes) for status, codes in table["statuses"].items()}

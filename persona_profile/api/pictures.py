@@ -90,11 +90,7 @@ def read(request: Request) -> Response:
 
 
 def _render(request: Request, email: str, source: BinaryIO, crop: Crop | None) -> tuple[Rendition, ...]:
-    """Return the renditions of an upload. Charge its pixels before, and its processor time after.
-
-    Raises:
-        UnsupportedMediaType, UnprocessablePicture, RateLimited, Overloaded: the upload is rejected.
-    """
+    """Return the renditions of an upload. Charge its pixels before, and its processor time after."""
     services: Services = request.services
     payers = _payers_of_time(request, email)
     claimants = (
@@ -128,22 +124,17 @@ def _negotiate(request: Request, stored: Sequence[str]) -> str:
     Accept must name a format other than JPEG: programs that send `image/*` know none of them. A client
     that accepts only a format that is not stored, because it would be larger, gets JPEG (RFC 9110,
     12.5.1). A header of more than MAX_ACCEPT_CHARACTERS is ignored, as that section allows.
-
-    Raises:
-        NotAcceptable: the client accepts no picture format.
     """
-    if len(request.headers.get("Accept") or "") > MAX_ACCEPT_CHARACTERS:
+    header = (request.headers.get("Accept") or "").lower()
+    if len(header) > MAX_ACCEPT_CHARACTERS:
         return "jpeg"
-    acceptable = {
-        media_type for media_type, _ in request.accept.acceptable_offers(list(MEDIA_TYPES.values()))
-    }
+    acceptable = dict(request.accept.acceptable_offers(list(MEDIA_TYPES.values())))
     if not acceptable:
         raise NotAcceptable(f"Pictures have the media types {', '.join(MEDIA_TYPES.values())}.")
-    named = (request.headers.get("Accept") or "").lower()
-    for name in stored:
-        if MEDIA_TYPES[name] in acceptable and MEDIA_TYPES[name] in named:
-            return name
-    return "jpeg"
+    usable = (
+        name for name in stored if MEDIA_TYPES[name] in acceptable and MEDIA_TYPES[name] in header
+    )
+    return next(usable, "jpeg")
 
 
 def includeme(config: Configurator) -> None:

@@ -35,11 +35,7 @@ class BearerPolicy:
         self._cache = RequestLocalCache(self._load_identity)
 
     def identity(self, request: Request) -> Session | None:
-        """Return the session of the request's token, or None without a token.
-
-        Raises:
-            InvalidSession: the token belongs to no session, or to an expired one.
-        """
+        """Return the session of the request's token, or None without a token."""
         session: Session | None = self._cache.get_or_create(request)
         return session
 
@@ -47,13 +43,7 @@ class BearerPolicy:
         """Return None: a session is no account, and no email belongs in a log."""
 
     def permits(self, request: Request, context: object, permission: str) -> Allowed:
-        """Return a result if the session has a permission.
-
-        Raises:
-            Unauthorized: there is no session.
-            EmailNotProved: the session has not proved the email in the path.
-            NotFound: the path contains no email.
-        """
+        """Return a result if the session has a permission, or raise an error with the reason."""
         session = self.identity(request)
         if session is None:
             raise Unauthorized("session_missing", "Send the token as `Authorization: Bearer`.")
@@ -89,11 +79,7 @@ class BearerPolicy:
 
 
 def email_in_path(request: Request) -> str:
-    """Return the canonical email in the path.
-
-    Raises:
-        NotFound: the path contains no email.
-    """
+    """Return the canonical email in the path, or raise `NotFound`."""
     try:
         return canonical_email(request.matchdict["email"])
     except InvalidEmail:

@@ -61,9 +61,9 @@ def includeme(config: Configurator) -> None:
 
 
 def _problem_view(error: Exception, request: Request) -> Response:
+    if isinstance(error, HTTPException) and error.code < 400:
+        return error
     known = _service_error(error, request)
-    if isinstance(known, HTTPException):
-        return known
     request.problem_code = known.code  # for the metrics
     members = dict(known.members)
     if known.errors:
@@ -74,43 +74,30 @@ def _problem_view(error: Exception, request: Request) -> Response:
     return response
 
 
-def _service_error(error: Exception, request: Request) -> ServiceError | HTTPException:
+def _service_error(error: Exception, request: Request) -> ServiceError:
     """Translate Pyramid's responses, the storage's errors, and programming errors."""
     match error:
         case ServiceError():
-            return error
-        case (
-            backends.Unavailable()
-            | KeysUnavailable()
-            | OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EMFILE | errno.ENFILE | errno.ENOMEM)
-        ):
-            return _unavailable(error)
+            known = error
+        case backends.Unavailable():
+            known = StorageUnavailable("The storage does not answer; try again.", error.retry_after)
+        case KeysUnavailable():
+            detail = "The key service does not answer; try again."
+            known = KeyServiceUnavailable(detail, error.retry_after)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EMFILE | errno.ENFILE | errno.ENOMEM):
+            logger.error("no room for a request: %s", error.strerror)
+            known = NoRoom()
         case URLDecodeError():
-            return MalformedRequest("The path is not UTF-8.")
-        case HTTPException() if error.code < 400:
-            return error
+            known = MalformedRequest("The path is not UTF-8.")
         case HTTPException():
-            translated = ServiceError()
-            translated.status = HTTPStatus(error.code)
-            translated.code = translated.status.name.lower()
+            known = ServiceError()
+            known.status = HTTPStatus(error.code)
+            known.code = known.status.name.lower()
             if "Allow" in error.headers:
-                translated.headers["Allow"] = error.headers["Allow"]
-            return translated
+                known.headers["Allow"] = error.headers["Allow"]
         case _:
-            _log_mistake(error, request)
-            return ServiceError("The server has failed; the error was logged.")
-
-
-def _unavailable(error: backends.Unavailable | KeysUnavailable | OSError) -> ServiceError:
-    if isinstance(error, OSError):
-        logger.error("no room for a request: %s", error.strerror)
-        return NoRoom()
-    if isinstance(error, KeysUnavailable):
-        return KeyServiceUnavailable("The key service does not answer; try again.", error.retry_after)
-    return StorageUnavailable("The storage does not answer; try again.", error.retry_after)
-
-
-def _log_mistake(error: Exception, request: Request) -> None:
-    """Log the place of an error, without values, which may be personal data."""
-    where = place_of(error.__traceback__)
-    logger.error("unhandled %s at %s request_id=%s", type(error).__name__, where, request.request_id)
+            # The place alone: values may be personal data.
+            name, where = type(error).__name__, place_of(error.__traceback__)
+            logger.error("unhandled %s at %s request_id=%s", name, where, request.request_id)
+            known = ServiceError("The server has failed; the error was logged.")
+    return known

@@ -1,4 +1,7 @@
-"""Charges of requests against the rate limits, and the headers that report quotas."""
+"""Charges of requests against the rate limits, and the headers that report quotas.
+
+Each charge raises `RateLimited` if a quota is used up.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,6 @@ def charge(request: Request, policy: Policy, costs: Mapping[str, int]) -> None:
     """Charge the units of a request to clients by their identifiers; report the quota in the response.
 
     A page of a foreign origin is rejected first: it would use up the quota of its visitor's network.
-
-    Raises:
-        OriginRejected: a page of a foreign origin caused the request.
-        RateLimited: a quota is used up.
     """
     check_page(request)
     services: Services = request.services
@@ -42,25 +41,12 @@ def charge(request: Request, policy: Policy, costs: Mapping[str, int]) -> None:
 
 
 def charge_write(request: Request) -> None:
-    """Charge the email in the path with one write.
-
-    Raises:
-        RateLimited: its quota is used up.
-    """
+    """Charge the email in the path with one write."""
     charge(request, Policy.WRITES_PER_EMAIL, {email_in_path(request): 1})
 
 
 def charge_bytes(request: Request, email: str | None = None) -> None:
-    """Charge a read with the bytes of its response.
-
-    Args:
-        request: the request; the network of its client pays.
-        email: an email of the session, which pays too.
-
-    Raises:
-        OriginRejected: a page of a foreign origin caused the request.
-        RateLimited: the quota of the network or the email is used up.
-    """
+    """Charge a client's network, and an email of the session, with the bytes of a read's response."""
     check_page(request)
     services: Services = request.services
     clients = {Policy.BYTES_PER_ADDRESS: client_of(request)}
@@ -79,11 +65,7 @@ def charge_bytes(request: Request, email: str | None = None) -> None:
 
 @contextlib.contextmanager
 def failure_charged(request: Request) -> Iterator[None]:
-    """Charge the client's network with the processor time of a request that fails.
-
-    Raises:
-        RateLimited: the quota of its failures is used up.
-    """
+    """Charge the client's network with the processor time of a request that fails."""
     services: Services = request.services
     client = client_of(request)
     services.rate_limits.check(Policy.FAILURES_PER_ADDRESS, [client])

@@ -38,23 +38,14 @@ _OF_ONE_EMAIL: Final = {profiles.profile.name, profiles.profile_key.name, pictur
 
 
 class BodyLimit(NamedTuple):
-    """The largest accepted body in bytes.
-
-    Attributes:
-        received: the limit of the whole body.
-        reported: the limit in a problem; for a form, the limit of the picture in it.
-    """
+    """The largest accepted body in bytes; for a form, problems report the limit of its picture."""
 
     received: int
     reported: int
 
 
 class Reception:
-    """The limits of bodies by the headers of their requests.
-
-    Args:
-        registry: of the application that answers the request.
-    """
+    """The limits of bodies by the headers of their requests, in the application of a registry."""
 
     def __init__(self, registry: Registry) -> None:
         self._services: Services = registry["services"]
@@ -62,10 +53,7 @@ class Reception:
         self._policy = registry.queryUtility(ISecurityPolicy)
 
     def body_limit(self, environ: Mapping[str, str]) -> BodyLimit:
-        """Return the largest accepted body of a request.
-
-        Args:
-            environ: method, path and headers, by their WSGI names.
+        """Return the largest accepted body of a request by its environment, without the body.
 
         Raises:
             ServiceError: the answer to a rejected body.
@@ -96,11 +84,7 @@ class Reception:
 
 
 def raise_rejection(event: ContextFound) -> None:
-    """Raise the error of a request whose body was rejected.
-
-    Raises:
-        ServiceError: the error in the WSGI environment.
-    """
+    """Raise the error of a request whose body was rejected."""
     rejection: ServiceError | None = event.request.environ.get(REJECTION)
     if rejection is not None:
         raise rejection

@@ -93,12 +93,7 @@ def sign_out(request: Request) -> Response:
 
 
 def _verify(services: Services, proofs: Sequence[Mapping[str, str]], client: str) -> list[ProvedEmail]:
-    """Return the emails that the proofs prove. Each proof has one member; lookups count for the client.
-
-    Raises:
-        InvalidProof: a proof is invalid; `errors` names it.
-        Overloaded: identity providers are too slow for this number of proofs.
-    """
+    """Return the emails that proofs of one member each prove; lookups count for the client."""
     deadline = time.monotonic() + VERIFICATION_SECONDS
     proved = []
     for position, proof in enumerate(proofs):

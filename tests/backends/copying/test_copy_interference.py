@@ -127,7 +127,7 @@ class World:
         assert result.equal
         return everything(self.destination) == everything(self.source)
 
-    def refused(self) -> bool:
+    def is_rejected(self) -> bool:
         """Copy; return whether that was rejected."""
         try:
             self.copy()
@@ -209,8 +209,8 @@ class TestKilled:
         """Foreign items in the destination are an error, twice, and stay."""
         for world in killed_worlds(worlds):
             before = foreign(world.destination, kind)
-            assert world.refused()
-            assert world.refused()
+            assert world.is_rejected()
+            assert world.is_rejected()
             assert left_of(world.destination, before) == before
 
     @pytest.mark.parametrize("partition", [A, C], ids=["written again", "the same"])
@@ -218,8 +218,8 @@ class TestKilled:
         """A copied item that somebody erases in the destination does not come back."""
         for world in killed_worlds(make_worlds(memory, "later")):
             erase(world.destination, partition)
-            assert world.refused()
-            assert world.refused()
+            assert world.is_rejected()
+            assert world.is_rejected()
             assert partition not in everything(world.destination)
 
 
@@ -261,8 +261,8 @@ def test_foreign_at_any_call(worlds, kind):
                 return
             # The item came after the last check of its partition.
             assert result.equal
-        assert world.refused()
-        assert world.refused()
+        assert world.is_rejected()
+        assert world.is_rejected()
         assert left_of(world.destination, written[0]) == written[0]
 
 
@@ -288,16 +288,16 @@ class TestRefusal:
     def test_notes_nothing(self, worlds):
         """A rejected copy writes nothing and notes nothing as its own: later items stay."""
         world = worlds()
-        if world.refused():
+        if world.is_rejected():
             pytest.fail("nothing is foreign yet")
         world.change_source()
         write(world.source, ELSEWHERE, b"of the source")
         foreign(world.destination, "mark")
         before = everything(world.destination)
-        assert world.refused()
+        assert world.is_rejected()
         assert everything(world.destination) == before
         later = foreign(world.destination, "elsewhere")
-        assert world.refused()
+        assert world.is_rejected()
         assert left_of(world.destination, later) == later
 
     def test_foreign_mark_is_never_equal(self, worlds):
@@ -305,7 +305,7 @@ class TestRefusal:
         world = worlds()
         assert world.copied()
         foreign(world.destination, "mark")
-        assert world.refused()
+        assert world.is_rejected()
         world._clock.now = FUTURE + 8
         assert world.copied()
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pymysql
 import pytest
-from refusals import PATIENCE_SECONDS, refused
+from failing import PATIENCE_SECONDS, fails
 from sqlalchemy import event
 from support.mariadb import MariaDB
 from support.proxies import proxy
@@ -58,19 +58,19 @@ class TestUnreachable:
                 backend.check_schema,
                 lambda: backend.apply(b"p", [Put("a", b"")]),
             ):
-                with refused("can't be reached"):
+                with fails("can't be reached"):
                     work()
 
     def test_no_such_host(self, connect):
         """A host without an address is reported."""
-        with refused("can't be reached"):
+        with fails("can't be reached"):
             connect(host="database.invalid").ping()
 
     def test_nobody_speaks(self, connect):
         """A silent server costs the time limit, not more."""
         with serving(silent) as server:
             backend = connect("read_timeout=1&connect_timeout=1", port=server.port)
-            with refused("breaks off"):
+            with fails("breaks off"):
                 backend.ping()
 
     @pytest.mark.parametrize("greeting", [b"\x05\x00\x00\x00hello", b"SSH-2.0-OpenSSH_9.2\r\n"])
@@ -79,7 +79,7 @@ class TestUnreachable:
         with serving(answering(greeting)) as server:
             backend = connect("connect_timeout=1", port=server.port)
             for work in (backend.ping, backend.check_schema):
-                with refused("does not speak MySQL|fails|breaks off"):
+                with fails("does not speak MySQL|fails|breaks off"):
                     work()
 
     @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ class TestUnreachable:
     )
     def test_refused(self, connect, changes, reason):
         """A wrong user, password or database is reported, without its name."""
-        with refused(reason) as raised:
+        with fails(reason) as raised:
             connect(**changes).ping()
         assert not any(value in str(raised.value) for value in ("wrong", "nobody", "other", "secret"))
 
@@ -124,9 +124,9 @@ class TestLimits:
         backend = connect()
         backend.apply(PARTITION, [Put("a", b"1")])
         with variable(mariadb, "read_only", 1):
-            with refused("read-only"):
+            with fails("read-only"):
                 backend.apply(PARTITION, [Put("a", b"2")])
-            with refused("read-only"):
+            with fails("read-only"):
                 backend.apply(PARTITION, [Put("a", b"2"), Put("b", b"2")])
             assert backend.get_many([A])[A].value == b"1"
         backend.apply(PARTITION, [Put("a", b"2")])
@@ -137,7 +137,7 @@ class TestLimits:
             backend = connect()
             with pytest.raises(WrongSchema, match=r"max_allowed_packet .* at least \d+"):
                 backend.check_schema()
-            with refused("breaks off|max_allowed_packet"):
+            with fails("breaks off|max_allowed_packet"):
                 backend.apply(PARTITION, [Put("a", bytes(MAX_VALUE_BYTES))])
             backend.apply(PARTITION, [Put("a", bytes(200_000))])
         backend = connect()
@@ -155,8 +155,8 @@ class TestLimits:
         backend = connect("connections=2")
         with backend._engine.connect(), backend._engine.connect():
             began = time.monotonic()
-            # One after the other they would wait for longer than `refused` accepts.
-            with refused("in use"), ThreadPoolExecutor(2 * PATIENCE_SECONDS) as pool:
+            # One after the other they would wait for longer than `fails` accepts.
+            with fails("in use"), ThreadPoolExecutor(2 * PATIENCE_SECONDS) as pool:
                 for waiting in [pool.submit(backend.ping) for _ in range(2 * PATIENCE_SECONDS)]:
                     waiting.result()
             assert time.monotonic() - began > 0.8
@@ -276,7 +276,7 @@ class TestBrokenConnections:
 
             overwrite = functools.partial(direct.apply, PARTITION, [Put("a", b"2")])
             cutting.cut(b"UPDATE", "after", overwrite)
-            with refused("somebody else wrote"):
+            with fails("somebody else wrote"):
                 backend.apply(PARTITION, [Put("a", b"1", before)])
             backend.close()
 
@@ -324,7 +324,7 @@ class TestLocks:
             backend.apply(PARTITION, [Put("a", b"1")])
         event.remove(backend._engine, "handle_error", release_after_one_wait)
         assert waits == [1205]
-        with holding_a_lock(mariadb), refused("in time"):
+        with holding_a_lock(mariadb), fails("in time"):
             backend.apply(PARTITION, [Put("a", b"2"), Put("b", b"2")])
         assert {item.value for item in backend.get_many([A, B]).values()} == {b"1"}
 
@@ -334,7 +334,7 @@ class TestLocks:
         backend._time_limit = 0.05
         event.listen(backend._engine, "before_cursor_execute", lambda *_: time.sleep(0.03))
         puts = [Put(name, b"", ABSENT) for name in ("a", "b", "c", "d")]
-        with refused("in time"):
+        with fails("in time"):
             backend.apply(PARTITION, puts)
         assert backend.list(PARTITION) == []
 
@@ -359,13 +359,13 @@ class TestSilence:
         """No message, log line or traceback holds a value, a partition or the password."""
         caplog.set_level(logging.DEBUG)
         backend = connect()
-        told = []
+        reported = []
 
         def fail(kind: type[Exception], *operations: Put, of: MysqlBackend = backend) -> None:
             with pytest.raises(kind) as raised:
                 of.apply(PARTITION, operations)
-            told.extend(traceback.format_exception(raised.value))
-            told.append(repr(raised.value))
+            reported.extend(traceback.format_exception(raised.value))
+            reported.append(repr(raised.value))
 
         backend.apply(PARTITION, [Put("a", VALUE)])
         fail(Conflict, Put("a", VALUE, ABSENT))
@@ -379,7 +379,7 @@ class TestSilence:
             fail(Unavailable, Put("a", VALUE), Put("b", VALUE), of=connect("read_timeout=2"))
         mariadb.query("DROP TABLE persona.items")
         fail(Unavailable, Put("a", VALUE))
-        text = ("".join(told) + caplog.text).lower()
+        text = ("".join(reported) + caplog.text).lower()
         assert "mysql error 1146" in text
         for secret in (VALUE, PARTITION, b"secretvalue", b"secretpartition", b"wrongsecret"):
             assert secret.decode("latin-1") not in text

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 import trustme
 from counting import open_store
-from refusals import refused
+from failing import fails
 from support.mariadb import MariaDB
 from support.services import Service
 
@@ -58,14 +58,14 @@ class TestTLS:
         """A certificate of an unknown authority is rejected."""
         trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
         url = f"{tls_server.url}?ssl_ca={tmp_path}/ca.pem"
-        with closing(MysqlBackend.from_url(url)) as backend, refused("can't be reached"):
+        with closing(MysqlBackend.from_url(url)) as backend, fails("can't be reached"):
             backend.ping()
 
     def test_wrong_name(self, tls_server, authority, tmp_path):
         """A certificate for another name is rejected."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         url = f"{tls_server.url}?ssl_ca={tmp_path}/ca.pem".replace("127.0.0.1", "localhost")
-        with closing(MysqlBackend.from_url(url)) as backend, refused("can't be reached"):
+        with closing(MysqlBackend.from_url(url)) as backend, fails("can't be reached"):
             backend.ping()
 
     def test_several_hosts(self, tls_server, authority, tmp_path):
@@ -79,14 +79,14 @@ class TestTLS:
         hosts = hosts.replace("127.0.0.1:", "localhost:")
         with (
             closing(MysqlBackend.from_url(f"mysql://persona:secret@/persona?{hosts}")) as backend,
-            refused("can't be reached"),
+            fails("can't be reached"),
         ):
             backend.ping()
 
     def test_without_tls(self, connect, authority, tmp_path):
         """A server without TLS is rejected if the URL has TLS options."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-        with refused("does not speak TLS"):
+        with fails("does not speak TLS"):
             connect(f"ssl_ca={tmp_path}/ca.pem").ping()
 
 

@@ -177,14 +177,14 @@ def test_database_frozen(url, store, make_service, mariadb):
         try:
             time.sleep(3 * limit)
             before = [writer.writes for writer in writers]
-            refused = [writer.refusals for writer in writers]
+            rejected = [writer.refusals for writer in writers]
         finally:
             mariadb.signal(signal.SIGCONT)
         poll.stop()
         assert wait_until_well(service) < limit
         time.sleep(1)
     check(service, writers, store)
-    assert all(refused)
+    assert all(rejected)
     assert not any(writer.cuts for writer in writers)
     assert all(writer.writes > count for writer, count in zip(writers, before, strict=True))
     assert max(writer.slowest for writer in writers) < limit + 1.5
@@ -203,8 +203,8 @@ def fill(store: Backend) -> tuple[dict[bytes, bytes], Unavailable]:
         value = random.randbytes(50_000)
         try:
             store.apply(partition, [Put("picture/1/1.jpeg", value)])
-        except Unavailable as refused:
-            return acknowledged, refused
+        except Unavailable as rejected:
+            return acknowledged, rejected
         acknowledged[partition] = value
     raise AssertionError("there was always room")
 
@@ -223,12 +223,12 @@ def check_full_disk(
     with writing(writers):
         time.sleep(0.5)
     with writing(writers):
-        filled, refused = fill(store)
+        filled, rejected = fill(store)
         wait_for(lambda: all(writer.refusals for writer in writers))
-    assert refused.retry_after > 0
+    assert rejected.retry_after > 0
     assert filled
     if has_survived():
-        assert "has no room left" in str(refused)
+        assert "has no room left" in str(rejected)
         for writer in writers:
             writer.check(store, service.keyring)
         service.kill()

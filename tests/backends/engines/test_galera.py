@@ -12,8 +12,8 @@ from contextlib import closing
 
 import pytest
 from counting import initialize
+from failing import fails
 from hypothesis import HealthCheck, settings
-from refusals import refused
 from spreading import SpreadBackend
 from sqlalchemy import event
 from support.galera import Galera, GaleraNode
@@ -161,7 +161,7 @@ def test_outcome_looked_up_elsewhere(empty, clients, more, statement):
         url = f"mysql://persona:secret@/persona?{hosts}"
         with closing(MysqlBackend.from_url(url)) as backend:
             backend.ping()
-            cutting.cut(statement, "after", cutting.refuse)
+            cutting.cut(statement, "after", cutting.stop_accepting)
             version = backend.apply(PARTITION, [Put("a", b"1", before), *more])["a"]
             assert cutting.cuts == 1
             assert backend.stats().retries == {}
@@ -203,9 +203,9 @@ class TestLimits:
         try:
             with pytest.raises(WrongSchema, match=r"wsrep_max_ws_size .* at least \d+"):
                 client.check_schema()
-            with refused("wsrep_max_ws_size"):
+            with fails("wsrep_max_ws_size"):
                 client.apply(PARTITION, [Put("picture/b", bytes(2_000_000))])
-            with refused("wsrep_max_ws_size"):
+            with fails("wsrep_max_ws_size"):
                 client.apply(PARTITION, [Put("a", b""), Put("picture/b", bytes(2_000_000))])
             client.apply(PARTITION, [Put("picture/b", bytes(200_000))])
         finally:
@@ -219,7 +219,7 @@ class TestLimits:
         for node in empty.nodes:
             node.query("SET GLOBAL max_allowed_packet = 1048576")
         try:
-            with refused("breaks off|max_allowed_packet"):
+            with fails("breaks off|max_allowed_packet"):
                 client.apply(PARTITION, [Put("picture/b", bytes(2_000_000))])
             client.apply(PARTITION, [Put("picture/b", bytes(200_000))])
         finally:

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 from counting import initialize
-from refusals import refused
+from failing import fails
 from support.galera import Galera, GaleraNode
 from support.services import Client, Service
 from support.writers import Writer, meanwhile, wait_until_well, writing
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(3600)]
 
 EMAILS = tuple(f"person{number}@example.com" for number in range(4))
 EVICTION = "evs.suspect_timeout=PT{}S; evs.inactive_timeout=PT{}S"
-MOST_SECONDS = 20
+MAX_SECONDS = 20
 """Far more than the six seconds in which Galera evicts a node, for slow machines."""
 
 
@@ -136,11 +136,11 @@ class Load:
             written_again(self._writers)
         slowest = max(writer.slowest for writer in self._writers)
         refusals = sum(writer.refusals for writer in self._writers)
-        figures = f"pause {pauses.longest:.2f} s, slowest {slowest:.2f} s, {refusals} refused"
-        print(f"{fault}: {figures}")
-        self._record(fault, figures)
-        assert pauses.longest < MOST_SECONDS
-        assert slowest < MOST_SECONDS
+        measured = f"pause {pauses.longest:.2f} s, slowest {slowest:.2f} s, {refusals} rejected"
+        print(f"{fault}: {measured}")
+        self._record(fault, measured)
+        assert pauses.longest < MAX_SECONDS
+        assert slowest < MAX_SECONDS
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_others_are_lost(galera, hasty, service, writers, store, load):
 
 def wait_until_cut_off(node: GaleraNode) -> None:
     """Wait until a node knows that it has lost the majority."""
-    deadline = time.monotonic() + MOST_SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
     while node.is_synced:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -244,5 +244,5 @@ def check_refusals(service: Service, someone: Client, backend: Backend) -> None:
     assert all(answer.seconds < 5 for answer in (*answers, health))
     assert client.call("GET", "/__lbheartbeat__").status == 200
     for work in (backend.ping, lambda: backend.apply(b"\xfe", [Put("a", b"")])):
-        with refused("no node of the database's cluster is ready"):
+        with fails("no node of the database's cluster is ready"):
             work()

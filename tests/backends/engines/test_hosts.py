@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pymysql
 import pytest
-from refusals import refused
+from failing import fails
 from support.mariadb import MariaDB
 from support.proxies import Proxy, proxy
 from support.tls import serving, silent
@@ -170,8 +170,8 @@ def test_none_is_well(database):
     """If no host accepts connections, operations fail at once, with the most informative reason."""
     with contextlib.closing(MysqlBackend.from_url(url_of(unused_port(), unused_port()))) as backend:
         for _ in range(3):
-            with refused("can't be reached"):
+            with fails("can't be reached"):
                 backend.ping()
     wrong = url_of(unused_port(), database.port).replace("secret", "wrong")
-    with closing(MysqlBackend.from_url(wrong)) as backend, refused("user or the password"):
+    with closing(MysqlBackend.from_url(wrong)) as backend, fails("user or the password"):
         backend.ping()

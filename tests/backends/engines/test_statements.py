@@ -200,10 +200,10 @@ def use(database: Database, folder: Path) -> None:
         browser.patch_json(profile, {"name": "Name"}, headers=headers)
         picture = headers | {"Content-Type": "image/png"}
         for _ in range(2):
-            told = browser.put(
+            answer = browser.put(
                 f"{profile}/picture", encode(quadrants(200, 200), "PNG"), headers=picture
             )
-        browser.get(told.json["picture"]["urls"]["64"])
+        browser.get(answer.json["picture"]["urls"]["64"])
         browser.get(f"{profile}/export", headers=headers)
     browser.get("/v1/profiles?thumbnails=64", headers=headers)
     browser.delete(f"/v1/profiles/{emails[1]}", headers=headers)

@@ -42,7 +42,7 @@ parameters = st.builds(
 
 
 def test_original():
-    """The six figures that "Scaling to 1M" published for a million users, and their sum, come out."""
+    """The six numbers that "Scaling to 1M" published for a million users, and their sum, come out."""
     found = original_rates(MILLION)
     assert {name: round(rate, 2) for name, rate in found.items()} == {
         "signup": 2.10,
@@ -182,7 +182,7 @@ def test_nothing_costs_nothing():
     ],
 )
 def test_wrong_parameters(changes, message):
-    """What can't be is refused by name."""
+    """Impossible parameters are rejected by name."""
     with pytest.raises(InvalidParameters, match=message):
         Parameters().changed(changes)
 
@@ -241,7 +241,7 @@ def changed(path: str, value: object) -> str:
     ],
 )
 def test_wrong_costs(text, message):
-    """Costs of another form are refused, with the place."""
+    """Costs of another form are rejected, with the place."""
     with pytest.raises(InvalidCosts, match=message):
         Costs.parse(text)
 

@@ -69,7 +69,7 @@ def test_files(ends, tmp_path):
     ],
 )
 def test_malformed(ends, sent):
-    """Whatever else comes is told as such, and nothing is allocated for it."""
+    """Any other message is malformed, and nothing is allocated for it."""
     ours, theirs = ends
     theirs.sendall(sent)
     with pytest.raises(MalformedMessage):

@@ -334,9 +334,9 @@ def test_large_pictures_of_any_mode(mode, size):
         picture = grey.convert("RGB").quantize(4)
     else:
         picture = grey.convert(mode)
-    told = {"transparency": 3} if mode == "P" else {}
+    metadata = {"transparency": 3} if mode == "P" else {}
     found = np.asarray(
-        render(encode(picture, "PNG", compress_level=1, **told))["jpeg"].convert("L"), float
+        render(encode(picture, "PNG", compress_level=1, **metadata))["jpeg"].convert("L"), float
     )
     right, above = found[:, 34:], found[:30]
     assert found[34:].max() < 40

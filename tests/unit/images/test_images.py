@@ -271,8 +271,8 @@ def _told_files() -> dict[str, bytes]:
     exif.get_ifd(0x8825)[29] = MARKER.decode()
     exif.get_ifd(0x8769)[0x9286] = MARKER
     block, scene = exif.tobytes(), quadrants()
-    told = {"exif": block, "xmp": XMP}
-    jpeg = encode(scene, comment=MARKER, **told)
+    metadata = {"exif": block, "xmp": XMP}
+    jpeg = encode(scene, comment=MARKER, **metadata)
     for segment, payload in ((0xEC, MARKER), (0xED, b"Photoshop 3.0\x00" + MARKER), (0xE2, MARKER)):
         jpeg = with_segment(jpeg, segment, payload)
     text = png_chunk(b"tEXt", b"Comment\0" + MARKER) + png_chunk(b"iTXt", b"A\0\0\0\0\0" + MARKER)
@@ -280,10 +280,10 @@ def _told_files() -> dict[str, bytes]:
     return {
         "JPEG": jpeg + MARKER,
         "PNG": plain[:33] + text + plain[33:],
-        "WEBP": encode(scene, "WEBP", **told),
+        "WEBP": encode(scene, "WEBP", **metadata),
         "GIF": encode(scene, "GIF", comment=MARKER),
-        "AVIF": encode(scene, "AVIF", **told),
-        "HEIC": heic(scene, **told),
+        "AVIF": encode(scene, "AVIF", **metadata),
+        "HEIC": heic(scene, **metadata),
     }
 
 
@@ -294,6 +294,6 @@ def test_metadata_is_gone(name):
     assert MARKER in data
     for rendition in render(data, None, (64, 512), FORMATS).values():
         assert MARKER not in rendition
-        told = decoded(rendition)
-        assert not {"exif", "xmp", "comment", "icc_profile", "photoshop"} & told.info.keys()
-        assert not dict(told.getexif())
+        metadata = decoded(rendition)
+        assert not {"exif", "xmp", "comment", "icc_profile", "photoshop"} & metadata.info.keys()
+        assert not dict(metadata.getexif())

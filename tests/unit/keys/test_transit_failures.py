@@ -285,7 +285,7 @@ def test_nothing_secret_is_told(
         for operation in (*OPERATIONS.values(), lambda each: each.unwrap(PARTITION, wrapped)):
             try:
                 operation(service)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must tell nothing
+            except Exception as error:  # noqa: BLE001 - its message must reveal nothing
                 reported += [repr(error), "".join(traceback.format_exception(error))]
     reported += [caplog.text, *(repr(vars(record)) for record in caplog.records)]
     body = json.loads(fake.requests[0][3])

@@ -95,7 +95,7 @@ class Recorded:
         asked: Mapping[str, float],
         spent: float,
     ) -> float:
-        """Add what is told of a second; return the server's processor seconds after it."""
+        """Add the metrics of a second; return the server's processor seconds after it."""
         utilisation = sum(asked.values()) * SECONDS_PER_REQUEST * self.slowness / CORES
         waiting = 1 / max(0.02, 1 - utilisation)
         answers = 0

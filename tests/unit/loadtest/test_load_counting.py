@@ -42,7 +42,7 @@ def server():
     "answer", [b"", b"HTTP/1.1 200 OK\r\nConte", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour"]
 )
 def test_server_that_hangs_up(server, method, answer):
-    """A connection that breaks is told, and nothing is asked twice, whatever was asked."""
+    """A broken connection is reported, and no request is repeated."""
     connections, asked = server(answer)
     with pytest.raises(NoAnswer, match="connection_broken"):
         connections.call(method, "/")

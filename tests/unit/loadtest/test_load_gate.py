@@ -60,7 +60,7 @@ def wrong(line):
 
 
 def test_good_run(judged):
-    """A run whose steps all met their levels promotes, and tells what it carried."""
+    """A run whose steps all met their levels promotes, and reports the carried users."""
     status, report = judged(Recorded(users=(300_000, 600_000)))
     assert (status, report["outcome"], report["doubts"]) == (0, "promote", [])
     assert report["users_carried"]["carried"] == 600_000
@@ -82,9 +82,9 @@ def test_knee_and_target(judged):
     users = (500_000, 1_000_000, 2_500_000)
     status, report = judged(Recorded(users=users, seconds=40), "--cores", "2")
     assert (status, report["steps"][-1]["outcome"]) == (1, "failed")
-    told = report["users_carried"]
-    assert (told["carried"], told["failed"], told["knee"]) == (1_000_000, 2_500_000, 1_750_000)
-    assert told["predicted_over_measured"] == pytest.approx(told["predicted_knee"] / 1_750_000)
+    carried = report["users_carried"]
+    assert (carried["carried"], carried["failed"], carried["knee"]) == (1_000_000, 2_500_000, 1_750_000)
+    assert carried["predicted_over_measured"] == pytest.approx(carried["predicted_knee"] / 1_750_000)
     assert judged(Recorded(users=users, seconds=40), "--users", "1000000")[0] == 0
     assert judged(Recorded(users=users, seconds=40), "--users", "1000001")[0] == 1
 
@@ -112,7 +112,7 @@ def test_missed_levels(judged, change, figure):
 
 
 def test_shedding_is_told_from_breaking(judged):
-    """What was refused with Retry-After is no error, and has a level of its own."""
+    """A response with Retry-After is no error, and has a level of its own."""
 
     def some(line):
         return isinstance(line, Second) and line.endpoint == "edit"
@@ -235,7 +235,7 @@ def test_wrong_content_and_void(judged, code, status):
 
 
 def test_file_that_was_cut_off(tmp_path):
-    """A run that was killed in the middle of a line is void, and what it saw until then is told."""
+    """A run killed in the middle of a line is void, and its earlier lines are reported."""
     folder = Recorded().write(tmp_path / "run")
     for path in folder.glob("*.jsonl"):
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
@@ -259,7 +259,7 @@ def test_file_that_was_cut_off(tmp_path):
     ],
 )
 def test_records_that_are_none(tmp_path, capsys, line):
-    """A record that can't be read is told in a line, with an exit status of its own."""
+    """A record that can't be read is reported in a line, with an exit status of its own."""
     folder = Recorded(seconds=1).write(tmp_path / "run")
     (folder / "other.jsonl").write_text(line + "\n")
     assert gate.main([str(folder)]) == 2
@@ -269,7 +269,7 @@ def test_records_that_are_none(tmp_path, capsys, line):
 
 
 def test_folders_that_hold_none(tmp_path, capsys):
-    """An empty folder, and a baseline, levels or costs that are not there are told in a line."""
+    """An empty folder, and a baseline, levels or costs that are absent are reported in a line."""
     assert gate.main([str(tmp_path)]) == 2
     folder = str(Recorded(seconds=1).write(tmp_path / "run"))
     (tmp_path / "text").write_text("what")
@@ -295,7 +295,7 @@ def test_folders_that_hold_none(tmp_path, capsys):
     ],
 )
 def test_levels_that_are_none(change, message):
-    """Every mistake in the levels is told with its place."""
+    """Every mistake in the levels is reported with its place."""
     text = (gate.Path(gate.__file__).with_name("service-levels.toml")).read_text()
     assert change[0] in text
     with pytest.raises(InvalidLevels, match=re.escape(message)):

@@ -178,12 +178,12 @@ def test_users_of_any_number(tmp_path):
 
 
 def test_all_certificates_before_a_run(tmp_path, monkeypatch):
-    """`mint` makes what is missing, by several processes, and tells how far it is."""
+    """`mint` makes what is missing, by several processes, and reports its progress."""
     folder = tmp_path / "folder"
     made = make(folder, users=1500, emails=1, pool=1, shares={"DS128": 100})
-    told: list[tuple[int, int]] = []
-    mint(folder, 2, lambda done, count: told.append((done, count)))
-    assert told[-1] == (1500, 1500)
+    reported: list[tuple[int, int]] = []
+    mint(folder, 2, lambda done, count: reported.append((done, count)))
+    assert reported[-1] == (1500, 1500)
 
     def fail(_data):
         pytest.fail("a certificate was missing")
@@ -222,9 +222,9 @@ def test_command(tmp_path):
     opened = Identities.open(folder)
     assert (opened.users, opened.emails, opened.domain) == (20, 3, "other.example")
     assert len(opened.assertions(opened.user(19), ORIGIN)) == 3
-    refused = subprocess.run([*command, "--users", "5"], capture_output=True, text=True, check=False)
-    assert refused.returncode == 1
-    assert "its users are at other.example" in refused.stderr
+    rejected = subprocess.run([*command, "--users", "5"], capture_output=True, text=True, check=False)
+    assert rejected.returncode == 1
+    assert "its users are at other.example" in rejected.stderr
 
 
 def test_not_a_folder_of_identities(tmp_path):

@@ -178,7 +178,7 @@ def test_mix(library, folder):
     ids=["nothing", "no picture", "plain", "photo", "cut off"],
 )
 def test_no_number_in_other_pictures(data):
-    """What does not show a number is told apart from what shows another one."""
+    """A picture without a number differs from a picture with another number."""
     assert mark_in(data) is None
 
 
@@ -204,7 +204,7 @@ def test_files_are_made_once(tmp_path):
 
 
 def test_damaged_files_are_refused(tmp_path):
-    """A file that was cut off is refused when the folder is opened, not sent to a server."""
+    """A truncated file is rejected when the folder is opened, not sent to a server."""
     kinds = [replace(SMALL[0], share=100)]
     PictureLibrary.open(tmp_path, kinds)
     path = next(tmp_path.glob("photo-*.jpeg"))

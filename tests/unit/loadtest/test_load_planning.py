@@ -167,7 +167,7 @@ def test_mistakes_are_told(arguments, message):
     ],
 )
 def test_mistakes_are_told_first(tmp_path, capsys, arguments, message):
-    """A command that is wrong is refused with status 2, before anything is made for it."""
+    """A wrong command is rejected with status 2, before any file is made."""
     command, *more = arguments
     assert run.main([command, f"--folder={tmp_path}", *more]) == 2
     assert message in capsys.readouterr().err

@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 60
 
 
 @contextlib.contextmanager
-def refused(reason: str) -> Iterator[pytest.ExceptionInfo[Unavailable]]:
+def fails(reason: str) -> Iterator[pytest.ExceptionInfo[Unavailable]]:
     """Expect that an operation fails for a reason, within its time limits, with `retry_after`."""
     began = time.monotonic()
     with pytest.raises(Unavailable, match=reason) as raised:
