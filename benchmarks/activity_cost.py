@@ -26,10 +26,16 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from camera_pictures import kinds, use
-from support.identities import assertion_claims, certificate_claims, dsa_key, rsa_key, support_document
-from support.mariadb import MariaDB
-from support.services import Service
-from support.workers import fork_server_pids, processor_seconds
+from support.clients.identities import (
+    assertion_claims,
+    certificate_claims,
+    dsa_key,
+    rsa_key,
+    support_document,
+)
+from support.pictures.workers import fork_server_pids, processor_seconds
+from support.servers.mariadb import MariaDB
+from support.servers.services import Service
 
 from backends import Put
 from backends.engines.mysql import MysqlBackend

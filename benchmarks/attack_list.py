@@ -33,8 +33,8 @@ from attacking import (
     request,
 )
 from PIL import Image
-from support.derived import grid, heif, tile
-from support.pictures import encode, heic, quadrants
+from support.pictures.pictures import encode, heic, quadrants
+from support.stores.derived import grid, heif, tile
 
 from persona_profile.api.sessions import MAX_BODY_BYTES
 from persona_profile.images.formats import THUMBNAIL_SIZES

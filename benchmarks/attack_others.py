@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from attack_providers import good_key
 from attack_stage import CACHED, DIALOG, DOMAIN, FRESH, METRICS_PORT, ORIGIN, PINNED, SERVER, Target
-from support.identities import assertion_claims, certificate_claims, dsa_key
-from support.pictures import encode, quadrants
+from support.clients.identities import assertion_claims, certificate_claims, dsa_key
+from support.pictures.pictures import encode, quadrants
 
 from persona_profile.auth.browserid_keys import sign_jws
 

@@ -12,7 +12,7 @@ from functools import cache
 
 import trustme
 from attack_stage import ATTACKER, ATTACKER_PROVIDER, CONTINUING, PROVIDER, SILENT, be_apart
-from support.identities import dsa_key, support_document
+from support.clients.identities import dsa_key, support_document
 
 HOLD_SECONDS = 60
 NICE = 19

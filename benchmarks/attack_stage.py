@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import trustme
-from support.mariadb import MariaDB
+from support.servers.mariadb import MariaDB
 
 from loadtest.generator.watcher import ProcessFamily
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from attack_others import ask, connect
 from attack_providers import NICE, attackers_key
 from attack_stage import ATTACKER, DOMAIN, ORIGIN, SERVER, Target, be_apart
-from support.identities import assertion_claims, certificate_claims, dsa_key
+from support.clients.identities import assertion_claims, certificate_claims, dsa_key
 
 from persona_profile.auth.browserid_keys import sign_jws
 

@@ -43,7 +43,7 @@ from attack_stage import (
     prepare_network,
 )
 from attacking import perform
-from support.identities import dsa_key, support_document
+from support.clients.identities import dsa_key, support_document
 
 QUIET_SECONDS = 10.0
 _FORK = multiprocessing.get_context("fork")

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.pictures import encode, exif_orientation, heic, photo
+from support.pictures.pictures import encode, exif_orientation, heic, photo
 
 SCREEN = (1170, 2532)
 MAX_BYTES = 19_500_000

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from knee import Found, steps_of
 from metering import ALL, Meter
-from support.galera import Galera, GaleraNode
-from support.services import Service
+from support.servers.galera import Galera, GaleraNode
+from support.servers.services import Service
 
 from loadtest import identities, run
 from loadtest.generator.plan import kinds

@@ -28,14 +28,14 @@ from waitress import create_server
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.identities import (
+from support.clients.identities import (
     AUDIENCE,
     assertion_claims,
     certificate_claims,
     dsa_key,
     support_document,
 )
-from support.workers import processor_seconds
+from support.pictures.workers import processor_seconds
 
 from persona_profile.auth.browserid_keys import sign_jws
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.galera import Galera, galera_cluster
+from support.servers.galera import Galera, galera_cluster
 
 import backends.engines.mysql_connections
 from backends import Address, Backend, Conflict, Put

@@ -28,8 +28,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from driving import EMAILS, Clients, Request, Served, served
-from support.applications import application
-from support.mariadb import MariaDB
+from support.servers.applications import application
+from support.servers.mariadb import MariaDB
 
 from persona_profile.keys.keyring_service import KeyringService
 from persona_profile.keys.records import RecordKey

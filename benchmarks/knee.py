@@ -25,8 +25,8 @@ import gevent.pool
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from metering import ALL, Meter
-from support.mariadb import MariaDB
-from support.services import Service
+from support.servers.mariadb import MariaDB
+from support.servers.services import Service
 
 from loadtest import identities, run
 from loadtest.generator.conductor import meets_levels

@@ -25,7 +25,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.workers import LIMITS
+from support.pictures.workers import LIMITS
 
 from loadtest.identities import Identities, make
 from loadtest.pictures import KINDS, PictureLibrary, mark_in, numbers

@@ -32,9 +32,9 @@ from PIL import Image, ImageOps
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.applications import application
-from support.pictures import photo
-from support.workers import LIMITS, fork_server_pids
+from support.pictures.pictures import photo
+from support.pictures.workers import LIMITS, fork_server_pids
+from support.servers.applications import application
 
 from persona_profile.images import PictureOptions
 from persona_profile.images.formats import EFFORTS, SIZES

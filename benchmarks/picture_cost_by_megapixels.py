@@ -19,8 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from camera_pictures import camera_jpeg, pixels, use
-from support.pictures import heic
-from support.workers import LIMITS
+from support.pictures.pictures import heic
+from support.pictures.workers import LIMITS
 
 from persona_profile.images import PictureOptions
 from persona_profile.images.pipeline import render_picture

@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.pictures import encode, photo, quadrants
-from support.workers import SMALL_JPEG, picture_pids, renderer
-from support.workers import render as render_by
+from support.pictures.pictures import encode, photo, quadrants
+from support.pictures.workers import SMALL_JPEG, picture_pids, renderer
+from support.pictures.workers import render as render_by
 
 from persona_profile.images.pipeline import render_picture
 

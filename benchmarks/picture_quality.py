@@ -24,8 +24,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.pictures import photo
-from support.workers import LIMITS
+from support.pictures.pictures import photo
+from support.pictures.workers import LIMITS
 
 from persona_profile.images import Encoding, PictureOptions
 from persona_profile.images.encoding import encode

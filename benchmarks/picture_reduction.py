@@ -27,10 +27,10 @@ from selenium.webdriver.chrome.service import Service as Driver
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.pictures import photo
-from support.scripts import Scripts
-from support.services import Service
-from support.workers import LIMITS
+from support.clients.scripts import Scripts
+from support.pictures.pictures import photo
+from support.pictures.workers import LIMITS
+from support.servers.services import Service
 
 from persona_profile.images import Encoding, PictureOptions
 from persona_profile.images.encoding import encode

@@ -28,8 +28,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.services import Client, Service
-from support.workers import picture_pids
+from support.pictures.workers import picture_pids
+from support.servers.services import Client, Service
 
 MIB = 1024 * 1024
 SIGN_INS_PER_SECOND = 20

@@ -33,8 +33,8 @@ from driving import (
     served,
     summary,
 )
-from support.applications import wait_for
-from support.services import Service
+from support.servers.applications import wait_for
+from support.servers.services import Service
 
 PROCESSES = 2
 CONNECTIONS = 8

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from driving import CONNECTIONS, EMAILS, Clients, Request, Served, cost, served, summary
 from limits import parse
-from support.applications import application
-from support.redis import RedisServer
+from support.servers.applications import application
+from support.servers.redis import RedisServer
 
 from persona_profile.rate_limits.counters import Counters, MemoryCounters, RedisCounters
 from persona_profile.serving.server import SWITCH_SECONDS

@@ -24,7 +24,7 @@ from driving import (
     served,
     summary,
 )
-from support.applications import application
+from support.servers.applications import application
 
 ROUNDS = 5
 

@@ -26,7 +26,7 @@ from sqlalchemy import event, make_url
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.mariadb import MariaDB
+from support.servers.mariadb import MariaDB
 
 from backends import Address, Backend, Put
 from backends.engines.mysql import MysqlBackend

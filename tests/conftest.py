@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import webtest
 from hypothesis import HealthCheck, settings
-from support.applications import application, development_server
-from support.galera import Galera, galera_cluster
-from support.leaks import Searched, search
-from support.mariadb import MariaDB
-from support.recording import RECORD, prepare
-from support.redis import RedisServer
+from support.clients.leaks import Searched, search
+from support.clients.recording import RECORD, prepare
+from support.servers.applications import application, development_server
+from support.servers.galera import Galera, galera_cluster
+from support.servers.mariadb import MariaDB
+from support.servers.redis import RedisServer
 
 AUDIENCE = "http://127.0.0.1:6543"
 MAX_LEAKS = 20

@@ -2,8 +2,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.mariadb import MariaDB
-from support.stores import Opener
+from support.servers.mariadb import MariaDB
+from support.stores.stores import Opener
 
 from backends import Backend
 from backends.engines.memory import MemoryBackend

@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from support.applications import Clock
+from support.servers.applications import Clock
 
 from backends import Unavailable
 from backends.breaker import CircuitBreaker, CircuitOpen, Outcome

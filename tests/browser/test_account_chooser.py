@@ -14,9 +14,9 @@ from socketserver import ThreadingMixIn
 import pytest
 import webtest
 from selenium.webdriver.support.ui import WebDriverWait
-from support.applications import application, running
-from support.pictures import encode, quadrants
-from support.services import free_port
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import application, running
+from support.servers.services import free_port
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 GUIDE = Path(__file__).parents[2] / "docs/how-to/fedcm.md"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.applications import Clock
-from support.transit import FakeTransit, fake_transit, transit_service, write_token
-from support.workers import ConfinedPipeline
+from support.pictures.workers import ConfinedPipeline
+from support.servers.applications import Clock
+from support.servers.transit import FakeTransit, fake_transit, transit_service, write_token
 
 from persona_profile.keys.transit import TransitService
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from zlib import crc32
 
 import pytest
-from support.applications import Clock
-from support.stores import (
+from support.servers.applications import Clock
+from support.stores.stores import (
     FUTURE,
     NAMES,
     Opener,

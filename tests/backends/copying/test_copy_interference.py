@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.applications import Clock
-from support.stores import FUTURE, Everything, everything, partition_of
+from support.servers.applications import Clock
+from support.stores.stores import FUTURE, Everything, everything, partition_of
 
 from backends import Backend, Delete, Put
 from backends.copying.copy_state import CopyState

@@ -6,8 +6,8 @@ import random
 from collections.abc import Mapping, Sequence
 
 import pytest
-from support.stepping import Actor
-from support.stores import everything, fill
+from support.stores.stepping import Actor
+from support.stores.stores import everything, fill
 
 from backends import Delete, Item, Put
 from backends.copying.groups import read_all

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.applications import Clock
-from support.stores import (
+from support.servers.applications import Clock
+from support.stores.stores import (
     FUTURE,
     NAMES,
     Opener,

@@ -10,8 +10,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sqlglot import exp
-from support.mariadb import MariaDB
-from support.statements import Form, Statement, Transaction, transactions
+from support.servers.mariadb import MariaDB
+from support.stores.statements import Form, Statement, Transaction, transactions
 
 from backends import MAX_BATCH_BYTES, MAX_OPERATIONS
 from backends.engines.mysql import PACKET_BYTES

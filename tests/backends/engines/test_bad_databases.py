@@ -15,9 +15,9 @@ import pymysql
 import pytest
 from failing import PATIENCE_SECONDS, fails
 from sqlalchemy import event
-from support.mariadb import MariaDB
-from support.proxies import proxy
-from support.tls import answering, serving, silent
+from support.servers.mariadb import MariaDB
+from support.servers.proxies import proxy
+from support.servers.tls import answering, serving, silent
 
 from backends import (
     ABSENT,

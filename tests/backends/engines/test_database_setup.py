@@ -10,8 +10,8 @@ import pytest
 import trustme
 from counting import open_store
 from failing import fails
-from support.mariadb import MariaDB
-from support.services import Service
+from support.servers.mariadb import MariaDB
+from support.servers.services import Service
 
 from backends.engines.mysql import MysqlBackend
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from counting import NAMES, PARTITION, count_up, initialize, open_store, values
-from support.applications import wait_for
-from support.disks import leave_free, small_disk
-from support.mariadb import MariaDB
-from support.services import Answer, Client, Service
-from support.writers import Writer, wait_until_well, writing
+from support.servers.applications import wait_for
+from support.servers.disks import leave_free, small_disk
+from support.servers.mariadb import MariaDB
+from support.servers.services import Answer, Client, Service
+from support.stores.writers import Writer, wait_until_well, writing
 
 from backends import Address, Backend, Delete, Put, Unavailable
 

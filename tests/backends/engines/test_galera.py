@@ -16,8 +16,8 @@ from failing import fails
 from hypothesis import HealthCheck, settings
 from spreading import SpreadBackend
 from sqlalchemy import event
-from support.galera import Galera, GaleraNode
-from support.proxies import proxy
+from support.servers.galera import Galera, GaleraNode
+from support.servers.proxies import proxy
 
 from backends import Address, Backend, Delete, Put, WrongSchema
 from backends.engines.mysql import MysqlBackend

@@ -11,9 +11,9 @@ from contextlib import closing
 import pytest
 from counting import initialize
 from failing import fails
-from support.galera import Galera, GaleraNode
-from support.services import Client, Service
-from support.writers import Writer, meanwhile, wait_until_well, writing
+from support.servers.galera import Galera, GaleraNode
+from support.servers.services import Client, Service
+from support.stores.writers import Writer, meanwhile, wait_until_well, writing
 
 from backends import Backend, Put
 from backends.engines.mysql import MysqlBackend

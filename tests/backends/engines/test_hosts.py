@@ -12,9 +12,9 @@ from contextlib import closing
 import pymysql
 import pytest
 from failing import fails
-from support.mariadb import MariaDB
-from support.proxies import Proxy, proxy
-from support.tls import serving, silent
+from support.servers.mariadb import MariaDB
+from support.servers.proxies import Proxy, proxy
+from support.servers.tls import serving, silent
 
 from backends import Address, Put
 from backends.engines.hosts import Host, Hosts

@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
-from support.mariadb import MariaDB
+from support.servers.mariadb import MariaDB
 
 from backends.engines.mysql import MysqlBackend
 from backends.testing.conformance import BackendConformance

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.mariadb import MariaDB
+from support.servers.mariadb import MariaDB
 
 from backends import Backend
 from backends.engines.memory import MemoryBackend

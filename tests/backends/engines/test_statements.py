@@ -21,12 +21,12 @@ from statement_rules import (
     full_scans,
     violations,
 )
-from support.applications import application
-from support.identities import AUDIENCE
-from support.mariadb import MariaDB
-from support.pictures import encode, quadrants
-from support.statements import StatementLog, transactions
-from support.stores import fill, partition_of
+from support.clients.identities import AUDIENCE
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import application
+from support.servers.mariadb import MariaDB
+from support.stores.statements import StatementLog, transactions
+from support.stores.stores import fill, partition_of
 
 from backends import ABSENT, MAX_OPERATIONS, Put
 from backends.copying.archive import backup, restore

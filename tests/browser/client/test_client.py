@@ -8,12 +8,12 @@ import subprocess
 import threading
 
 import pytest
-from support.answering import HANG_UP, Reply, answering
-from support.applications import application, running
-from support.modules import CLIENT
-from support.pictures import decoded, encode, photo, quadrants
-from support.scripts import ScriptError, Scripts
-from support.services import Service
+from support.clients.modules import CLIENT
+from support.clients.scripts import ScriptError, Scripts
+from support.pictures.pictures import decoded, encode, photo, quadrants
+from support.servers.answering import HANG_UP, Reply, answering
+from support.servers.applications import application, running
+from support.servers.services import Service
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 MODULES = (

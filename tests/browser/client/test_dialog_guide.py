@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
-from support.dialogs import dialog_of
-from support.pictures import encode, quadrants
-from support.services import Service
+from support.pictures.pictures import encode, quadrants
+from support.servers.dialogs import dialog_of
+from support.servers.services import Service
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 GUIDE = Path(__file__).parents[3] / "docs/how-to/dialog.md"

@@ -6,10 +6,10 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw
-from support.answering import answering
-from support.pictures import decoded, encode, exif_orientation, heic, photo, quadrants
-from support.scripts import Scripts
-from support.workers import LIMITS
+from support.clients.scripts import Scripts
+from support.pictures.pictures import decoded, encode, exif_orientation, heic, photo, quadrants
+from support.pictures.workers import LIMITS
+from support.servers.answering import answering
 
 from persona_profile.images import Crop, Encoding, PictureOptions
 from persona_profile.images.pipeline import squares_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from selenium.webdriver.common.by import By
-from support.dialogs import dialog_of
-from support.modules import DEMO
-from support.services import Service
+from support.clients.modules import DEMO
+from support.servers.dialogs import dialog_of
+from support.servers.services import Service
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 

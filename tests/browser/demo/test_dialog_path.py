@@ -10,8 +10,8 @@ from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from support.accessibility import violations
-from support.pictures import BLUE, RED, WHITE, encode, exif_orientation, photo, quadrants
+from support.clients.accessibility import violations
+from support.pictures.pictures import BLUE, RED, WHITE, encode, exif_orientation, photo, quadrants
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 

@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 from selenium.webdriver.common.by import By
-from support.pictures import encode, quadrants
+from support.pictures.pictures import encode, quadrants
 
 ALICE = "alice@example.com"
 

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from support.pictures import encode, heic, quadrants
+from support.pictures.pictures import encode, heic, quadrants
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"

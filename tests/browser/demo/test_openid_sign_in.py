@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from support.accessibility import violations
-from support.applications import Clock, application, running
-from support.dialogs import dialog_of
-from support.services import Service, free_port
+from support.clients.accessibility import violations
+from support.servers.applications import Clock, application, running
+from support.servers.dialogs import dialog_of
+from support.servers.services import Service, free_port
 
 from persona_profile.serving.development_provider import start_provider
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 import webtest
-from support.applications import Clock, application
-from support.contract import DOCUMENT
-from support.pictures import encode, quadrants
+from support.clients.contract import DOCUMENT
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import Clock, application
 
 from persona_profile.api import rate_limiting
 from persona_profile.api.rate_limiting import MIN_ANSWER_BYTES

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import webtest
 from support import ROOT
-from support.applications import application, running
-from support.independent_keys import account_id_of
-from support.pictures import encode, quadrants
+from support.forgeries.independent_keys import account_id_of
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import application, running
 
 from persona_profile.keys.keyring import KeyKind, Keyring
 from persona_profile.keys.wrapping import KeyWrapper

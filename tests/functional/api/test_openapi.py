@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from pyramid.response import Response
 from support import ROOT
-from support.applications import application
-from support.contract import DOCUMENT, Broken, contract, document_path
-from support.pictures import encode, quadrants
+from support.clients.contract import DOCUMENT, Broken, contract, document_path
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import application
 
 from persona_profile import emails
 from persona_profile.api import profiles, sessions

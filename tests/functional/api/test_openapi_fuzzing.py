@@ -5,8 +5,8 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
-from support.contract import DOCUMENT
-from support.fuzzing import ANONYMOUS, OWNER, fuzz
+from fuzzing import ANONYMOUS, OWNER, fuzz
+from support.clients.contract import DOCUMENT
 
 PROCESSES = 2
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import webtest
 from PIL import Image
-from support.applications import Clock, application, wait_for
-from support.derived import grid, heif, tile
-from support.pictures import encode, photo, png_bomb, quadrants
-from support.workers import await_workers, renderer
+from support.pictures.pictures import encode, photo, png_bomb, quadrants
+from support.pictures.workers import await_workers, renderer
+from support.servers.applications import Clock, application, wait_for
+from support.stores.derived import grid, heif, tile
 
 from persona_profile.errors import ServiceError
 from persona_profile.images.renderer import Upload

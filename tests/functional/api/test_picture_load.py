@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import webtest
 from PIL import Image
-from support.applications import application, running
-from support.disks import leave_free, small_disk
-from support.pictures import encode, photo, png_bomb, quadrants
+from support.pictures.pictures import encode, photo, png_bomb, quadrants
+from support.servers.applications import application, running
+from support.servers.disks import leave_free, small_disk
 
 EMAIL = "alice@example.com"
 PICTURE = f"/v1/profiles/{EMAIL}/picture"

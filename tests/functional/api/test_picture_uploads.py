@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import webtest
-from support.applications import application
-from support.pictures import FORMATS_IN, decoded, encode, in_format, png_bomb, quadrants
+from support.pictures.pictures import FORMATS_IN, decoded, encode, in_format, png_bomb, quadrants
+from support.servers.applications import application
 
 from persona_profile.images.formats import SIZES
 

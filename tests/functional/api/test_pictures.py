@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 import webtest
-from support.applications import Clock, application
-from support.pictures import decoded, encode, exif_orientation, photo, quadrants
-from support.sessions import session_of
+from support.clients.sessions import session_of
+from support.pictures.pictures import decoded, encode, exif_orientation, photo, quadrants
+from support.servers.applications import Clock, application
 
 EMAIL = "alice@example.com"
 PROFILE = f"/v1/profiles/{EMAIL}"

@@ -8,8 +8,8 @@ import zipfile
 
 import pytest
 from PIL import Image
-from support.pictures import encode
-from support.sessions import session_of
+from support.clients.sessions import session_of
+from support.pictures.pictures import encode
 
 from persona_profile.encoding import base64url_encode
 

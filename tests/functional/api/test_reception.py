@@ -6,10 +6,10 @@ import socket
 import time
 
 import pytest
-from support.applications import Clock, application, serving
-from support.contract import STATUS_OF
-from support.pictures import encode, quadrants
-from support.raw_http import answers_in
+from support.clients.contract import STATUS_OF
+from support.clients.raw_http import answers_in
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import Clock, application, serving
 
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
 from persona_profile.serving.channels import ServiceChannel

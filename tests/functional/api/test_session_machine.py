@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
-from support.machines import Machine, SharedStore
+from support.servers.machines import Machine, SharedStore
 
 EMAILS = ("alice@example.com", "bob@example.net", "carol@example.org")
 OFFSETS = (-0.9, 0.0, 0.9)

@@ -2,8 +2,8 @@ import time
 
 import pytest
 import webtest
-from support.applications import Clock, application
-from support.identities import AUDIENCE
+from support.clients.identities import AUDIENCE
+from support.servers.applications import Clock, application
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from support.machines import Machine, bearer
+from support.servers.machines import Machine, bearer
 
 ALICE, BOB, EVE = "alice@example.com", "bob@example.net", "eve@example.org"
 CLOCKS = [-1200.0, -0.9, 0.0, 0.9, 1200.0]

@@ -12,8 +12,8 @@ from contextlib import ExitStack
 import pytest
 import webtest
 from support import ROOT
-from support.applications import application
-from support.metrics import Exposition
+from support.clients.metrics import Exposition
+from support.servers.applications import application
 
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.runtime.waiting import Wait

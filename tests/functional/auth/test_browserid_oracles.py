@@ -11,7 +11,7 @@ from browserid.errors import Error
 from browserid.supportdoc import SupportDocumentManager
 from browserid.tests.support import get_keypair, make_assertion
 from cryptography.hazmat.primitives.asymmetric import rsa
-from support.applications import application
+from support.clients.identities import AUDIENCE, assertion_claims, dsa_key, rsa_key, support_document
 from support.forgeries.minting import (
     DAY,
     EMAIL,
@@ -26,8 +26,8 @@ from support.forgeries.minting import (
     with_certificate,
     with_email,
 )
-from support.identities import AUDIENCE, assertion_claims, dsa_key, rsa_key, support_document
-from support.oracle import running_oracle
+from support.forgeries.oracle import running_oracle
+from support.servers.applications import application
 
 from persona_profile.auth.browserid import BrowserIDVerifier
 from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers

@@ -11,9 +11,10 @@ import jwt
 import pytest
 import webtest
 from joserfc.jwt import encode as joserfc_encode
-from support.applications import Clock, running, wait_for
-from support.metrics import Exposition
-from support.openid import (
+from support.clients.metrics import Exposition
+from support.forgeries.oracle import running_jose
+from support.servers.applications import Clock, running, wait_for
+from support.servers.openid import (
     ACCOUNTS,
     CLIENT,
     EMAIL,
@@ -30,7 +31,6 @@ from support.openid import (
     token,
     trusting_app,
 )
-from support.oracle import running_jose
 
 from persona_profile.api.sessions import MAX_BODY_BYTES
 from persona_profile.auth import openid_discovery

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.machines import Machine
+from support.servers.machines import Machine
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.net", "carol@example.org"
 HOUR = 3600

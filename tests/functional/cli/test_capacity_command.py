@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.commands import run_command
+from support.clients.commands import run_command
 
 ROOT = Path(__file__).parents[3]
 

@@ -12,9 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.applications import wait_for
-from support.mariadb import MariaDB
-from support.services import Client, Service
+from support.servers.applications import wait_for
+from support.servers.mariadb import MariaDB
+from support.servers.services import Client, Service
 
 from backends import Put
 from backends.copying.transfer import read_partition

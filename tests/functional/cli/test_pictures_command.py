@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 from PIL import Image
-from support.commands import run_command
-from support.pictures import decoded, encode, photo, quadrants
+from support.clients.commands import run_command
+from support.pictures.pictures import decoded, encode, photo, quadrants
 
 from persona_profile.images.formats import SIZES
 

@@ -9,9 +9,9 @@ import stat
 import zipfile
 
 import pytest
-from support.disks import leave_free, small_disk
-from support.pictures import encode, quadrants
-from support.services import Client, Service
+from support.pictures.pictures import encode, quadrants
+from support.servers.disks import leave_free, small_disk
+from support.servers.services import Client, Service
 
 from persona_profile.encoding import base64url_encode
 

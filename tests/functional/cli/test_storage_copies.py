@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import webtest
-from support.applications import application
-from support.commands import run_command
-from support.identities import AUDIENCE
-from support.pictures import encode, quadrants
+from support.clients.commands import run_command
+from support.clients.identities import AUDIENCE
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import application
 
 from backends import Address, Backend, Put
 from backends.copying.transfer import read_partition, walk

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
-from support.applications import wait_for
-from support.workers import is_alive
+from support.pictures.workers import is_alive
+from support.servers.applications import wait_for
 
 EMAIL = "alice@example.com"
 

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.applications import wait_for
-from support.fronts import EMAIL, Front, problem
-from support.nginx import DIALOG, DOMAIN, Nginx
-from support.pictures import encode, quadrants
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import wait_for
+from support.servers.fronts import EMAIL, Front, problem
+from support.servers.nginx import DIALOG, DOMAIN, Nginx
 
 _HEAD = f"Host: {DOMAIN}\r\nContent-Type: application/json\r\nContent-Length: 30000\r\n\r\nslow"
 BEGUN = f"PATCH /v1/profiles/{EMAIL} HTTP/1.1\r\n{_HEAD}".encode()

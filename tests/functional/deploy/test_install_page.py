@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
-from support.applications import wait_for
-from support.identities import bundle, rsa_key, support_document
-from support.mariadb import MariaDB
-from support.nginx import Nginx
-from support.services import free_port
+from support.clients.identities import bundle, rsa_key, support_document
+from support.servers.applications import wait_for
+from support.servers.mariadb import MariaDB
+from support.servers.nginx import Nginx
+from support.servers.services import free_port
 
 PAGE = "".join((ROOT / f"docs/how-to/{name}.md").read_text() for name in ("install", "operate"))
 DOMAIN = "cards.example.net"

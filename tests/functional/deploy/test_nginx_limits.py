@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.contract import contract
-from support.fronts import EMAIL, Front, problem
-from support.nginx import DIALOG, DOMAIN, SHIPPED, Nginx
-from support.pictures import encode, quadrants
+from support.clients.contract import contract
+from support.pictures.pictures import encode, quadrants
+from support.servers.fronts import EMAIL, Front, problem
+from support.servers.nginx import DIALOG, DOMAIN, SHIPPED, Nginx
 
 from persona_profile.api import profiles, sessions
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES

@@ -14,11 +14,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.applications import wait_for
-from support.contract import DOCUMENT
-from support.fronts import EMAIL, Front, problem
-from support.nginx import DIALOG, DOMAIN, Nginx
-from support.raw_http import BROKEN, answers_in, assert_is_known, damaged
+from support.clients.contract import DOCUMENT
+from support.clients.raw_http import BROKEN, answers_in, assert_is_known, damaged
+from support.servers.applications import wait_for
+from support.servers.fronts import EMAIL, Front, problem
+from support.servers.nginx import DIALOG, DOMAIN, Nginx
 
 from persona_profile.settings import MAX_PICTURE_BYTES
 

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.applications import wait_for
-from support.galera import Galera
-from support.redis import RedisServer
-from support.services import Answer, Client, Service
-from support.writers import coloured, meanwhile, number_of
+from support.servers.applications import wait_for
+from support.servers.galera import Galera
+from support.servers.redis import RedisServer
+from support.servers.services import Answer, Client, Service
+from support.stores.writers import coloured, meanwhile, number_of
 
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.keys.keyring import KeyKind

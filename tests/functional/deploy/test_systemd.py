@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
-from support.services import Service
+from support.servers.services import Service
 
 from persona_profile.runtime.supervisor import SPARE_SECONDS
 from persona_profile.serving.waitress_settings import CONNECTIONS, SPARE_FILES
@@ -107,7 +107,7 @@ def test_few_files(tmp_path):
         "import logging, resource, sys; logging.basicConfig(format='%(message)s')\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (300, 600))\n"
         "from pathlib import Path\n"
-        "from support.applications import application\n"
+        "from support.servers.applications import application\n"
         "from persona_profile.serving.server import make_server\n"
         "app = application(Path(sys.argv[1]))\n"
         "for limit in (300, 1000):\n"

@@ -14,10 +14,10 @@ import pytest
 import webtest
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from support.applications import Clock, application, wait_for
-from support.services import free_port
-from support.tls import flooding
-from support.tls import serving as serving_bytes
+from support.servers.applications import Clock, application, wait_for
+from support.servers.services import free_port
+from support.servers.tls import flooding
+from support.servers.tls import serving as serving_bytes
 
 from persona_profile.auth.fetch import FetchError
 from persona_profile.development.openid_application import ProviderApplication

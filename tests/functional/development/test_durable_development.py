@@ -1,9 +1,9 @@
 """The development server on a file: `make run BACKEND=sqlite`."""
 
 import webtest
-from support.applications import application
-from support.identities import AUDIENCE
-from support.pictures import encode, quadrants
+from support.clients.identities import AUDIENCE
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import application
 
 EMAIL = "alice@example.com"
 

@@ -5,10 +5,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.bombs import BOMBS, avif_grid
-from support.pictures import decoded, encode, quadrants
-from support.services import Client, Service
-from support.workers import LIMITS, render, renderer
+from support.pictures.bombs import BOMBS, avif_grid
+from support.pictures.pictures import decoded, encode, quadrants
+from support.pictures.workers import LIMITS, render, renderer
+from support.servers.services import Client, Service
 
 from persona_profile.images import Encoding, PictureOptions
 

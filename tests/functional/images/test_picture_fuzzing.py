@@ -6,9 +6,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.mutations import KINDS, mutated
-from support.pictures import encode, quadrants
-from support.workers import outcome, renderer
+from support.forgeries.mutations import KINDS, mutated
+from support.pictures.pictures import encode, quadrants
+from support.pictures.workers import outcome, renderer
 
 WORKERS = 2
 DEADLINE_SECONDS = 30

@@ -15,11 +15,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.applications import application
-from support.endless_fork_server import SIDE, start
-from support.pictures import encode, png, quadrants
-from support.services import Client, Service
-from support.workers import (
+from support.pictures.endless_fork_server import SIDE, start
+from support.pictures.pictures import encode, png, quadrants
+from support.pictures.workers import (
     LIMITS,
     MIB,
     SMALL_JPEG,
@@ -33,6 +31,8 @@ from support.workers import (
     renderer,
     worker_pids,
 )
+from support.servers.applications import application
+from support.servers.services import Client, Service
 
 from persona_profile.errors import Overloaded, UnprocessablePicture
 from persona_profile.images import Crop, Encoding, Limits, PictureOptions
@@ -306,10 +306,10 @@ def test_end_of_a_killed_service(service):
 _ORPHAN = """
 import io, os, sys
 sys.path.insert(0, sys.argv[1])
-from support.workers import fork_server_pids, outcome, renderer
-from support.applications import application
-from support.endless_fork_server import SIDE, start
-from support.pictures import encode, quadrants
+from support.pictures.workers import fork_server_pids, outcome, renderer
+from support.servers.applications import application
+from support.pictures.endless_fork_server import SIDE, start
+from support.pictures.pictures import encode, quadrants
 context = renderer()
 ours = context.__enter__()
 assert outcome(ours, encode(quadrants(64, 64))) == "accepted"

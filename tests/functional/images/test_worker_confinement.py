@@ -17,10 +17,8 @@ from typing import Any
 import pytest
 import webtest
 from support import ROOT
-from support.applications import application
-from support.pictures import encode, in_format, quadrants
-from support.services import Client, Service
-from support.workers import (
+from support.pictures.pictures import encode, in_format, quadrants
+from support.pictures.workers import (
     LIMITS,
     SMALL_JPEG,
     await_workers,
@@ -31,18 +29,20 @@ from support.workers import (
     renderer,
     worker_pids,
 )
+from support.servers.applications import application
+from support.servers.services import Client, Service
 
 from persona_profile import app as app_module
 from persona_profile.images.pool import WorkerPool
 from persona_profile.images.worker_process import WorkerProcess
 
 GOOD = encode(quadrants(64, 64))
-HOSTILE = ROOT / "tests" / "support" / "hostile_fork_server.py"
+HOSTILE = ROOT / "tests" / "functional" / "images" / "hostile_fork_server.py"
 JOB = {"options": SMALL_JPEG.as_json(), "crop": None, "processor_seconds": 10, "header_seconds": 3}
 
 
 def hostile(*arguments: str, prefix: Sequence[str] = ()) -> WorkerProcess:
-    """Start a fork server whose workers run an attack. See `support.hostile_fork_server`."""
+    """Start a fork server whose workers run an attack. See `hostile_fork_server`."""
     return WorkerProcess([*prefix, sys.executable, "-P", str(HOSTILE), *arguments])
 
 

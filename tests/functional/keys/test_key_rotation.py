@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.applications import wait_for
-from support.sealed_store import fill
-from support.services import Client, Service
-from support.writers import COLOURS, coloured, meanwhile, number_of
+from support.servers.applications import wait_for
+from support.servers.services import Client, Service
+from support.stores.sealed_store import fill
+from support.stores.writers import COLOURS, coloured, meanwhile, number_of
 
 from backends import Backend
 from backends.engines.mysql import MysqlBackend

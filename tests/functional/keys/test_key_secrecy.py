@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import independent_keys as independent
-from support.independent_store import open_data_key, open_items, picture_names
-from support.pictures import photo
-from support.searching import encodings, found_in, texts
-from support.services import Answer, Client, Service
+from support.clients.searching import encodings, found_in, texts
+from support.forgeries import independent_keys as independent
+from support.forgeries.independent_store import open_data_key, open_items, picture_names
+from support.pictures.pictures import photo
+from support.servers.services import Answer, Client, Service
 
 from backends.copying.transfer import read_partition, walk
 from backends.engines.sqlite import SqliteBackend

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.services import Client, Service
-from support.transit import KEY, TOKEN, FakeTransit, fake_transit, freezes, rejects, write_token
+from support.servers.services import Client, Service
+from support.servers.transit import KEY, TOKEN, FakeTransit, fake_transit, freezes, rejects, write_token
 
 EMAIL = "alice@example.com"
 

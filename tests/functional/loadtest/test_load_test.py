@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.services import Service
-from support.spoiling import SpoilingProxy
+from spoiling import SpoilingProxy
+from support.servers.services import Service
 
 from loadtest import identities, record, run
 from loadtest.gate import gate

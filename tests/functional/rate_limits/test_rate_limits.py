@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import webtest
-from support.applications import Clock, application, running, wait_for
-from support.metrics import Exposition
-from support.pictures import encode, quadrants
-from support.redis import RedisServer
-from support.services import Client, Service
+from support.clients.metrics import Exposition
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import Clock, application, running, wait_for
+from support.servers.redis import RedisServer
+from support.servers.services import Client, Service
 
 from persona_profile.app import make_app
 from persona_profile.encoding import base64url_encode

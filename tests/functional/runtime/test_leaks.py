@@ -9,9 +9,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from support.leaks import leaks, search
-from support.pictures import encode, quadrants
-from support.recording import LOGS, RECORD, Recorder
+from support.clients.leaks import leaks, search
+from support.clients.recording import LOGS, RECORD, Recorder
+from support.pictures.pictures import encode, quadrants
 
 CLAIM = "Zanzibar \u00c9lise"
 

@@ -4,10 +4,10 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
-from support.applications import application, serving, wait_for
-from support.metrics import Exposition
-from support.pictures import encode, quadrants
-from support.services import Client, Service, free_port
+from support.clients.metrics import Exposition
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import application, serving, wait_for
+from support.servers.services import Client, Service, free_port
 from webtest import TestApp
 
 from persona_profile.keys.keyring import KeyKind, Keyring

@@ -5,9 +5,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from support.applications import application, serving, wait_for
-from support.identities import AUDIENCE
-from support.stores import Watched
+from support.clients.identities import AUDIENCE
+from support.servers.applications import application, serving, wait_for
+from support.stores.stores import Watched
 
 from persona_profile.encoding import json_decode
 from persona_profile.runtime.waiting import MIN_THREADS

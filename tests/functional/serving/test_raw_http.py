@@ -9,9 +9,9 @@ import socket
 import time
 
 import pytest
-from support.applications import application, serving, wait_for
-from support.raw_http import BROKEN, answers_in, assert_is_known, damaged
-from support.services import Service
+from support.clients.raw_http import BROKEN, answers_in, assert_is_known, damaged
+from support.servers.applications import application, serving, wait_for
+from support.servers.services import Service
 from waitress.task import Task
 
 CONNECTIONS = 1000

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
-from support.applications import wait_for
-from support.identities import dsa_key, support_document
-from support.metrics import Exposition
-from support.pictures import encode, quadrants
-from support.services import Client, Service, free_port
-from support.workers import fork_server_pids, is_alive
+from support.clients.identities import dsa_key, support_document
+from support.clients.metrics import Exposition
+from support.pictures.pictures import encode, quadrants
+from support.pictures.workers import fork_server_pids, is_alive
+from support.servers.applications import wait_for
+from support.servers.services import Client, Service, free_port
 
 TESTS = ROOT / "tests"
 MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
@@ -252,7 +252,7 @@ class TestSeveralProcesses:
         """Processes that are not well yet outlive other signals, and end with their supervisor."""
         monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{os.environ.get('PYTHONPATH', '')}")
         more = "shutdown.grace_seconds = 600\n"  # nobody is killed
-        service = Service(tmp_path / "service", "support.unhealthy:unhealthy", "", more=more)
+        service = Service(tmp_path / "service", "support.servers.unhealthy:unhealthy", "", more=more)
         try:
             service.start("--processes", "1")
             wait_for(lambda: get(service, "/__heartbeat__") == 503, 30)

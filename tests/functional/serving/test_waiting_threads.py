@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from support.applications import serving, wait_for
-from support.contract import hold_to_contract
-from support.identities import AUDIENCE, bundle
-from support.metrics import Exposition
-from support.pictures import encode, quadrants
-from support.recording import recorded
-from support.tls import answer, answering, authority, fetcher
-from support.tls import serving as serving_tls
+from support.clients.contract import hold_to_contract
+from support.clients.identities import AUDIENCE, bundle
+from support.clients.metrics import Exposition
+from support.clients.recording import recorded
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import serving, wait_for
+from support.servers.tls import answer, answering, authority, fetcher
+from support.servers.tls import serving as serving_tls
 
 from persona_profile.app import make_app
 from persona_profile.runtime.waiting import Wait

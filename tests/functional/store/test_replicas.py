@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import webtest
-from support.applications import application, wait_for
-from support.metrics import Exposition
-from support.pictures import encode, quadrants
-from support.proxies import proxy
-from support.replication import Replication
-from support.services import Client, Service
+from replication import Replication
+from support.clients.metrics import Exposition
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import application, wait_for
+from support.servers.proxies import proxy
+from support.servers.services import Client, Service
 
 from backends import ABSENT, Put
 from backends.copying.transfer import read_partition, walk

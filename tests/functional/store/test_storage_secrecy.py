@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.applications import application
-from support.mariadb import MariaDB
-from support.pictures import photo
-from support.searching import encodings, found_in, texts
-from support.sessions import session_of
-from support.workers import render
+from support.clients.searching import encodings, found_in, texts
+from support.clients.sessions import session_of
+from support.pictures.pictures import photo
+from support.pictures.workers import render
+from support.servers.applications import application
+from support.servers.mariadb import MariaDB
 
 from backends import Address, Backend, Put
 

@@ -29,12 +29,12 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.applications import Clock
-from support.second_store import SecondStore
-from support.store_jobs import Backup, Copy, Destroy, Move, Rewrap
-from support.store_requests import WRITES, Edit, Erase, SignIn, SignOut, Token, Upload, Write
-from support.store_runner import TO_END, How, Runner, Until
-from support.store_world import BLANK, EMAILS, Machine, World
+from second_store import SecondStore
+from store_runner import TO_END, How, Runner, Until
+from support.servers.applications import Clock
+from support.stores.store_jobs import Backup, Copy, Destroy, Move, Rewrap
+from support.stores.store_requests import WRITES, Edit, Erase, SignIn, SignOut, Token, Upload, Write
+from support.stores.store_world import BLANK, EMAILS, Machine, World
 
 from backends import Backend
 from backends.copying.archive import restore

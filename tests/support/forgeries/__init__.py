@@ -1,1 +1,1 @@
-"""Bundles that must be rejected, with the code of the reason, and bundles that must be accepted."""
+"""Forged proofs, damaged items, and independent implementations as oracles."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+from support.clients.identities import AUDIENCE, dsa_key, rsa_key
 from support.forgeries.minting import (
     DAY,
     EMAIL,
@@ -22,7 +23,6 @@ from support.forgeries.minting import (
     with_certificate,
     with_email,
 )
-from support.identities import AUDIENCE, dsa_key, rsa_key
 
 # What "exp" and "iat" may not be; a JSON number with a fraction is none of milliseconds either.
 _NO_TIMES = {

@@ -12,6 +12,13 @@ from typing import Any
 
 from persona_profile.auth.browserid_keys import public_key_document
 from persona_profile.encoding import base64url_encode, json_encode
+from support.clients.identities import (
+    AUDIENCE,
+    assertion_claims,
+    certificate_claims,
+    dsa_key,
+    rsa_key,
+)
 from support.forgeries.minting import (
     EMAIL,
     Forgery,
@@ -24,13 +31,6 @@ from support.forgeries.minting import (
     signature,
     with_assertion,
     with_certificate,
-)
-from support.identities import (
-    AUDIENCE,
-    assertion_claims,
-    certificate_claims,
-    dsa_key,
-    rsa_key,
 )
 
 

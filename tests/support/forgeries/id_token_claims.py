@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from support.forgeries.id_tokens import Forgery
-from support.openid import (
+from support.servers.openid import (
     ACCOUNTS,
     BROKER,
     CLIENT,

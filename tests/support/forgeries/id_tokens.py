@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.jws import JWSRegistry
 
 from persona_profile.encoding import base64url_encode, json_encode
-from support.openid import (
+from support.servers.openid import (
     ACCOUNTS,
     BROKER,
     CLIENT,

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from persona_profile.auth.browserid_keys import public_key_document
+from support.clients.identities import dsa_key, rsa_key
 from support.forgeries.minting import (
     GONE,
     Forgery,
@@ -21,7 +22,6 @@ from support.forgeries.minting import (
     with_assertion,
     with_certificate,
 )
-from support.identities import dsa_key, rsa_key
 
 REFUSED = "key_not_allowed"
 ASSERTION = "assertion_signature_invalid"

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from persona_profile.encoding import base64url_encode, json_encode
-from support.identities import (
+from support.clients.identities import (
     assertion_claims,
     certificate_claims,
     dsa_key,

@@ -7,7 +7,7 @@ import json
 import pytest
 import webtest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from support.applications import Clock, application
+from support.clients.identities import AUDIENCE, dsa_key, rsa_key
 from support.forgeries.minting import (
     DAY,
     EMAIL,
@@ -22,7 +22,7 @@ from support.forgeries.minting import (
     with_assertion,
     with_certificate,
 )
-from support.identities import AUDIENCE, dsa_key, rsa_key
+from support.servers.applications import Clock, application
 
 from persona_profile.auth.browserid import MAX_BUNDLE_CHARACTERS, BrowserIDVerifier
 from persona_profile.auth.browserid_discovery import RENEWAL_SECONDS, Discovery, PinnedIssuers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.applications import Clock
-from support.identities import dsa_key, rsa_key, support_document
+from support.clients.identities import dsa_key, rsa_key, support_document
+from support.servers.applications import Clock
 
 from persona_profile.auth.browserid_discovery import (
     AHEAD,

@@ -6,10 +6,10 @@ import json
 
 import pytest
 import webtest
-from support.applications import application
+from support.clients.identities import AUDIENCE
 from support.forgeries import claims, forms, keys
 from support.forgeries.minting import support_documents
-from support.identities import AUDIENCE
+from support.servers.applications import application
 
 from persona_profile.auth.browserid import BrowserIDVerifier
 from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
-from support.tls import (
+from support.servers.tls import (
     DEADLINE,
     DOCUMENT,
     DOCUMENT_URL,

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.tls import (
+from support.servers.tls import (
     DOCUMENT_URL,
     NAME,
     PATH,

@@ -9,8 +9,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.applications import Clock, wait_for
-from support.tls import NAME, PATH, answer, answering, fetcher, server_context, serving, silent
+from support.servers.applications import Clock, wait_for
+from support.servers.tls import NAME, PATH, answer, answering, fetcher, server_context, serving, silent
 
 from persona_profile.auth import documents
 from persona_profile.auth.documents import FETCH_THREADS, DocumentFetcher

@@ -8,9 +8,10 @@ import pytest
 import webtest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.contract import PROOF_CODES
+from support.clients.contract import PROOF_CODES
+from support.clients.sessions import session_of
 from support.forgeries import id_token_claims, id_tokens
-from support.openid import (
+from support.servers.openid import (
     EMAIL,
     ISSUERS,
     ORIGIN,
@@ -28,7 +29,6 @@ from support.openid import (
     token,
     trusting_app,
 )
-from support.sessions import session_of
 
 from persona_profile.auth.openid import OpenIDVerifier
 from persona_profile.auth.openid_discovery import ProviderKeys

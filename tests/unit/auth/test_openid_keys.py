@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 import pytest
-from support.applications import Clock, wait_for
-from support.openid import ACCOUNTS, Provider, edwards, elliptic, public, rsa, signer
+from support.servers.applications import Clock, wait_for
+from support.servers.openid import ACCOUNTS, Provider, edwards, elliptic, public, rsa, signer
 
 from persona_profile.auth import openid_discovery, openid_keys
 from persona_profile.auth.fetch import FetchError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from support.openid import (
+from support.servers.openid import (
     CLIENT,
     EMAIL,
     GONE,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
-from support.applications import wait_for
-from support.workers import is_alive
+from support.pictures.workers import is_alive
+from support.servers.applications import wait_for
 
 _PATH = ROOT / "deploy" / "cluster" / "processes.py"
 _SPEC = importlib.util.spec_from_file_location("cluster_processes", _PATH)

@@ -4,7 +4,7 @@ import itertools
 import re
 
 from support import ROOT
-from support.contract import DOCUMENT, STATUS_OF
+from support.clients.contract import DOCUMENT, STATUS_OF
 
 from persona_profile.api.openapi import openapi_source
 from persona_profile.errors import Forbidden, ServiceError

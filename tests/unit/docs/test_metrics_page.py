@@ -4,9 +4,9 @@ import json
 import re
 
 from support import ROOT
-from support.applications import application
-from support.contract import DOCUMENT, STATUS_OF
-from support.metrics import Exposition
+from support.clients.contract import DOCUMENT, STATUS_OF
+from support.clients.metrics import Exposition
+from support.servers.applications import application
 from webtest import TestApp
 
 from persona_profile.runtime.supervisor import own_metrics

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from support.applications import wait_for
+from support.servers.applications import wait_for
 
 from persona_profile.errors import Overloaded
 from persona_profile.images.admission import Admission

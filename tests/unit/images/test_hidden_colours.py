@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image
-from support.pictures import decoded, encode, heic, png, png_chunk
+from support.pictures.pictures import decoded, encode, heic, png, png_chunk
 
 from persona_profile.images import Encoding, Limits, PictureOptions, Rendition
 from persona_profile.images.formats import FORMATS, SIZES

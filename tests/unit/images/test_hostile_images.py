@@ -11,8 +11,8 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
-from support.mutations import mutated, valid
-from support.pictures import (
+from support.forgeries.mutations import mutated, valid
+from support.pictures.pictures import (
     FORMATS_IN,
     RED,
     decoded,
@@ -295,7 +295,7 @@ def test_mutations(name, seed):
 _SILENT = """
 import random, sys
 sys.path.insert(0, sys.argv[1])
-from support.mutations import mutated, valid
+from support.forgeries.mutations import mutated, valid
 from unit.images.test_hostile_images import FORMATS_IN, _exif, encode, outcome, quadrants
 source = random.Random(11)
 for name in FORMATS_IN:

@@ -6,7 +6,8 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from support.pictures import (
+from profiles import cmyk_profile, grey_profile, rgb_profile, swapped_profile
+from support.pictures.pictures import (
     BLUE,
     GREEN,
     RED,
@@ -19,7 +20,6 @@ from support.pictures import (
     quadrants,
     with_segment,
 )
-from support.profiles import cmyk_profile, grey_profile, rgb_profile, swapped_profile
 
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.formats import FORMATS

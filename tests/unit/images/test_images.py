@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from support.pictures import (
+from support.pictures.pictures import (
     BLUE,
     FORMATS_IN,
     GREEN,

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
-from support.bombs import DERIVED, STRUCTURES
-from support.derived import COLOUR, Item, box, full_box, grid, heif, identity, tile
-from support.mutations import KINDS
-from support.pictures import decoded, encode, heic, png, png_chunk, quadrants, with_segment
+from support.forgeries.mutations import KINDS
+from support.pictures.bombs import DERIVED, STRUCTURES
+from support.pictures.pictures import decoded, encode, heic, png, png_chunk, quadrants, with_segment
+from support.stores.derived import COLOUR, Item, box, full_box, grid, heif, identity, tile
 
 from persona_profile.errors import ServiceError
 from persona_profile.images import Encoding, Limits, PictureOptions

@@ -6,11 +6,11 @@ from itertools import product
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from support import independent_keys as independent
-from support.damage import every_damage, every_other_byte
-from support.salamander import opens_under_both
-from support.sealed_store import ALICE, BOB, FOREVER, Store, key
-from support.sessions import session_of
+from salamander import opens_under_both
+from support.clients.sessions import session_of
+from support.forgeries import independent_keys as independent
+from support.forgeries.damage import every_damage, every_other_byte
+from support.stores.sealed_store import ALICE, BOB, FOREVER, Store, key
 
 from persona_profile.encoding import base64url_decode, base64url_encode
 from persona_profile.keys.keyring import Key, Keyring, KeyState

@@ -5,10 +5,10 @@ import time
 from dataclasses import replace
 
 import pytest
-from support import independent_keys as independent
-from support.independent_store import Opened, open_data_key, open_items
-from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditions
-from support.sessions import session_of
+from support.clients.sessions import session_of
+from support.forgeries import independent_keys as independent
+from support.forgeries.independent_store import Opened, open_data_key, open_items
+from support.stores.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditions
 
 from backends import Unavailable
 from backends.copying.transfer import read_partition, walk

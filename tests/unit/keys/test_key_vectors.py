@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 from support import ROOT
-from support import independent_keys as independent
-from support.damage import every_damage
-from support.independent_store import open_data_key
+from support.forgeries import independent_keys as independent
+from support.forgeries.damage import every_damage
+from support.forgeries.independent_store import open_data_key
 
 from persona_profile.keys.keyring import Key, Keyring, KeyState
 from persona_profile.keys.records import KeyRole, RecordKey

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from support.sealed_store import key
+from support.stores.sealed_store import key
 
 from persona_profile.keys.keyring import MAX_VERSION, Key, KeyKind, Keyring, KeyringError, KeyState
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.disks import leave_free, small_disk
+from support.servers.disks import leave_free, small_disk
 
 from persona_profile.encoding import base64url_encode
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyringError

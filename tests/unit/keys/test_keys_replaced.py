@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from support.sealed_store import ALICE, BOB, FOREVER, Store, renditions
-from support.stores import Watched, everything
+from support.stores.sealed_store import ALICE, BOB, FOREVER, Store, renditions
+from support.stores.stores import Watched, everything
 
 from backends import Address
 from persona_profile.errors import UnreadableProfile, WriteConflict

@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from support.damage import every_damage
+from support.forgeries.damage import every_damage
 
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable

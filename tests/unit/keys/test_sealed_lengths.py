@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
+from support.stores.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
 
 from persona_profile.emails import MAX_BYTES, canonical_email
 from persona_profile.keys.keyring import Keyring

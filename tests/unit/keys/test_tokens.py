@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from support.sealed_store import ALICE, BOB, key
-from support.sessions import session_of
+from support.clients.sessions import session_of
+from support.stores.sealed_store import ALICE, BOB, key
 
 from persona_profile.api.sessions import MAX_EMAILS
 from persona_profile.emails import MAX_BYTES, canonical_email

@@ -7,9 +7,17 @@ import struct
 from pathlib import Path
 
 import pytest
-from support.applications import Clock
-from support.tls import authority, server_context
-from support.transit import KEY, TOKEN, FakeKey, FakeTransit, answers, fake_transit, transit_service
+from support.servers.applications import Clock
+from support.servers.tls import authority, server_context
+from support.servers.transit import (
+    KEY,
+    TOKEN,
+    FakeKey,
+    FakeTransit,
+    answers,
+    fake_transit,
+    transit_service,
+)
 
 from persona_profile.keys.service import KeyService, KeysUnavailable, Unreadable
 from persona_profile.keys.transit import TransitService

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.applications import Clock
-from support.transit import (
+from support.servers.applications import Clock
+from support.servers.transit import (
     FakeTransit,
     fake_transit,
     freezes,

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.applications import Clock
-from support.transit import (
+from support.servers.applications import Clock
+from support.servers.transit import (
     KEY,
     MISSING_CONTEXT,
     TOKEN,

@@ -9,8 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.applications import Clock, wait_for
-from support.transit import Behaviour, FakeTransit, drips, floods, freezes, sends, transit_service
+from support.servers.applications import Clock, wait_for
+from support.servers.transit import (
+    Behaviour,
+    FakeTransit,
+    drips,
+    floods,
+    freezes,
+    sends,
+    transit_service,
+)
 
 from persona_profile.encoding import json_encode
 from persona_profile.keys import vault_client as vault

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap,
     aes_key_wrap_with_padding,
 )
-from support import independent_keys as independent
+from support.forgeries import independent_keys as independent
 
 VECTORS = Path(cryptography_vectors.__file__).parent
 NIST = "keywrap/kwtestvectors"

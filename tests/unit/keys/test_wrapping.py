@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
-from support.damage import every_damage
+from support.forgeries.damage import every_damage
 
 from persona_profile.encoding import base64url_encode
 from persona_profile.keys.keyring import Key, Keyring, KeyState

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from support.applications import Clock, application
+from support.servers.applications import Clock, application
 from webtest import TestApp
 
 from loadtest import identities as module

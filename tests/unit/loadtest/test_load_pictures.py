@@ -11,7 +11,7 @@ import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image, ImageOps
-from support.pictures import decoded, encode, photo
+from support.pictures.pictures import decoded, encode, photo
 
 from loadtest.pictures import KINDS, Kind, PictureLibrary, mark_in, numbers
 from loadtest.pictures.files import ORIENTATIONS

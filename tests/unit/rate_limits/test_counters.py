@@ -9,8 +9,8 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 from limits import RateLimitItemPerSecond, parse
-from support.applications import Clock, wait_for
-from support.redis import RedisServer
+from support.servers.applications import Clock, wait_for
+from support.servers.redis import RedisServer
 
 from persona_profile.errors import RateLimited
 from persona_profile.keys.keyring import Keyring

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.moving import (
+from support.stores.moving import (
     ACTIONS,
     ENDED,
     OLD,
@@ -23,9 +23,9 @@ from support.moving import (
     seen,
     writes,
 )
-from support.sealed_store import ALICE, BOB, CAROL, Store
-from support.stepping import Actor
-from support.stores import everything
+from support.stores.sealed_store import ALICE, BOB, CAROL, Store
+from support.stores.stepping import Actor
+from support.stores.stores import everything
 
 from backends import Backend, Put
 from backends.copying.archive import backup, restore

@@ -9,7 +9,8 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from support.moving import (
+from support.clients.sessions import session_of
+from support.stores.moving import (
     ACTIONS,
     ENDED,
     OTHER_PICTURE,
@@ -25,9 +26,8 @@ from support.moving import (
     uploads,
     writes,
 )
-from support.sealed_store import ALICE, FOREVER, Store, renditions
-from support.sessions import session_of
-from support.stepping import Actor, Killed, Stepped, killing_after
+from support.stores.sealed_store import ALICE, FOREVER, Store, renditions
+from support.stores.stepping import Actor, Killed, Stepped, killing_after
 
 from backends import Address, Backend, Put
 from persona_profile.errors import InvalidSession, NotFound, PreconditionFailed

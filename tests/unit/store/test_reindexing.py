@@ -6,7 +6,8 @@ import itertools
 import os
 
 import pytest
-from support.moving import (
+from support.clients.sessions import session_of
+from support.stores.moving import (
     ACTIONS,
     FORWARD_SECONDS,
     PICTURE,
@@ -17,9 +18,8 @@ from support.moving import (
     mover,
     seen,
 )
-from support.sealed_store import ALICE, BOB, FOREVER, Store, key, renditions
-from support.sessions import session_of
-from support.stepping import Call, Killed, Stepped
+from support.stores.sealed_store import ALICE, BOB, FOREVER, Store, key, renditions
+from support.stores.stepping import Call, Killed, Stepped
 
 from backends import Put
 from persona_profile.errors import NotFound

@@ -3,8 +3,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.applications import wait_for
-from support.stores import Watched
+from support.servers.applications import wait_for
+from support.stores.stores import Watched
 
 from backends import Address, Put, Unavailable, WrongSchema
 from persona_profile.runtime.stats import ReplicaStats

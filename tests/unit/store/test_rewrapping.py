@@ -8,9 +8,9 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.machines import SharedStore
-from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
-from support.sessions import session_of
+from support.clients.sessions import session_of
+from support.servers.machines import SharedStore
+from support.stores.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
 
 from backends import Put, Unavailable
 from persona_profile.errors import InvalidSession

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import pytest
-from support.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditions
-from support.sessions import session_of
+from support.clients.sessions import session_of
+from support.stores.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, renditions
 
 from backends import MAX_OPERATIONS, Put
 from backends.engines.memory import MemoryBackend

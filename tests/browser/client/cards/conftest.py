@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 
 import pytest
-from support.applications import application
-from support.cards import CardPage, running_cards
-from support.pictures import encode, quadrants
+from support.clients.cards import CardPage, running_cards
+from support.pictures.pictures import encode, quadrants
+from support.servers.applications import application
 from webob import Request
 
 

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from selenium.webdriver.common.keys import Keys
-from support.accessibility import violations
-from support.cards import MISPLACED, profile
+from support.clients.accessibility import violations
+from support.clients.cards import MISPLACED, profile
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 

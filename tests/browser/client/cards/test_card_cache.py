@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from support.cards import profile
+from support.clients.cards import profile
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 

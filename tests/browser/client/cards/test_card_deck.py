@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from support.cards import profile
+from support.clients.cards import profile
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from support.cards import MISPLACED
+from support.clients.cards import MISPLACED
 
 ZALGO = "Z" + "\u0300\u0301\u0336\u0489" * 40 + "algo" + "\u0310" * 60
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"

@@ -1,0 +1,1 @@
+"""Callers of the service, and checks of its responses, logs and metrics."""

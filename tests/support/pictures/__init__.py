@@ -1,0 +1,1 @@
+"""Pictures of all kinds, hostile pictures, and picture workers."""

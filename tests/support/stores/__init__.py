@@ -1,0 +1,1 @@
+"""Stores under test: sealed items, steps of work, state machines."""
