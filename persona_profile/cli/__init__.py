@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from backends import BackendError
 from persona_profile.cli import capacity, keys, pictures, profiles, serve, storage
+from persona_profile.cli.failures import CommandFailed
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.keys.service import KeysUnavailable
 from persona_profile.runtime.build import PACKAGE
@@ -23,24 +24,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     forbid_dumps()  # before the keyring or a setting is read
     options = _parser().parse_args(arguments)
     log = configure_command()  # the server changes it with its settings
+    status, message = 1, ""
     try:
-        status: int = options.run(options)
+        status = options.run(options)
     except InvalidSettings as error:
-        print(f"persona-profile: {options.config}: {error}", file=sys.stderr)
-        return 2
+        status, message = 2, f"{options.config}: {error}"
+    except CommandFailed as failure:
+        status, message = failure.status, str(failure)
     except (BackendError, KeyringError, KeysUnavailable) as error:
-        if str(error) not in log.said:
-            print(f"persona-profile: {error}", file=sys.stderr)
-        return 1
+        message = "" if str(error) in log.said else str(error)
     except BrokenPipeError:
         # The reader of the output has closed it: discard the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:
-        print(f"persona-profile: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        return 1
+        message = f"{error.filename or 'a file'}: {error.strerror}"
     except KeyboardInterrupt:
-        return 130
+        status = 130
+    if message:
+        print(f"persona-profile: {message}", file=sys.stderr)
     return status
 
 
@@ -55,10 +56,6 @@ def _parser() -> argparse.ArgumentParser:
         help="settings file (default: %(default)s)",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    serve.add_to(commands)
-    storage.add_to(commands)
-    keys.add_to(commands)
-    profiles.add_to(commands)
-    pictures.add_to(commands)
-    capacity.add_to(commands)
+    for module in (serve, storage, keys, profiles, pictures, capacity):
+        module.add_to(commands)
     return parser

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from persona_profile.capacity import page as capacity_page
 from persona_profile.capacity.costs import MAX_NUMBER, Costs, InvalidCosts
 from persona_profile.capacity.model import InvalidParameters, Parameters
 from persona_profile.capacity.page import Page
-from persona_profile.cli.plot_option import add_plot_option, drawing, draws
+from persona_profile.cli.failures import WrongUsage
+from persona_profile.cli.plot_option import add_plot_option, drawing
 
 
 def add_to(commands: Any) -> None:
@@ -57,18 +57,11 @@ def _model(options: argparse.Namespace) -> int:
         costs = Costs.measured() if options.costs is None else _read(options.costs)
         parameters = Parameters().changed(changes)
         page = Page(options.users, parameters, costs, frozenset(changes), options.cores)
-    except (InvalidParameters, InvalidCosts) as error:
-        print(f"persona-profile: {error}", file=sys.stderr)
-        return 2
-    if options.plot is not None:
-        if options.users < 1:
-            print("persona-profile: --plot needs users", file=sys.stderr)
-            return 2
-        draw = drawing("persona_profile.capacity.plot")
-        if draw is None:
-            return 2
-        if not draws(draw, options.plot, parameters, costs, options.users):
-            return 1
+    except InvalidParameters as error:
+        raise WrongUsage(str(error)) from None
+    if options.plot is not None and options.users < 1:
+        raise WrongUsage("--plot needs users")
+    drawing("persona_profile.capacity.plot", options.plot)(parameters, costs, options.users)
     if options.json:
         print(json.dumps(capacity_page.document(page), indent=1))
     else:
@@ -77,19 +70,15 @@ def _model(options: argparse.Namespace) -> int:
 
 
 def _read(path: Path) -> Costs:
-    """Return the costs of a file.
-
-    Raises:
-        InvalidCosts: it can't be read, or holds something else.
-    """
+    """Return the costs of a file."""
     try:
         return Costs.parse(path.read_text("utf-8"))
     except OSError as error:
-        raise InvalidCosts(f"{path}: {error.strerror}") from None
+        raise WrongUsage(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidCosts(f"{path}: this is no UTF-8") from None
+        raise WrongUsage(f"{path}: this is no UTF-8") from None
     except InvalidCosts as error:
-        raise InvalidCosts(f"{path}: {error}") from None
+        raise WrongUsage(f"{path}: {error}") from None
 
 
 def _number(text: str) -> float:

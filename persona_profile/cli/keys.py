@@ -206,11 +206,7 @@ def _destroy(options: argparse.Namespace) -> int:
 
 
 def _check_tokens(settings: Settings, keyring: Keyring, version: int) -> None:
-    """Return if no session and no picture URL under the key is valid.
-
-    Raises:
-        KeyringError: some may be valid.
-    """
+    """Return if no session and no picture URL under the key is valid."""
     key = keyring.find(KeyKind.ENCRYPTION, version)
     if key is None or version > keyring.primary(KeyKind.ENCRYPTION).version:
         return  # it was never primary
@@ -242,11 +238,7 @@ def _check_unused(
 
 
 def _replace(file: KeyringFile, before: Keyring, after: Keyring) -> None:
-    """Replace a keyring by its successor.
-
-    Raises:
-        KeyringError: the file has another keyring by now.
-    """
+    """Replace a keyring by its successor."""
     if not file.holds(before):
         raise KeyringError(
             f"{file.path}: the file was changed meanwhile, and not replaced; start again"

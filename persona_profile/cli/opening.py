@@ -56,11 +56,7 @@ def opened_store(settings: Settings) -> Iterator[Backend]:
 
 @contextmanager
 def opened_store_with_keys(settings: Settings) -> Iterator[tuple[Backend, KeyWrapper]]:
-    """Open a store that is ready, and its keys, which follow changes of the keyring.
-
-    Raises:
-        InvalidSettings, WrongSchema, Unavailable: see `opened_store` and `open_keyring`.
-    """
+    """Open a store that is ready, and its keys, which follow changes of the keyring."""
     with opened_store(settings) as backend:
         file, keyring = open_keyring(settings)
         with closing(make_key_wrapper(settings, keyring)) as keys:

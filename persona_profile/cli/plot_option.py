@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+from persona_profile.cli.failures import CommandFailed, WrongUsage
 
 PLOT_FORMATS: Final = (".png", ".svg")
 
@@ -22,26 +23,24 @@ def add_plot_option(parser: argparse.ArgumentParser, subject: str) -> None:
     )
 
 
-def drawing(module: str) -> Callable[..., None] | None:
-    """Return `draw` of a module; without matplotlib report that and return None."""
+def drawing(module: str, path: Path | None) -> Callable[..., None]:
+    """Return a function that draws its arguments into a file by a module; without a path, nothing."""
+    if path is None:
+        return lambda *_: None
     try:
         # Only plots need the library, which is larger than the service.
         draw: Callable[..., None] = importlib.import_module(module).draw
     except ImportError:
         message = "--plot needs matplotlib: pip install '.[plot]' in the release's folder"
-        print(f"persona-profile: {message}", file=sys.stderr)
-        return None
-    return draw
+        raise WrongUsage(message) from None
 
+    def drawn(*arguments: Any) -> None:
+        try:
+            draw(*arguments, path)
+        except OSError as error:
+            raise CommandFailed(f"{path}: {error.strerror}") from None
 
-def draws(draw: Callable[..., None], path: Path, *arguments: Any) -> bool:
-    """Draw into a file; report an error of the file and return whether there was none."""
-    try:
-        draw(*arguments, path)
-    except OSError as error:
-        print(f"persona-profile: {path}: {error.strerror}", file=sys.stderr)
-        return False
-    return True
+    return drawn
 
 
 def _plot_path(text: str) -> Path:

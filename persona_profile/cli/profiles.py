@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from persona_profile import files
 from persona_profile.cli.config import load_settings
+from persona_profile.cli.failures import CommandFailed, WrongUsage
 from persona_profile.cli.opening import opened_store_with_keys
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
@@ -24,10 +25,6 @@ from persona_profile.store.profile import BLANK_STATE, PROFILE_KEY_REQUIRED, Sto
 _EMAIL_HELP: Final = (
     "of the person; `-` reads it from the standard input, as all users of a machine can see arguments"
 )
-
-
-class _Failure(Exception):
-    """The command failed; the message says why."""
 
 
 def add_to(commands: Any) -> None:
@@ -47,12 +44,12 @@ def _export(options: argparse.Namespace) -> int:
     with _services(options) as (email, profiles, pictures):
         session, [found] = profiles.open_session([Vouched(email, "operator")])
         if _is_blank(found):
-            raise _Failure("nothing is stored for this email")
+            raise CommandFailed("nothing is stored for this email")
         archive = export_zip(profiles, pictures, session, email)
         try:
             files.create(options.out, archive)
         except OSError as error:
-            raise _Failure(f"{options.out}: {error.strerror}") from None
+            raise CommandFailed(f"{options.out}: {error.strerror}") from None
     print(f"Written: {options.out}, {len(archive):,} bytes.")
     return 0
 
@@ -73,15 +70,15 @@ def _is_blank(profile: StoredProfile) -> bool:
 
 def _ask() -> None:
     if not sys.stdin.isatty():
-        raise _Failure("--yes is required without a terminal")
+        raise CommandFailed("--yes is required without a terminal")
     print("This erases all data of this email for good. Type yes: ", end="", flush=True)
     if sys.stdin.readline().strip() != "yes":
-        raise _Failure("nothing was erased")
+        raise CommandFailed("nothing was erased")
 
 
 @contextmanager
 def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService, PictureService]]:
-    """Open the services of the settings file; print a failure, and end the command."""
+    """Open the services of the settings file; their errors end the command."""
     settings = load_settings(options.config)
     try:
         email = canonical_email(sys.stdin.readline().strip() if options.email == "-" else options.email)
@@ -90,20 +87,16 @@ def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService
             lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
             profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
             yield email, profiles, PictureService(backend, homes, keys, url_window=window)
-    except (_Failure, ServiceError, InvalidEmail) as error:
-        print(f"persona-profile: {_reason(error)}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, InvalidEmail) else 1) from None
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case InvalidEmail():
-            return f"EMAIL: not an accepted address: {error}"
-        case ProfileKeyRequired(code=code) if code == PROFILE_KEY_REQUIRED:
-            return (
+    except InvalidEmail as error:
+        raise WrongUsage(f"EMAIL: not an accepted address: {error}") from None
+    except UnreadableProfile:
+        message = "the profile does not open: see `storage verify`; erase works nevertheless"
+        raise CommandFailed(message) from None
+    except ServiceError as error:
+        message = str(error)
+        if isinstance(error, ProfileKeyRequired) and error.code == PROFILE_KEY_REQUIRED:
+            message = (
                 "this profile is protected by the person's own key, which is not stored: "
                 "only they can export it, in the dialog; erase works without the key"
             )
-        case UnreadableProfile():
-            return "the profile does not open: see `storage verify`; erase works nevertheless"
-    return str(error)
+        raise CommandFailed(message) from None

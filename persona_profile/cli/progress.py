@@ -25,11 +25,13 @@ STOPPED: Final = (KeyboardInterrupt, Unavailable, KeysUnavailable, LeaseLost)
 class _ProgressLine:
     """A line that is rewritten each second on a terminal, and printed every `log_seconds` elsewhere."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float], log_seconds: float) -> None:
+    log_seconds = math.inf
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
         self._is_terminal = stream.isatty()
-        self._pause = TERMINAL_SECONDS if self._is_terminal else log_seconds
+        self._pause = TERMINAL_SECONDS if self._is_terminal else self.log_seconds
         self._started = clock()
         self._next = self._started + self._pause
 
@@ -66,7 +68,7 @@ class WalkProgress(_ProgressLine):
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(stream, clock, math.inf)
+        super().__init__(stream, clock)
         self._done = 0
         self.last: bytes | None = None
 
@@ -85,8 +87,7 @@ class WalkProgress(_ProgressLine):
 class CopyProgress(_ProgressLine):
     """The progress of a copy, backup or restore, on a terminal or in a log."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__(stream, clock, LOG_SECONDS)
+    log_seconds = LOG_SECONDS
 
     def __call__(self, stage: str, partitions: int, size: int) -> None:
         """Show the progress."""

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn
 import plaster
 
 from persona_profile.cli.config import load_settings, loader
+from persona_profile.cli.failures import CommandFailed
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.runtime import supervisor
 from persona_profile.runtime.control import ControlChannel
@@ -67,9 +68,7 @@ def _serve(options: argparse.Namespace) -> int:
         else:
             ini.get_wsgi_server()(app)
     except OSError as error:
-        place = error.filename or "cannot listen"
-        print(f"persona-profile: {place}: {error.strerror}", file=sys.stderr)
-        return 1
+        raise CommandFailed(f"{error.filename or 'cannot listen'}: {error.strerror}") from None
     return 0
 
 
@@ -100,11 +99,7 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
 
 
 def _server_settings(ini: plaster.ILoader) -> dict[str, str]:
-    """Return the settings of waitress.
-
-    Raises:
-        InvalidSettings: the file names another server.
-    """
+    """Return the settings of waitress."""
     settings: dict[str, str] = dict(ini.get_settings("server:main"))
     if settings.get("use", "").partition("#")[0] != _RUNNER:
         raise InvalidSettings(f"--processes needs `use = {_RUNNER}` in [server:main]")
@@ -112,12 +107,7 @@ def _server_settings(ini: plaster.ILoader) -> dict[str, str]:
 
 
 def _sockets(settings: dict[str, str]) -> list[socket.socket]:
-    """Return sockets that listen on the addresses of the settings.
-
-    Raises:
-        InvalidSettings: waitress rejects the settings.
-        OSError: an address can't be used.
-    """
+    """Return sockets that listen on the addresses of the settings."""
     if not settings.keys() & ADDRESSES:
         settings["listen"] = DEFAULT_ADDRESS
     wanted = adjustments(settings)
@@ -149,6 +139,5 @@ def _assertion(options: argparse.Namespace) -> int:
         provider = DevelopmentIdentityProvider.load(settings.development_folder)
         print(provider.bundle(options.email, options.audience or settings.public_origins[0]))
     except (ValueError, OSError) as error:
-        print(f"persona-profile: {error}", file=sys.stderr)
-        return 1
+        raise CommandFailed(str(error)) from None
     return 0

@@ -12,7 +12,7 @@ from backends import MAX_PARTITION_BYTES
 from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.opening import opened_store, opened_store_with_keys
-from persona_profile.cli.plot_option import add_plot_option, drawing, draws
+from persona_profile.cli.plot_option import add_plot_option, drawing
 from persona_profile.cli.progress import STOPPED, WalkProgress, shown
 from persona_profile.store.maintenance.partition_check import Finding
 from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
@@ -118,35 +118,23 @@ class _JsonFindings:
         document = {
             "clean": not verified.findings,
             "findings_by_kind": dict(sorted(verified.findings.items())),
-            "partitions": verified.partitions,
-            "profiles": verified.profiles,
-            "protected": verified.protected,
-            "renditions": verified.renditions,
-            "used_proofs": verified.used_proofs,
-            "bytes_read": verified.bytes_read,
+            **vars(verified),
             "key_versions": dict(sorted(verified.key_versions.items())),
-            "stale_keys": verified.stale_keys,
-            "moving": verified.moving,
-            "unsettled": verified.unsettled,
         }
+        del document["findings"]
         sys.stdout.write("],\n" + json.dumps(document, indent=1)[2:] + "\n")
 
 
 def _stats(options: argparse.Namespace) -> int:
-    draw = None
-    if options.plot is not None:
-        draw = drawing("persona_profile.cli.storage_plot")
-        if draw is None:
-            return 2
+    draw = drawing("persona_profile.cli.storage_plot", options.plot)
     progress = WalkProgress(sys.stderr)
     with opened_store(load_settings(options.config)) as backend, shown(progress):
         statistics = measure(backend, progress)
-    if draw is not None and not draws(draw, options.plot, statistics):
-        return 1
+    draw(statistics)
     if options.json:
         print(json.dumps(_document(statistics), indent=1))
     else:
-        _print_statistics(statistics)
+        _print_statistics(_document(statistics))
     return 0
 
 
@@ -155,16 +143,12 @@ def _document(statistics: Statistics) -> dict[str, Any]:
         {"size": size, "format": format_name, **_described(sizes)}
         for (size, format_name), sizes in sorted(statistics.rendition_bytes.items())
     ]
-    return {
-        "profiles": statistics.profiles,
-        "with_picture": statistics.with_picture,
-        "blank": statistics.blank,
-        "forwards": statistics.forwards,
-        "used_proofs": statistics.used_proofs,
-        "total_bytes": statistics.total_bytes,
+    document = vars(statistics) | {
         "profile_bytes": _described(statistics.profile_bytes),
         "renditions": renditions,
     }
+    del document["rendition_bytes"]
+    return document
 
 
 def _described(sizes: Distribution) -> dict[str, Any]:
@@ -177,25 +161,21 @@ def _described(sizes: Distribution) -> dict[str, Any]:
     }
 
 
-def _print_statistics(statistics: Statistics) -> None:
-    _print_rows(
-        [
-            ("profiles", f"{statistics.profiles:,}"),
-            ("  with a picture", f"{statistics.with_picture:,}"),
-            ("emails without a profile, signed out", f"{statistics.blank:,}"),
-            ("forwards to another index key", f"{statistics.forwards:,}"),
-            ("used proofs", f"{statistics.used_proofs:,}"),
-            ("bytes in all", byte_count(statistics.total_bytes)),
-        ]
-    )
-    columns = ("count", "average", "p50", "p95", "p99", "maximum")
+def _print_statistics(document: dict[str, Any]) -> None:
+    labels = {
+        "profiles": "profiles",
+        "with_picture": "  with a picture",
+        "blank": "emails without a profile, signed out",
+        "forwards": "forwards to another index key",
+        "used_proofs": "used proofs",
+    }
+    rows = [(label, f"{document[name]:,}") for name, label in labels.items()]
+    _print_rows([*rows, ("bytes in all", byte_count(document["total_bytes"]))])
+    columns = list(document["profile_bytes"])
     print(f"\n{'bytes of':14}" + "".join(f"{column:>12}" for column in columns))
-    rows = [("a profile", statistics.profile_bytes)]
-    for (size, format_name), sizes in sorted(statistics.rendition_bytes.items()):
-        rows.append((f"{size:>5} {format_name}", sizes))
-    for label, sizes in rows:
-        numbers = _described(sizes).values()
-        print(f"{label:14}" + "".join(f"{number:>12,.0f}" for number in numbers))
+    kinds = {f"{each['size']:>5} {each['format']}": each for each in document["renditions"]}
+    for label, numbers in ({"a profile": document["profile_bytes"]} | kinds).items():
+        print(f"{label:14}" + "".join(f"{numbers[column]:>12,.0f}" for column in columns))
 
 
 def _print_rows(rows: Iterable[Sequence[str]]) -> None:

@@ -21,16 +21,17 @@ from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import PASSES, CopyResult, copy
 from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings, loader
+from persona_profile.cli.failures import WrongUsage
 from persona_profile.cli.opening import open_shared_backend, opened_store
 from persona_profile.cli.progress import CopyProgress, shown
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
 from persona_profile.plugins import find_plugin, plugin_names
+from persona_profile.runtime.build import PACKAGE
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
 from persona_profile.store.configured import BACKENDS_GROUP
 from persona_profile.store.maintenance.archived_homes import ArchivedHomes
 
-DISTRIBUTION: Final = "persona-profile-server"
 STATE_FILE: Final = "storage-copy.state"
 
 _SCHEME = re.compile(r"([a-z][a-z0-9_.-]*)(\+[a-z0-9_]+)?://")
@@ -92,10 +93,7 @@ def _passes(text: str) -> int:
 
 
 def _copy(options: argparse.Namespace) -> int:
-    try:
-        source, destination = _open("SOURCE", options.source), _open("DEST", options.destination)
-    except InvalidSettings as error:
-        return _usage(str(error))
+    source, destination = _open("SOURCE", options.source), _open("DEST", options.destination)
     with (
         closing(source),
         closing(destination),
@@ -138,14 +136,14 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
 
 def _backup(options: argparse.Namespace) -> int:
     if options.file.is_dir() or not options.file.parent.is_dir():
-        return _usage(f"{options.file}: must be a file in a folder that exists")
+        raise WrongUsage(f"{options.file}: must be a file in a folder that exists")
     settings = load_settings(options.config)
     with (
         opened_store(settings) as source,
         _archived_homes(settings) as homes,
         shown(CopyProgress(sys.stderr), "there is no archive; start it again") as progress,
     ):
-        software = f"{DISTRIBUTION} {version(DISTRIBUTION)}"
+        software = f"{PACKAGE} {version(PACKAGE)}"
         contents = backup(
             source, options.file, software=software, related=homes.related, report=progress
         )
@@ -160,10 +158,8 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _restore(options: argparse.Namespace) -> int:
     if not options.file.is_file():
-        return _usage(f"{options.file}: there is no such file")
-    with (
-        shown(CopyProgress(sys.stderr), "start it again with --overwrite to go on") as progress,
-    ):
+        raise WrongUsage(f"{options.file}: there is no such file")
+    with shown(CopyProgress(sys.stderr), "start it again with --overwrite to go on") as progress:
         if options.check:
             contents, written = check(options.file, report=progress), 0
         else:
@@ -195,13 +191,13 @@ def _open(role: str, place: str) -> Backend:
     """Open the store that a settings file or a URL names.
 
     Raises:
-        InvalidSettings: there is none; the message never quotes the URL, which may have a password.
+        WrongUsage: there is none; the message never quotes the URL, which may have a password.
     """
     try:
         scheme = _SCHEME.match(place)
         return _open_of_url(scheme[1], place) if scheme else _open_of_file(place)
     except (InvalidSettings, ValueError) as error:
-        raise InvalidSettings(f"{role}: {error}") from None
+        raise WrongUsage(f"{role}: {error}") from None
 
 
 def _open_of_url(scheme: str, url: str) -> Backend:
@@ -241,11 +237,6 @@ def _check_schema(role: str, backend: Backend) -> None:
         backend.check_schema()
     except BackendError as error:
         raise BackendError(f"{role}: {error}") from None
-
-
-def _usage(message: str) -> int:
-    print(f"persona-profile: {message}", file=sys.stderr)
-    return 2
 
 
 def _contents_text(contents: Contents) -> str:

@@ -9,7 +9,7 @@ import re
 import unicodedata
 import zoneinfo
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlsplit
@@ -62,11 +62,6 @@ def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
     return normalized
 
 
-def long_text(value: str) -> str:
-    """Return text of at most LONG_TEXT_CHARACTERS; see `text`."""
-    return text(value, LONG_TEXT_CHARACTERS)
-
-
 def website(value: str) -> str:
     """Return an https URL without user information; scheme and host in lower case.
 
@@ -96,11 +91,7 @@ def website(value: str) -> str:
 
 
 def locale(value: str) -> str:
-    """Return a BCP 47 language tag.
-
-    Raises:
-        InvalidClaim: the value is none.
-    """
+    """Return a BCP 47 language tag, or raise `InvalidClaim`."""
     trimmed = value.strip()
     if trimmed and not _LANGUAGE_TAG.fullmatch(trimmed):
         raise InvalidClaim("must be a language tag such as en-GB")
@@ -108,11 +99,7 @@ def locale(value: str) -> str:
 
 
 def time_zone(value: str) -> str:
-    """Return the name of a zone of the IANA Time Zone Database.
-
-    Raises:
-        InvalidClaim: the value is none.
-    """
+    """Return the name of a zone of the IANA Time Zone Database, or raise `InvalidClaim`."""
     trimmed = value.strip()
     if trimmed and trimmed not in _time_zones():
         raise InvalidClaim("must be a time zone such as Europe/Paris")
@@ -130,7 +117,7 @@ CLAIMS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
         "locale": locale,
         "zoneinfo": time_zone,
         "label": text,
-        "picture_alt": long_text,
+        "picture_alt": partial(text, limit=LONG_TEXT_CHARACTERS),
     }
 )
 """The claims, each with the function that validates a value and returns its stored spelling."""

@@ -44,11 +44,7 @@ def profile_json(profile: StoredProfile) -> dict[str, Any]:
 def export_zip(
     profiles: ProfileService, pictures: PictureService, session: Session, email: str
 ) -> bytes:
-    """Return a zip: `profile.json`, and `picture/<size>.<format>` for each rendition.
-
-    Raises:
-        See `export`.
-    """
+    """Return a zip: `profile.json`, and `picture/<size>.<format>` for each rendition; see `export`."""
     profile, renditions = export(profiles, pictures, session, email)
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as files:
@@ -65,8 +61,8 @@ def export(
     """Return a profile and its renditions; read again if the picture is replaced in between.
 
     Raises:
-        InvalidSession, Unavailable, KeysUnavailable, UnreadableProfile, ProfileKeyRequired: see
-            `ProfileService.profile`. Unavailable also if the picture is replaced ATTEMPTS times.
+        InvalidSession, UnreadableProfile, ProfileKeyRequired: see `ProfileService`.
+        Unavailable: also if the picture is replaced ATTEMPTS times.
     """
     for _ in range(ATTEMPTS):
         profile = profiles.profile(session, email)

@@ -21,6 +21,7 @@ from persona_profile.store.items import (
     instant_of,
     picture_item,
 )
+from persona_profile.store.partitions import read_items
 from persona_profile.store.profile import ProfileDocument, StoredProfile
 from persona_profile.store.renditions import Renditions
 from persona_profile.store.replicas import Replicas
@@ -30,12 +31,8 @@ class PictureService:
     """Reads the pictures of profiles.
 
     Args:
-        backend: the store of sealed items.
-        homes: finds them while the index key changes.
-        keys: unwraps data keys and seals capabilities.
         url_window: seconds for which the URL of a picture stays the same; it works for up to two
             windows. That of a protected profile works during the session that it was made in.
-        replicas: of the backend.
         clock: seconds since 1970.
     """
 
@@ -99,7 +96,6 @@ class PictureService:
         Raises:
             NotFound: the picture was replaced or removed, or the session that it was for has ended.
             UnreadableProfile: the rendition does not open.
-            Unavailable, KeysUnavailable: the storage or the key service does not answer.
         """
         address = Address(
             capability.partition, picture_item(capability.picture_id, capability.size, format_name)
@@ -160,14 +156,12 @@ class PictureService:
 
         None while the index key changes, and for a picture that was replaced or removed.
         """
-        partition = capability.partition
-        key_address, profile_address = Address(partition, KEY_ITEM), Address(partition, PROFILE_ITEM)
-        items = self._backend.get_many([key_address, profile_address])
+        items = read_items(self._backend, capability.partition, [KEY_ITEM, PROFILE_ITEM])
         if len(items) < 2:
             return None
         try:
-            key = self._data_key(partition, items[key_address])
-            document = ProfileDocument.parse(key.open(PROFILE_ITEM, items[profile_address].value))
+            key = self._data_key(capability.partition, items[KEY_ITEM])
+            document = ProfileDocument.parse(key.open(PROFILE_ITEM, items[PROFILE_ITEM].value))
         except Unreadable:
             return None
         picture = document.picture

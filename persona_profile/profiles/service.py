@@ -83,10 +83,13 @@ def _repeated(
 class ProfileService:
     """Reads and writes the profiles of emails that a session has proved.
 
+    Every method raises `InvalidSession` if the session was ended. Reads and writes of one profile raise
+    `UnreadableProfile` if it does not open, and `ProfileKeyRequired` if it opens only with a key that
+    the session does not hold; `erase` needs neither. Writes also raise `PreconditionFailed` if the
+    state of the profile is not expected, and `WriteConflict` if others kept writing for
+    `write_patience`.
+
     Args:
-        backend: the store of sealed items.
-        homes: finds the items.
-        keys: wraps data keys.
         session_lifetime: of a new session, in seconds; at most MAX_SESSION_SECONDS.
         clock: seconds since 1970.
         write_patience: seconds during which a write is repeated while others write to the profile.
@@ -120,14 +123,8 @@ class ProfileService:
 
         See `new_session`.
 
-        Args:
-            vouched: the newly proved emails; for one email the last proof counts.
-            previous: a session that has not expired.
-            profile_key: the person's own key, KEY_BYTES; by default the key in the previous session.
-
         Raises:
             InvalidProof: an email was signed out after its proof was made.
-            InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
         """
         emails = emails_of(vouched, previous)
         homes, signed_out_at = self._homes.find(emails, emails)
@@ -143,23 +140,11 @@ class ProfileService:
         return session, self._open(homes, session.emails, session)
 
     def profiles(self, session: Session) -> list[StoredProfile]:
-        """Return the profiles of all emails of a session, in the order proved, from one read.
-
-        Raises:
-            InvalidSession: the session was ended.
-            Unavailable: the storage does not answer.
-            KeysUnavailable: the key service does not answer.
-        """
+        """Return the profiles of all emails of a session, in the order proved, from one read."""
         return self._read(session, session.emails)
 
     def profile(self, session: Session, email: str) -> StoredProfile:
-        """Return the profile of one of the session's emails.
-
-        Raises:
-            InvalidSession, Unavailable, KeysUnavailable: see `profiles`.
-            UnreadableProfile: the stored profile does not open.
-            ProfileKeyRequired: the profile opens only with a key that the session does not hold.
-        """
+        """Return the profile of one of the session's emails."""
         [profile] = self._read(session, [email])
         if profile.problem == UNREADABLE:
             raise UnreadableProfile("What is stored for this email can't be read.", retry_after=60)
@@ -168,22 +153,14 @@ class ProfileService:
         return profile
 
     def check_write(self, session: Session, email: str, precondition: Precondition) -> None:
-        """Return if a write would be accepted now; a check before its costly preparation.
-
-        Raises:
-            See `write_claims`, less WriteConflict.
-        """
+        """Return if a write would be accepted now; a check before its costly preparation."""
         precondition.check(self.profile(session, email).state)
 
     def sign_out(self, session: Session) -> None:
         """End this session and every earlier session that proved any of its emails.
 
-        After a failure, a repetition goes on with the emails that are left.
-
-        Raises:
-            InvalidSession: all emails of the session were signed out before.
-            Unavailable: the storage does not answer.
-            WriteConflict: others kept signing out for `write_patience`.
+        After a failure, a repetition goes on with the emails that are left. The session counts as
+        ended if all of its emails were signed out before.
         """
         _, signed_out_at = self._homes.find([], session.emails)
         if all(signed_out_at[proof.email] > proof.signed_out_at for proof in session.proofs):
@@ -204,12 +181,6 @@ class ProfileService:
         """Replace the claims, or `merge` new ones into them; return the new profile.
 
         A claim that is None is removed.
-
-        Raises:
-            InvalidSession, Unavailable, KeysUnavailable, UnreadableProfile, ProfileKeyRequired: see
-                `profile`.
-            PreconditionFailed: the state of the profile is not expected.
-            WriteConflict: others kept writing for `write_patience`.
         """
         before = self._settled(session, email, precondition)
         merged = {**before.document.claims, **claims} if merge else claims
@@ -224,11 +195,7 @@ class ProfileService:
         renditions: Sequence[Rendition],
         precondition: Precondition = UNCONDITIONAL,
     ) -> StoredProfile:
-        """Replace the picture, all renditions at once; return the new profile.
-
-        Raises:
-            See `write_claims`.
-        """
+        """Replace the picture, all renditions at once; return the new profile."""
         before = self._settled(session, email, precondition)
         picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions)
         return self._store(before, replace(before.document, picture=picture), renditions)
@@ -237,11 +204,7 @@ class ProfileService:
     def delete_picture(
         self, session: Session, email: str, precondition: Precondition = UNCONDITIONAL
     ) -> None:
-        """Remove the picture, if there is one.
-
-        Raises:
-            See `write_claims`.
-        """
+        """Remove the picture, if there is one."""
         before = self._settled(session, email, precondition)
         if before.document.picture is not None:
             self._store(before, replace(before.document, picture=None))
@@ -261,9 +224,6 @@ class ProfileService:
 
         Returns:
             The session, with the new key if there is one; the profile.
-
-        Raises:
-            See `write_claims`.
         """
         profile = self._settled(session, email, precondition)
         if profile_key is None:
@@ -272,11 +232,7 @@ class ProfileService:
 
     @_repeated
     def erase(self, session: Session, email: str, precondition: Precondition = UNCONDITIONAL) -> None:
-        """Remove everything about an email, readable or not: the profile is blank again.
-
-        Raises:
-            See `write_claims`, less UnreadableProfile and ProfileKeyRequired.
-        """
+        """Remove everything about an email, readable or not: the profile is blank again."""
         [profile] = self._read(session, [email])
         precondition.check(profile.state)
         # At the versions of the checked state.
@@ -344,11 +300,7 @@ class ProfileService:
     ) -> StoredProfile:
         """Seal a document and write it over the profile that was read, in one batch.
 
-        Args:
-            before: the profile that was read.
-            document: the new document.
-            renditions: of its picture, if that is new.
-            new_key: the new `key` item and the key that seals, if they change.
+        `renditions` are of a new picture; `new_key` has a new `key` item and the key that seals.
 
         Raises:
             Conflict: another write was faster. Or the key that wraps a new data key is no longer

@@ -62,8 +62,8 @@ def new_session(
             milliseconds since 1970; 0 for none.
         now: seconds since 1970.
         lifetime: of the session, in seconds.
-        profile_key: the person's own key; by default the key in the previous session.
-        pseudonym: returns the pseudonym of an issuer.
+        profile_key: the person's own key, KEY_BYTES; by default the key in the previous session.
+        pseudonym: of an issuer.
 
     Raises:
         InvalidProof: an email was signed out after its proof was made.
@@ -105,9 +105,6 @@ def _check_not_revoked(
     """Compare each proof with the last sign-out of its email, at `now` in seconds since 1970.
 
     A mark of the future comes from a wrong clock and is ignored: it must keep nobody out.
-
-    Raises:
-        InvalidProof: an email was signed out after its proof was made.
     """
     latest = 1000 * (now + CLOCK_DIFFERENCE_SECONDS)
     errors = tuple(

@@ -97,8 +97,6 @@ class Homes:
     """Finds the homes of profiles.
 
     Args:
-        backend: the store of sealed items.
-        keys: computes partitions.
         forward_seconds: the life of a forward; older URLs of pictures follow it.
     """
 
@@ -114,9 +112,6 @@ class Homes:
 
         The sign-outs are in milliseconds since 1970, 0 for none. While the index key changes, moved
         profiles need a second trip.
-
-        Raises:
-            Unavailable: the storage does not answer.
         """
         partitions = {email: self._keys.partitions(email) for email in (*with_marks_of, *emails)}
         addresses = [
@@ -138,16 +133,11 @@ class Homes:
     def end_sessions(self, email: str, signed_out_at: int, now: float) -> None:
         """End the sessions that follow a sign-out of an email, by the mark of a later sign-out.
 
-        If one partition has a later mark already, the other one gets the same.
-
-        Args:
-            email: the canonical address.
-            signed_out_at: the earlier sign-out, in milliseconds since 1970.
-            now: seconds since 1970.
+        If one partition has a later mark already, the other one gets the same. `signed_out_at` is the
+        earlier sign-out in milliseconds, `now` is in seconds since 1970.
 
         Raises:
             Conflict: another process has written a mark meanwhile.
-            Unavailable: the storage does not answer.
         """
         addresses = [Address(each, NOT_BEFORE_ITEM) for each in self._keys.partitions(email)]
         items = self._backend.get_many(addresses)
@@ -167,15 +157,10 @@ class Homes:
                 self._backend.apply(address.partition, [mark])
 
     def reserve(self, home: Home, now: float) -> None:
-        """Put a forward to the home, and clear the home, before a profile is made there.
-
-        Args:
-            home: without a profile.
-            now: seconds since 1970.
+        """Put a forward to a home without a profile, and clear the home, before one is made there.
 
         Raises:
             Conflict: the home may have changed; find it again.
-            Unavailable: the storage does not answer.
         """
         older = home.partitions[0]
         if home.partition != older and not (home.forward and home.forward.expires_at is None):
@@ -194,7 +179,6 @@ class Homes:
 
         Raises:
             Conflict: another process is doing it.
-            Unavailable: the storage does not answer.
         """
         key = read_items(self._backend, partition, [KEY_ITEM]).get(KEY_ITEM)
         moving = _moving(key)
@@ -210,7 +194,6 @@ class Homes:
 
         Raises:
             Conflict: the profile was written since it was found, and is not erased.
-            Unavailable: the storage does not answer.
         """
         older, newer = home.partitions[0], home.partitions[-1]
         if home.versions:
@@ -223,13 +206,7 @@ class Homes:
     def clear(self, partition: bytes) -> bool:
         """Remove claims, copies that are no profile, and renditions without a `key` item.
 
-        A profile stays, also as a copy. See the module's text.
-
-        Returns:
-            Whether anything was removed.
-
-        Raises:
-            Unavailable: the storage does not answer.
+        A profile stays, also as a copy. See the module's text. Return whether anything was removed.
         """
         while True:
             infos = self._listed(partition)
@@ -254,12 +231,6 @@ class Homes:
         """Return the named items and the `key` item of a partition, or of the one it forwards to.
 
         The `key` item may be in a copy that is not yet under the usual names.
-
-        Returns:
-            The partition, and its items by name.
-
-        Raises:
-            Unavailable: the storage does not answer.
         """
         items = read_items(self._backend, partition, [KEY_ITEM, *names])
         forward = Forward.parse(items[KEY_ITEM].value) if KEY_ITEM in items else None
@@ -275,27 +246,16 @@ class Homes:
         return partition, items
 
     def _erase_hidden(self, home: Home, partition: bytes) -> None:
-        """Erase a second profile of the email, which a bad restore made, before the home's profile.
-
-        Raises:
-            Conflict: the profile may have moved from the home meanwhile.
-            Unavailable: the storage does not answer.
-        """
+        """Erase a second profile of the email, which a bad restore made, before the home's profile."""
         items = read_items(self._backend, partition, [KEY_ITEM, PROFILE_ITEM])
         if not is_profile(items):
             return
-        here = self._listed(home.partition)
-        if _versions_of_profile(here) != home.versions:
+        if _versions_of_profile(self._listed(home.partition)) != home.versions:
             raise Conflict("the profile has moved")
         self._erase(partition, {name: item.version for name, item in items.items()})
 
     def _erase(self, partition: bytes, versions: Mapping[str, int]) -> None:
-        """Erase a profile whose `key` and `profile` items have these versions.
-
-        Raises:
-            Conflict: they have other versions; nothing was erased.
-            Unavailable: the storage does not answer.
-        """
+        """Erase a profile whose `key` and `profile` items have these versions."""
         infos = self._listed(partition)
         if _versions_of_profile(infos) != versions:
             raise Conflict("another process has written the profile")

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from backends import Item
@@ -96,11 +96,7 @@ class KeyItem:
 
     @classmethod
     def create(cls, keys: KeyWrapper, partition: bytes, email: str) -> tuple[KeyItem, RecordKey]:
-        """Return a new item and its new data key.
-
-        Raises:
-            KeysUnavailable: the key service does not answer.
-        """
+        """Return a new item and its new data key."""
         data_key = RecordKey.generate(KeyRole.DATA)
         return cls(keys.wrap(partition, data_key.secret), Owner(email).seal(data_key)), data_key
 
@@ -113,18 +109,8 @@ class KeyItem:
 
         Raises:
             Unreadable: the item is of another partition or altered, or its KEK was destroyed.
-            KeysUnavailable: the key service does not answer.
         """
         return RecordKey(KeyRole.DATA, keys.unwrap(partition, self.wrapped))
-
-    def rewrapped(self, keys: KeyWrapper, partition: bytes, destination: bytes) -> KeyItem:
-        """Return the item with its data key wrapped by the primary KEK for the `destination`.
-
-        Raises:
-            Unreadable, KeysUnavailable: see `data_key`.
-        """
-        data_key = self.data_key(keys, partition)
-        return replace(self, wrapped=keys.wrap(destination, data_key.secret))
 
     def open_owner(self, data_key: RecordKey) -> Owner:
         """Return the owner.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
+from contextlib import suppress
 from typing import Final, Self
 
 from backends import ABSENT, Address, Backend, BackendError, Conflict, Delete, Put
@@ -39,12 +39,9 @@ class Lease:
     """A lease, held inside of a `with` statement.
 
     Args:
-        backend: the store.
         name: of the job, for people.
         seconds: the time without a renewal after which a lease may be taken over.
         clock: seconds since 1970.
-        monotonic: seconds of this process.
-        sleep: waits for some seconds.
     """
 
     def __init__(
@@ -72,7 +69,6 @@ class Lease:
 
         Raises:
             LeaseHeld: the holder lives, or another process was faster.
-            Unavailable: the storage does not answer.
         """
         found = self._backend.get_many([self._address]).get(self._address)
         for _ in range(_STEPS + 1 if found else 0):
@@ -89,24 +85,16 @@ class Lease:
             raise LeaseHeld(self._held) from None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Give the lease back; after a failure the item expires."""
-        try:
+        with suppress(BackendError):
             self._backend.apply(LEASES_PARTITION, [Delete(self._address.name, self._version)])
-        except BackendError:
-            pass
 
     def keep(self) -> None:
         """Renew the lease when a third of its time has passed.
 
         Raises:
             LeaseLost: another process has it.
-            Unavailable: the storage does not answer.
         """
         if self._monotonic() - self._renewed_at < self._step:
             return

@@ -23,11 +23,7 @@ _SCAN_PARTITIONS: Final = 200
 
 
 def read_items(backend: Backend, partition: bytes, names: Iterable[str]) -> dict[str, Item]:
-    """Return items of a partition by name, in one trip; absent items are missing.
-
-    Raises:
-        Unavailable: the storage does not answer.
-    """
+    """Return items of a partition by name, in one trip; absent items are missing."""
     found = backend.get_many([Address(partition, name) for name in names])
     return {address.name: item for address, item in found.items()}
 
@@ -39,9 +35,6 @@ def walk_items(
 
     By default all partitions of emails: the partitions of used proofs come before them. The store may
     be in use: a partition that is created or erased meanwhile may be missing.
-
-    Raises:
-        Unavailable: the storage does not answer.
     """
     while page := backend.scan(after, _SCAN_PARTITIONS):
         addresses = [Address(partition, name) for partition in page for name in names]

@@ -147,11 +147,7 @@ class _Locked(Exception):
 
 
 def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | None) -> StoredProfile:
-    """Return the profile of an email; if it does not open, with a problem.
-
-    Raises:
-        KeysUnavailable: the key service does not answer.
-    """
+    """Return the profile of an email; if it does not open, with a problem."""
     if home.key is None and home.profile is None:
         return StoredProfile(email, home)
     is_protected = False
@@ -177,11 +173,7 @@ def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | 
 
 
 def _open(data_key: RecordKey, record: bytes) -> bytes | None:
-    """Return the plaintext of a profile's record; None if the record may be under a content key.
-
-    Raises:
-        Unreadable: the value is no record.
-    """
+    """Return the plaintext of a profile's record; None if the record may be under a content key."""
     if not is_record(record):
         raise Unreadable
     try:

@@ -36,11 +36,7 @@ class Renditions:
         self._replicas = replicas
 
     def get(self, wanted: Wanted) -> dict[Address, bytes]:
-        """Return renditions; those that were replaced meanwhile, or do not open, are missing.
-
-        Raises:
-            Unavailable: the storage does not answer.
-        """
+        """Return renditions; those that were replaced meanwhile, or do not open, are missing."""
         found = self.from_replica(wanted)
         left = {address: key for address, key in wanted.items() if address not in found}
         if left:
@@ -69,7 +65,6 @@ class Renditions:
         Raises:
             Conflict: the profile was written since it was read.
             UnreadableProfile: a rendition is missing or does not open.
-            Unavailable: the storage does not answer.
         """
         if profile.document.picture is None:
             return {}

@@ -41,8 +41,6 @@ class Replicas:
 
     Args:
         backends: the replicas; none needs to be reachable.
-        read_seconds: see READ_SECONDS.
-        check_seconds: see CHECK_SECONDS.
 
     Attributes:
         reads: the number of reads by outcome, one of `REPLICA_OUTCOMES`.

@@ -55,7 +55,6 @@ class ArchivedHomes:
 
         Raises:
             HomesError: the index key changes, and the keyring is missing or older than the change.
-            KeysUnavailable: the key service does not answer.
         """
         key = items.get(KEY_ITEM)
         if key is None:
@@ -76,7 +75,6 @@ class ArchivedHomes:
 
         Raises:
             HomesError: the archive has two profiles of an email.
-            KeysUnavailable: the key service does not answer.
         """
         if self._keys is None or len(self._keys.index_versions) == 1 or not is_profile(items):
             return
@@ -91,7 +89,6 @@ class ArchivedHomes:
 
         Raises:
             Conflict: another process is writing to the destination.
-            Unavailable, KeysUnavailable: the storage or the key service does not answer.
         """
         if self._keys is None or len(self._keys.index_versions) == 1 or not is_profile(items):
             return
@@ -118,11 +115,7 @@ class ArchivedHomes:
         return [each for each in partitions if each != partition] if partition in partitions else ()
 
     def _check_keyring(self, keys: KeyWrapper, partition: bytes, key: Item) -> None:
-        """Return if the keyring has the index key of a profile.
-
-        Raises:
-            HomesError: the index key is newer.
-        """
+        """Return if the keyring has the index key of a profile."""
         forward, moving = Forward.parse(key.value), Moving.parse(key.value)
         if forward is None and moving is None:
             try:

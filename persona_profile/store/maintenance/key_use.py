@@ -84,11 +84,7 @@ def _is_elsewhere(keys: KeyWrapper, version: int, mark: Item) -> bool:
 
 
 def count_use(backend: Backend, keys: KeyWrapper, report: WalkReport = lambda _: None) -> KeyUse:
-    """Count which keys a store needs.
-
-    Raises:
-        Unavailable, KeysUnavailable: the storage or the key service does not answer.
-    """
+    """Count which keys a store needs."""
     use = KeyUse()
     for partition, items in walk_items(backend, [KEY_ITEM, NOT_BEFORE_ITEM]):
         use.add(keys, partition, items.get(KEY_ITEM), items.get(NOT_BEFORE_ITEM))
@@ -103,7 +99,6 @@ def check_unused(
 
     Raises:
         KeyringError: items need it.
-        Unavailable, KeysUnavailable: the storage or the key service does not answer.
     """
     use = count_use(backend, keys, report)
     counts = {"moves to another index key have not ended": use.moving}

@@ -99,7 +99,6 @@ class PartitionCheck:
 
         Raises:
             Changed: the profile was written during the check; start again.
-            Unavailable: the storage does not answer.
         """
         self._infos = {info.name: info for info in self._backend.list(self._partition)}
         self.is_empty = not self._infos

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from backends import (
@@ -96,7 +97,6 @@ class Reindexing:
     """Moves every profile to its partition under the primary index key.
 
     Args:
-        backend: the store of sealed items.
         keys: with two index keys; the newer one is primary.
         forward_seconds: the life of a forward.
         pace: called before each profile.
@@ -124,11 +124,7 @@ class Reindexing:
         self.done = Reindexed()
 
     def run(self, report: WalkReport = lambda _: None) -> Reindexed:
-        """Walk over all partitions until nothing is left to do.
-
-        Raises:
-            Unavailable, KeysUnavailable: the storage or the key service does not answer.
-        """
+        """Walk over all partitions until nothing is left to do."""
         while not self.done.is_complete:
             self.done.unreadable, self.done.doubled = [], []
             before = self._count()
@@ -160,16 +156,7 @@ class Reindexing:
             self._move(partition, key)
 
     def _move(self, partition: bytes, key: Item | None) -> None:
-        """Move the profile of an old partition, or finish its move.
-
-        Args:
-            partition: the old partition.
-            key: its `key` item in the walk.
-
-        Raises:
-            Unreadable: the new partition is not known.
-            _Doubled: the new partition has a profile.
-        """
+        """Move the profile of an old partition, or finish its move; `key` is its item in the walk."""
         self._pace()
         while key is not None:
             forward = Forward.parse(key.value)
@@ -188,11 +175,7 @@ class Reindexing:
             key = read_items(self._backend, partition, [KEY_ITEM]).get(KEY_ITEM)
 
     def _destination(self, partition: bytes, key: Item) -> bytes:
-        """Return the new partition of an email.
-
-        Raises:
-            Unreadable: the key does not open, or is of another email.
-        """
+        """Return the new partition of an email."""
         key_item = KeyItem.parse(key.value, self._keys)
         email = key_item.open_owner(key_item.data_key(self._keys, partition)).email
         *older, destination = self._keys.partitions(email)
@@ -201,10 +184,9 @@ class Reindexing:
         return destination
 
     def _claim(self, partition: bytes, destination: bytes) -> tuple[Moving, int] | None:
-        """Claim a new partition.
+        """Return the claim of a new partition, and its version.
 
-        Returns:
-            The moving item and its version; None if there is a profile, or another process was faster.
+        None: there is a profile, or another process was faster.
         """
         moving = Moving(os.urandom(MOVE_ID_BYTES), partition)
         put = Put(KEY_ITEM, moving.to_bytes(), ABSENT)
@@ -230,11 +212,7 @@ class Reindexing:
         return (moving, version) if is_free else None
 
     def _check_not_doubled(self, partition: bytes, key: Item, destination: bytes) -> None:
-        """Return unless both partitions have a profile.
-
-        Raises:
-            _Doubled: both have one.
-        """
+        """Return unless both partitions have a profile."""
         if not is_profile(read_items(self._backend, destination, [KEY_ITEM, PROFILE_ITEM])):
             return
         # After that read: a profile that another mover has moved is no longer in the old partition.
@@ -242,20 +220,14 @@ class Reindexing:
             raise _Doubled
 
     def _carry(self, partition: bytes, destination: bytes, claim: tuple[Moving, int]) -> bool:
-        """Move the profile of an old partition to a claimed one.
-
-        Returns:
-            Whether it was moved; no other process was faster.
-
-        Raises:
-            Unreadable: the data key does not open, or the items exceed one batch.
-        """
+        """Move the profile of an old partition to a claimed one, unless another process was faster."""
         moving, version = claim
         snapshot = self._read(partition)
         if snapshot is None or Forward.parse(snapshot.key.value) is not None:
             return False
         key_item = KeyItem.parse(snapshot.key.value, self._keys)
-        moved = key_item.rewrapped(self._keys, partition, destination)
+        data_key = key_item.data_key(self._keys, partition)
+        moved = replace(key_item, wrapped=self._keys.wrap(destination, data_key.secret))
         profile = snapshot.profile.value if snapshot.profile else b""
         copy = replace(moving, key_item=moved.to_bytes(), profile=profile).to_bytes()
         puts = [Put(name, item.value, ABSENT) for name, item in snapshot.pictures.items()]
@@ -283,10 +255,8 @@ class Reindexing:
                 continue  # another process has settled or erased it
         expiry = int(self._clock()) + self._forward_seconds
         put = Put(KEY_ITEM, forward.to_bytes(), key.version, expires_at=expiry)
-        try:
+        with suppress(Conflict):  # another mover was faster
             self._backend.apply(partition, [put])
-        except Conflict:
-            pass  # another mover was faster
 
     def _read(self, partition: bytes) -> _Snapshot | None:
         """Return an old partition as it was at one instant; None without a `key` item."""

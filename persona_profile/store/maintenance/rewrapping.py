@@ -62,8 +62,6 @@ class Rewrapping:
     instant another run goes on.
 
     Args:
-        backend: the store of sealed items.
-        keys: wraps data keys.
         pace: called before each data key.
     """
 
@@ -74,11 +72,7 @@ class Rewrapping:
         self.done = Rewrapped()
 
     def run(self, report: WalkReport = lambda _: None) -> Rewrapped:
-        """Walk over all partitions until nothing is left to do, at most MAX_PASSES times.
-
-        Raises:
-            Unavailable, KeysUnavailable: the storage or the key service does not answer.
-        """
+        """Walk over all partitions until nothing is left to do, at most MAX_PASSES times."""
         for _ in range(MAX_PASSES):
             unreadable = []
             done_before = self.done.keys

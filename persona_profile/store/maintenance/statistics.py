@@ -60,7 +60,7 @@ class Distribution:
         return self._counts
 
 
-@dataclass(slots=True)
+@dataclass
 class Statistics:
     """The statistics of a store.
 
@@ -76,9 +76,9 @@ class Statistics:
     """
 
     profiles: int = 0
-    forwards: int = 0
     with_picture: int = 0
     blank: int = 0
+    forwards: int = 0
     used_proofs: int = 0
     total_bytes: int = 0
     profile_bytes: Distribution = field(default_factory=Distribution)
@@ -92,29 +92,24 @@ class Statistics:
             return
         size = sum(info.size for info in infos)
         self.total_bytes += size
-        renditions = [
-            (described, info.size)
-            for info in infos
-            if (described := parse_picture_item(info.name)) is not None
-        ]
-        for described, rendition_size in renditions:
-            self.rendition_bytes[described].add(rendition_size)
-        if any(info.name == PROFILE_ITEM for info in infos):
+        has_picture = False
+        for info in infos:
+            if (described := parse_picture_item(info.name)) is not None:
+                self.rendition_bytes[described].add(info.size)
+                has_picture = True
+        names = {info.name for info in infos}
+        if PROFILE_ITEM in names:
             self.profiles += 1
-            self.with_picture += bool(renditions)
+            self.with_picture += has_picture
             self.profile_bytes.add(size)
-        elif any(info.name == KEY_ITEM for info in infos):
+        elif KEY_ITEM in names:
             self.forwards += 1
         else:
             self.blank += 1
 
 
 def measure(backend: Backend, report: WalkReport = lambda _: None) -> Statistics:
-    """Return the statistics of a store.
-
-    Raises:
-        Unavailable: the storage does not answer.
-    """
+    """Return the statistics of a store."""
     statistics = Statistics()
     for partition in walk(backend):
         # A used proof is one item without a value: there is nothing to ask the store for.

@@ -54,7 +54,7 @@ MEANINGS: Final[Mapping[FindingKind, str]] = {
 }
 
 
-@dataclass(slots=True)
+@dataclass
 class Verified:
     """The numbers of checked items and of findings.
 
@@ -74,10 +74,10 @@ class Verified:
     """
 
     partitions: int = 0
-    used_proofs: int = 0
     profiles: int = 0
     protected: int = 0
     renditions: int = 0
+    used_proofs: int = 0
     bytes_read: int = 0
     key_versions: Counter[str] = field(default_factory=Counter)
     stale_keys: int = 0
@@ -90,8 +90,6 @@ class Verification:
     """Checks all partitions of a store, one after the other; never writes.
 
     Args:
-        backend: the store of sealed items.
-        keys: opens them.
         on_finding: called with each finding.
         patience: seconds during which a partition is read again while others keep writing to it.
     """
@@ -111,11 +109,7 @@ class Verification:
         self.verified = Verified()
 
     def run(self, after: bytes | None = None, report: WalkReport = lambda _: None) -> Verified:
-        """Check the partitions that follow `after`.
-
-        Raises:
-            Unavailable: the storage does not answer.
-        """
+        """Check the partitions that follow `after`."""
         for partition in walk(self._backend, after):
             self.verified.partitions += 1
             if partition == LEASES_PARTITION:
