@@ -124,7 +124,7 @@ def test_database_killed(url, store, make_service, mariadb, pytestconfig):
     writers = [Writer(service, email) for email in EMAILS]
 
     def all_were_refused() -> bool:
-        return all(writer.writes and writer.refusals for writer in writers)
+        return all(writer.writes and writer.rejections for writer in writers)
 
     for _ in rounds(pytestconfig, all_were_refused):
         with writing(writers):
@@ -177,7 +177,7 @@ def test_database_frozen(url, store, make_service, mariadb):
         try:
             time.sleep(3 * limit)
             before = [writer.writes for writer in writers]
-            rejected = [writer.refusals for writer in writers]
+            rejected = [writer.rejections for writer in writers]
         finally:
             mariadb.signal(signal.SIGCONT)
         poll.stop()
@@ -224,7 +224,7 @@ def check_full_disk(
         time.sleep(0.5)
     with writing(writers):
         filled, rejected = fill(store)
-        wait_for(lambda: all(writer.refusals for writer in writers))
+        wait_for(lambda: all(writer.rejections for writer in writers))
     assert rejected.retry_after > 0
     assert filled
     if has_survived():

@@ -129,14 +129,14 @@ class Load:
         """Write meanwhile; measure the longest pause, the slowest answer and the rejections."""
         pauses = Pauses(self._writers)
         for writer in self._writers:
-            writer.slowest, writer.refusals = 0.0, 0
+            writer.slowest, writer.rejections = 0.0, 0
         with writing(self._writers), meanwhile([pauses.watch]):
             written_again(self._writers)
             yield
             written_again(self._writers)
         slowest = max(writer.slowest for writer in self._writers)
-        refusals = sum(writer.refusals for writer in self._writers)
-        measured = f"pause {pauses.longest:.2f} s, slowest {slowest:.2f} s, {refusals} rejected"
+        rejections = sum(writer.rejections for writer in self._writers)
+        measured = f"pause {pauses.longest:.2f} s, slowest {slowest:.2f} s, {rejections} rejected"
         print(f"{fault}: {measured}")
         self._record(fault, measured)
         assert pauses.longest < MAX_SECONDS
