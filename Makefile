@@ -56,7 +56,7 @@ format: $(VENV)/installed-tools node_modules/installed ## put the code into the 
 	$(BIN)/ruff check --fix .
 	npm run --silent format
 
-# Those that need no more than the tests do; benchmarks/README.md tells of the others. The last one needs two
+# Those that need no more than the tests do; benchmarks/README.md describes the others. The last one needs two
 # programs more, and says so.
 BENCHMARKS := requests_per_second processes rate_limits storage galera_reads key_wrapping \
   picture_saturation picture_reduction picture_cost
