@@ -1,0 +1,55 @@
+"""Facts of a file that decide the meaning of its pixels, as browsers read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Cicp(NamedTuple):
+    """Code points of a colour space (ITU-T H.273, 8.1 and 8.2)."""
+
+    primaries: int
+    transfer: int
+
+
+class Chromaticities(NamedTuple):
+    """Primaries and white point as CIE 1931 x and y (PNG, 11.3.2.1)."""
+
+    white: tuple[float, float]
+    red: tuple[float, float]
+    green: tuple[float, float]
+    blue: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Colours:
+    """The colour space of an image. At most one kind is set; sRGB if none is.
+
+    Attributes:
+        icc: an ICC profile.
+        cicp: code points of a PNG's `cICP`, or of `nclx` in HEIF and AVIF.
+        gamma: the exponent of a PNG's `gAMA`, as 0.45455; the display's is its inverse.
+        chromaticities: of a PNG's `cHRM`, with or without a gamma.
+    """
+
+    icc: bytes | None = None
+    cicp: Cicp | None = None
+    gamma: float | None = None
+    chromaticities: Chromaticities | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Metadata that browsers apply to an image.
+
+    Attributes:
+        orientation: 1 to 8 (EXIF 2.32, 4.6.4.A).
+        natural_size: width x height in pixels that a browser's `<img>` has if the density in the EXIF
+            corrects the size; of the stored image, before it is turned.
+        colours: the colour space.
+    """
+
+    orientation: int = 1
+    natural_size: tuple[int, int] | None = None
+    colours: Colours = field(default_factory=Colours)
