@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+MAX_PROFILE_BYTES: Final = 4 * 1024 * 1024
+"""The largest ICC profile that is read; a larger profile is ignored."""
 
 
 class Cicp(NamedTuple):
@@ -31,12 +34,16 @@ class Colours:
         cicp: code points of a PNG's `cICP`, or of `nclx` in HEIF and AVIF.
         gamma: the exponent of a PNG's `gAMA`, as 0.45455; the display's is its inverse.
         chromaticities: of a PNG's `cHRM`, with or without a gamma.
+        peak_nits: with code points: the maximum content light level in cd/m2 (`cLLI`, `clli`) if it is
+            more than 0, otherwise the maximum luminance of the mastering display (`mDCV`, `mdcv`) if
+            that is more than 0.
     """
 
     icc: bytes | None = None
     cicp: Cicp | None = None
     gamma: float | None = None
     chromaticities: Chromaticities | None = None
+    peak_nits: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,15 @@ class Extent(NamedTuple):
         return Extent(self.pixels + other[0], self.alpha_pixels + other[1])
 
 
+class Canvas(NamedTuple):
+    """The area of an animation, and the place of its first frame there."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """Contents of a file.
@@ -74,9 +90,13 @@ class Contents:
         metadata: as browsers apply it; None leaves it to the library.
         extent: the pixels of a HEIF or AVIF.
         scans: of a JPEG.
+        canvas: if the image in `data` covers only a part of it; the rest is transparent.
+        has_end: False if a JPEG has no end marker, so that pixels may be missing.
     """
 
     data: bytes
     metadata: Metadata | None = None
     extent: Extent = field(default_factory=Extent)
     scans: int = 0
+    canvas: Canvas | None = None
+    has_end: bool = True

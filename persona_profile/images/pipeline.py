@@ -71,12 +71,12 @@ def cut_squares(
     """Decode an image into upright sRGB squares, the largest first, each made from the one before."""
     sizes = sorted(options.sizes, reverse=True)
     match_transparency(opened.image)
-    opened.load(options.limits)
+    image = opened.load(options.limits)
     turn, box = opened.metadata.orientation, _stored_box(opened, crop)
     side = min(box[2] - box[0], sizes[0])
-    image = opened.image
-    square = parsing(lambda: without_idle_alpha(_scaled(image, side, _decoded_box(box, opened))))
-    square = to_srgb(square, opened.metadata.colours, grey=is_grey(image))
+    decoded_box = _decoded_box(box, opened.scales, image.size)
+    square = parsing(lambda: without_idle_alpha(_scaled(image, side, decoded_box)))
+    square = to_srgb(square, opened.metadata.colours, grey=is_grey(opened.image))
     if turn in _UPRIGHT:
         square = square.transpose(_UPRIGHT[turn])
     squares = {}
@@ -118,9 +118,8 @@ def _stored_box(opened: OpenedImage, crop: Crop | None) -> tuple[int, int, int, 
     return x, y, x + side, y + side
 
 
-def _decoded_box(box: _Box, opened: OpenedImage) -> _Box:
-    (left, top, right, bottom), (across, down) = box, opened.scales
-    width, height = opened.image.size
+def _decoded_box(box: _Box, scales: tuple[float, float], size: tuple[int, int]) -> _Box:
+    (left, top, right, bottom), (across, down), (width, height) = box, scales, size
     return left * across, top * down, min(right * across, width), min(bottom * down, height)
 
 
