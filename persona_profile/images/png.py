@@ -26,6 +26,7 @@ _CRC_BYTES: Final = 4
 _HEADER: Final = struct.Struct(">IIBBBBB")
 _FRAME: Final = struct.Struct(">IIIIIHHBB")
 _COLOURS: Final = 256
+_MAX_FRAMES: Final = 2**31 - 1
 
 _GREY, _TRUECOLOUR, _INDEXED = 0, 2, 3
 _TRANSPARENT_BYTES: Final = {_GREY: 2, _TRUECOLOUR: 6}
@@ -88,7 +89,8 @@ def read_png(data: bytes) -> Contents:
         raise broken()
     found, rest = _until_pixels(data, header, walk)
     frame, pieces = None, found.pieces
-    if b"acTL" in found.chunks and not found.has_frame and any(found.chunks[b"acTL"][:4]):
+    frames = int.from_bytes(found.chunks.get(b"acTL", b"")[:4])
+    if 0 < frames <= _MAX_FRAMES and not found.has_frame:
         frame, frame_pieces = _first_frame(data, header, rest)
         pieces = frame_pieces or pieces
     canvas = None
@@ -198,31 +200,32 @@ class _FrameControl(NamedTuple):
 def _first_frame(
     data: bytes, header: _Header, rest: Iterator[_Chunk]
 ) -> tuple[_FrameControl | None, list[memoryview]]:
-    """Return the first frame of an animation and its pieces; neither if the animation is broken."""
-    frame = None
+    """Return the first frame of an animation and its pieces; neither if the animation is broken.
+
+    As in Chromium, a frame without data is skipped.
+    """
+    frame, number = None, 0
     for chunk in rest:
-        if chunk.kind == b"fcTL":
-            if frame is not None:
-                break
-            frame = _frame_control(data, header, chunk)
-            if frame is None:
-                break
-        elif chunk.kind == b"fdAT":
-            if frame is None or data[chunk.start : chunk.start + 4] != (1).to_bytes(4):
-                break
-            pieces, _ = _image_data(data, chunk, rest)
-            return frame, pieces
-        elif chunk.kind == b"IEND":
+        if chunk.kind not in (b"fcTL", b"fdAT", b"IEND"):
+            continue
+        if data[chunk.start : chunk.start + 4] != number.to_bytes(4):
             break
+        if chunk.kind == b"fdAT":
+            pieces, _ = _image_data(data, chunk, rest)
+            return frame, pieces if frame else []
+        frame = _frame_control(data, header, chunk)
+        if frame is None:
+            break
+        number += 1
     return None, []
 
 
 def _frame_control(data: bytes, header: _Header, chunk: _Chunk) -> _FrameControl | None:
     if chunk.end - chunk.start != _FRAME.size or not chunk.has_valid_crc(data):
         return None
-    number, width, height, left, top, _, _, disposal, blending = _FRAME.unpack_from(data, chunk.start)
+    _, width, height, left, top, _, _, disposal, blending = _FRAME.unpack_from(data, chunk.start)
     is_inside = left + width <= header.width and top + height <= header.height
-    if number or not width or not height or not is_inside or disposal > 2 or blending > 1:
+    if not width or not height or not is_inside or disposal > 2 or blending > 1:
         return None
     is_covered = (width, height) == (header.width, header.height)
     canvas = None if is_covered else Canvas(header.width, header.height, left, top)

@@ -66,7 +66,10 @@ def read_webp(data: bytes) -> Contents:
 def _profile_and_image(
     data: bytes, flags: int, size: tuple[int, int], chunks: Iterator[_Chunk]
 ) -> tuple[bytes | None, _Image]:
-    """Return the ICC profile, and the static image or the first frame."""
+    """Return the ICC profile, and the static image or the first frame.
+
+    As in Chromium, the profile of an animation is ignored.
+    """
     profile: bytes | None = None
     parts: list[_Chunk] = []
     for chunk in chunks:
@@ -74,7 +77,7 @@ def _profile_and_image(
         if kind == b"ICCP" and profile is None and flags & _HAS_PROFILE:
             profile = data[start:end] if end - start <= MAX_PROFILE_BYTES else None
         elif kind == b"ANMF" and flags & _IS_ANIMATED:
-            return profile, _frame(data, chunk)
+            return None, _frame(data, chunk)
         elif kind in _PARTS and not flags & _IS_ANIMATED:
             parts.append(chunk)
             if kind in _IMAGES:
