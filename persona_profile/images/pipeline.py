@@ -61,8 +61,7 @@ def open_image(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> 
     """
     side = max(crop.side, 1) if crop else None
     opened = read_header(source, options.limits, side, max(options.sizes))
-    if not opened.may_turn_later:
-        _stored_box(opened, crop)  # rejects a crop outside of the image before any pixel is decoded
+    _stored_box(opened, crop)  # rejects a crop outside of the image before any pixel is decoded
     return opened
 
 
@@ -73,11 +72,11 @@ def cut_squares(
     sizes = sorted(options.sizes, reverse=True)
     match_transparency(opened.image)
     opened.load(options.limits)
-    turn, box = opened.orientation(), _stored_box(opened, crop)
+    turn, box = opened.metadata.orientation, _stored_box(opened, crop)
     side = min(box[2] - box[0], sizes[0])
     image = opened.image
     square = parsing(lambda: without_idle_alpha(_scaled(image, side, _decoded_box(box, opened))))
-    square = to_srgb(square, image.info.get("icc_profile"), grey=is_grey(image))
+    square = to_srgb(square, opened.metadata.colours, grey=is_grey(image))
     if turn in _UPRIGHT:
         square = square.transpose(_UPRIGHT[turn])
     squares = {}
@@ -102,7 +101,7 @@ def encode_squares(squares: Mapping[int, Image.Image], encoding: Encoding) -> tu
 
 def _stored_box(opened: OpenedImage, crop: Crop | None) -> tuple[int, int, int, int]:
     """Return the crop in the coordinates of the stored image, before it is turned."""
-    width, height, turn = opened.width, opened.height, opened.orientation()
+    width, height, turn = opened.width, opened.height, opened.metadata.orientation
     upright_width, upright_height = (height, width) if turn >= 5 else (width, height)
     if crop is None:
         side = min(width, height)
