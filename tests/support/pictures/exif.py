@@ -113,11 +113,12 @@ def turned_tiff(turn: int = 6) -> bytes:
 
 def xmp(turn: int = 6) -> bytes:
     """Return an XMP packet with an orientation."""
+    description = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d"/>'
     return (
         b'<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
-        b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
-        b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="%d"/></rdf:RDF></x:xmpmeta>'
-        b'<?xpacket end="w"?>' % turn
+        b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        + description % turn
+        + b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
     )
 
 
