@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from support.pictures.exif import (
     density,
     orientation_entry,
     patterned,
+    segment,
     text_chunks,
     tiff,
     turned_tiff,
@@ -228,6 +230,27 @@ class TestGraphics:
         assert difference(square(sent).convert("RGB"), square(data).convert("RGB")) < 3
 
 
+def on_white(picture):
+    """Return a picture on a white ground."""
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def padded(data):
+    """Return a file with bytes that mean nothing, so that it is large enough to be reduced."""
+    if data.startswith(b"\xff\xd8"):
+        return data[:2] + 5 * segment(0xFE, bytes(65_000)) + data[2:]
+    if data.startswith(b"\x89PNG"):
+        return data[:-12] + png_chunk(b"prVt", bytes(300_000)) + data[-12:]
+    if data[4:8] == b"ftyp":
+        return data + (300_008).to_bytes(4) + b"free" + bytes(300_000)
+    return data + bytes(300_000)
+
+
+FOREIGN = Path(__file__).parents[2] / "support" / "pictures" / "foreign"
+SHOWN = sorted(each.name for each in FOREIGN.iterdir() if each.suffix != ".heic")
+
+
 class TestSquareThatWasSeen:
     """A square is chosen in an `<img>`; the browser's and the server's cards show what it showed."""
 
@@ -239,7 +262,7 @@ class TestSquareThatWasSeen:
             (tmp_path / "picture").write_bytes(data)
             scripts.choose(tmp_path / "picture")
             crop, text = scripts.run(SHOW)
-            return crop, decoded(base64.b64decode(text)).convert("RGB")
+            return crop, on_white(decoded(base64.b64decode(text)))
 
         return show
 
@@ -248,8 +271,8 @@ class TestSquareThatWasSeen:
         crop, shown = seen(data)
         side, _, sent = reduce(data, crop)
         assert (side is not None) == reduced
-        own = square(data, crop).convert("RGB").resize(shown.size)
-        made = square(sent, None if reduced else crop).convert("RGB").resize(shown.size)
+        own = on_white(square(data, crop)).resize(shown.size)
+        made = on_white(square(sent, None if reduced else crop)).resize(shown.size)
         # Unequal parts of all quarters: a square of another place, size or turn differs by more.
         assert difference(own, shown) < 5
         assert difference(made, shown) < 5
@@ -305,6 +328,18 @@ class TestSquareThatWasSeen:
         data = avif(irot_imir=turn, exif=3, picture=scene(2400, 1600))
         size = (2400, 1600) if turn < 5 else (1600, 2400)
         assert self.assert_same(seen, reduce, data, reduced=turn == 1) == size
+
+    @pytest.mark.parametrize("name", SHOWN)
+    def test_of_a_foreign_file(self, seen, reduce, name):
+        """A file of another program looks the same on a card, however it was uploaded."""
+        data = (FOREIGN / name).read_bytes()
+        for each in (data, padded(data)):
+            crop, shown = seen(each)
+            side, _, sent = reduce(each, crop)
+            assert difference(on_white(square(each, crop)).resize(shown.size), shown) < 5
+            assert (side is not None) == (each is not data)
+            if side is not None:
+                assert difference(on_white(square(sent)).resize(shown.size), shown) < 5
 
     def test_without_its_size(self, reduce):
         """Older callers count pixels of the upright picture."""
