@@ -116,11 +116,13 @@ class OpenedImage:
         return parsing(lambda: _on_canvas(self.image, canvas)) if canvas else self.image
 
 
-def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int) -> OpenedImage:
+def read_header(
+    source: BinaryIO, limits: Limits, side_of: Callable[[tuple[int, int], Metadata], int], wanted: int
+) -> OpenedImage:
     """Read and check the header of a seekable file at its start; decode no pixel.
 
-    A JPEG will be decoded in the DCT domain at the smallest size at which a square of `side` pixels, or
-    the largest square, has at least `wanted` pixels. A file is rejected by an error of `rejections`.
+    A JPEG will be decoded in the DCT domain at the smallest size at which the square has at least
+    `wanted` pixels; `side_of` returns its side. A file is rejected by an error of `rejections`.
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
@@ -135,30 +137,30 @@ def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int)
 
     source.seek(0)
     contents = parsing(lambda: _READERS[decoder](source.read()))
-    length = source.tell()
     image = parsing(open_file)
     _check_pixels(image, limit)
-    width, height = image.size
-    extent, canvas = contents.extent, contents.canvas
-    decoded, scales = max(width * height, extent.pixels), (1.0, 1.0)
+    width, height = contents.canvas[:2] if contents.canvas else image.size
+    _check_size(width, height, limit)
+    metadata = contents.metadata or _library_metadata(image)
+    side = side_of((width, height), metadata)  # rejects a crop before any pixel is decoded
+    extent, scales = contents.extent, (1.0, 1.0)
+    decoded = max(width * height, extent.pixels)
+    # The file is there twice: as it was, and for its decoder.
+    needed = source.tell() + len(contents.data)
     if isinstance(image, JpegImageFile):
-        needed = _coefficient_bytes(image, contents.scans)
-        scales = parsing(lambda: _reduce_jpeg(image, side or min(width, height), wanted))
-        largest = image.size if contents.has_end else (width, height)
+        largest = image.size
+        needed += _coefficient_bytes(image, contents.scans)
+        scales = parsing(lambda: _reduce_jpeg(image, side, wanted))
+        if contents.has_end:
+            largest = image.size
         needed += largest[0] * largest[1] * _LIBRARY_BYTES
     else:
-        needed = max(decoded, extent.alpha_pixels) * _BYTES_PER_PIXEL[decoder]
-    if canvas:
-        width, height = canvas.width, canvas.height
-        decoded = max(decoded, width * height)
-        _check_size(width, height, limit)
-        needed += width * height * _LIBRARY_BYTES
-    # The file is there twice: as it was, and for its decoder.
-    needed += length + len(contents.data)
+        pixels = max(image.width * image.height, extent.pixels, extent.alpha_pixels)
+        needed += pixels * _BYTES_PER_PIXEL[decoder]
+        needed += width * height * _LIBRARY_BYTES if contents.canvas else 0
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
     charged = min(limit, decoded + extent.alpha_pixels)
-    metadata = contents.metadata or _library_metadata(image)
     return OpenedImage(image, width, height, contents, metadata, charged, needed, scales)
 
 

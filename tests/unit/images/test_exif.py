@@ -186,7 +186,10 @@ def _png(chunk: bytes, before: bytes = b"IDAT") -> bytes:
         (_png(png_chunk(b"eXIf", BLOCK[6:]), b"IEND"), False),
         (_png(png_chunk(b"eXIf", BLOCK[6:])[:-1] + b"\xff"), False),
         (_png(png_chunk(b"eXIf", exif_orientation(1)[6:]) + png_chunk(b"eXIf", BLOCK[6:])), False),
-        (_png(png_chunk(b"tEXt", b"Raw profile type exif\0\nexif\n 9\n" + BLOCK.hex().encode())), False),
+        (
+            _png(png_chunk(b"tEXt", b"Raw profile type exif\0\nexif\n 9\n" + BLOCK.hex().encode())),
+            False,
+        ),
         (_png(png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)), False),
     ],
 )

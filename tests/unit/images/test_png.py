@@ -9,7 +9,16 @@ import pytest
 from PIL import Image
 from profiles import grey_profile, swapped_profile
 from support.pictures.pictures import encode, png_chunk
-from support.pictures.shown import CORNERS, SIDE, code_of, corners, foreign, is_pattern, patterned, shown
+from support.pictures.shown import (
+    CORNERS,
+    SIDE,
+    code_of,
+    corners,
+    foreign,
+    is_pattern,
+    patterned,
+    shown,
+)
 from support.pictures.workers import LIMITS
 
 from persona_profile.images import PictureOptions
@@ -72,7 +81,19 @@ def test_files_of_other_programs(name):
 
 
 NAMES = [b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"pHYs", b"tIME"]
-NAMES += [b"sBIT", b"bKGD", b"hIST", b"sPLT", b"eXIf", b"oFFs", b"acTL", b"tRNS", b"mDCV", b"cLLI", b"a\0b~"]
+NAMES += [
+    b"sBIT",
+    b"bKGD",
+    b"hIST",
+    b"sPLT",
+    b"eXIf",
+    b"oFFs",
+    b"acTL",
+    b"tRNS",
+    b"mDCV",
+    b"cLLI",
+    b"a\0b~",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,7 +108,7 @@ def test_ancillary_chunks(name, content):
 
 
 def test_texts_without_bound():
-    """Compressed texts of any size, and texts with the names of the library's own values, are skipped."""
+    """Texts of any size, and with the names of the library's own values, are skipped."""
     packed_text = zlib.compress(bytes(5_000_000))
     assert is_pattern(truecolour(png_chunk(b"zTXt", b"a\0\0" + packed_text)))
     assert is_pattern(truecolour(png_chunk(b"iTXt", b"a\0\1\0\0\0" + packed_text)))
@@ -228,7 +249,7 @@ def test_first_valid_transparency():
     ],
 )
 def test_transparency_of_a_palette(data, alphas):
-    """Alpha of a palette counts between the palette and the pixels, for as many entries as there are."""
+    """Alpha of a palette counts between the palette and the pixels, for the entries that are there."""
     assert [each[3] for each in corners(shown(data))] == alphas
 
 

@@ -5,7 +5,16 @@ import struct
 import pytest
 from profiles import swapped_profile
 from support.pictures.pictures import encode, exif_orientation
-from support.pictures.shown import CORNERS, SIDE, code_of, corners, foreign, is_pattern, patterned, shown
+from support.pictures.shown import (
+    CORNERS,
+    SIDE,
+    code_of,
+    corners,
+    foreign,
+    is_pattern,
+    patterned,
+    shown,
+)
 
 from persona_profile.images.webp import read_webp
 
@@ -67,7 +76,7 @@ SECOND = frame(image(patterned().rotate(90), lossless=True))
 @pytest.mark.parametrize(
     "make",
     [
-        lambda pixels: riff(pixels),
+        riff,
         lambda pixels: riff(pixels) + b"junk" * 9,
         lambda pixels: riff(extended(8), pixels, EXIF),
         lambda pixels: riff(extended(8), pixels, EXIF)[:-30],
