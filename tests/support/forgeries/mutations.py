@@ -34,7 +34,7 @@ def _animation(name: str, side: int) -> bytes:
 
 
 def _apng_without_default(side: int) -> bytes:
-    """Return an animation whose first frame is a part of its canvas, behind an image that is no frame."""
+    """Return an animation of small frames, behind an image that is no frame."""
     frames = [Image.new("RGB", (side, side)), Image.new("RGB", (side, side)), scene(side)]
     frames[1].paste(scene(side - 20), (20, 0))
     more = frames[1:]
