@@ -31,12 +31,16 @@ class Colours:
         cicp: code points of a PNG's `cICP`, or of `nclx` in HEIF and AVIF.
         gamma: the exponent of a PNG's `gAMA`, as 0.45455; the display's is its inverse.
         chromaticities: of a PNG's `cHRM`, with or without a gamma.
+        peak_nits: with code points: the maximum content light level in cd/m2 (`cLLI`, `clli`) if it is
+            more than 0, otherwise the maximum luminance of the mastering display (`mDCV`, `mdcv`) if
+            that is more than 0.
     """
 
     icc: bytes | None = None
     cicp: Cicp | None = None
     gamma: float | None = None
     chromaticities: Chromaticities | None = None
+    peak_nits: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
