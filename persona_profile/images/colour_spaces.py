@@ -52,13 +52,17 @@ _BT709: Final = Chromaticities(_D65, (0.640, 0.330), (0.300, 0.600), (0.150, 0.0
 _SMPTE170: Final = Chromaticities(_D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070))
 BT2020: Final = Chromaticities(_D65, (0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 
+FILM_PRIMARIES: Final = 8
+FILM: Final = Chromaticities(_WHITE_C, (0.681, 0.319), (0.243, 0.692), (0.145, 0.049))
+"""Generic film, with colour filters of Illuminant C."""
+
 _PRIMARIES: Final[Mapping[int, Chromaticities]] = {
     1: _BT709,
     4: Chromaticities(_WHITE_C, (0.67, 0.33), (0.21, 0.71), (0.14, 0.08)),  # BT.470 M
     5: Chromaticities(_D65, (0.64, 0.33), (0.29, 0.60), (0.15, 0.06)),  # BT.470 B, G; BT.601 625
     6: _SMPTE170,  # BT.601 525
     7: _SMPTE170,  # SMPTE ST 240
-    8: Chromaticities(_WHITE_C, (0.681, 0.319), (0.243, 0.692), (0.145, 0.049)),  # generic film
+    FILM_PRIMARIES: FILM,
     9: BT2020,
     10: Chromaticities(_WHITE_E, (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)),  # CIE XYZ, SMPTE ST 428-1
     11: Chromaticities(_WHITE_DCI, (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)),  # DCI-P3
@@ -194,7 +198,7 @@ def matrix_to(target: Chromaticities, source: Chromaticities) -> Matrix:
     White is adapted to white (Bradford; ICC.1:2022, annex E). ZeroDivisionError is raised if there is
     none.
     """
-    return _product(_inverse(_to_d50(target)), _to_d50(source))
+    return product(inverse(_to_d50(target)), _to_d50(source))
 
 
 _D50: Final = (0.9642, 1.0, 0.8249)
@@ -205,21 +209,35 @@ _BRADFORD: Final[Matrix] = (
 )
 
 
+def luminance_of(chromaticities: Chromaticities) -> tuple[float, float, float]:
+    """Return the parts of red, green and blue in luminance."""
+    _, luminance, _ = _to_xyz(chromaticities)
+    return luminance
+
+
+def _to_xyz(chromaticities: Chromaticities) -> Matrix:
+    """Return the matrix from linear RGB to XYZ."""
+    columns = [(x, y, 1 - x - y) for x, y in chromaticities[1:]]
+    primaries: Matrix = tuple(zip(*columns, strict=True))
+    red, green, blue = _applied(inverse(primaries), _white_of(chromaticities))
+    return tuple((row[0] * red, row[1] * green, row[2] * blue) for row in primaries)
+
+
+def _white_of(chromaticities: Chromaticities) -> tuple[float, float, float]:
+    x, y = chromaticities.white
+    return x / y, 1.0, (1 - x - y) / y
+
+
 def _to_d50(chromaticities: Chromaticities) -> Matrix:
     """Return the matrix from linear RGB to XYZ whose white is D50."""
-    columns = [(x, y, 1 - x - y) for x, y in chromaticities[1:]]
-    primaries = tuple(zip(*columns, strict=True))
-    x, y = chromaticities.white
-    white = (x / y, 1.0, (1 - x - y) / y)
-    scale = _applied(_inverse(primaries), white)
-    unadapted = tuple((row[0] * scale[0], row[1] * scale[1], row[2] * scale[2]) for row in primaries)
+    white = _white_of(chromaticities)
     source, target = _applied(_BRADFORD, white), _applied(_BRADFORD, _D50)
     gains = [after / before for before, after in zip(source, target, strict=True)]
     adapted = tuple(
         (row[0] * gain, row[1] * gain, row[2] * gain)
         for row, gain in zip(_BRADFORD, gains, strict=True)
     )
-    return _product(_product(_inverse(_BRADFORD), adapted), unadapted)
+    return product(product(inverse(_BRADFORD), adapted), _to_xyz(chromaticities))
 
 
 def _applied(matrix: Matrix, vector: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -228,12 +246,13 @@ def _applied(matrix: Matrix, vector: tuple[float, float, float]) -> tuple[float,
     return first, second, third
 
 
-def _product(left: Matrix, right: Matrix) -> Matrix:
+def product(left: Matrix, right: Matrix) -> Matrix:
+    """Return the product of two matrices."""
     columns = tuple(zip(*right, strict=True))
     return tuple(zip(*(_applied(left, column) for column in columns), strict=True))
 
 
-def _inverse(matrix: Matrix) -> Matrix:
+def inverse(matrix: Matrix) -> Matrix:
     """Return the inverse, by cofactors. ZeroDivisionError is raised if there is none."""
     (a, b, c), (d, e, f), (g, h, i) = matrix
     cofactors = (

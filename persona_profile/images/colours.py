@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from persona_profile.images.avif_matrix import from_film_matrix
 from persona_profile.images.colour_profiles import code_points, profile_to_srgb
 from persona_profile.images.colour_spaces import space_of
 from persona_profile.images.linear_light import space_to_srgb
@@ -103,6 +104,8 @@ def to_srgb(square: Image.Image, colours: Colours, *, grey: bool, video: bool = 
     if space is None or square.mode == "CMYK":
         return _rgb(square)
     opaque = square if square.mode != "RGBA" else square.convert("RGB")
+    if colours.film_matrix and opaque.mode == "RGB":
+        opaque = from_film_matrix(opaque)
     converted = space_to_srgb(opaque, space, colours.peak_nits)
     if square.mode == "RGBA":
         converted.putalpha(square.getchannel("A"))
