@@ -204,14 +204,24 @@ def test_gamma_and_chromaticities(gamma, chromaticities):
     assert _error(_converted(SAMPLES, colours), _colours(GAMMAS[gamma, chromaticities])) <= 1
 
 
-@given(st.lists(st.floats(0, 1), min_size=8, max_size=8), st.floats(1e-5, 42949.7))
+_COORDINATE = st.integers(0, 100_000) | st.integers(0, 20)
+
+
+@given(st.lists(_COORDINATE, min_size=8, max_size=8), st.integers(1, 2**32 - 1))
 def test_any_chromaticities(values, gamma):
-    """Every gamma with any chromaticities has colours; grey stays grey."""
-    points = [tuple(values[index : index + 2]) for index in range(0, 8, 2)]
-    colours = Colours(gamma=gamma, chromaticities=Chromaticities(*points))
-    red, green, blue = _converted("888888", colours)[0]
-    assert abs(red - green) <= 1
-    assert abs(green - blue) <= 1
+    """Black stays black with every gamma and all chromaticities that a PNG can have."""
+    points = [(values[at] / 100_000, values[at + 1] / 100_000) for at in range(0, 8, 2)]
+    colours = Colours(gamma=gamma / 100_000, chromaticities=Chromaticities(*points))
+    assert _converted("000000", colours) == [(0, 0, 0)]
+
+
+@given(st.lists(st.floats(0.2, 0.45), min_size=2, max_size=2), st.integers(10_000, 1_000_000))
+def test_any_white(white, gamma):
+    """White and greys stay neutral with any white point."""
+    chromaticities = _SRGB._replace(white=tuple(white))
+    colours = Colours(gamma=gamma / 100_000, chromaticities=chromaticities)
+    for red, green, blue in _converted("111111 888888 ffffff", colours):
+        assert max(red, green, blue) - min(red, green, blue) <= 1
 
 
 GREYS = {
