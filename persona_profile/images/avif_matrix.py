@@ -15,15 +15,8 @@ from typing import Final
 
 from PIL import Image
 
-from persona_profile.images.colour_spaces import (
-    BT2020,
-    FILM,
-    FILM_PRIMARIES,
-    Matrix,
-    inverse,
-    luminance_of,
-    product,
-)
+from persona_profile.images.chromaticities import Matrix, inverse, luminance_of, product
+from persona_profile.images.colour_spaces import BT2020, FILM, FILM_PRIMARIES
 from persona_profile.images.metadata import Contents
 
 _BT2020_MATRIX: Final = 9

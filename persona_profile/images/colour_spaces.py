@@ -10,13 +10,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from persona_profile.images.chromaticities import matrix_to
 from persona_profile.images.metadata import Chromaticities, Cicp, Colours
 
 Curve = Callable[[float], float]
 """A sample from 0 to 1 as linear light: 1 is the white of a page."""
-
-Matrix = tuple[tuple[float, float, float], ...]
-"""Rows."""
 
 REFERENCE_WHITE: Final = 203.0
 """Luminance of a page's white in high dynamic range, in cd/m2 (ITU-R BT.2408, 2.1)."""
@@ -48,7 +46,7 @@ _WHITE_C: Final = (0.310, 0.316)
 _WHITE_E: Final = (1 / 3, 1 / 3)
 _WHITE_DCI: Final = (0.314, 0.351)
 
-_BT709: Final = Chromaticities(_D65, (0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
+BT709: Final = Chromaticities(_D65, (0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
 _SMPTE170: Final = Chromaticities(_D65, (0.630, 0.340), (0.310, 0.595), (0.155, 0.070))
 BT2020: Final = Chromaticities(_D65, (0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 
@@ -57,7 +55,7 @@ FILM: Final = Chromaticities(_WHITE_C, (0.681, 0.319), (0.243, 0.692), (0.145, 0
 """Generic film, with colour filters of Illuminant C."""
 
 _PRIMARIES: Final[Mapping[int, Chromaticities]] = {
-    1: _BT709,
+    1: BT709,
     4: Chromaticities(_WHITE_C, (0.67, 0.33), (0.21, 0.71), (0.14, 0.08)),  # BT.470 M
     5: Chromaticities(_D65, (0.64, 0.33), (0.29, 0.60), (0.15, 0.06)),  # BT.470 B, G; BT.601 625
     6: _SMPTE170,  # BT.601 525
@@ -133,7 +131,7 @@ _SRGB_TRANSFER: Final = 13
 _BT709_PRIMARIES: Final = 1
 _CAMERAS: Final = (1, 6, 11, 14, 15)
 
-_SRGB: Final = Space(_BT709, srgb_curve)
+_SRGB: Final = Space(BT709, srgb_curve)
 
 _SRGB_GAMMA: Final = 1 / 2.2
 _GAMMA_TOLERANCE: Final = 0.05
@@ -175,94 +173,13 @@ def _measured_space(colours: Colours) -> Space | None:
     gamma, chromaticities = colours.gamma, colours.chromaticities
     if gamma is None or not gamma > 0:
         return None
-    if chromaticities is None:
+    if chromaticities is None or not chromaticities.white[1]:
         near = abs(gamma / _SRGB_GAMMA - 1) <= _GAMMA_TOLERANCE
-        return None if near else Space(_BT709, _power(1 / gamma))
+        return None if near else Space(BT709, _power(1 / gamma))
     if not all(0 <= value <= 1 for point in chromaticities for value in point):
         return None
     try:
-        matrix_to(_BT709, chromaticities)
+        matrix_to(BT709, chromaticities)
     except (ZeroDivisionError, OverflowError):
-        return None  # the primaries are on a line, or there is no white
+        return None  # the primaries are on a line, or a response of the eye to white is none
     return Space(chromaticities, _power(1 / gamma))
-
-
-def matrix_to_srgb(source: Chromaticities) -> Matrix:
-    """Return the matrix from linear light of some primaries to that of sRGB."""
-    return matrix_to(_BT709, source)
-
-
-def matrix_to(target: Chromaticities, source: Chromaticities) -> Matrix:
-    """Return the matrix from linear light of one set of primaries to another.
-
-    White is adapted to white (Bradford; ICC.1:2022, annex E). ZeroDivisionError is raised if there is
-    none.
-    """
-    return product(inverse(_to_d50(target)), _to_d50(source))
-
-
-_D50: Final = (0.9642, 1.0, 0.8249)
-_BRADFORD: Final[Matrix] = (
-    (0.8951, 0.2664, -0.1614),
-    (-0.7502, 1.7135, 0.0367),
-    (0.0389, -0.0685, 1.0296),
-)
-
-
-def luminance_of(chromaticities: Chromaticities) -> tuple[float, float, float]:
-    """Return the parts of red, green and blue in luminance."""
-    _, luminance, _ = _to_xyz(chromaticities)
-    return luminance
-
-
-def _to_xyz(chromaticities: Chromaticities) -> Matrix:
-    """Return the matrix from linear RGB to XYZ."""
-    columns = [(x, y, 1 - x - y) for x, y in chromaticities[1:]]
-    primaries: Matrix = tuple(zip(*columns, strict=True))
-    red, green, blue = _applied(inverse(primaries), _white_of(chromaticities))
-    return tuple((row[0] * red, row[1] * green, row[2] * blue) for row in primaries)
-
-
-def _white_of(chromaticities: Chromaticities) -> tuple[float, float, float]:
-    x, y = chromaticities.white
-    return x / y, 1.0, (1 - x - y) / y
-
-
-def _to_d50(chromaticities: Chromaticities) -> Matrix:
-    """Return the matrix from linear RGB to XYZ whose white is D50."""
-    white = _white_of(chromaticities)
-    source, target = _applied(_BRADFORD, white), _applied(_BRADFORD, _D50)
-    gains = [after / before for before, after in zip(source, target, strict=True)]
-    adapted = tuple(
-        (row[0] * gain, row[1] * gain, row[2] * gain)
-        for row, gain in zip(_BRADFORD, gains, strict=True)
-    )
-    return product(product(inverse(_BRADFORD), adapted), _to_xyz(chromaticities))
-
-
-def _applied(matrix: Matrix, vector: tuple[float, float, float]) -> tuple[float, float, float]:
-    x, y, z = vector
-    first, second, third = (row[0] * x + row[1] * y + row[2] * z for row in matrix)
-    return first, second, third
-
-
-def product(left: Matrix, right: Matrix) -> Matrix:
-    """Return the product of two matrices."""
-    columns = tuple(zip(*right, strict=True))
-    return tuple(zip(*(_applied(left, column) for column in columns), strict=True))
-
-
-def inverse(matrix: Matrix) -> Matrix:
-    """Return the inverse, by cofactors. ZeroDivisionError is raised if there is none."""
-    (a, b, c), (d, e, f), (g, h, i) = matrix
-    cofactors = (
-        (e * i - f * h, c * h - b * i, b * f - c * e),
-        (f * g - d * i, a * i - c * g, c * d - a * f),
-        (d * h - e * g, b * g - a * h, a * e - b * d),
-    )
-    determinant = a * cofactors[0][0] + b * cofactors[1][0] + c * cofactors[2][0]
-    if abs(determinant) < 1e-9:
-        raise ZeroDivisionError
-    return tuple(
-        (row[0] / determinant, row[1] / determinant, row[2] / determinant) for row in cofactors
-    )

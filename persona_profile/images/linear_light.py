@@ -11,15 +11,14 @@ from typing import Any, Final
 
 from PIL import Image, ImageMath
 
+from persona_profile.images.chromaticities import Matrix, matrix_to
 from persona_profile.images.colour_spaces import (
+    BT709,
     BT2020,
     HLG_PEAK,
     PQ_PEAK,
     REFERENCE_WHITE,
-    Matrix,
     Space,
-    matrix_to,
-    matrix_to_srgb,
     srgb_curve,
 )
 
@@ -57,13 +56,13 @@ def space_to_srgb(square: Image.Image, space: Space, peak_nits: float | None) ->
     table = [space.curve(level / 255) for level in range(256)]
     channels: _Channels = [band.point(table, "F") for band in square.split()]
     if space.light == "display":
-        matrix = matrix_to_srgb(space.chromaticities)
+        matrix = matrix_to(BT709, space.chromaticities)
     else:
         channels = _multiplied(matrix_to(BT2020, space.chromaticities), channels)
         if space.light == "hlg":
             channels = _displayed(channels)
         channels = _tone_mapped(channels, peak_nits or HLG_PEAK)
-        matrix = matrix_to_srgb(BT2020)
+        matrix = matrix_to(BT709, BT2020)
     bands = [_encoded(channel) for channel in _multiplied(matrix, channels, _STEPS)]
     return Image.merge("RGB", bands * (3 // len(bands)))
 

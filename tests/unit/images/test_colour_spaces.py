@@ -204,6 +204,13 @@ def test_gamma_and_chromaticities(gamma, chromaticities):
     assert _error(_converted(SAMPLES, colours), _colours(GAMMAS[gamma, chromaticities])) <= 1
 
 
+def test_white_without_luminance():
+    """Chromaticities without a white are ignored, as Firefox 153 does; Chromium shows black."""
+    chromaticities = _SRGB._replace(white=(0.3, 0.0))
+    found = _converted(SAMPLES, Colours(gamma=1.0, chromaticities=chromaticities))
+    assert _error(found, _colours(GAMMAS[100000, None])) <= 1
+
+
 _COORDINATE = st.integers(0, 100_000) | st.integers(0, 20)
 
 
