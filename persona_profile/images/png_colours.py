@@ -37,10 +37,16 @@ def read_colours(chunks: Mapping[bytes, bytes]) -> Colours:
     if b"cHRM" not in chunks:
         return Colours(gamma=gamma / _SCALE)
     values = struct.unpack(">8I", chunks[b"cHRM"])
-    if max(values) > _SCALE:
+    if max(values) > _SCALE or not _is_triangle(*values[2:]):
         return Colours()
     pairs = [(x / _SCALE, y / _SCALE) for x, y in zip(values[::2], values[1::2], strict=True)]
     return Colours(gamma=gamma / _SCALE, chromaticities=Chromaticities._make(pairs))
+
+
+def _is_triangle(*values: int) -> bool:
+    """Return whether three points of a plane are the corners of a triangle."""
+    red_x, red_y, green_x, green_y, blue_x, blue_y = values
+    return (green_x - red_x) * (blue_y - red_y) != (blue_x - red_x) * (green_y - red_y)
 
 
 def _cicp(content: bytes) -> Cicp | None:

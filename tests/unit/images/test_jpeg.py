@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 from PIL import Image
-from profiles import rgb_profile, swapped_profile
 from support.pictures.pictures import decoded, encode
+from support.pictures.profiles import rgb_profile, swapped_profile
 from support.pictures.shown import code_of, foreign, is_pattern, patterned, shown
 
 from persona_profile.images.jpeg import END, read_jpeg

@@ -7,8 +7,8 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from profiles import grey_profile, swapped_profile
 from support.pictures.pictures import encode, png_chunk
+from support.pictures.profiles import grey_profile, swapped_profile
 from support.pictures.shown import (
     CORNERS,
     SIDE,
@@ -307,6 +307,7 @@ ICC, GAMMA, CODES = Colours(icc=PROFILE), Colours(gamma=1.0), Colours(cicp=Cicp(
         ([gama(), chrm(*D65_P3)], Colours(gamma=1.0, chromaticities=CHROMATICITIES)),
         ([chrm(*D65_P3)], Colours()),
         ([gama(), chrm(*D65_P3[:7], 2**32 - 6000)], Colours()),
+        ([gama(), chrm(*[0] * 8)], Colours()),
         ([gama(45455)], Colours(gamma=0.45455)),
         ([gama(), gama(45455)], GAMMA),
         ([gama(0)], Colours()),

@@ -3,8 +3,8 @@ from __future__ import annotations
 import struct
 
 import pytest
-from profiles import swapped_profile
 from support.pictures.pictures import encode, exif_orientation
+from support.pictures.profiles import swapped_profile
 from support.pictures.shown import (
     CORNERS,
     SIDE,
