@@ -82,10 +82,11 @@ def test_density_as_in_the_browser(shown, name):
 def test_that_density_matters(shown):
     """The browser corrects some densities, and those of no bitmap."""
     sizes = {
-        name: (*shown[name][0], shown[name][2]) for name in ("half.jpg", "stretched.jpg", "twice.jpg")
+        name: (*shown[name][0], shown[name][2])
+        for name in ("density-half.jpg", "density-stretched.jpg", "density-twice.jpg")
     }
     assert sizes == {
-        "half.jpg": (48, 32, 96),
-        "stretched.jpg": (48, 64, 96),
-        "twice.jpg": (192, 128, 96),
+        "density-half.jpg": (48, 32, 96),
+        "density-stretched.jpg": (48, 64, 96),
+        "density-twice.jpg": (192, 128, 96),
     }

@@ -194,13 +194,13 @@ def dense_files() -> dict[str, bytes]:
         "two-resolutions": tiff([*_resolution(144), *_resolution(72)], exif=_sizes(48, 32)),
         "two-sizes": tiff(_resolution(144), exif=[*_sizes(96, 64), *_sizes(48, 32)]),
     }
-    files = {f"{name}.jpg": jpeg(app1(block)) for name, block in blocks.items()}
+    files = {f"density-{name}.jpg": jpeg(app1(block)) for name, block in blocks.items()}
     for width in (65, 66, 67):
         for natural in (width // 2, (width + 1) // 2):
             block = density(144, 144, natural, natural)
-            files[f"{width}-as-{natural}.jpg"] = jpeg(app1(block), size=(width, width))
-    files["jfif.jpg"] = encode(patterned(), quality=95, dpi=(144, 144))
-    files["second.jpg"] = jpeg(app1(turned_tiff()), app1(blocks["half"]))
+            files[f"density-{width}-as-{natural}.jpg"] = jpeg(app1(block), size=(width, width))
+    files["density-jfif.jpg"] = encode(patterned(), quality=95, dpi=(144, 144))
+    files["density-second.jpg"] = jpeg(app1(turned_tiff()), app1(blocks["half"]))
     return files
 
 
