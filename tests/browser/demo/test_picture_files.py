@@ -1,4 +1,4 @@
-"""Files that are given to the page by drop, paste and chooser, with whatever type a system gives them."""
+"""Files that are given to the page by drop, paste and chooser, with whatever type a system has."""
 
 from __future__ import annotations
 
