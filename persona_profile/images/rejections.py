@@ -1,4 +1,4 @@
-"""The six ways to reject an upload for its content, and the codes that clients get."""
+"""The ways to reject an upload for its content, and the codes that clients get."""
 
 from __future__ import annotations
 
