@@ -68,7 +68,10 @@ describe("request", () => {
   before(() => {
     Object.defineProperty(globalThis, "navigator", { value: { onLine: false }, configurable: true });
   });
-  after(() => Object.defineProperty(globalThis, "navigator", online));
+  after(() => {
+    delete globalThis.navigator; // older versions of Node.js have none
+    Object.defineProperties(globalThis, online ? { navigator: online } : {});
+  });
 
   test("of a browser that seems offline is sent", async () => {
     const answer = { status: 200 };
