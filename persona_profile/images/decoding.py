@@ -24,16 +24,15 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
-from persona_profile.images.boxes import read_heif
+from persona_profile.images.boxes import brands_of
+from persona_profile.images.heif import read_avif, read_heic
 from persona_profile.images.jpeg import read_jpeg
 from persona_profile.images.metadata import Colours, Contents, Metadata
 from persona_profile.images.png import read_png
 from persona_profile.images.rejections import broken, parsing, too_many_pixels, unknown_format
 from persona_profile.images.structures import read_gif, read_webp
 
-_SNIFFED_BYTES: Final = 32
-_AVIF_BRANDS: Final = {b"avif", b"avis"}
-_HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_SNIFFED_BYTES: Final = 1024
 _ORIENTATION_TAG: Final = 0x0112
 
 # The library warns of damaged metadata and odd sizes, which do not concern operators.
@@ -48,13 +47,20 @@ _MAGIC: Final[dict[bytes, _Decoder]] = {
     b"GIF89a": GifImageFile,
 }
 
+_BRANDS: Final[dict[bytes, _Decoder]] = {
+    **dict.fromkeys((b"avif", b"avis"), AvifImageFile),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), HeifImageFile),
+}
+_ANY_CODEC: Final = {b"mif1", b"mif2", b"msf1", b"miaf"}
+"""Brands of files without a brand of their codec."""
+
 _READERS: Final[dict[_Decoder, Callable[[bytes], Contents]]] = {
     JpegImageFile: read_jpeg,
     PngImageFile: read_png,
     GifImageFile: read_gif,
     WebPImageFile: read_webp,
-    AvifImageFile: read_heif,
-    HeifImageFile: read_heif,
+    AvifImageFile: read_avif,
+    HeifImageFile: read_heic,
 }
 
 _BYTES_PER_PIXEL: Final[dict[type, int]] = {
@@ -129,6 +135,8 @@ def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int)
     width, height = image.size
     extent = contents.extent
     decoded, scales = max(width * height, extent.pixels), (1.0, 1.0)
+    if contents.shown_size:
+        width, height = min(width, contents.shown_size[0]), min(height, contents.shown_size[1])
     if isinstance(image, JpegImageFile):
         needed = _coefficient_bytes(image, contents.scans)
         scales = parsing(lambda: _reduce_jpeg(image, side or min(width, height), wanted))
@@ -187,10 +195,9 @@ def _reduce_jpeg(image: JpegImageFile, side: int, wanted: int) -> tuple[float, f
 
 def _sniff(head: bytes) -> _Decoder | None:
     if head[4:8] == b"ftyp":
-        brands = {head[position : position + 4] for position in (8, 16, 20, 24, 28)}
-        if brands & _AVIF_BRANDS:
-            return AvifImageFile
-        return HeifImageFile if brands & _HEIF_BRANDS else None
+        brands = brands_of(head)
+        codec = next((_BRANDS[each] for each in brands if each in _BRANDS), None)
+        return codec or (HeifImageFile if _ANY_CODEC.intersection(brands) else None)
     if head[:4] == b"RIFF":
         return WebPImageFile if head[8:12] == b"WEBP" else None
     return next((decoder for magic, decoder in _MAGIC.items() if head.startswith(magic)), None)

@@ -73,10 +73,13 @@ class Contents:
         data: the file for its decoder, without parts that the decoder rejects and no pixel needs.
         metadata: as browsers apply it; None leaves it to the library.
         extent: the pixels of a HEIF or AVIF.
+        shown_size: width and height at the top left that browsers show, before the image is turned; by
+            default all of it.
         scans: of a JPEG.
     """
 
     data: bytes
     metadata: Metadata | None = None
     extent: Extent = field(default_factory=Extent)
+    shown_size: tuple[int, int] | None = None
     scans: int = 0

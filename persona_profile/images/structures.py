@@ -2,7 +2,7 @@
 
 Libraries spend microseconds or more on each structure, and a file of 20 MB has room for millions. Each
 function walks one format, raises `picture_too_complex` at its bound, and leaves everything else to the
-decoder. `jpeg`, `png` and `boxes` do the same for their formats.
+decoder. `jpeg`, `png`, `webp`, `heif`, `jxl` and `dng` do the same for their formats.
 """
 
 from __future__ import annotations

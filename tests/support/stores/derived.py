@@ -13,6 +13,7 @@ from support.pictures.pictures import encode, heic
 
 TILE = 64
 COLOUR = (90, 120, 40)
+_ESSENTIAL = frozenset({b"av1C", b"hvcC", b"clap", b"irot", b"imir"})
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
 
 
@@ -38,6 +39,7 @@ class Item:
         inputs: numbers of the source items.
         configuration: the decoder's configuration box.
         alpha_of: the number of the item that this alpha plane belongs to.
+        properties: further property boxes, in their order.
     """
 
     kind: bytes
@@ -46,6 +48,7 @@ class Item:
     inputs: Sequence[int] = ()
     configuration: bytes = b""
     alpha_of: int | None = None
+    properties: tuple[bytes, ...] = ()
 
 
 @cache
@@ -97,9 +100,10 @@ def heif(items: Sequence[Item], *boxes: bytes, extents: int = 1) -> bytes:
         mine = [full_box(b"ispe", struct.pack(">II", *item.size)), full_box(b"pixi", b"\3\x08\x08\x08")]
         mine += [item.configuration] * bool(item.configuration)
         mine += [full_box(b"auxC", ALPHA)] * (item.alpha_of is not None)
+        mine += item.properties
         properties += [each for each in mine if each not in properties]
-        # Essential: a reader that can't use the configuration must not decode the item.
-        indices = [properties.index(each) + 1 | 0x80 * (each == item.configuration) for each in mine]
+        # Essential: a reader that can't use the property must not decode the item.
+        indices = [properties.index(each) + 1 | 0x80 * (each[4:8] in _ESSENTIAL) for each in mine]
         belongs += struct.pack(">HB", number, len(indices)) + bytes(indices)
     kinds = [
         box(b"infe", b"\2\0\0\0", struct.pack(">HH", number, 0), item.kind, b"\0")

@@ -13,7 +13,8 @@ from support.stores.derived import COLOUR, Item, box, full_box, grid, heif, iden
 
 from persona_profile.errors import ServiceError
 from persona_profile.images import Encoding, Limits, PictureOptions
-from persona_profile.images.boxes import Extent, extent_of
+from persona_profile.images.heif import read_avif, read_heic
+from persona_profile.images.metadata import Extent
 from persona_profile.images.pipeline import open_image, render_picture
 
 LIMITS = Limits(100_000_000, 50_000_000, 864 * 1024 * 1024)
@@ -42,6 +43,12 @@ def rejection(data) -> str:
 def pixels(data) -> int:
     """Return the pixels for which a file is charged."""
     return open_image(io.BytesIO(data), None, OPTIONS).pixels
+
+
+def extent_of(data) -> Extent:
+    """Return the pixels of a file's images and alpha planes."""
+    reader = read_avif if b"av01" in data or b"avis" in data else read_heic
+    return reader(data).extent
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
