@@ -25,9 +25,7 @@ class Box:
         start, end: of the box in the file, with its header.
     """
 
-    def __init__(
-        self, kind: bytes, data: bytes, place: tuple[int, int, int], budget: Budget
-    ) -> None:
+    def __init__(self, kind: bytes, data: bytes, place: tuple[int, int, int], budget: Budget) -> None:
         self.kind = kind
         self.start, self._body, self.end = place
         self._at = self._body

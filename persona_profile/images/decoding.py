@@ -30,7 +30,8 @@ from persona_profile.images.jpeg import read_jpeg
 from persona_profile.images.metadata import Colours, Contents, Metadata
 from persona_profile.images.png import read_png
 from persona_profile.images.rejections import broken, parsing, too_many_pixels, unknown_format
-from persona_profile.images.structures import read_gif, read_webp
+from persona_profile.images.structures import read_gif
+from persona_profile.images.webp import read_webp
 
 _SNIFFED_BYTES: Final = 1024
 _ORIENTATION_TAG: Final = 0x0112

@@ -104,7 +104,7 @@ def read_avif(data: bytes) -> Contents:
         shown, tile = images.shown(), images.shown(first_tile=True)
     if shown is None or tile is None:
         return Contents(data, Metadata(), extent)
-    colours = colours_of(shown.boxes) or Colours(cicp=cicp_of(tile.coded))
+    colours = colours_of(shown.boxes) or colours_of(tile.boxes) or Colours(cicp=cicp_of(tile.coded))
     return Contents(
         images.mended() if images else data,
         Metadata(orientation_of(shown.boxes), colours=colours),

@@ -7,7 +7,6 @@ decoder. `jpeg`, `png`, `webp`, `heif`, `jxl` and `dng` do the same for their fo
 
 from __future__ import annotations
 
-import struct
 from typing import Final
 
 from persona_profile.images.metadata import Contents
@@ -16,8 +15,6 @@ from persona_profile.images.rejections import too_complex
 MAX_STRUCTURES: Final = 10_000
 """Segments, chunks or blocks of one file: enough for a PNG of 20 MB in pieces of 2 KiB."""
 
-
-_RIFF_CHUNK: Final = struct.Struct("<4sI")
 
 _GIF_EXTENSION: Final = 0x21
 _GIF_IMAGE: Final = 0x2C
@@ -37,19 +34,6 @@ class Budget:
         self._left -= count
         if self._left < 0:
             raise too_complex()
-
-
-def read_webp(data: bytes) -> Contents:
-    """Return the contents of a WebP. Bounds the number of chunks, including those in its frames."""
-    budget = Budget()
-    position, end = 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
-    while position + _RIFF_CHUNK.size <= end:
-        kind, length = _RIFF_CHUNK.unpack_from(data, position)
-        budget.spend()
-        position += _RIFF_CHUNK.size
-        # A frame has 16 bytes of its own before its chunks.
-        position += 16 if kind == b"ANMF" else length + length % 2
-    return Contents(data)
 
 
 def read_gif(data: bytes) -> Contents:
