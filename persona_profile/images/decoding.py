@@ -11,7 +11,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from PIL import Image
@@ -25,8 +25,12 @@ from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
 from persona_profile.images.boxes import brands_of
+from persona_profile.images.dng import MAGICS as DNG_MAGICS
+from persona_profile.images.dng import read_dng
 from persona_profile.images.heif import read_avif, read_heic
 from persona_profile.images.jpeg import read_jpeg
+from persona_profile.images.jxl import CODESTREAM_MAGIC, CONTAINER_MAGIC
+from persona_profile.images.jxl_image import JxlImageFile, read_jxl
 from persona_profile.images.metadata import Colours, Contents, Metadata
 from persona_profile.images.png import read_png
 from persona_profile.images.rejections import broken, parsing, too_many_pixels, unknown_format
@@ -41,11 +45,21 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _Decoder = Callable[[BinaryIO], ImageFile]
 
+
+class DngImageFile(JpegImageFile):
+    """The JPEG preview of a DNG."""
+
+    format = "DNG"
+
+
 _MAGIC: Final[dict[bytes, _Decoder]] = {
     b"\xff\xd8\xff": JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngImageFile,
     b"GIF87a": GifImageFile,
     b"GIF89a": GifImageFile,
+    CODESTREAM_MAGIC: JxlImageFile,
+    CONTAINER_MAGIC: JxlImageFile,
+    **dict.fromkeys(DNG_MAGICS, DngImageFile),
 }
 
 _BRANDS: Final[dict[bytes, _Decoder]] = {
@@ -62,6 +76,8 @@ _READERS: Final[dict[_Decoder, Callable[[bytes], Contents]]] = {
     WebPImageFile: read_webp,
     AvifImageFile: read_avif,
     HeifImageFile: read_heic,
+    JxlImageFile: read_jxl,
+    DngImageFile: read_dng,
 }
 
 _BYTES_PER_PIXEL: Final[dict[type, int]] = {
@@ -78,7 +94,7 @@ _LIBRARY_BYTES: Final = 4
 _COEFFICIENT_BYTES: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenedImage:
     """An image whose header was read, and no pixel.
 
@@ -108,7 +124,10 @@ class OpenedImage:
     def load(self, limits: Limits) -> None:
         """Decode the pixels, or raise an error of `rejections`."""
         parsing(self.image.load)
-        # Some decoders learn the true size of the first frame only now.
+        # Some decoders learn the profile and the true size of the first frame only now.
+        if isinstance(self.image, JxlImageFile) and self.metadata.colours == Colours():
+            colours = Colours(self.image.info.get("icc_profile"))
+            self.metadata = replace(self.metadata, colours=colours)
         _check_pixels(self.image, max(limits.max_pixels_jpeg, limits.max_pixels_other))
 
 
@@ -121,7 +140,8 @@ def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int)
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
         raise unknown_format()
-    limit = limits.max_pixels_jpeg if decoder is JpegImageFile else limits.max_pixels_other
+    is_jpeg = decoder in (JpegImageFile, DngImageFile)
+    limit = limits.max_pixels_jpeg if is_jpeg else limits.max_pixels_other
 
     def open_file() -> ImageFile:
         try:
@@ -142,6 +162,8 @@ def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int)
         needed = _coefficient_bytes(image, contents.scans)
         scales = parsing(lambda: _reduce_jpeg(image, side or min(width, height), wanted))
         needed += image.width * image.height * _LIBRARY_BYTES
+    elif contents.bytes_per_pixel:
+        needed = width * height * contents.bytes_per_pixel
     else:
         needed = max(decoded, extent.alpha_pixels) * _BYTES_PER_PIXEL[type(image)]
     needed += len(contents.data)

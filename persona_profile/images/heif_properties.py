@@ -12,7 +12,7 @@ from persona_profile.images.metadata import Cicp, Colours
 
 _CLEAN_APERTURE: Final = struct.Struct(">iIiIiIiI")
 
-# EXIF's orientations of quarter turns to the left, then mirrored top to bottom (0) or left to right (1).
+# EXIF's orientation of quarter turns to the left, then mirrored top to bottom (0) or left to right (1).
 _ORIENTATIONS: Final = {
     None: (1, 8, 3, 6),
     0: (4, 5, 2, 7),

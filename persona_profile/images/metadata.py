@@ -75,6 +75,7 @@ class Contents:
         extent: the pixels of a HEIF or AVIF.
         shown_size: width and height at the top left that browsers show, before the image is turned; by
             default all of it.
+        bytes_per_pixel: memory that decoding takes, where that depends on the file.
         scans: of a JPEG.
     """
 
@@ -82,4 +83,5 @@ class Contents:
     metadata: Metadata | None = None
     extent: Extent = field(default_factory=Extent)
     shown_size: tuple[int, int] | None = None
+    bytes_per_pixel: int = 0
     scans: int = 0

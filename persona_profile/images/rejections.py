@@ -1,4 +1,4 @@
-"""The five ways to reject an upload for its content, and the codes that clients get."""
+"""The ways to reject an upload for its content, and the codes that clients get."""
 
 from __future__ import annotations
 
@@ -36,6 +36,20 @@ def broken() -> UnprocessablePicture:
 def too_complex() -> UnprocessablePicture:
     """Return the error for a file that takes more time or memory than its pixels explain."""
     detail = "The picture takes too much time or memory to decode."
+    return UnprocessablePicture("picture_too_complex", detail)
+
+
+def unsupported_feature() -> UnprocessablePicture:
+    """Return the error for a file with a rare feature of its format that the decoder lacks."""
+    detail = (
+        "The file has a rare feature of its format. Save the picture as JPEG or PNG, and try again."
+    )
+    return UnprocessablePicture("picture_too_complex", detail)
+
+
+def no_preview() -> UnprocessablePicture:
+    """Return the error for a raw photo without a preview."""
+    detail = "The DNG has no JPEG preview. Export the picture as JPEG, and try again."
     return UnprocessablePicture("picture_too_complex", detail)
 
 

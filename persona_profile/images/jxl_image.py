@@ -1,0 +1,97 @@
+"""JPEG XL: what its decoder needs, and its pixels."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from PIL import Image
+from PIL.ImageFile import ImageFile
+from pillow_jxl import Decoder
+
+from persona_profile.errors import UnprocessablePicture
+from persona_profile.images.jxl import ImageHeader, codestream_of, read_image_header
+from persona_profile.images.jxl_frames import Frames, frames_of
+from persona_profile.images.metadata import Colours, Contents, Extent, Metadata
+
+_THIS_THREAD: Final = 0
+_FLOAT: Final = "F"
+
+# Measured maxima in bytes of a pixel, with the library's image.
+_LOSSY_BYTES: Final = 12
+_CHANNEL_BYTES: Final = 8
+_OTHER_BYTES: Final = 8
+_KEPT_BYTES: Final = 16
+"""A frame that is kept for other frames: four channels of floating point."""
+
+_MAX_KEPT_FRAMES: Final = 4
+
+
+def read_jxl(data: bytes) -> Contents:
+    """Return the contents of a JPEG XL: its codestream, up to the first frame of an animation.
+
+    The decoder turns the image by itself; browsers ignore the orientation in EXIF.
+    """
+    codestream = codestream_of(data)
+    header = read_image_header(codestream)
+    try:
+        frames = frames_of(codestream, header)
+    except UnprocessablePicture:
+        if header.is_animation:  # the decoder would decode all frames and return the last one
+            raise
+        frames = Frames(codestream)
+    width, height = header.size
+    return Contents(
+        frames.codestream,
+        Metadata(colours=Colours(cicp=header.cicp)),
+        Extent(max(width * height, frames.pixels)),
+        bytes_per_pixel=_bytes_per_pixel(header, frames),
+    )
+
+
+def _bytes_per_pixel(header: ImageHeader, frames: Frames) -> int:
+    if frames.is_lossy and not header.extra_channels:
+        needed = _LOSSY_BYTES
+    else:
+        needed = _CHANNEL_BYTES * (header.colour_channels + header.extra_channels) + _OTHER_BYTES
+    return needed + _KEPT_BYTES * min(frames.count - 1, _MAX_KEPT_FRAMES)
+
+
+class JxlImageFile(ImageFile):
+    """An image of a codestream; the pixels are decoded by `load` in this thread.
+
+    `info` has an ICC profile, `icc_profile`, once the pixels are decoded.
+    """
+
+    format = "JXL"
+    format_description = "JPEG XL"
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        self._codestream = self.fp.read()
+        header = read_image_header(self._codestream)
+        self._size = header.size if header.orientation < 5 else header.size[::-1]
+        self._mode = "RGB"
+        self.tile = []
+
+    def load(self) -> Any:
+        """Decode the pixels."""
+        if self._codestream:
+            image = self._decoded()
+            self._codestream = b""
+            self.im, self._mode, self._size = image.im, image.mode, image.size
+        return super().load()
+
+    def _decoded(self) -> Image.Image:
+        try:
+            _, info, pixels, profile, _ = Decoder(num_threads=_THIS_THREAD)(self._codestream)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a panic of the library is no Exception
+            raise OSError(str(error)) from None
+        if profile:
+            self.info["icc_profile"] = profile
+        size, mode = (info.width, info.height), info.mode
+        if mode.startswith(_FLOAT):
+            grey = Image.frombytes(_FLOAT, size, pixels)
+            return grey.point(lambda value: value * 255 + 0.5).convert("L")
+        return Image.frombytes(mode, size, pixels)
