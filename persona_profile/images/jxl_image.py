@@ -14,7 +14,7 @@ from persona_profile.images.jxl_frames import Frames, frames_of
 from persona_profile.images.metadata import Colours, Contents, Extent, Metadata
 
 _THIS_THREAD: Final = 0
-_FLOAT: Final = "F"
+_FLOAT_BYTES: Final = 4
 
 # Measured maxima in bytes of a pixel, with the library's image.
 _LOSSY_BYTES: Final = 12
@@ -90,8 +90,22 @@ class JxlImageFile(ImageFile):
             raise OSError(str(error)) from None
         if profile:
             self.info["icc_profile"] = profile
-        size, mode = (info.width, info.height), info.mode
-        if mode.startswith(_FLOAT):
-            grey = Image.frombytes(_FLOAT, size, pixels)
-            return grey.point(lambda value: value * 255 + 0.5).convert("L")
+        return _image_of(info.mode, (info.width, info.height), pixels)
+
+
+def _image_of(mode: str, size: tuple[int, int], pixels: bytes) -> Image.Image:
+    """Return an image of samples of 8 or 16 bits or of floating point, in a mode of 8 or 16 bits."""
+    width, height = size
+    eight_bits = mode.removesuffix(";16").replace("I", "L").replace("F", "L")
+    channels = len(eight_bits)
+    sample_bytes, rest = divmod(len(pixels), width * height * channels)
+    if rest or sample_bytes not in (1, 2, _FLOAT_BYTES):
+        raise ValueError(mode)
+    if sample_bytes == _FLOAT_BYTES:
+        samples = Image.frombytes("F", (width * channels, height), pixels)
+        pixels = samples.point(lambda value: value * 255 + 0.5).convert("L").tobytes()
+    elif mode == "I;16":
         return Image.frombytes(mode, size, pixels)
+    elif sample_bytes == 2:
+        pixels = pixels[1::2]  # the upper eight bits
+    return Image.frombytes(eight_bits, size, pixels)
