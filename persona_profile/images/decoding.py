@@ -131,11 +131,13 @@ class OpenedImage:
         _check_pixels(self.image, max(limits.max_pixels_jpeg, limits.max_pixels_other))
 
 
-def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int) -> OpenedImage:
+def read_header(
+    source: BinaryIO, limits: Limits, side_of: Callable[[tuple[int, int], Metadata], int], wanted: int
+) -> OpenedImage:
     """Read and check the header of a seekable file at its start; decode no pixel.
 
-    A JPEG will be decoded in the DCT domain at the smallest size at which a square of `side` pixels, or
-    the largest square, has at least `wanted` pixels. A file is rejected by an error of `rejections`.
+    A JPEG will be decoded in the DCT domain at the smallest size at which the square has at least
+    `wanted` pixels; `side_of` returns its side. A file is rejected by an error of `rejections`.
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
@@ -154,13 +156,15 @@ def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int)
     image = parsing(open_file)
     _check_pixels(image, limit)
     width, height = image.size
+    metadata = contents.metadata or _library_metadata(image)
+    side = side_of(image.size, metadata)  # rejects a crop before any pixel is decoded
     extent = contents.extent
     decoded, scales = max(width * height, extent.pixels), (1.0, 1.0)
     if contents.shown_size:
         width, height = min(width, contents.shown_size[0]), min(height, contents.shown_size[1])
     if isinstance(image, JpegImageFile):
         needed = _coefficient_bytes(image, contents.scans)
-        scales = parsing(lambda: _reduce_jpeg(image, side or min(width, height), wanted))
+        scales = parsing(lambda: _reduce_jpeg(image, side, wanted))
         needed += image.width * image.height * _LIBRARY_BYTES
     elif contents.bytes_per_pixel:
         needed = width * height * contents.bytes_per_pixel
@@ -170,7 +174,6 @@ def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int)
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
     charged = min(limit, decoded + extent.alpha_pixels)
-    metadata = contents.metadata or _library_metadata(image)
     return OpenedImage(image, width, height, metadata, charged, needed, scales)
 
 

@@ -15,6 +15,7 @@ CODES: Final = frozenset(
         "picture_too_complex",
         "picture_too_many_pixels",
         "crop_outside_picture",
+        "crop_of_other_picture",
     }
 )
 """The code of each error below."""
@@ -41,9 +42,7 @@ def too_complex() -> UnprocessablePicture:
 
 def unsupported_feature() -> UnprocessablePicture:
     """Return the error for a file with a rare feature of its format that the decoder lacks."""
-    detail = (
-        "The file has a rare feature of its format. Save the picture as JPEG or PNG, and try again."
-    )
+    detail = "The file has a rare feature of its format. Save the picture as JPEG or PNG, and try again."
     return UnprocessablePicture("picture_too_complex", detail)
 
 
@@ -60,9 +59,22 @@ def too_many_pixels(limit: int, **members: int) -> UnprocessablePicture:
 
 
 def crop_outside(width: int, height: int) -> UnprocessablePicture:
-    """Return the error for a crop that leaves an upright image of some size."""
-    detail = f"The crop leaves the upright picture of {width} x {height} pixels."
+    """Return the error for a crop that leaves an image of the size in which it was counted."""
+    detail = f"The crop leaves the picture of {width} x {height} pixels."
     return UnprocessablePicture("crop_outside_picture", detail, width=width, height=height)
+
+
+def crop_of_other_picture(upright: tuple[int, int], of: tuple[int, int]) -> UnprocessablePicture:
+    """Return the error for a crop that was counted in an image of another shape."""
+    (width, height), (of_width, of_height) = upright, of
+    return UnprocessablePicture(
+        "crop_of_other_picture",
+        f"The crop is of a picture of {of_width} x {of_height}, not of {width} x {height} pixels.",
+        width=width,
+        height=height,
+        of_width=of_width,
+        of_height=of_height,
+    )
 
 
 def parsing(step: Callable[[], _T]) -> _T:

@@ -20,8 +20,8 @@ def read_webp(data: bytes) -> Contents:
     """Return the contents of a WebP. Bounds the number of chunks, including those in its frames.
 
     No browser turns a WebP: its EXIF and XMP are ignored. The first profile counts if the header
-    announces it. An animation gets the flag of alpha, which its first frame has where it leaves the
-    canvas uncovered, whatever the header says.
+    announces it; browsers ignore that of an animation. An animation gets the flag of alpha, which its
+    first frame has where it leaves the canvas uncovered, whatever the header says.
     """
     budget = Budget()
     position, end = _FIRST_CHUNK, min(len(data), 8 + int.from_bytes(data[4:8], "little"))
@@ -36,5 +36,6 @@ def read_webp(data: bytes) -> Contents:
     flags_at = _FIRST_CHUNK + _CHUNK.size
     flags = data[flags_at] if data.startswith(b"VP8X", _FIRST_CHUNK) and flags_at < end else 0
     if flags & _HAS_ANIMATION:
-        data = data[:flags_at] + bytes([flags | _HAS_ALPHA]) + data[flags_at + 1 :]
+        animation = data[:flags_at] + bytes([flags | _HAS_ALPHA]) + data[flags_at + 1 :]
+        return Contents(animation, Metadata())
     return Contents(data, Metadata(colours=Colours(profile if flags & _HAS_PROFILE else None)))
