@@ -42,7 +42,7 @@ def too_complex() -> UnprocessablePicture:
 
 def unsupported_feature() -> UnprocessablePicture:
     """Return the error for a file with a rare feature of its format that the decoder lacks."""
-    detail = "The file has a rare feature of its format. Save the picture as JPEG or PNG, and try again."
+    detail = "The file has a rare feature of its format. Save the picture as JPEG, and try again."
     return UnprocessablePicture("picture_too_complex", detail)
 
 
