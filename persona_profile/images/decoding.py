@@ -93,6 +93,9 @@ _LIBRARY_BYTES: Final = 4
 
 _COEFFICIENT_BYTES: Final = 2
 
+_LIBRARY_PIXELS: Final = 16_384 * 16_384
+"""The limit of the AVIF library, which does not report it as such."""
+
 
 @dataclass(slots=True)
 class OpenedImage:
@@ -153,6 +156,8 @@ def read_header(
 
     source.seek(0)
     contents = parsing(lambda: _READERS[decoder](source.read()))
+    if contents.extent.pixels > _LIBRARY_PIXELS:
+        raise too_many_pixels(limit, pixels=contents.extent.pixels)
     image = parsing(open_file)
     _check_pixels(image, limit)
     width, height = image.size

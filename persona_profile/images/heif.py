@@ -162,9 +162,11 @@ class _Images:
         for box in boxes[b"iprp"]:
             self._associations.read(box)
         self._offsets = {item: at for box in boxes[b"iloc"] for item, at in _locations(box)}
-        if sum(1 for box in boxes[b"grpl"] for _ in box) > _MAX_GROUPS:
+        groups = [group for box in boxes[b"grpl"] for group in box]
+        if len(groups) > _MAX_GROUPS:
             raise too_complex()
-        self._primary = [self._base(_primary(box)) for box in boxes[b"pitm"]]
+        self._alternatives = [_entities(group) for group in groups if group.kind == b"altr"]
+        self._primary = [self._decodable(_primary(box)) for box in boxes[b"pitm"]]
 
     def extent(self) -> Extent:
         """Return the pixels to decode for the primary image.
@@ -210,11 +212,20 @@ class _Images:
         parts = [changed.get(box.start, box.raw) for box in children]
         return with_last_box(self._data, self._meta, write_box(b"meta", head, *parts))
 
-    def _base(self, item: int) -> int:
-        """Return an item, or the base image that a gain map would brighten (ISO 21496-1)."""
+    def _decodable(self, item: int) -> int:
+        """Return an item, or another one that is shown where this one can't be decoded.
+
+        That is the base image that a gain map would brighten (ISO 21496-1), or the first alternative in
+        its group (ISO/IEC 14496-12, 8.18.3).
+        """
         if self._kinds.get(item) == _TONE_MAP and self._inputs[item]:
             return self._inputs[item][0]
-        return item
+        decoded = {self._codec.coded, *self._codec.derived}
+        alternatives = [
+            item,
+            *(each for group in self._alternatives if item in group for each in group),
+        ]
+        return next((each for each in alternatives if self._kinds.get(each) in decoded), item)
 
     def _extent(self, item: int, depth: int) -> Extent:
         self._meta.count()
@@ -325,6 +336,13 @@ class _Associations:
 def _primary(box: Box) -> int:
     """Read the identifier of the primary item (ISO/IEC 14496-12, 8.11.4)."""
     return box.number(4 if box.version() else 2)
+
+
+def _entities(box: Box) -> list[int]:
+    """Read the items of a group (ISO/IEC 14496-12, 8.18.3)."""
+    box.version()
+    box.read(4)
+    return [box.number(4) for _ in box.repeat(box.number(4))]
 
 
 def _items(box: Box) -> Iterator[tuple[int, bytes]]:

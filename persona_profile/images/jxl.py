@@ -25,7 +25,6 @@ _RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _SRGB: Final = Cicp(1, 13)
 _D65: Final = 1
 _DCI: Final = 11
-_HDR_TRANSFERS: Final = (16, 18)
 
 
 @dataclass(slots=True)
@@ -38,7 +37,7 @@ class ImageHeader:
         colour_channels: 1 of grey, otherwise 3.
         extra_channels: alpha and others.
         is_xyb: whether colours are stored in the codec's own colour space.
-        cicp: the colour space of sRGB, PQ and HLG; of others, the decoder returns a profile.
+        cicp: the colour space, if code points name it; otherwise the decoder returns a profile.
         has_profile: whether an ICC profile follows, whose length only a decoder knows.
         preview_size: of a small image before the first frame.
         is_animation: whether frames have durations.
@@ -252,8 +251,7 @@ def _read_colours(bits: LowBits, header: ImageHeader) -> None:
     # Display P3 has the primaries of DCI and the white of a monitor.
     code = 12 if primaries == _DCI else primaries
     if white == _D65 and primaries != _CUSTOM and space in (_RGB, _GREY):
-        found = Cicp(code, transfer)
-        header.cicp = found if found == _SRGB or transfer in _HDR_TRANSFERS else None
+        header.cicp = Cicp(code, transfer) if transfer else None
 
 
 def _skip_chromaticity(bits: LowBits) -> None:

@@ -88,5 +88,12 @@ def parsing(step: Callable[[], _T]) -> _T:
         raise
     except MemoryError:
         raise too_complex() from None
-    except Exception:  # noqa: BLE001 - see above
-        raise broken() from None
+    except Exception as error:  # noqa: BLE001 - see above
+        raise _rejection_of(str(error)) from None
+
+
+def _rejection_of(message: str) -> UnprocessablePicture:
+    """Return the error for a decoder's message: its own limits are no damage."""
+    if "Security limit exceeded" in message:
+        return too_complex()
+    return unsupported_feature() if message.startswith("Unsupported ") else broken()
