@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from persona_profile.images.jpeg import read_jpeg
 from persona_profile.images.metadata import Chromaticities, Colours, Contents, Metadata
-from persona_profile.images.rejections import no_preview, unknown_format
+from persona_profile.images.rejections import broken, no_preview, unknown_format
 from persona_profile.images.structures import Budget
 
 MAGICS: Final = (b"II*\0", b"MM\0*")
@@ -132,6 +132,8 @@ class _Tiff:
             start = waiting.popleft()
             if start in seen or not start:
                 continue
+            if self.number(start, 2) is None and not seen:
+                raise broken()
             seen.add(start)
             directory = _Directory(self, start)
             yield directory

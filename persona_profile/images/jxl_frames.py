@@ -13,7 +13,7 @@ from persona_profile.images.jxl import (
     skip_extensions,
     skip_name,
 )
-from persona_profile.images.rejections import too_complex, unsupported_feature
+from persona_profile.images.rejections import too_complex
 from persona_profile.images.structures import Budget
 
 _MAX_FRAMES: Final = 64
@@ -78,14 +78,26 @@ class Frames:
     is_lossy: bool = False
 
 
-def frames_of(codestream: bytes, header: ImageHeader) -> Frames:
+def frames_of(codestream: bytes, header: ImageHeader) -> Frames | None:
     """Return a codestream that ends with the image, or with the first frame of its animation.
 
-    `picture_too_complex` is raised where its end can't be found without the codec's entropy coding: an
-    ICC profile in front of it, or sections in another order.
+    Returns:
+        None where the end can't be found without the codec's entropy coding: an ICC profile in front of
+        the frames, or the sections of a frame in another order.
     """
     if header.has_profile:
-        raise unsupported_feature()
+        return None
+    try:
+        return _frames_of(codestream, header)
+    except _UnknownLength:
+        return None
+
+
+class _UnknownLength(Exception):
+    """The sections of a frame are in another order."""
+
+
+def _frames_of(codestream: bytes, header: ImageHeader) -> Frames:
     bits = LowBits(codestream, header.bits)
     if header.preview_size:
         _skip_frame(bits, header, header.preview_size)
@@ -125,7 +137,7 @@ def _skip_frame(bits: LowBits, header: ImageHeader, size: tuple[int, int]) -> _F
         _read_header(bits, header, frame)
     frame.sections_at = bits.position
     if bits.flag():
-        raise unsupported_feature()
+        raise _UnknownLength
     bits.align()
     count = _section_count(frame)
     Budget().spend(count)

@@ -8,10 +8,10 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from pillow_jxl import Decoder
 
-from persona_profile.errors import UnprocessablePicture
 from persona_profile.images.jxl import ImageHeader, codestream_of, read_image_header
 from persona_profile.images.jxl_frames import Frames, frames_of
 from persona_profile.images.metadata import Colours, Contents, Extent, Metadata
+from persona_profile.images.rejections import unsupported_feature
 
 _THIS_THREAD: Final = 0
 _FLOAT_BYTES: Final = 4
@@ -33,12 +33,10 @@ def read_jxl(data: bytes) -> Contents:
     """
     codestream = codestream_of(data)
     header = read_image_header(codestream)
-    try:
-        frames = frames_of(codestream, header)
-    except UnprocessablePicture:
-        if header.is_animation:  # the decoder would decode all frames and return the last one
-            raise
-        frames = Frames(codestream)
+    frames = frames_of(codestream, header)
+    if frames is None and header.is_animation:
+        raise unsupported_feature()  # the decoder would decode all frames and return the last one
+    frames = frames or Frames(codestream)
     width, height = header.size
     return Contents(
         frames.codestream,
