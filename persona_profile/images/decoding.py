@@ -24,6 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
+from persona_profile.images.avif_matrix import with_film_matrix
 from persona_profile.images.boxes import brands_of
 from persona_profile.images.dng import MAGICS as DNG_MAGICS
 from persona_profile.images.dng import read_dng
@@ -74,7 +75,7 @@ _READERS: Final[dict[_Decoder, Callable[[bytes], Contents]]] = {
     PngImageFile: read_png,
     GifImageFile: read_gif,
     WebPImageFile: read_webp,
-    AvifImageFile: read_avif,
+    AvifImageFile: lambda data: with_film_matrix(read_avif(data)),
     HeifImageFile: read_heic,
     JxlImageFile: read_jxl,
     DngImageFile: read_dng,

@@ -14,7 +14,12 @@ from typing import Final
 
 from persona_profile.images.av1 import cicp_of
 from persona_profile.images.boxes import Box, with_last_box, write_box
-from persona_profile.images.heif_properties import colours_of, orientation_of, shown_size
+from persona_profile.images.heif_properties import (
+    colours_of,
+    in_code_points,
+    orientation_of,
+    shown_size,
+)
 from persona_profile.images.metadata import Colours, Contents, Extent, Metadata
 from persona_profile.images.rejections import broken, too_complex, unknown_format
 from persona_profile.images.structures import Budget
@@ -104,7 +109,9 @@ def read_avif(data: bytes) -> Contents:
         shown, tile = images.shown(), images.shown(first_tile=True)
     if shown is None or tile is None:
         return Contents(data, Metadata(), extent)
-    colours = colours_of(shown.boxes) or colours_of(tile.boxes) or Colours(cicp=cicp_of(tile.coded))
+    colours = colours_of(shown.boxes) or colours_of(tile.boxes)
+    if colours is None:
+        colours = in_code_points(shown.boxes, cicp_of(tile.coded))
     return Contents(
         images.mended() if images else data,
         Metadata(orientation_of(shown.boxes), colours=colours),

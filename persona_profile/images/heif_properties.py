@@ -57,8 +57,13 @@ def colours_of(boxes: Sequence[Box]) -> Colours | None:
             return Colours(icc=content[4:])
     for content in contents:
         if content[:4] == b"nclx" and len(content) >= 8:
-            return Colours(cicp=Cicp(*struct.unpack_from(">HH", content, 4)))
+            return in_code_points(boxes, Cicp(*struct.unpack_from(">HH", content, 4)))
     return None
+
+
+def in_code_points(boxes: Sequence[Box], cicp: Cicp | None) -> Colours:
+    """Return the colour space of code points, with the luminance of the brightest light by `clli`."""
+    return Colours(cicp=cicp, peak_nits=int.from_bytes(_first(boxes, b"clli")[:2]) or None)
 
 
 def _first(boxes: Sequence[Box], kind: bytes) -> bytes:

@@ -33,6 +33,8 @@ _GAP: Final = 3.0
 _BAND_PIXELS: Final = 1_000_000
 """Pixels that are converted at a time, where a conversion needs a copy."""
 
+_VIDEO_FORMATS: Final = ("avif", "heif", "jxl")
+
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -81,7 +83,8 @@ def cut_squares(
     side = min(box.side, sizes[0])
     image = opened.image
     square = parsing(lambda: without_idle_alpha(_scaled(image, side, _decoded_box(box, opened))))
-    square = to_srgb(square, opened.metadata.colours, grey=is_grey(image))
+    colours, video = opened.metadata.colours, opened.format in _VIDEO_FORMATS
+    square = to_srgb(square, colours, grey=is_grey(image), video=video)
     if turn in _UPRIGHT:
         square = square.transpose(_UPRIGHT[turn])
     squares = {}
