@@ -104,7 +104,7 @@ class OpenedImage:
 
     Attributes:
         image: of the library.
-        width, height: pixels as stored, before the image is turned.
+        width, height: pixels that are shown of the stored image, before it is turned.
         metadata: as browsers apply it.
         pixels: pixels to decode: width x height, or all tiles and alpha planes, up to the limit.
         bytes_needed: memory that `load` takes.
@@ -162,12 +162,12 @@ def read_header(
     image = parsing(open_file)
     _check_pixels(image, limit)
     width, height = image.size
-    metadata = contents.metadata or _library_metadata(image)
-    side = side_of(image.size, metadata)  # rejects a crop before any pixel is decoded
     extent = contents.extent
     decoded, scales = max(width * height, extent.pixels), (1.0, 1.0)
     if contents.shown_size:
         width, height = min(width, contents.shown_size[0]), min(height, contents.shown_size[1])
+    metadata = contents.metadata or _library_metadata(image)
+    side = side_of((width, height), metadata)  # rejects a crop before any pixel is decoded
     if isinstance(image, JpegImageFile):
         needed = _coefficient_bytes(image, contents.scans)
         scales = parsing(lambda: _reduce_jpeg(image, side, wanted))
