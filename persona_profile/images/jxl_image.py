@@ -23,6 +23,9 @@ _OTHER_BYTES: Final = 8
 _KEPT_BYTES: Final = 16
 """A frame that is kept for other frames: four channels of floating point."""
 
+_MAX_PIXELS: Final = 1 << 30
+"""An image with more pixels is rejected by any limit; its frames are not read."""
+
 _MAX_KEPT_FRAMES: Final = 4
 
 
@@ -33,11 +36,13 @@ def read_jxl(data: bytes) -> Contents:
     """
     codestream = codestream_of(data)
     header = read_image_header(codestream)
+    width, height = header.size
+    if width * height > _MAX_PIXELS:
+        return Contents(codestream, Metadata(), Extent(width * height))
     frames = frames_of(codestream, header)
     if frames is None and header.is_animation:
         raise unsupported_feature()  # the decoder would decode all frames and return the last one
     frames = frames or Frames(codestream)
-    width, height = header.size
     return Contents(
         frames.codestream,
         Metadata(colours=Colours(cicp=header.cicp)),
