@@ -6,10 +6,10 @@ other decoder of the library.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
@@ -19,27 +19,27 @@ from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
 from persona_profile.images.avif_matrix import with_film_matrix
 from persona_profile.images.boxes import brands_of
+from persona_profile.images.colours import flattened
 from persona_profile.images.dng import MAGICS as DNG_MAGICS
 from persona_profile.images.dng import read_dng
+from persona_profile.images.gif import read_gif
 from persona_profile.images.heif import read_avif, read_heic
-from persona_profile.images.jpeg import read_jpeg
+from persona_profile.images.jpeg import END, ENDINGS, read_jpeg
 from persona_profile.images.jxl import CODESTREAM_MAGIC, CONTAINER_MAGIC
 from persona_profile.images.jxl_image import JxlImageFile, read_jxl
-from persona_profile.images.metadata import Colours, Contents, Metadata
+from persona_profile.images.metadata import Canvas, Colours, Contents, Metadata
 from persona_profile.images.png import read_png
+from persona_profile.images.png_decoder import PngDecoder
 from persona_profile.images.rejections import broken, parsing, too_many_pixels, unknown_format
-from persona_profile.images.structures import read_gif
 from persona_profile.images.webp import read_webp
 
 _SNIFFED_BYTES: Final = 1024
-_ORIENTATION_TAG: Final = 0x0112
 
 # The library warns of damaged metadata and odd sizes, which do not concern operators.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -55,7 +55,7 @@ class DngImageFile(JpegImageFile):
 
 _MAGIC: Final[dict[bytes, _Decoder]] = {
     b"\xff\xd8\xff": JpegImageFile,
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"\x89PNG\r\n\x1a\n": PngDecoder,
     b"GIF87a": GifImageFile,
     b"GIF89a": GifImageFile,
     CODESTREAM_MAGIC: JxlImageFile,
@@ -72,7 +72,7 @@ _ANY_CODEC: Final = {b"mif1", b"mif2", b"msf1", b"miaf"}
 
 _READERS: Final[dict[_Decoder, Callable[[bytes], Contents]]] = {
     JpegImageFile: read_jpeg,
-    PngImageFile: read_png,
+    PngDecoder: read_png,
     GifImageFile: read_gif,
     WebPImageFile: read_webp,
     AvifImageFile: lambda data: with_film_matrix(read_avif(data)),
@@ -83,7 +83,7 @@ _READERS: Final[dict[_Decoder, Callable[[bytes], Contents]]] = {
 
 _BYTES_PER_PIXEL: Final[dict[type, int]] = {
     # Measured maxima of decoding: the library's image and the copies of its decoder.
-    PngImageFile: 5,
+    PngDecoder: 5,
     GifImageFile: 6,
     WebPImageFile: 18,  # two canvases of its animation decoder, a copy of bytes, alpha
     AvifImageFile: 14,
@@ -93,6 +93,8 @@ _LIBRARY_BYTES: Final = 4
 """Bytes of a pixel in the library's image, whatever its channels."""
 
 _COEFFICIENT_BYTES: Final = 2
+_BAND_ROWS: Final = 256
+"""Rows that are converted or compared at a time."""
 
 _LIBRARY_PIXELS: Final = 16_384 * 16_384
 """The limit of the AVIF library, which does not report it as such."""
@@ -105,6 +107,7 @@ class OpenedImage:
     Attributes:
         image: of the library.
         width, height: pixels that are shown of the stored image, before it is turned.
+        contents: of the file.
         metadata: as browsers apply it.
         pixels: pixels to decode: width x height, or all tiles and alpha planes, up to the limit.
         bytes_needed: memory that `load` takes.
@@ -115,6 +118,7 @@ class OpenedImage:
     image: ImageFile
     width: int
     height: int
+    contents: Contents
     metadata: Metadata
     pixels: int
     bytes_needed: int
@@ -125,14 +129,18 @@ class OpenedImage:
         """One of `formats.FORMATS_IN`."""
         return str(self.image.format).lower()
 
-    def load(self, limits: Limits) -> None:
-        """Decode the pixels, or raise an error of `rejections`."""
+    def load(self, limits: Limits) -> Image.Image:
+        """Decode the pixels, or raise an error of `rejections`; return the image on its canvas."""
+        if not self.contents.has_end:
+            parsing(lambda: _check_ending(self.contents.data))
         parsing(self.image.load)
         # Some decoders learn the profile and the true size of the first frame only now.
         if isinstance(self.image, JxlImageFile) and self.metadata.colours == Colours():
             colours = Colours(self.image.info.get("icc_profile"))
             self.metadata = replace(self.metadata, colours=colours)
         _check_pixels(self.image, max(limits.max_pixels_jpeg, limits.max_pixels_other))
+        canvas = self.contents.canvas
+        return parsing(lambda: _on_canvas(self.image, canvas)) if canvas else self.image
 
 
 def read_header(
@@ -161,45 +169,77 @@ def read_header(
         raise too_many_pixels(limit, pixels=contents.extent.pixels)
     image = parsing(open_file)
     _check_pixels(image, limit)
-    width, height = image.size
-    extent = contents.extent
-    decoded, scales = max(width * height, extent.pixels), (1.0, 1.0)
+    width, height = contents.canvas[:2] if contents.canvas else image.size
+    _check_size(width, height, limit)
+    decoded = max(width * height, contents.extent.pixels)
     if contents.shown_size:
         width, height = min(width, contents.shown_size[0]), min(height, contents.shown_size[1])
-    metadata = contents.metadata or _library_metadata(image)
+    metadata = contents.metadata
     side = side_of((width, height), metadata)  # rejects a crop before any pixel is decoded
+    # The file is there twice: as it was, and for its decoder.
+    needed = source.tell() + len(contents.data)
+    scales = (1.0, 1.0)
     if isinstance(image, JpegImageFile):
-        needed = _coefficient_bytes(image, contents.scans)
+        largest = image.size
+        needed += _coefficient_bytes(image, contents.scans)
         scales = parsing(lambda: _reduce_jpeg(image, side, wanted))
-        needed += image.width * image.height * _LIBRARY_BYTES
-    elif contents.bytes_per_pixel:
-        needed = width * height * contents.bytes_per_pixel
+        if contents.has_end:
+            largest = image.size
+        needed += largest[0] * largest[1] * _LIBRARY_BYTES
     else:
-        needed = max(decoded, extent.alpha_pixels) * _BYTES_PER_PIXEL[type(image)]
-    needed += len(contents.data)
+        needed += _bytes_of_pixels(image, contents)
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
-    charged = min(limit, decoded + extent.alpha_pixels)
-    return OpenedImage(image, width, height, metadata, charged, needed, scales)
+    charged = min(limit, decoded + contents.extent.alpha_pixels)
+    return OpenedImage(image, width, height, contents, metadata, charged, needed, scales)
 
 
-def _library_metadata(image: ImageFile) -> Metadata:
-    """Return the metadata that the library has found before the pixels."""
-    turn = 1
-    # The EXIF of a PNG may follow its pixels; browsers ignore it there.
-    if not isinstance(image, PngImageFile) or "exif" in image.info:
-        with contextlib.suppress(Exception):  # damaged metadata may raise anything
-            turn = image.getexif().get(_ORIENTATION_TAG, 1)
-    icc = image.info.get("icc_profile")
-    return Metadata(
-        turn if isinstance(turn, int) and 1 <= turn <= 8 else 1,
-        colours=Colours(icc if isinstance(icc, bytes) else None),
-    )
+def _bytes_of_pixels(image: ImageFile, contents: Contents) -> int:
+    """Return the memory for the pixels of any format but JPEG."""
+    stored = image.width * image.height
+    if contents.bytes_per_pixel:
+        return stored * contents.bytes_per_pixel
+    needed = max(stored, *contents.extent) * _BYTES_PER_PIXEL[type(image)]
+    if contents.canvas:
+        needed += contents.canvas.width * contents.canvas.height * _LIBRARY_BYTES
+    return needed
+
+
+def _on_canvas(image: Image.Image, canvas: Canvas) -> Image.Image:
+    """Return an image on a transparent canvas, in mode RGBA."""
+    whole = Image.new("RGBA", (canvas.width, canvas.height))
+    for top in range(0, image.height, _BAND_ROWS):
+        band = image.crop((0, top, image.width, min(top + _BAND_ROWS, image.height)))
+        band.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
+        whole.paste(flattened(band).convert("RGBA"), (canvas.left, canvas.top + top))
+    return whole
+
+
+def _check_ending(data: bytes) -> None:
+    """Raise UnprocessablePicture if pixels of a JPEG without end marker are missing.
+
+    They are if they depend on the bits behind the file.
+    """
+    found = None
+    for ending in ENDINGS:
+        image = JpegImageFile(io.BytesIO(data.removesuffix(END) + ending + END))
+        image.load()
+        checksum = 0
+        for top in range(0, image.height, _BAND_ROWS):
+            band = image.crop((0, top, image.width, min(top + _BAND_ROWS, image.height)))
+            checksum = zlib.crc32(band.tobytes(), checksum)
+        if found is not None and checksum != found:
+            raise broken()
+        found = checksum
 
 
 def _check_pixels(image: Image.Image, limit: int) -> None:
     """Raise UnprocessablePicture if an image has no pixels or too many."""
-    pixels = image.width * image.height
+    _check_size(image.width, image.height, limit)
+
+
+def _check_size(width: int, height: int, limit: int) -> None:
+    pixels = width * height
     if pixels > limit:
         raise too_many_pixels(limit, pixels=pixels)
     if not pixels:

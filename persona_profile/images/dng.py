@@ -158,7 +158,7 @@ def read_dng(data: bytes) -> Contents:
         raise no_preview()
     contents = read_jpeg(jpeg)
     turn = directories[0].value(_ORIENTATION, 1)
-    colours = contents.metadata.colours if contents.metadata else Colours()
+    colours = contents.metadata.colours
     if colours == Colours():
         colours = _colours_of(preview)
     return replace(contents, metadata=Metadata(turn if 1 <= turn <= 8 else 1, colours=colours))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+MAX_PROFILE_BYTES: Final = 4 * 1024 * 1024
+"""The largest ICC profile that is read; a larger profile is ignored."""
 
 
 class Cicp(NamedTuple):
@@ -71,23 +74,36 @@ class Extent(NamedTuple):
         return Extent(self.pixels + other[0], self.alpha_pixels + other[1])
 
 
+class Canvas(NamedTuple):
+    """The area of an animation, and the place of its first frame there."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """Contents of a file.
 
     Attributes:
         data: the file for its decoder, without parts that the decoder rejects and no pixel needs.
-        metadata: as browsers apply it; None leaves it to the library.
+        metadata: as browsers apply it.
         extent: the pixels of a HEIF or AVIF.
         shown_size: width and height at the top left that browsers show, before the image is turned; by
             default all of it.
         bytes_per_pixel: memory that decoding takes, where that depends on the file.
         scans: of a JPEG.
+        canvas: if the image in `data` covers only a part of it; the rest is transparent.
+        has_end: False if a JPEG has no end marker, so that pixels may be missing.
     """
 
     data: bytes
-    metadata: Metadata | None = None
+    metadata: Metadata = field(default_factory=Metadata)
     extent: Extent = field(default_factory=Extent)
     shown_size: tuple[int, int] | None = None
     bytes_per_pixel: int = 0
     scans: int = 0
+    canvas: Canvas | None = None
+    has_end: bool = True
