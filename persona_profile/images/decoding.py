@@ -36,7 +36,7 @@ from persona_profile.images.jxl_image import JxlImageFile, read_jxl
 from persona_profile.images.metadata import Canvas, Colours, Contents, Metadata
 from persona_profile.images.png import read_png
 from persona_profile.images.png_decoder import PngDecoder
-from persona_profile.images.rejections import broken, parsing, too_many_pixels, unknown_format
+from persona_profile.images.rejections import broken, empty, parsing, too_many_pixels, unknown_format
 from persona_profile.images.webp import read_webp
 
 _SNIFFED_BYTES: Final = 1024
@@ -153,7 +153,7 @@ def read_header(
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
-        raise unknown_format()
+        raise unknown_format() if source.tell() else empty()
     is_jpeg = decoder in (JpegImageFile, DngImageFile)
     limit = limits.max_pixels_jpeg if is_jpeg else limits.max_pixels_other
 
