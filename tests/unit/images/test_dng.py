@@ -43,8 +43,8 @@ def square(data: bytes, crop: Crop | None = None) -> Image.Image:
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_turned_preview(turn, order):
     """The preview is turned by the first directory, not by its own EXIF; crops count upright."""
-    told = encode(SCENE, quality=95, exif=exif_orientation(3))
-    data = dng(SMALL, preview(told, 240, 160), orientation=turn, order=order)
+    marked = encode(SCENE, quality=95, exif=exif_orientation(3))
+    data = dng(SMALL, preview(marked, 240, 160), orientation=turn, order=order)
     upright = ImageOps.exif_transpose(decoded(encode(SCENE, "PNG", exif=exif_orientation(turn))))
     expected, found = ImageOps.fit(upright, (64, 64)), square(data)
     for point in ((12, 12), (50, 12), (12, 50), (50, 50)):

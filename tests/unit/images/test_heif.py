@@ -97,9 +97,9 @@ def test_mirror_before_rotation(mirror):
 
 def test_exif_turns_nothing():
     """The orientation in EXIF is ignored; encoders write a rotation beside it."""
-    told = encode(SCENE, "AVIF", quality=95, exif=exif_orientation(3))
-    assert corners(told) == close_to(*TURNED[AROUND,])
-    assert contents(told.replace(b"irot", b"skip")).metadata.orientation == 1
+    marked = encode(SCENE, "AVIF", quality=95, exif=exif_orientation(3))
+    assert corners(marked) == close_to(*TURNED[AROUND,])
+    assert contents(marked.replace(b"irot", b"skip")).metadata.orientation == 1
     assert corners(heic(SCENE, quality=95, exif=exif_orientation(3))) == close_to(*TURNED[AROUND,])
 
 
