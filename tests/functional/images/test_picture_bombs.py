@@ -28,6 +28,7 @@ HARMLESS = {
     "webp-within-the-limit",
     "jpeg-within-the-limit",
     "jpeg-of-as-many-scans-as-are-taken",
+    "jpeg-of-scans-without-end",
     "small-frame-of-a-png-within-the-limit",
     "small-frame-of-a-gif-within-the-limit",
     *SKIPPED,

@@ -199,7 +199,7 @@ def test_missing_pixels(data):
 
 
 def test_large_image():
-    """Pixels of several blocks of the decompressor are exact, interlaced or not, in any pieces."""
+    """Pixels of several blocks of the decompressor are exact, in pieces of any size."""
     noise = Image.merge("RGB", [Image.effect_noise((300, 400), 90) for _ in range(3)])
     expected = np.asarray(noise.crop((0, 50, 300, 350)))
     data = encode(noise, "PNG")
@@ -211,6 +211,27 @@ def test_large_image():
         made = data[: at - 4] + b"".join(png_chunk(b"IDAT", each) for each in pieces)
         opened = open_image(io.BytesIO(made), None, PictureOptions(LIMITS))
         assert (np.asarray(opened.load(LIMITS))[50:350] == expected).all()
+
+
+PASSES = [
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+]
+
+
+def test_interlaced():
+    """An interlaced image is exact; without the last row of its last pass it is rejected."""
+    passes = [RGB[top::down, left::across] for left, top, across, down in PASSES]
+    rows = b"".join(b"\0" + row.tobytes() for each in passes for row in each)
+    head = SIGNATURE + header(interlace=1)
+    assert is_pattern(head + png_chunk(b"IDAT", zlib.compress(rows)) + END, tolerance=0)
+    cut = zlib.compress(rows[: -1 - 3 * SIDE])
+    assert code_of(head + png_chunk(b"IDAT", cut) + END) == "picture_broken"
 
 
 @pytest.mark.parametrize(
