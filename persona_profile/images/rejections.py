@@ -21,6 +21,9 @@ CODES: Final = frozenset(
 )
 """The code of each error below."""
 
+MAX_MEMBER: Final = 2**53
+"""The largest number in a problem. Headers may claim more pixels."""
+
 _T = TypeVar("_T")
 
 
@@ -61,7 +64,8 @@ def no_preview() -> UnprocessablePicture:
 def too_many_pixels(limit: int, **members: int) -> UnprocessablePicture:
     """Return the error for an image with more pixels than the limit; `members` are of the problem."""
     detail = f"The picture has too many pixels; the maximum is {limit}."
-    return UnprocessablePicture("picture_too_many_pixels", detail, limit=limit, **members)
+    known = {name: min(value, MAX_MEMBER) for name, value in members.items()}
+    return UnprocessablePicture("picture_too_many_pixels", detail, limit=limit, **known)
 
 
 def crop_outside(width: int, height: int) -> UnprocessablePicture:

@@ -242,6 +242,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "jpeg": lambda: resized_header(encode(quadrants()), 65_500, 65_500),
     "jpeg-within-the-limit": lambda: resized_header(encode(quadrants()), 9_990, 9_990),
     "jxl": lambda: _jxl_in_a_header(60_000, 60_000),
+    "jxl-of-the-largest-size": lambda: _jxl_in_a_header(2**30, 2**30),
+    "heic-of-the-largest-size": lambda: _resized_ispe(heic(quadrants()), 2**32 - 1, 2**32 - 1),
     "jxl-within-the-limit": lambda: _jxl_in_a_header(5_000, 5_000),
     "jxl-with-a-profile": lambda: _jxl_in_a_header(4_000, 4_000, has_profile=True),
     "dng": lambda: dng(preview(resized_header(encode(quadrants()), 65_500, 65_500), 8, 8)),
