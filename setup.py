@@ -88,6 +88,7 @@ setup(
         "multipart>=2.0.1,<3",
         "pillow>=12.1",
         "pillow-heif>=1.1",
+        "pillow-jxl-plugin>=1.3.8,<2",
         "plaster>=1.1",
         "plaster-pastedeploy>=1.0",
         "prometheus-client>=0.23",

@@ -15,10 +15,9 @@ from persona_profile.errors import ServiceError, UnprocessablePicture, Unsupport
 from persona_profile.images import Limits, PictureOptions, Rendition
 from persona_profile.images.channel import MalformedMessage
 from persona_profile.images.formats import FORMATS_IN
-from persona_profile.images.rejections import CODES
+from persona_profile.images.rejections import CODES, MAX_MEMBER
 
 _MEMBERS: Final = {"limit", "pixels", "width", "height", "of_width", "of_height"}
-_MAX_MEMBER: Final = 2**53
 _DETAIL: Final = re.compile(r"[ -~]{1,300}")
 _PLACE: Final = re.compile(r"[A-Za-z0-9_]{1,80} at [A-Za-z0-9_.:<> -]{0,400}")
 
@@ -66,7 +65,7 @@ def read_rejection(document: Mapping[str, Any]) -> ServiceError:
             and code in CODES
             and _DETAIL.fullmatch(detail)
             and members.keys() <= _MEMBERS
-            and all(_is_whole(each, 0, _MAX_MEMBER) for each in members.values())
+            and all(_is_whole(each, 0, MAX_MEMBER) for each in members.values())
         ):
             if code == UnsupportedMediaType.code:
                 return UnsupportedMediaType(detail)

@@ -34,8 +34,8 @@ def with_film_matrix(contents: Contents) -> Contents:
 
     All of its `nclx` boxes change, as those of tiles count too.
     """
-    colours = contents.metadata.colours if contents.metadata else None
-    if not colours or not colours.cicp or colours.cicp.transfer not in _HDR_TRANSFERS:
+    colours = contents.metadata.colours
+    if not colours.cicp or colours.cicp.transfer not in _HDR_TRANSFERS:
         return contents
     data = contents.data
     positions: list[int] = []
@@ -49,7 +49,6 @@ def with_film_matrix(contents: Contents) -> Contents:
     changed = bytearray(data)
     for position in positions:
         _CODES.pack_into(changed, position, FILM_PRIMARIES, colours.cicp.transfer, _DERIVED_MATRIX)
-    assert contents.metadata  # it has colours
     metadata = replace(contents.metadata, colours=replace(colours, film_matrix=True))
     return replace(contents, data=bytes(changed), metadata=metadata)
 

@@ -6,13 +6,12 @@ other decoder of the library.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 from PIL import Image
@@ -25,43 +24,64 @@ from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
 from persona_profile.images.avif_matrix import with_film_matrix
-from persona_profile.images.boxes import read_heif
+from persona_profile.images.boxes import brands_of
 from persona_profile.images.colours import flattened
+from persona_profile.images.dng import MAGICS as DNG_MAGICS
+from persona_profile.images.dng import read_dng
 from persona_profile.images.gif import read_gif
+from persona_profile.images.heif import read_avif, read_heic
 from persona_profile.images.jpeg import END, ENDINGS, read_jpeg
+from persona_profile.images.jxl import CODESTREAM_MAGIC, CONTAINER_MAGIC
+from persona_profile.images.jxl_image import JxlImageFile, read_jxl
 from persona_profile.images.metadata import Canvas, Colours, Contents, Metadata
 from persona_profile.images.png import read_png
 from persona_profile.images.png_decoder import PngDecoder
 from persona_profile.images.rejections import broken, empty, parsing, too_many_pixels, unknown_format
 from persona_profile.images.webp import read_webp
 
-_SNIFFED_BYTES: Final = 32
-_AVIF_BRANDS: Final = {b"avif", b"avis"}
-_HEIF_BRANDS: Final = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_ORIENTATION_TAG: Final = 0x0112
+_SNIFFED_BYTES: Final = 1024
 
 # The library warns of damaged metadata and odd sizes, which do not concern operators.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _Decoder = Callable[[BinaryIO], ImageFile]
 
+
+class DngImageFile(JpegImageFile):
+    """The JPEG preview of a DNG."""
+
+    format = "DNG"
+
+
 _MAGIC: Final[dict[bytes, _Decoder]] = {
     b"\xff\xd8\xff": JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngDecoder,
     b"GIF87a": GifImageFile,
     b"GIF89a": GifImageFile,
+    CODESTREAM_MAGIC: JxlImageFile,
+    CONTAINER_MAGIC: JxlImageFile,
+    **dict.fromkeys(DNG_MAGICS, DngImageFile),
 }
+
+_BRANDS: Final[dict[bytes, _Decoder]] = {
+    **dict.fromkeys((b"avif", b"avis"), AvifImageFile),
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"), HeifImageFile),
+}
+_ANY_CODEC: Final = {b"mif1", b"mif2", b"msf1", b"miaf"}
+"""Brands of files without a brand of their codec."""
 
 _READERS: Final[dict[_Decoder, Callable[[bytes], Contents]]] = {
     JpegImageFile: read_jpeg,
     PngDecoder: read_png,
     GifImageFile: read_gif,
     WebPImageFile: read_webp,
-    AvifImageFile: lambda data: with_film_matrix(read_heif(data)),
-    HeifImageFile: read_heif,
+    AvifImageFile: lambda data: with_film_matrix(read_avif(data)),
+    HeifImageFile: read_heic,
+    JxlImageFile: read_jxl,
+    DngImageFile: read_dng,
 }
 
-_BYTES_PER_PIXEL: Final[dict[_Decoder, int]] = {
+_BYTES_PER_PIXEL: Final[dict[type, int]] = {
     # Measured maxima of decoding: the library's image and the copies of its decoder.
     PngDecoder: 5,
     GifImageFile: 6,
@@ -76,14 +96,17 @@ _COEFFICIENT_BYTES: Final = 2
 _BAND_ROWS: Final = 256
 """Rows that are converted or compared at a time."""
 
+_LIBRARY_PIXELS: Final = 16_384 * 16_384
+"""The limit of the AVIF library, which does not report it as such."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class OpenedImage:
     """An image whose header was read, and no pixel.
 
     Attributes:
         image: of the library.
-        width, height: pixels as stored, before the image is turned.
+        width, height: pixels that are shown of the stored image, before it is turned.
         contents: of the file.
         metadata: as browsers apply it.
         pixels: pixels to decode: width x height, or all tiles and alpha planes, up to the limit.
@@ -111,7 +134,10 @@ class OpenedImage:
         if not self.contents.has_end:
             parsing(lambda: _check_ending(self.contents.data))
         parsing(self.image.load)
-        # Some decoders learn the true size of the first frame only now.
+        # Some decoders learn the profile and the true size of the first frame only now.
+        if isinstance(self.image, JxlImageFile) and self.metadata.colours == Colours():
+            colours = Colours(self.image.info.get("icc_profile"))
+            self.metadata = replace(self.metadata, colours=colours)
         _check_pixels(self.image, max(limits.max_pixels_jpeg, limits.max_pixels_other))
         canvas = self.contents.canvas
         return parsing(lambda: _on_canvas(self.image, canvas)) if canvas else self.image
@@ -128,7 +154,8 @@ def read_header(
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
         raise unknown_format() if source.tell() else empty()
-    limit = limits.max_pixels_jpeg if decoder is JpegImageFile else limits.max_pixels_other
+    is_jpeg = decoder in (JpegImageFile, DngImageFile)
+    limit = limits.max_pixels_jpeg if is_jpeg else limits.max_pixels_other
 
     def open_file() -> ImageFile:
         try:
@@ -138,16 +165,20 @@ def read_header(
 
     source.seek(0)
     contents = parsing(lambda: _READERS[decoder](source.read()))
+    if contents.extent.pixels > _LIBRARY_PIXELS:
+        raise too_many_pixels(limit, pixels=contents.extent.pixels)
     image = parsing(open_file)
     _check_pixels(image, limit)
     width, height = contents.canvas[:2] if contents.canvas else image.size
     _check_size(width, height, limit)
-    metadata = contents.metadata or _library_metadata(image)
+    decoded = max(width * height, contents.extent.pixels)
+    if contents.shown_size:
+        width, height = min(width, contents.shown_size[0]), min(height, contents.shown_size[1])
+    metadata = contents.metadata
     side = side_of((width, height), metadata)  # rejects a crop before any pixel is decoded
-    extent, scales = contents.extent, (1.0, 1.0)
-    decoded = max(width * height, extent.pixels)
     # The file is there twice: as it was, and for its decoder.
     needed = source.tell() + len(contents.data)
+    scales = (1.0, 1.0)
     if isinstance(image, JpegImageFile):
         largest = image.size
         needed += _coefficient_bytes(image, contents.scans)
@@ -156,25 +187,22 @@ def read_header(
             largest = image.size
         needed += largest[0] * largest[1] * _LIBRARY_BYTES
     else:
-        pixels = max(image.width * image.height, extent.pixels, extent.alpha_pixels)
-        needed += pixels * _BYTES_PER_PIXEL[decoder]
-        needed += width * height * _LIBRARY_BYTES if contents.canvas else 0
+        needed += _bytes_of_pixels(image, contents)
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
-    charged = min(limit, decoded + extent.alpha_pixels)
+    charged = min(limit, decoded + contents.extent.alpha_pixels)
     return OpenedImage(image, width, height, contents, metadata, charged, needed, scales)
 
 
-def _library_metadata(image: ImageFile) -> Metadata:
-    """Return the metadata that the library has found in a HEIF or AVIF."""
-    turn = 1
-    with contextlib.suppress(Exception):  # damaged metadata may raise anything
-        turn = image.getexif().get(_ORIENTATION_TAG, 1)
-    icc = image.info.get("icc_profile")
-    return Metadata(
-        turn if isinstance(turn, int) and 1 <= turn <= 8 else 1,
-        colours=Colours(icc if isinstance(icc, bytes) else None),
-    )
+def _bytes_of_pixels(image: ImageFile, contents: Contents) -> int:
+    """Return the memory for the pixels of any format but JPEG."""
+    stored = image.width * image.height
+    if contents.bytes_per_pixel:
+        return stored * contents.bytes_per_pixel
+    needed = max(stored, *contents.extent) * _BYTES_PER_PIXEL[type(image)]
+    if contents.canvas:
+        needed += contents.canvas.width * contents.canvas.height * _LIBRARY_BYTES
+    return needed
 
 
 def _on_canvas(image: Image.Image, canvas: Canvas) -> Image.Image:
@@ -239,10 +267,9 @@ def _reduce_jpeg(image: JpegImageFile, side: int, wanted: int) -> tuple[float, f
 
 def _sniff(head: bytes) -> _Decoder | None:
     if head[4:8] == b"ftyp":
-        brands = {head[position : position + 4] for position in (8, 16, 20, 24, 28)}
-        if brands & _AVIF_BRANDS:
-            return AvifImageFile
-        return HeifImageFile if brands & _HEIF_BRANDS else None
+        brands = brands_of(head)
+        codec = next((_BRANDS[each] for each in brands if each in _BRANDS), None)
+        return codec or (HeifImageFile if _ANY_CODEC.intersection(brands) else None)
     if head[:4] == b"RIFF":
         return WebPImageFile if head[8:12] == b"WEBP" else None
     return next((decoder for magic, decoder in _MAGIC.items() if head.startswith(magic)), None)

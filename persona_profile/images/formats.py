@@ -21,11 +21,12 @@ FORMATS: Final = ("avif", "webp", "jpeg")
 
 MEDIA_TYPES: Final = {"avif": "image/avif", "webp": "image/webp", "jpeg": "image/jpeg"}
 
-FORMATS_IN: Final = ("jpeg", "png", "webp", "gif", "heif", "avif")
+FORMATS_IN: Final = ("jpeg", "png", "webp", "gif", "heif", "avif", "jxl", "dng")
 """Formats of uploads; HEIC is HEIF."""
 
 ACCEPTED_MEDIA_TYPES: Final = tuple(
-    f"image/{name}" for name in ("jpeg", "png", "webp", "gif", "heic", "heif", "avif")
+    f"image/{name}"
+    for name in ("jpeg", "png", "webp", "gif", "heic", "heif", "avif", "jxl", "x-adobe-dng")
 )
 
 EFFORTS: Final = ("fast", "balanced", "max")

@@ -89,16 +89,21 @@ class Contents:
 
     Attributes:
         data: the file for its decoder, without parts that the decoder rejects and no pixel needs.
-        metadata: as browsers apply it; None leaves it to the library.
+        metadata: as browsers apply it.
         extent: the pixels of a HEIF or AVIF.
+        shown_size: width and height at the top left that browsers show, before the image is turned; by
+            default all of it.
+        bytes_per_pixel: memory that decoding takes, where that depends on the file.
         scans: of a JPEG.
         canvas: if the image in `data` covers only a part of it; the rest is transparent.
         has_end: False if a JPEG has no end marker, so that pixels may be missing.
     """
 
     data: bytes
-    metadata: Metadata | None = None
+    metadata: Metadata = field(default_factory=Metadata)
     extent: Extent = field(default_factory=Extent)
+    shown_size: tuple[int, int] | None = None
+    bytes_per_pixel: int = 0
     scans: int = 0
     canvas: Canvas | None = None
     has_end: bool = True

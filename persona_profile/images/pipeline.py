@@ -33,7 +33,7 @@ _GAP: Final = 3.0
 _BAND_PIXELS: Final = 1_000_000
 """Pixels that are converted at a time, where a conversion needs a copy."""
 
-_VIDEO_FORMATS: Final = ("avif", "heif")
+_VIDEO_FORMATS: Final = ("avif", "heif", "jxl")
 
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

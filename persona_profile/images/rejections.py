@@ -21,6 +21,9 @@ CODES: Final = frozenset(
 )
 """The code of each error below."""
 
+MAX_MEMBER: Final = 2**53
+"""The largest number in a problem. Headers may claim more pixels."""
+
 _T = TypeVar("_T")
 
 
@@ -46,10 +49,23 @@ def too_complex() -> UnprocessablePicture:
     return UnprocessablePicture("picture_too_complex", detail)
 
 
+def unsupported_feature() -> UnprocessablePicture:
+    """Return the error for a file with a rare feature of its format that the decoder lacks."""
+    detail = "The file has a rare feature of its format. Save the picture as JPEG, and try again."
+    return UnprocessablePicture("picture_too_complex", detail)
+
+
+def no_preview() -> UnprocessablePicture:
+    """Return the error for a raw photo without a preview."""
+    detail = "The DNG has no JPEG preview. Export the picture as JPEG, and try again."
+    return UnprocessablePicture("picture_too_complex", detail)
+
+
 def too_many_pixels(limit: int, **members: int) -> UnprocessablePicture:
     """Return the error for an image with more pixels than the limit; `members` are of the problem."""
     detail = f"The picture has too many pixels; the maximum is {limit}."
-    return UnprocessablePicture("picture_too_many_pixels", detail, limit=limit, **members)
+    known = {name: min(value, MAX_MEMBER) for name, value in members.items()}
+    return UnprocessablePicture("picture_too_many_pixels", detail, limit=limit, **known)
 
 
 def crop_outside(width: int, height: int) -> UnprocessablePicture:
@@ -82,5 +98,12 @@ def parsing(step: Callable[[], _T]) -> _T:
         raise
     except MemoryError:
         raise too_complex() from None
-    except Exception:  # noqa: BLE001 - see above
-        raise broken() from None
+    except Exception as error:  # noqa: BLE001 - see above
+        raise _rejection_of(str(error)) from None
+
+
+def _rejection_of(message: str) -> UnprocessablePicture:
+    """Return the error for a decoder's message: its own limits are no damage."""
+    if "Security limit exceeded" in message:
+        return too_complex()
+    return unsupported_feature() if message.startswith("Unsupported ") else broken()

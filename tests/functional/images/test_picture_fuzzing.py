@@ -13,7 +13,7 @@ from support.pictures.workers import outcome, renderer
 WORKERS = 2
 DEADLINE_SECONDS = 30
 SEVERAL = {"mpo", "apng", "apng-without-default", "animated-webp", "partial-webp"}
-SEVERAL |= {"animated-gif", "partial-gif"}
+SEVERAL |= {"animated-gif", "partial-gif", "animated-jxl"}
 EXPECTED = {
     "accepted",
     "picture_broken",

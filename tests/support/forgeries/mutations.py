@@ -5,12 +5,18 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 from PIL import Image
 
+from support.pictures.dng import dng, preview
+from support.pictures.jxl import codestream, frame, metadata, section_of
 from support.pictures.pictures import encode, exif_orientation, heic, in_format
+from support.stores.derived import box, coded, heif
+
+_TURNED = (box(b"irot", b"\1"), box(b"imir", b"\0"))
 
 
 @cache
@@ -64,6 +70,15 @@ def _transparent(side: int) -> Image.Image:
     return picture
 
 
+def _animated_jxl(side: int) -> bytes:
+    sections = [section_of(encode(scene(side).rotate(turn), "JXL", lossless=True)) for turn in (0, 20)]
+    frames = b"".join(
+        frame(each, is_last=bool(number), is_animation=True, duration=5)
+        for number, each in enumerate(sections)
+    )
+    return codestream(side, side, *metadata(is_animation=True), frames=frames)
+
+
 KINDS: dict[str, Callable[[int], bytes]] = {
     "jpeg": lambda side: encode(scene(side), exif=exif_orientation(6)),
     "progressive-jpeg": lambda side: encode(scene(side), progressive=True, quality=90),
@@ -85,6 +100,16 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "partial-gif": _partial_gif,
     "avif": lambda side: encode(_transparent(side), "AVIF", exif=exif_orientation(6)),
     "heic": lambda side: heic(scene(side), exif=exif_orientation(6)),
+    "turned-heic": lambda side: heif(
+        [replace(coded(scene(side + -side % 64), "HEIC"), properties=_TURNED * 2)]
+    ),
+    "jxl": lambda side: encode(scene(side), "JXL", quality=90),
+    "lossless-jxl": lambda side: encode(_transparent(side), "JXL", lossless=True, effort=3),
+    "jxl-of-boxes": lambda side: encode(
+        scene(side), "JXL", use_container=True, exif=exif_orientation(6)
+    ),
+    "animated-jxl": _animated_jxl,
+    "dng": lambda side: dng(preview(encode(scene(side)), side, side), orientation=6),
 }
 """Makers of each kind of file; the argument is the width in pixels."""
 

@@ -10,6 +10,8 @@ from functools import cache
 
 from PIL import Image
 
+from support.pictures.dng import LONG, Directory, dng, preview
+from support.pictures.jxl import codestream, container, frame, metadata, section_of
 from support.pictures.pictures import encode, heic, png, png_bomb, png_chunk, quadrants, resized_header
 from support.stores.derived import box, grid, heif, identity, overlay, tile
 
@@ -124,6 +126,21 @@ def _canvas_of_gif(side: int) -> bytes:
 _POINTER = struct.pack(">HHII", 0x8769, 4, 1, 8)
 """An entry of EXIF that points at its own directory."""
 
+
+def _jxl_layers(*, is_animation: bool) -> bytes:
+    section = section_of(encode(Image.new("RGB", (256, 256)), "JXL", lossless=True))
+    layer = frame(section, is_last=False, is_animation=is_animation)
+    last = frame(section, is_last=True, is_animation=is_animation)
+    layers = layer * 10_000 + last
+    return codestream(256, 256, *metadata(is_animation=is_animation), frames=layers)
+
+
+def _jxl_in_a_header(width: int, height: int, **more: bool) -> bytes:
+    """Return a JPEG XL whose header claims another size than its pixels have."""
+    section = section_of(encode(Image.new("RGB", (256, 256)), "JXL", lossless=True))
+    return codestream(width, height, *metadata(**more), frames=frame(section, is_last=True))
+
+
 STRUCTURES: dict[str, Callable[[], bytes]] = {
     "jpeg-of-empty-segments": lambda: _padded_jpeg(_segment(0xFE, b"")),
     "jpeg-of-fill-bytes": lambda: _padded_jpeg(b"\xff"),
@@ -160,6 +177,19 @@ STRUCTURES: dict[str, Callable[[], bytes]] = {
     ),
     "circle-of-identities": lambda: heif([identity(2), identity(1)]),
     "identity-of-itself": lambda: heif([identity(1)]),
+    "jxl-of-boxes": lambda: container(
+        box(b"free") * 2_500_000, box(b"jxlc", encode(quadrants(), "JXL"))
+    ),
+    "jxl-of-pieces": lambda: container(
+        *[box(b"jxlp", number.to_bytes(4)) for number in range(1_500_000)]
+    ),
+    "jxl-of-channels": lambda: codestream(64, 64, *metadata(extra_channels=4096)),
+    "jxl-of-layers": lambda: _jxl_layers(is_animation=False),
+    "jxl-of-layers-in-an-animation": lambda: _jxl_layers(is_animation=True),
+    "dng-of-directories": lambda: dng(following=[Directory({0x0100: (LONG, [1])})] * 500_000),
+    "dng-of-entries": lambda: dng(
+        following=[Directory({tag: (LONG, [1]) for tag in range(0x1000, 0xC000)})]
+    ),
     "circle-of-alpha": lambda: heif([replace(tile(), alpha_of=2), replace(tile(), alpha_of=1)]),
 }
 """Makers of files with too many structures or with cycles of images."""
@@ -211,6 +241,12 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "heic": lambda: _resized_ispe(heic(quadrants()), 60_000, 60_000),
     "jpeg": lambda: resized_header(encode(quadrants()), 65_500, 65_500),
     "jpeg-within-the-limit": lambda: resized_header(encode(quadrants()), 9_990, 9_990),
+    "jxl": lambda: _jxl_in_a_header(60_000, 60_000),
+    "jxl-of-the-largest-size": lambda: _jxl_in_a_header(2**30, 2**30),
+    "heic-of-the-largest-size": lambda: _resized_ispe(heic(quadrants()), 2**32 - 1, 2**32 - 1),
+    "jxl-within-the-limit": lambda: _jxl_in_a_header(5_000, 5_000),
+    "jxl-with-a-profile": lambda: _jxl_in_a_header(4_000, 4_000, has_profile=True),
+    "dng": lambda: dng(preview(resized_header(encode(quadrants()), 65_500, 65_500), 8, 8)),
     "jpeg-of-10,000-scans": lambda: _many_scans(10_000)[: 20 * 1024 * 1024],
     "jpeg-of-as-many-scans-as-are-taken": lambda: _many_scans(39),
     "jpeg-without-end": lambda: resized_header(encode(quadrants()), 9_990, 9_990)[:-2],

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pillow_heif
+import pillow_jxl  # noqa: F401 - registers its encoder
 from PIL import Image
 
 RED, GREEN, BLUE, WHITE = (220, 30, 30), (30, 180, 30), (30, 30, 220), (255, 255, 255)
@@ -56,7 +57,7 @@ def photo(width: int = 4032, height: int = 3024, seed: int = 7) -> bytes:
     return encode(Image.fromarray(array), quality=90, exif=exif_orientation(1))
 
 
-FORMATS_IN = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "HEIC")
+FORMATS_IN = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "HEIC", "JXL")
 
 
 def heic(picture: Image.Image, **options: Any) -> bytes:

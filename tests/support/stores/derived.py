@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from PIL import Image
 
@@ -13,6 +14,8 @@ from support.pictures.pictures import encode, heic
 
 TILE = 64
 COLOUR = (90, 120, 40)
+_FAST = {"preset": "ultrafast"}
+_ESSENTIAL = frozenset({b"av1C", b"hvcC", b"clap", b"irot", b"imir"})
 ALPHA = b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0"
 
 
@@ -38,6 +41,7 @@ class Item:
         inputs: numbers of the source items.
         configuration: the decoder's configuration box.
         alpha_of: the number of the item that this alpha plane belongs to.
+        properties: further property boxes, in their order.
     """
 
     kind: bytes
@@ -46,6 +50,7 @@ class Item:
     inputs: Sequence[int] = ()
     configuration: bytes = b""
     alpha_of: int | None = None
+    properties: tuple[bytes, ...] = ()
 
 
 @cache
@@ -58,12 +63,17 @@ def tile(codec: str = "AVIF", side: int = TILE, claimed: int | None = None) -> I
         claimed: width and height in its boxes; by default the real ones.
     """
     picture = Image.new("RGB", (side, side), COLOUR)
-    fast = {"preset": "ultrafast"}
-    file = encode(picture, "AVIF", speed=10) if codec == "AVIF" else heic(picture, enc_params=fast)
+    made = coded(picture, codec, **({"speed": 10} if codec == "AVIF" else {"enc_params": _FAST}))
+    return replace(made, size=(claimed or side,) * 2)
+
+
+def coded(picture: Image.Image, codec: str, **options: Any) -> Item:
+    """Return a coded image; width and height must be multiples of 8."""
+    file = encode(picture, "AVIF", **options) if codec == "AVIF" else heic(picture, **options)
     kind, name = (b"av01", b"av1C") if codec == "AVIF" else (b"hvc1", b"hvcC")
     at = file.index(name)
     configuration = file[at - 4 : at - 4 + int.from_bytes(file[at - 4 : at])]
-    return Item(kind, (claimed or side,) * 2, _payload(file), (), configuration)
+    return Item(kind, picture.size, _payload(file), (), configuration)
 
 
 def grid(columns: int, rows: int, inputs: Sequence[int], size: tuple[int, int] | None = None) -> Item:
@@ -97,9 +107,10 @@ def heif(items: Sequence[Item], *boxes: bytes, extents: int = 1) -> bytes:
         mine = [full_box(b"ispe", struct.pack(">II", *item.size)), full_box(b"pixi", b"\3\x08\x08\x08")]
         mine += [item.configuration] * bool(item.configuration)
         mine += [full_box(b"auxC", ALPHA)] * (item.alpha_of is not None)
+        mine += item.properties
         properties += [each for each in mine if each not in properties]
-        # Essential: a reader that can't use the configuration must not decode the item.
-        indices = [properties.index(each) + 1 | 0x80 * (each == item.configuration) for each in mine]
+        # Essential: a reader that can't use the property must not decode the item.
+        indices = [properties.index(each) + 1 | 0x80 * (each[4:8] in _ESSENTIAL) for each in mine]
         belongs += struct.pack(">HB", number, len(indices)) + bytes(indices)
     kinds = [
         box(b"infe", b"\2\0\0\0", struct.pack(">HH", number, 0), item.kind, b"\0")

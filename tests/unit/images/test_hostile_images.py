@@ -292,6 +292,7 @@ def test_mutations(name, seed):
     assert outcomes <= {
         "accepted",
         "picture_broken",
+        "picture_too_complex",
         "picture_too_many_pixels",
         "unsupported_media_type",
     }

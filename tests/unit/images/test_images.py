@@ -295,6 +295,7 @@ def _told_files() -> dict[str, bytes]:
         "GIF": encode(scene, "GIF", comment=MARKER),
         "AVIF": encode(scene, "AVIF", **metadata),
         "HEIC": heic(scene, **metadata),
+        "JXL": encode(scene, "JXL", use_container=True, **metadata),
     }
 
 
