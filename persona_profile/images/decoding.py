@@ -112,11 +112,14 @@ class OpenedImage:
         _check_pixels(self.image, max(limits.max_pixels_jpeg, limits.max_pixels_other))
 
 
-def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int) -> OpenedImage:
+def read_header(
+    source: BinaryIO, limits: Limits, side: int | None, wanted: int, *, whole: bool = False
+) -> OpenedImage:
     """Read and check the header of a seekable file at its start; decode no pixel.
 
     A JPEG will be decoded in the DCT domain at the smallest size at which a square of `side` pixels, or
-    the largest square, has at least `wanted` pixels. A file is rejected by an error of `rejections`.
+    the largest square, has at least `wanted` pixels; if the `whole` image is wanted, its longer side. A
+    file is rejected by an error of `rejections`.
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
@@ -140,7 +143,9 @@ def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int)
     if isinstance(image, JpegImageFile):
         assert isinstance(found, int)
         needed = _coefficient_bytes(image, found)
-        scales = parsing(lambda: _reduce_jpeg(image, side or min(width, height), wanted))
+        scales = parsing(
+            lambda: _reduce_jpeg(image, side or (max if whole else min)(width, height), wanted)
+        )
         needed += image.width * image.height * _LIBRARY_BYTES
     else:
         needed = max(decoded, extent.alpha_pixels) * _BYTES_PER_PIXEL[type(image)]

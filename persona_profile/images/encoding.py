@@ -13,7 +13,7 @@ from typing import Any, Final
 import mozjpeg_lossless_optimization
 from PIL import Image
 
-from persona_profile.images import Encoding
+from persona_profile.images import Encoding, Preview
 from persona_profile.images.colours import on_white
 from persona_profile.images.formats import FORMATS
 
@@ -64,6 +64,12 @@ def encode(square: Image.Image, encoding: Encoding, *, graphic: bool) -> dict[st
             encoded[name] = data
             smallest = len(data)
     return encoded
+
+
+def encode_preview(image: Image.Image, encoding: Encoding) -> Preview:
+    """Return an RGB or RGBA image as a preview: JPEG, or WebP to keep its alpha."""
+    name, encoder = ("jpeg", _jpeg) if image.mode == "RGB" else ("webp", _webp)
+    return Preview(name, encoder(image, encoding, graphic=is_graphic(image)))
 
 
 def _jpeg(square: Image.Image, encoding: Encoding, *, graphic: bool) -> bytes:

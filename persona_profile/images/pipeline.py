@@ -1,4 +1,7 @@
-"""The pipeline of an image: decode small, crop, downscale, convert colours, turn, encode."""
+"""The pipeline of an image: decode small, crop, downscale, convert colours, turn, encode.
+
+Its output is squares of some sizes, or a preview of the whole image.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import BinaryIO, Final
 
 from PIL import Image
 
-from persona_profile.images import Crop, Encoding, PictureOptions, Rendition
+from persona_profile.images import Crop, Encoding, PictureOptions, Preview, Rendition
 from persona_profile.images.colours import (
     flattened,
     is_flat,
@@ -19,7 +22,8 @@ from persona_profile.images.colours import (
     without_idle_alpha,
 )
 from persona_profile.images.decoding import OpenedImage, read_header
-from persona_profile.images.encoding import encode, is_graphic
+from persona_profile.images.encoding import encode, encode_preview, is_graphic
+from persona_profile.images.formats import PREVIEW_SIDE
 from persona_profile.images.rejections import crop_outside, parsing
 
 _Box = tuple[float, float, float, float]
@@ -73,13 +77,9 @@ def cut_squares(
     sizes = sorted(options.sizes, reverse=True)
     match_transparency(opened.image)
     opened.load(options.limits)
-    turn, box = opened.orientation(), _stored_box(opened, crop)
+    box = _stored_box(opened, crop)
     side = min(box[2] - box[0], sizes[0])
-    image = opened.image
-    square = parsing(lambda: without_idle_alpha(_scaled(image, side, _decoded_box(box, opened))))
-    square = to_srgb(square, image.info.get("icc_profile"), grey=is_grey(image))
-    if turn in _UPRIGHT:
-        square = square.transpose(_UPRIGHT[turn])
+    square = _upright(opened, box, (side, side))
     squares = {}
     for size in sizes:
         if size < square.width:
@@ -98,6 +98,31 @@ def encode_squares(squares: Mapping[int, Image.Image], encoding: Encoding) -> tu
         for size, square in squares.items()
         for name, data in encode(square, encoding, graphic=graphic).items()
     )
+
+
+def open_whole(source: BinaryIO, options: PictureOptions) -> OpenedImage:
+    """Read the header of a file for `make_preview`. See `open_image`."""
+    return read_header(source, options.limits, None, PREVIEW_SIDE, whole=True)
+
+
+def make_preview(opened: OpenedImage, options: PictureOptions) -> Preview:
+    """Decode an image into its preview."""
+    match_transparency(opened.image)
+    opened.load(options.limits)
+    width, height = opened.width, opened.height
+    scale = min(1.0, PREVIEW_SIDE / max(width, height))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = without_hidden_colours(_upright(opened, (0, 0, width, height), size))
+    image.info = {}
+    return encode_preview(image, options.encoding)
+
+
+def _upright(opened: OpenedImage, box: _Box, size: tuple[int, int]) -> Image.Image:
+    """Return a part of a decoded image in some size before it is turned: upright, in sRGB."""
+    image, turn = opened.image, opened.orientation()
+    part = parsing(lambda: without_idle_alpha(_scaled(image, size, _decoded_box(box, opened))))
+    part = to_srgb(part, image.info.get("icc_profile"), grey=is_grey(image))
+    return part.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else part
 
 
 def _stored_box(opened: OpenedImage, crop: Crop | None) -> tuple[int, int, int, int]:
@@ -125,37 +150,38 @@ def _decoded_box(box: _Box, opened: OpenedImage) -> _Box:
     return left * across, top * down, min(right * across, width), min(bottom * down, height)
 
 
-def _scaled(image: Image.Image, side: int, box: _Box) -> Image.Image:
-    """Return a part of an image, resampled to a square, in mode L, RGB, RGBA or CMYK."""
+def _scaled(image: Image.Image, size: tuple[int, int], box: _Box) -> Image.Image:
+    """Return a part of an image, resampled to a size, in mode L, RGB, RGBA or CMYK."""
     if not is_flat(image):
-        image, box = _reduced(image, side, box)
-    scaled = image.resize((side, side), Image.Resampling.BICUBIC, box, reducing_gap=_GAP)
+        image, box = _reduced(image, size, box)
+    scaled = image.resize(size, Image.Resampling.BICUBIC, box, reducing_gap=_GAP)
     return scaled if scaled is not image else image.copy()
 
 
-def _reduced(image: Image.Image, side: int, box: _Box) -> tuple[Image.Image, _Box]:
+def _reduced(image: Image.Image, size: tuple[int, int], box: _Box) -> tuple[Image.Image, _Box]:
     """Return a part of an image in a mode that can be resampled, and the box within that part.
 
-    Converts it and reduces it by a whole factor, band by band: a converted copy of the whole would take
+    Converts it and reduces it by whole factors, band by band: a converted copy of the whole would take
     as much memory again, and a copy with premultiplied alpha once more.
     """
     left, top = math.floor(box[0]), math.floor(box[1])
     right, bottom = math.ceil(box[2]), math.ceil(box[3])
-    factor = max(1, int((box[2] - box[0]) / side / _GAP))
-    rows = max(1, _BAND_PIXELS // (right - left) // factor) * factor
+    across = max(1, int((box[2] - box[0]) / size[0] / _GAP))
+    down = max(1, int((box[3] - box[1]) / size[1] / _GAP))
+    rows = max(1, _BAND_PIXELS // (right - left) // down) * down
     result: Image.Image | None = None
     for start in range(top, bottom, rows):
         band = image.crop((left, start, right, min(start + rows, bottom)))
         band.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
-        band = flattened(band).reduce(factor)
+        band = flattened(band).reduce((across, down))
         if result is None:
-            result = Image.new(band.mode, (band.width, math.ceil((bottom - top) / factor)))
-        result.paste(band, (0, (start - top) // factor))
+            result = Image.new(band.mode, (band.width, math.ceil((bottom - top) / down)))
+        result.paste(band, (0, (start - top) // down))
     assert result is not None  # a box has at least one row
     box = (
-        (box[0] - left) / factor,
-        (box[1] - top) / factor,
-        (box[2] - left) / factor,
-        (box[3] - top) / factor,
+        (box[0] - left) / across,
+        (box[1] - top) / down,
+        (box[2] - left) / across,
+        (box[3] - top) / down,
     )
     return result, box

@@ -1,4 +1,4 @@
-"""A worker: a process that renders one image, confined before it reads the first byte of the file.
+"""A worker: a process that renders an image or its preview, confined before it reads the first byte.
 
 `fork_server` forks a new worker for each image.
 """
@@ -16,9 +16,16 @@ from typing import Any, BinaryIO, Final, NoReturn
 
 from persona_profile.errors import ServiceError
 from persona_profile.images import Crop, PictureOptions
-from persona_profile.images.channel import Channel
+from persona_profile.images.channel import Channel, Message
 from persona_profile.images.confinement import Confinement
-from persona_profile.images.pipeline import cut_squares, encode_squares, open_image
+from persona_profile.images.decoding import OpenedImage
+from persona_profile.images.pipeline import (
+    cut_squares,
+    encode_squares,
+    make_preview,
+    open_image,
+    open_whole,
+)
 from persona_profile.images.rejections import too_complex
 from persona_profile.runtime.dumps import PR_SET_PDEATHSIG, forbid_dumps, prctl
 
@@ -55,7 +62,7 @@ def work(
         crop = Crop(*job["crop"]) if job["crop"] else None
         source = os.fdopen(file, "rb")  # makes system calls that the confinement forbids
         confinement.enter()
-        _answer(Channel(connection), source, crop, options)
+        _answer(Channel(connection), source, crop, options, preview=job["preview"])
         status = 0
     finally:
         os._exit(status)
@@ -78,15 +85,17 @@ def _detach(parent: int, kept: set[int]) -> None:
                 os.close(descriptor)
 
 
-def _answer(channel: Channel, source: BinaryIO, crop: Crop | None, options: PictureOptions) -> None:
-    """Report the header of a file; once the service has memory for the image, send the renditions."""
+def _answer(
+    channel: Channel, source: BinaryIO, crop: Crop | None, options: PictureOptions, *, preview: bool
+) -> None:
+    """Report the header of a file; once the service has memory for the image, send the output."""
     try:
         source.seek(0)
-        opened = open_image(source, crop, options)
+        opened = open_whole(source, options) if preview else open_image(source, crop, options)
         needed, pixels = opened.bytes_needed, opened.pixels
         channel.send({"needs": needed, "format": opened.format, "pixels": pixels})
         channel.receive()
-        renditions = encode_squares(cut_squares(opened, crop, options), options.encoding)
+        output = _preview(opened, options) if preview else _renditions(opened, crop, options)
     except EOFError:  # the service rejects the upload
         return
     except (ServiceError, MemoryError) as error:
@@ -96,8 +105,18 @@ def _answer(channel: Channel, source: BinaryIO, crop: Crop | None, options: Pict
     except Exception as error:  # noqa: BLE001 - a programming error fails one upload
         channel.send({"failed": _place_of(error)})
     else:
-        made = [[each.size, each.format] for each in renditions]
-        channel.send({"renditions": made}, [each.data for each in renditions])
+        channel.send(*output)
+
+
+def _renditions(opened: OpenedImage, crop: Crop | None, options: PictureOptions) -> Message:
+    renditions = encode_squares(cut_squares(opened, crop, options), options.encoding)
+    made = [[each.size, each.format] for each in renditions]
+    return {"renditions": made}, [each.data for each in renditions]
+
+
+def _preview(opened: OpenedImage, options: PictureOptions) -> Message:
+    preview = make_preview(opened, options)
+    return {"preview": preview.format}, [preview.data]
 
 
 def _place_of(error: Exception) -> str:
