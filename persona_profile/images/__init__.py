@@ -39,7 +39,7 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The whole upright image, encoded in one of PREVIEW_FORMATS, of at most PREVIEW_SIDE pixels a side."""
+    """The whole upright image in a format of PREVIEW_FORMATS, of at most PREVIEW_SIDE pixels a side."""
 
     format: str
     data: bytes
