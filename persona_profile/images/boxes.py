@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
+from persona_profile.images.metadata import Contents, Extent
 from persona_profile.images.rejections import broken, too_complex
 from persona_profile.images.structures import Budget
 
@@ -41,14 +42,9 @@ _CONTAINERS: Final = frozenset({b"moov", b"trak", b"edts", b"mdia", b"minf", b"d
 _SINGLE: Final = frozenset({b"meta", b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"ipco", b"grpl"})
 
 
-class Extent(NamedTuple):
-    """Pixels to decode of coded images and alpha planes, counted for each reference; 0 of tracks."""
-
-    pixels: int
-    alpha_pixels: int
-
-    def __add__(self, other: tuple[int, ...]) -> Extent:  # type: ignore[override]
-        return Extent(self.pixels + other[0], self.alpha_pixels + other[1])
+def read_heif(data: bytes) -> Contents:
+    """Return the contents of a HEIF or AVIF; see `extent_of`."""
+    return Contents(data, extent=extent_of(data))
 
 
 def extent_of(data: bytes) -> Extent:

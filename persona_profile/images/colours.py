@@ -12,6 +12,8 @@ from PIL import Image, ImageChops, ImageCms
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from persona_profile.images.metadata import Colours
+
 _MAX_ICC_BYTES: Final = 4 * 1024 * 1024
 _SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -93,12 +95,13 @@ def without_hidden_colours(square: Image.Image) -> Image.Image:
     return visible.convert("RGBa").convert("RGBA")
 
 
-def to_srgb(square: Image.Image, profile: object, *, grey: bool) -> Image.Image:
+def to_srgb(square: Image.Image, colours: Colours, *, grey: bool) -> Image.Image:
     """Convert L, RGB, RGBA or CMYK to sRGB by the file's ICC profile; keep alpha.
 
     A profile that is broken or of other channels is ignored, as one for grey if the file was not grey.
     """
-    if isinstance(profile, bytes) and 0 < len(profile) <= _MAX_ICC_BYTES:
+    profile = colours.icc
+    if profile and len(profile) <= _MAX_ICC_BYTES:
         space, transform = _transform_of(profile)
         if transform and square.mode in _CHANNELS[space] and (space != "GRAY" or grey):
             return _transformed(square, transform)

@@ -6,6 +6,8 @@ other decoder of the library.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import warnings
 from collections.abc import Callable
@@ -22,9 +24,12 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
-from persona_profile.images.boxes import Extent, extent_of
+from persona_profile.images.boxes import read_heif
+from persona_profile.images.jpeg import read_jpeg
+from persona_profile.images.metadata import Colours, Contents, Metadata
+from persona_profile.images.png import read_png
 from persona_profile.images.rejections import broken, parsing, too_many_pixels, unknown_format
-from persona_profile.images.structures import check_gif, check_png, check_webp, count_scans
+from persona_profile.images.structures import read_gif, read_webp
 
 _SNIFFED_BYTES: Final = 32
 _AVIF_BRANDS: Final = {b"avif", b"avis"}
@@ -43,15 +48,14 @@ _MAGIC: Final[dict[bytes, _Decoder]] = {
     b"GIF89a": GifImageFile,
 }
 
-_CHECKS: Final[dict[_Decoder, Callable[[bytes], Extent | int | None]]] = {
-    JpegImageFile: count_scans,
-    PngImageFile: check_png,
-    GifImageFile: check_gif,
-    WebPImageFile: check_webp,
-    AvifImageFile: extent_of,
-    HeifImageFile: extent_of,
+_READERS: Final[dict[_Decoder, Callable[[bytes], Contents]]] = {
+    JpegImageFile: read_jpeg,
+    PngImageFile: read_png,
+    GifImageFile: read_gif,
+    WebPImageFile: read_webp,
+    AvifImageFile: read_heif,
+    HeifImageFile: read_heif,
 }
-"""Checks of a file's structures. They return the scans of a JPEG, and the pixels of tiles."""
 
 _BYTES_PER_PIXEL: Final[dict[type, int]] = {
     # Measured maxima of decoding: the library's image and the copies of its decoder.
@@ -74,6 +78,7 @@ class OpenedImage:
     Attributes:
         image: of the library.
         width, height: pixels as stored, before the image is turned.
+        metadata: as browsers apply it.
         pixels: pixels to decode: width x height, or all tiles and alpha planes, up to the limit.
         bytes_needed: memory that `load` takes.
         scales: the decoded size as a part of the stored one, across and down. It is not quite the
@@ -83,6 +88,7 @@ class OpenedImage:
     image: ImageFile
     width: int
     height: int
+    metadata: Metadata
     pixels: int
     bytes_needed: int
     scales: tuple[float, float]
@@ -91,19 +97,6 @@ class OpenedImage:
     def format(self) -> str:
         """One of `formats.FORMATS_IN`."""
         return str(self.image.format).lower()
-
-    @property
-    def may_turn_later(self) -> bool:
-        """Whether only `load` finds the orientation: the EXIF of a PNG may follow its pixels."""
-        return isinstance(self.image, PngImageFile)
-
-    def orientation(self) -> int:
-        """Return the orientation, 1 to 8 (EXIF 2.32, 4.6.4.A); 1 by default."""
-        try:
-            value = self.image.getexif().get(_ORIENTATION_TAG, 1)
-        except Exception:  # noqa: BLE001 - damaged metadata may raise anything
-            return 1
-        return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
     def load(self, limits: Limits) -> None:
         """Decode the pixels, or raise an error of `rejections`."""
@@ -128,31 +121,45 @@ def read_header(
 
     def open_file() -> ImageFile:
         try:
-            return decoder(source)
+            return decoder(io.BytesIO(contents.data))
         except Image.DecompressionBombError:  # above twice the library's own limit
             raise too_many_pixels(limit) from None
 
     source.seek(0)
-    found = parsing(lambda: _CHECKS[decoder](source.read()))
-    extent = found if isinstance(found, Extent) else Extent(0, 0)
-    source.seek(0)
+    contents = parsing(lambda: _READERS[decoder](source.read()))
     image = parsing(open_file)
     _check_pixels(image, limit)
     width, height = image.size
+    extent = contents.extent
     decoded, scales = max(width * height, extent.pixels), (1.0, 1.0)
     if isinstance(image, JpegImageFile):
-        assert isinstance(found, int)
-        needed = _coefficient_bytes(image, found)
+        needed = _coefficient_bytes(image, contents.scans)
         scales = parsing(
             lambda: _reduce_jpeg(image, side or (max if whole else min)(width, height), wanted)
         )
         needed += image.width * image.height * _LIBRARY_BYTES
     else:
         needed = max(decoded, extent.alpha_pixels) * _BYTES_PER_PIXEL[type(image)]
+    needed += len(contents.data)
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
     charged = min(limit, decoded + extent.alpha_pixels)
-    return OpenedImage(image, width, height, charged, needed, scales)
+    metadata = contents.metadata or _library_metadata(image)
+    return OpenedImage(image, width, height, metadata, charged, needed, scales)
+
+
+def _library_metadata(image: ImageFile) -> Metadata:
+    """Return the metadata that the library has found before the pixels."""
+    turn = 1
+    # The EXIF of a PNG may follow its pixels; browsers ignore it there.
+    if not isinstance(image, PngImageFile) or "exif" in image.info:
+        with contextlib.suppress(Exception):  # damaged metadata may raise anything
+            turn = image.getexif().get(_ORIENTATION_TAG, 1)
+    icc = image.info.get("icc_profile")
+    return Metadata(
+        turn if isinstance(turn, int) and 1 <= turn <= 8 else 1,
+        colours=Colours(icc if isinstance(icc, bytes) else None),
+    )
 
 
 def _check_pixels(image: Image.Image, limit: int) -> None:

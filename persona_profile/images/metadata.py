@@ -1,4 +1,4 @@
-"""Facts of a file that decide the meaning of its pixels, as browsers read them."""
+"""The contents of a file as its reader finds them, before a decoder decodes a pixel."""
 
 from __future__ import annotations
 
@@ -53,3 +53,30 @@ class Metadata:
     orientation: int = 1
     natural_size: tuple[int, int] | None = None
     colours: Colours = field(default_factory=Colours)
+
+
+class Extent(NamedTuple):
+    """Pixels to decode of coded images and alpha planes, counted for each reference; 0 of tracks."""
+
+    pixels: int = 0
+    alpha_pixels: int = 0
+
+    def __add__(self, other: tuple[int, ...]) -> Extent:  # type: ignore[override]
+        return Extent(self.pixels + other[0], self.alpha_pixels + other[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Contents of a file.
+
+    Attributes:
+        data: the file for its decoder, without parts that the decoder rejects and no pixel needs.
+        metadata: as browsers apply it; None leaves it to the library.
+        extent: the pixels of a HEIF or AVIF.
+        scans: of a JPEG.
+    """
+
+    data: bytes
+    metadata: Metadata | None = None
+    extent: Extent = field(default_factory=Extent)
+    scans: int = 0

@@ -65,8 +65,7 @@ def open_image(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> 
     """
     side = max(crop.side, 1) if crop else None
     opened = read_header(source, options.limits, side, max(options.sizes))
-    if not opened.may_turn_later:
-        _stored_box(opened, crop)  # rejects a crop outside of the image before any pixel is decoded
+    _stored_box(opened, crop)  # rejects a crop outside of the image before any pixel is decoded
     return opened
 
 
@@ -119,15 +118,15 @@ def make_preview(opened: OpenedImage, options: PictureOptions) -> Preview:
 
 def _upright(opened: OpenedImage, box: _Box, size: tuple[int, int]) -> Image.Image:
     """Return a part of a decoded image in some size before it is turned: upright, in sRGB."""
-    image, turn = opened.image, opened.orientation()
+    image, turn = opened.image, opened.metadata.orientation
     part = parsing(lambda: without_idle_alpha(_scaled(image, size, _decoded_box(box, opened))))
-    part = to_srgb(part, image.info.get("icc_profile"), grey=is_grey(image))
+    part = to_srgb(part, opened.metadata.colours, grey=is_grey(image))
     return part.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else part
 
 
 def _stored_box(opened: OpenedImage, crop: Crop | None) -> tuple[int, int, int, int]:
     """Return the crop in the coordinates of the stored image, before it is turned."""
-    width, height, turn = opened.width, opened.height, opened.orientation()
+    width, height, turn = opened.width, opened.height, opened.metadata.orientation
     upright_width, upright_height = (height, width) if turn >= 5 else (width, height)
     if crop is None:
         side = min(width, height)
