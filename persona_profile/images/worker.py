@@ -60,7 +60,7 @@ def work(
         resource.setrlimit(resource.RLIMIT_CPU, (job["header_seconds"], hard))
         options = PictureOptions.from_json(job["options"])
         crop = Crop(*job["crop"]) if job["crop"] else None
-        output = _Preview(options) if job["preview"] else _Renditions(crop, options)
+        output = _Preview(options) if job.get("preview") else _Renditions(crop, options)
         source = os.fdopen(file, "rb")  # makes system calls that the confinement forbids
         confinement.enter()
         _answer(Channel(connection), source, output)

@@ -78,8 +78,7 @@ class WorkerProcess:
         """Fork a worker for a job; `channel` leads to it.
 
         Args:
-            job: `options`, `crop`, `preview` (whether it is wanted, instead of renditions),
-                `processor_seconds` (of the largest image) and `header_seconds`
+            job: `options`, `crop`, `preview` (if it is wanted instead of renditions), `processor_seconds` (of the largest image) and `header_seconds`
                 (until `limit` is called).
             file: descriptor of the upload.
         """

@@ -262,45 +262,40 @@ class TestLoad:
             assert Counter(attacks).keys() <= {422, 429, 503}
 
 
-class TestServer:
-    """Bodies over a real connection."""
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Sends a file to a real server that accepts only small files; returns response and content."""
+    app = application(tmp_path_factory.mktemp("small"), pictures__max_bytes=str(LIMIT))
+    with running(app) as origin:
 
-    @pytest.fixture(scope="class")
-    def small(self, tmp_path_factory):
-        """The address of a server that accepts only small files, and the headers of a session."""
-        app = application(tmp_path_factory.mktemp("small"), pictures__max_bytes=str(LIMIT))
-        with running(app) as origin:
-            address = origin.removeprefix("http://")
-            proof = app.development.identity_provider.bundle(EMAIL, "http://127.0.0.1:6543")
-            body = json.dumps({"proofs": [{"assertion": proof}]})
-            kind = {"Content-Type": "application/json"}
-            _, answer = self.call(address, "/v1/sessions", body, kind)
-            yield address, {"Authorization": f"Bearer {json.loads(answer)['token']}"}
+        def call(path, body, headers, **options):
+            connection = http.client.HTTPConnection(origin.removeprefix("http://"), timeout=30)
+            connection.request("POST", path, body, headers, **options)
+            response = connection.getresponse()
+            content = response.read()
+            connection.close()
+            return response, content
 
-    @staticmethod
-    def call(address, path, body, headers, **options):
-        """Return the response of a request, and its content."""
-        connection = http.client.HTTPConnection(address, timeout=30)
-        connection.request("POST", path, body, headers, **options)
-        response = connection.getresponse()
-        content = response.read()
-        connection.close()
-        return response, content
+        proof = app.development.identity_provider.bundle(EMAIL, "http://127.0.0.1:6543")
+        body = json.dumps({"proofs": [{"assertion": proof}]})
+        _, answer = call("/v1/sessions", body, {"Content-Type": "application/json"})
+        session = {"Authorization": f"Bearer {json.loads(answer)['token']}"}
+        yield lambda body, **options: call(PREVIEW, body, session, **options)
 
-    @pytest.mark.parametrize("chunked", [False, True])
-    def test_body(self, small, chunked):
-        """A file arrives whole, with Content-Length or in chunks."""
-        address, headers = small
-        data = encode(quadrants(900, 600), quality=95)
-        body = (data[at : at + 500] for at in range(0, len(data), 500)) if chunked else data
-        response, content = self.call(address, PREVIEW, body, headers, encode_chunked=chunked)
-        assert (response.status, decoded(content).size) == (200, (900, 600))
 
-    @pytest.mark.parametrize("chunked", [False, True])
-    def test_endless_body(self, small, chunked):
-        """A file beyond the limit is rejected with the limit, however it is sent."""
-        address, headers = small
-        body = (bytes(20_000) for _ in range(1500)) if chunked else bytes(21 * 2**20)
-        response, content = self.call(address, PREVIEW, body, headers, encode_chunked=chunked)
-        problem = json.loads(content)
-        assert (response.status, problem["code"], problem["limit"]) == (413, "body_too_large", LIMIT)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_body(small, chunked):
+    """A file arrives whole, with Content-Length or in chunks."""
+    data = encode(quadrants(900, 600), quality=95)
+    body = (data[at : at + 500] for at in range(0, len(data), 500)) if chunked else data
+    response, content = small(body, encode_chunked=chunked)
+    assert (response.status, decoded(content).size) == (200, (900, 600))
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_endless_body(small, chunked):
+    """A file beyond the limit is rejected with the limit, however it is sent."""
+    body = (bytes(20_000) for _ in range(1500)) if chunked else bytes(21 * 2**20)
+    response, content = small(body, encode_chunked=chunked)
+    problem = json.loads(content)
+    assert (response.status, problem["code"], problem["limit"]) == (413, "body_too_large", LIMIT)
