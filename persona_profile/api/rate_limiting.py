@@ -24,10 +24,6 @@ MIN_ANSWER_BYTES: Final = 4096
 """The minimum charge of a read: making a small answer costs as much as sending this many bytes."""
 
 
-processor_seconds: Callable[[], float] = time.thread_time
-"""The clock of a thread's processor time."""
-
-
 def charge(request: Request, policy: Policy, costs: Mapping[str, int]) -> None:
     """Charge the units of a request to clients by their identifiers; report the quota in the response.
 
@@ -64,7 +60,9 @@ def charge_bytes(request: Request, email: str | None = None) -> None:
 
 
 @contextlib.contextmanager
-def failure_charged(request: Request) -> Iterator[None]:
+def failure_charged(
+    request: Request, processor_seconds: Callable[[], float] = time.thread_time
+) -> Iterator[None]:
     """Charge the client's network with the processor time of a request that fails."""
     services: Services = request.services
     client = client_of(request)

@@ -106,13 +106,12 @@ class OpenedImage:
 
 
 def read_header(
-    source: BinaryIO, limits: Limits, side: int | None, wanted: int, *, whole: bool = False
+    source: BinaryIO, limits: Limits, side_of: Callable[[tuple[int, int], Metadata], int], wanted: int
 ) -> OpenedImage:
     """Read and check the header of a seekable file at its start; decode no pixel.
 
-    A JPEG will be decoded in the DCT domain at the smallest size at which a square of `side` pixels, or
-    the largest square, has at least `wanted` pixels; if the `whole` image is wanted, its longer side. A
-    file is rejected by an error of `rejections`.
+    A JPEG will be decoded in the DCT domain at the smallest size at which the square has at least
+    `wanted` pixels; `side_of` returns its side. A file is rejected by an error of `rejections`.
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
@@ -130,13 +129,13 @@ def read_header(
     image = parsing(open_file)
     _check_pixels(image, limit)
     width, height = image.size
+    metadata = contents.metadata or _library_metadata(image)
+    side = side_of(image.size, metadata)  # rejects a crop before any pixel is decoded
     extent = contents.extent
     decoded, scales = max(width * height, extent.pixels), (1.0, 1.0)
     if isinstance(image, JpegImageFile):
         needed = _coefficient_bytes(image, contents.scans)
-        scales = parsing(
-            lambda: _reduce_jpeg(image, side or (max if whole else min)(width, height), wanted)
-        )
+        scales = parsing(lambda: _reduce_jpeg(image, side, wanted))
         needed += image.width * image.height * _LIBRARY_BYTES
     else:
         needed = max(decoded, extent.alpha_pixels) * _BYTES_PER_PIXEL[type(image)]
@@ -144,7 +143,6 @@ def read_header(
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
     charged = min(limit, decoded + extent.alpha_pixels)
-    metadata = contents.metadata or _library_metadata(image)
     return OpenedImage(image, width, height, metadata, charged, needed, scales)
 
 

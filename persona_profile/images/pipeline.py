@@ -24,7 +24,9 @@ from persona_profile.images.colours import (
 from persona_profile.images.decoding import OpenedImage, read_header
 from persona_profile.images.encoding import encode, encode_preview, is_graphic
 from persona_profile.images.formats import PREVIEW_SIDE
-from persona_profile.images.rejections import crop_outside, parsing
+from persona_profile.images.metadata import Metadata
+from persona_profile.images.rejections import parsing
+from persona_profile.images.squares import stored_box
 
 _Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -61,12 +63,14 @@ def squares_of(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> 
 def open_image(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> OpenedImage:
     """Read the header of a seekable file at its start; decode no pixel.
 
-    The default crop is the largest in the centre. A file is rejected by an error of `rejections`.
+    The default crop is the largest in the centre. A file, or its crop, is rejected by an error of
+    `rejections`.
     """
-    side = max(crop.side, 1) if crop else None
-    opened = read_header(source, options.limits, side, max(options.sizes))
-    _stored_box(opened, crop)  # rejects a crop outside of the image before any pixel is decoded
-    return opened
+
+    def side_of(stored: tuple[int, int], metadata: Metadata) -> int:
+        return stored_box(crop, stored, metadata).side
+
+    return read_header(source, options.limits, side_of, max(options.sizes))
 
 
 def cut_squares(
@@ -76,8 +80,8 @@ def cut_squares(
     sizes = sorted(options.sizes, reverse=True)
     match_transparency(opened.image)
     opened.load(options.limits)
-    box = _stored_box(opened, crop)
-    side = min(box[2] - box[0], sizes[0])
+    box = stored_box(crop, (opened.width, opened.height), opened.metadata)
+    side = min(box.side, sizes[0])
     square = _upright(opened, box, (side, side))
     squares = {}
     for size in sizes:
@@ -101,7 +105,7 @@ def encode_squares(squares: Mapping[int, Image.Image], encoding: Encoding) -> tu
 
 def open_whole(source: BinaryIO, options: PictureOptions) -> OpenedImage:
     """Read the header of a file for `make_preview`. See `open_image`."""
-    return read_header(source, options.limits, None, PREVIEW_SIDE, whole=True)
+    return read_header(source, options.limits, lambda size, _: max(size), PREVIEW_SIDE)
 
 
 def make_preview(opened: OpenedImage, options: PictureOptions) -> Preview:
@@ -122,25 +126,6 @@ def _upright(opened: OpenedImage, box: _Box, size: tuple[int, int]) -> Image.Ima
     part = parsing(lambda: without_idle_alpha(_scaled(image, size, _decoded_box(box, opened))))
     part = to_srgb(part, opened.metadata.colours, grey=is_grey(image))
     return part.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else part
-
-
-def _stored_box(opened: OpenedImage, crop: Crop | None) -> tuple[int, int, int, int]:
-    """Return the crop in the coordinates of the stored image, before it is turned."""
-    width, height, turn = opened.width, opened.height, opened.metadata.orientation
-    upright_width, upright_height = (height, width) if turn >= 5 else (width, height)
-    if crop is None:
-        side = min(width, height)
-        crop = Crop((upright_width - side) // 2, (upright_height - side) // 2, side)
-    x, y, side = crop.x, crop.y, crop.side
-    if side < 1 or x < 0 or y < 0 or x + side > upright_width or y + side > upright_height:
-        raise crop_outside(upright_width, upright_height)
-    if turn >= 5:
-        x, y = y, x
-    if turn in (2, 3, 7, 8):
-        x = width - x - side
-    if turn in (3, 4, 6, 7):
-        y = height - y - side
-    return x, y, x + side, y + side
 
 
 def _decoded_box(box: _Box, opened: OpenedImage) -> _Box:

@@ -192,7 +192,7 @@ class _Job:
         job = {
             "options": self._renderer.options.as_json(),
             "preview": isinstance(self, PreviewUpload),
-            "crop": self._crop and [self._crop.x, self._crop.y, self._crop.side],
+            "crop": self._crop and self._crop.as_json(),
             "processor_seconds": self._renderer.processor_seconds,
             "header_seconds": self._seconds_for(0),
         }

@@ -14,7 +14,7 @@ import {
   viaFetch,
   viaXhr,
 } from "./persona-profile-transport.js";
-import { demandReadable, reduce, wholePixels } from "./persona-profile-pictures.js";
+import { cropQuery, demandReadable, reduce } from "./persona-profile-pictures.js";
 
 export { ProfileError, reduce };
 
@@ -232,7 +232,7 @@ export class ProfileClient extends EventTarget {
         report({ phase: "reducing", sent: 0, total: 0 });
         ({ blob, side } = await reduce(file, crop, call.signal));
       }
-      const query = crop && side === null ? `?crop=${Object.values(wholePixels(crop))}` : "";
+      const query = crop && side === null ? cropQuery(crop) : "";
       const request = sending(this.#timeout, blob, report, stallAfter);
       return whileReadable(file, this.#profile(call, "PUT", email, request, `/picture${query}`));
     };

@@ -6,6 +6,7 @@ The manuals are named in docs/reference/statements.md, which has a row for each 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,10 +23,6 @@ KEYED = {"items", "bulk_items"}
 VERSION_TABLE = "schema_version"
 SCHEMA_USER = "persona_admin"
 """The user of the database that may change the schema; the user of the service may not."""
-
-ROW_BYTES = 6 * 1024 * 1024
-TRANSACTION_BYTES = MAX_BATCH_BYTES + 200 * MAX_OPERATIONS
-"""Values, and some bytes for each row."""
 
 TRANSACTION_STATEMENTS = 2 * MAX_OPERATIONS
 SESSION_VARIABLES = {"AUTOCOMMIT", "INNODB_LOCK_WAIT_TIMEOUT", "SQL_MODE"}
@@ -247,18 +244,32 @@ RULES = (
 UNKNOWN = "not known"
 """The rule for statements that break no other rule and are not known to be supported."""
 
-SIZE_RULES: dict[str, Callable[[Statement], bool]] = {
-    "statement too large": lambda statement: len(statement.text) > PACKET_BYTES,
-    "row too large": lambda statement: max(statement.row_bytes, default=0) > ROW_BYTES,
+
+@dataclass(frozen=True)
+class Sizes:
+    """Limits in bytes of rows, and of the values of a transaction with some bytes for each row."""
+
+    row_bytes: int = 6 * 1024 * 1024
+    transaction_bytes: int = MAX_BATCH_BYTES + 200 * MAX_OPERATIONS
+
+
+SIZE_RULES: dict[str, Callable[[Statement, Sizes], bool]] = {
+    "statement too large": lambda statement, _sizes: len(statement.text) > PACKET_BYTES,
+    "row too large": lambda statement, sizes: max(statement.row_bytes, default=0) > sizes.row_bytes,
 }
-TRANSACTION_RULES: dict[str, Callable[[Transaction], bool]] = {
-    "several partitions": lambda transaction: (
+TRANSACTION_RULES: dict[str, Callable[[Transaction, Sizes], bool]] = {
+    "several partitions": lambda transaction, _sizes: (
         len(set().union(*(each.partitions for each in transaction.statements))) > 1
     ),
-    "transaction too large": lambda transaction: transaction.bytes > TRANSACTION_BYTES,
-    "too many statements": lambda transaction: len(transaction.statements) > TRANSACTION_STATEMENTS,
+    "transaction too large": lambda transaction, sizes: transaction.bytes > sizes.transaction_bytes,
+    "too many statements": lambda transaction, _sizes: (
+        len(transaction.statements) > TRANSACTION_STATEMENTS
+    ),
 }
 FULL_SCAN = "without index"
+
+
+_SIZES = Sizes()
 
 
 @lru_cache(maxsize=10_000)
@@ -267,16 +278,16 @@ def _broken_by(form: Form, user: str) -> tuple[str, ...]:
     return broken or ((UNKNOWN,) if _is_unknown(form, user) else ())
 
 
-def violations(statements: Iterable[Statement]) -> Iterator[Violation]:
+def violations(statements: Iterable[Statement], limits: Sizes = _SIZES) -> Iterator[Violation]:
     """Yield each rule that a statement or a transaction breaks."""
     found = list(statements)
     for statement in found:
-        sizes = [name for name, is_broken_by in SIZE_RULES.items() if is_broken_by(statement)]
+        sizes = [name for name, is_broken_by in SIZE_RULES.items() if is_broken_by(statement, limits)]
         for name in (*_broken_by(statement.form, statement.user), *sizes):
             yield Violation(name, statement.text[:500])
     for transaction in transactions(found):
         for name, is_broken_by_it in TRANSACTION_RULES.items():
-            if is_broken_by_it(transaction):
+            if is_broken_by_it(transaction, limits):
                 yield Violation(name, transaction.statements[-1].text[:500])
 
 

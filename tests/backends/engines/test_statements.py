@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pymysql
 import pytest
-import statement_rules
 import webtest
 from sqlalchemy.dialects import mysql
 from statement_rules import (
@@ -18,6 +17,7 @@ from statement_rules import (
     TRANSACTION_RULES,
     TRANSACTION_STATEMENTS,
     UNKNOWN,
+    Sizes,
     full_scans,
     violations,
 )
@@ -294,10 +294,8 @@ def test_a_statement_is_planted_for_each_rule():
 
 
 @pytest.mark.parametrize("rule", PLANTED)
-def test_planted(database, rule, monkeypatch):
+def test_planted(database, rule):
     """A forbidden statement, sent past the methods of the backend, is found by its rule."""
-    monkeypatch.setattr(statement_rules, "TRANSACTION_BYTES", 3 * MIB)
-    monkeypatch.setattr(statement_rules, "ROW_BYTES", MIB + 100)
     user = SCHEMA_USER if rule in OF_THE_SCHEMA else SERVICE_USER
     backend = MysqlBackend.from_url(database.url(user))
     with database.log.recording():
@@ -311,7 +309,8 @@ def test_planted(database, rule, monkeypatch):
         connection.close()
         backend.close()
     statements = database.log.statements()
-    found = {each.rule for each in violations(statements)}
+    sizes = Sizes(row_bytes=MIB + 100, transaction_bytes=3 * MIB)
+    found = {each.rule for each in violations(statements, sizes)}
     if rule == FULL_SCAN:
         fill(MysqlBackend.from_url(database.url()), partitions=60)
         found = {each.rule for each in full_scans(database.server, statements)}

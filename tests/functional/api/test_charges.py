@@ -4,13 +4,14 @@ import time
 
 import pytest
 import webtest
+from pyramid.request import Request
 from support.clients.contract import DOCUMENT
 from support.pictures.pictures import encode, quadrants
 from support.servers.applications import Clock, application
 
-from persona_profile.api import rate_limiting
-from persona_profile.api.rate_limiting import MIN_ANSWER_BYTES
+from persona_profile.api.rate_limiting import MIN_ANSWER_BYTES, failure_charged
 from persona_profile.api.schemas import MAX_ERRORS
+from persona_profile.errors import MalformedRequest
 
 AUDIENCE = "http://127.0.0.1:6543"
 ALICE, BOB = "alice@example.com", "bob@example.com"
@@ -134,12 +135,14 @@ class TestFailures:
             open_session(app, ALICE)
 
     @pytest.mark.parametrize(("seconds", "status"), [(0.0985, 201), (0.1, 429), (7, 429)])
-    def test_cost_is_processor_time(self, limited, monkeypatch, seconds, status):
+    def test_cost_is_processor_time(self, limited, seconds, status):
         """A failure costs its processor time."""
-        instants = iter([5.0, 5.0 + seconds, 9.0])
-        monkeypatch.setattr(rate_limiting, "processor_seconds", lambda: next(instants))
         app = limited(ratelimit__failures_per_address="100/minute")
-        app.post("/v1/sessions", b"{}", headers=JSON, status=400)
+        request = Request.blank("/", environ={"REMOTE_ADDR": "192.0.2.1"})
+        request.services = app.app.services
+        instants = iter([5.0, 5.0 + seconds])
+        with pytest.raises(MalformedRequest), failure_charged(request, lambda: next(instants)):
+            raise MalformedRequest("wrong")
         open_session(app, ALICE, status=status)
 
 

@@ -12,7 +12,6 @@ from support.pictures.pictures import encode, quadrants
 from support.servers.applications import Clock, application, serving
 
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
-from persona_profile.serving.channels import ServiceChannel
 from persona_profile.settings import MAX_PICTURE_BYTES
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
@@ -250,9 +249,8 @@ def test_readable_by_the_dialog(connect):
     assert "WWW-Authenticate" in answer.headers["Access-Control-Expose-Headers"]
 
 
-def test_client_that_sends_for_ever(connect, monkeypatch):
+def test_client_that_sends_for_ever(connect):
     """The rest of a rejected body is discarded up to a limit; then the connection is reset."""
-    monkeypatch.setattr(ServiceChannel, "_linger_bytes", 1_000_000)
     connection = connect()
     connection.sendall(head(f"PUT {PICTURE}", [LENGTH]))
     with pytest.raises(ConnectionError):

@@ -110,9 +110,7 @@ def test_many_answers_on_one_connection(service: TransitService, fake: FakeTrans
     assert service.primary_version() == 7
 
 
-def test_long_waits_need_a_place(
-    fake: FakeTransit, token_file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_waits_need_a_place(fake: FakeTransit, token_file: Path, clock: Clock) -> None:
     """A request that takes long holds a place of the budget, without one it is given up; a quick one
     needs none.
     """
@@ -136,12 +134,19 @@ def test_long_waits_need_a_place(
     assert messages == sorted([vault.BUSY] * (4 - most) + [vault.UNREACHABLE] * most)
     assert budget.in_use()["key_service"] == 0
     fake.behaviour = None
-    monkeypatch.setattr(vault, "QUICK_SECONDS", 30)
     with contextlib.ExitStack() as held:
         for _ in range(most):
             held.enter_context(budget.place(Wait.KEY_SERVICE))
-        assert service.primary_version() == 1
+        wait_for(lambda: answers_at_once(service))
     service.close()
+
+
+def answers_at_once(service: TransitService) -> bool:
+    """Return whether a request was answered before it would have needed a place."""
+    try:
+        return service.primary_version() == 1
+    except KeysUnavailable:
+        return False
 
 
 def test_tls_handshake_that_never_ends(token_file: Path) -> None:
