@@ -23,6 +23,7 @@ ORIENTATION: Final = 0x0112
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 EXIF_IFD: Final = 0x8769
 PIXEL_X, PIXEL_Y = 0xA002, 0xA003
+_DESCRIPTION: Final = 0x010E
 
 QUADRANTS: Final = ((220, 40, 40), (40, 180, 60), (40, 70, 210), (230, 200, 40))
 """Red, green above blue, yellow."""
@@ -172,14 +173,14 @@ def raw_profile(name: str, data: bytes) -> bytes:
 
 
 def webp(
-    *chunks: tuple[bytes, bytes], flags: int = 0, size: tuple[int, int] = (96, 64), **options: object
+    *chunks: tuple[bytes, bytes], flags: int = 0, picture: Image.Image | None = None, **options: object
 ) -> bytes:
     """Return an extended WebP with chunks after its pixels."""
-    data = encode(patterned(*size), "WEBP", **options)
+    picture = picture or patterned()
+    data = encode(picture, "WEBP", **options)
+    width, height = picture.size
     head = (
-        bytes([flags, 0, 0, 0])
-        + (size[0] - 1).to_bytes(3, "little")
-        + (size[1] - 1).to_bytes(3, "little")
+        bytes([flags, 0, 0, 0]) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     )
     parts = [(b"VP8X", head), (data[12:16], data[20:]), *chunks]
     body = b"WEBP" + b"".join(
@@ -188,20 +189,25 @@ def webp(
     return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
-def avif(*, irot_imir: int = 1, exif: int | None = None, size: tuple[int, int] = (96, 64)) -> bytes:
-    """Return an AVIF with an orientation in its properties, in its EXIF, or in both."""
-    picture, buffer = patterned(*size), io.BytesIO()
-    block = tiff([orientation_entry(irot_imir), (0x010E, ASCII, b"orientation\0")])
-    picture.save(buffer, "AVIF", quality=95, exif=block)
+def avif(*, irot_imir: int = 1, exif: int | None = None, picture: Image.Image | None = None) -> bytes:
+    """Return an AVIF with an orientation in its properties, and on request another in its EXIF."""
+    # The library moves the orientation to the properties, and keeps the other entry.
+    block = tiff([orientation_entry(irot_imir), (_DESCRIPTION, ASCII, b"text\0\0\0\0")])
+    buffer = io.BytesIO()
+    (picture or patterned()).save(buffer, "AVIF", quality=100, speed=10, exif=block)
     data = buffer.getvalue()
     if exif is None:
-        return data.replace(b"orientation\0", b"description\0")
-    at = data.find(b"II*\0")
+        return data
+    described = struct.pack("<HHI", _DESCRIPTION, ASCII, 8)
+    at = data.index(described, data.index(b"II*\0"))
     entry = struct.pack("<HHIHH", ORIENTATION, SHORT, 1, exif, 0)
-    listed = data.find(b"\x12\x01\x03\0", at)
-    if listed < 0:  # the library has moved it to the properties, and left the other entry
-        listed = data.find(b"\x0e\x01\x02\0", at)
-    return data[:listed] + entry + data[listed + 12 :]
+    data = data[:at] + entry + data[at + 12 :]
+    first = struct.pack("<HHIH", ORIENTATION, SHORT, 1, irot_imir)
+    return (
+        data.replace(first, struct.pack("<HHIH", _DESCRIPTION, SHORT, 1, 0))
+        if exif != irot_imir
+        else data
+    )
 
 
 def gif(turn: int = 6) -> bytes:

@@ -194,7 +194,7 @@ class TestScaled:
             ((37, 4001), False),
             ((100, 1), True),
             ((27, 1), True),
-            ((1, 1), True),  # nothing can be told of its shape
+            ((1, 1), True),  # so small that it fits any shape
             ((8002, 74), True),
             ((8002, 76), False),
             ((4001, 38), True),  # both may come of a factor just over 1
