@@ -24,6 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
+from persona_profile.images.avif_matrix import with_film_matrix
 from persona_profile.images.boxes import read_heif
 from persona_profile.images.jpeg import read_jpeg
 from persona_profile.images.metadata import Colours, Contents, Metadata
@@ -53,7 +54,7 @@ _READERS: Final[dict[_Decoder, Callable[[bytes], Contents]]] = {
     PngImageFile: read_png,
     GifImageFile: read_gif,
     WebPImageFile: read_webp,
-    AvifImageFile: read_heif,
+    AvifImageFile: lambda data: with_film_matrix(read_heif(data)),
     HeifImageFile: read_heif,
 }
 

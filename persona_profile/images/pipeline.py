@@ -37,6 +37,8 @@ _GAP: Final = 3.0
 _BAND_PIXELS: Final = 1_000_000
 """Pixels that are converted at a time, where a conversion needs a copy."""
 
+_VIDEO_FORMATS: Final = ("avif", "heif")
+
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -124,7 +126,8 @@ def _upright(opened: OpenedImage, box: _Box, size: tuple[int, int]) -> Image.Ima
     """Return a part of a decoded image in some size before it is turned: upright, in sRGB."""
     image, turn = opened.image, opened.metadata.orientation
     part = parsing(lambda: without_idle_alpha(_scaled(image, size, _decoded_box(box, opened))))
-    part = to_srgb(part, opened.metadata.colours, grey=is_grey(image))
+    colours, video = opened.metadata.colours, opened.format in _VIDEO_FORMATS
+    part = to_srgb(part, colours, grey=is_grey(image), video=video)
     return part.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else part
 
 
