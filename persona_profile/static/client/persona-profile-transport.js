@@ -3,10 +3,10 @@
 /** @import * as declared from "./persona-profile.js" */
 /** @import * as types from "./persona-profile-internals.js" */
 
+import { CLAIMS } from "./persona-claims.js";
+
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
-const CLAIMS =
-  "name given_name family_name nickname pronouns website locale zoneinfo label picture_alt".split(" ");
 const STALL_MS = 15_000; // without a byte, after which progress is stalled
 const SILENCE = 8; // timeouts without a byte sent, after which an upload ends
 const PROCESSING = 6; // timeouts until the answer to an upload
@@ -14,7 +14,9 @@ const PROCESSING = 6; // timeouts until the answer to an upload
 const MAX_BUFFERED_BYTES = 2 ** 20;
 const SLOW_BYTES_PER_MS = 16;
 const RETRY_MS = 250;
-const TEMPORARY_CODES = ["offline", "no_answer", "timeout", "issuer_unreachable", "key_unknown"];
+/** Codes of requests without an answer. */
+const LOST_CODES = ["no_answer", "offline"];
+const TEMPORARY_CODES = [...LOST_CODES, "timeout", "issuer_unreachable", "key_unknown"];
 const TEMPORARY_STATUSES = [409, 429, 502, 503, 504];
 
 /** @implements {declared.ProfileError} */
@@ -42,10 +44,19 @@ export class ProfileError extends Error {
 export const aborted = (reason = "The signal of the call ended it.") =>
   new ProfileError("aborted", reason);
 
-/** @param {unknown} [cause] */
+/** @param {string | undefined} code */
+export const isLost = (code) => LOST_CODES.includes(code ?? "");
+
+/**
+ * Returns the error of a request that got no answer. `onLine` only words it: it is false also behind some VPNs,
+ * and for a server on this machine.
+ * @param {unknown} [cause]
+ */
 const noAnswer = (cause) =>
   navigator.onLine === false
-    ? new ProfileError("offline", "The browser is offline.", { cause })
+    ? new ProfileError("offline", "No server answered, and the browser reports that it is offline.", {
+        cause,
+      })
     : new ProfileError("no_answer", "No server answered, or this page may not read its answer.", {
         cause,
       });
@@ -233,9 +244,6 @@ export async function exchange(call, url, message, isRepeatable, send) {
   let retryUntil;
   for (let attempt = 0; ; attempt += 1) {
     call.check();
-    if (navigator.onLine === false) {
-      throw noAnswer();
-    }
     try {
       const answer = await send(call, url, message);
       if (answer.status < 400) {
@@ -243,7 +251,7 @@ export async function exchange(call, url, message, isRepeatable, send) {
       }
       throw await problemOf(answer);
     } catch (error) {
-      failures += Number(error.code === "no_answer");
+      failures += Number(isLost(error.code));
       retryUntil ??= performance.now() + call.millisecondsLeft;
       const pause = pauseAfter(
         error,
@@ -262,7 +270,7 @@ export async function exchange(call, url, message, isRepeatable, send) {
 /** @type {types.PauseAfter} Returns milliseconds, or null: the request is not sent again. */
 export function pauseAfter({ code, status, retryAfter }, attempt, isRepeatable, millisecondsLeft) {
   const isBusy = [429, 503].includes(status ?? 0) && retryAfter !== null;
-  if (!isBusy && !(code === "no_answer" && isRepeatable)) {
+  if (!isBusy && !(isLost(code) && isRepeatable)) {
     return null;
   }
   const min = Math.max((retryAfter ?? 0) * 1000, RETRY_MS * 2 ** attempt);

@@ -7,6 +7,7 @@ import {
   aborted,
   demand,
   exchange,
+  isLost,
   isText,
   profileOf,
   profilesOf,
@@ -63,7 +64,7 @@ async function whileReadable(file, request) {
   try {
     return await request;
   } catch (error) {
-    if (error.code === "no_answer") {
+    if (isLost(error.code)) {
       await demandReadable(file);
     }
     throw error;
