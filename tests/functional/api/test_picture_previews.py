@@ -128,7 +128,7 @@ def test_other_methods(app, headers, method):
 @pytest.mark.parametrize(
     ("body", "media_type", "status", "code"),
     [
-        (b"", "image/heic", 415, "unsupported_media_type"),
+        (b"", "image/heic", 422, "picture_empty"),
         (b"Dear Alice", "image/heic", 415, "unsupported_media_type"),
         (PHONE, "text/plain", 415, "unsupported_media_type"),
         (PHONE[:600], "image/heic", 422, "picture_broken"),
