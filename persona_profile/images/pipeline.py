@@ -80,11 +80,9 @@ def cut_squares(
 ) -> dict[int, Image.Image]:
     """Decode an image into upright sRGB squares, the largest first, each made from the one before."""
     sizes = sorted(options.sizes, reverse=True)
-    match_transparency(opened.image)
-    opened.load(options.limits)
     box = stored_box(crop, (opened.width, opened.height), opened.metadata)
     side = min(box.side, sizes[0])
-    square = _upright(opened, box, (side, side))
+    square = _decoded(opened, box, (side, side), options)
     squares = {}
     for size in sizes:
         if size < square.width:
@@ -116,28 +114,29 @@ def open_whole(source: BinaryIO, options: PictureOptions) -> OpenedImage:
 
 def make_preview(opened: OpenedImage, options: PictureOptions) -> Preview:
     """Decode an image into its preview."""
-    match_transparency(opened.image)
-    opened.load(options.limits)
     width, height = opened.width, opened.height
     scale = min(1.0, PREVIEW_SIDE / max(width, height))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    image = without_hidden_colours(_upright(opened, (0, 0, width, height), size))
+    image = without_hidden_colours(_decoded(opened, (0, 0, width, height), size, options))
     image.info = {}
     return encode_preview(image, options.encoding)
 
 
-def _upright(opened: OpenedImage, box: _Box, size: tuple[int, int]) -> Image.Image:
-    """Return a part of a decoded image in some size before it is turned: upright, in sRGB."""
-    image, turn = opened.image, opened.metadata.orientation
-    part = parsing(lambda: without_idle_alpha(_scaled(image, size, _decoded_box(box, opened))))
+def _decoded(
+    opened: OpenedImage, box: _Box, size: tuple[int, int], options: PictureOptions
+) -> Image.Image:
+    """Return a part of an image in some size (before it is turned), upright and in sRGB."""
+    match_transparency(opened.image)
+    image, turn = opened.load(options.limits), opened.metadata.orientation
+    decoded_box = _decoded_box(box, opened.scales, image.size)
+    part = parsing(lambda: without_idle_alpha(_scaled(image, size, decoded_box)))
     colours, video = opened.metadata.colours, opened.format in _VIDEO_FORMATS
-    part = to_srgb(part, colours, grey=is_grey(image), video=video)
+    part = to_srgb(part, colours, grey=is_grey(opened.image), video=video)
     return part.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else part
 
 
-def _decoded_box(box: _Box, opened: OpenedImage) -> _Box:
-    (left, top, right, bottom), (across, down) = box, opened.scales
-    width, height = opened.image.size
+def _decoded_box(box: _Box, scales: tuple[float, float], size: tuple[int, int]) -> _Box:
+    (left, top, right, bottom), (across, down), (width, height) = box, scales, size
     return left * across, top * down, min(right * across, width), min(bottom * down, height)
 
 
