@@ -347,7 +347,8 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     if values["transit.url"] and not values["transit.token_file"]:
         problems["transit.token_file"] = "needed for transit.url"
     pixels = values["ratelimit.pixels_per_email"]
-    largest = max(values["pictures.max_pixels_jpeg"], values["pictures.max_pixels_other"])
+    # Browsers decode JPEG. A file of another format may be sent for its preview, and then again.
+    largest = max(values["pictures.max_pixels_jpeg"], 2 * values["pictures.max_pixels_other"])
     if pixels and pixels.amount < largest:
-        problems["ratelimit.pixels_per_email"] = "must let the largest picture pass"
+        problems["ratelimit.pixels_per_email"] = "must let the largest picture and its preview pass"
     return problems

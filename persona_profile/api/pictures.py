@@ -1,10 +1,11 @@
-"""Pictures: upload and delete with a session, read with a capability URL."""
+"""Pictures: preview, upload and delete with a session, read with a capability URL."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import ceil
-from typing import BinaryIO, Final
+from typing import Final
 
 from cornice import Service
 from pyramid.config import Configurator
@@ -20,8 +21,9 @@ from persona_profile.api.rate_limiting import charge, charge_bytes, charge_write
 from persona_profile.api.representations import precondition, profile_response, validated
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import NotAcceptable
-from persona_profile.images import Crop, Rendition
 from persona_profile.images.formats import MEDIA_TYPES
+from persona_profile.images.renderer import PreviewUpload, Upload
+from persona_profile.profiles.preconditions import UNCONDITIONAL
 from persona_profile.rate_limits import Policy
 from persona_profile.runtime.waiting import Wait
 
@@ -37,6 +39,11 @@ _SAFE_TO_OPEN: Final = {
 own_picture = Service(
     name="own-picture", path=f"{EMAIL_PATH}/picture", description="A profile's picture."
 )
+own_preview = Service(
+    name="own-picture-preview",
+    path=f"{EMAIL_PATH}/picture/preview",
+    description="A preview of a file, before its square is chosen.",
+)
 rendition = Service(
     name="picture", path="/v1/pictures/{capability}", description="One size of a picture."
 )
@@ -45,18 +52,16 @@ rendition = Service(
 @own_picture.put(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
 def upload(request: Request) -> Response:
     """Replace the picture."""
-    charge_write(request)
     services: Services = request.services
     email = email_in_path(request)
-    for policy, payer in _payers_of_time(request, email).items():
-        services.rate_limits.check(policy, [payer])
+    _charge_upload(request, email)
     expected = precondition(request)
     crop = crop_parameter(request)
     source = picture_body(request, services.max_picture_bytes)
     services.profiles.check_write(request.identity, email, expected)  # before the costly part
-    # One upload more than may wait: it displaces another, or is rejected, at once.
-    with services.waiting.place(Wait.UPLOAD, retry_after=2, spare=1):
-        renditions = _render(request, email, source, crop)
+    upload = services.renderer.upload(source, crop, _claimants(request, email))
+    with _opened(request, email, upload):
+        renditions = upload.render()
     written = services.profiles.write_picture(request.identity, email, renditions, expected)
     return profile_response(request, written)
 
@@ -68,6 +73,27 @@ def remove(request: Request) -> Response:
     services: Services = request.services
     services.profiles.delete_picture(request.identity, email_in_path(request), precondition(request))
     return Response(status=204)
+
+
+@own_preview.post(permission=OWN_EMAIL)  # type: ignore[untyped-decorator]
+def preview(request: Request) -> Response:
+    """Return the whole picture of a file, small and upright; store nothing.
+
+    It is charged as an upload, and its bytes as those of a read.
+    """
+    services: Services = request.services
+    email = email_in_path(request)
+    _charge_upload(request, email)
+    charge_bytes(request, email)
+    source = picture_body(request, services.max_picture_bytes)
+    services.profiles.check_write(request.identity, email, UNCONDITIONAL)  # before the costly part
+    upload = services.renderer.preview(source, _claimants(request, email))
+    with _opened(request, email, upload):
+        made = upload.render()
+    response = Response(made.data, content_type=MEDIA_TYPES[made.format])
+    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(_SAFE_TO_OPEN)
+    return response
 
 
 @rendition.get()  # type: ignore[untyped-decorator]
@@ -89,24 +115,37 @@ def read(request: Request) -> Response:
     return response
 
 
-def _render(request: Request, email: str, source: BinaryIO, crop: Crop | None) -> tuple[Rendition, ...]:
-    """Return the renditions of an upload. Charge its pixels before, and its processor time after."""
+def _charge_upload(request: Request, email: str) -> None:
+    """Charge an upload as a write; reject it if a budget of processor time is used up."""
+    charge_write(request)
     services: Services = request.services
+    for policy, payer in _payers_of_time(request, email).items():
+        services.rate_limits.check(policy, [payer])
+
+
+@contextmanager
+def _opened(request: Request, email: str, upload: Upload | PreviewUpload) -> Iterator[None]:
+    """Hold the places of an upload until it is rendered. Charge its pixels first, its time last."""
+    services: Services = request.services
+    try:
+        # One upload more than may wait: it displaces another, or is rejected, at once.
+        with services.waiting.place(Wait.UPLOAD, retry_after=2, spare=1), upload:
+            charge(request, Policy.PIXELS_PER_EMAIL, {email: upload.open()})
+            yield
+    finally:
+        milliseconds = ceil(1000 * upload.processor_seconds)
+        if milliseconds > 0:
+            for policy, payer in _payers_of_time(request, email).items():
+                services.rate_limits.add(policy, {payer: milliseconds})
+
+
+def _claimants(request: Request, email: str) -> tuple[tuple[str, str], ...]:
+    """Return the parties between which places are shared fairly."""
     payers = _payers_of_time(request, email)
-    claimants = (
+    return (
         ("issuer", payers[Policy.PICTURE_MS_PER_ISSUER]),
         ("network", payers[Policy.PICTURE_MS_PER_ADDRESS]),
     )
-    rendering = services.renderer.upload(source, crop, claimants)
-    try:
-        with rendering:
-            charge(request, Policy.PIXELS_PER_EMAIL, {email: rendering.open()})
-            return rendering.render()
-    finally:
-        milliseconds = ceil(1000 * rendering.processor_seconds)
-        if milliseconds > 0:
-            for policy, payer in payers.items():
-                services.rate_limits.add(policy, {payer: milliseconds})
 
 
 def _payers_of_time(request: Request, email: str) -> dict[Policy, str]:
@@ -140,4 +179,5 @@ def _negotiate(request: Request, stored: Sequence[str]) -> str:
 def includeme(config: Configurator) -> None:
     """Register the services."""
     config.add_cornice_service(own_picture)
+    config.add_cornice_service(own_preview)
     config.add_cornice_service(rendition)

@@ -33,8 +33,13 @@ _JSON_LIMITS: Final = {
     ("PATCH", profiles.profile.name): profiles.MAX_BODY_BYTES,
     ("PUT", profiles.profile_key.name): profiles.MAX_PROFILE_KEY_BODY_BYTES,
 }
-_UPLOAD: Final = ("PUT", pictures.own_picture.name)
-_OF_ONE_EMAIL: Final = {profiles.profile.name, profiles.profile_key.name, pictures.own_picture.name}
+_UPLOADS: Final = {("PUT", pictures.own_picture.name), ("POST", pictures.own_preview.name)}
+_OF_ONE_EMAIL: Final = {
+    profiles.profile.name,
+    profiles.profile_key.name,
+    pictures.own_picture.name,
+    pictures.own_preview.name,
+}
 
 
 class BodyLimit(NamedTuple):
@@ -75,7 +80,7 @@ class Reception:
         return limit
 
     def _limit(self, request: Request, call: tuple[str, str]) -> BodyLimit:
-        if call == _UPLOAD:
+        if call in _UPLOADS:
             limit = self._services.max_picture_bytes
             is_form = (request.content_type or "").lower() == MULTIPART
             return BodyLimit(limit + FORM_OVERHEAD_BYTES if is_form else limit, limit)

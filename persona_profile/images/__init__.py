@@ -1,4 +1,4 @@
-"""Images: an upload of any camera becomes a few small squares, its renditions.
+"""Images: an upload of any camera becomes a few small squares, its renditions, or a preview.
 
 The service itself decodes nothing. An upload passes these modules in this order:
 
@@ -51,6 +51,14 @@ class Rendition:
     """An encoded square, of `size` pixels a side or, as images are never enlarged, fewer."""
 
     size: int
+    format: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The whole upright image in a format of PREVIEW_FORMATS, of at most PREVIEW_SIDE pixels a side."""
+
     format: str
     data: bytes
 

@@ -1,7 +1,7 @@
 """Checks of a worker's messages, which may hold anything: the worker has parsed a hostile file.
 
 A message is accepted if it has the expected shape and size, if its texts are safe for logs and clients,
-and if its renditions have the requested sizes and formats. Every other message is a `MalformedMessage`.
+and if its images have the requested sizes and formats. Every other message is a `MalformedMessage`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from persona_profile.errors import ServiceError, UnprocessablePicture, UnsupportedMediaType
-from persona_profile.images import Limits, PictureOptions, Rendition
+from persona_profile.images import Limits, PictureOptions, Preview, Rendition
 from persona_profile.images.channel import MalformedMessage
-from persona_profile.images.formats import FORMATS_IN
+from persona_profile.images.formats import FORMATS_IN, PREVIEW_FORMATS, PREVIEW_SIDE
 from persona_profile.images.rejections import CODES, MAX_MEMBER
 
 _MEMBERS: Final = {"limit", "pixels", "width", "height", "of_width", "of_height"}
@@ -97,6 +97,22 @@ def read_renditions(
     return tuple(found.values())
 
 
+def max_preview_bytes() -> int:
+    """Return the limit of a preview in bytes."""
+    return _max_bytes(PREVIEW_SIDE)
+
+
+def read_preview(made: Any, blobs: Sequence[bytes]) -> Preview:
+    """Return a preview of an expected format, whose header has an expected size."""
+    if not isinstance(made, str) or made not in PREVIEW_FORMATS or len(blobs) != 1:
+        raise MalformedMessage
+    [data] = blobs
+    sizes = _sizes(made, data)
+    if not sizes or not all(1 <= side <= PREVIEW_SIDE for size in sizes for side in size):
+        raise MalformedMessage
+    return Preview(made, data)
+
+
 def _formats(options: PictureOptions) -> set[str]:
     return {"jpeg", *options.encoding.formats}
 
@@ -111,11 +127,16 @@ def _is_whole(value: object, minimum: int, maximum: int) -> bool:
 
 def _is_square(name: str, data: bytes, max_side: int) -> bool:
     """Return whether a file has the header of a format and of a square within `max_side` pixels."""
-    try:
-        sizes = _SIZES[name](data)
-    except (struct.error, IndexError, ValueError):
-        return False
+    sizes = _sizes(name, data)
     return bool(sizes) and all(width == height and 1 <= width <= max_side for width, height in sizes)
+
+
+def _sizes(name: str, data: bytes) -> list[tuple[int, int]]:
+    """Return each width and height in the header of a file; none if it is not of the format."""
+    try:
+        return _SIZES[name](data)
+    except (struct.error, IndexError, ValueError):
+        return []
 
 
 def _jpeg_sizes(data: bytes) -> list[tuple[int, int]]:

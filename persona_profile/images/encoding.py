@@ -17,7 +17,7 @@ from PIL.AvifImagePlugin import AvifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from persona_profile.images import Encoding
+from persona_profile.images import Encoding, Preview
 from persona_profile.images.colours import on_white
 from persona_profile.images.formats import FORMATS
 
@@ -116,6 +116,12 @@ def encode(square: Image.Image, encoding: Encoding, *, graphic: bool) -> dict[st
             if graphic and name == "webp" and smallest <= _EXACT_BYTES:
                 break
     return encoded
+
+
+def encode_preview(image: Image.Image, encoding: Encoding) -> Preview:
+    """Return an RGB or RGBA image as a preview: JPEG, or WebP to keep its alpha."""
+    name = "jpeg" if image.mode == "RGB" else "webp"
+    return Preview(name, _encode_photo(name, image, encoding))
 
 
 def _encode_photo(name: str, square: Image.Image, encoding: Encoding) -> bytes:

@@ -19,6 +19,12 @@ THUMBNAIL_SIZES: Final = tuple(size for size in SIZES if size <= MAX_THUMBNAIL_S
 FORMATS: Final = ("avif", "webp", "jpeg")
 """Formats of renditions, the best compressed first. JPEG is always made: every client accepts it."""
 
+PREVIEW_SIDE: Final = 1024
+"""Pixels of the longer side of a preview: of a whole picture, for a page that can't decode the file."""
+
+PREVIEW_FORMATS: Final = ("jpeg", "webp")
+"""Formats of previews; WebP if the picture is transparent. Every current browser shows both."""
+
 MEDIA_TYPES: Final = {"avif": "image/avif", "webp": "image/webp", "jpeg": "image/jpeg"}
 
 FORMATS_IN: Final = ("jpeg", "png", "webp", "gif", "heif", "avif", "jxl", "dng")

@@ -1,4 +1,4 @@
-"""The way of an upload through the service: a place, a worker, its pixels, its renditions."""
+"""The way of an upload through the service: a place, a worker, its pixels, its output."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ import math
 import os
 import signal
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, ClassVar, Final, Self, TypeVar
 
 from persona_profile.errors import ServiceError
-from persona_profile.images import Crop, PictureOptions, Rendition, rejections
+from persona_profile.images import Crop, PictureOptions, Preview, Rendition, rejections
 from persona_profile.images.admission import Admission
 from persona_profile.images.answers import (
+    max_preview_bytes,
     max_rendition_bytes,
     max_renditions,
     read_failure,
     read_header,
+    read_preview,
     read_rejection,
     read_renditions,
 )
@@ -39,10 +41,12 @@ _MIN_PART: Final = 0.25
 
 logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """Renders uploads in worker processes, and counts them.
+    """Renders uploads and previews in worker processes, and counts them.
 
     Attributes:
         processor_seconds: processor time for an image of the most pixels; less for smaller images.
@@ -74,11 +78,15 @@ class Renderer:
         self, source: BinaryIO, crop: Crop | None = None, claimants: Sequence[Hashable] = ()
     ) -> Upload:
         """Return an upload that has not begun. Places are shared fairly between claimants."""
-        return Upload(self, source, crop, claimants)
+        return Upload(self, source, claimants, crop)
+
+    def preview(self, source: BinaryIO, claimants: Sequence[Hashable] = ()) -> PreviewUpload:
+        """Return an upload for a preview, which has not begun. It costs and counts like others."""
+        return PreviewUpload(self, source, claimants)
 
 
-class Upload:
-    """The rendering of one upload; `with` gives back its place, its memory and its worker.
+class _Job:
+    """The work for one upload; `with` gives back its place, its memory and its worker.
 
         with upload:
             pixels = upload.open()
@@ -88,17 +96,22 @@ class Upload:
 
     Attributes:
         format: one of `formats.FORMATS_IN`, or `unknown` until the header is read.
-        outcome: `accepted`, the problem code of the rejection, or `failed`.
+        outcome: `accepted` (of a preview `previewed`), the problem code of the rejection, or `failed`.
         processor_seconds: processor time of the worker.
     """
 
+    _success: ClassVar[str]
     _worker: WorkerProcess
     _deadline: float
     _needed_bytes: int
     _pixels: int
 
     def __init__(
-        self, renderer: Renderer, source: BinaryIO, crop: Crop | None, claimants: Sequence[Hashable]
+        self,
+        renderer: Renderer,
+        source: BinaryIO,
+        claimants: Sequence[Hashable],
+        crop: Crop | None = None,
     ) -> None:
         self.format = "unknown"
         self.outcome = "failed"
@@ -120,7 +133,7 @@ class Upload:
     ) -> None:
         self._held.close()
         if error is None:
-            self.outcome = "accepted"
+            self.outcome = self._success
         elif isinstance(error, ServiceError):
             self.outcome = error.code
         self._renderer.uploads.count(self.format, self.outcome)
@@ -145,10 +158,16 @@ class Upload:
         self._held.enter_context(admission.memory(self._needed_bytes, until))
         return self._pixels
 
-    def render(self) -> tuple[Rendition, ...]:
-        """Return the renditions; raise the errors of `open`."""
-        options = self._renderer.options
-        limits = options.limits
+    def _rendered(
+        self,
+        member: str,
+        read: Callable[[Any, Sequence[bytes]], _T],
+        *,
+        max_blobs: int,
+        max_blob_bytes: int,
+    ) -> _T:
+        """Return the output that `read` makes of a member of the worker's answer, and of its blobs."""
+        limits = self._renderer.options.limits
         most = limits.max_pixels_jpeg if self.format == "jpeg" else limits.max_pixels_other
         self._renderer.pixels.count(self.format, amount=self._pixels)
         with self._failures_explained():
@@ -156,13 +175,11 @@ class Upload:
             self._worker.limit(self._needed_bytes, seconds, self._deadline)
             self._worker.channel.send({"go": True})
             document, blobs = self._worker.channel.receive(
-                self._deadline,
-                max_blobs=max_renditions(options),
-                max_blob_bytes=max_rendition_bytes(options),
+                self._deadline, max_blobs=max_blobs, max_blob_bytes=max_blob_bytes
             )
-            if "renditions" not in document:
+            if member not in document:
                 raise self._rejection(document)
-            return read_renditions(document["renditions"], blobs, options)
+            return read(document[member], blobs)
 
     def _begin(self, descriptor: int) -> None:
         """Have a worker read the header of a file."""
@@ -174,6 +191,7 @@ class Upload:
         self._deadline = time.monotonic() + self._renderer.deadline_seconds
         job = {
             "options": self._renderer.options.as_json(),
+            "preview": isinstance(self, PreviewUpload),
             "crop": self._crop and self._crop.as_json(),
             "processor_seconds": self._renderer.processor_seconds,
             "header_seconds": self._seconds_for(0),
@@ -216,6 +234,32 @@ class Upload:
             self._worker.finish()
             logger.warning("a picture worker was ended: %s", type(failure).__name__)
             raise self._renderer.admission.overload() from None
+
+
+class Upload(_Job):
+    """The rendering of one upload."""
+
+    _success = "accepted"
+
+    def render(self) -> tuple[Rendition, ...]:
+        """Return the renditions; raise the errors of `open`."""
+        options = self._renderer.options
+        return self._rendered(
+            "renditions",
+            lambda made, blobs: read_renditions(made, blobs, options),
+            max_blobs=max_renditions(options),
+            max_blob_bytes=max_rendition_bytes(options),
+        )
+
+
+class PreviewUpload(_Job):
+    """The rendering of a preview."""
+
+    _success = "previewed"
+
+    def render(self) -> Preview:
+        """Return the preview; raise the errors of `open`."""
+        return self._rendered("preview", read_preview, max_blobs=1, max_blob_bytes=max_preview_bytes())
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""A worker: a process that renders one image, confined before it reads the first byte of the file.
+"""A worker: a process that renders an image or its preview, confined before it reads the first byte.
 
 `fork_server` forks a new worker for each image.
 """
@@ -12,13 +12,20 @@ import signal
 import socket
 import traceback
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, BinaryIO, Final, NamedTuple, NoReturn
 
 from persona_profile.errors import ServiceError
 from persona_profile.images import Crop, PictureOptions
-from persona_profile.images.channel import Channel
+from persona_profile.images.channel import Channel, Message
 from persona_profile.images.confinement import Confinement
-from persona_profile.images.pipeline import cut_squares, encode_squares, open_image
+from persona_profile.images.decoding import OpenedImage
+from persona_profile.images.pipeline import (
+    cut_squares,
+    encode_squares,
+    make_preview,
+    open_image,
+    open_whole,
+)
 from persona_profile.images.rejections import too_complex
 from persona_profile.runtime.dumps import PR_SET_PDEATHSIG, forbid_dumps, prctl
 
@@ -53,9 +60,10 @@ def work(
         resource.setrlimit(resource.RLIMIT_CPU, (job["header_seconds"], hard))
         options = PictureOptions.from_json(job["options"])
         crop = Crop.from_json(job["crop"]) if job["crop"] else None
+        output = _Preview(options) if job.get("preview") else _Renditions(crop, options)
         source = os.fdopen(file, "rb")  # makes system calls that the confinement forbids
         confinement.enter()
-        _answer(Channel(connection), source, crop, options)
+        _answer(Channel(connection), source, output)
         status = 0
     finally:
         os._exit(status)
@@ -78,15 +86,43 @@ def _detach(parent: int, kept: set[int]) -> None:
                 os.close(descriptor)
 
 
-def _answer(channel: Channel, source: BinaryIO, crop: Crop | None, options: PictureOptions) -> None:
-    """Report the header of a file; once the service has memory for the image, send the renditions."""
+class _Renditions(NamedTuple):
+    """An output: squares in all sizes and formats."""
+
+    crop: Crop | None
+    options: PictureOptions
+
+    def open(self, source: BinaryIO) -> OpenedImage:
+        return open_image(source, self.crop, self.options)
+
+    def make(self, opened: OpenedImage) -> Message:
+        renditions = encode_squares(cut_squares(opened, self.crop, self.options), self.options.encoding)
+        made = [[each.size, each.format] for each in renditions]
+        return {"renditions": made}, [each.data for each in renditions]
+
+
+class _Preview(NamedTuple):
+    """An output: the whole image."""
+
+    options: PictureOptions
+
+    def open(self, source: BinaryIO) -> OpenedImage:
+        return open_whole(source, self.options)
+
+    def make(self, opened: OpenedImage) -> Message:
+        preview = make_preview(opened, self.options)
+        return {"preview": preview.format}, [preview.data]
+
+
+def _answer(channel: Channel, source: BinaryIO, output: _Renditions | _Preview) -> None:
+    """Report the header of a file; once the service has memory for the image, send the output."""
     try:
         source.seek(0)
-        opened = open_image(source, crop, options)
+        opened = output.open(source)
         needed, pixels = opened.bytes_needed, opened.pixels
         channel.send({"needs": needed, "format": opened.format, "pixels": pixels})
         channel.receive()
-        renditions = encode_squares(cut_squares(opened, crop, options), options.encoding)
+        answer = output.make(opened)
     except EOFError:  # the service rejects the upload
         return
     except (ServiceError, MemoryError) as error:
@@ -96,8 +132,7 @@ def _answer(channel: Channel, source: BinaryIO, crop: Crop | None, options: Pict
     except Exception as error:  # noqa: BLE001 - a programming error fails one upload
         channel.send({"failed": _place_of(error)})
     else:
-        made = [[each.size, each.format] for each in renditions]
-        channel.send({"renditions": made}, [each.data for each in renditions])
+        channel.send(*answer)
 
 
 def _place_of(error: Exception) -> str:

@@ -78,8 +78,9 @@ class WorkerProcess:
         """Fork a worker for a job; `channel` leads to it.
 
         Args:
-            job: `options`, `crop`, `processor_seconds` (of the largest image) and `header_seconds`
-                (until `limit` is called).
+            job: `options`, `crop`, `preview` (whether it is wanted, instead of renditions),
+                `processor_seconds` (of the largest image) and `header_seconds` (until `limit` is
+                called).
             file: descriptor of the upload.
         """
         self._ended, self.processor_seconds = 0, 0.0

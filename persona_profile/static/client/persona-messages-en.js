@@ -5,7 +5,8 @@ export default {
   language: "en",
   offline: "You are offline. Connect to the internet, then try again.",
   no_answer: "The profile server does not answer. Nothing is lost; try again in a moment.",
-  timeout: "The profile server takes too long to answer. Try again in a moment.",
+  timeout:
+    "The profile server takes too long to answer, or the connection is interrupted. Try again in a moment.",
   aborted: "Cancelled.",
   answer_invalid:
     "The answer does not come from the profile server. Check your connection, then try again.",

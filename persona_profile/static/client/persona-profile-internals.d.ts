@@ -16,9 +16,25 @@ export interface Answer {
 }
 
 export type Send = (call: Call, url: string, message: Message) => Promise<Answer>;
-export type SendByXhr = (timeout: number, onProgress: (progress: Progress) => void) => Send;
+export type SendByXhr = (
+  timeout: number,
+  onProgress: (progress: Progress) => void,
+  stallAfter?: number,
+) => Send;
 
-export type ReportProgress = (phase: Progress["phase"], sent: number, timeouts: number) => void;
+/** Reports that bytes have moved; the call may go on for some milliseconds without another byte. */
+export type ReportProgress = (phase: Progress["phase"], milliseconds: number) => void;
+
+/** Returns the options of a request whose body is a picture's file. */
+export type Sending = (
+  timeout: number,
+  blob: Blob,
+  report: (progress: Progress) => void,
+  stallAfter?: number,
+) => RequestOptions;
+
+/** Returns the result of a request that sends a file; a file that is gone has an error of its own. */
+export type WhileReadable = <Result>(file: Blob, request: Promise<Result>) => Promise<Result>;
 
 export interface RequestOptions {
   /** The body, as a value to serialize. */

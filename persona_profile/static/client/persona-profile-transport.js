@@ -7,8 +7,12 @@ import { CLAIMS } from "./persona-claims.js";
 
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
-const STALL = 2; // timeouts without a byte sent
+const STALL_MS = 15_000; // without a byte, after which progress is stalled
+const SILENCE = 8; // timeouts without a byte sent, after which an upload ends
 const PROCESSING = 6; // timeouts until the answer to an upload
+// Bytes that count as sent may wait in the system, which sends them at the pace of the line.
+const MAX_BUFFERED_BYTES = 2 ** 20;
+const SLOW_BYTES_PER_MS = 16;
 const RETRY_MS = 250;
 /** Codes of requests without an answer. */
 const LOST_CODES = ["no_answer", "offline"];
@@ -146,21 +150,42 @@ export async function viaFetch(call, url, message) {
 
 /** @type {types.SendByXhr} XMLHttpRequest reports how many bytes have left. */
 export const viaXhr =
-  (timeout, onProgress) =>
+  (timeout, onProgress, stallAfter = STALL_MS) =>
   (call, url, { method, headers, body }) =>
     new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       const total = /** @type {Blob} */ (body).size;
+      const processingMs =
+        PROCESSING * timeout + Math.min(total, MAX_BUFFERED_BYTES) / SLOW_BYTES_PER_MS;
+      let [sent, received, timer] = [-1, 0, 0];
       /** @type {types.ReportProgress} */
-      const report = (phase, sent, timeouts) => {
-        call.allow(timeouts * timeout);
+      const report = (phase, milliseconds) => {
+        call.allow(milliseconds);
+        clearTimeout(timer);
+        timer = setTimeout(() => onProgress({ phase, sent, total, stalled: true }), stallAfter);
         onProgress({ phase, sent, total });
+      };
+      const reportSent = (/** @type {number} */ count) => {
+        if (count > sent) {
+          sent = count;
+          report("uploading", SILENCE * timeout);
+        }
       };
       request.open(method, url);
       request.responseType = "blob";
       Object.entries(headers).forEach(([name, value]) => request.setRequestHeader(name, value));
-      request.upload.onprogress = ({ loaded }) => report("uploading", loaded, STALL);
-      request.upload.onload = () => report("processing", total, PROCESSING);
+      request.upload.onprogress = ({ loaded }) => reportSent(loaded);
+      request.upload.onload = () => {
+        sent = total;
+        report("processing", processingMs);
+      };
+      request.onprogress = ({ loaded }) => {
+        if (loaded > received) {
+          received = loaded;
+          report("processing", processingMs);
+        }
+      };
+      request.onloadend = () => clearTimeout(timer);
       request.onload = () => {
         const header = request.getResponseHeader.bind(request);
         resolve({ status: request.status, header, body: request.response });
@@ -168,7 +193,7 @@ export const viaXhr =
       request.onerror = request.onabort = () =>
         reject(call.signal.aborted ? call.signal.reason : noAnswer());
       call.signal.addEventListener("abort", () => request.abort());
-      report("uploading", 0, STALL);
+      reportSent(0);
       request.send(body);
     });
 

@@ -71,13 +71,16 @@ export interface Progress {
   /** Bytes sent so far, and in total; 0 while reducing. */
   sent: number;
   total: number;
+  /** True if no byte has moved for `stallAfter`: the upload waits, and goes on when the connection does. */
+  stalled?: true;
 }
 
 export interface ClientOptions {
   /** The origin of the profile server, such as `https://profiles.example`. */
   origin: string;
   /** The time limit of a call with its retries, in milliseconds; 8000 by default. An upload ends when no byte
-   *  has left for twice this time, or without an answer six times this time after the last byte. */
+   *  has left for eight times this time. After the last byte it ends without an answer for six times this time,
+   *  and up to a minute for bytes that the system still sends. */
   timeout?: number;
   /** Keeps the session over a reload: `sessionStorage`. By default the session lives in memory. */
   storage?: Pick<Storage, "getItem" | "setItem" | "removeItem"> | null;
@@ -102,9 +105,14 @@ export interface UpdateOptions extends CallOptions {
   etag?: string | null;
 }
 
-export interface UploadOptions extends CallOptions {
-  crop?: Crop | null;
+export interface SendOptions extends CallOptions {
   onProgress?: (progress: Progress) => void;
+  /** Milliseconds without a byte after which the progress is `stalled`; 15000 by default. */
+  stallAfter?: number;
+}
+
+export interface UploadOptions extends SendOptions {
+  crop?: Crop | null;
   /** Whether the picture is reduced before the upload; true by default. */
   reduce?: boolean;
 }
@@ -197,6 +205,12 @@ export class ProfileClient extends EventTarget {
   update(email: string, claims: Partial<Claims>, options?: UpdateOptions): Promise<Profile>;
   /** Reduces the picture in the browser where possible, and uploads it. */
   uploadPicture(email: string, file: Blob, options?: UploadOptions): Promise<Profile>;
+  /**
+   * Returns the whole picture of a file, upright, at most 1024 pixels on its longer side: an image that every browser
+   * shows. The server decodes it and stores nothing. For a file that the browser can't decode: let the person choose
+   * a square of this image, then upload the file with that square.
+   */
+  previewPicture(email: string, file: Blob, options?: SendOptions): Promise<Blob>;
   removePicture(email: string, options?: CallOptions): Promise<Profile>;
   /**
    * Seals the profile with the person's own key, with another key, or (null) with none. A profile whose key is

@@ -38,6 +38,39 @@ const canMerge = (claims, base, current) =>
     [base[name], tidy(wanted)].includes(current[name] ?? null),
   );
 
+/**
+ * Returns a function that reports progress, whose errors do not end the call.
+ * @param {((progress: declared.Progress) => void) | undefined} onProgress
+ * @returns {(progress: declared.Progress) => void}
+ */
+const safely = (onProgress) => (progress) => {
+  try {
+    onProgress?.(progress);
+  } catch (error) {
+    reportError(error);
+  }
+};
+
+/** @type {types.Sending} */
+const sending = (timeout, body, report, stallAfter) => ({
+  body,
+  // The server looks at the content, and rejects a type that is no picture's.
+  type: body.type.startsWith("image/") ? body.type : "application/octet-stream",
+  send: viaXhr(timeout, report, stallAfter),
+});
+
+/** @type {types.WhileReadable} */
+async function whileReadable(file, request) {
+  try {
+    return await request;
+  } catch (error) {
+    if (isLost(error.code)) {
+      await demandReadable(file);
+    }
+    throw error;
+  }
+}
+
 /** @implements {Client} */
 export class ProfileClient extends EventTarget {
   #timeout;
@@ -189,14 +222,9 @@ export class ProfileClient extends EventTarget {
   }
 
   /** @type {Client["uploadPicture"]} */
-  uploadPicture(email, file, { crop = null, onProgress, reduce: isReduced = true, signal } = {}) {
-    const report = (/** @type {declared.Progress} */ progress) => {
-      try {
-        onProgress?.(progress);
-      } catch (error) {
-        reportError(error);
-      }
-    };
+  uploadPicture(email, file, options = {}) {
+    const { crop = null, onProgress, reduce: isReduced = true, signal, stallAfter } = options;
+    const report = safely(onProgress);
     const work = async (/** @type {Call} */ call) => {
       this.#currentToken();
       /** @type {declared.Reduced} */
@@ -206,17 +234,22 @@ export class ProfileClient extends EventTarget {
         ({ blob, side } = await reduce(file, crop, call.signal));
       }
       const query = crop && side === null ? cropQuery(crop) : "";
-      // The server looks at the content, and rejects a type that is no picture's.
-      const type = blob.type.startsWith("image/") ? blob.type : "application/octet-stream";
-      const send = viaXhr(this.#timeout, report);
-      try {
-        return await this.#profile(call, "PUT", email, { body: blob, type, send }, `/picture${query}`);
-      } catch (error) {
-        if (isLost(error.code)) {
-          await demandReadable(file);
-        }
-        throw error;
+      const request = sending(this.#timeout, blob, report, stallAfter);
+      return whileReadable(file, this.#profile(call, "PUT", email, request, `/picture${query}`));
+    };
+    return this.#call(signal, work, Infinity);
+  }
+
+  /** @type {Client["previewPicture"]} */
+  previewPicture(email, file, { onProgress, signal, stallAfter } = {}) {
+    const work = async (/** @type {Call} */ call) => {
+      const request = sending(this.#timeout, file, safely(onProgress), stallAfter);
+      const path = this.#path(email, "/picture/preview");
+      const answer = await whileReadable(file, this.#request(call, "POST", path, request));
+      if (!answer.header("Content-Type")?.startsWith("image/")) {
+        throw new ProfileError("answer_invalid", "The answer is no image.", { status: answer.status });
       }
+      return answer.body;
     };
     return this.#call(signal, work, Infinity);
   }

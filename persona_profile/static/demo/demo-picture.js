@@ -1,15 +1,24 @@
 // The picture of a profile: choice by button, camera, paste or drop; crop; upload with progress.
 
 import { firstPicture, filesOf, nameOf } from "./demo-files.js";
-import { attempt, clearProblems, find, notify } from "./demo-page.js";
+import { attempt, clearProblems, find, notify, report } from "./demo-page.js";
 
-/** @import { Crop, Progress, UploadOptions } from "./persona-profile.js" */
-/** @typedef {{ file: Blob, crop?: Crop, note?: string }} Chosen */
+/** @import { Crop, Progress, SendOptions, UploadOptions } from "./persona-profile.js" */
 
 const PHASES = {
   reducing: "Making the picture smaller…",
   uploading: "Uploading…",
   processing: "Preparing the picture…",
+};
+const PREVIEW_PHASES = {
+  ...PHASES,
+  uploading: "Uploading, to show you the picture…",
+  processing: "Preparing a view of the picture…",
+};
+const STALLED_PHASES = {
+  ...PHASES,
+  uploading: "The connection is slow or interrupted. Still trying…",
+  processing: "This takes longer than usual. Still waiting…",
 };
 /** Errors after which the same file may be uploaded again. */
 const REPEATABLE = ["retry", "wait", "report"];
@@ -19,16 +28,17 @@ export class PictureEditor {
   #options;
   /** @type {AbortController | null} */
   #upload = null;
+  /** @type {(() => Promise<unknown>) | null} The failed step, to try again. */
+  #again = null;
   /** @type {Promise<void> | null} The choice under way, until its upload has ended. */
   #choosing = null;
   #uses = 0;
-  /** @type {Chosen | null} The picture to upload again. */
-  #last = null;
 
   /**
    * @param {HTMLElement} root `.picture` of the template
    * @param {object} options
    * @param {import("./demo-crop.js").Cropper} options.cropper
+   * @param {(file: Blob, options: SendOptions) => Promise<Blob>} options.preview
    * @param {(file: Blob, options: UploadOptions) => Promise<void>} options.upload
    * @param {() => Promise<void>} options.remove
    */
@@ -44,10 +54,7 @@ export class PictureEditor {
         });
       });
     }
-    this.#find("[data-action=retry-picture]").addEventListener(
-      "click",
-      () => this.#last && this.#send(this.#last),
-    );
+    this.#find("[data-action=retry-picture]").addEventListener("click", () => this.#again?.());
     this.#find("[data-action=cancel-picture]").addEventListener("click", () => this.#upload?.abort());
     this.#find("[data-action=remove-picture]").addEventListener("click", () => this.#remove());
   }
@@ -102,7 +109,7 @@ export class PictureEditor {
   }
 
   /**
-   * Lets the person choose a square and uploads it. A file that the browser can't decode is uploaded as it is.
+   * Lets the person choose a square and uploads it. The server shows a file that the browser can't decode.
    * @param {Blob} file
    */
   async choose(file) {
@@ -117,39 +124,80 @@ export class PictureEditor {
       if (error.name !== "EncodingError") {
         throw error;
       }
-      await this.#send({ file, note: "This browser can’t show this file, so its centre was used." });
+      await this.#choosePreviewed(file);
       return;
     }
     if (crop) {
-      await this.#send({ file, crop });
+      await this.#send(file, crop);
     }
   }
 
-  /** @param {Chosen} chosen */
-  async #send(chosen) {
-    this.#last = chosen;
+  /** @param {Blob} file that only the server can decode */
+  async #choosePreviewed(file) {
+    /** @type {Blob | null} */
+    let preview = null;
+    await this.#transfer(
+      PREVIEW_PHASES,
+      () => this.#choosePreviewed(file),
+      async (options) => {
+        preview = await this.#options.preview(file, options);
+      },
+    );
+    if (!preview) {
+      return;
+    }
+    const crop = await this.#options.cropper.choose(preview).catch((error) => {
+      report(error, this.#root);
+      return null;
+    });
+    if (crop) {
+      await this.#send(file, crop);
+    }
+  }
+
+  /**
+   * @param {Blob} file
+   * @param {Crop} crop
+   * @returns {Promise<void>}
+   */
+  #send(file, crop) {
+    return this.#transfer(
+      PHASES,
+      () => this.#send(file, crop),
+      async (options) => {
+        this.#show({ phase: "reducing", sent: 0, total: 0 });
+        await this.#options.upload(file, { crop, ...options });
+        notify("The picture is saved.");
+      },
+    );
+  }
+
+  /**
+   * Sends a file with progress and a button to cancel; after an error that may pass, with one to try again.
+   * @param {Record<Progress["phase"], string>} phases
+   * @param {() => Promise<unknown>} again
+   * @param {(options: SendOptions) => Promise<void>} work
+   */
+  async #transfer(phases, again, work) {
+    this.#again = null;
     this.#find("[data-action=retry-picture]").hidden = true;
     this.#upload = new AbortController();
     const { signal } = this.#upload;
-    const failure = await attempt(this.#root, async () => {
-      this.#show({ phase: "reducing", sent: 0, total: 0 });
-      const onProgress = this.#show.bind(this);
-      await this.#options.upload(chosen.file, { crop: chosen.crop, onProgress, signal });
-      notify(["The picture is saved.", chosen.note].filter(Boolean).join(" "));
-    });
+    const onProgress = (/** @type {Progress} */ progress) => this.#show(progress, phases);
+    const failure = await attempt(this.#root, () => work({ onProgress, signal }));
     const hadFocus = this.#find(".progress").contains(document.activeElement);
     this.#find(".progress").hidden = true;
     this.#find(".phase").textContent = "";
     const repeatable = failure !== null && REPEATABLE.includes(failure.action);
     this.#find("[data-action=retry-picture]").hidden = !repeatable;
-    this.#last = repeatable ? chosen : null;
+    this.#again = repeatable ? again : null;
     if (hadFocus) {
       this.#find(repeatable ? "[data-action=retry-picture]" : "[name=picture]").focus();
     }
   }
 
   /** @param {Progress} progress */
-  #show({ phase, sent, total }) {
+  #show({ phase, sent, total, stalled }, phases = PHASES) {
     const bar = find(this.#root, "progress", HTMLProgressElement);
     const part = phase === "uploading" && total ? sent / total : null;
     if (part === null) {
@@ -158,9 +206,10 @@ export class PictureEditor {
       bar.value = part;
     }
     this.#find(".percent").textContent = part === null ? "" : `${Math.floor(part * 100)} %`;
+    const text = (stalled ? STALLED_PHASES : phases)[phase];
     // Written only when it changes, because it is announced.
-    if (this.#find(".phase").textContent !== PHASES[phase]) {
-      this.#find(".phase").textContent = PHASES[phase];
+    if (this.#find(".phase").textContent !== text) {
+      this.#find(".phase").textContent = text;
     }
     this.#find(".progress").hidden = false;
   }

@@ -7,7 +7,7 @@ import { attempt, byId, clearProblems, find, notify, openDialog, report } from "
 import { filesOf } from "./demo-files.js";
 import { PictureEditor } from "./demo-picture.js";
 
-/** @import { Claims, Profile, ProfileClient, UploadOptions } from "./persona-profile.js" */
+/** @import { Claims, Profile, ProfileClient, SendOptions, UploadOptions } from "./persona-profile.js" */
 
 const LOCKED = ["profile_key_required", "profile_key_wrong"];
 
@@ -46,6 +46,7 @@ export class ProfilePanel {
     this.#picture = new PictureEditor(this.#find(".picture"), {
       cropper: options.cropper,
       upload: (file, settings) => this.#upload(file, settings),
+      preview: (file, settings) => this.#preview(file, settings),
       remove: async () => options.onChange(await this.#client.removePicture(email)),
     });
     this.#profile = blank(email);
@@ -265,17 +266,23 @@ export class ProfilePanel {
 
   /**
    * @param {Blob} file
+   * @param {SendOptions} settings
+   */
+  async #preview(file, settings) {
+    // The file is sent as it is: its size is checked before a long upload that the server would reject.
+    const { limits } = /** @type {any} */ (await this.#client.service({ signal: settings.signal }));
+    const limit = limits?.picture_bytes;
+    if (file.size > limit) {
+      throw new ProfileError("body_too_large", "Larger than the limit of the server.", { limit });
+    }
+    return this.#client.previewPicture(this.email, file, settings);
+  }
+
+  /**
+   * @param {Blob} file
    * @param {UploadOptions} settings
    */
   async #upload(file, settings) {
-    if (!settings.crop) {
-      // The file is uploaded as it is: its size is checked before a long upload that the server would reject.
-      const { limits } = /** @type {any} */ (await this.#client.service({ signal: settings.signal }));
-      const limit = limits?.picture_bytes;
-      if (file.size > limit) {
-        throw new ProfileError("body_too_large", "Larger than the limit of the server.", { limit });
-      }
-    }
     this.#options.onChange(await this.#client.uploadPicture(this.email, file, settings));
   }
 

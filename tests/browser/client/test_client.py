@@ -10,7 +10,7 @@ import threading
 import pytest
 from support.clients.modules import CLIENT
 from support.clients.scripts import ScriptError, Scripts
-from support.pictures.pictures import decoded, encode, photo, quadrants
+from support.pictures.pictures import decoded, encode, heic, photo, quadrants
 from support.servers.answering import HANG_UP, Reply, answering
 from support.servers.applications import application, running
 from support.servers.services import Service
@@ -84,9 +84,9 @@ class Gate:
 
 class TestPackage:
     def test_size(self):
-        """All modules of the client together have less than 12 kB compressed."""
+        """All modules of the client together have less than 14 kB compressed."""
         sizes = [len(gzip.compress((CLIENT / name).read_bytes(), 9)) for name in MODULES]
-        assert sum(sizes) < 12_000
+        assert sum(sizes) < 14_000
 
     def test_contents(self):
         """The npm package has the modules and their types, and nothing of the demo."""
@@ -608,12 +608,41 @@ class TestUpload:
         stalled = Reply(200, PROFILE, before=lambda: goes_on.wait(30), reads_body=False)
         answers.plan += [stalled]
         source = "new Blob([new Uint8Array(16_000_000)], { type: 'image/jpeg' })"
-        values = {"origin": answers.origin, "options": {"reduce": False, "timeout": 400}}
+        options = {"reduce": False, "timeout": 400, "stallAfter": 700}
+        values = {"origin": answers.origin, "options": options}
         with pytest.raises(ScriptError) as caught:
             self.upload(scripts, ELSEWHERE, source, **values)
         goes_on.set()
-        assert caught.value.code == "timeout"
-        assert scripts.run("return seen.at(-1).phase") == "uploading"
+        assert (caught.value.code, caught.value.members["isTemporary"]) == ("timeout", True)
+        last = scripts.run("return seen.at(-1)")
+        assert (last["phase"], last["stalled"]) == ("uploading", True)
+        assert last["sent"] < last["total"]
+
+    def test_line_that_goes_on(self, scripts, answers):
+        """A transfer that has stalled for a while goes on, and reports both."""
+        pause = threading.Timer(2, lambda: None)
+        pause.start()
+        slow = Reply(200, PROFILE, before=pause.join, reads_last=True)
+        answers.plan += [slow]
+        source = "new Blob([new Uint8Array(16_000_000)], { type: 'image/jpeg' })"
+        options = {"reduce": False, "timeout": 1000, "stallAfter": 500}
+        _, seen = self.upload(scripts, ELSEWHERE, source, origin=answers.origin, options=options)
+        stalled = [at for at, each in enumerate(seen) if each.get("stalled")]
+        assert stalled
+        assert {"phase": "processing", "sent": 16_000_000, "total": 16_000_000} in seen[stalled[0] :]
+        sent = [each["sent"] for each in seen]
+        assert sent == sorted(sent)
+        assert len(answers.asked) == 2
+
+    def test_server_that_takes_its_time(self, scripts, answers):
+        """While the server works for long, progress reports that no byte moves."""
+        gate = Gate()
+        answers.plan += [Reply(200, PROFILE, before=gate)]
+        threading.Timer(2, gate.opened.set).start()
+        source = "new Blob([new Uint8Array(1000)], { type: 'image/jpeg' })"
+        options = {"reduce": False, "stallAfter": 500}
+        _, seen = self.upload(scripts, ELSEWHERE, source, origin=answers.origin, options=options)
+        assert {"phase": "processing", "sent": 1000, "total": 1000, "stalled": True} in seen
 
     def test_busy_server(self, scripts, answers):
         """A busy server gets the whole upload again."""
@@ -671,6 +700,79 @@ class TestUpload:
                 self.upload(scripts, self.SERVER, "tools.file()", options={"crop": crop})
             assert caught.value.code == code
         assert caught.value.members["details"] == {"width": 1600, "height": 1200}
+
+
+class TestPreview:
+    LOOK = """
+    window.seen = [];
+    const blob = await client.previewPicture(email, file, {
+      onProgress: (progress) => seen.push(progress), ...options });
+    """
+
+    def look(self, scripts, client, source, more="return seen;", **values):
+        """Request a preview; return the result of a script with `blob`, or raise ScriptError."""
+        script = f"{client} const file = {source}; {self.LOOK} {more}"
+        return scripts.run(script, email=ALICE, **{"options": {}, **values})
+
+    def test_picture_that_the_browser_cannot_decode(self, scripts, tmp_path):
+        """The whole picture comes back as an image that the browser shows; nothing is stored."""
+        data = heic(quadrants(1500, 1000), quality=95)
+        (tmp_path / "phone.heic").write_bytes(data)
+        scripts.choose(tmp_path / "phone.heic")
+        more = """
+            const failure = await createImageBitmap(file).catch(({ name }) => name);
+            const { width, height } = await createImageBitmap(blob);
+            const { picture } = await client.profile(email);
+            return [failure, blob.type, width, height, picture, seen];
+        """
+        client = "const client = await tools.signedIn(email, { timeout: 20000 });"
+        *found, seen = self.look(scripts, client, "tools.file()", more)
+        assert found == ["InvalidStateError", "image/jpeg", 1024, 683, None]
+        assert [phase for phase, _ in itertools.groupby(each["phase"] for each in seen)] == [
+            "uploading", "processing"
+        ]  # fmt: skip
+        assert seen[-1]["sent"] == seen[-1]["total"] == len(data)
+
+    @pytest.mark.parametrize(
+        ("data", "code"),
+        [(b"text " * 100, "unsupported_media_type"), (heic(quadrants())[:300], "picture_broken")],
+    )
+    def test_file_that_nobody_can_decode(self, scripts, tmp_path, data, code):
+        """A file that the server can't decode has the server's own code."""
+        (tmp_path / "phone.heic").write_bytes(data)
+        scripts.choose(tmp_path / "phone.heic")
+        client = "const client = await tools.signedIn(email);"
+        with pytest.raises(ScriptError) as caught:
+            self.look(scripts, client, "tools.file()")
+        assert caught.value.code == code
+
+    def test_busy_server(self, scripts, answers):
+        """A busy server gets the file again; an answer that is no image is an error."""
+        answers.plan += [Reply(503, BUSY, {"Retry-After": "1"}), Reply(200, PROFILE)]
+        source = "new Blob([new Uint8Array(1000)])"
+        with pytest.raises(ScriptError) as caught:
+            self.look(scripts, ELSEWHERE, source, origin=answers.origin)
+        assert caught.value.code == "answer_invalid"
+        [first, second] = answers.asked[1:]
+        path = "/v1/profiles/alice%40example.com/picture/preview"
+        for each in (first, second):
+            assert (each.method, each.path, each.body) == ("POST", path, bytes(1000))
+            assert each.headers["Content-Type"] == "application/octet-stream"
+
+    def test_ended(self, scripts, answers):
+        """A sign-out ends a preview that is under way."""
+        gate = Gate()
+        answers.plan += [Reply(200, PROFILE, before=gate)]
+        script = f"""{ELSEWHERE}
+            const file = new Blob([new Uint8Array(1000)]);
+            const failed = client.previewPicture(email, file).catch(({{ code }}) => code);
+            await new Promise((resolve) => setTimeout(resolve, 500));
+            client.signOut().catch(() => null);
+            return failed;
+        """
+        code = scripts.run(script, origin=answers.origin, email=ALICE, options={})
+        gate.opened.set()
+        assert code == "aborted"
 
 
 def rejection_of(call, *arguments, **options):

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from support.pictures.pictures import encode, heic, quadrants
+from support.pictures.pictures import encode, quadrants
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -307,15 +307,6 @@ class TestPictures:
             file.truncate(20 * 2**20 + 1)
         page.choose_file(profile, path)
         page.wait_for_problem(profile, "This picture is larger than 20 MB. Choose a smaller one.")
-
-    def test_picture_that_the_browser_cannot_show(self, page, tmp_path):
-        """An undisplayable picture is uploaded without cropping; the notice names the used part."""
-        profile = page.sign_in(ALICE)
-        path = tmp_path / "phone.heic"
-        path.write_bytes(heic(quadrants(600, 400)))
-        page.choose_file(profile, path)
-        page.wait_for_notice("its centre was used")
-        page.shown_picture(profile)
 
 
 class TestOwnData:

@@ -31,6 +31,7 @@ FROM_A_HEADER = {
 
 SLOW = "PATCH /v1/profiles/a@example.com HTTP/1.1"
 PICTURE = f"PUT /v1/profiles/{EMAIL}/picture HTTP/1.1"
+PREVIEW = f"POST /v1/profiles/{EMAIL}/picture/preview HTTP/1.1"
 TOKEN = "Authorization: Bearer x"
 ASKED = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -131,8 +132,8 @@ class TestUploads:
         """A network has at most 8 concurrent uploads; its reads and other networks are unaffected."""
         headers = ["Content-Length: 9", TOKEN, f"{ADDRESS}: 2001:db8:6::1"]
         with ExitStack() as stack:
-            for _ in range(8):
-                stack.enter_context(hold(front.nginx, PICTURE, *headers[1:]))
+            for call in (PICTURE, PREVIEW) * 4:
+                stack.enter_context(hold(front.nginx, call, *headers[1:]))
             headers[2] = f"{ADDRESS}: 2001:db8:6::2"
             got = answer(stack.enter_context(send(front.nginx, PICTURE, *headers)))
             assert problem(got, origin=None)["policy"] == "uploads-at-once"
@@ -168,9 +169,10 @@ class TestUploads:
             ["Transfer-Encoding: chunked"],
         ],
     )
-    def test_without_a_session(self, front, headers):
+    @pytest.mark.parametrize("call", [PICTURE, PREVIEW], ids=["upload", "preview"])
+    def test_without_a_session(self, front, call, headers):
         """An upload without a token gets 401 before its body is requested."""
-        with send(front.nginx, PICTURE, *headers) as connection:
+        with send(front.nginx, call, *headers) as connection:
             got = connection.recv(65536)
         head, _, body = got.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 401 ")
@@ -220,13 +222,14 @@ LIMITS = {
     f"DELETE /v1/profiles/{EMAIL}": profiles.MAX_BODY_BYTES,
     f"PUT /v1/profiles/{EMAIL}/picture": MAX_PICTURE_BYTES,
     "PUT /v1/profiles/a%2Fb@example.com/picture": MAX_PICTURE_BYTES,
+    f"POST /v1/profiles/{EMAIL}/picture/preview": MAX_PICTURE_BYTES,
 }
 
 
 @pytest.mark.parametrize("call", LIMITS)
 def test_size_of_bodies(front, call):
     """A body above the service's limit for the call is rejected by its Content-Length."""
-    room = FORM_OVERHEAD_BYTES if call.endswith("/picture") else 0
+    room = FORM_OVERHEAD_BYTES if "/picture" in call else 0
     lengths = [LIMITS[call] + room, LIMITS[call] + room + 1]
     within, beyond = (
         send(

@@ -65,6 +65,19 @@ def test_bomb(service, mallory, name):
     assert "mistake" not in service.log
 
 
+@pytest.mark.parametrize("name", BOMBS)
+def test_preview_of_a_bomb(service, mallory, name):
+    """A preview of a small file of high cost is bounded as its upload, whose answer it gets."""
+    answer = mallory.call("POST", f"{mallory.picture}/preview", BOMBS[name](), "image/jpeg")
+    if name in HARMLESS:
+        assert answer.status == 200
+    else:
+        assert (answer.status, answer.json["code"] in CODES) == (422, True)
+    assert mallory.upload(encode(quadrants(64, 64))).status == 200
+    assert "unhandled" not in service.log
+    assert "mistake" not in service.log
+
+
 def test_bombs_delay_nobody_beyond_their_share(service, mallory):
     """While a client uploads the costliest files without pause, another client's uploads succeed."""
     alice = Client(service, "alice@example.com")

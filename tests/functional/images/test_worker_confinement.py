@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import webtest
+from PIL import Image
 from support import ROOT
 from support.pictures.pictures import encode, in_format, quadrants
 from support.pictures.workers import (
@@ -26,6 +27,7 @@ from support.pictures.workers import (
     fork_server_pids,
     is_alive,
     outcome,
+    preview,
     renderer,
     worker_pids,
 )
@@ -33,6 +35,8 @@ from support.servers.applications import application
 from support.servers.services import Client, Service
 
 from persona_profile import app as app_module
+from persona_profile.errors import Overloaded
+from persona_profile.images import Preview
 from persona_profile.images.pool import WorkerPool
 from persona_profile.images.worker_process import WorkerProcess
 
@@ -219,6 +223,37 @@ def test_the_truth(tmp_path, made):
     (tmp_path / "truth").write_bytes(framed(HEADER) + framed({"renditions": MADE}, made))
     with renderer(start_worker=lambda: hostile(str(tmp_path / "truth"))) as ours:
         assert outcome(ours, GOOD) == "accepted"
+
+
+LIES_ABOUT_PREVIEWS = {
+    "renditions": framed({"renditions": MADE}, SMALL),
+    "no preview": framed({"preview": "jpeg"}),
+    "two previews": framed({"preview": "jpeg"}, SMALL, SMALL),
+    "a list of formats": framed({"preview": ["jpeg"]}, SMALL),
+    "another format": framed({"preview": "avif"}, in_format("AVIF", quadrants(32, 32))),
+    "another format's bytes": framed({"preview": "webp"}, SMALL),
+    "a page": framed({"preview": "jpeg"}, b"<html><script>"),
+    "a wide picture": framed({"preview": "jpeg"}, encode(Image.new("RGB", (1025, 8)))),
+    "a high picture": framed({"preview": "webp"}, encode(Image.new("RGB", (8, 1025)), "WEBP")),
+    "too many bytes": framed({"preview": "jpeg"}, SMALL + bytes(5_000_000)),
+}
+
+
+@pytest.mark.parametrize("lie", LIES_ABOUT_PREVIEWS)
+def test_lies_about_previews(lie, tmp_path):
+    """An invalid preview of a worker becomes an overload, and is not passed on."""
+    (tmp_path / "lie").write_bytes(framed(HEADER) + LIES_ABOUT_PREVIEWS[lie])
+    start = lambda: hostile(str(tmp_path / "lie"))  # noqa: E731
+    with renderer(start_worker=start, deadline_seconds=3) as ours, pytest.raises(Overloaded):
+        preview(ours, GOOD)
+
+
+def test_the_truth_about_a_preview(tmp_path):
+    """A valid preview passes, by the same way; it need be no square."""
+    made = encode(Image.new("RGB", (1024, 8)))
+    (tmp_path / "truth").write_bytes(framed(HEADER) + framed({"preview": "jpeg"}, made))
+    with renderer(start_worker=lambda: hostile(str(tmp_path / "truth"))) as ours:
+        assert preview(ours, GOOD) == Preview("jpeg", made)
 
 
 MISSING = {

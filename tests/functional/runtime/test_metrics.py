@@ -58,14 +58,16 @@ class TestCounting:
         path = "/v1/profiles/alice@example.com/picture"
         png = encode(quadrants(300, 200), "PNG")
         app.put(path, png, headers=headers)
+        app.post(f"{path}/preview", png, headers=headers)
         app.put(path, png[:200], headers=headers, status=422)
         app.put(path, b"no picture", headers=headers, status=415)
         found = metrics(app)
         uploads = "persona_picture_uploads_total"
         assert found.value(uploads, format="png", outcome="accepted") == 1
+        assert found.value(uploads, format="png", outcome="previewed") == 1
         assert found.value(uploads, format="png", outcome="picture_broken") == 1
         assert found.value(uploads, format="unknown", outcome="unsupported_media_type") == 1
-        assert found.value("persona_picture_pixels_total", format="png") == 2 * 300 * 200
+        assert found.value("persona_picture_pixels_total", format="png") == 3 * 300 * 200
         assert found.value("persona_picture_cpu_seconds_total") > 0
         assert found.value("persona_picture_workers") == 1
         assert found.value("persona_picture_uploads_queued") == 0

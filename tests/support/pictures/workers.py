@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from persona_profile.errors import ServiceError
-from persona_profile.images import Crop, Encoding, Limits, PictureOptions, Rendition
+from persona_profile.images import Crop, Encoding, Limits, PictureOptions, Preview, Rendition
 from persona_profile.images.admission import Admission
 from persona_profile.images.pool import WorkerPool
 from persona_profile.images.renderer import Renderer
@@ -73,6 +73,13 @@ def render(
 ) -> tuple[Rendition, ...]:
     """Return the renditions of a file without charges."""
     with renderer.upload(source, crop, claimants) as upload:
+        upload.open()
+        return upload.render()
+
+
+def preview(renderer: Renderer, data: bytes) -> Preview:
+    """Return the preview of a file without charges."""
+    with renderer.preview(io.BytesIO(data)) as upload:
         upload.open()
         return upload.render()
 

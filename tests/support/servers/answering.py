@@ -31,13 +31,17 @@ class Asked(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer; the server calls `before` first, while the client waits."""
+    """An answer; the server calls `before` first, while the client waits.
+
+    With `reads_last` it reads the body afterwards, so that a large one stalls meanwhile.
+    """
 
     status: int
     document: Any = None
     headers: dict[str, str] = {}  # noqa: RUF012 - never changed
     before: Callable[[], object] = bool
     reads_body: bool = True
+    reads_last: bool = False
 
 
 HANG_UP = Reply(0)
@@ -91,13 +95,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self) -> None:
         reply = self.server.next_reply()
+        if reply.reads_last:
+            reply.before()
         length = int(self.headers.get("Content-Length") or 0) if reply.reads_body else 0
         body = self.rfile.read(length)
         if len(body) < length:
             return  # the client aborted the upload
         now = time.monotonic()
         self.server.asked.append(Asked(self.command, self.path, self.headers, body, now))
-        reply.before()
+        if not reply.reads_last:
+            reply.before()
         if reply is HANG_UP:
             return
         is_text = isinstance(reply.document, str)
