@@ -1,0 +1,193 @@
+"""Each file of folders as the pipeline makes it, beside what Chromium shows of it.
+
+Both make the largest square in the centre, as large as the largest rendition and never enlarged. The
+difference is the root mean square (RMS) over the pixels, 0 to 255: on black or on white, whichever
+differs more. Files of more than the tolerance are listed, and drawn on sheets: Chromium, the pipeline,
+and the difference. `at 1/8` is the difference that remains at an eighth of the size: if it is small,
+detail differs (a filter, a block, a line); if not, colours, geometry or transparency.
+
+    python benchmarks/browser_truth.py FOLDER... [--out DIR] [--json] [--encoded] [--tolerance RMS]
+
+Exit status: 0 if all files that both accept agree, 1 if some differ, 2 if nothing was compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from squares_chromium import ChromiumSquares, Shown
+from squares_pipeline import SIZE, Made, PipelineSquares
+from truth_sheet import Row, draw
+
+TOLERANCE = 8.0
+OUTCOMES = {
+    "alike": "both accept it, and it looks alike",
+    "differs": "both accept it, and it looks different",
+    "only browser": "Chromium shows it, and the pipeline rejects it",
+    "only pipeline": "the pipeline accepts it, and Chromium does not show it",
+    "neither": "no picture to either",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A file, and what became of it."""
+
+    path: Path
+    made: Made
+    shown: Shown
+    tolerance: float
+    rms: float = 0.0
+    coarse_rms: float = 0.0
+    alpha_rms: float = 0.0
+
+    @property
+    def outcome(self) -> str:
+        """One of `OUTCOMES`."""
+        if self.made.square and self.shown.square:
+            return "differs" if self.rms > self.tolerance else "alike"
+        if self.shown.square:
+            return "only browser"
+        return "only pipeline" if self.made.square else "neither"
+
+    @property
+    def remark(self) -> str:
+        """The reasons of a side that has no picture, or the sizes."""
+        size = f"{self.shown.width} x {self.shown.height}" if self.shown.square else self.shown.error
+        reasons = (self.made.code, size)
+        return ", ".join(each for each in reasons if each)
+
+    def document(self) -> dict[str, object]:
+        """Return the JSON object of the file."""
+        return {
+            "file": str(self.path),
+            "outcome": self.outcome,
+            "format": self.made.format,
+            "code": self.made.code or None,
+            "browser_error": self.shown.error or None,
+            "width": self.shown.width,
+            "height": self.shown.height,
+            "side": self.made.square.width if self.made.square else 0,
+            "rms": round(self.rms, 2),
+            "rms_at_an_eighth": round(self.coarse_rms, 2),
+            "rms_of_alpha": round(self.alpha_rms, 2),
+        }
+
+
+def difference(first: Image.Image, second: Image.Image) -> tuple[float, float]:
+    """Return the RMS of two RGBA squares of one size, on the ground that shows more; and of alpha."""
+    ours, theirs = (np.asarray(each, dtype=np.float64) for each in (first, second))
+    alpha = ours[..., 3:] - theirs[..., 3:]
+    on_black = ours[..., :3] * ours[..., 3:] / 255 - theirs[..., :3] * theirs[..., 3:] / 255
+    grounds = (on_black, on_black - alpha)
+    return max(_rms(each) for each in grounds), _rms(alpha)
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def compare(
+    path: Path, pipeline: PipelineSquares, browser: ChromiumSquares, tolerance: float
+) -> Comparison:
+    """Return the comparison of a file."""
+    made = pipeline.make(path)
+    shown = browser.draw(path, made.square.width if made.square else None)
+    if not made.square or not shown.square:
+        return Comparison(path, made, shown, tolerance)
+    rms, alpha_rms = difference(made.square, shown.square)
+    small = [_coarse(each) for each in (made.square, shown.square)]
+    return Comparison(path, made, shown, tolerance, rms, difference(*small)[0], alpha_rms)
+
+
+def _coarse(square: Image.Image) -> Image.Image:
+    side = max(1, square.width // 8)
+    return square.resize((side, side), Image.Resampling.BOX)
+
+
+def files_of(folders: Sequence[Path]) -> Iterator[Path]:
+    """Yield files, and those of folders and their folders, in the order of their names."""
+    for folder in folders:
+        if folder.is_dir():
+            yield from sorted(each for each in folder.rglob("*") if each.is_file())
+        else:
+            yield folder
+
+
+def compare_all(options: argparse.Namespace) -> Iterator[Comparison]:
+    """Yield the comparison of each file; draw a sheet whenever one is full."""
+    rows: list[Row] = []
+    sheet = 1
+    with (
+        PipelineSquares(encoded=options.encoded) as pipeline,
+        ChromiumSquares(SIZE) as browser,
+    ):
+        for number, path in enumerate(files_of(options.folders), 1):
+            try:
+                found = compare(path, pipeline, browser, options.tolerance)
+            except OSError as error:
+                print(f"{path}: {error.strerror}", file=sys.stderr)
+                continue
+            yield found
+            if number % 100 == 0:
+                print(f"{number} files", file=sys.stderr)
+            if found.outcome == "differs" or (options.all and found.outcome != "neither"):
+                title = f"{path.name}: {found.outcome}, RMS {found.rms:.1f}. {found.remark}"
+                rows.append(Row(title, found.shown.square, found.made.square))
+            if len(rows) == options.rows:
+                draw(rows, options.out / f"sheet-{sheet}.png")
+                rows, sheet = [], sheet + 1
+    if rows:
+        draw(rows, options.out / f"sheet-{sheet}.png")
+
+
+def print_table(found: Sequence[Comparison], *, everything: bool) -> None:
+    """Print the files that differ or that one side alone accepts, and the summary."""
+    listed = set(OUTCOMES) if everything else {"differs", "only browser", "only pipeline"}
+    rows = sorted((each for each in found if each.outcome in listed), key=lambda each: -each.rms)
+    if rows:
+        print(f"{'outcome':14} {'RMS':>6} {'at 1/8':>6} {'alpha':>6} {'format':7} file")
+    for each in rows:
+        figures = f"{each.rms:6.1f} {each.coarse_rms:6.1f} {each.alpha_rms:6.1f}"
+        print(f"{each.outcome:14} {figures} {each.made.format:7} {each.path} ({each.remark})")
+    print(f"{len(found)} files")
+    counts = Counter(each.outcome for each in found)
+    for outcome, words in OUTCOMES.items():
+        print(f"{counts[outcome]:6} {outcome:14} {words}")
+
+
+def main() -> int:
+    """Compare, print, draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="folders or files")
+    parser.add_argument("--out", type=Path, default=Path("var/browser-truth"), help="for the sheets")
+    parser.add_argument("--rows", type=int, default=40, help="files on a sheet")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="RMS of 255, default 8")
+    parser.add_argument("--encoded", action="store_true", help="compare the best largest rendition")
+    parser.add_argument("--all", action="store_true", help="list and draw files that look alike, too")
+    parser.add_argument("--json", action="store_true", help="print every file and the summary as JSON")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    found = list(compare_all(options))
+    if options.json:
+        counts = Counter(each.outcome for each in found)
+        summary = {"files": len(found)} | {outcome: counts[outcome] for outcome in OUTCOMES}
+        files = [each.document() for each in found]
+        print(json.dumps({"summary": summary, "files": files}, indent=2))
+    else:
+        print_table(found, everything=options.all)
+    if not any(each.made.square and each.shown.square for each in found):
+        return 2
+    return int(any(each.outcome == "differs" for each in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
