@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from squares_chromium import ChromiumSquares, Shown
-from squares_pipeline import SIZE, Made, PipelineSquares
+from squares_chromium import ChromiumSquares
+from squares_pipeline import SIZE, PipelineSquares
 from truth_sheet import Row, draw
 
 TOLERANCE = 8.0
@@ -39,12 +39,27 @@ OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A file, and what became of it."""
+    """A file and what became of it, without its pixels: corpora have many files.
+
+    Attributes:
+        format: of the file, as the pipeline read it.
+        code: of the pipeline's rejection.
+        error: of the browser.
+        width, height: as the browser shows the file.
+        side: of the pipeline's square.
+        rms: of the difference.
+        coarse_rms: of the difference at an eighth of the size.
+        alpha_rms: of the difference of alpha alone.
+    """
 
     path: Path
-    made: Made
-    shown: Shown
     tolerance: float
+    format: str
+    code: str
+    error: str
+    width: int
+    height: int
+    side: int
     rms: float = 0.0
     coarse_rms: float = 0.0
     alpha_rms: float = 0.0
@@ -52,30 +67,29 @@ class Comparison:
     @property
     def outcome(self) -> str:
         """One of `OUTCOMES`."""
-        if self.made.square and self.shown.square:
+        if self.side and self.width:
             return "differs" if self.rms > self.tolerance else "alike"
-        if self.shown.square:
+        if self.width:
             return "only browser"
-        return "only pipeline" if self.made.square else "neither"
+        return "only pipeline" if self.side else "neither"
 
     @property
     def remark(self) -> str:
-        """The reasons of a side that has no picture, or the sizes."""
-        size = f"{self.shown.width} x {self.shown.height}" if self.shown.square else self.shown.error
-        reasons = (self.made.code, size)
-        return ", ".join(each for each in reasons if each)
+        """The code of a rejection, and the size in the browser or its error."""
+        size = f"{self.width} x {self.height}" if self.width else self.error
+        return ", ".join(each for each in (self.code, size) if each)
 
     def document(self) -> dict[str, object]:
         """Return the JSON object of the file."""
         return {
             "file": str(self.path),
             "outcome": self.outcome,
-            "format": self.made.format,
-            "code": self.made.code or None,
-            "browser_error": self.shown.error or None,
-            "width": self.shown.width,
-            "height": self.shown.height,
-            "side": self.made.square.width if self.made.square else 0,
+            "format": self.format,
+            "code": self.code or None,
+            "browser_error": self.error or None,
+            "width": self.width,
+            "height": self.height,
+            "side": self.side,
             "rms": round(self.rms, 2),
             "rms_at_an_eighth": round(self.coarse_rms, 2),
             "rms_of_alpha": round(self.alpha_rms, 2),
@@ -97,15 +111,20 @@ def _rms(values: np.ndarray) -> float:
 
 def compare(
     path: Path, pipeline: PipelineSquares, browser: ChromiumSquares, tolerance: float
-) -> Comparison:
-    """Return the comparison of a file."""
+) -> tuple[Comparison, Row]:
+    """Return the comparison of a file, and its row on a sheet."""
     made = pipeline.make(path)
     shown = browser.draw(path, made.square.width if made.square else None)
-    if not made.square or not shown.square:
-        return Comparison(path, made, shown, tolerance)
-    rms, alpha_rms = difference(made.square, shown.square)
-    small = [_coarse(each) for each in (made.square, shown.square)]
-    return Comparison(path, made, shown, tolerance, rms, difference(*small)[0], alpha_rms)
+    side = made.square.width if made.square else 0
+    facts = (path, tolerance, made.format, made.code, shown.error, shown.width, shown.height, side)
+    figures: tuple[float, ...] = ()
+    if made.square and shown.square:
+        rms, alpha_rms = difference(made.square, shown.square)
+        coarse_rms, _ = difference(_coarse(made.square), _coarse(shown.square))
+        figures = (rms, coarse_rms, alpha_rms)
+    found = Comparison(*facts, *figures)
+    title = f"{path.name}: {found.outcome}, RMS {found.rms:.1f}. {found.remark}"
+    return found, Row(title, shown.square, made.square)
 
 
 def _coarse(square: Image.Image) -> Image.Image:
@@ -132,7 +151,7 @@ def compare_all(options: argparse.Namespace) -> Iterator[Comparison]:
     ):
         for number, path in enumerate(files_of(options.folders), 1):
             try:
-                found = compare(path, pipeline, browser, options.tolerance)
+                found, row = compare(path, pipeline, browser, options.tolerance)
             except OSError as error:
                 print(f"{path}: {error.strerror}", file=sys.stderr)
                 continue
@@ -140,8 +159,7 @@ def compare_all(options: argparse.Namespace) -> Iterator[Comparison]:
             if number % 100 == 0:
                 print(f"{number} files", file=sys.stderr)
             if found.outcome == "differs" or (options.all and found.outcome != "neither"):
-                title = f"{path.name}: {found.outcome}, RMS {found.rms:.1f}. {found.remark}"
-                rows.append(Row(title, found.shown.square, found.made.square))
+                rows.append(row)
             if len(rows) == options.rows:
                 draw(rows, options.out / f"sheet-{sheet}.png")
                 rows, sheet = [], sheet + 1
@@ -157,7 +175,7 @@ def print_table(found: Sequence[Comparison], *, everything: bool) -> None:
         print(f"{'outcome':14} {'RMS':>6} {'at 1/8':>6} {'alpha':>6} {'format':7} file")
     for each in rows:
         figures = f"{each.rms:6.1f} {each.coarse_rms:6.1f} {each.alpha_rms:6.1f}"
-        print(f"{each.outcome:14} {figures} {each.made.format:7} {each.path} ({each.remark})")
+        print(f"{each.outcome:14} {figures} {each.format:7} {each.path} ({each.remark})")
     print(f"{len(found)} files")
     counts = Counter(each.outcome for each in found)
     for outcome, words in OUTCOMES.items():
@@ -184,9 +202,10 @@ def main() -> int:
         print(json.dumps({"summary": summary, "files": files}, indent=2))
     else:
         print_table(found, everything=options.all)
-    if not any(each.made.square and each.shown.square for each in found):
+    outcomes = {each.outcome for each in found}
+    if not outcomes & {"alike", "differs"}:
         return 2
-    return int(any(each.outcome == "differs" for each in found))
+    return int("differs" in outcomes)
 
 
 if __name__ == "__main__":

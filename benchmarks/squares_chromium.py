@@ -140,7 +140,7 @@ class _OneFile(BaseHTTPRequestHandler):
 
     path_shown = Path()
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that the library calls
+    def do_GET(self) -> None:
         path = self.path_shown
         is_page = not self.path.startswith("/picture/")
         kind = MEDIA_TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0]

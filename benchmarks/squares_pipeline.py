@@ -50,9 +50,7 @@ class PipelineSquares:
         options = PictureOptions(LIMITS, Encoding(formats), (SIZE,))
         admission = Admission(1, 1, 60, LIMITS.memory)
         self._pool = WorkerPool(1, WorkerProcess if encoded else start_lossless)
-        self._renderer = Renderer(
-            options, admission, self._pool, PROCESSOR_SECONDS, DEADLINE_SECONDS
-        )
+        self._renderer = Renderer(options, admission, self._pool, PROCESSOR_SECONDS, DEADLINE_SECONDS)
         self._mistakes = _Mistakes()
 
     def __enter__(self) -> Self:
