@@ -3,11 +3,10 @@
 import time
 
 import pytest
-import webtest
 from pyramid.request import Request
 from support.clients.contract import DOCUMENT
 from support.pictures.pictures import encode, quadrants
-from support.servers.applications import Clock, application
+from support.servers.applications import Clock, limited_applications
 
 from persona_profile.api.rate_limiting import MIN_ANSWER_BYTES, failure_charged
 from persona_profile.api.schemas import MAX_ERRORS
@@ -30,16 +29,8 @@ def clock():
 @pytest.fixture
 def limited(development_folder, clock):
     """Makes applications with limits counted in memory."""
-    apps = []
-
-    def make(**settings):
-        given = {"ratelimit__url": "memory://", "pictures__formats": "jpeg", **settings}
-        apps.append(application(development_folder, clock, **given))
-        return webtest.TestApp(apps[-1], extra_environ={"REMOTE_ADDR": "192.0.2.1"})
-
-    yield make
-    for app in apps:
-        app.close()
+    with limited_applications(development_folder, clock, pictures__formats="jpeg") as make:
+        yield make
 
 
 def open_session(app, *emails, status=201, **more):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import resource
 import signal
 import socket
 import ssl
@@ -15,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.clients.contract import DOCUMENT
-from support.clients.raw_http import BROKEN, answers_in, assert_is_known, damaged
+from support.clients.raw_http import BROKEN, answers_in, assert_is_known, damaged, many_files
 from support.servers.applications import wait_for
 from support.servers.fronts import EMAIL, Front, problem
 from support.servers.nginx import DIALOG, DOMAIN, Nginx
@@ -47,14 +46,10 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
 
 
 @pytest.fixture(autouse=True)
-def many_files():
-    """Enough file descriptors for a test's connections."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(soft, 2 * ROUNDS)
-    assert hard == resource.RLIM_INFINITY or wanted <= hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+def enough_files():
+    """Enough file descriptors for the connections of a test."""
+    with many_files(ROUNDS):
+        yield
 
 
 class Stranger:

@@ -13,7 +13,7 @@ import pytest
 import webtest
 from support.clients.metrics import Exposition
 from support.pictures.pictures import encode, quadrants
-from support.servers.applications import Clock, application, running, wait_for
+from support.servers.applications import Clock, application, limited_applications, running, wait_for
 from support.servers.redis import RedisServer
 from support.servers.services import Client, Service
 
@@ -46,16 +46,8 @@ def clock() -> Clock:
 @pytest.fixture
 def limited(development_folder: Path, clock: Clock) -> Iterator[Callable[..., webtest.TestApp]]:
     """Makes applications with limits, counted in memory by default."""
-    apps = []
-
-    def make(**settings: str) -> webtest.TestApp:
-        given = {"ratelimit__url": "memory://", **settings}
-        apps.append(application(development_folder, clock, **given))
-        return webtest.TestApp(apps[-1], extra_environ={"REMOTE_ADDR": "192.0.2.1"})
-
-    yield make
-    for app in apps:
-        app.close()
+    with limited_applications(development_folder, clock) as make:
+        yield make
 
 
 def sign_in(app, *emails, status=201, **more):

@@ -4,12 +4,11 @@ import contextlib
 import http.client
 import json
 import re
-import resource
 import socket
 import time
 
 import pytest
-from support.clients.raw_http import BROKEN, answers_in, assert_is_known, damaged
+from support.clients.raw_http import BROKEN, answers_in, assert_is_known, damaged, many_files
 from support.servers.applications import application, serving, wait_for
 from support.servers.services import Service
 from waitress.task import Task
@@ -30,14 +29,10 @@ def service(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def many_files():
-    """Files for the connections of a test."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = max(soft, 2 * CONNECTIONS)
-    assert hard == resource.RLIM_INFINITY or wanted <= hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+def enough_files():
+    """Enough file descriptors for the connections of a test."""
+    with many_files(CONNECTIONS):
+        yield
 
 
 @pytest.fixture

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import resource
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -46,6 +48,17 @@ BROKEN = [
     b"\r\n" * 1000,
 ]
 """Broken framing, or framing on which servers disagree (RFC 9112, 6.3, 7.1 and 11.2)."""
+
+
+@contextlib.contextmanager
+def many_files(count: int) -> Iterator[None]:
+    """Let this process open twice as many file descriptors: for connections, and their servers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max(soft, 2 * count)
+    assert hard == resource.RLIM_INFINITY or wanted <= hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def change(raw, source):

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import webtest
+
 from persona_profile.app import Application, make_app
 from persona_profile.serving.server import make_server
 from persona_profile.settings import parse_settings
@@ -40,6 +42,21 @@ def application(folder: Path, clock: Any = None, **settings: str) -> Application
     } | {name.replace("__", "."): value for name, value in settings.items()}
     parsed = parse_settings(given, {})
     return recorded(hold_to_contract(make_app(parsed, clock) if clock else make_app(parsed)))
+
+
+@contextlib.contextmanager
+def limited_applications(
+    folder: Path, clock: Clock, **defaults: str
+) -> Iterator[Callable[..., webtest.TestApp]]:
+    """Make applications with rate limits, counted in memory by default; close them at the end."""
+    with contextlib.ExitStack() as opened:
+
+        def make(**settings: str) -> webtest.TestApp:
+            app = application(folder, clock, **{"ratelimit__url": "memory://", **defaults, **settings})
+            opened.callback(app.close)
+            return webtest.TestApp(app, extra_environ={"REMOTE_ADDR": "192.0.2.1"})
+
+        yield make
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60, every: float = 0.05) -> None:
