@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from squares_chromium import ChromiumSquares
+from squares_chromium import ChromiumSquares, Shown
 from squares_pipeline import SIZE, PipelineSquares
 from truth_sheet import Row, draw
 
@@ -115,6 +115,8 @@ def compare(
     """Return the comparison of a file, and its row on a sheet."""
     made = pipeline.make(path)
     shown = browser.draw(path, made.square.width if made.square else None)
+    if not made.square and shown.square and not shown.square.getchannel("A").getbbox():
+        shown = Shown(None, error="nothing but transparency")  # of a file that was cut off early
     side = made.square.width if made.square else 0
     facts = (path, tolerance, made.format, made.code, shown.error, shown.width, shown.height, side)
     figures: tuple[float, ...] = ()

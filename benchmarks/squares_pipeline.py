@@ -20,13 +20,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from support.pictures.workers import LIMITS
 
-from persona_profile.errors import ServiceError
+from persona_profile.errors import BodyTooLarge, ServiceError
 from persona_profile.images import Encoding, PictureOptions, Rendition, fork_server, worker
 from persona_profile.images.admission import Admission
 from persona_profile.images.formats import FORMATS, SIZES
 from persona_profile.images.pool import WorkerPool
 from persona_profile.images.renderer import Renderer
 from persona_profile.images.worker_process import WorkerProcess
+from persona_profile.settings import MAX_PICTURE_BYTES
 
 SIZE = max(SIZES)
 PROCESSOR_SECONDS = 20
@@ -65,6 +66,8 @@ class PipelineSquares:
 
     def make(self, path: Path) -> Made:
         """Return the square of a file."""
+        if path.stat().st_size > MAX_PICTURE_BYTES:
+            return Made("unknown", None, BodyTooLarge.code)
         self._mistakes.last = ""
         with path.open("rb") as source, self._renderer.upload(source) as upload:
             try:
