@@ -40,8 +40,10 @@ _MAX_FORM_PARTS: Final = 128
 _FORM_SPOOL_BYTES: Final = 1024 * 1024
 
 CROP_PATTERN: Final = "([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})"
+OF_PATTERN: Final = "([0-9]{1,6})x([0-9]{1,6})"
 
 _CROP = re.compile(CROP_PATTERN, re.ASCII)
+_OF = re.compile(OF_PATTERN, re.ASCII)
 
 
 def json_body(request: Request, schema: Any, limit: int, media_types: tuple[str, ...] = (JSON,)) -> Any:
@@ -75,14 +77,26 @@ def picture_body(request: Request, limit: int) -> BinaryIO:
 
 
 def crop_parameter(request: Request) -> Crop | None:
-    """Return the square of `?crop=x,y,side`, in pixels of the upright picture."""
-    text = _query_parameter(request, "crop")
+    """Return the square of `?crop=x,y,side&of=WIDTHxHEIGHT`; without `of` of the upright picture."""
+    text, size = _query_parameter(request, "crop"), _query_parameter(request, "of")
     if text is None:
+        if size is not None:
+            raise _query_error("of", "may be given only with crop")
         return None
     match = _CROP.fullmatch(text)
     if match is None or not int(match[3]):
         raise _query_error("crop", "must be x,y,side in whole pixels")
-    return Crop(*map(int, match.groups()))
+    return Crop(int(match[1]), int(match[2]), int(match[3]), _size(size))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = _OF.fullmatch(text)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not width or not height:
+        raise _query_error("of", "must be WIDTHxHEIGHT in whole pixels")
+    return width, height
 
 
 def thumbnail_parameter(request: Request, sizes: tuple[int, ...]) -> int | None:

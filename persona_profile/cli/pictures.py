@@ -65,7 +65,7 @@ def _crop(text: str) -> Crop:
     match = re.fullmatch(r"([0-9]+),([0-9]+),([1-9][0-9]*)", text)
     if match is None:
         raise argparse.ArgumentTypeError("must be x,y,side in whole pixels")
-    return Crop(*map(int, match.groups()))
+    return Crop(int(match[1]), int(match[2]), int(match[3]))
 
 
 def _quality(text: str) -> tuple[str, int]:

@@ -4,7 +4,8 @@ The service itself decodes nothing. An upload passes these modules in this order
 
 - in the service: `renderer`, `admission` (a place, memory), `pool` and `worker_process` (a worker);
 - in a process that is forked for it: `fork_server`, `confinement`, `worker`, and there `pipeline`:
-  `jpeg`, `png`, `boxes`, `structures` (metadata and bounds), `decoding`, `colours`, `encoding`;
+  `jpeg`, `png`, `boxes`, `structures` (metadata and bounds), `decoding`, `squares`, `colours` (by
+  `colour_profiles`, `colour_spaces`, `linear_light`), `encoding`;
 - in the service again: `answers` (checks of what the worker has sent).
 
 `rejections` has the errors of uploads that are no image, or not an image that is decoded.
@@ -21,11 +22,27 @@ from persona_profile.images.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, FO
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A square of the upright image: left, top and side in pixels."""
+    """A square of the image that a person saw.
+
+    Attributes:
+        x, y, side: left, top and side in pixels of `of`.
+        of: width and height of the image as it was shown; by default the upright size.
+    """
 
     x: int
     y: int
     side: int
+    of: tuple[int, int] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object that `from_json` reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the crop of an object that `as_json` made."""
+        of = document["of"]
+        return cls(document["x"], document["y"], document["side"], of and (of[0], of[1]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from persona_profile.images.channel import MalformedMessage
 from persona_profile.images.formats import FORMATS_IN
 from persona_profile.images.rejections import CODES
 
-_MEMBERS: Final = {"limit", "pixels", "width", "height"}
+_MEMBERS: Final = {"limit", "pixels", "width", "height", "of_width", "of_height"}
 _MAX_MEMBER: Final = 2**53
 _DETAIL: Final = re.compile(r"[ -~]{1,300}")
 _PLACE: Final = re.compile(r"[A-Za-z0-9_]{1,80} at [A-Za-z0-9_.:<> -]{0,400}")

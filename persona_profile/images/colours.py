@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import itertools
-from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import replace
 from typing import Final
 
-from PIL import Image, ImageChops, ImageCms
+from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from persona_profile.images.avif_matrix import from_film_matrix
+from persona_profile.images.colour_profiles import code_points, profile_to_srgb
+from persona_profile.images.colour_spaces import space_of
+from persona_profile.images.linear_light import space_to_srgb
 from persona_profile.images.metadata import Colours
-
-_MAX_ICC_BYTES: Final = 4 * 1024 * 1024
-_SRGB: Final = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-_CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
-    "RGB ": ("RGB", "RGBA"),
-    "GRAY": ("L", "RGBA"),
-    "CMYK": ("CMYK",),
-}
-"""Modes of images that a profile of a colour space may describe; the mode of the space comes first."""
-
-_STEPS: Final = range(0, 256, 17)
-_GRID: Final = Image.new("RGB", (len(_STEPS) ** 2, len(_STEPS)))
-_GRID.putdata(list(itertools.product(_STEPS, repeat=3)))
 
 _GREY_MODES: Final = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 _SIXTEEN_TO_EIGHT: Final = [round(value / 257) for value in range(65536)]
@@ -95,17 +83,33 @@ def without_hidden_colours(square: Image.Image) -> Image.Image:
     return visible.convert("RGBa").convert("RGBA")
 
 
-def to_srgb(square: Image.Image, colours: Colours, *, grey: bool) -> Image.Image:
-    """Convert L, RGB, RGBA or CMYK to sRGB by the file's ICC profile; keep alpha.
+def to_srgb(square: Image.Image, colours: Colours, *, grey: bool, video: bool = False) -> Image.Image:
+    """Convert L, RGB, RGBA or CMYK to sRGB, as browsers show it; keep alpha.
 
     A profile that is broken or of other channels is ignored, as one for grey if the file was not grey.
+    Code points in an ICC profile of RGB go before the rest of it.
+
+    Args:
+        square: the image.
+        colours: the colour space of its file.
+        grey: whether the file has no colours.
+        video: whether code points are of HEIF or AVIF. See `space_of`.
     """
-    profile = colours.icc
-    if profile and len(profile) <= _MAX_ICC_BYTES:
-        space, transform = _transform_of(profile)
-        if transform and square.mode in _CHANNELS[space] and (space != "GRAY" or grey):
-            return _transformed(square, transform)
-    return square if square.mode in ("RGB", "RGBA") else square.convert("RGB")
+    if colours.icc:
+        coded = None if square.mode == "CMYK" else code_points(colours.icc)
+        if coded is None:
+            return _rgb(profile_to_srgb(square, colours.icc, grey=grey) or square)
+        colours, video = replace(colours, icc=None, cicp=coded), True
+    space = space_of(colours, video=video)
+    if space is None or square.mode == "CMYK":
+        return _rgb(square)
+    opaque = square if square.mode != "RGBA" else square.convert("RGB")
+    if colours.film_matrix and opaque.mode == "RGB":
+        opaque = from_film_matrix(opaque)
+    converted = space_to_srgb(opaque, space, colours.peak_nits)
+    if square.mode == "RGBA":
+        converted.putalpha(square.getchannel("A"))
+    return converted
 
 
 def on_white(square: Image.Image) -> Image.Image:
@@ -126,43 +130,5 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.merge("RGBA", (grey, grey, grey, alpha))
 
 
-@lru_cache(maxsize=4)
-def _transform_of(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """Return the colour space of a profile and its transform to sRGB.
-
-    There is no transform if the profile is sRGB under any name, or can't be used.
-    """
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space: str = source.profile.xcolor_space
-        if space not in _CHANNELS:
-            return space, None
-        transform = ImageCms.buildTransform(
-            source,
-            _SRGB,
-            _CHANNELS[space][0],
-            "RGB",
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            ImageCms.Flags.BLACKPOINTCOMPENSATION,
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return "", None
-    return space, None if space == "RGB " and _changes_nothing(transform) else transform
-
-
-def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a transform keeps a grid of all colours, except for rounding."""
-    changed = ImageCms.applyTransform(_GRID, transform)
-    assert changed is not None  # it does not work in place
-    extrema = ImageChops.difference(_GRID, changed).getextrema()
-    return all(isinstance(highest, int) and highest <= 1 for _, highest in extrema)  # type: ignore[misc]
-
-
-def _transformed(square: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
-    alpha = square.getchannel("A") if square.mode == "RGBA" else None
-    opaque = square.convert(transform.input_mode) if alpha else square
-    converted = ImageCms.applyTransform(opaque, transform)
-    assert converted is not None  # it does not work in place
-    if alpha:
-        converted.putalpha(alpha)
-    return converted
+def _rgb(square: Image.Image) -> Image.Image:
+    return square if square.mode in ("RGB", "RGBA") else square.convert("RGB")

@@ -24,6 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
+from persona_profile.images.avif_matrix import with_film_matrix
 from persona_profile.images.boxes import read_heif
 from persona_profile.images.jpeg import read_jpeg
 from persona_profile.images.metadata import Colours, Contents, Metadata
@@ -53,7 +54,7 @@ _READERS: Final[dict[_Decoder, Callable[[bytes], Contents]]] = {
     PngImageFile: read_png,
     GifImageFile: read_gif,
     WebPImageFile: read_webp,
-    AvifImageFile: read_heif,
+    AvifImageFile: lambda data: with_film_matrix(read_heif(data)),
     HeifImageFile: read_heif,
 }
 
@@ -105,11 +106,13 @@ class OpenedImage:
         _check_pixels(self.image, max(limits.max_pixels_jpeg, limits.max_pixels_other))
 
 
-def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int) -> OpenedImage:
+def read_header(
+    source: BinaryIO, limits: Limits, side_of: Callable[[tuple[int, int], Metadata], int], wanted: int
+) -> OpenedImage:
     """Read and check the header of a seekable file at its start; decode no pixel.
 
-    A JPEG will be decoded in the DCT domain at the smallest size at which a square of `side` pixels, or
-    the largest square, has at least `wanted` pixels. A file is rejected by an error of `rejections`.
+    A JPEG will be decoded in the DCT domain at the smallest size at which the square has at least
+    `wanted` pixels; `side_of` returns its side. A file is rejected by an error of `rejections`.
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
@@ -127,11 +130,13 @@ def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int)
     image = parsing(open_file)
     _check_pixels(image, limit)
     width, height = image.size
+    metadata = contents.metadata or _library_metadata(image)
+    side = side_of(image.size, metadata)  # rejects a crop before any pixel is decoded
     extent = contents.extent
     decoded, scales = max(width * height, extent.pixels), (1.0, 1.0)
     if isinstance(image, JpegImageFile):
         needed = _coefficient_bytes(image, contents.scans)
-        scales = parsing(lambda: _reduce_jpeg(image, side or min(width, height), wanted))
+        scales = parsing(lambda: _reduce_jpeg(image, side, wanted))
         needed += image.width * image.height * _LIBRARY_BYTES
     else:
         needed = max(decoded, extent.alpha_pixels) * _BYTES_PER_PIXEL[type(image)]
@@ -139,7 +144,6 @@ def read_header(source: BinaryIO, limits: Limits, side: int | None, wanted: int)
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
     charged = min(limit, decoded + extent.alpha_pixels)
-    metadata = contents.metadata or _library_metadata(image)
     return OpenedImage(image, width, height, metadata, charged, needed, scales)
 
 

@@ -31,12 +31,18 @@ class Colours:
         cicp: code points of a PNG's `cICP`, or of `nclx` in HEIF and AVIF.
         gamma: the exponent of a PNG's `gAMA`, as 0.45455; the display's is its inverse.
         chromaticities: of a PNG's `cHRM`, with or without a gamma.
+        peak_nits: with code points of PQ and HLG, the luminance of the brightest light in cd/m2: the
+            maximum content light level (PNG's `cLLI`, HEIF's and AVIF's `clli`) if that is more than 0;
+            otherwise, in PNG alone, the maximum luminance of `mDCV` if that is more than 0.
+        film_matrix: whether the decoder uses another matrix of luma. See `avif_matrix`.
     """
 
     icc: bytes | None = None
     cicp: Cicp | None = None
     gamma: float | None = None
     chromaticities: Chromaticities | None = None
+    peak_nits: float | None = None
+    film_matrix: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ from persona_profile.images.colours import (
 )
 from persona_profile.images.decoding import OpenedImage, read_header
 from persona_profile.images.encoding import encode, is_graphic
-from persona_profile.images.rejections import crop_outside, parsing
+from persona_profile.images.metadata import Metadata
+from persona_profile.images.rejections import parsing
+from persona_profile.images.squares import stored_box
 
 _Box = tuple[float, float, float, float]
 """Left, top, right, bottom."""
@@ -30,6 +32,8 @@ _GAP: Final = 3.0
 
 _BAND_PIXELS: Final = 1_000_000
 """Pixels that are converted at a time, where a conversion needs a copy."""
+
+_VIDEO_FORMATS: Final = ("avif", "heif")
 
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,12 +61,14 @@ def squares_of(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> 
 def open_image(source: BinaryIO, crop: Crop | None, options: PictureOptions) -> OpenedImage:
     """Read the header of a seekable file at its start; decode no pixel.
 
-    The default crop is the largest in the centre. A file is rejected by an error of `rejections`.
+    The default crop is the largest in the centre. A file, or its crop, is rejected by an error of
+    `rejections`.
     """
-    side = max(crop.side, 1) if crop else None
-    opened = read_header(source, options.limits, side, max(options.sizes))
-    _stored_box(opened, crop)  # rejects a crop outside of the image before any pixel is decoded
-    return opened
+
+    def side_of(stored: tuple[int, int], metadata: Metadata) -> int:
+        return stored_box(crop, stored, metadata).side
+
+    return read_header(source, options.limits, side_of, max(options.sizes))
 
 
 def cut_squares(
@@ -72,11 +78,13 @@ def cut_squares(
     sizes = sorted(options.sizes, reverse=True)
     match_transparency(opened.image)
     opened.load(options.limits)
-    turn, box = opened.metadata.orientation, _stored_box(opened, crop)
-    side = min(box[2] - box[0], sizes[0])
+    turn = opened.metadata.orientation
+    box = stored_box(crop, (opened.width, opened.height), opened.metadata)
+    side = min(box.side, sizes[0])
     image = opened.image
     square = parsing(lambda: without_idle_alpha(_scaled(image, side, _decoded_box(box, opened))))
-    square = to_srgb(square, opened.metadata.colours, grey=is_grey(image))
+    colours, video = opened.metadata.colours, opened.format in _VIDEO_FORMATS
+    square = to_srgb(square, colours, grey=is_grey(image), video=video)
     if turn in _UPRIGHT:
         square = square.transpose(_UPRIGHT[turn])
     squares = {}
@@ -97,25 +105,6 @@ def encode_squares(squares: Mapping[int, Image.Image], encoding: Encoding) -> tu
         for size, square in squares.items()
         for name, data in encode(square, encoding, graphic=graphic).items()
     )
-
-
-def _stored_box(opened: OpenedImage, crop: Crop | None) -> tuple[int, int, int, int]:
-    """Return the crop in the coordinates of the stored image, before it is turned."""
-    width, height, turn = opened.width, opened.height, opened.metadata.orientation
-    upright_width, upright_height = (height, width) if turn >= 5 else (width, height)
-    if crop is None:
-        side = min(width, height)
-        crop = Crop((upright_width - side) // 2, (upright_height - side) // 2, side)
-    x, y, side = crop.x, crop.y, crop.side
-    if side < 1 or x < 0 or y < 0 or x + side > upright_width or y + side > upright_height:
-        raise crop_outside(upright_width, upright_height)
-    if turn >= 5:
-        x, y = y, x
-    if turn in (2, 3, 7, 8):
-        x = width - x - side
-    if turn in (3, 4, 6, 7):
-        y = height - y - side
-    return x, y, x + side, y + side
 
 
 def _decoded_box(box: _Box, opened: OpenedImage) -> _Box:
@@ -140,7 +129,7 @@ def _reduced(image: Image.Image, side: int, box: _Box) -> tuple[Image.Image, _Bo
     """
     left, top = math.floor(box[0]), math.floor(box[1])
     right, bottom = math.ceil(box[2]), math.ceil(box[3])
-    factor = max(1, int((box[2] - box[0]) / side / _GAP))
+    factor = max(1, int(min(box[2] - box[0], box[3] - box[1]) / side / _GAP))
     rows = max(1, _BAND_PIXELS // (right - left) // factor) * factor
     result: Image.Image | None = None
     for start in range(top, bottom, rows):

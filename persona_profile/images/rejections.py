@@ -1,4 +1,4 @@
-"""The five ways to reject an upload for its content, and the codes that clients get."""
+"""The six ways to reject an upload for its content, and the codes that clients get."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ CODES: Final = frozenset(
         "picture_too_complex",
         "picture_too_many_pixels",
         "crop_outside_picture",
+        "crop_of_other_picture",
     }
 )
 """The code of each error below."""
@@ -46,9 +47,22 @@ def too_many_pixels(limit: int, **members: int) -> UnprocessablePicture:
 
 
 def crop_outside(width: int, height: int) -> UnprocessablePicture:
-    """Return the error for a crop that leaves an upright image of some size."""
-    detail = f"The crop leaves the upright picture of {width} x {height} pixels."
+    """Return the error for a crop that leaves an image of the size in which it was counted."""
+    detail = f"The crop leaves the picture of {width} x {height} pixels."
     return UnprocessablePicture("crop_outside_picture", detail, width=width, height=height)
+
+
+def crop_of_other_picture(upright: tuple[int, int], of: tuple[int, int]) -> UnprocessablePicture:
+    """Return the error for a crop that was counted in an image of another shape."""
+    (width, height), (of_width, of_height) = upright, of
+    return UnprocessablePicture(
+        "crop_of_other_picture",
+        f"The crop is of a picture of {of_width} x {of_height}, not of {width} x {height} pixels.",
+        width=width,
+        height=height,
+        of_width=of_width,
+        of_height=of_height,
+    )
 
 
 def parsing(step: Callable[[], _T]) -> _T:

@@ -174,7 +174,7 @@ class Upload:
         self._deadline = time.monotonic() + self._renderer.deadline_seconds
         job = {
             "options": self._renderer.options.as_json(),
-            "crop": self._crop and [self._crop.x, self._crop.y, self._crop.side],
+            "crop": self._crop and self._crop.as_json(),
             "processor_seconds": self._renderer.processor_seconds,
             "header_seconds": self._seconds_for(0),
         }

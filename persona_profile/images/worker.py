@@ -52,7 +52,7 @@ def work(
         _, hard = processor_limits(job["processor_seconds"])
         resource.setrlimit(resource.RLIMIT_CPU, (job["header_seconds"], hard))
         options = PictureOptions.from_json(job["options"])
-        crop = Crop(*job["crop"]) if job["crop"] else None
+        crop = Crop.from_json(job["crop"]) if job["crop"] else None
         source = os.fdopen(file, "rb")  # makes system calls that the confinement forbids
         confinement.enter()
         _answer(Channel(connection), source, crop, options)

@@ -49,6 +49,7 @@ export default {
   picture_too_complex:
     "This picture is too complex to be used. Save it as a JPEG, or choose another one.",
   crop_outside_picture: "The chosen square lies outside the picture. Choose the picture again.",
+  crop_of_other_picture: "The chosen square belongs to another picture. Choose the picture again.",
   rate_limited: "That was too much in a short time. Try again in [{wait}|a moment].",
   request_headers_too_large:
     "This browser sends more than the server accepts. Sign out, then sign in with fewer addresses.",

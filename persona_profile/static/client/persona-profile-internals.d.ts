@@ -94,9 +94,12 @@ export type CanMerge = (claims: Claimed, base: Claimed, current: Claimed) => boo
 /**
  * Returns a square of a picture, scaled to at most 1024 pixels a side, upright, in sRGB, encoded; without a crop
  * the largest square in the centre. Null if the file is to be uploaded as it is: it is small, the browser
- * can't decode it or falsifies canvas pixels, or the crop lies outside.
+ * can't decode it or falsifies canvas pixels, it may turn it otherwise than the server, or the crop lies outside
+ * or belongs to another picture.
  */
 export type Reduce = (file: Blob, crop: Crop | null) => Promise<Reduced | null>;
+export type WholePixels = (crop: Crop) => Crop;
+export type CropQuery = (crop: Crop) => string;
 export type ReduceUntil = (
   file: Blob,
   crop: Crop | null,
@@ -107,10 +110,17 @@ export type ReadHeader = (view: DataView) => {
   isJpeg: boolean;
   /** Of PNG and JPEG; else 0. */
   pixels: number;
-  /** Whether browsers decode it differently. */
+  /** Whether browsers show it differently. */
   isUnsafe?: boolean;
 };
-export type SquareOf = (size: { width: number; height: number }, crop: Crop | null) => Crop | null;
+export type SquareOf = (size: Size, crop: Crop | null) => Crop | null;
+export type IsScaled = (size: Size, original: Size) => boolean;
+/** Whether some EXIF, or its like, in a part of a file has an orientation other than upright. */
+export type IsRotated = (view: DataView, start: number, length: number) => boolean;
+export interface Size {
+  width: number;
+  height: number;
+}
 export type Encode = (canvas: OffscreenCanvas, mayBeGraphic: boolean) => Promise<Blob | null>;
 export type Analyse = (canvas: OffscreenCanvas) => {
   isGraphic: boolean;

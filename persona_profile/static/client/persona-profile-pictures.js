@@ -2,17 +2,27 @@
 
 import { ProfileError, aborted } from "./persona-profile-transport.js";
 
-/** @import { Crop, reduce as declaredReduce } from "./persona-profile.js" */
+/** @import { reduce as declaredReduce } from "./persona-profile.js" */
 /** @import * as types from "./persona-profile-internals.js" */
 
 const MAX_REDUCING_MS = 60_000;
 
-/** @param {Crop} crop rounded down: it stays inside of its picture */
-export const wholePixels = ({ left, top, side }) => ({
+/** @type {types.WholePixels} Rounds a crop down: it stays inside of its picture. */
+export const wholePixels = ({ left, top, side, of }) => ({
   left: Math.trunc(left),
   top: Math.trunc(top),
   side: Math.trunc(side),
+  ...(of && { of: { width: atLeastOne(of.width), height: atLeastOne(of.height) } }),
 });
+
+/** @param {number} length */
+const atLeastOne = (length) => Math.max(1, Math.round(length));
+
+/** @type {types.CropQuery} Returns the query of an upload with a crop. */
+export function cropQuery(crop) {
+  const { left, top, side, of } = wholePixels(crop);
+  return `?crop=${left},${top},${side}${of ? `&of=${of.width}x${of.height}` : ""}`;
+}
 
 /** @param {Blob} file */
 export async function demandReadable(file) {

@@ -15,10 +15,12 @@ const PIXELS_PER_COLOUR = 64; // as on the server: a picture of fewer colours is
 const QUALITIES = [0.95, 0.93, 0.9, 0.87, 0.84, 0.81, 0.78, 0.74, 0.7, 0.6, 0.5];
 const FULL_CHROMA_SIDE = 640; // at most this side, quality 1 may fit
 
-// EXIF orientation in a PNG or WebP, which not all browsers apply.
+// An orientation other than upright: in EXIF of either byte order, in the properties of an AVIF.
 const ROTATED =
   // eslint-disable-next-line no-control-regex
-  /(?:eXIf|EXIF)[^]{0,4000}?(?:\x01\x12\0\x03\0\0\0\x01\0[\x02-\x08]|\x12\x01\x03\0\x01\0\0\0[\x02-\x08]\0)/;
+  /\x01\x12\0\x03\0\0\0\x01\0[\x02-\x08]|\x12\x01\x03\0\x01\0\0\0[\x02-\x08]\0|irot|imir/;
+
+const [CHUNK_EXIF, CHUNK_IDAT, BOX_FTYP, BOX_META] = [0x65584966, 0x49444154, 0x66747970, 0x6d657461];
 
 /** @type {types.Reduce} */
 export async function reducePicture(file, crop) {
@@ -27,8 +29,7 @@ export async function reducePicture(file, crop) {
   }
   const bytes = await file.arrayBuffer();
   const { isJpeg, pixels, isUnsafe } = readHeader(new DataView(bytes));
-  const isRotated = !isJpeg && ROTATED.test(new TextDecoder("latin1").decode(bytes));
-  if (pixels > MAX_PIXELS || isUnsafe || isRotated || !(await appliesOrientation())) {
+  if (pixels > MAX_PIXELS || isUnsafe || !(await appliesOrientation())) {
     return null;
   }
   const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
@@ -51,32 +52,110 @@ export async function reducePicture(file, crop) {
 export function readHeader(view) {
   const start = view.getUint32(0);
   if (start === 0x89504e47) {
-    return { isJpeg: false, pixels: view.getUint32(16) * view.getUint32(20) };
+    const pixels = view.getUint32(16) * view.getUint32(20);
+    return { isJpeg: false, pixels, isUnsafe: isRotatedPng(view) };
+  }
+  if (view.getUint32(4) === BOX_FTYP) {
+    return { isJpeg: false, pixels: 0, isUnsafe: isRotatedAvif(view) };
   }
   const isJpeg = start >>> 8 === 0xffd8ff;
+  let [isUnsafe, hasApp1] = [false, false];
   for (let at = 2; isJpeg && at + 10 < view.byteLength && view.getUint8(at) === 0xff; ) {
-    const marker = view.getUint8(at + 1);
+    const [marker, length] = [view.getUint8(at + 1), view.getUint16(at + 2)];
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
       const pixels = view.getUint16(at + 5) * view.getUint16(at + 7);
       // Browsers show CMYK in different colours.
-      return { isJpeg, pixels, isUnsafe: view.getUint8(at + 9) === 4 };
+      return { isJpeg, pixels, isUnsafe: isUnsafe || view.getUint8(at + 9) === 4 };
     }
-    at += 2 + view.getUint16(at + 2);
+    if (marker === 0xe1) {
+      // Some browsers read EXIF only in the first segment of this kind, and others in any.
+      isUnsafe ||= hasApp1 && isRotated(view, at, length);
+      hasApp1 = true;
+    }
+    at += 2 + length;
   }
   return { isJpeg, pixels: 0 };
 }
 
-/** @type {types.SquareOf} Returns null if the crop lies outside. */
-export function squareOf({ width, height }, crop) {
+/** @param {DataView} view of a PNG: whether EXIF before the pixels rotates it, which not all browsers apply */
+function isRotatedPng(view) {
+  for (let at = 8; at + 12 <= view.byteLength; ) {
+    const [length, kind] = [view.getUint32(at), view.getUint32(at + 4)];
+    if (kind === CHUNK_IDAT) {
+      return false;
+    }
+    if (kind === CHUNK_EXIF && isRotated(view, at + 8, length)) {
+      return true;
+    }
+    at += 12 + length;
+  }
+  return false;
+}
+
+/** @param {DataView} view of a HEIF file: whether it is an AVIF that is rotated, which not all browsers apply */
+function isRotatedAvif(view) {
+  const brands = latin1(view, 8, Math.min(view.getUint32(0), 256) - 8);
+  for (let at = 0; brands.includes("avi") && at + 8 <= view.byteLength; ) {
+    const [length, kind] = [view.getUint32(at), view.getUint32(at + 4)];
+    if (kind === BOX_META) {
+      return isRotated(view, at, length);
+    }
+    at += Math.max(8, length);
+  }
+  return false;
+}
+
+/** @type {types.IsRotated} */
+const isRotated = (view, start, length) => ROTATED.test(latin1(view, start, length));
+
+/**
+ * Returns bytes as characters, up to the end of the file.
+ * @param {DataView} view
+ * @param {number} start
+ * @param {number} length
+ */
+function latin1({ buffer, byteLength }, start, length) {
+  const kept = Math.max(0, Math.min(length, byteLength - start));
+  return new TextDecoder("latin1").decode(new Uint8Array(buffer, Math.min(start, byteLength), kept));
+}
+
+/** @type {types.SquareOf} Returns null if the crop lies outside, or belongs to a picture of another shape. */
+export function squareOf(size, crop) {
+  const { width, height } = size;
   const longest = Math.min(width, height);
-  const { left, top, side } = crop ?? {
+  const {
+    left,
+    top,
+    side,
+    of = size,
+  } = crop ?? {
     left: Math.floor((width - longest) / 2),
     top: Math.floor((height - longest) / 2),
     side: longest,
   };
-  const isInside = left >= 0 && top >= 0 && side >= 1 && left + side <= width && top + side <= height;
-  return isInside ? { left, top, side } : null;
+  const isInside =
+    left >= 0 && top >= 0 && side >= 1 && left + side <= of.width && top + side <= of.height;
+  if (!isInside || !isScaled(of, size)) {
+    return null;
+  }
+  // As on the server: the largest square stays the largest one, and each square keeps its centre.
+  const scaledSide = Math.max(1, Math.round((side * longest) / Math.min(of.width, of.height)));
+  const placed = (/** @type {number} */ at, /** @type {number} */ from, /** @type {number} */ to) =>
+    clamp(Math.round((at + side / 2) * (to / from) - scaledSide / 2), 0, to - scaledSide);
+  return {
+    left: placed(left, of.width, width),
+    top: placed(top, of.height, height),
+    side: scaledSide,
+  };
 }
+
+/** @type {types.IsScaled} Whether a size is another's, scaled by one factor, each side rounded up or down. */
+export const isScaled = ({ width, height }, original) =>
+  (width - 1) * original.height < (height + 1) * original.width &&
+  (height - 1) * original.width < (width + 1) * original.height;
+
+/** @type {(value: number, min: number, max: number) => number} */
+const clamp = (value, min, max) => Math.min(Math.max(value, min), max);
 
 /**
  * Scales down by halves, which every browser does exactly, and then once more: a single step, or

@@ -51,11 +51,16 @@ export interface Nonce {
   expires_at: string;
 }
 
-/** A square in pixels of the upright picture; fractions are cut off. */
+/** A square in pixels of a picture; fractions are cut off. */
 export interface Crop {
   left: number;
   top: number;
   side: number;
+  /**
+   * The size of the picture in which the square was counted: of an `<img>` `naturalWidth` and `naturalHeight`, of a
+   * preview its own size. By default the size of the upright picture.
+   */
+  of?: { width: number; height: number };
 }
 
 export interface Progress {

@@ -14,7 +14,7 @@ import {
   viaFetch,
   viaXhr,
 } from "./persona-profile-transport.js";
-import { demandReadable, reduce, wholePixels } from "./persona-profile-pictures.js";
+import { cropQuery, demandReadable, reduce } from "./persona-profile-pictures.js";
 
 export { ProfileError, reduce };
 
@@ -204,7 +204,7 @@ export class ProfileClient extends EventTarget {
         report({ phase: "reducing", sent: 0, total: 0 });
         ({ blob, side } = await reduce(file, crop, call.signal));
       }
-      const query = crop && side === null ? `?crop=${Object.values(wholePixels(crop))}` : "";
+      const query = crop && side === null ? cropQuery(crop) : "";
       // The server looks at the content, and rejects a type that is no picture's.
       const type = blob.type.startsWith("image/") ? blob.type : "application/octet-stream";
       const send = viaXhr(this.#timeout, report);

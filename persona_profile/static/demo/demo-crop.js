@@ -39,9 +39,9 @@ export class Cropper {
   }
 
   /**
-   * Returns the square that the person chooses, or null if they cancel.
+   * Returns the square that the person chooses, counted in the size that is shown; null if they cancel.
    * @param {Blob} file
-   * @returns {Promise<Crop | null>}
+   * @returns {Promise<(Crop & { of: { width: number, height: number } }) | null>}
    * @throws {DOMException} of name `EncodingError` if the browser can't decode the file
    */
   async choose(file) {
@@ -54,7 +54,8 @@ export class Cropper {
       this.#pointers.clear();
       const answer = openDialog(this.#dialog);
       this.#changed();
-      return (await answer) === "use" ? this.#square.crop : null;
+      const { width, height } = this.#square;
+      return (await answer) === "use" ? { ...this.#square.crop, of: { width, height } } : null;
     } finally {
       this.#image.removeAttribute("src");
       URL.revokeObjectURL(url);

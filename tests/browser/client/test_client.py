@@ -620,12 +620,14 @@ class TestUpload:
         pictured = {**PROFILE, "picture": {"id": "p", "urls": {"64": "https://x.example/"}}}
         answers.plan += [Reply(503, BUSY, {"Retry-After": "1"}), Reply(200, pictured)]
         source = "new Blob([new Uint8Array(1000)], { type: 'text/plain' })"
-        values = {"origin": answers.origin, "options": {"crop": {"left": 0.4, "top": 7, "side": 99.7}}}
+        crop = {"left": 0.4, "top": 7, "side": 99.7, "of": {"width": 300, "height": 200}}
+        values = {"origin": answers.origin, "options": {"crop": crop}}
         profile, seen = self.upload(scripts, ELSEWHERE, source, **values)
         assert profile["picture"]["id"] == "p"
         assert seen[-1] == {"phase": "processing", "sent": 1000, "total": 1000}
         [first, second] = answers.asked[1:]
-        assert first.path == second.path == "/v1/profiles/alice%40example.com/picture?crop=0,7,99"
+        assert first.path == second.path
+        assert first.path == "/v1/profiles/alice%40example.com/picture?crop=0,7,99&of=300x200"
         assert first.body == second.body == bytes(1000)
         assert first.headers["Content-Type"] == "application/octet-stream"
 
@@ -656,9 +658,11 @@ class TestUpload:
     def test_what_the_server_refuses(self, scripts, tmp_path):
         """Broken files, other files and crops outside have the server's own codes and details."""
         whole = photo(1600, 1200)
+        other = {"left": 0, "top": 0, "side": 99, "of": {"width": 300, "height": 200}}
         for name, data, crop, code in (
             ("cut.jpg", whole[: len(whole) // 2], None, "picture_broken"),
             ("text.jpg", b"text " * 20_000, None, "unsupported_media_type"),
+            ("whole.jpg", whole, other, "crop_of_other_picture"),
             ("whole.jpg", whole, {"left": 900, "top": 0, "side": 1200}, "crop_outside_picture"),
         ):
             (tmp_path / name).write_bytes(data)

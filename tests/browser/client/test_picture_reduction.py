@@ -2,15 +2,39 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 from support.clients.scripts import Scripts
-from support.pictures.pictures import decoded, encode, exif_orientation, heic, photo, quadrants
+from support.pictures.exif import (
+    LONG,
+    app1,
+    avif,
+    density,
+    orientation_entry,
+    patterned,
+    segment,
+    text_chunks,
+    tiff,
+    turned_tiff,
+    webp,
+    xmp_app1,
+)
+from support.pictures.pictures import (
+    decoded,
+    encode,
+    exif_orientation,
+    heic,
+    photo,
+    png_chunk,
+    quadrants,
+)
 from support.pictures.workers import LIMITS
 from support.servers.answering import answering
 
+from persona_profile.errors import ServiceError
 from persona_profile.images import Crop, Encoding, PictureOptions
 from persona_profile.images.pipeline import squares_of
 
@@ -45,10 +69,51 @@ def reduced_by(scripts, folder, data, crop):
     return side, kind, base64.b64decode(text)
 
 
+SHOW = """
+const image = new Image();
+image.src = URL.createObjectURL(tools.file());
+document.body.append(image);
+await image.decode();
+const of = { width: image.naturalWidth, height: image.naturalHeight };
+const side = Math.floor(Math.min(of.width, of.height) / 2);
+const [left, top] = [of.width / 2 - 0.3 * side, of.height / 2 - 0.6 * side].map(Math.round);
+const crop = { left, top, side, of };
+const canvas = new OffscreenCanvas(256, 256);
+canvas.getContext("2d").drawImage(image, crop.left, crop.top, side, side, 0, 0, 256, 256);
+image.remove();
+return [crop, await tools.base64(await canvas.convertToBlob())];
+"""
+
+
 def square(data, crop=None):
     """Return the largest size that the server makes of a file."""
-    place = Crop(crop["left"], crop["top"], crop["side"]) if crop else None
+    place = None
+    if crop:
+        of = crop.get("of")
+        place = Crop(crop["left"], crop["top"], crop["side"], of and (of["width"], of["height"]))
     return squares_of(io.BytesIO(data), place, OPTIONS)[512]
+
+
+def scene(width=3000, height=2000):
+    """Return a photo with coloured quarters."""
+    return Image.blend(decoded(photo(width, height)), patterned(width, height), 0.4)
+
+
+def photo_jpeg(*segments):
+    """Return a JPEG that is reduced, with segments at its start."""
+    data = encode(scene(), quality=90)
+    return data[:2] + b"".join(segments) + data[2:]
+
+
+def photo_png(*chunks):
+    """Return a PNG that is reduced, with chunks before its pixels."""
+    data = encode(scene(1500, 1000), "PNG", compress_level=1)
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def photo_webp(*chunks):
+    """Return a WebP that is reduced, with chunks after its pixels."""
+    return webp(*chunks, flags=8, picture=scene(2600, 1800), quality=100)
 
 
 def difference(one, other):
@@ -165,6 +230,135 @@ class TestGraphics:
         assert difference(square(sent).convert("RGB"), square(data).convert("RGB")) < 3
 
 
+def on_white(picture):
+    """Return a picture on a white ground."""
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+
+
+def padded(data):
+    """Return a file with bytes that mean nothing, so that it is large enough to be reduced."""
+    if data.startswith(b"\xff\xd8"):
+        return data[:2] + 5 * segment(0xFE, bytes(65_000)) + data[2:]
+    if data.startswith(b"\x89PNG"):
+        return data[:-12] + png_chunk(b"prVt", bytes(300_000)) + data[-12:]
+    if data[4:8] == b"ftyp":
+        return data + (300_008).to_bytes(4) + b"free" + bytes(300_000)
+    return data + bytes(300_000)
+
+
+FOREIGN = Path(__file__).parents[2] / "support" / "pictures" / "foreign"
+SHOWN = sorted(each.name for each in FOREIGN.iterdir() if each.suffix != ".heic")
+
+
+class TestSquareThatWasSeen:
+    """A square is chosen in an `<img>`; the browser's and the server's cards show what it showed."""
+
+    @pytest.fixture
+    def seen(self, scripts, tmp_path):
+        """Returns the crop of a file in an `<img>`, and its pixels there."""
+
+        def show(data):
+            (tmp_path / "picture").write_bytes(data)
+            scripts.choose(tmp_path / "picture")
+            crop, text = scripts.run(SHOW)
+            return crop, on_white(decoded(base64.b64decode(text)))
+
+        return show
+
+    def assert_same(self, seen, reduce, data, *, reduced):
+        """Hold the cards of both ways against what the person saw; return the size of the `<img>`."""
+        crop, shown = seen(data)
+        side, _, sent = reduce(data, crop)
+        assert (side is not None) == reduced
+        own = on_white(square(data, crop)).resize(shown.size)
+        made = on_white(square(sent, None if reduced else crop)).resize(shown.size)
+        # Unequal parts of all quarters: a square of another place, size or turn differs by more.
+        assert difference(own, shown) < 5
+        assert difference(made, shown) < 5
+        assert difference(shown.transpose(Image.Transpose.ROTATE_90), shown) > 20
+        return crop["of"]["width"], crop["of"]["height"]
+
+    @pytest.mark.parametrize(
+        ("segments", "size"),
+        [
+            ([app1(turned_tiff(6))], (2000, 3000)),
+            ([app1(turned_tiff(2))], (3000, 2000)),
+            ([app1(tiff([orientation_entry(6, LONG)]))], (3000, 2000)),
+            ([xmp_app1(6)], (3000, 2000)),
+            ([app1(density(144, 144, 1500, 1000))], (1500, 1000)),
+            ([app1(density(300, 300, 720, 480))], (720, 480)),
+            ([app1(density(36, 36, 6000, 4000))], (6000, 4000)),
+            ([app1(density(144, 144, 1500, 1000, turn=6))], (1000, 1500)),
+            ([app1(density(144, 144, 1501, 1000))], (3000, 2000)),
+        ],
+        ids=["6", "2", "LONG", "XMP", "144dpi", "300dpi", "36dpi", "144dpi-6", "other-size"],
+    )
+    def test_of_a_jpeg(self, seen, reduce, segments, size):
+        """EXIF orientation turns, nothing else does; a density changes the size of an `<img>`."""
+        assert self.assert_same(seen, reduce, photo_jpeg(*segments), reduced=True) == size
+
+    def test_of_a_jpeg_that_is_stretched(self, seen, reduce):
+        """A density of two resolutions is left to the server, which covers what was seen."""
+        data = photo_jpeg(app1(density(144, 72, 1500, 2000)))
+        assert self.assert_same(seen, reduce, data, reduced=False) == (1500, 2000)
+
+    def test_of_a_jpeg_that_browsers_turn_differently(self, seen, reduce):
+        """EXIF after XMP turns in some browsers only: the server decides."""
+        data = photo_jpeg(xmp_app1(3), app1(turned_tiff(6)))
+        assert self.assert_same(seen, reduce, data, reduced=False) == (2000, 3000)
+        upright = photo_jpeg(xmp_app1(3), app1(turned_tiff(1)))
+        assert self.assert_same(seen, reduce, upright, reduced=True) == (3000, 2000)
+
+    def test_of_a_png(self, seen, reduce):
+        """EXIF of a PNG turns in some browsers only; its texts never do."""
+        turned = photo_png(png_chunk(b"eXIf", turned_tiff(6)))
+        assert self.assert_same(seen, reduce, turned, reduced=False) == (1000, 1500)
+        upright = photo_png(png_chunk(b"eXIf", turned_tiff(1)), *text_chunks(6).values())
+        assert self.assert_same(seen, reduce, upright, reduced=True) == (1500, 1000)
+
+    def test_of_a_webp(self, seen, reduce):
+        """EXIF of a WebP never turns."""
+        data = photo_webp((b"EXIF", turned_tiff(6)))
+        assert self.assert_same(seen, reduce, data, reduced=True) == (2600, 1800)
+
+    @pytest.mark.parametrize("turn", range(1, 9))
+    def test_of_an_avif(self, seen, reduce, turn):
+        """Its properties turn an AVIF in some browsers only; its EXIF never does."""
+        data = avif(irot_imir=turn, exif=3, picture=scene(2400, 1600))
+        size = (2400, 1600) if turn < 5 else (1600, 2400)
+        assert self.assert_same(seen, reduce, data, reduced=turn == 1) == size
+
+    @pytest.mark.parametrize("name", SHOWN)
+    def test_of_a_foreign_file(self, seen, reduce, name):
+        """A file of another program looks the same on a card, however it was uploaded."""
+        data = (FOREIGN / name).read_bytes()
+        for each in (data, padded(data)):
+            crop, shown = seen(each)
+            side, _, sent = reduce(each, crop)
+            assert difference(on_white(square(each, crop)).resize(shown.size), shown) < 5
+            assert (side is not None) == (each is not data)
+            if side is not None:
+                assert difference(on_white(square(sent)).resize(shown.size), shown) < 5
+
+    def test_without_its_size(self, reduce):
+        """Older callers count pixels of the upright picture."""
+        data = photo_jpeg(app1(turned_tiff(6)))
+        crop = {"left": 900, "top": 100, "side": 1000}
+        sized = {**crop, "of": {"width": 2000, "height": 3000}}
+        assert reduce(data, crop) == reduce(data, sized)
+        assert square(data, crop).tobytes() == square(data, sized).tobytes()
+
+    def test_of_another_picture(self, reduce):
+        """A square of a picture of another shape is left to the server, which rejects it."""
+        crop = {"left": 0, "top": 0, "side": 100, "of": {"width": 300, "height": 210}}
+        data = photo_jpeg()
+        assert reduce(data, crop)[0] is None
+        with pytest.raises(ServiceError) as caught:
+            square(data, crop)
+        assert caught.value.code == "crop_of_other_picture"
+
+
 class TestAsItIs:
     def test_what_the_browser_cannot_decode(self, reduce):
         """HEIC, broken files and other files are left to the server."""
@@ -181,15 +375,6 @@ class TestAsItIs:
     def test_crop_outside(self, reduce):
         """A crop outside the picture is left to the server, which rejects it."""
         assert reduce(photo(), {"left": 3000, "top": 0, "side": 2000})[0] is None
-
-    def test_what_not_all_browsers_turn(self, reduce):
-        """A PNG or WebP with an orientation is left to the server; an upright one is not."""
-        picture = decoded(photo(1500, 1100))
-        for orientation, side in ((6, None), (1, 1024)):
-            exif = exif_orientation(orientation)
-            assert reduce(encode(picture, "PNG", compress_level=1, exif=exif))[0] == side
-            webp = encode(picture, "WEBP", lossless=True, method=0, exif=exif)
-            assert reduce(webp)[0] == side
 
     def test_inks(self, reduce):
         """CMYK is left to the server, because browsers disagree on its colours."""

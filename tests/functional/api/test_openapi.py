@@ -15,7 +15,7 @@ from support.servers.applications import application
 
 from persona_profile import emails
 from persona_profile.api import profiles, sessions
-from persona_profile.api.bodies import CROP_PATTERN
+from persona_profile.api.bodies import CROP_PATTERN, OF_PATTERN
 from persona_profile.api.openapi import openapi_source
 from persona_profile.api.schemas import CLAIMS_BODY, PROFILE_KEY_BODY, session_body, validate
 from persona_profile.encoding import base64url_encode
@@ -130,9 +130,11 @@ class TestExamples:
         same_but_for_chance(app.get("/v1/profiles", headers=headers).json, "Profiles")
         same_but_for_chance(app.get("/v1/fedcm/accounts", headers=headers).json, "Accounts")
         picture = encode(quadrants(600, 600))
-        crop = COMPONENTS["parameters"]["crop"]["example"]
+        crop, of = (COMPONENTS["parameters"][name]["example"] for name in ("crop", "of"))
         answer = app.put(
-            f"{URL}/picture?crop={crop}", picture, headers=headers | {"Content-Type": "image/jpeg"}
+            f"{URL}/picture?crop={crop}&of={of}",
+            picture,
+            headers=headers | {"Content-Type": "image/jpeg"},
         )
         same_but_for_chance(answer.json, "ProfileWithPicture")
         app.delete(f"{URL}/picture", headers=headers)
@@ -243,6 +245,7 @@ class TestSchemas:
         assert {*schemas["Profile"]["required"], "error"} == schemas["Profile"]["properties"].keys()
         assert claims["locale"]["pattern"] == f"^({LANGUAGE_TAG})?$"
         assert parameters["crop"]["schema"]["pattern"] == f"^{CROP_PATTERN}$"
+        assert parameters["of"]["schema"]["pattern"] == f"^{OF_PATTERN}$"
         assert parameters["email"]["schema"]["maxLength"] == emails.MAX_BYTES
         pictures = schemas["Service"]["properties"]["pictures"]["properties"]
         assert {name: each["items"]["enum"] for name, each in pictures.items()} == {

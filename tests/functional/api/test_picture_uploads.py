@@ -170,6 +170,47 @@ def test_malformed_crop(put, crop):
     assert answer.json["errors"][0]["name"] == "crop"
 
 
+@pytest.mark.parametrize(
+    "of", ["", "64", "64x", "x64", "64,64", "64x64x64", "0x64", "64x0", "-1x64", "1e2x64", "64X64",
+           "64x64%0a", "%d9%a6x64", "9999999x64", "9" * 400 + "x1", "64x64&of=64x64"],
+)  # fmt: skip
+def test_malformed_size_of_a_crop(put, of):
+    """The size of the picture that a person saw is two whole numbers, given once."""
+    answer = put(query=f"?crop=0,0,9&of={of}")
+    assert (answer.status_code, answer.json["code"]) == (400, "validation_failed")
+    assert answer.json["errors"][0]["name"] == "of"
+
+
+def test_size_without_a_crop(put):
+    """A size without a crop has no meaning."""
+    answer = put(query="?of=64x64")
+    assert (answer.status_code, answer.json["code"]) == (400, "validation_failed")
+    assert answer.json["errors"][0]["name"] == "of"
+
+
+def test_crop_of_a_preview(app, put):
+    """A crop of a smaller copy shows the same part of the picture."""
+    url = put(encode(quadrants()), query="?crop=50,0,50&of=100x100").json["picture"]["urls"]["64"]
+    assert decoded(app.get(url).body).resize((1, 1)).getpixel((0, 0)) == pytest.approx(
+        (30, 180, 30), abs=6
+    )
+
+
+def test_crop_of_another_picture(put):
+    """A crop of a picture of another shape gets both sizes."""
+    answer = put(encode(quadrants(300, 200)), query="?crop=0,0,9&of=100x70")
+    assert (answer.status_code, answer.json["code"]) == (422, "crop_of_other_picture")
+    sizes = [answer.json[name] for name in ("width", "height", "of_width", "of_height")]
+    assert sizes == [300, 200, 100, 70]
+
+
+def test_crop_outside_of_a_preview(put):
+    """A crop outside of a smaller copy gets the size of the copy."""
+    answer = put(encode(quadrants(300, 200)), query="?crop=51,0,100&of=150x100")
+    assert (answer.status_code, answer.json["code"]) == (422, "crop_outside_picture")
+    assert (answer.json["width"], answer.json["height"]) == (150, 100)
+
+
 def test_query_that_is_no_text(put):
     """A query that is not UTF-8 is malformed."""
     assert put(query="?crop=%ff").status_code == 400

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from support.pictures.endless_fork_server import SIDE, start
 from support.pictures.pictures import encode, png, quadrants
+from support.pictures.profiles import RGB_PRIMARIES, code_points, rgb_profile
 from support.pictures.workers import (
     LIMITS,
     MIB,
@@ -94,6 +95,16 @@ def test_file_is_handed_over(tmp_path):
         file.seek(0)
         for _ in range(3):
             assert render(ours, file)
+
+
+def test_high_dynamic_range_in_a_worker():
+    """A confined worker has everything that tone mapping needs."""
+    profile = rgb_profile(RGB_PRIMARIES, cicp=code_points(9, 16))
+    data = encode(Image.new("RGB", (64, 64), (126, 84, 68)), "PNG", icc_profile=profile)
+    with renderer() as ours:
+        [made] = render(ours, io.BytesIO(data))
+    pixel = Image.open(io.BytesIO(made.data)).convert("RGB").getpixel((5, 5))
+    assert pixel == pytest.approx((156, 31, 26), abs=3)  # Chromium 156
 
 
 def test_workers_start_when_needed_and_end_with_the_renderer():

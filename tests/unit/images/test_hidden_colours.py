@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from persona_profile.images.formats import FORMATS, SIZES
 from persona_profile.images.pipeline import render_picture
 
 LIMITS = Limits(100_000_000, 50_000_000, 2**30)
+FOREIGN = Path(__file__).parents[2] / "support" / "pictures" / "foreign"
 ALPHA_FORMATS = ("avif", "webp")
 
 
@@ -96,6 +98,17 @@ def test_what_is_hidden_makes_no_difference(kind, side):
     """Files that differ only under full transparency give the same renditions, byte by byte."""
     secret, plain = (render(LOSSLESS[kind](drawn(side, hides))) for hides in (True, False))
     assert secret == plain
+
+
+@pytest.mark.parametrize("effort", ["fast", "balanced", "max"])
+def test_erased_text(effort):
+    """Text under full transparency has no part in any byte of any rendition."""
+    data = (FOREIGN / "hid6-1.4.png").read_bytes()
+    pixels = np.asarray(Image.open(io.BytesIO(data))).copy()
+    hidden = pixels[..., 3] == 0
+    assert pixels[hidden, :3].std() > 50
+    pixels[hidden] = 0
+    assert render(data, effort) == render(_rgba(pixels, "PNG"), effort)
 
 
 @pytest.mark.parametrize("effort", ["fast", "max"])

@@ -6,7 +6,6 @@ import struct
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from profiles import cmyk_profile, grey_profile, rgb_profile, swapped_profile
 from support.pictures.pictures import (
     BLUE,
     GREEN,
@@ -20,6 +19,7 @@ from support.pictures.pictures import (
     quadrants,
     with_segment,
 )
+from support.pictures.profiles import cmyk_profile, grey_profile, rgb_profile, swapped_profile
 
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.formats import FORMATS

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { wholePixels } from "../../../persona_profile/static/client/persona-profile-pictures.js";
+import {
+  cropQuery,
+  wholePixels,
+} from "../../../persona_profile/static/client/persona-profile-pictures.js";
 import {
   readHeader,
   squareOf,
@@ -30,7 +33,37 @@ describe("square", () => {
   test("in whole pixels stays inside", () => {
     const crop = wholePixels({ left: 0.4, top: 7, side: 99.7 });
     assert.deepEqual(crop, { left: 0, top: 7, side: 99 });
+    const shown = wholePixels({ left: 0.4, top: 7, side: 99.7, of: { width: 150.2, height: 106.9 } });
+    assert.deepEqual(shown, { left: 0, top: 7, side: 99, of: { width: 150, height: 107 } });
   });
+
+  test("in a query", () => {
+    assert.equal(cropQuery({ left: 0.4, top: 7, side: 99.7 }), "?crop=0,7,99");
+    const of = { width: 150, height: 107 };
+    assert.equal(cropQuery({ left: 0, top: 7, side: 99, of }), "?crop=0,7,99&of=150x107");
+  });
+});
+
+describe("square of a picture that was seen in another size", () => {
+  const NARROW = { width: 4001, height: 37 };
+  for (const [size, of, [left, top, side], wanted] of [
+    [{ width: 600, height: 400 }, [300, 200], [10, 20, 100], [20, 40, 200]],
+    [{ width: 600, height: 400 }, [1200, 800], [20, 40, 200], [10, 20, 100]],
+    [{ width: 4032, height: 3024 }, [1024, 768], [256, 0, 768], [1008, 0, 3024]],
+    [NARROW, [1024, 9], [1015, 0, 9], [3964, 0, 37]],
+    [NARROW, [1024, 10], [0, 0, 10], [1, 0, 37]],
+    [NARROW, [1024, 8], [0, 0, 8], null],
+    [NARROW, [1024, 11], [0, 0, 8], null],
+    [{ width: 600, height: 400 }, [400, 600], [0, 0, 100], null], // not turned
+    [{ width: 600, height: 400 }, [300, 400], [0, 0, 100], null], // stretched by its density
+    [{ width: 600, height: 400 }, [300, 200], [201, 0, 100], null], // outside
+  ]) {
+    test(JSON.stringify([size, of, left, top, side]), () => {
+      const crop = { left, top, side, of: { width: of[0], height: of[1] } };
+      const square = squareOf(size, crop);
+      assert.deepEqual(square && [square.left, square.top, square.side], wanted);
+    });
+  }
 });
 
 describe("header", () => {
@@ -42,7 +75,7 @@ describe("header", () => {
     const png = [
       0x89, 0x50, 0x4e, 0x47, 13, 10, 26, 10, 0, 0, 0, 13, 73, 72, 68, 82, 0, 0, 1, 0, 0, 0, 0, 9,
     ];
-    assert.deepEqual(header(...png), { isJpeg: false, pixels: 256 * 9 });
+    assert.deepEqual(header(...png), { isJpeg: false, pixels: 256 * 9, isUnsafe: false });
   });
 
   for (const [components, isUnsafe] of [

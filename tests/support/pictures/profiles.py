@@ -10,12 +10,18 @@ RGB_PRIMARIES = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.
 """XYZ of the primaries of sRGB, adapted to D50."""
 
 
-def rgb_profile(primaries: tuple[tuple[float, float, float], ...], gamma: float = 2.2) -> bytes:
-    """Return a profile of three primaries (XYZ at D50) and one tone curve."""
+def rgb_profile(
+    primaries: tuple[tuple[float, float, float], ...], gamma: float = 2.2, **others: bytes
+) -> bytes:
+    """Return a profile of three primaries (XYZ at D50), one tone curve, and other tags."""
     tags = {name: _xyz(*value) for name, value in zip(("rXYZ", "gXYZ", "bXYZ"), primaries, strict=True)}
-    return _profile(
-        "mntr", "RGB ", "XYZ ", tags | dict.fromkeys(("rTRC", "gTRC", "bTRC"), _gamma(gamma))
-    )
+    tags |= dict.fromkeys(("rTRC", "gTRC", "bTRC"), _gamma(gamma))
+    return _profile("mntr", "RGB ", "XYZ ", tags | others)
+
+
+def code_points(primaries: int, transfer: int) -> bytes:
+    """Return the value of a profile's tag `cicp` (ICC.1:2022, 10.3)."""
+    return b"cicp\0\0\0\0" + bytes((primaries, transfer, 0, 1))
 
 
 def swapped_profile() -> bytes:
