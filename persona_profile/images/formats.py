@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 SIZES: Final = (64, 128, 256, 512)
-"""Widths (and heights) of the renditions in pixels. Stored pictures keep their sizes."""
+"""Widths (and heights) of the renditions in pixels. Stored pictures keep their sizes.
+
+Tests name the other places that depend on the largest. Memory and time of a worker grow with it: see
+`persona-profile pictures process` and `benchmarks/picture_cost.py`.
+"""
 
 MAX_THUMBNAIL_SIZE: Final = 256
 THUMBNAIL_SIZES: Final = tuple(size for size in SIZES if size <= MAX_THUMBNAIL_SIZE)

@@ -6,11 +6,10 @@
 
 import { canonicalEmail } from "./persona-card-text.js";
 import { thumbnailOf } from "./persona-card-picture.js";
+import { CLAIMS } from "./persona-claims.js";
 
 const MAX_EMAILS = 20;
 const MAX_CHARACTERS = 1_000_000;
-const CLAIMS =
-  "name given_name family_name nickname pronouns website locale zoneinfo label picture_alt".split(" ");
 
 /**
  * Claims and thumbnails, which cards show before the network answers.

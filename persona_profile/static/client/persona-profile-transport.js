@@ -3,10 +3,10 @@
 /** @import * as declared from "./persona-profile.js" */
 /** @import * as types from "./persona-profile-internals.js" */
 
+import { CLAIMS } from "./persona-claims.js";
+
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
-const CLAIMS =
-  "name given_name family_name nickname pronouns website locale zoneinfo label picture_alt".split(" ");
 const STALL = 2; // timeouts without a byte sent
 const PROCESSING = 6; // timeouts until the answer to an upload
 const RETRY_MS = 250;

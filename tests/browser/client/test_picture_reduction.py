@@ -248,6 +248,7 @@ def padded(data):
 
 
 FOREIGN = Path(__file__).parents[2] / "support" / "pictures" / "foreign"
+UNREDUCED = {"s-noeoi.jpg"}  # an `<img>` shows a JPEG without its end, createImageBitmap rejects it
 SHOWN = sorted(each.name for each in FOREIGN.iterdir() if each.suffix != ".heic")
 
 
@@ -337,7 +338,7 @@ class TestSquareThatWasSeen:
             crop, shown = seen(each)
             side, _, sent = reduce(each, crop)
             assert difference(on_white(square(each, crop)).resize(shown.size), shown) < 5
-            assert (side is not None) == (each is not data)
+            assert (side is not None) == (each is not data and name not in UNREDUCED)
             if side is not None:
                 assert difference(on_white(square(sent)).resize(shown.size), shown) < 5
 

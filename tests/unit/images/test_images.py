@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from support import ROOT
 from support.pictures.pictures import (
     BLUE,
     FORMATS_IN,
@@ -24,13 +25,23 @@ from support.pictures.pictures import (
     with_segment,
 )
 
+from backends import MAX_VALUE_BYTES
 from persona_profile.errors import ServiceError
 from persona_profile.images import Crop, Encoding, Limits, PictureOptions, Rendition
+from persona_profile.images.answers import max_rendition_bytes
 from persona_profile.images.formats import FORMATS, SIZES
 from persona_profile.images.pipeline import render_picture
 
 LIMITS = Limits(100_000_000, 50_000_000, 2**30)
 TURNS = range(1, 9)
+
+
+def test_sizes_fit_the_storage_and_the_client():
+    """The largest rendition fits into a stored value; the client uploads twice its side."""
+    options = PictureOptions(LIMITS)
+    assert max_rendition_bytes(options) <= MAX_VALUE_BYTES
+    client = ROOT / "persona_profile/static/client/persona-profile-reduction.js"
+    assert f"const SIDE = {2 * max(SIZES)};" in client.read_text()
 
 
 def render(data, crop=None, sizes=SIZES, formats=("jpeg",)) -> dict[tuple[int, str], bytes]:

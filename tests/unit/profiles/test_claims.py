@@ -1,8 +1,10 @@
+import re
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import ROOT
 
 from persona_profile.profiles.claims import CLAIMS, InvalidClaim, locale, text, time_zone, website
 
@@ -170,3 +172,13 @@ def test_time_zone_that_is_refused(zone):
 def test_every_claim_takes_nothing():
     """Every claim accepts an empty string, which removes it."""
     assert {accept("") for accept in CLAIMS.values()} == {""}
+
+
+def test_claims_of_the_client():
+    """The client reads, caches and declares the claims of the service."""
+    client = ROOT / "persona_profile/static/client"
+    read = re.findall(r'^  "(\w+)",$', (client / "persona-claims.js").read_text(), re.MULTILINE)
+    declared = re.search(
+        r"interface Claims \{(.*?)\}", (client / "persona-profile.d.ts").read_text(), re.DOTALL
+    )
+    assert read == re.findall(r"(\w+):", declared[1]) == list(CLAIMS)
