@@ -36,6 +36,17 @@ MAX_QUERY_BYTES: Final = 1024
 FORM_OVERHEAD_BYTES: Final = 64 * 1024
 """The form without its picture: boundaries, headers, other small fields."""
 
+_MAX_FORM_LINE_BYTES: Final = 32 * 1024
+"""One line of a part's header: room for any file name, also one with its folders."""
+
+_FORM_CHARSET: Final = "latin-1"
+"""Every byte is a character of it. File names have any encoding, and nothing reads them."""
+
+# Found anywhere: a file name may hold the quotes of its own header, as in ISO-2022-JP and Shift JIS.
+_PICTURE_NAME = re.compile(r';\s*name\s*=\s*("?)picture\1\s*(?:;|$)', re.ASCII | re.IGNORECASE)
+_FILE_NAME = re.compile(r";\s*filename[*0-9]*\s*=", re.ASCII | re.IGNORECASE)
+_TEXT_SNIFFED_BYTES: Final = 64
+
 _MAX_FORM_PARTS: Final = 128
 _FORM_SPOOL_BYTES: Final = 1024 * 1024
 
@@ -141,25 +152,71 @@ def _form_picture(request: Request, limit: int) -> BinaryIO:
     _close_with(request, cast(BinaryIO, picture))
     found: list[multipart.MultipartSegment] = []
     wanted = False
+    source = _FormReader(request.body_file_raw)
     try:
         with _form_parser(request) as parser:
-            for event in parser.parse_blocking(request.body_file_raw.read):
+            for event in parser.parse_blocking(source.read):
+                source.content_bytes += len(event) if isinstance(event, bytes | bytearray) else 0
                 if isinstance(event, multipart.MultipartSegment):
-                    wanted = event.name == "picture"
+                    wanted = _is_picture(event)
                     if wanted:
                         found.append(event)
                 elif event and wanted:
                     picture.write(event)
     except multipart.MultipartError:
         raise MalformedRequest("The body is not a well-formed form.") from None
-    if len(found) != 1 or not found[0].filename:
+    size = picture.tell()
+    if len(found) != 1 or _is_text_field(found[0], cast(BinaryIO, picture)):
         reason = "may be given once" if len(found) > 1 else "must be a file" if found else "Required"
         error = FieldError("body", "picture", reason)
         raise ValidationFailed("The form does not have exactly one picture.", errors=(error,))
-    if picture.tell() > limit:
+    if size > limit:
         raise BodyTooLarge(limit)
     picture.seek(0)
     return cast(BinaryIO, picture)
+
+
+class _FormReader:
+    """Reads a form whose boundaries and headers have a limit.
+
+    A folded header costs the parser the square of its length.
+
+    Attributes:
+        content_bytes: the fields' content so far, as the parser counts it.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._read_bytes = 0
+        self.content_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, or raise MalformedRequest."""
+        if self._read_bytes - self.content_bytes > FORM_OVERHEAD_BYTES:
+            raise MalformedRequest(f"The form has over {FORM_OVERHEAD_BYTES} bytes of headers.")
+        data: bytes = self._file.read(size)
+        self._read_bytes += len(data)
+        return data
+
+
+def _is_picture(part: multipart.MultipartSegment) -> bool:
+    """Return whether a part is the field `picture`, also where the file name hides the field's name."""
+    return part.name == "picture" or (
+        not part.name and _PICTURE_NAME.search(part.header("Content-Disposition", "")) is not None
+    )
+
+
+def _is_text_field(part: multipart.MultipartSegment, content: BinaryIO) -> bool:
+    """Return whether a part is no file: it has no file name, and its content is text or nothing.
+
+    An empty file name without content is a form in which no file was chosen.
+    """
+    named = part.filename or _FILE_NAME.search(part.header("Content-Disposition", ""))
+    if named and part.filename != "":
+        return False
+    content.seek(0)
+    head = content.read(_TEXT_SNIFFED_BYTES)
+    return head.isascii() and b"\0" not in head
 
 
 def _close_with(request: Request, file: BinaryIO) -> None:
@@ -177,4 +234,10 @@ def _form_parser(request: Request) -> multipart.PushMultipartParser:
     if not options.get("boundary"):
         raise MalformedRequest("The form has no boundary.")
     length = request.content_length or 0
-    return multipart.PushMultipartParser(options["boundary"], length, max_segment_count=_MAX_FORM_PARTS)
+    return multipart.PushMultipartParser(
+        options["boundary"],
+        length,
+        max_header_size=_MAX_FORM_LINE_BYTES,
+        max_segment_count=_MAX_FORM_PARTS,
+        header_charset=_FORM_CHARSET,
+    )

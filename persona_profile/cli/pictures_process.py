@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from persona_profile.cli.contact_sheet import Band, draw
 from persona_profile.errors import ServiceError
@@ -17,38 +18,73 @@ from persona_profile.images.pipeline import encode_squares, squares_of
 SHEET: Final = "contact-sheet.png"
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file without renditions, and the reason.
+
+    Attributes:
+        code: of the API; `file_unreadable` or `output_unwritable` if no picture was the reason.
+        members: numbers of the reason, as in the API.
+    """
+
+    name: str
+    code: str
+    detail: str
+    members: Mapping[str, Any] = field(default_factory=dict)
+
+
 def process(
     files: Sequence[Path], out: Path, crop: Crop | None, options: PictureOptions, *, as_json: bool
 ) -> int:
     """Write the renditions of files into folders of their names, and a contact sheet; return 0 or 1.
 
     Each folder is `DIR/<name of the file>`, or `<name>-2` and so on where several have the same name.
+    With `as_json`, the output has an element for each file, in their order.
     """
-    bands = []
+    results: list[Band | Rejected] = []
     folders: set[Path] = set()
-    status = 0
     for file in files:
-        try:
-            band = _rendered(file, crop, options)
-            folder = _free_folder(out, file.name, folders)
-            _write(band, folder)
-        except ServiceError as rejection:
-            print(f"{file}: {rejection.code}: {rejection.detail}", file=sys.stderr)
-            status = 1
-        except OSError as error:
-            print(f"{error.filename or file}: {error.strerror}", file=sys.stderr)
-            status = 1
-        else:
-            bands.append(band)
-            if not as_json:
-                _print(band)
+        result = _processed(file, out, folders, crop, options)
+        results.append(result)
+        if isinstance(result, Band) and not as_json:
+            _print(result)
+    if as_json:
+        print(json.dumps([_document(result) for result in results], indent=2), flush=True)
+    bands = [result for result in results if isinstance(result, Band)]
     if bands:
         draw(bands, options.encoding.formats, out / SHEET)
-    if as_json:
-        print(json.dumps([_document(band) for band in bands], indent=2))
-    elif bands:
-        print(f"contact sheet: {out / SHEET}")
-    return status
+        if not as_json:
+            print(f"contact sheet: {out / SHEET}")
+    return 0 if len(bands) == len(results) else 1
+
+
+def _processed(
+    file: Path, out: Path, folders: set[Path], crop: Crop | None, options: PictureOptions
+) -> Band | Rejected:
+    """Write the renditions of a file, or print why there are none."""
+    try:
+        band = _rendered(file, crop, options)
+    except ServiceError as rejection:
+        print(f"{file}: {rejection.code}: {rejection.detail}", file=sys.stderr)
+        return Rejected(_name(file), rejection.code, rejection.detail, rejection.members)
+    except OSError as error:
+        print(f"{error.filename or file}: {error.strerror}", file=sys.stderr)
+        return Rejected(_name(file), "file_unreadable", _reason(error))
+    try:
+        _write(band, _free_folder(out, file.name, folders))
+    except OSError as error:
+        print(f"{error.filename or out}: {error.strerror}", file=sys.stderr)
+        detail = f"{error.filename or out}: {_reason(error)}"
+        return Rejected(_name(file), "output_unwritable", detail)
+    return band
+
+
+def _name(file: Path) -> str:
+    return file.name or str(file)  # the folder `.` has no name
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.strerror or error}."
 
 
 def _rendered(file: Path, crop: Crop | None, options: PictureOptions) -> Band:
@@ -90,14 +126,16 @@ def _print(band: Band) -> None:
         print(f"  {size:4} px: {made} bytes")
 
 
-def _document(band: Band) -> dict[str, object]:
+def _document(result: Band | Rejected) -> dict[str, object]:
+    if isinstance(result, Rejected):
+        return {"file": result.name, "code": result.code, "detail": result.detail, **result.members}
     return {
-        "file": band.name,
-        "bytes": band.file_bytes,
-        "decoding_seconds": round(band.decoding_seconds, 4),
-        "encoding_seconds": round(band.encoding_seconds, 4),
+        "file": result.name,
+        "bytes": result.file_bytes,
+        "decoding_seconds": round(result.decoding_seconds, 4),
+        "encoding_seconds": round(result.encoding_seconds, 4),
         "renditions": [
             {"size": each.size, "format": each.format, "bytes": len(each.data)}
-            for each in band.renditions
+            for each in result.renditions
         ],
     }

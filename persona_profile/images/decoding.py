@@ -29,7 +29,7 @@ from persona_profile.images.boxes import read_heif
 from persona_profile.images.jpeg import read_jpeg
 from persona_profile.images.metadata import Colours, Contents, Metadata
 from persona_profile.images.png import read_png
-from persona_profile.images.rejections import broken, parsing, too_many_pixels, unknown_format
+from persona_profile.images.rejections import broken, empty, parsing, too_many_pixels, unknown_format
 from persona_profile.images.structures import read_gif, read_webp
 
 _SNIFFED_BYTES: Final = 32
@@ -116,7 +116,7 @@ def read_header(
     """
     decoder = _sniff(source.read(_SNIFFED_BYTES))
     if decoder is None:
-        raise unknown_format()
+        raise unknown_format() if source.tell() else empty()
     limit = limits.max_pixels_jpeg if decoder is JpegImageFile else limits.max_pixels_other
 
     def open_file() -> ImageFile:

@@ -8,20 +8,50 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Final
 
 import mozjpeg_lossless_optimization
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from persona_profile.images import Encoding
 from persona_profile.images.colours import on_white
 from persona_profile.images.formats import FORMATS
 
-_PIXELS_PER_COLOUR: Final = 64
-"""An image with fewer distinct colours than a part of its pixels, 1 / 64, is a drawing, not a photo."""
+_SMALL_SIDE: Final = 64
+"""Up to this side in pixels every image is a graphic: its precise files are a few kilobytes."""
 
-_GRAPHIC_QUALITY: Final = 90
-"""The minimum for drawings: on flat colours every block and every ring is visible."""
+_FEW_COLOURS: Final = 1024
+_PIXELS_PER_COLOUR: Final = 64
+"""Few colours are up to 1024, or up to 1 / 64 of the pixels. Grey and dim photos have as few."""
+
+_FLAT_PART: Final = 0.6
+"""The least part of a flat image's pixels that equal their neighbour; a plain ground is flat too."""
+
+_FLAT_SIDE: Final = 128
+"""Up to this side the precise files of a flat image are a few kilobytes."""
+
+_SHARP_STEP: Final = 32
+_SHARP_PART: Final = 0.2
+"""The least part of a sharp image's differences between neighbours that are so large, in levels."""
+
+_GRAPHIC_QUALITIES: Final[Mapping[str, tuple[int, ...]]] = {
+    "jpeg": (90, 95, 98, 100),
+    "avif": (85, 95, 98, 100),  # the first has less error than the first of JPEG
+}
+"""Qualities of graphics: on flat colours every block and every ring is visible."""
+
+_MAX_ERROR: Final = 2.0
+"""The error of a graphic, in levels of 255, that is too small to see."""
+
+_PRECISE_BYTES: Final = 16 * 1024
+"""Up to this size the file of a graphic grows until its error is too small to see."""
+
+_EXACT_BYTES: Final = 8 * 1024
+"""Up to this size a graphic without loss is good enough for every client that accepts WebP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,71 +72,107 @@ _EFFORTS: Final[Mapping[str, _Effort]] = {
 }
 
 
-def is_graphic(square: Image.Image) -> bool:
-    """Whether an image is a drawing of few colours rather than a photo."""
-    return square.getcolors(square.width * square.height // _PIXELS_PER_COLOUR) is not None
+def graphic_side(square: Image.Image) -> int:
+    """Return the side up to which squares made from an image are encoded as graphics; 0 for photos.
+
+    Graphics are drawings, texts and screenshots. They have two of three: few colours, flat areas, sharp
+    edges. Most photos have none. A flat image may be either, so its small squares are graphics.
+    """
+    pixels = square.width * square.height
+    few_colours = max(_FEW_COLOURS, pixels // _PIXELS_PER_COLOUR)
+    has_few_colours = square.getcolors(few_colours) is not None
+    steps = _steps(square)
+    is_flat = steps[0] >= pixels * _FLAT_PART
+    is_sharp = sum(steps[_SHARP_STEP:]) > (pixels - steps[0]) * _SHARP_PART
+    if square.width <= _SMALL_SIDE or has_few_colours + is_flat + is_sharp >= 2:
+        return square.width
+    return _FLAT_SIDE if is_flat else 0
+
+
+def _steps(square: Image.Image) -> list[int]:
+    """Return the number of pixels by their difference from the pixel before, in the worst channel."""
+    differences = ImageChops.difference(square, ImageChops.offset(square, 1, 0)).split()
+    return reduce(ImageChops.lighter, differences).histogram()
 
 
 def encode(square: Image.Image, encoding: Encoding, *, graphic: bool) -> dict[str, bytes]:
     """Return a JPEG, and each better format whose file is smaller than the files before it.
 
     JPEG has no alpha: it shows RGBA on white, and other formats need not be smaller than it. A graphic
-    square keeps its colours in full resolution; lossless compression is tried.
+    keeps every pixel in WebP, and its colours in full resolution in JPEG and AVIF. If that WebP is only
+    a few kilobytes, there is no AVIF.
     """
     opaque = square.mode == "RGB"
-    encoded = {"jpeg": _jpeg(square if opaque else on_white(square), encoding, graphic=graphic)}
+    encode_as = _encode_graphic if graphic else _encode_photo
+    encoded = {"jpeg": encode_as("jpeg", square if opaque else on_white(square), encoding)}
     smallest = len(encoded["jpeg"]) if opaque else None
     for name in reversed(FORMATS):
         if name == "jpeg" or name not in encoding.formats:
             continue
-        data = _ENCODERS[name](square, encoding, graphic=graphic)
+        data = encode_as(name, square, encoding)
         if smallest is None or len(data) < smallest:
             encoded[name] = data
             smallest = len(data)
+            if graphic and name == "webp" and smallest <= _EXACT_BYTES:
+                break
     return encoded
 
 
-def _jpeg(square: Image.Image, encoding: Encoding, *, graphic: bool) -> bytes:
+def _encode_photo(name: str, square: Image.Image, encoding: Encoding) -> bytes:
+    effort, quality = _EFFORTS[encoding.effort], encoding.qualities[name]
+    if name == "webp":
+        return _save(square, "webp", quality=quality, method=effort.webp_method)
+    return _ENCODERS[name](square, effort, quality, "4:2:0")
+
+
+def _encode_graphic(name: str, square: Image.Image, encoding: Encoding) -> bytes:
+    """Return WebP without loss, because with loss it halves the resolution of colours.
+
+    JPEG and AVIF have the first quality with which the error is too small to see or the file is large.
+    """
+    effort, data = _EFFORTS[encoding.effort], b""
+    if name == "webp":
+        return _save(square, "webp", lossless=True, quality=75, method=effort.webp_method)
+    for quality in _GRAPHIC_QUALITIES[name]:
+        if quality >= encoding.qualities[name]:
+            data = _ENCODERS[name](square, effort, quality, "4:4:4")
+            decoded = _DECODERS[name](io.BytesIO(data))
+            if len(data) > _PRECISE_BYTES or _error(square, decoded) <= _MAX_ERROR:
+                break
+    return data
+
+
+def _error(square: Image.Image, encoded: ImageFile) -> float:
+    """Return the root mean square of the error of the worst channel, as far as alpha shows it."""
+    shown = encoded.convert(square.mode)
+    if square.mode == "RGBA":
+        shown, square = shown.convert("RGBa"), square.convert("RGBa")
+    return max(ImageStat.Stat(ImageChops.difference(shown, square)).rms)
+
+
+def _jpeg(square: Image.Image, effort: _Effort, quality: int, subsampling: str) -> bytes:
     data = _save(
-        square,
-        "jpeg",
-        quality=_quality(encoding.qualities["jpeg"], graphic=graphic),
-        subsampling="4:4:4" if graphic else "4:2:0",
-        progressive=True,
-        optimize=True,
+        square, "jpeg", quality=quality, subsampling=subsampling, progressive=True, optimize=True
     )
-    if not _EFFORTS[encoding.effort].search_scans:
+    if not effort.search_scans:
         return data
     optimised: bytes = mozjpeg_lossless_optimization.optimize(data)
     return optimised
 
 
-def _webp(square: Image.Image, encoding: Encoding, *, graphic: bool) -> bytes:
-    method = _EFFORTS[encoding.effort].webp_method
-    quality = _quality(encoding.qualities["webp"], graphic=graphic)
-    data = _save(square, "webp", quality=quality, method=method)
-    if not graphic:
-        return data
-    lossless = _save(square, "webp", lossless=True, quality=75, method=method)
-    return min(lossless, data, key=len)
-
-
-def _avif(square: Image.Image, encoding: Encoding, *, graphic: bool) -> bytes:
+def _avif(square: Image.Image, effort: _Effort, quality: int, subsampling: str) -> bytes:
     return _save(
         square,
         "avif",
-        speed=_EFFORTS[encoding.effort].avif_speed,
-        quality=_quality(encoding.qualities["avif"], graphic=graphic),
-        subsampling="4:4:4" if graphic else "4:2:0",
+        speed=effort.avif_speed,
+        quality=quality,
+        subsampling=subsampling,
         max_threads=1,  # the pool has a worker for each core
     )
 
 
-_ENCODERS: Final = {"webp": _webp, "avif": _avif}
-
-
-def _quality(quality: int, *, graphic: bool) -> int:
-    return max(quality, _GRAPHIC_QUALITY) if graphic else quality
+_ENCODERS: Final = {"jpeg": _jpeg, "avif": _avif}
+_DECODERS: Final = {"jpeg": JpegImageFile, "avif": AvifImageFile}
 
 
 def _save(square: Image.Image, name: str, **parameters: Any) -> bytes:

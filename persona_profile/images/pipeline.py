@@ -19,7 +19,7 @@ from persona_profile.images.colours import (
     without_idle_alpha,
 )
 from persona_profile.images.decoding import OpenedImage, read_header
-from persona_profile.images.encoding import encode, is_graphic
+from persona_profile.images.encoding import encode, graphic_side
 from persona_profile.images.metadata import Metadata
 from persona_profile.images.rejections import parsing
 from persona_profile.images.squares import stored_box
@@ -99,11 +99,15 @@ def cut_squares(
 
 def encode_squares(squares: Mapping[int, Image.Image], encoding: Encoding) -> tuple[Rendition, ...]:
     """Return the renditions of squares, the largest first; a format that saves nothing is left out."""
-    graphic = is_graphic(next(iter(squares.values())))
+    side = graphic_side(next(iter(squares.values())))
+    encoded: dict[int, Mapping[str, bytes]] = {}
+    for square in squares.values():
+        if square.width not in encoded:  # sizes above an image's own share its square
+            encoded[square.width] = encode(square, encoding, graphic=square.width <= side)
     return tuple(
         Rendition(size, name, data)
         for size, square in squares.items()
-        for name, data in encode(square, encoding, graphic=graphic).items()
+        for name, data in encoded[square.width].items()
     )
 
 

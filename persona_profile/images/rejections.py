@@ -1,4 +1,4 @@
-"""The six ways to reject an upload for its content, and the codes that clients get."""
+"""The ways to reject an upload for its content, and the codes that clients get."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES
 CODES: Final = frozenset(
     {
         "unsupported_media_type",
+        "picture_empty",
         "picture_broken",
         "picture_too_complex",
         "picture_too_many_pixels",
@@ -27,6 +28,11 @@ def unknown_format() -> UnsupportedMediaType:
     """Return the error for a file that is no image of an accepted format."""
     accepted = ", ".join(ACCEPTED_MEDIA_TYPES)
     return UnsupportedMediaType(f"The file is not a picture of an accepted format: {accepted}.")
+
+
+def empty() -> UnprocessablePicture:
+    """Return the error for a file without a byte, as failed downloads leave them."""
+    return UnprocessablePicture("picture_empty", "The file is empty: it has 0 bytes.")
 
 
 def broken() -> UnprocessablePicture:

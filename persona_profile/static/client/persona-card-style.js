@@ -91,7 +91,11 @@ style.replaceSync(`
 /* Generated content: a screen reader would read the name twice. */
 .monogram::before { content: attr(data-text); }
 
-img { display: block; object-fit: cover; background: var(--persona-card-surface, var(--surface)); }
+img {
+  display: block;
+  object-fit: cover;
+  background: var(--persona-card-ground, var(--persona-card-surface, var(--surface)));
+}
 
 /* A mark shows the selection, not colour alone. */
 .portrait .mark {

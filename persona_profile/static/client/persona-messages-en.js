@@ -40,9 +40,10 @@ export default {
     "This profile was changed elsewhere meanwhile. Look at its present state, then save again.",
   body_too_large: "This picture is [larger than {limit_bytes}|too large]. Choose a smaller one.",
   unsupported_media_type:
-    "This is not a picture that can be used. Choose a JPEG, PNG, WebP, GIF, AVIF or HEIC file.",
+    "This is not a picture that can be used. Choose a JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL or DNG file.",
   misdirected_request:
     "The server does not know the address that was used. This is a mistake of this page, not yours. Reload it; if that does not help, tell the operators of this website.",
+  picture_empty: "This file is empty. Choose another one.",
   picture_broken: "This picture is damaged or not complete. Choose another file.",
   picture_too_many_pixels:
     "This picture has too many pixels[ ({megapixels} megapixels)].[ At most {limit_megapixels} megapixels can be used.] Choose a smaller one.",

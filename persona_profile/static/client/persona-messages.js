@@ -21,8 +21,8 @@ const CODES = {
     support_document_invalid support_document_too_large delegation_cycle delegation_too_long
     certificate_signature_invalid issuer_unknown token_times_invalid token_life_invalid subject_missing
     email_not_verified discovery_document_invalid key_set_invalid key_ambiguous token_signature_invalid`,
-  "choose-file": `file_unreadable body_too_large unsupported_media_type picture_broken picture_too_many_pixels
-    picture_too_complex crop_outside_picture crop_of_other_picture`,
+  "choose-file": `file_unreadable body_too_large unsupported_media_type picture_empty picture_broken
+    picture_too_many_pixels picture_too_complex crop_outside_picture crop_of_other_picture`,
   correct: "validation_failed",
   "look-again": "not_found precondition_failed",
   key: "profile_key_required profile_key_wrong",

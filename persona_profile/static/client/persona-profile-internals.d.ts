@@ -127,5 +127,8 @@ export type Analyse = (canvas: OffscreenCanvas) => {
   isOpaque: boolean;
   isBlank: boolean;
 };
+/** Whether pixels, as RGBA bytes, are a drawing, a text or a screenshot rather than a photo. */
+export type IsGraphicOf = (data: Uint8ClampedArray<ArrayBuffer>) => boolean;
+export type StepTo = (data: Uint8ClampedArray, at: number) => number;
 export type Scale = (source: ImageBitmap | OffscreenCanvas, crop: Crop) => OffscreenCanvas;
 export type ContextOf = (canvas: OffscreenCanvas) => OffscreenCanvasRenderingContext2D;

@@ -11,7 +11,13 @@ const MAX_BYTES = 280 * 1024; // of a photo
 const TINY_BYTES = 32 * 1024; // not worth decoding
 const HUGE_BYTES = 256 * 1024 * 1024; // most likely a film
 const MAX_PIXELS = 120e6; // some 500 MB when decoded; more may crash the page
-const PIXELS_PER_COLOUR = 64; // as on the server: a picture of fewer colours is a graphic
+const SMALL_SIDE = 128; // at most this side, PNG has at most 64 KiB
+// A graphic has two of three, as on the server: few colours, flat areas, sharp edges.
+const FEW_COLOURS = 1024;
+const PIXELS_PER_COLOUR = 64;
+const FLAT_PART = 0.6;
+const SHARP_PART = 0.2;
+const SHARP_STEP = 32;
 const QUALITIES = [0.95, 0.93, 0.9, 0.87, 0.84, 0.81, 0.78, 0.74, 0.7, 0.6, 0.5];
 const FULL_CHROMA_SIDE = 640; // at most this side, quality 1 may fit
 
@@ -175,14 +181,14 @@ function scaled(source, { left, top, side }) {
   return /** @type {OffscreenCanvas} */ (source);
 }
 
-/** @type {types.Encode} Returns PNG for graphics, or null if nothing was drawn. */
+/** @type {types.Encode} Returns PNG for graphics and small ones, or null if nothing was drawn. */
 async function encoded(canvas, mayBeGraphic) {
   const { isGraphic, isOpaque, isBlank } = contentsOf(canvas);
   if (isBlank) {
     return null;
   }
-  if (isGraphic && mayBeGraphic) {
-    return canvas.convertToBlob({ type: "image/png" }); // under 2 MB, as it has few colours
+  if (canvas.width <= SMALL_SIDE || (isGraphic && mayBeGraphic)) {
+    return canvas.convertToBlob({ type: "image/png" }); // under 2 MB
   }
   // At equal bytes JPEG gives the server more: it decodes JPEG at half size.
   const type = isOpaque ? "image/jpeg" : "image/webp";
@@ -199,20 +205,45 @@ async function encoded(canvas, mayBeGraphic) {
 /** @type {types.Analyse} */
 function contentsOf(canvas) {
   const { width } = canvas;
-  const pixels = new Uint32Array(contextOf(canvas).getImageData(0, 0, width, width).data.buffer);
-  const maxColours = pixels.length / PIXELS_PER_COLOUR;
-  const colours = new Set();
+  const { data } = contextOf(canvas).getImageData(0, 0, width, width);
   let isOpaque = true;
   let isBlank = true;
-  for (const pixel of pixels) {
-    const alpha = pixel >>> 24;
-    isOpaque &&= alpha === 255;
-    isBlank &&= alpha === 0;
+  for (let at = 3; at < data.length; at += 4) {
+    isOpaque &&= data[at] === 255;
+    isBlank &&= data[at] === 0;
+  }
+  return { isGraphic: isGraphicOf(data), isOpaque, isBlank };
+}
+
+/** @type {types.IsGraphicOf} */
+export function isGraphicOf(data) {
+  const pixels = new Uint32Array(data.buffer);
+  const maxColours = Math.max(FEW_COLOURS, pixels.length / PIXELS_PER_COLOUR);
+  const colours = new Set();
+  let changes = 0;
+  let steps = 0;
+  pixels.forEach((pixel, index) => {
     if (colours.size <= maxColours) {
       colours.add(pixel);
     }
+    if (index > 0 && pixel !== pixels[index - 1]) {
+      changes += 1;
+      steps += stepTo(data, index * 4) >= SHARP_STEP ? 1 : 0;
+    }
+  });
+  const hasFewColours = colours.size <= maxColours;
+  const isFlat = pixels.length - changes >= pixels.length * FLAT_PART;
+  const isSharp = steps > changes * SHARP_PART;
+  return [hasFewColours, isFlat, isSharp].filter(Boolean).length >= 2;
+}
+
+/** @type {types.StepTo} Returns the largest difference of a channel from the pixel before. */
+function stepTo(data, at) {
+  let step = 0;
+  for (let channel = at; channel < at + 4; channel += 1) {
+    step = Math.max(step, Math.abs(data[channel] - data[channel - 4]));
   }
-  return { isGraphic: colours.size <= maxColours, isOpaque, isBlank };
+  return step;
 }
 
 /** @type {types.ContextOf} In main memory: pixels do not depend on the graphics card. */

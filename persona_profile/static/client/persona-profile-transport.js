@@ -10,7 +10,9 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
 const STALL = 2; // timeouts without a byte sent
 const PROCESSING = 6; // timeouts until the answer to an upload
 const RETRY_MS = 250;
-const TEMPORARY_CODES = ["offline", "no_answer", "timeout", "issuer_unreachable", "key_unknown"];
+/** Codes of requests without an answer. */
+const LOST_CODES = ["no_answer", "offline"];
+const TEMPORARY_CODES = [...LOST_CODES, "timeout", "issuer_unreachable", "key_unknown"];
 const TEMPORARY_STATUSES = [409, 429, 502, 503, 504];
 
 /** @implements {declared.ProfileError} */
@@ -38,10 +40,19 @@ export class ProfileError extends Error {
 export const aborted = (reason = "The signal of the call ended it.") =>
   new ProfileError("aborted", reason);
 
-/** @param {unknown} [cause] */
+/** @param {string | undefined} code */
+export const isLost = (code) => LOST_CODES.includes(code ?? "");
+
+/**
+ * Returns the error of a request that got no answer. `onLine` only words it: it is false also behind some VPNs,
+ * and for a server on this machine.
+ * @param {unknown} [cause]
+ */
 const noAnswer = (cause) =>
   navigator.onLine === false
-    ? new ProfileError("offline", "The browser is offline.", { cause })
+    ? new ProfileError("offline", "No server answered, and the browser reports that it is offline.", {
+        cause,
+      })
     : new ProfileError("no_answer", "No server answered, or this page may not read its answer.", {
         cause,
       });
@@ -208,9 +219,6 @@ export async function exchange(call, url, message, isRepeatable, send) {
   let retryUntil;
   for (let attempt = 0; ; attempt += 1) {
     call.check();
-    if (navigator.onLine === false) {
-      throw noAnswer();
-    }
     try {
       const answer = await send(call, url, message);
       if (answer.status < 400) {
@@ -218,7 +226,7 @@ export async function exchange(call, url, message, isRepeatable, send) {
       }
       throw await problemOf(answer);
     } catch (error) {
-      failures += Number(error.code === "no_answer");
+      failures += Number(isLost(error.code));
       retryUntil ??= performance.now() + call.millisecondsLeft;
       const pause = pauseAfter(
         error,
@@ -237,7 +245,7 @@ export async function exchange(call, url, message, isRepeatable, send) {
 /** @type {types.PauseAfter} Returns milliseconds, or null: the request is not sent again. */
 export function pauseAfter({ code, status, retryAfter }, attempt, isRepeatable, millisecondsLeft) {
   const isBusy = [429, 503].includes(status ?? 0) && retryAfter !== null;
-  if (!isBusy && !(code === "no_answer" && isRepeatable)) {
+  if (!isBusy && !(isLost(code) && isRepeatable)) {
     return null;
   }
   const min = Math.max((retryAfter ?? 0) * 1000, RETRY_MS * 2 ** attempt);

@@ -137,7 +137,8 @@ export interface FieldError {
  * The only error that this module throws.
  *
  * `code` is a code of the server (docs/reference/api.md), or one of the client:
- * `offline` (the browser is offline), `no_answer` (no server answered, or this page may not read the answer),
+ * `no_answer` (no server answered, or this page may not read the answer), `offline` (the same, while the browser
+ * reports that it is offline),
  * `timeout`, `aborted` (by the signal of the call, by the end of its session, or by a newer sign-in),
  * `answer_invalid` (the answer does not come from a profile server), `file_unreadable` (the file was moved,
  * changed or deleted since it was chosen), `session_missing` (nobody is signed in; nothing was sent).

@@ -7,6 +7,7 @@ import {
   aborted,
   demand,
   exchange,
+  isLost,
   isText,
   profileOf,
   profilesOf,
@@ -211,7 +212,7 @@ export class ProfileClient extends EventTarget {
       try {
         return await this.#profile(call, "PUT", email, { body: blob, type, send }, `/picture${query}`);
       } catch (error) {
-        if (error.code === "no_answer") {
+        if (isLost(error.code)) {
           await demandReadable(file);
         }
         throw error;

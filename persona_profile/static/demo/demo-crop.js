@@ -38,6 +38,26 @@ export class Cropper {
     new ResizeObserver(() => this.#draw()).observe(this.#viewport);
   }
 
+  /** Whether the person is choosing a square. */
+  get isOpen() {
+    return this.#dialog.open;
+  }
+
+  /** Closes the dialog as its cancel button does, and waits until the picture in it is released. */
+  async cancel() {
+    this.#dialog.close("cancel");
+    while (this.#image.hasAttribute("src")) {
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  }
+
+  /** @param {string} text a note about the file; empty for none */
+  set note(text) {
+    const line = find(this.#dialog, "#crop-note");
+    line.textContent = text;
+    line.hidden = !text;
+  }
+
   /**
    * Returns the square that the person chooses, counted in the size that is shown; null if they cancel.
    * @param {Blob} file
@@ -104,7 +124,10 @@ export class Cropper {
     } else if (key === "0") {
       this.#square.reset();
     } else if (key === "Enter") {
-      this.#dialog.close("use");
+      event.preventDefault();
+      if (!event.repeat) {
+        this.#dialog.close("use"); // a key that is still held down from before chooses nothing
+      }
       return;
     } else {
       return;

@@ -66,7 +66,8 @@ export async function attempt(scope, work) {
 }
 
 /**
- * Shows an error with its next step, in a part of the page.
+ * Shows an error with its next step, in a part of the page. The reason against a file begins with its name,
+ * `data-file` of the part.
  * @param {any} error
  * @param {Element} scope
  */
@@ -78,8 +79,10 @@ export function report(error, scope) {
   const unplaced = explanation.fields.filter((field) => !showFieldError(scope, field));
   const marked = /** @type {HTMLElement | null} */ (scope.querySelector("[aria-invalid=true]"));
   marked?.focus();
+  const file = explanation.action === "choose-file" && /** @type {HTMLElement} */ (scope).dataset.file;
+  const sentence = file ? `${file}: ${explanation.text}` : explanation.text;
   const text =
-    marked && !unplaced.length ? "Something is not right yet: see the marked field." : explanation.text;
+    marked && !unplaced.length ? "Something is not right yet: see the marked field." : sentence;
   const place = scope.querySelector(".problem");
   if (place && explanation.action !== "sign-in") {
     place.textContent = text;
@@ -130,6 +133,12 @@ function showFieldError(scope, { name, text }) {
  */
 export function openDialog(dialog) {
   dialog.returnValue = "";
+  for (const button of dialog.querySelectorAll("button")) {
+    // Enter in a field presses the first button that submits, so a button that cancels submits nothing.
+    if (button.type === "button") {
+      button.onclick = () => dialog.close(button.value);
+    }
+  }
   dialog.showModal();
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });

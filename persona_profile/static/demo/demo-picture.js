@@ -1,5 +1,6 @@
 // The picture of a profile: choice by button, camera, paste or drop; crop; upload with progress.
 
+import { firstPicture, filesOf, nameOf } from "./demo-files.js";
 import { attempt, clearProblems, find, notify } from "./demo-page.js";
 
 /** @import { Crop, Progress, UploadOptions } from "./persona-profile.js" */
@@ -13,21 +14,14 @@ const PHASES = {
 /** Errors after which the same file may be uploaded again. */
 const REPEATABLE = ["retry", "wait", "report"];
 
-/**
- * Returns the first picture that was pasted or dropped.
- * @param {DataTransfer | null} transfer
- */
-export function pictureOf(transfer) {
-  const files = [...(transfer?.files ?? [])];
-  // Browsers give some pictures no type (HEIC): a file without a type may be a picture, and the server checks it.
-  return files.find(({ type }) => type.startsWith("image/")) ?? files.find(({ type }) => !type);
-}
-
 export class PictureEditor {
   #root;
   #options;
   /** @type {AbortController | null} */
   #upload = null;
+  /** @type {Promise<void> | null} The choice under way, until its upload has ended. */
+  #choosing = null;
+  #uses = 0;
   /** @type {Chosen | null} The picture to upload again. */
   #last = null;
 
@@ -44,12 +38,10 @@ export class PictureEditor {
     for (const name of ["picture", "camera"]) {
       const input = find(root, `[name=${name}]`, HTMLInputElement);
       input.addEventListener("change", () => {
-        const [file] = input.files ?? [];
-        if (file) {
-          this.choose(file).finally(() => {
-            input.value = "";
-          });
-        }
+        // Emptied afterwards, so that the same file can be chosen again.
+        this.use(filesOf(input.files)).finally(() => {
+          input.value = "";
+        });
       });
     }
     this.#find("[data-action=retry-picture]").addEventListener(
@@ -67,6 +59,46 @@ export class PictureEditor {
 
   get busy() {
     return this.#root.getAttribute("aria-busy") === "true";
+  }
+
+  /**
+   * Uses the first picture of some files, or shows why there is none. In the cropper it replaces the picture
+   * before; during an upload it waits for the person to decide.
+   * @param {import("./demo-files.js").Given[]} given
+   */
+  async use(given) {
+    if (!given.length) {
+      return;
+    }
+    const use = (this.#uses += 1);
+    const { file, text } = await firstPicture(given);
+    const { cropper } = this.#options;
+    if (file && cropper.isOpen) {
+      await cropper.cancel();
+      await this.#choosing;
+    }
+    if (use !== this.#uses) {
+      return; // a later one is used
+    }
+    if (!file && cropper.isOpen) {
+      cropper.note = text;
+    } else if (!file && !this.busy) {
+      clearProblems(this.#root);
+      this.#find(".problem").textContent = text;
+    } else if (!file) {
+      notify(text, "error");
+    } else if (this.#choosing || this.busy) {
+      const wait = "Wait until it is saved, or cancel it first.";
+      notify(`${nameOf(file)} is not used: another picture is being uploaded. ${wait}`, "error");
+    } else {
+      cropper.note = text;
+      this.#root.dataset.file = nameOf(file);
+      this.#choosing = this.choose(file).finally(() => {
+        this.#choosing = null;
+      });
+      notify(text);
+      await this.#choosing;
+    }
   }
 
   /**

@@ -4,7 +4,8 @@ import { monogram } from "./persona-card.js";
 import { explain } from "./persona-messages.js";
 import { ProfileError } from "./persona-profile.js";
 import { attempt, byId, clearProblems, find, notify, openDialog, report } from "./demo-page.js";
-import { PictureEditor, pictureOf } from "./demo-picture.js";
+import { filesOf } from "./demo-files.js";
+import { PictureEditor } from "./demo-picture.js";
 
 /** @import { Claims, Profile, ProfileClient, UploadOptions } from "./persona-profile.js" */
 
@@ -97,6 +98,7 @@ export class ProfilePanel {
     image.addEventListener("error", () => {
       image.hidden = true;
     });
+    image.addEventListener("load", () => image.classList.add("loaded"));
     this.#listenForDrops();
   }
 
@@ -123,13 +125,12 @@ export class ProfilePanel {
   }
 
   /**
-   * Uploads the picture that was pasted or dropped, if there is one and the profile is open.
+   * Uses the picture that was pasted or dropped, if the profile is open.
    * @param {DataTransfer | null} transfer
    */
   usePicture(transfer) {
-    const file = pictureOf(transfer);
-    if (file && !this.locked) {
-      this.#picture.choose(file);
+    if (!this.locked) {
+      this.#picture.use(filesOf(transfer));
     }
   }
 
@@ -203,6 +204,7 @@ export class ProfilePanel {
     if (known && !image.hidden) {
       return;
     }
+    image.classList.remove("loaded");
     const { thumbnail } = picture;
     const sources = thumbnail ? { ...urls, [this.#options.thumbnailSize]: thumbnail } : urls;
     image.hidden = false;

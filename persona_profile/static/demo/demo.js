@@ -329,8 +329,15 @@ function listen() {
       }
     }),
   );
-  document.addEventListener("paste", (event) =>
-    panels.get(chosen ?? "")?.usePicture(event.clipboardData),
+  document.addEventListener("paste", (event) => {
+    // A copy of a document or of cells has a picture beside its text: a field wants the text.
+    const isField = event.target instanceof HTMLInputElement && event.target.type !== "file";
+    if (!(isField && event.clipboardData?.types.includes("text/plain"))) {
+      panels.get(chosen ?? "")?.usePicture(event.clipboardData);
+    }
+  });
+  byId("crop").addEventListener("drop", (event) =>
+    panels.get(chosen ?? "")?.usePicture(event.dataTransfer),
   );
   // The browser would replace the page by a file that is dropped elsewhere on it.
   for (const type of /** @type {const} */ (["dragover", "drop"])) {

@@ -527,7 +527,7 @@ class TestServerInTrouble:
         assert (error["code"], error["status"]) == ("answer_invalid", reply.status)
 
     def test_offline(self, scripts):
-        """Calls fail at once while the browser is offline, and work again online."""
+        """Calls fail soon while the browser is offline, and work again online."""
         script = """
             window.client ??= await tools.signedIn(email, { timeout: 2 ** 31 - 1 });
             const { code, isTemporary } = await client.profiles().catch((error) => error);

@@ -207,6 +207,29 @@ class TestGraphics:
         assert difference(square(sent), square(data)) < 4
         assert square(sent).getcolors(4096)
 
+    def test_of_pixel_art(self, reduce):
+        """A small square of a sheet of sprites keeps every pixel, and so does a larger one."""
+        random = np.random.default_rng(3)
+        palette = random.integers(0, 256, (24, 3), dtype=np.uint8)
+        sheet = Image.fromarray(palette[random.integers(0, 24, (2200, 2200))])
+        data = encode(sheet, "PNG", compress_level=1)
+        for left, side in ((40, 32), (300, 250)):
+            reduced, kind, sent = reduce(data, {"left": left, "top": 8, "side": side})
+            assert (reduced, kind) == (side, "image/png")
+            expected = sheet.crop((left, 8, left + side, 8 + side))
+            assert np.array_equal(np.asarray(decoded(sent).convert("RGB")), np.asarray(expected))
+
+    def test_beside_a_photo(self, reduce):
+        """A page of text stays lossless, whatever colours a photo on it has."""
+        page = Image.new("RGB", (2600, 2600), (24, 25, 28))
+        page.paste(decoded(photo(700, 700)), (60, 60))
+        draw = ImageDraw.Draw(page)
+        for top in range(60, 2500, 120):
+            draw.text((820, top), "Words beside a photo, and more words", (102, 170, 255), font_size=80)
+        side, kind, sent = reduce(encode(page, "PNG", compress_level=1))
+        assert (side, kind) == (1024, "image/png")
+        assert len(sent) < 2_000_000
+
     def test_with_transparency(self, reduce):
         """Photos and graphics keep their transparency."""
         alpha = Image.linear_gradient("L").resize((1600, 1600))

@@ -281,10 +281,10 @@ class TestPictures:
         assert image.get_dom_attribute("alt") == "Four colours"
 
     def test_file_that_is_no_picture(self, page, tmp_path):
-        """A file that is no picture is rejected in plain words."""
+        """A file that only the server knows to be no picture is rejected in plain words."""
         profile = page.sign_in(ALICE)
         path = tmp_path / "letter.png"
-        path.write_text("Dear Alice")
+        path.write_bytes(b"\1\2\3\4")
         page.choose_file(profile, path)
         page.wait_for_problem(profile, "This is not a picture that can be used.")
         page.expect_complaint("415")

@@ -96,7 +96,16 @@ def test_form(put, body, media_type):
         (JPEG, "malformed_request", None),
         (form(*[part(b'name="a"', b"x")] * 500, FILE), "malformed_request", None),
         (form(part(b'name="a"', b"x", b"X: y\r\n" * 100), FILE), "malformed_request", None),
-        (form(part(b'name="\xff"', b"x"), FILE), "malformed_request", None),
+        (
+            form(part(b'name="a"; filename="' + b"x" * 40_000 + b'"', b"x"), FILE),
+            "malformed_request",
+            None,
+        ),
+        (
+            form(*[part(b'name="a"', b"x", b"X: y" + b"\r\n y" * 900 + b"\r\n")] * 40, FILE),
+            "malformed_request",
+            None,
+        ),
     ],
 )
 def test_unusable_form(put, body, code, reason):
@@ -105,6 +114,61 @@ def test_unusable_form(put, body, code, reason):
     assert (answer.status_code, answer.json["code"]) == (400, code)
     expected = [{"location": "body", "name": "picture", "description": reason}]
     assert answer.json.get("errors", [{}]) == (expected if reason else [{}])
+
+
+FILE_NAMES = {
+    "utf-8": 'filename="Zoë 🙂.jpg"'.encode(),
+    "latin-1": 'filename="Zoë.jpg"'.encode("latin-1"),
+    "windows-1252": "filename=“Zoë”.jpg".encode("cp1252"),
+    "shift-jis": 'filename="表"'.encode("shift-jis"),
+    "iso-2022-jp": 'filename="◆せ◇.jpg"'.encode("iso-2022-jp"),
+    "gb18030": 'filename="头像.jpg"'.encode("gb18030"),
+    "utf-16": b'filename="' + "Zoë.jpg".encode("utf-16") + b'"',
+    "no encoding": b'filename="\xff\xfe\xc3\x28\xed\xa0\x80.jpg"',
+    "controls": b'filename="\0\x01\x1b\x7f\t\x0b.jpg"',
+    "newline": b'filename="me\nyou.jpg"',
+    "rfc 5987": b"filename*=UTF-8''Zo%C3%AB.jpg",
+    "rfc 5987, both": b"filename=\"me.jpg\"; filename*=iso-8859-1'en'Zo%EB.jpg",
+    "rfc 5987, broken": b"filename*=nonsense''%ZZ%F",
+    "rfc 2231": b'filename*0="me"; filename*1*=%FF.jpg',
+    "rfc 2047": b'filename="=?iso-8859-1?Q?Zo=EB?="',
+    "percent": b'filename="%00%zz%22.jpg"',
+    "without quotes": b"filename=my picture.jpg",
+    "without quotes, latin-1": b"filename=\xeb.jpg",
+    "quotes within": b'filename="the "new" one.jpg"',
+    "one quote": b'filename="me.jpg',
+    "backslash at its end": b'filename="C:\\"',
+    "escaped": b'filename="a \\"b\\" \\\\.jpg"',
+    "semicolons": b'filename="a; b=c; d.jpg"',
+    "path": b'filename="../../../etc/passwd"',
+    "long": b'filename="' + b"x" * 30_000 + b'.jpg"',
+    "empty": b'filename=""',
+    "without value": b"filename=",
+}
+
+
+@pytest.mark.parametrize("name", FILE_NAMES.values(), ids=FILE_NAMES)
+@pytest.mark.parametrize("order", ["field first", "file first"])
+def test_name_of_a_file(put, name, order):
+    """The name of a file is not read: each encoding and each damage of it is accepted."""
+    field = [b'name="picture"', name]
+    disposition = b"; ".join(field if order == "field first" else reversed(field))
+    answer = put(form(part(disposition, JPEG, b"Content-Type: image/jpeg\r\n")), FORM)
+    assert answer.status_code == 200, answer.text
+
+
+def test_file_without_a_name(put):
+    """A picture in a form needs no file name; names of other fields are not read either."""
+    assert put(form(part(b'name="picture"', JPEG)), FORM).status_code == 200
+    assert put(form(part(b'name="\xff"; filename="\xff"', b"x"), FILE), FORM).status_code == 200
+
+
+@pytest.mark.parametrize("more", [b"", b"Content-Type: image/jpeg\r\n"])
+def test_empty_file(put, more):
+    """An empty file in a form is reported as empty, with a detail for people."""
+    answer = put(form(part(b'name="picture"; filename="me.jpg"', b"", more)), FORM)
+    assert (answer.status_code, answer.json["code"]) == (422, "picture_empty")
+    assert answer.json["detail"] == "The file is empty: it has 0 bytes."
 
 
 @pytest.mark.parametrize("media_type", ["multipart/form-data", "multipart/form-data; boundary="])
@@ -124,7 +188,7 @@ def test_other_media_types(put, media_type):
     assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("body", [b"", b"junk", b"<svg/>", b"\xff\xd8"])
+@pytest.mark.parametrize("body", [b"junk", b"<svg/>", b"\xff\xd8"])
 def test_no_picture(put, body):
     """A file that is no picture is rejected under any media type."""
     assert put(body).json["code"] == "unsupported_media_type"
@@ -134,6 +198,7 @@ def test_no_picture(put, body):
 @pytest.mark.parametrize(
     ("body", "code", "members"),
     [
+        (b"", "picture_empty", {}),
         (JPEG[:700], "picture_broken", {}),
         (b"\xff\xd8\xff<html></html>", "picture_broken", {}),
         (

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from PIL import Image
 from support.clients.commands import run_command
-from support.pictures.pictures import decoded, encode, photo, quadrants
+from support.pictures.pictures import decoded, encode, photo, png_bomb, quadrants
 
 from persona_profile.images.formats import SIZES
 
@@ -100,8 +100,43 @@ def test_refused_and_missing(process, tmp_path):
     assert "nowhere.jpg: No such file" in done.stderr
     assert (tmp_path / "out" / "photo.jpg" / "512.jpeg").exists()
     assert "Traceback" not in done.stderr
-    none = process("cut.jpg", "--json")
-    assert (none.returncode, json.loads(none.stdout)) == (1, [])
+
+
+def test_json_of_rejected_files(process, tmp_path):
+    """Programs read the code and the detail of each rejected file, in the order of all files."""
+    (tmp_path / "photo.jpg").write_bytes(photo(700, 560))
+    (tmp_path / "cut.jpg").write_bytes(photo(700, 560)[:5000])
+    (tmp_path / "huge.png").write_bytes(png_bomb(12_000, 12_000))
+    (tmp_path / "note.txt").write_bytes(b"No picture.")
+    (tmp_path / "empty.heic").write_bytes(b"")
+    files = ("cut.jpg", "nowhere.jpg", ".", "photo.jpg", "huge.png", "note.txt", "empty.heic")
+    done = process(*files, "--json")
+    documents = {each["file"]: each for each in json.loads(done.stdout)}
+    assert (done.returncode, tuple(documents)) == (1, files)
+    assert {name: each.get("code") for name, each in documents.items()} == {
+        "cut.jpg": "picture_broken",
+        "nowhere.jpg": "file_unreadable",
+        ".": "file_unreadable",
+        "photo.jpg": None,
+        "huge.png": "picture_too_many_pixels",
+        "note.txt": "unsupported_media_type",
+        "empty.heic": "picture_empty",
+    }
+    assert documents["nowhere.jpg"]["detail"] == "No such file or directory."
+    assert documents["."]["detail"] == "Is a directory."
+    assert documents["huge.png"]["pixels"] == 144_000_000
+    assert documents["photo.jpg"]["renditions"]
+    assert all(each["detail"] in done.stderr for each in documents.values() if "limit" in each)
+
+
+def test_json_without_a_folder_for_it(process, tmp_path):
+    """A file whose renditions can't be written is listed with that reason."""
+    (tmp_path / "photo.jpg").write_bytes(photo(700, 560))
+    (tmp_path / "out").write_bytes(b"A file, and no folder.")
+    done = process("photo.jpg", "--json")
+    [document] = json.loads(done.stdout)
+    assert (done.returncode, document["code"]) == (1, "output_unwritable")
+    assert document["detail"] == "out/photo.jpg: Not a directory."
 
 
 @pytest.mark.parametrize(

@@ -164,14 +164,14 @@ def _error(found, expected) -> int:
 
 
 @pytest.mark.parametrize("codes", CODE_POINTS)
-def testcode_points(codes):
+def test_code_points(codes):
     """Each primaries and each transfer comes out as in the browser, to a level; in HDR, to two."""
     found = _converted(SAMPLES, Colours(cicp=Cicp(*codes)))
     assert _error(found, _colours(CODE_POINTS[codes])) <= (2 if codes[1] in (16, 18) else 1)
 
 
 @pytest.mark.parametrize("codes", UNSUPPORTED)
-def test_unsupportedcode_points(codes):
+def test_unsupported_code_points(codes):
     """Code points of a PNG that are reserved, unspecified or unknown change nothing."""
     assert _converted(SAMPLES, Colours(cicp=Cicp(*codes))) == _colours(SAMPLES)
 

@@ -62,7 +62,6 @@ def outcome(data) -> str:
 @pytest.mark.parametrize(
     "data",
     [
-        b"",
         b"\xff",
         b"\xff\xd8",
         b"junk " * 1000,
@@ -83,6 +82,11 @@ def outcome(data) -> str:
 def test_other_formats(data):
     """A file of no accepted format is rejected as such."""
     assert rejection(data) == "unsupported_media_type"
+
+
+def test_empty():
+    """A file without a byte is reported as empty."""
+    assert rejection(b"") == "picture_empty"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import {
   wholePixels,
 } from "../../../persona_profile/static/client/persona-profile-pictures.js";
 import {
+  isGraphicOf,
   readHeader,
   squareOf,
 } from "../../../persona_profile/static/client/persona-profile-reduction.js";
@@ -93,4 +94,35 @@ describe("header", () => {
   });
 
   test("of another format", () => assert.deepEqual(header(), { isJpeg: false, pixels: 0 }));
+});
+
+describe("graphic", () => {
+  const SIDE = 256;
+  let state = 1;
+  const noise = () => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+    return state >>> 24;
+  };
+  const grey = (level) => [level, level, level];
+  const scene = (x, y) => [x, y, (x + y) >> 1];
+
+  for (const [name, paint, wanted] of [
+    // Few colours and sharp edges; few colours and flat; flat and sharp.
+    ["pixel art", () => [noise() & 0xc0, noise() & 0xc0, noise() & 0xc0], true],
+    ["a soft shadow", (x) => grey(Math.max(0, x - 200)), true],
+    ["text beside a photo", (x, y) => (x < 40 ? scene(x, y) : grey(x & 4 ? 255 : 0)), true],
+    // Sharp alone; few colours alone; flat alone; none.
+    ["noise", () => [noise(), noise(), noise()], false],
+    ["a grey photo", (x, y) => grey((x + y) >> 1), false],
+    ["a photo on white", (x, y) => (x < 90 ? scene(x, y) : grey(255)), false],
+    ["a photo", scene, false],
+  ]) {
+    test(`is ${name}: ${wanted}`, () => {
+      const data = new Uint8ClampedArray(SIDE * SIDE * 4);
+      for (let at = 0; at < SIDE * SIDE; at += 1) {
+        data.set([...paint(at % SIDE, Math.floor(at / SIDE)), 255], at * 4);
+      }
+      assert.equal(isGraphicOf(data), wanted);
+    });
+  }
 });

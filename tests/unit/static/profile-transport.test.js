@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import {
   ProfileError,
+  exchange,
   pauseAfter,
   profileOf,
   secondsOf,
@@ -10,6 +11,7 @@ import {
 
 const BUSY = { code: "overloaded", status: 503, retryAfter: 0 };
 const LOST = { code: "no_answer", status: null, retryAfter: null };
+const OFFLINE = { ...LOST, code: "offline" };
 const PROFILE = { email: "alice@example.com", etag: '"1.0"' };
 const SESSION = { token: "t", expires_at: "2999-01-01T00:00:00.000Z", emails: ["alice@example.com"] };
 
@@ -39,6 +41,7 @@ describe("pause before a retry", () => {
     ["of too many requests", { ...BUSY, status: 429 }, 0, false, 8000, 250, 563],
     ["ends in time", { ...BUSY, retryAfter: 7 }, 0, false, 8000, 7000, 7500],
     ["of a lost answer", LOST, 0, true, 8000, 250, 563],
+    ["of a lost answer of a browser that seems offline", OFFLINE, 0, true, 8000, 250, 563],
   ]) {
     test(name, () => {
       for (let round = 0; round < 100; round += 1) {
@@ -55,6 +58,39 @@ describe("pause before a retry", () => {
     ["without time left", { ...BUSY, retryAfter: 9 }, true, 8000],
   ]) {
     test(`none ${name}`, () => assert.equal(pauseAfter(error, 0, isRepeatable, left), null));
+  }
+});
+
+describe("request", () => {
+  const call = { check() {}, wait: () => Promise.resolve(), millisecondsLeft: 8000 };
+  const online = Object.getOwnPropertyDescriptor(globalThis, "navigator");
+
+  before(() => {
+    Object.defineProperty(globalThis, "navigator", { value: { onLine: false }, configurable: true });
+  });
+  after(() => {
+    delete globalThis.navigator; // older versions of Node.js have none
+    Object.defineProperties(globalThis, online ? { navigator: online } : {});
+  });
+
+  test("of a browser that seems offline is sent", async () => {
+    const answer = { status: 200 };
+    assert.equal(await exchange(call, "/", {}, true, async () => answer), answer);
+  });
+
+  for (const [isRepeatable, wanted] of [
+    [true, 2],
+    [false, 1],
+  ]) {
+    test(`without an answer is sent ${wanted} time(s)`, async () => {
+      let sent = 0;
+      const send = async () => {
+        sent += 1;
+        throw new ProfileError("offline", "No answer.");
+      };
+      await assert.rejects(exchange(call, "/", {}, isRepeatable, send), { code: "offline" });
+      assert.equal(sent, wanted);
+    });
   }
 });
 
