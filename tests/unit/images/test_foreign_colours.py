@@ -110,26 +110,26 @@ def test_the_square_looks_as_in_browsers(name):
 
 
 @pytest.fixture(scope="module")
-def confined() -> Iterator[Renderer]:
+def workers() -> Iterator[Renderer]:
     """A renderer with real, confined workers."""
     with renderer(OPTIONS, workers=1) as started:
         yield started
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_the_card_looks_as_in_browsers(name, confined):
+def test_the_card_looks_as_in_browsers(name, workers):
     """The JPEG of a confined worker has the colours that browsers show on a white page."""
     with (FOREIGN / name).open("rb") as source:
-        made = {each.format: each.data for each in render(confined, source)}
+        made = {each.format: each.data for each in render(workers, source)}
     found = colours(Image.open(io.BytesIO(made["jpeg"])))
     assert np.abs(on_white(found) - on_white(expected(name))).max() <= TOLERANCE
 
 
-def test_nothing_hidden_is_in_a_rendition(confined):
+def test_nothing_hidden_is_in_a_rendition(workers):
     """The text that alpha 0 hides in a picture is in none of its renditions."""
     path = FOREIGN / "hid6-1.4.png"
     with path.open("rb") as source:
-        made = render(confined, source)
+        made = render(workers, source)
     alpha = Image.open(path).convert("RGBA").getchannel("A")
     # Encoders ring beside what is seen, by two of their blocks.
     hidden = np.asarray(alpha.filter(ImageFilter.MaxFilter(2 * BLOCK + 1))) == 0
