@@ -73,8 +73,9 @@ OTHER_SIDES = {"x-darklogo.png": 500}
 
 
 def test_every_file_has_its_colours():
-    """The table names every file of the folder."""
-    assert SHOWN.keys() == {path.name for path in FOREIGN.iterdir()}
+    """The table names every file of the folder; JPEG XL has tests of its own."""
+    files = {path.name for path in FOREIGN.iterdir() if path.suffix != ".jxl"}
+    assert SHOWN.keys() == files
 
 
 def colours(square: Image.Image) -> np.ndarray:
