@@ -4,7 +4,8 @@ The service itself decodes nothing. An upload passes these modules in this order
 
 - in the service: `renderer`, `admission` (a place, memory), `pool` and `worker_process` (a worker);
 - in a process that is forked for it: `fork_server`, `confinement`, `worker`, and there `pipeline`:
-  `jpeg`, `png`, `boxes`, `structures` (metadata and bounds), `decoding`, `squares`, `colours` (by
+  `jpeg`, `png` (with `png_colours`), `gif`, `webp`, `boxes`, `exif`, `structures` (metadata, bounds,
+  the file for a decoder), `decoding` (with `png_decoder`), `squares`, `colours` (by
   `colour_profiles`, `colour_spaces`, `linear_light`), `encoding`;
 - in the service again: `answers` (checks of what the worker has sent).
 

@@ -10,6 +10,7 @@ import contextlib
 import io
 import math
 import warnings
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -19,18 +20,20 @@ from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
 from persona_profile.images.avif_matrix import with_film_matrix
 from persona_profile.images.boxes import read_heif
-from persona_profile.images.jpeg import read_jpeg
-from persona_profile.images.metadata import Colours, Contents, Metadata
+from persona_profile.images.colours import flattened
+from persona_profile.images.gif import read_gif
+from persona_profile.images.jpeg import END, ENDINGS, read_jpeg
+from persona_profile.images.metadata import Canvas, Colours, Contents, Metadata
 from persona_profile.images.png import read_png
+from persona_profile.images.png_decoder import PngDecoder
 from persona_profile.images.rejections import broken, empty, parsing, too_many_pixels, unknown_format
-from persona_profile.images.structures import read_gif, read_webp
+from persona_profile.images.webp import read_webp
 
 _SNIFFED_BYTES: Final = 32
 _AVIF_BRANDS: Final = {b"avif", b"avis"}
@@ -44,23 +47,23 @@ _Decoder = Callable[[BinaryIO], ImageFile]
 
 _MAGIC: Final[dict[bytes, _Decoder]] = {
     b"\xff\xd8\xff": JpegImageFile,
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"\x89PNG\r\n\x1a\n": PngDecoder,
     b"GIF87a": GifImageFile,
     b"GIF89a": GifImageFile,
 }
 
 _READERS: Final[dict[_Decoder, Callable[[bytes], Contents]]] = {
     JpegImageFile: read_jpeg,
-    PngImageFile: read_png,
+    PngDecoder: read_png,
     GifImageFile: read_gif,
     WebPImageFile: read_webp,
     AvifImageFile: lambda data: with_film_matrix(read_heif(data)),
     HeifImageFile: read_heif,
 }
 
-_BYTES_PER_PIXEL: Final[dict[type, int]] = {
+_BYTES_PER_PIXEL: Final[dict[_Decoder, int]] = {
     # Measured maxima of decoding: the library's image and the copies of its decoder.
-    PngImageFile: 5,
+    PngDecoder: 5,
     GifImageFile: 6,
     WebPImageFile: 18,  # two canvases of its animation decoder, a copy of bytes, alpha
     AvifImageFile: 14,
@@ -70,6 +73,8 @@ _LIBRARY_BYTES: Final = 4
 """Bytes of a pixel in the library's image, whatever its channels."""
 
 _COEFFICIENT_BYTES: Final = 2
+_BAND_ROWS: Final = 256
+"""Rows that are converted or compared at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class OpenedImage:
     Attributes:
         image: of the library.
         width, height: pixels as stored, before the image is turned.
+        contents: of the file.
         metadata: as browsers apply it.
         pixels: pixels to decode: width x height, or all tiles and alpha planes, up to the limit.
         bytes_needed: memory that `load` takes.
@@ -89,6 +95,7 @@ class OpenedImage:
     image: ImageFile
     width: int
     height: int
+    contents: Contents
     metadata: Metadata
     pixels: int
     bytes_needed: int
@@ -99,11 +106,15 @@ class OpenedImage:
         """One of `formats.FORMATS_IN`."""
         return str(self.image.format).lower()
 
-    def load(self, limits: Limits) -> None:
-        """Decode the pixels, or raise an error of `rejections`."""
+    def load(self, limits: Limits) -> Image.Image:
+        """Decode the pixels, or raise an error of `rejections`; return the image on its canvas."""
+        if not self.contents.has_end:
+            parsing(lambda: _check_ending(self.contents.data))
         parsing(self.image.load)
         # Some decoders learn the true size of the first frame only now.
         _check_pixels(self.image, max(limits.max_pixels_jpeg, limits.max_pixels_other))
+        canvas = self.contents.canvas
+        return parsing(lambda: _on_canvas(self.image, canvas)) if canvas else self.image
 
 
 def read_header(
@@ -129,31 +140,36 @@ def read_header(
     contents = parsing(lambda: _READERS[decoder](source.read()))
     image = parsing(open_file)
     _check_pixels(image, limit)
-    width, height = image.size
+    width, height = contents.canvas[:2] if contents.canvas else image.size
+    _check_size(width, height, limit)
     metadata = contents.metadata or _library_metadata(image)
-    side = side_of(image.size, metadata)  # rejects a crop before any pixel is decoded
-    extent = contents.extent
-    decoded, scales = max(width * height, extent.pixels), (1.0, 1.0)
+    side = side_of((width, height), metadata)  # rejects a crop before any pixel is decoded
+    extent, scales = contents.extent, (1.0, 1.0)
+    decoded = max(width * height, extent.pixels)
+    # The file is there twice: as it was, and for its decoder.
+    needed = source.tell() + len(contents.data)
     if isinstance(image, JpegImageFile):
-        needed = _coefficient_bytes(image, contents.scans)
+        largest = image.size
+        needed += _coefficient_bytes(image, contents.scans)
         scales = parsing(lambda: _reduce_jpeg(image, side, wanted))
-        needed += image.width * image.height * _LIBRARY_BYTES
+        if contents.has_end:
+            largest = image.size
+        needed += largest[0] * largest[1] * _LIBRARY_BYTES
     else:
-        needed = max(decoded, extent.alpha_pixels) * _BYTES_PER_PIXEL[type(image)]
-    needed += len(contents.data)
+        pixels = max(image.width * image.height, extent.pixels, extent.alpha_pixels)
+        needed += pixels * _BYTES_PER_PIXEL[decoder]
+        needed += width * height * _LIBRARY_BYTES if contents.canvas else 0
     if needed > limits.memory:
         raise too_many_pixels(decoded * limits.memory // needed, pixels=decoded)
     charged = min(limit, decoded + extent.alpha_pixels)
-    return OpenedImage(image, width, height, metadata, charged, needed, scales)
+    return OpenedImage(image, width, height, contents, metadata, charged, needed, scales)
 
 
 def _library_metadata(image: ImageFile) -> Metadata:
-    """Return the metadata that the library has found before the pixels."""
+    """Return the metadata that the library has found in a HEIF or AVIF."""
     turn = 1
-    # The EXIF of a PNG may follow its pixels; browsers ignore it there.
-    if not isinstance(image, PngImageFile) or "exif" in image.info:
-        with contextlib.suppress(Exception):  # damaged metadata may raise anything
-            turn = image.getexif().get(_ORIENTATION_TAG, 1)
+    with contextlib.suppress(Exception):  # damaged metadata may raise anything
+        turn = image.getexif().get(_ORIENTATION_TAG, 1)
     icc = image.info.get("icc_profile")
     return Metadata(
         turn if isinstance(turn, int) and 1 <= turn <= 8 else 1,
@@ -161,9 +177,41 @@ def _library_metadata(image: ImageFile) -> Metadata:
     )
 
 
+def _on_canvas(image: Image.Image, canvas: Canvas) -> Image.Image:
+    """Return an image on a transparent canvas, in mode RGBA."""
+    whole = Image.new("RGBA", (canvas.width, canvas.height))
+    for top in range(0, image.height, _BAND_ROWS):
+        band = image.crop((0, top, image.width, min(top + _BAND_ROWS, image.height)))
+        band.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
+        whole.paste(flattened(band).convert("RGBA"), (canvas.left, canvas.top + top))
+    return whole
+
+
+def _check_ending(data: bytes) -> None:
+    """Raise UnprocessablePicture if pixels of a JPEG without end marker are missing.
+
+    They are if they depend on the bits behind the file.
+    """
+    found = None
+    for ending in ENDINGS:
+        image = JpegImageFile(io.BytesIO(data.removesuffix(END) + ending + END))
+        image.load()
+        checksum = 0
+        for top in range(0, image.height, _BAND_ROWS):
+            band = image.crop((0, top, image.width, min(top + _BAND_ROWS, image.height)))
+            checksum = zlib.crc32(band.tobytes(), checksum)
+        if found is not None and checksum != found:
+            raise broken()
+        found = checksum
+
+
 def _check_pixels(image: Image.Image, limit: int) -> None:
     """Raise UnprocessablePicture if an image has no pixels or too many."""
-    pixels = image.width * image.height
+    _check_size(image.width, image.height, limit)
+
+
+def _check_size(width: int, height: int, limit: int) -> None:
+    pixels = width * height
     if pixels > limit:
         raise too_many_pixels(limit, pixels=pixels)
     if not pixels:

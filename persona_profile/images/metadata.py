@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+MAX_PROFILE_BYTES: Final = 4 * 1024 * 1024
+"""The largest ICC profile that is read; a larger profile is ignored."""
 
 
 class Cicp(NamedTuple):
@@ -71,6 +74,15 @@ class Extent(NamedTuple):
         return Extent(self.pixels + other[0], self.alpha_pixels + other[1])
 
 
+class Canvas(NamedTuple):
+    """The area of an animation, and the place of its first frame there."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """Contents of a file.
@@ -80,9 +92,13 @@ class Contents:
         metadata: as browsers apply it; None leaves it to the library.
         extent: the pixels of a HEIF or AVIF.
         scans: of a JPEG.
+        canvas: if the image in `data` covers only a part of it; the rest is transparent.
+        has_end: False if a JPEG has no end marker, so that pixels may be missing.
     """
 
     data: bytes
     metadata: Metadata | None = None
     extent: Extent = field(default_factory=Extent)
     scans: int = 0
+    canvas: Canvas | None = None
+    has_end: bool = True

@@ -77,14 +77,14 @@ def cut_squares(
     """Decode an image into upright sRGB squares, the largest first, each made from the one before."""
     sizes = sorted(options.sizes, reverse=True)
     match_transparency(opened.image)
-    opened.load(options.limits)
+    image = opened.load(options.limits)
     turn = opened.metadata.orientation
     box = stored_box(crop, (opened.width, opened.height), opened.metadata)
     side = min(box.side, sizes[0])
-    image = opened.image
-    square = parsing(lambda: without_idle_alpha(_scaled(image, side, _decoded_box(box, opened))))
+    decoded_box = _decoded_box(box, opened.scales, image.size)
+    square = parsing(lambda: without_idle_alpha(_scaled(image, side, decoded_box)))
     colours, video = opened.metadata.colours, opened.format in _VIDEO_FORMATS
-    square = to_srgb(square, colours, grey=is_grey(image), video=video)
+    square = to_srgb(square, colours, grey=is_grey(opened.image), video=video)
     if turn in _UPRIGHT:
         square = square.transpose(_UPRIGHT[turn])
     squares = {}
@@ -111,9 +111,8 @@ def encode_squares(squares: Mapping[int, Image.Image], encoding: Encoding) -> tu
     )
 
 
-def _decoded_box(box: _Box, opened: OpenedImage) -> _Box:
-    (left, top, right, bottom), (across, down) = box, opened.scales
-    width, height = opened.image.size
+def _decoded_box(box: _Box, scales: tuple[float, float], size: tuple[int, int]) -> _Box:
+    (left, top, right, bottom), (across, down), (width, height) = box, scales, size
     return left * across, top * down, min(right * across, width), min(bottom * down, height)
 
 

@@ -40,7 +40,7 @@ def service(fake: FakeTransit, token_file: Path, clock: Clock) -> Iterator[Trans
     running.close()
 
 
-IN_BOTH_WAYS = {"test_images", "test_image_colours", "test_graphics"}
+IN_BOTH_WAYS = {"test_images", "test_image_colours", "test_foreign_pictures", "test_graphics"}
 """Modules whose tests run twice: with the pipeline in their process, and in confined workers."""
 
 

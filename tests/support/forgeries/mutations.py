@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable
 from functools import cache
 
@@ -32,6 +33,26 @@ def _animation(name: str, side: int) -> bytes:
     return encode(frames[0], name, save_all=True, append_images=frames[1:], duration=100)
 
 
+def _apng_without_default(side: int) -> bytes:
+    """Return an animation of small frames, behind an image that is no frame."""
+    frames = [Image.new("RGB", (side, side)), Image.new("RGB", (side, side)), scene(side)]
+    frames[1].paste(scene(side - 20), (20, 0))
+    more = frames[1:]
+    return encode(frames[0], "PNG", save_all=True, append_images=more, default_image=True)
+
+
+def _partial_gif(side: int) -> bytes:
+    """Return an animation whose first frame is smaller than its screen."""
+    data = _animation("GIF", side)
+    return data[:6] + struct.pack("<HH", side + 30, side + 20) + data[10:]
+
+
+def _partial_webp(side: int) -> bytes:
+    """Return an animation whose first frame is smaller than its canvas."""
+    data = _animation("WEBP", side)
+    return data[:24] + (side + 29).to_bytes(3, "little") + (side + 19).to_bytes(3, "little") + data[30:]
+
+
 def _sixteen_bit(side: int) -> bytes:
     grey = np.asarray(scene(side).convert("L"), np.uint16) * 257
     return encode(Image.fromarray(grey), "PNG")
@@ -47,16 +68,21 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "jpeg": lambda side: encode(scene(side), exif=exif_orientation(6)),
     "progressive-jpeg": lambda side: encode(scene(side), progressive=True, quality=90),
     "cmyk-jpeg": lambda side: encode(scene(side).convert("CMYK")),
+    "jpeg-without-end": lambda side: encode(scene(side), restart_marker_blocks=9)[:-2],
+    "progressive-jpeg-without-end": lambda side: encode(scene(side), progressive=True)[:-2],
     "mpo": lambda side: _animation("MPO", side),
     "png": lambda side: encode(_transparent(side), "PNG", exif=exif_orientation(6)),
     "palette-png": lambda side: encode(scene(side).quantize(64), "PNG", transparency=3),
     "16-bit-png": _sixteen_bit,
     "apng": lambda side: _animation("PNG", side),
+    "apng-without-default": _apng_without_default,
     "webp": lambda side: encode(_transparent(side), "WEBP", exif=exif_orientation(6)),
     "lossless-webp": lambda side: encode(scene(side), "WEBP", lossless=True),
     "animated-webp": lambda side: _animation("WEBP", side),
+    "partial-webp": _partial_webp,
     "gif": lambda side: encode(scene(side), "GIF"),
     "animated-gif": lambda side: _animation("GIF", side),
+    "partial-gif": _partial_gif,
     "avif": lambda side: encode(_transparent(side), "AVIF", exif=exif_orientation(6)),
     "heic": lambda side: heic(scene(side), exif=exif_orientation(6)),
 }

@@ -102,6 +102,28 @@ def _apng() -> bytes:
     return _padded_png(frame + png_chunk(b"fdAT", b"\0\0\0\2"), b"IEND")
 
 
+def _canvas_of_png(side: int) -> bytes:
+    pixels = zlib.compress(b"\0" * 40)
+    control = png_chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 8, 1, 1, 1, 1, 1, 0, 0))
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    parts = (
+        png_chunk(b"IHDR", header),
+        png_chunk(b"acTL", struct.pack(">II", 1, 0)),
+        png_chunk(b"IDAT", b""),
+        control,
+        png_chunk(b"fdAT", b"\0\0\0\1" + pixels),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def _canvas_of_gif(side: int) -> bytes:
+    data = encode(Image.new("P", (8, 8)), "GIF")
+    return data[:6] + struct.pack("<HH", side, side) + data[10:]
+
+
+_POINTER = struct.pack(">HHII", 0x8769, 4, 1, 8)
+"""An entry of EXIF that points at its own directory."""
+
 STRUCTURES: dict[str, Callable[[], bytes]] = {
     "jpeg-of-empty-segments": lambda: _padded_jpeg(_segment(0xFE, b"")),
     "jpeg-of-fill-bytes": lambda: _padded_jpeg(b"\xff"),
@@ -109,23 +131,16 @@ STRUCTURES: dict[str, Callable[[], bytes]] = {
     "jpeg-of-restarts": lambda: _padded_jpeg(b"\xff\xd0"),
     "jpeg-of-quantization-tables": lambda: _padded_jpeg(_segment(0xDB, (b"\0" + b"\1" * 64) * 1000)),
     "jpeg-of-huffman-tables": lambda: _padded_jpeg(_segment(0xC4, bytes(17) * 3800)),
-    "jpeg-of-resources": lambda: _padded_jpeg(
-        _segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5000)
-    ),
     "png-of-chunks": lambda: _padded_png(png_chunk(b"abCd", b"")),
     "png-of-texts": lambda: _padded_png(png_chunk(b"tEXt", b"a\0b")),
     "png-of-profiles": lambda: _padded_png(
         png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1_000_000), 9))
     ),
     "png-of-empty-pieces": lambda: _padded_png(png_chunk(b"IDAT", b"")),
-    "png-of-chunks-at-its-end": lambda: _padded_png(png_chunk(b"abCd", b""), b"IEND"),
-    "png-of-frames": _apng,
     "gif-of-extensions": lambda: _padded_gif(b"!\1\1a\0"),
     "gif-of-empty-extensions": lambda: _padded_gif(b"!\1\0\0"),
     "gif-of-comments": lambda: _padded_gif(b"!\xfe" + b"\1a" * 1000 + b"\0"),
     "gif-of-stray-bytes": lambda: _padded_gif(b"\0"),
-    "webp-of-chunks": lambda: _padded_webp(b"abcd\0\0\0\0"),
-    "webp-of-frames": lambda: _padded_webp(b"ANMF" + struct.pack("<I", 16) + bytes(16)),
     "heic-of-boxes": lambda: heif([tile("HEIC")], box(b"free") * 2_500_000),
     "heic-of-items": lambda: heif([tile("HEIC")] * 1100),
     "heic-of-pieces": lambda: heif([tile("HEIC")], extents=40_000),
@@ -148,6 +163,25 @@ STRUCTURES: dict[str, Callable[[], bytes]] = {
     "circle-of-alpha": lambda: heif([replace(tile(), alpha_of=2), replace(tile(), alpha_of=1)]),
 }
 """Makers of files with too many structures or with cycles of images."""
+
+SKIPPED: dict[str, Callable[[], bytes]] = {
+    "jpeg-of-resources": lambda: _padded_jpeg(
+        _segment(0xED, b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5000)
+    ),
+    "png-of-chunks-at-its-end": lambda: _padded_png(png_chunk(b"abCd", b""), b"IEND"),
+    "png-of-frames": _apng,
+    "webp-of-chunks": lambda: _padded_webp(b"abcd\0\0\0\0"),
+    "webp-of-frames": lambda: _padded_webp(b"ANMF" + struct.pack("<I", 16) + bytes(16)),
+    "zTXt": lambda: _metadata(b"zTXt"),
+    "iTXt": lambda: _metadata(b"iTXt"),
+    "iCCP": lambda: _metadata(b"iCCP"),
+    "icc": lambda: _jpeg_segments(0xE2, b"ICC_PROFILE\0\1\xff", 15_000_000),
+    "exif": lambda: _jpeg_segments(0xE1, b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", 15_000_000),
+    "exif-of-pointers": lambda: _jpeg_segments(
+        0xE1, b"Exif\0\0MM\0*\0\0\0\x08\x15\x18" + _POINTER * 5400, 15_000_000
+    ),
+}
+"""Makers of valid files with parts that cost much, if they were read."""
 
 DERIVED: dict[str, Callable[[], bytes]] = {
     "grid-of-large-tiles": lambda: heif(
@@ -179,15 +213,17 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "jpeg-within-the-limit": lambda: resized_header(encode(quadrants()), 9_990, 9_990),
     "jpeg-of-10,000-scans": lambda: _many_scans(10_000)[: 20 * 1024 * 1024],
     "jpeg-of-as-many-scans-as-are-taken": lambda: _many_scans(39),
-    "icc": lambda: _jpeg_segments(0xE2, b"ICC_PROFILE\0\1\xff", 15_000_000),
-    "exif": lambda: _jpeg_segments(0xE1, b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", 15_000_000),
-    "zTXt": lambda: _metadata(b"zTXt"),
-    "iCCP": lambda: _metadata(b"iCCP"),
-    "iTXt": lambda: _metadata(b"iTXt"),
+    "jpeg-without-end": lambda: resized_header(encode(quadrants()), 9_990, 9_990)[:-2],
+    "jpeg-of-scans-without-end": lambda: _many_scans(39)[:-2],
+    "small-frame-of-a-png": lambda: _canvas_of_png(60_000),
+    "small-frame-of-a-png-within-the-limit": lambda: _canvas_of_png(7_000),
+    "small-frame-of-a-gif": lambda: _canvas_of_gif(60_000),
+    "small-frame-of-a-gif-within-the-limit": lambda: _canvas_of_gif(7_000),
     "grid-of-tiles-that-lie": lambda: heif(
         [grid(30, 30, range(2, 902), (64, 64)), *[tile("AVIF", 8192, 8)] * 900]
     ),
     **STRUCTURES,
+    **SKIPPED,
     **DERIVED,
 }
 """Makers of all bombs."""

@@ -112,7 +112,8 @@ def test_begins_like_a_picture(data):
 def test_truncated(name):
     """A picture without its end is rejected, wherever it was cut."""
     data = valid(name)
-    body = len(data) - (24 if name == "PNG" else 4)  # checksums and the end marker may be missing
+    # Checksums, the end marker, and metadata behind the pixels may be missing.
+    body = data.index(b"EXIF") - 2 if name == "WEBP" else len(data) - (24 if name == "PNG" else 4)
     for length in (*range(33, min(body, 400), 37), *np.linspace(400, body, 12).astype(int)):
         code = "unsupported_media_type" if length < 12 else "picture_broken"
         assert rejection(data[: min(int(length), body)]) == code
@@ -197,7 +198,7 @@ def test_more_pixels_than_it_seems(data):
 def test_frame_larger_than_the_screen():
     """A GIF whose frame is a little larger than its screen is accepted or rejected."""
     assert outcome(_gif((4, 4), (8, 8))) == "accepted"
-    assert outcome(_gif((0, 0), (8, 8))) in ("accepted", "picture_broken")
+    assert outcome(_gif((0, 0), (8, 8))) == "accepted"
     assert outcome(_gif((0, 0), (0, 0))) == "picture_broken"
 
 
