@@ -119,12 +119,12 @@ def compare(
         shown = Shown(None, error="nothing but transparency")  # of a file that was cut off early
     side = made.square.width if made.square else 0
     facts = (path, tolerance, made.format, made.code, shown.error, shown.width, shown.height, side)
-    figures: tuple[float, ...] = ()
+    measured: tuple[float, ...] = ()
     if made.square and shown.square:
         rms, alpha_rms = difference(made.square, shown.square)
         coarse_rms, _ = difference(_coarse(made.square), _coarse(shown.square))
-        figures = (rms, coarse_rms, alpha_rms)
-    found = Comparison(*facts, *figures)
+        measured = (rms, coarse_rms, alpha_rms)
+    found = Comparison(*facts, *measured)
     title = f"{path.name}: {found.outcome}, RMS {found.rms:.1f}. {found.remark}"
     return found, Row(title, shown.square, made.square)
 
@@ -176,8 +176,8 @@ def print_table(found: Sequence[Comparison], *, everything: bool) -> None:
     if rows:
         print(f"{'outcome':14} {'RMS':>6} {'at 1/8':>6} {'alpha':>6} {'format':7} file")
     for each in rows:
-        figures = f"{each.rms:6.1f} {each.coarse_rms:6.1f} {each.alpha_rms:6.1f}"
-        print(f"{each.outcome:14} {figures} {each.format:7} {each.path} ({each.remark})")
+        columns = f"{each.rms:6.1f} {each.coarse_rms:6.1f} {each.alpha_rms:6.1f}"
+        print(f"{each.outcome:14} {columns} {each.format:7} {each.path} ({each.remark})")
     print(f"{len(found)} files")
     counts = Counter(each.outcome for each in found)
     for outcome, words in OUTCOMES.items():
