@@ -34,10 +34,8 @@ test: $(VENV)/installed-tools ## install what the tests need, and run all of the
 coverage: $(VENV)/installed-tools ## run the tests, and list the lines that none of them reaches
 	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)
 	@mkdir -p var/coverage
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses=$(TESTERS) --dist=worksteal $(ARGS)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	-$(BIN)/pytest --cov --cov-report= --numprocesses=$(TESTERS) --dist=worksteal -m 'not alone' $(ARGS)
+	$(BIN)/pytest --cov --cov-append -m alone $(ARGS)
 
 lint: $(VENV)/installed-tools node_modules/installed ## style, types and import rules
 	$(BIN)/ruff format --check .

@@ -123,6 +123,7 @@ setup(
         "redis": ["redis>=6.2,<8"],
         "test": [
             "coverage>=7.10",  # the first that follows subprocesses by itself
+            "pytest-cov>=7",  # collects the data of pytest's parallel processes
             "cryptography_vectors>=46",  # those of NIST and the RFCs
             "hypothesis>=6.140",
             "jsonschema-rs>=0.60",
