@@ -21,12 +21,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.pictures.workers import LIMITS
 
 from persona_profile.errors import BodyTooLarge, ServiceError
-from persona_profile.images import Encoding, PictureOptions, Rendition, fork_server, worker
+from persona_profile.images import Encoding, PictureOptions, Rendition
 from persona_profile.images.admission import Admission
 from persona_profile.images.formats import FORMATS, SIZES
-from persona_profile.images.pool import WorkerPool
 from persona_profile.images.renderer import Renderer
-from persona_profile.images.worker_process import WorkerProcess
+from persona_profile.images.workers import fork_server, worker
+from persona_profile.images.workers.pool import WorkerPool
+from persona_profile.images.workers.worker_process import WorkerProcess
 from persona_profile.settings import MAX_PICTURE_BYTES
 
 SIZE = max(SIZES)

@@ -21,8 +21,8 @@ from persona_profile.auth.lookups import Lookups
 from persona_profile.auth.used_proofs import UsedProofs
 from persona_profile.development.configured import Development, open_development
 from persona_profile.images.admission import Admission
-from persona_profile.images.pool import WorkerPool
 from persona_profile.images.renderer import Renderer
+from persona_profile.images.workers.pool import WorkerPool
 from persona_profile.keys.configured import follow_keyring, make_key_wrapper, open_keyring
 from persona_profile.keys.keyring_file import KeyringWatch
 from persona_profile.keys.tokens import Nonces, SessionTokens

@@ -2,14 +2,14 @@
 
 The service itself decodes nothing. An upload passes these modules in this order:
 
-- in the service: `renderer`, `admission` (a place, memory), `pool` and `worker_process` (a worker);
-- in a process that is forked for it: `fork_server`, `confinement`, `worker`, and there `pipeline`:
-  `jpeg`, `png` (with `png_colours`), `gif`, `webp`, `boxes`, `exif`, `structures` (metadata, bounds,
-  the file for a decoder), `decoding` (with `png_decoder`), `squares`, `colours` (by
-  `colour_profiles`, `colour_spaces`, `linear_light`), `encoding`;
-- in the service again: `answers` (checks of what the worker has sent).
+- in the service: `renderer`, `admission` (a place, memory), `workers.pool`;
+- in a process that is forked for it (`workers.fork_server`, confined by `workers.confinement`):
+  `pipeline`, and there `decoding` with a format's module of `readers` (metadata, bounds, the file for
+  its decoder), `squares`, `colours`, `encoding`;
+- in the service again: `workers.answers` (checks of what the worker has sent).
 
-`rejections` has the errors of uploads that are no image, or not an image that is decoded.
+`metadata` has what readers return. `rejections` has the errors of uploads that are no image, or not an
+image that is decoded.
 """
 
 from __future__ import annotations

@@ -23,21 +23,21 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif.as_plugin import HeifImageFile
 
 from persona_profile.images import Limits
-from persona_profile.images.avif_matrix import with_film_matrix
-from persona_profile.images.boxes import brands_of
-from persona_profile.images.colours import flattened
-from persona_profile.images.dng import MAGICS as DNG_MAGICS
-from persona_profile.images.dng import read_dng
-from persona_profile.images.gif import read_gif
-from persona_profile.images.heif import read_avif, read_heic
-from persona_profile.images.jpeg import END, ENDINGS, read_jpeg
-from persona_profile.images.jxl import CODESTREAM_MAGIC, CONTAINER_MAGIC
-from persona_profile.images.jxl_image import JxlImageFile, read_jxl
+from persona_profile.images.colours.avif_matrix import with_film_matrix
+from persona_profile.images.colours.srgb import flattened
 from persona_profile.images.metadata import Canvas, Colours, Contents, Metadata
-from persona_profile.images.png import read_png
-from persona_profile.images.png_decoder import PngDecoder
+from persona_profile.images.readers.boxes import brands_of
+from persona_profile.images.readers.dng import MAGICS as DNG_MAGICS
+from persona_profile.images.readers.dng import read_dng
+from persona_profile.images.readers.gif import read_gif
+from persona_profile.images.readers.heif import read_avif, read_heic
+from persona_profile.images.readers.jpeg import END, ENDINGS, read_jpeg
+from persona_profile.images.readers.jxl import CODESTREAM_MAGIC, CONTAINER_MAGIC
+from persona_profile.images.readers.jxl_image import JxlImageFile, read_jxl
+from persona_profile.images.readers.png import read_png
+from persona_profile.images.readers.png_decoder import PngDecoder
+from persona_profile.images.readers.webp import read_webp
 from persona_profile.images.rejections import broken, empty, parsing, too_many_pixels, unknown_format
-from persona_profile.images.webp import read_webp
 
 _SNIFFED_BYTES: Final = 1024
 

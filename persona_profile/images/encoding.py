@@ -18,7 +18,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from persona_profile.images import Encoding, Preview
-from persona_profile.images.colours import on_white
+from persona_profile.images.colours.srgb import on_white
 from persona_profile.images.formats import FORMATS
 
 _SMALL_SIDE: Final = 64

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from PIL import Image
 
 from persona_profile.images import Crop, Encoding, PictureOptions, Preview, Rendition
-from persona_profile.images.colours import (
+from persona_profile.images.colours.srgb import (
     flattened,
     is_flat,
     is_grey,

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, ClassVar, Final, Self, TypeVar
 from persona_profile.errors import ServiceError
 from persona_profile.images import Crop, PictureOptions, Preview, Rendition, rejections
 from persona_profile.images.admission import Admission
-from persona_profile.images.answers import (
+from persona_profile.images.workers.answers import (
     max_preview_bytes,
     max_rendition_bytes,
     max_renditions,
@@ -27,9 +27,9 @@ from persona_profile.images.answers import (
     read_rejection,
     read_renditions,
 )
-from persona_profile.images.channel import MalformedMessage
-from persona_profile.images.pool import NoWorker, WorkerPool
-from persona_profile.images.worker_process import WorkerProcess
+from persona_profile.images.workers.channel import MalformedMessage
+from persona_profile.images.workers.pool import NoWorker, WorkerPool
+from persona_profile.images.workers.worker_process import WorkerProcess
 from persona_profile.runtime.stats import EventCounter, PictureStats
 
 # The decoder stumbled over the file. Any other end, as by the kernel for want of memory, is not the

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +30,7 @@ from support.pictures.pictures import (
     png_chunk,
     quadrants,
 )
+from support.pictures.shown import FOREIGN, foreign
 from support.pictures.workers import LIMITS
 from support.servers.answering import answering
 
@@ -270,7 +270,6 @@ def padded(data):
     return data + bytes(300_000)
 
 
-FOREIGN = Path(__file__).parents[2] / "support" / "pictures" / "foreign"
 UNREDUCED = {"s-noeoi.jpg"}  # an `<img>` shows a JPEG without its end, createImageBitmap rejects it
 SHOWN = sorted(each.name for each in FOREIGN.iterdir() if each.suffix != ".heic")
 
@@ -356,7 +355,7 @@ class TestSquareThatWasSeen:
     @pytest.mark.parametrize("name", SHOWN)
     def test_of_a_foreign_file(self, seen, reduce, name):
         """A file of another program looks the same on a card, however it was uploaded."""
-        data = (FOREIGN / name).read_bytes()
+        data = foreign(name)
         for each in (data, padded(data)):
             crop, shown = seen(each)
             side, _, sent = reduce(each, crop)

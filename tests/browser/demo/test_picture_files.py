@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 
 import pytest
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from support.pictures.pictures import encode, heic, photo, quadrants
+from support.pictures.shown import FOREIGN
 
 ALICE = "alice@example.com"
-PICTURES = Path(__file__).parents[2] / "support" / "pictures" / "foreign"
 ACCEPTED = "JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL or DNG"
 
 PASTE = """
@@ -133,7 +132,7 @@ class TestRejected:
             assert reason in words
             assert ACCEPTED in words
             assert not page.find("#crop").is_displayed()
-        give(way, PICTURES / "x-darklogo.png")
+        give(way, FOREIGN / "x-darklogo.png")
         page.cropper()
         assert not profile.find_element(By.CSS_SELECTOR, ".picture .problem").text
 
@@ -215,7 +214,7 @@ class TestAccepted:
     def test_another_in_the_cropper(self, page, profile, drop, paste, tmp_path):
         """A file pasted or dropped while the cropper is open replaces the picture in it."""
         (tmp_path / "tall.jpg").write_bytes(encode(quadrants(100, 300)))
-        page.choose_file(profile, PICTURES / "x-darklogo.png")
+        page.choose_file(profile, FOREIGN / "x-darklogo.png")
         image = page.cropper().find_element(By.CSS_SELECTOR, ".viewport img")
         drop(page.cropper(), tmp_path / "tall.jpg")
         page.wait_for(lambda: image.get_property("naturalHeight") == 300)
@@ -281,18 +280,18 @@ class TestEnter:
     def test_in_the_cropper(self, page, profile, place):
         """Enter anywhere in the cropper uses the square; the cancel button and Escape cancel."""
         for _ in range(2):
-            page.choose_file(profile, PICTURES / "x-darklogo.png")
+            page.choose_file(profile, FOREIGN / "x-darklogo.png")
             cropper = page.cropper()
             cropper.find_element(By.CSS_SELECTOR, "[value=cancel]").send_keys(Keys.ENTER)
             page.wait_for(lambda cropper=cropper: not cropper.is_displayed())
             assert page.shown(profile, "picture-action") == "Add a picture"
-        page.choose_file(profile, PICTURES / "x-darklogo.png")
+        page.choose_file(profile, FOREIGN / "x-darklogo.png")
         page.cropper().find_element(By.CSS_SELECTOR, place).send_keys(Keys.ENTER)
         page.wait_for_notice("The picture is saved.")
 
     def test_that_is_still_held_down(self, page, profile):
         """Enter in the system's chooser, held a little long, does not use a square unseen."""
-        page.choose_file(profile, PICTURES / "x-darklogo.png")
+        page.choose_file(profile, FOREIGN / "x-darklogo.png")
         viewport = page.cropper().find_element(By.CSS_SELECTOR, ".viewport")
         page.browser.execute_script(
             "const held = {key: 'Enter', repeat: true, cancelable: true, bubbles: true};"
@@ -313,7 +312,7 @@ class TestGround:
     def test_transparent_picture(self, page, profile, scheme):
         """A dark and a light drawing are visible in the cropper and on the card, light and dark."""
         page.prefer(color_scheme=scheme)
-        page.choose_file(profile, PICTURES / "x-darklogo.png")
+        page.choose_file(profile, FOREIGN / "x-darklogo.png")
         cropper = page.cropper()
         assert_ground(page, cropper.find_element(By.CSS_SELECTOR, ".viewport"))
         page.photograph(f"ground-cropper-{scheme}")
@@ -360,7 +359,7 @@ class TestOnlineHint:
         assert page.browser.execute_script("return navigator.onLine") is False
         profile = page.sign_in(ALICE)
         page.save(profile, name="Alice Liddell")
-        page.choose_file(profile, PICTURES / "x-darklogo.png")
+        page.choose_file(profile, FOREIGN / "x-darklogo.png")
         page.cropper().find_element(By.CSS_SELECTOR, "[value=use]").click()
         page.wait_for_notice("The picture is saved.")
         assert page.shown(page.reload(), "title") == "Alice Liddell"

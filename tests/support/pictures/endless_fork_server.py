@@ -10,8 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from persona_profile.images import fork_server, pipeline
-from persona_profile.images.worker_process import WorkerProcess
+from persona_profile.images import pipeline
+from persona_profile.images.workers import fork_server
+from persona_profile.images.workers.worker_process import WorkerProcess
 
 SIDE = 97
 """Width and height in pixels of the endless picture, a PNG."""

@@ -12,6 +12,9 @@ from persona_profile.images import Crop, PictureOptions
 from persona_profile.images.pipeline import squares_of
 from support.pictures.workers import LIMITS
 
+FOREIGN = Path(__file__).parent / "foreign"
+"""Files of other programs."""
+
 SIDE = 64
 CORNERS = ((220, 40, 40), (40, 180, 60), (40, 70, 210), (230, 200, 40))
 """The colours of `patterned`: red, green above blue, yellow."""
@@ -19,7 +22,7 @@ CORNERS = ((220, 40, 40), (40, 180, 60), (40, 70, 210), (230, 200, 40))
 
 def foreign(name: str) -> bytes:
     """Return a file of another program."""
-    return (Path(__file__).parent / "foreign" / name).read_bytes()
+    return (FOREIGN / name).read_bytes()
 
 
 def patterned(width: int = SIDE, height: int = SIDE) -> Image.Image:

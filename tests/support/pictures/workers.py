@@ -13,9 +13,9 @@ from typing import BinaryIO
 from persona_profile.errors import ServiceError
 from persona_profile.images import Crop, Encoding, Limits, PictureOptions, Preview, Rendition
 from persona_profile.images.admission import Admission
-from persona_profile.images.pool import WorkerPool
 from persona_profile.images.renderer import Renderer
-from persona_profile.images.worker_process import WorkerProcess
+from persona_profile.images.workers.pool import WorkerPool
+from persona_profile.images.workers.worker_process import WorkerProcess
 
 MIB = 1024 * 1024
 LIMITS = Limits(100_000_000, 50_000_000, 864 * MIB)

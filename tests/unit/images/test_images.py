@@ -28,9 +28,9 @@ from support.pictures.pictures import (
 from backends import MAX_VALUE_BYTES
 from persona_profile.errors import ServiceError
 from persona_profile.images import Crop, Encoding, Limits, PictureOptions, Rendition
-from persona_profile.images.answers import max_rendition_bytes
 from persona_profile.images.formats import FORMATS, SIZES
 from persona_profile.images.pipeline import render_picture
+from persona_profile.images.workers.answers import max_rendition_bytes
 
 LIMITS = Limits(100_000_000, 50_000_000, 2**30)
 TURNS = range(1, 9)
