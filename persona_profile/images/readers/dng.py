@@ -155,7 +155,8 @@ def read_dng(data: bytes) -> Contents:
     found = ((each, jpeg) for each in previews if (jpeg := _jpeg_of(data, each)))
     preview, jpeg = next(found, (None, b""))
     if preview is None:
-        raise no_preview()
+        is_cut = any(_is_outside(data, each) for each in previews)
+        raise broken() if is_cut else no_preview()
     contents = read_jpeg(jpeg)
     turn = directories[0].value(_ORIENTATION, 1)
     colours = contents.metadata.colours
@@ -180,6 +181,15 @@ def _jpeg_of(data: bytes, directory: _Directory) -> bytes:
             if data.startswith(b"\xff\xd8", start):
                 return data[start : start + length]
     return b""
+
+
+def _is_outside(data: bytes, directory: _Directory) -> bool:
+    """Return whether a preview lies beyond the end of the file."""
+    return any(
+        directory.count(offsets) == 1
+        and directory.value(offsets) + directory.value(lengths) > len(data)
+        for offsets, lengths in _PLACES
+    )
 
 
 def _colours_of(preview: _Directory) -> Colours:

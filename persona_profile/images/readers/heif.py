@@ -22,7 +22,7 @@ from persona_profile.images.readers.heif_properties import (
     orientation_of,
     shown_size,
 )
-from persona_profile.images.rejections import broken, too_complex, unknown_format
+from persona_profile.images.rejections import broken, too_complex, unknown_format, unsupported_feature
 
 _MAX_ENTRIES: Final = 20_000
 """Boxes and entries of tables in one file; a phone's picture of 48 megapixels has some 2,000."""
@@ -36,6 +36,9 @@ _MAX_EXTENTS: Final = 32
 
 _MAX_GROUPS: Final = 16
 """Groups of items; pillow-heif copies them for each image."""
+
+_MAX_AVIF_SIDE: Final = 32_768
+"""The limit of the AVIF library, which reports it as damage."""
 
 _MAX_DEPTH: Final = 3
 """References from the primary image down: identity, grid, tile, alpha of a tile."""
@@ -109,6 +112,8 @@ def read_avif(data: bytes) -> Contents:
         shown, tile = images.shown(), images.shown(first_tile=True)
     if shown is None or tile is None:
         return Contents(data, Metadata(), extent)
+    if shown.size and max(shown.size) > _MAX_AVIF_SIDE:
+        raise unsupported_feature()
     colours = colours_of(shown.boxes) or colours_of(tile.boxes)
     if colours is None:
         colours = in_code_points(shown.boxes, cicp_of(tile.coded))

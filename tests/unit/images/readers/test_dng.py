@@ -158,3 +158,11 @@ def test_cut():
     data = dng(LARGE)
     for length in (8, 100, len(data) // 2, len(data) - 300):
         assert rejection(data[:length]) == "picture_broken"
+
+
+def test_preview_beyond_the_end():
+    """A DNG whose preview lies beyond its end is broken; another preview is used if there is one."""
+    place = {0x0111: (LONG, [10_000_000]), 0x0117: (LONG, [1000])}
+    cut = preview(b"", 4000, 3000, place)
+    assert rejection(dng(Directory(cut.entries))) == "picture_broken"
+    assert read_dng(dng(Directory(cut.entries), LARGE)).data == LARGE.data

@@ -318,3 +318,13 @@ def test_sequence(major):
     colours = data.index(b"colrnclx", track)
     wide = data[: colours + 8] + struct.pack(">HH", 12, 13) + data[colours + 12 :]
     assert contents(wide).metadata.colours.cicp == Cicp(12, 13)
+
+
+def test_side_beyond_the_library():
+    """An AVIF that is longer than the library's limit is not reported as damaged."""
+    data = encode(SCENE, "AVIF")
+    at = data.index(b"ispe") + 8
+    longer = data[:at] + (40_000).to_bytes(4) + data[at + 4 :]
+    with pytest.raises(ServiceError) as caught:
+        read_avif(longer)
+    assert caught.value.code == "picture_too_complex"
