@@ -33,7 +33,7 @@ def _first_sequence_header(bits: HighBits) -> Cicp | None:
         length = _leb128(bits)
         if kind == _SEQUENCE_HEADER:
             return _sequence_header(bits)
-        bits.read(8 * length)
+        bits.skip(8 * length)
     return None
 
 

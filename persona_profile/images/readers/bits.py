@@ -13,15 +13,22 @@ class HighBits:
     """Bits from the highest of each byte on (AV1, 4.10)."""
 
     def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data)
-        self._left = 8 * len(data)
+        self._data = data
+        self._position = 0
 
     def read(self, count: int) -> int:
         """Return the next bits as a number; its first bit is the highest."""
-        self._left -= count
-        if self._left < 0:
+        start = self._position
+        self.skip(count)
+        end = (self._position + 7) // 8
+        taken = int.from_bytes(self._data[start // 8 : end])
+        return taken >> 8 * end - self._position & (1 << count) - 1
+
+    def skip(self, count: int) -> None:
+        """Pass over bits."""
+        self._position += count
+        if self._position > 8 * len(self._data):
             raise broken()
-        return self._value >> self._left & (1 << count) - 1
 
     def read_uvlc(self) -> int:
         """Return a number of variable length (AV1, 4.10.3)."""
