@@ -40,6 +40,9 @@ def square(name):
         "j-exif6.jxl",
         "j-compressed-exif6.jxl",
         "j-sections.jxl",
+        "j-low-frequency.jxl",
+        "j-order.jxl",
+        "j-upsampled.jxl",
     ],
 )
 def test_as_browsers_show_them(name):
