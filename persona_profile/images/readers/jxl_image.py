@@ -101,9 +101,7 @@ def _image_of(mode: str, size: tuple[int, int], pixels: bytes) -> Image.Image:
     width, height = size
     eight_bits = mode.removesuffix(";16").replace("I", "L").replace("F", "L")
     channels = len(eight_bits)
-    sample_bytes, rest = divmod(len(pixels), width * height * channels)
-    if rest or sample_bytes not in (1, 2, _FLOAT_BYTES):
-        raise ValueError(mode)
+    sample_bytes = len(pixels) // (width * height * channels)
     if sample_bytes == _FLOAT_BYTES:
         samples = Image.frombytes("F", (width * channels, height), pixels)
         pixels = samples.point(lambda value: value * 255 + 0.5).convert("L").tobytes()

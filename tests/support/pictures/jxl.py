@@ -97,6 +97,7 @@ def frame(
     crop: Sequence[Field] = (_NO,),
     blending: Sequence[Field] = ((0, 2),),
     is_whole: bool = True,
+    kind: int = 0,
     ends: Sequence[Field] = ((0, 2), _NO, _NO, (0, 2), (0, 2), (0, 2)),
     sections: int = 1,
 ) -> bytes:
@@ -114,13 +115,14 @@ def frame(
         crop: a flag, and the origin and size after it.
         blending: the mode of the colours and of each extra channel.
         is_whole: whether it replaces the whole image.
+        kind: 0 of an image, 2 of a frame that only others refer to.
         ends: name, restoration filter, extensions.
         sections: entries in the table of contents.
     """
-    fields = [_NO, (0, 2), (1, 1), (0, 2), *colour_transform, (upsampling.bit_length() - 1, 2)]
-    fields += [*[(0, 2)] * extra_channels, (1, 2), *passes, *crop, *blending]
-    fields += [(2, 2), (duration, 8)] if is_animation else []
-    fields += [(int(is_last), 1)]
+    fields = [_NO, (kind, 2), (1, 1), (0, 2), *colour_transform, (upsampling.bit_length() - 1, 2)]
+    fields += [*[(0, 2)] * extra_channels, (1, 2), *([] if kind else passes), *crop]
+    if not kind:
+        fields += [*blending, *([(2, 2), (duration, 8)] if is_animation else []), (int(is_last), 1)]
     if not is_last:
         fields += [(0, 2)] + [_NO] * (is_whole and not duration)
     lengths = [*_section_length(len(section)), *[(0, 2), (0, 10)] * (sections - 1)]

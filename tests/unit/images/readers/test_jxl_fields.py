@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import io
+import signal
+import struct
 
 import pytest
 from PIL import Image
-from support.pictures.jxl import Field, codestream, frame, jxl, length, metadata, section_of
+from support.pictures.jxl import Field, codestream, frame, jxl, length, metadata, packed, section_of
 from support.pictures.shown import CORNERS, code_of, corners, foreign, patterned, shown
 
 from persona_profile.images.metadata import Cicp
@@ -301,3 +303,86 @@ def test_parts_of_a_frame():
     found = read_jxl(data + bytes(9))
     assert found.data == data
     assert found.extent.pixels == 3 * 300 * 200
+
+
+def test_frame_that_is_only_referred_to():
+    """A frame of another size that is never shown comes before the image."""
+    size = [(0, 2), (64, 8), (0, 2), (64, 8)]
+    kept = frame(RED_SECTION, is_last=False, kind=2, crop=[YES, *size])
+    data = codestream(64, 64, *metadata(), frames=kept + frame(PATTERN, is_last=True))
+    assert read_jxl(data + bytes(9)).data == data
+    assert colours(data) == list(CORNERS)
+
+
+def test_frame_with_default_header():
+    """The header of a frame may be one bit."""
+    data = jxl(patterned(256, 256), quality=80, effort=5)
+    assert LowBits(data, read_image_header(data).bits).flag()
+    assert read_jxl(data + bytes(9)).data == data
+    assert colours(data) == [pytest.approx(each, abs=16) for each in CORNERS]
+
+
+def half_float(value: float) -> Field:
+    """Return an F16."""
+    return (int.from_bytes(struct.pack("<e", value), "little"), 16)
+
+
+def test_filter_of_transforms():
+    """A frame coded by transforms has more fields of its filter; here with their default values."""
+    original = jxl(patterned(256, 256), quality=80, effort=5)
+    section = section_of(original)
+    sharpness = [YES, *(half_float(place / 7) for place in range(8))]
+    sigma = [YES, *map(half_float, (0.46, 0.9, 6.5, 2 / 3))]
+    coding = [(0, 2), NO, (0, 2), (0, 2), (3, 3), (2, 3), (0, 2), NO, (0, 2), YES]
+    fields = [NO, *coding, (0, 2), NO, YES, NO, (2, 2), *sharpness, NO, *sigma, (0, 2), (0, 2), NO]
+    head = original[: read_image_header(original).bits // 8]
+    data = head + packed(*fields) + packed((0, 2), (len(section), 10)) + section
+    found = read_jxl(data + bytes(9))
+    assert found.data == data
+    assert found.bytes_per_pixel == read_jxl(original).bytes_per_pixel
+    assert colours(data) == near(*colours(original))
+
+
+def test_grey_of_sixteen_bits():
+    """Grey of 16 bits keeps them; this encoder writes linear light."""
+    data = jxl(Image.new("I;16", SIZE, 0x3800), lossless=True)
+    image = JxlImageFile(io.BytesIO(read_jxl(data).data))
+    image.load()
+    assert (image.mode, image.getpixel((9, 9))) == ("I;16", 0x3800)
+    assert colours(data) == near(*[(129, 129, 129)] * 4)
+
+
+@pytest.mark.parametrize("depth", [FLOAT_DEPTH, [YES, (3, 2), (15, 6), (4, 4)]])
+def test_grey_of_half_floats(depth):
+    """Grey of 16 bits in floating point has the value that its bits mean: 0.5."""
+    grey = [NO, NO, (1, 2), (1, 2), *SRGB_CURVE]
+    half = section_of(jxl(Image.new("I;16", SIZE, 0x3800), lossless=True))
+    described = [NO, *depth, YES, (0, 2), NO, *grey, (0, 2)]
+    data = codestream(*SIZE, *described, frames=frame(half, is_last=True))
+    assert read_jxl(data + bytes(9)).data == data
+    assert colours(data) == near(*[(128, 128, 128)] * 4)
+
+
+def test_damaged_pixels():
+    """Pixels that can't be decoded are reported as by other decoders."""
+    data = codestream(*SIZE, *metadata(), frames=frame(bytes(len(PATTERN)), is_last=True))
+    with pytest.raises(OSError, match=r"."):
+        JxlImageFile(io.BytesIO(data)).load()
+    assert code_of(data) == "picture_broken"
+
+
+def test_interrupt():
+    """An interrupt during decoding is no error of the file."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    image = JxlImageFile(io.BytesIO(jxl(Image.effect_noise((2048, 2048), 40), quality=95, effort=1)))
+    former = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.005)
+        with pytest.raises(KeyboardInterrupt):
+            image.load()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
