@@ -20,7 +20,7 @@ from support.pictures.profiles import (
 )
 
 from persona_profile.images.colours.srgb import to_srgb
-from persona_profile.images.metadata import Chromaticities, Cicp, Colours
+from persona_profile.images.metadata import MAX_PROFILE_BYTES, Chromaticities, Cicp, Colours
 
 SAMPLES = "dc2828 28b43c 2846d2 e6c828 141414 888888 f5f5f5 7e5444"
 
@@ -379,3 +379,11 @@ def test_black_of_inks_is_not_adapted():
     white, black = _pixels(to_srgb(row, Colours(cmyk_profile(_lab)), grey=False))
     assert white == (255, 255, 255)
     assert _error([black], [(70, 70, 70)]) <= 3  # L* of 30
+
+
+def test_profile_without_bound():
+    """A profile of more bytes than any monitor's is not used."""
+    red = Image.new("RGB", (4, 4), (220, 40, 40))
+    profile = swapped_profile()
+    assert to_srgb(red, Colours(profile)).getpixel((0, 0)) != (220, 40, 40)
+    assert to_srgb(red, Colours(profile + bytes(MAX_PROFILE_BYTES))).getpixel((0, 0)) == (220, 40, 40)

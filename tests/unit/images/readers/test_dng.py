@@ -166,3 +166,24 @@ def test_preview_beyond_the_end():
     cut = preview(b"", 4000, 3000, place)
     assert rejection(dng(Directory(cut.entries))) == "picture_broken"
     assert read_dng(dng(Directory(cut.entries), LARGE)).data == LARGE.data
+
+
+def test_values_beyond_the_end():
+    """Values of a tag that lie beyond the end are missing; the others count."""
+    data = bytearray(dng(SMALL, LARGE))
+    tag = data.index((0x014A).to_bytes(2, "little") + (LONG).to_bytes(2, "little"))
+    assert data[tag + 4 : tag + 8] == (3).to_bytes(4, "little")
+    data[tag + 4 : tag + 8] = (4).to_bytes(4, "little")
+    start = int.from_bytes(data[tag + 8 : tag + 12], "little")
+    moved = len(data)
+    data[tag + 8 : tag + 12] = moved.to_bytes(4, "little")
+    assert read_dng(bytes(data) + data[start : start + 12]).data == LARGE.data
+
+
+def test_unknown_types():
+    """A tag of an unknown type is passed over."""
+    data = bytearray(dng(replace(LARGE, entries={**LARGE.entries, 0x8773: (UNDEFINED, [1])})))
+    tag = data.index((0x8773).to_bytes(2, "little") + (UNDEFINED).to_bytes(2, "little"))
+    data[tag + 2 : tag + 4] = (99).to_bytes(2, "little")
+    assert read_dng(bytes(data)).data == LARGE.data
+    assert read_dng(bytes(data)).metadata.colours.icc is None

@@ -328,3 +328,71 @@ def test_side_beyond_the_library():
     with pytest.raises(ServiceError) as caught:
         read_avif(longer)
     assert caught.value.code == "picture_too_complex"
+
+
+def code_of(data: bytes) -> str:
+    """Return the code with which a reader rejects a file."""
+    with pytest.raises(ServiceError) as caught:
+        contents(data)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_items_that_contradict_themselves(codec):
+    """A coded image is made of no other images, and it has a whole size."""
+    whole = picture(codec, SRGB)
+    assert code_of(heif([replace(whole, inputs=(2,)), whole])) == "picture_broken"
+    data = heif([whole])
+    assert code_of(data.replace(b"ispe", b"free")) == "picture_broken"
+    short = box(b"ispe", bytes(8))
+    assert code_of(heif([replace(whole, properties=(short,))])) == "picture_broken"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_more_properties_than_an_entry_has(codec):
+    """An entry that is written again counts its properties in a byte."""
+    data = heif([picture(codec, SRGB)])
+    at = data.index(b"ipma") - 4
+    table = data[at : at + int.from_bytes(data[at : at + 4])]
+    many = struct.pack(">" + "H" * 200, *range(1, 201))
+    entries = [struct.pack(">HB", 1, 200) + many, struct.pack(">HB", 1, 200)]
+    entries[1] += struct.pack(">" + "H" * 200, *range(201, 401))
+    doubled = associations(*entries, flags=1)
+    file = bytearray(data[:at] + doubled + data[at + len(table) :])
+    for name in (b"meta", b"iprp"):
+        place = file.index(name) - 4
+        longer = len(doubled) - len(table)
+        struct.pack_into(">I", file, place, int.from_bytes(file[place : place + 4]) + longer)
+    assert code_of(bytes(file)) == "picture_too_complex"
+
+
+def test_track_of_another_codec():
+    """The image of a sequence is of the first track of AV1; other tracks are passed over."""
+    data = encode(SCENE, "AVIF", save_all=True, append_images=[SCENE], duration=100)
+    track = data.index(b"av01\0\0\0\0\0\0\0\1")
+    colours = data.index(b"colrnclx", track)
+    wide = data[: colours + 8] + struct.pack(">HH", 12, 13) + data[colours + 12 :]
+    other = wide[:track] + b"mp4v" + wide[track + 4 :]
+    assert contents(wide).metadata.colours.cicp == Cicp(12, 13)
+    assert contents(other).metadata.colours.cicp == Cicp(1, 13)  # of the still image
+    assert contents(other.replace(b"meta", b"free")).metadata.colours.cicp is None
+
+
+def test_heic_without_images():
+    """A HEIC of no items is as long as it is, without pixels; its decoder rejects it."""
+    data = heif([picture("HEIC")]).replace(b"meta", b"free")
+    assert contents(data).extent.pixels == 0
+    with pytest.raises(ServiceError) as caught:
+        open_image(io.BytesIO(data), None, OPTIONS)
+    assert caught.value.code == "picture_broken"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_without_a_primary_image(codec):
+    """A file that names no primary image needs no pixels; its decoder rejects it."""
+    data = heif([picture(codec, SRGB)]).replace(b"pitm", b"free")
+    found = contents(data)
+    assert (found.extent.pixels, found.shown_size) == (0, None)
+    with pytest.raises(ServiceError) as caught:
+        open_image(io.BytesIO(data), None, OPTIONS)
+    assert caught.value.code == "picture_broken"

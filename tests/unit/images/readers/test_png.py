@@ -516,3 +516,11 @@ def test_canvas_counts():
     )
     assert (opened.width, opened.height, opened.pixels) == (6_000, 6_000, 36_000_000)
     assert opened.bytes_needed > 4 * 36_000_000
+
+
+def test_header_of_another_length():
+    """A header that is longer or shorter than its fields is damage."""
+    content = struct.pack(">IIBBBBB", SIDE, SIDE, 8, TRUECOLOUR, 0, 0, 0)
+    assert code_of(SIGNATURE + png_chunk(b"IHDR", content) + idat() + END) == "accepted"
+    for wrong in (content[:-1], content + b"\0", b""):
+        assert code_of(SIGNATURE + png_chunk(b"IHDR", wrong) + idat() + END) == "picture_broken"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import threading
@@ -104,6 +105,14 @@ def test_silence(ends):
     sender.join()
 
 
+def test_past_end_of_waiting(ends):
+    """Nothing is read after the time to wait, whether bytes are there or not."""
+    ours, theirs = ends
+    theirs.sendall(framed(b'{"blobs": []}'))
+    with pytest.raises(TimeoutError):
+        Channel(ours).receive(time.monotonic() - 1)
+
+
 def test_descriptors_that_nobody_asked_for(ends):
     """A descriptor that comes with an answer is not kept open."""
     ours, theirs = ends
@@ -121,3 +130,40 @@ def test_blobs_where_a_file_is_expected(ends):
     theirs.sendall(framed(b'{"blobs": [1]}') + b"x")
     with pytest.raises(MalformedMessage):
         Channel(ours).receive_with_descriptors(2)
+
+
+def test_message_to_the_fork_server_in_pieces(ends):
+    """The length of a message may arrive in two pieces; a side that is gone is the end."""
+    ours, theirs = ends
+    message = framed(b'{"n": 1, "blobs": []}')
+    theirs.sendall(message[:2])
+    later = threading.Timer(0.1, theirs.sendall, [message[2:]])
+    later.start()
+    assert Channel(ours).receive_with_descriptors(1) == ({"n": 1}, [])
+    later.join()
+    theirs.close()
+    with pytest.raises(EOFError):
+        Channel(ours).receive_with_descriptors(1)
+
+
+def test_reset_by_the_other_side():
+    """A connection that is reset is one whose other side is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    with ours:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        theirs.close()
+        with pytest.raises(EOFError):
+            Channel(ours).receive(time.monotonic() + 60)
+
+
+def test_readiness(ends):
+    """A channel can be polled."""
+    ours, theirs = map(Channel, ends)
+    poll = select.poll()
+    poll.register(ours, select.POLLIN)
+    assert poll.poll(0) == []
+    theirs.send({})
+    assert poll.poll(1000) == [(ours.fileno(), select.POLLIN)]
+    theirs.close()
