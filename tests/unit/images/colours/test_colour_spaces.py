@@ -385,5 +385,6 @@ def test_profile_without_bound():
     """A profile of more bytes than any monitor's is not used."""
     red = Image.new("RGB", (4, 4), (220, 40, 40))
     profile = swapped_profile()
-    assert to_srgb(red, Colours(profile)).getpixel((0, 0)) != (220, 40, 40)
-    assert to_srgb(red, Colours(profile + bytes(MAX_PROFILE_BYTES))).getpixel((0, 0)) == (220, 40, 40)
+    padded = Colours(profile + bytes(MAX_PROFILE_BYTES))
+    assert to_srgb(red, Colours(profile), grey=False).getpixel((0, 0)) != (220, 40, 40)
+    assert to_srgb(red, padded, grey=False).getpixel((0, 0)) == (220, 40, 40)
