@@ -61,7 +61,7 @@ class VerificationKey:
             return False
 
 
-def parse_key_set(document: Json) -> tuple[VerificationKey, ...]:
+def parse_key_set(document: Json, max_keys: int = MAX_KEYS) -> tuple[VerificationKey, ...]:
     """Return the keys of a JSON Web Key Set that may sign tokens.
 
     Invalid keys, and keys of other types and uses, are ignored, as providers publish all sorts of keys
@@ -71,7 +71,7 @@ def parse_key_set(document: Json) -> tuple[VerificationKey, ...]:
         InvalidProof: `key_set_invalid`: the set is malformed, is too large, or has no usable key.
     """
     entries = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(entries, list) or len(entries) > MAX_KEYS:
+    if not isinstance(entries, list) or len(entries) > max_keys:
         raise InvalidProof("key_set_invalid")
     keys: dict[tuple[str | None, bytes], VerificationKey] = {}
     for entry in entries:

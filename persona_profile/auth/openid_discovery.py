@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, Url
-from persona_profile.auth.jose_keys import VerificationKey, check_signature, parse_key_set
+from persona_profile.auth.jose_keys import MAX_KEYS, VerificationKey, check_signature, parse_key_set
 from persona_profile.auth.jws import Jws
 from persona_profile.auth.lookups import Lookups
 from persona_profile.auth.registrable_domains import registrable_domain
@@ -69,10 +69,12 @@ class Provider:
 
     Attributes:
         tries_several: whether a token without `kid` is tried with several keys.
+        max_keys: the number of keys that its set may have.
         patience_seconds: after a discovery document as slow as this, the lookup ends without its keys.
     """
 
     tries_several = False
+    max_keys = MAX_KEYS
     patience_seconds = PATIENCE_SECONDS
 
     def __init__(
@@ -164,7 +166,7 @@ class Provider:
             if self._clock() > began + self.patience_seconds:
                 return replace(state, failure="issuer_unreachable")
             # With any media type, as few providers set that of a key set.
-            keys = parse_key_set(self._document(url, "key_set_invalid"))
+            keys = parse_key_set(self._document(url, "key_set_invalid"), self.max_keys)
         except InvalidProof as error:
             return replace(state, failure=error.code)
         return replace(state, keys=keys, fetched_at=began)
