@@ -172,17 +172,15 @@ def _domain_pattern(value: str) -> str:
 
 def _dns_server(value: str) -> tuple[str, int]:
     """Read the IP address of a resolver, and its port if that is not 53."""
-    match = re.fullmatch(
-        r"([0-9.]+|[0-9a-fA-F:]+|\[[0-9a-fA-F:]+\](?=:))(?::([1-9][0-9]{0,4}))?", value
-    )
+    has_port = value.startswith("[") or value.count(":") == 1
+    host, _, port = value.rpartition(":") if has_port else (value, "", "53")
     try:
-        address = ip_address(match[1].strip("[]") if match else "")
+        address = str(ip_address(host.strip("[]")))
     except ValueError:
-        address = None
-    port = int(match[2] or 53) if match else 0
-    if address is None or port > 65535:
+        address = ""
+    if not address or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > 65535:
         raise ValueError("must be IP addresses such as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353")
-    return str(address), port
+    return address, int(port)
 
 
 def _one_of(choices: tuple[str, ...]) -> Any:
@@ -377,13 +375,20 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
         problems["transit.url"] = "needed for key_service = transit"
     if values["transit.url"] and not values["transit.token_file"]:
         problems["transit.token_file"] = "needed for transit.url"
-    if values["evp.domains"] and "evp" not in values["authenticators"]:
-        problems["evp.domains"] = "needs evp among the authenticators"
-    if values["evp.dnssec"] and not all(ip_address(host).is_loopback for host, _ in values["evp.dns"]):
-        problems["evp.dns"] = "must be on loopback for evp.dnssec = true"
     pixels = values["ratelimit.pixels_per_email"]
     # Browsers decode JPEG. A file of another format may be sent for its preview, and then again.
     largest = max(values["pictures.max_pixels_jpeg"], 2 * values["pictures.max_pixels_other"])
     if pixels and pixels.amount < largest:
         problems["ratelimit.pixels_per_email"] = "must let the largest picture and its preview pass"
+    return problems | _evp_contradictions(values)
+
+
+def _evp_contradictions(values: Mapping[str, Any]) -> dict[str, str]:
+    problems = {}
+    if values["evp.domains"] and "evp" not in values["authenticators"]:
+        problems["evp.domains"] = "needs evp among the authenticators"
+    if values["evp.denied_domains"] and not values["evp.domains"]:
+        problems["evp.denied_domains"] = "needs evp.domains"
+    if values["evp.dnssec"] and not all(ip_address(host).is_loopback for host, _ in values["evp.dns"]):
+        problems["evp.dns"] = "must be on loopback for evp.dnssec = true"
     return problems
