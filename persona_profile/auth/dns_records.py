@@ -160,6 +160,8 @@ class DnsResolver(TxtResolver):
             return TxtAnswer()
         except (dns.exception.DNSException, OSError, ValueError):
             return None
+        if answer.response.flags & dns.flags.TC:  # over TCP: records are missing
+            return None
         is_authenticated = bool(answer.response.flags & dns.flags.AD)
         found = answer.rrset or ()
         records = [b"".join(each.strings) for each in found if isinstance(each, _TXT)]

@@ -146,7 +146,7 @@ BAD_METADATA: dict[str, tuple[str, Any]] = {
     "list": ("discovery_document_invalid", []),
     "nothing": ("discovery_document_invalid", {}),
     "plain": ("discovery_document_invalid", {"jwks_uri": "http://plain.test/jwks"}),
-    "address": ("issuer_unreachable", {"jwks_uri": "https://192.0.2.7/jwks"}),
+    "address": ("issuer_address_forbidden", {"jwks_uri": "https://192.0.2.7/jwks"}),
     "ported": ("discovery_document_invalid", {"jwks_uri": "https://other.test:8443/jwks"}),
     "relative": ("discovery_document_invalid", {"jwks_uri": "/jwks"}),
     "number": ("discovery_document_invalid", {"jwks_uri": 1}),
@@ -196,6 +196,11 @@ def publish(web: Provider) -> None:
         metadata = {"jwks_uri": f"https://{name}.test/jwks"}
         web.put(f"https://{name}.test/.well-known/email-verification", metadata)
         web.put(f"https://{name}.test/jwks", document)
+
+
+def hosts() -> tuple[str, ...]:
+    """Return the names of all hosts that publish documents."""
+    return (HOST, "gone.test", *(f"{name}.test" for name in (*BAD_METADATA, *BAD_KEY_SETS)))
 
 
 def forms() -> Iterator[Forgery]:
