@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from persona_profile.auth.dns_records import DnsFailed, TxtResolver
+from persona_profile.auth.dns_records import DnsFailed, TxtAnswer, TxtResolver
 from persona_profile.auth.domain_cache import DomainCache, DomainLookups
 from persona_profile.auth.fetch import Fetched
 from persona_profile.auth.jws import Jws
@@ -168,13 +168,22 @@ class EmailVerificationIssuers:
             answer = self._resolver.txt(RECORD_PREFIX + domain, domain)
         except DnsFailed:
             return _FAILURE
-        found = [each for each in answer.records if each.startswith(_ISSUER_MEMBER)]
-        if len(found) != 1:
-            return IssuerRecord(problem=f"issuer_record_{'ambiguous' if found else 'missing'}")
-        if self._is_dnssec_needed and not answer.is_authenticated:
-            return IssuerRecord(problem="issuer_record_unsigned")
         try:
-            issuer = parse_issuer(found[0].removeprefix(_ISSUER_MEMBER).decode("ascii"))
-        except ValueError:
-            return IssuerRecord(problem="issuer_record_invalid")
+            issuer = self._parse(answer)
+        except InvalidProof as error:
+            return IssuerRecord(problem=error.code)
         return IssuerRecord(issuer, life=min(max(answer.ttl, MIN_SECONDS), MAX_SECONDS))
+
+    def _parse(self, answer: TxtAnswer) -> str:
+        """Return the issuer that exactly one of the records names."""
+        found = [each for each in answer.records if each.startswith(_ISSUER_MEMBER)]
+        if not found:
+            raise InvalidProof("issuer_record_missing")
+        if len(found) > 1:
+            raise InvalidProof("issuer_record_ambiguous")
+        if self._is_dnssec_needed and not answer.is_authenticated:
+            raise InvalidProof("issuer_record_unsigned")
+        try:
+            return parse_issuer(found[0].removeprefix(_ISSUER_MEMBER).decode("ascii"))
+        except ValueError:
+            raise InvalidProof("issuer_record_invalid") from None
