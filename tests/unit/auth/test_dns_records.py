@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,36 @@ def test_drip(server, resolver):
     with pytest.raises(DnsFailed):
         ask(resolver)
     assert time.monotonic() - began < LIFETIME + 0.5
+
+
+def test_mutations(server):
+    """Messages with changed, missing and added bytes are answers or failures, and no other error."""
+    resolver = DnsResolver([("127.0.0.1", server.port)], lifetime_seconds=0.05)
+    chance = random.Random(44)
+    good = chain(2, RECORD, b"x" * 40)
+
+    def mutated(query, transport):
+        wire = bytearray(good(query, transport))
+        for _ in range(chance.randint(1, 4)):
+            position = chance.randrange(2, len(wire))
+            change = chance.choice(("set", "cut", "add"))
+            if change == "set":
+                wire[position] = chance.randrange(256)
+            elif change == "cut":
+                del wire[position : position + chance.randint(1, 8)]
+            else:
+                wire[position:position] = chance.randbytes(4)
+        return bytes(wire)
+
+    server.put("mail.test", mutated)
+    outcomes = set()
+    for _ in range(80):
+        try:
+            ask(resolver)
+            outcomes.add("answer")
+        except DnsFailed:
+            outcomes.add("failure")
+    assert outcomes == {"answer", "failure"}
 
 
 def test_second_resolver(server):
