@@ -161,7 +161,7 @@ def test_mutations(server):
 
     server.put("mail.test", mutated)
     outcomes = set()
-    for _ in range(80):
+    for _ in range(40):
         try:
             ask(resolver)
             outcomes.add("answer")
