@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from persona_profile.auth.access import ANONYMOUS, Access
 from persona_profile.auth.public_addresses import is_public_address
 from persona_profile.bounded_http import MeteredSocket, MeteredTls, ResponseTooLong
 from persona_profile.emails import is_canonical_domain
@@ -115,8 +116,10 @@ def resolve(name: str) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def exchange(connection: MeteredSocket, url: Url) -> Fetched:
+def exchange(connection: MeteredSocket, url: Url, bearer: str = "") -> Fetched:
     """Request a document over a connection and return the response, a redirect too.
+
+    The request has the access token `bearer`, unless it is empty.
 
     Raises:
         FetchError: `support_document_too_large`: the response or its body exceeds the limit.
@@ -124,8 +127,9 @@ def exchange(connection: MeteredSocket, url: Url) -> Fetched:
     """
     client = http.client.HTTPConnection(url.authority)
     client.sock = connection
+    headers = _HEADERS | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
     try:
-        client.request("GET", url.target, headers=_HEADERS)
+        client.request("GET", url.target, headers=headers)
         with client.getresponse() as response:
             body = response.read(MAX_DOCUMENT_BYTES + 1)
     except ResponseTooLong:
@@ -169,7 +173,7 @@ class HttpsFetcher:
         self._context = context or _authorities()
         self.deadline_seconds = deadline
 
-    def fetch(self, url: Url) -> Fetched:
+    def fetch(self, url: Url, access: Access = ANONYMOUS) -> Fetched:
         """Return the response to a request for a document.
 
         Raises:
@@ -185,7 +189,7 @@ class HttpsFetcher:
                 raise FetchError("issuer_address_forbidden")
             with self._connect(addresses, port, deadline) as plain:
                 secure = MeteredTls(plain, MAX_RESPONSE_BYTES, deadline, self._context, url.host)
-                return exchange(secure, url)
+                return exchange(secure, url, access.bearer)
         except ResponseTooLong:
             raise FetchError("support_document_too_large") from None
         except (OSError, http.client.HTTPException, ValueError, RuntimeError):

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, Url
+from persona_profile.auth.documents import Fetch
+from persona_profile.auth.fetch import HTTPS_PORT, FetchError, Url
 from persona_profile.auth.jws import Jws
 from persona_profile.auth.lookups import Lookups
 from persona_profile.auth.openid_keys import VerificationKey, check_signature, parse_key_set
@@ -52,6 +53,7 @@ class _State:
     """The keys of a provider, and the instants of lookups.
 
     Attributes:
+        userinfo_url: the UserInfo endpoint, if there is a valid one.
         fetched_at: the lookup that found the keys.
         tried_at: the last lookup.
         failure: the reason of its failure, or empty.
@@ -59,6 +61,7 @@ class _State:
     """
 
     keys: tuple[VerificationKey, ...] = ()
+    userinfo_url: str | None = None
     fetched_at: float = -math.inf
     tried_at: float = -math.inf
     failure: str = ""
@@ -71,7 +74,7 @@ class _Provider:
     def __init__(
         self,
         url: str,
-        fetch: Callable[[str], Fetched],
+        fetch: Fetch,
         clock: Callable[[], float],
         lookups: Lookups,
     ) -> None:
@@ -140,7 +143,11 @@ class _Provider:
         if is_for_misfit:
             state = replace(state, misfits_until=max(state.misfits_until, began) + MISFIT_SECONDS)
         try:
-            url = self._discover()
+            document = self._discover()
+            url = self._endpoint(document, "jwks_uri")
+            userinfo_url = self._endpoint(document, "userinfo_endpoint")
+            if url is None:
+                return replace(state, failure="discovery_document_invalid")
             # Each fetch has its own deadline; two slow fetches must not add up.
             if self._clock() > began + PATIENCE_SECONDS:
                 return replace(state, failure="issuer_unreachable")
@@ -148,22 +155,26 @@ class _Provider:
             keys = parse_key_set(self._document(url, "key_set_invalid"))
         except InvalidProof as error:
             return replace(state, failure=error.code)
-        return replace(state, keys=keys, fetched_at=began)
+        return replace(state, keys=keys, userinfo_url=userinfo_url, fetched_at=began)
 
-    def _discover(self) -> str:
-        """Return the URL of the key set, from the provider's discovery document."""
+    def _discover(self) -> dict[str, Json]:
+        """Return the provider's discovery document."""
         url = self._url.removesuffix("/") + WELL_KNOWN_PATH
         document = self._document(url, "discovery_document_invalid", media_type="application/json")
         if not isinstance(document, dict) or document.get("issuer") != self._url:
             raise InvalidProof("discovery_document_invalid")
-        found = document.get("jwks_uri")
+        return document
+
+    def _endpoint(self, document: dict[str, Json], name: str) -> str | None:
+        """Return the URL of an endpoint: at the provider's own origin, or at the port of https."""
+        found = document.get(name)
         try:
-            key_set = Url.parse(found if isinstance(found, str) else "")
+            endpoint = Url.parse(found if isinstance(found, str) else "")
         except ValueError:
-            raise InvalidProof("discovery_document_invalid") from None
-        is_own = key_set.origin == Url.parse(self._url).origin
-        if not is_own and (key_set.scheme != "https" or key_set.port != HTTPS_PORT):
-            raise InvalidProof("discovery_document_invalid")
+            return None
+        is_own = endpoint.origin == Url.parse(self._url).origin
+        if not is_own and (endpoint.scheme != "https" or endpoint.port != HTTPS_PORT):
+            return None
         return str(found)
 
     def _document(self, url: str, code: str, media_type: str | None = None) -> Json:
@@ -192,7 +203,7 @@ class ProviderKeys:
 
     def __init__(
         self,
-        fetch: Callable[[str], Fetched],
+        fetch: Fetch,
         clock: Callable[[], float] = time.monotonic,
         lookups: Lookups | None = None,
     ) -> None:
@@ -219,6 +230,17 @@ class ProviderKeys:
             if newest is keys:
                 raise
             check_signature(newest, token, key_id)
+
+    def userinfo_url(self, url: str) -> str:
+        """Return the UserInfo endpoint of a provider whose keys are known.
+
+        Raises:
+            InvalidProof: the discovery document has none.
+        """
+        found = self._provider(url).state.userinfo_url
+        if found is None:
+            raise InvalidProof("discovery_document_invalid")
+        return found
 
     def prepare(self, urls: Collection[str]) -> None:
         """Begin to look up the keys of providers, beside requests."""

@@ -17,7 +17,7 @@ DEFAULT_ALGORITHMS: Final = ("RS256", "ES256")
 PORTIER_ALGORITHMS: Final = ("RS256",)
 EVERY_DOMAIN: Final = "*"
 
-_MEMBERS: Final = frozenset({"issuer", "client_ids", "domains", "algorithms", "profile"})
+_MEMBERS: Final = frozenset({"issuer", "client_ids", "domains", "algorithms", "profile", "userinfo"})
 _MAX_CLIENT_ID_CHARACTERS: Final = 255
 
 
@@ -33,6 +33,7 @@ class OpenIDIssuer:
             `example.com`, `*` all domains.
         algorithms: the accepted algorithms of its tokens.
         profile: OPENID or PORTIER.
+        has_userinfo: whether its UserInfo is asked for an email that is not in the token.
     """
 
     url: str
@@ -40,6 +41,7 @@ class OpenIDIssuer:
     domains: frozenset[str]
     algorithms: frozenset[str] = frozenset(DEFAULT_ALGORITHMS)
     profile: str = OPENID
+    has_userinfo: bool = False
 
     @property
     def is_portier(self) -> bool:
@@ -107,6 +109,7 @@ def _parse_issuer(entry: Json) -> OpenIDIssuer:
         frozenset(map(_parse_domain, _strings(entry, "domains"))),
         _parse_algorithms(entry, PORTIER_ALGORITHMS if profile == PORTIER else ALGORITHMS),
         str(profile),
+        has_userinfo=_parse_flag(entry, "userinfo", is_portier=profile == PORTIER),
     )
 
 
@@ -141,6 +144,15 @@ def _parse_algorithms(entry: Mapping[str, Json], possible: tuple[str, ...]) -> f
     found = frozenset(_strings(entry, "algorithms"))
     if not found <= set(possible):
         raise ValueError(f"algorithms: must be of {', '.join(possible)}")
+    return found
+
+
+def _parse_flag(entry: Mapping[str, Json], name: str, *, is_portier: bool = False) -> bool:
+    found = entry.get(name, False)
+    if not isinstance(found, bool):
+        raise ValueError(f"{name}: must be true or false")  # noqa: TRY004 - a file's content
+    if found and is_portier:
+        raise ValueError(f"{name}: not of a Portier broker")
     return found
 
 
