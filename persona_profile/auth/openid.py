@@ -217,17 +217,18 @@ def _email(issuer: OpenIDIssuer, claims: Mapping[str, Json]) -> str:
     email = claims.get("email")
     if not isinstance(email, str) or not email:
         raise InvalidProof("email_missing")
-    # A broker only ever verifies emails, so the claim is optional.
-    if claims.get("email_verified", issuer.is_portier) is not True:
-        raise InvalidProof("email_not_verified")
     canonical = _canonical(email)
+    domain = canonical.rpartition("@")[2]
+    # A broker only ever verifies emails, so the claim is optional.
+    if claims.get("email_verified", issuer.assumes_verified(domain)) is not True:
+        raise InvalidProof("email_not_verified")
     if issuer.is_portier:
         # The broker has normalized the email, and sends the typed one beside it.
         original = claims.get("email_original", email)
         if not isinstance(original, str) or canonical != unicodedata.normalize("NFC", email):
             raise InvalidProof("email_invalid")
         _canonical(original)
-    if not issuer.vouches_for(canonical.rpartition("@")[2]):
+    if not issuer.vouches_for(domain):
         raise InvalidProof("issuer_not_authoritative")
     return canonical
 

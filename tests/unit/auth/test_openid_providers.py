@@ -230,6 +230,38 @@ def test_taken(shape):
     assert verify(shape()) == EMAIL
 
 
+def entra(**trust: Any) -> Shape:
+    """Return the shape of Entra ID with more trust."""
+    shape = SHAPES["Microsoft Entra ID, version 1"]()
+    return shape._replace(trust={"domains": ["*"], "assume_verified": ["mail.test"]} | trust)
+
+
+def test_trusted_without_verification():
+    """For a named domain the word of a provider counts that never says `email_verified`."""
+    assert verify(entra(), email_verified=GONE) == EMAIL
+    assert verify(entra(), email_verified=True, email="bob@other.test") == "bob@other.test"
+    below = entra(assume_verified=["*.mail.test"])
+    assert verify(below, email_verified=GONE, email="bob@a.mail.test") == "bob@a.mail.test"
+
+
+@pytest.mark.parametrize(
+    ("email", "verified"),
+    [
+        (EMAIL, False),
+        (EMAIL, None),
+        (EMAIL, "true"),
+        ("bob@other.test", GONE),
+        ("bob@a.mail.test", GONE),
+        ("bob@xmail.test", GONE),
+    ],
+)
+def test_word_that_does_not_count(email, verified):
+    """`email_verified` that is not true rejects a token anyway, and so does another domain."""
+    with pytest.raises(InvalidProof) as rejection:
+        verify(entra(), email=email, email_verified=verified)
+    assert rejection.value.code == "email_not_verified"
+
+
 @pytest.mark.parametrize("verified", [GONE, False, "true"])
 def test_addresses_that_nobody_has_verified(verified):
     """A provider that does not say that it has verified an address, as Entra ID, proves none."""
