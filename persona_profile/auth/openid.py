@@ -18,10 +18,10 @@ from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.auth.access import Access
 from persona_profile.auth.authenticators import AuthenticatorContext
 from persona_profile.auth.documents import Fetch
+from persona_profile.auth.jose_keys import read_key_id
 from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
 from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
-from persona_profile.auth.openid_keys import read_key_id
 from persona_profile.auth.openid_userinfo import check_access_token, read_userinfo
 from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email
