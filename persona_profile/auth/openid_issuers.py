@@ -12,7 +12,7 @@ from persona_profile.encoding import Json
 
 OPENID: Final = "openid"
 PORTIER: Final = "portier"
-ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
 DEFAULT_ALGORITHMS: Final = ("RS256", "ES256")
 PORTIER_ALGORITHMS: Final = ("RS256",)
 EVERY_DOMAIN: Final = "*"
@@ -20,6 +20,7 @@ EVERY_DOMAIN: Final = "*"
 _MEMBERS: Final = frozenset(
     {"issuer", "client_ids", "domains", "algorithms", "profile", "userinfo", "assume_verified"}
 )
+_OF_ED25519: Final = frozenset({"EdDSA", "Ed25519"})
 _OPENID_MEMBERS: Final = frozenset({"userinfo", "assume_verified"})
 _MAX_CLIENT_ID_CHARACTERS: Final = 255
 
@@ -161,7 +162,8 @@ def _parse_algorithms(entry: Mapping[str, Json], possible: tuple[str, ...]) -> f
     found = frozenset(_strings(entry, "algorithms"))
     if not found <= set(possible):
         raise ValueError(f"algorithms: must be of {', '.join(possible)}")
-    return found
+    # Two names of one algorithm: RFC 9864 deprecates EdDSA, and names algorithms by their curves.
+    return found if found.isdisjoint(_OF_ED25519) else found | _OF_ED25519
 
 
 def _parse_flag(entry: Mapping[str, Json], name: str) -> bool:

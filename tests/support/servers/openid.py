@@ -21,6 +21,7 @@ from joserfc.jws import JWSRegistry
 from persona_profile.app import Application, make_app
 from persona_profile.auth.access import ANONYMOUS, Access
 from persona_profile.auth.fetch import Fetched, HttpsFetcher
+from persona_profile.auth.openid_issuers import ALGORITHMS
 from persona_profile.encoding import base64url_encode, json_encode
 from persona_profile.settings import parse_settings
 from support.clients.contract import hold_to_contract
@@ -43,7 +44,7 @@ ISSUERS: list[dict[str, Any]] = [
         "issuer": ACCOUNTS,
         "client_ids": [CLIENT, SECOND_CLIENT],
         "domains": ["mail.test", "*.corp.test"],
-        "algorithms": ["RS256", "ES256", "EdDSA"],
+        "algorithms": list(ALGORITHMS),
     },
     {"issuer": STRICT, "client_ids": [CLIENT], "domains": ["*"]},
     {"issuer": BROKER, "profile": "portier", "domains": ["*"]},
@@ -120,7 +121,7 @@ def token(
     """Return a token of ACCOUNTS, signed with its RSA key and valid except for the changes."""
     full = without_gone({"alg": "RS256", "kid": "rsa", "typ": "JWT"} | dict(header or {}))
     algorithm = full.get("alg")
-    known = str(algorithm) if algorithm in ("ES256", "EdDSA") else "RS256"
+    known = str(algorithm) if key is not None and algorithm in ALGORITHMS else "RS256"
     return compact(
         json_encode(full), json_encode(claims(nonce, **changes)), signer(key or rsa("rsa"), known)
     )

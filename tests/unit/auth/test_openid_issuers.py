@@ -93,7 +93,10 @@ def test_domains(domains, vouched, others):
         ({"domains": ["test"]}, "domains: must be"),
         ({"domains": ["mail.*"]}, "domains: must be"),
         ({"domains": ["127.0.0.1"]}, "domains: must be"),
-        ({"algorithms": ["HS256"]}, "algorithms: must be of RS256, ES256, EdDSA"),
+        (
+            {"algorithms": ["HS256"]},
+            "algorithms: must be of RS256, PS256, ES256, ES384, EdDSA, Ed25519",
+        ),
         ({"algorithms": ["none"]}, "algorithms: must be of"),
         ({"algorithms": []}, "algorithms: must be a list"),
         ({"userinfo": "yes"}, "userinfo: must be true or false"),
@@ -134,6 +137,12 @@ def test_position():
             OpenIDIssuers.parse(document)
     with pytest.raises(ValueError, match="issuer 0: is not an object"):
         OpenIDIssuers.parse(["https://accounts.test"])
+
+
+@pytest.mark.parametrize("name", ["EdDSA", "Ed25519"])
+def test_names_of_one_algorithm(name):
+    """The old and the new name of Ed25519 mean the same."""
+    assert parsed(algorithms=[name, "ES384"]).algorithms == {"EdDSA", "Ed25519", "ES384"}
 
 
 def test_merging():
