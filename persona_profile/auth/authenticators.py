@@ -79,10 +79,17 @@ class Authenticators:
     Attributes:
         outcomes: counts the verified proofs by kind, outcome and algorithm. The outcome is `proved`,
             the code of the rejection, or `failed` by a mistake.
+        lookups: counts the lookups of providers by kind of proof and outcome.
     """
 
-    def __init__(self, authenticators: Mapping[str, Authenticator], closing: ExitStack) -> None:
+    def __init__(
+        self,
+        authenticators: Mapping[str, Authenticator],
+        closing: ExitStack,
+        lookups: EventCounter | None = None,
+    ) -> None:
         self.outcomes = EventCounter()
+        self.lookups = lookups or EventCounter()
         self._authenticators = dict(authenticators)
         self._closing = closing
 
@@ -174,7 +181,7 @@ def load_authenticators(context: AuthenticatorContext) -> Authenticators:
         if authenticator.member in found:
             raise InvalidSettings(f"authenticators: {name}: another takes `{authenticator.member}` too")
         found[authenticator.member] = authenticator
-    authenticators = Authenticators(found, closing)
+    authenticators = Authenticators(found, closing, context.lookups.outcomes)
     for member, companions in authenticators.companions.items():
         if taken := sorted(companions.keys() & found.keys()):
             raise InvalidSettings(f"authenticators: `{taken[0]}` beside `{member}` is a kind of proof")

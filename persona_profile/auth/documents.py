@@ -76,9 +76,11 @@ class DocumentFetcher:
             try:
                 return future.result(max(0.0, deadline - time.monotonic()))
             except FetchError as error:
-                raise FetchError(error.code) from None  # each thread needs its own exception
+                raise FetchError(
+                    error.code, error.reason
+                ) from None  # each thread needs its own exception
             except TimeoutError:
-                raise FetchError("issuer_unreachable") from None
+                raise FetchError("issuer_unreachable", "no answer in time") from None
 
     def close(self) -> None:
         """Begin no more fetches."""

@@ -51,11 +51,17 @@ _HEADERS: Final = {
 
 
 class FetchError(Exception):
-    """A fetch failed; `code` is the reason."""
+    """A fetch failed.
 
-    def __init__(self, code: str) -> None:
+    Attributes:
+        code: for the client.
+        reason: for the log, in words of this service and of its libraries; never bytes of a server.
+    """
+
+    def __init__(self, code: str, reason: str = "") -> None:
         super().__init__(code)
         self.code = code
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +139,27 @@ def exchange(connection: MeteredSocket, url: Url, bearer: str = "") -> Fetched:
         with client.getresponse() as response:
             body = response.read(MAX_DOCUMENT_BYTES + 1)
     except ResponseTooLong:
-        raise FetchError("support_document_too_large") from None
+        raise FetchError("support_document_too_large", "the response is too long") from None
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise FetchError("support_document_too_large")
+        raise FetchError("support_document_too_large", f"over {MAX_DOCUMENT_BYTES} bytes")
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Fetched(response.status, media_type, body)
+
+
+def _reason(error: Exception) -> str:
+    """Return why a fetch failed, without bytes of the server."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"certificate: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS: {error.reason}"
+        case socket.gaierror():
+            return "the name does not resolve"
+        case TimeoutError():
+            return "no answer in time"
+        case OSError(strerror=str(text)):
+            return text
+    return type(error).__name__
 
 
 @functools.cache
@@ -180,20 +202,20 @@ class HttpsFetcher:
             FetchError: `issuer_address_forbidden`, `issuer_unreachable`, `support_document_too_large`.
         """
         if url.scheme != "https" or not is_canonical_domain(url.host):
-            raise FetchError("issuer_address_forbidden")
+            raise FetchError("issuer_address_forbidden", "no https URL of a public host name")
         port = self._port if url.port == HTTPS_PORT else url.port
         deadline = time.monotonic() + self.deadline_seconds
         try:
             addresses = self._resolve(url.host)
             if not addresses or not all(map(self._is_allowed, addresses)):
-                raise FetchError("issuer_address_forbidden")
+                raise FetchError("issuer_address_forbidden", "the address is not public")
             with self._connect(addresses, port, deadline) as plain:
                 secure = MeteredTls(plain, MAX_RESPONSE_BYTES, deadline, self._context, url.host)
                 return exchange(secure, url, access.bearer)
         except ResponseTooLong:
-            raise FetchError("support_document_too_large") from None
-        except (OSError, http.client.HTTPException, ValueError, RuntimeError):
-            raise FetchError("issuer_unreachable") from None
+            raise FetchError("support_document_too_large", "the response is too long") from None
+        except (OSError, http.client.HTTPException, ValueError, RuntimeError) as error:
+            raise FetchError("issuer_unreachable", _reason(error)) from None
 
     def _connect(self, addresses: Sequence[str], port: int, deadline: float) -> socket.socket:
         failure: OSError = TimeoutError()

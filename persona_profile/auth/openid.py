@@ -15,14 +15,12 @@ from types import MappingProxyType
 from typing import Final
 
 from persona_profile.auth import Authenticator, ProvedEmail
-from persona_profile.auth.access import Access
 from persona_profile.auth.authenticators import AuthenticatorContext
-from persona_profile.auth.documents import Fetch
 from persona_profile.auth.jose_keys import read_key_id
 from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
 from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
-from persona_profile.auth.openid_userinfo import check_access_token, read_userinfo
+from persona_profile.auth.openid_userinfo import check_access_token
 from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json
@@ -49,7 +47,6 @@ class OpenIDVerifier(Authenticator):
         skew_seconds: the allowed difference between clocks.
         clock: seconds since 1970.
         trust_file: the trusted providers; `reload` reads them again.
-        fetch: requests UserInfo; without it no provider is asked.
     """
 
     member = "id_token"
@@ -71,7 +68,6 @@ class OpenIDVerifier(Authenticator):
         skew_seconds: int = DEFAULT_SKEW_SECONDS,
         clock: Callable[[], float] = time.time,
         trust_file: TrustFile[OpenIDIssuers] | None = None,
-        fetch: Fetch | None = None,
     ) -> None:
         self._issuers = issuers
         self._keys = keys
@@ -80,7 +76,6 @@ class OpenIDVerifier(Authenticator):
         self._skew = skew_seconds
         self._clock = clock
         self._trust_file = trust_file
-        self._fetch = fetch
 
     def verify(self, proof: str, access_token: str | None = None) -> ProvedEmail:
         """Return the proved email. See `auth.Authenticator`."""
@@ -111,7 +106,8 @@ class OpenIDVerifier(Authenticator):
         if access_token is not None and issuer.has_userinfo and not _has_email(payload):
             check_access_token(access_token, token)
             self._keys.check(issuer.url, token, key_id)
-            email = _email(issuer, self._userinfo(issuer, payload, access_token))
+            claims = self._keys.read_userinfo(issuer.url, access_token, payload["sub"])
+            email = _email(issuer, claims)
         else:
             email = _email(issuer, payload)
             self._keys.check(issuer.url, token, key_id)
@@ -125,14 +121,6 @@ class OpenIDVerifier(Authenticator):
             token.algorithm,
             revoked_from=nonce.revoked_from,
         )
-
-    def _userinfo(
-        self, issuer: OpenIDIssuer, payload: Mapping[str, Json], access_token: str
-    ) -> Mapping[str, Json]:
-        if self._fetch is None:
-            raise InvalidProof("issuer_unreachable")
-        url = self._keys.userinfo_url(issuer.url)
-        return read_userinfo(self._fetch, url, Access(access_token), payload.get("sub"))
 
     def _issuer(self, payload: Mapping[str, Json]) -> OpenIDIssuer:
         url = payload.get("iss")
@@ -262,5 +250,4 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
         skew_seconds=settings.openid_clock_skew_seconds,
         clock=context.clock,
         trust_file=issuers,
-        fetch=context.fetch,
     )

@@ -15,6 +15,7 @@ from persona_profile.auth.access import Access
 from persona_profile.auth.documents import Fetch
 from persona_profile.auth.fetch import FetchError
 from persona_profile.auth.jws import Jws
+from persona_profile.auth.lookups import LookupFailed
 from persona_profile.encoding import Json, MalformedText, base64url_encode, json_decode
 from persona_profile.errors import InvalidProof
 
@@ -40,26 +41,29 @@ def check_access_token(access_token: str, token: Jws) -> None:
             raise InvalidProof("access_token_invalid")
 
 
-def read_userinfo(fetch: Fetch, url: str, access: Access, subject: Json) -> Mapping[str, Json]:
+def read_userinfo(fetch: Fetch, url: str | None, access: Access, subject: Json) -> Mapping[str, Json]:
     """Return the claims of UserInfo about a subject; responses that are signed are rejected.
 
     Raises:
-        InvalidProof: `access_token_invalid`: the provider rejects it; `userinfo_invalid`: the response
-            is unusable, or about another subject; or there is no response.
+        InvalidProof: `access_token_invalid`: the provider rejects it.
+        LookupFailed: there is no response, or it is unusable or about another subject.
         Overloaded: too many lookups are under way.
     """
+    if url is None:
+        reason = "discovery document: no valid `userinfo_endpoint`"
+        raise LookupFailed("discovery_document_invalid", reason)
     try:
         fetched = fetch(url, access)
         if fetched.status in _REJECTED:
             raise InvalidProof("access_token_invalid")
         if fetched.status != 200:
-            raise InvalidProof("issuer_unreachable")
+            raise LookupFailed("issuer_unreachable", f"UserInfo: status {fetched.status}")
         claims = json_decode(fetched.body)
     except MalformedText:
-        raise InvalidProof("userinfo_invalid") from None
+        raise LookupFailed("userinfo_invalid", "UserInfo: not JSON") from None
     except FetchError as error:
-        is_too_large = error.code == "support_document_too_large"
-        raise InvalidProof("userinfo_invalid" if is_too_large else error.code) from None
+        code = "userinfo_invalid" if error.code == "support_document_too_large" else error.code
+        raise LookupFailed(code, f"UserInfo: {error.reason}") from None
     if not isinstance(claims, dict) or claims.get("sub") != subject:
-        raise InvalidProof("userinfo_invalid")
+        raise LookupFailed("userinfo_invalid", "UserInfo: no object about the same `sub`")
     return claims

@@ -235,6 +235,8 @@ class TestSessions:
             labels = {"kind": kind, "outcome": outcome, "algorithm": algorithm}
             assert found.value("persona_proofs_total", **labels) == count
         assert found.value("persona_proofs_total") == 6
+        lookups = {"kind": "id_token", "outcome": "found"}
+        assert found.value("persona_provider_lookups_total", **lookups) == 1
         assert EMAIL not in str(found.families)
 
 

@@ -53,7 +53,6 @@ class World:
             OpenIDIssuers.parse([without_gone(entry | trust)]),
             ProviderKeys(self.provider.fetch),
             self.nonces,
-            fetch=self.provider.fetch,
         )
 
     def keys(self):
