@@ -43,7 +43,11 @@ export interface Session {
 
 /** A BrowserID assertion, also as a plain string, or an ID token. */
 /** An assertion, a proof of one of the service's kinds, or of a kind that an operator has added. */
-export type Proof = string | { assertion: string } | { id_token: string } | Record<string, string>;
+export type Proof =
+  | string
+  | { assertion: string }
+  | { id_token: string; access_token?: string }
+  | Record<string, string>;
 
 export interface Nonce {
   /** The `nonce` of the authentication request and of the ID token. */

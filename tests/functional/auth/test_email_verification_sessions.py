@@ -239,6 +239,8 @@ def test_metrics(site):
     counted = dict(site.app.services.authenticators.outcomes.counts())
     assert counted["evt", "proved", "EdDSA"] == 1
     assert counted["evt", "issuer_record_missing", "unknown"] == 1
+    lookups = site.app.services.authenticators.lookups.counts()
+    assert lookups == {("evt", "found"): 2, ("evt", "issuer_record_missing"): 1}
 
 
 def test_personal_data(site, caplog):
