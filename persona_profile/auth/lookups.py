@@ -29,7 +29,10 @@ FREE_SECONDS: Final = 1.0
 """A lookup up to this duration costs its parties COST_SECONDS alone."""
 
 COST_SECONDS: Final = 0.05
-"""The debt for the processor time of a lookup."""
+"""The debt for the processor time of a usual lookup."""
+
+COST_FACTOR: Final = 10
+"""The debt for each second of processor time, which answers of thousands of parts may take."""
 
 DEBT_SECONDS: Final = 10.0
 """A party with this debt has one place. A network has none with twice this debt, and none for a domain
@@ -128,14 +131,17 @@ class Lookups:
         network, domains = ("network", cause.client), _domains(cause, domain)
         claims, retry_after = self._claims(network, domains)
         with self._budget.place(Wait.LOOKUP, claims, retry_after):
-            began, token = self._clock(), _HOLDS_PLACE.set(True)
+            began, worked = self._clock(), time.thread_time()
+            token = _HOLDS_PLACE.set(True)
             try:
                 yield
             finally:
                 _HOLDS_PLACE.reset(token)
-                taken = self._clock() - began
+                taken, worked = self._clock() - began, time.thread_time() - worked
                 for party in (network, *domains):
-                    self._debts.add(party, max(COST_SECONDS, taken - FREE_SECONDS))
+                    self._debts.add(
+                        party, max(COST_SECONDS, taken - FREE_SECONDS, COST_FACTOR * worked)
+                    )
 
     def thread_claims(self, domain: str, threads: int) -> tuple[list[Claim], int]:
         """Return the claims of a fetch from a domain, and the threads that its cause may use.

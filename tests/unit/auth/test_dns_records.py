@@ -241,6 +241,35 @@ def test_silent_domains_of_one_network(server):
     assert failures == {DnsFailed, Overloaded}
 
 
+def test_costly_answers(server):
+    """Answers of thousands of records cost their network its places, by their processor time."""
+    lookups = Lookups(WaitingBudget())
+    resolver = DnsResolver([("127.0.0.1", server.port)], lookups=lookups)
+    made = txt(*(b"%d" % number for number in range(3000)))
+    wires = {}
+
+    def answer(query, transport):
+        if transport == "udp":
+            return truncated(query, transport)
+        name = query.question[0].name
+        wires.setdefault(name, made(query, transport))
+        return query.id.to_bytes(2) + wires[name][2:]
+
+    server.put("costly.test", answer)
+    server.put("mail.test", txt(RECORD))
+    rejected = 0
+    with caused_by(client="192.0.2.1"):
+        for _ in range(60):
+            try:
+                assert len(ask(resolver, "costly.test").records) == 3000
+            except Overloaded:
+                rejected += 1
+    assert rejected > 20
+    with caused_by(client="198.51.100.1"):
+        assert ask(resolver).records == (RECORD,)
+    lookups.close()
+
+
 class TestConfiguration:
     """The system's resolvers, and resolvers for DNSSEC."""
 
