@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -257,14 +258,13 @@ def test_costly_answers(server):
 
     server.put("costly.test", answer)
     server.put("mail.test", txt(RECORD))
-    rejected = 0
-    with caused_by(client="192.0.2.1"):
-        for _ in range(60):
-            try:
-                assert len(ask(resolver, "costly.test").records) == 3000
-            except Overloaded:
-                rejected += 1
-    assert rejected > 20
+    # By the debt of usual lookups alone, 150 of them cost no place.
+    costly = 0
+    with caused_by(client="192.0.2.1"), contextlib.suppress(Overloaded):
+        while costly < 150:
+            assert len(ask(resolver, "costly.test").records) == 3000
+            costly += 1
+    assert costly < 150
     with caused_by(client="198.51.100.1"):
         assert ask(resolver).records == (RECORD,)
     lookups.close()
