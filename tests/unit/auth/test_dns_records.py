@@ -218,6 +218,26 @@ def test_shared_failure(server, resolver):
         assert all(isinstance(each.exception(), DnsFailed) for each in asked)
 
 
+def test_lookup_that_hangs(server, resolver, monkeypatch):
+    """A thread that shares a lookup waits no longer than its lifetime, whatever the first one does."""
+    going_on, looking = threading.Event(), threading.Event()
+
+    def look_up(_name):
+        looking.set()
+        going_on.wait(30)
+
+    monkeypatch.setattr(resolver, "_look_up", look_up)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(ask, resolver)
+        looking.wait(5)
+        began = time.monotonic()
+        with pytest.raises(DnsFailed):
+            ask(resolver)
+        assert time.monotonic() - began < LIFETIME + 1
+        going_on.set()
+        assert isinstance(first.exception(), DnsFailed)
+
+
 def test_silent_domains_of_one_network(server):
     """A network whose domains are silent leaves a place to others, who are answered at once."""
     lookups = Lookups(WaitingBudget())
