@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -90,7 +91,7 @@ class OpenIDVerifier(Authenticator):
         issuers = self._trust_file.reload() if self._trust_file else None
         if issuers is not None:
             self._issuers = issuers
-            self._keys.keep(issuers.urls)
+            self._keys.keep(issuers.routes)
             self.prepare()
 
     def _check(self, token: Jws, access_token: str | None) -> ProvedEmail:
@@ -238,13 +239,14 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
     issuers = TrustFile(
         "openid.issuers",
         settings.openid_issuers,
-        OpenIDIssuers.parse,
+        partial(OpenIDIssuers.parse, is_development=settings.development),
         context.openid_issuers,
         context.reload_counter("openid_issuers"),
     )
+    trusted = issuers.read()
     return OpenIDVerifier(
-        issuers.read(),
-        ProviderKeys(context.fetch, lookups=context.lookups),
+        trusted,
+        ProviderKeys(context.fetch, lookups=context.lookups, routes=trusted.routes),
         context.nonces,
         origins=(*settings.public_origins, *settings.dialog_origins),
         skew_seconds=settings.openid_clock_skew_seconds,
