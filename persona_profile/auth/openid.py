@@ -21,7 +21,7 @@ from persona_profile.auth.jose_keys import read_key_id
 from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
 from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
-from persona_profile.auth.openid_userinfo import check_access_token
+from persona_profile.auth.openid_userinfo import RequestLimit, check_access_token
 from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json
@@ -77,6 +77,7 @@ class OpenIDVerifier(Authenticator):
         self._skew = skew_seconds
         self._clock = clock
         self._trust_file = trust_file
+        self._userinfo_requests = RequestLimit(clock)
 
     def verify(self, proof: str, access_token: str | None = None) -> ProvedEmail:
         """Return the proved email. See `auth.Authenticator`."""
@@ -107,6 +108,7 @@ class OpenIDVerifier(Authenticator):
         if access_token is not None and issuer.has_userinfo and not _has_email(payload):
             check_access_token(access_token, token)
             self._keys.check(issuer.url, token, key_id)
+            self._userinfo_requests.count(nonce.digest)
             claims = self._keys.read_userinfo(issuer.url, access_token, payload["sub"])
             email = _email(issuer, claims)
         else:
