@@ -24,7 +24,7 @@ from persona_profile.errors import InvalidProof
 
 MAX_ACCESS_TOKEN_CHARACTERS: Final = 8192
 MAX_REQUESTS: Final = 4
-"""The requests that one ID token may cause in a process; a proof that failed for a moment comes again."""
+"""The requests that one ID token may cause in a process; a proof may come again after a failure."""
 
 _MAX_TOKENS: Final = 4096
 _LIMIT_SECONDS: Final = 3600
