@@ -105,7 +105,7 @@ class OpenIDVerifier(Authenticator):
         self._check_times(payload, now)
         nonce = self._nonce(payload, now)
         _check_subject(issuer, payload)
-        if access_token is not None and issuer.has_userinfo and not _has_email(payload):
+        if access_token is not None and issuer.has_userinfo and _lacks_email(issuer, payload):
             check_access_token(access_token, token)
             self._keys.check(issuer.url, token, key_id)
             self._userinfo_requests.count(nonce.digest)
@@ -191,8 +191,15 @@ def _key_id(token: Jws, *, is_needed: bool) -> str | None:
     return key_id
 
 
-def _has_email(payload: Mapping[str, Json]) -> bool:
-    return "email" in payload and "email_verified" in payload
+def _lacks_email(issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> bool:
+    """Return whether a token proves no email, and UserInfo may have what it lacks."""
+    if "email" in payload and "email_verified" in payload:
+        return False
+    try:
+        _email(issuer, payload)
+    except InvalidProof:
+        return True
+    return False
 
 
 def _check_subject(issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> None:

@@ -114,6 +114,16 @@ def test_no_need_to_ask(world):
     assert world.sent == []
 
 
+def test_word_that_is_enough():
+    """A token proves its email alone where the issuer's word is enough, whatever is beside it."""
+    world = World(assume_verified=["mail.test"])
+    assert world.verify(email="bob@mail.test") == "bob@mail.test"
+    assert world.sent == []
+    world.say(email_verified=GONE)
+    assert world.verify() == EMAIL
+    assert world.sent == [ACCESS_TOKEN]
+
+
 def test_without_access_token(world):
     """A token without email is rejected with a reason of its own."""
     assert world.code(None) == "email_missing"
