@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import http.cookiejar
 import json
 import sqlite3
@@ -23,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from support.servers.real_providers import CALLBACK, CLIENT, SECONDS, SECRET, RealProvider, running
 from support.servers.services import free_port
 
-_SCHEMA = Path("/usr/share/doc/glewlwyd/database/init.sqlite3.sql.gz")
+_SCHEMA = Path("/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3")
 _LIBRARIES = "/usr/lib/glewlwyd"
 _PASSWORD = "password"  # the package's own, of its administrator
 
@@ -58,7 +57,7 @@ def glewlwyd(folder: Path) -> Iterator[RealProvider]:
     """Run glewlwyd with a client and a person, alice; its issuer sends emails that are asked for."""
     port = free_port()
     with sqlite3.connect(folder / "database") as database:
-        database.executescript(gzip.decompress(_SCHEMA.read_bytes()).decode())
+        database.executescript(_SCHEMA.read_text())
     database.close()
     (folder / "glewlwyd.conf").write_text(_configuration(folder, port))
     origin = f"http://localhost:{port}"
