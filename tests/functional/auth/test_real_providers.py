@@ -8,11 +8,12 @@ import pytest
 import webtest
 from joserfc.jws import extract_compact
 from support.servers.applications import application
+from support.servers.glewlwyd import glewlwyd
 from support.servers.openid import fresh_nonce
 from support.servers.real_providers import CLIENT, mock_person, mock_provider, npm_provider
 
 EMAIL = "alice@mail.test"
-CLAIMS = {"id_token": {"email": {"essential": True}, "email_verified": {"essential": True}}}
+CLAIMS = {"id_token": {"email": None, "email_verified": None}}
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,13 @@ def npm():
 def mock():
     """The PyPI package `oidc-provider-mock`."""
     with mock_provider() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory):
+    """Debian's package glewlwyd."""
+    with glewlwyd(tmp_path_factory.mktemp("glewlwyd")) as provider:
         yield provider
 
 
@@ -120,3 +128,31 @@ class TestOidcProviderMock:
         tokens = mock.tokens(fresh_nonce(site), "nobody")
         assert open_session(site, tokens, status=401)["code"] == "email_missing"
         assert open_session(site, tokens, "access_token", status=401)["code"] == "email_missing"
+
+
+class TestGlewlwyd:
+    def test_email_missing(self, provider, trusting):
+        """Without the `claims` parameter neither the ID token nor UserInfo has an email."""
+        site = trusting(provider, userinfo=True, assume_verified=["mail.test"])
+        tokens = provider.tokens(fresh_nonce(site))
+        assert open_session(site, tokens, status=401)["code"] == "email_missing"
+        assert open_session(site, tokens, "access_token", status=401)["code"] == "email_missing"
+
+    @pytest.mark.parametrize("members", [(), ("access_token",)])
+    def test_claims_parameter(self, provider, trusting, members):
+        """With it the ID token has the email, which nobody calls verified."""
+        site = trusting(provider)
+        tokens = provider.tokens(fresh_nonce(site), claims=json.dumps(CLAIMS))
+        assert open_session(site, tokens, *members, status=401)["code"] == "email_not_verified"
+        site = trusting(provider, userinfo=True, assume_verified=["mail.test"])
+        tokens = provider.tokens(fresh_nonce(site), claims=json.dumps(CLAIMS))
+        opened = open_session(site, tokens, *members)
+        assert [each["email"] for each in opened["profiles"]] == [EMAIL]
+
+    def test_userinfo(self, provider, trusting):
+        """UserInfo has it if that was asked for; `at_hash` of the ID token holds."""
+        site = trusting(provider, userinfo=True, assume_verified=["mail.test"])
+        tokens = provider.tokens(fresh_nonce(site), claims=json.dumps({"userinfo": {"email": None}}))
+        assert "at_hash" in claims_of(tokens)
+        opened = open_session(site, tokens, "access_token")
+        assert [each["email"] for each in opened["profiles"]] == [EMAIL]

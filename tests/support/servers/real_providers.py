@@ -15,7 +15,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
@@ -41,10 +41,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Person:
     """A person's browser, which fills in every form with a name and any password."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, cookies: http.cookiejar.CookieJar | None = None) -> None:
         self._name = name
-        cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-        self._opener = urllib.request.build_opener(cookies, _NoRedirect)
+        jar = http.cookiejar.CookieJar() if cookies is None else cookies
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar), _NoRedirect)
 
     def sign_in(self, url: str) -> dict[str, str]:
         """Return the parameters with which the provider sends the browser back to the dialog."""
@@ -106,10 +106,16 @@ class RealProvider:
             "code_challenge_method": "S256",
         } | parameters
         url = f"{self.discovery['authorization_endpoint']}?{urlencode(asked)}"
-        back = Person(name).sign_in(url)
+        back = self.authorize(url, name)
         assert back["state"] == "state", back
         answer: dict[str, str] = self._redeem(back["code"], verifier)
         return answer
+
+    def authorize(
+        self, url: str, name: str, cookies: http.cookiejar.CookieJar | None = None
+    ) -> dict[str, str]:
+        """Return the parameters with which the provider sends the browser back to the dialog."""
+        return Person(name, cookies).sign_in(url)
 
     def _redeem(self, code: str, verifier: str) -> Any:
         body = urlencode(
@@ -134,7 +140,7 @@ def npm_provider(*features: str) -> Iterator[RealProvider]:
     node, port = shutil.which("node"), free_port()
     assert node is not None
     command = [node, str(FOLDER / "provider.mjs"), str(port), *features]
-    with _running(command, f"http://localhost:{port}") as provider:
+    with running(command, f"http://localhost:{port}") as provider:
         yield provider
 
 
@@ -143,7 +149,7 @@ def mock_provider() -> Iterator[RealProvider]:
     """Run the PyPI package `oidc-provider-mock`."""
     port = free_port()
     command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port)]
-    with _running(command, f"http://localhost:{port}") as provider:
+    with running(command, f"http://localhost:{port}") as provider:
         yield provider
 
 
@@ -156,23 +162,33 @@ def mock_person(provider: RealProvider, name: str, **claims: Any) -> None:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], issuer: str) -> Iterator[RealProvider]:
-    found: list[Any] = []
+def running(
+    command: list[str],
+    issuer: str,
+    *,
+    kind: type[RealProvider] = RealProvider,
+    ready: str = "",
+    set_up: Callable[[], None] = lambda: None,
+) -> Iterator[RealProvider]:
+    """Run a provider; `set_up` is called once the URL `ready` answers."""
+    discovery = f"{issuer}/.well-known/openid-configuration"
 
     def answers() -> bool:
         if process.poll() is not None:
             pytest.fail(f"the provider ended: {command}")
         with contextlib.suppress(OSError):
-            url = f"{issuer}/.well-known/openid-configuration"
-            with urllib.request.urlopen(url, timeout=SECONDS) as response:
-                found.append(json.load(response))
-        return bool(found)
+            urllib.request.urlopen(ready or discovery, timeout=SECONDS).close()
+            return True
+        return False
 
     environment = {**os.environ, "NODE_NO_WARNINGS": "1", "AUTHLIB_INSECURE_TRANSPORT": "1"}
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment) as process:
         try:
             wait_for(answers, SECONDS)
-            yield RealProvider(issuer, found[0])
+            set_up()
+            with urllib.request.urlopen(discovery, timeout=SECONDS) as response:
+                document = json.load(response)
+            yield kind(issuer, document)
         finally:
             process.terminate()
