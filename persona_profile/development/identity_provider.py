@@ -27,6 +27,9 @@ from persona_profile.encoding import Json
 
 DOMAINS: Final = ("example.com", "example.net", "example.org")
 PINNED_PATTERNS: Final = ("*.example", *(p + name for name in DOMAINS for p in ("", "*.")))
+EXAMPLE_EMAILS: Final = ("alice@example.com", "bob@example.org")
+"""The emails that the providers offer."""
+
 CERTIFICATE_LIFE_MS: Final = 3600 * 1000
 ASSERTION_LIFE_MS: Final = 2 * 60 * 1000
 

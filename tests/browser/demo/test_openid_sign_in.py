@@ -16,7 +16,7 @@ from support.servers.applications import Clock, application, running
 from support.servers.dialogs import dialog_of
 from support.servers.services import Service, free_port
 
-from persona_profile.serving.development_provider import start_provider
+from persona_profile.serving.development_provider import start_providers
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 REQUEST = "persona-openid-request"
@@ -203,7 +203,7 @@ class TestThatNeedTheirOwnServer:
                     development__provider_listen=f"127.0.0.1:{provider_port}",
                 )
                 provider = app.development.openid_provider
-                stack.callback(start_provider(provider, is_one_of_several=False))
+                stack.callback(start_providers(app.development, is_one_of_several=False))
                 stack.enter_context(running(app, port))
                 unopened.open(f"http://127.0.0.1:{port}")
                 return unopened, provider

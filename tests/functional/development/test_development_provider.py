@@ -384,7 +384,8 @@ class TestBeingServed:
         """Of several that would, one serves it; when that ends, another does."""
         issuer = f"http://127.0.0.1:{free_port()}"
         first, second = (
-            SharedProvider(DevelopmentOpenIDProvider(issuer, [DIALOG], tmp_path)) for _ in range(2)
+            SharedProvider(DevelopmentOpenIDProvider(issuer, [DIALOG], tmp_path), ProviderServer)
+            for _ in range(2)
         )
 
         def keys():
