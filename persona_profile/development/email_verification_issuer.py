@@ -8,16 +8,18 @@ The settings reject it outside development.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from persona_profile.auth.browserid_keys import sign_jws
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from persona_profile.auth.fetch import Fetched, FetchError
-from persona_profile.development.identity_provider import PINNED_PATTERNS, read_or_write_key
+from persona_profile.development.identity_provider import PINNED_PATTERNS, read_or_write_pem
 from persona_profile.development.message_signatures import SignedRequest, verify
-from persona_profile.development.openid_provider import SigningKey
 from persona_profile.emails import (
     InvalidDomain,
     InvalidEmail,
@@ -25,7 +27,7 @@ from persona_profile.emails import (
     canonical_email,
     patterns_of,
 )
-from persona_profile.encoding import Json, MalformedText, json_decode, json_encode
+from persona_profile.encoding import Json, MalformedText, base64url_encode, json_decode, json_encode
 
 HOST: Final = "accounts.example"
 ISSUER: Final = f"https://{HOST}"
@@ -36,6 +38,7 @@ ISSUANCE_PATH: Final = "/email-verification/issue"
 ACCOUNTS_PATH: Final = "/accounts"
 LOGIN_PATH: Final = "/"
 
+ALGORITHM: Final = "Ed25519"
 TXT_PREFIX: Final = "_email-verification."
 TOKEN_TYPE: Final = "evt+jwt"  # noqa: S105 - a media type
 MAX_ACCOUNTS: Final = 20
@@ -47,6 +50,27 @@ class IssuanceError(Exception):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
+
+
+class _SigningKey:
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        x = base64url_encode(key.public_key().public_bytes_raw())
+        required = json_encode({"crv": "Ed25519", "kty": "OKP", "x": x})
+        self.id = base64url_encode(hashlib.sha256(required).digest())  # RFC 7638
+        kind: dict[str, Json] = {"kty": "OKP", "crv": "Ed25519", "x": x}
+        self.document: Json = kind | {"use": "sig", "alg": ALGORITHM, "kid": self.id}
+
+    @classmethod
+    def load(cls, path: Path) -> _SigningKey:
+        key = load_pem_private_key(read_or_write_pem(path, Ed25519PrivateKey.generate), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"{path}: not an Ed25519 key")  # noqa: TRY004 - it is a file's content
+        return cls(key)
+
+    def sign(self, header: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
+        signed = ".".join(base64url_encode(json_encode(part)) for part in (header, payload))
+        return f"{signed}.{base64url_encode(self._key.sign(signed.encode('ascii')))}"
 
 
 class DevelopmentEmailIssuer:
@@ -70,7 +94,7 @@ class DevelopmentEmailIssuer:
         self.is_served = False
         self._path = folder / "development-email-verification.pem"
         self._clock = clock
-        self._loaded: SigningKey | None = None
+        self._loaded: _SigningKey | None = None
 
     def txt_records(self, name: str) -> tuple[str, ...]:
         """Return the TXT records of a DNS name: each example domain delegates to this issuer."""
@@ -149,7 +173,7 @@ class DevelopmentEmailIssuer:
             "email": email,
             "email_verified": True,
         }
-        return sign_jws(payload, self._key.key, {"typ": TOKEN_TYPE, "kid": self._key.id}) + "~"
+        return self._key.sign({"alg": ALGORITHM, "typ": TOKEN_TYPE, "kid": self._key.id}, payload) + "~"
 
     def fetch(self, url: str) -> Fetched:
         """Return a document of this issuer without a network: every process has its key.
@@ -164,9 +188,9 @@ class DevelopmentEmailIssuer:
         return Fetched(200, "application/json", json_encode(document()))
 
     @property
-    def _key(self) -> SigningKey:
+    def _key(self) -> _SigningKey:
         if self._loaded is None:
-            self._loaded = SigningKey(1, read_or_write_key(self._path))
+            self._loaded = _SigningKey.load(self._path)
         return self._loaded
 
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from persona_profile.encoding import MalformedText, base64url_decode
+from persona_profile.encoding import base64url_decode
 
 COMPONENTS: Final = ("@method", "@authority", "@path", "content-digest", "signature-key")
 """The components that a signature must cover."""
@@ -79,8 +79,7 @@ def verify(request: SignedRequest, now: float) -> dict[str, str]:
     values = {"@method": request.method, "@authority": request.authority, "@path": request.path}
     lines = [f'"{name}": {values.get(name) or request.fields[name]}' for name in names]
     lines.append(f'"@signature-params": {signed["covered"]}')
-    jwk = _parameters(key["parameters"])
-    public = _public_key(jwk)
+    public = _public_key(_parameters(key["parameters"]))
     if not public.verify(_decoded(signature["bytes"]), "\n".join(lines).encode("ascii")):
         raise BadSignature("the signature does not fit")
     if _decoded(digest[1]) != hashlib.sha256(request.body).digest():
@@ -109,24 +108,23 @@ class _PublicKey:
 
 def _public_key(parameters: Mapping[str, str]) -> _PublicKey:
     """Return the key of the scheme `hwk`: Ed25519 or P-256."""
+    key: ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
     try:
         match parameters:
             case {"kty": "OKP", "crv": "Ed25519", "x": x}:
-                members, algorithm = {"kty": "OKP", "crv": "Ed25519", "x": x}, "Ed25519"
+                jwk = {"kty": "OKP", "crv": "Ed25519", "x": x, "alg": "Ed25519"}
                 key = ed25519.Ed25519PublicKey.from_public_bytes(base64url_decode(x))
-                found = _PublicKey(members, key)
             case {"kty": "EC", "crv": "P-256", "x": x, "y": y}:
-                members, algorithm = {"kty": "EC", "crv": "P-256", "x": x, "y": y}, "ES256"
+                jwk = {"kty": "EC", "crv": "P-256", "x": x, "y": y, "alg": "ES256"}
                 point = b"\x04" + base64url_decode(x) + base64url_decode(y)
-                curve = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-                found = _PublicKey(members, curve)
+                key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
             case _:
                 raise BadSignature("the key must be of Ed25519 or P-256")
-    except (MalformedText, ValueError):
+    except ValueError:
         raise BadSignature("the key is malformed") from None
-    if parameters.get("alg", algorithm) != algorithm:
+    if parameters.get("alg", jwk["alg"]) != jwk["alg"]:
         raise BadSignature("the algorithm does not fit the key")
-    return found
+    return _PublicKey(jwk, key)
 
 
 def _check_time(parameters: Mapping[str, str], now: float) -> None:

@@ -79,9 +79,7 @@ class _Grant:
     expires_at: float
 
 
-class SigningKey:
-    """A numbered key, and the JWK of its public part."""
-
+class _SigningKey:
     def __init__(self, number: int, key: RSAPrivateKey) -> None:
         self.number = number
         self.key = key
@@ -125,7 +123,7 @@ class DevelopmentOpenIDProvider:
         self._clock = clock
         self._lock = threading.Lock()
         self._codes: OrderedDict[str, _Grant] = OrderedDict()
-        self._loaded: tuple[SigningKey, ...] = ()
+        self._loaded: tuple[_SigningKey, ...] = ()
 
     @property
     def authorization_endpoint(self) -> str:
@@ -181,7 +179,7 @@ class DevelopmentOpenIDProvider:
         keys = self._keys
         with self._lock:
             number = keys[-1].number + 1
-            added = SigningKey(number, read_or_write_key(self._path(number)))
+            added = _SigningKey(number, read_or_write_key(self._path(number)))
             for old in (*keys, added)[:-PUBLISHED_KEYS]:
                 self._path(old.number).unlink(missing_ok=True)
             self._loaded = (*keys, added)[-PUBLISHED_KEYS:]
@@ -290,13 +288,13 @@ class DevelopmentOpenIDProvider:
         return self._folder / f"development-openid-{number}.pem"
 
     @property
-    def _keys(self) -> tuple[SigningKey, ...]:
+    def _keys(self) -> tuple[_SigningKey, ...]:
         """The published keys; the last one signs."""
         with self._lock:
             if not self._loaded:
                 matches = (_KEY_FILE.fullmatch(path.name) for path in self._folder.glob("*.pem"))
                 numbers = sorted(int(match[1]) for match in matches if match)[-PUBLISHED_KEYS:] or [1]
                 self._loaded = tuple(
-                    SigningKey(each, read_or_write_key(self._path(each))) for each in numbers
+                    _SigningKey(each, read_or_write_key(self._path(each))) for each in numbers
                 )
             return self._loaded

@@ -35,10 +35,18 @@ export class OpenIDSignIn {
     return Boolean(this.#answer || this.#problem);
   }
 
-  /** Leaves for the page of the provider. */
-  async begin() {
+  /**
+   * Leaves for the page of the provider.
+   * @param {{ loginHint?: string }} [hint] the expected email
+   */
+  async begin({ loginHint } = {}) {
     const { issuer, authorization_endpoint, client_id } = await this.#provider();
-    const options = { issuer, authorizationEndpoint: authorization_endpoint, clientId: client_id };
+    const options = {
+      issuer,
+      authorizationEndpoint: authorization_endpoint,
+      clientId: client_id,
+      loginHint,
+    };
     await beginSignIn({ client: this.#client, ...options });
   }
 
