@@ -138,6 +138,7 @@ setup(
             "openapi-spec-validator>=0.9",
             "PyBrowserID==0.14.0",
             "PyJWT>=2.10",
+            "PyEVP>=0.2,<0.3",  # an oracle: it mints and verifies email verification tokens
             "pycryptodome>=3.21",  # independent_keys.py must not share the service's library
             "pytest>=9",
             "pytest-benchmark>=5.1",

@@ -64,11 +64,11 @@ openid = Service(
 
 @openid.get()  # type: ignore[untyped-decorator]
 def describe_provider(request: Request) -> Response:
-    """Return the configuration for a client of the local OpenID provider."""
+    """Return the configuration for a client of the local OpenID provider; 204 if it is not served."""
     development: Development = request.registry["development"]
     provider = development.openid_provider
     if provider is None or not provider.is_served:
-        raise NotFound
+        return Response(status=204)  # no error: browsers would report it
     return json_response(
         {
             "issuer": provider.issuer,

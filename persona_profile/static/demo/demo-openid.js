@@ -77,7 +77,7 @@ export class OpenIDSignIn {
     try {
       const signal = AbortSignal.timeout(TIMEOUT_MS);
       answer = await fetch(`${this.#client.origin}/development/openid`, { signal });
-      if (answer.ok) {
+      if (answer.status === 200) {
         return await answer.json();
       }
     } catch {

@@ -2,20 +2,133 @@
 
 from __future__ import annotations
 
-import contextlib
+import http.client
 import json
-import shutil
+import ssl
+import time
 import urllib.parse
 import urllib.request
 
 import pytest
-from pyevp import PROFILES, Verifier
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service as Driver
+from pyevp import EVPError, Verifier
+from pyevp.profile import PROFILES
 from selenium.webdriver.common.keys import Keys
 from support.servers.services import Service, free_port
 
 from persona_profile.development.chromium import switches
-from persona_profile.development.email_verification_issuer import (
-    DevelopmentEmailIssuer,
-)
+from persona_profile.development.email_verification_issuer import HOST
+
+ALICE = "alice@example.com"
+STRANGER = "carol@team.example"
+# Chromium notes a field that is pressed and typed into key by key; then it works in the background.
+KEY_SECONDS, WORK_SECONDS = 0.05, 0.5
+
+
+class Issuer:
+    """The issuer and its DNS records over the network, as ports of the oracle."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def resolve_txt(self, name: str) -> list[str]:
+        """Return the TXT records of a name."""
+        query = urllib.parse.urlencode({"name": name})
+        url = f"{self._service.origin}/development/dns?{query}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return [each["data"] for each in json.load(answer)["Answer"]]
+
+    def fetch_json(self, url: str) -> object:
+        """Return a document."""
+        parts = urllib.parse.urlsplit(url)
+        assert parts.netloc == HOST
+        context = ssl._create_unverified_context()  # as the browser: the certificate is its own
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self._service.issuer_port, timeout=10, context=context
+        )
+        try:
+            connection.request("GET", parts.path, headers={"Host": HOST})
+            return json.load(connection.getresponse())
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """A development server with its issuer, as `make run` starts it."""
+    folder = tmp_path_factory.mktemp("evp")
+    started = Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite", issuer_port=free_port())
+    started.start()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def page(new_page, service):
+    """The front page in a new Chromium of `make run-evp`, which does not ask before it verifies."""
+    granted = "--auto-grant-email-verification-permission-for-testing"
+    issuer = ("127.0.0.1", service.issuer_port)
+    with new_page(granted, *switches(service.origin, issuer)) as found:
+        found.open(service.origin)
+        # The values that the browser puts into the form, before the page reads them.
+        found.browser.execute_script(
+            """addEventListener("submit", ({ target }) => {
+              const field = target.querySelector("[autocomplete=email-verification-token]");
+              window.sent = { token: field.value, nonce: field.getAttribute("nonce") };
+            }, true);"""
+        )
+        found.find("#another summary").click()
+        yield found
+
+
+def use_address(page, email, *, wait=lambda: None):
+    """Type an address as a person does, leave its field, continue; return token and nonce."""
+    field = page.find("#other-email [name=email]")
+    field.click()
+    page.wait_for(lambda: nonce_of(page))
+    for character in email:
+        field.send_keys(character)
+        time.sleep(KEY_SECONDS)
+    time.sleep(WORK_SECONDS)
+    field.send_keys(Keys.TAB)
+    wait()
+    page.find("#other-email [type=submit]").click()
+    page.wait_for_notice(f"Signed in as {email}.")
+    return page.browser.execute_script("return window.sent")
+
+
+def nonce_of(page):
+    """Return the nonce of the hidden field."""
+    field = page.find("#other-email [autocomplete=email-verification-token]")
+    return field.get_dom_attribute("nonce")
+
+
+def has_verified(page):
+    """Return whether the browser has got a token from the issuer."""
+    found = page.browser.execute_cdp_cmd("Browser.getHistograms", {"query": "Blink.Evp.Status.Verify"})
+    return sum(each["count"] for each in found["histograms"])
+
+
+class TestProvedByTheBrowser:
+    def test_token(self, page, service):
+        """The page gets a token of the development issuer that an independent verifier accepts."""
+        sent = use_address(page, ALICE, wait=lambda: page.wait_for(lambda: has_verified(page)))
+        issuer = Issuer(service)
+        verifier = Verifier(
+            audience=service.origin,
+            resolver=issuer,
+            fetcher=issuer,
+            profile=PROFILES["draft-hardt-02"],
+        )
+        verified = verifier.verify(sent["token"], nonce=sent["nonce"], email=ALICE)
+        assert (verified.email, verified.issuer) == (ALICE, f"https://{HOST}")
+        with pytest.raises(EVPError, match="nonce"):
+            verifier.verify(sent["token"], nonce="another", email=ALICE)
+        assert page.emails() == [ALICE]
+        assert nonce_of(page) is None
+
+    def test_signed_out_at_the_issuer(self, page):
+        """An address that is not signed in at its provider gets no token, and the next way is used."""
+        sent = use_address(page, STRANGER)
+        assert sent["token"] == ""
+        assert page.emails() == [STRANGER]
+        assert not page.complaints()

@@ -228,7 +228,6 @@ class TestThatNeedTheirOwnServer:
         assert f"{service.provider}: Address already in use" in caplog.text
         page.find("#openid").click()
         wait_for_problem(page, "The local OpenID provider is not running")
-        page.expect_complaint("404")
         page.sign_in(ALICE)
 
 
@@ -239,9 +238,10 @@ DIALOG = """<!doctype html><html lang="en"><title>A dialog</title><link rel="ico
 
 def test_guide(unopened, tmp_path):
     """The guide's example signs in literally from a dialog of another origin."""
-    [script] = re.findall(
+    scripts = re.findall(
         r"^```javascript\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
+    [script] = [each for each in scripts if "beginSignIn" in each]
     url = f"sqlite:///{tmp_path}/store.sqlite"
     service = Service(tmp_path, "sqlite", url, provider_port=free_port())
     for documented, actual in (
