@@ -32,7 +32,8 @@ _VARYING = re.compile(
     r'|\b(?:rid=|"rid":")[0-9a-f]{32}|\bt=[0-9.]+'
 )
 _LISTENS = re.compile(
-    r"listens on http://\S+(?: and http://\S+)*|^Try first: .*$|OpenID provider.* for development.*$|provider for development.*$"
+    r"listens on http://\S+(?: and http://\S+)*|^Try first: .*$|OpenID provider.* for development.*$"
+    r"|provider for development.*$"
     r"|\bIP: '[0-9.:]+'|\bhost: '127\.0\.0\.1'|'?\w+'?@'?127\.0\.0\.1'?(?::\d+)?"
     r"|\bmaster(?:_host=|:)? ?'?127\.0\.0\.1'?(?::\d+)?",
     re.MULTILINE,
