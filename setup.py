@@ -84,6 +84,7 @@ setup(
         "colander>=2.0",
         "cornice>=6.1,<7",
         "cryptography>=46",
+        "dnspython>=2.7,<3",
         "idna>=3.10",
         "joserfc>=1.8,<2",
         "limits>=5.6,<6",
@@ -138,7 +139,7 @@ setup(
             "openapi-spec-validator>=0.9",
             "PyBrowserID==0.14.0",
             "PyJWT>=2.10",
-            "PyEVP>=0.2,<0.3",  # an oracle: it mints and verifies email verification tokens
+            "pyevp>=0.2,<0.3",  # an issuer of email verification tokens, and a browser
             "pycryptodome>=3.21",  # independent_keys.py must not share the service's library
             "pytest>=9",
             "pytest-benchmark>=5.1",
@@ -158,6 +159,7 @@ setup(
         "paste.server_runner": ["main = persona_profile.serving.server:serve"],
         "persona_profile.authenticators": [
             "browserid = persona_profile.auth.browserid:from_context",
+            "evp = persona_profile.auth.email_verification:from_context",
             "openid = persona_profile.auth.openid:from_context",
         ],
         "persona_profile.backends": [

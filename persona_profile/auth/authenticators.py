@@ -46,6 +46,8 @@ class AuthenticatorContext:
         own_origins: the fetch of each origin that this server itself serves, in development.
         pinned_issuers: trusted by BrowserID besides the configured file, in development.
         openid_issuers: trusted by OpenID Connect besides the configured file, in development.
+        email_issuers: the issuer of email verification tokens of each domain that needs no DNS, in
+            development.
     """
 
     settings: Settings
@@ -58,6 +60,7 @@ class AuthenticatorContext:
     own_origins: Mapping[str, Callable[[str], Fetched]] = field(default_factory=dict)
     pinned_issuers: PinnedIssuers = field(default_factory=lambda: PinnedIssuers({}))
     openid_issuers: OpenIDIssuers = field(default_factory=OpenIDIssuers)
+    email_issuers: Mapping[str, str] = field(default_factory=dict)
 
     def option(self, name: str) -> str:
         """Return the setting `authenticator.<name>`.
@@ -142,8 +145,8 @@ def load_authenticators(context: AuthenticatorContext) -> Authenticators:
     """Return the configured authenticators. Each gets a context with a fetcher of its own.
 
     Raises:
-        InvalidSettings: a name is unknown, two authenticators have the same member, or the creation of
-            an authenticator fails.
+        InvalidSettings: a name is unknown, two authenticators have the same member, the creation of an
+            authenticator fails, or all are off.
     """
     found: dict[str, Authenticator] = {}
     closing = ExitStack()
@@ -152,16 +155,23 @@ def load_authenticators(context: AuthenticatorContext) -> Authenticators:
         fetcher = DocumentFetcher(context.new_fetcher(), context.own_origins, context.lookups)
         closing.callback(fetcher.close)
         authenticator = _load(name, replace(context, fetch=fetcher.fetch))
+        if authenticator is None:
+            continue
         if authenticator.member in found:
             raise InvalidSettings(f"authenticators: {name}: another takes `{authenticator.member}` too")
         found[authenticator.member] = authenticator
+    if not found:
+        raise InvalidSettings("authenticators: the settings leave all of them off")
     return Authenticators(found, closing)
 
 
-def _load(name: str, context: AuthenticatorContext) -> Authenticator:
-    """Make the authenticator of an entry point, or of the dotted name of a factory."""
+def _load(name: str, context: AuthenticatorContext) -> Authenticator | None:
+    """Make the authenticator of an entry point, or of the dotted name of a factory.
+
+    None stands for an authenticator that its settings leave off.
+    """
     try:
-        authenticator: Authenticator = load_plugin(GROUP, name)(context)
+        authenticator: Authenticator | None = load_plugin(GROUP, name)(context)
     except OSError as error:
         raise InvalidSettings(f"authenticators: {name}: {error.strerror}") from None
     except (PluginNotFound, ValueError) as error:

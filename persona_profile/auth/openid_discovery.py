@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, Url
+from persona_profile.auth.jose_keys import MAX_KEYS, VerificationKey, check_signature, parse_key_set
 from persona_profile.auth.jws import Jws
 from persona_profile.auth.lookups import Lookups
-from persona_profile.auth.openid_keys import VerificationKey, check_signature, parse_key_set
 from persona_profile.auth.registrable_domains import registrable_domain
 from persona_profile.encoding import Json, MalformedText, json_decode
 from persona_profile.errors import InvalidProof, Overloaded
@@ -44,7 +44,6 @@ MISFIT_SECONDS: Final = 10
 """The pause between further lookups for misfits."""
 
 PATIENCE_SECONDS: Final = 5.0
-"""After a discovery document as slow as this, the lookup ends without its keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,18 @@ class _State:
     misfits_until: float = -math.inf
 
 
-class _Provider:
-    """The keys of a provider; at most one lookup is under way, and each replaces `state`."""
+class Provider:
+    """The keys of a provider; at most one lookup is under way, and each replaces `state`.
+
+    Attributes:
+        tries_several: whether a token without `kid` is tried with several keys.
+        max_keys: the number of keys that its set may have.
+        patience_seconds: after a discovery document as slow as this, the lookup ends without its keys.
+    """
+
+    tries_several = False
+    max_keys = MAX_KEYS
+    patience_seconds = PATIENCE_SECONDS
 
     def __init__(
         self,
@@ -82,6 +91,18 @@ class _Provider:
         self._lookups = lookups
         self._refreshing = threading.Lock()
         self.state = _State()
+
+    def check(self, token: Jws, key_id: str | None) -> None:
+        """Verify the signature of a token; see `ProviderKeys.check`."""
+        seen = self.state
+        keys = self.keys()
+        try:
+            check_signature(keys, token, key_id, tries_several=self.tries_several)
+        except InvalidProof:
+            newest = self.keys_for_misfit(seen)
+            if newest is keys:
+                raise
+            check_signature(newest, token, key_id, tries_several=self.tries_several)
 
     def keys(self) -> tuple[VerificationKey, ...]:
         """Return the keys, after a lookup if they are too old."""
@@ -142,10 +163,10 @@ class _Provider:
         try:
             url = self._discover()
             # Each fetch has its own deadline; two slow fetches must not add up.
-            if self._clock() > began + PATIENCE_SECONDS:
+            if self._clock() > began + self.patience_seconds:
                 return replace(state, failure="issuer_unreachable")
             # With any media type, as few providers set that of a key set.
-            keys = parse_key_set(self._document(url, "key_set_invalid"))
+            keys = parse_key_set(self._document(url, "key_set_invalid"), self.max_keys)
         except InvalidProof as error:
             return replace(state, failure=error.code)
         return replace(state, keys=keys, fetched_at=began)
@@ -156,6 +177,9 @@ class _Provider:
         document = self._document(url, "discovery_document_invalid", media_type="application/json")
         if not isinstance(document, dict) or document.get("issuer") != self._url:
             raise InvalidProof("discovery_document_invalid")
+        return self._key_set_url(document)
+
+    def _key_set_url(self, document: Mapping[str, Json]) -> str:
         found = document.get("jwks_uri")
         try:
             key_set = Url.parse(found if isinstance(found, str) else "")
@@ -200,7 +224,7 @@ class ProviderKeys:
         self._clock = clock
         self._lookups = lookups or Lookups()
         self._lock = threading.Lock()
-        self._providers: dict[str, _Provider] = {}
+        self._providers: dict[str, Provider] = {}
 
     def check(self, url: str, token: Jws, key_id: str | None) -> None:
         """Verify the signature of a token; without `kid`, with the provider's only key.
@@ -209,20 +233,11 @@ class ProviderKeys:
             InvalidProof: the signature is invalid, or a lookup failed.
             Overloaded: too many lookups are under way.
         """
-        provider = self._provider(url)
-        seen = provider.state
-        keys = provider.keys()
-        try:
-            check_signature(keys, token, key_id)
-        except InvalidProof:
-            newest = provider.keys_for_misfit(seen)
-            if newest is keys:
-                raise
-            check_signature(newest, token, key_id)
+        self._provider(url).check(token, key_id)
 
     def prepare(self, urls: Collection[str]) -> None:
         """Begin to look up the keys of providers, beside requests."""
-        together: dict[str, list[_Provider]] = {}
+        together: dict[str, list[Provider]] = {}
         for url in urls:
             domain = registrable_domain(Url.parse(url).host)
             together.setdefault(domain, []).append(self._provider(url))
@@ -234,13 +249,13 @@ class ProviderKeys:
         with self._lock:
             self._providers = {url: each for url, each in self._providers.items() if url in urls}
 
-    def _provider(self, url: str) -> _Provider:
+    def _provider(self, url: str) -> Provider:
         with self._lock:
             if url not in self._providers:
-                self._providers[url] = _Provider(url, self._fetch, self._clock, self._lookups)
+                self._providers[url] = Provider(url, self._fetch, self._clock, self._lookups)
             return self._providers[url]
 
 
-def _prepare_all(providers: list[_Provider]) -> None:
+def _prepare_all(providers: list[Provider]) -> None:
     for each in providers:
         each.prepare()

@@ -178,7 +178,7 @@ def test_broken_rules(tmp_path, caplog, proof):
     [
         (
             {"authenticators": "saml"},
-            "authenticators: saml: neither one of browserid, openid nor a dotted",
+            "authenticators: saml: neither one of browserid, evp, openid nor a dotted",
         ),
         ({"authenticators": "persona_profile.Nobody"}, "nor a dotted name that can be imported"),
         ({"authenticators": "browserid browserid:x"}, "nor a dotted name that can be imported"),

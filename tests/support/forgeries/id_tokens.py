@@ -253,7 +253,7 @@ ODD_KEYS: dict[str, Callable[[str], tuple[dict[str, Any], Any, str]]] = {
     "of-a-curve": _odd_rsa(crv="P-256"),
     "short": lambda kid: (public(rsa("short", 1024), kid), rsa("short", 1024), "RS256"),
     "private": lambda kid: (rsa("odd").as_dict(private=True) | {"kid": kid}, rsa("odd"), "RS256"),
-    "p384": lambda kid: (public(elliptic("p384", "P-384"), kid), elliptic("odd"), "ES256"),
+    "p521": lambda kid: (public(elliptic("p521", "P-521"), kid), elliptic("odd"), "ES256"),
     "koblitz": lambda kid: (public(elliptic("k", "secp256k1"), kid), elliptic("odd"), "ES256"),
     "off-curve": _odd_elliptic(y="A" * 43),
     "of-eddsa": _odd_elliptic(alg="EdDSA"),

@@ -185,8 +185,8 @@ class Provider:
 
 
 @contextlib.contextmanager
-def providers() -> Iterator[Provider]:
-    """Serve the providers on loopback, behind TLS with certificates of the run's authority."""
+def providers(*names: str) -> Iterator[Provider]:
+    """Serve the providers, and hosts of more names, on loopback behind TLS by the run's authority."""
     provider = Provider()
 
     class Handler(BaseHTTPRequestHandler):
@@ -205,7 +205,7 @@ def providers() -> Iterator[Provider]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert("accounts.test", "broker.test").configure_cert(context)
+    authority().issue_cert("accounts.test", "broker.test", *names).configure_cert(context)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     provider.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
