@@ -59,6 +59,9 @@ class EmailIssuers(Protocol):
         """
 
 
+_UNASKED: Final = ("127.0.0.1", 53)
+
+
 @dataclass(frozen=True, slots=True)
 class AcceptedDomains:
     """The domains whose emails may be proved: canonical patterns, or EVERY_DOMAIN."""
@@ -245,10 +248,10 @@ def from_context(context: AuthenticatorContext) -> Authenticator | None:
     accepted = frozenset((*settings.evp_domains, *pinned))
     if not accepted:
         return None
+    # Pinned domains need no DNS: a development server starts where no resolver is configured.
+    servers = settings.evp_dns if settings.evp_domains else (_UNASKED,)
     try:
-        resolver = DnsResolver(
-            settings.evp_dns, is_dnssec_needed=settings.evp_dnssec, lookups=context.lookups
-        )
+        resolver = DnsResolver(servers, is_dnssec_needed=settings.evp_dnssec, lookups=context.lookups)
     except ValueError as error:
         raise ValueError(f"evp.dns: {error}") from None
     issuers = EmailVerificationIssuers(

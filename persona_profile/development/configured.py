@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from persona_profile.auth.authenticators import AuthenticatorContext
 from persona_profile.auth.openid_issuers import OpenIDIssuers
-from persona_profile.development.email_verification_issuer import DevelopmentEmailIssuer
-from persona_profile.development.identity_provider import DevelopmentIdentityProvider
+from persona_profile.development.email_verification_issuer import HOST, DevelopmentEmailIssuer
+from persona_profile.development.identity_provider import PINNED_PATTERNS, DevelopmentIdentityProvider
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
 from persona_profile.settings import Settings
 
@@ -30,14 +30,19 @@ class Development:
     def trusted_by(self, context: AuthenticatorContext) -> AuthenticatorContext:
         """Return the context for authenticators that trust these providers too."""
         context = replace(context, pinned_issuers=self.identity_provider.pinned_issuers())
-        provider = self.openid_provider
-        if provider is None:
-            return context
-        return replace(
-            context,
-            openid_issuers=OpenIDIssuers([provider.trust]),
-            own_origins={provider.issuer: provider.fetch},
-        )
+        if (provider := self.openid_provider) is not None:
+            context = replace(
+                context,
+                openid_issuers=OpenIDIssuers([provider.trust]),
+                own_origins={provider.issuer: provider.fetch},
+            )
+        if (issuer := self.email_issuer) is not None:
+            context = replace(
+                context,
+                email_issuers=dict.fromkeys(PINNED_PATTERNS, HOST),
+                own_origins={**context.own_origins, issuer.issuer: issuer.fetch},
+            )
+        return context
 
 
 def open_development(settings: Settings, clock: Callable[[], float]) -> Development:

@@ -125,6 +125,27 @@ class TestProvedByTheBrowser:
             verifier.verify(sent["token"], nonce="another", email=ALICE)
         assert page.emails() == [ALICE]
         assert nonce_of(page) is None
+        assert not page.complaints()
+
+    def test_session(self, page):
+        """The token alone opens the session: no other proof is sent."""
+        page.browser.execute_script(
+            """const original = window.fetch;
+            window.bodies = [];
+            window.fetch = (url, options) => {
+              window.bodies.push([String(url), options?.method, options?.body]);
+              return original(url, options);
+            };"""
+        )
+        sent = use_address(page, ALICE, wait=lambda: page.wait_for(lambda: has_verified(page)))
+        bodies = page.browser.execute_script("return window.bodies")
+        paths = [urllib.parse.urlsplit(url).path for url, method, _ in bodies if method == "POST"]
+        assert "/development/assertions" not in paths
+        [session] = [json.loads(body) for url, _, body in bodies if url.endswith("/v1/sessions")]
+        assert session["proofs"] == [{"evt": sent["token"]}]
+        page.save(page.profile(), label="By the browser")
+        page.reload()
+        assert page.emails() == [ALICE]
 
     def test_signed_out_at_the_issuer(self, page):
         """An address that is not signed in at its provider gets no token, and the next way is used."""
