@@ -37,6 +37,8 @@ _EVT_HEADER: Final = frozenset({"alg", "kid", "typ"})
 _KB_HEADER: Final = frozenset({"alg", "typ"})
 _HASH_ALGORITHM: Final = "sha-256"
 
+_UNASKED: Final = ("127.0.0.1", 53)
+
 logger = logging.getLogger(__name__)
 
 
@@ -57,9 +59,6 @@ class EmailIssuers(Protocol):
         Raises:
             ValueError: it can't be used. The present one stays.
         """
-
-
-_UNASKED: Final = ("127.0.0.1", 53)
 
 
 @dataclass(frozen=True, slots=True)

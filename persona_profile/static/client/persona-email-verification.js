@@ -9,7 +9,7 @@ const NAME = "email_verification_token";
 const AUTOCOMPLETE = "email-verification-token";
 
 /** A nonce is replaced when less of its life is left: the person still has to type, and the server to verify. */
-const LEAST_LIFE_MS = 120_000;
+const MIN_LIFE_MS = 120_000;
 
 const TOKEN = /^[\w-]+\.([\w-]+)\.[\w-]+~[\w-]+\.[\w-]+\.[\w-]+$/;
 
@@ -34,7 +34,7 @@ export function tokenOf(value, email) {
 /** @type {typeof declared.needsNonce} */
 export function needsNonce(nonce, shown, now) {
   // The browser empties the attribute of an element that is put into a document with a policy.
-  return !nonce || shown !== nonce.nonce || !(Date.parse(nonce.expires_at) - now >= LEAST_LIFE_MS);
+  return !nonce || shown !== nonce.nonce || !(Date.parse(nonce.expires_at) - now >= MIN_LIFE_MS);
 }
 
 export class EmailVerification {
