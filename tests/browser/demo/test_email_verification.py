@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import ssl
 import time
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import pytest
 from pyevp import EVPError, Verifier
 from pyevp.profile import PROFILES
 from selenium.webdriver.common.keys import Keys
+from support.clients.other_browsers import firefox, webkit
+from support.servers.applications import wait_for
+from support.servers.dialogs import dialog_of
 from support.servers.services import Service, free_port
 
 from persona_profile.development.chromium import switches
@@ -22,6 +27,8 @@ ALICE = "alice@example.com"
 STRANGER = "carol@team.example"
 # Chromium notes a field that is pressed and typed into key by key; then it works in the background.
 KEY_SECONDS, WORK_SECONDS = 0.05, 0.5
+GRANTED = "--auto-grant-email-verification-permission-for-testing"
+GUIDE = Path(__file__).parents[3] / "docs/how-to/dialog.md"
 
 
 class Issuer:
@@ -65,9 +72,8 @@ def service(tmp_path_factory):
 @pytest.fixture
 def page(new_page, service):
     """The front page in a new Chromium of `make run-evp`, which does not ask before it verifies."""
-    granted = "--auto-grant-email-verification-permission-for-testing"
     issuer = ("127.0.0.1", service.issuer_port)
-    with new_page(granted, *switches(service.origin, issuer)) as found:
+    with new_page(GRANTED, *switches(service.origin, issuer)) as found:
         found.open(service.origin)
         # The values that the browser puts into the form, before the page reads them.
         found.browser.execute_script(
@@ -82,7 +88,16 @@ def page(new_page, service):
 
 def use_address(page, email, *, wait=lambda: None):
     """Type an address as a person does, leave its field, continue; return token and nonce."""
-    field = page.find("#other-email [name=email]")
+    type_address(page, "#other-email", email)
+    wait()
+    page.find("#other-email [type=submit]").click()
+    page.wait_for_notice(f"Signed in as {email}.")
+    return page.browser.execute_script("return window.sent")
+
+
+def type_address(page, form, email):
+    """Type an address into a form as a person does, and leave its field."""
+    field = page.find(f"{form} [name=email]")
     field.click()
     page.wait_for(lambda: nonce_of(page))
     for character in email:
@@ -90,15 +105,11 @@ def use_address(page, email, *, wait=lambda: None):
         time.sleep(KEY_SECONDS)
     time.sleep(WORK_SECONDS)
     field.send_keys(Keys.TAB)
-    wait()
-    page.find("#other-email [type=submit]").click()
-    page.wait_for_notice(f"Signed in as {email}.")
-    return page.browser.execute_script("return window.sent")
 
 
 def nonce_of(page):
     """Return the nonce of the hidden field."""
-    field = page.find("#other-email [autocomplete=email-verification-token]")
+    field = page.find("[autocomplete=email-verification-token]")
     return field.get_dom_attribute("nonce")
 
 
@@ -153,3 +164,66 @@ class TestProvedByTheBrowser:
         assert sent["token"] == ""
         assert page.emails() == [STRANGER]
         assert not page.complaints()
+
+
+DIALOG = """<!doctype html><html lang="en"><title>A dialog</title><link rel="icon" href="/favicon.css">
+<script type="module" src="/dialog.js"></script>
+FORM<div id="cards"></div><p id="problem" role="alert"></p></html>"""
+
+BEFORE = """import { CardDeck } from "/static/persona-card.js";
+import { ProfileClient } from "/static/persona-profile.js";
+const client = new ProfileClient({ origin: "SERVER" });
+const deck = new CardDeck({ client, container: document.getElementById("cards") });
+const say = (error) => { document.getElementById("problem").textContent = error.code; };
+const proveInAnotherWay = async (email) => say({ code: `another way for ${email}` });
+"""
+
+
+def guide(language, word):
+    """Return the guide's block of a language that has a word."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    [block] = [each for each in fence.findall(GUIDE.read_text("utf-8")) if word in each]
+    return block
+
+
+@pytest.mark.parametrize("email", [ALICE, STRANGER])
+def test_guide(new_page, tmp_path, email):
+    """The guide's example signs in from a dialog of another origin, or goes on to its other way."""
+    url, port = f"sqlite:///{tmp_path}/store.sqlite", free_port()
+    service = Service(tmp_path / "service", "sqlite", url, issuer_port=port)
+    before = BEFORE.replace("SERVER", service.origin)
+    pages = {
+        "/": DIALOG.replace("FORM", guide("xml", 'id="address"')),
+        "/dialog.js": before + guide("javascript", "EmailVerification"),
+        "/favicon.css": "",
+    }
+    with dialog_of(service, pages) as origin:
+        service.start()
+        with new_page(GRANTED, *switches(service.origin, ("127.0.0.1", port))) as page:
+            page.open(origin)
+            type_address(page, "#address", email)
+            if email == ALICE:
+                page.wait_for(lambda: has_verified(page))
+            page.find("#address button").click()
+            if email == ALICE:
+                page.wait_for(lambda: page.emails() == [ALICE])
+            else:
+                problem = page.find("#problem")
+                assert page.wait_for(lambda: problem.text) == f"another way for {STRANGER}"
+            assert not page.complaints()
+
+
+@pytest.mark.parametrize("start", [firefox, webkit])
+def test_other_browsers(start, service, tmp_path):
+    """In a browser without the protocol the next way proves the address, without an error."""
+    with start(tmp_path) as browser:
+        browser.open(service.origin)
+        browser.evaluate("(document.querySelector('#another').open = true)")
+        browser.type("#other-email [name=email]", STRANGER + Keys.ENTER)
+        notice = "document.querySelector('#notice').textContent"
+        wait_for(lambda: browser.evaluate(notice))
+        assert browser.evaluate(notice) == f"Signed in as {STRANGER}."
+        assert not browser.evaluate(
+            "[...document.querySelectorAll('.problem')].map((each) => each.textContent).join('')"
+        )
+        assert browser.errors == []
