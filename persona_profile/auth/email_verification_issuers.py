@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from persona_profile.auth.dns_records import DnsFailed, TxtAnswer, TxtResolver
+from persona_profile.auth.documents import Fetch
 from persona_profile.auth.domain_cache import DomainCache, DomainLookups
-from persona_profile.auth.fetch import Fetched
 from persona_profile.auth.jws import Jws
-from persona_profile.auth.lookups import Lookups, caused_by
+from persona_profile.auth.lookups import FOUND, LookupFailed, Lookups, caused_by
 from persona_profile.auth.openid_discovery import Provider
 from persona_profile.emails import canonical_domain, patterns_of
 from persona_profile.errors import DnsUnavailable, InvalidProof
@@ -33,6 +33,9 @@ ISSUERS: Final = 1024
 """The number of issuers in use whose keys are kept, and the number of others."""
 
 MAX_KEYS: Final = 16
+KIND: Final = "evt"
+"""The kind of proofs, for metrics."""
+
 _ISSUER_MEMBER: Final = b"iss="
 
 
@@ -69,12 +72,14 @@ class IssuerRecord:
         return bool(self.issuer)
 
 
-_FAILURE: Final = IssuerRecord(life=FAILED_SECONDS, is_failure=True)
+_FAILURE: Final = IssuerRecord(problem=DnsUnavailable.code, life=FAILED_SECONDS, is_failure=True)
 
 
 class _Issuer(Provider):
-    """The keys of an issuer."""
+    """The keys of an issuer, whose host a stranger may have chosen."""
 
+    kind = KIND
+    is_configured = False
     tries_several = True
     max_keys = MAX_KEYS
     patience_seconds = 2.5  # DNS may have taken some seconds before
@@ -83,7 +88,7 @@ class _Issuer(Provider):
         """Return the URL of the key set, from the issuer's metadata of any media type."""
         document = self._document(self._url + WELL_KNOWN_PATH, "discovery_document_invalid")
         if not isinstance(document, dict):
-            raise InvalidProof("discovery_document_invalid")
+            raise LookupFailed("discovery_document_invalid", "metadata: not an object")
         return self._key_set_url(document)
 
 
@@ -101,7 +106,7 @@ class EmailVerificationIssuers:
     def __init__(
         self,
         resolver: TxtResolver,
-        fetch: Callable[[str], Fetched],
+        fetch: Fetch,
         *,
         lookups: Lookups | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -165,6 +170,11 @@ class EmailVerificationIssuers:
             return found
 
     def _look_up(self, domain: str) -> IssuerRecord:
+        record = self._ask(domain)
+        self._lookups.report(KIND, None, record.problem or FOUND)
+        return record
+
+    def _ask(self, domain: str) -> IssuerRecord:
         try:
             answer = self._resolver.txt(RECORD_PREFIX + domain, domain)
         except DnsFailed:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from persona_profile.auth.access import ANONYMOUS, Access
 from persona_profile.auth.public_addresses import is_public_address
 from persona_profile.bounded_http import MeteredSocket, MeteredTls, ResponseTooLong
 from persona_profile.emails import is_canonical_domain
@@ -50,11 +51,17 @@ _HEADERS: Final = {
 
 
 class FetchError(Exception):
-    """A fetch failed; `code` is the reason."""
+    """A fetch failed.
 
-    def __init__(self, code: str) -> None:
+    Attributes:
+        code: for the client.
+        reason: for the log, in words of this service and of its libraries; never bytes of a server.
+    """
+
+    def __init__(self, code: str, reason: str = "") -> None:
         super().__init__(code)
         self.code = code
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +122,10 @@ def resolve(name: str) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def exchange(connection: MeteredSocket, url: Url) -> Fetched:
+def exchange(connection: MeteredSocket, url: Url, bearer: str = "") -> Fetched:
     """Request a document over a connection and return the response, a redirect too.
+
+    The request has the access token `bearer`, unless it is empty.
 
     Raises:
         FetchError: `support_document_too_large`: the response or its body exceeds the limit.
@@ -124,16 +133,33 @@ def exchange(connection: MeteredSocket, url: Url) -> Fetched:
     """
     client = http.client.HTTPConnection(url.authority)
     client.sock = connection
+    headers = _HEADERS | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
     try:
-        client.request("GET", url.target, headers=_HEADERS)
+        client.request("GET", url.target, headers=headers)
         with client.getresponse() as response:
             body = response.read(MAX_DOCUMENT_BYTES + 1)
     except ResponseTooLong:
-        raise FetchError("support_document_too_large") from None
+        raise FetchError("support_document_too_large", "the response is too long") from None
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise FetchError("support_document_too_large")
+        raise FetchError("support_document_too_large", f"over {MAX_DOCUMENT_BYTES} bytes")
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Fetched(response.status, media_type, body)
+
+
+def _reason(error: Exception) -> str:
+    """Return why a fetch failed, without bytes of the server."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"certificate: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS: {error.reason}"
+        case socket.gaierror():
+            return "the name does not resolve"
+        case TimeoutError():
+            return "no answer in time"
+        case OSError(strerror=str(text)):
+            return text
+    return type(error).__name__
 
 
 @functools.cache
@@ -169,27 +195,27 @@ class HttpsFetcher:
         self._context = context or _authorities()
         self.deadline_seconds = deadline
 
-    def fetch(self, url: Url) -> Fetched:
+    def fetch(self, url: Url, access: Access = ANONYMOUS) -> Fetched:
         """Return the response to a request for a document.
 
         Raises:
             FetchError: `issuer_address_forbidden`, `issuer_unreachable`, `support_document_too_large`.
         """
         if url.scheme != "https" or not is_canonical_domain(url.host):
-            raise FetchError("issuer_address_forbidden")
+            raise FetchError("issuer_address_forbidden", "no https URL of a public host name")
         port = self._port if url.port == HTTPS_PORT else url.port
         deadline = time.monotonic() + self.deadline_seconds
         try:
             addresses = self._resolve(url.host)
             if not addresses or not all(map(self._is_allowed, addresses)):
-                raise FetchError("issuer_address_forbidden")
+                raise FetchError("issuer_address_forbidden", "the address is not public")
             with self._connect(addresses, port, deadline) as plain:
                 secure = MeteredTls(plain, MAX_RESPONSE_BYTES, deadline, self._context, url.host)
-                return exchange(secure, url)
+                return exchange(secure, url, access.bearer)
         except ResponseTooLong:
-            raise FetchError("support_document_too_large") from None
-        except (OSError, http.client.HTTPException, ValueError, RuntimeError):
-            raise FetchError("issuer_unreachable") from None
+            raise FetchError("support_document_too_large", "the response is too long") from None
+        except (OSError, http.client.HTTPException, ValueError, RuntimeError) as error:
+            raise FetchError("issuer_unreachable", _reason(error)) from None
 
     def _connect(self, addresses: Sequence[str], port: int, deadline: float) -> socket.socket:
         failure: OSError = TimeoutError()

@@ -15,10 +15,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from persona_profile.auth.access import Access
+from persona_profile.auth.documents import Fetch
 from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, Url
 from persona_profile.auth.jose_keys import MAX_KEYS, VerificationKey, check_signature, parse_key_set
 from persona_profile.auth.jws import Jws
-from persona_profile.auth.lookups import Lookups
+from persona_profile.auth.lookups import FOUND, LookupFailed, Lookups
+from persona_profile.auth.openid_userinfo import read_userinfo
 from persona_profile.auth.registrable_domains import registrable_domain
 from persona_profile.encoding import Json, MalformedText, json_decode
 from persona_profile.errors import InvalidProof, Overloaded
@@ -68,11 +71,16 @@ class Provider:
     """The keys of a provider; at most one lookup is under way, and each replaces `state`.
 
     Attributes:
+        kind: the kind of its proofs, for metrics.
+        is_configured: whether the operator chose its host, which is then logged.
         tries_several: whether a token without `kid` is tried with several keys.
         max_keys: the number of keys that its set may have.
+        userinfo_url: the UserInfo endpoint of the newest discovery document, if it has a valid one.
         patience_seconds: after a discovery document as slow as this, the lookup ends without its keys.
     """
 
+    kind = "id_token"
+    is_configured = True
     tries_several = False
     max_keys = MAX_KEYS
     patience_seconds = PATIENCE_SECONDS
@@ -91,6 +99,7 @@ class Provider:
         self._lookups = lookups
         self._refreshing = threading.Lock()
         self.state = _State()
+        self.userinfo_url: str | None = None
 
     def check(self, token: Jws, key_id: str | None) -> None:
         """Verify the signature of a token; see `ProviderKeys.check`."""
@@ -161,49 +170,75 @@ class Provider:
         if is_for_misfit:
             state = replace(state, misfits_until=max(state.misfits_until, began) + MISFIT_SECONDS)
         try:
-            url = self._discover()
-            # Each fetch has its own deadline; two slow fetches must not add up.
-            if self._clock() > began + self.patience_seconds:
-                return replace(state, failure="issuer_unreachable")
-            # With any media type, as few providers set that of a key set.
-            keys = parse_key_set(self._document(url, "key_set_invalid"), self.max_keys)
+            keys = self._find_keys(began)
         except InvalidProof as error:
+            reason = error.reason if isinstance(error, LookupFailed) else "unusable"
+            self._report(error.code, reason)
             return replace(state, failure=error.code)
+        self._report(FOUND)
         return replace(state, keys=keys, fetched_at=began)
+
+    def _find_keys(self, began: float) -> tuple[VerificationKey, ...]:
+        url = self._discover()
+        # Each fetch has its own deadline; two slow fetches must not add up.
+        if self._clock() > began + self.patience_seconds:
+            raise LookupFailed("issuer_unreachable", "discovery document: too slow")
+        document = self._document(url, "key_set_invalid")
+        try:
+            return parse_key_set(document, self.max_keys)
+        except InvalidProof as error:
+            raise LookupFailed(error.code, "key set: no usable key, or too many") from None
+
+    def _report(self, outcome: str, reason: str = "") -> None:
+        host = self._host if self.is_configured else None
+        self._lookups.report(self.kind, host, outcome, reason)
 
     def _discover(self) -> str:
         """Return the URL of the key set, from the provider's discovery document."""
         url = self._url.removesuffix("/") + WELL_KNOWN_PATH
-        document = self._document(url, "discovery_document_invalid", media_type="application/json")
+        document = self._document(url, "discovery_document_invalid")
         if not isinstance(document, dict) or document.get("issuer") != self._url:
-            raise InvalidProof("discovery_document_invalid")
+            reason = "discovery document: `issuer` is another"
+            raise LookupFailed("discovery_document_invalid", reason)
+        self.userinfo_url = self._endpoint(document, "userinfo_endpoint")
         return self._key_set_url(document)
 
     def _key_set_url(self, document: Mapping[str, Json]) -> str:
-        found = document.get("jwks_uri")
+        url = self._endpoint(document, "jwks_uri")
+        if url is None:
+            reason = "discovery document: no valid `jwks_uri`"
+            raise LookupFailed("discovery_document_invalid", reason)
+        return url
+
+    def _endpoint(self, document: Mapping[str, Json], name: str) -> str | None:
+        """Return the URL of an endpoint: at the provider's own origin, or at the port of https."""
+        found = document.get(name)
         try:
-            key_set = Url.parse(found if isinstance(found, str) else "")
+            endpoint = Url.parse(found if isinstance(found, str) else "")
         except ValueError:
-            raise InvalidProof("discovery_document_invalid") from None
-        is_own = key_set.origin == Url.parse(self._url).origin
-        if not is_own and (key_set.scheme != "https" or key_set.port != HTTPS_PORT):
-            raise InvalidProof("discovery_document_invalid")
+            return None
+        is_own = endpoint.origin == Url.parse(self._url).origin
+        if not is_own and (endpoint.scheme != "https" or endpoint.port != HTTPS_PORT):
+            return None
         return str(found)
 
-    def _document(self, url: str, code: str, media_type: str | None = None) -> Json:
-        """Return the JSON document of a URL; `code` is the reason if it is invalid."""
+    def _document(self, url: str, code: str) -> Json:
+        """Return the JSON document of a URL; `code` is the reason if it is invalid.
+
+        The media type does not matter, as many providers serve files.
+        """
+        name = code.removesuffix("_invalid").replace("_", " ")
         try:
             fetched = self._fetch(url)
             if fetched.status != 200:
-                raise InvalidProof("issuer_unreachable")
-            if media_type not in (None, fetched.media_type):
-                raise InvalidProof(code)
+                raise LookupFailed("issuer_unreachable", f"{name}: status {fetched.status}")
             return json_decode(fetched.body)
         except MalformedText:
-            raise InvalidProof(code) from None
+            raise LookupFailed(code, f"{name}: not JSON") from None
         except FetchError as error:
             is_too_large = error.code == "support_document_too_large"
-            raise InvalidProof(code if is_too_large else error.code) from None
+            reason = f"{name}: {error.reason}"
+            raise LookupFailed(code if is_too_large else error.code, reason) from None
 
 
 class ProviderKeys:
@@ -216,7 +251,7 @@ class ProviderKeys:
 
     def __init__(
         self,
-        fetch: Callable[[str], Fetched],
+        fetch: Fetch,
         clock: Callable[[], float] = time.monotonic,
         lookups: Lookups | None = None,
     ) -> None:
@@ -234,6 +269,23 @@ class ProviderKeys:
             Overloaded: too many lookups are under way.
         """
         self._provider(url).check(token, key_id)
+
+    def read_userinfo(self, url: str, access_token: str, subject: Json) -> Mapping[str, Json]:
+        """Return the claims of UserInfo about a subject, of a provider whose keys are known.
+
+        Raises:
+            InvalidProof: the access token is rejected, or the lookup failed.
+            Overloaded: too many lookups are under way.
+        """
+        host, lookups = Url.parse(url).host, self._lookups
+        try:
+            endpoint = self._provider(url).userinfo_url
+            claims = read_userinfo(self._fetch, endpoint, Access(access_token), subject)
+        except LookupFailed as error:
+            lookups.report(Provider.kind, host, error.code, error.reason)
+            raise
+        lookups.report(Provider.kind, host, FOUND)
+        return claims
 
     def prepare(self, urls: Collection[str]) -> None:
         """Begin to look up the keys of providers, beside requests."""

@@ -12,12 +12,16 @@ from persona_profile.encoding import Json
 
 OPENID: Final = "openid"
 PORTIER: Final = "portier"
-ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
 DEFAULT_ALGORITHMS: Final = ("RS256", "ES256")
 PORTIER_ALGORITHMS: Final = ("RS256",)
 EVERY_DOMAIN: Final = "*"
 
-_MEMBERS: Final = frozenset({"issuer", "client_ids", "domains", "algorithms", "profile"})
+_MEMBERS: Final = frozenset(
+    {"issuer", "client_ids", "domains", "algorithms", "profile", "userinfo", "assume_verified"}
+)
+_OF_ED25519: Final = frozenset({"EdDSA", "Ed25519"})
+_OPENID_MEMBERS: Final = frozenset({"userinfo", "assume_verified"})
 _MAX_CLIENT_ID_CHARACTERS: Final = 255
 
 
@@ -33,6 +37,9 @@ class OpenIDIssuer:
             `example.com`, `*` all domains.
         algorithms: the accepted algorithms of its tokens.
         profile: OPENID or PORTIER.
+        has_userinfo: whether its UserInfo is asked for an email that is not in the token.
+        assumed_verified: the domains whose emails count as verified if `email_verified` is missing;
+            they are among `domains`.
     """
 
     url: str
@@ -40,6 +47,8 @@ class OpenIDIssuer:
     domains: frozenset[str]
     algorithms: frozenset[str] = frozenset(DEFAULT_ALGORITHMS)
     profile: str = OPENID
+    has_userinfo: bool = False
+    assumed_verified: frozenset[str] = frozenset()
 
     @property
     def is_portier(self) -> bool:
@@ -49,6 +58,10 @@ class OpenIDIssuer:
     def vouches_for(self, domain: str) -> bool:
         """Return whether it may vouch for emails of a canonical domain."""
         return EVERY_DOMAIN in self.domains or not self.domains.isdisjoint(patterns_of(domain))
+
+    def assumes_verified(self, domain: str) -> bool:
+        """Return whether its emails of a canonical domain count as verified without its saying so."""
+        return self.is_portier or not self.assumed_verified.isdisjoint(patterns_of(domain))
 
 
 class OpenIDIssuers:
@@ -101,13 +114,21 @@ def _parse_issuer(entry: Json) -> OpenIDIssuer:
     profile = entry.get("profile", OPENID)
     if profile not in (OPENID, PORTIER):
         raise ValueError(f"profile: must be {OPENID} or {PORTIER}")
-    return OpenIDIssuer(
+    issuer = OpenIDIssuer(
         _parse_url(entry.get("issuer"), is_origin=profile == PORTIER),
         _parse_client_ids(entry, is_needed=profile == OPENID),
         frozenset(map(_parse_domain, _strings(entry, "domains"))),
         _parse_algorithms(entry, PORTIER_ALGORITHMS if profile == PORTIER else ALGORITHMS),
         str(profile),
+        has_userinfo=_parse_flag(entry, "userinfo"),
+        assumed_verified=_parse_assumed_verified(entry),
     )
+    if issuer.is_portier and (unfit := sorted(entry.keys() & _OPENID_MEMBERS)):
+        raise ValueError(f"{unfit[0]}: not of a Portier broker")
+    for pattern in sorted(issuer.assumed_verified):
+        if not issuer.vouches_for(pattern.replace("*", "any")):
+            raise ValueError(f"assume_verified: {pattern} is not of domains")
+    return issuer
 
 
 def _parse_url(url: Json, *, is_origin: bool) -> str:
@@ -141,6 +162,27 @@ def _parse_algorithms(entry: Mapping[str, Json], possible: tuple[str, ...]) -> f
     found = frozenset(_strings(entry, "algorithms"))
     if not found <= set(possible):
         raise ValueError(f"algorithms: must be of {', '.join(possible)}")
+    # Two names of one algorithm: RFC 9864 deprecates EdDSA, and names algorithms by their curves.
+    return found if found.isdisjoint(_OF_ED25519) else found | _OF_ED25519
+
+
+def _parse_flag(entry: Mapping[str, Json], name: str) -> bool:
+    found = entry.get(name, False)
+    if not isinstance(found, bool):
+        raise ValueError(f"{name}: must be true or false")  # noqa: TRY004 - a file's content
+    return found
+
+
+def _parse_assumed_verified(entry: Mapping[str, Json]) -> frozenset[str]:
+    if "assume_verified" not in entry:
+        return frozenset()
+    try:
+        found = frozenset(map(canonical_pattern, _strings(entry, "assume_verified")))
+    except InvalidDomain:
+        found = frozenset()
+    # A wildcard of a whole top-level domain would be as careless as "*".
+    if not found or any("." not in pattern.removeprefix("*.") for pattern in found):
+        raise ValueError("assume_verified: must be names such as example.com, or *.example.com")
     return found
 
 

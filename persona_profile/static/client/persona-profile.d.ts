@@ -46,7 +46,7 @@ export interface Session {
 export type Proof =
   | string
   | { assertion: string }
-  | { id_token: string }
+  | { id_token: string; access_token?: string }
   | { evt: string }
   | Record<string, string>;
 

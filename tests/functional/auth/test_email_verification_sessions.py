@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
 import webtest
+from pyevp.testing import FakeBrowser, FakeIssuer, FixedClock
 from support.forgeries import email_tokens
-from support.forgeries.email_tokens import DENIED, EMAIL, proof
+from support.forgeries.email_tokens import DENIED, EMAIL, PAGE, proof
 from support.servers.applications import wait_for
 from support.servers.dns import DnsServer, chain, dns_server, silent, txt
 from support.servers.openid import (
@@ -88,6 +90,22 @@ def test_good_proof(site):
     assert site.zones.asked_for("mail.test") == ["udp"]
     assert site.web.requests == [email_tokens.METADATA, email_tokens.JWKS]
     assert "evt" in client.get("/v1/").json["proofs"]
+
+
+@pytest.mark.parametrize("make", [FakeIssuer, FakeIssuer.gmail_like], ids=["draft", "as Gmail"])
+def test_proof_of_pyevp(site, make):
+    """A token of an independent issuer and browser opens a session."""
+    clock = FixedClock(datetime.now(UTC))
+    issuer = make(host=email_tokens.HOST, email_domains=("mail.test",), clock=clock)
+    for url, document in issuer.http_documents().items():
+        site.web.put(url, document)
+    for name, records in issuer.dns_records().items():
+        site.zones.zones[name] = txt(*map(str.encode, records))
+    client, browser = site.client(), FakeBrowser(clock=clock)
+    text = browser.present(
+        issuer.issue(EMAIL, browser.public_jwk), audience=PAGE, nonce=fresh_nonce(client)
+    )
+    assert [each["email"] for each in sign_in(client, text).json["profiles"]] == [EMAIL]
 
 
 @each_forgery
@@ -239,6 +257,8 @@ def test_metrics(site):
     counted = dict(site.app.services.authenticators.outcomes.counts())
     assert counted["evt", "proved", "EdDSA"] == 1
     assert counted["evt", "issuer_record_missing", "unknown"] == 1
+    lookups = site.app.services.authenticators.lookups.counts()
+    assert lookups == {("evt", "found"): 2, ("evt", "issuer_record_missing"): 1}
 
 
 def test_personal_data(site, caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -139,6 +140,36 @@ def test_drip(server, resolver):
     assert time.monotonic() - began < LIFETIME + 0.5
 
 
+def test_mutations(server):
+    """Messages with changed, missing and added bytes are answers or failures, and no other error."""
+    resolver = DnsResolver([("127.0.0.1", server.port)], lifetime_seconds=0.05)
+    chance = random.Random(44)
+    good = chain(2, RECORD, b"x" * 40)
+
+    def mutated(query, transport):
+        wire = bytearray(good(query, transport))
+        for _ in range(chance.randint(1, 4)):
+            position = chance.randrange(2, len(wire))
+            change = chance.choice(("set", "cut", "add"))
+            if change == "set":
+                wire[position] = chance.randrange(256)
+            elif change == "cut":
+                del wire[position : position + chance.randint(1, 8)]
+            else:
+                wire[position:position] = chance.randbytes(4)
+        return bytes(wire)
+
+    server.put("mail.test", mutated)
+    outcomes = set()
+    for _ in range(40):
+        try:
+            ask(resolver)
+            outcomes.add("answer")
+        except DnsFailed:
+            outcomes.add("failure")
+    assert outcomes == {"answer", "failure"}
+
+
 def test_second_resolver(server):
     """If one resolver is silent, the next is asked."""
     server.put("mail.test", txt(RECORD))
@@ -208,6 +239,35 @@ def test_silent_domains_of_one_network(server):
         failures = {type(each.exception()) for each in attacks}
     lookups.close()
     assert failures == {DnsFailed, Overloaded}
+
+
+def test_costly_answers(server):
+    """Answers of thousands of records cost their network its places, by their processor time."""
+    lookups = Lookups(WaitingBudget())
+    resolver = DnsResolver([("127.0.0.1", server.port)], lookups=lookups)
+    made = txt(*(b"%d" % number for number in range(3000)))
+    wires = {}
+
+    def answer(query, transport):
+        if transport == "udp":
+            return truncated(query, transport)
+        name = query.question[0].name
+        wires.setdefault(name, made(query, transport))
+        return query.id.to_bytes(2) + wires[name][2:]
+
+    server.put("costly.test", answer)
+    server.put("mail.test", txt(RECORD))
+    rejected = 0
+    with caused_by(client="192.0.2.1"):
+        for _ in range(60):
+            try:
+                assert len(ask(resolver, "costly.test").records) == 3000
+            except Overloaded:
+                rejected += 1
+    assert rejected > 20
+    with caused_by(client="198.51.100.1"):
+        assert ask(resolver).records == (RECORD,)
+    lookups.close()
 
 
 class TestConfiguration:

@@ -93,9 +93,24 @@ def test_domains(domains, vouched, others):
         ({"domains": ["test"]}, "domains: must be"),
         ({"domains": ["mail.*"]}, "domains: must be"),
         ({"domains": ["127.0.0.1"]}, "domains: must be"),
-        ({"algorithms": ["HS256"]}, "algorithms: must be of RS256, ES256, EdDSA"),
+        (
+            {"algorithms": ["HS256"]},
+            "algorithms: must be of RS256, PS256, ES256, ES384, EdDSA, Ed25519",
+        ),
         ({"algorithms": ["none"]}, "algorithms: must be of"),
         ({"algorithms": []}, "algorithms: must be a list"),
+        ({"userinfo": "yes"}, "userinfo: must be true or false"),
+        ({"assume_verified": True}, "assume_verified: must be a list"),
+        ({"assume_verified": []}, "assume_verified: must be a list"),
+        ({"assume_verified": ["*"]}, "assume_verified: must be names"),
+        ({"assume_verified": ["*.com"]}, "assume_verified: must be names"),
+        ({"assume_verified": ["com"]}, "assume_verified: must be names"),
+        ({"assume_verified": ["other.test"]}, "assume_verified: other.test is not of domains"),
+        ({"assume_verified": ["*.mail.test"]}, r"assume_verified: \*.mail.test is not of domains"),
+        (
+            {"profile": "portier", "client_ids": None, "issuer": "https://b.test", "userinfo": True},
+            "userinfo: not of a Portier broker",
+        ),
         ({"profile": "saml"}, "profile: must be openid or portier"),
         ({"jwks_uri": "https://accounts.test/jwks"}, "jwks_uri: there is no such member"),
         ({"profile": "portier"}, "client_ids: a Portier broker"),
@@ -122,6 +137,12 @@ def test_position():
             OpenIDIssuers.parse(document)
     with pytest.raises(ValueError, match="issuer 0: is not an object"):
         OpenIDIssuers.parse(["https://accounts.test"])
+
+
+@pytest.mark.parametrize("name", ["EdDSA", "Ed25519"])
+def test_names_of_one_algorithm(name):
+    """The old and the new name of Ed25519 mean the same."""
+    assert parsed(algorithms=[name, "ES384"]).algorithms == {"EdDSA", "Ed25519", "ES384"}
 
 
 def test_merging():

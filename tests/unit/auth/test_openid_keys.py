@@ -33,7 +33,7 @@ class World:
         self.failure: Exception | None = None
         self.keys = ProviderKeys(self.fetch, self.clock)
 
-    def fetch(self, url):
+    def fetch(self, url, _access=None):
         """Answer, or fail."""
         if self.failure is not None:
             self.provider.requests.append(url)
