@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -184,6 +185,28 @@ def guide(language, word):
     fence = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
     [block] = [each for each in fence.findall(GUIDE.read_text("utf-8")) if word in each]
     return block
+
+
+def test_rejected_token(new_page, tmp_path):
+    """If the server rejects the token, the next way proves the address without an error on the page."""
+    url, port = f"sqlite:///{tmp_path}/store.sqlite", free_port()
+    service = Service(
+        tmp_path, "sqlite", url, issuer_port=port, more="evp.denied_domains = example.com"
+    )
+    service.start()
+    with (
+        contextlib.closing(service),
+        new_page(GRANTED, *switches(service.origin, ("127.0.0.1", port))) as page,
+    ):
+        page.open(service.origin)
+        page.find("#another summary").click()
+        type_address(page, "#other-email", ALICE)
+        page.wait_for(lambda: has_verified(page))
+        page.find("#other-email [type=submit]").click()
+        page.wait_for_notice(f"Signed in as {ALICE}.")
+        assert page.find("#chooser .problem").text == ""
+        page.expect_complaint("401")
+        assert not page.complaints()
 
 
 @pytest.mark.parametrize("email", [ALICE, STRANGER])
