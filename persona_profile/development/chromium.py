@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="persona-chromium-", ignore_cleanup_errors=True) as folder:
         profile = f"--user-data-dir={folder}"
         command = [program, profile, *sandbox, *switches(origin, issuer), f"{origin}/"]
-        return subprocess.run(command, check=False).returncode  # noqa: S603 - a program of PATH
+        with contextlib.suppress(KeyboardInterrupt):  # it ends the browser too
+            return subprocess.run(command, check=False).returncode  # noqa: S603 - a program of PATH
+        return 130
 
 
 if __name__ == "__main__":

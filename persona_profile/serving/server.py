@@ -62,8 +62,9 @@ def serve(
     exposition = None
     if app.metrics_listen is not None and supervisor is None:
         exposition = ExpositionServer(listen(app.metrics_listen), services.metrics.exposition)
-    server = make_server(app, **settings)
+    # First, because the authenticators fetch their documents.
     close_providers = start_providers(app.development, is_one_of_several=supervisor is not None)
+    server = make_server(app, **settings)
     sys.setswitchinterval(SWITCH_SECONDS)
     hangups = Hangups()
     _handle_signals(services.lifecycle, hangups)

@@ -190,9 +190,8 @@ def guide(language, word):
 def test_rejected_token(new_page, tmp_path):
     """If the server rejects the token, the next way proves the address without an error on the page."""
     url, port = f"sqlite:///{tmp_path}/store.sqlite", free_port()
-    service = Service(
-        tmp_path, "sqlite", url, issuer_port=port, more="evp.denied_domains = example.com"
-    )
+    denied = "evp.domains = *\nevp.denied_domains = example.com\nevp.dns = 127.0.0.1"
+    service = Service(tmp_path, "sqlite", url, issuer_port=port, more=denied)
     service.start()
     with (
         contextlib.closing(service),
