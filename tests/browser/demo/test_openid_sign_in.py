@@ -241,7 +241,7 @@ def test_guide(unopened, tmp_path):
     scripts = re.findall(
         r"^```javascript\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
-    [script] = [each for each in scripts if "beginSignIn" in each]
+    [script] = [each for each in scripts if "takeAnswer" in each]
     url = f"sqlite:///{tmp_path}/store.sqlite"
     service = Service(tmp_path, "sqlite", url, provider_port=free_port())
     for documented, actual in (
