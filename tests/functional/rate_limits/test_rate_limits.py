@@ -219,12 +219,13 @@ class TestPictures:
 
     def test_told_before_decoding(self, limited):
         """A picture over the limit is not decoded; a picture rejected by its header costs nothing."""
-        app = limited(ratelimit__pixels_per_email="200000/minute", **SMALL_PICTURES)
+        app = limited(ratelimit__pixels_per_email="400000/minute", **SMALL_PICTURES)
         headers = session(app, ALICE)
         broken = encode(quadrants(400, 400))[:-300]
         response = self.put(app, headers, encode(quadrants(500, 500)), status=422)
         assert response.json["code"] == "picture_too_many_pixels"
-        assert self.put(app, headers, broken, status=422).json["code"] == "picture_broken"
+        for _ in range(2):
+            assert self.put(app, headers, broken, status=422).json["code"] == "picture_broken"
         assert_limited(self.put(app, headers, broken, status=429), "pixels-per-email")
 
     def test_reads_per_picture(self, limited, clock):
