@@ -136,6 +136,7 @@ setup(
             "matplotlib>=3.10",
             "mock",  # PyBrowserID's test support imports it
             "numpy>=2.1",
+            "oidc-provider-mock>=0.3.4",  # a provider of another author
             "openapi-spec-validator>=0.9",
             "PyBrowserID==0.14.0",
             "PyJWT>=2.10",

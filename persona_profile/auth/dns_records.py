@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final, Protocol
 
 import dns.exception
@@ -111,7 +111,7 @@ class DnsResolver(TxtResolver):
         if self._servers:
             resolver.nameservers = [dns.nameserver.Do53Nameserver(*each) for each in self._servers]
         addresses = [host for host, _ in self._servers] or [str(each) for each in resolver.nameservers]
-        if self._is_dnssec_needed and not all(map(_is_loopback, addresses)):
+        if self._is_dnssec_needed and not all(ip_address(each).is_loopback for each in addresses):
             raise ValueError("DNSSEC needs resolvers on loopback that validate")
         resolver.lifetime, resolver.timeout = self._lifetime, min(ATTEMPT_SECONDS, self._lifetime)
         resolver.use_edns(0, 0, _PAYLOAD_BYTES)
@@ -169,10 +169,3 @@ class DnsResolver(TxtResolver):
 
 
 _TXT: Final = dns.rdtypes.txtbase.TXTBase
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:  # the URL of a resolver over HTTPS
-        return False

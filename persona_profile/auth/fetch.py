@@ -8,6 +8,8 @@ The rules against server-side request forgery:
 - The certificate must be valid for the name. Redirects are not followed.
 - All received bytes are limited, and one deadline holds for the whole fetch.
 
+An operator may name hosts with other rules on addresses, certificates and proxies (`Route`).
+
 `lookups` limits the number of concurrent fetches.
 """
 
@@ -21,16 +23,23 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
 
-from persona_profile.auth.access import ANONYMOUS, Access
-from persona_profile.auth.public_addresses import is_public_address
+from persona_profile.auth.access import ANONYMOUS, Access, Route
+from persona_profile.auth.public_addresses import (
+    is_loopback_address,
+    is_private_address,
+    is_public_address,
+)
 from persona_profile.bounded_http import MeteredSocket, MeteredTls, ResponseTooLong
 from persona_profile.emails import is_canonical_domain
 
 MAX_DOCUMENT_BYTES: Final = 64 * 1024
 MAX_RESPONSE_BYTES: Final = 256 * 1024
 """Of a connection: certificates, interim responses, headers, framing of chunks, the document."""
+
+MAX_PROXY_BYTES: Final = 16 * 1024
+"""Of a proxy's answer to the request for a tunnel."""
 
 DEADLINE_SECONDS: Final = 5.0
 HTTPS_PORT: Final = 443
@@ -168,6 +177,23 @@ def _authorities() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+@functools.lru_cache(maxsize=64)
+def _private_authorities(certificates: str) -> ssl.SSLContext:
+    """Return a TLS context that trusts these authorities alone, in PEM."""
+    return ssl.create_default_context(cadata=certificates)
+
+
+def _open_tunnel(plain: socket.socket, host: str, port: int, deadline: float) -> None:
+    """Ask the proxy at the other end to connect to a host (RFC 9110, 9.3.6)."""
+    metered = MeteredSocket(plain, MAX_PROXY_BYTES, deadline)
+    target = f"{host}:{port}"
+    metered.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"))
+    response = http.client.HTTPResponse(cast(Any, metered), method="CONNECT")
+    response.begin()
+    if response.status // 100 != 2:
+        raise FetchError("issuer_unreachable", f"the proxy answers {response.status}")
+
+
 class HttpsFetcher:
     """Fetches documents under the rules of this module, in the calling thread; thread-safe.
 
@@ -201,21 +227,48 @@ class HttpsFetcher:
         Raises:
             FetchError: `issuer_address_forbidden`, `issuer_unreachable`, `support_document_too_large`.
         """
-        if url.scheme != "https" or not is_canonical_domain(url.host):
+        route = access.route.to(url.host)
+        if not (url.scheme == "https" or route.is_plain) or not (
+            is_canonical_domain(url.host) or route.allows_private_addresses
+        ):
             raise FetchError("issuer_address_forbidden", "no https URL of a public host name")
         port = self._port if url.port == HTTPS_PORT else url.port
         deadline = time.monotonic() + self.deadline_seconds
         try:
-            addresses = self._resolve(url.host)
-            if not addresses or not all(map(self._is_allowed, addresses)):
-                raise FetchError("issuer_address_forbidden", "the address is not public")
-            with self._connect(addresses, port, deadline) as plain:
-                secure = MeteredTls(plain, MAX_RESPONSE_BYTES, deadline, self._context, url.host)
+            with self._reach(url, port, route, deadline) as plain:
+                if url.scheme == "http":
+                    metered = MeteredSocket(plain, MAX_RESPONSE_BYTES, deadline)
+                    return exchange(metered, url, access.bearer)
+                own = route.authorities
+                context = _private_authorities(own) if own else self._context
+                secure = MeteredTls(plain, MAX_RESPONSE_BYTES, deadline, context, url.host)
                 return exchange(secure, url, access.bearer)
         except ResponseTooLong:
             raise FetchError("support_document_too_large", "the response is too long") from None
         except (OSError, http.client.HTTPException, ValueError, RuntimeError) as error:
             raise FetchError("issuer_unreachable", _reason(error)) from None
+
+    def _reach(self, url: Url, port: int, route: Route, deadline: float) -> socket.socket:
+        """Return a connection to a host; a proxy is where its operator put it, on any address."""
+        if route.proxy is not None:
+            name, proxy_port = route.proxy
+            plain = self._connect(self._resolve(name), proxy_port, deadline)
+            try:
+                _open_tunnel(plain, url.host, port, deadline)
+            except BaseException:
+                plain.close()
+                raise
+            return plain
+        addresses = self._resolve(url.host)
+        if not addresses or not all(self._may_call(each, url, route) for each in addresses):
+            raise FetchError("issuer_address_forbidden", "no address, or one that is not allowed")
+        return self._connect(addresses, port, deadline)
+
+    def _may_call(self, address: str, url: Url, route: Route) -> bool:
+        if url.scheme == "http":
+            return is_loopback_address(address)
+        is_private = route.allows_private_addresses and is_private_address(address)
+        return is_private or self._is_allowed(address)
 
     def _connect(self, addresses: Sequence[str], port: int, deadline: float) -> socket.socket:
         failure: OSError = TimeoutError()

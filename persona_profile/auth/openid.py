@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -20,7 +21,7 @@ from persona_profile.auth.jose_keys import read_key_id
 from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
 from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
-from persona_profile.auth.openid_userinfo import check_access_token
+from persona_profile.auth.openid_userinfo import RequestLimit, check_access_token
 from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json
@@ -76,6 +77,7 @@ class OpenIDVerifier(Authenticator):
         self._skew = skew_seconds
         self._clock = clock
         self._trust_file = trust_file
+        self._userinfo_requests = RequestLimit(clock)
 
     def verify(self, proof: str, access_token: str | None = None) -> ProvedEmail:
         """Return the proved email. See `auth.Authenticator`."""
@@ -90,7 +92,7 @@ class OpenIDVerifier(Authenticator):
         issuers = self._trust_file.reload() if self._trust_file else None
         if issuers is not None:
             self._issuers = issuers
-            self._keys.keep(issuers.urls)
+            self._keys.keep(issuers.routes)
             self.prepare()
 
     def _check(self, token: Jws, access_token: str | None) -> ProvedEmail:
@@ -103,9 +105,10 @@ class OpenIDVerifier(Authenticator):
         self._check_times(payload, now)
         nonce = self._nonce(payload, now)
         _check_subject(issuer, payload)
-        if access_token is not None and issuer.has_userinfo and not _has_email(payload):
+        if access_token is not None and issuer.has_userinfo and _lacks_email(issuer, payload):
             check_access_token(access_token, token)
             self._keys.check(issuer.url, token, key_id)
+            self._userinfo_requests.count(nonce.digest)
             claims = self._keys.read_userinfo(issuer.url, access_token, payload["sub"])
             email = _email(issuer, claims)
         else:
@@ -188,8 +191,15 @@ def _key_id(token: Jws, *, is_needed: bool) -> str | None:
     return key_id
 
 
-def _has_email(payload: Mapping[str, Json]) -> bool:
-    return "email" in payload and "email_verified" in payload
+def _lacks_email(issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> bool:
+    """Return whether a token proves no email, and UserInfo may have what it lacks."""
+    if "email" in payload and "email_verified" in payload:
+        return False
+    try:
+        _email(issuer, payload)
+    except InvalidProof:
+        return True
+    return False
 
 
 def _check_subject(issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> None:
@@ -238,13 +248,14 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
     issuers = TrustFile(
         "openid.issuers",
         settings.openid_issuers,
-        OpenIDIssuers.parse,
+        partial(OpenIDIssuers.parse, is_development=settings.development),
         context.openid_issuers,
         context.reload_counter("openid_issuers"),
     )
+    trusted = issuers.read()
     return OpenIDVerifier(
-        issuers.read(),
-        ProviderKeys(context.fetch, lookups=context.lookups),
+        trusted,
+        ProviderKeys(context.fetch, lookups=context.lookups, routes=trusted.routes),
         context.nonces,
         origins=(*settings.public_origins, *settings.dialog_origins),
         skew_seconds=settings.openid_clock_skew_seconds,

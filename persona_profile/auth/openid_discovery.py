@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
-from persona_profile.auth.access import Access
+from persona_profile.auth.access import PUBLIC, Access, Route
 from persona_profile.auth.documents import Fetch
 from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, Url
 from persona_profile.auth.jose_keys import MAX_KEYS, VerificationKey, check_signature, parse_key_set
@@ -247,6 +248,7 @@ class ProviderKeys:
     Args:
         fetch: returns the document of a URL; raises FetchError.
         clock: seconds, for the age of keys.
+        routes: the ways to providers that are not on the public Internet, by URL.
     """
 
     def __init__(
@@ -254,8 +256,10 @@ class ProviderKeys:
         fetch: Fetch,
         clock: Callable[[], float] = time.monotonic,
         lookups: Lookups | None = None,
+        routes: Mapping[str, Route] = MappingProxyType({}),
     ) -> None:
         self._fetch = fetch
+        self._routes = routes
         self._clock = clock
         self._lookups = lookups or Lookups()
         self._lock = threading.Lock()
@@ -280,7 +284,9 @@ class ProviderKeys:
         host, lookups = Url.parse(url).host, self._lookups
         try:
             endpoint = self._provider(url).userinfo_url
-            claims = read_userinfo(self._fetch, endpoint, Access(access_token), subject)
+            claims = read_userinfo(
+                self._fetch, endpoint, Access(access_token, self._route(url)), subject
+            )
         except LookupFailed as error:
             lookups.report(Provider.kind, host, error.code, error.reason)
             raise
@@ -296,16 +302,30 @@ class ProviderKeys:
         for domain, providers in together.items():
             self._lookups.refresh(domain, partial(_prepare_all, providers))
 
-    def keep(self, urls: Collection[str]) -> None:
-        """Drop the keys of all other providers."""
+    def keep(self, routes: Mapping[str, Route]) -> None:
+        """Drop the keys of all other providers, and of providers with another route than before."""
         with self._lock:
-            self._providers = {url: each for url, each in self._providers.items() if url in urls}
+            before, self._routes = self._routes, routes
+            self._providers = {
+                url: each
+                for url, each in self._providers.items()
+                if url in routes and routes[url] == before.get(url, PUBLIC)
+            }
+
+    def _route(self, url: str) -> Route:
+        return self._routes.get(url, PUBLIC)
 
     def _provider(self, url: str) -> Provider:
         with self._lock:
             if url not in self._providers:
-                self._providers[url] = Provider(url, self._fetch, self._clock, self._lookups)
+                access = Access(route=self._route(url))
+                fetch = partial(_fetch_by, self._fetch, access)
+                self._providers[url] = Provider(url, fetch, self._clock, self._lookups)
             return self._providers[url]
+
+
+def _fetch_by(fetch: Fetch, access: Access, url: str) -> Fetched:
+    return fetch(url, access)
 
 
 def _prepare_all(providers: list[Provider]) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from persona_profile.auth.access import PUBLIC, Route
 from persona_profile.auth.fetch import Url
-from persona_profile.emails import InvalidDomain, canonical_pattern, is_canonical_domain, patterns_of
+from persona_profile.auth.openid_routes import MEMBERS as ROUTE_MEMBERS
+from persona_profile.auth.openid_routes import parse_flag, parse_route
+from persona_profile.emails import InvalidDomain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json
 
 OPENID: Final = "openid"
@@ -17,9 +20,15 @@ DEFAULT_ALGORITHMS: Final = ("RS256", "ES256")
 PORTIER_ALGORITHMS: Final = ("RS256",)
 EVERY_DOMAIN: Final = "*"
 
-_MEMBERS: Final = frozenset(
-    {"issuer", "client_ids", "domains", "algorithms", "profile", "userinfo", "assume_verified"}
-)
+_MEMBERS: Final = ROUTE_MEMBERS | {
+    "issuer",
+    "client_ids",
+    "domains",
+    "algorithms",
+    "profile",
+    "userinfo",
+    "assume_verified",
+}
 _OF_ED25519: Final = frozenset({"EdDSA", "Ed25519"})
 _OPENID_MEMBERS: Final = frozenset({"userinfo", "assume_verified"})
 _MAX_CLIENT_ID_CHARACTERS: Final = 255
@@ -40,6 +49,7 @@ class OpenIDIssuer:
         has_userinfo: whether its UserInfo is asked for an email that is not in the token.
         assumed_verified: the domains whose emails count as verified if `email_verified` is missing;
             they are among `domains`.
+        route: the way to its hosts.
     """
 
     url: str
@@ -49,6 +59,7 @@ class OpenIDIssuer:
     profile: str = OPENID
     has_userinfo: bool = False
     assumed_verified: frozenset[str] = frozenset()
+    route: Route = PUBLIC
 
     @property
     def is_portier(self) -> bool:
@@ -71,8 +82,8 @@ class OpenIDIssuers:
         self._issuers = {issuer.url: issuer for issuer in issuers}
 
     @classmethod
-    def parse(cls, document: Json) -> OpenIDIssuers:
-        """Parse a list of issuers.
+    def parse(cls, document: Json, *, is_development: bool = False) -> OpenIDIssuers:
+        """Parse a list of issuers; in development they may be on http://localhost.
 
         Raises:
             ValueError: the list is invalid; the message names the issuer by its position and URL.
@@ -84,7 +95,7 @@ class OpenIDIssuers:
             url = entry.get("issuer") if isinstance(entry, dict) else None
             name = f"issuer {position}" + (f" ({url})" if isinstance(url, str) else "")
             try:
-                issuer = _parse_issuer(entry)
+                issuer = _parse_issuer(entry, is_development=is_development)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
             if issuer.url in issuers:
@@ -101,12 +112,17 @@ class OpenIDIssuers:
         """The identifiers of all providers."""
         return frozenset(self._issuers)
 
+    @property
+    def routes(self) -> dict[str, Route]:
+        """The ways to the hosts of all providers, by URL."""
+        return {url: issuer.route for url, issuer in self._issuers.items()}
+
     def merged_with(self, other: OpenIDIssuers) -> OpenIDIssuers:
         """Return the providers of both; the own ones take precedence."""
         return OpenIDIssuers((other._issuers | self._issuers).values())
 
 
-def _parse_issuer(entry: Json) -> OpenIDIssuer:
+def _parse_issuer(entry: Json, *, is_development: bool) -> OpenIDIssuer:
     if not isinstance(entry, dict):
         raise ValueError("is not an object")  # noqa: TRY004 - a file's content
     if unknown := sorted(entry.keys() - _MEMBERS):
@@ -114,14 +130,16 @@ def _parse_issuer(entry: Json) -> OpenIDIssuer:
     profile = entry.get("profile", OPENID)
     if profile not in (OPENID, PORTIER):
         raise ValueError(f"profile: must be {OPENID} or {PORTIER}")
+    url = _parse_url(entry.get("issuer"), is_origin=profile == PORTIER)
     issuer = OpenIDIssuer(
-        _parse_url(entry.get("issuer"), is_origin=profile == PORTIER),
+        url,
         _parse_client_ids(entry, is_needed=profile == OPENID),
         frozenset(map(_parse_domain, _strings(entry, "domains"))),
         _parse_algorithms(entry, PORTIER_ALGORITHMS if profile == PORTIER else ALGORITHMS),
         str(profile),
-        has_userinfo=_parse_flag(entry, "userinfo"),
+        has_userinfo=parse_flag(entry, "userinfo"),
         assumed_verified=_parse_assumed_verified(entry),
+        route=parse_route(entry, Url.parse(url), is_development=is_development),
     )
     if issuer.is_portier and (unfit := sorted(entry.keys() & _OPENID_MEMBERS)):
         raise ValueError(f"{unfit[0]}: not of a Portier broker")
@@ -136,8 +154,6 @@ def _parse_url(url: Json, *, is_origin: bool) -> str:
         location = Url.parse(url if isinstance(url, str) else "")
     except ValueError as error:
         raise ValueError(f"issuer: {error}") from None
-    if location.scheme != "https" or not is_canonical_domain(location.host):
-        raise ValueError("issuer: must begin with https:// and the name of a host")
     if location.query:
         raise ValueError("issuer: must have no query")
     if is_origin and url != location.origin:
@@ -164,13 +180,6 @@ def _parse_algorithms(entry: Mapping[str, Json], possible: tuple[str, ...]) -> f
         raise ValueError(f"algorithms: must be of {', '.join(possible)}")
     # Two names of one algorithm: RFC 9864 deprecates EdDSA, and names algorithms by their curves.
     return found if found.isdisjoint(_OF_ED25519) else found | _OF_ED25519
-
-
-def _parse_flag(entry: Mapping[str, Json], name: str) -> bool:
-    found = entry.get(name, False)
-    if not isinstance(found, bool):
-        raise ValueError(f"{name}: must be true or false")  # noqa: TRY004 - a file's content
-    return found
 
 
 def _parse_assumed_verified(entry: Mapping[str, Json]) -> frozenset[str]:

@@ -8,8 +8,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Final
+
+from cachetools import TTLCache
 
 from persona_profile.auth.access import Access
 from persona_profile.auth.documents import Fetch
@@ -20,10 +23,35 @@ from persona_profile.encoding import Json, MalformedText, base64url_encode, json
 from persona_profile.errors import InvalidProof
 
 MAX_ACCESS_TOKEN_CHARACTERS: Final = 8192
+MAX_REQUESTS: Final = 4
+"""The requests that one ID token may cause in a process; a proof may come again after a failure."""
+
+_MAX_TOKENS: Final = 4096
+_LIMIT_SECONDS: Final = 3600
 
 _ACCESS_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, 2.1
 _REJECTED: Final = (400, 401, 403)
 _HASHES: Final = {"ES384": hashlib.sha384, "EdDSA": hashlib.sha512, "Ed25519": hashlib.sha512}
+
+
+class RequestLimit:
+    """Limits the requests for UserInfo that one ID token may cause, by its nonce; thread-safe."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._lock = threading.Lock()
+        self._counts: TTLCache[bytes, int] = TTLCache(_MAX_TOKENS, _LIMIT_SECONDS, clock)
+
+    def count(self, digest: bytes) -> None:
+        """Count a request for the token with this digest of a nonce.
+
+        Raises:
+            InvalidProof: `access_token_invalid`: the token has caused MAX_REQUESTS.
+        """
+        with self._lock:
+            made = self._counts.get(digest, 0)
+            if made >= MAX_REQUESTS:
+                raise InvalidProof("access_token_invalid")
+            self._counts[digest] = made + 1
 
 
 def check_access_token(access_token: str, token: Jws) -> None:

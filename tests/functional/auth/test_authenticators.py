@@ -231,7 +231,7 @@ def test_page_names_what_there_is(tmp_path):
         path = tmp_path / f"{number}.json"
         path.write_text(text)
         application(tmp_path, openid__issuers=str(path)).close()
-    assert number == 2
+    assert number == 3
 
 
 class Demanding(Careless):

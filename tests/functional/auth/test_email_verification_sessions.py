@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+import dns.resolver
 import pytest
 import webtest
 from pyevp.testing import FakeBrowser, FakeIssuer, FixedClock
@@ -66,6 +67,19 @@ def world(folder, **settings):
         app = trusting_app(folder, web, **given)
         yield Site(app, web, zones)
         app.close()
+
+
+@pytest.fixture
+def resolv_conf(monkeypatch, tmp_path):
+    """Have dnspython read the system's resolvers from another file."""
+    path, read = tmp_path / "resolv.conf", dns.resolver.Resolver.read_resolv_conf
+    monkeypatch.setattr(
+        dns.resolver.Resolver,
+        "read_resolv_conf",
+        lambda self, _file: read(self, str(path)),
+        raising=False,
+    )
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +255,29 @@ class TestSettings:
         given = {"development": "true", "public_origins": "http://localhost", "authenticators": "evp"}
         with pytest.raises(InvalidSettings, match="all of them off"):
             make_app(parse_settings(given, {}))
+
+    @pytest.mark.parametrize(
+        ("configuration", "reason"),
+        [
+            ("", "the system names no resolver"),
+            ("nameserver 192.0.2.53\n", "needs resolvers on loopback"),
+        ],
+    )
+    def test_resolvers_of_the_system(self, resolv_conf, configuration, reason):
+        """A system whose resolvers do not do stops the start, by the name of the setting."""
+        resolv_conf.write_text(configuration)
+        given = {"development": "true", "public_origins": "http://localhost", "evp.domains": "*"}
+        given |= {"evp.dnssec": "true"}
+        with pytest.raises(InvalidSettings, match=f"evp.dns: .*{reason}"):
+            make_app(parse_settings(given, {}))
+
+    def test_reload_that_fails(self, tmp_path, resolv_conf, caplog):
+        """If the system has no resolvers any more, a reload logs that and keeps the known ones."""
+        resolv_conf.write_text("nameserver 192.0.2.53\n")
+        with world(tmp_path, evp__dns="") as site:
+            resolv_conf.write_text("")
+            site.app.services.authenticators.reload()
+        assert "evp.dns: not reloaded: the system names no resolver" in caplog.text
 
     def test_reload(self, site):
         """A reload keeps the service working."""

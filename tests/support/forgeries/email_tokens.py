@@ -283,6 +283,7 @@ def claims() -> Iterator[Forgery]:
         "https://[::1]",
         "localhost",
         "issuer.mail.test.",
+        "https://ıssuer.mail.test",
         "",
         None,
         1,

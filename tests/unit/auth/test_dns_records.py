@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 import time
@@ -217,6 +218,26 @@ def test_shared_failure(server, resolver):
         assert all(isinstance(each.exception(), DnsFailed) for each in asked)
 
 
+def test_lookup_that_hangs(server, resolver, monkeypatch):
+    """A thread that shares a lookup waits no longer than its lifetime, whatever the first one does."""
+    going_on, looking = threading.Event(), threading.Event()
+
+    def look_up(_name):
+        looking.set()
+        going_on.wait(30)
+
+    monkeypatch.setattr(resolver, "_look_up", look_up)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(ask, resolver)
+        looking.wait(5)
+        began = time.monotonic()
+        with pytest.raises(DnsFailed):
+            ask(resolver)
+        assert time.monotonic() - began < LIFETIME + 1
+        going_on.set()
+        assert isinstance(first.exception(), DnsFailed)
+
+
 def test_silent_domains_of_one_network(server):
     """A network whose domains are silent leaves a place to others, who are answered at once."""
     lookups = Lookups(WaitingBudget())
@@ -257,14 +278,13 @@ def test_costly_answers(server):
 
     server.put("costly.test", answer)
     server.put("mail.test", txt(RECORD))
-    rejected = 0
-    with caused_by(client="192.0.2.1"):
-        for _ in range(60):
-            try:
-                assert len(ask(resolver, "costly.test").records) == 3000
-            except Overloaded:
-                rejected += 1
-    assert rejected > 20
+    # By the debt of usual lookups alone, 150 of them cost no place.
+    costly = 0
+    with caused_by(client="192.0.2.1"), contextlib.suppress(Overloaded):
+        while costly < 150:
+            assert len(ask(resolver, "costly.test").records) == 3000
+            costly += 1
+    assert costly < 150
     with caused_by(client="198.51.100.1"):
         assert ask(resolver).records == (RECORD,)
     lookups.close()

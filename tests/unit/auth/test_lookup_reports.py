@@ -112,7 +112,7 @@ def test_host_without_a_name(caplog):
     ("handler", "options", "reason"),
     [
         (answering(answer()), {"context": ssl.create_default_context()}, "certificate: "),
-        (answering(answer()), {"resolve": lambda _name: []}, "the address is not public"),
+        (answering(answer()), {"resolve": lambda _name: []}, "no address, or one"),
         (silent, {"deadline": 0.2}, "no answer in time"),
         (answering(b"SECRET\r\n\r\n"), {}, "BadStatusLine"),
         (answering(b""), {}, "RemoteDisconnected"),

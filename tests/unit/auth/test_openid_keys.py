@@ -9,6 +9,7 @@ from support.servers.applications import Clock, wait_for
 from support.servers.openid import ACCOUNTS, Provider, edwards, elliptic, public, rsa, signer
 
 from persona_profile.auth import jose_keys, openid_discovery
+from persona_profile.auth.access import PUBLIC, Route
 from persona_profile.auth.fetch import FetchError
 from persona_profile.auth.jose_keys import parse_key_set
 from persona_profile.auth.jws import Jws
@@ -246,10 +247,10 @@ def test_old_keys_after_a_bad_set(world):
 def test_forgotten_providers(world):
     """The keys of a provider that is no longer trusted are let go."""
     world.find()
-    world.keys.keep([ACCOUNTS])
+    world.keys.keep({ACCOUNTS: PUBLIC})
     world.find()
     assert world.lookups == 2
-    world.keys.keep([])
+    world.keys.keep({})
     world.find()
     assert world.lookups == 4
 
@@ -257,7 +258,7 @@ def test_forgotten_providers(world):
 def test_two_slow_documents(world):
     """A slow discovery document leaves no time for the keys: two deadlines don't add up."""
 
-    def fetch(url):
+    def fetch(url, _access=None):
         world.clock.now += openid_discovery.PATIENCE_SECONDS + 1
         return world.provider.fetch(url)
 
@@ -272,7 +273,7 @@ def test_old_keys_serve_while_new_ones_come(world):
     world.clock.now += openid_discovery.FRESH_SECONDS
     under_way, go_on = threading.Event(), threading.Event()
 
-    def fetch(url):
+    def fetch(url, _access=None):
         under_way.set()
         assert go_on.wait(30)
         return world.provider.fetch(url)
@@ -354,3 +355,17 @@ def test_sizes_of_rsa(bits):
         assert rejection.value.code == "key_set_invalid"
     else:
         assert parse_key_set(found)
+
+
+def test_changed_route(world):
+    """A provider with another route than before is looked up again at once; others are not."""
+    assert world.find() is None
+    world.keys.keep({ACCOUNTS: Route()})
+    assert world.find() is None
+    assert world.lookups == 2
+    world.failure = FetchError("issuer_unreachable")
+    world.keys.keep({ACCOUNTS: Route(frozenset({"accounts.test"}), allows_private_addresses=True)})
+    assert world.find() == "issuer_unreachable"
+    world.failure = None
+    world.keys.keep({ACCOUNTS: PUBLIC})
+    assert world.find() is None

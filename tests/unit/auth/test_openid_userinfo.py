@@ -21,7 +21,7 @@ from support.servers.openid import (
 from persona_profile.auth.openid import OpenIDVerifier
 from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import OpenIDIssuers
-from persona_profile.auth.openid_userinfo import MAX_ACCESS_TOKEN_CHARACTERS
+from persona_profile.auth.openid_userinfo import MAX_ACCESS_TOKEN_CHARACTERS, MAX_REQUESTS
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import InvalidProof
 from persona_profile.keys.keyring import Keyring
@@ -114,6 +114,16 @@ def test_no_need_to_ask(world):
     assert world.sent == []
 
 
+def test_word_that_is_enough():
+    """A token proves its email alone where the issuer's word is enough, whatever is beside it."""
+    world = World(assume_verified=["mail.test"])
+    assert world.verify(email="bob@mail.test") == "bob@mail.test"
+    assert world.sent == []
+    world.say(email_verified=GONE)
+    assert world.verify() == EMAIL
+    assert world.sent == [ACCESS_TOKEN]
+
+
 def test_without_access_token(world):
     """A token without email is rejected with a reason of its own."""
     assert world.code(None) == "email_missing"
@@ -200,6 +210,21 @@ def test_forged_token(world):
     """A forged token causes no request for UserInfo."""
     assert world.code(key=rsa("next")) == "token_signature_invalid"
     assert world.sent == []
+
+
+def test_requests_of_one_token(world):
+    """However often an ID token is sent, it causes a few requests; another one causes its own."""
+    once = token(world.nonces.issue()[0], **BARE)
+    world.say(500)
+    codes = []
+    for number in range(MAX_REQUESTS + 3):
+        with pytest.raises(InvalidProof) as rejection:
+            world.verifier.verify(once, f"t{number}")
+        codes.append(rejection.value.code)
+    assert codes == ["issuer_unreachable"] * MAX_REQUESTS + ["access_token_invalid"] * 3
+    assert len(world.sent) == MAX_REQUESTS
+    world.say()
+    assert world.verify() == EMAIL
 
 
 @pytest.mark.parametrize(
