@@ -31,7 +31,11 @@ from persona_profile.runtime.logs import LEVELS as LOG_LEVELS
 KEY_SERVICES: Final = ("keyring", "transit")
 """The services that can wrap the data keys of emails."""
 
-PROVIDER_LISTEN: Final = ("127.0.0.1", 6544)
+DEVELOPMENT_LISTEN: Final = {
+    "development.provider_listen": ("127.0.0.1", 6544),
+    "development.issuer_listen": ("127.0.0.1", 6545),
+}
+"""The default addresses of a development server's providers."""
 OFF: Final = "off"
 
 BROWSERID_ALGORITHMS: Final = ("RS256", "DS128", "DS256")
@@ -215,6 +219,7 @@ class Settings:
     development: bool = _setting(_boolean, False)
     development_folder: Path = _setting(Path, Path("var"))
     development_provider_listen: tuple[str, int] | None = _setting(_loopback)
+    development_issuer_listen: tuple[str, int] | None = _setting(_loopback)
     backend: str = _setting(str, "memory")
     backend_url: str | None = _setting(str)
     backend_url_file: Path | None = _setting(Path)
@@ -342,7 +347,8 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
     if problems:
         lines = (f"  {name}: {problem}" for name, problem in sorted(problems.items()))
         raise InvalidSettings("\n".join(["these settings can't be used:", *lines]))
-    values["development.provider_listen"] = _provider_listen(values)
+    for name, address in DEVELOPMENT_LISTEN.items():
+        values[name] = _development_listen(values, name, address)
     values["logging.format"] = values["logging.format"] or (
         "text" if values["development"] else "mozlog"
     )
@@ -354,8 +360,10 @@ def _variable(name: str) -> str:
     return ENVIRONMENT_PREFIX + re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 
-def _provider_listen(values: Mapping[str, Any]) -> tuple[str, int] | None:
-    listen = values["development.provider_listen"] or PROVIDER_LISTEN
+def _development_listen(
+    values: Mapping[str, Any], name: str, default: tuple[str, int]
+) -> tuple[str, int] | None:
+    listen = values[name] or default
     return listen if values["development"] and listen != OFF else None
 
 
@@ -363,8 +371,9 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     problems = {}
     if values["keyring.path"] is None and not values["development"]:
         problems["keyring.path"] = "needed, unless development = true"
-    if values["development.provider_listen"] not in (None, OFF) and not values["development"]:
-        problems["development.provider_listen"] = "only with development = true: it vouches for anybody"
+    if not values["development"]:
+        started = [name for name in DEVELOPMENT_LISTEN if values[name] not in (None, OFF)]
+        problems |= dict.fromkeys(started, "only with development = true: it vouches for anybody")
     for name in ("backend.url", "backend.read_url"):
         if values[name] and values[f"{name}_file"]:
             problems[f"{name}_file"] = f"not together with {name}"

@@ -48,8 +48,8 @@ class AuthenticatorContext:
         own_origins: the fetch of each origin that this server itself serves, in development.
         pinned_issuers: trusted by BrowserID besides the configured file, in development.
         openid_issuers: trusted by OpenID Connect besides the configured file, in development.
-        email_issuers: the issuer of email verification tokens of each domain that needs no DNS, in
-            development.
+        email_issuers: the issuer of email verification tokens for each pattern of domains that need no
+            DNS, in development.
     """
 
     settings: Settings

@@ -37,6 +37,8 @@ _EVT_HEADER: Final = frozenset({"alg", "kid", "typ"})
 _KB_HEADER: Final = frozenset({"alg", "typ"})
 _HASH_ALGORITHM: Final = "sha-256"
 
+_UNASKED: Final = ("127.0.0.1", 53)
+
 logger = logging.getLogger(__name__)
 
 
@@ -245,10 +247,10 @@ def from_context(context: AuthenticatorContext) -> Authenticator | None:
     accepted = frozenset((*settings.evp_domains, *pinned))
     if not accepted:
         return None
+    # Pinned domains need no DNS: a development server starts where no resolver is configured.
+    servers = settings.evp_dns if settings.evp_domains else (_UNASKED,)
     try:
-        resolver = DnsResolver(
-            settings.evp_dns, is_dnssec_needed=settings.evp_dnssec, lookups=context.lookups
-        )
+        resolver = DnsResolver(servers, is_dnssec_needed=settings.evp_dnssec, lookups=context.lookups)
     except ValueError as error:
         raise ValueError(f"evp.dns: {error}") from None
     issuers = EmailVerificationIssuers(

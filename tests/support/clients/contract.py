@@ -34,7 +34,10 @@ STATUS_OF = {
 PROOF_CODES = tuple(openapi_source()["x-problems"]["proofs"])
 """The reasons for rejected proofs."""
 
-UNDOCUMENTED = {"/", "/static/{name}", "/development/assertions", "/development/openid"}
+UNDOCUMENTED = {
+    *("/", "/static/{name}"),
+    *("/development/assertions", "/development/openid", "/development/dns"),
+}
 """Routes of the development server alone."""
 
 _BASE = "urn:document"
