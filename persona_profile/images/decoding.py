@@ -157,17 +157,11 @@ def read_header(
     is_jpeg = decoder in (JpegImageFile, DngImageFile)
     limit = limits.max_pixels_jpeg if is_jpeg else limits.max_pixels_other
 
-    def open_file() -> ImageFile:
-        try:
-            return decoder(io.BytesIO(contents.data))
-        except Image.DecompressionBombError:  # above twice the library's own limit
-            raise too_many_pixels(limit) from None
-
     source.seek(0)
     contents = parsing(lambda: _READERS[decoder](source.read()))
     if contents.extent.pixels > _LIBRARY_PIXELS:
         raise too_many_pixels(limit, pixels=contents.extent.pixels)
-    image = parsing(open_file)
+    image = parsing(lambda: decoder(io.BytesIO(contents.data)))
     _check_pixels(image, limit)
     width, height = contents.canvas[:2] if contents.canvas else image.size
     _check_size(width, height, limit)

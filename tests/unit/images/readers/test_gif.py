@@ -8,6 +8,7 @@ from support.pictures.pictures import encode
 from support.pictures.shown import CORNERS, SIDE, code_of, corners, is_pattern, patterned, shown
 from support.pictures.workers import LIMITS
 
+from persona_profile.errors import ServiceError
 from persona_profile.images import PictureOptions
 from persona_profile.images.pipeline import open_image
 
@@ -190,6 +191,17 @@ def test_size(screen, place, size):
 def test_large_screen():
     """A screen of too many pixels is rejected, however small its first image is."""
     assert code_of(head(60_000, 60_000) + image() + END) == "picture_too_many_pixels"
+
+
+def test_large_image_on_a_small_screen():
+    """An image above the limit of the library too has its number of pixels in the rejection."""
+    file = bytearray(head(10, 10) + image() + END)
+    at = file.index(struct.pack("<BHHHH", 0x2C, 0, 0, SIDE, SIDE))
+    struct.pack_into("<HH", file, at + 5, 20_000, 9_500)
+    with pytest.raises(ServiceError) as caught:
+        open_image(io.BytesIO(file), None, PictureOptions(LIMITS))
+    assert caught.value.code == "picture_too_many_pixels"
+    assert caught.value.members["pixels"] == 20_000 * 9_500
 
 
 def test_real_encoder():
