@@ -9,6 +9,7 @@ from PIL import Image
 from support.pictures.jxl import Field, codestream, frame, jxl, length, metadata, packed, section_of
 from support.pictures.shown import CORNERS, code_of, corners, foreign, patterned, shown
 
+from persona_profile.errors import UnprocessablePicture
 from persona_profile.images.metadata import Cicp
 from persona_profile.images.readers.bits import LowBits
 from persona_profile.images.readers.jxl import long_number, read_image_header
@@ -386,3 +387,11 @@ def test_interrupt():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, former)
+
+
+def test_cut_frame():
+    """A frame that is longer than the file is damage; nothing of it is decoded."""
+    data = codestream(*SIZE, *metadata(), frames=frame(PATTERN, is_last=True))
+    for length in (len(data) - 1, len(data) - len(PATTERN), len(data) - len(PATTERN) - 2):
+        with pytest.raises(UnprocessablePicture):
+            read_jxl(data[:length])
