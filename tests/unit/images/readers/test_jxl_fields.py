@@ -392,6 +392,6 @@ def test_interrupt():
 def test_cut_frame():
     """A frame that is longer than the file is damage; nothing of it is decoded."""
     data = codestream(*SIZE, *metadata(), frames=frame(PATTERN, is_last=True))
-    for length in (len(data) - 1, len(data) - len(PATTERN), len(data) - len(PATTERN) - 2):
+    for cut in (len(data) - 1, len(data) - len(PATTERN), len(data) - len(PATTERN) - 2):
         with pytest.raises(UnprocessablePicture):
-            read_jxl(data[:length])
+            read_jxl(data[:cut])
