@@ -150,6 +150,8 @@ def test_spike_is_twice_and_back():
         (["--host=http://192.0.2.1"], "not this machine"),
         (["--host=127.0.0.1:80"], "must be an origin"),
         (["--audience=http://a.example/b"], "--audience: must be an origin"),
+        (["--audience=http://a.example:x"], "--audience: must be an origin"),
+        (["--audience=http://[::1"], "--audience: must be an origin"),
     ],
 )
 def test_mistakes_are_told(arguments, message):
@@ -179,6 +181,12 @@ def test_busiest_hour():
     assert options().peak == 1
     assert options("--at-peak").peak == Parameters().peak
     assert options("--at-peak", "--model-set=peak=5").peak == 5
+
+
+def test_days_of_a_launch():
+    """The shape of a launch has days in which users upload; an assignment changes their number."""
+    assert options().parameters.launch_days != options("--shape=launch").parameters.launch_days > 0
+    assert options("--shape=launch", "--model-set=launch_days=2").parameters.launch_days == 2
 
 
 @pytest.mark.parametrize(
