@@ -203,6 +203,44 @@ def test_wrong_usage(arguments):
     assert "usage:" in result.stderr
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "many", "1000000"])
+def test_wrong_number_of_processes(number):
+    """A number of processes that can't be started is wrong usage."""
+    result = run("serve", "--processes", number)
+    assert result.returncode == 2
+    assert "--processes: invalid" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("", "", "a store in memory can't be shared by processes"),
+        ("use = egg:persona-profile-server\nlisten", "use = egg:waitress\nlisten", "--processes needs"),
+        ("listen = 127.0.0.1:{port}", "unix_socket = %(here)s/socket", "not on a unix_socket"),
+    ],
+)
+def test_settings_that_several_processes_can_not_have(ini, before, after, message):
+    """What processes can't share is reported before any is started."""
+    path, port = ini(more="backend = sqlite" if before else "backend = memory")
+    path.write_text(path.read_text().replace(before.format(port=port), after))
+    result = run("-c", str(path), "serve", "--processes", "2")
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_reader_that_closes_the_output():
+    """An output that is closed, as by `head`, ends the command without a traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        command = [BIN / "persona-profile", "model", "--users", "5"]
+        done = subprocess.run(
+            command, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_version():
     """The command reports its version."""
     result = run("--version")
