@@ -9,7 +9,7 @@ from persona_profile.auth.authenticators import AuthenticatorContext
 from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
-from persona_profile.settings import Settings
+from persona_profile.settings import InvalidSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,16 @@ def open_development(settings: Settings, clock: Callable[[], float]) -> Developm
     """Return the providers, whose keys are kept in `development.folder`.
 
     Raises:
-        ValueError: a key file holds something else.
+        InvalidSettings: a key file holds something else.
         OSError: the folder can't be used.
     """
+    try:
+        return _open(settings, clock)
+    except ValueError as error:
+        raise InvalidSettings(f"development.folder: {error}") from None
+
+
+def _open(settings: Settings, clock: Callable[[], float]) -> Development:
     identity_provider = DevelopmentIdentityProvider.load(settings.development_folder)
     if settings.development_provider_listen is None:
         return Development(identity_provider, None)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -109,7 +110,10 @@ def read_or_write_key(path: Path) -> rsa.RSAPrivateKey:
             files.create(path, pem)
     # The check of its numbers would take as long as the start of an application.
     pem = path.read_bytes()
-    key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    try:
+        key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
+        key = None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError(f"{path}: not an RSA key")  # noqa: TRY004 - it is a file's content
     return key

@@ -10,11 +10,23 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from persona_profile.encoding import base64url_decode
 from persona_profile.runtime.build import PACKAGE
 
 BIN = Path(sys.executable).parent
+
+NO_RSA_KEYS = [b"junk"] + [
+    ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    for encryption in (NoEncryption(), BestAvailableEncryption(b"secret"))
+]
 
 INI = """
 [app:main]
@@ -124,6 +136,7 @@ def test_port_in_use(ini):
         ("backend = nonsense", "backend: neither one of memory"),
         ("backend.url = mysql://u:SECRET@h/d", "backend.url: the memory backend takes no URL"),
         ("keyring.path = %(here)s/absent.json", "keyring.path:"),
+        ("version.path = %(here)s/absent.json", "version.path:"),
         ("browserid.pinned_issuers = %(here)s/absent.json", "browserid.pinned_issuers:"),
     ],
 )
@@ -193,6 +206,19 @@ class TestAssertion:
         before = key.read_bytes()
         run("-c", str(path), "assertion", "alice@example.com")
         assert key.read_bytes() == before
+
+    @pytest.mark.parametrize("content", NO_RSA_KEYS, ids=["junk", "other", "encrypted"])
+    def test_key_that_is_none(self, ini, tmp_path, content):
+        """A file without an RSA key is reported in words."""
+        path, _ = ini()
+        run("-c", str(path), "assertion", "alice@example.com")
+        [key] = (tmp_path / "var").iterdir()
+        key.write_bytes(content)
+        for command in (["assertion", "alice@example.com"], ["serve"]):
+            result = run("-c", str(path), *command)
+            assert result.returncode in (1, 2)
+            assert "Traceback" not in result.stderr
+            assert f"{key}: not an RSA key" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["assertion"], ["serve", "now"]])
