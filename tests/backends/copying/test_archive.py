@@ -174,7 +174,7 @@ class TestArchive:
 
     @pytest.mark.parametrize(("kind", "body"), [(b"H", b"{"), (b"H", b"[]"), (b"P", b"{}")])
     def test_header_that_makes_no_sense(self, archive, kind, body):
-        """A header with right checksums that is no JSON object, or a record of another kind, is rejected."""
+        """A header with right checksums that is no JSON object, or of another kind, is rejected."""
         archive.write_bytes(archive.read_bytes()[:10] + self.record(kind, body))
         with pytest.raises(ArchiveError, match="damaged in its header"):
             check(archive)

@@ -28,7 +28,7 @@ def test_schema_of_another_version(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE schema_version SET version_num = '9999'")
         connection.commit()
-    with pytest.raises(WrongSchema, match="schema 9999 is newer .*: upgrade the software"):
+    with pytest.raises(WrongSchema, match=r"schema 9999 is newer .*: upgrade the software"):
         backend.check_schema()
     backend.close()
 

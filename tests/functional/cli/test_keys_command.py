@@ -209,7 +209,7 @@ class TestRotation:
         assert json.loads(run(service, "status", "--json"))["moving"] == 1
         assert ", 1 moves have not ended." in run(service, "status")
         assert re.search(
-            r"moves that have not ended +1$", service.run("storage", "verify").stdout, re.M
+            r"moves that have not ended +1$", service.run("storage", "verify").stdout, re.MULTILINE
         )
         output = run(service, "destroy", "--index", "1", status=1)
         assert "1 moves to another index key have not ended" in output

@@ -144,7 +144,7 @@ def test_moved_and_written_between_the_partitions(world, tmp_path):
 
 @pytest.mark.parametrize("value", [b"PPK\x01" + bytes(150), b"junk"])
 def test_profile_that_does_not_open(world, tmp_path, value):
-    """A profile whose `key` item is damaged is kept as it is, in the backup and in the restored store."""
+    """A profile whose `key` item is damaged is kept as it is, by a backup and a restore."""
     world.old.put(BOB, KEY_ITEM, value)
     back_up(world.backend, tmp_path / "archive")
     backend = MemoryBackend(lambda: world.backend.now)
