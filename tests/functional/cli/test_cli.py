@@ -267,6 +267,18 @@ def test_reader_that_closes_the_output():
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_output_to_a_full_disk():
+    """An output that can't be written ends the command with a line."""
+    with Path("/dev/full").open("wb") as full:
+        command = [BIN / "persona-profile", "model", "--users", "5"]
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_version():
     """The command reports its version."""
     result = run("--version")

@@ -1,6 +1,7 @@
 import json
 import logging
 import socket
+import subprocess
 import sys
 import threading
 
@@ -35,6 +36,29 @@ def test_an_error_has_its_kind_and_place():
     assert fields["error"] == "ValueError"
     assert fields["stack"].startswith(f"{__file__}:")
     assert "SECRET" not in line
+
+
+def test_an_uncaught_error_is_a_record():
+    """An error that nothing catches, also in a thread, is a record; an interruption is silent."""
+    script = """
+import sys, threading
+from persona_profile.runtime.logs import configure
+
+def fail(error):
+    raise error
+
+configure("mozlog", "info")
+for error in (ValueError("SECRET"), KeyboardInterrupt()):
+    thread = threading.Thread(target=fail, args=[error])
+    thread.start()
+    thread.join()
+raise LookupError("SECRET")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["Fields"]["error"] for each in records] == ["ValueError", "LookupError"]
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "SECRET" not in done.stdout
 
 
 def test_systemd_that_is_not_there(tmp_path, monkeypatch, caplog):
