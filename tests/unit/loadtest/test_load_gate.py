@@ -283,7 +283,7 @@ def test_records_that_are_none(tmp_path, capsys, line):
 
 
 def test_records_of_two_runs(tmp_path, capsys):
-    """A folder with the records of two runs is rejected, as they can't be told apart."""
+    """A folder with the records of two runs is rejected."""
     folder = Recorded(seconds=1).write(tmp_path / "run")
     (folder / "other.jsonl").write_bytes((folder / "main.jsonl").read_bytes())
     assert gate.main([str(folder)]) == 2
