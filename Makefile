@@ -10,13 +10,16 @@ BACKEND ?= $(or $(PERSONA_BACKEND),memory)
 URL_sqlite := sqlite:///var/development.sqlite
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster test coverage lint lock format benchmark loadtest loadtest-promote clean
+.PHONY: help run run-evp cluster test coverage lint lock format benchmark loadtest loadtest-promote clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
 
 run: $(VENV)/installed ## start the development server on http://127.0.0.1:6543/ (BACKEND=sqlite keeps data)
 	@PERSONA_BACKEND=$(BACKEND) PERSONA_BACKEND_URL='$(or $(PERSONA_BACKEND_URL),$(URL_$(BACKEND)))' exec $(BIN)/persona-profile serve
+
+run-evp: $(VENV)/installed ## beside `make run`: a Chromium that proves addresses by email verification tokens
+	@exec $(BIN)/python -m persona_profile.development.chromium $(ARGS)
 
 cluster: $(VENV)/installed-redis ## start three MariaDB nodes, Redis, two service machines and nginx on this machine
 	@sh tests/install-debian-packages $$(sh deploy/cluster/missing-debian-packages)

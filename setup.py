@@ -84,6 +84,7 @@ setup(
         "colander>=2.0",
         "cornice>=6.1,<7",
         "cryptography>=46",
+        "dnspython>=2.7,<3",
         "idna>=3.10",
         "joserfc>=1.8,<2",
         "limits>=5.6,<6",
@@ -135,9 +136,11 @@ setup(
             "matplotlib>=3.10",
             "mock",  # PyBrowserID's test support imports it
             "numpy>=2.1",
+            "oidc-provider-mock>=0.3.4",  # a provider of another author
             "openapi-spec-validator>=0.9",
             "PyBrowserID==0.14.0",
             "PyJWT>=2.10",
+            "pyevp>=0.2,<0.3",  # an issuer of email verification tokens, and a browser
             "pycryptodome>=3.21",  # independent_keys.py must not share the service's library
             "pytest>=9",
             "pytest-benchmark>=5.1",
@@ -148,6 +151,7 @@ setup(
             "selenium>=4.36",
             "sqlglot>=30",
             "trustme>=1.2",
+            "websocket-client>=1.8",  # the tests drive Firefox by it
             "WebTest>=3.0.7",
         ],
     },
@@ -157,6 +161,7 @@ setup(
         "paste.server_runner": ["main = persona_profile.serving.server:serve"],
         "persona_profile.authenticators": [
             "browserid = persona_profile.auth.browserid:from_context",
+            "evp = persona_profile.auth.email_verification:from_context",
             "openid = persona_profile.auth.openid:from_context",
         ],
         "persona_profile.backends": [

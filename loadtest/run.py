@@ -49,6 +49,7 @@ use = egg:persona-profile-server
 development = true
 development.folder = {folder}
 development.provider_listen = off
+development.issuer_listen = off
 backend = memory
 public_origins = {origin}
 browserid.pinned_issuers = {issuers}

@@ -212,6 +212,7 @@ def _measured(services: Services, base: _Base) -> Parts:
         pictures=renderer.stats,
         is_uncoordinated=lambda: rate_limits.is_uncoordinated,
         proofs=services.authenticators.outcomes,
+        provider_lookups=services.authenticators.lookups,
         waiting_rejections=base.waiting.rejections,
         picture_uploads=renderer.uploads,
         picture_pixels=renderer.pixels,

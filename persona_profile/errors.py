@@ -177,5 +177,9 @@ class KeyServiceUnavailable(Overloaded, code="keys_unavailable"):
     """The service that wraps data keys does not answer."""
 
 
+class DnsUnavailable(Overloaded, code="dns_unavailable"):
+    """DNS does not answer for the domain of an email."""
+
+
 class UnreadableProfile(Overloaded, code="profile_unreadable"):
     """The stored profile can't be opened: it is damaged, or its key is not in the keyring."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
 import colander
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, parse_many
 
-from persona_profile.emails import InvalidDomain, canonical_domain
+from persona_profile.emails import InvalidDomain, canonical_domain, canonical_pattern
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
 from persona_profile.lifetimes import (
@@ -30,13 +31,19 @@ from persona_profile.runtime.logs import LEVELS as LOG_LEVELS
 KEY_SERVICES: Final = ("keyring", "transit")
 """The services that can wrap the data keys of emails."""
 
-PROVIDER_LISTEN: Final = ("127.0.0.1", 6544)
+DEVELOPMENT_LISTEN: Final = {
+    "development.provider_listen": ("127.0.0.1", 6544),
+    "development.issuer_listen": ("127.0.0.1", 6545),
+}
+"""The default addresses of a development server's providers."""
 OFF: Final = "off"
 
 BROWSERID_ALGORITHMS: Final = ("RS256", "DS128", "DS256")
 
-AUTHENTICATORS: Final = ("browserid", "openid")
+AUTHENTICATORS: Final = ("browserid", "openid", "evp")
 """The default of `authenticators`; entry points have the names of all."""
+
+EVERY_DOMAIN: Final = "*"
 
 ENVIRONMENT_PREFIX: Final = "PERSONA_"
 MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
@@ -52,7 +59,7 @@ _FOREIGN = re.compile(r"pyramid\..*|here|__file__")
 _OPTION = re.compile(r"authenticator\.[a-z0-9_.]+")
 # Groups of settings: the attribute `backend_url` is the setting `backend.url`.
 _GROUP = re.compile(
-    "^(backend|browserid|development|key_service|keyring|logging|metrics|openid|pictures|ratelimit"
+    "^(backend|browserid|development|evp|key_service|keyring|logging|metrics|openid|pictures|ratelimit"
     "|sessions|shutdown|transit|version)_"
 )
 _ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
@@ -158,6 +165,28 @@ def _domain(value: str) -> str:
         raise ValueError("must be domain names") from None
 
 
+def _domain_pattern(value: str) -> str:
+    if value == EVERY_DOMAIN:
+        return value
+    try:
+        return canonical_pattern(value)
+    except InvalidDomain:
+        raise ValueError('must be "*", names such as example.com, or *.example.com') from None
+
+
+def _dns_server(value: str) -> tuple[str, int]:
+    """Read the IP address of a resolver, and its port if that is not 53."""
+    has_port = value.startswith("[") or value.count(":") == 1
+    host, _, port = value.rpartition(":") if has_port else (value, "", "53")
+    try:
+        address = str(ip_address(host.strip("[]")))
+    except ValueError:
+        address = ""
+    if not address or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > 65535:
+        raise ValueError("must be IP addresses such as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353")
+    return address, int(port)
+
+
 def _one_of(choices: tuple[str, ...]) -> Any:
     def read(value: str) -> str:
         if value not in choices:
@@ -190,6 +219,7 @@ class Settings:
     development: bool = _setting(_boolean, False)
     development_folder: Path = _setting(Path, Path("var"))
     development_provider_listen: tuple[str, int] | None = _setting(_loopback)
+    development_issuer_listen: tuple[str, int] | None = _setting(_loopback)
     backend: str = _setting(str, "memory")
     backend_url: str | None = _setting(str)
     backend_url_file: Path | None = _setting(Path)
@@ -218,6 +248,10 @@ class Settings:
     openid_issuers: Path | None = _setting(Path)
     openid_clock_skew_seconds: int = _setting(_whole(0, MAX_OPENID_SKEW_SECONDS), 60)
     openid_nonce_lifetime_seconds: int = _setting(_whole(60, 3600), 600)
+    evp_domains: tuple[str, ...] = _setting(_words(_domain_pattern), ())
+    evp_denied_domains: tuple[str, ...] = _setting(_words(_domain_pattern), ())
+    evp_dns: tuple[tuple[str, int], ...] = _setting(_words(_dns_server), ())
+    evp_dnssec: bool = _setting(_boolean, False)
     sessions_lifetime: int = _setting(_whole(60, MAX_SESSION_SECONDS), 3600)
     pictures_max_bytes: int = _setting(_whole(1024, 200 * 1024 * 1024), MAX_PICTURE_BYTES)
     pictures_max_pixels_jpeg: int = _setting(_whole(1, 1_000_000_000), JPEG_PIXELS)
@@ -313,7 +347,8 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
     if problems:
         lines = (f"  {name}: {problem}" for name, problem in sorted(problems.items()))
         raise InvalidSettings("\n".join(["these settings can't be used:", *lines]))
-    values["development.provider_listen"] = _provider_listen(values)
+    for name, address in DEVELOPMENT_LISTEN.items():
+        values[name] = _development_listen(values, name, address)
     values["logging.format"] = values["logging.format"] or (
         "text" if values["development"] else "mozlog"
     )
@@ -325,8 +360,10 @@ def _variable(name: str) -> str:
     return ENVIRONMENT_PREFIX + re.sub(r"[^A-Z0-9]", "_", name.upper())
 
 
-def _provider_listen(values: Mapping[str, Any]) -> tuple[str, int] | None:
-    listen = values["development.provider_listen"] or PROVIDER_LISTEN
+def _development_listen(
+    values: Mapping[str, Any], name: str, default: tuple[str, int]
+) -> tuple[str, int] | None:
+    listen = values[name] or default
     return listen if values["development"] and listen != OFF else None
 
 
@@ -334,8 +371,9 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     problems = {}
     if values["keyring.path"] is None and not values["development"]:
         problems["keyring.path"] = "needed, unless development = true"
-    if values["development.provider_listen"] not in (None, OFF) and not values["development"]:
-        problems["development.provider_listen"] = "only with development = true: it vouches for anybody"
+    if not values["development"]:
+        started = [name for name in DEVELOPMENT_LISTEN if values[name] not in (None, OFF)]
+        problems |= dict.fromkeys(started, "only with development = true: it vouches for anybody")
     for name in ("backend.url", "backend.read_url"):
         if values[name] and values[f"{name}_file"]:
             problems[f"{name}_file"] = f"not together with {name}"
@@ -351,4 +389,15 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     largest = max(values["pictures.max_pixels_jpeg"], 2 * values["pictures.max_pixels_other"])
     if pixels and pixels.amount < largest:
         problems["ratelimit.pixels_per_email"] = "must let the largest picture and its preview pass"
+    return problems | _evp_contradictions(values)
+
+
+def _evp_contradictions(values: Mapping[str, Any]) -> dict[str, str]:
+    problems = {}
+    if values["evp.domains"] and "evp" not in values["authenticators"]:
+        problems["evp.domains"] = "needs evp among the authenticators"
+    if values["evp.denied_domains"] and not values["evp.domains"]:
+        problems["evp.denied_domains"] = "needs evp.domains"
+    if values["evp.dnssec"] and not all(ip_address(host).is_loopback for host, _ in values["evp.dns"]):
+        problems["evp.dns"] = "must be on loopback for evp.dnssec = true"
     return problems

@@ -96,13 +96,16 @@ def openapi_source() -> dict[str, Any]:
 
 
 def openapi_document(
-    proofs: Mapping[str, str], own_codes: Mapping[str, str] | None = None
+    proofs: Mapping[str, str],
+    own_codes: Mapping[str, str] | None = None,
+    companions: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Return the OpenAPI document of a server.
 
     Args:
         proofs: the kinds of proofs, with a description of each.
         own_codes: reasons of the configured authenticators for rejected proofs, with their meanings.
+        companions: the optional members beside kinds of proofs, with descriptions.
     """
     document = deepcopy(openapi_source())
     problems = _Problems(document.pop("x-problems"), own_codes or {})
@@ -116,7 +119,7 @@ def openapi_document(
     problem = components["schemas"]["Problem"]["properties"]
     problem["status"]["enum"] = sorted(set(problems.statuses.values()))
     problem["code"]["enum"] = list(problems.statuses)
-    _add_proofs(document, proofs)
+    _add_proofs(document, proofs, companions or {})
     _add_sizes(components)
     for versioned in (
         document["info"],
@@ -127,11 +130,24 @@ def openapi_document(
     return document
 
 
-def _add_proofs(document: dict[str, Any], proofs: Mapping[str, str]) -> None:
+def _add_proofs(
+    document: dict[str, Any],
+    proofs: Mapping[str, str],
+    companions: Mapping[str, Mapping[str, str]],
+) -> None:
     session = document["components"]["schemas"]["SessionRequest"]["properties"]
-    session["proofs"]["items"]["properties"] = {
-        kind: {"type": "string", "description": description} for kind, description in proofs.items()
+    items, described = session["proofs"]["items"], dict(proofs)
+    owners: dict[str, list[dict[str, Any]]] = {}
+    for owner, members in companions.items():
+        described |= members
+        for name in members:
+            owners.setdefault(name, []).append({"required": [owner]})
+    if owners:
+        items["dependentSchemas"] = {name: {"anyOf": each} for name, each in owners.items()}
+    items["properties"] = {
+        name: {"type": "string", "description": description} for name, description in described.items()
     }
+    items["oneOf"] = [{"required": [kind]} for kind in proofs]
     body = document["paths"]["/v1/sessions"]["post"]["requestBody"]["content"]["application/json"]
     examples, kind = body.pop("x-example-proofs"), next(iter(proofs))
     body["example"] = {"proofs": [{kind: examples.get(kind, "...")}]}
@@ -168,7 +184,9 @@ def includeme(config: Configurator) -> None:
     """Register the view, and make the document."""
     services: Services = config.registry["services"]
     authenticators = services.authenticators
-    document = openapi_document(authenticators.descriptions, authenticators.codes)
+    document = openapi_document(
+        authenticators.descriptions, authenticators.codes, authenticators.companions
+    )
     config.registry[_DOCUMENT] = json_encode(document)
     config.registry[_ETAG] = digest_tag(config.registry[_DOCUMENT])
     config.add_cornice_service(openapi)

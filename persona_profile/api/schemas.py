@@ -7,8 +7,8 @@ do neither. `openapi.yaml` has the same schemas for clients; tests compare the t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, Final
 
 import colander
@@ -59,21 +59,35 @@ class Object:
 
 
 class OneMember(Object):
-    """A JSON object with exactly one of the members of the node's children."""
+    """A JSON object with exactly one of the members of the node's children, and with its companions.
+
+    Args:
+        companions: for each member the optional members beside it, which are children too.
+    """
+
+    def __init__(self, companions: Mapping[str, Collection[str]]) -> None:
+        self._companions = companions
 
     def deserialize(self, node: Any, cstruct: Any) -> Any:
-        """Return the member as a dictionary."""
+        """Return the member as a dictionary; its companions follow."""
         members = super().deserialize(node, cstruct)
-        if members is colander.null or len(members) == 1:
+        if members is colander.null:
             return members
-        names = [child.name for child in node.children]
-        if not members:
-            raise colander.Invalid(node, f"must have one of these members: {', '.join(names)}")
+        main, *others = [name for name in members if name in self._companions] or [None]
+        if main is None:
+            names = ", ".join(self._companions)
+            raise colander.Invalid(node, f"must have one of these members: {names}")
+        strangers = members.keys() - {main} - set(self._companions[main])
         error = colander.Invalid(node)
-        for name in list(members)[1:]:
-            position = names.index(name)
-            error.add(colander.Invalid(node.children[position], "is beside another proof"), position)
-        raise error
+        for position, child in enumerate(node.children):
+            if child.name in strangers:
+                reason = "is beside another proof"
+                if child.name not in others:
+                    reason = f"does not belong to `{main}`"
+                error.add(colander.Invalid(child, reason), position)
+        if error.children:
+            raise error
+        return members
 
 
 class ListOf:
@@ -159,8 +173,11 @@ CLAIMS_BODY: Final = _node(
 """Claims to set; None removes a claim."""
 
 
-def session_body(thumbnail_sizes: Sequence[int], proof_kinds: Iterable[str]) -> Any:
-    """Return the schema of the body that opens a session. A proof has a member of `proof_kinds`."""
+def session_body(thumbnail_sizes: Sequence[int], proof_kinds: Mapping[str, Collection[str]]) -> Any:
+    """Return the schema of the body that opens a session.
+
+    `proof_kinds` has the member of each kind of proof with its optional companions.
+    """
 
     def size(value: Any) -> int:
         if type(value) is not int:  # true and false are no numbers
@@ -169,10 +186,12 @@ def session_body(thumbnail_sizes: Sequence[int], proof_kinds: Iterable[str]) -> 
             raise ValueError(f"must be one of {', '.join(map(str, thumbnail_sizes))}")
         return value
 
-    proofs = (_node(Value(_text), name=kind, missing=colander.drop) for kind in proof_kinds)
+    companions = chain.from_iterable(proof_kinds.values())
+    names = dict.fromkeys((*proof_kinds, *companions))
+    proofs = (_node(Value(_text), name=name, missing=colander.drop) for name in names)
     return _node(
         Object(),
-        _node(ListOf(1, MAX_PROOFS), _node(OneMember(), *proofs), name="proofs"),
+        _node(ListOf(1, MAX_PROOFS), _node(OneMember(proof_kinds), *proofs), name="proofs"),
         _node(Value(size), name="thumbnails", missing=None),
         _node(Value(_profile_key), name="profile_key", missing=None),
     )

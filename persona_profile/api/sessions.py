@@ -93,15 +93,15 @@ def sign_out(request: Request) -> Response:
 
 
 def _verify(services: Services, proofs: Sequence[Mapping[str, str]], client: str) -> list[ProvedEmail]:
-    """Return the emails that proofs of one member each prove; lookups count for the client."""
+    """Return the emails that proofs prove; lookups count for the client."""
     deadline = time.monotonic() + VERIFICATION_SECONDS
     proved = []
     for position, proof in enumerate(proofs):
         if time.monotonic() > deadline:
             raise Overloaded("Identity providers answer too slowly.", retry_after=5)
-        [(member, text)] = proof.items()
+        (member, text), *companions = proof.items()
         try:
-            proved.append(services.authenticators.verify(member, text, client))
+            proved.append(services.authenticators.verify(member, text, client, dict(companions)))
         except InvalidProof as error:
             field = FieldError("body", f"proofs.{position}.{member}", error.code)
             raise InvalidProof(error.code, "A proof is invalid.", errors=(field,)) from None
@@ -111,6 +111,6 @@ def _verify(services: Services, proofs: Sequence[Mapping[str, str]], client: str
 def includeme(config: Configurator) -> None:
     """Register the services."""
     services: Services = config.registry["services"]
-    config.registry[_BODY] = session_body(THUMBNAIL_SIZES, services.authenticators.descriptions)
+    config.registry[_BODY] = session_body(THUMBNAIL_SIZES, services.authenticators.companions)
     config.add_cornice_service(nonces)
     config.add_cornice_service(sessions)

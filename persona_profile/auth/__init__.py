@@ -40,11 +40,14 @@ class Authenticator(Protocol):
         member: the name of the proof in requests: `{"proofs": [{member: "..."}]}`.
         description: a sentence about the member, for the OpenAPI document.
         codes: its own codes of `InvalidProof` with their meanings.
+        companions: optional members beside the proof, with descriptions. `verify` has a keyword
+            argument of each, for a member that is given.
     """
 
     member: str
     description: str
     codes: Mapping[str, str] = MappingProxyType({})
+    companions: Mapping[str, str] = MappingProxyType({})
 
     def verify(self, proof: str) -> ProvedEmail:
         """Verify a proof, without lasting effects; thread-safe.

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Final
 
 from persona_profile.auth import Authenticator, ProvedEmail
+from persona_profile.auth.access import ANONYMOUS, Access
 from persona_profile.auth.browserid_discovery import PinnedIssuers
-from persona_profile.auth.documents import DocumentFetcher
+from persona_profile.auth.documents import DocumentFetcher, Fetch
 from persona_profile.auth.fetch import Fetched, FetchError, HttpsFetcher
 from persona_profile.auth.lookups import Lookups, caused_by
 from persona_profile.auth.openid_issuers import OpenIDIssuers
@@ -24,7 +26,7 @@ GROUP: Final = "persona_profile.authenticators"
 PROOF_ID_BYTES: Final = 32
 
 
-def _fetch_nothing(_url: str) -> Fetched:
+def _fetch_nothing(_url: str, _access: Access = ANONYMOUS, /) -> Fetched:
     raise FetchError("issuer_unreachable")
 
 
@@ -46,18 +48,21 @@ class AuthenticatorContext:
         own_origins: the fetch of each origin that this server itself serves, in development.
         pinned_issuers: trusted by BrowserID besides the configured file, in development.
         openid_issuers: trusted by OpenID Connect besides the configured file, in development.
+        email_issuers: the issuer of email verification tokens for each pattern of domains that need no
+            DNS, in development.
     """
 
     settings: Settings
     nonces: Nonces
     clock: Callable[[], float]
     reload_counter: Callable[[str], Callable[[str], None]]
-    fetch: Callable[[str], Fetched] = _fetch_nothing
+    fetch: Fetch = _fetch_nothing
     lookups: Lookups = field(default_factory=Lookups)
     new_fetcher: Callable[[], HttpsFetcher] = HttpsFetcher
     own_origins: Mapping[str, Callable[[str], Fetched]] = field(default_factory=dict)
     pinned_issuers: PinnedIssuers = field(default_factory=lambda: PinnedIssuers({}))
     openid_issuers: OpenIDIssuers = field(default_factory=OpenIDIssuers)
+    email_issuers: Mapping[str, str] = field(default_factory=dict)
 
     def option(self, name: str) -> str:
         """Return the setting `authenticator.<name>`.
@@ -77,10 +82,17 @@ class Authenticators:
     Attributes:
         outcomes: counts the verified proofs by kind, outcome and algorithm. The outcome is `proved`,
             the code of the rejection, or `failed` by a mistake.
+        lookups: counts the lookups of providers by kind of proof and outcome.
     """
 
-    def __init__(self, authenticators: Mapping[str, Authenticator], closing: ExitStack) -> None:
+    def __init__(
+        self,
+        authenticators: Mapping[str, Authenticator],
+        closing: ExitStack,
+        lookups: EventCounter | None = None,
+    ) -> None:
         self.outcomes = EventCounter()
+        self.lookups = lookups or EventCounter()
         self._authenticators = dict(authenticators)
         self._closing = closing
 
@@ -98,17 +110,34 @@ class Authenticators:
             for code, meaning in each.codes.items()
         }
 
-    def verify(self, member: str, proof: str, client: str | None = None) -> ProvedEmail:
-        """Verify a proof. Lookups count for `client`, the network of the waiting client.
+    @property
+    def companions(self) -> dict[str, Mapping[str, str]]:
+        """The companions of each member, with descriptions."""
+        # Third parties' authenticators may be older than this member.
+        return {
+            member: getattr(each, "companions", {}) for member, each in self._authenticators.items()
+        }
+
+    def verify(
+        self,
+        member: str,
+        proof: str,
+        client: str | None = None,
+        companions: Mapping[str, str] = MappingProxyType({}),
+    ) -> ProvedEmail:
+        """Verify a proof with the members beside it.
+
+        Lookups count for `client`, the network of the waiting client.
 
         Raises:
             InvalidProof: the proof is invalid; the code is the reason.
             Overloaded: too many lookups are under way.
         """
         outcome, algorithm = "failed", "unknown"
+        verify: Callable[..., ProvedEmail] = self._authenticators[member].verify
         try:
             with caused_by(client=client):
-                proved = replace(self._authenticators[member].verify(proof), kind=member)
+                proved = replace(verify(proof, **companions), kind=member)
             # Profiles depend on both: mistakes of third parties' authenticators must stop here.
             if canonical_email(proved.email) != proved.email or len(proved.proof_id) != PROOF_ID_BYTES:
                 raise ValueError(f"the authenticator of {member} breaks the rules of ProvedEmail")
@@ -142,8 +171,8 @@ def load_authenticators(context: AuthenticatorContext) -> Authenticators:
     """Return the configured authenticators. Each gets a context with a fetcher of its own.
 
     Raises:
-        InvalidSettings: a name is unknown, two authenticators have the same member, or the creation of
-            an authenticator fails.
+        InvalidSettings: a name is unknown, two authenticators have the same member, the creation of an
+            authenticator fails, or all are off.
     """
     found: dict[str, Authenticator] = {}
     closing = ExitStack()
@@ -152,16 +181,27 @@ def load_authenticators(context: AuthenticatorContext) -> Authenticators:
         fetcher = DocumentFetcher(context.new_fetcher(), context.own_origins, context.lookups)
         closing.callback(fetcher.close)
         authenticator = _load(name, replace(context, fetch=fetcher.fetch))
+        if authenticator is None:
+            continue
         if authenticator.member in found:
             raise InvalidSettings(f"authenticators: {name}: another takes `{authenticator.member}` too")
         found[authenticator.member] = authenticator
-    return Authenticators(found, closing)
+    if not found:
+        raise InvalidSettings("authenticators: the settings leave all of them off")
+    authenticators = Authenticators(found, closing, context.lookups.outcomes)
+    for member, companions in authenticators.companions.items():
+        if taken := sorted(companions.keys() & found.keys()):
+            raise InvalidSettings(f"authenticators: `{taken[0]}` beside `{member}` is a kind of proof")
+    return authenticators
 
 
-def _load(name: str, context: AuthenticatorContext) -> Authenticator:
-    """Make the authenticator of an entry point, or of the dotted name of a factory."""
+def _load(name: str, context: AuthenticatorContext) -> Authenticator | None:
+    """Make the authenticator of an entry point, or of the dotted name of a factory.
+
+    None stands for an authenticator that its settings leave off.
+    """
     try:
-        authenticator: Authenticator = load_plugin(GROUP, name)(context)
+        authenticator: Authenticator | None = load_plugin(GROUP, name)(context)
     except OSError as error:
         raise InvalidSettings(f"authenticators: {name}: {error.strerror}") from None
     except (PluginNotFound, ValueError) as error:

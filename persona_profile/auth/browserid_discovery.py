@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from persona_profile.auth.browserid_keys import PublicKey, parse_public_key
-from persona_profile.auth.domain_cache import DomainCache, Entry
+from persona_profile.auth.domain_cache import DomainLookups
 from persona_profile.auth.fetch import Fetched, FetchError
 from persona_profile.auth.jws import InvalidJws
 from persona_profile.auth.lookups import caused_by
 from persona_profile.emails import InvalidDomain, canonical_domain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json, MalformedText, json_decode
-from persona_profile.errors import InvalidProof, Overloaded
+from persona_profile.errors import InvalidProof
 
 WELL_KNOWN_PATH: Final = "/.well-known/browserid"
 MAX_DELEGATIONS: Final = 5
 DELEGATION_SECONDS: Final = 5.0
 MAX_KEYS: Final = 8
-CACHE_ENTRIES: Final = 4096
 FOUND_SECONDS: Final = 3600
 MISSED_SECONDS: Final = 60
-AHEAD: Final = 0.75
-"""The part of its lifetime after which an entry in use is refreshed, beside the next sign-in."""
-
-STALE: Final = 2
-"""Lifetimes of an entry in use while too many lookups are under way."""
-
-RENEWAL_SECONDS: Final = 60
-"""The minimum time between two fetches of a document that may have been replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +32,30 @@ class SupportDocument:
     authority: str | None = None
     disabled: bool = False
 
+    @property
+    def is_found(self) -> bool:
+        """Whether the domain supports BrowserID, or has opted out."""
+        return self is not _NO_SUPPORT
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the lookup failed."""
+        return False
+
+    @property
+    def life(self) -> float:
+        """Seconds for which it holds."""
+        return FOUND_SECONDS if self.is_found else MISSED_SECONDS
+
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
     """The reason of a failed lookup."""
 
     code: str
+    is_found: bool = False
+    is_failure: bool = True
+    life: float = MISSED_SECONDS
 
 
 _NO_SUPPORT = SupportDocument()
@@ -107,11 +115,7 @@ class Discovery:
         self._pinned = pinned
         self._fetch = fetch
         self._clock = clock
-        self._refresh = refresh
-        self._lock = threading.Lock()
-        # Two caches, so that a flood of names without support can't empty the cache of keys.
-        self._found: DomainCache[_Outcome] = DomainCache(CACHE_ENTRIES)
-        self._missed: DomainCache[_Outcome] = DomainCache(CACHE_ENTRIES)
+        self._documents: DomainLookups[_Outcome] = DomainLookups(self._look_up, clock, refresh)
 
     def use(self, pinned: PinnedIssuers) -> None:
         """Replace the pinned issuers."""
@@ -139,10 +143,8 @@ class Discovery:
 
     def note_proof(self, domain: str, issuer: str) -> None:
         """Mark the entries of `domain` and `issuer` as in use, since an email was proved."""
-        with self._lock:
-            for name in (*self._chain(domain), *self._chain(issuer)):
-                self._found.use(name)
-                self._missed.use(name)
+        for name in (*self._chain(domain), *self._chain(issuer)):
+            self._documents.use(name)
 
     def _chain(self, name: str | None) -> Iterator[str]:
         """Yield a domain and the domains that it delegates to, as far as they are cached."""
@@ -150,8 +152,7 @@ class Discovery:
             if name is None:
                 return
             yield name
-            entry = self._found.get(name)
-            document = self._pinned.get(name) or (entry.value if entry else None)
+            document = self._pinned.get(name) or self._documents.known(name)
             name = document.authority if isinstance(document, SupportDocument) else None
 
     def renew(self, issuer: str) -> bool:
@@ -162,22 +163,10 @@ class Discovery:
         Raises:
             Overloaded: too many lookups are under way.
         """
-        with self._lock:
-            entry = self._found.get(issuer) if self._pinned.get(issuer) is None else None
-            now = self._clock()
-            if entry is None or now - entry.tried_at < RENEWAL_SECONDS:
-                return False
-            tried_before, entry.tried_at = entry.tried_at, now
-        try:
-            with caused_by(domain=issuer):
-                outcome = self._look_up(issuer)
-        except Overloaded:
-            entry.tried_at = tried_before
-            raise
-        if isinstance(outcome, _Failure):
+        if self._pinned.get(issuer) is not None:
             return False
-        self._keep(issuer, outcome)
-        return True
+        with caused_by(domain=issuer):
+            return self._documents.renew(issuer)
 
     def _follow(self, domain: str) -> tuple[str, SupportDocument]:
         """Return the authority of a domain at the end of its delegations, and its document."""
@@ -204,53 +193,10 @@ class Discovery:
     def _document(self, domain: str) -> SupportDocument:
         if (pinned := self._pinned.get(domain)) is not None:
             return pinned
-        with self._lock:
-            entry = self._found.get(domain) or self._missed.get(domain)
-        outcome = self._known(domain, entry) if entry is not None else None
-        if outcome is None:
-            outcome = self._look_up_now(domain, entry)
+        outcome = self._documents.get(domain)
         if isinstance(outcome, _Failure):
             raise InvalidProof(outcome.code)
         return outcome
-
-    def _known(self, domain: str, entry: Entry[_Outcome]) -> _Outcome | None:
-        """Return the value of a fresh entry; refresh an entry in use ahead of time."""
-        now, life = self._clock(), _life(entry.value)
-        if now - entry.since >= life:
-            return None
-        is_due = now - entry.since >= AHEAD * life
-        if entry.is_in_use and is_due and now - entry.tried_at >= min(RENEWAL_SECONDS, life / 4):
-            self._refresh(domain, lambda: self._refresh_ahead(domain, entry))
-        return entry.value
-
-    def _refresh_ahead(self, domain: str, entry: Entry[_Outcome]) -> None:
-        """Look a domain up again. After a failure its entry stays until it expires."""
-        entry.tried_at = self._clock()
-        outcome = self._look_up(domain)
-        if not isinstance(outcome, _Failure):
-            self._keep(domain, outcome)
-
-    def _look_up_now(self, domain: str, entry: Entry[_Outcome] | None) -> _Outcome:
-        try:
-            outcome = self._look_up(domain)
-        except Overloaded:
-            # Strangers can keep all places for lookups busy. Domains in use must go on.
-            if entry is None or not entry.is_in_use or isinstance(entry.value, _Failure):
-                raise
-            if self._clock() - entry.since >= STALE * _life(entry.value):
-                raise
-            return entry.value
-        self._keep(domain, outcome)
-        return outcome
-
-    def _keep(self, domain: str, outcome: _Outcome) -> None:
-        caches = self._found, self._missed
-        cache, other = caches if _life(outcome) == FOUND_SECONDS else reversed(caches)
-        with self._lock:
-            replaced = other.pop(domain)
-            cache.put(domain, outcome, self._clock())
-            if replaced is not None and replaced.is_in_use:
-                cache.use(domain)
 
     def _look_up(self, domain: str) -> _Outcome:
         try:
@@ -266,11 +212,6 @@ class Discovery:
             return _Failure("support_document_invalid")
         except (FetchError, InvalidProof) as error:
             return _Failure(error.code)
-
-
-def _life(outcome: _Outcome) -> float:
-    """Return the lifetime of an outcome in seconds."""
-    return MISSED_SECONDS if isinstance(outcome, _Failure) or outcome is _NO_SUPPORT else FOUND_SECONDS
 
 
 def parse_support_document(document: Json) -> SupportDocument:

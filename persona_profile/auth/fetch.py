@@ -8,6 +8,8 @@ The rules against server-side request forgery:
 - The certificate must be valid for the name. Redirects are not followed.
 - All received bytes are limited, and one deadline holds for the whole fetch.
 
+An operator may name hosts with other rules on addresses, certificates and proxies (`Route`).
+
 `lookups` limits the number of concurrent fetches.
 """
 
@@ -21,15 +23,23 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
 
-from persona_profile.auth.public_addresses import is_public_address
+from persona_profile.auth.access import ANONYMOUS, Access, Route
+from persona_profile.auth.public_addresses import (
+    is_loopback_address,
+    is_private_address,
+    is_public_address,
+)
 from persona_profile.bounded_http import MeteredSocket, MeteredTls, ResponseTooLong
 from persona_profile.emails import is_canonical_domain
 
 MAX_DOCUMENT_BYTES: Final = 64 * 1024
 MAX_RESPONSE_BYTES: Final = 256 * 1024
 """Of a connection: certificates, interim responses, headers, framing of chunks, the document."""
+
+MAX_PROXY_BYTES: Final = 16 * 1024
+"""Of a proxy's answer to the request for a tunnel."""
 
 DEADLINE_SECONDS: Final = 5.0
 HTTPS_PORT: Final = 443
@@ -50,11 +60,17 @@ _HEADERS: Final = {
 
 
 class FetchError(Exception):
-    """A fetch failed; `code` is the reason."""
+    """A fetch failed.
 
-    def __init__(self, code: str) -> None:
+    Attributes:
+        code: for the client.
+        reason: for the log, in words of this service and of its libraries; never bytes of a server.
+    """
+
+    def __init__(self, code: str, reason: str = "") -> None:
         super().__init__(code)
         self.code = code
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +131,10 @@ def resolve(name: str) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def exchange(connection: MeteredSocket, url: Url) -> Fetched:
+def exchange(connection: MeteredSocket, url: Url, bearer: str = "") -> Fetched:
     """Request a document over a connection and return the response, a redirect too.
+
+    The request has the access token `bearer`, unless it is empty.
 
     Raises:
         FetchError: `support_document_too_large`: the response or its body exceeds the limit.
@@ -124,22 +142,56 @@ def exchange(connection: MeteredSocket, url: Url) -> Fetched:
     """
     client = http.client.HTTPConnection(url.authority)
     client.sock = connection
+    headers = _HEADERS | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
     try:
-        client.request("GET", url.target, headers=_HEADERS)
+        client.request("GET", url.target, headers=headers)
         with client.getresponse() as response:
             body = response.read(MAX_DOCUMENT_BYTES + 1)
     except ResponseTooLong:
-        raise FetchError("support_document_too_large") from None
+        raise FetchError("support_document_too_large", "the response is too long") from None
     if len(body) > MAX_DOCUMENT_BYTES:
-        raise FetchError("support_document_too_large")
+        raise FetchError("support_document_too_large", f"over {MAX_DOCUMENT_BYTES} bytes")
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Fetched(response.status, media_type, body)
+
+
+def _reason(error: Exception) -> str:
+    """Return why a fetch failed, without bytes of the server."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"certificate: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS: {error.reason}"
+        case socket.gaierror():
+            return "the name does not resolve"
+        case TimeoutError():
+            return "no answer in time"
+        case OSError(strerror=str(text)):
+            return text
+    return type(error).__name__
 
 
 @functools.cache
 def _authorities() -> ssl.SSLContext:
     """Return a TLS context that trusts the system's certificate authorities, read once."""
     return ssl.create_default_context()
+
+
+@functools.lru_cache(maxsize=64)
+def _private_authorities(certificates: str) -> ssl.SSLContext:
+    """Return a TLS context that trusts these authorities alone, in PEM."""
+    return ssl.create_default_context(cadata=certificates)
+
+
+def _open_tunnel(plain: socket.socket, host: str, port: int, deadline: float) -> None:
+    """Ask the proxy at the other end to connect to a host (RFC 9110, 9.3.6)."""
+    metered = MeteredSocket(plain, MAX_PROXY_BYTES, deadline)
+    target = f"{host}:{port}"
+    metered.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"))
+    response = http.client.HTTPResponse(cast(Any, metered), method="CONNECT")
+    response.begin()
+    if response.status // 100 != 2:
+        raise FetchError("issuer_unreachable", f"the proxy answers {response.status}")
 
 
 class HttpsFetcher:
@@ -169,27 +221,54 @@ class HttpsFetcher:
         self._context = context or _authorities()
         self.deadline_seconds = deadline
 
-    def fetch(self, url: Url) -> Fetched:
+    def fetch(self, url: Url, access: Access = ANONYMOUS) -> Fetched:
         """Return the response to a request for a document.
 
         Raises:
             FetchError: `issuer_address_forbidden`, `issuer_unreachable`, `support_document_too_large`.
         """
-        if url.scheme != "https" or not is_canonical_domain(url.host):
-            raise FetchError("issuer_address_forbidden")
+        route = access.route.to(url.host)
+        if not (url.scheme == "https" or route.is_plain) or not (
+            is_canonical_domain(url.host) or route.allows_private_addresses
+        ):
+            raise FetchError("issuer_address_forbidden", "no https URL of a public host name")
         port = self._port if url.port == HTTPS_PORT else url.port
         deadline = time.monotonic() + self.deadline_seconds
         try:
-            addresses = self._resolve(url.host)
-            if not addresses or not all(map(self._is_allowed, addresses)):
-                raise FetchError("issuer_address_forbidden")
-            with self._connect(addresses, port, deadline) as plain:
-                secure = MeteredTls(plain, MAX_RESPONSE_BYTES, deadline, self._context, url.host)
-                return exchange(secure, url)
+            with self._reach(url, port, route, deadline) as plain:
+                if url.scheme == "http":
+                    metered = MeteredSocket(plain, MAX_RESPONSE_BYTES, deadline)
+                    return exchange(metered, url, access.bearer)
+                own = route.authorities
+                context = _private_authorities(own) if own else self._context
+                secure = MeteredTls(plain, MAX_RESPONSE_BYTES, deadline, context, url.host)
+                return exchange(secure, url, access.bearer)
         except ResponseTooLong:
-            raise FetchError("support_document_too_large") from None
-        except (OSError, http.client.HTTPException, ValueError, RuntimeError):
-            raise FetchError("issuer_unreachable") from None
+            raise FetchError("support_document_too_large", "the response is too long") from None
+        except (OSError, http.client.HTTPException, ValueError, RuntimeError) as error:
+            raise FetchError("issuer_unreachable", _reason(error)) from None
+
+    def _reach(self, url: Url, port: int, route: Route, deadline: float) -> socket.socket:
+        """Return a connection to a host; a proxy is where its operator put it, on any address."""
+        if route.proxy is not None:
+            name, proxy_port = route.proxy
+            plain = self._connect(self._resolve(name), proxy_port, deadline)
+            try:
+                _open_tunnel(plain, url.host, port, deadline)
+            except BaseException:
+                plain.close()
+                raise
+            return plain
+        addresses = self._resolve(url.host)
+        if not addresses or not all(self._may_call(each, url, route) for each in addresses):
+            raise FetchError("issuer_address_forbidden", "no address, or one that is not allowed")
+        return self._connect(addresses, port, deadline)
+
+    def _may_call(self, address: str, url: Url, route: Route) -> bool:
+        if url.scheme == "http":
+            return is_loopback_address(address)
+        is_private = route.allows_private_addresses and is_private_address(address)
+        return is_private or self._is_allowed(address)
 
     def _connect(self, addresses: Sequence[str], port: int, deadline: float) -> socket.socket:
         failure: OSError = TimeoutError()

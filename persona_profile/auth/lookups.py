@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,14 +21,18 @@ from typing import Final
 from cachetools import TTLCache
 
 from persona_profile.auth.registrable_domains import registrable_domain
-from persona_profile.errors import Overloaded
+from persona_profile.errors import InvalidProof, Overloaded
+from persona_profile.runtime.stats import EventCounter
 from persona_profile.runtime.waiting import Claim, Wait, WaitingBudget
 
 FREE_SECONDS: Final = 1.0
 """A lookup up to this duration costs its parties COST_SECONDS alone."""
 
 COST_SECONDS: Final = 0.05
-"""The debt for the processor time of a lookup."""
+"""The debt for the processor time of a usual lookup."""
+
+COST_FACTOR: Final = 10
+"""The debt for each second of processor time, which answers of thousands of parts may take."""
 
 DEBT_SECONDS: Final = 10.0
 """A party with this debt has one place. A network has none with twice this debt, and none for a domain
@@ -43,10 +48,23 @@ REFRESH_THREADS: Final = 2
 MAX_REFRESHES: Final = 64
 """Registrable domains with a pending refresh."""
 
+FOUND: Final = "found"
+"""The outcome of a lookup that did not fail."""
+
+_ADDRESS: Final = re.compile(r"[0-9.]+")
+
 logger = logging.getLogger(__name__)
 
 _Party = tuple[str, str]
 """The kind of a party (`network` or `domain`), and its name."""
+
+
+class LookupFailed(InvalidProof):
+    """A lookup failed; `reason` is for the log, in words of this service."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(code)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +98,11 @@ def caused_by(*, client: str | None = None, domain: str | None = None) -> Iterat
 
 
 class Lookups:
-    """The places for lookups, and the threads that refresh documents before they expire."""
+    """The places for lookups, and the threads that refresh documents before they expire.
+
+    Attributes:
+        outcomes: counts the lookups by kind of proof and outcome: FOUND, or the code of the rejection.
+    """
 
     def __init__(
         self, budget: WaitingBudget | None = None, clock: Callable[[], float] = time.monotonic
@@ -90,6 +112,7 @@ class Lookups:
         self._clock = clock
         self._lock = threading.Lock()
         self._refreshed: set[str] = set()
+        self.outcomes = EventCounter()
         self._executor = ThreadPoolExecutor(REFRESH_THREADS, thread_name_prefix="refresh")
 
     @contextmanager
@@ -108,14 +131,17 @@ class Lookups:
         network, domains = ("network", cause.client), _domains(cause, domain)
         claims, retry_after = self._claims(network, domains)
         with self._budget.place(Wait.LOOKUP, claims, retry_after):
-            began, token = self._clock(), _HOLDS_PLACE.set(True)
+            began, worked = self._clock(), time.thread_time()
+            token = _HOLDS_PLACE.set(True)
             try:
                 yield
             finally:
                 _HOLDS_PLACE.reset(token)
-                taken = self._clock() - began
+                taken, worked = self._clock() - began, time.thread_time() - worked
                 for party in (network, *domains):
-                    self._debts.add(party, max(COST_SECONDS, taken - FREE_SECONDS))
+                    self._debts.add(
+                        party, max(COST_SECONDS, taken - FREE_SECONDS, COST_FACTOR * worked)
+                    )
 
     def thread_claims(self, domain: str, threads: int) -> tuple[list[Claim], int]:
         """Return the claims of a fetch from a domain, and the threads that its cause may use.
@@ -147,6 +173,17 @@ class Lookups:
         except RuntimeError:  # closed, or the system gives no more threads
             with self._lock:
                 self._refreshed.discard(party)
+
+    def report(self, kind: str, host: str | None, outcome: str, reason: str = "") -> None:
+        """Count a lookup, and log it if it failed.
+
+        A host that strangers chose is None, and not logged: it may be a person's own domain. No log has
+        addresses, so a host without a name is logged as `an address`.
+        """
+        self.outcomes.count(kind, outcome)
+        if outcome != FOUND and host is not None:
+            name = "an address" if _ADDRESS.fullmatch(host) else host
+            logger.warning("%s: lookup at %s failed: %s (%s)", kind, name, outcome, reason)
 
     def close(self) -> None:
         """Begin no more refreshes."""

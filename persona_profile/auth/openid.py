@@ -1,5 +1,7 @@
 """ID tokens of OpenID providers (OpenID Connect Core 1.0) and Portier brokers, verified locally.
 
+With an access token beside the ID token, the provider's UserInfo is asked for a missing email.
+
 The audience of a token is a client of this service, and its nonce is issued by this service. Cheap
 checks come before lookups, and lookups before the signature.
 """
@@ -9,14 +11,17 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Final
 
 from persona_profile.auth import Authenticator, ProvedEmail
 from persona_profile.auth.authenticators import AuthenticatorContext
+from persona_profile.auth.jose_keys import read_key_id
 from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
 from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
-from persona_profile.auth.openid_keys import read_key_id
+from persona_profile.auth.openid_userinfo import RequestLimit, check_access_token
 from persona_profile.auth.trust_file import TrustFile
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json
@@ -47,6 +52,12 @@ class OpenIDVerifier(Authenticator):
 
     member = "id_token"
     description = "An ID token of an OpenID provider or a Portier broker, with a nonce of this server."
+    companions = MappingProxyType(
+        {
+            "access_token": "The access token that was issued with the ID token. The server reads an "
+            "email that is not in the ID token from the provider's UserInfo."
+        }
+    )
 
     def __init__(
         self,
@@ -66,10 +77,11 @@ class OpenIDVerifier(Authenticator):
         self._skew = skew_seconds
         self._clock = clock
         self._trust_file = trust_file
+        self._userinfo_requests = RequestLimit(clock)
 
-    def verify(self, proof: str) -> ProvedEmail:
+    def verify(self, proof: str, access_token: str | None = None) -> ProvedEmail:
         """Return the proved email. See `auth.Authenticator`."""
-        return self._check(_parse(proof))
+        return self._check(_parse(proof), access_token)
 
     def prepare(self) -> None:
         """Begin to fetch the keys of all providers, beside requests."""
@@ -80,10 +92,10 @@ class OpenIDVerifier(Authenticator):
         issuers = self._trust_file.reload() if self._trust_file else None
         if issuers is not None:
             self._issuers = issuers
-            self._keys.keep(issuers.urls)
+            self._keys.keep(issuers.routes)
             self.prepare()
 
-    def _check(self, token: Jws) -> ProvedEmail:
+    def _check(self, token: Jws, access_token: str | None) -> ProvedEmail:
         payload, now = token.payload, int(self._clock())
         issuer = self._issuer(payload)
         if token.algorithm not in issuer.algorithms:
@@ -92,8 +104,16 @@ class OpenIDVerifier(Authenticator):
         self._check_audience(issuer, payload)
         self._check_times(payload, now)
         nonce = self._nonce(payload, now)
-        email = _email(issuer, payload)
-        self._keys.check(issuer.url, token, key_id)
+        _check_subject(issuer, payload)
+        if access_token is not None and issuer.has_userinfo and _lacks_email(issuer, payload):
+            check_access_token(access_token, token)
+            self._keys.check(issuer.url, token, key_id)
+            self._userinfo_requests.count(nonce.digest)
+            claims = self._keys.read_userinfo(issuer.url, access_token, payload["sub"])
+            email = _email(issuer, claims)
+        else:
+            email = _email(issuer, payload)
+            self._keys.check(issuer.url, token, key_id)
         # The nonce identifies the proof: the token is used up with its nonce, expires with it, and was
         # made after it, by the clocks of this service.
         return ProvedEmail(
@@ -171,27 +191,42 @@ def _key_id(token: Jws, *, is_needed: bool) -> str | None:
     return key_id
 
 
-def _email(issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> str:
-    """Return the canonical email that an issuer vouches for."""
+def _lacks_email(issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> bool:
+    """Return whether a token proves no email, and UserInfo may have what it lacks."""
+    if "email" in payload and "email_verified" in payload:
+        return False
+    try:
+        _email(issuer, payload)
+    except InvalidProof:
+        return True
+    return False
+
+
+def _check_subject(issuer: OpenIDIssuer, payload: Mapping[str, Json]) -> None:
     subject = payload.get("sub")
     if not issuer.is_portier and not (
         isinstance(subject, str) and 0 < len(subject) <= MAX_SUBJECT_CHARACTERS
     ):
         raise InvalidProof("subject_missing")
-    # A broker only ever verifies emails, so the claim is optional.
-    if payload.get("email_verified", issuer.is_portier) is not True:
-        raise InvalidProof("email_not_verified")
-    email = payload.get("email")
+
+
+def _email(issuer: OpenIDIssuer, claims: Mapping[str, Json]) -> str:
+    """Return the canonical email that an issuer vouches for in a token or in UserInfo."""
+    email = claims.get("email")
     if not isinstance(email, str) or not email:
         raise InvalidProof("email_missing")
     canonical = _canonical(email)
+    domain = canonical.rpartition("@")[2]
+    # A broker only ever verifies emails, so the claim is optional.
+    if claims.get("email_verified", issuer.assumes_verified(domain)) is not True:
+        raise InvalidProof("email_not_verified")
     if issuer.is_portier:
         # The broker has normalized the email, and sends the typed one beside it.
-        original = payload.get("email_original", email)
+        original = claims.get("email_original", email)
         if not isinstance(original, str) or canonical != unicodedata.normalize("NFC", email):
             raise InvalidProof("email_invalid")
         _canonical(original)
-    if not issuer.vouches_for(canonical.rpartition("@")[2]):
+    if not issuer.vouches_for(domain):
         raise InvalidProof("issuer_not_authoritative")
     return canonical
 
@@ -213,13 +248,14 @@ def from_context(context: AuthenticatorContext) -> Authenticator:
     issuers = TrustFile(
         "openid.issuers",
         settings.openid_issuers,
-        OpenIDIssuers.parse,
+        partial(OpenIDIssuers.parse, is_development=settings.development),
         context.openid_issuers,
         context.reload_counter("openid_issuers"),
     )
+    trusted = issuers.read()
     return OpenIDVerifier(
-        issuers.read(),
-        ProviderKeys(context.fetch, lookups=context.lookups),
+        trusted,
+        ProviderKeys(context.fetch, lookups=context.lookups, routes=trusted.routes),
         context.nonces,
         origins=(*settings.public_origins, *settings.dialog_origins),
         skew_seconds=settings.openid_clock_skew_seconds,

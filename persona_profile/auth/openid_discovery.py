@@ -10,15 +10,19 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 
+from persona_profile.auth.access import PUBLIC, Access, Route
+from persona_profile.auth.documents import Fetch
 from persona_profile.auth.fetch import HTTPS_PORT, Fetched, FetchError, Url
+from persona_profile.auth.jose_keys import MAX_KEYS, VerificationKey, check_signature, parse_key_set
 from persona_profile.auth.jws import Jws
-from persona_profile.auth.lookups import Lookups
-from persona_profile.auth.openid_keys import VerificationKey, check_signature, parse_key_set
+from persona_profile.auth.lookups import FOUND, LookupFailed, Lookups
+from persona_profile.auth.openid_userinfo import read_userinfo
 from persona_profile.auth.registrable_domains import registrable_domain
 from persona_profile.encoding import Json, MalformedText, json_decode
 from persona_profile.errors import InvalidProof, Overloaded
@@ -44,7 +48,6 @@ MISFIT_SECONDS: Final = 10
 """The pause between further lookups for misfits."""
 
 PATIENCE_SECONDS: Final = 5.0
-"""After a discovery document as slow as this, the lookup ends without its keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,23 @@ class _State:
     misfits_until: float = -math.inf
 
 
-class _Provider:
-    """The keys of a provider; at most one lookup is under way, and each replaces `state`."""
+class Provider:
+    """The keys of a provider; at most one lookup is under way, and each replaces `state`.
+
+    Attributes:
+        kind: the kind of its proofs, for metrics.
+        is_configured: whether the operator chose its host, which is then logged.
+        tries_several: whether a token without `kid` is tried with several keys.
+        max_keys: the number of keys that its set may have.
+        userinfo_url: the UserInfo endpoint of the newest discovery document, if it has a valid one.
+        patience_seconds: after a discovery document as slow as this, the lookup ends without its keys.
+    """
+
+    kind = "id_token"
+    is_configured = True
+    tries_several = False
+    max_keys = MAX_KEYS
+    patience_seconds = PATIENCE_SECONDS
 
     def __init__(
         self,
@@ -82,6 +100,19 @@ class _Provider:
         self._lookups = lookups
         self._refreshing = threading.Lock()
         self.state = _State()
+        self.userinfo_url: str | None = None
+
+    def check(self, token: Jws, key_id: str | None) -> None:
+        """Verify the signature of a token; see `ProviderKeys.check`."""
+        seen = self.state
+        keys = self.keys()
+        try:
+            check_signature(keys, token, key_id, tries_several=self.tries_several)
+        except InvalidProof:
+            newest = self.keys_for_misfit(seen)
+            if newest is keys:
+                raise
+            check_signature(newest, token, key_id, tries_several=self.tries_several)
 
     def keys(self) -> tuple[VerificationKey, ...]:
         """Return the keys, after a lookup if they are too old."""
@@ -140,46 +171,75 @@ class _Provider:
         if is_for_misfit:
             state = replace(state, misfits_until=max(state.misfits_until, began) + MISFIT_SECONDS)
         try:
-            url = self._discover()
-            # Each fetch has its own deadline; two slow fetches must not add up.
-            if self._clock() > began + PATIENCE_SECONDS:
-                return replace(state, failure="issuer_unreachable")
-            # With any media type, as few providers set that of a key set.
-            keys = parse_key_set(self._document(url, "key_set_invalid"))
+            keys = self._find_keys(began)
         except InvalidProof as error:
+            reason = error.reason if isinstance(error, LookupFailed) else "unusable"
+            self._report(error.code, reason)
             return replace(state, failure=error.code)
+        self._report(FOUND)
         return replace(state, keys=keys, fetched_at=began)
+
+    def _find_keys(self, began: float) -> tuple[VerificationKey, ...]:
+        url = self._discover()
+        # Each fetch has its own deadline; two slow fetches must not add up.
+        if self._clock() > began + self.patience_seconds:
+            raise LookupFailed("issuer_unreachable", "discovery document: too slow")
+        document = self._document(url, "key_set_invalid")
+        try:
+            return parse_key_set(document, self.max_keys)
+        except InvalidProof as error:
+            raise LookupFailed(error.code, "key set: no usable key, or too many") from None
+
+    def _report(self, outcome: str, reason: str = "") -> None:
+        host = self._host if self.is_configured else None
+        self._lookups.report(self.kind, host, outcome, reason)
 
     def _discover(self) -> str:
         """Return the URL of the key set, from the provider's discovery document."""
         url = self._url.removesuffix("/") + WELL_KNOWN_PATH
-        document = self._document(url, "discovery_document_invalid", media_type="application/json")
+        document = self._document(url, "discovery_document_invalid")
         if not isinstance(document, dict) or document.get("issuer") != self._url:
-            raise InvalidProof("discovery_document_invalid")
-        found = document.get("jwks_uri")
+            reason = "discovery document: `issuer` is another"
+            raise LookupFailed("discovery_document_invalid", reason)
+        self.userinfo_url = self._endpoint(document, "userinfo_endpoint")
+        return self._key_set_url(document)
+
+    def _key_set_url(self, document: Mapping[str, Json]) -> str:
+        url = self._endpoint(document, "jwks_uri")
+        if url is None:
+            reason = "discovery document: no valid `jwks_uri`"
+            raise LookupFailed("discovery_document_invalid", reason)
+        return url
+
+    def _endpoint(self, document: Mapping[str, Json], name: str) -> str | None:
+        """Return the URL of an endpoint: at the provider's own origin, or at the port of https."""
+        found = document.get(name)
         try:
-            key_set = Url.parse(found if isinstance(found, str) else "")
+            endpoint = Url.parse(found if isinstance(found, str) else "")
         except ValueError:
-            raise InvalidProof("discovery_document_invalid") from None
-        is_own = key_set.origin == Url.parse(self._url).origin
-        if not is_own and (key_set.scheme != "https" or key_set.port != HTTPS_PORT):
-            raise InvalidProof("discovery_document_invalid")
+            return None
+        is_own = endpoint.origin == Url.parse(self._url).origin
+        if not is_own and (endpoint.scheme != "https" or endpoint.port != HTTPS_PORT):
+            return None
         return str(found)
 
-    def _document(self, url: str, code: str, media_type: str | None = None) -> Json:
-        """Return the JSON document of a URL; `code` is the reason if it is invalid."""
+    def _document(self, url: str, code: str) -> Json:
+        """Return the JSON document of a URL; `code` is the reason if it is invalid.
+
+        The media type does not matter, as many providers serve files.
+        """
+        name = code.removesuffix("_invalid").replace("_", " ")
         try:
             fetched = self._fetch(url)
             if fetched.status != 200:
-                raise InvalidProof("issuer_unreachable")
-            if media_type not in (None, fetched.media_type):
-                raise InvalidProof(code)
+                raise LookupFailed("issuer_unreachable", f"{name}: status {fetched.status}")
             return json_decode(fetched.body)
         except MalformedText:
-            raise InvalidProof(code) from None
+            raise LookupFailed(code, f"{name}: not JSON") from None
         except FetchError as error:
             is_too_large = error.code == "support_document_too_large"
-            raise InvalidProof(code if is_too_large else error.code) from None
+            reason = f"{name}: {error.reason}"
+            raise LookupFailed(code if is_too_large else error.code, reason) from None
 
 
 class ProviderKeys:
@@ -188,19 +248,22 @@ class ProviderKeys:
     Args:
         fetch: returns the document of a URL; raises FetchError.
         clock: seconds, for the age of keys.
+        routes: the ways to providers that are not on the public Internet, by URL.
     """
 
     def __init__(
         self,
-        fetch: Callable[[str], Fetched],
+        fetch: Fetch,
         clock: Callable[[], float] = time.monotonic,
         lookups: Lookups | None = None,
+        routes: Mapping[str, Route] = MappingProxyType({}),
     ) -> None:
         self._fetch = fetch
+        self._routes = routes
         self._clock = clock
         self._lookups = lookups or Lookups()
         self._lock = threading.Lock()
-        self._providers: dict[str, _Provider] = {}
+        self._providers: dict[str, Provider] = {}
 
     def check(self, url: str, token: Jws, key_id: str | None) -> None:
         """Verify the signature of a token; without `kid`, with the provider's only key.
@@ -209,38 +272,62 @@ class ProviderKeys:
             InvalidProof: the signature is invalid, or a lookup failed.
             Overloaded: too many lookups are under way.
         """
-        provider = self._provider(url)
-        seen = provider.state
-        keys = provider.keys()
+        self._provider(url).check(token, key_id)
+
+    def read_userinfo(self, url: str, access_token: str, subject: Json) -> Mapping[str, Json]:
+        """Return the claims of UserInfo about a subject, of a provider whose keys are known.
+
+        Raises:
+            InvalidProof: the access token is rejected, or the lookup failed.
+            Overloaded: too many lookups are under way.
+        """
+        host, lookups = Url.parse(url).host, self._lookups
         try:
-            check_signature(keys, token, key_id)
-        except InvalidProof:
-            newest = provider.keys_for_misfit(seen)
-            if newest is keys:
-                raise
-            check_signature(newest, token, key_id)
+            endpoint = self._provider(url).userinfo_url
+            claims = read_userinfo(
+                self._fetch, endpoint, Access(access_token, self._route(url)), subject
+            )
+        except LookupFailed as error:
+            lookups.report(Provider.kind, host, error.code, error.reason)
+            raise
+        lookups.report(Provider.kind, host, FOUND)
+        return claims
 
     def prepare(self, urls: Collection[str]) -> None:
         """Begin to look up the keys of providers, beside requests."""
-        together: dict[str, list[_Provider]] = {}
+        together: dict[str, list[Provider]] = {}
         for url in urls:
             domain = registrable_domain(Url.parse(url).host)
             together.setdefault(domain, []).append(self._provider(url))
         for domain, providers in together.items():
             self._lookups.refresh(domain, partial(_prepare_all, providers))
 
-    def keep(self, urls: Collection[str]) -> None:
-        """Drop the keys of all other providers."""
+    def keep(self, routes: Mapping[str, Route]) -> None:
+        """Drop the keys of all other providers, and of providers with another route than before."""
         with self._lock:
-            self._providers = {url: each for url, each in self._providers.items() if url in urls}
+            before, self._routes = self._routes, routes
+            self._providers = {
+                url: each
+                for url, each in self._providers.items()
+                if url in routes and routes[url] == before.get(url, PUBLIC)
+            }
 
-    def _provider(self, url: str) -> _Provider:
+    def _route(self, url: str) -> Route:
+        return self._routes.get(url, PUBLIC)
+
+    def _provider(self, url: str) -> Provider:
         with self._lock:
             if url not in self._providers:
-                self._providers[url] = _Provider(url, self._fetch, self._clock, self._lookups)
+                access = Access(route=self._route(url))
+                fetch = partial(_fetch_by, self._fetch, access)
+                self._providers[url] = Provider(url, fetch, self._clock, self._lookups)
             return self._providers[url]
 
 
-def _prepare_all(providers: list[_Provider]) -> None:
+def _fetch_by(fetch: Fetch, access: Access, url: str) -> Fetched:
+    return fetch(url, access)
+
+
+def _prepare_all(providers: list[Provider]) -> None:
     for each in providers:
         each.prepare()

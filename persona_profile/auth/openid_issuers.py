@@ -6,18 +6,31 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from persona_profile.auth.access import PUBLIC, Route
 from persona_profile.auth.fetch import Url
-from persona_profile.emails import InvalidDomain, canonical_pattern, is_canonical_domain, patterns_of
+from persona_profile.auth.openid_routes import MEMBERS as ROUTE_MEMBERS
+from persona_profile.auth.openid_routes import parse_flag, parse_route
+from persona_profile.emails import InvalidDomain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json
 
 OPENID: Final = "openid"
 PORTIER: Final = "portier"
-ALGORITHMS: Final = ("RS256", "ES256", "EdDSA")
+ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
 DEFAULT_ALGORITHMS: Final = ("RS256", "ES256")
 PORTIER_ALGORITHMS: Final = ("RS256",)
 EVERY_DOMAIN: Final = "*"
 
-_MEMBERS: Final = frozenset({"issuer", "client_ids", "domains", "algorithms", "profile"})
+_MEMBERS: Final = ROUTE_MEMBERS | {
+    "issuer",
+    "client_ids",
+    "domains",
+    "algorithms",
+    "profile",
+    "userinfo",
+    "assume_verified",
+}
+_OF_ED25519: Final = frozenset({"EdDSA", "Ed25519"})
+_OPENID_MEMBERS: Final = frozenset({"userinfo", "assume_verified"})
 _MAX_CLIENT_ID_CHARACTERS: Final = 255
 
 
@@ -33,6 +46,10 @@ class OpenIDIssuer:
             `example.com`, `*` all domains.
         algorithms: the accepted algorithms of its tokens.
         profile: OPENID or PORTIER.
+        has_userinfo: whether its UserInfo is asked for an email that is not in the token.
+        assumed_verified: the domains whose emails count as verified if `email_verified` is missing;
+            they are among `domains`.
+        route: the way to its hosts.
     """
 
     url: str
@@ -40,6 +57,9 @@ class OpenIDIssuer:
     domains: frozenset[str]
     algorithms: frozenset[str] = frozenset(DEFAULT_ALGORITHMS)
     profile: str = OPENID
+    has_userinfo: bool = False
+    assumed_verified: frozenset[str] = frozenset()
+    route: Route = PUBLIC
 
     @property
     def is_portier(self) -> bool:
@@ -50,6 +70,10 @@ class OpenIDIssuer:
         """Return whether it may vouch for emails of a canonical domain."""
         return EVERY_DOMAIN in self.domains or not self.domains.isdisjoint(patterns_of(domain))
 
+    def assumes_verified(self, domain: str) -> bool:
+        """Return whether its emails of a canonical domain count as verified without its saying so."""
+        return self.is_portier or not self.assumed_verified.isdisjoint(patterns_of(domain))
+
 
 class OpenIDIssuers:
     """The trusted providers, which have different URLs."""
@@ -58,8 +82,8 @@ class OpenIDIssuers:
         self._issuers = {issuer.url: issuer for issuer in issuers}
 
     @classmethod
-    def parse(cls, document: Json) -> OpenIDIssuers:
-        """Parse a list of issuers.
+    def parse(cls, document: Json, *, is_development: bool = False) -> OpenIDIssuers:
+        """Parse a list of issuers; in development they may be on http://localhost.
 
         Raises:
             ValueError: the list is invalid; the message names the issuer by its position and URL.
@@ -71,7 +95,7 @@ class OpenIDIssuers:
             url = entry.get("issuer") if isinstance(entry, dict) else None
             name = f"issuer {position}" + (f" ({url})" if isinstance(url, str) else "")
             try:
-                issuer = _parse_issuer(entry)
+                issuer = _parse_issuer(entry, is_development=is_development)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
             if issuer.url in issuers:
@@ -88,12 +112,17 @@ class OpenIDIssuers:
         """The identifiers of all providers."""
         return frozenset(self._issuers)
 
+    @property
+    def routes(self) -> dict[str, Route]:
+        """The ways to the hosts of all providers, by URL."""
+        return {url: issuer.route for url, issuer in self._issuers.items()}
+
     def merged_with(self, other: OpenIDIssuers) -> OpenIDIssuers:
         """Return the providers of both; the own ones take precedence."""
         return OpenIDIssuers((other._issuers | self._issuers).values())
 
 
-def _parse_issuer(entry: Json) -> OpenIDIssuer:
+def _parse_issuer(entry: Json, *, is_development: bool) -> OpenIDIssuer:
     if not isinstance(entry, dict):
         raise ValueError("is not an object")  # noqa: TRY004 - a file's content
     if unknown := sorted(entry.keys() - _MEMBERS):
@@ -101,13 +130,23 @@ def _parse_issuer(entry: Json) -> OpenIDIssuer:
     profile = entry.get("profile", OPENID)
     if profile not in (OPENID, PORTIER):
         raise ValueError(f"profile: must be {OPENID} or {PORTIER}")
-    return OpenIDIssuer(
-        _parse_url(entry.get("issuer"), is_origin=profile == PORTIER),
+    url = _parse_url(entry.get("issuer"), is_origin=profile == PORTIER)
+    issuer = OpenIDIssuer(
+        url,
         _parse_client_ids(entry, is_needed=profile == OPENID),
         frozenset(map(_parse_domain, _strings(entry, "domains"))),
         _parse_algorithms(entry, PORTIER_ALGORITHMS if profile == PORTIER else ALGORITHMS),
         str(profile),
+        has_userinfo=parse_flag(entry, "userinfo"),
+        assumed_verified=_parse_assumed_verified(entry),
+        route=parse_route(entry, Url.parse(url), is_development=is_development),
     )
+    if issuer.is_portier and (unfit := sorted(entry.keys() & _OPENID_MEMBERS)):
+        raise ValueError(f"{unfit[0]}: not of a Portier broker")
+    for pattern in sorted(issuer.assumed_verified):
+        if not issuer.vouches_for(pattern.replace("*", "any")):
+            raise ValueError(f"assume_verified: {pattern} is not of domains")
+    return issuer
 
 
 def _parse_url(url: Json, *, is_origin: bool) -> str:
@@ -115,8 +154,6 @@ def _parse_url(url: Json, *, is_origin: bool) -> str:
         location = Url.parse(url if isinstance(url, str) else "")
     except ValueError as error:
         raise ValueError(f"issuer: {error}") from None
-    if location.scheme != "https" or not is_canonical_domain(location.host):
-        raise ValueError("issuer: must begin with https:// and the name of a host")
     if location.query:
         raise ValueError("issuer: must have no query")
     if is_origin and url != location.origin:
@@ -141,6 +178,20 @@ def _parse_algorithms(entry: Mapping[str, Json], possible: tuple[str, ...]) -> f
     found = frozenset(_strings(entry, "algorithms"))
     if not found <= set(possible):
         raise ValueError(f"algorithms: must be of {', '.join(possible)}")
+    # Two names of one algorithm: RFC 9864 deprecates EdDSA, and names algorithms by their curves.
+    return found if found.isdisjoint(_OF_ED25519) else found | _OF_ED25519
+
+
+def _parse_assumed_verified(entry: Mapping[str, Json]) -> frozenset[str]:
+    if "assume_verified" not in entry:
+        return frozenset()
+    try:
+        found = frozenset(map(canonical_pattern, _strings(entry, "assume_verified")))
+    except InvalidDomain:
+        found = frozenset()
+    # A wildcard of a whole top-level domain would be as careless as "*".
+    if not found or any("." not in pattern.removeprefix("*.") for pattern in found):
+        raise ValueError("assume_verified: must be names such as example.com, or *.example.com")
     return found
 
 

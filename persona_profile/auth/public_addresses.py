@@ -1,4 +1,4 @@
-"""The IP addresses of the public Internet.
+"""The IP addresses of the public Internet, and of private networks.
 
 The module lists IANA's registries of special purposes whole, as Python's list differs from version to
 version. No identity provider has an address for a special purpose, even a globally reachable one.
@@ -57,6 +57,26 @@ _IPV6: Final = tuple(
     )
 )
 
+_PRIVATE: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "fc00::/7",
+            "::1/128",
+        ),
+    )
+)
+
+# Metadata of clouds within these networks: Alibaba's, Amazon's and Google's.
+_METADATA: Final = frozenset(
+    map(ipaddress.ip_address, ("100.100.100.200", "fd00:ec2::254", "fd20:ce::254"))
+)
+
 _ISATAP: Final = {0x00005EFE, 0x02005EFE}
 """The upper half of an interface identifier whose lower half is an IPv4 address (RFC 5214)."""
 
@@ -78,3 +98,30 @@ def is_public_address(address: str) -> bool:
         and not any(parsed in network for network in _IPV6)
         and (int(parsed) >> 32) & 0xFFFFFFFF not in _ISATAP
     )
+
+
+def is_private_address(address: str) -> bool:
+    """Return whether an IP address is of a private network or of this machine.
+
+    Link-local addresses and clouds' metadata are not.
+
+    Raises:
+        ValueError: the text is no IP address.
+    """
+    parsed = _unmapped(address)
+    return parsed not in _METADATA and any(parsed in network for network in _PRIVATE)
+
+
+def is_loopback_address(address: str) -> bool:
+    """Return whether an IP address is of this machine.
+
+    Raises:
+        ValueError: the text is no IP address.
+    """
+    return _unmapped(address).is_loopback
+
+
+def _unmapped(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    parsed = ipaddress.ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return mapped or parsed

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -28,6 +30,9 @@ from persona_profile.encoding import Json
 
 DOMAINS: Final = ("example.com", "example.net", "example.org")
 PINNED_PATTERNS: Final = ("*.example", *(p + name for name in DOMAINS for p in ("", "*.")))
+EXAMPLE_EMAILS: Final = ("alice@example.com", "bob@example.org")
+"""The emails that the providers offer."""
+
 CERTIFICATE_LIFE_MS: Final = 3600 * 1000
 ASSERTION_LIFE_MS: Final = 2 * 60 * 1000
 
@@ -103,13 +108,8 @@ def read_or_write_key(path: Path) -> rsa.RSAPrivateKey:
         ValueError: the file has no RSA key.
         OSError: the folder can't be used.
     """
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pem = _new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        with contextlib.suppress(FileExistsError):  # the file of a faster process stays
-            files.create(path, pem)
+    pem = read_or_write_pem(path, _new_key)
     # The check of its numbers would take as long as the start of an application.
-    pem = path.read_bytes()
     try:
         key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
@@ -117,6 +117,22 @@ def read_or_write_key(path: Path) -> rsa.RSAPrivateKey:
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError(f"{path}: not an RSA key")  # noqa: TRY004 - it is a file's content
     return key
+
+
+def read_or_write_pem(
+    path: Path, new_key: Callable[[], rsa.RSAPrivateKey | Ed25519PrivateKey]
+) -> bytes:
+    """Return the content of a key file. If it is missing, a new key is written to it.
+
+    Raises:
+        OSError: the folder can't be used.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pem = new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        with contextlib.suppress(FileExistsError):  # the file of a faster process stays
+            files.create(path, pem)
+    return path.read_bytes()
 
 
 def _new_key() -> rsa.RSAPrivateKey:

@@ -161,14 +161,15 @@ class DevelopmentOpenIDProvider:
         """
         parsed = Url.parse(url)
         if not self.is_served or parsed.origin != self.issuer:
-            raise FetchError("issuer_unreachable")  # another program may listen there
+            # Another program may listen there.
+            raise FetchError("issuer_unreachable", "this server does not serve it")
         deadline = time.monotonic() + _FETCH_SECONDS
         try:
             with socket.create_connection((parsed.host, parsed.port), _FETCH_SECONDS) as plain:
                 metered = MeteredSocket(plain, MAX_RESPONSE_BYTES, deadline)
                 return exchange(metered, parsed)
-        except (OSError, http.client.HTTPException):
-            raise FetchError("issuer_unreachable") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise FetchError("issuer_unreachable", type(error).__name__) from None
 
     def key_set(self) -> dict[str, Json]:
         """Return the JWK set of the published keys (RFC 7517)."""

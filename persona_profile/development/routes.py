@@ -15,11 +15,18 @@ from persona_profile.api import origin_of
 from persona_profile.api.bodies import json_body
 from persona_profile.api.representations import json_response
 from persona_profile.api.schemas import ASSERTION_BODY
+from persona_profile.development.chromium import RESOLVER_PATH
 from persona_profile.development.configured import Development
 from persona_profile.development.openid_provider import CLIENT_ID
 from persona_profile.errors import FieldError, NotFound, ValidationFailed
 
 MAX_BODY_BYTES: Final = 4096
+
+TXT: Final = 16
+"""The number of this type of DNS records (RFC 1035)."""
+
+NXDOMAIN: Final = 3
+TTL_SECONDS: Final = 60
 
 _TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _PAGE: Final = {
@@ -57,11 +64,11 @@ openid = Service(
 
 @openid.get()  # type: ignore[untyped-decorator]
 def describe_provider(request: Request) -> Response:
-    """Return the configuration for a client of the local OpenID provider."""
+    """Return the configuration for a client of the local OpenID provider; 204 if it is not served."""
     development: Development = request.registry["development"]
     provider = development.openid_provider
     if provider is None or not provider.is_served:
-        raise NotFound
+        return Response(status=204)  # no error: browsers would report it
     return json_response(
         {
             "issuer": provider.issuer,
@@ -69,6 +76,30 @@ def describe_provider(request: Request) -> Response:
             "client_id": CLIENT_ID,
         }
     )
+
+
+dns = Service(
+    name="dns",
+    path=RESOLVER_PATH,
+    description="TXT records for Chromium, as its resolver of email verification answers.",
+)
+
+
+@dns.get()  # type: ignore[untyped-decorator]
+def resolve(request: Request) -> Response:
+    """Return the TXT records of a name, in the JSON form of public resolvers (DNS over HTTPS)."""
+    development: Development = request.registry["development"]
+    issuer = development.email_issuer
+    if issuer is None or not issuer.is_served:
+        raise NotFound
+    try:
+        name = request.GET.get("name", "")
+    except UnicodeDecodeError:
+        name = ""
+    records = issuer.txt_records(name)
+    answers = [{"name": name, "type": TXT, "TTL": TTL_SECONDS, "data": data} for data in records]
+    document = {"Status": 0 if records else NXDOMAIN, "AD": True, "Answer": answers}
+    return json_response(document)
 
 
 def page(request: Request) -> Response:
@@ -89,6 +120,7 @@ def includeme(config: Configurator) -> None:
     """Register the demo and the calls of its identity providers."""
     config.add_cornice_service(assertions)
     config.add_cornice_service(openid)
+    config.add_cornice_service(dns)
     config.add_route("demo", "/")
     config.add_route("demo-file", "/static/{name}")
     for route in ("demo", "demo-file"):

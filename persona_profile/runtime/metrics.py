@@ -35,6 +35,7 @@ _RETRY_REASONS: Final = ("transient", "connection_lost")
 
 _EVENTS: Final[Mapping[str, tuple[str, Labels]]] = {
     "proofs": ("Verified proofs.", ("kind", "outcome", "algorithm")),
+    "provider_lookups": ("Lookups of identity providers.", ("kind", "outcome")),
     "waiting_rejections": (
         "Requests rejected as too many threads wait.",
         ("kind", "reason"),
@@ -68,6 +69,7 @@ class Parts:
     pictures: Callable[[], PictureStats]
     is_uncoordinated: Callable[[], bool]
     proofs: EventCounter
+    provider_lookups: EventCounter
     waiting_rejections: EventCounter
     picture_uploads: EventCounter
     picture_pixels: EventCounter

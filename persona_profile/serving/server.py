@@ -25,7 +25,7 @@ from persona_profile.runtime.systemd import READY, STOPPING, notify
 from persona_profile.runtime.waiting import Wait
 from persona_profile.serving.channels import prepare
 from persona_profile.serving.chores import chores
-from persona_profile.serving.development_provider import start_provider
+from persona_profile.serving.development_provider import start_providers
 from persona_profile.serving.loop import run
 from persona_profile.serving.waitress_settings import (
     ADDRESSES,
@@ -62,9 +62,9 @@ def serve(
     exposition = None
     if app.metrics_listen is not None and supervisor is None:
         exposition = ExpositionServer(listen(app.metrics_listen), services.metrics.exposition)
+    # First, because the authenticators fetch their documents.
+    close_providers = start_providers(app.development, is_one_of_several=supervisor is not None)
     server = make_server(app, **settings)
-    provider = app.development.openid_provider if app.development else None
-    close_provider = start_provider(provider, is_one_of_several=supervisor is not None)
     sys.setswitchinterval(SWITCH_SECONDS)
     hangups = Hangups()
     _handle_signals(services.lifecycle, hangups)
@@ -83,7 +83,7 @@ def serve(
     finally:
         if exposition is not None:
             exposition.close()
-        close_provider()
+        close_providers()
         if supervisor is not None:
             supervisor.send(METRICS, services.metrics.exposition())
         app.close()
@@ -216,4 +216,7 @@ def _announce(server: Any, app: Application) -> None:
     provider = app.development.openid_provider
     if provider is not None and provider.is_served:
         lines.append(f"OpenID provider, for development, at {provider.issuer} (client_id {CLIENT_ID}).")
+    issuer = app.development.email_issuer
+    if issuer is not None and issuer.is_served:
+        lines.append("Email verification in Chromium: `make run-evp` starts one that asks this server.")
     print("\n".join(lines), file=sys.stderr, flush=True)

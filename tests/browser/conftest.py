@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,8 +200,10 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterator[webdriver.Chrome]:
-    """A Chromium with a profile of its own, shared by all tests: it takes a second to start."""
+def new_browser(
+    tmp_path_factory: pytest.TempPathFactory, downloads: Path
+) -> Callable[..., contextlib.AbstractContextManager[webdriver.Chrome]]:
+    """Start a Chromium with a new profile and further switches; it ends with the context."""
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
         pytest.fail(
@@ -208,19 +211,49 @@ def browser(tmp_path_factory: pytest.TempPathFactory, downloads: Path) -> Iterat
             "Install them: sudo apt-get install --no-install-recommends chromium chromium-driver",
             pytrace=False,
         )
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for switch in _SWITCHES:
-        options.add_argument(switch)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    # Tests press the buttons of the browser's own account chooser (FedCM).
-    options.set_capability("fedcm:accounts", True)
-    # With a given driver Selenium searches and downloads none.
-    started = webdriver.Chrome(options=options, service=Service(executable_path=driver))
-    yield started
-    started.quit()
+
+    @contextlib.contextmanager
+    def start(*switches: str) -> Iterator[webdriver.Chrome]:
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for switch in (*_SWITCHES, *switches):
+            options.add_argument(switch)
+        options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
+        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        # Tests press the buttons of the browser's own account chooser (FedCM).
+        options.set_capability("fedcm:accounts", True)
+        # With a given driver Selenium searches and downloads none.
+        started = webdriver.Chrome(options=options, service=Service(executable_path=driver))
+        try:
+            yield started
+        finally:
+            started.quit()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def browser(
+    new_browser: Callable[..., contextlib.AbstractContextManager[webdriver.Chrome]],
+) -> Iterator[webdriver.Chrome]:
+    """A Chromium with a profile of its own, shared by all tests: it takes a second to start."""
+    with new_browser() as started:
+        yield started
+
+
+@pytest.fixture
+def new_page(
+    new_browser: Callable[..., contextlib.AbstractContextManager[webdriver.Chrome]], downloads: Path
+) -> Callable[..., contextlib.AbstractContextManager[FrontPage]]:
+    """Start a Chromium of its own for a front page; further switches are arguments."""
+
+    @contextlib.contextmanager
+    def start(*switches: str) -> Iterator[FrontPage]:
+        with new_browser(*switches) as started:
+            yield FrontPage(started, downloads)
+
+    return start
 
 
 @pytest.fixture

@@ -105,6 +105,18 @@ def test_no_origins(wrong):
         ("openid.clock_skew_seconds", "301"),
         ("openid.nonce_lifetime_seconds", "59"),
         ("openid.nonce_lifetime_seconds", "3601"),
+        ("evp.domains", "https://a.example"),
+        ("evp.domains", "*.*.example"),
+        ("evp.domains", "-a.example"),
+        ("evp.denied_domains", "192.0.2.1"),
+        ("evp.dns", "dns.example"),
+        ("evp.dns", "https://127.0.0.1/dns-query"),
+        ("evp.dns", "127.0.0.1:0"),
+        ("evp.dns", "127.0.0.1:65536"),
+        ("evp.dns", "127.0.0.1:"),
+        ("evp.dns", "[::1]"),
+        ("evp.dns", "127.0.0.1.1"),
+        ("evp.dnssec", "yes"),
     ],
 )
 def test_wrong_values(name, wrong):
@@ -167,3 +179,40 @@ class TestRateLimits:
         message = problems(GOOD | {f"ratelimit.{name}": value})
         assert f"ratelimit.{name}: must" in message
         assert value not in message or value == "0"
+
+
+class TestEmailVerification:
+    """The settings of the Email Verification Protocol."""
+
+    def test_resolvers(self):
+        """Resolvers are IP addresses, with a port if it is not 53."""
+        given = {**GOOD, "evp.domains": "*", "evp.dns": "192.0.2.1 192.0.2.2:5353 2001:db8::1 [::1]:54"}
+        found = parse_settings(given, {})
+        assert found.evp_dns == (
+            ("192.0.2.1", 53),
+            ("192.0.2.2", 5353),
+            ("2001:db8::1", 53),
+            ("::1", 54),
+        )
+
+    def test_domains(self):
+        """Domains have one spelling."""
+        given = {**GOOD, "evp.domains": "Example.COM *.büro.example"}
+        assert parse_settings(given, {}).evp_domains == ("example.com", "*.xn--bro-hoa.example")
+
+    @pytest.mark.parametrize(
+        ("wrong", "given"),
+        [
+            ("evp.domains", {"evp.domains": "*", "authenticators": "browserid openid"}),
+            ("evp.denied_domains", {"evp.denied_domains": "a.example"}),
+            ("evp.dns", {"evp.domains": "*", "evp.dnssec": "true", "evp.dns": "192.0.2.1"}),
+        ],
+    )
+    def test_contradictions(self, wrong, given):
+        """Settings that contradict each other are rejected."""
+        assert wrong in problems({**GOOD, **given})
+
+    def test_dnssec_on_loopback(self):
+        """Validating resolvers are on loopback."""
+        given = {**GOOD, "evp.domains": "*", "evp.dnssec": "true", "evp.dns": "127.0.0.53 [::1]:53"}
+        assert parse_settings(given, {}).evp_dnssec

@@ -133,6 +133,9 @@ export default {
     "The provider of your address made a proof that is not accepted here. Use another address, or ask its provider.",
   email_not_verified:
     "The provider has not checked that the address is yours. Use another address, or ask its provider.",
+  access_token_invalid: "The provider does not confirm your address any more. Sign in again.",
+  userinfo_invalid:
+    "The provider of your address is not set up in a way that works here. Use another address, or ask its provider.",
   discovery_document_invalid:
     "The provider of your address is not set up in a way that works here. Use another address, or ask its provider.",
   key_set_invalid:

@@ -14,13 +14,15 @@ const CODES = {
     request_headers_too_large proof_too_large malformed_bundle malformed_jws assertion_times_invalid
     certificate_expired assertion_expired certificate_not_yet_valid assertion_not_yet_valid
     assertion_life_invalid audience_mismatch assertion_signature_invalid authorized_party_mismatch
-    token_expired token_not_yet_valid nonce_invalid nonce_expired proof_replayed proof_revoked`,
+    token_expired token_not_yet_valid nonce_invalid nonce_expired access_token_invalid proof_replayed
+    proof_revoked`,
   "other-address": `header_not_allowed algorithm_not_allowed algorithm_mismatch key_not_allowed
     certificate_times_invalid certificate_life_invalid email_missing email_invalid issuer_invalid
     issuer_not_authoritative issuer_without_support issuer_disabled issuer_address_forbidden
     support_document_invalid support_document_too_large delegation_cycle delegation_too_long
     certificate_signature_invalid issuer_unknown token_times_invalid token_life_invalid subject_missing
-    email_not_verified discovery_document_invalid key_set_invalid key_ambiguous token_signature_invalid`,
+    email_not_verified userinfo_invalid discovery_document_invalid key_set_invalid key_ambiguous
+    token_signature_invalid`,
   "choose-file": `file_unreadable body_too_large unsupported_media_type picture_empty picture_broken
     picture_too_many_pixels picture_too_complex crop_outside_picture crop_of_other_picture`,
   correct: "validation_failed",

@@ -43,10 +43,15 @@ export interface Session {
 
 /** A BrowserID assertion, also as a plain string, or an ID token. */
 /** An assertion, a proof of one of the service's kinds, or of a kind that an operator has added. */
-export type Proof = string | { assertion: string } | { id_token: string } | Record<string, string>;
+export type Proof =
+  | string
+  | { assertion: string }
+  | { id_token: string; access_token?: string }
+  | { evt: string }
+  | Record<string, string>;
 
 export interface Nonce {
-  /** The `nonce` of the authentication request and of the ID token. */
+  /** The `nonce` of the token, and of the request for it. */
   nonce: string;
   /** RFC 3339: the time until which the token can open a session. */
   expires_at: string;
@@ -181,7 +186,10 @@ export class ProfileClient extends EventTarget {
   readonly origin: string;
   /** Null when nobody is signed in, or the session has expired. */
   readonly session: Session | null;
-  /** Requests a nonce for one ID token; `beginSignIn` of persona-openid.js calls this. */
+  /**
+   * Requests a nonce for one ID token or email verification token; `beginSignIn` of persona-openid.js and
+   * `EmailVerification` of persona-email-verification.js call this.
+   */
   nonce(options?: CallOptions): Promise<Nonce>;
   /**
    * Opens a session and returns all its profiles, in the order of their proofs. A session to keep that has

@@ -35,10 +35,18 @@ export class OpenIDSignIn {
     return Boolean(this.#answer || this.#problem);
   }
 
-  /** Leaves for the page of the provider. */
-  async begin() {
+  /**
+   * Leaves for the page of the provider.
+   * @param {{ loginHint?: string }} [hint] the expected email
+   */
+  async begin({ loginHint } = {}) {
     const { issuer, authorization_endpoint, client_id } = await this.#provider();
-    const options = { issuer, authorizationEndpoint: authorization_endpoint, clientId: client_id };
+    const options = {
+      issuer,
+      authorizationEndpoint: authorization_endpoint,
+      clientId: client_id,
+      loginHint,
+    };
     await beginSignIn({ client: this.#client, ...options });
   }
 
@@ -69,7 +77,7 @@ export class OpenIDSignIn {
     try {
       const signal = AbortSignal.timeout(TIMEOUT_MS);
       answer = await fetch(`${this.#client.origin}/development/openid`, { signal });
-      if (answer.ok) {
+      if (answer.status === 200) {
         return await answer.json();
       }
     } catch {

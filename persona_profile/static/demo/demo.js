@@ -2,6 +2,7 @@
 
 import { CardCache, CardDeck, PersonaCard } from "./persona-card.js";
 import { ProfileClient, ProfileError } from "./persona-profile.js";
+import { EmailVerification } from "./persona-email-verification.js";
 import { OpenIDSignIn } from "./demo-openid.js";
 import { Cropper } from "./demo-crop.js";
 import { attempt, byId, clearProblems, find, notify } from "./demo-page.js";
@@ -34,6 +35,7 @@ const cache = new CardCache();
 const deck = new CardDeck({ client, container: byId("cards"), cache });
 const cropper = new Cropper(byId("crop", HTMLDialogElement));
 const openid = new OpenIDSignIn(client);
+const verification = new EmailVerification({ client, form: byId("other-email", HTMLFormElement) });
 
 /** @type {Map<string, ProfilePanel>} The panels of the session, by email. */
 const panels = new Map();
@@ -59,6 +61,34 @@ async function enter(emails, proofs, options) {
   updateCards();
   byId("heading").focus();
   notify(`Signed in as ${emails.join(" and ")}.`);
+}
+
+/**
+ * Proves a typed address in the first way that there is: by the browser's token, at the OpenID provider, or by an
+ * assertion of the development identity provider.
+ * @param {string} email
+ * @param {Proof | null} proof the browser's token
+ */
+async function useAddress(email, proof) {
+  if (proof) {
+    try {
+      await enter([email], [proof]);
+      return;
+    } catch (error) {
+      // A busy server would reject the next proof too.
+      if (error.isTemporary || error.code === "aborted") {
+        throw error;
+      }
+    }
+  }
+  try {
+    await openid.begin({ loginHint: email });
+  } catch (error) {
+    if (error.code !== "no_provider") {
+      throw error;
+    }
+    await signIn([email]);
+  }
 }
 
 /** Opens a session with the answer of the OpenID provider; after a temporary failure it can be repeated. */
@@ -311,8 +341,9 @@ function listen() {
   const input = find(byId("other-email"), "[name=email]", HTMLInputElement);
   byId("other-email").addEventListener("submit", (event) => {
     event.preventDefault();
+    const proof = verification.take(); // at once: the browser fills the field for the submit alone
     attempt(chooser, async () => {
-      await signIn([input.value.trim()]);
+      await useAddress(input.value.trim(), proof);
       input.value = "";
     });
   });

@@ -194,7 +194,9 @@ def is_promised(name, body):
     return True
 
 
-PROOFS = st.dictionaries(st.sampled_from(["assertion", "id_token", "x"]), st.just("x") | st.none())
+PROOFS = st.dictionaries(
+    st.sampled_from(["assertion", "id_token", "access_token", "x"]), st.just("x") | st.none()
+)
 
 
 class TestSchemas:
@@ -232,7 +234,7 @@ class TestSchemas:
     )
     def test_sessions(self, body):
         """The document's schema accepts exactly the bodies that the service accepts."""
-        schema = session_body(THUMBNAIL_SIZES, ["assertion", "id_token"])
+        schema = session_body(THUMBNAIL_SIZES, {"assertion": (), "id_token": ("access_token",)})
         assert is_accepted(schema, body) == is_promised("SessionRequest", body)
 
     def test_names_and_limits(self):

@@ -8,6 +8,7 @@ import json
 import re
 import time
 from contextlib import ExitStack
+from typing import ClassVar
 
 import pytest
 import webtest
@@ -123,7 +124,8 @@ class TestOfThePage:
         call = document["paths"]["/v1/sessions"]["post"]
         schemas = document["components"]["schemas"]
         proof = schemas["SessionRequest"]["properties"]["proofs"]["items"]
-        assert proof["properties"].keys() == {"id_token", "ticket"}
+        assert proof["properties"].keys() == {"id_token", "access_token", "ticket"}
+        assert proof["dependentSchemas"] == {"access_token": {"anyOf": [{"required": ["id_token"]}]}}
         assert proof["properties"]["ticket"]["description"] == "A ticket of our sign-on server."
         codes = call["responses"]["401"]["content"]["application/problem+json"]["schema"]
         assert {"ticket_invalid", "ticket_expired"} <= set(codes["properties"]["code"]["enum"])
@@ -178,7 +180,7 @@ def test_broken_rules(tmp_path, caplog, proof):
     [
         (
             {"authenticators": "saml"},
-            "authenticators: saml: neither one of browserid, openid nor a dotted",
+            "authenticators: saml: neither one of browserid, evp, openid nor a dotted",
         ),
         ({"authenticators": "persona_profile.Nobody"}, "nor a dotted name that can be imported"),
         ({"authenticators": "browserid browserid:x"}, "nor a dotted name that can be imported"),
@@ -229,4 +231,16 @@ def test_page_names_what_there_is(tmp_path):
         path = tmp_path / f"{number}.json"
         path.write_text(text)
         application(tmp_path, openid__issuers=str(path)).close()
-    assert number == 1
+    assert number == 3
+
+
+class Demanding(Careless):
+    """An authenticator with a companion that is a kind of proof."""
+
+    companions: ClassVar = {"id_token": "A second proof."}
+
+
+def test_companion_that_is_a_proof(tmp_path):
+    """No companion has the name of a kind of proof."""
+    with pytest.raises(InvalidSettings, match="`id_token` beside `careless` is a kind of proof"):
+        application(tmp_path, authenticators=f"openid {__name__}:Demanding")

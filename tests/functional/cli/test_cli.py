@@ -34,6 +34,7 @@ use = egg:persona-profile-server
 development = {development}
 development.folder = %(here)s/var
 development.provider_listen = off
+development.issuer_listen = off
 public_origins = http://127.0.0.1:{port}
 {more}
 

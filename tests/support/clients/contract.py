@@ -19,7 +19,8 @@ from persona_profile.auth.browserid import BrowserIDVerifier
 from persona_profile.auth.openid import OpenIDVerifier
 
 DOCUMENT = openapi_document(
-    {each.member: each.description for each in (BrowserIDVerifier, OpenIDVerifier)}
+    {each.member: each.description for each in (BrowserIDVerifier, OpenIDVerifier)},
+    companions={OpenIDVerifier.member: OpenIDVerifier.companions},
 )
 """The OpenAPI document of a server with the authenticators of the default settings."""
 
@@ -33,7 +34,10 @@ STATUS_OF = {
 PROOF_CODES = tuple(openapi_source()["x-problems"]["proofs"])
 """The reasons for rejected proofs."""
 
-UNDOCUMENTED = {"/", "/static/{name}", "/development/assertions", "/development/openid"}
+UNDOCUMENTED = {
+    *("/", "/static/{name}"),
+    *("/development/assertions", "/development/openid", "/development/dns"),
+}
 """Routes of the development server alone."""
 
 _BASE = "urn:document"

@@ -146,6 +146,8 @@ def people() -> Iterator[Forgery]:
         yield Forgery(f"sub is {name}", "subject_missing", with_claims(sub=value))
     for name, value in (_NO_STRINGS | {"empty": ""}).items():
         yield Forgery(f"email is {name}", "email_missing", with_claims(email=value))
+    neither = with_claims(email=GONE, email_verified=GONE)
+    yield Forgery("neither email nor email_verified", "email_missing", neither)
     for value in (
         "alice",
         "@mail.test",

@@ -189,9 +189,9 @@ _PUBLIC_SECRETS: dict[str, Callable[[], bytes]] = {
 def algorithms() -> Iterator[Forgery]:
     """Yield tokens with forbidden algorithms, among them the public key as a shared secret."""
     not_allowed = "algorithm_not_allowed"
-    for name in ("none", "None", "NONE", "nOnE", "", "rs256", "RS256 ", "RS384", "RS512", "PS256"):
+    for name in ("none", "None", "NONE", "nOnE", "", "rs256", "RS256 ", "RS384", "RS512", "PS512"):
         yield Forgery(f"alg {name!r}", not_allowed, with_header(alg=name))
-    for name in ("ES384", "ES512", "ES256K", "Ed25519", "Ed448", "HS512", "dir", "DS128", "RS1"):
+    for name in ("PS384", "ES512", "ES256K", "Ed448", "HS512", "dir", "DS128", "RS1"):
         yield Forgery(f"alg {name}", not_allowed, with_header(alg=name, kid="odd"))
     for name, value in {"missing": GONE, "null": None, "a number": 256, "a list": ["RS256"]}.items():
         yield Forgery(f"alg is {name}", not_allowed, with_header(alg=value))
@@ -205,15 +205,16 @@ def algorithms() -> Iterator[Forgery]:
     yield Forgery(
         "HS256 with a key of the set", not_allowed, lambda nonce: _mac(nonce, b"s" * 32, kid="shared")
     )
-    yield Forgery(
-        "an algorithm that this issuer may not use",
-        not_allowed,
-        lambda nonce: token(nonce, key=edwards("ed"), header={"alg": "EdDSA", "kid": "ed"}, iss=STRICT),
-    )
+    for name in ("EdDSA", "Ed25519", "ES384", "PS256"):
+        yield Forgery(
+            f"{name}, which this issuer may not use",
+            not_allowed,
+            lambda nonce, a=name: token(nonce, key=_SIGNERS[a](), header={"alg": a}, iss=STRICT),
+        )
     for (kid, own), alg in itertools.product(_OWN.items(), _SIGNERS):
-        if alg != own:
+        if alg not in own:
             yield Forgery(
-                f"alg {alg} with the key of {own}",
+                f"alg {alg} with the key of {own[0]}",
                 "algorithm_mismatch",
                 lambda nonce, a=alg, i=kid: token(
                     nonce, key=_SIGNERS[a](), header={"alg": a, "kid": i}
@@ -221,11 +222,14 @@ def algorithms() -> Iterator[Forgery]:
             )
 
 
-_OWN = {"rsa": "RS256", "ec": "ES256", "ed": "EdDSA"}
+_OWN = {"rsa": ("RS256",), "ec": ("ES256",), "ed": ("EdDSA", "Ed25519")}
 _SIGNERS: dict[str, Callable[[], Any]] = {
     "RS256": lambda: rsa("rsa"),
     "ES256": lambda: elliptic("ec"),
     "EdDSA": lambda: edwards("ed"),
+    "Ed25519": lambda: edwards("ed"),
+    "ES384": lambda: elliptic("p384", "P-384"),
+    "PS256": lambda: rsa("rsa"),
 }
 
 
@@ -253,7 +257,7 @@ ODD_KEYS: dict[str, Callable[[str], tuple[dict[str, Any], Any, str]]] = {
     "of-a-curve": _odd_rsa(crv="P-256"),
     "short": lambda kid: (public(rsa("short", 1024), kid), rsa("short", 1024), "RS256"),
     "private": lambda kid: (rsa("odd").as_dict(private=True) | {"kid": kid}, rsa("odd"), "RS256"),
-    "p384": lambda kid: (public(elliptic("p384", "P-384"), kid), elliptic("odd"), "ES256"),
+    "p521": lambda kid: (public(elliptic("p521", "P-521"), kid), elliptic("odd"), "ES256"),
     "koblitz": lambda kid: (public(elliptic("k", "secp256k1"), kid), elliptic("odd"), "ES256"),
     "off-curve": _odd_elliptic(y="A" * 43),
     "of-eddsa": _odd_elliptic(alg="EdDSA"),
@@ -349,9 +353,9 @@ def signatures() -> Iterator[Forgery]:
         "a zero before": lambda signature: b"\0" + signature,
         "twice": lambda signature: signature * 2,
     }
-    for kid, alg in _OWN.items():
-        for name, change in changes.items():
-            yield Forgery(f"{alg}: {name}", "token_signature_invalid", _resigned(alg, kid, change))
+    own = [(kid, alg) for kid, algorithms in _OWN.items() for alg in algorithms]
+    for (kid, alg), (name, change) in itertools.product(own, changes.items()):
+        yield Forgery(f"{alg}: {name}", "token_signature_invalid", _resigned(alg, kid, change))
     for name, mint in {
         "ES256: in DER": _resigned("ES256", "ec", der),
         "another payload": with_payload,

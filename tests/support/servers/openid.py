@@ -19,7 +19,9 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from persona_profile.app import Application, make_app
+from persona_profile.auth.access import ANONYMOUS, Access
 from persona_profile.auth.fetch import Fetched, HttpsFetcher
+from persona_profile.auth.openid_issuers import ALGORITHMS
 from persona_profile.encoding import base64url_encode, json_encode
 from persona_profile.settings import parse_settings
 from support.clients.contract import hold_to_contract
@@ -42,7 +44,7 @@ ISSUERS: list[dict[str, Any]] = [
         "issuer": ACCOUNTS,
         "client_ids": [CLIENT, SECOND_CLIENT],
         "domains": ["mail.test", "*.corp.test"],
-        "algorithms": ["RS256", "ES256", "EdDSA"],
+        "algorithms": list(ALGORITHMS),
     },
     {"issuer": STRICT, "client_ids": [CLIENT], "domains": ["*"]},
     {"issuer": BROKER, "profile": "portier", "domains": ["*"]},
@@ -119,7 +121,7 @@ def token(
     """Return a token of ACCOUNTS, signed with its RSA key and valid except for the changes."""
     full = without_gone({"alg": "RS256", "kid": "rsa", "typ": "JWT"} | dict(header or {}))
     algorithm = full.get("alg")
-    known = str(algorithm) if algorithm in ("ES256", "EdDSA") else "RS256"
+    known = str(algorithm) if key is not None and algorithm in ALGORITHMS else "RS256"
     return compact(
         json_encode(full), json_encode(claims(nonce, **changes)), signer(key or rsa("rsa"), known)
     )
@@ -142,6 +144,7 @@ class Provider:
     Attributes:
         documents: status, media type and body by URL.
         requests: requested URLs.
+        bearers: the access token of each request, or an empty text.
         delay: seconds before each answer.
         answering: answers wait until it is set.
     """
@@ -149,6 +152,7 @@ class Provider:
     def __init__(self) -> None:
         self.documents: dict[str, tuple[int, str, bytes]] = {}
         self.requests: list[str] = []
+        self.bearers: list[str] = []
         self.delay = 0.0
         self.answering = threading.Event()
         self.answering.set()
@@ -167,9 +171,10 @@ class Provider:
         body = document if isinstance(document, bytes) else json_encode(document)
         self.documents[url] = (status, kind, body)
 
-    def fetch(self, url: str) -> Fetched:
+    def fetch(self, url: str, access: Access = ANONYMOUS, /) -> Fetched:
         """Answer without a network, as the service's own fetcher does."""
         self.requests.append(url)
+        self.bearers.append(access.bearer)
         time.sleep(self.delay)
         self.answering.wait(30)
         status, kind, body = self.documents.get(url, (404, "text/plain", b""))
@@ -185,13 +190,14 @@ class Provider:
 
 
 @contextlib.contextmanager
-def providers() -> Iterator[Provider]:
-    """Serve the providers on loopback, behind TLS with certificates of the run's authority."""
+def providers(*names: str) -> Iterator[Provider]:
+    """Serve the providers, and hosts of more names, on loopback behind TLS by the run's authority."""
     provider = Provider()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            fetched = provider.fetch(f"https://{self.headers['Host']}{self.path}")
+            bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            fetched = provider.fetch(f"https://{self.headers['Host']}{self.path}", Access(bearer))
             self.send_response(fetched.status)
             self.send_header("Content-Type", fetched.media_type)
             self.send_header("Content-Length", str(len(fetched.body)))
@@ -205,7 +211,7 @@ def providers() -> Iterator[Provider]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority().issue_cert("accounts.test", "broker.test").configure_cert(context)
+    authority().issue_cert("accounts.test", "broker.test", *names).configure_cert(context)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     provider.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

@@ -29,6 +29,7 @@ use = egg:persona-profile-server
 development = {development}
 development.folder = %(here)s/var
 development.provider_listen = {provider}
+development.issuer_listen = {issuer}
 keyring.path = %(here)s/keyring.json
 backend = {backend}
 backend.url = {url}
@@ -77,6 +78,7 @@ class Service:
         url: the backend's URL.
         development: whether the service prepares its store itself and people can sign in.
         provider_port: the port of its OpenID provider; 0 for none.
+        issuer_port: the port of its issuer of email verification tokens; 0 for none.
         more: further lines of the settings file; by default one format, because few tests need more.
         address: the address of loopback that it listens on.
         public: the origin that browsers use; by default its own.
@@ -90,6 +92,7 @@ class Service:
         *,
         development: bool = True,
         provider_port: int = 0,
+        issuer_port: int = 0,
         more: str = "pictures.formats = jpeg",
         address: str = "127.0.0.1",
         public: str | None = None,
@@ -103,6 +106,7 @@ class Service:
             KeyringFile(self.keyring).create(Keyring.generate())
         self._ini = folder / "test.ini"
         self.provider_port = provider_port
+        self.issuer_port = issuer_port
         found = re.search(r"^metrics\.listen = .*:(\d+)$", more, re.MULTILINE)
         self._metrics_port = int(found[1]) if found else free_port()
         if not found:
@@ -110,6 +114,7 @@ class Service:
         values = {
             "development": str(development).lower(),
             "provider": f"127.0.0.1:{provider_port}" if provider_port else "off",
+            "issuer": f"127.0.0.1:{issuer_port}" if issuer_port else "off",
             "address": address,
             "port": self.port,
             "public": self.public,

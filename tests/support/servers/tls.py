@@ -178,6 +178,13 @@ def fetch_from(handler, tls=None, **options):
             return server, error
 
 
+def error_of(handler, tls=None, **options):
+    """Return the error of a fetch."""
+    _, error = fetch_from(handler, tls, **options)
+    assert isinstance(error, FetchError)
+    return error
+
+
 def error_code(handler, tls=None, **options):
     """Return the error code of a fetch."""
     _, error = fetch_from(handler, tls, **options)

@@ -25,7 +25,8 @@ from support.forgeries.minting import (
 from support.servers.applications import Clock, application
 
 from persona_profile.auth.browserid import MAX_BUNDLE_CHARACTERS, BrowserIDVerifier
-from persona_profile.auth.browserid_discovery import RENEWAL_SECONDS, Discovery, PinnedIssuers
+from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers
+from persona_profile.auth.domain_cache import RENEWAL_SECONDS
 from persona_profile.auth.fetch import Fetched, FetchError, Url
 from persona_profile.errors import InvalidProof
 from persona_profile.lifetimes import MAX_BROWSERID_SKEW_SECONDS

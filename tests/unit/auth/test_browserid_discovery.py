@@ -9,19 +9,16 @@ from support.clients.identities import dsa_key, rsa_key, support_document
 from support.servers.applications import Clock
 
 from persona_profile.auth.browserid_discovery import (
-    AHEAD,
-    CACHE_ENTRIES,
     DELEGATION_SECONDS,
     FOUND_SECONDS,
     MAX_DELEGATIONS,
     MAX_KEYS,
     MISSED_SECONDS,
-    RENEWAL_SECONDS,
-    STALE,
     Discovery,
     PinnedIssuers,
 )
 from persona_profile.auth.browserid_keys import parse_public_key, public_key_document
+from persona_profile.auth.domain_cache import AHEAD, CACHE_ENTRIES, RENEWAL_SECONDS, STALE
 from persona_profile.auth.fetch import Fetched, FetchError
 from persona_profile.errors import InvalidProof, Overloaded
 from persona_profile.files import read_json

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+import trustme
 
+from persona_profile.auth.access import PUBLIC, Route
 from persona_profile.auth.openid_issuers import OpenIDIssuer, OpenIDIssuers
 from persona_profile.files import read_json
 
@@ -93,9 +95,43 @@ def test_domains(domains, vouched, others):
         ({"domains": ["test"]}, "domains: must be"),
         ({"domains": ["mail.*"]}, "domains: must be"),
         ({"domains": ["127.0.0.1"]}, "domains: must be"),
-        ({"algorithms": ["HS256"]}, "algorithms: must be of RS256, ES256, EdDSA"),
+        (
+            {"algorithms": ["HS256"]},
+            "algorithms: must be of RS256, PS256, ES256, ES384, EdDSA, Ed25519",
+        ),
         ({"algorithms": ["none"]}, "algorithms: must be of"),
         ({"algorithms": []}, "algorithms: must be a list"),
+        ({"userinfo": "yes"}, "userinfo: must be true or false"),
+        ({"assume_verified": True}, "assume_verified: must be a list"),
+        ({"assume_verified": []}, "assume_verified: must be a list"),
+        ({"assume_verified": ["*"]}, "assume_verified: must be names"),
+        ({"assume_verified": ["*.com"]}, "assume_verified: must be names"),
+        ({"assume_verified": ["com"]}, "assume_verified: must be names"),
+        ({"assume_verified": ["other.test"]}, "assume_verified: other.test is not of domains"),
+        ({"assume_verified": ["*.mail.test"]}, r"assume_verified: \*.mail.test is not of domains"),
+        (
+            {"profile": "portier", "client_ids": None, "issuer": "https://b.test", "userinfo": True},
+            "userinfo: not of a Portier broker",
+        ),
+        ({"allow_private_addresses": 1}, "allow_private_addresses: must be true or false"),
+        ({"ca_file": 5}, "ca_file: must be the path of a file"),
+        ({"ca_file": ""}, "ca_file: must be the path of a file"),
+        ({"ca_file": "/nowhere/ca.pem"}, "ca_file: No such file"),
+        ({"ca_file": "/"}, "ca_file: Is a directory"),
+        ({"ca_file": __file__}, "ca_file: has no certificates in PEM"),
+        ({"ca_file": "/dev/null"}, "ca_file: has no certificates in PEM"),
+        ({"proxy": 5}, "proxy: must be a URL such as"),
+        ({"proxy": "proxy:3128"}, "proxy: must be a URL such as"),
+        ({"proxy": "https://proxy.test"}, "proxy: must be a URL such as"),
+        ({"proxy": "http://a:b@proxy.test"}, "proxy: must be a URL such as"),
+        ({"proxy": "http://proxy.test/x"}, "proxy: must be a URL such as"),
+        ({"hosts": ["keys.test"]}, "hosts: needs allow_private_addresses, ca_file or proxy"),
+        ({"hosts": "keys.test", "proxy": "http://p.test"}, "hosts: must be a list of at most 16"),
+        ({"hosts": ["a.test"] * 17, "proxy": "http://p.test"}, "hosts: must be a list of at most 16"),
+        ({"hosts": [5], "proxy": "http://p.test"}, "hosts: must be names of hosts"),
+        ({"hosts": ["A.test"], "proxy": "http://p.test"}, "hosts: must be names of hosts"),
+        ({"hosts": ["a.test:1"], "proxy": "http://p.test"}, "hosts: must be names of hosts"),
+        ({"hosts": ["keys"], "proxy": "http://p.test"}, "hosts: must be names of hosts"),
         ({"profile": "saml"}, "profile: must be openid or portier"),
         ({"jwks_uri": "https://accounts.test/jwks"}, "jwks_uri: there is no such member"),
         ({"profile": "portier"}, "client_ids: a Portier broker"),
@@ -122,6 +158,41 @@ def test_position():
             OpenIDIssuers.parse(document)
     with pytest.raises(ValueError, match="issuer 0: is not an object"):
         OpenIDIssuers.parse(["https://accounts.test"])
+
+
+def test_routes(tmp_path):
+    """The way of an issuer is the way to its own host and to those named beside it."""
+    own = trustme.CA().cert_pem.bytes().decode()
+    (tmp_path / "ca.pem").write_text(own)
+    proxied = parsed(proxy="http://proxy.corp:3128", hosts=["keys.test"]).route
+    assert proxied == Route(frozenset({"accounts.test", "keys.test"}), proxy=("proxy.corp", 3128))
+    assert parsed(proxy="http://proxy").route.proxy == ("proxy", 80)
+    assert parsed(ca_file=str(tmp_path / "ca.pem")).route.authorities == own
+    url = "https://10.0.0.5:8443/a"
+    private = parsed(issuer=url, allow_private_addresses=True, hosts=["keycloak"]).route
+    assert private == Route(frozenset({"10.0.0.5", "keycloak"}), allows_private_addresses=True)
+    assert parsed().route == PUBLIC
+    assert parsed(allow_private_addresses=False).route == PUBLIC
+
+
+@pytest.mark.parametrize("url", ["http://localhost:3000", "http://127.0.0.1:8080/a"])
+def test_in_development(url):
+    """In development an issuer may be on this machine, without TLS."""
+    entry = GOOD | {"issuer": url}
+    route = OpenIDIssuers.parse([entry], is_development=True).get(url).route
+    assert route.is_plain
+    with pytest.raises(ValueError, match="issuer: must begin with https://"):
+        OpenIDIssuers.parse([entry])
+    with pytest.raises(ValueError, match="proxy: not of an http issuer"):
+        OpenIDIssuers.parse([entry | {"proxy": "http://p.test"}], is_development=True)
+    with pytest.raises(ValueError, match="issuer: must begin with https://"):
+        OpenIDIssuers.parse([entry | {"issuer": "http://accounts.test"}], is_development=True)
+
+
+@pytest.mark.parametrize("name", ["EdDSA", "Ed25519"])
+def test_names_of_one_algorithm(name):
+    """The old and the new name of Ed25519 mean the same."""
+    assert parsed(algorithms=[name, "ES384"]).algorithms == {"EdDSA", "Ed25519", "ES384"}
 
 
 def test_merging():

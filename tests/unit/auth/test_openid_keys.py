@@ -8,11 +8,12 @@ import pytest
 from support.servers.applications import Clock, wait_for
 from support.servers.openid import ACCOUNTS, Provider, edwards, elliptic, public, rsa, signer
 
-from persona_profile.auth import openid_discovery, openid_keys
+from persona_profile.auth import jose_keys, openid_discovery
+from persona_profile.auth.access import PUBLIC, Route
 from persona_profile.auth.fetch import FetchError
+from persona_profile.auth.jose_keys import parse_key_set
 from persona_profile.auth.jws import Jws
 from persona_profile.auth.openid_discovery import ProviderKeys
-from persona_profile.auth.openid_keys import parse_key_set
 from persona_profile.errors import InvalidProof, Overloaded
 
 JWKS = f"{ACCOUNTS}/jwks"
@@ -33,7 +34,7 @@ class World:
         self.failure: Exception | None = None
         self.keys = ProviderKeys(self.fetch, self.clock)
 
-    def fetch(self, url):
+    def fetch(self, url, _access=None):
         """Answer, or fail."""
         if self.failure is not None:
             self.provider.requests.append(url)
@@ -246,10 +247,10 @@ def test_old_keys_after_a_bad_set(world):
 def test_forgotten_providers(world):
     """The keys of a provider that is no longer trusted are let go."""
     world.find()
-    world.keys.keep([ACCOUNTS])
+    world.keys.keep({ACCOUNTS: PUBLIC})
     world.find()
     assert world.lookups == 2
-    world.keys.keep([])
+    world.keys.keep({})
     world.find()
     assert world.lookups == 4
 
@@ -257,7 +258,7 @@ def test_forgotten_providers(world):
 def test_two_slow_documents(world):
     """A slow discovery document leaves no time for the keys: two deadlines don't add up."""
 
-    def fetch(url):
+    def fetch(url, _access=None):
         world.clock.now += openid_discovery.PATIENCE_SECONDS + 1
         return world.provider.fetch(url)
 
@@ -272,7 +273,7 @@ def test_old_keys_serve_while_new_ones_come(world):
     world.clock.now += openid_discovery.FRESH_SECONDS
     under_way, go_on = threading.Event(), threading.Event()
 
-    def fetch(url):
+    def fetch(url, _access=None):
         under_way.set()
         assert go_on.wait(30)
         return world.provider.fetch(url)
@@ -322,11 +323,14 @@ def test_key_sets_as_others_publish_them():
     """Foreign members, certificates, leading zeros and the names of RFC 9864 do no harm."""
     zeros = public(rsa("rsa"), "zeros", x5c=["MIIB"], x5t="AA", issuer="https://x.test", use="sig")
     named = public(edwards("ed"), "ed", alg="Ed25519")
-    keys = parse_key_set({"keys": [zeros, named, public(elliptic("ec"), None)], "more": 1})
-    assert [(key.key_id, key.algorithm) for key in keys] == [
-        ("zeros", "RS256"),
-        ("ed", "EdDSA"),
-        (None, "ES256"),
+    ps256, p384 = public(rsa("rsa"), "ps", alg="PS256"), public(elliptic("p384", "P-384"), "p384")
+    keys = parse_key_set({"keys": [zeros, named, public(elliptic("ec"), None), ps256, p384], "more": 1})
+    assert [(key.key_id, key.algorithms) for key in keys] == [
+        ("zeros", ("RS256", "PS256")),
+        ("ed", ("EdDSA", "Ed25519")),
+        (None, ("ES256",)),
+        ("ps", ("PS256",)),
+        ("p384", ("ES384",)),
     ]
 
 
@@ -341,13 +345,27 @@ def test_same_key_twice():
 def test_sizes_of_rsa(bits):
     """Moduli of 2048 to 8192 bits are accepted."""
     n = (1 << bits - 1) + 1
-    key = public(rsa("rsa"), "a", n=openid_keys.base64url_encode(n.to_bytes(bits // 8)))
+    key = public(rsa("rsa"), "a", n=jose_keys.base64url_encode(n.to_bytes(bits // 8)))
     assert parse_key_set({"keys": [key]})
-    too_long = openid_keys.base64url_encode((n << 1 | 1).to_bytes(bits // 8 + 1))
+    too_long = jose_keys.base64url_encode((n << 1 | 1).to_bytes(bits // 8 + 1))
     found = {"keys": [key | {"n": too_long}]}
-    if bits == openid_keys.MAX_RSA_BITS:
+    if bits == jose_keys.MAX_RSA_BITS:
         with pytest.raises(InvalidProof) as rejection:
             parse_key_set(found)
         assert rejection.value.code == "key_set_invalid"
     else:
         assert parse_key_set(found)
+
+
+def test_changed_route(world):
+    """A provider with another route than before is looked up again at once; others are not."""
+    assert world.find() is None
+    world.keys.keep({ACCOUNTS: Route()})
+    assert world.find() is None
+    assert world.lookups == 2
+    world.failure = FetchError("issuer_unreachable")
+    world.keys.keep({ACCOUNTS: Route(frozenset({"accounts.test"}), allows_private_addresses=True)})
+    assert world.find() == "issuer_unreachable"
+    world.failure = None
+    world.keys.keep({ACCOUNTS: PUBLIC})
+    assert world.find() is None

@@ -44,6 +44,7 @@ class Shape(NamedTuple):
         header: of its tokens, likewise.
         key: signs them, if it is not the usual one.
         media_type: of its key set.
+        discovery_type: the media type of its discovery document.
         trust: what the configuration says of it, beside or instead of the usual.
     """
 
@@ -54,6 +55,7 @@ class Shape(NamedTuple):
     header: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
     key: Any = None
     media_type: str = "application/json"
+    discovery_type: str = "application/json"
     trust: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
 
 
@@ -179,6 +181,45 @@ SHAPES: dict[str, Callable[[], Shape]] = {
         {},
         {"kid": GONE},
         media_type="application/octet-stream",
+        discovery_type="binary/octet-stream",
+    ),
+    "PS256 and a page's media type": lambda: Shape(
+        "https://pss.example.com",
+        "https://pss.example.com/jwks",
+        [public(rsa("rsa"), "pss", use="sig", alg="PS256"), public(rsa("next"), "rs", alg="RS256")],
+        {},
+        {"alg": "PS256", "kid": "pss"},
+        rsa("rsa"),
+        discovery_type="text/html",
+        trust={"algorithms": ["PS256"]},
+    ),
+    "ES384": lambda: Shape(
+        "https://p384.example.com",
+        "https://p384.example.com/jwks",
+        foreign(),
+        {},
+        {"alg": "ES384", "kid": "es384"},
+        elliptic("p384", "P-384"),
+        trust={"algorithms": ["ES384"]},
+    ),
+    "Ed25519 by its new name": lambda: Shape(
+        "https://ed.example.com",
+        "https://ed.example.com/jwks",
+        [public(edwards("ed"), "ed", use="sig", alg="Ed25519")],
+        {},
+        {"alg": "Ed25519", "kid": "ed"},
+        edwards("ed"),
+        discovery_type="",
+        trust={"algorithms": ["EdDSA"]},
+    ),
+    "a token with the new name, a key with the old": lambda: Shape(
+        "https://ed.example.com",
+        "https://ed.example.com/jwks",
+        [public(edwards("ed"), "ed", use="sig", alg="EdDSA")],
+        {},
+        {"alg": "Ed25519", "kid": "ed"},
+        edwards("ed"),
+        trust={"algorithms": ["Ed25519"]},
     ),
     "keys of all kinds": lambda: Shape(
         "https://agile.example.com",
@@ -212,7 +253,11 @@ def verify(shape: Shape, **changes: Any) -> str:
         "mtls_endpoint_aliases": {},
         "claims_supported": ["email"],
     }
-    provider.put(shape.issuer.removesuffix("/") + "/.well-known/openid-configuration", discovery)
+    provider.put(
+        shape.issuer.removesuffix("/") + "/.well-known/openid-configuration",
+        discovery,
+        kind=shape.discovery_type,
+    )
     provider.put(shape.jwks_uri, {"keys": shape.keys}, kind=shape.media_type)
     trust = {"issuer": shape.issuer, "client_ids": [CLIENT], "domains": ["mail.test"]} | shape.trust
     trusted = {name: value for name, value in trust.items() if value is not GONE}
@@ -228,6 +273,38 @@ def verify(shape: Shape, **changes: Any) -> str:
 def test_taken(shape):
     """A real token of a provider signs in."""
     assert verify(shape()) == EMAIL
+
+
+def entra(**trust: Any) -> Shape:
+    """Return the shape of Entra ID with more trust."""
+    shape = SHAPES["Microsoft Entra ID, version 1"]()
+    return shape._replace(trust={"domains": ["*"], "assume_verified": ["mail.test"]} | trust)
+
+
+def test_trusted_without_verification():
+    """For a named domain the word of a provider counts that never says `email_verified`."""
+    assert verify(entra(), email_verified=GONE) == EMAIL
+    assert verify(entra(), email_verified=True, email="bob@other.test") == "bob@other.test"
+    below = entra(assume_verified=["*.mail.test"])
+    assert verify(below, email_verified=GONE, email="bob@a.mail.test") == "bob@a.mail.test"
+
+
+@pytest.mark.parametrize(
+    ("email", "verified"),
+    [
+        (EMAIL, False),
+        (EMAIL, None),
+        (EMAIL, "true"),
+        ("bob@other.test", GONE),
+        ("bob@a.mail.test", GONE),
+        ("bob@xmail.test", GONE),
+    ],
+)
+def test_word_that_does_not_count(email, verified):
+    """`email_verified` that is not true rejects a token anyway, and so does another domain."""
+    with pytest.raises(InvalidProof) as rejection:
+        verify(entra(), email=email, email_verified=verified)
+    assert rejection.value.code == "email_not_verified"
 
 
 @pytest.mark.parametrize("verified", [GONE, False, "true"])

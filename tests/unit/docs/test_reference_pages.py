@@ -18,7 +18,11 @@ def test_every_setting_is_explained():
     text = (ROOT / "production.ini").read_text()
     assert len(NAMES) > 15
     missing = {name for name in NAMES if not re.search(rf"^#?{re.escape(name)} =", text, re.MULTILINE)}
-    assert missing == {"development.folder", "development.provider_listen"}
+    assert missing == {
+        "development.folder",
+        "development.provider_listen",
+        "development.issuer_listen",
+    }
 
 
 def test_settings_page():

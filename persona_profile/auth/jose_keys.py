@@ -1,4 +1,4 @@
-"""JSON Web Key Sets (RFC 7517) of OpenID providers, and the signatures of their tokens, on joserfc."""
+"""JSON Web Keys and their sets (RFC 7517), and the signatures of tokens, on joserfc."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ from persona_profile.encoding import (
 from persona_profile.errors import InvalidProof
 
 MAX_KEYS: Final = 64
+MAX_TRIED_KEYS: Final = 10
+"""The keys that a token without `kid` is tried with, if several may fit."""
+
 MAX_KEY_ID_CHARACTERS: Final = 256
 MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
 
 _PRIVATE_MEMBERS: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-# joserfc deprecates EdDSA: RFC 9864 names algorithms by their curves, and Ed25519 is accepted here.
-_JOSE_NAMES: Final = {"RS256": "RS256", "ES256": "ES256", "EdDSA": "Ed25519"}
-_REGISTRY: Final = JWSRegistry(algorithms=list(_JOSE_NAMES.values()))
+_OF_RSA: Final = ("RS256", "PS256")
+# Two names of one algorithm: RFC 9864 deprecates EdDSA, and names algorithms by their curves.
+_OF_ED25519: Final = ("EdDSA", "Ed25519")
+_REGISTRY: Final = JWSRegistry(algorithms=[*_OF_RSA, "ES256", "ES384", "Ed25519"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +40,28 @@ class VerificationKey:
 
     Attributes:
         key_id: the `kid`, if the key has one.
-        algorithm: its only algorithm, as tokens name it.
-        fingerprint: 32 bytes that identify it.
+        algorithms: the algorithms that its type, its curve and its `alg` allow, as tokens name them.
+        fingerprint: 32 bytes that identify the key with its algorithms.
     """
 
     key_id: str | None
-    algorithm: str
+    algorithms: tuple[str, ...]
     fingerprint: bytes
     key: Any
 
-    def verify(self, signature: bytes, signed: bytes) -> bool:
-        """Return whether `signature` is this key's signature of `signed`."""
-        algorithm = _REGISTRY.get_alg(_JOSE_NAMES[self.algorithm])
+    def has_signed(self, token: Jws) -> bool:
+        """Return whether the token is signed by this key, with one of its algorithms."""
+        if token.algorithm not in self.algorithms:
+            return False
+        algorithm = _REGISTRY.get_alg("Ed25519" if token.algorithm == "EdDSA" else token.algorithm)
         try:
             algorithm.check_key(self.key)
-            return algorithm.verify(signed, signature, self.key)
+            return algorithm.verify(token.signed, token.signature, self.key)
         except (JoseError, ValueError):
             return False
 
 
-def parse_key_set(document: Json) -> tuple[VerificationKey, ...]:
+def parse_key_set(document: Json, max_keys: int = MAX_KEYS) -> tuple[VerificationKey, ...]:
     """Return the keys of a JSON Web Key Set that may sign tokens.
 
     Invalid keys, and keys of other types and uses, are ignored, as providers publish all sorts of keys
@@ -65,13 +71,13 @@ def parse_key_set(document: Json) -> tuple[VerificationKey, ...]:
         InvalidProof: `key_set_invalid`: the set is malformed, is too large, or has no usable key.
     """
     entries = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(entries, list) or len(entries) > MAX_KEYS:
+    if not isinstance(entries, list) or len(entries) > max_keys:
         raise InvalidProof("key_set_invalid")
     keys: dict[tuple[str | None, bytes], VerificationKey] = {}
     for entry in entries:
         try:
-            key = _parse_key(entry)
-        except (JoseError, ValueError):
+            key = parse_key(entry)
+        except ValueError:
             continue
         keys[key.key_id, key.fingerprint] = key
     if not keys:
@@ -79,32 +85,45 @@ def parse_key_set(document: Json) -> tuple[VerificationKey, ...]:
     return tuple(keys.values())
 
 
-def _parse_key(entry: Json) -> VerificationKey:
-    """Parse a key of a set; raise JoseError or ValueError if it may not sign tokens."""
+def parse_key(entry: Json) -> VerificationKey:
+    """Parse a public key that may sign tokens.
+
+    Raises:
+        ValueError: it is invalid, private, or of another type or use.
+    """
     if not isinstance(entry, dict) or entry.keys() & _PRIVATE_MEMBERS:
         raise ValueError("not a public key")
     uses = entry.get("key_ops", ["verify"])
     if entry.get("use", "sig") != "sig" or not isinstance(uses, list) or "verify" not in uses:
         raise ValueError("for another use")
     key_id = read_key_id(entry)
-    key: RSAKey | ECKey | OKPKey
+    try:
+        algorithms, key = _import(entry)
+    except JoseError:
+        raise ValueError("not a sound key") from None
+    if "alg" in entry and entry["alg"] not in algorithms:
+        raise ValueError("alg")
+    if "alg" in entry and algorithms is not _OF_ED25519:
+        algorithms = (str(entry["alg"]),)
+    public = key.as_dict(private=False)
+    parts = [*algorithms, *(str(public[name]) for name in ("n", "e", "x", "y") if name in public)]
+    fingerprint = hashlib.sha256(":".join(parts).encode("ascii")).digest()
+    return VerificationKey(key_id, algorithms, fingerprint, key)
+
+
+def _import(entry: Mapping[str, Json]) -> tuple[tuple[str, ...], RSAKey | ECKey | OKPKey]:
+    """Return the algorithms of a key's type and curve, and the key; raise JoseError or ValueError."""
     match entry.get("kty"), entry.get("crv"):
         case "RSA", None:
-            algorithm, key = "RS256", _rsa_key(entry)
+            return _OF_RSA, _rsa_key(entry)
         case "EC", "P-256":
-            numbers = _numbers(entry, "x", "y", size=32)
-            algorithm, key = "ES256", ECKey.import_key({"kty": "EC", "crv": "P-256", **numbers})
+            return ("ES256",), _elliptic_key(entry, "P-256", 32)
+        case "EC", "P-384":
+            return ("ES384",), _elliptic_key(entry, "P-384", 48)
         case "OKP", "Ed25519":
             numbers = _numbers(entry, "x", size=32)
-            algorithm, key = "EdDSA", OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", **numbers})
-        case _:
-            raise ValueError("kty")
-    if entry.get("alg", algorithm) not in (algorithm, _JOSE_NAMES[algorithm]):
-        raise ValueError("alg")
-    public = key.as_dict(private=False)
-    parts = [algorithm, *(str(public[name]) for name in ("n", "e", "x", "y") if name in public)]
-    fingerprint = hashlib.sha256(":".join(parts).encode("ascii")).digest()
-    return VerificationKey(key_id, algorithm, fingerprint, key)
+            return _OF_ED25519, OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", **numbers})
+    raise ValueError("kty")
 
 
 def read_key_id(members: Mapping[str, Json]) -> str | None:
@@ -131,6 +150,10 @@ def _rsa_key(entry: Mapping[str, Json]) -> RSAKey:
     return RSAKey.import_key({"kty": "RSA", **numbers})
 
 
+def _elliptic_key(entry: Mapping[str, Json], curve: str, size: int) -> ECKey:
+    return ECKey.import_key({"kty": "EC", "crv": curve, **_numbers(entry, "x", "y", size=size)})
+
+
 def _numbers(entry: Mapping[str, Json], *names: str, size: int | None = None) -> dict[str, str]:
     """Return base64url members; of `size` bytes each, or else without leading zeros."""
     numbers = {}
@@ -143,19 +166,27 @@ def _numbers(entry: Mapping[str, Json], *names: str, size: int | None = None) ->
     return numbers
 
 
-def check_signature(keys: tuple[VerificationKey, ...], token: Jws, key_id: str | None) -> None:
+def check_signature(
+    keys: tuple[VerificationKey, ...], token: Jws, key_id: str | None, *, tries_several: bool = False
+) -> None:
     """Verify the signature of a token with the only key that its `kid` and algorithm select.
+
+    Args:
+        keys: the keys of its issuer.
+        token: the parsed token.
+        key_id: its `kid`; None if it has none.
+        tries_several: whether a token without `kid` is tried with up to MAX_TRIED_KEYS.
 
     Raises:
         InvalidProof: no key or several keys are selected, or the signature is invalid.
     """
     named = [key for key in keys if key_id is None or key.key_id == key_id]
-    fitting = [key for key in named if key.algorithm == token.algorithm]
+    fitting = [key for key in named if token.algorithm in key.algorithms]
     if not fitting and named and key_id is not None:
         raise InvalidProof("algorithm_mismatch")
     if not fitting:
         raise InvalidProof("key_unknown")
-    if len(fitting) > 1:
+    if len(fitting) > 1 and (key_id is not None or not tries_several):
         raise InvalidProof("key_ambiguous")
-    if not fitting[0].verify(token.signature, token.signed):
+    if not any(key.has_signed(token) for key in fitting[:MAX_TRIED_KEYS]):
         raise InvalidProof("token_signature_invalid")

@@ -1,0 +1,158 @@
+"""Signing in at OpenID providers of other authors, as they are by default."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import webtest
+from joserfc.jws import extract_compact
+from support.servers.applications import application
+from support.servers.glewlwyd import glewlwyd
+from support.servers.openid import fresh_nonce
+from support.servers.real_providers import CLIENT, mock_person, mock_provider, npm_provider
+
+EMAIL = "alice@mail.test"
+CLAIMS = {"id_token": {"email": None, "email_verified": None}}
+
+
+@pytest.fixture(scope="module")
+def npm():
+    """The npm package `oidc-provider`."""
+    with npm_provider() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def mock():
+    """The PyPI package `oidc-provider-mock`."""
+    with mock_provider() as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory):
+    """Debian's package glewlwyd."""
+    with glewlwyd(tmp_path_factory.mktemp("glewlwyd")) as provider:
+        yield provider
+
+
+@pytest.fixture
+def trusting(tmp_path):
+    """Return a client of a development server that trusts a provider."""
+    sites = []
+
+    def make(provider, **trust):
+        entry = {"issuer": provider.issuer, "client_ids": [CLIENT], "domains": ["mail.test"]} | trust
+        path = tmp_path / "issuers.json"
+        path.write_text(json.dumps([entry]))
+        app = application(tmp_path, openid__issuers=str(path))
+        sites.append(webtest.TestApp(app, extra_environ={"HTTP_HOST": "localhost"}))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.app.close()
+
+
+def open_session(site, tokens, *members, status=201):
+    """Open a session by these members of a token response."""
+    proof = {name: tokens[name] for name in ("id_token", *members)}
+    return site.post_json("/v1/sessions", {"proofs": [proof]}, status=status).json
+
+
+def claims_of(tokens):
+    """Return the claims of a token response's ID token."""
+    return json.loads(extract_compact(tokens["id_token"].encode()).payload)
+
+
+class TestNpmOidcProvider:
+    def test_email_missing(self, npm, trusting):
+        """By default the ID token of the code flow has no email, and the answer says so."""
+        site = trusting(npm)
+        tokens = npm.tokens(fresh_nonce(site))
+        assert "email" not in claims_of(tokens)
+        assert open_session(site, tokens, status=401)["code"] == "email_missing"
+        assert open_session(site, tokens, "access_token", status=401)["code"] == "email_missing"
+
+    def test_userinfo(self, npm, trusting):
+        """The access token beside it signs in, where that is configured."""
+        site = trusting(npm, userinfo=True)
+        tokens = npm.tokens(fresh_nonce(site))
+        opened = open_session(site, tokens, "access_token")
+        assert [each["email"] for each in opened["profiles"]] == [EMAIL]
+
+    def test_access_tokens_of_others(self, npm, trusting):
+        """The access token of another person, or an invented one, signs nobody in."""
+        site = trusting(npm, userinfo=True)
+        tokens, others = (npm.tokens(fresh_nonce(site), name) for name in ("alice", "bob"))
+        mixed = tokens | {"access_token": others["access_token"]}
+        codes = ("userinfo_invalid", "access_token_invalid")
+        assert open_session(site, mixed, "access_token", status=401)["code"] in codes
+        invented = tokens | {"access_token": "invented"}
+        rejected = open_session(site, invented, "access_token", status=401)
+        assert rejected["code"] == "access_token_invalid"
+
+    def test_claims_parameter(self, trusting):
+        """With the `claims` parameter the ID token has the email."""
+        with npm_provider("claims") as provider:
+            assert provider.discovery["claims_parameter_supported"]
+            site = trusting(provider)
+            tokens = provider.tokens(fresh_nonce(site), claims=json.dumps(CLAIMS))
+            opened = open_session(site, tokens)
+        assert [each["email"] for each in opened["profiles"]] == [EMAIL]
+
+
+class TestOidcProviderMock:
+    def test_word_of_the_provider(self, mock, trusting):
+        """By default it never says `email_verified`: its word is enough where that is configured."""
+        site = trusting(mock)
+        tokens = mock.tokens(fresh_nonce(site), EMAIL)
+        assert "email_verified" not in claims_of(tokens)
+        assert open_session(site, tokens, status=401)["code"] == "email_not_verified"
+        site = trusting(mock, assume_verified=["mail.test"])
+        opened = open_session(site, mock.tokens(fresh_nonce(site), EMAIL))
+        assert [each["email"] for each in opened["profiles"]] == [EMAIL]
+
+    def test_verified_email(self, mock, trusting):
+        """The ID token of a person with a verified email signs in."""
+        mock_person(mock, "alice", email=EMAIL, email_verified=True)
+        site = trusting(mock)
+        opened = open_session(site, mock.tokens(fresh_nonce(site)))
+        assert [each["email"] for each in opened["profiles"]] == [EMAIL]
+
+    def test_person_without_email(self, mock, trusting):
+        """A person without email is rejected, by the ID token and by UserInfo."""
+        mock_person(mock, "nobody")
+        site = trusting(mock, userinfo=True)
+        tokens = mock.tokens(fresh_nonce(site), "nobody")
+        assert open_session(site, tokens, status=401)["code"] == "email_missing"
+        assert open_session(site, tokens, "access_token", status=401)["code"] == "email_missing"
+
+
+class TestGlewlwyd:
+    def test_email_missing(self, provider, trusting):
+        """Without the `claims` parameter neither the ID token nor UserInfo has an email."""
+        site = trusting(provider, userinfo=True, assume_verified=["mail.test"])
+        tokens = provider.tokens(fresh_nonce(site))
+        assert open_session(site, tokens, status=401)["code"] == "email_missing"
+        assert open_session(site, tokens, "access_token", status=401)["code"] == "email_missing"
+
+    @pytest.mark.parametrize("members", [(), ("access_token",)])
+    def test_claims_parameter(self, provider, trusting, members):
+        """With it the ID token has the email, which nobody calls verified."""
+        site = trusting(provider)
+        tokens = provider.tokens(fresh_nonce(site), claims=json.dumps(CLAIMS))
+        assert open_session(site, tokens, *members, status=401)["code"] == "email_not_verified"
+        site = trusting(provider, userinfo=True, assume_verified=["mail.test"])
+        tokens = provider.tokens(fresh_nonce(site), claims=json.dumps(CLAIMS))
+        opened = open_session(site, tokens, *members)
+        assert [each["email"] for each in opened["profiles"]] == [EMAIL]
+
+    def test_userinfo(self, provider, trusting):
+        """UserInfo has it if that was asked for; `at_hash` of the ID token holds."""
+        site = trusting(provider, userinfo=True, assume_verified=["mail.test"])
+        tokens = provider.tokens(fresh_nonce(site), claims=json.dumps({"userinfo": {"email": None}}))
+        assert "at_hash" in claims_of(tokens)
+        opened = open_session(site, tokens, "access_token")
+        assert [each["email"] for each in opened["profiles"]] == [EMAIL]
