@@ -10,7 +10,7 @@ from persona_profile.auth.openid_issuers import OpenIDIssuers
 from persona_profile.development.email_verification_issuer import HOST, DevelopmentEmailIssuer
 from persona_profile.development.identity_provider import PINNED_PATTERNS, DevelopmentIdentityProvider
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
-from persona_profile.settings import Settings
+from persona_profile.settings import InvalidSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,16 @@ def open_development(settings: Settings, clock: Callable[[], float]) -> Developm
     """Return the providers, whose keys are kept in `development.folder`.
 
     Raises:
-        ValueError: a key file holds something else.
+        InvalidSettings: a key file holds something else.
         OSError: the folder can't be used.
     """
+    try:
+        return _open(settings, clock)
+    except ValueError as error:
+        raise InvalidSettings(f"development.folder: {error}") from None
+
+
+def _open(settings: Settings, clock: Callable[[], float]) -> Development:
     identity_provider = DevelopmentIdentityProvider.load(settings.development_folder)
     folder = settings.development_folder
     openid_provider = email_issuer = None

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -109,7 +110,10 @@ def read_or_write_key(path: Path) -> rsa.RSAPrivateKey:
     """
     pem = read_or_write_pem(path, _new_key)
     # The check of its numbers would take as long as the start of an application.
-    key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    try:
+        key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
+        key = None
     if not isinstance(key, rsa.RSAPrivateKey):
         raise ValueError(f"{path}: not an RSA key")  # noqa: TRY004 - it is a file's content
     return key

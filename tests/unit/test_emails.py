@@ -89,6 +89,7 @@ REJECTED = {
     "65 bytes before the at sign": f"{'a' * 65}@example.com",
     "65 bytes before the at sign, of two each": f"{chr(0xE9) * 33}@example.com",
     "255 bytes": f"a@{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 60}.example.com",
+    "more than 254 bytes as Punycode": f"{'a' * 64}@{'.'.join([chr(0xFC) + 'b' * 53] * 3)}.example.com",
     "a megabyte": "a" * 1_000_000 + "@example.com",
     "a megabyte of at signs": "@" * 1_000_000,
 }

@@ -4,6 +4,7 @@ import stat
 import struct
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
 
@@ -157,6 +158,37 @@ class TestArchive:
         record = head + struct.pack(">I", crc32(head)) + body + struct.pack(">I", crc32(body))
         archive.write_bytes(data[: data.index(b"P" + bytes(7))] + record)
         with pytest.raises(ArchiveError, match="damaged at byte"):
+            check(archive)
+
+    @staticmethod
+    def record(kind: bytes, body: bytes) -> bytes:
+        head = kind + struct.pack(">Q", len(body))
+        return head + struct.pack(">I", crc32(head)) + body + struct.pack(">I", crc32(body))
+
+    def test_record_of_an_unknown_kind(self, archive):
+        """A record of an unknown kind with right checksums is rejected."""
+        data = archive.read_bytes()
+        archive.write_bytes(data[: data.index(b"P" + bytes(7))] + self.record(b"Q", b"\x01a"))
+        with pytest.raises(ArchiveError, match="a record of an unknown kind"):
+            check(archive)
+
+    @pytest.mark.parametrize(("kind", "body"), [(b"H", b"{"), (b"H", b"[]"), (b"P", b"{}")])
+    def test_header_that_makes_no_sense(self, archive, kind, body):
+        """A header with right checksums that is no JSON object, or of another kind, is rejected."""
+        archive.write_bytes(archive.read_bytes()[:10] + self.record(kind, body))
+        with pytest.raises(ArchiveError, match="damaged in its header"):
+            check(archive)
+
+    def test_wrong_counts(self, archive):
+        """An end with a right digest and the counts of another archive is rejected."""
+        data = archive.read_bytes()
+        before = data[: data.index(b"E" + struct.pack(">Q", 56))]
+        head = b"E" + struct.pack(">Q", 56)
+        head += struct.pack(">I", crc32(head))
+        counts = struct.pack(">QQQ", 9, 9, 9)
+        digest = sha256(before + head + counts).digest()
+        archive.write_bytes(before + self.record(b"E", counts + digest))
+        with pytest.raises(ArchiveError, match="does not hold as much as its end says"):
             check(archive)
 
     def test_other_formats(self, archive):

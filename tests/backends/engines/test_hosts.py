@@ -175,3 +175,10 @@ def test_none_is_well(database):
     wrong = url_of(unused_port(), database.port).replace("secret", "wrong")
     with closing(MysqlBackend.from_url(wrong)) as backend, fails("user or the password"):
         backend.ping()
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", None, "mysql://", "sqlite:///x"])
+def test_text_that_is_no_url(url):
+    """A URL of another form is rejected."""
+    with pytest.raises(ValueError, match="must be mysql://user:password@host/database"):
+        MysqlBackend.from_url(url)

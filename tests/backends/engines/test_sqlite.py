@@ -1,12 +1,36 @@
+import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from backends import Put
+from backends import Put, WrongSchema
 from backends.engines.sqlite import SqliteBackend
 from backends.testing.conformance import BackendConformance
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "sqlite://user@", "mysql://h/d", None]
+)
+def test_wrong_urls(url):
+    """A URL of another form is rejected."""
+    with pytest.raises(ValueError, match="must be sqlite:///path"):
+        SqliteBackend.from_url(url)
+
+
+def test_schema_of_another_version(tmp_path):
+    """A database with an unknown schema is not used, and the message says what to do."""
+    path = tmp_path / "items.sqlite"
+    backend = SqliteBackend.from_url(f"sqlite:///{path}")
+    backend.initialize()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE schema_version SET version_num = '9999'")
+        connection.commit()
+    with pytest.raises(WrongSchema, match=r"schema 9999 is newer .*: upgrade the software"):
+        backend.check_schema()
+    backend.close()
 
 
 class TestSqlite(BackendConformance):

@@ -10,7 +10,7 @@ import pytest
 
 from backends import Put, Unavailable
 from backends.engines.memory import MemoryBackend
-from persona_profile.serving.chores import purge_regularly
+from persona_profile.serving.chores import PURGE_ITEMS, purge_regularly
 
 DIALOG = {"Origin": "https://dialog.example"}
 STRANGER = {"Origin": "https://evil.example"}
@@ -282,9 +282,9 @@ class TestServer:
 
 
 def test_expired_items_are_purged(monkeypatch):
-    """A running server deletes expired items, and continues after a failure of the storage."""
+    """A running server deletes all expired items, and continues after a failure or a mistake."""
     backend = MemoryBackend()
-    purge, failures = backend.purge_expired, [Unavailable()]
+    purge, failures = backend.purge_expired, [Unavailable(), KeyError("a mistake")]
 
     def fail_once(limit):
         if failures:
@@ -292,7 +292,9 @@ def test_expired_items_are_purged(monkeypatch):
         return purge(limit)
 
     monkeypatch.setattr(backend, "purge_expired", fail_once)
-    backend.apply(b"\x00old", [Put("used", b"", expires_at=int(time.time()) + 1)])
+    expires_at = int(time.time()) + 1
+    for number in range(PURGE_ITEMS + 1):
+        backend.apply(b"\x00%d" % number, [Put("used", b"", expires_at=expires_at)])
     stopped = threading.Event()
     thread = threading.Thread(target=purge_regularly, args=(backend, stopped, 0.01))
     thread.start()

@@ -57,6 +57,7 @@ def test_sizes(app, urls, size):
         ("image/*", "jpeg"),
         ("*/*", "jpeg"),
         (None, "jpeg"),
+        ("image/webp" + ",text/html" * 200, "jpeg"),
     ],
 )
 def test_formats(app, urls, accept, expected):

@@ -97,6 +97,23 @@ def test_wrong_usage(arguments, message):
     assert "Traceback" not in done.stderr
 
 
+def test_costs_that_are_no_text(tmp_path):
+    """A file of costs that is no UTF-8 is reported by name, with status 2."""
+    (tmp_path / "costs.json").write_bytes(b"\xff\xfe")
+    done = run("--costs", "costs.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "costs.json: this is no UTF-8" in done.stderr
+
+
+def test_page_without_a_launch():
+    """Without a launch the page has one column of requests; with cores it names the users carried."""
+    done = run("--launch-days", "0", "--cores", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^2 cores without the database carry [\d,]+ users$", done.stdout, re.MULTILINE)
+    assert "afterwards" not in done.stdout
+    assert "afterwards" in run().stdout
+
+
 def test_plot_that_can_not_be_written():
     """A file that can't be written is reported, with status 1."""
     done = run("--plot", "/proc/chart.svg")

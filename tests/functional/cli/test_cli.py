@@ -10,11 +10,23 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from persona_profile.encoding import base64url_decode
 from persona_profile.runtime.build import PACKAGE
 
 BIN = Path(sys.executable).parent
+
+NO_RSA_KEYS = [b"junk"] + [
+    ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+    for encryption in (NoEncryption(), BestAvailableEncryption(b"secret"))
+]
 
 INI = """
 [app:main]
@@ -125,6 +137,7 @@ def test_port_in_use(ini):
         ("backend = nonsense", "backend: neither one of memory"),
         ("backend.url = mysql://u:SECRET@h/d", "backend.url: the memory backend takes no URL"),
         ("keyring.path = %(here)s/absent.json", "keyring.path:"),
+        ("version.path = %(here)s/absent.json", "version.path:"),
         ("browserid.pinned_issuers = %(here)s/absent.json", "browserid.pinned_issuers:"),
     ],
 )
@@ -195,6 +208,19 @@ class TestAssertion:
         run("-c", str(path), "assertion", "alice@example.com")
         assert key.read_bytes() == before
 
+    @pytest.mark.parametrize("content", NO_RSA_KEYS, ids=["junk", "other", "encrypted"])
+    def test_key_that_is_none(self, ini, tmp_path, content):
+        """A file without an RSA key is reported in words."""
+        path, _ = ini()
+        run("-c", str(path), "assertion", "alice@example.com")
+        [key] = (tmp_path / "var").iterdir()
+        key.write_bytes(content)
+        for command in (["assertion", "alice@example.com"], ["serve"]):
+            result = run("-c", str(path), *command)
+            assert result.returncode in (1, 2)
+            assert "Traceback" not in result.stderr
+            assert f"{key}: not an RSA key" in result.stderr
+
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["assertion"], ["serve", "now"]])
 def test_wrong_usage(arguments):
@@ -202,6 +228,56 @@ def test_wrong_usage(arguments):
     result = run(*arguments)
     assert result.returncode == 2
     assert "usage:" in result.stderr
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many", "1000000"])
+def test_wrong_number_of_processes(number):
+    """A number of processes that can't be started is wrong usage."""
+    result = run("serve", "--processes", number)
+    assert result.returncode == 2
+    assert "--processes: invalid" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("", "", "a store in memory can't be shared by processes"),
+        ("use = egg:persona-profile-server\nlisten", "use = egg:waitress\nlisten", "--processes needs"),
+        ("listen = 127.0.0.1:{port}", "unix_socket = %(here)s/socket", "not on a unix_socket"),
+    ],
+)
+def test_settings_that_several_processes_can_not_have(ini, before, after, message):
+    """What processes can't share is reported before any is started."""
+    path, port = ini(more="backend = sqlite" if before else "backend = memory")
+    path.write_text(path.read_text().replace(before.format(port=port), after))
+    result = run("-c", str(path), "serve", "--processes", "2")
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_reader_that_closes_the_output():
+    """An output that is closed, as by `head`, ends the command without a traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        command = [BIN / "persona-profile", "model", "--users", "5"]
+        done = subprocess.run(
+            command, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_output_to_a_full_disk():
+    """An output that can't be written ends the command with a line."""
+    with Path("/dev/full").open("wb") as full:
+        command = [BIN / "persona-profile", "model", "--users", "5"]
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_version():

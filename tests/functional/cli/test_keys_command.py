@@ -165,6 +165,29 @@ class TestRotation:
         run(service, "destroy", "1", "--revoke")
         assert "destroyed already" in run(service, "destroy", "1", "--revoke", status=1)
 
+    def test_data_key_that_does_not_open(self, service, client):
+        """A damaged data key is counted by `rewrap`, and stays."""
+        partition = KeyWrapper(KeyringFile(service.keyring).load()).partition(EMAIL)
+        with closing(SqliteBackend.from_url(service.url)) as backend:
+            backend.apply(partition, [Put("key", b"PPK\x01" + bytes(150))])
+        run(service, "rotate")
+        run(service, "rotate", "--promote")
+        assert "1 data keys do not open: `storage verify` lists them" in run(
+            service, "rewrap", status=1
+        )
+
+    def test_destroying_a_key_without_a_date(self, service, client):
+        """A keyring that was edited by hand may have no date of a retirement: `--revoke` is needed."""
+        run(service, "rotate")
+        run(service, "rotate", "--promote")
+        run(service, "rewrap")
+        document = json.loads(service.keyring.read_text())
+        for key in document["encryption_keys"]:
+            key.pop("retired_at", None)
+        service.keyring.write_text(json.dumps(document))
+        assert "no date of its retirement" in run(service, "destroy", "1", status=1)
+        run(service, "destroy", "1", "--revoke")
+
     def test_destroying_an_index_key_with_marks(self, service, client):
         """A mark of a sign-out keeps its index key: without the mark, tokens would be valid again."""
         assert client.call("DELETE", "/v1/sessions").status == 204
@@ -184,6 +207,10 @@ class TestRotation:
         with closing(SqliteBackend.from_url(service.url)) as backend:
             backend.apply(newer, [Put("key", copy.to_bytes())])
         assert json.loads(run(service, "status", "--json"))["moving"] == 1
+        assert ", 1 moves have not ended." in run(service, "status")
+        assert re.search(
+            r"moves that have not ended +1$", service.run("storage", "verify").stdout, re.MULTILINE
+        )
         output = run(service, "destroy", "--index", "1", status=1)
         assert "1 moves to another index key have not ended" in output
         assert "removed 1 copies" in run(service, "rewrap", "--index")

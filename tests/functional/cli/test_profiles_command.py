@@ -5,15 +5,21 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import stat
 import zipfile
+from contextlib import closing
 
 import pytest
 from support.pictures.pictures import encode, quadrants
 from support.servers.disks import leave_free, small_disk
 from support.servers.services import Client, Service
 
+from backends import Put
+from backends.engines.sqlite import SqliteBackend
 from persona_profile.encoding import base64url_encode
+from persona_profile.keys.keyring_file import KeyringFile
+from persona_profile.keys.wrapping import KeyWrapper
 
 EMAIL = "alice@example.com"
 
@@ -81,6 +87,36 @@ def test_erase(service, alice, tmp_path):
     assert service.run("erase", EMAIL, "--yes").stdout == "Nothing was stored for this email.\n"
     nothing = service.run("export", EMAIL, "--out", str(tmp_path / "a.zip"))
     assert (nothing.returncode, "nothing is stored" in nothing.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "is_erased"), [("yes", 0, True), ("y", 1, False), ("", 1, False)]
+)
+def test_erase_at_a_terminal(service, alice, answer, status, is_erased):
+    """At a terminal the command asks, and erases only after the whole word."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "wb", buffering=0) as terminal:
+        process = service.spawn("erase", EMAIL, stdin=theirs)
+        os.close(theirs)
+        terminal.write(f"{answer}\n".encode())
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert output.startswith("This erases all data of this email for good. Type yes: ")
+    assert ("nothing was erased" in errors) != is_erased
+    assert (alice.call("GET", alice.profile).json["name"] is None) == is_erased
+
+
+def test_damaged(service, alice, tmp_path):
+    """A profile that does not open is not exported, with a reason; it can be erased."""
+    partition = KeyWrapper(KeyringFile(service.keyring).load()).partition(EMAIL)
+    with closing(SqliteBackend.from_url(service.url)) as backend:
+        backend.apply(partition, [Put("profile", b"junk")])
+    out = tmp_path / "a.zip"
+    rejected = service.run("export", EMAIL, "--out", str(out))
+    assert (rejected.returncode, out.exists()) == (1, False)
+    assert "does not open: see `storage verify`; erase works nevertheless" in rejected.stderr
+    assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
+    assert alice.call("GET", alice.profile).json["name"] is None
 
 
 def test_protected(service, alice, tmp_path):

@@ -300,6 +300,10 @@ class TestBackup:
         assert re.match(r"Wrote 20 partitions, 80 items, [\d.]+ kB into", made.stdout)
         checked = run("storage", "restore", "today.archive", "--check", "--json")
         assert json.loads(checked.stdout)["items"] == 80
+        made = run("-c", stores.ini("a"), "storage", "backup", "second.archive", "--json")
+        document = json.loads(made.stdout)
+        assert (document["partitions"], document["items"]) == (20, 80)
+        assert document["file_bytes"] == (stores.folder / "second.archive").stat().st_size
         restored = run("-c", stores.ini("b"), "storage", "restore", "today.archive")
         assert (restored.returncode, restored.stderr) == (0, "")
         assert "The archive is whole: 20 partitions, 80 items" in restored.stdout

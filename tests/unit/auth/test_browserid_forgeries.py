@@ -6,13 +6,15 @@ import json
 
 import pytest
 import webtest
-from support.clients.identities import AUDIENCE
+from support.clients.identities import AUDIENCE, dsa_key, rsa_key
 from support.forgeries import claims, forms, keys
 from support.forgeries.minting import support_documents
 from support.servers.applications import application
 
 from persona_profile.auth.browserid import BrowserIDVerifier
 from persona_profile.auth.browserid_discovery import Discovery, PinnedIssuers
+from persona_profile.auth.browserid_keys import parse_public_key, public_key_document, sign_jws
+from persona_profile.auth.jws import parse_jws
 from persona_profile.errors import InvalidProof
 from persona_profile.settings import BROWSERID_ALGORITHMS
 
@@ -43,6 +45,13 @@ def site(tmp_path_factory):
 def test_names():
     """No two forgeries of the table have the same name, or one could hide behind the other."""
     assert len({row.name for row in ROWS}) == len(ROWS) > 300
+
+
+@pytest.mark.parametrize("key", [rsa_key("user"), dsa_key("user"), dsa_key("user", 2048)])
+def test_own_signatures(key):
+    """What is signed here is accepted, so that rows of this table are rejected for their own reason."""
+    jws = parse_jws(sign_jws({"a": 1}, key))
+    assert parse_public_key(public_key_document(key.public_key())).has_signed(jws)
 
 
 @each_forgery

@@ -36,6 +36,7 @@ from persona_profile.auth.fetch import (
     Fetched,
     FetchError,
     Url,
+    resolve,
 )
 
 
@@ -340,3 +341,9 @@ def test_locations(url, origin, target):
     """A URL has an origin, without the default port, and a request target."""
     location = Url.parse(url)
     assert (location.origin, location.target) == (origin, target)
+
+
+def test_system_resolver():
+    """The system's resolver returns each address once."""
+    assert resolve("127.0.0.1") == ["127.0.0.1"]
+    assert set(resolve("localhost")) <= {"127.0.0.1", "::1"}

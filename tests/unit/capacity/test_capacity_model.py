@@ -22,6 +22,7 @@ from persona_profile.capacity.model import (
     users_carried,
 )
 from persona_profile.capacity.page import Page, text
+from persona_profile.capacity.units import rounded
 
 ROOT = Path(__file__).parents[3]
 COSTS = Costs.measured()
@@ -194,6 +195,15 @@ def test_wrong_users(users):
         rates(Parameters(), users)
     with pytest.raises(InvalidParameters, match="cores"):
         users_carried(users, Parameters(), COSTS)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (math.inf, "any number of"), (1234.5, "1,200"), (1e16, "1.0e+16"), (1e-7, "1.0e-07")],
+)
+def test_numbers_of_a_page(value, shown):
+    """Numbers are rounded, and written with an exponent if they are very large or small."""
+    assert rounded(value) == shown
 
 
 def test_every_parameter_says_what_it_is():

@@ -13,7 +13,7 @@ from support.servers.disks import leave_free, small_disk
 
 from persona_profile.encoding import base64url_encode
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyringError
-from persona_profile.keys.keyring_file import KeyringFile, KeyringWatch
+from persona_profile.keys.keyring_file import MAX_FILE_BYTES, KeyringFile, KeyringWatch
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -121,6 +121,10 @@ class TestKeyringFile:
                 "base64url of 32",
             ),
             (
+                {"encryption_keys": [{"version": 1, "state": "primary", "secret": "+/=" * 15}]},
+                "base64url of 32",
+            ),
+            (
                 {"encryption_keys": [{"version": 1, "state": "destroyed", "secret": "c2hvcnQ"}]},
                 "destroyed key has no secret",
             ),
@@ -132,6 +136,14 @@ class TestKeyringFile:
         with pytest.raises(KeyringError, match=message) as caught:
             load(path)
         assert "c2hvcnQ" not in str(caught.value)
+
+    def test_too_large(self, tmp_path):
+        """A file larger than any keyring is rejected, and not parsed."""
+        path = tmp_path / "keyring.json"
+        path.write_bytes(b" " * (MAX_FILE_BYTES + 1))
+        path.chmod(0o600)
+        with pytest.raises(KeyringError, match="too large"):
+            load(path)
 
     def test_version_twice(self, tmp_path):
         """Two keys of one version are rejected."""

@@ -10,8 +10,15 @@ from persona_profile.api.sessions import MAX_EMAILS
 from persona_profile.emails import MAX_BYTES, canonical_email
 from persona_profile.encoding import json_encode
 from persona_profile.keys.keyring import Keyring
+from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable
-from persona_profile.keys.tokens import MAX_TOKEN_CHARACTERS, SessionTokens
+from persona_profile.keys.tokens import (
+    MAX_TOKEN_CHARACTERS,
+    PictureCapabilities,
+    PictureCapability,
+    Protection,
+    SessionTokens,
+)
 from persona_profile.keys.wrapping import KeyWrapper
 
 KEYS = KeyWrapper(Keyring([key(1)], [key(9)]))
@@ -53,3 +60,17 @@ def test_tokens_without_proofs_are_refused(emails, profile_key):
     payload = [1_800_000_000_000, 1_800_003_600_000, profile_key, *emails]
     with pytest.raises(Unreadable):
         TOKENS.open(KEYS.seal_token("session", json_encode(payload)))
+
+
+def test_picture_urls_of_protected_profiles():
+    """A capability keeps the key and the sign-outs; one of an older release is none."""
+    capabilities = PictureCapabilities(KEYS, 3600)
+    protection = Protection(
+        RecordKey(KeyRole.PICTURE, b"k" * 32), ((KEYS.partition(ALICE), 5),), 4_000_000_000_000
+    )
+    capability = PictureCapability(KEYS.partition(ALICE), bytes(16), 64, ("jpeg",), protection)
+    text = capabilities.seal(capability)
+    assert capabilities.open(text)[0] == capability
+    cut = KEYS.open_token("picture", text)[:-1]
+    with pytest.raises(Unreadable):
+        capabilities.open(KEYS.seal_token("picture", cut))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -165,6 +167,18 @@ def test_void_runs(judged, code):
     assert report["reasons"][0].endswith(".")
 
 
+def test_clock_of_the_generator_that_goes_back(judged):
+    """A run in which the clock of a generator was set back is void, and names the process."""
+
+    def change(line):
+        is_late = isinstance(line, GeneratorSample) and line.at > START + 30
+        return replace(line, at=line.at - 5) if is_late else line
+
+    status, report = judged(Recorded(change=change))
+    assert status == 3
+    assert any("worker-0 went back" in each["text"] for each in report["doubts"]), report["doubts"]
+
+
 def test_what_voids_nothing(judged):
     """One busy second, one slow look at the clock, and a step beyond the knee decide nothing."""
 
@@ -268,6 +282,26 @@ def test_records_that_are_none(tmp_path, capsys, line):
     assert error.count("\n") == 1
 
 
+def test_records_of_two_runs(tmp_path, capsys):
+    """A folder with the records of two runs is rejected."""
+    folder = Recorded(seconds=1).write(tmp_path / "run")
+    (folder / "other.jsonl").write_bytes((folder / "main.jsonl").read_bytes())
+    assert gate.main([str(folder)]) == 2
+    assert "it holds 2 runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("users", "message"),
+    [("many", "'many' is no number"), ("0", "must be from"), ("nan", "must be from")],
+)
+def test_options_that_are_no_numbers(tmp_path, users, message):
+    """As a command of its own, it reports a wrong number in words, with status 2."""
+    command = [sys.executable, "-m", "loadtest.gate", str(tmp_path), "--users", users]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
 def test_folders_that_hold_none(tmp_path, capsys):
     """An empty folder, and a baseline, levels or costs that are absent are reported in a line."""
     assert gate.main([str(tmp_path)]) == 2
@@ -292,6 +326,9 @@ def test_folders_that_hold_none(tmp_path, capsys):
         (("[endpoints.dialog_open]", "[endpoints.dialog]"), "'dialog' unknown"),
         (("[step]", "[steps]"), "'steps' unknown"),
         (("[step]", "[step"), "no TOML"),
+        (("[step]", "[[step]]"), "step: must be a table"),
+        (("[endpoints.default]", "[[endpoints.default]]"), "endpoints.default: must be a table"),
+        (("[endpoints.default]", "[[endpoints]]"), "endpoints: must be a table of tables"),
     ],
 )
 def test_levels_that_are_none(change, message):
@@ -330,7 +367,9 @@ def test_json_is_read_back(judged, tmp_path):
     members = {*report, *report["run"], *report["users_carried"], *report["steps"][0]}
     members |= report["steps"][0]["endpoints"]["edit"].keys()
     assert {name for name in members if f"`{name}`" not in pages} == set()
-    for damaged in ("[]", "{", '{"version": 2}', '{"version": 1}', text.replace('"value"', '"worth"')):
+    numbers = [re.sub(r'"value": [\d.e-]+', f'"value": {other}', text) for other in ("0", "true")]
+    worth = text.replace('"value"', '"worth"')
+    for damaged in ("[]", "{", '{"version": 2}', '{"version": 1}', worth, *numbers):
         with pytest.raises(document.InvalidReport):
             document.parse(damaged)
 
@@ -366,6 +405,16 @@ def test_two_builds_are_told_apart(judged, slowness, word):
     assert rows["", "seconds_per_request"]["ratio"] == pytest.approx(slowness, rel=0.1)
     assert rows["dialog_open", "p95"]["word"] == word
     assert rows["edit", "p99"]["word"] == "few"
+
+
+@pytest.mark.parametrize(("before", "now", "word"), [(1.0, 3.0, "slower"), (3.0, 1.0, "faster")])
+def test_users_that_two_builds_carry(judged, before, now, word):
+    """A build that fails where the other carried carries fewer users, and the report says so."""
+    users = (200_000, 1_000_000)
+    assert judged(Recorded(users=users, slowness=before), "--accept", "--users", "200000")[0] == 0
+    _, report = judged(Recorded(users=users, slowness=now, seed=2))
+    [row] = [each for each in report["comparison"]["rows"] if each["figure"] == "users_carried"]
+    assert (row["word"], row["ratio"] > 1) == (word, word == "faster")
 
 
 @pytest.mark.parametrize("other", [{"peak": 3.0}, {"parameters": {"url_window": 14}}])
@@ -436,3 +485,39 @@ def test_page(tmp_path):
     assert len(drawings) > 5
     assert all("aria-label" in each or each.get("aria-hidden") == "true" for each in drawings)
     assert "Do not promote" in parsed.text
+
+
+def test_page_of_a_server_that_shows_nothing(tmp_path):
+    """Without readings of the server the page calls them unknown, and the run is judged."""
+
+    def change(line):
+        if isinstance(line, ServerSample):
+            return replace(line, started_at=None, clock_offset=None, cores=None)
+        return line
+
+    folder = Recorded(change=change).write(tmp_path / "run")
+    assert gate.main([str(folder), "--accepted", str(tmp_path / "none")]) == 0
+    html = (folder / "report.html").read_text()
+    assert "<strong>Unknown</strong><span>restarts of the server</span>" in html
+    assert "No knee by the model: the cores of the server are unknown." in html
+
+
+def test_page_of_many_errors(tmp_path):
+    """The chart of errors has a line for each of the commonest codes, and one for all others."""
+
+    def change(line):
+        if isinstance(line, Second) and line.endpoint == "dialog_open":
+            code = f"status_{500 + round(line.at) % 9}"
+            return replace(line, latencies={}, errors={code: line.planned})
+        return line
+
+    folder = Recorded(change=change).write(tmp_path / "run")
+    assert gate.main([str(folder), "--accepted", str(tmp_path / "none")]) == 1
+    assert re.search(r"\d other codes", (folder / "report.html").read_text())
+
+
+def test_page_of_an_impossible_instant(tmp_path):
+    """A start that no calendar has is shown as unknown."""
+    folder = Recorded(change=of(Run, at=1e18)).write(tmp_path / "run")
+    gate.main([str(folder), "--accepted", str(tmp_path / "none")])
+    assert "unknown UTC" in (folder / "report.html").read_text()

@@ -8,12 +8,15 @@ import sys
 import time
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from support.servers.applications import Clock, application
 from webtest import TestApp
 
 from loadtest import identities as module
 from loadtest.identities import Identities, make, mint
 from loadtest.identities.__main__ import main
+from loadtest.identities.keys import from_pem
 from persona_profile.auth.jws import parse_jws
 
 ORIGIN = "https://profiles.example.net"
@@ -225,6 +228,22 @@ def test_command(tmp_path):
     rejected = subprocess.run([*command, "--users", "5"], capture_output=True, text=True, check=False)
     assert rejected.returncode == 1
     assert "its users are at other.example" in rejected.stderr
+
+
+@pytest.mark.parametrize("shares", [{"DS128": 50}, {"RS256": 50, "ES256": 50}])
+def test_shares_that_do_not_add_up(tmp_path, shares):
+    """Shares of algorithms that give no 100 percent, or name another algorithm, are rejected."""
+    with pytest.raises(ValueError, match="add up to 100 percent"):
+        make(tmp_path / "folder", users=1, shares=shares)
+    assert not (tmp_path / "folder").exists()
+
+
+def test_key_of_another_kind():
+    """A private key that is neither RSA nor DSA is rejected."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(ValueError, match="neither an RSA nor a DSA key"):
+        from_pem(pem.decode())
 
 
 def test_not_a_folder_of_identities(tmp_path):

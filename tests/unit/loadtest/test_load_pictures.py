@@ -3,6 +3,8 @@ from __future__ import annotations
 import collections
 import io
 import itertools
+import subprocess
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -211,6 +213,16 @@ def test_damaged_files_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:50_000])
     with pytest.raises(ValueError, match="is cut off"):
         PictureLibrary.open(tmp_path, kinds)
+
+
+def test_command_without_a_folder(tmp_path):
+    """`python -m loadtest.pictures make` reports a folder that can't be made, with status 1."""
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "loadtest.pictures", "make", "--folder", str(tmp_path / "file")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{tmp_path / 'file'}: ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_size_of_a_phones_photo(tmp_path):

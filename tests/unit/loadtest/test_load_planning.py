@@ -7,14 +7,18 @@ import time
 
 import gevent
 import pytest
+from support.servers.applications import Clock
 
 from loadtest import identities, run
+from loadtest.generator import conductor as conductor_module
+from loadtest.generator.conductor import Conductor
 from loadtest.generator.options import InvalidOptions, add_arguments, checked, is_loopback
 from loadtest.generator.pacer import Pacer
 from loadtest.generator.plan import Plan
 from loadtest.generator.stages import Lengths, stages
 from loadtest.generator.tally import Tally
 from loadtest.generator.watcher import ProcessFamily, samples
+from loadtest.record import Second, Step, Writer, bucket, read
 from persona_profile.capacity.model import ACTIVITIES, UPLOADS, Parameters, rates
 
 MIX = rates(Parameters(edits=500, exports=300, erases=10, replacements=300), 1000)
@@ -150,6 +154,8 @@ def test_spike_is_twice_and_back():
         (["--host=http://192.0.2.1"], "not this machine"),
         (["--host=127.0.0.1:80"], "must be an origin"),
         (["--audience=http://a.example/b"], "--audience: must be an origin"),
+        (["--audience=http://a.example:x"], "--audience: must be an origin"),
+        (["--audience=http://[::1"], "--audience: must be an origin"),
     ],
 )
 def test_mistakes_are_told(arguments, message):
@@ -179,6 +185,57 @@ def test_busiest_hour():
     assert options().peak == 1
     assert options("--at-peak").peak == Parameters().peak
     assert options("--at-peak", "--model-set=peak=5").peak == 5
+
+
+def test_users_that_can_not_be_prepared(tmp_path, monkeypatch):
+    """A run ends if a worker fails to prepare its users, or takes too long."""
+    for failure in ("a reason", None):
+        conductor = Conductor(options(), Writer(tmp_path, "leader"), lambda *_: None)
+        conductor.begin(1, {})
+        assert conductor.tick()
+        if failure:
+            conductor.hear_ready("worker-0", failure)
+        else:
+            monkeypatch.setattr(conductor_module, "PREPARATION", -1.0)
+            assert conductor.tick()
+        assert not conductor.tick()
+        assert conductor.failure == failure or "took too long" in conductor.failure
+        conductor.close(is_complete=False)
+
+
+@pytest.mark.parametrize(("right", "in_flight"), [(100, 0), (50, 0), (100, 10_000)])
+def test_steps_follow_the_answers(tmp_path, monkeypatch, right, in_flight):
+    """A larger step follows right answers, a smaller one errors and requests that stay unanswered."""
+    clock = Clock(1_000_000.0)
+    monkeypatch.setattr(time, "time", clock)
+    steps = options(
+        "--shape=steps", "--users-active=1000", "--warm-up=1", "--measured=3", "--max-steps=2"
+    )
+    sent = []
+    conductor = Conductor(steps, Writer(tmp_path, "leader"), lambda *message: sent.append(message))
+    conductor.begin(1, {})
+    conductor.hear_ready("worker-0", None)
+    goes_on = True
+    while goes_on:
+        clock.now += 1
+        second = Second(
+            clock.now - 1, "dialog_open", 100, {bucket(10): right}, {"status_500": 100 - right}
+        )
+        conductor.hear("worker-0", in_flight, [second])
+        goes_on = conductor.tick()
+    conductor.close(is_complete=True)
+    first, second = [
+        line.users for line in read(tmp_path) if isinstance(line, Step) and line.is_measured
+    ]
+    assert first == 1000
+    assert (second > first) == (right == 100 and not in_flight)
+    assert (("finish", {}) in sent) == bool(in_flight)
+
+
+def test_days_of_a_launch():
+    """The shape of a launch has days in which users upload; an assignment changes their number."""
+    assert options().parameters.launch_days != options("--shape=launch").parameters.launch_days > 0
+    assert options("--shape=launch", "--model-set=launch_days=2").parameters.launch_days == 2
 
 
 @pytest.mark.parametrize(

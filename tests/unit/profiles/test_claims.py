@@ -63,6 +63,7 @@ def test_text_that_is_taken(given_text, stored):
         "\u2800",
         "a\u200db",
         "a\u200cb",
+        "\U00017000\u200cb",
         "\u200d💻",
         "💻\u200d",
         "a\ue000b",
@@ -131,6 +132,7 @@ def test_website_that_is_taken(url, stored):
         "https://alice.example/\u202e",
         "https://" + "a" * 200 + ".example",
         "https://alice.example/" + "a" * 200,
+        f"https://b\u00fccher.example/{'a' * 176}",
     ],
 )
 def test_website_that_is_refused(url):

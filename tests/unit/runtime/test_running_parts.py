@@ -1,12 +1,17 @@
 import json
 import logging
+import socket
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from persona_profile.runtime.build import describe_build
+from persona_profile.runtime.control import METRICS, ControlChannel, Messages
 from persona_profile.runtime.heartbeat import Heartbeat
 from persona_profile.runtime.logs import MozlogFormatter, TextFormatter
+from persona_profile.runtime.systemd import READY, notify
 from persona_profile.serving.waitress_settings import adjustments
 from persona_profile.settings import InvalidSettings
 
@@ -18,6 +23,61 @@ def test_a_record_is_a_line(formatter):
     line = formatter.format(logging.makeLogRecord({"name": "x", "msg": "%s", "args": (text,)}))
     assert len(line.splitlines()) == 1
     assert line.isprintable()
+
+
+def test_an_error_has_its_kind_and_place():
+    """The record of an error has its kind and the lines that raised it, but not its message."""
+    try:
+        int("SECRET")
+    except ValueError:
+        record = logging.makeLogRecord({"name": "x", "msg": "failed", "exc_info": sys.exc_info()})
+    line = MozlogFormatter().format(record)
+    fields = json.loads(line)["Fields"]
+    assert fields["error"] == "ValueError"
+    assert fields["stack"].startswith(f"{__file__}:")
+    assert "SECRET" not in line
+
+
+def test_an_uncaught_error_is_a_record():
+    """An error that nothing catches, also in a thread, is a record; an interruption is silent."""
+    script = """
+import sys, threading
+from persona_profile.runtime.logs import configure
+
+def fail(error):
+    raise error
+
+configure("mozlog", "info")
+for error in (ValueError("SECRET"), KeyboardInterrupt()):
+    thread = threading.Thread(target=fail, args=[error])
+    thread.start()
+    thread.join()
+raise LookupError("SECRET")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["Fields"]["error"] for each in records] == ["ValueError", "LookupError"]
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "SECRET" not in done.stdout
+
+
+def test_systemd_that_is_not_there(tmp_path, monkeypatch, caplog):
+    """A notification that can't be sent is logged, and the service goes on."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "absent"))
+    notify(READY)
+    assert f"systemd was not notified of {READY}: No such file or directory" in caplog.text
+
+
+def test_message_in_parts():
+    """A message is received once its last byte is there, however it was divided."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ControlChannel(ours).send(METRICS, "é" * 10)
+        whole = theirs.recv(100)
+    messages = Messages()
+    for byte in whole[:-1]:
+        assert list(messages.feed(bytes([byte]))) == []
+    assert list(messages.feed(whole[-1:])) == [(METRICS, "é" * 10)]
 
 
 @pytest.mark.parametrize(

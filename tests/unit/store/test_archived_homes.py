@@ -33,7 +33,7 @@ from backends.engines.memory import MemoryBackend
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.settings import parse_settings
-from persona_profile.store.items import NOT_BEFORE_ITEM
+from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM
 from persona_profile.store.maintenance.archived_homes import ArchivedHomes, HomesError
 
 FIRST: Seen = ("first", PICTURE)
@@ -140,6 +140,16 @@ def test_moved_and_written_between_the_partitions(world, tmp_path):
     mover(store.backend, store).run()
     assert seen(store, ALICE) == (None, None)
     assert store.verify()[0] == []
+
+
+@pytest.mark.parametrize("value", [b"PPK\x01" + bytes(150), b"junk"])
+def test_profile_that_does_not_open(world, tmp_path, value):
+    """A profile whose `key` item is damaged is kept as it is, by a backup and a restore."""
+    world.old.put(BOB, KEY_ITEM, value)
+    back_up(world.backend, tmp_path / "archive")
+    backend = MemoryBackend(lambda: world.backend.now)
+    bring_back(tmp_path / "archive", backend)
+    assert everything(backend) == everything(world.backend)
 
 
 def test_nothing_changes_while_nothing_moves(world, tmp_path):

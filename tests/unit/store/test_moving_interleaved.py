@@ -29,9 +29,10 @@ from support.stores.moving import (
 from support.stores.sealed_store import ALICE, FOREVER, Store, renditions
 from support.stores.stepping import Actor, Killed, Stepped, killing_after
 
-from backends import Address, Backend, Put
+from backends import Address, Backend, Put, Unavailable
 from persona_profile.errors import InvalidSession, NotFound, PreconditionFailed
 from persona_profile.profiles.export import export
+from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.preconditions import ANY_STATE, Precondition
 from persona_profile.store.homes import is_profile
 from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Moving
@@ -355,6 +356,22 @@ def test_taking_away_what_moves_and_is_replaced():
         assert person.error is None
         _, found = person.result
         assert found["64.jpeg"] in (PICTURE, OTHER_PICTURE)
+
+
+def test_export_of_a_picture_that_is_replaced_again_and_again():
+    """An export during which the picture is replaced each time ends with an error that says so."""
+    store = Store(PROMOTED)
+    store.write(ALICE)
+    store.put_picture(ALICE)
+
+    class Replaced(PictureService):
+        def all_renditions(self, profile):
+            store.put_picture(ALICE)
+            return super().all_renditions(profile)
+
+    pictures = Replaced(store.backend, store.homes, store.keys, url_window=3600)
+    with pytest.raises(Unavailable, match="replaced again and again"):
+        export(store.profiles, pictures, FOREVER, ALICE)
 
 
 @pytest.mark.parametrize("keyring", ["pending", "promoted"])

@@ -21,12 +21,20 @@ from support.stores.moving import (
 from support.stores.sealed_store import ALICE, BOB, FOREVER, Store, key, renditions
 from support.stores.stepping import Call, Killed, Stepped
 
-from backends import Put
+from backends import MAX_OPERATIONS, Put
 from persona_profile.errors import NotFound
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyState
 from persona_profile.keys.tokens import PictureCapability, Protection
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.store.items import KEY_ITEM, MOVE_ID_BYTES, PROFILE_ITEM, Forward, Moving
+from persona_profile.store.items import (
+    KEY_ITEM,
+    MOVE_ID_BYTES,
+    PROFILE_ITEM,
+    Forward,
+    Moving,
+    Owner,
+    picture_item,
+)
 from persona_profile.store.maintenance.key_use import count_use
 from persona_profile.store.maintenance.reindexing import Reindexed
 from persona_profile.store.maintenance.rewrapping import Rewrapping
@@ -85,9 +93,37 @@ class TestMoving:
         """An item in the partition of another email is not moved."""
         world.old.write(BOB)
         partition = world.old.keys.partition(BOB)
-        owner = world.old.data_key(BOB).seal(KEY_ITEM, b'{"email": "carol@example.net"}')
+        owner = Owner("carol@example.net").seal(world.old.data_key(BOB))
         world.old.put(BOB, KEY_ITEM, world.old.key_item(BOB).wrapped + owner)
         assert world.move().unreadable == [partition]
+
+    def test_more_items_than_a_batch_takes(self, world):
+        """A partition of more pictures than a profile can have is reported, and stays."""
+        world.old.write(BOB)
+        partition = world.old.keys.partition(BOB)
+        for number in range(MAX_OPERATIONS):
+            world.old.put(BOB, picture_item(number.to_bytes(16), 64, "jpeg"), b"x")
+        assert world.move().unreadable == [partition]
+        assert world.promoted.profiles.profiles(FOREVER)[1].document.claims == {"name": "N"}
+
+    def test_renditions_that_are_left(self, world):
+        """Renditions without a profile in the new partition are removed, and the profile is moved."""
+        [_, new] = world.promoted.keys.partitions(ALICE)
+        left = picture_item(bytes(16), 64, "jpeg")
+        world.backend.apply(new, [Put(left, b"x")])
+        assert world.move().moved == 1
+        assert left not in {info.name for info in world.backend.list(new)}
+        world.check(ALICE, ("first", PICTURE))
+
+    def test_finding_beside_a_forward(self, world):
+        """A `profile` item beside a forward belongs to nobody, and is found."""
+        world.move()
+        [old, _] = world.promoted.keys.partitions(ALICE)
+        world.backend.apply(old, [Put(PROFILE_ITEM, b"x")])
+        findings, _ = world.promoted.verify()
+        assert ("orphan_item", old, PROFILE_ITEM) in [
+            (each.kind, each.partition, each.item) for each in findings
+        ]
 
     def test_old_picture_urls_lead_on(self, world):
         """A URL that was made before the move works after it, until the forward expires."""
@@ -260,6 +296,13 @@ class TestLeftovers:
         for store in left.everybody():
             assert seen(store, BOB) == (None, None)
 
+    def test_finding_beside_a_copy(self, left):
+        """A `profile` item beside a copy belongs to nobody, and is found."""
+        [_, new] = left.promoted.keys.partitions(BOB)
+        left.backend.apply(new, [Put(PROFILE_ITEM, b"x")])
+        findings, _ = left.promoted.verify()
+        assert [(each.kind, each.item) for each in findings] == [("orphan_item", PROFILE_ITEM)]
+
     def test_are_found_when_no_mover_will_come(self, left):
         """Once the older index key is destroyed, a copy is a finding."""
         findings, _ = left.ended.verify()
@@ -300,6 +343,15 @@ class TestHalfWay:
         world.promoted.write(BOB, "new")
         assert seen(world.pending, BOB) == ("new", None)
         assert Forward.parse(world.backend.get_many([(old, KEY_ITEM)])[old, KEY_ITEM].value)
+
+    def test_a_copy_of_itself(self, world):
+        """A copy that names its own partition is damaged, and the next profile removes it."""
+        [_, new] = world.promoted.keys.partitions(BOB)
+        copy = Moving(os.urandom(MOVE_ID_BYTES), new, b"copy", b"copy")
+        world.backend.apply(new, [Put(KEY_ITEM, copy.to_bytes())])
+        assert seen(world.promoted, BOB) == (None, None)
+        world.promoted.write(BOB, "new")
+        assert seen(world.promoted, BOB) == ("new", None)
 
     def test_a_damaged_copy(self, world):
         """An altered copy is an unreadable profile, which can be erased."""

@@ -71,6 +71,12 @@ class TestStatistics:
         assert sizes.count == 2**30 // 4099 + 1
         assert len(sizes.counts()) < 16_384 + 10 * 8192
 
+    def test_forward(self):
+        """A `key` item without a profile is a forward."""
+        statistics = Statistics()
+        statistics.add([ItemInfo("key", 1, 40)])
+        assert (statistics.forwards, statistics.profiles, statistics.blank) == (1, 0, 0)
+
     def test_gone(self):
         """A partition that is erased during the walk is not counted."""
         statistics = Statistics()

@@ -12,6 +12,7 @@ from support.stores.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key, 
 from backends import MAX_OPERATIONS, Put
 from backends.engines.memory import MemoryBackend
 from persona_profile.encoding import json_encode
+from persona_profile.errors import UnreadableProfile
 from persona_profile.keys.keyring import Key, Keyring, KeyState
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import KEY_ITEM, NOT_BEFORE_ITEM, PROFILE_ITEM, Owner, picture_item
@@ -102,6 +103,12 @@ class TestFindings:
         store.put(BOB, KEY_ITEM, store.key_item(BOB).wrapped + record)
         assert store.only_finding() == ("unreadable_key", BOB, "key")
 
+    def test_owner_in_another_spelling(self, store):
+        """An owner record that opens and has bytes after the email is found."""
+        record = store.data_key(BOB).seal(KEY_ITEM, Owner(BOB).to_bytes()[:-1] + b"x")
+        store.put(BOB, KEY_ITEM, store.key_item(BOB).wrapped + record)
+        assert store.only_finding() == ("unreadable_key", BOB, "key")
+
     @pytest.mark.parametrize("position", [0, 20, 50, 80, -1])
     def test_flipped_byte_in_profile(self, store, position):
         """An altered profile is found, and its renditions are no orphans."""
@@ -136,6 +143,25 @@ class TestFindings:
         """A key without profile, or a profile without key, is found by the name of the missing item."""
         store.delete(BOB, missing)
         assert store.only_finding() == ("half_profile", BOB, missing)
+        assert store.profiles.profiles(FOREVER)[1].problem == "profile_unreadable"
+
+    def test_no_record(self, store):
+        """Bytes that are no record are an unreadable profile, for the session too."""
+        store.put(BOB, PROFILE_ITEM, b"junk")
+        assert store.only_finding() == ("unreadable_profile", BOB, "profile")
+        assert store.profiles.profiles(FOREVER)[1].problem == "profile_unreadable"
+
+    def test_altered_rendition(self, store):
+        """An altered rendition is left out of a list, and an error by itself; others are readable."""
+        profiles = store.profiles.profiles(FOREVER)
+        for name in store.pictures(BOB):
+            flip(store, BOB, name, -1)
+        thumbnails = store.pictures_service.thumbnails(profiles, 64, ["jpeg"])
+        assert thumbnails.keys() == {ALICE}
+        text = store.pictures_service.capabilities(profiles[1], FOREVER)[64]
+        capability, _ = store.pictures_service.open_capability(text)
+        with pytest.raises(UnreadableProfile, match="can't be read now"):
+            store.pictures_service.read(capability, "jpeg")
 
     def test_wrong_partition(self, store):
         """An email in the partition of another one is found."""
