@@ -148,6 +148,7 @@ def _add_proofs(
         name: {"type": "string", "description": description} for name, description in described.items()
     }
     items["oneOf"] = [{"required": [kind]} for kind in proofs]
+    document["components"]["examples"]["Service"]["value"]["proofs"] = list(proofs)
     body = document["paths"]["/v1/sessions"]["post"]["requestBody"]["content"]["application/json"]
     examples, kind = body.pop("x-example-proofs"), next(iter(proofs))
     body["example"] = {"proofs": [{kind: examples.get(kind, "...")}]}

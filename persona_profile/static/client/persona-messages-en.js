@@ -103,6 +103,7 @@ export default {
     "The provider of your address does not support this way to sign in. Use another address, or ask its provider.",
   issuer_disabled:
     "The provider of your address has switched off this way to sign in. Use another address, or ask its provider.",
+  dns_unavailable: "The provider of your address can’t be found just now. Try again later.",
   issuer_unreachable: "The provider of your address can’t be reached just now. Try again later.",
   issuer_address_forbidden:
     "The provider of your address is not set up in a way that works here. Use another address, or ask its provider.",
@@ -145,6 +146,20 @@ export default {
     "The provider of your address is not set up in a way that works here. Use another address, or ask its provider.",
   token_signature_invalid:
     "The provider of your address made a proof that is not accepted here. Use another address, or ask its provider.",
+  key_binding_missing: "The proof of your address can’t be read. Sign in again.",
+  key_binding_signature_invalid: "The proof of your address is not valid. Sign in again.",
+  disclosures_not_allowed: "The proof of your address can’t be read. Sign in again.",
+  sd_hash_mismatch: "The proof of your address is not valid. Sign in again.",
+  domain_not_accepted:
+    "This way to sign in is not accepted here for your address. Choose another way, or use another address.",
+  issuer_record_missing:
+    "The provider of your address does not support this way to sign in. Use another address, or ask its provider.",
+  issuer_record_ambiguous:
+    "The provider of your address is not set up in a way that works here. Use another address, or ask its provider.",
+  issuer_record_invalid:
+    "The provider of your address is not set up in a way that works here. Use another address, or ask its provider.",
+  issuer_record_unsigned:
+    "The provider of your address is not set up in a way that works here. Use another address, or ask its provider.",
   proof_replayed: "The proof of your address was used before. Sign in again.",
   proof_revoked: "You have signed out since the proof of your address was made. Sign in again.",
   unknown_code: "That did not work ({code}). Tell the operators of this website.",

@@ -9,20 +9,22 @@ import english from "./persona-messages-en.js";
 const CODES = {
   retry: "offline no_answer timeout answer_invalid sign_in_failed sign_in_mismatch conflict",
   wait: `rate_limited overloaded storage_unavailable keys_unavailable service_unavailable profile_unreadable
-    issuer_unreachable key_unknown`,
+    issuer_unreachable dns_unavailable key_unknown`,
   "sign-in": `session_missing session_invalid session_expired session_revoked email_not_proved
     request_headers_too_large proof_too_large malformed_bundle malformed_jws assertion_times_invalid
     certificate_expired assertion_expired certificate_not_yet_valid assertion_not_yet_valid
     assertion_life_invalid audience_mismatch assertion_signature_invalid authorized_party_mismatch
     token_expired token_not_yet_valid nonce_invalid nonce_expired access_token_invalid proof_replayed
-    proof_revoked`,
+    proof_revoked key_binding_missing key_binding_signature_invalid disclosures_not_allowed
+    sd_hash_mismatch`,
   "other-address": `header_not_allowed algorithm_not_allowed algorithm_mismatch key_not_allowed
     certificate_times_invalid certificate_life_invalid email_missing email_invalid issuer_invalid
     issuer_not_authoritative issuer_without_support issuer_disabled issuer_address_forbidden
     support_document_invalid support_document_too_large delegation_cycle delegation_too_long
     certificate_signature_invalid issuer_unknown token_times_invalid token_life_invalid subject_missing
     email_not_verified userinfo_invalid discovery_document_invalid key_set_invalid key_ambiguous
-    token_signature_invalid`,
+    token_signature_invalid domain_not_accepted issuer_record_missing issuer_record_ambiguous
+    issuer_record_invalid issuer_record_unsigned`,
   "choose-file": `file_unreadable body_too_large unsupported_media_type picture_empty picture_broken
     picture_too_many_pixels picture_too_complex crop_outside_picture crop_of_other_picture`,
   correct: "validation_failed",

@@ -226,7 +226,8 @@ class TestSettings:
 
     def test_off_by_default(self, tmp_path):
         """Without `evp.domains` the kind is unknown, in the API and its description."""
-        with world(tmp_path, evp__domains="", evp__denied_domains="") as site:
+        off = {"evp__domains": "", "evp__denied_domains": "", "development__issuer_listen": "off"}
+        with world(tmp_path, **off) as site:
             client = site.client()
             assert "evt" not in client.get("/v1/").json["proofs"]
             answer = sign_in(client, proof(fresh_nonce(client)), status=400)
@@ -252,7 +253,12 @@ class TestSettings:
 
     def test_all_off(self):
         """A server without any kind of proof does not start."""
-        given = {"development": "true", "public_origins": "http://localhost", "authenticators": "evp"}
+        given = {
+            "development": "true",
+            "development.issuer_listen": "off",
+            "public_origins": "http://localhost",
+            "authenticators": "evp",
+        }
         with pytest.raises(InvalidSettings, match="all of them off"):
             make_app(parse_settings(given, {}))
 

@@ -126,7 +126,7 @@ class TestSessions:
         ]
         opened = site.post_json("/v1/sessions", {"proofs": proofs}, status=201)
         assert proved(opened) == [EMAIL, "bob@example.com", "carol@any.test"]
-        assert site.get("/v1/").json["proofs"] == ["assertion", "id_token"]
+        assert site.get("/v1/").json["proofs"] == ["assertion", "id_token", "evt"]
 
     def test_as_many_as_there_may_be(self, site):
         """Twenty ID tokens of some length fit into one request."""
@@ -288,7 +288,7 @@ class TestUserInfo:
     @pytest.mark.parametrize(
         ("proof", "reason"),
         [
-            ({"access_token": "a"}, "must have one of these members: assertion, id_token"),
+            ({"access_token": "a"}, "must have one of these members: assertion, id_token, evt"),
             ({"assertion": "a", "access_token": "a"}, "does not belong to `assertion`"),
             ({"assertion": "a", "id_token": "a", "access_token": "a"}, "is beside another proof"),
             ({"id_token": "a", "access_token": 5}, "must be a string"),

@@ -16,13 +16,14 @@ from pyramid.response import Response
 from persona_profile.api.openapi import openapi_document, openapi_source
 from persona_profile.app import Application
 from persona_profile.auth.browserid import BrowserIDVerifier
+from persona_profile.auth.email_verification import EmailVerifier
 from persona_profile.auth.openid import OpenIDVerifier
 
 DOCUMENT = openapi_document(
-    {each.member: each.description for each in (BrowserIDVerifier, OpenIDVerifier)},
+    {each.member: each.description for each in (BrowserIDVerifier, OpenIDVerifier, EmailVerifier)},
     companions={OpenIDVerifier.member: OpenIDVerifier.companions},
 )
-"""The OpenAPI document of a server with the authenticators of the default settings."""
+"""The OpenAPI document of a development server, which accepts all kinds of proofs."""
 
 STATUS_OF = {
     code: example["value"]["status"]
