@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pyramid.config import Configurator
 from pyramid.router import Router
 
-from backends import Backend, BackendError
+from backends import Backend, BackendError, Unavailable
 from persona_profile.api import Services
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
 from persona_profile.api.policy import BearerPolicy
@@ -110,6 +110,7 @@ def make_app(
 
     Raises:
         InvalidSettings: a file that they name can't be used.
+        Unavailable: the storage does not answer.
     """
     base = _base(settings)
     development = open_development(settings, clock) if settings.development else None
@@ -243,6 +244,8 @@ def _open_backend(settings: Settings, metrics: Metrics) -> ObservedBackend:
         if settings.development:
             backend.initialize()
         backend.check_schema()
+    except Unavailable:
+        raise  # it may pass: the command fails, and can be repeated
     except BackendError as error:
         raise InvalidSettings(f"backend: {error}") from None
     return backend
