@@ -65,7 +65,7 @@ async function reduceInWorker(file, crop, signal) {
   }
   let worker;
   try {
-    // Literals: bundlers find the worker by the shape of this expression.
+    // Bundlers read this call.
     worker = new Worker(new URL("./persona-profile-reduction.js", import.meta.url), {
       type: "module",
       name: "persona-profile-reduction",
