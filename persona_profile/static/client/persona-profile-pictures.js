@@ -65,7 +65,7 @@ async function reduceInWorker(file, crop, signal) {
   }
   let worker;
   try {
-    // Bundlers read this call.
+    // Literals: bundlers read them.
     worker = new Worker(new URL("./persona-profile-reduction.js", import.meta.url), {
       type: "module",
       name: "persona-profile-reduction",
