@@ -2,5 +2,4 @@
 export default {
   base: "/vite/",
   build: { rollupOptions: { input: ["index.html", "react.html"] } },
-  optimizeDeps: { exclude: ["persona-profile-client"] },
 };
