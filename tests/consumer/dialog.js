@@ -1,8 +1,9 @@
 // A page that a bundler joins with the package: it uses each part, and leaves the outcome to the test.
 
-import { ProfileClient, reduce } from "persona-profile-client";
 import { CardDeck } from "persona-profile-client/card";
+import { ProfileClient } from "persona-profile-client";
 import { explain } from "persona-profile-client/messages";
+import { reduce } from "persona-profile-client";
 import german from "./german.js";
 
 const EMAIL = "alice@example.com";

@@ -31,9 +31,6 @@ export interface Explanation {
  * The sentences of a language, by code; missing sentences are in English. messages/en.json has all keys, among them
  * `language` (for numbers and units) and the names of fields.
  *
- * The server describes invalid fields in English. A translation replaces the description of a field by
- * `invalid.website` and its like, or of each field without such a key by `invalid`: "must begin with https://".
- *
  * A sentence may have placeholders: `{wait}`, `{limit_bytes}`, `{limit_megapixels}`, `{megapixels}`,
  * `{request_id}`, `{fields}`, `{code}`. `[in {wait}|soon]` stands for "in 5 seconds", or for "soon" if the error
  * has no such value.

@@ -54,9 +54,7 @@ export function explain(thrown, translations = {}) {
   const error = /** @type {AnyError} */ (thrown ?? {});
   const describe = (/** @type {AnyError} */ { name, description }) => {
     const label = own(translations, `field.${name}`) ?? own(english, `field.${name}`) ?? name;
-    // The server describes in English; a translation has a reason of its own for each field, or for all.
-    const reason = own(translations, `invalid.${name}`) ?? own(translations, "invalid") ?? description;
-    return { name, text: `${label}: ${String(reason).replace(/\.$/, "")}.` };
+    return { name, text: `${label}: ${description.replace(/\.$/, "")}.` };
   };
   const { action, key } = classify(error);
   const translated = own(translations, error.code) ?? own(translations, key);

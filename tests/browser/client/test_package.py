@@ -18,8 +18,7 @@ from support.servers.services import Service
 GUIDE = (ROOT / "docs/how-to/package.md").read_text(encoding="utf-8")
 CONSUMER = ROOT / "tests/consumer"
 CHECKOUT = "path/to/persona-profile-server"
-INSTALL, *BUNDLE = re.findall(r"^```sh\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
-BUNDLERS = {re.match(r"npx (\w+)", command)[1]: command for command in BUNDLE}
+BUNDLERS = ("vite", "webpack", "esbuild")
 NPM = {
     "npm_config_audit": "false",
     "npm_config_fund": "false",
@@ -35,11 +34,9 @@ MODULES = ("", "/card", "/openid", "/email-verification", "/messages", "/worker"
 PATIENCE_SECONDS = 60
 
 
-def block(language, name):
-    """Return the guide's block of a language which a sentence or comment names."""
-    found = re.findall(rf"{re.escape(name)}`[^`]*\n\n```{language}\n(.*?)^```", GUIDE, re.M | re.S)
-    [text] = found
-    return text
+def blocks(language):
+    """Return the guide's blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
 
 
 def run(folder, command):
@@ -64,12 +61,14 @@ def project(tmp_path_factory):
     for path in CONSUMER.iterdir():
         if path.is_file():
             shutil.copy(path, folder)
-    (folder / "cards.tsx").write_text(block("tsx", "cards.tsx"))
-    (folder / "german.js").write_text(block("js", "german.js"))
-    [style] = re.findall(r"^```css\n(.*?)^```", GUIDE, re.M | re.S)
+    [cards], [style], [imports, german] = blocks("tsx"), blocks("css"), blocks("js")
+    (folder / "cards.tsx").write_text(cards)
     (folder / "style.css").write_text(style)
-    assert INSTALL.count(CHECKOUT) == 1
-    run(folder, INSTALL.replace(CHECKOUT, str(ROOT)))
+    (folder / "german.js").write_text(german)
+    assert imports in (folder / "dialog.js").read_text()
+    install = blocks("sh")[0]
+    assert install.count(CHECKOUT) == 1
+    run(folder, install.replace(CHECKOUT, str(ROOT)))
     return folder
 
 
@@ -77,7 +76,8 @@ def project(tmp_path_factory):
 def bundles(project):
     """The files that each bundler makes of the project, by path."""
     files = {}
-    for name, command in BUNDLERS.items():
+    for name, command in zip(BUNDLERS, blocks("sh")[1:], strict=True):
+        assert command.startswith(f"npx {name} ")
         run(project, command)
         dist = project / "dist"
         made = {f"/{name}/{path.relative_to(dist)}": path for path in dist.rglob("*.*")}
@@ -123,7 +123,7 @@ class Chromium:
 
 
 @pytest.fixture(scope="module", params=["chromium", "firefox", "webkit"])
-def engine(request, tmp_path_factory):
+def any_browser(request, tmp_path_factory):
     """A browser of each engine."""
     if request.param == "chromium":
         yield Chromium(request.getfixturevalue("browser"))
@@ -133,11 +133,11 @@ def engine(request, tmp_path_factory):
         yield started
 
 
-def value_of(engine, expression):
+def value_of(opened, expression):
     """Return the value of an expression once it is true."""
     end = time.monotonic() + PATIENCE_SECONDS
-    while not (value := engine.evaluate(expression)):
-        assert time.monotonic() < end, (expression, engine.evaluate("document.body.outerHTML"))
+    while not (value := opened.evaluate(expression)):
+        assert time.monotonic() < end, (expression, opened.evaluate("document.body.outerHTML"))
         time.sleep(0.05)
     return value
 
@@ -145,11 +145,6 @@ def value_of(engine, expression):
 def unexpected(errors):
     """Return the errors but that of the name which the server rejects, and of the missing icon."""
     return [each for each in errors if "favicon" not in each and "400 (Bad Request)" not in each]
-
-
-def test_bundlers():
-    """The guide has the commands of three bundlers."""
-    assert list(BUNDLERS) == ["vite", "webpack", "esbuild"]
 
 
 def test_versions(project):
@@ -187,34 +182,34 @@ def test_import_without_dom(project):
 
 
 @pytest.mark.parametrize("bundler", BUNDLERS)
-def test_bundle(engine, dialog, bundler):
+def test_bundle(any_browser, dialog, bundler):
     """A bundle signs in, shows a card, reduces in a worker and without, and explains errors."""
     origin, server = dialog
-    engine.open("about:blank")
-    engine.open(f"{origin}/{bundler}/index.html#{server}")
-    assert value_of(engine, "globalThis.outcome") == {
+    any_browser.open("about:blank")
+    any_browser.open(f"{origin}/{bundler}/index.html#{server}")
+    assert value_of(any_browser, "globalThis.outcome") == {
         "card": ["ready", "Alice Liddell", True],
         "inWorker": 1024,
         "onPage": 1024,
         "english": "Cancelled.",
-        "german": "Webseite: muss mit https:// beginnen.",
+        "german": "Webseite: must be an https URL.",
     }
-    assert not unexpected(engine.errors)
+    assert not unexpected(any_browser.errors)
 
 
-def test_react(engine, dialog):
+def test_react(any_browser, dialog):
     """The guide's components show cards and the chosen card, in the guide's style."""
     origin, server = dialog
-    engine.open("about:blank")
-    engine.open(f"{origin}/vite/react.html#{server}")
+    any_browser.open("about:blank")
+    any_browser.open(f"{origin}/vite/react.html#{server}")
     cards = "[...document.querySelectorAll('persona-card')]"
-    value_of(engine, f"{cards}.filter(({{ state }}) => state === 'ready').length === 2")
+    value_of(any_browser, f"{cards}.filter(({{ state }}) => state === 'ready').length === 2")
     card = "document.querySelector('persona-card')"
     weight = f"getComputedStyle({card}.shadowRoot.querySelector('[part~=name]')).fontWeight"
-    assert engine.evaluate(weight) == "700"
-    engine.click("persona-card[email='bob@example.org']")
+    assert any_browser.evaluate(weight) == "700"
+    any_browser.click("persona-card[email='bob@example.org']")
     chosen = "document.querySelector('#chosen persona-card')"
-    assert value_of(engine, f"{chosen}?.profile?.email") == "bob@example.org"
-    engine.click("#chosen persona-card")
-    value_of(engine, f"{cards}.length === 2")
-    assert not unexpected(engine.errors)
+    assert value_of(any_browser, f"{chosen}?.profile?.email") == "bob@example.org"
+    any_browser.click("#chosen persona-card")
+    value_of(any_browser, f"{cards}.length === 2")
+    assert not unexpected(any_browser.errors)

@@ -84,20 +84,4 @@ describe("explanation", () => {
     const { text } = explain({ code: "validation_failed", errors }, { "field.name": "Voller Name" });
     assert.equal(text, "Voller Name: ist zu lang.");
   });
-
-  for (const [translation, text] of [
-    [{}, "Website: must be an https URL."],
-    [{ invalid: "ist ungültig" }, "Website: ist ungültig."],
-    [
-      { invalid: "ist ungültig", "invalid.website": "beginnt mit https://" },
-      "Website: beginnt mit https://.",
-    ],
-    [{ "invalid.name": "ist zu lang" }, "Website: must be an https URL."],
-  ]) {
-    test(`gives the reason of an invalid field by ${JSON.stringify(translation)}`, () => {
-      const errors = [{ name: "website", description: "must be an https URL" }];
-      const { fields } = explain({ code: "validation_failed", errors }, translation);
-      assert.deepEqual(fields, [{ name: "website", text }]);
-    });
-  }
 });
