@@ -1,0 +1,4 @@
+// Made from the names in messages/ by "make format". Bundlers need a literal path for each language.
+
+/** @type {Record<string, () => Promise<{ default: Record<keyof typeof import("./demo-messages-en.js").default, import("./persona-messages.js").Message> }>>} */
+export const LOADERS = {};
