@@ -11,8 +11,10 @@ const STATIC = new URL("../../../persona_profile/static/", import.meta.url);
 const PARTS = { client: "persona-messages", demo: "demo-messages" };
 /** Texts that are the same as in English. */
 const SAME = {
-  all: ["brand", "field", "file.problem"],
-  de: ["field.name"],
+  all: ["brand", "field", "file.problem", "page.title"],
+  de: ["field.name", "field.website", "crop.zoom"],
+  es: ["crop.zoom"],
+  fr: ["crop.zoom"],
 };
 
 const CATEGORIES = ["zero", "one", "two", "few", "many", "other"];
@@ -162,6 +164,48 @@ describe("explanation", () => {
     assert.equal(explain({ code: "overloaded" }, german).text, "Überlastet. Warten Sie etwas.");
   });
 
+  test("translates the reasons against fields", async () => {
+    const errors = [
+      { name: "name", description: "must have at most 100 characters" },
+      { name: "label", description: "must not contain the character U+202E." },
+      { name: "website", description: "must be in verse" },
+    ];
+    const texts = async (lang) => {
+      const { fields } = explain(
+        { code: "validation_failed", errors },
+        await loadTranslations({ lang }),
+      );
+      return fields.map(({ text }) => text.replace(/[\u2068\u2069]/g, ""));
+    };
+    assert.deepEqual(await texts("de"), [
+      "Name: darf höchstens 100 Zeichen haben.",
+      "Etikett: darf das Zeichen U+202E nicht enthalten.",
+      "Website: must be in verse.",
+    ]);
+    assert.equal((await texts("ar"))[0], "الاسم: يجب ألا يزيد على 100 حرف.");
+    assert.equal((await texts("ja"))[0], "名前：100文字以内で入力してください。");
+    assert.equal((await texts("en"))[0], "Name: must have at most 100 characters.");
+  });
+
+  for (const [lang, megapixels, units] of [
+    ["ar", ["ميغابكسل واحد", "ميغابكسلان", "3 ميغابكسل"], /5 ثوانٍ/],
+    ["de", ["1 Megapixel", "2 Megapixel", "3 Megapixel"], /in 5 Sekunden/],
+    ["en", ["1 megapixel", "2 megapixels", "3 megapixels"], /in 5 seconds/],
+    ["es", ["1 megapíxel", "2 megapíxeles", "3 megapíxeles"], /en 5 segundos/],
+    ["fr", ["1 mégapixel", "2 mégapixels", "3 mégapixels"], /dans 5 secondes/],
+    ["ja", ["1 メガピクセル", "2 メガピクセル", "3 メガピクセル"], /5 秒後/],
+  ]) {
+    test(`has the plurals and units of a language: ${lang}`, async () => {
+      const sentences = await loadTranslations({ lang });
+      const plain = (error) => explain(error, sentences).text.replace(/[\u2068\u2069]/g, "");
+      for (const [at, words] of megapixels.entries()) {
+        const error = { code: "picture_too_many_pixels", limit: (at + 1) * 1e6 };
+        assert.ok(plain(error).includes(words), plain(error));
+      }
+      assert.match(plain({ code: "overloaded", retryAfter: 5 }), units);
+    });
+  }
+
   test("calls a function of a translation", () => {
     assert.equal(
       explain({ code: "offline" }, { offline: ({ code }) => `«${code}»` }).text,
@@ -177,5 +221,46 @@ describe("explanation", () => {
     const errors = [{ name: "name", description: "ist zu lang." }];
     const { text } = explain({ code: "validation_failed", errors }, { "field.name": "Voller Name" });
     assert.equal(text, "Voller Name: ist zu lang.");
+  });
+});
+
+describe("choice of a language", () => {
+  for (const [lang, language, direction] of [
+    ["de-AT", "de-AT", "ltr"],
+    ["AR_eg", "en", "ltr"],
+    ["ar-eg", "ar-EG", "rtl"],
+    [["sv", "pt-BR", "ja-JP", "de"], "ja-JP", "ltr"],
+    [["tlh", "*", "", "x"], "en", "ltr"],
+    [[], "en", "ltr"],
+    ["__proto__", "en", "ltr"],
+    ["en-GB", "en-GB", "ltr"],
+  ]) {
+    test(`${lang}: ${language}`, async () => {
+      const sentences = await loadTranslations({ lang });
+      assert.deepEqual([sentences.language, sentences.direction], [language, direction]);
+      const file = read("client", language.split("-")[0]);
+      assert.equal(sentences.offline, file.offline);
+    });
+  }
+
+  test("writes numbers as the region does", async () => {
+    const limitOf = async (lang) =>
+      explain({ code: "body_too_large", limit: 4e9 }, await loadTranslations({ lang })).text;
+    assert.match(await limitOf("de"), /3\.814 MB/);
+    assert.match(await limitOf("de-CH"), /3’814 MB/);
+  });
+});
+
+describe("directions in a sentence", () => {
+  const unknown = (code, sentences) => explain({ code }, sentences).text;
+
+  test("names and codes are isolated in a language from right to left", async () => {
+    assert.match(unknown("a-1", await loadTranslations({ lang: "ar" })), /\u2068a-1\u2069/);
+  });
+
+  test("so are letters from right to left, and controls, in the other languages", () => {
+    assert.match(unknown("اسم"), /\u2068اسم\u2069/);
+    assert.match(unknown("a\u202eb"), /\u2068a\u202eb\u2069/);
+    assert.doesNotMatch(unknown("a-1"), /\u2068/);
   });
 });
