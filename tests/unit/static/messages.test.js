@@ -3,7 +3,12 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { describe, test } from "node:test";
-import { codes, explain, languages } from "../../../persona_profile/static/client/persona-messages.js";
+import {
+  codes,
+  explain,
+  languages,
+  loadTranslations,
+} from "../../../persona_profile/static/client/persona-messages.js";
 import { CLAIMS } from "../../../persona_profile/static/client/persona-claims.js";
 import { OTHERS } from "../../../persona_profile/static/demo/demo-formats.js";
 
@@ -188,11 +193,11 @@ describe("explanation", () => {
   });
 
   for (const [lang, megapixels, units] of [
-    ["ar", ["ميغابكسل واحد", "ميغابكسلان", "3 ميغابكسل"], /5 ثوانٍ/],
+    ["ar", ["ميغابكسل واحد", "ميغابكسلان", "3 ميغابكسل"], /5 ثوان/],
     ["de", ["1 Megapixel", "2 Megapixel", "3 Megapixel"], /in 5 Sekunden/],
     ["en", ["1 megapixel", "2 megapixels", "3 megapixels"], /in 5 seconds/],
     ["es", ["1 megapíxel", "2 megapíxeles", "3 megapíxeles"], /en 5 segundos/],
-    ["fr", ["1 mégapixel", "2 mégapixels", "3 mégapixels"], /dans 5 secondes/],
+    ["fr", ["1 mégapixel", "2 mégapixels", "3 mégapixels"], /dans 5\ssecondes/],
     ["ja", ["1 メガピクセル", "2 メガピクセル", "3 メガピクセル"], /5 秒後/],
   ]) {
     test(`has the plurals and units of a language: ${lang}`, async () => {
@@ -246,8 +251,8 @@ describe("choice of a language", () => {
   test("writes numbers as the region does", async () => {
     const limitOf = async (lang) =>
       explain({ code: "body_too_large", limit: 4e9 }, await loadTranslations({ lang })).text;
-    assert.match(await limitOf("de"), /3\.814 MB/);
-    assert.match(await limitOf("de-CH"), /3’814 MB/);
+    assert.match(await limitOf("de"), /3\.814\sMB/);
+    assert.match(await limitOf("de-CH"), /3['’]814\sMB/);
   });
 });
 
