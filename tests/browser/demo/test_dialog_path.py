@@ -90,7 +90,9 @@ class TestWholePath:
         seen = page.browser.execute_script("return window.seen")
         assert any(each.startswith("Making the picture smaller") for each in seen)
         percents = [
-            int(each.split()[1].rstrip("%")) for each in seen if each.startswith("Uploading") and "%" in each
+            int(each.split()[1].rstrip("%"))
+            for each in seen
+            if each.startswith("Uploading") and "%" in each
         ]
         assert percents == sorted(percents)
         assert any(0 < each < 100 for each in percents)
