@@ -73,6 +73,7 @@ class TestJsonBodies:
             ("PUT", PROFILE),
             ("PATCH", PROFILE),
             ("PUT", f"{PROFILE}/profile-key"),
+            ("POST", f"{PROFILE}/profile-keys"),
             ("POST", "/development/assertions"),
         ],
     )
