@@ -77,15 +77,20 @@ class Owner:
         Raises:
             Unreadable: the plaintext has another layout.
         """
+        is_first_format = len(plaintext) == _FIRST_OWNER.size
         try:
-            if len(plaintext) == _FIRST_OWNER.size:
-                return cls._parse_first(plaintext)
-            _, count, slots, length, padded = _OWNER.unpack(plaintext)
-            used = WRAP.iter_unpack(slots[: count * WRAP.size])
-            owner = cls(padded[:length].decode("utf-8"), tuple(starmap(ContentKeyWrap, used)))
+            if is_first_format:
+                wraps, length, padded = _parse_first(plaintext)
+            else:
+                _, count, slots, length, padded = _OWNER.unpack(plaintext)
+                used = WRAP.iter_unpack(slots[: count * WRAP.size])
+                wraps = tuple(starmap(ContentKeyWrap, used))
+            owner = cls(padded[:length].decode("utf-8"), wraps)
         except (struct.error, UnicodeDecodeError):
             raise Unreadable from None
-        if owner.to_bytes() != plaintext:
+        written = owner._to_first_format() if is_first_format else owner.to_bytes()
+        # Zeros are padding, never the end of an email, nor a wrap.
+        if written != plaintext or "\0" in owner.email or not all(any(each.wrapped) for each in wraps):
             raise Unreadable
         return owner
 
@@ -96,16 +101,10 @@ class Owner:
         slots = b"".join(wrap.to_bytes() for wrap in self.wraps)
         return _OWNER.pack(_OWNER_FORMAT, len(self.wraps), slots, len(email), email)
 
-    @classmethod
-    def _parse_first(cls, plaintext: bytes) -> Owner:
-        kind, wrapped, length, padded = _FIRST_OWNER.unpack(plaintext)
-        email, is_protected = padded[:length], kind == _FIRST_PROTECTED
-        is_plain = kind == _FIRST_PLAIN and not any(wrapped)
-        written = _FIRST_OWNER.pack(kind, wrapped, len(email), email)
-        if not (is_protected or is_plain) or written != plaintext:
-            raise Unreadable
-        wraps = (ContentKeyWrap.of_first_format(wrapped),) if is_protected else ()
-        return cls(email.decode("utf-8"), wraps)
+    def _to_first_format(self) -> bytes:
+        email = self.email.encode("utf-8")
+        kind, wrapped = (_FIRST_PROTECTED, self.wraps[0].wrapped) if self.wraps else (_FIRST_PLAIN, b"")
+        return _FIRST_OWNER.pack(kind, wrapped, len(email), email)
 
     def seal(self, data_key: RecordKey) -> bytes:
         """Return the owner record."""
@@ -223,6 +222,13 @@ class Moving:
         """Return the value of the item."""
         head = _MOVING.pack(_MOVING_MAGIC, self.move_id, self.origin, len(self.key_item))
         return head + self.key_item + self.profile
+
+
+def _parse_first(plaintext: bytes) -> tuple[tuple[ContentKeyWrap, ...], int, bytes]:
+    """Return wraps, length of the email, and padded email of an owner record of an earlier build."""
+    kind, wrapped, length, padded = _FIRST_OWNER.unpack(plaintext)
+    wraps = (ContentKeyWrap.of_first_format(wrapped),) if kind == _FIRST_PROTECTED else ()
+    return wraps, length, padded
 
 
 def holds_data_key(value: bytes) -> bool:

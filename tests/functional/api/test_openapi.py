@@ -17,7 +17,13 @@ from persona_profile import emails
 from persona_profile.api import profiles, sessions
 from persona_profile.api.bodies import CROP_PATTERN, OF_PATTERN
 from persona_profile.api.openapi import openapi_source
-from persona_profile.api.schemas import ADDED_KEY_BODY, CLAIMS_BODY, PROFILE_KEY_BODY, session_body, validate
+from persona_profile.api.schemas import (
+    ADDED_KEY_BODY,
+    CLAIMS_BODY,
+    PROFILE_KEY_BODY,
+    session_body,
+    validate,
+)
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import ValidationFailed
 from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES

@@ -228,8 +228,8 @@ def test_keyring_secrets(kept, keyring_secrets):
 def test_data_keys(kept):
     """No data key and no content key is anywhere in the clear."""
     partition, items = kept.partition(PROTECTED)
-    data_key, (_, wrapped) = open_data_key(partition, items["key"], kept.keyring)
-    content_key = independent.unwrap_content_key(data_key, SECOND_KEY, wrapped)
+    data_key, owner = open_data_key(partition, items["key"], kept.keyring)
+    content_key = independent.open_content_key(data_key, SECOND_KEY, owner)
     assert leaks(kept, encodings(data_key) | encodings(content_key)) == {}
 
 
