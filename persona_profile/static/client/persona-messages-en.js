@@ -37,6 +37,10 @@ export default {
   not_acceptable:
     "The server has no picture in a format for this browser. This is a mistake of this page, not yours. Reload it; if that does not help, tell the operators of this website.",
   conflict: "Someone else is changing this profile just now. Try again in a moment.",
+  profile_not_protected: "This profile has no key of its own yet. Protect it first.",
+  too_many_profile_keys: "This profile has as many keys as it can have. Remove one first.",
+  last_profile_key:
+    "This is the last key of this profile, and stays. To open the profile without a key, remove the protection.",
   precondition_failed:
     "This profile was changed elsewhere meanwhile. Look at its present state, then save again.",
   body_too_large: "This picture is [larger than {limit_bytes}|too large]. Choose a smaller one.",
