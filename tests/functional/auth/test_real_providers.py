@@ -9,6 +9,7 @@ import webtest
 from joserfc.jws import extract_compact
 from support.servers.applications import application
 from support.servers.glewlwyd import glewlwyd
+from support.servers.lemonldap import IN_ID_TOKEN, IN_USERINFO, WITHOUT_EMAIL, lemonldap
 from support.servers.openid import fresh_nonce
 from support.servers.real_providers import CLIENT, mock_person, mock_provider, npm_provider
 
@@ -34,6 +35,13 @@ def mock():
 def provider(tmp_path_factory):
     """Debian's package glewlwyd."""
     with glewlwyd(tmp_path_factory.mktemp("glewlwyd")) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def portal(tmp_path_factory):
+    """Debian's package LemonLDAP::NG."""
+    with lemonldap(tmp_path_factory.mktemp("lemonldap")) as provider:
         yield provider
 
 
@@ -156,3 +164,42 @@ class TestGlewlwyd:
         assert "at_hash" in claims_of(tokens)
         opened = open_session(site, tokens, "access_token")
         assert [each["email"] for each in opened["profiles"]] == [EMAIL]
+
+
+class TestLemonldap:
+    """A person of its demonstration accounts."""
+
+    def sign_in(self, portal, site, client):
+        """Return the token response for a client."""
+        return portal.tokens(fresh_nonce(site), "dwho", client=client)
+
+    def trust(self, trusting, portal, client, **trust):
+        """Return a client of a server that trusts the portal."""
+        return trusting(portal, client_ids=[client], domains=["badwolf.org"], **trust)
+
+    def test_email_missing(self, portal, trusting):
+        """By default a relying party gets no email, also if it asks for the claims."""
+        site = self.trust(trusting, portal, WITHOUT_EMAIL, userinfo=True)
+        asked = {"client": WITHOUT_EMAIL, "claims": json.dumps(CLAIMS)}
+        tokens = portal.tokens(fresh_nonce(site), "dwho", **asked)
+        assert open_session(site, tokens, status=401)["code"] == "email_missing"
+        assert open_session(site, tokens, "access_token", status=401)["code"] == "email_missing"
+
+    def test_userinfo(self, portal, trusting):
+        """An exported variable puts the email into UserInfo, which nobody calls verified."""
+        site = self.trust(trusting, portal, IN_USERINFO, userinfo=True)
+        tokens = self.sign_in(portal, site, IN_USERINFO)
+        assert "at_hash" in claims_of(tokens)
+        assert open_session(site, tokens, status=401)["code"] == "email_missing"
+        rejected = open_session(site, tokens, "access_token", status=401)
+        assert rejected["code"] == "email_not_verified"
+        verified = {"userinfo": True, "assume_verified": ["badwolf.org"]}
+        site = self.trust(trusting, portal, IN_USERINFO, **verified)
+        opened = open_session(site, self.sign_in(portal, site, IN_USERINFO), "access_token")
+        assert [each["email"] for each in opened["profiles"]] == ["dwho@badwolf.org"]
+
+    def test_id_token(self, portal, trusting):
+        """Its options put the email into the ID token, and a macro calls it verified."""
+        site = self.trust(trusting, portal, IN_ID_TOKEN)
+        opened = open_session(site, self.sign_in(portal, site, IN_ID_TOKEN))
+        assert [each["email"] for each in opened["profiles"]] == ["dwho@badwolf.org"]

@@ -1,0 +1,118 @@
+"""Debian's LemonLDAP::NG: its portal as the package installs it, with its demonstration accounts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from support.servers.real_providers import CALLBACK, CLIENT, SECRET, RealProvider, running
+from support.servers.services import free_port
+
+_TEMPLATES = "/usr/share/lemonldap-ng/portal/templates"
+_PORTAL = "use Lemonldap::NG::Portal::Main; Lemonldap::NG::Portal::Main->run({})"
+_STORAGE = {"generateModule": "Lemonldap::NG::Common::Apache::Session::Generate::SHA256"}
+
+_RELYING_PARTIES: dict[str, dict[str, Any]] = {
+    f"{CLIENT}-without-email": {},
+    f"{CLIENT}-userinfo": {"oidcRPMetaDataExportedVars": {"email": "mail"}},
+    f"{CLIENT}-id-token": {
+        "oidcRPMetaDataOptions": {"oidcRPMetaDataOptionsIDTokenForceClaims": 1},
+        "oidcRPMetaDataExportedVars": {"email": "mail", "email_verified": "verified;bool"},
+        "oidcRPMetaDataMacros": {"verified": "1"},
+    },
+}
+WITHOUT_EMAIL, IN_USERINFO, IN_ID_TOKEN = _RELYING_PARTIES
+
+
+@contextlib.contextmanager
+def lemonldap(folder: Path) -> Iterator[RealProvider]:
+    """Run the portal, with clients whose email is nowhere, in UserInfo, and in the ID token."""
+    port = free_port()
+    # Its cookies name a domain, which a jar of Python accepts of an address, not of localhost.
+    issuer = f"http://127.0.0.1:{port}/"
+    for name in ("conf", "sessions/lock", "psessions/lock", "cache"):
+        (folder / name).mkdir(parents=True)
+    configuration = _configuration(folder, issuer) | _relying_parties()
+    (folder / "conf" / "lmConf-1.json").write_text(json.dumps(configuration))
+    ini = folder / "lemonldap-ng.ini"
+    ini.write_text(_ini(folder))
+    command = [
+        "plackup",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--env",
+        "deployment",
+        "-e",
+        _PORTAL,
+    ]
+    with running(command, issuer, environment={"LLNG_DEFAULTCONFFILE": str(ini)}) as provider:
+        yield provider
+
+
+def _configuration(folder: Path, issuer: str) -> dict[str, Any]:
+    key = rsa.generate_private_key(65537, 2048)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return {
+        "cfgNum": 1,
+        "cfgDate": 1,
+        "portal": issuer,
+        "domain": "127.0.0.1",
+        "locationRules": {"127.0.0.1": {"default": "accept"}},
+        "globalStorageOptions": _STORAGE | _folders(folder / "sessions"),
+        "persistentStorage": "Apache::Session::File",
+        "persistentStorageOptions": _folders(folder / "psessions"),
+        "localSessionStorageOptions": {"cache_root": str(folder / "cache"), "namespace": "sessions"},
+        "oidcServiceIgnoreScopeForClaims": 1,
+        "issuerDBOpenIDConnectActivation": 1,
+        "oidcServicePrivateKeySig": private.decode(),
+        "oidcServicePublicKeySig": public.decode(),
+        "oidcServiceKeyIdSig": "signing-key",
+    }
+
+
+def _relying_parties() -> dict[str, Any]:
+    parts: dict[str, Any] = {}
+    for client, settings in _RELYING_PARTIES.items():
+        for name, value in settings.items():
+            parts.setdefault(name, {})[client] = value
+        parts.setdefault("oidcRPMetaDataOptions", {}).setdefault(client, {}).update(
+            oidcRPMetaDataOptionsClientID=client,
+            oidcRPMetaDataOptionsClientSecret=SECRET,
+            oidcRPMetaDataOptionsRedirectUris=CALLBACK,
+            oidcRPMetaDataOptionsIDTokenSignAlg="RS256",
+        )
+    return parts
+
+
+def _folders(folder: Path) -> dict[str, str]:
+    return {"Directory": str(folder), "LockDirectory": str(folder / "lock")}
+
+
+def _ini(folder: Path) -> str:
+    return f"""
+[all]
+logLevel = error
+[configuration]
+type = File
+dirName = {folder}/conf
+localStorage = Cache::FileCache
+localStorageOptions = {{'namespace' => 'conf', 'cache_root' => '{folder}/cache'}}
+[portal]
+staticPrefix = /static
+templateDir = {_TEMPLATES}
+languages = en
+"""
