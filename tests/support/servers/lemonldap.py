@@ -16,34 +16,27 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from support.servers.real_providers import CALLBACK, CLIENT, SECRET, RealProvider, running
+from support.servers.provider_pages import objects
+from support.servers.real_providers import CLIENT, RealProvider, running
 from support.servers.services import free_port
 
 _TEMPLATES = "/usr/share/lemonldap-ng/portal/templates"
 _PORTAL = "use Lemonldap::NG::Portal::Main; Lemonldap::NG::Portal::Main->run({})"
 _STORAGE = {"generateModule": "Lemonldap::NG::Common::Apache::Session::Generate::SHA256"}
 
-_RELYING_PARTIES: dict[str, dict[str, Any]] = {
-    f"{CLIENT}-without-email": {},
-    f"{CLIENT}-userinfo": {"oidcRPMetaDataExportedVars": {"email": "mail"}},
-    f"{CLIENT}-id-token": {
-        "oidcRPMetaDataOptions": {"oidcRPMetaDataOptionsIDTokenForceClaims": 1},
-        "oidcRPMetaDataExportedVars": {"email": "mail", "email_verified": "verified;bool"},
-        "oidcRPMetaDataMacros": {"verified": "1"},
-    },
-}
-WITHOUT_EMAIL, IN_USERINFO, IN_ID_TOKEN = _RELYING_PARTIES
+WITHOUT_EMAIL, IN_USERINFO, IN_ID_TOKEN = "without-email", "in-userinfo", "in-id-token"
+"""The clients: one that exports nothing, and those of the page of LemonLDAP::NG."""
 
 
 @contextlib.contextmanager
 def lemonldap(folder: Path) -> Iterator[RealProvider]:
-    """Run the portal, with clients whose email is nowhere, in UserInfo, and in the ID token."""
+    """Run the portal as its page configures it, and as the package does where the page is silent."""
     port = free_port()
     # Its cookies name a domain, which a jar of Python accepts of an address, not of localhost.
     issuer = f"http://127.0.0.1:{port}/"
     for name in ("conf", "sessions/lock", "psessions/lock", "cache"):
         (folder / name).mkdir(parents=True)
-    configuration = _configuration(folder, issuer) | _relying_parties()
+    configuration = _configuration(folder, issuer) | _documented()
     (folder / "conf" / "lmConf-1.json").write_text(json.dumps(configuration))
     ini = folder / "lemonldap-ng.ini"
     ini.write_text(_ini(folder))
@@ -76,26 +69,26 @@ def _configuration(folder: Path, issuer: str) -> dict[str, Any]:
         "persistentStorage": "Apache::Session::File",
         "persistentStorageOptions": _folders(folder / "psessions"),
         "localSessionStorageOptions": {"cache_root": str(folder / "cache"), "namespace": "sessions"},
-        "oidcServiceIgnoreScopeForClaims": 1,
-        "issuerDBOpenIDConnectActivation": 1,
         "oidcServicePrivateKeySig": private.decode(),
         "oidcServicePublicKeySig": public.decode(),
         "oidcServiceKeyIdSig": "signing-key",
     }
 
 
-def _relying_parties() -> dict[str, Any]:
-    parts: dict[str, Any] = {}
-    for client, settings in _RELYING_PARTIES.items():
-        for name, value in settings.items():
-            parts.setdefault(name, {})[client] = value
-        parts.setdefault("oidcRPMetaDataOptions", {}).setdefault(client, {}).update(
-            oidcRPMetaDataOptionsClientID=client,
-            oidcRPMetaDataOptionsClientSecret=SECRET,
-            oidcRPMetaDataOptionsRedirectUris=CALLBACK,
-            oidcRPMetaDataOptionsIDTokenSignAlg="RS256",
-        )
-    return parts
+def _documented() -> dict[str, Any]:
+    """Return the settings of the page, with a copy of its relying party for each client."""
+    settings, further = objects("lemonldap-ng.md")
+    without = settings | {"oidcRPMetaDataExportedVars": {CLIENT: {}}}
+    clients = {WITHOUT_EMAIL: (without,), IN_USERINFO: (settings,), IN_ID_TOKEN: (settings, further)}
+    merged: dict[str, Any] = {}
+    for client, parts in clients.items():
+        for name, value in [item for part in parts for item in part.items()]:
+            if isinstance(value, dict):
+                merged.setdefault(name, {}).setdefault(client, {}).update(value[CLIENT])
+            else:
+                merged[name] = value
+        merged["oidcRPMetaDataOptions"][client]["oidcRPMetaDataOptionsClientID"] = client
+    return merged
 
 
 def _folders(folder: Path) -> dict[str, str]:

@@ -164,6 +164,16 @@ def mock_person(provider: RealProvider, name: str, **claims: Any) -> None:
     urllib.request.urlopen(request, timeout=SECONDS).close()
 
 
+def read_discovery(issuer: str) -> Any:
+    """Return the discovery document of a provider."""
+    with urllib.request.urlopen(_discovery_url(issuer), timeout=SECONDS) as response:
+        return json.load(response)
+
+
+def _discovery_url(issuer: str) -> str:
+    return f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
+
+
 @contextlib.contextmanager
 def running(
     command: list[str],
@@ -175,13 +185,12 @@ def running(
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[RealProvider]:
     """Run a provider; `set_up` is called once the URL `ready` answers."""
-    discovery = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
 
     def answers() -> bool:
         if process.poll() is not None:
             pytest.fail(f"the provider ended: {command}")
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(ready or discovery, timeout=SECONDS).close()
+            urllib.request.urlopen(ready or _discovery_url(issuer), timeout=SECONDS).close()
             return True
         return False
 
@@ -193,8 +202,6 @@ def running(
         try:
             wait_for(answers, SECONDS)
             set_up()
-            with urllib.request.urlopen(discovery, timeout=SECONDS) as response:
-                document = json.load(response)
-            yield kind(issuer, document)
+            yield kind(issuer, read_discovery(issuer))
         finally:
             process.terminate()
