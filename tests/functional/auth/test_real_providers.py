@@ -9,7 +9,13 @@ import webtest
 from joserfc.jws import extract_compact
 from support.servers.applications import application
 from support.servers.glewlwyd import glewlwyd, on_demand
-from support.servers.lemonldap import IN_ID_TOKEN, IN_USERINFO, WITHOUT_EMAIL, lemonldap
+from support.servers.lemonldap import (
+    IN_ID_TOKEN,
+    IN_USERINFO,
+    SIGNED_BY_SECRET,
+    WITHOUT_EMAIL,
+    lemonldap,
+)
 from support.servers.openid import fresh_nonce
 from support.servers.provider_pages import entries
 from support.servers.real_providers import CLIENT, mock_person, mock_provider, npm_provider
@@ -228,3 +234,19 @@ class TestLemonldap:
         site = self.trust(trusting, portal, IN_ID_TOKEN, entry)
         opened = open_session(site, self.sign_in(portal, site, IN_ID_TOKEN))
         assert [each["email"] for each in opened["profiles"]] == [DWHO]
+
+    def test_signature_by_default(self, portal, trusting):
+        """The default signature, by the client's secret, proves nothing to this server."""
+        entry, _in_id_token = entries("lemonldap-ng.md", "badwolf.org")
+        site = self.trust(trusting, portal, SIGNED_BY_SECRET, entry)
+        tokens = self.sign_in(portal, site, SIGNED_BY_SECRET)
+        rejected = open_session(site, tokens, "access_token", status=401)
+        assert rejected["code"] == "algorithm_not_allowed"
+
+    def test_final_slash(self, portal, trusting):
+        """The issuer without its final slash is another one."""
+        entry, _in_id_token = entries("lemonldap-ng.md", "badwolf.org")
+        own = {"issuer": portal.issuer.removesuffix("/"), "client_ids": [IN_USERINFO]}
+        site = trusting(portal, **entry | own)
+        tokens = self.sign_in(portal, site, IN_USERINFO)
+        assert open_session(site, tokens, status=401)["code"] == "issuer_unknown"

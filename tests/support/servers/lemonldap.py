@@ -24,8 +24,11 @@ _TEMPLATES = "/usr/share/lemonldap-ng/portal/templates"
 _PORTAL = "use Lemonldap::NG::Portal::Main; Lemonldap::NG::Portal::Main->run({})"
 _STORAGE = {"generateModule": "Lemonldap::NG::Common::Apache::Session::Generate::SHA256"}
 
-WITHOUT_EMAIL, IN_USERINFO, IN_ID_TOKEN = "without-email", "in-userinfo", "in-id-token"
-"""The clients: one that exports nothing, and those of the page of LemonLDAP::NG."""
+WITHOUT_EMAIL, SIGNED_BY_SECRET = "without-email", "signed-by-secret"
+"""Clients with the defaults of the manager for claims and for the signature."""
+
+IN_USERINFO, IN_ID_TOKEN = "in-userinfo", "in-id-token"
+"""The clients of the page of LemonLDAP::NG."""
 
 
 @contextlib.contextmanager
@@ -79,7 +82,13 @@ def _documented() -> dict[str, Any]:
     """Return the settings of the page, with a copy of its relying party for each client."""
     settings, further = objects("lemonldap-ng.md")
     without = settings | {"oidcRPMetaDataExportedVars": {CLIENT: {}}}
-    clients = {WITHOUT_EMAIL: (without,), IN_USERINFO: (settings,), IN_ID_TOKEN: (settings, further)}
+    by_secret = {"oidcRPMetaDataOptions": {CLIENT: {"oidcRPMetaDataOptionsIDTokenSignAlg": "HS512"}}}
+    clients = {
+        WITHOUT_EMAIL: (without,),
+        SIGNED_BY_SECRET: (settings, by_secret),
+        IN_USERINFO: (settings,),
+        IN_ID_TOKEN: (settings, further),
+    }
     merged: dict[str, Any] = {}
     for client, parts in clients.items():
         for name, value in [item for part in parts for item in part.items()]:
