@@ -102,7 +102,7 @@ setup(
         "pyramid>=2.1,<3",
         "pyyaml>=6.0.3",
         # The data of one Unicode for every interpreter: properties, and normalization.
-        "regex>=2026.11",
+        "regex>=2026.11.19",
         "unicodedata2>=18",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.
         "setuptools>=77,<82",
