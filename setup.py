@@ -134,6 +134,7 @@ setup(
             "coverage>=7.10",  # the first that follows subprocesses by itself
             "pytest-cov>=7",  # collects the data of pytest's parallel processes
             "cryptography_vectors>=46",  # those of NIST and the RFCs
+            "emoji>=2.16",  # every emoji that there is
             "hypothesis>=6.140",
             "jsonschema-rs>=0.60",
             "locust>=2.39",

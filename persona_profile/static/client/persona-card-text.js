@@ -6,13 +6,33 @@
 /** The server accepts 100 characters; longer texts are cut before they cost layout time. */
 const MAX_CHARACTERS = 200;
 
-// Controls, line breaks, lone surrogates, and invisible or reordering characters are removed. Joiners of scripts
-// and emoji, variation selectors, and the tag sequences of flags stay.
-const FLAG = /(\u{1F3F4}[\u{E0020}-\u{E007E}]+\u{E007F})/u.source;
-const ALLOWED = /(?![\u200C\u200D\uFE00-\uFE0F\u{E0100}-\u{E01EF}])/u.source;
-const FORBIDDEN = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]/u.source;
-const HARMFUL = new RegExp(`${FLAG}|${ALLOWED}${FORBIDDEN}`, "gu");
-const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}]/u;
+// Controls, line breaks, lone surrogates, and characters that reorder or show nothing are removed.
+const FORBIDDEN =
+  /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB\u2800\u{13441}\u{13442}\u{16FE4}\u{1D159}]/u;
+
+// What the service accepts of them stays: the tags of three flags, joiners in scripts and between emoji, and a
+// selector after a base that has variants. For joiners the service has more exact data.
+const FLAG =
+  /(\u{1F3F4}\u{E0067}\u{E0062}(?:\u{E0065}\u{E006E}\u{E0067}|\u{E0073}\u{E0063}\u{E0074}|\u{E0077}\u{E006C}\u{E0073})\u{E007F})/u;
+const MONGOLIAN_LETTER = /(?=\p{L})\p{Script=Mongolian}/u.source;
+const NEEDED = [
+  /(?<=[\p{Lo}\p{No}\p{Cn}\p{Script=Adlam}\p{Script=Mongolian}]|(?!\uFE0F)\p{M})[\u200C\u200D]/u,
+  /(?<=\p{Extended_Pictographic}\uFE0F?\p{Emoji_Modifier}?)\u200D(?=\p{Extended_Pictographic})/u,
+  /(?<=[\p{Emoji}\p{Extended_Pictographic}])[\uFE0E\uFE0F]/u,
+  /(?<=\p{Unified_Ideograph})[\uFE00-\uFE02\u{E0100}-\u{E01EF}]/u,
+  /(?<=[\p{Script=Myanmar}\p{Script=Phags_Pa}\p{Script=Manichaean}])\uFE00/u,
+  /(?<=\p{Script=Egyptian_Hieroglyphs})[\uFE00-\uFE06]/u,
+  new RegExp(`(?<=${MONGOLIAN_LETTER})[\\u180B-\\u180D\\u180F]`, "u"),
+  new RegExp(`(?<=${MONGOLIAN_LETTER}[\\u180B-\\u180D\\u180F]?)\\u180E(?=[\\u1820\\u1821])`, "u"),
+]
+  .map(({ source }) => source)
+  .join("|");
+
+// The fifth mark on a letter hides the texts beside it.
+const STACKED = /(?<=[\p{Mn}\p{Me}]{4})[\p{Mn}\p{Me}]/u.source;
+const HARMFUL = new RegExp(`${FLAG.source}|(?!${NEEDED})${FORBIDDEN.source}|${STACKED}`, "gu");
+// A character that is newer than the browser counts as visible.
+const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}\p{Cn}]/u;
 
 // At most three combining marks stay on a letter.
 const EXTRA_MARKS = /(\p{M}{3})\p{M}+/gu;
