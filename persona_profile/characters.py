@@ -32,21 +32,21 @@ _HARMFUL = regex.compile(
     # Controls, unassigned, private, line breaks, and hidden ones
     | (?= [\p{{C}}\p{{Zl}}\p{{Zp}}{HIDDEN}] )
       # except joiners that change the letters about them: RFC 5892, A.1 and A.2;
-      (?! (?<= \p{{ccc=9}} ) [\u200c\u200d]
-        | (?<= [\p{{jt=L}}\p{{jt=D}}] \p{{jt=T}}* ) \u200c (?= \p{{jt=T}}* [\p{{jt=R}}\p{{jt=D}}] )
+      (?! (?= [\u200c\u200d] ) (?<= \p{{ccc=9}} )
+        | (?= \u200c \p{{jt=T}}* [\p{{jt=R}}\p{{jt=D}}] ) (?<= [\p{{jt=L}}\p{{jt=D}}] \p{{jt=T}}* )
         # before a virama too, as Bengali, Kannada and Sinhala have it (Unicode, chapters 12 and 13),
-        | (?<= \p{{L}} ) \u200d (?= \p{{ccc=9}} )
+        | (?= \u200d \p{{ccc=9}} ) (?<= \p{{L}} )
         # and between emoji (UTS 51, ED-16);
-        | (?<= \p{{Extended_Pictographic}} \ufe0f? \p{{Emoji_Modifier}}? ) \u200d
-          (?= \p{{Extended_Pictographic}} )
+        | (?= \u200d \p{{Extended_Pictographic}} )
+          (?<= \p{{Extended_Pictographic}} \ufe0f? \p{{Emoji_Modifier}}? )
         # one selector after a base that has variants: emoji, ideographs, letters of some scripts;
-        | (?<= \p{{Emoji}} ) [\ufe0e\ufe0f]
-        | (?<= \p{{Unified_Ideograph}} ) [\ufe00-\ufe02\U000e0100-\U000e01ef]
-        | (?<= [\p{{Script=Myanmar}}\p{{Script=Phags_Pa}}\p{{Script=Manichaean}}] ) \ufe00
-        | (?<= \p{{Script=Egyptian_Hieroglyphs}} ) [\ufe00-\ufe06]
-        | (?<= {_MONGOLIAN_LETTER} ) [\u180b-\u180d\u180f]
+        | (?= [\ufe0e\ufe0f] ) (?<= \p{{Emoji}} )
+        | (?= [\ufe00-\ufe02\U000e0100-\U000e01ef] ) (?<= \p{{Unified_Ideograph}} )
+        | (?= \ufe00 ) (?<= [\p{{Script=Myanmar}}\p{{Script=Phags_Pa}}\p{{Script=Manichaean}}] )
+        | (?= [\ufe00-\ufe06] ) (?<= \p{{Script=Egyptian_Hieroglyphs}} )
+        | (?= [\u180b-\u180d\u180f] ) (?<= {_MONGOLIAN_LETTER} )
         # the gap of Mongolian before a last a or e.
-        | (?<= {_MONGOLIAN_LETTER} [\u180b-\u180d\u180f]? ) \u180e (?= [\u1820\u1821] )
+        | (?= \u180e [\u1820\u1821] ) (?<= {_MONGOLIAN_LETTER} [\u180b-\u180d\u180f]? )
       ) .
     # A mark without a letter, and the fifth that does not move on (UTS 39, section 5.4)
     | \A \p{{M}}
