@@ -146,13 +146,14 @@ def test_hidden_in_an_address():
 def test_client_shows_accepted_names():
     """The card shows a name as the service stores it, whatever character is in it and beside it."""
     texts = [name for _, name in ACCEPTED]
-    texts += [context.format(character) for character in various() for context in CONTEXTS]
+    # A third of the places for each character; its neighbours get the others.
+    texts += [context.format(each) for each in various() for context in CONTEXTS[ord(each) % 3 :: 3]]
     stored = [
         normalized
         for normalized in (nfc(each).strip() for each in texts)
         if first_harmful(normalized) is None
     ]
-    assert len(stored) > 100_000
+    assert len(stored) > 20_000
     pairs = zip(stored, shown_by_the_client(stored), strict=True)
     assert [ascii(name) for name, shown in pairs if not shown] == []
 
