@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
+from attack_dns import ANSWERING, FAILING, tokens
 from attack_others import ask, connect
 from attack_stage import (
     ATTACKER,
@@ -88,6 +89,23 @@ def _sign_ins(domains, count: int) -> Callable[[Attacker, int], None]:
             while True:
                 emails = [f"mallory@{next(own)}" for _ in range(count)]
                 yield request("POST", "/v1/sessions", proofs(emails), "Content-Type: application/json")
+
+        attacker.repeat(requests())
+
+    return run
+
+
+def _token_sign_ins(domains, count: int) -> Callable[[Attacker, int], None]:
+    """Return an attack by tokens of domains whose DNS is asked; the last proof of each request fails."""
+
+    def run(attacker: Attacker, number: int) -> None:
+        own = itertools.cycle(domains[number::CONNECTIONS])
+
+        def requests() -> Iterator[bytes]:
+            while True:
+                emails = [f"mallory@{next(own)}" for _ in range(count)]
+                body = tokens(emails, attacker.nonce, ATTACKER)
+                yield request("POST", "/v1/sessions", body, "Content-Type: application/json")
 
         attacker.repeat(requests())
 
@@ -269,6 +287,16 @@ ATTACKS: dict[str, Attack] = {
     ),
     "many-names": Attack("sign-ins of 8,000 names of a zone, 20 each", _sign_ins(WILD, 20)),
     "costly-proofs": Attack("sign-ins of 20 good proofs each", _sign_ins((ATTACKER,), 20)),
+    "dns-failures": Attack(
+        "tokens of 1,800 domains whose DNS times out, fails, truncates, loops or lies",
+        _token_sign_ins(FAILING, 1),
+        Attacker.take_nonce,
+    ),
+    "dns-answers": Attack(
+        "tokens of 6,000 domains, 20 each, whose DNS answers 10 kB, a chain, or changes",
+        _token_sign_ins(ANSWERING, 20),
+        Attacker.take_nonce,
+    ),
     "forged-addresses": Attack(
         "sign-ins by a trusted proxy that passes on `[IPv6]:port`", _forged_addresses, only="alone"
     ),

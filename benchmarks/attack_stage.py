@@ -246,6 +246,8 @@ def service_environment(folder: Path) -> dict[str, str]:
     """Return what the service's settings and certificate authorities are beyond `production.ini`."""
     return {
         "PERSONA_BROWSERID_PINNED_ISSUERS": f"{folder}/issuers.json",
+        "PERSONA_EVP_DOMAINS": "*",
+        "PERSONA_EVP_DNS": "127.0.0.1",
         "SSL_CERT_FILE": f"{folder}/ca.pem",
     }
 
