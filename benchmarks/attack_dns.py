@@ -1,7 +1,7 @@
 """DNS of the attacked machine's network, and email verification tokens of domains in it.
 
-The resolver that the service asks knows good domains, and the domains of an attacker, whose servers fail
-in each way there is or give answers that are costly to read.
+The resolver of the service knows good domains, and domains of an attacker, whose servers fail in each
+way there is, or answer at length.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _domains(kinds: Iterable[str], count: int) -> tuple[str, ...]:
     return tuple(f"{kind}{number}.net" for number in range(count) for kind in kinds)
 
 
-FAILING = _domains(_FAILURES, 200)
+FAILING = _domains(_FAILURES, 100)
 ANSWERING = _domains(_ANSWERS, 2000)
 
 

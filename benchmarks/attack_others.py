@@ -198,7 +198,9 @@ class Others:
     def run(self, until: float) -> list[Sample]:
         """Ask at fixed rates, whatever becomes of earlier requests; return what became of all."""
         now = time.monotonic()
-        due = {kind: now + index / len(RATES) / rate for index, (kind, rate) in enumerate(RATES.items())}
+        due = {
+            kind: now + index / len(RATES) / rate for index, (kind, rate) in enumerate(RATES.items())
+        }
         with ThreadPoolExecutor(_THREADS) as pool:
             while (now := time.monotonic()) < until:
                 for kind, rate in RATES.items():

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from attack_others import ask, ask_nonce, connect
+from attack_others import ask, connect
 from attack_providers import NICE, attackers_key
 from attack_stage import ATTACKER, DOMAIN, ORIGIN, SERVER, Target, be_apart
 from support.clients.identities import assertion_claims, certificate_claims, dsa_key
@@ -40,8 +40,8 @@ class Attacker:
         self.answers: Counter[str] = Counter()
         self.until = 0.0
         self.token = ""
-        self.nonce = ""
         self.file = b""
+        self.bodies: list[bytes] = []
         self._lock = threading.Lock()
 
     @property
@@ -55,10 +55,6 @@ class Attacker:
         status, answer = ask(self.target, self.address, "POST", "/v1/sessions", body)
         assert status == 201, answer
         self.token = json.loads(answer)["token"]
-
-    def take_nonce(self) -> None:
-        """Get a nonce, which sign-ins that fail do not use up."""
-        self.nonce = ask_nonce(self.target, self.address)
 
     def count(self, answer: str) -> None:
         """Count an answer: a status, or how a connection ended."""
