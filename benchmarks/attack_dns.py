@@ -52,7 +52,15 @@ def _changing(query: dns.message.Message, transport: str) -> bytes | None:
     return txt(records[next(_changes) % 2], ttl=0)(query, transport)
 
 
+def _own_issuer(query: dns.message.Message, transport: str) -> bytes | None:
+    """Name the domain itself as issuer, whose host is looked up then."""
+    name = str(query.question[0].name)
+    return txt(f"iss={name.removeprefix(_PREFIX).rstrip('.')}".encode())(query, transport)
+
+
+_HOSTLESS = "hostless"
 _FAILURES: dict[str, Answer] = {
+    _HOSTLESS: _own_issuer,
     "silent": silent,
     "servfail": code(dns.rcode.SERVFAIL),
     "tcpsilent": over_tcp_alone(silent),
@@ -89,7 +97,9 @@ class _Zones(DnsServer):
         if domain in _GOOD:
             return txt(f"iss={CACHED}".encode())
         match = _KIND.fullmatch(domain)
-        return (_FAILURES | _ANSWERS)[match[1]] if match else super().zone(name)
+        if not match:
+            return super().zone(name)
+        return (_FAILURES | _ANSWERS)[match[1]] if domain != name else silent
 
     def answer(self, wire: bytes, transport: str) -> bytes | None:
         """Return the answer to a query, which differs from others of its name by its id alone."""
@@ -132,11 +142,15 @@ def documents(host: str) -> dict[str, bytes]:
     return {METADATA_PATH: json.dumps(metadata).encode(), KEYS_PATH: json.dumps(keys).encode()}
 
 
-def tokens(emails: Iterable[str], nonce: str, issuer: str) -> bytes:
-    """Return the body of a sign-in by tokens of an issuer, all with one nonce."""
-    key = attackers_signer() if issuer == ATTACKER else good_signer()
-    header = {"kid": ""}
-    made = [
-        proof(nonce, email=email, iss=issuer, key=key, header=header, kb_aud=DIALOG) for email in emails
-    ]
-    return json.dumps({"proofs": [{"evt": each} for each in made]}).encode()
+def _token(email: str, nonce: str) -> str:
+    """Return a token of the issuer of an email's domain."""
+    domain = email.rpartition("@")[2]
+    issuer, key = (CACHED, good_signer()) if domain in _GOOD else (ATTACKER, attackers_signer())
+    if domain.startswith(_HOSTLESS):
+        issuer = domain
+    return proof(nonce, email=email, iss=issuer, key=key, header={"kid": ""}, kb_aud=DIALOG)
+
+
+def tokens(emails: Iterable[str], nonce: str) -> bytes:
+    """Return the body of a sign-in by tokens that have one nonce."""
+    return json.dumps({"proofs": [{"evt": _token(each, nonce)} for each in emails]}).encode()

@@ -104,7 +104,7 @@ def _token_sign_ins(domains, count: int) -> tuple[Callable, Callable]:
     def prepare(attacker: Attacker) -> None:
         nonce, own = ask_nonce(attacker.target, attacker.address), iter(domains)
         while emails := [f"mallory@{each}" for each in itertools.islice(own, count)]:
-            attacker.bodies.append(tokens(emails, nonce, ATTACKER))
+            attacker.bodies.append(tokens(emails, nonce))
 
     def run(attacker: Attacker, number: int) -> None:
         bodies = itertools.cycle(attacker.bodies[number::CONNECTIONS])
@@ -290,7 +290,7 @@ ATTACKS: dict[str, Attack] = {
     "many-names": Attack("sign-ins of 8,000 names of a zone, 20 each", _sign_ins(WILD, 20)),
     "costly-proofs": Attack("sign-ins of 20 good proofs each", _sign_ins((ATTACKER,), 20)),
     "dns-failures": Attack(
-        "tokens of 900 domains whose DNS times out, fails, truncates, loops or lies",
+        "tokens of 1,000 domains whose DNS times out, fails, truncates, loops or lies",
         *_token_sign_ins(FAILING, 1),
     ),
     "dns-answers": Attack(

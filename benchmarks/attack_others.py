@@ -233,7 +233,7 @@ class Others:
     def _sign_in_by_token(self) -> bool:
         address = self._office or self._next(self._addresses)
         nonce = ask_nonce(self._target, address)
-        body = tokens([f"someone@{self._next(self._mail)}"], nonce, CACHED)
+        body = tokens([f"someone@{self._next(self._mail)}"], nonce)
         return ask(self._target, address, "POST", "/v1/sessions", body)[0] == 201
 
     def _read(self) -> bool:
