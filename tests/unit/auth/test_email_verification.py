@@ -73,6 +73,7 @@ GOOD: dict[str, Any] = {
     "further claims": lambda: {"is_private_email": True, "exp": now(600), "nbf": now(-9), "kb_more": 1},
     "expired within the tolerance": lambda: {"exp": now(-30)},
     "_sd_alg": {"_sd_alg": "sha-256"},
+    "an internationalized domain": {"email": "alice@Bücher.test"},
     "in other spelling": {"email": "Alice@MAIL.test"},
 }
 each_good = pytest.mark.parametrize("changes", GOOD.values(), ids=GOOD.keys())
