@@ -39,7 +39,13 @@ from persona_profile.runtime.lifecycle import Lifecycle
 from persona_profile.runtime.metrics import Metrics, Parts
 from persona_profile.runtime.observed_backend import ObservedBackend
 from persona_profile.runtime.waiting import WaitingBudget
-from persona_profile.settings import InvalidSettings, Settings, parse_settings, service_variables
+from persona_profile.settings import (
+    InvalidSettings,
+    Settings,
+    changed_limits,
+    parse_settings,
+    service_variables,
+)
 from persona_profile.store.configured import open_backend, open_replicas
 from persona_profile.store.homes import Homes
 from persona_profile.store.replicas import Replicas
@@ -99,7 +105,17 @@ def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Ap
     ignored = service_variables(os.environ)
     if ignored:
         logger.info("settings: ignored, as Kubernetes sets them: %s", ", ".join(sorted(ignored)))
-    return make_app(parsed)
+    app = make_app(parsed)
+    build = app.services.build
+    limits = ", ".join(changed_limits(parsed)) or "none"
+    logger.info(
+        "version %s, commit %s, backend %s; limits that are not the defaults: %s",
+        build["version"],
+        build["commit"] or "unknown",
+        parsed.backend,
+        limits,
+    )
+    return app
 
 
 def make_app(
