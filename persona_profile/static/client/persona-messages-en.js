@@ -52,6 +52,11 @@ export default {
     "This picture is too complex to be used. Save it as a JPEG, or choose another one.",
   crop_outside_picture: "The chosen square lies outside the picture. Choose the picture again.",
   crop_of_other_picture: "The chosen square belongs to another picture. Choose the picture again.",
+  suggestion_invalid:
+    "The picture of your provider can’t be taken any more. Choose a file, or sign in at the provider again.",
+  picture_unreachable: "The picture of your provider can’t be fetched. Choose a file instead.",
+  picture_too_large:
+    "The picture of your provider is [larger than {limit_bytes}|too large]. Choose a smaller file instead.",
   rate_limited: "That was too much in a short time. Try again in [{wait}|a moment].",
   request_headers_too_large:
     "This browser sends more than the server accepts. Sign out, then sign in with fewer addresses.",
