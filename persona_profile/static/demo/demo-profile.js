@@ -6,6 +6,7 @@ import { ProfileError } from "./persona-profile.js";
 import { attempt, byId, clearProblems, find, notify, openDialog, report } from "./demo-page.js";
 import { filesOf } from "./demo-files.js";
 import { PictureEditor } from "./demo-picture.js";
+import { Suggestion } from "./demo-suggestion.js";
 
 /** @import { Claims, Profile, ProfileClient, SendOptions, UploadOptions } from "./persona-profile.js" */
 
@@ -25,6 +26,7 @@ export class ProfilePanel {
   /** @type {Profile} */
   #profile;
   #picture;
+  #suggestion;
 
   /**
    * @param {string} email
@@ -48,6 +50,11 @@ export class ProfilePanel {
       upload: (file, settings) => this.#upload(file, settings),
       preview: (file, settings) => this.#preview(file, settings),
       remove: async () => options.onChange(await this.#client.removePicture(email)),
+    });
+    this.#suggestion = new Suggestion(this.#find(".suggestion"), {
+      take: (profile) => this.#client.takeSuggestions(profile),
+      onChange: options.onChange,
+      onEnd: () => this.#find("h2").focus(),
     });
     this.#profile = blank(email);
     this.#listen();
@@ -170,6 +177,7 @@ export class ProfilePanel {
     this.#find("[data-action=remove-picture]").hidden = !picture;
     this.#find(".unlock").hidden = !LOCKED.includes(error ?? "");
     this.#find(".picture").hidden = this.#find(".editor").hidden = this.locked;
+    this.#suggestion.show(profile);
     this.#showPicture(previous.picture);
     this.#fillForm(previous);
   }
