@@ -1,4 +1,4 @@
-"""Small documents over HTTPS from hosts that strangers name.
+"""Documents of limited size over HTTPS from hosts that strangers name.
 
 The rules against server-side request forgery:
 

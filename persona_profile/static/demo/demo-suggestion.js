@@ -1,4 +1,4 @@
-// What an OpenID provider suggests for a blank profile: shown, then taken by one click or dismissed.
+// The suggestions of an OpenID provider for a blank profile: shown, then taken by one click or dismissed.
 
 import { explain } from "./persona-messages.js";
 import english from "./persona-messages-en.js";

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import webtest
 from support.clients.metrics import Exposition
 from support.pictures.pictures import encode, png_bomb, quadrants
+from support.servers.applications import wait_for
 from support.servers.openid import (
     ACCOUNTS,
     EMAIL,
@@ -88,8 +90,9 @@ def small_app(tmp_path_factory, provider):
 class Hosts:
     """A provider whose host `private.test` has a private address, and whose fetches end soon."""
 
-    def __init__(self, provider):
+    def __init__(self, provider, deadline=0.5):
         self._provider = provider
+        self._deadline = deadline
 
     def fetcher(self):
         """Return a fetcher that connects to 127.0.0.1 alone."""
@@ -97,7 +100,7 @@ class Hosts:
             self._provider.port,
             resolve=lambda name: ["10.0.0.1" if name == "private.test" else "127.0.0.1"],
             is_allowed=lambda address: address == "127.0.0.1",
-            deadline=0.5,
+            deadline=self._deadline,
         )
 
 
@@ -385,6 +388,27 @@ class TestHosts:
         assert problem.get("limit") == (100_000 if code == "picture_too_large" else None)
         assert lookups(small_app, **labels) == before + 1
 
+    def test_slow_host(self, tmp_path, provider):
+        """A network waits for one picture at once; another takes one meanwhile, and people sign in."""
+        app = trusting_app(tmp_path, Hosts(provider, deadline=30))
+        provider.put(URL, PICTURE, kind="image/jpeg")
+        here, there = client(app), client(app)
+        there.extra_environ["REMOTE_ADDR"] = "192.0.2.7"
+        with serving(silent, server_context(HOST)) as server, ThreadPoolExecutor(1) as pool:
+            slow = f"https://{HOST}:{server.port}"
+            first, headers = suggested(here, f"{slow}/1.jpg")
+            waiting = pool.submit(take, here, first, headers, 422)
+            wait_for(lambda: server.connections)
+            second, headers = suggested(here, f"{slow}/2.jpg")
+            busy = take(here, second, headers, 503)
+            assert int(busy.headers["Retry-After"]) > 0
+            reference, headers = suggested(there, "https://accounts.test/alice.jpg")
+            provider.put("https://accounts.test/alice.jpg", PICTURE, kind="image/jpeg")
+            take(there, reference, headers)
+            server.close()
+            assert waiting.result(30).json["code"] == "picture_unreachable"
+        app.close()
+
     def test_size(self, tmp_path, provider):
         """A picture of the limit's size is taken; one of a byte more is not."""
         app = trusting_app(tmp_path, provider, pictures__max_bytes=str(len(PICTURE)))
@@ -429,7 +453,7 @@ class TestReferences:
         take(site, reference, headers)
 
     def test_forgeries(self, site, app, provider):
-        """What the service has not sealed for this use, or not lately, is no reference."""
+        """A text that the service has not sealed for this use, or not lately, is no reference."""
         reference, headers = suggested(site)
         keys = app.services.tokens._keys
         middle = len(reference) // 2

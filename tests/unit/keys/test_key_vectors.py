@@ -282,7 +282,7 @@ class TestTheService:
         assert nonce == Nonce(sha256(b"nonce" + payload).digest(), *times)
 
     def test_seals_and_opens_the_suggestion(self, wrapper):
-        """A suggested picture gives the token of the vectors, and the token the picture, until its end."""
+        """A picture gives the token of the vectors, and the token the picture, until its end."""
         [vector] = of_purpose("suggestion")
         expires_at, *texts = independent.split_suggestion(*unhex(vector, "payload"))
         picture = SuggestedPicture(*texts, expires_at)
