@@ -1,12 +1,12 @@
 // The panel of one profile, to read and to change.
 
 import { monogram } from "./persona-card.js";
-import { explain } from "./persona-messages.js";
 import { ProfileError } from "./persona-profile.js";
 import { attempt, byId, clearProblems, find, notify, openDialog, report } from "./demo-page.js";
 import { filesOf } from "./demo-files.js";
 import { PictureEditor } from "./demo-picture.js";
 import { Suggestion } from "./demo-suggestion.js";
+import { dateAndTime, explained, text } from "./demo-texts.js";
 
 /** @import { Claims, Profile, ProfileClient, SendOptions, UploadOptions } from "./persona-profile.js" */
 
@@ -160,20 +160,20 @@ export class ProfilePanel {
       website,
       updated: this.#status(),
       nickname: nickname === title ? null : nickname,
-      "picture-action": picture ? "Change picture" : "Add a picture",
+      "picture-action": text(picture ? "picture.change" : "picture.add"),
     };
-    for (const [part, text] of Object.entries(parts)) {
+    for (const [part, value] of Object.entries(parts)) {
       const element = this.#find(`[data-show=${part}]`);
-      element.textContent = text ?? "";
-      element.hidden = !text;
+      element.textContent = value ?? "";
+      element.hidden = !value;
     }
     if (profile.website?.startsWith("https://")) {
       this.#find("[data-show=website]", HTMLAnchorElement).href = profile.website;
     }
-    const { text, hue } = monogram(email, profile.name ?? nickname);
+    const { text: initials, hue } = monogram(email, profile.name ?? nickname);
     this.element.style.setProperty("--hue", String(hue));
-    this.element.setAttribute("aria-label", `Profile of ${email}`);
-    this.#find(".portrait .monogram").textContent = text;
+    this.element.setAttribute("aria-label", text("profile.of", { email }));
+    this.#find(".portrait .monogram").textContent = initials;
     this.#find("[data-action=remove-picture]").hidden = !picture;
     this.#find(".unlock").hidden = !LOCKED.includes(error ?? "");
     this.#find(".picture").hidden = this.#find(".editor").hidden = this.locked;
@@ -185,13 +185,12 @@ export class ProfilePanel {
   #status() {
     const { error, etag, updated_at: updated } = this.#profile;
     if (error) {
-      return explain({ code: error }).text;
+      return explained({ code: error }).text;
     }
     if (!updated) {
-      return etag ? "Nothing stored yet" : "Waiting for the profile server…";
+      return text(etag ? "profile.blank" : "profile.waiting");
     }
-    const format = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
-    return `Changed ${format.format(new Date(updated))}`;
+    return text("profile.changed", { when: dateAndTime(updated) });
   }
 
   /**
@@ -269,7 +268,7 @@ export class ProfilePanel {
       }
     }
     this.#closeForm();
-    notify("Saved.");
+    notify(text("editor.saved"));
   }
 
   /**
@@ -301,7 +300,7 @@ export class ProfilePanel {
     link.download = `profile-${this.email}.zip`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    notify("Your data is in your downloads.");
+    notify(text("export.done"));
   }
 
   async #erase() {
@@ -313,7 +312,7 @@ export class ProfilePanel {
     this.#options.onErase();
     this.#fillForm(null);
     this.#find("h2").focus();
-    notify(`Everything about ${this.email} is erased.`);
+    notify(text("erase.done", { email: this.email }));
     // Read again for the etag, on which the next change is based.
     this.#client
       .profile(this.email)

@@ -1,12 +1,9 @@
 // The suggestions of an OpenID provider for a blank profile: shown, then taken by one click or dismissed.
 
-import { explain } from "./persona-messages.js";
-import english from "./persona-messages-en.js";
 import { attempt, find, notify } from "./demo-page.js";
+import { explained, text } from "./demo-texts.js";
 
-/** @import { Profile, Suggestions } from "./persona-profile.js" */
-
-const PICTURE = "The one of your account there; you see it once you take it.";
+/** @import { Claims, Profile, Suggestions } from "./persona-profile.js" */
 
 export class Suggestion {
   #root;
@@ -48,7 +45,7 @@ export class Suggestion {
     }
     try {
       this.#options.onChange(await this.#options.take(offered));
-      notify("Saved.");
+      notify(text("editor.saved"));
     } catch (error) {
       if (!error.current) {
         throw error; // nothing was taken
@@ -59,7 +56,7 @@ export class Suggestion {
         this.#offer({ ...error.current, suggestions: { picture } });
         throw error;
       }
-      notify(explain(error).text, "error");
+      notify(explained(error).text, "error");
     }
     this.#options.onEnd();
   }
@@ -69,26 +66,36 @@ export class Suggestion {
     const { suggestions } = profile ?? {};
     this.#offered = profile && suggestions ? { ...profile, suggestions } : null;
     const { claims = {}, picture } = suggestions ?? {};
-    const rows = Object.entries({ ...claims, ...(picture && { picture: PICTURE }) });
-    find(this.#root, "dl").replaceChildren(
-      ...rows.flatMap(([name, text]) => [
-        textElement("dt", english[`field.${name}`] ?? name),
-        textElement("dd", text),
-      ]),
-    );
-    const parts = [claims.name && "name", picture && "picture"].filter(Boolean).join(" and ");
-    find(this.#root, "[data-action=take]").textContent = `Take this ${parts || "suggestion"}`;
+    const names = /** @type {(keyof Claims)[]} */ (Object.keys(claims));
+    const rows = names.map((name) => [text(`field.${name}`), claims[name]]);
+    if (picture) {
+      rows.push([text("picture"), text("suggestion.picture")]);
+    }
+    const elements = rows.flatMap(([label, value]) => [newText("dt", label), newText("dd", value)]);
+    find(this.#root, "dl").replaceChildren(...elements);
+    find(this.#root, "[data-action=take]").textContent = nameOfTaking(claims.name, picture);
     this.#root.hidden = !this.#offered;
   }
 }
 
 /**
- * @param {string} name
- * @param {any} text
+ * @param {string | null} [name]
+ * @param {string} [picture]
  */
-function textElement(name, text) {
+function nameOfTaking(name, picture) {
+  if (picture) {
+    return text(name ? "suggestion.take_both" : "suggestion.take_picture");
+  }
+  return text(name ? "suggestion.take_name" : "suggestion.take_other");
+}
+
+/**
+ * @param {string} name
+ * @param {string | null | undefined} content
+ */
+function newText(name, content) {
   const element = document.createElement(name);
   element.dir = "auto";
-  element.textContent = text;
+  element.textContent = content ?? "";
   return element;
 }
