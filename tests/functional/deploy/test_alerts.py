@@ -87,11 +87,11 @@ CASES: dict[str, tuple[int, dict[str, str], dict[str, str]]] = {
     "PersonaProviderLookupsFail": (
         25,
         {
-            'persona_provider_lookups_total{outcome="issuer_unreachable"}': "0+1x20",
+            'persona_provider_lookups_total{kind="id_token",outcome="issuer_unreachable"}': "0+1x20",
         },
         {
-            'persona_provider_lookups_total{outcome="found"}': "0+9x20",
-            'persona_provider_lookups_total{outcome="issuer_unreachable"}': "1x20",
+            'persona_provider_lookups_total{kind="id_token",outcome="found"}': "0+9x20",
+            'persona_provider_lookups_total{kind="id_token",outcome="issuer_unreachable"}': "1x20",
         },
     ),
     "PersonaStorageUnreachable": (
