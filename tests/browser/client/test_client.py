@@ -100,7 +100,7 @@ class TestPackage:
         [package] = json.loads(packed.stdout)
         names = {each["path"] for each in package["files"]}
         ours = {path.name for path in CLIENT.glob("persona-*")}
-        assert names == ours | {"README.md", "package.json"}
+        assert names == ours | {"LICENSE", "README.md", "package.json"}
         assert names > {*MODULES, "persona-profile.d.ts"}
         assert package["name"] == "persona-profile-client"
 
