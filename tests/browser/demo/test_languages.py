@@ -159,8 +159,9 @@ def test_looks(page, speak, picture_file, language):
             for scheme in schemes:
                 page.prefer(color_scheme=scheme, reduced_motion="reduce")
                 page.photograph(f"language-{language}-{stage}-{width}-{scheme}")
-        found = violations(page.browser)
-        assert found == [], json.dumps(found, ensure_ascii=False)[:1500]
+        # Of an element that is scrolled out by half, axe reads half the text.
+        page.browser.execute_script("scrollTo(0, 0)")
+        assert violations(page.browser) == [], stage
 
     speak(language)
     page.find("#another summary").click()
