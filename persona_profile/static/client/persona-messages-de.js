@@ -12,7 +12,7 @@ export default {
     "Der gewählte Ausschnitt gehört zu einem anderen Bild. Wählen Sie das Bild noch einmal aus.",
   crop_outside_picture:
     "Der gewählte Ausschnitt liegt außerhalb des Bildes. Wählen Sie das Bild noch einmal aus.",
-  "description.character": "darf das Zeichen {character} nicht enthalten",
+  "description.character": "darf das Zeichen {character} an Stelle {position} nicht enthalten",
   "description.characters": {
     one: "darf höchstens {count} Zeichen haben",
     other: "darf höchstens {count} Zeichen haben",
@@ -71,6 +71,8 @@ export default {
     "Der Anbieter hat gerade seine Schlüssel gewechselt. Versuchen Sie es in Kürze noch einmal.",
   keys_unavailable:
     "Profile können gerade nicht geöffnet werden. Es ist nichts verloren. Versuchen Sie es [in {wait}|in Kürze] noch einmal.",
+  last_profile_key:
+    "Das ist der letzte Schlüssel dieses Profils, und er bleibt. Um das Profil ohne Schlüssel zu öffnen, heben Sie den Schutz auf.",
   malformed_request:
     "Der Server hat diese Seite nicht verstanden. Das ist ein Fehler dieser Seite, nicht Ihrer. Laden Sie sie neu; wenn das nicht hilft, informieren Sie die Betreiber dieser Website.",
   megapixels: {
@@ -110,6 +112,7 @@ export default {
     "Dieses Profil lässt sich nur mit Ihrem eigenen Schlüssel öffnen. Geben Sie ihn ein, um es zu sehen oder zu ändern.",
   profile_key_wrong:
     "Dieses Profil lässt sich mit einem anderen Schlüssel von Ihnen öffnen. Geben Sie diesen ein, um es zu sehen oder zu ändern.",
+  profile_not_protected: "Dieses Profil hat noch keinen eigenen Schlüssel. Schützen Sie es zuerst.",
   profile_unreadable:
     "Die gespeicherten Daten dieser Adresse können gerade nicht gelesen werden. Die Betreiber wissen Bescheid. Versuchen Sie es später noch einmal.",
   proof_expired: "Der Nachweis Ihrer Adresse ist zu alt. Melden Sie sich erneut an.",
@@ -142,6 +145,8 @@ export default {
     "Profile sind gerade nicht erreichbar. Es ist nichts verloren. Versuchen Sie es [in {wait}|in Kürze] noch einmal.",
   timeout:
     "Der Profilserver braucht zu lange für eine Antwort, oder die Verbindung ist unterbrochen. Versuchen Sie es in Kürze noch einmal.",
+  too_many_profile_keys:
+    "Dieses Profil hat schon so viele Schlüssel, wie es haben kann. Entfernen Sie zuerst einen.",
   unknown_code: "Das hat nicht funktioniert ({code}). Informieren Sie die Betreiber dieser Website.",
   unsupported_media_type:
     "Dieses Bild kann nicht verwendet werden. Wählen Sie eine Datei im Format JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL oder DNG.",

@@ -10,7 +10,7 @@ export default {
   conflict: "Someone else is changing this profile just now. Try again in a moment.",
   crop_of_other_picture: "The chosen square belongs to another picture. Choose the picture again.",
   crop_outside_picture: "The chosen square lies outside the picture. Choose the picture again.",
-  "description.character": "must not contain the character {character}",
+  "description.character": "must not contain the character {character} at position {position}",
   "description.characters": {
     one: "must have at most {count} character",
     other: "must have at most {count} characters",
@@ -64,6 +64,8 @@ export default {
   key_unknown: "The provider has changed its keys just now. Try again in a moment.",
   keys_unavailable:
     "Profiles can’t be opened just now. Nothing is lost. Try again in [{wait}|a moment].",
+  last_profile_key:
+    "This is the last key of this profile, and stays. To open the profile without a key, remove the protection.",
   malformed_request:
     "The server did not understand this page. This is a mistake of this page, not yours. Reload it; if that does not help, tell the operators of this website.",
   megapixels: {
@@ -99,6 +101,7 @@ export default {
   profile_key_required: "This profile opens only with your own key. Enter the key to see or change it.",
   profile_key_wrong:
     "This profile opens with another key of yours. Enter that key to see or change it.",
+  profile_not_protected: "This profile has no key of its own yet. Protect it first.",
   profile_unreadable:
     "The stored data of this address can’t be read just now. The operators know; try again later.",
   proof_expired: "The proof of your address is too old. Sign in again.",
@@ -129,6 +132,7 @@ export default {
     "Profiles can’t be reached just now. Nothing is lost. Try again in [{wait}|a moment].",
   timeout:
     "The profile server takes too long to answer, or the connection is interrupted. Try again in a moment.",
+  too_many_profile_keys: "This profile has as many keys as it can have. Remove one first.",
   unknown_code: "That did not work ({code}). Tell the operators of this website.",
   unsupported_media_type:
     "This is not a picture that can be used. Choose a JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL or DNG file.",

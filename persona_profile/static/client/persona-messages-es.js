@@ -11,7 +11,7 @@ export default {
     "Otra persona está cambiando este perfil en este momento. Inténtelo de nuevo en un momento.",
   crop_of_other_picture: "El recorte elegido pertenece a otra imagen. Vuelva a elegir la imagen.",
   crop_outside_picture: "El recorte elegido queda fuera de la imagen. Vuelva a elegir la imagen.",
-  "description.character": "no debe contener el carácter {character}",
+  "description.character": "no debe contener el carácter {character} en la posición {position}",
   "description.characters": {
     one: "debe tener como máximo {count} carácter",
     many: "debe tener como máximo {count} de caracteres",
@@ -70,6 +70,8 @@ export default {
   key_unknown: "El proveedor acaba de cambiar sus claves. Inténtelo de nuevo en un momento.",
   keys_unavailable:
     "En este momento no se pueden abrir los perfiles. No se ha perdido nada. Inténtelo de nuevo [en {wait}|en un momento].",
+  last_profile_key:
+    "Esta es la última clave de este perfil y se conserva. Para abrir el perfil sin clave, quite la protección.",
   malformed_request:
     "El servidor no ha entendido a esta página. Es un error de esta página, no suyo. Vuelva a cargarla; si eso no ayuda, avise a los responsables de este sitio web.",
   megapixels: {
@@ -109,6 +111,7 @@ export default {
     "Este perfil solo se abre con su propia clave. Introdúzcala para verlo o cambiarlo.",
   profile_key_wrong:
     "Este perfil se abre con otra de sus claves. Introduzca esa clave para verlo o cambiarlo.",
+  profile_not_protected: "Este perfil aún no tiene ninguna clave propia. Protéjalo primero.",
   profile_unreadable:
     "En este momento no se pueden leer los datos guardados de esta dirección. Los responsables ya lo saben. Inténtelo de nuevo más tarde.",
   proof_expired: "La prueba de su dirección es demasiado antigua. Vuelva a iniciar sesión.",
@@ -142,6 +145,7 @@ export default {
     "En este momento no se puede acceder a los perfiles. No se ha perdido nada. Inténtelo de nuevo [en {wait}|en un momento].",
   timeout:
     "El servidor de perfiles tarda demasiado en responder o la conexión se ha interrumpido. Inténtelo de nuevo en un momento.",
+  too_many_profile_keys: "Este perfil ya tiene todas las claves posibles. Quite primero una.",
   unknown_code: "Eso no ha funcionado ({code}). Avise a los responsables de este sitio web.",
   unsupported_media_type:
     "Esto no es una imagen que se pueda usar. Elija un archivo JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL o DNG.",

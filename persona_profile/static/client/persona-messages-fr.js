@@ -10,7 +10,7 @@ export default {
   conflict: "Quelqu’un d’autre est en train de modifier ce profil. Réessayez dans un instant.",
   crop_of_other_picture: "La zone choisie appartient à une autre image. Choisissez de nouveau l’image.",
   crop_outside_picture: "La zone choisie sort de l’image. Choisissez de nouveau l’image.",
-  "description.character": "ne doit pas contenir le caractère {character}",
+  "description.character": "ne doit pas contenir le caractère {character} en position {position}",
   "description.characters": {
     one: "doit compter au plus {count} caractère",
     many: "doit compter au plus {count} de caractères",
@@ -70,6 +70,8 @@ export default {
   key_unknown: "Le fournisseur vient de changer ses clés. Réessayez dans un instant.",
   keys_unavailable:
     "Les profils ne peuvent pas être ouverts pour le moment. Rien n’est perdu. Réessayez dans [{wait}|un instant].",
+  last_profile_key:
+    "C’est la dernière clé de ce profil ; elle reste. Pour ouvrir le profil sans clé, retirez la protection.",
   malformed_request:
     "Le serveur n’a pas compris cette page. C’est une erreur de cette page, pas la vôtre. Rechargez-la ; si cela ne suffit pas, prévenez les responsables de ce site.",
   megapixels: {
@@ -108,6 +110,7 @@ export default {
     "Ce profil ne s’ouvre qu’avec votre propre clé. Saisissez-la pour le voir ou le modifier.",
   profile_key_wrong:
     "Ce profil s’ouvre avec une autre de vos clés. Saisissez cette clé pour le voir ou le modifier.",
+  profile_not_protected: "Ce profil n’a pas encore de clé. Protégez-le d’abord.",
   profile_unreadable:
     "Les données enregistrées de cette adresse ne peuvent pas être lues pour le moment. Les responsables sont au courant. Réessayez plus tard.",
   proof_expired: "La preuve de votre adresse est trop ancienne. Reconnectez-vous.",
@@ -140,6 +143,7 @@ export default {
     "Les profils sont inaccessibles pour le moment. Rien n’est perdu. Réessayez dans [{wait}|un instant].",
   timeout:
     "Le serveur de profils met trop de temps à répondre, ou la connexion est interrompue. Réessayez dans un instant.",
+  too_many_profile_keys: "Ce profil a déjà autant de clés que possible. Supprimez-en d’abord une.",
   unknown_code: "Cela n’a pas fonctionné ({code}). Prévenez les responsables de ce site.",
   unsupported_media_type:
     "Ce fichier n’est pas une image utilisable. Choisissez un fichier JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL ou DNG.",

@@ -34,7 +34,8 @@ const CODES = {
   "choose-file": `file_unreadable body_too_large unsupported_media_type picture_empty picture_broken
     picture_too_many_pixels picture_too_complex crop_outside_picture crop_of_other_picture`,
   correct: "validation_failed",
-  "look-again": "not_found precondition_failed",
+  "look-again": `not_found precondition_failed profile_not_protected too_many_profile_keys
+    last_profile_key`,
   key: "profile_key_required profile_key_wrong",
   report: `malformed_request origin_refused fedcm_direct_call method_not_allowed not_acceptable
     misdirected_request not_implemented internal_error`,
