@@ -13,16 +13,17 @@ import pytest
 import persona_profile
 from persona_profile.api import schemas
 from persona_profile.development import identity_provider
+from persona_profile.errors import ValidationFailed
 from persona_profile.profiles import claims
 
 STATIC = Path(persona_profile.__file__).with_name("static")
 
 
-def reasons(source):
-    """Return the reasons that a module or function raises; each value in them is "7"."""
+def reasons(module):
+    """Return the reasons that a module raises; each value in them is "7"."""
     raised = [
         node.exc.args[0]
-        for node in ast.walk(ast.parse(inspect.getsource(source)))
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args
     ]
     return {
@@ -40,12 +41,20 @@ def english_patterns():
                 yield re.compile(re.sub(r"\\\{\w+\\\}", ".+", re.escape(form)))
 
 
-@pytest.mark.parametrize("source", [claims, schemas._profile_key], ids=["claims", "key"])
-def test_reason_against_input(source):
+def reason_against_a_key(body):
+    """Return the reason against a wrong key."""
+    with pytest.raises(ValidationFailed) as caught:
+        schemas.validate(body, {"profile_key": "wrong"})
+    [error] = caught.value.errors
+    return error.description
+
+
+def test_reason_against_input():
     """Each reason against a person's input is a text of messages/en.json, as `description.`."""
     patterns = list(english_patterns())
-    found = reasons(source)
-    assert found
+    found = reasons(claims)
+    found |= set(map(reason_against_a_key, (schemas.PROFILE_KEY_BODY, schemas.ADDED_KEY_BODY)))
+    assert len(found) > 5
     assert {each for each in found if not any(form.fullmatch(each) for form in patterns)} == set()
 
 
