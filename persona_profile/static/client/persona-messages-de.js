@@ -76,7 +76,7 @@ export default {
   keys_unavailable:
     "Profile können gerade nicht geöffnet werden. Es ist nichts verloren. Versuchen Sie es [in {wait}|in Kürze] noch einmal.",
   last_profile_key:
-    "Das ist der letzte Schlüssel dieses Profils, und er bleibt. Um das Profil ohne Schlüssel zu öffnen, heben Sie den Schutz auf.",
+    "Das ist der letzte Schlüssel dieses Profils; er bleibt. Soll sich das Profil ohne Schlüssel öffnen, heben Sie den Schutz auf.",
   malformed_request:
     "Der Server hat diese Seite nicht verstanden. Das ist ein Fehler dieser Seite, nicht Ihrer. Laden Sie sie neu; wenn das nicht hilft, informieren Sie die Betreiber dieser Website.",
   megapixels: {
@@ -104,6 +104,15 @@ export default {
   origin_refused:
     "Der Profilserver arbeitet nicht mit dieser Website zusammen. Informieren Sie die Betreiber der Website.",
   overloaded: "Der Server ist gerade ausgelastet. Versuchen Sie es [in {wait}|in Kürze] noch einmal.",
+  passkey_cancelled: "Es wurde kein Passkey verwendet. Es hat sich nichts geändert.",
+  passkey_exists:
+    "Auf diesem Gerät ist schon einer Ihrer Passkeys. Wählen Sie ein anderes Gerät, oder verwenden Sie den vorhandenen Passkey.",
+  passkey_forbidden:
+    "Diese Seite darf keine Passkeys verwenden. Das ist ein Fehler dieser Seite, nicht Ihrer. Verwenden Sie einen Wiederherstellungscode.",
+  passkey_unreliable:
+    "Dieser Passkey gibt nicht jedes Mal denselben Schlüssel, also kann er kein Profil schützen. Es hat sich nichts geändert. Verwenden Sie einen anderen Passkey oder einen Wiederherstellungscode.",
+  passkey_unsupported:
+    "Dieser Browser oder dieses Gerät gibt keinen Schlüssel eines Passkeys heraus. Verwenden Sie einen Wiederherstellungscode oder einen anderen Browser.",
   picture_broken: "Dieses Bild ist beschädigt oder unvollständig. Wählen Sie eine andere Datei.",
   picture_empty: "Diese Datei ist leer. Wählen Sie eine andere.",
   picture_too_complex:
@@ -132,6 +141,8 @@ export default {
     "Seit der Nachweis Ihrer Adresse ausgestellt wurde, haben Sie sich abgemeldet. Melden Sie sich erneut an.",
   proof_unreadable: "Der Nachweis Ihrer Adresse kann nicht gelesen werden. Melden Sie sich erneut an.",
   rate_limited: "Das war zu viel in kurzer Zeit. Versuchen Sie es [in {wait}|in Kürze] noch einmal.",
+  recovery_code_invalid:
+    "Das ist kein Wiederherstellungscode. Vergleichen Sie ihn Gruppe für Gruppe mit Ihrer Kopie: Er hat 56 Buchstaben und Ziffern.",
   request_headers_too_large:
     "Dieser Browser sendet mehr, als der Server annimmt. Melden Sie sich ab, und melden Sie sich dann mit weniger Adressen an.",
   service_unavailable:

@@ -94,6 +94,15 @@ export default {
   origin_refused:
     "The profile server does not work with this website. Tell the operators of the website.",
   overloaded: "The server is busy just now. Try again in [{wait}|a moment].",
+  passkey_cancelled: "No passkey was used. Nothing has changed.",
+  passkey_exists:
+    "This device has one of your passkeys already. Choose another device, or use the passkey that is there.",
+  passkey_forbidden:
+    "This page may not use passkeys. This is a mistake of this page, not yours. Use a recovery code.",
+  passkey_unreliable:
+    "This passkey does not give the same key each time, so it can’t protect a profile. Nothing has changed. Use another passkey, or a recovery code.",
+  passkey_unsupported:
+    "This browser, or this device, gives no key of a passkey. Use a recovery code, or another browser.",
   picture_broken: "This picture is damaged or not complete. Choose another file.",
   picture_empty: "This file is empty. Choose another one.",
   picture_too_complex:
@@ -119,6 +128,8 @@ export default {
   proof_revoked: "You have signed out since the proof of your address was made. Sign in again.",
   proof_unreadable: "The proof of your address can’t be read. Sign in again.",
   rate_limited: "That was too much in a short time. Try again in [{wait}|a moment].",
+  recovery_code_invalid:
+    "This is not a recovery code. Compare it with your copy, group by group: it has 56 letters and digits.",
   request_headers_too_large:
     "This browser sends more than the server accepts. Sign out, then sign in with fewer addresses.",
   service_unavailable:

@@ -76,7 +76,7 @@ export default {
   keys_unavailable:
     "En este momento no se pueden abrir los perfiles. No se ha perdido nada. Inténtelo de nuevo [en {wait}|en un momento].",
   last_profile_key:
-    "Esta es la última clave de este perfil y se conserva. Para abrir el perfil sin clave, quite la protección.",
+    "Es la última clave de este perfil y se conserva. Para abrir el perfil sin clave, quite la protección.",
   malformed_request:
     "El servidor no ha entendido a esta página. Es un error de esta página, no suyo. Vuelva a cargarla; si eso no ayuda, avise a los responsables de este sitio web.",
   megapixels: {
@@ -104,6 +104,15 @@ export default {
   origin_refused:
     "El servidor de perfiles no funciona con este sitio web. Avise a los responsables del sitio web.",
   overloaded: "El servidor está ocupado en este momento. Inténtelo de nuevo [en {wait}|en un momento].",
+  passkey_cancelled: "No se usó ninguna llave de acceso. No ha cambiado nada.",
+  passkey_exists:
+    "Este dispositivo ya tiene una de sus llaves de acceso. Elija otro dispositivo o use la que hay.",
+  passkey_forbidden:
+    "Esta página no puede usar llaves de acceso. Es un error de esta página, no de usted. Use un código de recuperación.",
+  passkey_unreliable:
+    "Esta llave de acceso no da siempre la misma clave, así que no puede proteger un perfil. No ha cambiado nada. Use otra llave de acceso o un código de recuperación.",
+  passkey_unsupported:
+    "Este navegador o este dispositivo no proporciona la clave de una llave de acceso. Use un código de recuperación u otro navegador.",
   picture_broken: "Esta imagen está dañada o incompleta. Elija otro archivo.",
   picture_empty: "Este archivo está vacío. Elija otro.",
   picture_too_complex:
@@ -116,7 +125,7 @@ export default {
     "Este perfil solo se abre con su propia clave. Introdúzcala para verlo o cambiarlo.",
   profile_key_wrong:
     "Este perfil se abre con otra de sus claves. Introduzca esa clave para verlo o cambiarlo.",
-  profile_not_protected: "Este perfil aún no tiene ninguna clave propia. Protéjalo primero.",
+  profile_not_protected: "Este perfil todavía no tiene una clave propia. Protéjalo primero.",
   profile_unreadable:
     "En este momento no se pueden leer los datos guardados de esta dirección. Los responsables ya lo saben. Inténtelo de nuevo más tarde.",
   proof_expired: "La prueba de su dirección es demasiado antigua. Vuelva a iniciar sesión.",
@@ -133,6 +142,8 @@ export default {
   proof_unreadable: "La prueba de su dirección no se puede leer. Vuelva a iniciar sesión.",
   rate_limited:
     "Han sido demasiadas peticiones en poco tiempo. Inténtelo de nuevo [en {wait}|en un momento].",
+  recovery_code_invalid:
+    "Esto no es un código de recuperación. Compárelo grupo por grupo con su copia: tiene 56 letras y cifras.",
   request_headers_too_large:
     "Este navegador envía más de lo que el servidor acepta. Cierre la sesión y vuelva a iniciarla con menos direcciones.",
   service_unavailable:
@@ -150,7 +161,7 @@ export default {
     "En este momento no se puede acceder a los perfiles. No se ha perdido nada. Inténtelo de nuevo [en {wait}|en un momento].",
   timeout:
     "El servidor de perfiles tarda demasiado en responder o la conexión se ha interrumpido. Inténtelo de nuevo en un momento.",
-  too_many_profile_keys: "Este perfil ya tiene todas las claves posibles. Quite primero una.",
+  too_many_profile_keys: "Este perfil ya tiene todas las claves que puede tener. Quite una primero.",
   unknown_code: "Eso no ha funcionado ({code}). Avise a los responsables de este sitio web.",
   unsupported_media_type:
     "Esto no es una imagen que se pueda usar. Elija un archivo JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL o DNG.",

@@ -36,10 +36,11 @@ const CODES = {
   correct: "validation_failed",
   "look-again": `not_found precondition_failed profile_not_protected too_many_profile_keys
     last_profile_key`,
-  key: "profile_key_required profile_key_wrong",
+  key: `profile_key_required profile_key_wrong passkey_unsupported passkey_unreliable passkey_exists
+    passkey_forbidden recovery_code_invalid`,
   report: `malformed_request origin_refused fedcm_direct_call method_not_allowed not_acceptable
     misdirected_request not_implemented internal_error`,
-  none: "aborted sign_in_denied",
+  none: "aborted sign_in_denied passkey_cancelled",
 };
 
 /** @type {Record<string, string>} Sentences that several codes share, by key. */
