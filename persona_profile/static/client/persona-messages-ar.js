@@ -20,6 +20,14 @@ export default {
   },
   "description.https": "يجب أن يكون عنوان https",
   "description.key": {
+    zero: "يجب أن يكون فارغًا",
+    one: "يجب أن يكون بايتًا واحدًا بترميز base64url",
+    two: "يجب أن يكون بايتين بترميز base64url",
+    few: "يجب أن يكون {count} بايتات بترميز base64url",
+    many: "يجب أن يكون {count} بايتًا بترميز base64url",
+    other: "يجب أن يكون {count} بايت بترميز base64url",
+  },
+  "description.key_or_null": {
     zero: "يجب أن يكون فارغًا، أو null",
     one: "يجب أن يكون بايتًا واحدًا بترميز base64url، أو null",
     two: "يجب أن يكون بايتين بترميز base64url، أو null",

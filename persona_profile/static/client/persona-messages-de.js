@@ -19,6 +19,10 @@ export default {
   },
   "description.https": "muss eine https-URL sein",
   "description.key": {
+    one: "muss base64url von {count} Byte sein",
+    other: "muss base64url von {count} Bytes sein",
+  },
+  "description.key_or_null": {
     one: "muss base64url von {count} Byte sein oder null",
     other: "muss base64url von {count} Bytes sein oder null",
   },

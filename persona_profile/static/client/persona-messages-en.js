@@ -17,6 +17,10 @@ export default {
   },
   "description.https": "must be an https URL",
   "description.key": {
+    one: "must be base64url of {count} byte",
+    other: "must be base64url of {count} bytes",
+  },
+  "description.key_or_null": {
     one: "must be base64url of {count} byte, or null",
     other: "must be base64url of {count} bytes, or null",
   },

@@ -19,6 +19,11 @@ export default {
   },
   "description.https": "debe ser una URL https",
   "description.key": {
+    one: "debe ser {count} byte en base64url",
+    many: "debe ser {count} de bytes en base64url",
+    other: "debe ser {count} bytes en base64url",
+  },
+  "description.key_or_null": {
     one: "debe ser {count} byte en base64url, o null",
     many: "debe ser {count} de bytes en base64url, o null",
     other: "debe ser {count} bytes en base64url, o null",

@@ -18,6 +18,11 @@ export default {
   },
   "description.https": "doit être une URL https",
   "description.key": {
+    one: "doit être {count} octet en base64url",
+    many: "doit être {count} d’octets en base64url",
+    other: "doit être {count} octets en base64url",
+  },
+  "description.key_or_null": {
     one: "doit être {count} octet en base64url, ou null",
     many: "doit être {count} d’octets en base64url, ou null",
     other: "doit être {count} octets en base64url, ou null",

@@ -18,6 +18,9 @@ export default {
   },
   "description.https": "https の URL を入力してください",
   "description.key": {
+    other: "base64url 形式の {count} バイトにしてください",
+  },
+  "description.key_or_null": {
     other: "base64url 形式の {count} バイト、または null にしてください",
   },
   "description.language_tag": "{example} のような言語タグを入力してください",

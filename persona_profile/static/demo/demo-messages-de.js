@@ -17,12 +17,12 @@ export default {
   "cards.your_title": "Ihre Karten",
   "claim.label_example": "Arbeit",
   "claim.picture_alt_example": "Eine Beschreibung des Bildes",
-  "crop.heading": "Wählen Sie den sichtbaren Ausschnitt",
+  "crop.heading": "Ausschnitt wählen",
   "crop.hint":
-    "Ziehen Sie das Bild, oder nutzen Sie die Pfeiltasten; zoomen Sie mit Mausrad, zwei Fingern, + und −. 0 beginnt von vorn.",
+    "Bild ziehen oder Pfeiltasten nutzen; zoomen mit Mausrad, zwei Fingern, + und −. 0 beginnt von vorn.",
   "crop.place": "Zoom {zoom}, Mitte bei {across} von links und {down} von oben.",
   "crop.role": "Bildausschnitt",
-  "crop.use": "Diesen Ausschnitt verwenden",
+  "crop.use": "Übernehmen",
   "crop.zoom": "Zoom",
   "development.no_email": "das ist keine E-Mail-Adresse",
   "development.not_vouched_for":

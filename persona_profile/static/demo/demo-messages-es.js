@@ -18,7 +18,7 @@ export default {
   "cards.your_title": "Sus tarjetas",
   "claim.label_example": "Trabajo",
   "claim.picture_alt_example": "Lo que muestra la imagen",
-  "crop.heading": "Elija la parte que se mostrará",
+  "crop.heading": "Elija la parte visible",
   "crop.hint":
     "Arrastre la imagen o use las teclas de flecha; amplíe con la rueda, dos dedos, + y −. 0 vuelve a empezar.",
   "crop.place": "Zoom {zoom}, centro a {across} de la izquierda y {down} de arriba.",
