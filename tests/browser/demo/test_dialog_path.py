@@ -10,6 +10,7 @@ from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from support.browsers.abilities import PINCH, in_three_engines
 from support.clients.accessibility import violations
 from support.pictures.pictures import BLUE, RED, WHITE, encode, exif_orientation, photo, quadrants
 
@@ -107,6 +108,7 @@ class TestWholePath:
         assert page.on_card(ALICE, "name") == page.shown(profile, "title") == "Alice Liddell"
         assert page.shown_picture(profile).startswith("data:image/")
 
+    @in_three_engines
     def test_by_keyboard(self, page, tmp_path):
         """Sign-in, editing, cropping and erasing work by keyboard; the focus is never lost."""
         path = tmp_path / "picture.jpg"
@@ -138,6 +140,7 @@ class TestWholePath:
 
 
 class TestCropping:
+    @in_three_engines
     def test_by_keys(self, page, colour, tmp_path):
         """A crop by keyboard is kept; it honours the orientation, and its position is announced."""
         # The orientation turns it right by a quarter: the lower left quarter goes to the upper left.
@@ -155,6 +158,7 @@ class TestCropping:
         page.wait_for_notice("The picture is saved.")
         assert all(is_like(pixel, BLUE) for pixel in colour(profile))
 
+    @in_three_engines
     @pytest.mark.parametrize(("across", "down", "wanted"), [(1, 1, RED), (-1, -1, WHITE)])
     def test_by_pointer(self, page, colour, tmp_path, across, down, wanted):
         """The wheel zooms at the pointer; dragging moves the picture up to its edge."""

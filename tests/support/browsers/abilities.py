@@ -1,0 +1,36 @@
+"""Abilities that an engine or its driver lacks, in one table; `tests/browser/test_engines.py` checks it."""
+
+from __future__ import annotations
+
+import pytest
+
+ENGINES = ("chromium", "firefox", "webkit")
+# A test with this mark runs in all engines.
+in_three_engines = pytest.mark.parametrize("engine", ENGINES, indirect=True)
+in_other_engines = pytest.mark.parametrize("engine", ENGINES[1:], indirect=True)
+
+ACCOUNT_CHOOSER = "show its own account chooser"
+DARK_SCHEME = "change its colour scheme"
+DROP_BY_INPUT = "get a file by a real drop"
+EMAIL_VERIFICATION = "prove an address by the Email Verification Protocol"
+NARROW_WINDOW = "show a page 320 pixels wide"
+PASTE_PICTURE = "paste a picture"
+PINCH = "pinch"
+REPORT_LOADING = "report errors of a page that loads"
+REPORT_STATUS = "report requests that failed"
+
+CANT = {
+    ("firefox", ACCOUNT_CHOOSER): "Firefox has no FedCM",
+    ("firefox", DROP_BY_INPUT): "Firefox's driver drops no files; the event is dispatched by a script",
+    ("firefox", EMAIL_VERIFICATION): "Firefox lacks the protocol; the next way proves the address",
+    ("firefox", REPORT_STATUS): "Firefox shows statuses in its network monitor, not in its console",
+    ("webkit", ACCOUNT_CHOOSER): "WebKit has no FedCM",
+    ("webkit", DARK_SCHEME): "the scheme of GTK is fixed when MiniBrowser starts",
+    ("webkit", DROP_BY_INPUT): "WebKit's driver drops no files; the event is dispatched by a script",
+    ("webkit", EMAIL_VERIFICATION): "WebKit lacks the protocol; the next way proves the address",
+    ("webkit", NARROW_WINDOW): "the toolbar of MiniBrowser is wider",
+    ("webkit", PASTE_PICTURE): "WebKitGTK gives a page no files from its clipboard",
+    ("webkit", PINCH): "WebKit's driver has no touch screen: it never answers",
+    ("webkit", REPORT_LOADING): "WebKit's driver has no console; a page that has loaded is listened to",
+    ("webkit", REPORT_STATUS): "WebKit's driver has no console",
+}
