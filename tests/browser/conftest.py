@@ -91,7 +91,7 @@ class FrontPage:
         if len(emails) > 1:
             self.find("#several").click()
         for email in emails:
-            self.card(email).click()
+            self.wait_for(lambda email=email: self.card(email)).click()
         if len(emails) > 1:
             self.find("#continue").click()
         self.wait_for_notice("Signed in as")
@@ -235,5 +235,7 @@ def unopened(engine: Engine, downloads: Path) -> Iterator[FrontPage]:
 def page(unopened: FrontPage, server: str) -> Iterator[FrontPage]:
     """The front page of a server with an empty store; errors in the console fail the test."""
     unopened.open(server)
+    # WebKit reports a page as loaded before its modules have run.
+    unopened.wait_for(unopened.cards)
     yield unopened
     assert not unopened.complaints()

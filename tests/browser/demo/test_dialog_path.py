@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import urllib.request
 
 import pytest
@@ -167,14 +168,30 @@ class TestCropping:
         profile = page.sign_in(ALICE)
         page.choose_file(profile, path)
         viewport = page.cropper().find_element(By.CSS_SELECTOR, ".viewport")
-        turn = "arguments[0].dispatchEvent(new WheelEvent('wheel', {deltaY: -500, cancelable: true}))"
-        page.browser.execute_script(turn, viewport)
+        page.engine.turn_wheel(viewport, -500)
         for _ in range(5):
             drag = ActionChains(page.browser, duration=0).move_to_element(viewport).click_and_hold()
             drag.move_by_offset(120 * across, 120 * down).release().perform()
         page.find("#crop [value=use]").click()
         page.wait_for_notice("The picture is saved.")
         assert all(is_like(pixel, wanted) for pixel in colour(profile))
+
+    @in_three_engines
+    def test_by_two_fingers(self, page, colour, tmp_path):
+        """Two fingers zoom by their distance, around the point between them."""
+        page.engine.require(PINCH)
+        path = tmp_path / "wide.jpg"
+        path.write_bytes(encode(quadrants(1600, 1200)))
+        profile = page.sign_in(ALICE)
+        page.choose_file(profile, path)
+        cropper = page.cropper()
+        page.engine.pinch(cropper.find_element(By.CSS_SELECTOR, ".viewport"), 60, 150)
+        status = cropper.find_element(By.CSS_SELECTOR, "[role=status]")
+        page.wait_for(lambda: "Zoom 250 %" in status.get_property("textContent"))
+        cropper.find_element(By.CSS_SELECTOR, "[value=use]").click()
+        page.wait_for_notice("The picture is saved.")
+        corners = [colour(profile)[index] for index in (0, 2, 6, 8)]
+        assert not any(is_like(one, other) for one, other in itertools.combinations(corners, 2))
 
     def test_calling_it_off(self, page, tmp_path):
         """Escape and Cancel upload nothing, and the same file can be chosen again."""

@@ -18,6 +18,7 @@ PASTE_PICTURE = "paste a picture"
 PINCH = "pinch"
 REPORT_LOADING = "report errors of a page that loads"
 REPORT_STATUS = "report requests that failed"
+WHEEL_BY_INPUT = "turn a real wheel"
 
 CANT = {
     ("firefox", ACCOUNT_CHOOSER): "Firefox has no FedCM",
@@ -33,4 +34,5 @@ CANT = {
     ("webkit", PINCH): "WebKit's driver has no touch screen: it never answers",
     ("webkit", REPORT_LOADING): "WebKit's driver has no console; a page that has loaded is listened to",
     ("webkit", REPORT_STATUS): "WebKit's driver has no console",
+    ("webkit", WHEEL_BY_INPUT): "WebKit's driver turns it without an event; a script dispatches one",
 }

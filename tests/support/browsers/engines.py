@@ -15,11 +15,19 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions import interaction
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
+from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 
-from support.browsers.abilities import CANT, DARK_SCHEME, NARROW_WINDOW, PASTE_PICTURE, PINCH
+from support.browsers.abilities import (
+    CANT,
+    DARK_SCHEME,
+    NARROW_WINDOW,
+    PASTE_PICTURE,
+    PINCH,
+    WHEEL_BY_INPUT,
+)
 from support.browsers.marionette import FirefoxDriver
 
 _MIDDLE = """
@@ -53,6 +61,10 @@ for (const [name, bytes] of files) {
 for (const type of ["dragenter", "dragover", "drop"]) {
   target.dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer }));
 }
+"""
+_WHEEL = """
+const [target, clientX, clientY, deltaY] = arguments;
+target.dispatchEvent(new WheelEvent("wheel", { clientX, clientY, deltaY, cancelable: true }));
 """
 _LISTEN = """
 const found = window.complaintsOfTheTests ?? [];
@@ -123,14 +135,22 @@ class Engine(ABC):
         assert copied == "copied", copied
         ActionChains(self.driver).key_down(Keys.CONTROL).send_keys("v").key_up(Keys.CONTROL).perform()
 
+    def turn_wheel(self, element: WebElement, pixels: int) -> None:
+        """Turn the wheel over an element's middle; by a script where that is not possible."""
+        if self.can(WHEEL_BY_INPUT):
+            origin = ScrollOrigin.from_element(element)
+            ActionChains(self.driver).scroll_from_origin(origin, 0, pixels).perform()
+        else:
+            place = self.driver.execute_script(_MIDDLE, element)
+            self.driver.execute_script(_WHEEL, element, *place, pixels)
+
     def pinch(self, element: WebElement, start: int, end: int) -> None:
         """Move two fingers from a distance between them to another, around an element's middle."""
         self.require(PINCH)
         x, y = self.driver.execute_script(_MIDDLE, element)
         actions = ActionBuilder(self.driver, mouse=PointerInput(interaction.POINTER_TOUCH, "left"))
         other = actions.add_pointer_input(interaction.POINTER_TOUCH, "right")
-        for finger, side in ((actions.pointer_action, -1), (other, 1)):
-            pointer = finger if isinstance(finger, PointerInput) else finger.source
+        for pointer, side in ((actions.pointer_action.source, -1), (other, 1)):
             pointer.create_pointer_move(duration=0, x=x + side * start // 2, y=y)
             pointer.create_pointer_down(button=0)
             pointer.create_pointer_move(duration=100, x=x + side * end // 2, y=y)
