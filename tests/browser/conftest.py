@@ -38,7 +38,7 @@ class FrontPage:
         """Reload the page; return the shown profile once the server has answered."""
         self.browser.refresh()
         self.engine.opened()
-        profile = self.profile()
+        profile: WebElement = self.wait_for(self.profile)
         self.wait_for(lambda: not self.shown(profile, "updated").startswith("Waiting"))
         return profile
 

@@ -275,6 +275,15 @@ class Firefox(Engine):
         return found
 
 
+class ScrolledElement(WebElement):
+    """An element of WebKit, whose driver clicks only elements in view."""
+
+    def click(self) -> None:
+        """Scroll the element into view if it is not, and click it."""
+        self.parent.execute_script("arguments[0].scrollIntoView({ block: 'nearest' })", self)
+        super().click()
+
+
 class WebKit(Engine):
     """A WebKitGTK in its MiniBrowser."""
 

@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service as ChromeDriver
 from selenium.webdriver.webkitgtk.service import Service as WebKitDriver
 
-from support.browsers.engines import Chromium, Engine, Firefox, WebKit
+from support.browsers.engines import Chromium, Engine, Firefox, ScrolledElement, WebKit
 from support.browsers.marionette import FirefoxDriver
 from support.servers.services import free_port
 
@@ -77,32 +77,37 @@ def chromium(folder: Path, downloads: Path, *switches: str) -> Iterator[Chromium
 
 @contextlib.contextmanager
 def firefox(folder: Path, downloads: Path) -> Iterator[Firefox]:
-    """Start a Firefox with a profile in a folder."""
+    """Start a Firefox with a profile in a folder, on a screen: without one it copies only texts."""
     port = free_port()
     preferences = _PREFERENCES.format(port=port, downloads=downloads)
     (folder / "user.js").write_text(preferences, encoding="utf-8")
-    command = [program("firefox", "firefox-esr"), "--headless", "--profile", str(folder)]
+    command = [program("firefox", "firefox-esr"), "--profile", str(folder)]
     # Both switches of its driver: to be driven, and to be read and set beyond its pages.
     command += ["--marionette", "--remote-allow-system-access"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        driver = FirefoxDriver(port)
+    with _screen() as display:
+        environment = {**os.environ, "DISPLAY": display}
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
-            yield Firefox(driver)
+            driver = FirefoxDriver(port)
+            try:
+                yield Firefox(driver)
+            finally:
+                driver.quit()
         finally:
-            driver.quit()
-    finally:
-        process.terminate()
-        process.wait(20)
+            process.terminate()
+            process.wait(20)
 
 
 @contextlib.contextmanager
-def webkit(folder: Path, _downloads: Path) -> Iterator[WebKit]:
+def webkit(folder: Path, downloads: Path) -> Iterator[WebKit]:
     """Start a WebKit on a screen of its own, without animations."""
     driver_program = program("WebKitWebDriver", "webkit2gtk-driver")
     [browser_program] = Path("/usr/lib").glob("*/webkit2gtk-4.1/MiniBrowser")
     (folder / "gtk-3.0").mkdir()
     (folder / "gtk-3.0" / "settings.ini").write_text("[Settings]\ngtk-enable-animations=0\n")
+    (folder / "user-dirs.dirs").write_text(f'XDG_DOWNLOAD_DIR="{downloads}"\n', encoding="utf-8")
     options = webdriver.WebKitGTKOptions()
     options.binary_location = str(browser_program)
     options.add_argument("--automation")
@@ -114,6 +119,7 @@ def webkit(folder: Path, _downloads: Path) -> Iterator[WebKit]:
             # Selenium's class for WebKit calls its own deprecated constructor.
             warnings.filterwarnings("ignore", "setting remote_server_addr", DeprecationWarning)
             started = webdriver.WebKitGTK(options=options, service=service)
+        started._web_element_cls = ScrolledElement
         try:
             engine = WebKit(started)
             engine.reset()
