@@ -111,33 +111,46 @@ class TestWholePath:
 
     @in_three_engines
     def test_by_keyboard(self, page, tmp_path):
-        """Sign-in, editing, cropping and erasing work by keyboard; the focus is never lost."""
+        """The whole dialog works by keyboard, from sign-in to sign-out; the focus is never lost."""
         path = tmp_path / "picture.jpg"
         path.write_bytes(encode(quadrants()))
+        page.resize(1280, 800)
+        page.photograph("engines-1-cards")
         ActionChains(page.browser).send_keys(Keys.TAB, Keys.ENTER).perform()
         page.wait_for_notice("Signed in as")
 
         def tab_to(selector):
-            wanted = page.profile().find_element(By.CSS_SELECTOR, selector)
+            wanted = page.find(selector)
             for _ in range(20):
                 ActionChains(page.browser).send_keys(Keys.TAB).perform()
                 if page.focused() == wanted:
                     return wanted
             raise AssertionError(selector)
 
-        tab_to(".editor summary").send_keys(Keys.ENTER)
-        tab_to("[name=name]").send_keys("Alice Liddell", Keys.ENTER)
+        tab_to(".profile:not([hidden]) .editor summary").send_keys(Keys.ENTER)
+        page.photograph("engines-2-editor")
+        tab_to(".profile:not([hidden]) [name=name]").send_keys("Alice Liddell", Keys.ENTER)
         page.wait_for_notice("Saved.")
         assert page.focused().tag_name == "summary"
         page.choose_file(page.profile(), path)
         page.cropper()
         assert page.focused().get_dom_attribute("class") == "viewport"
-        page.focused().send_keys("++", Keys.ARROW_LEFT, Keys.ENTER)
+        page.focused().send_keys("++", Keys.ARROW_LEFT)
+        page.photograph("engines-3-crop")
+        page.focused().send_keys(Keys.ENTER)
         page.wait_for_notice("The picture is saved.")
-        tab_to("[data-action=erase]").send_keys(Keys.ENTER)
+        page.shown_picture(page.profile())
+        page.photograph("engines-4-profile")
+        tab_to(".profile:not([hidden]) [data-action=erase]").send_keys(Keys.ENTER)
         ActionChains(page.browser).send_keys(Keys.TAB, Keys.ENTER).perform()
         page.wait_for_notice("is erased")
         assert page.focused().tag_name == "h2"
+        tab_to("#another summary").send_keys(Keys.ENTER)
+        tab_to("#other-email [name=email]").send_keys("carol@team.example", Keys.ENTER)
+        page.wait_for_notice("Signed in as carol@team.example.")
+        tab_to("#sign-out").send_keys(Keys.ENTER)
+        page.wait_for_notice("signed out, everywhere")
+        assert page.focused().get_dom_attribute("id") == "heading"
 
 
 class TestCropping:

@@ -38,6 +38,7 @@ user_pref("ui.prefersReducedMotion", 1);
 user_pref("app.normandy.enabled", false);
 user_pref("browser.download.folderList", 2);
 user_pref("browser.download.dir", "{downloads}");
+user_pref("devtools.jsonview.enabled", false);
 user_pref("services.settings.server", "data:,#remote-settings-dummy/v1");
 """
 
