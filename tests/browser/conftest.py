@@ -20,6 +20,14 @@ from support.browsers.starting import START, chromium
 PATIENCE_SECONDS = 20
 POLL_SECONDS = 0.05
 
+_PAINTED = """
+const [done] = arguments;
+Promise.all(document.getAnimations().map((each) => each.finished)).then(() => {
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50)));
+});
+"""
+
+
 class FrontPage:
     """The front page in a browser, with the browser's complaints."""
 
@@ -52,9 +60,7 @@ class FrontPage:
 
     def photograph(self, name: str) -> None:
         """Save a screenshot of the whole page, or of the open dialog, for people to look at."""
-        self.browser.execute_script(
-            "return Promise.all(document.getAnimations().map((a) => a.finished)).then(() => null)"
-        )
+        self.browser.execute_async_script(_PAINTED)
         save(self.engine, name)
 
     def find(self, selector: str) -> WebElement:

@@ -22,17 +22,15 @@ from support.browsers.abilities import (
     in_three_engines,
 )
 
-# Members of the engines themselves; other abilities are those of their drivers.
+# Members of the engines; the others have none that a page can see, or are those of their drivers.
 PROBES = {
     ACCOUNT_CHOOSER: "return 'IdentityCredential' in window",
-    EMAIL_VERIFICATION: "const field = document.createElement('input');"
-    "field.autocomplete = 'email-verification-token';"
-    "return field.autocomplete === 'email-verification-token'",
     ENCODE_WEBP: "return document.createElement('canvas').toDataURL('image/webp')"
     ".startsWith('data:image/webp')",
     MEASURE_SHIFTS: "return PerformanceObserver.supportedEntryTypes.includes('layout-shift')",
 }
-OF_DRIVERS = {
+OTHERS = {
+    EMAIL_VERIFICATION,
     DARK_SCHEME,
     DROP_BY_INPUT,
     NARROW_WINDOW,
@@ -55,7 +53,7 @@ def test_abilities(page):
 def test_table():
     """The table names known engines and abilities, each with its reason; Chromium lacks none."""
     assert {name for name, _ in CANT} == set(ENGINES[1:])
-    assert {ability for _, ability in CANT} == OF_DRIVERS | set(PROBES)
+    assert {ability for _, ability in CANT} == OTHERS | set(PROBES)
     assert all(CANT.values())
 
 

@@ -116,39 +116,44 @@ class TestWholePath:
         path.write_bytes(encode(quadrants()))
         page.resize(1280, 800)
         page.photograph("engines-1-cards")
-        ActionChains(page.browser).send_keys(Keys.TAB, Keys.ENTER).perform()
-        page.wait_for_notice("Signed in as")
 
-        def tab_to(selector):
+        def press(*keys):
+            ActionChains(page.browser).send_keys(*keys).perform()
+
+        def tab_to(selector, *keys):
             wanted = page.find(selector)
             for _ in range(20):
-                ActionChains(page.browser).send_keys(Keys.TAB).perform()
+                press(Keys.TAB)
                 if page.focused() == wanted:
-                    return wanted
+                    press(*keys)
+                    return
             raise AssertionError(selector)
 
-        tab_to(".profile:not([hidden]) .editor summary").send_keys(Keys.ENTER)
+        press(Keys.TAB, Keys.ENTER)
+        page.wait_for_notice("Signed in as")
+
+        tab_to(".profile:not([hidden]) .editor summary", Keys.ENTER)
         page.photograph("engines-2-editor")
-        tab_to(".profile:not([hidden]) [name=name]").send_keys("Alice Liddell", Keys.ENTER)
+        tab_to(".profile:not([hidden]) [name=name]", "Alice Liddell", Keys.ENTER)
         page.wait_for_notice("Saved.")
         assert page.focused().tag_name == "summary"
         page.choose_file(page.profile(), path)
         page.cropper()
         assert page.focused().get_dom_attribute("class") == "viewport"
-        page.focused().send_keys("++", Keys.ARROW_LEFT)
+        press("++", Keys.ARROW_LEFT)
         page.photograph("engines-3-crop")
-        page.focused().send_keys(Keys.ENTER)
+        press(Keys.ENTER)
         page.wait_for_notice("The picture is saved.")
         page.shown_picture(page.profile())
         page.photograph("engines-4-profile")
-        tab_to(".profile:not([hidden]) [data-action=erase]").send_keys(Keys.ENTER)
-        ActionChains(page.browser).send_keys(Keys.TAB, Keys.ENTER).perform()
+        tab_to("#another summary", Keys.ENTER)
+        tab_to("#other-email [name=email]", "carol@team.example", Keys.ENTER)
+        page.wait_for_notice("Signed in as carol@team.example.")
+        tab_to(".profile:not([hidden]) [data-action=erase]", Keys.ENTER)
+        press(Keys.TAB, Keys.ENTER)
         page.wait_for_notice("is erased")
         assert page.focused().tag_name == "h2"
-        tab_to("#another summary").send_keys(Keys.ENTER)
-        tab_to("#other-email [name=email]").send_keys("carol@team.example", Keys.ENTER)
-        page.wait_for_notice("Signed in as carol@team.example.")
-        tab_to("#sign-out").send_keys(Keys.ENTER)
+        tab_to("#sign-out", Keys.ENTER)
         page.wait_for_notice("signed out, everywhere")
         assert page.focused().get_dom_attribute("id") == "heading"
 

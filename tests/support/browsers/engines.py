@@ -247,11 +247,12 @@ class Firefox(Engine):
     def prefer(self, features: dict[str, str]) -> None:
         """Set the preferences of the browser; motion is always reduced."""
         assert set(features) <= {"prefers-color-scheme", "prefers-reduced-motion"}
-        number = self._SCHEMES.get(features.get("prefers-color-scheme", ""), 2)
+        scheme = features.get("prefers-color-scheme", "light")
         self.driver.execute_in_browser(
             "Services.prefs.setIntPref('layout.css.prefers-color-scheme.content-override', arguments[0])",
-            number,
+            self._SCHEMES[scheme],
         )
+        _polled(self.driver, f"return matchMedia('(prefers-color-scheme: {scheme})').matches || null")
 
     def reset(self) -> None:
         """Give pages the whole window."""
@@ -269,7 +270,7 @@ class Firefox(Engine):
             "Services.console.reset();"
             "return messages.filter((each) => each instanceof Ci.nsIScriptError"
             "  && !(each.flags & Ci.nsIScriptError.warningFlag)"
-            "  && (/^https?:/.test(each.sourceName) || each.innerWindowID))"
+            "  && (/^(https?|data):/.test(each.sourceName) || each.innerWindowID))"
             ".map((each) => `${each.errorMessage} (${each.sourceName}:${each.lineNumber})`);"
         )
         return found
