@@ -146,7 +146,7 @@ class TestWholePath:
         page.wait_for_notice("The picture is saved.")
         page.shown_picture(page.profile())
         page.photograph("engines-4-profile")
-        tab_to("#another summary", Keys.ENTER)
+        tab_to("#another summary", Keys.SPACE)
         tab_to("#other-email [name=email]", "carol@team.example", Keys.ENTER)
         page.wait_for_notice("Signed in as carol@team.example.")
         tab_to(".profile:not([hidden]) [data-action=erase]", Keys.ENTER)
