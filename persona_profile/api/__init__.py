@@ -62,6 +62,14 @@ def origin_of(request: Request) -> str:
 
 def includeme(config: Configurator) -> None:
     """Register the API."""
-    services = ("operations", "sessions", "profiles", "pictures", "fedcm", "openapi")
+    services = (
+        "operations",
+        "sessions",
+        "profiles",
+        "profile_keys",
+        "pictures",
+        "fedcm",
+        "openapi",
+    )
     for module in ("observation", "cors", *services, "reception"):
         config.include(f"persona_profile.api.{module}")

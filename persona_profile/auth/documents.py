@@ -70,15 +70,12 @@ class DocumentFetcher:
             raise FetchError("issuer_address_forbidden") from None
         with self._lookups.place(parsed.host):
             with self._lock:
-                future, deadline = self._under_way.get((url, access)) or self._begin(
-                    url, parsed, access
-                )
+                known = self._under_way.get((url, access))
+                future, deadline = known or self._begin(url, parsed, access)
             try:
                 return future.result(max(0.0, deadline - time.monotonic()))
-            except FetchError as error:
-                raise FetchError(
-                    error.code, error.reason
-                ) from None  # each thread needs its own exception
+            except FetchError as error:  # each thread needs its own exception
+                raise FetchError(error.code, error.reason) from None
             except TimeoutError:
                 raise FetchError("issuer_unreachable", "no answer in time") from None
 

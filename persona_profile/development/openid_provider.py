@@ -33,7 +33,11 @@ from persona_profile.auth.fetch import (
 )
 from persona_profile.auth.openid_issuers import OpenIDIssuer
 from persona_profile.bounded_http import MeteredSocket
-from persona_profile.development.identity_provider import PINNED_PATTERNS, read_or_write_key
+from persona_profile.development.identity_provider import (
+    PINNED_PATTERNS,
+    read_example_email,
+    read_or_write_key,
+)
 from persona_profile.development.openid_requests import (
     CODE,
     FRAGMENT,
@@ -43,7 +47,6 @@ from persona_profile.development.openid_requests import (
     Parameters,
     read_request,
 )
-from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json, base64url_encode, json_encode
 
 CLIENT_ID: Final = "development-dialog"
@@ -216,15 +219,7 @@ class DevelopmentOpenIDProvider:
         Raises:
             ValueError: the email is invalid or not of an example domain.
         """
-        try:
-            canonical = canonical_email(email)
-        except InvalidEmail:
-            raise ValueError("This is no email address.") from None
-        if not self.trust.vouches_for(canonical.rpartition("@")[2]):
-            raise ValueError(
-                "This provider vouches for example.com, example.net and example.org, their "
-                "subdomains, and names that end in .example."
-            )
+        canonical = read_example_email(email, "provider")
         if request.response_type == ID_TOKEN:
             return request.answer(id_token=self._id_token(request, canonical))
         code = secrets.token_urlsafe(32)

@@ -1,8 +1,18 @@
 // The style of a card: a constructed sheet, which works under a policy without inline styles.
 
-export const style = new CSSStyleSheet();
+/** @type {CSSStyleSheet | undefined} */
+let sheet;
 
-style.replaceSync(`
+/** Returns the sheet that all cards share; made by the first card, because servers import this module too. */
+export function cardStyle() {
+  if (!sheet) {
+    sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+  }
+  return sheet;
+}
+
+const STYLE = `
 :host {
   display: block;
   min-inline-size: 0;
@@ -210,4 +220,4 @@ img {
   .portrait .mark { forced-color-adjust: none; border-color: ButtonFace; background: Highlight; }
   .mark::before { border-color: HighlightText; }
 }
-`);
+`;

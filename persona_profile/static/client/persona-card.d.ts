@@ -1,3 +1,4 @@
+/// <reference path="./persona-card-react.d.ts" />
 import type { Profile, ProfileClient } from "./persona-profile.js";
 
 /** The stand-in for a picture, derived from the email and the name: the same on every device. */
@@ -16,11 +17,44 @@ export function monogram(email: string, name?: string | null): Monogram;
  */
 export type CardState = "pending" | "fallback" | "ready";
 
+/** The `detail` of the event `choose`. */
+export interface Choice {
+  email: string;
+  /** The profile on the card, or null if it shows a monogram. */
+  profile: Profile | null;
+}
+
+/** The attributes and properties of `<persona-card>` in a template, such as JSX. */
+export interface PersonaCardAttributes {
+  email?: string;
+  selected?: boolean;
+  selectable?: boolean;
+  disabled?: boolean;
+  /** Milliseconds. */
+  patience?: number | string;
+  profile?: Profile | null;
+  onchoose?: (event: CustomEvent<Choice>) => void;
+  onstatechange?: (event: Event) => void;
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "persona-card": PersonaCard;
+  }
+  // The event bubbles: the container of the cards, the document and the window get it too.
+  interface ElementEventMap {
+    choose: CustomEvent<Choice>;
+  }
+  interface GlobalEventHandlersEventMap {
+    choose: CustomEvent<Choice>;
+  }
+}
+
 /**
  * One profile card: `<persona-card email="alice@example.com"></persona-card>`.
  *
  * A card is painted at once: with the cached profile, or a monogram. A late answer replaces this without a change
- * of size. A card is one button: pressing it dispatches `choose` (bubbling, composed; `detail: {email, profile}`);
+ * of size. A card is one button: pressing it dispatches `choose` (bubbling, composed; `detail` is a `Choice`);
  * the page sets `selected` then. A change of `state` dispatches `statechange` (bubbling). An answer about another
  * email, or of another shape, is ignored.
  *

@@ -1,7 +1,7 @@
 // The cards of a sign-in dialog: an element for one card, a cache, and a deck. persona-card.d.ts is the reference.
 
 import { loadPicture } from "./persona-card-picture.js";
-import { style } from "./persona-card-style.js";
+import { cardStyle } from "./persona-card-style.js";
 import {
   aboutTexts,
   canonicalEmail,
@@ -22,10 +22,12 @@ const PATIENCE_MS = 800;
 const PORTRAIT_SIDE = 64;
 /** A picture that is loaded this fast is part of the first paint: it does not fade in. */
 const FIRST_PAINT_MS = 50;
+/** Without a DOM, as in a renderer on a server, there are no elements, but the module can be imported. */
+const BaseElement = globalThis.HTMLElement ?? /** @type {typeof HTMLElement} */ (class {});
 const BOOLEANS = ["selected", "selectable", "disabled"];
 
 /** @implements {declared.PersonaCard} */
-export class PersonaCard extends HTMLElement {
+export class PersonaCard extends BaseElement {
   static observedAttributes = ["email", ...BOOLEANS];
 
   #parts = makeParts();
@@ -45,7 +47,7 @@ export class PersonaCard extends HTMLElement {
   constructor() {
     super();
     const root = this.attachShadow({ mode: "open", delegatesFocus: true });
-    root.adoptedStyleSheets = [style];
+    root.adoptedStyleSheets = [cardStyle()];
     root.append(this.#parts.card);
     this.#parts.card.addEventListener("click", () => this.#choose());
   }
@@ -332,6 +334,6 @@ function write(element, text) {
   }
 }
 
-if (!customElements.get("persona-card")) {
+if (globalThis.customElements && !customElements.get("persona-card")) {
   customElements.define("persona-card", PersonaCard);
 }

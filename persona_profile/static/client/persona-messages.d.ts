@@ -27,15 +27,37 @@ export interface Explanation {
   fields: { name: string; text: string }[];
 }
 
+/** A sentence, or its plural forms, of which `{count}` decides. */
+export type Message = string | ({ other: string } & { [Form in Intl.LDMLPluralRule]?: string });
+
+/** All sentences of a language, as messages/en.json has them: by code, by a key that several codes share, `field.` and a
+ *  claim, `description.` and a reason against a field. */
+export type Sentences = Record<string, Message>;
+
 /**
- * The sentences of a language, by code; missing sentences are in English. messages/en.json has all keys, among them
- * `language` (for numbers and units) and the names of fields.
+ * Sentences in place of the English ones, by key or by code; missing sentences are in English. `language`, a BCP 47 tag,
+ * decides how numbers and units are written, and by which rules plurals are chosen.
  *
- * A sentence may have placeholders: `{wait}`, `{limit_bytes}`, `{limit_megapixels}`, `{megapixels}`,
- * `{request_id}`, `{fields}`, `{code}`. `[in {wait}|soon]` stands for "in 5 seconds", or for "soon" if the error
- * has no such value.
+ * A sentence may have placeholders: `{wait}`, `{limit_bytes}`, `{limit_pixels}`, `{pixels}`, `{request_id}`,
+ * `{fields}`, `{code}`. `[in {wait}|soon]` stands for "in 5 seconds", or for "soon" if the error has no such value.
  */
-export type Translations = Record<string, string | undefined | ((error: ProfileError) => string)>;
+export type Translations = {
+  language?: string;
+  direction?: "ltr" | "rtl";
+  [key: string]: Message | undefined | ((error: ProfileError) => string);
+};
+
+/** The BCP 47 tags of the languages that there are, sorted. */
+export const languages: readonly string[];
+
+/**
+ * Loads the sentences of a language: of the first that there is of `lang`, by default the browser's languages. `de-AT`
+ * gets German, with the numbers of Austria. Only that language is fetched; English is built in, and is returned if there
+ * is none of them or its file can't be loaded. Never rejects.
+ */
+export function loadTranslations(options?: {
+  lang?: string | readonly string[];
+}): Promise<Translations & { language: string; direction: "ltr" | "rtl" }>;
 
 /** Every code with a sentence of its own: the codes of docs/reference/api.md of the service, and those of the client. */
 export const codes: readonly string[];

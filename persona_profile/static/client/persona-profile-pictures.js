@@ -65,8 +65,11 @@ async function reduceInWorker(file, crop, signal) {
   }
   let worker;
   try {
-    const options = { type: /** @type {const} */ ("module"), name: "persona-profile-reduction" };
-    worker = new Worker(new URL("./persona-profile-reduction.js", import.meta.url), options);
+    // Literals: bundlers read them.
+    worker = new Worker(new URL("./persona-profile-reduction.js", import.meta.url), {
+      type: "module",
+      name: "persona-profile-reduction",
+    });
   } catch {
     return reduceHere(file, crop); // these modules come from another origin
   }

@@ -313,6 +313,15 @@ export function profileOf(answer) {
 /** @type {types.ReadProfiles} */
 export const profilesOf = ({ profiles }) => profiles.map(profileOf);
 
+/** @type {types.ReadProfileKey} */
+export function profileKeyOf({ id, added_at, current }) {
+  demand(isText(id) && (added_at === null || Date.parse(added_at)) && typeof current === "boolean");
+  return { id, added_at, current };
+}
+
+/** @type {types.ReadProfileKeys} */
+export const profileKeysOf = ({ profile_keys }) => profile_keys.map(profileKeyOf);
+
 /** @type {types.ReadSession} */
 export function sessionOf({ token, expires_at, emails }) {
   demand(

@@ -9,6 +9,8 @@ import {
   exchange,
   isLost,
   isText,
+  profileKeyOf,
+  profileKeysOf,
   profileOf,
   profilesOf,
   sessionOf,
@@ -287,6 +289,29 @@ export class ProfileClient extends EventTarget {
       this.#olderToken = token;
       this.#setSession(session);
       return this.#remember(profile);
+    });
+  }
+
+  /** @type {Client["profileKeys"]} */
+  profileKeys(email, { signal } = {}) {
+    return this.#call(signal, (call) =>
+      this.#json(call, "GET", this.#path(email, "/profile-keys"), {}, profileKeysOf),
+    );
+  }
+
+  /** @type {Client["addProfileKey"]} */
+  addProfileKey(email, key, { signal } = {}) {
+    const options = { json: { profile_key: key } };
+    return this.#call(signal, (call) =>
+      this.#json(call, "POST", this.#path(email, "/profile-keys"), options, profileKeyOf),
+    );
+  }
+
+  /** @type {Client["removeProfileKey"]} */
+  removeProfileKey(email, id, { signal } = {}) {
+    return this.#call(signal, async (call) => {
+      const path = this.#path(email, `/profile-keys/${encodeURIComponent(id)}`);
+      await this.#request(call, "DELETE", path);
     });
   }
 

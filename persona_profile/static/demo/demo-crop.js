@@ -2,6 +2,7 @@
 
 import { find, openDialog } from "./demo-page.js";
 import { Square } from "./demo-square.js";
+import { percent, text as textOf } from "./demo-texts.js";
 
 /** @import { Crop } from "./persona-profile.js" */
 /** @typedef {{ x: number, y: number }} Point in parts of the viewport */
@@ -87,20 +88,20 @@ export class Cropper {
     const { left, top, side, zoom, maxZoom } = this.#square;
     const scale = this.#viewport.clientWidth / side;
     this.#image.style.transform = `translate(${-left * scale}px, ${-top * scale}px) scale(${scale})`;
-    const percent = `${Math.round(zoom * 100)} %`;
-    find(this.#dialog, ".percent").textContent = percent;
+    find(this.#dialog, ".percent").textContent = percent(zoom);
     this.#slider.value = String(maxZoom > 1 ? (100 * Math.log(zoom)) / Math.log(maxZoom) : 0);
-    this.#slider.setAttribute("aria-valuetext", percent);
+    this.#slider.setAttribute("aria-valuetext", percent(zoom));
   }
 
   /** Draws the square and announces its place; a moving finger only draws. */
   #changed() {
     this.#draw();
     const { left, top, side, width, height, zoom } = this.#square;
-    const across = Math.round((100 * (left + side / 2)) / width);
-    const down = Math.round((100 * (top + side / 2)) / height);
-    find(this.#dialog, "[role=status]").textContent =
-      `Zoom ${Math.round(zoom * 100)} %, centre at ${across} % across and ${down} % down.`;
+    find(this.#dialog, "[role=status]").textContent = textOf("crop.place", {
+      zoom: percent(zoom),
+      across: percent((left + side / 2) / width),
+      down: percent((top + side / 2) / height),
+    });
   }
 
   #slide() {

@@ -1,11 +1,11 @@
 // The files that a person chooses, drops or pastes: which one is the picture, and why the others are not.
 
 import { HEAD_BYTES, OTHERS, formatOf, mayBePicture } from "./demo-formats.js";
+import { text } from "./demo-texts.js";
 
 /** @typedef {{ file: File, isFolder: boolean }} Given */
 /** @typedef {{ file: File | null, text: string }} Picked `text` for the person; empty if all is as expected */
 
-const ACCEPTED = "Choose a JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL or DNG picture.";
 const MAX_EXAMINED = 50;
 const MAX_NAMED = 3;
 const MAX_NAME = 60; // characters
@@ -41,12 +41,15 @@ export async function firstPicture(given) {
   for (const each of given.slice(0, MAX_EXAMINED)) {
     const reason = await reasonAgainst(each);
     if (!reason) {
-      const chosen = `${nameOf(each.file)} is used, the first picture of ${given.length} files.`;
+      const chosen = text("file.chosen", { name: nameOf(each.file), count: given.length });
       return { file: each.file, text: given.length > 1 ? joined([...shortened(reasons), chosen]) : "" };
     }
     reasons.push(reason);
   }
-  return { file: null, text: reasons.length ? joined([...shortened(reasons), ACCEPTED]) : "" };
+  return {
+    file: null,
+    text: reasons.length ? joined([...shortened(reasons), text("file.accepted")]) : "",
+  };
 }
 
 /**
@@ -56,24 +59,24 @@ export async function firstPicture(given) {
 async function reasonAgainst({ file, isFolder }) {
   const name = nameOf(file);
   if (isFolder) {
-    return `${name} is a folder.`;
+    return text("file.folder", { name });
   }
   let head;
   try {
     // A file that is gone has the size 0, and its slices are empty; only reading the file itself fails.
     head = new Uint8Array(await (file.size ? file.slice(0, HEAD_BYTES) : file).arrayBuffer());
   } catch {
-    return `${name} can’t be read: it is a folder, or was moved, changed or deleted.`;
+    return text("file.unreadable", { name });
   }
   if (!head.length) {
-    return `${name} is empty: it has 0 bytes.`;
+    return text("file.empty", { name });
   }
   const format = formatOf(head);
   if (mayBePicture(format, file)) {
     return "";
   }
-  const kind = Object.hasOwn(OTHERS, format ?? "") && OTHERS[/** @type {keyof OTHERS} */ (format)];
-  return kind ? `${name} is ${kind}.` : `${name} is no picture of a known format.`;
+  const kind = OTHERS.find((each) => each === format);
+  return text(kind ? `file.${kind}` : "file.unknown", { name });
 }
 
 /**
@@ -81,17 +84,17 @@ async function reasonAgainst({ file, isFolder }) {
  * @param {{ name: string }} file
  */
 export function nameOf({ name }) {
-  const characters = [...(name || "This file")];
+  const characters = [...(name || text("file.nameless"))];
   const start = characters.slice(0, MAX_NAME - NAME_END);
   const short =
     characters.length > MAX_NAME ? [...start, "…", ...characters.slice(-NAME_END)] : characters;
-  return `“\u2068${short.join("")}\u2069”`;
+  return text("file.quoted", { name: short.join("") });
 }
 
 /** @param {string[]} reasons */
 function shortened(reasons) {
   const more = reasons.length - MAX_NAMED;
-  const rest = more > 0 ? [`${more} more ${more === 1 ? "is" : "are"} no pictures.`] : [];
+  const rest = more > 0 ? [text("file.more", { count: more })] : [];
   return [...reasons.slice(0, MAX_NAMED), ...rest];
 }
 

@@ -6,23 +6,23 @@ export const HEAD_BYTES = 64 * 1024;
 /** The formats that the server accepts. */
 export const ACCEPTED = ["jpeg", "png", "webp", "gif", "avif", "heic", "jxl", "tiff"];
 
-/** Names of the other formats, as people know them. */
-export const OTHERS = {
-  bmp: "a BMP picture",
-  icon: "an icon",
-  svg: "an SVG drawing",
-  postscript: "a PostScript drawing",
-  jpeg2000: "a JPEG 2000 picture",
-  raw: "a raw photo",
-  photoshop: "a Photoshop document",
-  gimp: "a GIMP document",
-  pdf: "a PDF document",
-  web: "a web page",
-  text: "a text",
-  archive: "an archive or a document",
-  video: "a video",
-  audio: "a sound recording",
-};
+/** The other formats; a text for each of them is in messages/, as `file.` and this name. */
+export const OTHERS = /** @type {const} */ ([
+  "bmp",
+  "icon",
+  "svg",
+  "postscript",
+  "jpeg2000",
+  "raw",
+  "photoshop",
+  "gimp",
+  "pdf",
+  "web",
+  "text",
+  "archive",
+  "video",
+  "audio",
+]);
 
 /** Starts of files: a format, the offset of its bytes, and the bytes as characters. */
 const STARTS = /** @type {[string, number, string][]} */ ([
@@ -87,7 +87,7 @@ const UTF_16 = /^(?:\xff\xfe|\xfe\xff)/;
 const PICTURE_NAME = /\.(?:jpe?g|jpe|jfif|png|webp|gif|avifs?|hei[cf]s?|hif|jxl|dng|tiff?)$/i;
 
 /**
- * Returns the format of a file: of `ACCEPTED`, or a key of `OTHERS`; null if it is unknown.
+ * Returns the format of a file: of `ACCEPTED`, or of `OTHERS`; null if it is unknown.
  * @param {Uint8Array} head its first HEAD_BYTES
  * @returns {string | null}
  */

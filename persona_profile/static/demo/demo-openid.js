@@ -7,8 +7,6 @@ import { ProfileError } from "./persona-profile.js";
 /** @import { ProfileClient } from "./persona-profile.js" */
 
 const TIMEOUT_MS = 8000;
-const NO_PROVIDER =
-  "The local OpenID provider is not running; the log of the server has the reason. Choose a card instead.";
 
 export class OpenIDSignIn {
   #client;
@@ -83,6 +81,6 @@ export class OpenIDSignIn {
     } catch {
       throw new ProfileError("no_answer", "No answer.");
     }
-    throw Object.assign(new Error("No provider."), { code: "no_provider", text: NO_PROVIDER });
+    throw Object.assign(new Error("No provider."), { code: "no_provider" });
   }
 }

@@ -1,6 +1,6 @@
 // Helpers of every part of the page: one action at a time, and errors in words beside their cause.
 
-import { explain } from "./persona-messages.js";
+import { explained, text as textOf } from "./demo-texts.js";
 
 /** @import { Explanation } from "./persona-messages.js" */
 
@@ -75,14 +75,15 @@ export function report(error, scope) {
   if (!error.code) {
     console.error(error);
   }
-  const explanation = explain(error, { no_provider: error.text });
+  const explanation = explained(error);
   const unplaced = explanation.fields.filter((field) => !showFieldError(scope, field));
   const marked = /** @type {HTMLElement | null} */ (scope.querySelector("[aria-invalid=true]"));
   marked?.focus();
   const file = explanation.action === "choose-file" && /** @type {HTMLElement} */ (scope).dataset.file;
-  const sentence = file ? `${file}: ${explanation.text}` : explanation.text;
-  const text =
-    marked && !unplaced.length ? "Something is not right yet: see the marked field." : sentence;
+  const sentence = file
+    ? textOf("file.problem", { name: file, problem: explanation.text })
+    : explanation.text;
+  const text = marked && !unplaced.length ? textOf("problem.marked") : sentence;
   const place = scope.querySelector(".problem");
   if (place && explanation.action !== "sign-in") {
     place.textContent = text;
@@ -135,7 +136,7 @@ export function openDialog(dialog) {
   dialog.returnValue = "";
   for (const button of dialog.querySelectorAll("button")) {
     // Enter in a field presses the first button that submits, so a button that cancels submits nothing.
-    if (button.type === "button") {
+    if (button.type === "button" && button.value) {
       button.onclick = () => dialog.close(button.value);
     }
   }

@@ -2,23 +2,29 @@
 
 import { firstPicture, filesOf, nameOf } from "./demo-files.js";
 import { attempt, clearProblems, find, notify, report } from "./demo-page.js";
+import { percent, text as textOf } from "./demo-texts.js";
 
 /** @import { Crop, Progress, SendOptions, UploadOptions } from "./persona-profile.js" */
 
+/** @typedef {Record<Progress["phase"], import("./demo-texts.js").Key>} Phases */
+
+/** @type {Phases} */
 const PHASES = {
-  reducing: "Making the picture smaller…",
-  uploading: "Uploading…",
-  processing: "Preparing the picture…",
+  reducing: "picture.reducing",
+  uploading: "picture.uploading",
+  processing: "picture.preparing",
 };
+/** @type {Phases} */
 const PREVIEW_PHASES = {
   ...PHASES,
-  uploading: "Uploading, to show you the picture…",
-  processing: "Preparing a view of the picture…",
+  uploading: "picture.uploading_view",
+  processing: "picture.preparing_view",
 };
+/** @type {Phases} */
 const STALLED_PHASES = {
   ...PHASES,
-  uploading: "The connection is slow or interrupted. Still trying…",
-  processing: "This takes longer than usual. Still waiting…",
+  uploading: "picture.slow",
+  processing: "picture.slow_preparing",
 };
 /** Errors after which the same file may be uploaded again. */
 const REPEATABLE = ["retry", "wait", "report"];
@@ -95,8 +101,7 @@ export class PictureEditor {
     } else if (!file) {
       notify(text, "error");
     } else if (this.#choosing || this.busy) {
-      const wait = "Wait until it is saved, or cancel it first.";
-      notify(`${nameOf(file)} is not used: another picture is being uploaded. ${wait}`, "error");
+      notify(textOf("picture.only_one", { name: nameOf(file) }), "error");
     } else {
       cropper.note = text;
       this.#root.dataset.file = nameOf(file);
@@ -167,14 +172,14 @@ export class PictureEditor {
       async (options) => {
         this.#show({ phase: "reducing", sent: 0, total: 0 });
         await this.#options.upload(file, { crop, ...options });
-        notify("The picture is saved.");
+        notify(textOf("picture.saved"));
       },
     );
   }
 
   /**
    * Sends a file with progress and a button to cancel; after an error that may pass, with one to try again.
-   * @param {Record<Progress["phase"], string>} phases
+   * @param {Phases} phases
    * @param {() => Promise<unknown>} again
    * @param {(options: SendOptions) => Promise<void>} work
    */
@@ -205,8 +210,8 @@ export class PictureEditor {
     } else {
       bar.value = part;
     }
-    this.#find(".percent").textContent = part === null ? "" : `${Math.floor(part * 100)} %`;
-    const text = (stalled ? STALLED_PHASES : phases)[phase];
+    this.#find(".percent").textContent = part === null ? "" : percent(Math.floor(part * 100) / 100);
+    const text = textOf((stalled ? STALLED_PHASES : phases)[phase]);
     // Written only when it changes, because it is announced.
     if (this.#find(".phase").textContent !== text) {
       this.#find(".phase").textContent = text;
@@ -219,7 +224,7 @@ export class PictureEditor {
       this.#find("[data-action=retry-picture]").hidden = true;
       await this.#options.remove();
       this.#find("[name=picture]").focus();
-      notify("The picture is removed.");
+      notify(textOf("picture.removed"));
     });
   }
 }

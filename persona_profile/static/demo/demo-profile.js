@@ -1,15 +1,14 @@
 // The panel of one profile, to read and to change.
 
 import { monogram } from "./persona-card.js";
-import { explain } from "./persona-messages.js";
 import { ProfileError } from "./persona-profile.js";
 import { attempt, byId, clearProblems, find, notify, openDialog, report } from "./demo-page.js";
 import { filesOf } from "./demo-files.js";
+import { ProfileKeys } from "./demo-keys.js";
 import { PictureEditor } from "./demo-picture.js";
+import { dateAndTime, explained, text } from "./demo-texts.js";
 
 /** @import { Claims, Profile, ProfileClient, SendOptions, UploadOptions } from "./persona-profile.js" */
-
-const LOCKED = ["profile_key_required", "profile_key_wrong"];
 
 /**
  * Returns a blank profile, to be shown before the server has answered.
@@ -25,6 +24,7 @@ export class ProfilePanel {
   /** @type {Profile} */
   #profile;
   #picture;
+  #keys;
 
   /**
    * @param {string} email
@@ -49,6 +49,7 @@ export class ProfilePanel {
       preview: (file, settings) => this.#preview(file, settings),
       remove: async () => options.onChange(await this.#client.removePicture(email)),
     });
+    this.#keys = new ProfileKeys(this.element, { ...options, email });
     this.#profile = blank(email);
     this.#listen();
     this.show(this.#profile);
@@ -82,12 +83,6 @@ export class ProfilePanel {
       event.preventDefault();
       clearProblems(claims);
       this.#closeForm();
-    });
-    const unlock = this.#find(".unlock");
-    unlock.addEventListener("submit", (event) => {
-      event.preventDefault();
-      const { value } = find(unlock, "[name=profile_key]", HTMLInputElement);
-      attempt(unlock, () => this.#options.onUnlock(value.trim()));
     });
     const footer = this.#find("footer");
     const actions = { export: () => this.#export(), erase: () => this.#erase() };
@@ -142,7 +137,7 @@ export class ProfilePanel {
   show(profile) {
     const previous = this.#profile;
     this.#profile = profile;
-    const { email, label, nickname, pronouns, picture, error } = profile;
+    const { email, label, nickname, pronouns, picture } = profile;
     const title = profile.name ?? nickname ?? email.split("@")[0];
     const website = profile.website?.replace(/^https:\/\/|\/$/g, "");
     const parts = {
@@ -153,22 +148,22 @@ export class ProfilePanel {
       website,
       updated: this.#status(),
       nickname: nickname === title ? null : nickname,
-      "picture-action": picture ? "Change picture" : "Add a picture",
+      "picture-action": text(picture ? "picture.change" : "picture.add"),
     };
-    for (const [part, text] of Object.entries(parts)) {
+    for (const [part, value] of Object.entries(parts)) {
       const element = this.#find(`[data-show=${part}]`);
-      element.textContent = text ?? "";
-      element.hidden = !text;
+      element.textContent = value ?? "";
+      element.hidden = !value;
     }
     if (profile.website?.startsWith("https://")) {
       this.#find("[data-show=website]", HTMLAnchorElement).href = profile.website;
     }
-    const { text, hue } = monogram(email, profile.name ?? nickname);
+    const { text: initials, hue } = monogram(email, profile.name ?? nickname);
     this.element.style.setProperty("--hue", String(hue));
-    this.element.setAttribute("aria-label", `Profile of ${email}`);
-    this.#find(".portrait .monogram").textContent = text;
+    this.element.setAttribute("aria-label", text("profile.of", { email }));
+    this.#find(".portrait .monogram").textContent = initials;
     this.#find("[data-action=remove-picture]").hidden = !picture;
-    this.#find(".unlock").hidden = !LOCKED.includes(error ?? "");
+    this.#keys.show(profile);
     this.#find(".picture").hidden = this.#find(".editor").hidden = this.locked;
     this.#showPicture(previous.picture);
     this.#fillForm(previous);
@@ -177,13 +172,12 @@ export class ProfilePanel {
   #status() {
     const { error, etag, updated_at: updated } = this.#profile;
     if (error) {
-      return explain({ code: error }).text;
+      return explained({ code: error }).text;
     }
     if (!updated) {
-      return etag ? "Nothing stored yet" : "Waiting for the profile server…";
+      return text(etag ? "profile.blank" : "profile.waiting");
     }
-    const format = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
-    return `Changed ${format.format(new Date(updated))}`;
+    return text("profile.changed", { when: dateAndTime(updated) });
   }
 
   /**
@@ -261,7 +255,7 @@ export class ProfilePanel {
       }
     }
     this.#closeForm();
-    notify("Saved.");
+    notify(text("editor.saved"));
   }
 
   /**
@@ -293,7 +287,7 @@ export class ProfilePanel {
     link.download = `profile-${this.email}.zip`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    notify("Your data is in your downloads.");
+    notify(text("export.done"));
   }
 
   async #erase() {
@@ -305,7 +299,7 @@ export class ProfilePanel {
     this.#options.onErase();
     this.#fillForm(null);
     this.#find("h2").focus();
-    notify(`Everything about ${this.email} is erased.`);
+    notify(text("erase.done", { email: this.email }));
     // Read again for the etag, on which the next change is based.
     this.#client
       .profile(this.email)

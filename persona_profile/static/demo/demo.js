@@ -7,6 +7,7 @@ import { OpenIDSignIn } from "./demo-openid.js";
 import { Cropper } from "./demo-crop.js";
 import { attempt, byId, clearProblems, find, notify } from "./demo-page.js";
 import { ProfilePanel, blank } from "./demo-profile.js";
+import { list, loadTexts, offerLanguages, text, translated, writeTexts } from "./demo-texts.js";
 
 /** @import { Profile, Proof, SignInOptions } from "./persona-profile.js" */
 
@@ -60,7 +61,7 @@ async function enter(emails, proofs, options) {
   showProfiles(profiles);
   updateCards();
   byId("heading").focus();
-  notify(`Signed in as ${emails.join(" and ")}.`);
+  notify(text("session.opened", { emails: list(emails) }));
 }
 
 /**
@@ -93,12 +94,12 @@ async function useAddress(email, proof) {
 
 /** Opens a session with the answer of the OpenID provider; after a temporary failure it can be repeated. */
 async function finishOpenID() {
-  byId("openid").textContent = "Sign in with OpenID Connect (local provider)";
+  byId("openid").textContent = text("openid.begin");
   try {
     await openid.finish(({ email, idToken }) => enter([email ?? ""], [{ id_token: idToken }]));
   } finally {
     if (openid.hasReturned) {
-      byId("openid").textContent = "Finish signing in";
+      byId("openid").textContent = text("openid.finish");
     }
   }
 }
@@ -123,6 +124,9 @@ async function mintAssertion(email) {
     throw new ProfileError("no_answer", "No assertion.");
   }
   if (!answer.ok) {
+    for (const error of problem.errors ?? []) {
+      error.description = translated(error.description);
+    }
     throw Object.assign(new Error("No assertion."), problem);
   }
   return problem.assertion;
@@ -134,15 +138,12 @@ async function signOut() {
   closeSession({ forget: true });
   try {
     await ended;
-    notify("You are signed out, everywhere.");
+    notify(text("session.signed_out"));
   } catch (error) {
     if (!error.isTemporary) {
       throw error;
     }
-    notify(
-      "You are signed out here. The server did not answer, so sessions on other devices may go on.",
-      "error",
-    );
+    notify(text("session.signed_out_here"), "error");
   }
 }
 
@@ -215,6 +216,10 @@ function newPanel(email) {
     },
     async onUnlock(profileKey) {
       await signIn([email], { profileKey });
+      const { error } = panels.get(email)?.profile ?? {};
+      if (error) {
+        throw new ProfileError(error, "Another key opens the profile.");
+      }
     },
   });
 }
@@ -261,15 +266,12 @@ function markSelected() {
 
 function render() {
   const isSignedIn = panels.size > 0;
-  document.title = `${isSignedIn ? "Your cards" : "Sign in"} · Persona Profiles`;
+  const title = text(isSignedIn ? "cards.your_title" : "cards.title");
+  document.title = text("page.title", { title });
   byId("heading").textContent = isSignedIn
-    ? panels.size > 1
-      ? "Your cards"
-      : "Your card"
-    : "Choose a card";
-  byId("lead").textContent = isSignedIn
-    ? "A sign-in dialog shows you like this."
-    : "Who do you want to be on this development server?";
+    ? text("cards.your", { count: panels.size })
+    : text("cards.choose");
+  byId("lead").textContent = text(isSignedIn ? "cards.lead_signed_in" : "cards.lead");
   byId("sign-out").hidden = !isSignedIn;
   byId("profiles").hidden = !isSignedIn;
   byId("several-actions").hidden = isSignedIn;
@@ -290,7 +292,7 @@ function render() {
  */
 function setSeveral(several) {
   byId("several").setAttribute("aria-pressed", String(several));
-  byId("several").textContent = several ? "Choose only one" : "Choose several";
+  byId("several").textContent = text(several ? "cards.one" : "cards.several");
   for (const card of deck.cards) {
     card.selectable = several;
     card.selected = false;
@@ -303,7 +305,8 @@ function countSelected() {
   const count = deck.cards.filter(({ selected }) => selected).length;
   byId("continue").hidden = !several;
   byId("continue", HTMLButtonElement).disabled = !count;
-  byId("continue").textContent = count > 1 ? `Continue with ${count} cards` : "Continue";
+  byId("continue").textContent =
+    count > 1 ? text("other.continue_with", { count }) : text("other.continue");
 }
 
 /** @param {PersonaCard} card */
@@ -356,7 +359,7 @@ function listen() {
     queueMicrotask(() => {
       if (!client.session && panels.size) {
         closeSession();
-        notify("You are signed out. Please sign in again.", "error");
+        notify(text("session.ended"), "error");
       }
     }),
   );
@@ -380,6 +383,15 @@ function listen() {
   }
 }
 
+const loading = loadTexts();
+if (loading) {
+  // The page stays blank until its texts are there, so that nothing moves afterwards.
+  document.documentElement.classList.add("loading");
+  await loading;
+  document.documentElement.classList.remove("loading");
+}
+writeTexts(document);
+offerLanguages(byId("language", HTMLSelectElement));
 listen();
 if (client.session) {
   resume();

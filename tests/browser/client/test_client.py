@@ -102,7 +102,7 @@ class TestPackage:
         [package] = json.loads(packed.stdout)
         names = {each["path"] for each in package["files"]}
         ours = {path.name for path in CLIENT.glob("persona-*")}
-        assert names == ours | {"README.md", "package.json"}
+        assert names == ours | {"LICENSE", "README.md", "package.json"}
         assert names > {*MODULES, "persona-profile.d.ts"}
         assert package["name"] == "persona-profile-client"
 
@@ -331,6 +331,42 @@ class TestSession:
         """
         seen = scripts.run(script, alice=ALICE, bob=BOB, keys=KEYS)
         assert seen == [[None, None], ["profile_key_required"] * 2, "profile_key_required"]
+
+    def test_several_profile_keys(self, scripts):
+        """A profile gets a second key, opens with it, and loses the first one; the last one stays."""
+        script = """
+            const origin = location.origin;
+            const sessionWith = async (profileKey) => {
+              const client = new module.ProfileClient({ origin });
+              const [profile] = await client.signIn([await tools.mint(carol)], { profileKey });
+              return { client, profile };
+            };
+            const code = (call) => call.then(() => null, (error) => error.code);
+            const { client } = await sessionWith(keys[0]);
+            const rejected = await code(client.addProfileKey(carol, keys[1]));
+            const before = [await client.profileKeys(carol), rejected];
+            await client.setProfileKey(carol, keys[0]);
+            const added = await client.addProfileKey(carol, keys[1]);
+            const again = await client.addProfileKey(carol, keys[1]);
+            const { client: second, profile } = await sessionWith(keys[1]);
+            const [first, own] = await second.profileKeys(carol);
+            await second.removeProfileKey(carol, first.id);
+            return [
+              before, added, again, [first.current, own], profile.error ?? null,
+              (await second.profileKeys(carol)).map(({ id }) => id),
+              await code(second.removeProfileKey(carol, first.id)),
+              await code(second.removeProfileKey(carol, own.id)),
+              await code(client.profile(carol)),
+            ];
+        """
+        before, added, again, [is_first_current, own], *rest = scripts.run(
+            script, carol="carol@example.net", keys=KEYS
+        )
+        assert before == [[], "profile_not_protected"]
+        assert added == again == own | {"current": False}
+        assert (is_first_current, own["current"]) == (False, True)
+        ended = ["not_found", "last_profile_key", "profile_key_wrong"]
+        assert rest == [None, [added["id"]], *ended]
 
 
 class TestProfiles:

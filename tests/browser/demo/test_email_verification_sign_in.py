@@ -18,7 +18,7 @@ from pyevp.profile import PROFILES
 from selenium.webdriver.common.keys import Keys
 from support.browsers.abilities import EMAIL_VERIFICATION, in_other_engines
 from support.servers.dialogs import dialog_of
-from support.servers.services import Service, free_port
+from support.servers.services import Service, development_server, free_port
 
 from persona_profile.development.chromium import switches
 from persona_profile.development.email_verification_issuer import HOST
@@ -63,10 +63,8 @@ class Issuer:
 def service(tmp_path_factory):
     """A development server with its issuer, as `make run` starts it."""
     folder = tmp_path_factory.mktemp("evp")
-    started = Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite", issuer_port=free_port())
-    started.start()
-    yield started
-    started.close()
+    with development_server(folder, issuer_port=free_port()) as started:
+        yield started
 
 
 @pytest.fixture

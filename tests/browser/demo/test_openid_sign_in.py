@@ -15,7 +15,7 @@ from support.browsers.abilities import in_three_engines
 from support.clients.accessibility import violations
 from support.servers.applications import Clock, application, running
 from support.servers.dialogs import dialog_of
-from support.servers.services import Service, free_port
+from support.servers.services import Service, development_server, free_port
 
 from persona_profile.serving.development_provider import start_providers
 
@@ -28,10 +28,8 @@ GUIDE = Path(__file__).parents[3] / "docs/how-to/dialog.md"
 def service(tmp_path_factory):
     """A development server with its provider, as `make run` starts it."""
     folder = tmp_path_factory.mktemp("openid")
-    started = Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite", provider_port=free_port())
-    started.start()
-    yield started
-    started.close()
+    with development_server(folder, provider_port=free_port()) as started:
+        yield started
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_progress_and_cancelling(page, network, phone_file):
     network(uploadThroughput=20_000)
     page.choose_file(profile, phone_file)
     page.wait_for(lambda: "Uploading, to show you the picture" in phase(profile))
-    page.wait_for(lambda: profile.find_element(By.CSS_SELECTOR, ".percent").text not in ("", "0 %"))
+    page.wait_for(lambda: profile.find_element(By.CSS_SELECTOR, ".percent").text not in ("", "0%"))
     page.photograph("11-preview-upload")
     page.press(profile, "cancel-picture")
     page.wait_for_problem(profile, "Cancelled.")

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
-const CLIENT = new URL("../../../persona_profile/static/client/", import.meta.url);
+const ROOT = new URL("../../../", import.meta.url);
+const CLIENT = new URL("persona_profile/static/client/", ROOT);
 const { exports } = JSON.parse(readFileSync(new URL("package.json", CLIENT), "utf8"));
 
 const EXPORT = /^export (?:async )?(?:class|function|const) (\w+)|^export \{([^}]*)\}/gm;
@@ -18,7 +19,9 @@ function exported(name) {
     .sort();
 }
 
-for (const { types, default: module } of Object.values(exports)) {
+const DECLARED = Object.values(exports).filter(({ types }) => types);
+
+for (const { types, default: module } of DECLARED) {
   test(`${module} exports the names that ${types} declares`, () => {
     const names = exported(module);
     assert.ok(names.length > 0);
@@ -26,11 +29,33 @@ for (const { types, default: module } of Object.values(exports)) {
   });
 }
 
+test("the modules that pages import are declared", () => {
+  const undeclared = Object.keys(exports).filter((name) => !exports[name].types);
+  assert.deepEqual(undeclared, ["./worker", "./package.json"]);
+});
+
 test("every module of the package is a file", () => {
   const files = readdirSync(CLIENT).map((name) => `./${name}`);
-  const named = Object.values(exports).flatMap(Object.values);
+  const named = Object.values(exports).flatMap((each) => (each.types ? Object.values(each) : each));
   assert.deepEqual(
     named.filter((name) => !files.includes(name)),
     [],
+  );
+});
+
+for (const name of Object.keys(exports).filter((each) => each !== "./package.json")) {
+  test(`${name} can be imported where there is no DOM`, async () => {
+    assert.equal(typeof document, "undefined");
+    await import(new URL(exports[name].default ?? exports[name], CLIENT));
+  });
+}
+
+test("the version is that of the service, and the license is its own", () => {
+  const [, version] = /^ {4}version="(.*)",$/m.exec(readFileSync(new URL("setup.py", ROOT), "utf8"));
+  const manifest = JSON.parse(readFileSync(new URL("package.json", CLIENT), "utf8"));
+  assert.equal(manifest.version, version);
+  assert.equal(
+    readFileSync(new URL("LICENSE", CLIENT), "utf8"),
+    readFileSync(new URL("LICENSE", ROOT), "utf8"),
   );
 });

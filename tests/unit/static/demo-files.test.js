@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { filesOf, firstPicture, nameOf } from "../../../persona_profile/static/demo/demo-files.js";
+import "./served-folder.js";
+
+const { filesOf, firstPicture, nameOf } =
+  await import("../../../persona_profile/static/demo/demo-files.js");
 
 const CHOOSE = "Choose a JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL or DNG picture.";
 const JPEG = Uint8Array.of(0xff, 0xd8, 0xff, 0xe0);

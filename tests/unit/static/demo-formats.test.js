@@ -96,7 +96,7 @@ describe("format of the start of a file", () => {
   }
 
   test("is accepted, or has a name", () => {
-    const names = [...ACCEPTED, ...Object.keys(OTHERS)];
+    const names = [...ACCEPTED, ...OTHERS];
     assert.equal(new Set(names).size, names.length);
   });
 
@@ -109,7 +109,7 @@ describe("format of the start of a file", () => {
     ]) {
       for (let length = 0; length <= whole.length; length += 1) {
         const format = formatOf(whole.subarray(0, length));
-        assert.ok(format === null || ACCEPTED.includes(format) || format in OTHERS);
+        assert.ok(format === null || ACCEPTED.includes(format) || OTHERS.includes(format));
       }
     }
   });

@@ -1,0 +1,215 @@
+"""The package of the browser modules: installed, bundled and used as docs/how-to/package.md says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+from support import ROOT
+from support.clients.other_browsers import firefox, webkit
+from support.servers.dialogs import dialog_of
+from support.servers.services import Service
+
+GUIDE = (ROOT / "docs/how-to/package.md").read_text(encoding="utf-8")
+CONSUMER = ROOT / "tests/consumer"
+CHECKOUT = "path/to/persona-profile-server"
+BUNDLERS = ("vite", "webpack", "esbuild")
+NPM = {
+    "npm_config_audit": "false",
+    "npm_config_fund": "false",
+    "npm_config_ignore_scripts": "true",
+    "npm_config_loglevel": "error",
+    "npm_config_prefer_offline": "true",
+}
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Bundled</title>
+<div id="cards"></div><script type="module" src="SCRIPT"></script></html>
+"""
+MODULES = ("", "/card", "/openid", "/email-verification", "/messages", "/worker")
+PATIENCE_SECONDS = 60
+
+
+def blocks(language):
+    """Return the guide's blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+
+
+def run(folder, command):
+    """Run a command of the shell; return its output."""
+    done = subprocess.run(
+        ["sh", "-euc", command],
+        cwd=folder,
+        env=os.environ | NPM,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project with the package and the bundlers, and with the guide's files."""
+    folder = tmp_path_factory.mktemp("consumer")
+    for path in CONSUMER.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder)
+    [cards], [style], [imports, german] = blocks("tsx"), blocks("css"), blocks("js")
+    (folder / "cards.tsx").write_text(cards)
+    (folder / "style.css").write_text(style)
+    (folder / "german.js").write_text(german)
+    assert imports in (folder / "dialog.js").read_text()
+    install = blocks("sh")[0]
+    assert install.count(CHECKOUT) == 1
+    run(folder, install.replace(CHECKOUT, str(ROOT)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundles(project):
+    """The files that each bundler makes of the project, by path."""
+    files = {}
+    for name, command in zip(BUNDLERS, blocks("sh")[1:], strict=True):
+        assert command.startswith(f"npx {name} ")
+        run(project, command)
+        dist = project / "dist"
+        made = {f"/{name}/{path.relative_to(dist)}": path for path in dist.rglob("*.*")}
+        files |= {path: file.read_text() for path, file in made.items()}
+        shutil.rmtree(dist)
+    pages = {"webpack": "/webpack/main.js", "esbuild": "/esbuild/dialog.js"}
+    return files | {f"/{each}/index.html": PAGE.replace("SCRIPT", pages[each]) for each in pages}
+
+
+@pytest.fixture(scope="module")
+def dialog(bundles, tmp_path_factory):
+    """The origins of a server of all bundles, and of a development server, which allows it."""
+    folder = tmp_path_factory.mktemp("service")
+    service = Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite")
+    with dialog_of(service, bundles) as origin:
+        service.start()
+        yield origin, service.origin
+
+
+class Chromium:
+    """The Chromium of all tests, with the interface of the other browsers."""
+
+    def __init__(self, browser):
+        self._browser = browser
+        browser.get_log("browser")
+
+    def open(self, url):
+        """Load a page."""
+        self._browser.get(url)
+
+    def evaluate(self, expression):
+        """Return the value of an expression of JavaScript."""
+        return self._browser.execute_script(f"return {expression}")
+
+    def click(self, selector):
+        """Click an element."""
+        self._browser.find_element("css selector", selector).click()
+
+    @property
+    def errors(self):
+        """The new errors of the console."""
+        return [each["message"] for each in self._browser.get_log("browser")]
+
+
+@pytest.fixture(scope="module", params=["chromium", "firefox", "webkit"])
+def any_browser(request, tmp_path_factory):
+    """A browser of each engine."""
+    if request.param == "chromium":
+        yield Chromium(request.getfixturevalue("browser"))
+        return
+    start = {"firefox": firefox, "webkit": webkit}[request.param]
+    with start(tmp_path_factory.mktemp(request.param)) as started:
+        yield started
+
+
+def value_of(opened, expression):
+    """Return the value of an expression once it is true."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not (value := opened.evaluate(expression)):
+        assert time.monotonic() < end, (expression, opened.evaluate("document.body.outerHTML"))
+        time.sleep(0.05)
+    return value
+
+
+def unexpected(errors):
+    """Return the errors but that of the name which the server rejects, and of the missing icon."""
+    return [each for each in errors if "favicon" not in each and "400 (Bad Request)" not in each]
+
+
+def test_versions(project):
+    """The project has the versions of the committed lock, and the package needs no other."""
+    locked, installed = (
+        json.loads((folder / "package-lock.json").read_text())["packages"]
+        for folder in (CONSUMER, project)
+    )
+    new = installed.keys() - locked.keys()
+    assert new == {"node_modules/persona-profile-client"}
+    for name, package in locked.items():
+        assert installed[name].get("version") == package.get("version"), name
+
+
+def test_types(project, tmp_path):
+    """`tsc --strict` knows elements, events and JSX, rejects mistakes, and needs no types of React."""
+    run(project, "node_modules/.bin/tsc")
+    package = "node_modules/persona-profile-client"
+    shutil.copytree(project / package, tmp_path / package)
+    shutil.copy(project / "elements.ts", tmp_path)
+    config = json.loads((project / "tsconfig.json").read_text())
+    (tmp_path / "tsconfig.json").write_text(json.dumps(config | {"include": ["elements.ts"]}))
+    run(project, f"node_modules/.bin/tsc --project {tmp_path}")
+
+
+def test_import_without_dom(project):
+    """Node imports each module of the package by its name."""
+    names = [f"persona-profile-client{each}" for each in MODULES]
+    script = f"for (const name of {json.dumps(names)}) console.log(Object.keys(await import(name)));"
+    (project / "import.mjs").write_text(script)
+    printed = run(project, "node import.mjs")
+    assert "PersonaCard" in printed
+    assert "ProfileClient" in printed
+    assert printed.count("]") == len(MODULES)
+
+
+@pytest.mark.parametrize("bundler", BUNDLERS)
+def test_bundle(any_browser, dialog, bundler):
+    """A bundle signs in, shows a card, reduces in a worker and without, and explains errors."""
+    origin, server = dialog
+    any_browser.open("about:blank")
+    any_browser.open(f"{origin}/{bundler}/index.html#{server}")
+    assert value_of(any_browser, "globalThis.outcome") == {
+        "card": ["ready", "Alice Liddell", True],
+        "inWorker": 1024,
+        "onPage": 1024,
+        "english": "Cancelled.",
+        "german": "Webseite: must be an https URL.",
+    }
+    assert not unexpected(any_browser.errors)
+
+
+def test_react(any_browser, dialog):
+    """The guide's components show cards and the chosen card, in the guide's style."""
+    origin, server = dialog
+    any_browser.open("about:blank")
+    any_browser.open(f"{origin}/vite/react.html#{server}")
+    cards = "[...document.querySelectorAll('persona-card')]"
+    value_of(any_browser, f"{cards}.filter(({{ state }}) => state === 'ready').length === 2")
+    card = "document.querySelector('persona-card')"
+    weight = f"getComputedStyle({card}.shadowRoot.querySelector('[part~=name]')).fontWeight"
+    assert any_browser.evaluate(weight) == "700"
+    any_browser.click("persona-card[email='bob@example.org']")
+    chosen = "document.querySelector('#chosen persona-card')"
+    assert value_of(any_browser, f"{chosen}?.profile?.email") == "bob@example.org"
+    any_browser.click("#chosen persona-card")
+    value_of(any_browser, f"{cards}.length === 2")
+    assert not unexpected(any_browser.errors)
