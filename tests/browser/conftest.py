@@ -87,7 +87,9 @@ class FrontPage:
         """Return the text of a card's part."""
         root = self.card(email).shadow_root
         # WebKit's driver takes what is in a shadow tree for invisible.
-        return str(root.find_element(By.CSS_SELECTOR, f"[part~={part}]").get_property("innerText")).strip()
+        return str(
+            root.find_element(By.CSS_SELECTOR, f"[part~={part}]").get_property("innerText")
+        ).strip()
 
     def profile(self) -> WebElement:
         """Return the shown profile."""

@@ -1,4 +1,4 @@
-"""Abilities that an engine or its driver lacks, in one table; `tests/browser/test_engines.py` checks it."""
+"""Abilities that an engine or its driver lacks; `tests/browser/test_engines.py` checks the table."""
 
 from __future__ import annotations
 

@@ -98,6 +98,7 @@ class Engine(ABC):
         if not self.can(ability):
             pytest.skip(f"{self.name} can't {ability}: {CANT[self.name, ability]}")
 
+    @abstractmethod
     def opened(self) -> None:
         """Prepare a page that has just been loaded."""
 
@@ -133,6 +134,10 @@ class Engine(ABC):
         ActionChains(self.driver).send_keys(Keys.F9).perform()
         copied = _polled(self.driver, "return window.copied")
         assert copied == "copied", copied
+        self.press_paste()
+
+    def press_paste(self) -> None:
+        """Press Ctrl+V."""
         ActionChains(self.driver).key_down(Keys.CONTROL).send_keys("v").key_up(Keys.CONTROL).perform()
 
     def turn_wheel(self, element: WebElement, pixels: int) -> None:
@@ -173,6 +178,9 @@ class Chromium(Engine):
     lost_connection = ("ERR_CONNECTION",)
     driver: webdriver.Chrome
 
+    def opened(self) -> None:
+        """Prepare nothing: the console has all errors."""
+
     def resize(self, width: int, height: int) -> None:
         """Emulate a screen; windows can't be as narrow as phones."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -209,12 +217,8 @@ class Chromium(Engine):
             event = {"type": kind, "x": x, "y": y, "data": data}
             self.driver.execute_cdp_cmd("Input.dispatchDragEvent", event)
 
-    def paste_picture(self, png: bytes) -> None:
-        """Copy and paste; keys from a driver need the name of the command that they stand for."""
-        self.driver.execute_async_script(_COPY, base64.b64encode(png).decode())
-        ActionChains(self.driver).send_keys(Keys.F9).perform()
-        copied = _polled(self.driver, "return window.copied")
-        assert copied == "copied", copied
+    def press_paste(self) -> None:
+        """Press Ctrl+V; keys from a driver need the name of the command that they stand for."""
         key = {"key": "v", "code": "KeyV", "windowsVirtualKeyCode": 86, "modifiers": 2}
         down = {"type": "keyDown", "commands": ["paste"], **key}
         self.driver.execute_cdp_cmd("Input.dispatchKeyEvent", down)
@@ -229,6 +233,9 @@ class Firefox(Engine):
     driver: FirefoxDriver
 
     _SCHEMES: ClassVar[dict[str, int]] = {"dark": 0, "light": 1}
+
+    def opened(self) -> None:
+        """Prepare nothing: the console has all errors."""
 
     def resize(self, width: int, height: int) -> None:
         """Give pages a part of the window; windows can't be as narrow as phones."""
@@ -249,7 +256,8 @@ class Firefox(Engine):
         assert set(features) <= {"prefers-color-scheme", "prefers-reduced-motion"}
         scheme = features.get("prefers-color-scheme", "light")
         self.driver.execute_in_browser(
-            "Services.prefs.setIntPref('layout.css.prefers-color-scheme.content-override', arguments[0])",
+            "const name = 'layout.css.prefers-color-scheme.content-override';"
+            "Services.prefs.setIntPref(name, arguments[0]);",
             self._SCHEMES[scheme],
         )
         _polled(self.driver, f"return matchMedia('(prefers-color-scheme: {scheme})').matches || null")

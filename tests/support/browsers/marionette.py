@@ -1,4 +1,4 @@
-"""Selenium for Firefox without geckodriver: Firefox's own protocol, which geckodriver translates too."""
+"""Selenium for Firefox without geckodriver, by the protocol that geckodriver translates to."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ class Marionette:
     def execute(self, command: str, params: dict[str, Any]) -> dict[str, Any]:
         """Return an answer as Selenium's connections do: a value, or an error with its status."""
         names = _PARAMETERS.get(command, {})
-        renamed = {names.get(name, name): value for name, value in params.items() if name != "sessionId"}
+        renamed = {
+            names.get(name, name): value for name, value in params.items() if name != "sessionId"
+        }
         if command == Command.NEW_SESSION:
             renamed = renamed["capabilities"]["alwaysMatch"]
         return self.call(f"WebDriver:{_NAMES[command]}", renamed)

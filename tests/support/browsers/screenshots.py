@@ -1,4 +1,4 @@
-"""Screenshots for people to look at after a run, outside version control: those of engines side by side."""
+"""Screenshots for people to look at after a run; those of three engines are side by side."""
 
 from __future__ import annotations
 
