@@ -30,6 +30,7 @@ _NAMES = {
     Command.REFRESH: "Refresh",
     Command.GET_CURRENT_URL: "GetCurrentURL",
     Command.GET_TITLE: "GetTitle",
+    Command.GET_PAGE_SOURCE: "GetPageSource",
     Command.W3C_EXECUTE_SCRIPT: "ExecuteScript",
     Command.W3C_EXECUTE_SCRIPT_ASYNC: "ExecuteAsyncScript",
     Command.SCREENSHOT: "TakeScreenshot",
