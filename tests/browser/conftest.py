@@ -47,7 +47,10 @@ class FrontPage:
         self.browser.refresh()
         self.engine.opened()
         profile: WebElement = self.wait_for(self.profile)
-        self.wait_for(lambda: not self.shown(profile, "updated").startswith("Waiting"))
+        # The template's text, empty or of the cache, is replaced.
+        answered = r"return /^(?!Waiting)./.test(arguments[0].textContent.trim())"
+        updated = profile.find_element(By.CSS_SELECTOR, "[data-show=updated]")
+        self.wait_for(lambda: self.browser.execute_script(answered, updated))
         return profile
 
     def resize(self, width: int, height: int = 800) -> None:

@@ -136,8 +136,8 @@ class TestSigningIn:
         page.wait_for_notice("signed out, everywhere")
         assert page.browser.execute_script("return localStorage.length + sessionStorage.length") == 0
         page.browser.refresh()
-        assert page.find("#heading").text == "Choose a card"
-        assert page.on_card(ALICE, "name") == "alice"
+        page.wait_for(lambda: page.find("#heading").text == "Choose a card")
+        page.wait_for(lambda: page.on_card(ALICE, "name") == "alice")
 
     def test_session_that_was_ended_elsewhere(self, page, server):
         """A session ended elsewhere leads to sign-in with the reason, and leaves no data behind."""
