@@ -161,7 +161,6 @@ class TestSigningIn:
 
 
 class TestEditing:
-    @in_three_engines
     def test_name(self, page):
         """A saved profile is shown at once and after a reload, and the form closes."""
         profile = page.sign_in(ALICE)
