@@ -155,4 +155,13 @@ export default {
   "session.signed_out": "Sie sind überall abgemeldet.",
   "session.signed_out_here":
     "Sie sind hier abgemeldet. Der Server hat nicht geantwortet; Sitzungen auf anderen Geräten bestehen daher vielleicht weiter.",
+  "suggestion.dismiss": "Nein, danke",
+  "suggestion.heading": "Ihr Anbieter schlägt vor",
+  "suggestion.hint": "Nichts davon wird gespeichert, solange Sie es nicht übernehmen.",
+  "suggestion.label": "Vorschlag Ihres Anbieters",
+  "suggestion.picture": "Das Bild Ihres Kontos dort; Sie sehen es, sobald Sie es übernehmen.",
+  "suggestion.take_both": "Namen und Bild übernehmen",
+  "suggestion.take_name": "Namen übernehmen",
+  "suggestion.take_other": "Vorschlag übernehmen",
+  "suggestion.take_picture": "Bild übernehmen",
 };

@@ -158,4 +158,13 @@ export default {
   "session.signed_out": "Vous êtes déconnecté partout.",
   "session.signed_out_here":
     "Vous êtes déconnecté ici. Le serveur n’a pas répondu : des sessions peuvent continuer sur d’autres appareils.",
+  "suggestion.dismiss": "Non merci",
+  "suggestion.heading": "Votre fournisseur suggère",
+  "suggestion.hint": "Rien n’est enregistré tant que vous ne le reprenez pas.",
+  "suggestion.label": "Suggestion de votre fournisseur",
+  "suggestion.picture": "Celle de votre compte là-bas ; vous la verrez une fois reprise.",
+  "suggestion.take_both": "Reprendre ce nom et cette image",
+  "suggestion.take_name": "Reprendre ce nom",
+  "suggestion.take_other": "Reprendre cette suggestion",
+  "suggestion.take_picture": "Reprendre cette image",
 };
