@@ -325,6 +325,17 @@ class TestFirstFormat:
         kept = {info.version for info in version} & {info.version for info in after}
         assert len(kept) == 1  # the key item is written once
 
+    def test_damaged_owner(self, store):
+        """A plain profile whose owner record does not open can be written; the record stays."""
+        store.write(BOB)
+        to_first_format(store, BOB, None)
+        value = store.get(BOB, KEY_ITEM)
+        for damaged in (value[:-1] + b"x", value[:-1], value + b"x"):
+            store.put(BOB, KEY_ITEM, damaged)
+            store.write(BOB, "B")
+            assert store.get(BOB, KEY_ITEM) == damaged
+            assert store.only_finding() == ("unreadable_key", BOB, KEY_ITEM)
+
     def test_removed(self, store):
         """The key of an earlier build is removed like any other."""
         to_first_format(store)
