@@ -9,7 +9,6 @@ checks come before lookups, and lookups before the signature.
 from __future__ import annotations
 
 import time
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -23,6 +22,7 @@ from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
 from persona_profile.auth.openid_userinfo import RequestLimit, check_access_token
 from persona_profile.auth.trust_file import TrustFile
+from persona_profile.characters import nfc
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json
 from persona_profile.errors import InvalidProof
@@ -223,7 +223,7 @@ def _email(issuer: OpenIDIssuer, claims: Mapping[str, Json]) -> str:
     if issuer.is_portier:
         # The broker has normalized the email, and sends the typed one beside it.
         original = claims.get("email_original", email)
-        if not isinstance(original, str) or canonical != unicodedata.normalize("NFC", email):
+        if not isinstance(original, str) or canonical != nfc(email):
             raise InvalidProof("email_invalid")
         _canonical(original)
     if not issuer.vouches_for(domain):

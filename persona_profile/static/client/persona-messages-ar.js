@@ -9,7 +9,7 @@ export default {
   conflict: "هناك من يغيّر هذا الملف الشخصي الآن. أعد المحاولة بعد قليل.",
   crop_of_other_picture: "الجزء المختار يخصّ صورة أخرى. اختر الصورة من جديد.",
   crop_outside_picture: "الجزء المختار يقع خارج الصورة. اختر الصورة من جديد.",
-  "description.character": "يجب ألا يحتوي على المحرف {character}",
+  "description.character": "يجب ألا يحتوي على المحرف {character} في الموضع {position}",
   "description.characters": {
     zero: "يجب أن يكون فارغًا",
     one: "يجب ألا يزيد على حرف واحد",

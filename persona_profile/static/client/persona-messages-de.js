@@ -12,7 +12,7 @@ export default {
     "Der gewählte Ausschnitt gehört zu einem anderen Bild. Wählen Sie das Bild noch einmal aus.",
   crop_outside_picture:
     "Der gewählte Ausschnitt liegt außerhalb des Bildes. Wählen Sie das Bild noch einmal aus.",
-  "description.character": "darf das Zeichen {character} nicht enthalten",
+  "description.character": "darf das Zeichen {character} an Stelle {position} nicht enthalten",
   "description.characters": {
     one: "darf höchstens {count} Zeichen haben",
     other: "darf höchstens {count} Zeichen haben",

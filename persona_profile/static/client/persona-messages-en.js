@@ -10,7 +10,7 @@ export default {
   conflict: "Someone else is changing this profile just now. Try again in a moment.",
   crop_of_other_picture: "The chosen square belongs to another picture. Choose the picture again.",
   crop_outside_picture: "The chosen square lies outside the picture. Choose the picture again.",
-  "description.character": "must not contain the character {character}",
+  "description.character": "must not contain the character {character} at position {position}",
   "description.characters": {
     one: "must have at most {count} character",
     other: "must have at most {count} characters",

@@ -11,7 +11,7 @@ export default {
     "Otra persona está cambiando este perfil en este momento. Inténtelo de nuevo en un momento.",
   crop_of_other_picture: "El recorte elegido pertenece a otra imagen. Vuelva a elegir la imagen.",
   crop_outside_picture: "El recorte elegido queda fuera de la imagen. Vuelva a elegir la imagen.",
-  "description.character": "no debe contener el carácter {character}",
+  "description.character": "no debe contener el carácter {character} en la posición {position}",
   "description.characters": {
     one: "debe tener como máximo {count} carácter",
     many: "debe tener como máximo {count} de caracteres",

@@ -10,7 +10,7 @@ export default {
   conflict: "Quelqu’un d’autre est en train de modifier ce profil. Réessayez dans un instant.",
   crop_of_other_picture: "La zone choisie appartient à une autre image. Choisissez de nouveau l’image.",
   crop_outside_picture: "La zone choisie sort de l’image. Choisissez de nouveau l’image.",
-  "description.character": "ne doit pas contenir le caractère {character}",
+  "description.character": "ne doit pas contenir le caractère {character} en position {position}",
   "description.characters": {
     one: "doit compter au plus {count} caractère",
     many: "doit compter au plus {count} de caractères",

@@ -12,7 +12,7 @@ export default {
   conflict: "現在、別の人がこのプロフィールを変更しています。しばらくしてからもう一度お試しください。",
   crop_of_other_picture: "選択した範囲は別の画像のものです。画像を選び直してください。",
   crop_outside_picture: "選択した範囲が画像の外にあります。画像を選び直してください。",
-  "description.character": "文字 {character} は使用できません",
+  "description.character": "{position} 文字目の {character} は使用できません",
   "description.characters": {
     other: "{count}文字以内で入力してください",
   },

@@ -172,7 +172,7 @@ describe("explanation", () => {
   test("translates the reasons against fields", async () => {
     const errors = [
       { name: "name", description: "must have at most 100 characters" },
-      { name: "label", description: "must not contain the character U+202E." },
+      { name: "label", description: "must not contain the character U+202E at position 2." },
       { name: "website", description: "must be in verse" },
     ];
     const texts = async (lang) => {
@@ -184,7 +184,7 @@ describe("explanation", () => {
     };
     assert.deepEqual(await texts("de"), [
       "Name: darf höchstens 100 Zeichen haben.",
-      "Etikett: darf das Zeichen U+202E nicht enthalten.",
+      "Etikett: darf das Zeichen U+202E an Stelle 2 nicht enthalten.",
       "Website: must be in verse.",
     ]);
     assert.equal((await texts("ar"))[0], "الاسم: يجب ألا يزيد على 100 حرف.");
