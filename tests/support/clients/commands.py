@@ -21,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WRITE_SECONDS = "PERSONA_TESTS_SQLITE_WRITE_SECONDS"
+WRITE_SECONDS = "TESTS_SQLITE_WRITE_SECONDS"
 """A variable of a command: the bound of a write in SQLite, for which `keys destroy` waits."""
 
 SECONDS = 110
