@@ -129,9 +129,10 @@ def is_written_through(path: Path) -> bool:
     if target.is_relative_to("/proc"):
         return True
     try:
-        return not stat.S_ISREG(target.stat().st_mode)
+        mode = target.stat().st_mode
     except FileNotFoundError:
         return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 class OtherNames(OSError):

@@ -70,10 +70,11 @@ def add_to(commands: Any) -> None:
     job = jobs.add_parser("destroy", help="destroy a key that no item needs")
     job.add_argument("version", metavar="VERSION", type=int)
     job.add_argument(
-        "archives",
-        metavar="ARCHIVE",
+        "--archives",
+        metavar="FILE",
         type=Path,
-        nargs="*",
+        nargs="+",
+        default=[],
         help="a backup: the command shows whether it needs the key",
     )
     _add_kind(job)

@@ -180,7 +180,7 @@ class TestRotation:
         run(service, "rewrap")
         assert service.run("storage", "backup", str(new)).returncode == 0
         before = service.keyring.read_bytes()
-        destroy = ["destroy", "1", str(old), str(new), "--revoke"]
+        destroy = ["destroy", "1", "--revoke", "--archives", str(old), str(new)]
         rejected = run(service, *destroy, status=1)
         assert "Archives since 2026-01-02 03:04 UTC may need encryption key 1; without" in rejected
         assert f"{old} NEEDS THIS KEY (encryption key 1 and index key 1)\n" in rejected
@@ -188,7 +188,7 @@ class TestRotation:
         assert "--yes is required without a terminal" in rejected
         damaged = tmp_path / "damaged.archive"
         damaged.write_bytes(old.read_bytes()[:-1])
-        output = run(service, "destroy", "1", str(damaged), "--revoke", "--yes", status=1)
+        output = run(service, *destroy, str(damaged), "--yes", status=1)
         assert f"{damaged}: the archive is damaged" in output
         assert "no.archive: No such file" in run(service, *destroy, "no.archive", "--yes", status=1)
         assert service.keyring.read_bytes() == before
