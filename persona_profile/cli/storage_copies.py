@@ -142,15 +142,14 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
 
 
 def _backup(options: argparse.Namespace) -> int:
-    # The file comes first: with a closed standard output, the store could get its number.
-    with _archive_output(options.file) as file:
+    needed = NeededKeys()
+    with (
+        shown(CopyProgress(sys.stderr), "there is no archive; start it again") as progress,
+        # Before the store: with a closed standard output, the store could get its number.
+        _archive_output(options.file) as file,
+    ):
         settings = load_settings(options.config)
-        needed = NeededKeys()
-        with (
-            opened_store(settings) as source,
-            _archived_homes(settings) as homes,
-            shown(CopyProgress(sys.stderr), "there is no archive; start it again") as progress,
-        ):
+        with opened_store(settings) as source, _archived_homes(settings) as homes:
             contents = backup(
                 source,
                 file,
@@ -160,7 +159,7 @@ def _backup(options: argparse.Namespace) -> int:
                 keys=needed.record,
                 report=progress,
             )
-            seconds = progress.seconds
+        seconds = progress.seconds
         # The archive itself may be the standard output.
         report = sys.stderr if is_standard_output(file) else sys.stdout
     if options.json:
@@ -168,7 +167,7 @@ def _backup(options: argparse.Namespace) -> int:
         return 0
     size = byte_count(contents.file_bytes)
     print(f"Wrote {_contents_text(contents)} into {size}, in {seconds:.1f} s.", file=report)
-    print(f"Opening it needs {needed}: keep a keyring with them as long.", file=report)
+    print(f"Opening it needs {needed}; keep the keyring of today as long.", file=report)
     return 0
 
 
@@ -247,8 +246,9 @@ def _check_keys(settings: Settings, needed: NeededKeys, *, is_agreed: bool) -> N
         keyring = file.load() if file else None
     except KeyringError:
         keyring = None
-    if keyring is None:
+    if keyring is None and needed:
         print(f"persona-profile: no keyring here; opening needs {needed}", file=sys.stderr)
+    if keyring is None:
         return
     problems = "; ".join(needed.missing(keyring, has_service=settings.transit_url is not None))
     if problems and not is_agreed:

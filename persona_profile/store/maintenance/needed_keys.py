@@ -80,6 +80,10 @@ class NeededKeys:
             ]
         return problems
 
+    def __bool__(self) -> bool:
+        """Return whether a key is needed."""
+        return any(self.counts.values())
+
     def __str__(self) -> str:
         """Return the versions, for people."""
         parts = []
