@@ -126,10 +126,13 @@ class TestCopy:
         assert (result.returncode, result.stderr) == (0, "")
         assert re.match(r"Wrote 20 partitions \([\d.]+ kB\) in 2 passes", result.stdout)
         assert "The stores are equal: 20 partitions." in result.stdout
+        said = re.search(r"A pass took ([\d.]+) s\. .* for about ([\d.]+) s\.\n$", result.stdout)
+        assert said
+        assert float(said[2]) == pytest.approx(2 * float(said[1]), abs=0.11)
         assert everything(destination) == everything(source)
         again = run("storage", "copy", stores.url("a"), stores.ini("b"), "--json")
         document = json.loads(again.stdout)
-        assert document.pop("seconds") > 0
+        assert document.pop("seconds") >= document.pop("last_pass_seconds") > 0
         assert document == {
             "equal": True,
             "passes": 1,
