@@ -59,11 +59,14 @@ class Provider:
     """The guide's accounts endpoint with the other endpoints of a provider."""
 
     def __init__(self):
-        [example] = re.findall(
-            r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL
-        )
+        guide = GUIDE.read_text("utf-8")
+        [example] = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
         self.example = {}
         exec(compile(example, str(GUIDE), "exec"), self.example)
+        # The file of a server that also issues email verification tokens.
+        [self.file] = re.findall(
+            r'^```json\n({\n  "provider_urls.*?)^```', guide, re.MULTILINE | re.DOTALL
+        )
         self.requests = []
         self.chosen = None
 
@@ -76,7 +79,9 @@ class Provider:
         origin = f"http://{environ['HTTP_HOST']}"
         headers = [("Content-Type", "application/json")]
         document = {
-            "/.well-known/web-identity": {"provider_urls": [f"{origin}/fedcm.json"]},
+            "/.well-known/web-identity": json.loads(
+                self.file.replace("https://accounts.idp.example", origin)
+            ),
             "/fedcm.json": {
                 "accounts_endpoint": "/accounts",
                 "id_assertion_endpoint": "/assertion",

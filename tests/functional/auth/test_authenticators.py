@@ -90,6 +90,20 @@ def test_lookups_are_shared_fairly(tmp_path, monkeypatch):
     site.app.close()
 
 
+def test_kinds_of_proof(tmp_path):
+    """Root and OpenAPI document list every configured kind of proof, and what each of them is."""
+    site = client(tmp_path, evp__domains="*", evp__dns="127.0.0.1")
+    kinds = site.get("/v1/").json["proofs"]
+    assert kinds == ["assertion", "id_token", "evt"]
+    schemas = site.get("/v1/openapi.json").json["components"]["schemas"]
+    proof = schemas["SessionRequest"]["properties"]["proofs"]["items"]
+    assert proof["oneOf"] == [{"required": [kind]} for kind in kinds]
+    assert all(proof["properties"][kind]["description"] for kind in kinds)
+    named = schemas["Service"]["properties"]["proofs"]["description"]
+    assert re.findall(r"`(\w+)`", named) == kinds
+    site.app.close()
+
+
 class TestOfThePage:
     def test_signs_in_once(self, company):
         """A ticket opens one session."""

@@ -19,7 +19,14 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from support.servers.real_providers import CALLBACK, CLIENT, SECONDS, SECRET, RealProvider, running
+from support.servers.provider_pages import objects
+from support.servers.real_providers import (
+    CLIENT,
+    SECONDS,
+    RealProvider,
+    read_discovery,
+    running,
+)
 from support.servers.services import free_port
 
 _SCHEMA = Path("/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3")
@@ -32,7 +39,7 @@ class _Glewlwyd(RealProvider):
 
     def authorize(self, url: str, name: str) -> dict[str, str]:
         """Return the parameters with which the provider sends the browser back."""
-        session = _Session(self.issuer.removesuffix("/oidc"))
+        session = _Session(self.issuer.rpartition("/")[0])
         session.send("POST", "/auth/", username=name, password=_PASSWORD)
         session.send("PUT", f"/auth/grant/{CLIENT}", scope="openid email")
         return super().authorize(f"{url}&g_continue=1", name, session.cookies)
@@ -52,9 +59,15 @@ class _Session:
         self._opener.open(request, timeout=SECONDS).close()
 
 
+def on_demand(provider: RealProvider) -> RealProvider:
+    """Return the issuer of a server that sends an email only by the `claims` parameter."""
+    issuer = provider.issuer.removesuffix("oidc") + "asked"
+    return _Glewlwyd(issuer, read_discovery(issuer))
+
+
 @contextlib.contextmanager
 def glewlwyd(folder: Path) -> Iterator[RealProvider]:
-    """Run glewlwyd with a client and a person, alice; its issuer sends emails that are asked for."""
+    """Run glewlwyd as its page configures it, with a person, alice."""
     port = free_port()
     with sqlite3.connect(folder / "database") as database:
         database.executescript(_SCHEMA.read_text())
@@ -66,12 +79,15 @@ def glewlwyd(folder: Path) -> Iterator[RealProvider]:
     def set_up() -> None:
         session = _Session(f"{origin}/api")
         session.send("POST", "/auth/", username="admin", password=_PASSWORD)
-        session.send("POST", "/mod/plugin/", **_plugin(f"{origin}/api/oidc"))
+        parameters, client = objects("glewlwyd.md")
+        session.send("POST", "/mod/plugin/", **_plugin("oidc", f"{origin}/api/oidc", parameters))
+        del parameters["email-claim-scope"]
+        session.send("POST", "/mod/plugin/", **_plugin("asked", f"{origin}/api/asked", parameters))
         session.send("POST", "/scope/", name="email", display_name="email", scheme={})
         person = {"username": "alice", "email": "alice@mail.test", "password": _PASSWORD}
         scope = ["openid", "email"]
         session.send("POST", "/user/", name="Alice", enabled=True, scope=scope, **person)
-        session.send("POST", "/client/", **_client(scope))
+        session.send("POST", "/client/", **client)
 
     issuer = f"{origin}/api/oidc"
     with running(command, issuer, kind=_Glewlwyd, ready=f"{origin}/config", set_up=set_up) as provider:
@@ -106,42 +122,9 @@ database = {{ type = "sqlite3"; path = "{folder}/database"; }};
 """
 
 
-def _plugin(issuer: str) -> dict[str, Any]:
+def _plugin(name: str, issuer: str, documented: dict[str, Any]) -> dict[str, Any]:
     key = rsa.generate_private_key(65537, 2048)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    parameters = {
-        "iss": issuer,
-        "jwt-type": "rsa",
-        "jwt-key-size": "256",
-        "key": private.decode(),
-        "cert": public.decode(),
-        "access-token-duration": 3600,
-        "refresh-token-duration": 1209600,
-        "code-duration": 600,
-        "auth-type-code-enabled": True,
-        "auth-type-token-enabled": True,
-        "auth-type-id-token-enabled": True,
-        "jwks-show": True,
-        "pkce-allowed": True,
-        "subject-type": "public",
-        "address-claim": {"type": "no"},
-        "name-claim": "no",
-        "email-claim": "on-demand",
-        "scope-claim": "no",
-    }
-    return {"module": "oidc", "name": "oidc", "display_name": "OIDC", "parameters": parameters}
-
-
-def _client(scope: list[str]) -> dict[str, Any]:
-    return {
-        "client_id": CLIENT,
-        "name": CLIENT,
-        "client_secret": SECRET,
-        "confidential": True,
-        "enabled": True,
-        "redirect_uri": [CALLBACK],
-        "authorization_type": ["code"],
-        "token_endpoint_auth_method": ["client_secret_basic"],
-        "scope": scope,
-    }
+    parameters = {"iss": issuer, "key": private.decode(), "cert": public.decode()} | documented
+    return {"module": "oidc", "name": name, "display_name": name, "parameters": parameters}

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
@@ -92,11 +93,13 @@ class RealProvider:
     issuer: str
     discovery: Mapping[str, Any]
 
-    def tokens(self, nonce: str, name: str = "alice", **parameters: str) -> dict[str, str]:
+    def tokens(
+        self, nonce: str, name: str = "alice", *, client: str = CLIENT, **parameters: str
+    ) -> dict[str, str]:
         """Return the token response of a sign-in by the code flow with PKCE."""
         verifier = secrets.token_urlsafe(32)
         asked = {
-            "client_id": CLIENT,
+            "client_id": client,
             "redirect_uri": CALLBACK,
             "response_type": "code",
             "scope": "openid email",
@@ -108,7 +111,7 @@ class RealProvider:
         url = f"{self.discovery['authorization_endpoint']}?{urlencode(asked)}"
         back = self.authorize(url, name)
         assert back["state"] == "state", back
-        answer: dict[str, str] = self._redeem(back["code"], verifier)
+        answer: dict[str, str] = self._redeem(client, back["code"], verifier)
         return answer
 
     def authorize(
@@ -117,7 +120,7 @@ class RealProvider:
         """Return the parameters with which the provider sends the browser back to the dialog."""
         return Person(name, cookies).sign_in(url)
 
-    def _redeem(self, code: str, verifier: str) -> Any:
+    def _redeem(self, client: str, code: str, verifier: str) -> Any:
         body = urlencode(
             {
                 "grant_type": "authorization_code",
@@ -127,7 +130,7 @@ class RealProvider:
             }
         )
         request = urllib.request.Request(self.discovery["token_endpoint"], body.encode())
-        credentials = base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
+        credentials = base64.b64encode(f"{client}:{SECRET}".encode()).decode()
         request.add_header("Authorization", f"Basic {credentials}")
         with urllib.request.urlopen(request, timeout=SECONDS) as response:
             return json.load(response)
@@ -161,6 +164,16 @@ def mock_person(provider: RealProvider, name: str, **claims: Any) -> None:
     urllib.request.urlopen(request, timeout=SECONDS).close()
 
 
+def read_discovery(issuer: str) -> Any:
+    """Return the discovery document of a provider."""
+    with urllib.request.urlopen(_discovery_url(issuer), timeout=SECONDS) as response:
+        return json.load(response)
+
+
+def _discovery_url(issuer: str) -> str:
+    return f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
+
+
 @contextlib.contextmanager
 def running(
     command: list[str],
@@ -169,26 +182,26 @@ def running(
     kind: type[RealProvider] = RealProvider,
     ready: str = "",
     set_up: Callable[[], None] = lambda: None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[RealProvider]:
     """Run a provider; `set_up` is called once the URL `ready` answers."""
-    discovery = f"{issuer}/.well-known/openid-configuration"
 
     def answers() -> bool:
         if process.poll() is not None:
             pytest.fail(f"the provider ended: {command}")
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(ready or discovery, timeout=SECONDS).close()
+            urllib.request.urlopen(ready or _discovery_url(issuer), timeout=SECONDS).close()
             return True
         return False
 
-    environment = {**os.environ, "NODE_NO_WARNINGS": "1", "AUTHLIB_INSECURE_TRANSPORT": "1"}
+    own = {"NODE_NO_WARNINGS": "1", "AUTHLIB_INSECURE_TRANSPORT": "1"}
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment) as process:
+    with subprocess.Popen(
+        command, stdout=quiet, stderr=quiet, env={**os.environ, **own, **environment}
+    ) as process:
         try:
             wait_for(answers, SECONDS)
             set_up()
-            with urllib.request.urlopen(discovery, timeout=SECONDS) as response:
-                document = json.load(response)
-            yield kind(issuer, document)
+            yield kind(issuer, read_discovery(issuer))
         finally:
             process.terminate()
