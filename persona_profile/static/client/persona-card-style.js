@@ -25,6 +25,9 @@ const STYLE = `
   --line: color-mix(in srgb, CanvasText 16%, Canvas);
   --hover: color-mix(in srgb, CanvasText 4%, Canvas);
   --shadow: rgb(0 0 0 / 10%);
+
+  /* Of transparent pictures: the contrast with black and with white is above 3:1. */
+  --ground: #85828f;
 }
 
 @supports (color: light-dark(red, red)) {
@@ -104,7 +107,8 @@ const STYLE = `
 img {
   display: block;
   object-fit: cover;
-  background: var(--persona-card-ground, var(--persona-card-surface, var(--surface)));
+  background: var(--persona-card-ground, var(--ground));
+  forced-color-adjust: none; /* or the ground would be left out, and a dark logo be lost */
 }
 
 /* A mark shows the selection, not colour alone. */
@@ -168,6 +172,7 @@ img {
 
 .address { display: flex; min-inline-size: 0; }
 .local, .domain { overflow: hidden; text-overflow: ellipsis; }
+.at { flex: none; }
 
 /* Shrinks first, to one letter; then the domain shrinks. */
 .local { flex: 0 10000 auto; min-inline-size: 3ch; }
@@ -176,17 +181,14 @@ img {
 /* The end of a domain counts most, so the ellipsis is at its start: the end of a right-to-left line. */
 .domain { flex: 0 1 auto; min-inline-size: 0; direction: rtl; }
 
-.label, .about {
-  grid-row: 3;
-  overflow: hidden;
-  font-size: .75rem;
-  line-height: 1.375rem;
-  text-overflow: ellipsis;
-  white-space: nowrap;
-}
+.label, .about { grid-row: 3; font-size: .75rem; line-height: 1.375rem; white-space: nowrap; }
+
+/* The ellipsis is at the end of the text, whose direction may differ from that of the card. */
+.label > bdi, .about { display: block; overflow: hidden; text-overflow: ellipsis; }
 
 .label {
   grid-column: 1;
+  min-inline-size: 0;
   margin-inline-end: .5rem;
   padding-inline: .5625rem;
   border-radius: 1rem;
@@ -215,6 +217,7 @@ img {
   .card[aria-pressed="true"] { border-color: Highlight; outline: 2px solid Highlight; }
   .card:focus-visible { outline: 3px solid Highlight; }
   .card:disabled { color: GrayText; }
+  .card:disabled :is(.portrait, .texts) { opacity: 1; }
   .email, .about, .label { color: inherit; }
   .monogram, .label { border: 1px solid currentcolor; }
   .portrait .mark { forced-color-adjust: none; border-color: ButtonFace; background: Highlight; }
