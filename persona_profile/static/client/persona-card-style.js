@@ -48,10 +48,10 @@ const STYLE = `
 /* The height follows from the number of lines, not from their texts: a late answer moves nothing. */
 .card {
   color: var(--persona-card-ink, var(--ink));
-  display: grid;
-  grid-template-columns: minmax(0, min(4rem, 24%)) minmax(0, 1fr);
+  display: flex;
+  flex-wrap: wrap;
   align-items: center;
-  column-gap: clamp(.75rem, 4%, 1rem);
+  gap: .5rem clamp(.75rem, 4%, 1rem);
   inline-size: 100%;
   min-block-size: 44px;
   margin: 0;
@@ -85,7 +85,14 @@ const STYLE = `
   box-shadow: inset 0 0 0 1px var(--persona-card-accent, var(--accent)), 0 1px 2px var(--shadow);
 }
 
-.portrait { position: relative; display: grid; aspect-ratio: 1; container-type: inline-size; }
+.portrait {
+  position: relative;
+  flex: 0 0 min(4rem, 24%);
+  display: grid;
+  aspect-ratio: 1;
+  container-type: inline-size;
+}
+
 .portrait > * { grid-area: 1 / 1; inline-size: 100%; block-size: 100%; min-block-size: 0; border-radius: 50%; }
 
 .monogram {
@@ -136,7 +143,10 @@ img {
 
 .card[aria-pressed="true"] .mark { display: block; }
 
+/* Where there is little room for large text, the texts are below the portrait. */
 .texts {
+  flex: 1 1 7rem;
+  min-inline-size: 0;
   display: grid;
   grid-template: 2.625rem 1.25rem 1.375rem / fit-content(60%) minmax(0, 1fr);
   row-gap: .125rem;
