@@ -214,7 +214,10 @@ export class PersonaCard extends BaseElement {
     parts.local.classList.toggle("short", local.length < 5);
     write(parts.at, at);
     write(parts.domain, domain);
-    write(parts.label, label);
+    if (parts.label.textContent !== label) {
+      parts.label.textContent = label;
+      renew(parts, "about");
+    }
     parts.chip.hidden = !label;
     write(parts.about, about.join(" · "));
     if (parts.monogram.dataset.text !== initials.text) {
@@ -315,9 +318,10 @@ function makeParts() {
 }
 
 /**
- * Replaces a part by a copy: text that is centred, or grows upwards, would count as a layout shift.
+ * Replaces a part by an empty copy: text that is centred, grows upwards or follows a text of another width would
+ * count as a layout shift.
  * @param {ReturnType<typeof makeParts>} parts
- * @param {"line" | "monogram"} name
+ * @param {"line" | "monogram" | "about"} name
  */
 function renew(parts, name) {
   const fresh = /** @type {HTMLElement} */ (parts[name].cloneNode(false));
