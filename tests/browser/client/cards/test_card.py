@@ -58,7 +58,12 @@ class TestFallback:
             for claims in (
                 {"name": "Alice", "label": "Work", "pronouns": "she/her"},
                 {"name": "Alice Pleasance Liddell of Christ Church, Oxford", "label": "A longer label"},
-                {"label": "A longer label", "pronouns": "she/her", "nickname": "Al", "picture": picture},
+                {
+                    "label": "A longer label",
+                    "pronouns": "she/her",
+                    "nickname": "Al",
+                    "picture": picture,
+                },
                 {"name": "ليلى", "label": "العمل", "nickname": "ليلى بنت عبد الله", "picture": picture},
                 {"pronouns": "she/her"},
             ):
