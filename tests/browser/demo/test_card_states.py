@@ -1,4 +1,4 @@
-"""All states of a card on one page, with screenshots in var/screenshots/: looks, room, motion, words."""
+"""All states of a card on one page, with screenshots in var/screenshots/: looks, motion, words."""
 
 from __future__ import annotations
 
@@ -73,6 +73,13 @@ return container.children.flatMap((card) =>
 # In pixels, so that no card is below the screen, where no script finds the topmost element.
 HIGH = 16_000
 
+PLACE_OF_PICTURE = """
+const [card, image] = [arguments[0], part(arguments[0], "img")].map((each) =>
+  each.getBoundingClientRect(),
+);
+return [image.left - card.left, image.top - card.top, image.width, card.width];
+"""
+
 PRESSED = ("aria-pressed", "disabled")
 
 
@@ -132,7 +139,7 @@ class TestLooks:
         ],
     )
     def test_each_state_has_room(self, states, width, looks, preferences):
-        """Nothing sticks out, the telling ends of texts are seen, and axe-core finds nothing serious."""
+        """Nothing sticks out, the ends that matter are seen, and axe-core finds nothing serious."""
         states.resize(width)
         states.prefer(reduced_motion="reduce", **preferences)
         for look in looks:
@@ -156,11 +163,12 @@ class TestLooks:
         styles = run(
             states,
             """
-            const styled = (selector, name) => getComputedStyle(document.querySelector(selector).shadowRoot
-              .querySelector("button"))[name];
-            return ["[disabled]:not([selected])", "[selected]:not([disabled])", ":not([selectable])"].map(
-              (each) => [styled(`persona-card${each}`, "color"), styled(`persona-card${each}`, "outlineStyle")],
-            );
+            const [off, on] = ["[disabled]:not([selected])", "[selected]:not([disabled])"];
+            return [off, on, ":not([selectable])"].map((selector) => {
+              const card = document.querySelector(`persona-card${selector}`);
+              const { color, outlineStyle } = getComputedStyle(part(card, "button"));
+              return [color, outlineStyle];
+            });
             """,
         )
         disabled, selected, plain = styles
@@ -174,7 +182,7 @@ class TestLooks:
     @pytest.mark.parametrize("scheme", ["light", "dark", "forced"])
     @pytest.mark.parametrize("is_bare", [False, True], ids=["demo", "style of the module"])
     def test_logos_without_a_ground(self, states, force_colours, scheme, is_bare):
-        """Black and white logos have a contrast of 3:1 with their ground; no monogram shines through."""
+        """Black and white logos have a contrast of 3:1 with their ground, without a monogram in it."""
         if is_bare:
             set_look(states, "bare")
         if scheme == "forced":
@@ -188,12 +196,10 @@ class TestLooks:
                 " card.previousElementSibling.textContent.startsWith(arguments[0]))",
                 title,
             )
-            place = "const [a, b] = [arguments[0], part(arguments[0], 'img')].map((each) =>"
-            place += " each.getBoundingClientRect()); return [b.left - a.left, b.top - a.top, b.width, a.width]"
-            left, top, side, width = run(states, place, card)
+            left, top, side, width = run(states, PLACE_OF_PICTURE, card)
             with Image.open(io.BytesIO(card.screenshot_as_png)) as shot:
                 scale = shot.width / width
-                # By the drawing of the page: a disc around (44, 64) of 128, and nothing around (66, 64).
+                # By the page's drawing: a disc around (44, 64) of 128, and nothing around (66, 64).
                 logo, *ground = (
                     shot.getpixel((int((left + x * side) * scale), int((top + y * side) * scale)))
                     for x, y in ((0.34, 0.5), (0.52, 0.5), (0.5, 0.2), (0.6, 0.8))
@@ -203,7 +209,7 @@ class TestLooks:
 
 class TestMotion:
     def test_answers_shift_nothing(self, states):
-        """Every card keeps its place and its parts' places while answers come; Chromium counts no shift."""
+        """Each card and part keeps its place while answers come; Chromium counts no layout shift."""
         states.browser.execute_script(SHIFTS)
         before = run(states, BOXES)
         states.find("#replay").click()

@@ -1,4 +1,4 @@
-"""The demo on small and zoomed screens and in forced colours: nothing is covered, cut or far from its cause."""
+"""The demo on small and zoomed screens and in forced colours: nothing is covered, cut or misplaced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ return [...arguments].filter((each) => {
   if (left < -1 || top < -1 || right > innerWidth + 1 || bottom > innerHeight + 1) {
     return true;
   }
-  const corners = [[left + 8, top + 8], [right - 8, top + 8], [left + 8, bottom - 8], [right - 8, bottom - 8]];
+  const corners = [left + 8, right - 8].flatMap((x) => [top + 8, bottom - 8].map((y) => [x, y]));
   return !corners.every(([x, y]) => each.contains(document.elementFromPoint(x, y)));
 }).map((each) => each.name || each.value || each.outerHTML.slice(0, 100));
 """
@@ -100,7 +100,7 @@ def test_crop_dialog_shows_its_buttons(page, picture_file, width, height):
 
 @pytest.mark.parametrize("address", ["eve@evil.test", "no address"])
 def test_wrong_address_has_its_error_beside_it(page, address):
-    """On a zoomed screen the field and each sentence about it are in sight, and nothing is said elsewhere."""
+    """On a zoomed screen the field and each sentence about it are in sight, and none is elsewhere."""
     page.resize(640, 360)
     page.find("#another summary").click()
     form = page.find("#other-email")

@@ -49,7 +49,7 @@ class TestFallback:
         assert page.seen("states") == [[ALICE, "fallback"], [BOB, "fallback"], [ALICE, "ready"]]
 
     def test_answers_in_a_row(self, page, thumbnail):
-        """Texts that change, in length or direction, and a picture that comes and goes shift nothing."""
+        """Texts of another length or direction, and a picture that comes and goes, shift nothing."""
         page.run("addCard(arguments[0]); await painted(); seen.shifts.length = 0", ALICE)
         picture = {"id": "1", "urls": {}, "thumbnail": thumbnail}
         for width in (320, 1280):
