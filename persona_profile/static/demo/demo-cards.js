@@ -203,11 +203,11 @@ function makeFigure(state, number) {
 function makeGroup(title, states) {
   const heading = document.createElement("h2");
   heading.textContent = title;
-  const figures = document.createElement("div");
-  figures.append(...states.map((state) => makeFigure(state, cards.length + 1)));
+  const places = document.createElement("div");
+  places.append(...states.map((state) => makeFigure(state, cards.length + 1)));
   const group = document.createElement("section");
   group.className = "group";
-  group.append(heading, figures);
+  group.append(heading, places);
   return group;
 }
 
