@@ -101,6 +101,9 @@ setup(
         "pymysql>=1.2.0",  # the first that rejects a server without TLS if TLS is required
         "pyramid>=2.1,<3",
         "pyyaml>=6.0.3",
+        # The data of one Unicode for every interpreter: properties, and normalization.
+        "regex>=2026.11.19",
+        "unicodedata2>=18",
         # Pyramid 2.1 and Cornice 6.1 import pkg_resources, which setuptools 82 no longer has.
         "setuptools>=77,<82",
         "sqlalchemy>=2.0.44",
@@ -118,6 +121,7 @@ setup(
             "ruff>=0.14",
             "types-cachetools",
             "types-PyYAML",
+            "types-regex",
             "uv>=0.9",  # for `make lock`
         ],
         # What makes the load, and what draws its report.
@@ -130,6 +134,7 @@ setup(
             "coverage>=7.10",  # the first that follows subprocesses by itself
             "pytest-cov>=7",  # collects the data of pytest's parallel processes
             "cryptography_vectors>=46",  # those of NIST and the RFCs
+            "emoji>=2.16",  # every emoji that there is
             "hypothesis>=6.140",
             "jsonschema-rs>=0.60",
             "locust>=2.39",
@@ -151,7 +156,6 @@ setup(
             "selenium>=4.36",
             "sqlglot>=30",
             "trustme>=1.2",
-            "websocket-client>=1.8",  # the tests drive Firefox by it
             "WebTest>=3.0.7",
         ],
     },

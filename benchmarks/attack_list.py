@@ -10,7 +10,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from attack_others import ask, connect
+from attack_dns import ANSWERING, FAILING, tokens
+from attack_others import ask, ask_nonce, connect
 from attack_stage import (
     ATTACKER,
     CONTINUE,
@@ -92,6 +93,25 @@ def _sign_ins(domains, count: int) -> Callable[[Attacker, int], None]:
         attacker.repeat(requests())
 
     return run
+
+
+def _token_sign_ins(domains, count: int) -> tuple[Callable, Callable]:
+    """Return an attack by tokens of domains whose DNS is asked, `count` in each request.
+
+    All have one nonce, which requests that fail do not use up.
+    """
+
+    def prepare(attacker: Attacker) -> None:
+        nonce, own = ask_nonce(attacker.target, attacker.address), iter(domains)
+        while emails := [f"mallory@{each}" for each in itertools.islice(own, count)]:
+            attacker.bodies.append(tokens(emails, nonce))
+
+    def run(attacker: Attacker, number: int) -> None:
+        bodies = itertools.cycle(attacker.bodies[number::CONNECTIONS])
+        kind = "Content-Type: application/json"
+        attacker.repeat(request("POST", "/v1/sessions", body, kind) for body in bodies)
+
+    return run, prepare
 
 
 def _forged_addresses(attacker: Attacker, number: int) -> None:
@@ -269,6 +289,14 @@ ATTACKS: dict[str, Attack] = {
     ),
     "many-names": Attack("sign-ins of 8,000 names of a zone, 20 each", _sign_ins(WILD, 20)),
     "costly-proofs": Attack("sign-ins of 20 good proofs each", _sign_ins((ATTACKER,), 20)),
+    "dns-failures": Attack(
+        "tokens of 1,000 domains whose DNS times out, fails, truncates, loops or lies",
+        *_token_sign_ins(FAILING, 1),
+    ),
+    "dns-answers": Attack(
+        "tokens of 6,000 domains, 20 each, whose DNS answers 10 kB, a chain, or changes",
+        *_token_sign_ins(ANSWERING, 20),
+    ),
     "forged-addresses": Attack(
         "sign-ins by a trusted proxy that passes on `[IPv6]:port`", _forged_addresses, only="alone"
     ),

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from attack_dns import MAIL, tokens
 from attack_providers import good_key
 from attack_stage import CACHED, DIALOG, DOMAIN, FRESH, METRICS_PORT, ORIGIN, PINNED, SERVER, Target
 from support.clients.identities import assertion_claims, certificate_claims, dsa_key
@@ -29,6 +30,7 @@ RATES = {
     "sign-in, pinned": 5.0,
     "sign-in, cached": 5.0,
     "sign-in, fresh": 2.0,
+    "sign-in, token": 2.0,
     "profiles": 5.0,
     "picture": 5.0,
     "upload": 1.0,
@@ -36,7 +38,11 @@ RATES = {
 }
 """Requests a second."""
 
-MIN_SUCCESS = dict.fromkeys(RATES, 0.99) | {"sign-in, fresh": 0.9, "upload": 0.9}
+MIN_SUCCESS = dict.fromkeys(RATES, 0.99) | {
+    "sign-in, fresh": 0.9,
+    "sign-in, token": 0.9,
+    "upload": 0.9,
+}
 _THREADS = 300
 
 
@@ -119,6 +125,19 @@ def ask(
         return response.status, answer
 
 
+def ask_nonce(target: Target, source: str) -> str:
+    """Return a nonce of the service.
+
+    Raises:
+        OSError, http.client.HTTPException, ValueError: there is none.
+    """
+    status, answer = ask(target, source, "POST", "/v1/nonces")
+    if status != 201:
+        raise ValueError(f"status {status}")
+    nonce: str = json.loads(answer)["nonce"]
+    return nonce
+
+
 class Community:
     """People of the pinned and of the cached domain."""
 
@@ -144,13 +163,14 @@ class Others:
         )
         self._lock = threading.Lock()
         self._cached = itertools.cycle(community.cached)
-        self._fresh = iter(FRESH)
+        self._fresh, self._mail = iter(FRESH), iter(MAIL)
         self._pinned = itertools.cycle(community.pinned)
         self._samples: list[Sample] = []
         self._requests: dict[str, Callable[[], bool]] = {
             "sign-in, pinned": lambda: self._sign_in(self._next(self._pinned)),
             "sign-in, cached": lambda: self._sign_in(self._next(self._cached)),
             "sign-in, fresh": lambda: self._sign_in(Person(f"someone@{self._next(self._fresh)}")),
+            "sign-in, token": self._sign_in_by_token,
             "profiles": self._read,
             "picture": self._fetch,
             "upload": self._upload,
@@ -173,11 +193,14 @@ class Others:
         """Have each process look the cached domain up."""
         for _ in range(12):
             assert self._sign_in(self._next(self._cached))
+            assert self._sign_in_by_token()
 
     def run(self, until: float) -> list[Sample]:
         """Ask at fixed rates, whatever becomes of earlier requests; return what became of all."""
         now = time.monotonic()
-        due = {kind: now + index / 7 / rate for index, (kind, rate) in enumerate(RATES.items())}
+        due = {
+            kind: now + index / len(RATES) / rate for index, (kind, rate) in enumerate(RATES.items())
+        }
         with ThreadPoolExecutor(_THREADS) as pool:
             while (now := time.monotonic()) < until:
                 for kind, rate in RATES.items():
@@ -206,6 +229,12 @@ class Others:
 
     def _sign_in(self, person: Person) -> bool:
         return self._open(person)[0] == 201
+
+    def _sign_in_by_token(self) -> bool:
+        address = self._office or self._next(self._addresses)
+        nonce = ask_nonce(self._target, address)
+        body = tokens([f"someone@{self._next(self._mail)}"], nonce)
+        return ask(self._target, address, "POST", "/v1/sessions", body)[0] == 201
 
     def _read(self) -> bool:
         person = self._next(self._pinned)

@@ -11,7 +11,16 @@ from collections.abc import Callable
 from functools import cache
 
 import trustme
-from attack_stage import ATTACKER, ATTACKER_PROVIDER, CONTINUING, PROVIDER, SILENT, be_apart
+from attack_dns import documents
+from attack_stage import (
+    ATTACKER,
+    ATTACKER_PROVIDER,
+    CACHED,
+    CONTINUING,
+    PROVIDER,
+    SILENT,
+    be_apart,
+)
 from support.clients.identities import dsa_key, support_document
 
 HOLD_SECONDS = 60
@@ -77,15 +86,17 @@ def _serve(address: str, context: ssl.SSLContext, handle: Handler) -> None:
         threading.Thread(target=talk, args=(connection,), daemon=True).start()
 
 
-def _document(key) -> Handler:
-    body = json.dumps(support_document(key)).encode()
-    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+def _documents(key, host: str) -> Handler:
+    """Return what serves a BrowserID document, and the documents of an issuer of tokens."""
+    support, of_tokens = json.dumps(support_document(key)).encode(), documents(host)
 
     def handle(connection: ssl.SSLSocket) -> None:
         request = b""
         while b"\r\n\r\n" not in request and (piece := connection.recv(4096)):
             request += piece
-        connection.sendall(head.encode() + body)
+        body = of_tokens.get(request.split(b" ", 2)[1].decode("ascii"), support)
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        connection.sendall(f"{head}\r\n\r\n".encode() + body)
 
     return handle
 
@@ -109,7 +120,7 @@ def _continue(connection: ssl.SSLSocket) -> None:
 def serve_providers(authority: trustme.CA) -> None:
     """Serve good identity providers until this process is ended."""
     be_apart()
-    _serve(PROVIDER, _Certificates(authority).context(), _document(good_key()))
+    _serve(PROVIDER, _Certificates(authority).context(), _documents(good_key(), CACHED))
 
 
 def serve_attackers_providers(authority: trustme.CA) -> None:
@@ -117,7 +128,7 @@ def serve_attackers_providers(authority: trustme.CA) -> None:
     be_apart(NICE)
     certificates = _Certificates(authority)
     handlers = {
-        ATTACKER_PROVIDER: _document(attackers_key()),
+        ATTACKER_PROVIDER: _documents(attackers_key(), ATTACKER),
         SILENT: _hold,
         CONTINUING: _continue,
     }

@@ -94,7 +94,10 @@ def prepare_network(folder: Path) -> None:
     lines += [f"{address} {name}" for address, names in HOSTS.items() for name in names]
     hosts = folder / "hosts"
     hosts.write_text("\n".join(lines) + "\n")
+    resolvers = folder / "resolv.conf"
+    resolvers.write_text("nameserver 127.0.0.1\n")
     commands = [["ip", "link", "set", "lo", "up"], ["mount", "--bind", hosts, "/etc/hosts"]]
+    commands.append(["mount", "--bind", resolvers, "/etc/resolv.conf"])
     commands += [["ip", "address", "add", network, "dev", "lo"] for network in NETWORKS]
     commands += [["ip", "-6", "route", "add", "local", each, "dev", "lo"] for each in NETWORKS_V6]
     for command in commands:
@@ -246,6 +249,7 @@ def service_environment(folder: Path) -> dict[str, str]:
     """Return what the service's settings and certificate authorities are beyond `production.ini`."""
     return {
         "PERSONA_BROWSERID_PINNED_ISSUERS": f"{folder}/issuers.json",
+        "PERSONA_EVP_DOMAINS": "*",
         "SSL_CERT_FILE": f"{folder}/ca.pem",
     }
 

@@ -41,6 +41,7 @@ class Attacker:
         self.until = 0.0
         self.token = ""
         self.file = b""
+        self.bodies: list[bytes] = []
         self._lock = threading.Lock()
 
     @property

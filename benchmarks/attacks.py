@@ -2,7 +2,8 @@
 
 Each attack comes from one address over up to 100 connections, for some seconds. Before it the same
 others ask the same service without an attack ("quiet"). Others sign in with a pinned, a cached and a
-fresh domain, read profiles, fetch pictures and upload, at fixed rates, each from an address of its own.
+fresh domain and with email verification tokens of fresh domains, read profiles, fetch pictures and
+upload, at fixed rates, each from an address of its own.
 The service runs as shipped: `production.ini`, `nginx.conf`, limits on, MariaDB, the network of
 attack_stage.py. Each attack meets a new service, once behind nginx and once without it ("alone").
 
@@ -29,6 +30,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from attack_dns import attackers_signer, good_signer, serve_dns
 from attack_list import ATTACKS
 from attack_others import Community, Others
 from attack_providers import attackers_key, good_key, serve_attackers_providers, serve_providers
@@ -44,6 +46,7 @@ from attack_stage import (
 )
 from attacking import perform
 from support.clients.identities import dsa_key, support_document
+from support.servers.openid import edwards
 
 QUIET_SECONDS = 10.0
 _FORK = multiprocessing.get_context("fork")
@@ -116,12 +119,14 @@ def measure(
 
 @contextmanager
 def providers(authority):
-    """Serve identity providers, good ones and the attacker's, in processes of their own."""
+    """Serve DNS and identity providers, good ones and the attacker's, in processes of their own."""
     good_key(), attackers_key(), dsa_key("person"), dsa_key("mallory")
+    good_signer(), attackers_signer(), edwards("holder")
     processes = [
         _FORK.Process(target=serve, args=(authority,), daemon=True)
         for serve in (serve_providers, serve_attackers_providers)
     ]
+    processes.append(_FORK.Process(target=serve_dns, daemon=True))
     for process in processes:
         process.start()
     try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 
 import idna
+import regex
+
+from persona_profile.characters import HIDDEN, nfc
 
 MAX_BYTES = 254
 """Longest address in UTF-8 bytes (RFC 5321, section 4.5.3.1.3, less the angle brackets)."""
@@ -18,13 +20,9 @@ _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]+"
 _DOT_ATOM = re.compile(rf"{_ATEXT}(\.{_ATEXT})*")
 _HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+")
 _ASCII_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-_LETTERS_MARKS_NUMBERS_SYMBOLS = frozenset("LMNPS")
-# Letters, marks and symbols that show nothing (Default_Ignorable_Code_Point, blank Braille), and those
-# that NFC turns into ASCII: whoever owns the one address need not own the other.
-_DECEPTIVE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
-    "\u1fef\u212a]"
-)
+# Characters that are no letter, mark, number or symbol, or show nothing; and those that NFC turns into
+# ASCII: whoever owns the one address need not own the other.
+_DECEPTIVE = regex.compile(rf"[^\p{{L}}\p{{M}}\p{{N}}\p{{P}}\p{{S}}]|[{HIDDEN}\u1fef\u212a]")
 # Last label of an IPv4 address in any spelling that resolvers take (WHATWG URL, ends-in-a-number).
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -112,15 +110,11 @@ def patterns_of(domain: str) -> Iterator[str]:
 
 
 def _canonical_local(local: str) -> str:
-    if _DECEPTIVE.search(local):
+    if not local.isascii() and _DECEPTIVE.search(local):
         raise InvalidEmail("deceptive character")
-    lower = unicodedata.normalize("NFC", local).translate(_ASCII_LOWER)
+    lower = nfc(local).translate(_ASCII_LOWER)
     # Again: a mark that composes with no capital may compose with the small letter, as U+0331 after H.
-    local = unicodedata.normalize("NFC", lower)
+    local = nfc(lower)
     if not _DOT_ATOM.fullmatch(local) or len(local.encode("utf-8")) > MAX_LOCAL_BYTES:
         raise InvalidEmail("invalid local part")
-    if not local.isascii() and any(
-        unicodedata.category(character)[0] not in _LETTERS_MARKS_NUMBERS_SYMBOLS for character in local
-    ):
-        raise InvalidEmail("invisible character")
     return local

@@ -74,6 +74,8 @@ def json_decode(text: bytes, max_values: int | None = MAX_VALUES) -> Json:
         raise MalformedText("unpaired surrogate") from None
     except RecursionError:
         raise MalformedText("nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise MalformedText(f"not JSON, as of line {error.lineno}") from None
     except ValueError:
         raise MalformedText("not JSON") from None
     return decoded

@@ -114,6 +114,21 @@ class WriteConflict(ServiceError, status=HTTPStatus.CONFLICT, code="conflict"):
     """Concurrent writes to the same profile went on for longer than a request may wait."""
 
 
+class ProfileNotProtected(ServiceError, status=HTTPStatus.CONFLICT, code="profile_not_protected"):
+    """Another key can be added to a protected profile only."""
+
+
+class TooManyProfileKeys(ServiceError, status=HTTPStatus.CONFLICT, code="too_many_profile_keys"):
+    """The profile has as many keys as it may have; the problem has the limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__("Remove one of the profile's keys first.", members={"limit": limit})
+
+
+class LastProfileKey(ServiceError, status=HTTPStatus.CONFLICT, code="last_profile_key"):
+    """The last key of a protected profile is not removed alone: the profile would be lost."""
+
+
 class PreconditionFailed(
     ServiceError, status=HTTPStatus.PRECONDITION_FAILED, code="precondition_failed"
 ):
@@ -138,6 +153,14 @@ class UnprocessablePicture(ServiceError, status=HTTPStatus.UNPROCESSABLE_ENTITY)
 
     `images/rejections.py` makes all of these errors.
     """
+
+    def __init__(self, code: str, detail: str, **members: int) -> None:
+        super().__init__(detail, members=members)
+        self.code = code
+
+
+class SuggestionRejected(ServiceError, status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The picture of a suggestion can't be used; `code` is the reason."""
 
     def __init__(self, code: str, detail: str, **members: int) -> None:
         super().__init__(detail, members=members)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import tempfile
@@ -23,9 +24,13 @@ def read_json(path: Path, parse: Callable[[Json], Parsed]) -> Parsed:
             the path.
     """
     try:
-        return parse(json_decode(path.read_bytes(), max_values=None))
+        data = path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
+    if data.startswith(codecs.BOM_UTF8):
+        raise ValueError(f"{path}: begins with a byte order mark: save the file as UTF-8 without one")
+    try:
+        return parse(json_decode(data, max_values=None))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

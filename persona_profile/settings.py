@@ -46,6 +46,15 @@ AUTHENTICATORS: Final = ("browserid", "openid", "evp")
 EVERY_DOMAIN: Final = "*"
 
 ENVIRONMENT_PREFIX: Final = "PERSONA_"
+
+SERVER_VARIABLES: Final = {"PERSONA_LISTEN"}
+"""Variables that override settings of [server:main]."""
+
+_ONE_OF_TWO: Final = {
+    *("backend.url", "backend.url_file", "backend.read_url", "backend.read_url_file"),
+}
+MAX_PORT: Final = 65535
+MAX_HOST: Final = 253
 MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
 JPEG_PIXELS: Final = 100_000_000
 OTHER_PIXELS: Final = 50_000_000
@@ -55,13 +64,20 @@ _MIB: Final = 1024 * 1024
 
 # Settings of Pyramid, and the place of the file, which PasteDeploy adds.
 _FOREIGN = re.compile(r"pyramid\..*|here|__file__")
+_NAME = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 # Settings of third parties' authenticators.
 _OPTION = re.compile(r"authenticator\.[a-z0-9_.]+")
+# What Kubernetes sets in each container for each service; only the first names the service for sure.
+_SERVICE_HOST = re.compile(r"PERSONA(_[A-Z0-9_]+)?_SERVICE_HOST")
+_OF_A_SERVICE = (
+    r"_SERVICE_HOST|_SERVICE_PORT(_[A-Z0-9_]+)?|_PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?"
+)
 # Groups of settings: the attribute `backend_url` is the setting `backend.url`.
 _GROUP = re.compile(
     "^(backend|browserid|development|evp|key_service|keyring|logging|metrics|openid|pictures|ratelimit"
     "|sessions|shutdown|transit|version)_"
 )
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
 
 
@@ -106,11 +122,22 @@ def _words(read: Any) -> Any:
 def _origin(value: str) -> str:
     """Read an origin; a default port is removed, as browsers do (RFC 6454, 6.2)."""
     match = _ORIGIN.fullmatch(value.lower())
-    if match is None:
+    if match is None or not _is_host(match[2]) or int((match[3] or ":0")[1:]) > MAX_PORT:
         raise ValueError("must be origins such as https://profiles.example.com, without a path")
     scheme, host, port = match.groups()
     default = {"http": ":80", "https": ":443"}[scheme]
     return f"{scheme}://{host}{'' if port in (None, default) else port}"
+
+
+def _is_host(host: str) -> bool:
+    """Return whether this is an IP address, or a name that DNS can have."""
+    if host.startswith("[") or re.fullmatch(r"[0-9.]+", host):
+        try:
+            ip_address(host.strip("[]"))
+        except ValueError:
+            return False
+        return True
+    return len(host) <= MAX_HOST and all(_LABEL.fullmatch(label) for label in host.split("."))
 
 
 def _transit_url(value: str) -> str:
@@ -123,7 +150,7 @@ def _transit_url(value: str) -> str:
 def _address(value: str) -> tuple[str, int]:
     """Read the host and port of an interface of this machine."""
     match = re.fullmatch(r"([0-9.]+|\[[0-9a-f:]+\]):([1-9][0-9]{0,4})", value)
-    if match is None or int(match[2]) > 65535:
+    if match is None or int(match[2]) > MAX_PORT:
         raise ValueError("must be the IP address and port of one interface, such as 127.0.0.1:9464")
     return match[1].strip("[]"), int(match[2])
 
@@ -182,7 +209,7 @@ def _dns_server(value: str) -> tuple[str, int]:
         address = str(ip_address(host.strip("[]")))
     except ValueError:
         address = ""
-    if not address or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > 65535:
+    if not address or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > MAX_PORT:
         raise ValueError("must be IP addresses such as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353")
     return address, int(port)
 
@@ -310,6 +337,18 @@ class Settings:
         return max(MIN_FORWARD_SECONDS, self.picture_url_seconds)
 
 
+def changed_limits(settings: Settings) -> list[str]:
+    """Return the limits of pictures, requests and rates that are not the defaults: `name = value`."""
+    changed = []
+    for each in fields(Settings):
+        value = getattr(settings, each.name)
+        is_limit = each.name.startswith(("pictures_", "ratelimit_")) and each.name != "ratelimit_url"
+        if is_limit and value != each.metadata["missing"]:
+            words = value if isinstance(value, tuple) else ["off" if value is None else str(value)]
+            changed.append(f"{_name(each.name)} = {' '.join(words)}")
+    return changed
+
+
 def _name(attribute: str) -> str:
     """Return the name of a setting: a dot follows its group."""
     return _GROUP.sub(r"\1.", attribute)
@@ -330,11 +369,19 @@ NAMES: Final = frozenset(node.name for node in _SCHEMA.children)
 def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     """Return the settings of a file, overridden from the environment, or raise `InvalidSettings`."""
     merged = {name: value for name, value in settings.items() if not _FOREIGN.fullmatch(name)}
+    for name in _ONE_OF_TWO & merged.keys():
+        # A variable replaces the file's setting, in either form.
+        other = name.removesuffix("_file") if name.endswith("_file") else f"{name}_file"
+        if _variable(other) in environ and _variable(name) not in environ:
+            del merged[name]
     options = {name for name in merged if _OPTION.fullmatch(name)}
     known = NAMES | options
     variables = {_variable(name): name for name in known}
-    problems = dict.fromkeys(merged.keys() - known, "there is no such setting")
-    for variable in (name for name in environ if name.startswith(ENVIRONMENT_PREFIX)):
+    # A name of other characters may be a part of a value that lost its indentation.
+    unknown = {name if _NAME.fullmatch(name) else "a name" for name in merged.keys() - known}
+    problems = dict.fromkeys(unknown, "there is no such setting")
+    ours = {name for name in environ if name.startswith(ENVIRONMENT_PREFIX)}
+    for variable in ours - SERVER_VARIABLES - service_variables(environ):
         if variable in variables:
             merged[variables[variable]] = environ[variable]
         else:
@@ -354,6 +401,14 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
     )
     values["authenticator_options"] = {name: merged[name] for name in options}
     return Settings(**{name.replace(".", "_"): value for name, value in values.items()})
+
+
+def service_variables(environ: Mapping[str, str]) -> set[str]:
+    """Return the variables that Kubernetes sets for services whose names begin with `persona`."""
+    hosts = [name for name in environ if _SERVICE_HOST.fullmatch(name)]
+    services = [re.escape(name.removesuffix("_SERVICE_HOST")) for name in hosts]
+    pattern = re.compile(f"({'|'.join(services)})({_OF_A_SERVICE})")
+    return {name for name in environ if services and pattern.fullmatch(name)}
 
 
 def _variable(name: str) -> str:

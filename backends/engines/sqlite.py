@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import TableClause, event, make_url
+from sqlalchemy import Engine, TableClause, event, make_url
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from backends import BackendError, Unavailable
+from backends import BackendError, Operation, Unavailable
 from backends.engines.sql import SqlBackend, Transient, open_engine
 from backends.engines.statements import CONTENT, KEY
 
@@ -50,9 +50,14 @@ class SqliteBackend(SqlBackend):
             raise ValueError("must be sqlite:///path") from None
         if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
             raise ValueError("must be sqlite:///path")
+        if parsed.query:
+            raise ValueError("must have no options after a question mark")
+        path = Path(str(parsed.database)).absolute()
+        if not path.parent.is_dir():
+            raise ValueError("names a file in a folder that is not there")
         with suppress(OSError):  # connecting fails with a better message
             # Readable by its owner alone; SQLite gives its other files the same mode.
-            Path(str(parsed.database)).touch(mode=0o600)
+            path.touch(mode=0o600)
         engine = open_engine(
             parsed,
             pool_size=CONNECTIONS,
@@ -60,12 +65,33 @@ class SqliteBackend(SqlBackend):
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
         )
         event.listen(engine, "connect", _set_up)
-        return cls(engine, BUSY_SECONDS, clock)
+        return cls(engine, path, clock)
+
+    def __init__(self, engine: Engine, path: Path, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(engine, BUSY_SECONDS, clock)
+        self._path = path
+        self._file = _identity(path)
 
     @property
     def write_seconds(self) -> float:
         # Waiting for a connection; time limit of attempts; the last attempt.
         return 3 * BUSY_SECONDS
+
+    def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
+        self._check_file()
+        return super().apply(partition, operations)
+
+    def ping(self) -> None:
+        self._check_file()
+        super().ping()
+
+    def _check_file(self) -> None:
+        """Raise `Unavailable` if open connections write to a file that has lost its name."""
+        if _identity(self._path) != self._file:
+            logger.error("SQLite: the database file was moved, replaced or deleted")
+            raise Unavailable(
+                "the database file was moved, replaced or deleted; restart the service", retry_after=60
+            )
 
     def _upsert(self, table: TableClause) -> Any:
         statement = insert(table)
@@ -81,6 +107,14 @@ class SqliteBackend(SqlBackend):
         if code == sqlite3.SQLITE_FULL:
             return Unavailable("the database file has no room left", retry_after=60)
         return Unavailable(f"the database file can't be used: {name}")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _set_up(connection: Any, _record: object) -> None:

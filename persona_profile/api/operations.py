@@ -14,6 +14,7 @@ from persona_profile.api.representations import json_response
 from persona_profile.api.sessions import MAX_EMAILS
 from persona_profile.encoding import json_encode
 from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
+from persona_profile.keys.content_key_wraps import MAX_WRAPS
 from persona_profile.profiles.claims import CLAIMS, LONG_TEXT_CHARACTERS, TEXT_CHARACTERS
 
 NAME: Final = "Persona Profile Server"
@@ -42,6 +43,7 @@ def describe(request: Request) -> Response:
             "text_characters": TEXT_CHARACTERS,
             "long_text_characters": LONG_TEXT_CHARACTERS,
             "picture_bytes": services.max_picture_bytes,
+            "profile_keys": MAX_WRAPS,
         },
         "pictures": {
             "sizes": SIZES,

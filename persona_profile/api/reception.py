@@ -16,7 +16,7 @@ from pyramid.interfaces import IRoutesMapper, ISecurityPolicy
 from pyramid.registry import Registry
 from pyramid.request import Request
 
-from persona_profile.api import Services, pictures, profiles, sessions
+from persona_profile.api import Services, pictures, profile_keys, profiles, sessions
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES, MULTIPART
 from persona_profile.api.policy import OWN_EMAIL
 from persona_profile.errors import BodyTooLarge, MalformedRequest, NotFound, ServiceError
@@ -32,11 +32,14 @@ _JSON_LIMITS: Final = {
     ("PUT", profiles.profile.name): profiles.MAX_BODY_BYTES,
     ("PATCH", profiles.profile.name): profiles.MAX_BODY_BYTES,
     ("PUT", profiles.profile_key.name): profiles.MAX_PROFILE_KEY_BODY_BYTES,
+    ("POST", profile_keys.profile_keys.name): profiles.MAX_PROFILE_KEY_BODY_BYTES,
 }
 _UPLOADS: Final = {("PUT", pictures.own_picture.name), ("POST", pictures.own_preview.name)}
 _OF_ONE_EMAIL: Final = {
     profiles.profile.name,
     profiles.profile_key.name,
+    profile_keys.profile_keys.name,
+    profile_keys.one_profile_key.name,
     pictures.own_picture.name,
     pictures.own_preview.name,
 }

@@ -25,7 +25,9 @@ MAX_ERRORS: Final = 20
 MAX_NAME_CHARACTERS: Final = 64
 """The part of an unknown member's name that an error repeats."""
 
-_READ_ONLY: Final = frozenset({"email", "picture", "updated_at", "version", "protected", "etag"})
+_READ_ONLY: Final = frozenset(
+    {"email", "picture", "updated_at", "version", "protected", "etag", "suggestions"}
+)
 
 
 class Object:
@@ -152,14 +154,20 @@ def _claim(accept: Callable[[str], str]) -> Value:
     return Value(read)
 
 
-def _profile_key(value: Any) -> bytes | None:
-    """Read the key of a person: base64url of KEY_BYTES, or null for no key."""
-    if value is None:
-        return None
+def _profile_key(value: Any) -> bytes:
+    """Read the key of a person: base64url of KEY_BYTES."""
     with contextlib.suppress(MalformedText):
         if isinstance(value, str) and len(key := base64url_decode(value)) == KEY_BYTES:
             return key
-    raise ValueError(f"must be base64url of {KEY_BYTES} bytes, or null")
+    raise ValueError(f"must be base64url of {KEY_BYTES} bytes")
+
+
+def _optional_profile_key(value: Any) -> bytes | None:
+    """Read the key of a person, or null for no key."""
+    try:
+        return None if value is None else _profile_key(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or null") from None
 
 
 def _node(kind: Any, *children: Any, **options: Any) -> Any:
@@ -193,12 +201,18 @@ def session_body(thumbnail_sizes: Sequence[int], proof_kinds: Mapping[str, Colle
         Object(),
         _node(ListOf(1, MAX_PROOFS), _node(OneMember(proof_kinds), *proofs), name="proofs"),
         _node(Value(size), name="thumbnails", missing=None),
-        _node(Value(_profile_key), name="profile_key", missing=None),
+        _node(Value(_optional_profile_key), name="profile_key", missing=None),
     )
 
 
-PROFILE_KEY_BODY: Final = _node(Object(), _node(Value(_profile_key), name="profile_key"))
+PROFILE_KEY_BODY: Final = _node(Object(), _node(Value(_optional_profile_key), name="profile_key"))
 """A profile's new key; None for no key."""
+
+SUGGESTION_BODY: Final = _node(Object(), _node(Value(_text), name="suggestion"))
+"""The reference to a suggested picture."""
+
+ADDED_KEY_BODY: Final = _node(Object(), _node(Value(_profile_key), name="profile_key"))
+"""Another key of a profile."""
 
 ASSERTION_BODY: Final = _node(Object(), _node(Value(_text), name="email"))
 """The request of an assertion in development."""

@@ -20,10 +20,10 @@ from persona_profile.auth.dns_records import DnsResolver
 from persona_profile.auth.email_verification_issuers import EmailVerificationIssuers, parse_issuer
 from persona_profile.auth.jose_keys import VerificationKey, parse_key, read_key_id
 from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
+from persona_profile.auth.nonces import read_nonce
 from persona_profile.emails import InvalidEmail, canonical_email, patterns_of
 from persona_profile.encoding import Json, base64url_encode
 from persona_profile.errors import InvalidProof
-from persona_profile.keys.service import Unreadable
 from persona_profile.keys.tokens import Nonce, Nonces
 from persona_profile.settings import EVERY_DOMAIN
 
@@ -135,7 +135,7 @@ class EmailVerifier(Authenticator):
         audience, stated = binding.payload.get("aud"), binding.payload.get("sd_hash")
         if not isinstance(audience, str) or audience not in self._origins:
             raise InvalidProof("audience_mismatch")
-        nonce = self._nonce(binding.payload, now)
+        nonce = read_nonce(self._nonces, binding.payload, now)
         digest = hashlib.sha256(f"{text}~".encode("ascii")).digest()
         if stated != base64url_encode(digest):
             raise InvalidProof("sd_hash_mismatch")
@@ -144,16 +144,6 @@ class EmailVerifier(Authenticator):
             raise InvalidProof("algorithm_mismatch")
         if not key.has_signed(binding):
             raise InvalidProof("key_binding_signature_invalid")
-        return nonce
-
-    def _nonce(self, payload: Mapping[str, Json], now: int) -> Nonce:
-        text = payload.get("nonce")
-        try:
-            nonce = self._nonces.open(text if isinstance(text, str) else "")
-        except Unreadable:
-            raise InvalidProof("nonce_invalid") from None
-        if nonce.expires_at <= now:
-            raise InvalidProof("nonce_expired")
         return nonce
 
 

@@ -29,8 +29,11 @@ MAX_SECONDS: Final = 3600
 
 MISSED_SECONDS: Final = 60
 FAILED_SECONDS: Final = 10
-ISSUERS: Final = 1024
-"""The number of issuers in use whose keys are kept, and the number of others."""
+ISSUERS: Final = 256
+"""The number of issuers in use whose keys are kept, and the number of others.
+
+Strangers can fill both with the largest keys, of which each issuer takes some 60 KiB.
+"""
 
 MAX_KEYS: Final = 16
 KIND: Final = "evt"

@@ -9,25 +9,27 @@ checks come before lookups, and lookups before the signature.
 from __future__ import annotations
 
 import time
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Final
 
 from persona_profile.auth import Authenticator, ProvedEmail
+from persona_profile.auth.access import Route
 from persona_profile.auth.authenticators import AuthenticatorContext
 from persona_profile.auth.jose_keys import read_key_id
 from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
+from persona_profile.auth.nonces import read_nonce
 from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
 from persona_profile.auth.openid_userinfo import RequestLimit, check_access_token
+from persona_profile.auth.suggestions import read_suggestions
 from persona_profile.auth.trust_file import TrustFile
+from persona_profile.characters import nfc
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.encoding import Json
 from persona_profile.errors import InvalidProof
-from persona_profile.keys.service import Unreadable
-from persona_profile.keys.tokens import Nonce, Nonces
+from persona_profile.keys.tokens import Nonces
 
 MAX_TOKEN_CHARACTERS: Final = 16_384
 MAX_TOKEN_LIFE_SECONDS: Final = 24 * 3600
@@ -83,6 +85,11 @@ class OpenIDVerifier(Authenticator):
         """Return the proved email. See `auth.Authenticator`."""
         return self._check(_parse(proof), access_token)
 
+    def route(self, issuer: str) -> Route | None:
+        """Return the way to the hosts of a provider that is still trusted."""
+        found = self._issuers.get(issuer)
+        return found.route if found else None
+
     def prepare(self) -> None:
         """Begin to fetch the keys of all providers, beside requests."""
         self._keys.prepare(self._issuers.urls)
@@ -103,15 +110,16 @@ class OpenIDVerifier(Authenticator):
         key_id = _key_id(token, is_needed=issuer.is_portier)
         self._check_audience(issuer, payload)
         self._check_times(payload, now)
-        nonce = self._nonce(payload, now)
+        nonce = read_nonce(self._nonces, payload, now)
         _check_subject(issuer, payload)
         if access_token is not None and issuer.has_userinfo and _lacks_email(issuer, payload):
             check_access_token(access_token, token)
             self._keys.check(issuer.url, token, key_id)
             self._userinfo_requests.count(nonce.digest)
-            claims = self._keys.read_userinfo(issuer.url, access_token, payload["sub"])
-            email = _email(issuer, claims)
+            userinfo = self._keys.read_userinfo(issuer.url, access_token, payload["sub"])
+            email = _email(issuer, userinfo)
         else:
+            userinfo = {}
             email = _email(issuer, payload)
             self._keys.check(issuer.url, token, key_id)
         # The nonce identifies the proof: the token is used up with its nonce, expires with it, and was
@@ -123,6 +131,7 @@ class OpenIDVerifier(Authenticator):
             nonce.expires_at,
             token.algorithm,
             revoked_from=nonce.revoked_from,
+            suggestions=read_suggestions(payload, userinfo),
         )
 
     def _issuer(self, payload: Mapping[str, Json]) -> OpenIDIssuer:
@@ -156,16 +165,6 @@ class OpenIDVerifier(Authenticator):
             raise InvalidProof("token_not_yet_valid")
         if not 0 < expires_at - issued_at <= MAX_TOKEN_LIFE_SECONDS:
             raise InvalidProof("token_life_invalid")
-
-    def _nonce(self, payload: Mapping[str, Json], now: int) -> Nonce:
-        text = payload.get("nonce")
-        try:
-            nonce = self._nonces.open(text if isinstance(text, str) else "")
-        except Unreadable:
-            raise InvalidProof("nonce_invalid") from None
-        if nonce.expires_at <= now:
-            raise InvalidProof("nonce_expired")
-        return nonce
 
 
 def _parse(proof: str) -> Jws:
@@ -223,7 +222,7 @@ def _email(issuer: OpenIDIssuer, claims: Mapping[str, Json]) -> str:
     if issuer.is_portier:
         # The broker has normalized the email, and sends the typed one beside it.
         original = claims.get("email_original", email)
-        if not isinstance(original, str) or canonical != unicodedata.normalize("NFC", email):
+        if not isinstance(original, str) or canonical != nfc(email):
             raise InvalidProof("email_invalid")
         _canonical(original)
     if not issuer.vouches_for(domain):

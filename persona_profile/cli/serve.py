@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 import plaster
 
-from persona_profile.cli.config import load_settings, loader
+from persona_profile.cli.config import SERVER, load_settings, loader
 from persona_profile.cli.failures import CommandFailed
 from persona_profile.development.identity_provider import DevelopmentIdentityProvider
 from persona_profile.runtime import supervisor
@@ -19,13 +19,15 @@ from persona_profile.runtime.control import ControlChannel
 from persona_profile.runtime.exposition import listen
 from persona_profile.runtime.lifecycle import LATER_SIGNALS
 from persona_profile.serving.waitress_settings import ADDRESSES, DEFAULT_ADDRESS, adjustments
-from persona_profile.settings import InvalidSettings
+from persona_profile.settings import InvalidSettings, Settings, parse_settings
 
 MAX_PROCESSES: Final = 64
 # -P: like the command itself, ignore Python files of the current folder.
 _MODULE: Final = (sys.executable, "-P", "-m")
 _RUNNER: Final = "egg:persona-profile-server"
 _FOREIGN: Final = {"use", "here", "__file__"}
+LISTEN: Final = "PERSONA_LISTEN"
+"""The variable that overrides where the server listens."""
 
 
 def add_to(commands: Any) -> None:
@@ -58,13 +60,16 @@ def _processes(text: str) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, LATER_SIGNALS)  # until the handlers are set
-    ini = loader(options.config)
+    ini = loader(options.config, SERVER)
+    _check(ini)
     try:
         if options.processes is not None:
             _supervise(options, ini)
         app = ini.get_wsgi_app()
         if options.supervised is not None:
             _serve_supervised(app, ini, options.supervised)
+        elif _is_ours(ini):
+            _serve_alone(app, ini)
         else:
             ini.get_wsgi_server()(app)
     except OSError as error:
@@ -72,9 +77,41 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
+def _check(ini: plaster.ILoader) -> None:
+    """Check the settings of application and server together, before anything is opened."""
+    faults = []
+    for check in (_app_settings, _server_adjustments):
+        try:
+            check(ini)
+        except InvalidSettings as error:
+            faults.append(str(error))
+    if faults:
+        raise InvalidSettings("\n".join(faults))
+
+
+def _app_settings(ini: plaster.ILoader) -> Settings:
+    return parse_settings(ini.get_wsgi_app_settings(), os.environ)
+
+
+def _server_adjustments(ini: plaster.ILoader) -> None:
+    if _is_ours(ini):
+        adjustments(_server_settings(ini))
+
+
+def _serve_alone(app: Any, ini: plaster.ILoader) -> None:
+    from persona_profile.serving.server import serve  # noqa: PLC0415 - no other command loads it
+
+    settings: dict[str, Any] = _server_settings(ini)
+    try:
+        serve(app, **settings)
+    except OSError as error:
+        places = " ".join(settings[name] for name in sorted(ADDRESSES & settings.keys()))
+        raise CommandFailed(f"{places or DEFAULT_ADDRESS}: {error.strerror}") from None
+
+
 def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
     """Replace this process by the supervisor."""
-    settings = load_settings(options.config)
+    settings = _app_settings(ini)
     if settings.backend == "memory":
         raise InvalidSettings("backend: a store in memory can't be shared by processes")
     sockets = _sockets(_server_settings(ini))
@@ -99,11 +136,19 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
 
 
 def _server_settings(ini: plaster.ILoader) -> dict[str, str]:
-    """Return the settings of waitress."""
-    settings: dict[str, str] = dict(ini.get_settings("server:main"))
-    if settings.get("use", "").partition("#")[0] != _RUNNER:
+    """Return the settings of waitress, with the addresses of the environment."""
+    if not _is_ours(ini):
         raise InvalidSettings(f"--processes needs `use = {_RUNNER}` in [server:main]")
-    return {name: value for name, value in settings.items() if name not in _FOREIGN}
+    settings = {name: value for name, value in ini.get_settings(SERVER).items() if name not in _FOREIGN}
+    if os.environ.get(LISTEN):
+        settings = {name: value for name, value in settings.items() if name not in ADDRESSES}
+        settings["listen"] = os.environ[LISTEN]
+    return settings
+
+
+def _is_ours(ini: plaster.ILoader) -> bool:
+    use: str = ini.get_settings(SERVER).get("use", "")
+    return use.partition("#")[0] == _RUNNER
 
 
 def _sockets(settings: dict[str, str]) -> list[socket.socket]:
@@ -113,16 +158,18 @@ def _sockets(settings: dict[str, str]) -> list[socket.socket]:
     wanted = adjustments(settings)
     if wanted.unix_socket:
         raise InvalidSettings("--processes listens on addresses and ports, not on a unix_socket")
-    return [
-        socket.create_server(address, family=family, backlog=wanted.backlog)
-        for family, _, _, address in wanted.listen
-    ]
+    listening = []
+    for family, _, _, address in wanted.listen:
+        try:
+            listening.append(socket.create_server(address, family=family, backlog=wanted.backlog))
+        except OSError as error:
+            raise CommandFailed(f"{address[0]}:{address[1]}: {error.strerror}") from None
+    return listening
 
 
 def _serve_supervised(app: Any, ini: plaster.ILoader, descriptors: str) -> None:
     """Serve on the sockets of the supervisor."""
-    # No other command loads the server and all views.
-    from persona_profile.serving.server import serve  # noqa: PLC0415
+    from persona_profile.serving.server import serve  # noqa: PLC0415 - no other command loads it
 
     control, *listening = (socket.socket(fileno=int(each)) for each in descriptors.split(","))
     settings: dict[str, Any] = _server_settings(ini)

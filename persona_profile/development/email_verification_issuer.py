@@ -18,14 +18,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from persona_profile.auth.fetch import Fetched, FetchError
-from persona_profile.development.identity_provider import PINNED_PATTERNS, read_or_write_pem
+from persona_profile.development.identity_provider import (
+    is_example_domain,
+    read_example_email,
+    read_or_write_pem,
+)
 from persona_profile.development.message_signatures import SignedRequest, verify
 from persona_profile.emails import (
     InvalidDomain,
     InvalidEmail,
     canonical_domain,
     canonical_email,
-    patterns_of,
 )
 from persona_profile.encoding import Json, MalformedText, base64url_encode, json_decode, json_encode
 
@@ -134,15 +137,7 @@ class DevelopmentEmailIssuer:
         Raises:
             ValueError: the email is invalid or not of an example domain.
         """
-        try:
-            canonical = canonical_email(email)
-        except InvalidEmail:
-            raise ValueError("This is no email address.") from None
-        if not vouches_for(canonical.rpartition("@")[2]):
-            raise ValueError(
-                "This issuer vouches for example.com, example.net and example.org, their "
-                "subdomains, and names that end in .example."
-            )
+        canonical = read_example_email(email, "issuer")
         return tuple(dict.fromkeys((canonical, *emails)))[:MAX_ACCOUNTS]
 
     def issue(self, request: SignedRequest, emails: Collection[str]) -> str:
@@ -197,7 +192,6 @@ class DevelopmentEmailIssuer:
 def vouches_for(domain: str) -> bool:
     """Return whether a domain is an example domain."""
     try:
-        canonical = canonical_domain(domain)
+        return is_example_domain(canonical_domain(domain))
     except InvalidDomain:
         return False
-    return any(each in PINNED_PATTERNS for each in patterns_of(canonical))

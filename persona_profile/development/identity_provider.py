@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from persona_profile import files
 from persona_profile.auth.browserid_discovery import PinnedIssuers
 from persona_profile.auth.browserid_keys import public_key_document, sign_jws
-from persona_profile.emails import InvalidEmail, canonical_email
+from persona_profile.emails import InvalidEmail, canonical_email, patterns_of
 from persona_profile.encoding import Json
 
 DOMAINS: Final = ("example.com", "example.net", "example.org")
@@ -53,6 +53,29 @@ def mint_bundle(
     }
     assertion = {"aud": audience, "exp": now + ASSERTION_LIFE_MS}
     return f"{sign_jws(certificate, issuer_key)}~{sign_jws(assertion, user_key)}"
+
+
+def is_example_domain(domain: str) -> bool:
+    """Return whether a canonical domain is an example domain."""
+    return any(each in PINNED_PATTERNS for each in patterns_of(domain))
+
+
+def read_example_email(email: str, provider: str) -> str:
+    """Return the canonical spelling of an email that a person typed at a provider.
+
+    Raises:
+        ValueError: the email is invalid or not of an example domain.
+    """
+    try:
+        canonical = canonical_email(email)
+    except InvalidEmail:
+        raise ValueError("This is no email address.") from None
+    if not is_example_domain(canonical.rpartition("@")[2]):
+        raise ValueError(
+            f"This {provider} vouches for example.com, example.net and example.org, their "
+            "subdomains, and names that end in .example."
+        )
+    return canonical
 
 
 class DevelopmentIdentityProvider:

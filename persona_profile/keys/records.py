@@ -15,8 +15,8 @@ The keys of an email, by role:
 - 1, its **data key**: 256 random bits, wrapped by a key service. It seals the email itself and,
   unless the profile is protected, everything else.
 - 2, its **content key**, if the profile is protected: 256 random bits that seal the profile. It is
-  wrapped under the person's own **profile key**, which is stored nowhere:
-  `AES-KWP(HKDF-SHA256(profile key, salt = data key, info = "persona-profile/profile-key/v1"))`.
+  wrapped under each of the person's own **profile keys**, which are stored nowhere (see
+  `content_key_wraps`).
 - 3, a **picture key**: `HKDF-SHA256(content key, info = "persona-profile/picture/v1" | picture id)`.
   The URL of a picture holds it (sealed). It opens that picture alone.
 """
@@ -34,11 +34,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.keywrap import (
-    InvalidUnwrap,
-    aes_key_unwrap_with_padding,
-    aes_key_wrap_with_padding,
-)
 
 from persona_profile.keys.service import Unreadable
 
@@ -52,6 +47,9 @@ _SALTED = len(_MAGIC) + SALT_BYTES
 _OVERHEAD = _SALTED + COMMITMENT_BYTES
 _NONCE = bytes(12)
 _TAG_BYTES = 16
+
+OVERHEAD_BYTES: Final = _OVERHEAD + _TAG_BYTES
+"""The length of a record, less that of its plaintext."""
 
 
 class KeyRole(IntEnum):
@@ -102,25 +100,7 @@ class RecordKey:
         if self.role is not KeyRole.CONTENT:
             return self
         info = b"persona-profile/picture/v1" + picture_id
-        return RecordKey(KeyRole.PICTURE, _hkdf_sha256(self.secret, None, info))
-
-    def wrap_content_key(self, profile_key: bytes, content_key: RecordKey) -> bytes:
-        """Return the wrapped content key (40 bytes) of this data key's email."""
-        return aes_key_wrap_with_padding(self._protecting_key(profile_key), content_key.secret)
-
-    def unwrap_content_key(self, profile_key: bytes, wrapped: bytes) -> RecordKey:
-        """Return the content key of this data key's email.
-
-        Raises:
-            Unreadable: the profile key is another one, or the wrapped key is altered.
-        """
-        try:
-            secret = aes_key_unwrap_with_padding(self._protecting_key(profile_key), wrapped)
-        except InvalidUnwrap:
-            raise Unreadable from None
-        if len(secret) != KEY_BYTES:
-            raise Unreadable
-        return RecordKey(KeyRole.CONTENT, secret)
+        return RecordKey(KeyRole.PICTURE, hkdf_sha256(self.secret, None, info))
 
     def _associated(self, name: str) -> bytes:
         return _MAGIC + _ROLE.pack(self.role) + name.encode("ascii")
@@ -134,14 +114,12 @@ class RecordKey:
         ).derive(self.secret)
         return derived[:KEY_BYTES], derived[KEY_BYTES:]
 
-    def _protecting_key(self, profile_key: bytes) -> bytes:
-        return _hkdf_sha256(profile_key, self.secret, b"persona-profile/profile-key/v1")
-
 
 def is_record(value: bytes) -> bool:
     """Return whether a value has the form of a record, under any key."""
-    return value.startswith(_MAGIC) and len(value) >= _OVERHEAD + _TAG_BYTES
+    return value.startswith(_MAGIC) and len(value) >= OVERHEAD_BYTES
 
 
-def _hkdf_sha256(secret: bytes, salt: bytes | None, info: bytes) -> bytes:
+def hkdf_sha256(secret: bytes, salt: bytes | None, info: bytes) -> bytes:
+    """Return KEY_BYTES that are derived from a secret."""
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=salt, info=info).derive(secret)

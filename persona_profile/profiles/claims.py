@@ -6,7 +6,6 @@ Names and meanings follow OpenID Connect Core 1.0, section 5.1, where it has the
 from __future__ import annotations
 
 import re
-import unicodedata
 import zoneinfo
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -16,6 +15,8 @@ from urllib.parse import urlsplit
 
 import idna
 
+from persona_profile.characters import first_harmful, nfc
+
 TEXT_CHARACTERS: Final = 100
 LONG_TEXT_CHARACTERS: Final = 200
 
@@ -23,16 +24,6 @@ LANGUAGE_TAG: Final = "[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}"
 """A pattern: a language, then subtags (RFC 5646, section 2.1, in outline)."""
 
 _LANGUAGE_TAG = re.compile(LANGUAGE_TAG)
-
-# Control, format, surrogate, private-use, unassigned; line and paragraph separators.
-_REJECTED_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Default_Ignorable_Code_Point of other categories, and the blank Braille pattern.
-_INVISIBLE: Final = frozenset(
-    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
-)
-_ZERO_WIDTH_NON_JOINER: Final = "\u200c"
-_ZERO_WIDTH_JOINER: Final = "\u200d"
-_EMOJI_JOINED: Final = frozenset({"So", "Sk", "Mn"})
 
 
 class InvalidClaim(ValueError):
@@ -42,9 +33,7 @@ class InvalidClaim(ValueError):
 def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
     """Return visible text of one line: NFC, trimmed, at most `limit` characters (code points).
 
-    Controls, line breaks, bidirectional overrides and invisible characters can spoof a sign-in
-    dialog and are rejected. The joiners U+200C and U+200D are accepted where a script or an emoji
-    needs them (RFC 5892, appendix A.1 and A.2).
+    Characters that can spoof a sign-in dialog are rejected: see `first_harmful`.
 
     Raises:
         InvalidClaim: the text is too long or has a rejected character.
@@ -52,13 +41,14 @@ def text(value: str, limit: int = TEXT_CHARACTERS) -> str:
     # Normalization of hostile text is costly, and shortens no real text that much.
     if len(value) > 8 * limit:
         raise InvalidClaim(f"must have at most {limit} characters")
-    normalized = unicodedata.normalize("NFC", value).strip()
+    normalized = nfc(value).strip()
     if len(normalized) > limit:
         raise InvalidClaim(f"must have at most {limit} characters")
     if not (normalized.isascii() and normalized.isprintable()):
-        for position, character in enumerate(normalized):
-            if not _is_visible(normalized, position, character):
-                raise InvalidClaim(f"must not contain the character U+{ord(character):04X}")
+        position = first_harmful(normalized)
+        if position is not None:
+            number = f"U+{ord(normalized[position]):04X}"
+            raise InvalidClaim(f"must not contain the character {number} at position {position + 1}")
     return normalized
 
 
@@ -121,27 +111,6 @@ CLAIMS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
     }
 )
 """The claims, each with the function that validates a value and returns its stored spelling."""
-
-
-def _is_visible(whole: str, position: int, character: str) -> bool:
-    if character in (_ZERO_WIDTH_JOINER, _ZERO_WIDTH_NON_JOINER):
-        return _joins(whole, position)
-    if character in _INVISIBLE or 0xE0100 <= ord(character) <= 0xE01EF:
-        return False
-    return unicodedata.category(character) not in _REJECTED_CATEGORIES
-
-
-def _joins(whole: str, position: int) -> bool:
-    """Return whether a joiner changes the visible text at its position."""
-    if not 0 < position < len(whole) - 1:
-        return False
-    before, after = whole[position - 1], whole[position + 1]
-    if whole[position] == _ZERO_WIDTH_JOINER and unicodedata.category(after) == "So":
-        return unicodedata.category(before) in _EMOJI_JOINED
-    try:
-        return idna.valid_contextj(whole, position)
-    except (ValueError, idna.IDNAError):
-        return False
 
 
 @cache

@@ -14,6 +14,7 @@ from persona_profile.encoding import base64url_encode
 from persona_profile.keys.tokens import Session
 from persona_profile.profiles.claims import CLAIMS
 from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.profile_keys import ProfileKey
 from persona_profile.profiles.service import ProfileService
 from persona_profile.store.profile import StoredProfile
 
@@ -41,14 +42,23 @@ def profile_json(profile: StoredProfile) -> dict[str, Any]:
     }
 
 
+def key_json(key: ProfileKey) -> dict[str, Any]:
+    """Return a key of a profile as a JSON object, without its relation to a session."""
+    added_at = None if key.added_at is None else timestamp(key.added_at)
+    return {"id": base64url_encode(key.id), "added_at": added_at}
+
+
 def export_zip(
     profiles: ProfileService, pictures: PictureService, session: Session, email: str
 ) -> bytes:
     """Return a zip: `profile.json`, and `picture/<size>.<format>` for each rendition; see `export`."""
     profile, renditions = export(profiles, pictures, session, email)
+    document = profile_json(profile) | {
+        "profile_keys": [key_json(each) for each in profiles.keys_of(profile, session)]
+    }
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as files:
-        text = json.dumps(profile_json(profile), ensure_ascii=False, indent=2)
+        text = json.dumps(document, ensure_ascii=False, indent=2)
         files.writestr("profile.json", text, zipfile.ZIP_DEFLATED)
         for name, data in renditions.items():
             files.writestr(f"picture/{name}", data)

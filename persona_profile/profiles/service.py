@@ -6,8 +6,8 @@ The home partition of an email (see `homes`) has these items after the first wri
 - `profile`: the sealed `ProfileDocument`;
 - `picture/<id>/<size>.<format>`: a sealed rendition of the current picture.
 
-`key` and `profile` are created in one batch and erased in one batch. Every other batch names the
-version of the profile that it replaces. So nothing is ever sealed under a key that is not stored, and
+`key` and `profile` are created in one batch and erased in one batch. A batch names the version of each
+of these two that it replaces. So nothing is ever sealed under a key that is not stored, and
 no rendition is left behind.
 
 Also without a profile there may be a `not_before` item until it expires: the instant of the last
@@ -25,12 +25,20 @@ from functools import partial, wraps
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from backends import ABSENT, Backend, Conflict, Delete, Expectation, Item, Operation, Put
-from persona_profile.errors import ProfileKeyRequired, UnreadableProfile, WriteConflict
+from persona_profile.errors import (
+    NotFound,
+    ProfileKeyRequired,
+    ProfileNotProtected,
+    UnreadableProfile,
+    WriteConflict,
+)
 from persona_profile.images import Rendition
+from persona_profile.keys.content_key_wraps import ContentKeyWrap
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.tokens import EmailProof, Session
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
+from persona_profile.profiles.profile_keys import OpenedKeyItem, ProfileKey
 from persona_profile.profiles.sessions import Vouched, check_not_ended, emails_of, new_session
 from persona_profile.store.homes import Home, Homes
 from persona_profile.store.items import (
@@ -219,7 +227,7 @@ class ProfileService:
     ) -> tuple[Session, StoredProfile]:
         """Seal a profile again: it then opens only with the new profile key, or, for None, without one.
 
-        The session holds the previous profile key, if there is one. No earlier key opens the new
+        The session holds a previous profile key, if there is one. No earlier key opens the new
         records: the content key is new, and the picture has a new id.
 
         Returns:
@@ -229,6 +237,52 @@ class ProfileService:
         if profile_key is None:
             return session, self._protect(profile, None) if profile.is_protected else profile
         return replace(session, profile_key=profile_key), self._protect(profile, profile_key)
+
+    def profile_keys(self, session: Session, email: str) -> Sequence[ProfileKey]:
+        """Return the keys that open a profile, the first added first; none if it is not protected."""
+        return self.keys_of(self.profile(session, email), session)
+
+    def keys_of(self, profile: StoredProfile, session: Session) -> Sequence[ProfileKey]:
+        """Return the keys of a profile that the session has opened."""
+        if not profile.is_protected:
+            return []
+        return OpenedKeyItem.open(profile, self._keys, session.profile_key).profile_keys()
+
+    @_repeated
+    def add_profile_key(
+        self,
+        session: Session,
+        email: str,
+        profile_key: bytes,
+        precondition: Precondition = UNCONDITIONAL,
+    ) -> tuple[ProfileKey, bool]:
+        """Let another key open a protected profile too; see `OpenedKeyItem.with_key`.
+
+        Returns:
+            The key; whether it is new.
+
+        Raises:
+            ProfileNotProtected: the profile has no key yet.
+        """
+        before = self._settled(session, email, precondition)
+        if not before.is_protected:
+            raise ProfileNotProtected("Protect the profile first: set its profile key.")
+        opened = OpenedKeyItem.open(before, self._keys, session.profile_key)
+        added, key_item = opened.with_key(profile_key, int(1000 * self._clock()))
+        if key_item is not None:
+            self._store_key(before, key_item)
+        return added, key_item is not None
+
+    @_repeated
+    def remove_profile_key(
+        self, session: Session, email: str, key_id: bytes, precondition: Precondition = UNCONDITIONAL
+    ) -> None:
+        """Remove one of several keys of a protected profile; see `OpenedKeyItem.without_key`."""
+        before = self._settled(session, email, precondition)
+        if not before.is_protected:
+            raise NotFound
+        opened = OpenedKeyItem.open(before, self._keys, session.profile_key)
+        self._store_key(before, opened.without_key(key_id))
 
     @_repeated
     def erase(self, session: Session, email: str, precondition: Precondition = UNCONDITIONAL) -> None:
@@ -272,11 +326,13 @@ class ProfileService:
         else:
             key_item = KeyItem.parse(home.key.value, self._keys)
             data_key = key_item.data_key(self._keys, home.partition)
-        key, wrapped = data_key, None
+        key, owner = data_key, Owner(before.email)
         if profile_key is not None:
             key = RecordKey.generate(KeyRole.CONTENT)
-            wrapped = data_key.wrap_content_key(profile_key, key)
-        key_item = replace(key_item, owner=Owner(before.email, wrapped).seal(data_key))
+            now = int(1000 * self._clock())
+            wrap = ContentKeyWrap.create(data_key, profile_key, key, now)
+            owner = replace(owner, wraps=(wrap,))
+        key_item = key_item.with_owner(owner, data_key)
         renditions = [
             Rendition(*described, data)
             for name, data in self._renditions.of_profile(before).items()
@@ -290,6 +346,15 @@ class ProfileService:
         """Return a new data key for a blank profile, after its partition was reserved."""
         self._homes.reserve(before.home, self._clock())
         return KeyItem.create(self._keys, before.home.partition, before.email)
+
+    def _store_key(self, before: StoredProfile, key_item: KeyItem) -> None:
+        """Write a `key` item over the one that was read.
+
+        Raises:
+            Conflict: another write was faster.
+        """
+        put = Put(KEY_ITEM, key_item.to_bytes(), _version(before.home.key))
+        self._backend.apply(before.home.partition, [put])
 
     def _store(
         self,
@@ -310,6 +375,9 @@ class ProfileService:
         if home.key is None and new_key is None:
             new_key = self._new_key(before)
         key_item, key = new_key or (None, before.key)
+        if new_key is None and home.key is not None:
+            # Else the length of the item would show whose keys were changed since.
+            key_item = KeyItem.parse(home.key.value, self._keys).renewed(self._keys, home.partition)
         assert key is not None
         document = replace(document, version=document.version + 1, updated_at=int(1000 * self._clock()))
         record = key.seal(PROFILE_ITEM, document.to_bytes())

@@ -199,7 +199,6 @@ class RedisCounters:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._storage = _storage(url, timeout)
-        self._failures = self._storage.base_exceptions
         self._fallback = fallback
         self._lock = threading.Lock()
         self._is_out = False
@@ -219,7 +218,7 @@ class RedisCounters:
                 found = self._ask(policy, limit, costs, _UNLIMITED if spent else limit.amount)
         except CircuitOpen:
             pass
-        except self._failures as error:
+        except Exception as error:  # noqa: BLE001 - the client lets others' exceptions pass
             self._log_change(error)
         else:
             self._log_change(None)
@@ -281,9 +280,15 @@ def _storage(url: str, timeout: float) -> _Storage:
     if not url.startswith("redis+unix:"):
         options["socket_connect_timeout"] = timeout
     try:
-        return _Storage(url, key_prefix=_KEY_PREFIX, **options)
+        storage = _Storage(url, key_prefix=_KEY_PREFIX, **options)
     except (ConfigurationError, ValueError, TypeError):
         raise ValueError("can't be read as the URL of a Redis server") from None
+    try:
+        # Not connected: only a connection knows its options.
+        storage.storage.connection_pool.make_connection()
+    except Exception:  # noqa: BLE001 - messages quote values
+        raise ValueError("has an option that the client of Redis does not know") from None
+    return storage
 
 
 def _window(answer: list[Any], length: int) -> Window:

@@ -49,6 +49,7 @@ SPARE_SECONDS: Final = 10.0
 """The time that a process has to stop beyond its own limits; after it, it is killed."""
 
 _TURN_SECONDS: Final = 0.25
+_WRONG_SETTINGS: Final = 2  # the status of the `serve` command
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
 
 logger = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> int:
-        """Supervise; return the exit status: 1 if no process ever was healthy."""
+        """Supervise; return the exit status: 1 if none ever was healthy, 2 if by wrong settings."""
         waker, wakes = socket.socketpair()
         for end in (waker, wakes):
             end.setblocking(False)
@@ -288,7 +289,8 @@ class Supervisor:
         logger.error("process %d ended unexpectedly: status=%d", process.pid, process.status)
         if not self._was_healthy:
             logger.error("no process is healthy: given up")
-            self._status = 1
+            # 2: its settings are wrong, and a repetition won't help.
+            self._status = max(self._status, 2 if process.status == _WRONG_SETTINGS else 1)
             self._stop()
             return
         if process.is_healthy and process.age > STEADY_SECONDS:

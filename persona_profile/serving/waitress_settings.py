@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import resource
 from collections.abc import Mapping
 from typing import Any, Final
 
-from waitress.adjustments import Adjustments
+from waitress.adjustments import Adjustments, aslist
 
 from persona_profile.runtime.waiting import DEFAULT_THREADS, MIN_THREADS
 from persona_profile.settings import InvalidSettings
@@ -37,6 +38,30 @@ DEFAULTS: Final[dict[str, Any]] = {
 }
 """The defaults that differ from those of waitress; the settings file may override each."""
 
+MINIMA: Final = {
+    "threads": MIN_THREADS,  # most may wait for others
+    "max_request_header_size": 1024,
+    "max_request_body_size": 1024,
+    "unix_socket_perms": 0,
+    "channel_request_lookahead": 0,
+    "backlog": 1,
+    "recv_bytes": 1,
+    "send_bytes": 1,
+    "outbuf_overflow": 1,
+    "outbuf_high_watermark": 1,
+    "inbuf_overflow": 1,
+    "connection_limit": 1,
+    "cleanup_interval": 1,
+    "channel_timeout": 1,
+    "asyncore_loop_timeout": 1,
+    "trusted_proxy_count": 1,
+}
+"""The least value of each number."""
+
+MAX_PORT: Final = 65535
+
+_NAMES: Final = frozenset(name for name, _ in Adjustments._params)  # noqa: SLF001 - it has no other list
+
 logger = logging.getLogger(__name__)
 
 
@@ -44,17 +69,39 @@ def adjustments(settings: Mapping[str, Any]) -> Adjustments:
     """Return settings as waitress reads them.
 
     Raises:
-        InvalidSettings: waitress rejects a setting, or there are too few threads to leave one free.
+        InvalidSettings: there is no such setting, or waitress could not serve with one.
     """
-    try:
-        read = Adjustments(**({"threads": DEFAULT_THREADS} | dict(settings)))
-    except ValueError as error:
-        raise InvalidSettings(f"[server:main]: {error}") from None
-    if read.threads < MIN_THREADS:
-        raise InvalidSettings(
-            f"[server:main]: threads: must be at least {MIN_THREADS}, as most may wait for others"
-        )
-    return read
+    given = {"threads": DEFAULT_THREADS} | dict(settings)
+    faults = {name: fault for name, value in given.items() if (fault := _fault(name, value))}
+    if not faults:
+        try:
+            return Adjustments(**given)
+        except (ValueError, OSError) as error:
+            quotes = any(str(value) in str(error) for value in given.values() if value)
+            faults[""] = "these can't be used together" if quotes else str(error)
+    lines = (f"  {name}: {fault}" if name else f"  {fault}" for name, fault in sorted(faults.items()))
+    raise InvalidSettings("\n".join(["[server:main] can't be used:", *lines]))
+
+
+def _fault(name: str, value: Any) -> str | None:
+    """Return why a setting can't be used; waitress starts with some of them, and answers nobody."""
+    if name not in _NAMES:
+        return "there is no such setting"
+    if name in MINIMA:
+        least = MINIMA[name]
+        wanted = f"must be a whole number of at least {least}"
+        return None if _is_whole(value, least) else wanted
+    if name == "port" and not _is_whole(value, 0, MAX_PORT):
+        return f"must be a port from 0 to {MAX_PORT}"
+    if name == "listen" and not all(
+        _is_whole(each.rpartition(":")[2], 0, MAX_PORT) for each in aslist(value)
+    ):
+        return f"must be addresses such as 127.0.0.1:6543 or [::1]:6543, with ports up to {MAX_PORT}"
+    return None
+
+
+def _is_whole(value: Any, least: int, most: int = 10**12) -> bool:
+    return re.fullmatch("[0-9]{1,12}", str(value)) is not None and least <= int(value) <= most
 
 
 def connection_limit(wanted: int) -> int:

@@ -7,8 +7,13 @@ Integers are big-endian:
     moving      "PPM" | format 0x01 | move id (16) | partition (33) | length of the key item (4)
                 | key item | profile record
 
-The owner record has the email, which a new index key needs, and the wrapped content key of a protected
-profile. It is sealed under the data key. Its plaintext always has the same length:
+The owner record has the email, which a new index key needs, and the wraps of a protected profile's
+content key. It is sealed under the data key. Its plaintext always has the same length:
+
+    owner       0x03 | number of wraps (1) | 8 slots (56), a wrap or zeros (see `content_key_wraps`)
+                | length of the email (1) | email in UTF-8, then zeros (254)
+
+Earlier builds wrote another format, which the next write of the profile or its keys replaces:
 
     owner       0x01, or 0x02 of a protected profile | wrapped content key, or zeros (40)
                 | length of the email (1) | email in UTF-8, then zeros (254)
@@ -21,13 +26,15 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Final
 
 from backends import Item
 from persona_profile.emails import MAX_BYTES
 from persona_profile.encoding import base64url_encode
-from persona_profile.keys.records import KeyRole, RecordKey
+from persona_profile.keys.content_key_wraps import MAX_WRAPS, WRAP, ContentKeyWrap
+from persona_profile.keys.records import OVERHEAD_BYTES, KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 
@@ -41,8 +48,10 @@ MOVE_ID_BYTES: Final = 16
 NO_MOVE: Final = bytes(MOVE_ID_BYTES)
 """The move id of a forward to a profile that was made in the newer partition, without a move."""
 
-_PLAIN, _PROTECTED = 1, 2
-_OWNER = struct.Struct(f">B40sB{MAX_BYTES}s")
+_OWNER_FORMAT = 3
+_OWNER = struct.Struct(f">BB{MAX_WRAPS * WRAP.size}sB{MAX_BYTES}s")
+_FIRST_PLAIN, _FIRST_PROTECTED = 1, 2
+_FIRST_OWNER = struct.Struct(f">B40sB{MAX_BYTES}s")
 _FORWARD = struct.Struct(">4s16s33s")
 _FORWARD_MAGIC = b"PPF\x01"
 _MOVING = struct.Struct(">4s16s33sI")
@@ -55,18 +64,47 @@ class Owner:
 
     Attributes:
         email: the canonical address.
-        content_key: the content key, wrapped under the person's profile key; None if the profile is
-            not protected.
+        wraps: of the content key, the oldest first; none if the profile is not protected.
     """
 
     email: str
-    content_key: bytes | None = None
+    wraps: tuple[ContentKeyWrap, ...] = ()
+
+    @classmethod
+    def parse(cls, plaintext: bytes) -> Owner:
+        """Return the owner in the plaintext of an owner record.
+
+        Raises:
+            Unreadable: the plaintext has another layout.
+        """
+        is_first_format = len(plaintext) == _FIRST_OWNER.size
+        try:
+            if is_first_format:
+                wraps, length, padded = _parse_first(plaintext)
+            else:
+                _, count, slots, length, padded = _OWNER.unpack(plaintext)
+                used = WRAP.iter_unpack(slots[: count * WRAP.size])
+                wraps = tuple(starmap(ContentKeyWrap, used))
+            owner = cls(padded[:length].decode("utf-8"), wraps)
+        except (struct.error, UnicodeDecodeError):
+            raise Unreadable from None
+        written = owner._to_first_format() if is_first_format else owner.to_bytes()
+        # Zeros are padding, never the end of an email, nor a wrap.
+        if written != plaintext or "\0" in owner.email or not all(any(each.wrapped) for each in wraps):
+            raise Unreadable
+        return owner
 
     def to_bytes(self) -> bytes:
         """Return the plaintext of the owner record; all have the same length."""
+        assert len(self.wraps) <= MAX_WRAPS
         email = self.email.encode("utf-8")
-        kind = _PLAIN if self.content_key is None else _PROTECTED
-        return _OWNER.pack(kind, self.content_key or b"", len(email), email)
+        slots = b"".join(wrap.to_bytes() for wrap in self.wraps)
+        return _OWNER.pack(_OWNER_FORMAT, len(self.wraps), slots, len(email), email)
+
+    def _to_first_format(self) -> bytes:
+        email = self.email.encode("utf-8")
+        kind, wrapped = (_FIRST_PROTECTED, self.wraps[0].wrapped) if self.wraps else (_FIRST_PLAIN, b"")
+        return _FIRST_OWNER.pack(kind, wrapped, len(email), email)
 
     def seal(self, data_key: RecordKey) -> bytes:
         """Return the owner record."""
@@ -118,16 +156,26 @@ class KeyItem:
         Raises:
             Unreadable: the owner record does not open, or has another layout.
         """
-        plaintext = data_key.open(KEY_ITEM, self.owner)
+        return Owner.parse(data_key.open(KEY_ITEM, self.owner))
+
+    @property
+    def has_current_format(self) -> bool:
+        """Whether the owner record has the present format, by its length."""
+        return len(self.owner) == OVERHEAD_BYTES + _OWNER.size
+
+    def renewed(self, keys: KeyWrapper, partition: bytes) -> KeyItem | None:
+        """Return the item in the present format; None if it has it, or if the owner does not open."""
+        if self.has_current_format:
+            return None
         try:
-            kind, content_key, length, padded = _OWNER.unpack(plaintext)
-            email = padded[:length].decode("utf-8")
-        except (struct.error, UnicodeDecodeError):
-            raise Unreadable from None
-        owner = Owner(email, content_key if kind == _PROTECTED else None)
-        if owner.to_bytes() != plaintext:
-            raise Unreadable
-        return owner
+            data_key = self.data_key(keys, partition)
+            return self.with_owner(self.open_owner(data_key), data_key)
+        except Unreadable:
+            return None  # only `storage verify` and a move need the owner of a plain profile
+
+    def with_owner(self, owner: Owner, data_key: RecordKey) -> KeyItem:
+        """Return the item with another owner."""
+        return replace(self, owner=owner.seal(data_key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +232,13 @@ class Moving:
         """Return the value of the item."""
         head = _MOVING.pack(_MOVING_MAGIC, self.move_id, self.origin, len(self.key_item))
         return head + self.key_item + self.profile
+
+
+def _parse_first(plaintext: bytes) -> tuple[tuple[ContentKeyWrap, ...], int, bytes]:
+    """Return wraps, length of the email, and padded email of an owner record of an earlier build."""
+    kind, wrapped, length, padded = _FIRST_OWNER.unpack(plaintext)
+    wraps = (ContentKeyWrap.of_first_format(wrapped),) if kind == _FIRST_PROTECTED else ()
+    return wraps, length, padded
 
 
 def holds_data_key(value: bytes) -> bool:

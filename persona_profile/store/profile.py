@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
 from persona_profile.encoding import base64url_decode, base64url_encode, json_encode
 from persona_profile.images import Rendition
+from persona_profile.keys.content_key_wraps import ContentKeyWrap, open_wraps
 from persona_profile.keys.records import RecordKey, is_record
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
@@ -128,6 +129,11 @@ class StoredProfile:
     problem: str | None = None
 
     @property
+    def is_blank(self) -> bool:
+        """Whether nothing is stored for the email."""
+        return self.home.key is None and self.home.profile is None
+
+    @property
     def state(self) -> str:
         """The name of the stored record, different after each write; BLANK_STATE if there is none."""
         if self.home.profile is None:
@@ -148,8 +154,9 @@ class _Locked(Exception):
 
 def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | None) -> StoredProfile:
     """Return the profile of an email; if it does not open, with a problem."""
-    if home.key is None and home.profile is None:
-        return StoredProfile(email, home)
+    blank = StoredProfile(email, home)
+    if blank.is_blank:
+        return blank
     is_protected = False
     try:
         if home.key is None or home.profile is None:
@@ -159,9 +166,9 @@ def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | 
         key, plaintext = data_key, _open(data_key, home.profile.value)
         if plaintext is None:
             # Opening the owner record would be a third of the work; only protected profiles need it.
-            wrapped = key_item.open_owner(data_key).content_key
-            is_protected = wrapped is not None
-            key = _content_key(data_key, wrapped, profile_key)
+            wraps = key_item.open_owner(data_key).wraps
+            is_protected = bool(wraps)
+            key = _content_key(data_key, wraps, profile_key)
             plaintext = key.open(PROFILE_ITEM, home.profile.value)
         document = ProfileDocument.parse(plaintext)
     except _Locked as locked:
@@ -182,13 +189,15 @@ def _open(data_key: RecordKey, record: bytes) -> bytes | None:
         return None
 
 
-def _content_key(data_key: RecordKey, wrapped: bytes | None, profile_key: bytes | None) -> RecordKey:
+def _content_key(
+    data_key: RecordKey, wraps: Sequence[ContentKeyWrap], profile_key: bytes | None
+) -> RecordKey:
     """Return the content key that a profile key unwraps."""
-    if wrapped is None:
+    if not wraps:
         raise Unreadable
     if profile_key is None:
         raise _Locked(PROFILE_KEY_REQUIRED)
-    try:
-        return data_key.unwrap_content_key(profile_key, wrapped)
-    except Unreadable:
-        raise _Locked(PROFILE_KEY_WRONG) from None
+    opened = open_wraps(wraps, data_key, profile_key)
+    if opened is None:
+        raise _Locked(PROFILE_KEY_WRONG)
+    return opened[1]

@@ -6,13 +6,32 @@
 /** The server accepts 100 characters; longer texts are cut before they cost layout time. */
 const MAX_CHARACTERS = 200;
 
-// Controls, line breaks, lone surrogates, and invisible or reordering characters are removed. Joiners of scripts
-// and emoji, variation selectors, and the tag sequences of flags stay.
-const FLAG = /(\u{1F3F4}[\u{E0020}-\u{E007E}]+\u{E007F})/u.source;
-const ALLOWED = /(?![\u200C\u200D\uFE00-\uFE0F\u{E0100}-\u{E01EF}])/u.source;
-const FORBIDDEN = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]/u.source;
-const HARMFUL = new RegExp(`${FLAG}|${ALLOWED}${FORBIDDEN}`, "gu");
-const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}]/u;
+// Controls, line breaks, lone surrogates, and characters that reorder or show nothing are removed.
+const FORBIDDEN =
+  /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB\u2800\u{13441}\u{13442}\u{16FE4}\u{1D159}]/u;
+
+// What the service accepts of them stays with the characters before it: joiners in scripts and between emoji, a
+// selector behind a base that has variants, the tags of three flags. For joiners the service has more exact data.
+// No lookbehind: those of WebKit fail behind characters beyond U+FFFF.
+const EMOJI = /\p{Extended_Pictographic}[\uFE0E\uFE0F]?(?:\p{Emoji_Modifier}[\uFE0E\uFE0F]?)?/u.source;
+const NEEDED = [
+  /\u{1F3F4}\u{E0067}\u{E0062}(?:\u{E0065}\u{E006E}\u{E0067}|\u{E0073}\u{E0063}\u{E0074}|\u{E0077}\u{E006C}\u{E0073})\u{E007F}/u,
+  new RegExp(`${EMOJI}(?:\\u200D${EMOJI})+`, "u"),
+  /[\p{Emoji}\p{Extended_Pictographic}][\uFE0E\uFE0F]/u,
+  /\p{Unified_Ideograph}[\uFE00-\uFE02\u{E0100}-\u{E01EF}]/u,
+  /\p{Script=Egyptian_Hieroglyphs}[\uFE00-\uFE06]/u,
+  /[\p{Script=Myanmar}\p{Script=Phags_Pa}\p{Script=Manichaean}]\uFE00[\u200C\u200D]?/u,
+  /(?=\p{L})\p{Script=Mongolian}[\u180B-\u180D\u180F]?(?:[\u200C\u200D]|\u180E(?=[\u1820\u1821]))?/u,
+  /(?!\p{Variation_Selector})[\p{Lo}\p{No}\p{M}\p{Cn}\p{Script=Adlam}\p{Script=Mongolian}][\u200C\u200D]/u,
+]
+  .map(({ source }) => source)
+  .join("|");
+const HARMFUL = new RegExp(`(${NEEDED})|${FORBIDDEN.source}`, "gu");
+
+// The fifth mark on a letter hides the texts beside it.
+const STACKED = /([\p{Mn}\p{Me}]{4})[\p{Mn}\p{Me}]+/gu;
+// A character that is newer than the browser counts as visible.
+const VISIBLE = /[\p{L}\p{N}\p{P}\p{S}\p{Cn}]/u;
 
 // At most three combining marks stay on a letter.
 const EXTRA_MARKS = /(\p{M}{3})\p{M}+/gu;
@@ -38,7 +57,8 @@ export function visibleText(text) {
 
 // White space first: line breaks are controls too, and the words around them must stay apart.
 /** @param {string} text */
-const oneLine = (text) => text.replace(/\s+/gu, " ").replace(HARMFUL, "$1").trim();
+const oneLine = (text) =>
+  text.replace(/\s+/gu, " ").replace(HARMFUL, "$1").replace(STACKED, "$1").trim();
 
 /**
  * Returns the parts of an email as they are shown; the `@` is apart, because it is never cut.

@@ -12,13 +12,17 @@ export default {
     "Der gewählte Ausschnitt gehört zu einem anderen Bild. Wählen Sie das Bild noch einmal aus.",
   crop_outside_picture:
     "Der gewählte Ausschnitt liegt außerhalb des Bildes. Wählen Sie das Bild noch einmal aus.",
-  "description.character": "darf das Zeichen {character} nicht enthalten",
+  "description.character": "darf das Zeichen {character} an Stelle {position} nicht enthalten",
   "description.characters": {
     one: "darf höchstens {count} Zeichen haben",
     other: "darf höchstens {count} Zeichen haben",
   },
   "description.https": "muss eine https-URL sein",
   "description.key": {
+    one: "muss base64url von {count} Byte sein",
+    other: "muss base64url von {count} Bytes sein",
+  },
+  "description.key_or_null": {
     one: "muss base64url von {count} Byte sein oder null",
     other: "muss base64url von {count} Bytes sein oder null",
   },
@@ -71,6 +75,8 @@ export default {
     "Der Anbieter hat gerade seine Schlüssel gewechselt. Versuchen Sie es in Kürze noch einmal.",
   keys_unavailable:
     "Profile können gerade nicht geöffnet werden. Es ist nichts verloren. Versuchen Sie es [in {wait}|in Kürze] noch einmal.",
+  last_profile_key:
+    "Das ist der letzte Schlüssel dieses Profils; er bleibt. Soll sich das Profil ohne Schlüssel öffnen, heben Sie den Schutz auf.",
   malformed_request:
     "Der Server hat diese Seite nicht verstanden. Das ist ein Fehler dieser Seite, nicht Ihrer. Laden Sie sie neu; wenn das nicht hilft, informieren Sie die Betreiber dieser Website.",
   megapixels: {
@@ -98,18 +104,32 @@ export default {
   origin_refused:
     "Der Profilserver arbeitet nicht mit dieser Website zusammen. Informieren Sie die Betreiber der Website.",
   overloaded: "Der Server ist gerade ausgelastet. Versuchen Sie es [in {wait}|in Kürze] noch einmal.",
+  passkey_cancelled: "Es wurde kein Passkey verwendet. Es hat sich nichts geändert.",
+  passkey_exists:
+    "Auf diesem Gerät ist schon einer Ihrer Passkeys. Wählen Sie ein anderes Gerät, oder verwenden Sie den vorhandenen Passkey.",
+  passkey_forbidden:
+    "Diese Seite darf keine Passkeys verwenden. Das ist ein Fehler dieser Seite, nicht Ihrer. Verwenden Sie einen Wiederherstellungscode.",
+  passkey_unreliable:
+    "Dieser Passkey gibt nicht jedes Mal denselben Schlüssel, also kann er kein Profil schützen. Es hat sich nichts geändert. Verwenden Sie einen anderen Passkey oder einen Wiederherstellungscode.",
+  passkey_unsupported:
+    "Dieser Browser oder dieses Gerät gibt keinen Schlüssel eines Passkeys heraus. Verwenden Sie einen Wiederherstellungscode oder einen anderen Browser.",
   picture_broken: "Dieses Bild ist beschädigt oder unvollständig. Wählen Sie eine andere Datei.",
   picture_empty: "Diese Datei ist leer. Wählen Sie eine andere.",
   picture_too_complex:
     "Dieses Bild ist zu komplex. Speichern Sie es als JPEG, oder wählen Sie ein anderes.",
+  picture_too_large:
+    "Das Bild Ihres Anbieters ist [größer als {limit_bytes}|zu groß]. Wählen Sie stattdessen eine kleinere Datei.",
   picture_too_many_pixels:
     "Dieses Bild hat zu viele Pixel[ ({pixels})].[ Höchstens {limit_pixels} sind möglich.] Wählen Sie ein kleineres.",
+  picture_unreachable:
+    "Das Bild Ihres Anbieters kann nicht abgerufen werden. Wählen Sie stattdessen eine Datei.",
   precondition_failed:
     "Dieses Profil wurde inzwischen an anderer Stelle geändert. Sehen Sie sich den jetzigen Stand an, und speichern Sie dann noch einmal.",
   profile_key_required:
     "Dieses Profil lässt sich nur mit Ihrem eigenen Schlüssel öffnen. Geben Sie ihn ein, um es zu sehen oder zu ändern.",
   profile_key_wrong:
     "Dieses Profil lässt sich mit einem anderen Schlüssel von Ihnen öffnen. Geben Sie diesen ein, um es zu sehen oder zu ändern.",
+  profile_not_protected: "Dieses Profil hat noch keinen eigenen Schlüssel. Schützen Sie es zuerst.",
   profile_unreadable:
     "Die gespeicherten Daten dieser Adresse können gerade nicht gelesen werden. Die Betreiber wissen Bescheid. Versuchen Sie es später noch einmal.",
   proof_expired: "Der Nachweis Ihrer Adresse ist zu alt. Melden Sie sich erneut an.",
@@ -125,6 +145,8 @@ export default {
     "Seit der Nachweis Ihrer Adresse ausgestellt wurde, haben Sie sich abgemeldet. Melden Sie sich erneut an.",
   proof_unreadable: "Der Nachweis Ihrer Adresse kann nicht gelesen werden. Melden Sie sich erneut an.",
   rate_limited: "Das war zu viel in kurzer Zeit. Versuchen Sie es [in {wait}|in Kürze] noch einmal.",
+  recovery_code_invalid:
+    "Das ist kein Wiederherstellungscode. Vergleichen Sie ihn Gruppe für Gruppe mit Ihrer Kopie: Er hat 56 Buchstaben und Ziffern.",
   request_headers_too_large:
     "Dieser Browser sendet mehr, als der Server annimmt. Melden Sie sich ab, und melden Sie sich dann mit weniger Adressen an.",
   service_unavailable:
@@ -140,8 +162,12 @@ export default {
     "Die Antwort des Anbieters gehört zu keiner Anmeldung in diesem Fenster. Es hat sich nichts geändert. Melden Sie sich erneut an.",
   storage_unavailable:
     "Profile sind gerade nicht erreichbar. Es ist nichts verloren. Versuchen Sie es [in {wait}|in Kürze] noch einmal.",
+  suggestion_invalid:
+    "Das Bild Ihres Anbieters kann nicht mehr übernommen werden. Wählen Sie eine Datei, oder melden Sie sich beim Anbieter neu an.",
   timeout:
     "Der Profilserver braucht zu lange für eine Antwort, oder die Verbindung ist unterbrochen. Versuchen Sie es in Kürze noch einmal.",
+  too_many_profile_keys:
+    "Dieses Profil hat schon so viele Schlüssel, wie es haben kann. Entfernen Sie zuerst einen.",
   unknown_code: "Das hat nicht funktioniert ({code}). Informieren Sie die Betreiber dieser Website.",
   unsupported_media_type:
     "Dieses Bild kann nicht verwendet werden. Wählen Sie eine Datei im Format JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL oder DNG.",

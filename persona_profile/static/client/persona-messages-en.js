@@ -10,13 +10,17 @@ export default {
   conflict: "Someone else is changing this profile just now. Try again in a moment.",
   crop_of_other_picture: "The chosen square belongs to another picture. Choose the picture again.",
   crop_outside_picture: "The chosen square lies outside the picture. Choose the picture again.",
-  "description.character": "must not contain the character {character}",
+  "description.character": "must not contain the character {character} at position {position}",
   "description.characters": {
     one: "must have at most {count} character",
     other: "must have at most {count} characters",
   },
   "description.https": "must be an https URL",
   "description.key": {
+    one: "must be base64url of {count} byte",
+    other: "must be base64url of {count} bytes",
+  },
+  "description.key_or_null": {
     one: "must be base64url of {count} byte, or null",
     other: "must be base64url of {count} bytes, or null",
   },
@@ -64,6 +68,8 @@ export default {
   key_unknown: "The provider has changed its keys just now. Try again in a moment.",
   keys_unavailable:
     "Profiles can’t be opened just now. Nothing is lost. Try again in [{wait}|a moment].",
+  last_profile_key:
+    "This is the last key of this profile, and stays. To open the profile without a key, remove the protection.",
   malformed_request:
     "The server did not understand this page. This is a mistake of this page, not yours. Reload it; if that does not help, tell the operators of this website.",
   megapixels: {
@@ -88,17 +94,30 @@ export default {
   origin_refused:
     "The profile server does not work with this website. Tell the operators of the website.",
   overloaded: "The server is busy just now. Try again in [{wait}|a moment].",
+  passkey_cancelled: "No passkey was used. Nothing has changed.",
+  passkey_exists:
+    "This device has one of your passkeys already. Choose another device, or use the passkey that is there.",
+  passkey_forbidden:
+    "This page may not use passkeys. This is a mistake of this page, not yours. Use a recovery code.",
+  passkey_unreliable:
+    "This passkey does not give the same key each time, so it can’t protect a profile. Nothing has changed. Use another passkey, or a recovery code.",
+  passkey_unsupported:
+    "This browser, or this device, gives no key of a passkey. Use a recovery code, or another browser.",
   picture_broken: "This picture is damaged or not complete. Choose another file.",
   picture_empty: "This file is empty. Choose another one.",
   picture_too_complex:
     "This picture is too complex to be used. Save it as a JPEG, or choose another one.",
+  picture_too_large:
+    "The picture of your provider is [larger than {limit_bytes}|too large]. Choose a smaller file instead.",
   picture_too_many_pixels:
     "This picture has too many pixels[ ({pixels})].[ At most {limit_pixels} can be used.] Choose a smaller one.",
+  picture_unreachable: "The picture of your provider can’t be fetched. Choose a file instead.",
   precondition_failed:
     "This profile was changed elsewhere meanwhile. Look at its present state, then save again.",
   profile_key_required: "This profile opens only with your own key. Enter the key to see or change it.",
   profile_key_wrong:
     "This profile opens with another key of yours. Enter that key to see or change it.",
+  profile_not_protected: "This profile has no key of its own yet. Protect it first.",
   profile_unreadable:
     "The stored data of this address can’t be read just now. The operators know; try again later.",
   proof_expired: "The proof of your address is too old. Sign in again.",
@@ -112,6 +131,8 @@ export default {
   proof_revoked: "You have signed out since the proof of your address was made. Sign in again.",
   proof_unreadable: "The proof of your address can’t be read. Sign in again.",
   rate_limited: "That was too much in a short time. Try again in [{wait}|a moment].",
+  recovery_code_invalid:
+    "This is not a recovery code. Compare it with your copy, group by group: it has 56 letters and digits.",
   request_headers_too_large:
     "This browser sends more than the server accepts. Sign out, then sign in with fewer addresses.",
   service_unavailable:
@@ -127,8 +148,11 @@ export default {
     "The provider’s answer belongs to no sign-in of this window. Nothing has changed; sign in again.",
   storage_unavailable:
     "Profiles can’t be reached just now. Nothing is lost. Try again in [{wait}|a moment].",
+  suggestion_invalid:
+    "The picture of your provider can’t be taken any more. Choose a file, or sign in at the provider again.",
   timeout:
     "The profile server takes too long to answer, or the connection is interrupted. Try again in a moment.",
+  too_many_profile_keys: "This profile has as many keys as it can have. Remove one first.",
   unknown_code: "That did not work ({code}). Tell the operators of this website.",
   unsupported_media_type:
     "This is not a picture that can be used. Choose a JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL or DNG file.",

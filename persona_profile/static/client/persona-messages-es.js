@@ -11,7 +11,7 @@ export default {
     "Otra persona está cambiando este perfil en este momento. Inténtelo de nuevo en un momento.",
   crop_of_other_picture: "El recorte elegido pertenece a otra imagen. Vuelva a elegir la imagen.",
   crop_outside_picture: "El recorte elegido queda fuera de la imagen. Vuelva a elegir la imagen.",
-  "description.character": "no debe contener el carácter {character}",
+  "description.character": "no debe contener el carácter {character} en la posición {position}",
   "description.characters": {
     one: "debe tener como máximo {count} carácter",
     many: "debe tener como máximo {count} de caracteres",
@@ -19,6 +19,11 @@ export default {
   },
   "description.https": "debe ser una URL https",
   "description.key": {
+    one: "debe ser {count} byte en base64url",
+    many: "debe ser {count} de bytes en base64url",
+    other: "debe ser {count} bytes en base64url",
+  },
+  "description.key_or_null": {
     one: "debe ser {count} byte en base64url, o null",
     many: "debe ser {count} de bytes en base64url, o null",
     other: "debe ser {count} bytes en base64url, o null",
@@ -70,6 +75,8 @@ export default {
   key_unknown: "El proveedor acaba de cambiar sus claves. Inténtelo de nuevo en un momento.",
   keys_unavailable:
     "En este momento no se pueden abrir los perfiles. No se ha perdido nada. Inténtelo de nuevo [en {wait}|en un momento].",
+  last_profile_key:
+    "Es la última clave de este perfil y se conserva. Para abrir el perfil sin clave, quite la protección.",
   malformed_request:
     "El servidor no ha entendido a esta página. Es un error de esta página, no suyo. Vuelva a cargarla; si eso no ayuda, avise a los responsables de este sitio web.",
   megapixels: {
@@ -97,18 +104,31 @@ export default {
   origin_refused:
     "El servidor de perfiles no funciona con este sitio web. Avise a los responsables del sitio web.",
   overloaded: "El servidor está ocupado en este momento. Inténtelo de nuevo [en {wait}|en un momento].",
+  passkey_cancelled: "No se usó ninguna llave de acceso. No ha cambiado nada.",
+  passkey_exists:
+    "Este dispositivo ya tiene una de sus llaves de acceso. Elija otro dispositivo o use la que hay.",
+  passkey_forbidden:
+    "Esta página no puede usar llaves de acceso. Es un error de esta página, no de usted. Use un código de recuperación.",
+  passkey_unreliable:
+    "Esta llave de acceso no da siempre la misma clave, así que no puede proteger un perfil. No ha cambiado nada. Use otra llave de acceso o un código de recuperación.",
+  passkey_unsupported:
+    "Este navegador o este dispositivo no proporciona la clave de una llave de acceso. Use un código de recuperación u otro navegador.",
   picture_broken: "Esta imagen está dañada o incompleta. Elija otro archivo.",
   picture_empty: "Este archivo está vacío. Elija otro.",
   picture_too_complex:
     "Esta imagen es demasiado compleja para usarla. Guárdela como JPEG o elija otra.",
+  picture_too_large:
+    "La imagen de su proveedor [supera {limit_bytes}|es demasiado grande]. Elija un archivo más pequeño en su lugar.",
   picture_too_many_pixels:
     "Esta imagen tiene demasiados píxeles[ ({pixels})].[ El máximo es de {limit_pixels}.] Elija una más pequeña.",
+  picture_unreachable: "No se puede obtener la imagen de su proveedor. Elija un archivo en su lugar.",
   precondition_failed:
     "Mientras tanto, este perfil se ha cambiado en otro lugar. Revise su estado actual y guárdelo de nuevo.",
   profile_key_required:
     "Este perfil solo se abre con su propia clave. Introdúzcala para verlo o cambiarlo.",
   profile_key_wrong:
     "Este perfil se abre con otra de sus claves. Introduzca esa clave para verlo o cambiarlo.",
+  profile_not_protected: "Este perfil todavía no tiene una clave propia. Protéjalo primero.",
   profile_unreadable:
     "En este momento no se pueden leer los datos guardados de esta dirección. Los responsables ya lo saben. Inténtelo de nuevo más tarde.",
   proof_expired: "La prueba de su dirección es demasiado antigua. Vuelva a iniciar sesión.",
@@ -125,6 +145,8 @@ export default {
   proof_unreadable: "La prueba de su dirección no se puede leer. Vuelva a iniciar sesión.",
   rate_limited:
     "Han sido demasiadas peticiones en poco tiempo. Inténtelo de nuevo [en {wait}|en un momento].",
+  recovery_code_invalid:
+    "Esto no es un código de recuperación. Compárelo grupo por grupo con su copia: tiene 56 letras y cifras.",
   request_headers_too_large:
     "Este navegador envía más de lo que el servidor acepta. Cierre la sesión y vuelva a iniciarla con menos direcciones.",
   service_unavailable:
@@ -140,8 +162,11 @@ export default {
     "La respuesta del proveedor no corresponde a ningún inicio de sesión de esta ventana. No ha cambiado nada. Vuelva a iniciar sesión.",
   storage_unavailable:
     "En este momento no se puede acceder a los perfiles. No se ha perdido nada. Inténtelo de nuevo [en {wait}|en un momento].",
+  suggestion_invalid:
+    "La imagen de su proveedor ya no se puede usar. Elija un archivo o vuelva a iniciar sesión con el proveedor.",
   timeout:
     "El servidor de perfiles tarda demasiado en responder o la conexión se ha interrumpido. Inténtelo de nuevo en un momento.",
+  too_many_profile_keys: "Este perfil ya tiene todas las claves que puede tener. Quite una primero.",
   unknown_code: "Eso no ha funcionado ({code}). Avise a los responsables de este sitio web.",
   unsupported_media_type:
     "Esto no es una imagen que se pueda usar. Elija un archivo JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL o DNG.",

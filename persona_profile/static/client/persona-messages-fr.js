@@ -10,7 +10,7 @@ export default {
   conflict: "Quelqu’un d’autre est en train de modifier ce profil. Réessayez dans un instant.",
   crop_of_other_picture: "La zone choisie appartient à une autre image. Choisissez de nouveau l’image.",
   crop_outside_picture: "La zone choisie sort de l’image. Choisissez de nouveau l’image.",
-  "description.character": "ne doit pas contenir le caractère {character}",
+  "description.character": "ne doit pas contenir le caractère {character} en position {position}",
   "description.characters": {
     one: "doit compter au plus {count} caractère",
     many: "doit compter au plus {count} de caractères",
@@ -18,6 +18,11 @@ export default {
   },
   "description.https": "doit être une URL https",
   "description.key": {
+    one: "doit être {count} octet en base64url",
+    many: "doit être {count} d’octets en base64url",
+    other: "doit être {count} octets en base64url",
+  },
+  "description.key_or_null": {
     one: "doit être {count} octet en base64url, ou null",
     many: "doit être {count} d’octets en base64url, ou null",
     other: "doit être {count} octets en base64url, ou null",
@@ -70,6 +75,8 @@ export default {
   key_unknown: "Le fournisseur vient de changer ses clés. Réessayez dans un instant.",
   keys_unavailable:
     "Les profils ne peuvent pas être ouverts pour le moment. Rien n’est perdu. Réessayez dans [{wait}|un instant].",
+  last_profile_key:
+    "C’est la dernière clé de ce profil ; elle reste. Pour ouvrir le profil sans clé, retirez la protection.",
   malformed_request:
     "Le serveur n’a pas compris cette page. C’est une erreur de cette page, pas la vôtre. Rechargez-la ; si cela ne suffit pas, prévenez les responsables de ce site.",
   megapixels: {
@@ -96,18 +103,32 @@ export default {
   origin_refused:
     "Le serveur de profils ne fonctionne pas avec ce site. Prévenez les responsables du site.",
   overloaded: "Le serveur est très sollicité pour le moment. Réessayez dans [{wait}|un instant].",
+  passkey_cancelled: "Aucune clé d’accès n’a été utilisée. Rien n’a changé.",
+  passkey_exists:
+    "Cet appareil a déjà l’une de vos clés d’accès. Choisissez un autre appareil ou utilisez la clé d’accès existante.",
+  passkey_forbidden:
+    "Cette page n’a pas le droit d’utiliser des clés d’accès. C’est une erreur de cette page, pas la vôtre. Utilisez un code de récupération.",
+  passkey_unreliable:
+    "Cette clé d’accès ne donne pas la même clé à chaque fois ; elle ne peut donc pas protéger un profil. Rien n’a changé. Utilisez une autre clé d’accès ou un code de récupération.",
+  passkey_unsupported:
+    "Ce navigateur ou cet appareil ne fournit pas de clé à partir d’une clé d’accès. Utilisez un code de récupération ou un autre navigateur.",
   picture_broken: "Cette image est endommagée ou incomplète. Choisissez un autre fichier.",
   picture_empty: "Ce fichier est vide. Choisissez-en un autre.",
   picture_too_complex:
     "Cette image est trop complexe pour être utilisée. Enregistrez-la en JPEG ou choisissez-en une autre.",
+  picture_too_large:
+    "L’image de votre fournisseur [dépasse {limit_bytes}|est trop grande]. Choisissez plutôt un fichier plus petit.",
   picture_too_many_pixels:
     "Cette image a trop de pixels[ ({pixels})].[ Le maximum est de {limit_pixels}.] Choisissez-en une plus petite.",
+  picture_unreachable:
+    "L’image de votre fournisseur ne peut pas être récupérée. Choisissez plutôt un fichier.",
   precondition_failed:
     "Ce profil a été modifié ailleurs entre-temps. Regardez son état actuel, puis enregistrez de nouveau.",
   profile_key_required:
     "Ce profil ne s’ouvre qu’avec votre propre clé. Saisissez-la pour le voir ou le modifier.",
   profile_key_wrong:
     "Ce profil s’ouvre avec une autre de vos clés. Saisissez cette clé pour le voir ou le modifier.",
+  profile_not_protected: "Ce profil n’a pas encore de clé à lui. Protégez-le d’abord.",
   profile_unreadable:
     "Les données enregistrées de cette adresse ne peuvent pas être lues pour le moment. Les responsables sont au courant. Réessayez plus tard.",
   proof_expired: "La preuve de votre adresse est trop ancienne. Reconnectez-vous.",
@@ -123,6 +144,8 @@ export default {
     "Vous vous êtes déconnecté depuis que la preuve de votre adresse a été établie. Reconnectez-vous.",
   proof_unreadable: "La preuve de votre adresse ne peut pas être lue. Reconnectez-vous.",
   rate_limited: "Il y a eu trop de demandes en peu de temps. Réessayez dans [{wait}|un instant].",
+  recovery_code_invalid:
+    "Ce n’est pas un code de récupération. Comparez-le groupe par groupe avec votre copie : il a 56 lettres et chiffres.",
   request_headers_too_large:
     "Ce navigateur envoie plus que ce que le serveur accepte. Déconnectez-vous, puis reconnectez-vous avec moins d’adresses.",
   service_unavailable:
@@ -138,8 +161,11 @@ export default {
     "La réponse du fournisseur ne correspond à aucune connexion de cette fenêtre. Rien n’a changé. Reconnectez-vous.",
   storage_unavailable:
     "Les profils sont inaccessibles pour le moment. Rien n’est perdu. Réessayez dans [{wait}|un instant].",
+  suggestion_invalid:
+    "L’image de votre fournisseur ne peut plus être reprise. Choisissez un fichier ou reconnectez-vous chez le fournisseur.",
   timeout:
     "Le serveur de profils met trop de temps à répondre, ou la connexion est interrompue. Réessayez dans un instant.",
+  too_many_profile_keys: "Ce profil a déjà autant de clés qu’il peut en avoir. Retirez-en une d’abord.",
   unknown_code: "Cela n’a pas fonctionné ({code}). Prévenez les responsables de ce site.",
   unsupported_media_type:
     "Ce fichier n’est pas une image utilisable. Choisissez un fichier JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL ou DNG.",

@@ -32,13 +32,16 @@ const CODES = {
     token_signature_invalid domain_not_accepted issuer_record_missing issuer_record_ambiguous
     issuer_record_invalid issuer_record_unsigned`,
   "choose-file": `file_unreadable body_too_large unsupported_media_type picture_empty picture_broken
-    picture_too_many_pixels picture_too_complex crop_outside_picture crop_of_other_picture`,
+    picture_too_many_pixels picture_too_complex crop_outside_picture crop_of_other_picture
+    suggestion_invalid picture_unreachable picture_too_large`,
   correct: "validation_failed",
-  "look-again": "not_found precondition_failed",
-  key: "profile_key_required profile_key_wrong",
+  "look-again": `not_found precondition_failed profile_not_protected too_many_profile_keys
+    last_profile_key`,
+  key: `profile_key_required profile_key_wrong passkey_unsupported passkey_unreliable passkey_exists
+    passkey_forbidden recovery_code_invalid`,
   report: `malformed_request origin_refused fedcm_direct_call method_not_allowed not_acceptable
     misdirected_request not_implemented internal_error`,
-  none: "aborted sign_in_denied",
+  none: "aborted sign_in_denied passkey_cancelled",
 };
 
 /** @type {Record<string, string>} Sentences that several codes share, by key. */

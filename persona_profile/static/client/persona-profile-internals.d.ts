@@ -1,6 +1,6 @@
 // Types that the modules of persona-profile.js share; pages need none of them.
 
-import type { Crop, Profile, Progress, Reduced, Session } from "./persona-profile.js";
+import type { Crop, Profile, ProfileKey, Progress, Reduced, Session } from "./persona-profile.js";
 import type { Call, ProfileError } from "./persona-profile-transport.js";
 
 export interface Message {
@@ -102,6 +102,8 @@ export type RequestProfile = (
 
 export type ReadProfile = (answer: any) => Profile;
 export type ReadProfiles = (answer: any) => Profile[];
+export type ReadProfileKey = (answer: any) => ProfileKey;
+export type ReadProfileKeys = (answer: any) => ProfileKey[];
 export type ReadSession = (answer: any) => Session;
 
 export type Claimed = Record<string, any>;

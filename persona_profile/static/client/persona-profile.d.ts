@@ -31,6 +31,25 @@ export interface Profile extends Claims {
   etag: string;
   /** Why the stored data could not be opened. The profile is blank then, and can be erased. */
   error?: "profile_unreadable" | "profile_key_required" | "profile_key_wrong";
+  /** The provider's words for a blank profile; returned by `signIn` alone. Nothing of them is stored. */
+  suggestions?: Suggestions;
+}
+
+/** To show to the person, who may take them by `takeSuggestions`. */
+export interface Suggestions {
+  claims?: Partial<Claims>;
+  /** A reference to the provider's picture, for the server alone, until the session expires. It has no URL. */
+  picture?: string;
+}
+
+/** One of the keys that open a protected profile. */
+export interface ProfileKey {
+  /** A random name of the key; the server knows no other. */
+  id: string;
+  /** RFC 3339, or null for a key from before the server stored these times. */
+  added_at: string | null;
+  /** Whether the session holds this key. */
+  current: boolean;
 }
 
 export interface Session {
@@ -172,7 +191,7 @@ export class ProfileError extends Error {
   readonly requestId: string | null;
   /** Whether the same call may succeed later. */
   readonly isTemporary: boolean;
-  /** For `precondition_failed`: the profile as it is now. */
+  /** For `precondition_failed`, and for a picture that `takeSuggestions` can't take: the profile as it is now. */
   readonly current: Profile | null;
 }
 
@@ -211,6 +230,12 @@ export class ProfileClient extends EventTarget {
    * claims, the change is applied to the newer state; else the error is `precondition_failed` with `current`.
    */
   update(email: string, claims: Partial<Claims>, options?: UpdateOptions): Promise<Profile>;
+  /**
+   * Takes the suggestions of a profile that `signIn` returned: its claims, then its picture, which the server
+   * fetches from the provider's host. A profile that was changed meanwhile keeps its changes. If the picture can't
+   * be taken, the claims stay, and the error has the profile as `current`.
+   */
+  takeSuggestions(profile: Profile, options?: CallOptions): Promise<Profile>;
   /** Reduces the picture in the browser where possible, and uploads it. */
   uploadPicture(email: string, file: Blob, options?: UploadOptions): Promise<Profile>;
   /**
@@ -221,11 +246,24 @@ export class ProfileClient extends EventTarget {
   previewPicture(email: string, file: Blob, options?: SendOptions): Promise<Blob>;
   removePicture(email: string, options?: CallOptions): Promise<Profile>;
   /**
-   * Seals the profile with the person's own key, with another key, or (null) with none. A profile whose key is
-   * lost is lost too. The session holds the new key from then on; change all profiles of a session one after the
+   * Seals the profile with the person's own key, with another key, or (null) with none. The key replaces all keys
+   * of the profile. Who loses every key loses the profile. The session holds the new key from then on; change all profiles of a session one after the
    * other. The call is not repeated after a lost answer: sign in with the key before you use it.
    */
   setProfileKey(email: string, key: string | null, options?: CallOptions): Promise<Profile>;
+  /** Returns the keys that open the profile, the first added first; none if it is not protected. */
+  profileKeys(email: string, options?: CallOptions): Promise<ProfileKey[]>;
+  /**
+   * Lets another key open the protected profile too, up to eight. The session keeps its own key, which must be one of
+   * the profile's. A key that opens the profile already is returned as it is. Throws `profile_not_protected` and
+   * `too_many_profile_keys`.
+   */
+  addProfileKey(email: string, key: string, options?: CallOptions): Promise<ProfileKey>;
+  /**
+   * Removes one of several keys. Throws `last_profile_key`, and `not_found` for a key that is not there any more. After
+   * the removal of its own key, the session opens the profile no more. If others may have the key, set a new one instead.
+   */
+  removeProfileKey(email: string, id: string, options?: CallOptions): Promise<void>;
   /** Erases everything that the server keeps for this email. */
   remove(email: string, options?: CallOptions): Promise<void>;
   /** Returns a zip of everything that the server keeps for this email. */

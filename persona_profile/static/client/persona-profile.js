@@ -3,12 +3,15 @@
 import {
   Call,
   MAX_TIMER_MS,
+  PROCESSING,
   ProfileError,
   aborted,
   demand,
   exchange,
   isLost,
   isText,
+  profileKeyOf,
+  profileKeysOf,
   profileOf,
   profilesOf,
   sessionOf,
@@ -221,6 +224,29 @@ export class ProfileClient extends EventTarget {
     });
   }
 
+  /** @type {Client["takeSuggestions"]} */
+  async takeSuggestions({ email, etag, suggestions = {} }, { signal } = {}) {
+    const { claims, picture } = suggestions;
+    const named = claims ? await this.update(email, claims, { etag, signal }) : null;
+    if (named?.picture || !picture) {
+      return named ?? this.profile(email, { signal });
+    }
+    const take = async (/** @type {Call} */ call) => {
+      try {
+        const request = { json: { suggestion: picture }, match: named?.etag ?? etag };
+        return await this.#profile(call, "PUT", email, request, "/picture");
+      } catch (error) {
+        const isChanged = error.code === "precondition_failed";
+        const current = isChanged ? await this.#profile(call, "GET", email) : named;
+        if (current?.picture) {
+          return current; // the person's own; or this one, whose first answer was lost
+        }
+        throw new ProfileError(error.code, error.message, { ...error, current });
+      }
+    };
+    return this.#call(signal, take, PROCESSING * this.#timeout);
+  }
+
   /** @type {Client["uploadPicture"]} */
   uploadPicture(email, file, options = {}) {
     const { crop = null, onProgress, reduce: isReduced = true, signal, stallAfter } = options;
@@ -287,6 +313,29 @@ export class ProfileClient extends EventTarget {
       this.#olderToken = token;
       this.#setSession(session);
       return this.#remember(profile);
+    });
+  }
+
+  /** @type {Client["profileKeys"]} */
+  profileKeys(email, { signal } = {}) {
+    return this.#call(signal, (call) =>
+      this.#json(call, "GET", this.#path(email, "/profile-keys"), {}, profileKeysOf),
+    );
+  }
+
+  /** @type {Client["addProfileKey"]} */
+  addProfileKey(email, key, { signal } = {}) {
+    const options = { json: { profile_key: key } };
+    return this.#call(signal, (call) =>
+      this.#json(call, "POST", this.#path(email, "/profile-keys"), options, profileKeyOf),
+    );
+  }
+
+  /** @type {Client["removeProfileKey"]} */
+  removeProfileKey(email, id, { signal } = {}) {
+    return this.#call(signal, async (call) => {
+      const path = this.#path(email, `/profile-keys/${encodeURIComponent(id)}`);
+      await this.#request(call, "DELETE", path);
     });
   }
 

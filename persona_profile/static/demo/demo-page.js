@@ -140,7 +140,7 @@ export function openDialog(dialog) {
   dialog.returnValue = "";
   for (const button of dialog.querySelectorAll("button")) {
     // Enter in a field presses the first button that submits, so a button that cancels submits nothing.
-    if (button.type === "button") {
+    if (button.type === "button" && button.value) {
       button.onclick = () => dialog.close(button.value);
     }
   }

@@ -4,12 +4,12 @@ import { monogram } from "./persona-card.js";
 import { ProfileError } from "./persona-profile.js";
 import { attempt, byId, clearProblems, find, notify, openDialog, report } from "./demo-page.js";
 import { filesOf } from "./demo-files.js";
+import { ProfileKeys } from "./demo-keys.js";
 import { PictureEditor } from "./demo-picture.js";
+import { Suggestion } from "./demo-suggestion.js";
 import { dateAndTime, explained, text } from "./demo-texts.js";
 
 /** @import { Claims, Profile, ProfileClient, SendOptions, UploadOptions } from "./persona-profile.js" */
-
-const LOCKED = ["profile_key_required", "profile_key_wrong"];
 
 /**
  * Returns a blank profile, to be shown before the server has answered.
@@ -25,6 +25,8 @@ export class ProfilePanel {
   /** @type {Profile} */
   #profile;
   #picture;
+  #suggestion;
+  #keys;
 
   /**
    * @param {string} email
@@ -49,6 +51,12 @@ export class ProfilePanel {
       preview: (file, settings) => this.#preview(file, settings),
       remove: async () => this.#changed(await this.#client.removePicture(email)),
     });
+    this.#suggestion = new Suggestion(this.#find(".suggestion"), {
+      take: (profile) => this.#client.takeSuggestions(profile),
+      onChange: options.onChange,
+      onEnd: () => this.#find("h2").focus(),
+    });
+    this.#keys = new ProfileKeys(this.element, { ...options, email });
     this.#profile = blank(email);
     this.#listen();
     this.show(this.#profile);
@@ -82,12 +90,6 @@ export class ProfilePanel {
       event.preventDefault();
       clearProblems(claims);
       this.#closeForm();
-    });
-    const unlock = this.#find(".unlock");
-    unlock.addEventListener("submit", (event) => {
-      event.preventDefault();
-      const { value } = find(unlock, "[name=profile_key]", HTMLInputElement);
-      attempt(unlock, () => this.#options.onUnlock(value.trim()));
     });
     const footer = this.#find("footer");
     const actions = { export: () => this.#export(), erase: () => this.#erase() };
@@ -142,7 +144,7 @@ export class ProfilePanel {
   show(profile) {
     const previous = this.#profile;
     this.#profile = profile;
-    const { email, label, nickname, pronouns, picture, error } = profile;
+    const { email, label, nickname, pronouns, picture } = profile;
     const title = profile.name ?? nickname ?? email.split("@")[0];
     const website = profile.website?.replace(/^https:\/\/|\/$/g, "");
     const parts = {
@@ -168,8 +170,9 @@ export class ProfilePanel {
     this.element.setAttribute("aria-label", text("profile.of", { email }));
     this.#find(".portrait .monogram").textContent = initials;
     this.#find("[data-action=remove-picture]").hidden = !picture;
-    this.#find(".unlock").hidden = !LOCKED.includes(error ?? "");
+    this.#keys.show(profile);
     this.#find(".picture").hidden = this.#find(".editor").hidden = this.locked;
+    this.#suggestion.show(profile);
     this.#showPicture(previous.picture);
     this.#fillForm(previous);
   }

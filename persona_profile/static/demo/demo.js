@@ -216,6 +216,10 @@ function newPanel(email) {
     },
     async onUnlock(profileKey) {
       await signIn([email], { profileKey });
+      const { error } = panels.get(email)?.profile ?? {};
+      if (error) {
+        throw new ProfileError(error, "Another key opens the profile.");
+      }
     },
   });
 }

@@ -176,7 +176,7 @@ class PartitionCheck:
         except Unreadable:
             self._found(FindingKind.UNREADABLE_KEY, KEY_ITEM)
             return None
-        self.is_protected = owner.content_key is not None
+        self.is_protected = bool(owner.wraps)
         self.is_misplaced = self._partition not in self._keys.partitions(owner.email)
         if self.is_misplaced:
             self._found(FindingKind.WRONG_PARTITION, KEY_ITEM)

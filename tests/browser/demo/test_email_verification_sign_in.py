@@ -16,10 +16,9 @@ import pytest
 from pyevp import EVPError, Verifier
 from pyevp.profile import PROFILES
 from selenium.webdriver.common.keys import Keys
-from support.clients.other_browsers import firefox, webkit
-from support.servers.applications import wait_for
+from support.browsers.abilities import EMAIL_VERIFICATION, in_other_engines
 from support.servers.dialogs import dialog_of
-from support.servers.services import Service, free_port
+from support.servers.services import Service, development_server, free_port
 
 from persona_profile.development.chromium import switches
 from persona_profile.development.email_verification_issuer import HOST
@@ -64,10 +63,8 @@ class Issuer:
 def service(tmp_path_factory):
     """A development server with its issuer, as `make run` starts it."""
     folder = tmp_path_factory.mktemp("evp")
-    started = Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite", issuer_port=free_port())
-    started.start()
-    yield started
-    started.close()
+    with development_server(folder, issuer_port=free_port()) as started:
+        yield started
 
 
 @pytest.fixture
@@ -235,17 +232,16 @@ def test_guide(new_page, tmp_path, email):
             assert not page.complaints()
 
 
-@pytest.mark.parametrize("start", [firefox, webkit])
-def test_other_browsers(start, service, tmp_path):
+@in_other_engines
+def test_other_browsers(unopened, service):
     """In a browser without the protocol the next way proves the address, without an error."""
-    with start(tmp_path) as browser:
-        browser.open(service.origin)
-        browser.evaluate("(document.querySelector('#another').open = true)")
-        browser.type("#other-email [name=email]", STRANGER + Keys.ENTER)
-        notice = "document.querySelector('#notice').textContent"
-        wait_for(lambda: browser.evaluate(notice))
-        assert browser.evaluate(notice) == f"Signed in as {STRANGER}."
-        assert not browser.evaluate(
-            "[...document.querySelectorAll('.problem')].map((each) => each.textContent).join('')"
-        )
-        assert browser.errors == []
+    assert not unopened.engine.can(EMAIL_VERIFICATION)
+    unopened.open(service.origin)
+    unopened.wait_for(unopened.cards)
+    unopened.find("#another summary").click()
+    unopened.find("#other-email [name=email]").send_keys(STRANGER, Keys.ENTER)
+    unopened.wait_for_notice(f"Signed in as {STRANGER}.")
+    assert unopened.find("#chooser .problem").text == ""
+    unopened.find("#sign-out").click()
+    unopened.wait_for_notice("signed out, everywhere")
+    assert not unopened.complaints()

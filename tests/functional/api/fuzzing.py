@@ -27,6 +27,8 @@ from support.clients.identities import bundle, rsa_key, support_document
 from support.pictures.pictures import encode, quadrants
 from support.servers.applications import application
 
+from persona_profile.encoding import base64url_encode
+
 EMAILS = ("alice@mail.test", "bob@mail.test")
 PROFILE = f"/v1/profiles/{EMAILS[0]}"
 OWNER, STRANGER, ANONYMOUS = "owner", "stranger", "anonymous"
@@ -89,6 +91,15 @@ class Owner:
         answer = self._client.put(f"{PROFILE}/picture", self.upload, headers=headers)
         return str(answer.json["picture"]["urls"]["64"].rpartition("/")[2])
 
+    def another_key(self) -> str:
+        """Protect the profile, and add a second key; return its id."""
+        keys = [base64url_encode(bytes([number]) * 32) for number in (1, 2)]
+        first, second = ({"profile_key": key} for key in keys)
+        answer = self._client.put_json(f"{PROFILE}/profile-key", first, headers=self.headers)
+        self.headers = {"Authorization": f"Bearer {answer.json['token']}"}
+        answer = self._client.post_json(f"{PROFILE}/profile-keys", second, headers=self.headers)
+        return str(answer.json["id"])
+
 
 def fuzz(folder: Path, examples: int, number: int) -> Counter[tuple[str, str, int]]:
     """Send generated calls; return counts by operation, caller and status.
@@ -148,6 +159,8 @@ def _make_up(kind: Kind, owner: Owner, seen: Counter[tuple[str, str, int]], name
     operation, mode, caller = kind
     owner.start_again()
     variables = {"email": EMAILS[0], "capability": owner.capability()} if caller == OWNER else {}
+    if caller == OWNER and "/profile-keys" in operation.path:
+        variables["id"] = owner.another_key()
     fixed = {each: value for each, value in variables.items() if f"{{{each}}}" in operation.path}
     proves = caller == OWNER and mode.is_positive and operation.label == "POST /v1/sessions"
 

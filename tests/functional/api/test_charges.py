@@ -73,6 +73,7 @@ class TestJsonBodies:
             ("PUT", PROFILE),
             ("PATCH", PROFILE),
             ("PUT", f"{PROFILE}/profile-key"),
+            ("POST", f"{PROFILE}/profile-keys"),
             ("POST", "/development/assertions"),
         ],
     )
@@ -231,7 +232,7 @@ class TestForeignPages:
 
     def test_calls(self):
         """The calls of sessions, profiles and pictures are charged, and no others."""
-        assert len(charged_calls()) == 14
+        assert len(charged_calls()) == 17
         assert ("POST", "/v1/nonces") in charged_calls()
 
     @pytest.mark.parametrize(("method", "path"), charged_calls())

@@ -17,7 +17,14 @@ from persona_profile import emails
 from persona_profile.api import profiles, sessions
 from persona_profile.api.bodies import CROP_PATTERN, OF_PATTERN
 from persona_profile.api.openapi import openapi_source
-from persona_profile.api.schemas import CLAIMS_BODY, PROFILE_KEY_BODY, session_body, validate
+from persona_profile.api.schemas import (
+    ADDED_KEY_BODY,
+    CLAIMS_BODY,
+    PROFILE_KEY_BODY,
+    session_body,
+    validate,
+)
+from persona_profile.auth import suggestions
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import ValidationFailed
 from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
@@ -143,6 +150,12 @@ class TestExamples:
         key = example_body("put", f"{PROFILE}/profile-key")
         changed = app.put_json(f"{URL}/profile-key", key, headers=headers).json
         same_but_for_chance(changed, "ProfileKeySession")
+        headers = {"Authorization": f"Bearer {changed['token']}"}
+        key = example_body("post", f"{PROFILE}/profile-keys")
+        added = app.post_json(f"{URL}/profile-keys", key, headers=headers, status=201).json
+        same_but_for_chance(added, "ProfileKey")
+        listed = app.get(f"{URL}/profile-keys", headers=headers).json
+        same_but_for_chance(listed, "ProfileKeys")
         for path, name in (
             ("/v1/", "Service"),
             ("/__lbheartbeat__", "Up"),
@@ -164,7 +177,7 @@ def same_but_for_chance(answer, name):
 
 def without_chance(value):
     """Return JSON with the kind of each value in place of those that differ each time."""
-    by_chance = {"token", "expires_at", "updated_at", "etag", "id", *map(str, SIZES)}
+    by_chance = {"token", "expires_at", "updated_at", "added_at", "etag", "id", *map(str, SIZES)}
     match value:
         case dict():
             return {
@@ -244,7 +257,10 @@ class TestSchemas:
         claims = schemas["Claims"]["properties"]
         assert service["claims"] == list(claims) == list(CLAIMS)
         assert {*claims} <= schemas["Profile"]["properties"].keys()
-        assert {*schemas["Profile"]["required"], "error"} == schemas["Profile"]["properties"].keys()
+        optional = {"error", "suggestions"}
+        assert {*schemas["Profile"]["required"], *optional} == schemas["Profile"]["properties"].keys()
+        offered = schemas["Suggestions"]["properties"]["claims"]["propertyNames"]["enum"]
+        assert sorted(offered) == sorted(suggestions.CLAIMS)
         assert claims["locale"]["pattern"] == f"^({LANGUAGE_TAG})?$"
         assert parameters["crop"]["schema"]["pattern"] == f"^{CROP_PATTERN}$"
         assert parameters["of"]["schema"]["pattern"] == f"^{OF_PATTERN}$"
@@ -276,6 +292,7 @@ class TestSchemas:
             ("put", PROFILE, f"{profiles.MAX_BODY_BYTES // 1024} KiB"),
             ("patch", PROFILE, f"{profiles.MAX_BODY_BYTES // 1024} KiB"),
             ("put", f"{PROFILE}/profile-key", f"{profiles.MAX_PROFILE_KEY_BODY_BYTES} bytes"),
+            ("post", f"{PROFILE}/profile-keys", f"{profiles.MAX_PROFILE_KEY_BODY_BYTES} bytes"),
         ],
     )
     def test_limits_of_bodies(self, method, path, limit):
@@ -287,8 +304,9 @@ class TestSchemas:
         """The document's pattern accepts exactly the profile keys that the service accepts."""
         assert COMPONENTS["schemas"]["ProfileKeyRequest"]["required"] == ["profile_key"]
         text = base64url_encode(key)
-        for body in ({"profile_key": text}, {"profile_key": text[:-1] + end}):
+        for body in ({"profile_key": text}, {"profile_key": text[:-1] + end}, {"profile_key": None}):
             assert is_accepted(PROFILE_KEY_BODY, body) == is_promised("ProfileKeyRequest", body)
+            assert is_accepted(ADDED_KEY_BODY, body) == is_promised("ProfileKeyAddition", body)
 
 
 class TestContract:

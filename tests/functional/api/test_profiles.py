@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import webtest
+from support import ROOT
 
 from backends import Put
+from persona_profile.characters import nfc
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
 URL = f"/v1/profiles/{ALICE}"
@@ -71,6 +73,7 @@ class TestWriting:
             ({"name": "x" * 101}, "name", "at most 100"),
             ({"name": "a\u202eb"}, "name", "U+202E"),
             ({"name": "a\nb"}, "name", "U+000A"),
+            ({"picture_alt": " ab\u200dc"}, "picture_alt", "U+200D at position 3"),
             ({"name": 5}, "name", "string or null"),
             ({"name": ["a"]}, "name", "string or null"),
             ({"name": True}, "name", "string or null"),
@@ -94,6 +97,21 @@ class TestWriting:
         assert (error["location"], error["name"]) == ("body", name)
         assert description in error["description"]
         assert app.get(URL, headers=alice).json["name"] == "Before"
+
+    def test_names_as_people_write_them(self, app, alice):
+        """Names of all scripts, and emoji, come back as they are."""
+        known = json.loads((ROOT / "tests/support/names.json").read_text())
+        names = [
+            nfc(name)
+            for group in ("scripts", "others")
+            for kind in known[group].values()
+            for name in kind
+        ]
+        texts = [claim for claim in ALL_CLAIMS if claim not in ("website", "locale", "zoneinfo")]
+        for start in range(0, len(names), len(texts)):
+            claims = dict(zip(texts, names[start:], strict=False))
+            assert app.put_json(URL, claims, headers=alice).json.items() >= claims.items()
+            assert app.get(URL, headers=alice).json.items() >= claims.items()
 
     def test_all_errors_at_once(self, app, alice):
         """All errors are reported together and quote no values."""

@@ -104,6 +104,8 @@ def alice(connect, app):
         (f"PUT {PROFILE}", "", "session_missing"),
         (f"PATCH {PROFILE}", "of Bob", "email_not_proved"),
         (f"PUT {PROFILE}/profile-key", "", "session_missing"),
+        (f"POST {PROFILE}/profile-keys", "of Bob", "email_not_proved"),
+        (f"DELETE {PROFILE}/profile-keys/AAECAwQFBgc", "of Bob", "email_not_proved"),
     ],
 )
 def test_refused_by_headers(connect, app, clock, call, token, code, framing, expects):
@@ -137,6 +139,8 @@ def later(clock, seconds):
         (f"PUT {PROFILE}", JSON, 70_000, 32 * 1024),
         (f"PATCH {PROFILE}", JSON, 10_000_000, 32 * 1024),
         (f"PUT {PROFILE}/profile-key", JSON, 70_000, 1024),
+        (f"POST {PROFILE}/profile-keys", JSON, 70_000, 1024),
+        (f"DELETE {PROFILE}/profile-keys/AAECAwQFBgc", JSON, 70_000, 4096),
         ("POST /v1/sessions", JSON, 336 * 1024 + 1, 336 * 1024),
         ("POST /v1/nonces", JSON, 70_000, 4096),
         ("DELETE /v1/sessions", JSON, 70_000, 4096),

@@ -164,6 +164,24 @@ class TestReplay:
         of_openid = sign_in(client, token(nonce), status=401, kind="id_token")
         assert of_openid.json["code"] == "proof_replayed"
 
+    def test_at_once(self, site):
+        """Of requests with one nonce at the same time, one opens a session."""
+        nonce = fresh_nonce(site.client())
+        same = proof(nonce)
+        # The lookups come before, as the places for them are few.
+        sign_in(site.client(), proof(fresh_nonce(site.client())))
+
+        def send(number):
+            text = same if number % 2 else proof(nonce, email=f"alice{number}@mail.test")
+            return sign_in(site.client(f"198.51.100.{number}"), text, status="*")
+
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(send, range(8)))
+        opened = [each for each in answers if each.status_int == 201]
+        assert len(opened) == 1
+        codes = {each.json["code"] for each in answers if each.status_int != 201}
+        assert codes == {"proof_replayed"}
+
     def test_sign_out(self, site):
         """A sign-out revokes a token whose nonce is older."""
         client, nonces = site.client(), site.app.services.nonces

@@ -93,6 +93,8 @@ ONCE = [
     ("DELETE", PROFILE, {"If-Match": "*"}),
     ("PUT", f"{PROFILE}/profile-key", {}),
     ("PUT", "/v1/profiles/a%2Fb@example.com/profile-key", {}),
+    ("POST", f"{PROFILE}/profile-keys", {}),
+    ("DELETE", f"{PROFILE}/profile-keys/AAECAwQFBgc", {}),
     ("DELETE", "/v1/sessions", {}),
 ]
 

@@ -219,6 +219,7 @@ LIMITS = {
     "POST /v1/nonces": profiles.MAX_BODY_BYTES,
     f"PUT /v1/profiles/{EMAIL}": profiles.MAX_BODY_BYTES,
     f"PUT /v1/profiles/{EMAIL}/profile-key": profiles.MAX_BODY_BYTES,
+    f"POST /v1/profiles/{EMAIL}/profile-keys": profiles.MAX_BODY_BYTES,
     f"DELETE /v1/profiles/{EMAIL}": profiles.MAX_BODY_BYTES,
     f"PUT /v1/profiles/{EMAIL}/picture": MAX_PICTURE_BYTES,
     "PUT /v1/profiles/a%2Fb@example.com/picture": MAX_PICTURE_BYTES,

@@ -21,7 +21,8 @@ MARK = "Xochiquetzal"
 """Part of every email, name and website, so that one search finds any of them."""
 
 PLAIN, PROTECTED = (f"{name}.{MARK.lower()}@{MARK.lower()}.example" for name in ("plain", "protected"))
-FIRST_KEY, SECOND_KEY, WRONG_KEY = (os.urandom(32) for _ in range(3))
+FIRST_KEY, SECOND_KEY, WRONG_KEY, ADDED_KEY, REMOVED_KEY = (os.urandom(32) for _ in range(5))
+KEYS = (FIRST_KEY, SECOND_KEY, WRONG_KEY, ADDED_KEY, REMOVED_KEY)
 
 
 class Kept:
@@ -32,6 +33,7 @@ class Kept:
         tokens: of sessions.
         capabilities: the last parts of the URLs of pictures, by email.
         answers: bodies that held the secrets, as the people got them.
+        older_items: the items of the protected profile from before a key was removed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,6 +43,7 @@ class Kept:
         self.capabilities: dict[str, list[str]] = {PLAIN: [], PROTECTED: []}
         self.pictures: list[bytes] = []
         self.answers: list[bytes] = []
+        self.older_items: dict[str, bytes] = {}
 
     def use(self) -> None:
         """Do with the service what people and operators do, mistakes among it."""
@@ -52,12 +55,18 @@ class Kept:
             self._expect(protected.protect(text(profile_key)), 200)
             self.tokens.add(protected.token)
         self._write(protected, SECOND_KEY, seed=3)
+        [removed, _] = [self._add_key(protected, each) for each in (REMOVED_KEY, ADDED_KEY)]
         self._err(protected)
         self._operate()
         self.service.kill()
         self.service.start()
         self._write(Client(self.service, PLAIN), None, seed=4)
-        self._write(Client(self.service, PROTECTED), SECOND_KEY, seed=5)
+        _, self.older_items = self.partition(PROTECTED)
+        again = Client(self.service, PROTECTED)
+        again.sign_in(text(SECOND_KEY))
+        self.tokens.add(again.token)
+        self._expect(again.call("DELETE", f"{again.profile}/profile-keys/{removed}"), 204)
+        self._write(Client(self.service, PROTECTED), ADDED_KEY, seed=5)
         self.service.kill()
         for path in self.service.folder.glob("items.sqlite*"):
             self.places[path.name] = path.read_bytes()
@@ -101,6 +110,12 @@ class Kept:
         self.pictures += [upload, *(self._expect(client.call("GET", path), 200).body for path in paths)]
         self._expect(client.call("GET", "/v1/profiles?thumbnails=64"), 200)
         self._expect(client.call("GET", f"{client.profile}/export"), 200)
+
+    def _add_key(self, client: Client, profile_key: bytes) -> str:
+        body = json.dumps({"profile_key": text(profile_key)}).encode()
+        path = f"{client.profile}/profile-keys"
+        key_id: str = self._expect(client.call("POST", path, body, "application/json"), 201).json["id"]
+        return key_id
 
     def _err(self, client: Client) -> None:
         wrong = Client(self.service, PROTECTED)
@@ -157,7 +172,7 @@ def kept(tmp_path_factory) -> Iterator[Kept]:
 @pytest.fixture(scope="module")
 def profile_keys(kept) -> set[bytes]:
     """The person's own keys, as they look in files of many kinds."""
-    return set().union(*map(encodings, (FIRST_KEY, SECOND_KEY, WRONG_KEY)))
+    return set().union(*map(encodings, KEYS))
 
 
 @pytest.fixture(scope="module")
@@ -228,8 +243,8 @@ def test_keyring_secrets(kept, keyring_secrets):
 def test_data_keys(kept):
     """No data key and no content key is anywhere in the clear."""
     partition, items = kept.partition(PROTECTED)
-    data_key, (_, wrapped) = open_data_key(partition, items["key"], kept.keyring)
-    content_key = independent.unwrap_content_key(data_key, SECOND_KEY, wrapped)
+    data_key, owner = open_data_key(partition, items["key"], kept.keyring)
+    content_key = independent.open_content_key(data_key, SECOND_KEY, owner)
     assert leaks(kept, encodings(data_key) | encodings(content_key)) == {}
 
 
@@ -253,7 +268,7 @@ def test_search_finds(kept, profile_keys, keyring_secrets, pieces):
     """The searches above do find what stands there as it is: in the answers, requests and keyring."""
     assert found_in(kept.answers, texts(MARK))
     assert found_in(kept.pictures, pieces)
-    assert found_in([text(key).encode() for key in (FIRST_KEY, SECOND_KEY, WRONG_KEY)], profile_keys)
+    assert found_in([text(key).encode() for key in KEYS], profile_keys)
     assert len(found_in([kept.service.keyring.read_bytes()], keyring_secrets)) >= len(kept.secrets)
     assert any(each.encode() in b"".join(kept.answers) for each in bearers(kept))
 
@@ -271,23 +286,47 @@ def test_keyring_and_database(kept):
 def test_neither_opens_a_protected_profile(kept):
     """Who has both opens the email of a protected profile, but neither claims nor picture."""
     partition, items = kept.partition(PROTECTED)
-    data_key, (email, wrapped) = open_data_key(partition, items["key"], kept.keyring)
-    assert email == PROTECTED
+    data_key, owner = open_data_key(partition, items["key"], kept.keyring)
+    assert owner.email == PROTECTED
     opened = open_items(partition, items, kept.keyring, SECOND_KEY)
+    assert opened == open_items(partition, items, kept.keyring, ADDED_KEY)
     assert opened.profile["claims"]["name"] == f"{MARK} Ünïcode 5"
     assert set(opened.pictures.values()) <= set(kept.pictures)
     names = ["profile", *picture_names(opened.profile)]
     assert len(names) > 1
     picture_id = independent.from_base64url(opened.profile["picture"]["id"])
-    held = [data_key, *kept.secrets, bytes(32), FIRST_KEY, WRONG_KEY]
+    known = [part for wrap in owner.wraps for part in (wrap.wrapped[:32], wrap.wrapped[8:])]
+    held = [data_key, *kept.secrets, *known, bytes(32), FIRST_KEY, WRONG_KEY, REMOVED_KEY]
     for key in held:
         with pytest.raises(independent.Rejected):
-            independent.unwrap_content_key(data_key, key, wrapped)
+            independent.open_content_key(data_key, key, owner)
         for candidate in (key, independent.picture_key_of(key, picture_id)):
             for name in names:
                 for role in (independent.DATA_KEY, independent.CONTENT_KEY, independent.PICTURE_KEY):
                     with pytest.raises(independent.Rejected):
                         independent.open_record(role, candidate, name, items[name])
+
+
+def test_keyring_and_database_show_the_keys(kept):
+    """Who has both sees how many keys a protected profile has, and when they were added."""
+    partition, items = kept.partition(PROTECTED)
+    _, owner = open_data_key(partition, items["key"], kept.keyring)
+    times = [wrap.added_at for wrap in owner.wraps]
+    assert len(times) == 2
+    assert times == sorted(times)
+
+
+def test_removed_key_and_an_older_copy(kept):
+    """A removed key opens an older copy, and by it the profile until a new key is set."""
+    partition, items = kept.partition(PROTECTED)
+    older = open_items(partition, kept.older_items, kept.keyring, REMOVED_KEY)
+    assert older.profile["claims"]["name"] == f"{MARK} Ünïcode 3"
+    with pytest.raises(independent.Rejected):
+        open_items(partition, items, kept.keyring, REMOVED_KEY)
+    data_key, owner = open_data_key(partition, kept.older_items["key"], kept.keyring)
+    content_key = independent.open_content_key(data_key, REMOVED_KEY, owner)
+    opened = independent.open_profile(independent.CONTENT_KEY, content_key, items["profile"])
+    assert opened["claims"]["name"] == f"{MARK} Ünïcode 5"
 
 
 def test_keyring_alone_or_database_alone(kept):

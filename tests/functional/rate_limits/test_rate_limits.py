@@ -154,6 +154,8 @@ class TestWrites:
             ("PATCH", PROFILE, b'{"name": "A"}', "application/json"),
             ("PUT", PROFILE, b'{"name": "A"}', "application/json"),
             ("PUT", f"{PROFILE}/profile-key", b'{"profile_key": null}', "application/json"),
+            ("POST", f"{PROFILE}/profile-keys", b"{}", "application/json"),
+            ("DELETE", f"{PROFILE}/profile-keys/AAECAwQFBgc", b"", ""),
             ("PUT", f"{PROFILE}/picture", b"no picture", "image/png"),
             ("DELETE", f"{PROFILE}/picture", b"", ""),
             ("GET", f"{PROFILE}/export", b"", ""),

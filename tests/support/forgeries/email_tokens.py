@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -137,6 +138,8 @@ BAD_RECORDS: dict[str, tuple[str, list[bytes]]] = {
     "latin": ("issuer_record_invalid", [b"iss=iss\xfcer.test"]),
     "zero": ("issuer_record_invalid", [b"iss=issuer.mail.test\0.evil.test"]),
     "long": ("issuer_record_invalid", [b"iss=" + b"a" * 10_000]),
+    "unicode": ("issuer_record_invalid", ["iss=bücher.test".encode()]),
+    "punycode": ("issuer_record_invalid", [b"iss=xn--a.test"]),
     "elsewhere": ("issuer_not_authoritative", [b"iss=other.test"]),
     "subdomain": ("issuer_not_authoritative", [b"iss=mail.test"]),
 }
@@ -152,11 +155,26 @@ BAD_METADATA: dict[str, tuple[str, Any]] = {
     "number": ("discovery_document_invalid", {"jwks_uri": 1}),
     "text": ("discovery_document_invalid", b"<html>"),
     "twice": ("discovery_document_invalid", b'{"jwks_uri": "https://a.test/", "jwks_uri": ""}'),
+    "split": ("discovery_document_invalid", {"jwks_uri": "https://split.test/a\r\nX: y"}),
+    "megabyte": ("discovery_document_invalid", {"jwks_uri": "https://a.test/" + "a" * 2**20}),
+    "bomb": ("discovery_document_invalid", gzip.compress(bytes(10**7))),
+    "nested": ("discovery_document_invalid", b"[" * 30_000 + b"]" * 30_000),
 }
 BAD_KEY_SETS: dict[str, Any] = {
     "nokeys": {"keys": []},
     "nolist": {"keys": {}},
     "many": {"keys": [public(edwards(f"many {number}"), None) for number in range(17)]},
+    "crowd": {"keys": [{}] * 10_000},
+    "odd": {
+        "keys": [
+            None,
+            {"kty": ["OKP"], "crv": {}},
+            public(edwards("ed"), None, alg=["EdDSA"]),
+            public(edwards("ed"), None, key_ops={"verify": 1}),
+            public(edwards("ed"), None, x=1),
+            public(elliptic("ec"), None, y=""),
+        ]
+    },
     "secret": {"keys": [edwards("ed").as_dict(private=True)]},
     "symmetric": {"keys": [{"kty": "oct", "k": "AAAA", "kid": "ed"}]},
     "junk": b"[[[[",
@@ -170,6 +188,8 @@ def records() -> Records:
         DOMAIN: [b"v=spf1 -all", f"iss={HOST}".encode()],
         "origin.test": [f"iss={ISSUER.upper().replace('HTTPS', 'https')}".encode()],
         "gone.test": [b"iss=gone.test"],
+        "moved.test": [b"iss=moved.test"],
+        "xn--bcher-kva.test": [f"iss={HOST}".encode()],
         **{f"{name}.test": found for name, (_, found) in BAD_RECORDS.items()},
         **{f"{name}.test": [f"iss={name}.test".encode()] for name in fetched},
     }
@@ -192,6 +212,7 @@ def publish(web: Provider) -> None:
     web.put(JWKS, {"keys": keys})
     for name, (_, document) in BAD_METADATA.items():
         web.put(f"https://{name}.test/.well-known/email-verification", document)
+    web.put("https://moved.test/.well-known/email-verification", {"jwks_uri": JWKS}, status=302)
     for name, document in BAD_KEY_SETS.items():
         metadata = {"jwks_uri": f"https://{name}.test/jwks"}
         web.put(f"https://{name}.test/.well-known/email-verification", metadata)
@@ -200,7 +221,12 @@ def publish(web: Provider) -> None:
 
 def hosts() -> tuple[str, ...]:
     """Return the names of all hosts that publish documents."""
-    return (HOST, "gone.test", *(f"{name}.test" for name in (*BAD_METADATA, *BAD_KEY_SETS)))
+    return (
+        HOST,
+        "gone.test",
+        "moved.test",
+        *(f"{name}.test" for name in (*BAD_METADATA, *BAD_KEY_SETS)),
+    )
 
 
 def forms() -> Iterator[Forgery]:
@@ -284,6 +310,8 @@ def claims() -> Iterator[Forgery]:
         "localhost",
         "issuer.mail.test.",
         "https://ıssuer.mail.test",
+        "https://bücher.test",
+        "xn--a.test",
         "",
         None,
         1,
@@ -303,6 +331,13 @@ def claims() -> Iterator[Forgery]:
         yield of(f"email {'GONE' if email is GONE else email!r}", "email_missing", email=email)
     for email in ("alice", "alice@", "@mail.test", f"{EMAIL} ", "alice@192.0.2.1", "a@b@ mail.test"):
         yield of(f"email {email!r}", "email_invalid", email=email)
+    for name, domain in (
+        ("300 characters", "a." * 148 + "test"),
+        ("a label of 64", "a" * 64 + ".test"),
+        ("no punycode", "xn--a.test"),
+        ("a zero", "mail\0.test"),
+    ):
+        yield of(f"email at {name}", "email_invalid", email=f"alice@{domain}")
     for verified in (GONE, False, None, "true", 1):
         text = "GONE" if verified is GONE else repr(verified)
         yield of(f"email_verified {text}", "email_not_verified", email_verified=verified)
@@ -469,6 +504,7 @@ def discoveries() -> Iterator[Forgery]:
         yield of(f"metadata: {name}", code, 5, iss=f"{name}.test", email=f"alice@{name}.test")
     for name in BAD_KEY_SETS:
         yield of(f"keys: {name}", "key_set_invalid", 5, iss=f"{name}.test", email=f"alice@{name}.test")
+    yield of("metadata: moved", "issuer_unreachable", 5, iss="moved.test", email="alice@moved.test")
     yield of("no metadata", "issuer_unreachable", 5, iss="gone.test", email="alice@gone.test")
 
 

@@ -18,7 +18,9 @@ DATA_KEY, CONTENT_KEY, PICTURE_KEY = 1, 2, 3  # the roles of a record's key
 
 _WRAPPED_SIZE = 48
 _RECORD_OVERHEAD = 84
-_OWNER_SIZE = 296
+_OWNER_SIZE = 705
+_FIRST_OWNER_SIZE = 296  # of the formats 0x01 and 0x02
+_SLOTS, _SLOT_SIZE = 8, 56
 _PARTITION_SIZE = 33
 _ID_SIZE = 16
 _KWP_CONSTANT = bytes.fromhex("a65959a6")
@@ -35,11 +37,19 @@ class KeyItem(NamedTuple):
     owner_record: bytes
 
 
+class ContentKeyWrap(NamedTuple):
+    """A slot of an owner record; `added_at` 0 is of the first format."""
+
+    id: bytes
+    added_at: int
+    wrapped: bytes
+
+
 class Owner(NamedTuple):
-    """The content of an owner record; `wrapped_content_key` belongs to a protected profile."""
+    """The content of an owner record; a protected profile has wraps."""
 
     email: str
-    wrapped_content_key: bytes | None = None
+    wraps: tuple[ContentKeyWrap, ...] = ()
 
 
 class Moving(NamedTuple):
@@ -174,15 +184,35 @@ def unwrap_data_key(encryption_keys: Mapping[int, bytes], partition: bytes, wrap
     )
 
 
-def wrap_content_key(data_key: bytes, profile_key: bytes, content_key: bytes) -> bytes:
-    """Wrap a content key by data key and profile key together."""
-    return kwp_wrap(_content_wrapping_key(data_key, profile_key), content_key)
+def wrap_content_key(
+    data_key: bytes, profile_key: bytes, content_key: bytes, wrap_id: bytes, added_at: int
+) -> ContentKeyWrap:
+    """Wrap a content key by data key and profile key together, for a slot."""
+    key = _content_wrapping_key(data_key, profile_key, wrap_id, added_at)
+    return ContentKeyWrap(wrap_id, added_at, kwp_wrap(key, content_key))
 
 
-def unwrap_content_key(data_key: bytes, profile_key: bytes, wrapped: bytes) -> bytes:
+def first_wrap(wrapped: bytes) -> ContentKeyWrap:
+    """Return the slot of a wrapped content key of the first format."""
+    digest = hashlib.sha256(b"persona-profile/profile-key/v1" + wrapped).digest()
+    return ContentKeyWrap(digest[:8], 0, wrapped)
+
+
+def unwrap_content_key(data_key: bytes, profile_key: bytes, wrap: ContentKeyWrap) -> bytes:
     """Open a content key by data key and profile key together."""
-    _require(len(wrapped) == 40, "not a wrapped content key")
-    return _key(kwp_unwrap(_content_wrapping_key(data_key, profile_key), wrapped))
+    _require(len(wrap.wrapped) == 40, "not a wrapped content key")
+    key = _content_wrapping_key(data_key, profile_key, wrap.id, wrap.added_at)
+    return _key(kwp_unwrap(key, wrap.wrapped))
+
+
+def open_content_key(data_key: bytes, profile_key: bytes, owner: Owner) -> bytes:
+    """Open a content key by the wrap of an owner that the profile key opens."""
+    for wrap in owner.wraps:
+        try:
+            return unwrap_content_key(data_key, profile_key, wrap)
+        except Rejected:
+            continue
+    raise Rejected("no wrap opens with this profile key")
 
 
 def picture_key_of(content_key: bytes, picture_id: bytes) -> bytes:
@@ -217,30 +247,52 @@ def split_key_item(item: bytes) -> KeyItem:
     """Split a `key` item that the keyring wrapped."""
     _require(item.startswith(b"PPK\x01"), "not a key item")
     wrapped, rest = item[:_WRAPPED_SIZE], item[_WRAPPED_SIZE:]
-    _require(
-        len(rest) == _RECORD_OVERHEAD + _OWNER_SIZE and rest.startswith(b"PPR\x02"),
-        "a key item without an owner",
-    )
+    sizes = (_RECORD_OVERHEAD + _OWNER_SIZE, _RECORD_OVERHEAD + _FIRST_OWNER_SIZE)
+    _require(len(rest) in sizes and rest.startswith(b"PPR\x02"), "a key item without an owner")
     return KeyItem(wrapped, rest)
 
 
 def seal_owner(data_key: bytes, owner: Owner, salt: bytes) -> bytes:
     """Seal the owner record of a `key` item."""
-    email = owner.email.encode()
-    head = b"\x01" + bytes(40)
-    if owner.wrapped_content_key is not None:
-        head = b"\x02" + owner.wrapped_content_key
-    plaintext = head + bytes([len(email)]) + email + bytes(254 - len(email))
+    slots = b"".join(wrap.id + wrap.added_at.to_bytes(8) + wrap.wrapped for wrap in owner.wraps)
+    unused = bytes(_SLOT_SIZE * (_SLOTS - len(owner.wraps)))
+    plaintext = b"\x03" + bytes([len(owner.wraps)]) + slots + unused + _email(owner)
     return seal_record(DATA_KEY, data_key, "key", plaintext, salt)
+
+
+def seal_first_owner(data_key: bytes, owner: Owner, salt: bytes) -> bytes:
+    """Seal an owner record of the formats 0x01 and 0x02."""
+    wraps = owner.wraps
+    head = b"\x02" + wraps[0].wrapped if wraps else b"\x01" + bytes(40)
+    return seal_record(DATA_KEY, data_key, "key", head + _email(owner), salt)
 
 
 def open_owner(data_key: bytes, owner_record: bytes) -> Owner:
     """Return the content of an owner record."""
     owner = open_record(DATA_KEY, data_key, "key", owner_record)
-    _require(len(owner) == _OWNER_SIZE and owner[0] in (1, 2), "not an owner")
-    email, padding = owner[42 : 42 + owner[41]], owner[42 + owner[41] :]
-    _require(not any(padding), "an owner's padding")
-    return Owner(email.decode(), owner[1:41] if owner[0] == 2 else None)
+    if len(owner) == _FIRST_OWNER_SIZE:
+        _require(owner[0] in (1, 2), "not an owner")
+        _require(owner[0] == 2 or not any(owner[1:41]), "an owner with a key that is not used")
+        wraps = (first_wrap(owner[1:41]),) if owner[0] == 2 else ()
+        return Owner(_split_email(owner[41:]), wraps)
+    _require(len(owner) == _OWNER_SIZE and owner[0] == 3 and owner[1] <= _SLOTS, "not an owner")
+    slots = [owner[at : at + _SLOT_SIZE] for at in range(2, 2 + _SLOTS * _SLOT_SIZE, _SLOT_SIZE)]
+    _require(not any(map(any, slots[owner[1] :])), "an unused slot that is not empty")
+    wraps = tuple(
+        ContentKeyWrap(slot[:8], int.from_bytes(slot[8:16]), slot[16:]) for slot in slots[: owner[1]]
+    )
+    return Owner(_split_email(owner[2 + _SLOTS * _SLOT_SIZE :]), wraps)
+
+
+def _email(owner: Owner) -> bytes:
+    email = owner.email.encode()
+    return bytes([len(email)]) + email + bytes(254 - len(email))
+
+
+def _split_email(padded: bytes) -> str:
+    email, padding = padded[1 : 1 + padded[0]], padded[1 + padded[0] :]
+    _require(padded[0] <= 254 and not any(padding), "an owner's padding")
+    return email.decode()
 
 
 def open_profile(role: int, key: bytes, record: bytes) -> dict[str, Any]:
@@ -340,6 +392,20 @@ def split_nonce(payload: bytes) -> tuple[bytes, int, int]:
     return payload[:16], int.from_bytes(payload[16:24]), int.from_bytes(payload[24:])
 
 
+def pack_suggestion(expires_at: int, *texts: str) -> bytes:
+    """Write the payload of a reference to a suggested picture."""
+    return _json([expires_at, *texts])
+
+
+def split_suggestion(payload: bytes) -> tuple[int, str, str, str, str]:
+    """Parse the payload of a reference: expires at, email, kind of proof, issuer, URL."""
+    suggestion = _from_json(payload)
+    _require(isinstance(suggestion, list) and len(suggestion) == 5, "not a suggestion")
+    expires_at, email, member, issuer, url = suggestion
+    _require(type(expires_at) is int, "a suggestion's end")
+    return expires_at, _text(email), _text(member), _text(issuer), _text(url)
+
+
 def pack_picture(picture: PictureToken) -> bytes:
     """Write the payload of a picture's URL."""
     numbers = picture.size.to_bytes(2) + bytes([picture.formats]) + picture.expires_at.to_bytes(4)
@@ -379,8 +445,11 @@ def _token_cipher(purpose: str, encryption_key: bytes, head: bytes) -> Any:
     return cipher
 
 
-def _content_wrapping_key(data_key: bytes, profile_key: bytes) -> bytes:
-    return hkdf(_key(profile_key), b"persona-profile/profile-key/v1", 32, _key(data_key))
+def _content_wrapping_key(data_key: bytes, profile_key: bytes, wrap_id: bytes, added_at: int) -> bytes:
+    info = b"persona-profile/profile-key/v2" + wrap_id + added_at.to_bytes(8)
+    if added_at == 0:
+        info = b"persona-profile/profile-key/v1"
+    return hkdf(_key(profile_key), info, 32, _key(data_key))
 
 
 def _key_of_version(keys: Mapping[int, bytes], version: bytes) -> bytes:

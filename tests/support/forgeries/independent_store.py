@@ -30,21 +30,21 @@ def open_items(
     profile_key: bytes | None = None,
 ) -> Opened:
     """Open every item of a partition; fail if an item is left over, missing, or does not open."""
-    data_key, (email, wrapped) = open_data_key(partition, items["key"], keyring)
+    data_key, owner = open_data_key(partition, items["key"], keyring)
     role, key = keys.DATA_KEY, data_key
-    if wrapped is not None:
+    if owner.wraps:
         if profile_key is None:
             raise keys.Rejected("a protected profile needs its key")
-        role, key = keys.CONTENT_KEY, keys.unwrap_content_key(data_key, profile_key, wrapped)
+        role, key = keys.CONTENT_KEY, keys.open_content_key(data_key, profile_key, owner)
     profile = keys.open_profile(role, key, items["profile"])
     names = picture_names(profile)
     if {"key", "profile", *names} != set(items):
         raise keys.Rejected("the items are not those that the profile names")
-    if wrapped is not None and names:
+    if owner.wraps and names:
         picture_id = keys.from_base64url(profile["picture"]["id"])
         role, key = keys.PICTURE_KEY, keys.picture_key_of(key, picture_id)
     return Opened(
-        email, profile, {name: keys.open_record(role, key, name, items[name]) for name in names}
+        owner.email, profile, {name: keys.open_record(role, key, name, items[name]) for name in names}
     )
 
 

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 
+import numpy as np
+
 from support.pictures.exif import (
     ASCII,
     BYTE,
@@ -40,7 +42,7 @@ from support.pictures.exif import (
     xmp,
     xmp_app1,
 )
-from support.pictures.pictures import encode, png_chunk
+from support.pictures.pictures import encode, interlaced_rows, png_chunk
 
 _SIX, _THREE, _NINE = (orientation_entry(turn) for turn in (6, 3, 9))
 _MAKER: Entry = (0x010F, ASCII, b"abc\0")
@@ -229,20 +231,8 @@ def _patched(block: bytes, at: int, replacement: bytes) -> bytes:
 
 def _interlaced(chunk: bytes) -> bytes:
     """Return an interlaced PNG (PNG, 8.2)."""
-    pixels, rows = patterned().load(), b""
     width, height = patterned().size
-    passes = (
-        (0, 0, 8, 8),
-        (4, 0, 8, 8),
-        (0, 4, 4, 8),
-        (2, 0, 4, 4),
-        (0, 2, 2, 4),
-        (1, 0, 2, 2),
-        (0, 1, 1, 2),
-    )
-    for left, top, across, down in passes:
-        for y in range(top, height, down):
-            rows += b"\0" + b"".join(bytes(pixels[x, y]) for x in range(left, width, across))
+    rows = interlaced_rows(np.asarray(patterned()))
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 1)
     chunks = (png_chunk(b"IHDR", header), chunk, png_chunk(b"IDAT", zlib.compress(rows)))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + png_chunk(b"IEND", b"")

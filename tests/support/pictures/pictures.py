@@ -81,9 +81,26 @@ def decoded(data: bytes) -> Image.Image:
     return picture
 
 
+_PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+
+
 def png_chunk(kind: bytes, data: bytes) -> bytes:
     """Return a chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def interlaced_rows(pixels: np.ndarray) -> bytes:
+    """Return the rows of an interlaced PNG without filters, pass by pass (PNG, 8.2)."""
+    passes = (pixels[top::down, left::across] for left, top, across, down in _PASSES)
+    return b"".join(b"\0" + row.tobytes() for each in passes for row in each)
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: bytes) -> bytes:

@@ -153,7 +153,11 @@ class DnsServer:
         query = dns.message.from_wire(wire)
         name = str(query.question[0].name).rstrip(".")
         self.queries.append((name, transport))
-        return self.zones.get(name, code(dns.rcode.NXDOMAIN))(query, transport)
+        return self.zone(name)(query, transport)
+
+    def zone(self, name: str) -> Answer:
+        """Return the answer to queries of a name."""
+        return self.zones.get(name, code(dns.rcode.NXDOMAIN))
 
 
 class _Datagrams(socketserver.BaseRequestHandler):
@@ -193,11 +197,11 @@ class _Streams(socketserver.BaseRequestHandler):
 
 
 @contextlib.contextmanager
-def dns_server() -> Iterator[DnsServer]:
-    """Serve DNS on loopback."""
-    subject = DnsServer()
+def dns_server(subject: DnsServer | None = None, port: int = 0) -> Iterator[DnsServer]:
+    """Serve DNS on loopback, at any free port or a given one."""
+    subject = subject or DnsServer()
     handlers = [type("Handler", (each,), {"subject": subject}) for each in (_Datagrams, _Streams)]
-    with _bound(*handlers) as servers:
+    with _bound(port, *handlers) as servers:
         subject.port = servers[0].server_address[1]
         threads = [
             threading.Thread(target=each.serve_forever, kwargs={"poll_interval": 0.02})
@@ -217,11 +221,13 @@ def dns_server() -> Iterator[DnsServer]:
 
 @contextlib.contextmanager
 def _bound(
-    datagrams: type[socketserver.BaseRequestHandler], streams: type[socketserver.BaseRequestHandler]
+    port: int,
+    datagrams: type[socketserver.BaseRequestHandler],
+    streams: type[socketserver.BaseRequestHandler],
 ) -> Iterator[tuple[socketserver.ThreadingUDPServer, socketserver.ThreadingTCPServer]]:
     """Bind UDP and TCP to one port, which another program may hold for one of them."""
     for _ in range(20):
-        udp = socketserver.ThreadingUDPServer(("127.0.0.1", 0), datagrams)
+        udp = socketserver.ThreadingUDPServer(("127.0.0.1", port), datagrams)
         try:
             tcp = socketserver.ThreadingTCPServer(("127.0.0.1", udp.server_address[1]), streams)
         except OSError:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +67,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def development_server(folder: Path, **ports: int) -> Iterator[Service]:
+    """Run a development server that stores in SQLite; `ports` are those of its providers."""
+    started = Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite", **ports)
+    started.start()
+    try:
+        yield started
+    finally:
+        started.close()
 
 
 class Service:

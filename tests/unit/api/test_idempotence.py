@@ -1,13 +1,13 @@
-"""A canonical spelling is its own canonical spelling, for every code point of the interpreter."""
+"""A canonical spelling is its own canonical spelling, for every code point of Unicode."""
 
 from __future__ import annotations
 
 import contextlib
 import string
-import unicodedata
 from collections.abc import Callable, Iterable
 
 import pytest
+import unicodedata2
 
 from persona_profile.emails import InvalidDomain, InvalidEmail, canonical_domain, canonical_email
 from persona_profile.profiles.claims import CLAIMS, InvalidClaim
@@ -16,14 +16,14 @@ from persona_profile.profiles.claims import CLAIMS, InvalidClaim
 VISIBLE = [
     character
     for character in map(chr, range(0x110000))
-    if unicodedata.category(character)[0] in "LMNPSZ"
+    if unicodedata2.category(character)[0] in "LMNPSZ"
 ]
-MARKS = [character for character in VISIBLE if unicodedata.category(character)[0] == "M"]
+MARKS = [character for character in VISIBLE if unicodedata2.category(character)[0] == "M"]
 # Ideographs and syllables are alike by the ten thousand; a part of them stands for the rest.
 VARIED = [
     character
     for number, character in enumerate(VISIBLE)
-    if not unicodedata.name(character, "").startswith(("CJK", "HANGUL SYL", "TANGUT", "EGYPT"))
+    if not unicodedata2.name(character, "").startswith(("CJK", "HANGUL SYL", "TANGUT", "EGYPT"))
     or number % 50 == 0
 ]
 
@@ -62,8 +62,8 @@ def test_emails_with_marks():
 def test_capitals_without_a_composite(letter):
     """A capital with a mark is the small letter with that mark, however the latter is written."""
     small = letter.lower()
-    composed = unicodedata.normalize("NFC", small)
-    spellings = [letter, small, composed, unicodedata.normalize("NFD", small)]
+    composed = unicodedata2.normalize("NFC", small)
+    spellings = [letter, small, composed, unicodedata2.normalize("NFD", small)]
     canonical = {canonical_email(f"{each}@example.com") for each in spellings}
     assert canonical == {f"{composed}@example.com"}
 
@@ -71,7 +71,7 @@ def test_capitals_without_a_composite(letter):
 def test_emails_equivalent():
     """Canonically equivalent addresses are one address: a letter with its mark, or both apart."""
     for character in VISIBLE:
-        apart = unicodedata.normalize("NFD", character)
+        apart = unicodedata2.normalize("NFD", character)
         if apart != character:
             with contextlib.suppress(InvalidEmail):
                 together = canonical_email(f"a{character}@example.com")

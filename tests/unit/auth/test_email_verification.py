@@ -15,6 +15,7 @@ from pyevp.testing import FakeBrowser, FakeIssuer, FixedClock
 from support.clients.contract import PROOF_CODES
 from support.clients.sessions import session_of
 from support.forgeries import email_tokens
+from support.forgeries.anything import ANYTHING
 from support.forgeries.email_tokens import (
     DENIED,
     DOMAIN,
@@ -31,7 +32,7 @@ from support.servers.openid import GONE, Provider, edwards, elliptic, public, rs
 
 from persona_profile.auth.dns_records import DnsFailed, TxtAnswer, TxtResolver
 from persona_profile.auth.email_verification import AcceptedDomains, EmailVerifier
-from persona_profile.auth.email_verification_issuers import EmailVerificationIssuers
+from persona_profile.auth.email_verification_issuers import ISSUERS, EmailVerificationIssuers
 from persona_profile.auth.fetch import FetchError, Url
 from persona_profile.emails import canonical_email, is_canonical_domain
 from persona_profile.errors import DnsUnavailable, InvalidProof
@@ -73,6 +74,7 @@ GOOD: dict[str, Any] = {
     "further claims": lambda: {"is_private_email": True, "exp": now(600), "nbf": now(-9), "kb_more": 1},
     "expired within the tolerance": lambda: {"exp": now(-30)},
     "_sd_alg": {"_sd_alg": "sha-256"},
+    "an internationalized domain": {"email": "alice@Bücher.test"},
     "in other spelling": {"email": "Alice@MAIL.test"},
 }
 each_good = pytest.mark.parametrize("changes", GOOD.values(), ids=GOOD.keys())
@@ -246,13 +248,6 @@ def test_forgeries(world, forgery):
     assert forgery.code in PROOF_CODES
 
 
-_ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-
-
 @settings(max_examples=150, deadline=None)
 @given(
     changes=st.dictionaries(
@@ -262,10 +257,10 @@ _ANYTHING = st.recursive(
                 *("kb_aud", "kb_nonce", "kb_iat", "kb_sd_hash"),
             ]
         ),
-        _ANYTHING,
+        ANYTHING,
         max_size=3,
     ),
-    header=st.dictionaries(st.sampled_from(["typ", "kid", "jwk"]), _ANYTHING, max_size=2),
+    header=st.dictionaries(st.sampled_from(["typ", "kid", "jwk"]), ANYTHING, max_size=2),
 )
 def test_anything(changes, header):
     """A signed token with any JSON is accepted as specified, or rejected."""
@@ -430,6 +425,18 @@ class TestIssuers:
         for number, outcome in ((0, None), (9, None), (10, "token_signature_invalid")):
             text = proof(world.nonce(), key=edwards(f"key {number}"), header={"kid": GONE})
             assert (world.rejection(text) if outcome else world.verify(text)) == (outcome or EMAIL)
+
+    def test_flood_of_issuers(self, world):
+        """Strangers' issuers do not displace the keys of an issuer in use."""
+        world.verify(proof(world.nonce()))
+        nonce = world.nonce()
+        for number in range(ISSUERS + 1):
+            name = f"flood{number}.test"
+            world.zones.records[name] = [f"iss={name}".encode()]
+            text = proof(nonce, iss=name, email=f"mallory@{name}")
+            assert world.rejection(text) == "issuer_unreachable"
+        assert world.verify(proof(world.nonce())) == EMAIL
+        assert world.web.asked_for(JWKS) == 1
 
     def test_keys_on_another_host(self, world):
         """The key set may be on another host, and documents may have any media type."""

@@ -81,6 +81,20 @@ def foreign() -> list[dict[str, Any]]:
     ]
 
 
+def edwards_shape(of_key: str, trusted: str, **more: Any) -> Shape:
+    """Return a token of Ed25519, with the algorithm's name in the key and in the configuration."""
+    return Shape(
+        "https://ed.example.com",
+        "https://ed.example.com/jwks",
+        [public(edwards("ed"), "ed", use="sig", alg=of_key)],
+        {},
+        {"alg": "Ed25519", "kid": "ed"},
+        edwards("ed"),
+        trust={"algorithms": [trusted]},
+        **more,
+    )
+
+
 SHAPES: dict[str, Callable[[], Shape]] = {
     "Google": lambda: Shape(
         "https://accounts.google.com",
@@ -202,25 +216,8 @@ SHAPES: dict[str, Callable[[], Shape]] = {
         elliptic("p384", "P-384"),
         trust={"algorithms": ["ES384"]},
     ),
-    "Ed25519 by its new name": lambda: Shape(
-        "https://ed.example.com",
-        "https://ed.example.com/jwks",
-        [public(edwards("ed"), "ed", use="sig", alg="Ed25519")],
-        {},
-        {"alg": "Ed25519", "kid": "ed"},
-        edwards("ed"),
-        discovery_type="",
-        trust={"algorithms": ["EdDSA"]},
-    ),
-    "a token with the new name, a key with the old": lambda: Shape(
-        "https://ed.example.com",
-        "https://ed.example.com/jwks",
-        [public(edwards("ed"), "ed", use="sig", alg="EdDSA")],
-        {},
-        {"alg": "Ed25519", "kid": "ed"},
-        edwards("ed"),
-        trust={"algorithms": ["Ed25519"]},
-    ),
+    "Ed25519 by its new name": lambda: edwards_shape("Ed25519", "EdDSA", discovery_type=""),
+    "a token with the new name, a key with the old": lambda: edwards_shape("EdDSA", "Ed25519"),
     "keys of all kinds": lambda: Shape(
         "https://agile.example.com",
         "https://agile.example.com/jwks",

@@ -13,6 +13,7 @@ from support.forgeries.damage import every_damage, every_other_byte
 from support.stores.sealed_store import ALICE, BOB, FOREVER, Store, key
 
 from persona_profile.encoding import base64url_decode, base64url_encode
+from persona_profile.keys.content_key_wraps import ContentKeyWrap
 from persona_profile.keys.keyring import Key, Keyring, KeyState
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable
@@ -22,6 +23,8 @@ from persona_profile.keys.tokens import (
     PictureCapability,
     Protection,
     SessionTokens,
+    SuggestedPicture,
+    SuggestedPictureTokens,
 )
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import KeyItem, Owner
@@ -29,6 +32,7 @@ from persona_profile.store.items import KeyItem, Owner
 OLDER, PRIMARY, DESTROYED, UNKNOWN = 1, 2, 3, 4
 VERSIONS = (OLDER, DESTROYED, UNKNOWN, 0, 255, 256 + PRIMARY, 2**32 - 1)
 PROFILE_KEY = b"p" * 32
+NOW = 1_800_000_000
 KEYS = KeyWrapper(
     Keyring(
         [key(OLDER, KeyState.DECRYPT_ONLY), key(PRIMARY), Key(DESTROYED, KeyState.DESTROYED, None)],
@@ -170,33 +174,13 @@ class TestWrappedKeys:
             KEYS.unwrap(HOME, b"PPK\x01" + PRIMARY.to_bytes(4) + inner)
 
 
-class TestContentKeys:
-    def test_damage(self):
-        """No altered, cut or extended wrap of a content key opens."""
-        data_key, content_key = (RecordKey.generate(role) for role in (KeyRole.DATA, KeyRole.CONTENT))
-        wrapped = data_key.wrap_content_key(PROFILE_KEY, content_key)
-        for damaged in every_damage(wrapped):
-            with pytest.raises(Unreadable):
-                data_key.unwrap_content_key(PROFILE_KEY, damaged)
-        assert data_key.unwrap_content_key(PROFILE_KEY, wrapped) == content_key
-
-    def test_both_keys_are_needed(self):
-        """Neither another person's data key nor another profile key unwraps a content key."""
-        data_key, other, content_key = (RecordKey.generate(KeyRole.DATA) for _ in range(3))
-        wrapped = data_key.wrap_content_key(PROFILE_KEY, content_key)
-        for profile_key in every_damage(PROFILE_KEY):
-            with pytest.raises(Unreadable):
-                data_key.unwrap_content_key(profile_key, wrapped)
-        with pytest.raises(Unreadable):
-            other.unwrap_content_key(PROFILE_KEY, wrapped)
-
-
 def make_key_item(email: str, *, is_protected: bool) -> KeyItem:
     """Return the key item of a new data key."""
     item, data_key = KeyItem.create(KEYS, KEYS.partition(email), email)
     content_key = RecordKey.generate(KeyRole.CONTENT)
-    wrapped = data_key.wrap_content_key(PROFILE_KEY, content_key) if is_protected else None
-    return KeyItem(item.wrapped, Owner(email, wrapped).seal(data_key))
+    keys = (PROFILE_KEY, b"r" * 32) if is_protected else ()
+    wraps = tuple(ContentKeyWrap.create(data_key, each, content_key, NOW) for each in keys)
+    return KeyItem(item.wrapped, Owner(email, wraps).seal(data_key))
 
 
 def open_key_item(value: bytes) -> str:
@@ -204,8 +188,8 @@ def open_key_item(value: bytes) -> str:
     item = KeyItem.parse(value, KEYS)
     data_key = item.data_key(KEYS, HOME)
     owner = item.open_owner(data_key)
-    if owner.content_key is not None:
-        data_key.unwrap_content_key(PROFILE_KEY, owner.content_key)
+    for wrap, profile_key in zip(owner.wraps, (PROFILE_KEY, b"r" * 32), strict=False):
+        wrap.open(data_key, profile_key)
     return owner.email
 
 
@@ -243,14 +227,16 @@ class TestKeyItems:
             open_key_item(make_key_item(BOB, is_protected=is_protected).to_bytes())
 
 
-NOW = 1_800_000_000
 SESSIONS = SessionTokens(KEYS)
 CAPABILITIES = PictureCapabilities(KEYS, 86400, lambda: NOW)
 PROTECTION = Protection(RecordKey(KeyRole.PICTURE, b"r" * 32), ((HOME, 7),), 1000 * NOW + 3_600_000)
+SUGGESTIONS = SuggestedPictureTokens(KEYS, lambda: NOW)
+SUGGESTION = SuggestedPicture(ALICE, "id_token", "https://a.test", "https://b.test/c", 1001 * NOW)
 PERMISSION = PictureCapability(HOME, b"i" * 16, 64, ("webp", "jpeg"))
 TOKENS = {
     "session": (SESSIONS, SESSIONS.seal(session_of(ALICE, BOB))),
     "protected session": (SESSIONS, SESSIONS.seal(session_of(ALICE, profile_key=PROFILE_KEY))),
+    "suggestion": (SUGGESTIONS, SUGGESTIONS.seal(SUGGESTION)),
     "picture": (CAPABILITIES, CAPABILITIES.seal(PERMISSION)),
     "protected picture": (
         CAPABILITIES,
@@ -296,7 +282,9 @@ def test_tokens_without_their_key():
     before = KeyWrapper(Keyring([key(DESTROYED)], [key(9)]))
     session = SessionTokens(before).seal(session_of(ALICE))
     picture = PictureCapabilities(before, 86400, lambda: NOW).seal(PERMISSION)
-    for tokens, token in ((SESSIONS, session), (CAPABILITIES, picture)):
+    suggestion = SuggestedPictureTokens(before, lambda: NOW).seal(SUGGESTION)
+    sealed = ((SESSIONS, session), (CAPABILITIES, picture), (SUGGESTIONS, suggestion))
+    for tokens, token in sealed:
         with pytest.raises(Unreadable):
             tokens.open(token)
 

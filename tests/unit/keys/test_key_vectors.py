@@ -10,6 +10,7 @@ from support.forgeries import independent_keys as independent
 from support.forgeries.damage import every_damage
 from support.forgeries.independent_store import open_data_key
 
+from persona_profile.keys.content_key_wraps import ContentKeyWrap
 from persona_profile.keys.keyring import Key, Keyring, KeyState
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.keys.service import Unreadable
@@ -22,9 +23,11 @@ from persona_profile.keys.tokens import (
     Protection,
     Session,
     SessionTokens,
+    SuggestedPicture,
+    SuggestedPictureTokens,
 )
 from persona_profile.keys.wrapping import KeyWrapper
-from persona_profile.store.items import Forward, KeyItem, Moving
+from persona_profile.store.items import Forward, KeyItem, Moving, Owner
 
 VECTORS = json.loads((ROOT / "docs/reference/key-vectors.json").read_text())
 ENCRYPTION_KEY = bytes.fromhex(VECTORS["encryption_key"]["key"])
@@ -45,6 +48,26 @@ def unhex(vector, *names):
 def of_purpose(purpose):
     """Return the vectors of tokens of a purpose: plain, then protected."""
     return [vector for vector in VECTORS["tokens"] if vector["purpose"] == purpose]
+
+
+def slot_of(vector):
+    """Return the content of a slot of an owner record."""
+    wrap_id, wrapped = unhex(vector, "id", "wrapped")
+    return independent.ContentKeyWrap(wrap_id, vector["added_at"], wrapped)
+
+
+def wrap_of(vector):
+    """Return the profile key of a wrap, and the wrap."""
+    return bytes.fromhex(vector["profile_key"]), slot_of(vector)
+
+
+FIRST_WRAP = VECTORS["content_key_of_first_format"]
+WRAPS = VECTORS["content_key_wraps"]["wraps"]
+CONTENT_KEY = bytes.fromhex(VECTORS["content_key_wraps"]["content_key"])
+NAMES_OF_KEY_ITEMS = [vector["name"] for vector in VECTORS["key_items"]]
+KEY_OF_WRAP = {
+    wrap: profile_key for profile_key, wrap in map(wrap_of, [FIRST_WRAP | {"added_at": 0}, *WRAPS])
+}
 
 
 class TestTheIndependentImplementation:
@@ -75,13 +98,20 @@ class TestTheIndependentImplementation:
         assert independent.wrap_data_key(VERSION, ENCRYPTION_KEY, PARTITION, data_key) == wrapped
         assert independent.unwrap_data_key(KEYS, PARTITION, wrapped) == data_key
 
-    def test_wraps_and_opens_the_content_key(self):
-        """The wrapped content key is made and opened."""
-        data_key, profile_key, content_key, wrapped = unhex(
-            VECTORS["content_key"], "data_key", "profile_key", "content_key", "wrapped"
-        )
-        assert independent.wrap_content_key(data_key, profile_key, content_key) == wrapped
-        assert independent.unwrap_content_key(data_key, profile_key, wrapped) == content_key
+    @pytest.mark.parametrize("vector", WRAPS)
+    def test_wraps_and_opens_the_content_key(self, vector):
+        """Each wrap of the content key is made for its slot and opened."""
+        profile_key, wrap = wrap_of(vector)
+        made = independent.wrap_content_key(DATA_KEY, profile_key, CONTENT_KEY, wrap.id, wrap.added_at)
+        assert made == wrap
+        assert independent.unwrap_content_key(DATA_KEY, profile_key, wrap) == CONTENT_KEY
+
+    def test_opens_the_wrap_of_the_first_format(self):
+        """The wrap of the first format gets its id, is made, and is opened."""
+        wrap_id, profile_key, wrapped = unhex(FIRST_WRAP, "id", "profile_key", "wrapped")
+        wrap = independent.first_wrap(wrapped)
+        assert wrap == independent.wrap_content_key(DATA_KEY, profile_key, CONTENT_KEY, wrap_id, 0)
+        assert independent.unwrap_content_key(DATA_KEY, profile_key, wrap) == CONTENT_KEY
 
     def test_derives_the_picture_key(self):
         """A picture's key is derived from the content key."""
@@ -100,22 +130,20 @@ class TestTheIndependentImplementation:
         assert independent.seal_record(role, key, name, plaintext, salt) == record
         assert independent.open_record(role, key, name, record) == plaintext
 
-    @pytest.mark.parametrize("vector", VECTORS["key_items"], ids=["plain", "protected"])
+    @pytest.mark.parametrize("vector", VECTORS["key_items"], ids=NAMES_OF_KEY_ITEMS)
     def test_makes_and_opens_the_key_items(self, vector):
         """Key items are made of their parts and opened down to the email and the content key."""
         salt, item = unhex(vector, "owner_salt", "item")
         parts = independent.split_key_item(item)
         data_key = independent.unwrap_data_key(KEYS, PARTITION, parts.wrapped_key)
-        owner = independent.Owner(EMAIL)
-        if "profile_key" in vector:
-            profile_key, content_key = unhex(VECTORS["content_key"], "profile_key", "content_key")
-            wrapped = independent.wrap_content_key(data_key, profile_key, content_key)
-            assert independent.unwrap_content_key(data_key, profile_key, wrapped) == content_key
-            owner = independent.Owner(EMAIL, wrapped)
+        owner = independent.Owner(EMAIL, tuple(slot_of(each) for each in vector["wraps"]))
         assert independent.open_owner(data_key, parts.owner_record) == owner
+        for wrap in owner.wraps:
+            assert independent.unwrap_content_key(data_key, KEY_OF_WRAP[wrap], wrap) == CONTENT_KEY
+        seal = independent.seal_owner if vector["format"] == 3 else independent.seal_first_owner
         made = independent.KeyItem(
             independent.wrap_data_key(VERSION, ENCRYPTION_KEY, PARTITION, data_key),
-            independent.seal_owner(data_key, owner, salt),
+            seal(data_key, owner, salt),
         )
         assert independent.pack_key_item(made) == item
 
@@ -142,6 +170,10 @@ class TestTheIndependentImplementation:
             "session": (independent.pack_session, independent.split_session),
             "picture": (independent.pack_picture, independent.split_picture),
             "nonce": (lambda held: independent.pack_nonce(*held), independent.split_nonce),
+            "suggestion": (
+                lambda held: independent.pack_suggestion(*held),
+                independent.split_suggestion,
+            ),
         }[purpose]
         assert pack(split(payload)) == payload
 
@@ -193,14 +225,17 @@ class TestTheService:
         assert wrapper.wrap(PARTITION, data_key) == wrapped
         assert wrapper.unwrap(PARTITION, wrapped) == data_key
 
-    def test_wraps_and_opens_the_content_key(self):
-        """The wrapped content key is made and opened."""
-        profile_key, content_key, wrapped = unhex(
-            VECTORS["content_key"], "profile_key", "content_key", "wrapped"
-        )
-        data_key, inner = RecordKey(KeyRole.DATA, DATA_KEY), RecordKey(KeyRole.CONTENT, content_key)
-        assert data_key.wrap_content_key(profile_key, inner) == wrapped
-        assert data_key.unwrap_content_key(profile_key, wrapped) == inner
+    @pytest.mark.parametrize("wrap", KEY_OF_WRAP, ids=lambda wrap: wrap.id.hex())
+    def test_opens_the_wraps(self, wrap):
+        """Each wrap of the content key is opened; ids are drawn, so that none is made twice."""
+        opened = ContentKeyWrap(*wrap).open(RecordKey(KeyRole.DATA, DATA_KEY), KEY_OF_WRAP[wrap])
+        assert opened == RecordKey(KeyRole.CONTENT, CONTENT_KEY)
+
+    def test_names_the_wrap_of_the_first_format(self):
+        """The wrap of the first format gets its id."""
+        wrap_id, wrapped = unhex(FIRST_WRAP, "id", "wrapped")
+        wrap = ContentKeyWrap.of_first_format(wrapped)
+        assert wrap == ContentKeyWrap(wrap_id, 0, wrapped)
 
     def test_derives_the_picture_key(self):
         """A picture's key is derived from the content key."""
@@ -218,15 +253,20 @@ class TestTheService:
         key, plaintext, record = unhex(vector, "key", "plaintext", "record")
         assert RecordKey(KeyRole(vector["role"]), key).open(vector["name"], record) == plaintext
 
-    @pytest.mark.parametrize("vector", VECTORS["key_items"], ids=["plain", "protected"])
+    @pytest.mark.parametrize("vector", VECTORS["key_items"], ids=NAMES_OF_KEY_ITEMS)
     def test_takes_the_key_items_apart(self, wrapper, vector):
-        """Key items are opened down to the email, and written alike again."""
+        """Key items are opened down to the email and the wraps; the present format is written alike."""
         (item,) = unhex(vector, "item")
         parsed = KeyItem.parse(item, wrapper)
-        owner = parsed.open_owner(parsed.data_key(wrapper, PARTITION))
+        data_key = parsed.data_key(wrapper, PARTITION)
+        owner = parsed.open_owner(data_key)
         assert owner.email == EMAIL
-        assert (owner.content_key is not None) == ("profile_key" in vector)
+        assert owner.wraps == tuple(ContentKeyWrap(*slot_of(each)) for each in vector["wraps"])
         assert parsed.to_bytes() == item
+        assert parsed.has_current_format == (vector["format"] == 3)
+        sealed = data_key.open("key", parsed.owner)
+        assert (owner.to_bytes() == sealed) == parsed.has_current_format
+        assert Owner.parse(owner.to_bytes()) == owner
 
     def test_makes_and_reads_the_forward(self):
         """A forward is made and read."""
@@ -275,6 +315,17 @@ class TestTheService:
         nonce = Nonces(wrapper, 600).open(vector["token"])
         assert nonce == Nonce(sha256(b"nonce" + payload).digest(), *times)
 
+    def test_seals_and_opens_the_suggestion(self, wrapper):
+        """A picture gives the token of the vectors, and the token the picture, until its end."""
+        [vector] = of_purpose("suggestion")
+        expires_at, *texts = independent.split_suggestion(*unhex(vector, "payload"))
+        picture = SuggestedPicture(*texts, expires_at)
+        tokens = SuggestedPictureTokens(wrapper, lambda: expires_at / 1000 - 1)
+        assert tokens.seal(picture) == vector["token"]
+        assert tokens.open(vector["token"]) == picture
+        with pytest.raises(Unreadable):
+            SuggestedPictureTokens(wrapper, lambda: expires_at / 1000).open(vector["token"])
+
     def test_makes_nonces(self, wrapper):
         """A new nonce is sealed as the page says, and lives for its time."""
         token, expires_at = Nonces(wrapper, 600, lambda: 1767225600.9).issue()
@@ -307,8 +358,28 @@ class TestBothWays:
             wrapped = independent.wrap_data_key(VERSION, ENCRYPTION_KEY, partition, data_key)
             assert wrapper.wrap(partition, data_key) == wrapped
             inner = RecordKey(KeyRole.CONTENT, content_key)
-            protected = RecordKey(KeyRole.DATA, data_key).wrap_content_key(profile_key, inner)
-            assert independent.wrap_content_key(data_key, profile_key, content_key) == protected
+            outer, added_at = RecordKey(KeyRole.DATA, data_key), random.getrandbits(41)
+            wrap = ContentKeyWrap.create(outer, profile_key, inner, added_at)
+            made = independent.wrap_content_key(
+                data_key, profile_key, content_key, wrap.id, wrap.added_at
+            )
+            assert made == (wrap.id, wrap.added_at, wrap.wrapped)
+
+    def test_key_items(self, wrapper):
+        """Both open each other's key items of every number of keys."""
+        random = Random(3)
+        data_key = RecordKey(KeyRole.DATA, DATA_KEY)
+        wrapped = independent.wrap_data_key(VERSION, ENCRYPTION_KEY, PARTITION, DATA_KEY)
+        for count in range(9):
+            wraps = tuple(
+                independent.ContentKeyWrap(random.randbytes(8), 1 + at, random.randbytes(40))
+                for at in range(count)
+            )
+            owner = independent.Owner(EMAIL, wraps)
+            item = KeyItem(wrapped, independent.seal_owner(DATA_KEY, owner, random.randbytes(32)))
+            opened = KeyItem.parse(item.to_bytes(), wrapper).open_owner(data_key)
+            assert opened == Owner(EMAIL, tuple(ContentKeyWrap(*each) for each in wraps))
+            assert independent.open_owner(DATA_KEY, opened.seal(data_key)) == owner
 
     def test_sessions(self, wrapper):
         """Both seal sessions of many emails alike, with all kinds of emails."""
@@ -342,7 +413,7 @@ class TestBothWays:
                 lambda data: independent.unwrap_data_key(KEYS, PARTITION, data),
             ),
             "key item": (
-                *unhex(VECTORS["key_items"][0], "item"),
+                *unhex(VECTORS["key_items"][1], "item"),
                 lambda data: KeyItem.parse(data, wrapper).open_owner(
                     KeyItem.parse(data, wrapper).data_key(wrapper, PARTITION)
                 ),

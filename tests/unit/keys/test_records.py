@@ -44,12 +44,6 @@ class TestRecords:
             with pytest.raises(Unreadable):
                 RecordKey(KeyRole.DATA, data_key).open(name, record)
 
-    def test_content_key_of_another_length(self):
-        """A wrapped content key that opens and has another length is rejected."""
-        short = RecordKey(KeyRole.CONTENT, b"c" * 16)
-        with pytest.raises(Unreadable):
-            KEY.unwrap_content_key(b"p" * 32, KEY.wrap_content_key(b"p" * 32, short))
-
     def test_damage(self):
         """No altered, cut or extended record opens."""
         for damaged in every_damage(KEY.seal("profile", b"plaintext")):

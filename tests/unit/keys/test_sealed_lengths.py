@@ -8,6 +8,7 @@ import pytest
 from support.stores.sealed_store import ALICE, BOB, CAROL, FOREVER, Store, key
 
 from persona_profile.emails import MAX_BYTES, canonical_email
+from persona_profile.keys.content_key_wraps import ContentKeyWrap
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.records import KeyRole, RecordKey
 from persona_profile.profiles.claims import CLAIMS
@@ -26,10 +27,11 @@ def store() -> Store:
 
 class TestOwners:
     @pytest.mark.parametrize("email", ["a@b.c", ALICE, LONGEST])
-    @pytest.mark.parametrize("content_key", [None, b"w" * 40])
-    def test_one_length(self, email, content_key):
-        """All owner records have the same length, for each owner, protected or not."""
-        assert len(Owner(email, content_key).seal(DATA_KEY)) == 84 + 296
+    @pytest.mark.parametrize("keys", [0, 1, 8])
+    def test_one_length(self, email, keys):
+        """All owner records have the same length, for each owner and number of keys."""
+        wraps = tuple(ContentKeyWrap(bytes([at]) * 8, 1 + at, b"w" * 40) for at in range(keys))
+        assert len(Owner(email, wraps).seal(DATA_KEY)) == 84 + 705
 
     def test_longest(self):
         """The longest email there is fits."""
@@ -69,8 +71,11 @@ def test_who_is_protected(store):
     for email in (ALICE, BOB):
         store.write(email, email)
         store.put_picture(email)
-    store.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32)
+    protected, _ = store.profiles.set_profile_key(FOREVER, ALICE, b"p" * 32)
     assert shape(store, ALICE) == shape(store, BOB)
+    for number in range(7):
+        store.profiles.add_profile_key(protected, ALICE, bytes([number]) * 32)
+        assert shape(store, ALICE) == shape(store, BOB)
 
 
 def test_who_was_protected(store):

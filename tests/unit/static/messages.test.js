@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { describe, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import {
   codes,
   explain,
@@ -102,6 +103,28 @@ for (const [part, prefix] of Object.entries(PARTS)) {
   }
 }
 
+describe("size", () => {
+  const size = (name) =>
+    gzipSync(readFileSync(new URL(`client/${name}.js`, STATIC)), { level: 9 }).length;
+
+  test("of the messages with English is less than 8.5 kB compressed", () => {
+    const names = [
+      "persona-messages",
+      "persona-translation",
+      "persona-languages",
+      "persona-messages-en",
+    ];
+    assert.ok(names.map(size).reduce((sum, each) => sum + each) < 8_500);
+  });
+
+  test("of each language is less than 5 kB compressed", () => {
+    assert.deepEqual(
+      languages.filter((language) => size(`persona-messages-${language}`) >= 5_000),
+      [],
+    );
+  });
+});
+
 describe("texts", () => {
   const clientKeys = Object.keys(read("client", "en"));
 
@@ -172,7 +195,7 @@ describe("explanation", () => {
   test("translates the reasons against fields", async () => {
     const errors = [
       { name: "name", description: "must have at most 100 characters" },
-      { name: "label", description: "must not contain the character U+202E." },
+      { name: "label", description: "must not contain the character U+202E at position 2." },
       { name: "website", description: "must be in verse" },
     ];
     const texts = async (lang) => {
@@ -184,7 +207,7 @@ describe("explanation", () => {
     };
     assert.deepEqual(await texts("de"), [
       "Name: darf höchstens 100 Zeichen haben.",
-      "Etikett: darf das Zeichen U+202E nicht enthalten.",
+      "Etikett: darf das Zeichen U+202E an Stelle 2 nicht enthalten.",
       "Website: must be in verse.",
     ]);
     assert.equal((await texts("ar"))[0], "الاسم: يجب ألا يزيد على 100 حرف.");

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
+from support import ROOT
 from support.clients.cards import MISPLACED
+
+from persona_profile.profiles.claims import text
 
 ZALGO = "Z" + "\u0300\u0301\u0336\u0489" * 40 + "algo" + "\u0310" * 60
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466"
@@ -66,6 +71,34 @@ class TestHostileProfiles:
         assert [removed & set(text) for text in texts] == [set()] * len(HOSTILE)
         assert "Al ice bob@bank.example" in hostile.names()
         assert "nothing" in hostile.names()
+
+    def test_names_as_people_write_them(self, page):
+        """Names that the service accepts are shown as they are, attacks are not, in each browser."""
+        known = json.loads((ROOT / "tests/support/names.json").read_text())
+        accepted = [
+            text(name)
+            for group in ("scripts", "others")
+            for names in known[group].values()
+            for name in names
+        ]
+        # Drivers pass no lone surrogates.
+        kinds = known["rejected"].keys() - {"surrogates"}
+        attacks = [name for kind in sorted(kinds) for name in known["rejected"][kind]]
+        page.run(
+            """
+            for (const name of arguments[0]) {
+              const card = addCard("alice@example.com");
+              card.answer({ email: "alice@example.com", name });
+              await card.done;
+            }
+            """,
+            accepted + attacks,
+        )
+        names = page.names()
+        shown, defused = names[: len(accepted)], names[len(accepted) :]
+        assert shown == [" ".join(name.split()) for name in accepted]
+        pairs = zip(attacks, defused, strict=True)
+        assert [ascii(attack) for attack, name in pairs if attack == name] == []
 
     def test_domain_in_sight(self, hostile):
         """The end of a long address's domain is visible, from left to right."""

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from support.pictures.pictures import encode, png_chunk
+from support.pictures.pictures import encode, interlaced_rows, png_chunk
 from support.pictures.profiles import grey_profile, swapped_profile
 from support.pictures.shown import (
     CORNERS,
@@ -213,21 +213,9 @@ def test_large_image():
         assert (np.asarray(opened.load(LIMITS))[50:350] == expected).all()
 
 
-PASSES = [
-    (0, 0, 8, 8),
-    (4, 0, 8, 8),
-    (0, 4, 4, 8),
-    (2, 0, 4, 4),
-    (0, 2, 2, 4),
-    (1, 0, 2, 2),
-    (0, 1, 1, 2),
-]
-
-
 def test_interlaced():
     """An interlaced image is exact; without the last row of its last pass it is rejected."""
-    passes = [RGB[top::down, left::across] for left, top, across, down in PASSES]
-    rows = b"".join(b"\0" + row.tobytes() for each in passes for row in each)
+    rows = interlaced_rows(RGB)
     head = SIGNATURE + header(interlace=1)
     assert is_pattern(head + png_chunk(b"IDAT", zlib.compress(rows)) + END, tolerance=0)
     cut = zlib.compress(rows[: -1 - 3 * SIDE])
