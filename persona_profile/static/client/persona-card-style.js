@@ -13,10 +13,10 @@ export function cardStyle() {
 }
 
 const STYLE = `
-:host {
-  display: block;
-  min-inline-size: 0;
+:host { display: block; min-inline-size: 0; }
 
+/* Not of the host, where they would replace properties of the same names that the page has. */
+.card {
   /* System colours follow the colour scheme in every browser; light-dark() replaces them where supported. */
   --surface: Canvas;
   --ink: CanvasText;
@@ -31,7 +31,7 @@ const STYLE = `
 }
 
 @supports (color: light-dark(red, red)) {
-  :host {
+  .card {
     --surface: light-dark(#fff, #1e1c26);
     --ink: light-dark(#1d1b26, #eeecf4);
     --muted: light-dark(#5f5b6e, #aaa6ba);

@@ -324,6 +324,21 @@ class TestButton:
         image = "return getComputedStyle(part(container.firstChild, '.monogram')).backgroundImage"
         assert page.run(image) == "none"
 
+    def test_properties_of_the_page(self, page):
+        """A page gives a card its own properties, also if their names are those inside the card."""
+        page.run(
+            """
+            const sheet = new CSSStyleSheet();
+            sheet.replaceSync(":root { --surface: rgb(1, 2, 3) }"
+              + "persona-card { --persona-card-surface: var(--surface) }");
+            document.adoptedStyleSheets.push(sheet);
+            addCard(arguments[0]);
+            """,
+            ALICE,
+        )
+        surface = "return getComputedStyle(part(container.firstChild, '.card')).backgroundColor"
+        assert page.run(surface) == "rgb(1, 2, 3)"
+
     def test_text_of_twice_the_size(self, page):
         """With text of twice the size on a narrow page, nothing overflows."""
         page.resize(320)
