@@ -24,7 +24,7 @@ def wanted(extra: str | None) -> list[Requirement]:
 
 @pytest.mark.parametrize(("lock", "extra", "least"), [("production", None, 16), ("redis", "redis", 1)])
 def test_lock_satisfies_setup(lock, extra, least):
-    """Each requirement of pyproject.toml is locked in a compatible version; `make lock` renews the lock."""
+    """Each requirement of the package is locked in a compatible version; `make lock` renews it."""
     versions = {name: version for name, version, _ in ENTRY.findall(LOCKS[lock])}
     needed = wanted(extra)
     assert len(needed) >= least
