@@ -69,11 +69,11 @@ storage stats
 storage verify
 assertion alice@example.com
 nothing export --out data.zip alice@example.com
-nothing erase --yes alice@example.com
+erase --yes alice@example.com
 pictures process --out pictures photo.jpg
 model --users 1000
 """
-"""Commands in the order of a store's life; `nothing`: they have status 1, as nothing is stored."""
+"""Commands in the order of a store's life; `nothing`: status 1, as nothing is stored."""
 
 RUNNER = """
 import sys
@@ -320,7 +320,8 @@ def test_commands(installed, built, tmp_path):
             origin = f"http://127.0.0.1:{port}"
             wait_for(lambda: "commit" in fetched(f"{origin}/__version__"))
             assert json.loads(fetched(f"{origin}/__version__"))["commit"] == built.commit
-            assert "persona-card" in fetched(f"{origin}/")
+            assert "<title>Persona Profiles" in fetched(f"{origin}/")
+            assert "persona-card" in fetched(f"{origin}/persona-card.js")
             assert '"openapi"' in fetched(f"{origin}/v1/openapi.json")
         finally:
             process.terminate()
