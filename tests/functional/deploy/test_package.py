@@ -321,7 +321,7 @@ def test_commands(installed, built, tmp_path):
             wait_for(lambda: "commit" in fetched(f"{origin}/__version__"))
             assert json.loads(fetched(f"{origin}/__version__"))["commit"] == built.commit
             assert "<title>Persona Profiles" in fetched(f"{origin}/")
-            assert "persona-card" in fetched(f"{origin}/persona-card.js")
+            assert "persona-card" in fetched(f"{origin}/static/persona-card.js")
             assert '"openapi"' in fetched(f"{origin}/v1/openapi.json")
         finally:
             process.terminate()
