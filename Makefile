@@ -10,7 +10,7 @@ BACKEND ?= $(or $(PERSONA_BACKEND),memory)
 URL_sqlite := sqlite:///var/development.sqlite
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-evp cluster test coverage lint lock format benchmark loadtest loadtest-promote clean
+.PHONY: help run run-evp cluster test test-pythons coverage lint lock format benchmark loadtest loadtest-promote clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 28
@@ -33,6 +33,10 @@ test: $(VENV)/installed-tools ## install what the tests need, and run all of the
 	node --test tests/unit/static/*.test.js
 	$(BIN)/pytest --numprocesses=$(TESTERS) --dist=worksteal -m 'not alone' $(ARGS)
 	$(BIN)/pytest -m alone $(ARGS)
+
+test-pythons: $(VENV)/installed-tools ## unit tests under each Python of this machine, 3.11 to 3.14 (PYTHONS="3.13 3.14")
+	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages node)
+	$(BIN)/python tests/run_pythons.py --pythons '$(PYTHONS)' $(ARGS)
 
 coverage: $(VENV)/installed-tools ## run the tests, and list the lines that none of them reaches
 	@sh tests/install-debian-packages $$(sh tests/missing-debian-packages)

@@ -1,6 +1,6 @@
-"""Writes the locks of production: dependencies of setup.py, and theirs, each with its hashes.
+"""Writes the locks of production: dependencies of pyproject.toml, and theirs, each with its hashes.
 
-For every CPython that setup.py names, on any platform that there are wheels for. `make lock` runs it.
+For every CPython that pyproject.toml names, on any platform that has wheels. `make lock` runs it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 LOCK, REDIS_LOCK = FOLDER / "production.txt", FOLDER / "redis.txt"
 HEADER = """\
-# What production installs, made by `make lock` from setup.py. Install it with
+# What production installs, made by `make lock` from pyproject.toml. Install it with
 #     pip install --require-hashes --only-binary :all: -r requirements/production.txt
 # then this package with `pip install --no-deps`.
 """
 REDIS_HEADER = """\
-# What `ratelimit.url = redis://` needs beside production.txt, made by `make lock` from setup.py.
+# What `ratelimit.url = redis://` needs beside production.txt, made by `make lock` from pyproject.toml.
 # Install both together:
 #     pip install --require-hashes --only-binary :all: \\
 #         -r requirements/production.txt -r requirements/redis.txt
@@ -56,8 +56,8 @@ def _resolved(wanted: Sequence[str], *more: str) -> str:
         text=True,
         check=True,
     )
-    return found.stdout.replace("# via -r -\n", "# via setup.py\n").replace(
-        "#   -r -\n", "#   setup.py\n"
+    return found.stdout.replace("# via -r -\n", "# via pyproject.toml\n").replace(
+        "#   -r -\n", "#   pyproject.toml\n"
     )
 
 

@@ -16,7 +16,7 @@ ENTRY = re.compile(r"^([a-z0-9-]+)==([^ ;]+)(?: ; [^\\]+)? \\\n((?:    --hash=.*
 
 
 def wanted(extra: str | None) -> list[Requirement]:
-    """Return the requirements of setup.py, or of an extra."""
+    """Return the requirements of pyproject.toml, or of an extra."""
     ending = f'extra == "{extra}"' if extra else ""
     lines = [each for each in requires("persona-profile-server") or [] if each.endswith(ending)]
     return [Requirement(each) for each in lines if extra or "extra ==" not in each]
@@ -24,7 +24,7 @@ def wanted(extra: str | None) -> list[Requirement]:
 
 @pytest.mark.parametrize(("lock", "extra", "least"), [("production", None, 16), ("redis", "redis", 1)])
 def test_lock_satisfies_setup(lock, extra, least):
-    """Each requirement of setup.py is locked in a compatible version; `make lock` renews the lock."""
+    """Each requirement of the package is locked in a compatible version; `make lock` renews it."""
     versions = {name: version for name, version, _ in ENTRY.findall(LOCKS[lock])}
     needed = wanted(extra)
     assert len(needed) >= least

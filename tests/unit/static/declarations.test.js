@@ -51,7 +51,7 @@ for (const name of Object.keys(exports).filter((each) => each !== "./package.jso
 }
 
 test("the version is that of the service, and the license is its own", () => {
-  const [, version] = /^ {4}version="(.*)",$/m.exec(readFileSync(new URL("setup.py", ROOT), "utf8"));
+  const [, version] = /^version = "(.*)"$/m.exec(readFileSync(new URL("pyproject.toml", ROOT), "utf8"));
   const manifest = JSON.parse(readFileSync(new URL("package.json", CLIENT), "utf8"));
   assert.equal(manifest.version, version);
   assert.equal(
