@@ -128,9 +128,7 @@ class Traces:
     @staticmethod
     def _silence_library() -> None:
         """Log nothing of the library: its lines repeat with each batch, and hold exceptions' texts."""
-        library = logging.getLogger("opentelemetry")
-        library.propagate = False
-        library.addHandler(logging.NullHandler())
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL + 1)
 
 
 class RequestSpan:
