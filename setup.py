@@ -131,7 +131,7 @@ setup(
         # Rate limits that several processes share.
         "redis": ["redis>=6.2,<8"],
         # Spans for a collector, by OTLP over HTTP.
-        "traces": ["opentelemetry-sdk>=1.39", "opentelemetry-exporter-otlp-proto-http>=1.39"],
+        "traces": ["opentelemetry-sdk>=1.45,<2", "opentelemetry-exporter-otlp-proto-http>=1.45,<2"],
         "test": [
             "coverage>=7.10",  # the first that follows subprocesses by itself
             "pytest-cov>=7",  # collects the data of pytest's parallel processes
@@ -145,8 +145,8 @@ setup(
             "numpy>=2.1",
             "oidc-provider-mock>=0.3.4",  # a provider of another author
             "openapi-spec-validator>=0.9",
-            "opentelemetry-sdk>=1.39",
-            "opentelemetry-exporter-otlp-proto-http>=1.39",
+            "opentelemetry-sdk>=1.45,<2",
+            "opentelemetry-exporter-otlp-proto-http>=1.45,<2",
             "PyBrowserID==0.14.0",
             "PyJWT>=2.10",
             "pyevp>=0.2,<0.3",  # an issuer of email verification tokens, and a browser
