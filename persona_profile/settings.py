@@ -323,7 +323,7 @@ class Settings:
     shutdown_grace_seconds: int = _setting(_whole(0, 3600), 30)
     traces_endpoint: str | None = _setting(_collector)
     traces_service_name: str = _setting(_service_name, "persona-profile")
-    traces_sampling_ratio: float = _setting(_ratio, 1.0)
+    traces_sampling_ratio: float = _setting(_ratio, 0.05)
     version_path: Path | None = _setting(Path)
     ratelimit_url: str | None = _setting(_rate_limit_url)
     ratelimit_timeout_ms: int = _setting(_whole(1, 10_000), 100)

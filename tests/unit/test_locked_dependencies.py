@@ -22,7 +22,10 @@ def wanted(extra: str | None) -> list[Requirement]:
     return [Requirement(each) for each in lines if extra or "extra ==" not in each]
 
 
-@pytest.mark.parametrize(("lock", "extra", "least"), [("production", None, 16), ("redis", "redis", 1), ("traces", "traces", 2)])
+@pytest.mark.parametrize(
+    ("lock", "extra", "least"),
+    [("production", None, 16), ("redis", "redis", 1), ("traces", "traces", 2)],
+)
 def test_lock_satisfies_setup(lock, extra, least):
     """Each requirement of setup.py is locked in a compatible version; `make lock` renews the lock."""
     versions = {name: version for name, version, _ in ENTRY.findall(LOCKS[lock])}

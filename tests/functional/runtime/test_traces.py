@@ -32,7 +32,8 @@ PROXY = {"trusted_proxy": "127.0.0.1", "trusted_proxy_headers": "x-forwarded-for
 
 def traced(folder, endpoint: str, *more: str) -> Service:
     """Return a service that sends traces, not started."""
-    lines = ["pictures.formats = jpeg", f"traces.endpoint = {endpoint}", *more]
+    ours = ["pictures.formats = jpeg", "traces.sampling_ratio = 1", f"traces.endpoint = {endpoint}"]
+    lines = [*ours, *more]
     return Service(folder, "sqlite", f"sqlite:///{folder}/store.sqlite", more="\n".join(lines))
 
 
@@ -185,7 +186,8 @@ def test_broken_collector(tmp_path, reply, caplog):
     with collecting(reply or Reply(200)) as collector:
         absent = f"http://127.0.0.1:{free_port()}/v1/traces"
         endpoint = absent if reply is None else collector.endpoint
-        app = application(tmp_path, traces__endpoint=endpoint, shutdown__grace_seconds="1")
+        settings = {"traces__endpoint": endpoint, "traces__sampling_ratio": "1"}
+        app = application(tmp_path, shutdown__grace_seconds="1", **settings)
         with running(app) as origin:
             for _ in range(5):
                 ask(origin, None)
