@@ -8,6 +8,7 @@ import subprocess
 import threading
 
 import pytest
+from support.browsers.abilities import SLOW_NETWORK, in_three_engines
 from support.clients.modules import CLIENT
 from support.clients.scripts import ScriptError, Scripts
 from support.pictures.pictures import decoded, encode, heic, photo, quadrants
@@ -46,13 +47,14 @@ const profile = await client.uploadPicture(email, file, {
 
 
 @pytest.fixture
-def scripts(browser, server):
+def scripts(engine, browser, server):
     """An empty page of the server's origin."""
     browser.set_script_timeout(60)
     made = Scripts(browser)
     made.open(f"{server}/v1/")
     yield made
-    made.set_network()
+    if engine.can(SLOW_NETWORK):
+        made.set_network()
 
 
 @pytest.fixture
@@ -106,6 +108,7 @@ class TestPackage:
 
 
 class TestSession:
+    @in_three_engines
     def test_signing_in(self, scripts):
         """A sign-in opens a session of two emails, returns both profiles, and survives a reload."""
         script = """
@@ -295,6 +298,7 @@ class TestSession:
         """
         assert scripts.run(script, origin=answers.origin) == [None, None, [BOB]]
 
+    @in_three_engines
     def test_storage_that_throws(self, scripts):
         """A browser without storage causes no error."""
         script = """

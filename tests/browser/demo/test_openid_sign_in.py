@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from support.browsers.abilities import in_three_engines
 from support.clients.accessibility import violations
 from support.servers.applications import Clock, application, running
 from support.servers.dialogs import dialog_of
@@ -64,6 +65,7 @@ def is_clean(page, service):
 
 
 class TestSigningIn:
+    @in_three_engines
     def test_there_and_back(self, page, service):
         """The redirect gives a session and its card, and leaves no trace of the token."""
         go(page, service)
@@ -172,6 +174,7 @@ class TestSuggestions:
 
 
 class TestUnhappyPaths:
+    @in_three_engines
     def test_refused(self, page, service):
         """A denied sign-in changes nothing, says so, and offers the cards."""
         go(page, service)
