@@ -34,7 +34,8 @@ def tracing_tween_factory(
             status, request_id = 500, ""
             try:
                 response = handler(request)
-                status, request_id = response.status_code, response.headers["X-Request-Id"]
+                status = response.status_code
+                request_id = response.headers.get("X-Request-Id", "")
             finally:
                 method = request.method if request.method in METHODS else "_OTHER"
                 span.answer(method, route_pattern(request), status, request_id)
