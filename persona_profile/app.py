@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pyramid.config import Configurator
 from pyramid.router import Router
@@ -56,7 +56,13 @@ from persona_profile.store.configured import open_backend, open_replicas
 from persona_profile.store.homes import Homes
 from persona_profile.store.replicas import Replicas
 
+if TYPE_CHECKING:
+    from persona_profile.runtime.traces import Traces
+
 _Clock = Callable[[], float]
+
+FLUSH_SECONDS: Final = 5.0
+"""The most time that a stopping process takes to send its last spans."""
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +150,7 @@ def make_app(
     development = open_development(settings, clock) if settings.development else None
     services = _services(settings, base, development, clock, new_fetcher)
     base.metrics.watch(_measured(services, base))
+    traces = _open_traces(settings, services)
     # In the order in which they close: parts that other parts use come last.
     closed = (
         services.heartbeat,
@@ -156,13 +163,13 @@ def make_app(
         base.backend,
     )
     return Application(
-        router=_router(services, development, clock),
+        router=_router(services, development, traces, clock),
         services=services,
         backend=base.backend,
         keyring_watch=base.keyring_watch,
         metrics_listen=settings.metrics_listen,
         development=development,
-        closers=tuple(each.close for each in closed),
+        closers=(*_flush(traces, services.lifecycle), *(each.close for each in closed)),
     )
 
 
@@ -265,7 +272,31 @@ def _measured(services: Services, base: _Base) -> Parts:
     )
 
 
-def _router(services: Services, development: Development | None, clock: _Clock) -> Router:
+def _open_traces(settings: Settings, services: Services) -> Traces | None:
+    """Return the traces, if they are on; OpenTelemetry is imported only then."""
+    if settings.traces_endpoint is None:
+        return None
+    try:
+        from persona_profile.runtime.traces import Traces  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        raise InvalidSettings('traces.endpoint: needs the extra "traces"') from None
+    endpoint, name = settings.traces_endpoint, settings.traces_service_name
+    try:
+        return Traces(endpoint, name, settings.traces_sampling_ratio, services.build["version"])
+    except ValueError:  # of a variable that the library reads itself
+        raise InvalidSettings("traces: a variable OTEL_... has an invalid value") from None
+
+
+def _flush(traces: Traces | None, lifecycle: Lifecycle) -> list[Callable[[], None]]:
+    """Return what sends the last spans, within the time for open requests."""
+    if traces is None:
+        return []
+    return [lambda: traces.close(min(FLUSH_SECONDS, lifecycle.remaining_seconds))]
+
+
+def _router(
+    services: Services, development: Development | None, traces: Traces | None, clock: _Clock
+) -> Router:
     config = Configurator(settings={"handle_exceptions": False})
     config.set_security_policy(BearerPolicy(services.tokens, clock))
     config.add_request_method(lambda _request: services, "services", property=True)
@@ -273,6 +304,9 @@ def _router(services: Services, development: Development | None, clock: _Clock) 
     config.include("persona_profile.api.problems")
     config.include("cornice")
     config.include("persona_profile.api")
+    if traces is not None:
+        config.registry["traces"] = traces
+        config.include("persona_profile.api.tracing")
     if development is not None:
         config.registry["development"] = development
         config.include("persona_profile.development.routes")

@@ -75,7 +75,7 @@ _OF_A_SERVICE = (
 # Groups of settings: the attribute `backend_url` is the setting `backend.url`.
 _GROUP = re.compile(
     "^(backend|browserid|development|evp|key_service|keyring|logging|metrics|openid|pictures|ratelimit"
-    "|sessions|shutdown|transit|version)_"
+    "|sessions|shutdown|traces|transit|version)_"
 )
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
@@ -163,6 +163,27 @@ def _loopback(value: str) -> tuple[str, int] | str:
     if not re.fullmatch(r"127(\.[0-9]{1,3}){3}", host):
         raise ValueError("must be off, or an address of loopback such as 127.0.0.1:6544")
     return host, port
+
+
+def _collector(value: str) -> str:
+    """Read the URL of a collector, which has no secret."""
+    match = re.fullmatch(rf"({_ORIGIN.pattern})/[A-Za-z0-9._~/-]*", value)
+    if match is None:
+        raise ValueError("must be a URL with a path, such as http://127.0.0.1:4318/v1/traces")
+    _origin(match[1])
+    return value
+
+
+def _service_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
+        raise ValueError("must be up to 64 letters, digits, points, underscores and hyphens")
+    return value
+
+
+def _ratio(value: str) -> float:
+    if not re.fullmatch(r"0(\.[0-9]{1,9})?|1(\.0{1,9})?", value):
+        raise ValueError("must be a number from 0 to 1, such as 0.05")
+    return float(value)
 
 
 def _rate_limit_url(value: str) -> str:
@@ -300,6 +321,9 @@ class Settings:
     logging_level: str = _setting(_one_of(LOG_LEVELS), "info")
     shutdown_drain_seconds: int = _setting(_whole(0, 600), 0)
     shutdown_grace_seconds: int = _setting(_whole(0, 3600), 30)
+    traces_endpoint: str | None = _setting(_collector)
+    traces_service_name: str = _setting(_service_name, "persona-profile")
+    traces_sampling_ratio: float = _setting(_ratio, 0.05)
     version_path: Path | None = _setting(Path)
     ratelimit_url: str | None = _setting(_rate_limit_url)
     ratelimit_timeout_ms: int = _setting(_whole(1, 10_000), 100)

@@ -12,17 +12,20 @@ from importlib.metadata import requires
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-LOCK, REDIS_LOCK = FOLDER / "production.txt", FOLDER / "redis.txt"
+LOCK = FOLDER / "production.txt"
 HEADER = """\
 # What production installs, made by `make lock` from pyproject.toml. Install it with
 #     pip install --require-hashes --only-binary :all: -r requirements/production.txt
 # then this package with `pip install --no-deps`.
 """
-REDIS_HEADER = """\
-# What `ratelimit.url = redis://` needs beside production.txt, made by `make lock` from pyproject.toml.
+EXTRAS = {"redis": "ratelimit.url = redis://", "traces": "traces.endpoint"}
+"""The extras that a setting needs."""
+
+EXTRA_HEADER = """\
+# What `{setting}` needs beside production.txt, made by `make lock` from pyproject.toml.
 # Install both together:
 #     pip install --require-hashes --only-binary :all: \\
-#         -r requirements/production.txt -r requirements/redis.txt
+#         -r requirements/production.txt -r requirements/{extra}.txt
 """
 
 
@@ -30,11 +33,14 @@ def main() -> int:
     """Renew the files; return the exit status."""
     wanted = requires("persona-profile-server") or ()
     always = [each for each in wanted if "extra ==" not in each]
-    of_redis = [each.partition(";")[0] for each in wanted if each.endswith('extra == "redis"')]
     try:
         LOCK.write_text(HEADER + _resolved(always))
-        # Of the same versions, as both are installed together.
-        REDIS_LOCK.write_text(REDIS_HEADER + _resolved(of_redis, f"--constraints={LOCK}"))
+        for extra, setting in EXTRAS.items():
+            needed = [each.partition(";")[0] for each in wanted if each.endswith(f'"{extra}"')]
+            header = EXTRA_HEADER.format(extra=extra, setting=setting)
+            # Of the same versions, as both are installed together.
+            locked = _resolved(needed, f"--constraints={LOCK}")
+            (FOLDER / f"{extra}.txt").write_text(header + locked)
     except subprocess.CalledProcessError as failure:
         sys.stderr.write(failure.stderr)
         return 1

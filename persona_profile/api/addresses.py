@@ -87,6 +87,8 @@ class TrustedProxies:
         """
         is_trusted = self.trusts(environ["REMOTE_ADDR"])
         names = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", *_VALID)
+        if not is_trusted:
+            environ.pop("HTTP_TRACEPARENT", None)
         found = {name: environ.pop(name, None) for name in names}
         if not is_trusted:
             return

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from functools import cache
 
 from pyramid.config import Configurator
 from pyramid.registry import Registry
@@ -27,22 +28,23 @@ logger = logging.getLogger("persona_profile.requests")
 _CONDITION = re.compile(r":[^}]+\}")
 
 
+def route_pattern(request: Request) -> str | None:
+    """Return the pattern of a request's path, without conditions, or None if it matched no route."""
+    route = request.__dict__.get("matched_route")
+    return None if route is None else _without_conditions(route.pattern)
+
+
+@cache
+def _without_conditions(pattern: str) -> str:
+    return _CONDITION.sub("}", pattern)
+
+
 def observation_tween_factory(
     handler: Callable[[Request], Response], registry: Registry
 ) -> Callable[[Request], Response]:
     """Return a tween that counts and logs each request."""
     services: Services = registry["services"]
     metrics = services.metrics
-    patterns: dict[str, str] = {}
-
-    def route_of(request: Request) -> str:
-        route = request.__dict__.get("matched_route")
-        if route is None:
-            return UNMATCHED
-        found = patterns.get(route.name)
-        if found is None:
-            found = patterns[route.name] = _CONDITION.sub("}", route.pattern)
-        return found
 
     def observation_tween(request: Request) -> Response:
         began = time.perf_counter()
@@ -55,7 +57,7 @@ def observation_tween_factory(
             status = response.status_code
         finally:
             seconds = time.perf_counter() - began
-            route = route_of(request)
+            route = route_pattern(request) or UNMATCHED
             metrics.count_request(route, request.method, status, seconds)
             if status >= 400:
                 metrics.count_problem(getattr(request, "problem_code", "none"), status)

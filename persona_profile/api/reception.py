@@ -24,6 +24,9 @@ from persona_profile.errors import BodyTooLarge, MalformedRequest, NotFound, Ser
 REJECTION: Final = "persona_profile.rejection"
 """The key of the error in the WSGI environment of a request whose body was rejected."""
 
+QUEUED_SECONDS: Final = "persona_profile.queued_seconds"
+"""The key, in the WSGI environment, of the time that a request has waited for a thread."""
+
 NO_BODY_BYTES: Final = 4096
 """The limit of calls that need no body."""
 

@@ -22,6 +22,7 @@ from cachetools import TTLCache
 
 from persona_profile.auth.registrable_domains import registrable_domain
 from persona_profile.errors import InvalidProof, Overloaded
+from persona_profile.runtime.spans import span
 from persona_profile.runtime.stats import EventCounter
 from persona_profile.runtime.waiting import Claim, Wait, WaitingBudget
 
@@ -134,7 +135,8 @@ class Lookups:
             began, worked = self._clock(), time.thread_time()
             token = _HOLDS_PLACE.set(True)
             try:
-                yield
+                with span("provider.lookup"):
+                    yield
             finally:
                 _HOLDS_PLACE.reset(token)
                 taken, worked = self._clock() - began, time.thread_time() - worked

@@ -47,6 +47,9 @@ MEANINGS: Final[Mapping[str, str]] = {
 }
 ACTIVITIES: Final = tuple(MEANINGS)
 
+DATABASE_COPIES: Final = 3
+"""Machines of a cluster, which outvote one that is gone."""
+
 MIN_NUMBER: Final = 1e-9
 """Smaller numbers, except 0, are mistakes: divisors must not be that small."""
 
@@ -102,6 +105,7 @@ class Parameters:
     overhead_bytes: float = _parameter(1000, "bytes", "headers and TLS, of a request and of an answer")
     peak: float = _parameter(3, "times the mean", "the busiest hour")
     target_utilisation: float = _parameter(0.6, "share", "of cores at the peak: room for bursts")
+    machine_cores: float = _parameter(4, "cores", "of each machine")
 
     def __post_init__(self) -> None:
         values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
@@ -137,7 +141,7 @@ class Parameters:
         return dataclasses.replace(self, **changes)
 
 
-_POSITIVE: Final = frozenset({"url_window", "peak", "target_utilisation"})
+_POSITIVE: Final = frozenset({"url_window", "peak", "target_utilisation", "machine_cores"})
 
 
 class Cores(NamedTuple):
@@ -151,6 +155,13 @@ class Cores(NamedTuple):
     def server(self) -> float:
         """Of the server, its workers included, without the database."""
         return self.service + self.workers
+
+
+class Machines(NamedTuple):
+    """The least number of machines: one more than the service needs, three for each database."""
+
+    service: int
+    database: int
 
 
 class Demand(NamedTuple):
@@ -235,6 +246,17 @@ def demand(parameters: Parameters, costs: Costs, users: float) -> Demand:
         ),
         sealed,
         sealed * costs.database_factor,
+    )
+
+
+def machines(parameters: Parameters, cores: Cores) -> Machines:
+    """Return the machines for the cores of a demand, so that any one of them may fail.
+
+    Each of a cluster's three machines carries the whole load of its database, or of its shard.
+    """
+    shards = max(1, math.ceil(cores.database / parameters.machine_cores))
+    return Machines(
+        max(1, math.ceil(cores.server / parameters.machine_cores)) + 1, DATABASE_COPIES * shards
     )
 
 

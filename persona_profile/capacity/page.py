@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from persona_profile.capacity.costs import PICTURE_KINDS, Cost, Costs
 from persona_profile.capacity.model import (
@@ -16,9 +16,12 @@ from persona_profile.capacity.model import (
     Demand,
     Parameters,
     demand,
+    machines,
     users_carried,
 )
 from persona_profile.capacity.units import byte_count, rounded
+
+SIZING_PAGE: Final = "docs/how-to/scale-out.md#size"
 
 _GIVEN = "given"
 _DIGITS = 4
@@ -50,6 +53,7 @@ class Page:
         self.users, self.parameters, self.costs, self.given = users, parameters, costs, given
         self.demand = demand(parameters, costs, users)
         self.after_launch = demand(parameters.changed({"launch_days": 0}), costs, users)
+        self.machines = machines(parameters, self.demand.cores)
         self.cores = cores
         self.carried = None if cores is None else users_carried(cores, parameters, costs)
 
@@ -77,6 +81,7 @@ def document(page: Page) -> dict[str, Any]:
         },
         "cores": found.cores._asdict(),
         "cores_by_activity": {name: each._asdict() for name, each in found.cores_by_activity.items()},
+        "machines": page.machines._asdict(),
         "cores_after_launch": page.after_launch.cores._asdict(),
         "statements_per_second": found.statements,
         "ingress_bytes_per_second": found.ingress,
@@ -135,6 +140,11 @@ def _summary(page: Page) -> Iterator[str]:
     yield ""
     sealed, stored = byte_count(found.sealed_bytes, 2), byte_count(found.stored_bytes, 2)
     yield f"Stored once everybody has uploaded: {sealed} sealed, {stored} in the database's files"
+    yield (
+        f"Machines of {parameters.machine_cores:g} cores, so that one may fail: "
+        f"{page.machines.service} of the service, {page.machines.database} of the database"
+    )
+    yield f"Their memory and disks, and when to shard: {SIZING_PAGE}"
     if page.cores is not None and page.carried is not None:
         yield f"{page.cores:g} cores without the database carry {rounded(page.carried)} users"
 

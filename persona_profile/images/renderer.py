@@ -30,6 +30,7 @@ from persona_profile.images.workers.answers import (
 from persona_profile.images.workers.channel import MalformedMessage
 from persona_profile.images.workers.pool import NoWorker, WorkerPool
 from persona_profile.images.workers.worker_process import WorkerProcess
+from persona_profile.runtime.spans import span
 from persona_profile.runtime.stats import EventCounter, PictureStats
 
 # The decoder stumbled over the file. Any other end, as by the kernel for want of memory, is not the
@@ -146,6 +147,13 @@ class _Job:
             UnsupportedMediaType, UnprocessablePicture: the file is rejected; see `rejections`.
             Overloaded: too many uploads are in progress.
         """
+        with span("picture.open") as found:
+            self._open()
+            found.set("picture.format", self.format)
+            found.set("picture.pixels", self._pixels)
+        return self._pixels
+
+    def _open(self) -> None:
         admission, options = self._renderer.admission, self._renderer.options
         until = self._held.enter_context(admission.place(self._claimants))
         descriptor = self._held.enter_context(_descriptor(self._source))
@@ -156,7 +164,6 @@ class _Job:
                 raise self._rejection(document)
             self.format, self._needed_bytes, self._pixels = read_header(document, options.limits)
         self._held.enter_context(admission.memory(self._needed_bytes, until))
-        return self._pixels
 
     def _rendered(
         self,
@@ -170,7 +177,7 @@ class _Job:
         limits = self._renderer.options.limits
         most = limits.max_pixels_jpeg if self.format == "jpeg" else limits.max_pixels_other
         self._renderer.pixels.count(self.format, amount=self._pixels)
-        with self._failures_explained():
+        with span("picture.render"), self._failures_explained():
             seconds = self._seconds_for(self._pixels / most)
             self._worker.limit(self._needed_bytes, seconds, self._deadline)
             self._worker.channel.send({"go": True})

@@ -28,6 +28,7 @@ from persona_profile.encoding import MalformedText, base64url_decode, base64url_
 from persona_profile.keys.keyring import KEY_BYTES, KeyKind, Keyring
 from persona_profile.keys.keyring_service import KeyringService
 from persona_profile.keys.service import MAGIC_BYTES, KeyService, Unreadable
+from persona_profile.runtime.spans import span
 from persona_profile.runtime.stats import EventCounter
 
 _TOKEN_HEADER = struct.Struct(">BI")
@@ -138,7 +139,8 @@ class KeyWrapper:
         Raises:
             KeysUnavailable: the key service does not answer.
         """
-        return self._primary_service.wrap(partition, data_key)
+        with span("keys.seal"):
+            return self._primary_service.wrap(partition, data_key)
 
     def unwrap(self, partition: bytes, wrapped: bytes) -> bytes:
         """Return the data key of a partition's owner.
@@ -148,7 +150,8 @@ class KeyWrapper:
             KeysUnavailable: the key service does not answer.
         """
         service, primary = self._service_of(wrapped), self._primary_service
-        data_key = service.unwrap(partition, wrapped)
+        with span("keys.open"):
+            data_key = service.unwrap(partition, wrapped)
         if service is not primary or (
             isinstance(service, KeyringService)
             and service.version(wrapped) != service.primary_version()

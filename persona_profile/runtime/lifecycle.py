@@ -60,6 +60,13 @@ class Lifecycle:
         return self._closes_at is not None and self._is_announced
 
     @property
+    def remaining_seconds(self) -> float:
+        """The rest of the time for open requests; all of it before the stop."""
+        if self._closes_at is None:
+            return self.grace_seconds
+        return max(0.0, self._closes_at + self.grace_seconds - self._clock())
+
+    @property
     def must_close(self) -> bool:
         """Whether the process accepts no more connections."""
         return self._closes_at is not None and self._clock() >= self._closes_at

@@ -17,6 +17,7 @@ from backends import (
     Unavailable,
 )
 from persona_profile.runtime.metrics import Metrics
+from persona_profile.runtime.spans import span
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -69,7 +70,8 @@ class ObservedBackend(Backend):
         began = time.perf_counter()
         outcome = "failed"
         try:
-            result = call(*args, **kwargs)
+            with span(f"store.{operation}"):
+                result = call(*args, **kwargs)
             outcome = "ok"
         except (Conflict, Unavailable) as error:
             outcome = "conflict" if isinstance(error, Conflict) else "unavailable"

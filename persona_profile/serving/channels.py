@@ -15,7 +15,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from persona_profile.api import Services
 from persona_profile.api.addresses import TrustedProxies
 from persona_profile.api.problems import PROBLEM_TYPE, new_request_id, problem_document
-from persona_profile.api.reception import REJECTION, Reception
+from persona_profile.api.reception import QUEUED_SECONDS, REJECTION, Reception
 from persona_profile.encoding import json_encode
 from persona_profile.errors import NO_ROOM_SECONDS, Overloaded
 from persona_profile.serving.parsing import StrictParser
@@ -142,12 +142,13 @@ class ApplicationTask(WSGITask):  # type: ignore[misc]
         """Return the WSGI environment, with the client's address and a reason to reject the request."""
         environment: dict[str, Any] = super().get_environment()
         self.channel.server.proxies.apply(environment)
-        environment[REJECTION] = self._lateness(environment["PATH_INFO"]) or self.request.rejection
+        seconds = environment[QUEUED_SECONDS] = time.monotonic() - self.channel.queued_at
+        late = self._lateness(seconds, environment["PATH_INFO"])
+        environment[REJECTION] = late or self.request.rejection
         return environment
 
-    def _lateness(self, path: str) -> Overloaded | None:
+    def _lateness(self, seconds: float, path: str) -> Overloaded | None:
         """Return the error for a request that has waited too long for a thread."""
-        seconds = time.monotonic() - self.channel.queued_at
         is_late = seconds > self.channel.server.max_queued_seconds
         if not is_late or path.startswith(OPERATIONS_PREFIX):
             return None

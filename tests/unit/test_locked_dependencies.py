@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 FOLDER = Path(__file__).parents[2] / "requirements"
-LOCKS = {name: (FOLDER / f"{name}.txt").read_text() for name in ("production", "redis")}
+LOCKS = {name: (FOLDER / f"{name}.txt").read_text() for name in ("production", "redis", "traces")}
 ENTRY = re.compile(r"^([a-z0-9-]+)==([^ ;]+)(?: ; [^\\]+)? \\\n((?:    --hash=.*\n)+)", re.MULTILINE)
 
 
@@ -22,7 +22,10 @@ def wanted(extra: str | None) -> list[Requirement]:
     return [Requirement(each) for each in lines if extra or "extra ==" not in each]
 
 
-@pytest.mark.parametrize(("lock", "extra", "least"), [("production", None, 16), ("redis", "redis", 1)])
+@pytest.mark.parametrize(
+    ("lock", "extra", "least"),
+    [("production", None, 16), ("redis", "redis", 1), ("traces", "traces", 2)],
+)
 def test_lock_satisfies_setup(lock, extra, least):
     """Each requirement of the package is locked in a compatible version; `make lock` renews it."""
     versions = {name: version for name, version, _ in ENTRY.findall(LOCKS[lock])}
@@ -51,7 +54,8 @@ def test_locks_agree():
         for lock, text in LOCKS.items()
     }
     names = {name for name, _ in versions["production"]}
-    assert {each for each in versions["redis"] if each[0] in names} <= versions["production"]
+    for extra in versions.keys() - {"production"}:
+        assert {each for each in versions[extra] if each[0] in names} <= versions["production"], extra
 
 
 def test_no_page_installs_without_hashes():

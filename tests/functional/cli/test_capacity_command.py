@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support.clients.commands import run_command
 
+from persona_profile.capacity.page import SIZING_PAGE
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -42,6 +44,22 @@ def test_json():
     assert rates["launch_upload"] == {"mean": 0, "peak": 0}
     assert rates["dialog_open"]["peak"] == pytest.approx(4 * 9.55, rel=0.01)
     assert document["users_carried"] > 0 < document["cores"]["workers"]
+
+
+def test_machines():
+    """The answer is in machines too: of other cores, of many users and of none; the page exists."""
+    found = {
+        (users, cores): json.loads(
+            run("--json", "--users", users, "--set", f"machine_cores={cores}").stdout
+        )["machines"]
+        for users, cores in (("1e6", 4), ("1e7", 8), ("1e8", 8), ("0", 4))
+    }
+    assert found["1e6", 4] == {"service": 2, "database": 3}
+    assert found["1e7", 8] == {"service": 5, "database": 3}
+    assert found["1e8", 8] == {"service": 39, "database": 12}
+    assert found["0", 4] == {"service": 2, "database": 3}
+    page, _, heading = SIZING_PAGE.partition("#")
+    assert f"## {heading.capitalize()}\n" in (ROOT / page).read_text()
 
 
 def test_costs_of_another_machine(tmp_path):
@@ -81,6 +99,7 @@ def test_plot(tmp_path, ending):
         (["--set", "peak=inf"], "must be a number from 0"),
         (["--set", "peek=3"], "'peek': there is no such parameter"),
         (["--set", "heic_share=0.5"], "must have the sum 1"),
+        (["--set", "machine_cores=0"], "machine_cores: must be"),
         (["--launch-days", "-1"], "must be a number from 0"),
         (["--cores", "0"], "cores: must be"),
         (["--costs", "absent.json"], "absent.json: No such file"),

@@ -142,6 +142,7 @@ def test_what_clients_say_of_their_address(tmp_path):
                 client.sendall(
                     f"GET /v1/ HTTP/1.1\r\nHost: {DOMAIN}\r\nX-Forwarded-For: 192.0.2.1\r\n"
                     "X-Real-IP: 192.0.2.1\r\nForwarded: for=192.0.2.1\r\n"
+                    f"traceparent: 00-{'ab' * 16}-{'cd' * 8}-01\r\n"
                     "X-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: http\r\n\r\n".encode()
                 )
                 service, _ = listener.accept()
@@ -153,6 +154,7 @@ def test_what_clients_say_of_their_address(tmp_path):
     assert "\r\nx-forwarded-proto: https\r\n" in forwarded
     assert "192.0.2.1" not in forwarded
     assert "evil.example" not in forwarded
+    assert "traceparent" not in forwarded
 
 
 class SlowClients:
