@@ -31,13 +31,15 @@ _SWITCHES = (
     # Fading elements count as invisible at first.
     "--force-prefers-reduced-motion",
 )
-# Firefox' own driver sets the others, so that nothing is fetched from elsewhere.
+# Firefox' own driver sets the others, so that nothing is fetched from elsewhere. The panel of a
+# download would take the keys of the next test.
 _PREFERENCES = """
 user_pref("marionette.port", {port});
 user_pref("ui.prefersReducedMotion", 1);
 user_pref("app.normandy.enabled", false);
 user_pref("browser.download.folderList", 2);
 user_pref("browser.download.dir", "{downloads}");
+user_pref("browser.download.alwaysOpenPanel", false);
 user_pref("devtools.jsonview.enabled", false);
 user_pref("services.settings.server", "data:,#remote-settings-dummy/v1");
 """
