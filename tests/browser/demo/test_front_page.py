@@ -114,7 +114,6 @@ class TestSigningIn:
         page.wait_for_notice("Signed in as")
         assert page.focused().get_dom_attribute("id") == "heading"
 
-    @in_three_engines
     def test_with_an_address_that_nobody_vouches_for(self, page):
         """The reason of a rejected address is at the field, which is marked and focused."""
         page.find("#another summary").click()
@@ -128,7 +127,6 @@ class TestSigningIn:
         assert page.focused() == field
         page.expect_complaint("400")
 
-    @in_three_engines
     def test_signing_out(self, page):
         """A sign-out removes the cards from page and device, also after a reload."""
         page.save(page.sign_in(ALICE), name="Alice Liddell")
