@@ -159,6 +159,7 @@ class TestSigningIn:
 
 
 class TestEditing:
+    @in_three_engines
     def test_name(self, page):
         """A saved profile is shown at once and after a reload, and the form closes."""
         profile = page.sign_in(ALICE)

@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service as ChromeDriver
 from selenium.webdriver.webkitgtk.service import Service as WebKitDriver
 
-from support.browsers.engines import Chromium, Engine, Firefox, ScrolledElement, WebKit
+from support.browsers.engines import Chromium, Engine, Firefox, WebKit, WebKitElement
 from support.browsers.marionette import FirefoxDriver
 from support.servers.services import free_port
 
@@ -122,7 +122,7 @@ def webkit(folder: Path, downloads: Path) -> Iterator[WebKit]:
             # Selenium's class for WebKit calls its own deprecated constructor.
             warnings.filterwarnings("ignore", "setting remote_server_addr", DeprecationWarning)
             started = webdriver.WebKitGTK(options=options, service=service)
-        started._web_element_cls = ScrolledElement
+        started._web_element_cls = WebKitElement
         try:
             engine = WebKit(started)
             engine.reset()
