@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
@@ -89,10 +90,7 @@ class FrontPage:
     def on_card(self, email: str, part: str) -> str:
         """Return the text of a card's part."""
         root = self.card(email).shadow_root
-        # WebKit's driver takes what is in a shadow tree for invisible.
-        return str(
-            root.find_element(By.CSS_SELECTOR, f"[part~={part}]").get_property("innerText")
-        ).strip()
+        return root.find_element(By.CSS_SELECTOR, f"[part~={part}]").text
 
     def profile(self) -> WebElement:
         """Return the shown profile."""
@@ -159,7 +157,9 @@ class FrontPage:
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
         """Poll a condition until it is true; return its value."""
-        wait = WebDriverWait(self.browser, PATIENCE_SECONDS, POLL_SECONDS)
+        # A condition may find an element of the page that is being left.
+        away = (NoSuchElementException, StaleElementReferenceException)
+        wait = WebDriverWait(self.browser, PATIENCE_SECONDS, POLL_SECONDS, away)
         return wait.until(lambda _browser: condition())
 
     def wait_for_notice(self, words: str) -> None:
@@ -247,7 +247,6 @@ def unopened(engine: Engine, downloads: Path) -> Iterator[FrontPage]:
 def page(unopened: FrontPage, server: str) -> Iterator[FrontPage]:
     """The front page of a server with an empty store; errors in the console fail the test."""
     unopened.open(server)
-    # WebKit reports a page as loaded before its modules have run.
     unopened.wait_for(unopened.cards)
     yield unopened
     assert not unopened.complaints()

@@ -54,10 +54,9 @@ export class PictureEditor {
     for (const name of ["picture", "camera"]) {
       const input = find(root, `[name=${name}]`, HTMLInputElement);
       input.addEventListener("change", () => {
-        // Emptied afterwards, so that the same file can be chosen again.
-        this.use(filesOf(input.files)).finally(() => {
-          input.value = "";
-        });
+        const files = filesOf(input.files);
+        input.value = ""; // so that the same file can be chosen again
+        this.use(files);
       });
     }
     this.#find("[data-action=retry-picture]").addEventListener("click", () => this.#again?.());

@@ -298,7 +298,6 @@ class TestSession:
         """
         assert scripts.run(script, origin=answers.origin) == [None, None, [BOB]]
 
-    @in_three_engines
     def test_storage_that_throws(self, scripts):
         """A browser without storage causes no error."""
         script = """

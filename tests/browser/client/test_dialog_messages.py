@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[3]
 CLIENT_CODES = {
     *("offline", "no_answer", "timeout", "aborted", "answer_invalid", "file_unreadable"),
     *("sign_in_denied", "sign_in_failed", "sign_in_mismatch"),
+    *("passkey_unsupported", "passkey_unreliable", "passkey_exists", "passkey_cancelled"),
+    *("passkey_forbidden", "recovery_code_invalid"),
 }
 ACTIONS = {
     *("retry", "wait", "sign-in", "other-address", "choose-file"),

@@ -120,7 +120,6 @@ class TestServerThatIsDown:
         page.wait_for(lambda: page.shown(profile, "updated").startswith("Changed"))
         assert_calm(page)
 
-    @in_three_engines
     def test_killed_while_it_is_open(self, page, dialog):
         """A failed save keeps the typed text with the reason beside it; saving again works."""
         service, origin = dialog
@@ -136,7 +135,6 @@ class TestServerThatIsDown:
         page.save(profile)
         assert page.shown(profile, "title") == "Alice Liddell"
 
-    @in_three_engines
     def test_signing_out(self, page, dialog):
         """A sign-out during an outage works on this device, says so, and leaves no data."""
         service, origin = dialog
@@ -149,7 +147,6 @@ class TestServerThatIsDown:
         assert page.browser.execute_script("return localStorage.length + sessionStorage.length") == 0
         assert page.on_card(ALICE, "name") == "alice"
 
-    @in_three_engines
     def test_signing_out_in_one_of_two_tabs(self, page, dialog):
         """A sign-out signs other tabs out too, and their cards do not return."""
         service, origin = dialog

@@ -114,7 +114,6 @@ class TestSigningIn:
         page.wait_for_notice("Signed in as")
         assert page.focused().get_dom_attribute("id") == "heading"
 
-    @in_three_engines
     def test_with_an_address_that_nobody_vouches_for(self, page):
         """The reason of a rejected address is at the field, which is marked and focused."""
         page.find("#another summary").click()
@@ -128,7 +127,6 @@ class TestSigningIn:
         assert page.focused() == field
         page.expect_complaint("400")
 
-    @in_three_engines
     def test_signing_out(self, page):
         """A sign-out removes the cards from page and device, also after a reload."""
         page.save(page.sign_in(ALICE), name="Alice Liddell")
@@ -161,6 +159,7 @@ class TestSigningIn:
 
 
 class TestEditing:
+    @in_three_engines
     def test_name(self, page):
         """A saved profile is shown at once and after a reload, and the form closes."""
         profile = page.sign_in(ALICE)
@@ -193,7 +192,7 @@ class TestEditing:
     @pytest.mark.parametrize("width", [320, 1280])
     @pytest.mark.parametrize(
         "text",
-        ["W" * 100, "اسم طويل جدا " * 7, "👩‍👩‍👧‍👦" * 14, "Z" + "\u0301\u0330" * 49],
+        ["W" * 100, "اسم طويل جدا " * 7, "👩‍👩‍👧‍👦" * 14, ("Z" + "\u0301\u0330\u0302\u0331") * 20],
         ids=["unbroken", "right to left", "emoji", "stacked marks"],
     )
     def test_text_that_could_break_the_card(self, page, text, width):
@@ -324,10 +323,13 @@ class TestOwnData:
         page.upload(profile, picture_file)
         page.press(profile, "export")
         page.wait_for_notice("Your data is in your downloads.")
-        [path] = page.wait_for(lambda: list(page.downloads.glob("*.zip")))
+        path = page.downloads / f"profile-{ALICE}.zip"
+        # Firefox creates the file before its content is there.
+        page.wait_for(lambda: zipfile.is_zipfile(path))
         with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
             assert json.loads(archive.read("profile.json"))["name"] == "Alice Liddell"
             assert "picture/64.jpeg" in archive.namelist()
+        path.unlink()  # engines share the folder
 
     @in_three_engines
     def test_erasing_asks_first(self, page):

@@ -174,7 +174,6 @@ class TestSuggestions:
 
 
 class TestUnhappyPaths:
-    @in_three_engines
     def test_refused(self, page, service):
         """A denied sign-in changes nothing, says so, and offers the cards."""
         go(page, service)

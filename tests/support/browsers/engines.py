@@ -284,8 +284,20 @@ class Firefox(Engine):
         return found
 
 
-class ScrolledElement(WebElement):
-    """An element of WebKit, whose driver clicks only elements in view."""
+# The driver itself returns no text of an element that hides its overflow, or is in a shadow tree.
+_VISIBLE_TEXT = """
+const [element] = arguments;
+return element.checkVisibility({ visibilityProperty: true }) ? element.innerText.trim() : "";
+"""
+
+
+class WebKitElement(WebElement):
+    """An element of WebKit, with what its driver lacks: clicks out of view, and some texts."""
+
+    @property
+    def text(self) -> str:
+        """Return the visible text."""
+        return str(self.parent.execute_script(_VISIBLE_TEXT, self))
 
     def click(self) -> None:
         """Scroll the element into view if it is not, and click it."""
@@ -300,7 +312,8 @@ class WebKit(Engine):
     lost_connection = ("Load failed", "Could not connect")
 
     def opened(self) -> None:
-        """Listen for errors."""
+        """Wait until the page's modules have run, which the driver does not, and listen for errors."""
+        _polled(self.driver, "return document.readyState === 'complete' || null")
         self.driver.execute_script(_LISTEN)
 
     def resize(self, width: int, height: int) -> None:

@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service as ChromeDriver
 from selenium.webdriver.webkitgtk.service import Service as WebKitDriver
 
-from support.browsers.engines import Chromium, Engine, Firefox, ScrolledElement, WebKit
+from support.browsers.engines import Chromium, Engine, Firefox, WebKit, WebKitElement
 from support.browsers.marionette import FirefoxDriver
 from support.servers.services import free_port
 
@@ -31,13 +31,15 @@ _SWITCHES = (
     # Fading elements count as invisible at first.
     "--force-prefers-reduced-motion",
 )
-# Firefox' own driver sets the others, so that nothing is fetched from elsewhere.
+# Firefox' own driver sets the others, so that nothing is fetched from elsewhere. The panel of a
+# download would take the keys of the next test.
 _PREFERENCES = """
 user_pref("marionette.port", {port});
 user_pref("ui.prefersReducedMotion", 1);
 user_pref("app.normandy.enabled", false);
 user_pref("browser.download.folderList", 2);
 user_pref("browser.download.dir", "{downloads}");
+user_pref("browser.download.alwaysOpenPanel", false);
 user_pref("devtools.jsonview.enabled", false);
 user_pref("services.settings.server", "data:,#remote-settings-dummy/v1");
 """
@@ -120,7 +122,7 @@ def webkit(folder: Path, downloads: Path) -> Iterator[WebKit]:
             # Selenium's class for WebKit calls its own deprecated constructor.
             warnings.filterwarnings("ignore", "setting remote_server_addr", DeprecationWarning)
             started = webdriver.WebKitGTK(options=options, service=service)
-        started._web_element_cls = ScrolledElement
+        started._web_element_cls = WebKitElement
         try:
             engine = WebKit(started)
             engine.reset()
