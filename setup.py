@@ -1,11 +1,41 @@
 """Packaging of the Persona Profile Server."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 from setuptools import setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
+
+
+FOLDER = Path(__file__).resolve().parent
+NOTE = Path("persona_profile", "version.json")
+
+
+def commit() -> str:
+    """Return the commit of this source: the builder's word, that of an sdist, or git's; else nothing."""
+    if "SOURCE_COMMIT" in os.environ:
+        return os.environ["SOURCE_COMMIT"]
+    if (FOLDER / NOTE).exists():
+        return str(json.loads((FOLDER / NOTE).read_text()).get("commit", ""))
+    command = ["git", "rev-parse", "--show-toplevel", "HEAD"]
+    try:
+        found = subprocess.run(  # noqa: S603 - whichever git there is
+            command, cwd=FOLDER, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    folder, head = found.stdout.splitlines()
+    return head if Path(folder) == FOLDER else ""  # not that of a repository around it
+
+
+def write_note(folder: str, version: str) -> None:
+    """Write `version.json` into a package that is being built."""
+    note = Path(folder, NOTE)
+    note.unlink(missing_ok=True)  # it may be a link into the source
+    note.write_text(json.dumps({"version": version, "commit": commit()}))
 
 
 class BuildWithCommit(build_py):
@@ -14,17 +44,17 @@ class BuildWithCommit(build_py):
     def run(self) -> None:
         """Copy the package, and write `version.json` beside it."""
         super().run()
-        if self.editable_mode:
-            return  # a checkout changes without being built again
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git there is
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        document = {"version": self.distribution.get_version(), "commit": head.stdout.strip()}
-        Path(self.build_lib, "persona_profile", "version.json").write_text(json.dumps(document))
+        if not self.editable_mode:  # a checkout changes without being built again
+            write_note(self.build_lib, self.distribution.get_version())
+
+
+class SourceWithCommit(sdist):
+    """Keeps the commit in the source distribution, which has no git."""
+
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        """Copy the source, and write `version.json` beside it."""
+        super().make_release_tree(base_dir, files)
+        write_note(base_dir, self.distribution.get_version())
 
 
 setup(
@@ -35,7 +65,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MPL-2.0",
     license_files=["LICENSE"],
-    cmdclass={"build_py": BuildWithCommit},
+    cmdclass={"build_py": BuildWithCommit, "sdist": SourceWithCommit},
     python_requires=">=3.11",
     packages=[
         "backends",

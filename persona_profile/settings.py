@@ -253,6 +253,7 @@ class Settings:
     backend_read_url: str | None = _setting(str)
     backend_read_url_file: Path | None = _setting(Path)
     keyring_path: Path | None = _setting(Path)
+    keyring_group_readable: bool = _setting(_boolean, False)
     key_service: str = _setting(_one_of(KEY_SERVICES), KEY_SERVICES[0])
     key_service_cache_seconds: int = _setting(_whole(1, 24 * 3600), 300)
     key_service_cache_keys: int = _setting(_whole(1, 10_000_000), 10_000)
