@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -38,12 +39,14 @@ from persona_profile.runtime.lifecycle import Lifecycle
 from persona_profile.runtime.metrics import Metrics, Parts
 from persona_profile.runtime.observed_backend import ObservedBackend
 from persona_profile.runtime.waiting import WaitingBudget
-from persona_profile.settings import InvalidSettings, Settings, parse_settings
+from persona_profile.settings import InvalidSettings, Settings, parse_settings, service_variables
 from persona_profile.store.configured import open_backend, open_replicas
 from persona_profile.store.homes import Homes
 from persona_profile.store.replicas import Replicas
 
 _Clock = Callable[[], float]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,9 @@ def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Ap
     forbid_dumps()
     parsed = parse_settings(settings, os.environ)
     logs.configure(parsed.logging_format, parsed.logging_level)
+    ignored = service_variables(os.environ)
+    if ignored:
+        logger.info("settings: ignored, as Kubernetes sets them: %s", ", ".join(sorted(ignored)))
     return make_app(parsed)
 
 

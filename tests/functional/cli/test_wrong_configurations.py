@@ -456,7 +456,7 @@ class TestWhatMayPass:
         """A SQLite file that another program has locked ends the start with status 1."""
         with sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None) as other:
             other.execute("BEGIN EXCLUSIVE")
-            done = start(tmp_path, "backend = sqlite\nbackend.url = sqlite:///%(here)s/x.sqlite", count)
+            done = start(tmp_path, "backend = sqlite\nbackend.url = sqlite:///%(here)s/x.sqlite", [])
         other.close()
         assert done.returncode == 1, done.stderr
 
