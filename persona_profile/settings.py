@@ -47,7 +47,10 @@ EVERY_DOMAIN: Final = "*"
 
 ENVIRONMENT_PREFIX: Final = "PERSONA_"
 
-SERVER_VARIABLES: Final = {"PERSONA_LISTEN"}
+SERVER_VARIABLES: Final = {
+    f"PERSONA_{name.upper()}": name
+    for name in ("listen", "threads", "trusted_proxy", "trusted_proxy_count", "trusted_proxy_headers")
+}
 """Variables that override settings of [server:main]."""
 
 _ONE_OF_TWO: Final = {
@@ -370,7 +373,7 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
     unknown = {name if _NAME.fullmatch(name) else "a name" for name in merged.keys() - known}
     problems = dict.fromkeys(unknown, "there is no such setting")
     ours = {name for name in environ if name.startswith(ENVIRONMENT_PREFIX)}
-    for variable in ours - SERVER_VARIABLES - service_variables(environ):
+    for variable in ours - SERVER_VARIABLES.keys() - service_variables(environ):
         if variable in variables:
             merged[variables[variable]] = environ[variable]
         else:
