@@ -6,14 +6,22 @@ import http.client
 import json
 import os
 import re
+import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from support import ROOT
+from support.clients.identities import bundle
 from support.pictures.pictures import photo
 from support.servers.applications import wait_for
 from support.servers.containers import BASE, IMAGE, Container, Engine
+from support.servers.mariadb import MariaDB
+from support.servers.nginx import Nginx
 from support.servers.services import Client, SlowUpload
 
 from persona_profile.images.workers.confinement import Confinement
@@ -28,8 +36,10 @@ MAX_MB = 220
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
     """An engine with the image; a short path, as runc's sockets are in it."""
-    with tempfile.TemporaryDirectory(prefix="c-", ignore_cleanup_errors=True) as folder:
+    # In memory: less than 1 GB, of which most is written once.
+    with tempfile.TemporaryDirectory(prefix="c-", dir="/dev/shm", ignore_cleanup_errors=True) as folder:
         made = Engine(Path(folder))
+        if os.environ.get("KEEP"): made = Engine(Path("/dev/shm/kept")); yield made; return
         try:
             made.make_base()
             made.build(COMMIT)
@@ -66,10 +76,12 @@ def test_image(engine):
 def test_nothing_to_build_with(container):
     """There is no compiler, no pip and no git in the image, and nothing of it belongs to its user."""
     script = (
-        "for each in cc gcc g++ make pip pip3 git; do command -v $each; done; python3 -m pip --version; "
-        "find / -xdev -user $(id -u) -not -path '/proc/*' -not -path '/dev/*'; touch /usr/x /etc/x"
+        "for each in cc gcc g++ make pip pip3 git; do command -v $each; done; "
+        "python3 -m pip --version; "
+        "find / -xdev -user $(id -u) -not -path '/proc/*' -not -path '/dev/*' -not -path /data; "
+        "touch /usr/x /etc/x"
     )
-    done = container.run("-c", script, entrypoint="/bin/sh")
+    done = container.run("-c", script, options=["--entrypoint", "/bin/sh"])
     assert done.stdout.split() == []
     assert "No module named pip" in done.stderr
     assert done.stderr.count("Read-only file system") == 2
@@ -125,3 +137,123 @@ def test_secret_of_a_group(container):
     container.variables["PERSONA_KEYRING_GROUP_READABLE"] = "true"
     done = container.run("keys", "status")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def composed(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Compose files, checked and resolved by Compose itself."""
+
+    def resolve(*names: str) -> dict[str, Any]:
+        folder = tmp_path / "deploy"
+        shutil.copytree(ROOT / "deploy", folder, dirs_exist_ok=True)
+        shipped = folder / "compose.yaml"
+        # Debian 12 has a Compose that knows no names of projects.
+        shipped.write_text(re.sub("^name: .*$", "", shipped.read_text(), flags=re.MULTILINE))
+        files = [part for name in names for part in ("-f", str(folder / name))]
+        done = subprocess.run(
+            ["docker-compose", *files, "config"], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        document: dict[str, Any] = yaml.safe_load(done.stdout)
+        return document
+
+    return resolve
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[MariaDB]:
+    """A database server of its own, as the users of compose.yaml are made in it."""
+    (tmp_path / "database").mkdir()
+    server = MariaDB(tmp_path / "database")
+    server.install()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def set_up(container: Container, folder: Path, setup: dict[str, Any]) -> None:
+    """Run the container `setup`, with folders in place of volumes."""
+    volumes = [f"{ROOT}/deploy/compose/setup.py:/setup/setup.py", f"{ROOT}/deploy/nginx.conf:/setup/nginx.conf"]
+    for name in ("database", "admin", "secrets", "front"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        volumes.append(f"{folder / name}:/volumes/{name}")
+    environment = setup["environment"] | {"OWNER": f"{container.user}:{container.user}"}
+    options = [
+        *("--user", setup["user"], "--entrypoint", json.dumps(setup["entrypoint"])),
+        *(part for each in setup["cap_add"] for part in ("--cap-add", each)),
+        *(part for each in volumes for part in ("--volume", each)),
+        *(part for name, value in environment.items() for part in ("--env", f"{name}={value}")),
+    ]
+    done = container.run(options=options)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def create_users(database: MariaDB, secrets: Path) -> None:
+    """Run the script that MariaDB's image runs, with a client of this machine."""
+    client = f"mariadb --no-defaults --user=root --socket={database.folder}/s"
+    script = (ROOT / "deploy" / "compose" / "users.sh").read_text().replace("/run/secrets", str(secrets))
+    subprocess.run(["bash", "-euc", f"docker_process_sql() {{ {client}; }}\n{script}"], check=True)
+
+
+def test_compose(container, composed, database, redis_server, tmp_path):
+    """The parts of compose.yaml, on this machine: from nothing to a card behind nginx, by its own settings."""
+    services = composed("compose.yaml")["services"]
+    volumes = tmp_path / "volumes"
+    for _ in range(2):  # the second time nothing changes
+        set_up(container, volumes, services["setup"])
+        kept = {path: path.read_bytes() for path in volumes.glob("*/*")}
+        assert kept == {path: kept.get(path) for path in volumes.glob("*/*")}
+    create_users(database, volumes / "database")
+    for name in ("admin", "secrets"):
+        url = volumes / name / "backend.url"
+        assert url.stat().st_mode & 0o777 == 0o400
+        url.write_text(url.read_text().replace("mariadb:3306", f"127.0.0.1:{database.port}"))
+    issuers = (container.secrets / "issuers.json").read_text()
+    container.secrets = volumes / "admin"
+    container.variables = services["schema"]["environment"]
+    done = container.run(*services["schema"]["command"])
+    assert done.returncode == 0, done.stderr
+    container.secrets = volumes / "secrets"
+    (container.secrets / "issuers.json").write_text(issuers)
+    container.variables = services["persona-profile"]["environment"] | {
+        "PERSONA_LISTEN": f"127.0.0.1:{container.port}",
+        "PERSONA_RATELIMIT_URL": redis_server.url,
+        "PERSONA_BROWSERID_PINNED_ISSUERS": "/run/secrets/issuers.json",
+    }
+    container.start()
+    front = Nginx(tmp_path / "front", container.port, domain="localhost")
+    text = (volumes / "front" / "nginx.conf").read_text()
+    assert "server persona-profile:6543;" in text
+    configuration = tmp_path / "nginx.conf"
+    for old, new in (
+        ("persona-profile:6543", "127.0.0.1:6543"),
+        ("/run/front", str(volumes / "front")),
+        ("/dev/stdout", "/var/log/nginx/access.log"),
+        ("/dev/stderr", "/var/log/nginx/error.log"),
+    ):
+        text = text.replace(old, new)
+    configuration.write_text(text)
+    front.use(configuration, volumes / "front")
+    front.start()
+    try:
+        body = {"proofs": [{"assertion": bundle("alice@example.com", "https://localhost")}]}
+        status, answer = front.ask("POST", "/v1/sessions", json.dumps(body).encode())
+        assert (status, answer["profiles"][0]["email"]) == (201, "alice@example.com")
+        path = "/v1/profiles/alice@example.com"
+        assert front.ask("PATCH", path, b'{"name": "Alice"}', answer["token"])[0] == 200
+        assert front.ask("GET", path, token=answer["token"])[1]["name"] == "Alice"
+    finally:
+        front.close()
+
+
+def test_demo_of_compose(container, composed):
+    """With demo.yaml the container serves the demo page, without a keyring of its own."""
+    both = composed("compose.yaml", "compose/demo.yaml")["services"]["persona-profile"]
+    assert both["ports"] == ["127.0.0.1:6543:6543/tcp"]
+    container.variables |= {
+        name: value for name, value in both["environment"].items() if name.startswith("PERSONA_DEV")
+    }
+    container.start()
+    assert container.status("/") == 200
