@@ -167,6 +167,7 @@ setup(
             "emoji>=2.16",  # every emoji that there is
             "hypothesis>=6.140",
             "jsonschema-rs>=0.60",
+            "kubernetes-validate>=1.36",  # the schemas of the API
             "locust>=2.39",
             "matplotlib>=3.10",
             "mock",  # PyBrowserID's test support imports it
