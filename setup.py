@@ -9,13 +9,12 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
 
-
 FOLDER = Path(__file__).resolve().parent
 NOTE = Path("persona_profile", "version.json")
 
 
 def commit() -> str:
-    """Return the commit of this source: the builder's word, that of an sdist, or git's; else nothing."""
+    """Return the commit of this source, by the builder, by an sdist or by git; empty if unknown."""
     if "SOURCE_COMMIT" in os.environ:
         return os.environ["SOURCE_COMMIT"]
     if (FOLDER / NOTE).exists():

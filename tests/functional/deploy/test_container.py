@@ -9,10 +9,12 @@ import re
 import shutil
 import subprocess
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from support import ROOT
@@ -22,9 +24,11 @@ from support.servers.applications import wait_for
 from support.servers.containers import BASE, IMAGE, Container, Engine
 from support.servers.mariadb import MariaDB
 from support.servers.nginx import Nginx
-from support.servers.services import Client, SlowUpload
+from support.servers.services import Client, SlowUpload, free_port
 
 from persona_profile.images.workers.confinement import Confinement
+from persona_profile.runtime.supervisor import SPARE_SECONDS
+from persona_profile.settings import parse_settings
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
 
@@ -39,7 +43,10 @@ def engine() -> Iterator[Engine]:
     # In memory: less than 1 GB, of which most is written once.
     with tempfile.TemporaryDirectory(prefix="c-", dir="/dev/shm", ignore_cleanup_errors=True) as folder:
         made = Engine(Path(folder))
-        if os.environ.get("KEEP"): made = Engine(Path("/dev/shm/kept")); yield made; return
+        if os.environ.get("KEEP"):
+            made = Engine(Path("/dev/shm/kept"))
+            yield made
+            return
         try:
             made.make_base()
             made.build(COMMIT)
@@ -151,7 +158,11 @@ def composed(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         shipped.write_text(re.sub("^name: .*$", "", shipped.read_text(), flags=re.MULTILINE))
         files = [part for name in names for part in ("-f", str(folder / name))]
         done = subprocess.run(
-            ["docker-compose", *files, "config"], capture_output=True, text=True, timeout=60, check=False
+            ["docker-compose", *files, "config"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         document: dict[str, Any] = yaml.safe_load(done.stdout)
@@ -175,7 +186,10 @@ def database(tmp_path: Path) -> Iterator[MariaDB]:
 
 def set_up(container: Container, folder: Path, setup: dict[str, Any]) -> None:
     """Run the container `setup`, with folders in place of volumes."""
-    volumes = [f"{ROOT}/deploy/compose/setup.py:/setup/setup.py", f"{ROOT}/deploy/nginx.conf:/setup/nginx.conf"]
+    volumes = [
+        f"{ROOT}/deploy/compose/setup.py:/setup/setup.py",
+        f"{ROOT}/deploy/nginx.conf:/setup/nginx.conf",
+    ]
     for name in ("database", "admin", "secrets", "front"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         volumes.append(f"{folder / name}:/volumes/{name}")
@@ -193,7 +207,9 @@ def set_up(container: Container, folder: Path, setup: dict[str, Any]) -> None:
 def create_users(database: MariaDB, secrets: Path) -> None:
     """Run the script that MariaDB's image runs, with a client of this machine."""
     client = f"mariadb --no-defaults --user=root --socket={database.folder}/s"
-    script = (ROOT / "deploy" / "compose" / "users.sh").read_text().replace("/run/secrets", str(secrets))
+    script = (
+        (ROOT / "deploy" / "compose" / "users.sh").read_text().replace("/run/secrets", str(secrets))
+    )
     subprocess.run(["bash", "-euc", f"docker_process_sql() {{ {client}; }}\n{script}"], check=True)
 
 
@@ -257,3 +273,76 @@ def test_demo_of_compose(container, composed):
     }
     container.start()
     assert container.status("/") == 200
+
+
+def test_manifests():
+    """The manifests follow the schemas of the API, select the same pods, and share names and ports."""
+    documents = {path.stem: path for path in (ROOT / "deploy" / "kubernetes").glob("*.yaml")}
+    found = {name: yaml.safe_load(path.read_text()) for name, path in documents.items()}
+    for each in found.values():
+        kubernetes_validate.validate(each, kubernetes_validate.latest_version(), strict=True)
+    labels = {"app.kubernetes.io/name": "persona-profile"}
+    pods = found["deployment"]["spec"]["template"]
+    assert pods["metadata"]["labels"] == labels
+    assert found["deployment"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["service"]["spec"]["selector"] == labels
+    assert found["networkpolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    assert found["poddisruptionbudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert found["schema"]["spec"]["template"]["metadata"]["labels"] != labels
+    settings = found["settings"]["data"]
+    seconds = parse_settings({}, settings)
+    needed = seconds.shutdown_drain_seconds + seconds.shutdown_grace_seconds + SPARE_SECONDS
+    assert pods["spec"]["terminationGracePeriodSeconds"] >= needed
+
+
+def test_deployment(container, engine, tmp_path):
+    """Podman runs the Deployment's pod with its ConfigMap and Secret, as far as it knows Kubernetes."""
+    manifest = tmp_path / "pod.yaml"
+    manifest.write_text(yaml.safe_dump_all(playable(container)))
+    engine.output("play", "kube", "--start=false", "--network", "host", manifest)
+    try:
+        # As kubelet does: podman ignores the mode of a secret, and the group of the volumes.
+        [secrets] = json.loads(engine.output("volume", "inspect", "persona-profile"))
+        for path in Path(secrets["Mountpoint"]).iterdir():
+            os.chown(path, 0, container.user)
+            path.chmod(0o440)
+        engine.output("pod", "start", "persona-profile-pod-0")
+        wait_for(lambda: container.status("/__heartbeat__") == http.client.OK)
+        [inspected] = json.loads(engine.output("inspect", "persona-profile-pod-0-persona-profile"))
+        assert inspected["HostConfig"]["ReadonlyRootfs"]
+        assert inspected["EffectiveCaps"] in (None, [])
+    finally:
+        engine.output("play", "kube", "--down", manifest)
+
+
+def playable(container: Container) -> list[dict[str, Any]]:
+    """Return the manifests without parts that podman 4.3 lacks, for this container's data and user."""
+    folder = ROOT / "deploy" / "kubernetes"
+    deployment, settings = (
+        yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("deployment", "settings")
+    )
+    settings["data"] |= {
+        "PERSONA_LISTEN": f"{container.address}:{container.port}",
+        "PERSONA_METRICS_LISTEN": f"127.0.0.1:{free_port()}",
+        "PERSONA_BACKEND": "sqlite",
+    }
+    deployment["spec"]["replicas"] = 1
+    pod = deployment["spec"]["template"]["spec"]
+    pod["securityContext"] |= dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), container.user)
+    [played] = pod["containers"]
+    for name in ("ports", "startupProbe", "readinessProbe", "livenessProbe"):
+        del played[name]
+    played["image"] = IMAGE
+    pod["volumes"].append({"name": "data", "hostPath": {"path": str(container.data)}})
+    played["volumeMounts"].append({"name": "data", "mountPath": "/data"})
+    content = {
+        "keyring.json": (container.secrets / "keyring.json").read_bytes(),
+        "backend.url": b"sqlite:////data/items.sqlite",
+    }
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "persona-profile"},
+        "data": {name: b64encode(each).decode() for name, each in content.items()},
+    }
+    return [secret, settings, deployment]

@@ -27,11 +27,15 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._places = ["--root", f"{folder}/storage", "--runroot", f"{folder}/run"]
+        # Pods get podman's defaults, which may exceed the limits of this machine.
+        self._limits = folder / "containers.conf"
+        limits = ("nofile=8192:8192", "nproc=1024:1024")
+        self._limits.write_text(f"[containers]\ndefault_ulimits = {json.dumps(limits)}\n")
 
     def podman(self, *arguments: str | Path) -> list[str | Path]:
         """Return a command of podman."""
         options = ["--runtime", "runc", "--cgroup-manager", "cgroupfs"]
-        return ["podman", *self._places, *options, *arguments]
+        return ["env", f"CONTAINERS_CONF={self._limits}", "podman", *self._places, *options, *arguments]
 
     def output(self, *arguments: str | Path) -> str:
         """Run a command of podman; return its output."""
@@ -195,7 +199,6 @@ class Container:
         options = [
             *("--rm", "--read-only", "--tmpfs", "/tmp", "--network", "host", "--cap-drop", "all"),
             *("--security-opt", "no-new-privileges", "--user", f"{self.user}:{self.user}"),
-            *("--ulimit", "nofile=8192:8192", "--ulimit", "nproc=1024:1024"),
             *("--volume", f"{self.secrets}:/run/secrets", "--volume", f"{self.data}:/data"),
         ]
         given = [each for pair in self.variables.items() for each in ("--env", "=".join(pair))]
