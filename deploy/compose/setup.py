@@ -35,8 +35,9 @@ def main() -> None:
         if name != "root":
             folder = VOLUMES / ("admin" if name == "admin" else "secrets")
             url = folder / "backend.url"
-            url.write_text(f"mysql://{user}:{password.read_text()}@mariadb:3306/persona\n")
-            url.chmod(0o400)
+            if not url.exists():
+                url.write_text(f"mysql://{user}:{password.read_text()}@mariadb:3306/persona\n")
+                url.chmod(0o400)
             os.chown(url, owner, group)
     keyring = VOLUMES / "secrets" / "keyring.json"
     if not keyring.exists():

@@ -1,4 +1,4 @@
-"""Source distribution and wheel: the commit that they name, and the commands of an empty environment."""
+"""Source distribution and wheel: their commit, and the commands of an empty environment."""
 
 from __future__ import annotations
 
