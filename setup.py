@@ -186,7 +186,6 @@ setup(
             "selenium>=4.36",
             "sqlglot>=30",
             "trustme>=1.2",
-            "websocket-client>=1.8",  # the tests drive Firefox by it
             "WebTest>=3.0.7",
         ],
     },

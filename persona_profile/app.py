@@ -16,9 +16,15 @@ from backends import Backend, BackendError, Unavailable
 from persona_profile.api import Services
 from persona_profile.api.bodies import FORM_OVERHEAD_BYTES
 from persona_profile.api.policy import BearerPolicy
-from persona_profile.auth.authenticators import AuthenticatorContext, load_authenticators
+from persona_profile.auth.authenticators import (
+    AuthenticatorContext,
+    Authenticators,
+    load_authenticators,
+)
+from persona_profile.auth.documents import DocumentFetcher
 from persona_profile.auth.fetch import HttpsFetcher
 from persona_profile.auth.lookups import Lookups
+from persona_profile.auth.suggested_pictures import THREADS, SuggestedPictures, picture_limits
 from persona_profile.auth.used_proofs import UsedProofs
 from persona_profile.development.configured import Development, open_development
 from persona_profile.images.admission import Admission
@@ -26,7 +32,7 @@ from persona_profile.images.renderer import Renderer
 from persona_profile.images.workers.pool import WorkerPool
 from persona_profile.keys.configured import follow_keyring, make_key_wrapper, open_keyring
 from persona_profile.keys.keyring_file import KeyringWatch
-from persona_profile.keys.tokens import Nonces, SessionTokens
+from persona_profile.keys.tokens import Nonces, SessionTokens, SuggestedPictureTokens
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
@@ -39,7 +45,13 @@ from persona_profile.runtime.lifecycle import Lifecycle
 from persona_profile.runtime.metrics import Metrics, Parts
 from persona_profile.runtime.observed_backend import ObservedBackend
 from persona_profile.runtime.waiting import WaitingBudget
-from persona_profile.settings import InvalidSettings, Settings, parse_settings, service_variables
+from persona_profile.settings import (
+    InvalidSettings,
+    Settings,
+    changed_limits,
+    parse_settings,
+    service_variables,
+)
 from persona_profile.store.configured import open_backend, open_replicas
 from persona_profile.store.homes import Homes
 from persona_profile.store.replicas import Replicas
@@ -99,7 +111,17 @@ def main(_global_config: Mapping[str, str] | None = None, **settings: str) -> Ap
     ignored = service_variables(os.environ)
     if ignored:
         logger.info("settings: ignored, as Kubernetes sets them: %s", ", ".join(sorted(ignored)))
-    return make_app(parsed)
+    app = make_app(parsed)
+    build = app.services.build
+    limits = ", ".join(changed_limits(parsed)) or "none"
+    logger.info(
+        "version %s, commit %s, backend %s; limits that are not the defaults: %s",
+        build["version"],
+        build["commit"] or "unknown",
+        parsed.backend,
+        limits,
+    )
+    return app
 
 
 def make_app(
@@ -127,6 +149,7 @@ def make_app(
         services.heartbeat,
         services.renderer.workers,
         services.rate_limits,
+        services.suggested_pictures,
         services.authenticators,
         base.keys,
         base.replicas,
@@ -182,7 +205,9 @@ def _services(
         new_fetcher=new_fetcher,
         lookups=Lookups(base.waiting),
     )
-    authenticators = load_authenticators(development.trusted_by(context) if development else context)
+    if development is not None:
+        context = development.trusted_by(context)
+    authenticators = load_authenticators(context)
     homes = Homes(backend, keys, settings.forward_seconds)
     lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
     renderer = _renderer(settings)
@@ -196,6 +221,8 @@ def _services(
         used_proofs=UsedProofs(backend, authenticators.outcomes),
         account_id=keys.account_id,
         tokens=SessionTokens(keys),
+        suggested_pictures=_suggested_pictures(context, authenticators),
+        suggested_picture_tokens=SuggestedPictureTokens(keys, clock),
         renderer=renderer,
         rate_limits=make_rate_limits(settings, keys.pseudonym, clock),
         public_origins=settings.public_origins,
@@ -208,6 +235,15 @@ def _services(
         heartbeat=_heartbeat(backend, keys, renderer.workers, replicas),
         build=base.build,
     )
+
+
+def _suggested_pictures(
+    context: AuthenticatorContext, authenticators: Authenticators
+) -> SuggestedPictures:
+    own, max_bytes = context.own_origins, context.settings.pictures_max_bytes
+    limits, lookups = picture_limits(max_bytes), context.lookups
+    fetcher = DocumentFetcher(context.new_fetcher(), own, lookups, limits=limits, threads=THREADS)
+    return SuggestedPictures(authenticators, fetcher, lookups, max_bytes, own)
 
 
 def _measured(services: Services, base: _Base) -> Parts:

@@ -159,6 +159,14 @@ class UnprocessablePicture(ServiceError, status=HTTPStatus.UNPROCESSABLE_ENTITY)
         self.code = code
 
 
+class SuggestionRejected(ServiceError, status=HTTPStatus.UNPROCESSABLE_ENTITY):
+    """The picture of a suggestion can't be used; `code` is the reason."""
+
+    def __init__(self, code: str, detail: str, **members: int) -> None:
+        super().__init__(detail, members=members)
+        self.code = code
+
+
 class RateLimited(ServiceError, status=HTTPStatus.TOO_MANY_REQUESTS, code="rate_limited"):
     """The client has used up its quota of a policy; it may retry after some seconds."""
 

@@ -341,6 +341,18 @@ class Settings:
         return max(MIN_FORWARD_SECONDS, self.picture_url_seconds)
 
 
+def changed_limits(settings: Settings) -> list[str]:
+    """Return the limits of pictures, requests and rates that are not the defaults: `name = value`."""
+    changed = []
+    for each in fields(Settings):
+        value = getattr(settings, each.name)
+        is_limit = each.name.startswith(("pictures_", "ratelimit_")) and each.name != "ratelimit_url"
+        if is_limit and value != each.metadata["missing"]:
+            words = value if isinstance(value, tuple) else ["off" if value is None else str(value)]
+            changed.append(f"{_name(each.name)} = {' '.join(words)}")
+    return changed
+
+
 def _name(attribute: str) -> str:
     """Return the name of a setting: a dot follows its group."""
     return _GROUP.sub(r"\1.", attribute)

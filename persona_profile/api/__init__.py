@@ -9,9 +9,10 @@ from pyramid.config import Configurator
 from pyramid.request import Request
 
 from persona_profile.auth.authenticators import Authenticators
+from persona_profile.auth.suggested_pictures import SuggestedPictures
 from persona_profile.auth.used_proofs import UsedProofs
 from persona_profile.images.renderer import Renderer
-from persona_profile.keys.tokens import Nonces, SessionTokens
+from persona_profile.keys.tokens import Nonces, SessionTokens, SuggestedPictureTokens
 from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
 from persona_profile.rate_limits import RateLimits
@@ -40,6 +41,8 @@ class Services:
     used_proofs: UsedProofs
     account_id: Callable[[str], str]
     tokens: SessionTokens
+    suggested_pictures: SuggestedPictures
+    suggested_picture_tokens: SuggestedPictureTokens
     renderer: Renderer
     rate_limits: RateLimits
     public_origins: tuple[str, ...]

@@ -57,6 +57,11 @@ _CROP = re.compile(CROP_PATTERN, re.ASCII)
 _OF = re.compile(OF_PATTERN, re.ASCII)
 
 
+def is_json(request: Request) -> bool:
+    """Return whether the body is JSON by its media type."""
+    return (request.content_type or "").lower() == JSON
+
+
 def json_body(request: Request, schema: Any, limit: int, media_types: tuple[str, ...] = (JSON,)) -> Any:
     """Return the values of a JSON body."""
     if (request.content_type or "").lower() not in media_types:
@@ -83,7 +88,7 @@ def picture_body(request: Request, limit: int) -> BinaryIO:
     if hasattr(request.body_file_raw, "tell"):  # waitress passes the file itself
         return cast(BinaryIO, request.body_file_raw)
     copied: BinaryIO = request.body_file_seekable
-    _close_with(request, copied)
+    close_with(request, copied)
     return copied
 
 
@@ -149,7 +154,7 @@ def _check_length(request: Request, limit: int, overhead: int = 0) -> None:
 def _form_picture(request: Request, limit: int) -> BinaryIO:
     """Return the file of the single `picture` field; other fields are ignored."""
     picture = tempfile.SpooledTemporaryFile(_FORM_SPOOL_BYTES)  # noqa: SIM115 - closed with the request
-    _close_with(request, cast(BinaryIO, picture))
+    close_with(request, cast(BinaryIO, picture))
     found: list[multipart.MultipartSegment] = []
     wanted = False
     source = _FormReader(request.body_file_raw)
@@ -219,7 +224,7 @@ def _is_text_field(part: multipart.MultipartSegment, content: BinaryIO) -> bool:
     return head.isascii() and b"\0" not in head
 
 
-def _close_with(request: Request, file: BinaryIO) -> None:
+def close_with(request: Request, file: BinaryIO) -> None:
     """Close a temporary file with the request; a full disk may reject its last bytes."""
 
     def close(_request: Request) -> None:

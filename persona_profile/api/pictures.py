@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil
-from typing import Final
+from typing import BinaryIO, Final
 
 from cornice import Service
 from pyramid.config import Configurator
@@ -13,17 +13,18 @@ from pyramid.request import Request
 from pyramid.response import Response
 
 from persona_profile.api import Services
-from persona_profile.api.bodies import crop_parameter, picture_body
+from persona_profile.api.bodies import crop_parameter, is_json, picture_body
 from persona_profile.api.cors import is_account_chooser
 from persona_profile.api.policy import OWN_EMAIL, email_in_path
 from persona_profile.api.profiles import EMAIL_PATH
 from persona_profile.api.rate_limiting import charge, charge_bytes, charge_write, client_of
 from persona_profile.api.representations import precondition, profile_response, validated
+from persona_profile.api.suggestions import fetch_suggestion, read_suggestion
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import NotAcceptable
 from persona_profile.images.formats import MEDIA_TYPES
 from persona_profile.images.renderer import PreviewUpload, Upload
-from persona_profile.profiles.preconditions import UNCONDITIONAL
+from persona_profile.profiles.preconditions import UNCONDITIONAL, Precondition
 from persona_profile.rate_limits import Policy
 from persona_profile.runtime.waiting import Wait
 
@@ -57,8 +58,7 @@ def upload(request: Request) -> Response:
     _charge_upload(request, email)
     expected = precondition(request)
     crop = crop_parameter(request)
-    source = picture_body(request, services.max_picture_bytes)
-    services.profiles.check_write(request.identity, email, expected)  # before the costly part
+    source = _source(request, email, expected)
     upload = services.renderer.upload(source, crop, _claimants(request, email))
     with _opened(request, email, upload):
         renditions = upload.render()
@@ -113,6 +113,21 @@ def read(request: Request) -> Response:
     response.headers.update(_SAFE_TO_OPEN)
     response.vary = ("Accept", "Sec-Fetch-Dest")
     return response
+
+
+def _source(request: Request, email: str, expected: Precondition) -> BinaryIO:
+    """Return the picture in the body, or the suggested one that the body names.
+
+    The profile is checked before the costly part.
+    """
+    services: Services = request.services
+    if is_json(request):
+        suggestion = read_suggestion(request, email)
+        services.profiles.check_write(request.identity, email, expected)
+        return fetch_suggestion(request, suggestion)
+    source = picture_body(request, services.max_picture_bytes)
+    services.profiles.check_write(request.identity, email, expected)
+    return source
 
 
 def _charge_upload(request: Request, email: str) -> None:

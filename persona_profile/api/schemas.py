@@ -25,7 +25,9 @@ MAX_ERRORS: Final = 20
 MAX_NAME_CHARACTERS: Final = 64
 """The part of an unknown member's name that an error repeats."""
 
-_READ_ONLY: Final = frozenset({"email", "picture", "updated_at", "version", "protected", "etag"})
+_READ_ONLY: Final = frozenset(
+    {"email", "picture", "updated_at", "version", "protected", "etag", "suggestions"}
+)
 
 
 class Object:
@@ -205,6 +207,9 @@ def session_body(thumbnail_sizes: Sequence[int], proof_kinds: Mapping[str, Colle
 
 PROFILE_KEY_BODY: Final = _node(Object(), _node(Value(_optional_profile_key), name="profile_key"))
 """A profile's new key; None for no key."""
+
+SUGGESTION_BODY: Final = _node(Object(), _node(Value(_text), name="suggestion"))
+"""The reference to a suggested picture."""
 
 ADDED_KEY_BODY: Final = _node(Object(), _node(Value(_profile_key), name="profile_key"))
 """Another key of a profile."""

@@ -18,6 +18,7 @@ from persona_profile.api.policy import SESSION
 from persona_profile.api.rate_limiting import charge, client_of, failure_charged
 from persona_profile.api.representations import json_response, represent, session_document
 from persona_profile.api.schemas import MAX_PROOFS, session_body
+from persona_profile.api.suggestions import add_suggestions
 from persona_profile.auth import ProvedEmail
 from persona_profile.auth.registrable_domains import party_of
 from persona_profile.errors import FieldError, InvalidProof, Overloaded, ValidationFailed
@@ -77,6 +78,7 @@ def _open_session(request: Request) -> Response:
         raise ValidationFailed("Too many emails.", errors=(limit,))
     document = session_document(services.tokens.seal(session), session)
     document["profiles"] = represent(request, profiles, session, body["thumbnails"])
+    add_suggestions(request, document["profiles"], proved, profiles, session.expires_at)
     response = json_response(document, status=201)
     # Last: a request that fails uses up no proof.
     services.used_proofs.use(proved)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
+from persona_profile.auth.access import Route
+
 
 @dataclass(frozen=True, slots=True)
 class ProvedEmail:
@@ -22,6 +24,7 @@ class ProvedEmail:
             revokes the proof; None if the time of the proof is unknown.
         algorithm: the algorithm of its signature, one of a few, for metrics.
         kind: the member of the request; set by `Authenticators`.
+        suggestions: texts of the issuer for a new profile, unchecked; see `suggestions`.
     """
 
     email: str
@@ -31,6 +34,9 @@ class ProvedEmail:
     revoked_from: int | None = field(default=None, kw_only=True)
     algorithm: str = "unknown"
     kind: str = ""
+    suggestions: Mapping[str, str] = field(
+        default_factory=dict, kw_only=True, repr=False, compare=False
+    )
 
 
 class Authenticator(Protocol):
@@ -55,6 +61,10 @@ class Authenticator(Protocol):
         Raises:
             InvalidProof: the proof is invalid; the code is the reason.
         """
+
+    def route(self, issuer: str) -> Route | None:  # noqa: ARG002 - for authenticators that use it
+        """Return the way to the pictures that an issuer suggests; None for no such pictures."""
+        return None
 
     def prepare(self) -> None:
         """Begin the lookups for the first proofs, beside requests, when the server starts."""

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from persona_profile.auth import Authenticator, ProvedEmail
-from persona_profile.auth.access import ANONYMOUS, Access
+from persona_profile.auth.access import ANONYMOUS, Access, Route
 from persona_profile.auth.browserid_discovery import PinnedIssuers
 from persona_profile.auth.documents import DocumentFetcher, Fetch
 from persona_profile.auth.fetch import Fetched, FetchError, HttpsFetcher
@@ -148,6 +148,13 @@ class Authenticators:
         finally:
             self.outcomes.count(member, outcome, algorithm)
         return proved
+
+    def route(self, member: str, issuer: str) -> Route | None:
+        """Return the way to the pictures that an issuer suggests; None for no such pictures."""
+        authenticator = self._authenticators.get(member)
+        # Third parties' authenticators may be older than this method.
+        find: Callable[[str], Route | None] = getattr(authenticator, "route", lambda _issuer: None)
+        return find(issuer)
 
     def prepare(self) -> None:
         """Begin lookups for the first proofs, beside requests."""

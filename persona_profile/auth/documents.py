@@ -10,7 +10,14 @@ from functools import partial
 from typing import Final, Protocol
 
 from persona_profile.auth.access import ANONYMOUS, Access
-from persona_profile.auth.fetch import Fetched, FetchError, HttpsFetcher, Url
+from persona_profile.auth.fetch import (
+    DOCUMENTS,
+    Fetched,
+    FetchError,
+    HttpsFetcher,
+    Limits,
+    Url,
+)
 from persona_profile.auth.lookups import Lookups
 from persona_profile.runtime.waiting import Claim, FairPlaces
 
@@ -39,6 +46,8 @@ class DocumentFetcher:
     Args:
         https: fetches documents of all other origins.
         own: the fetch of each origin that this server itself serves, in development.
+        limits: of each document.
+        threads: the number of threads; refreshes may use REFRESH_THREADS of them alone.
     """
 
     def __init__(
@@ -46,6 +55,9 @@ class DocumentFetcher:
         https: HttpsFetcher,
         own: Mapping[str, Callable[[str], Fetched]] | None = None,
         lookups: Lookups | None = None,
+        *,
+        limits: Limits = DOCUMENTS,
+        threads: int = FETCH_THREADS,
     ) -> None:
         self._https = https
         self._own = dict(own or {})
@@ -53,7 +65,9 @@ class DocumentFetcher:
         self._lock = threading.Lock()
         self._places = FairPlaces()
         self._under_way: dict[tuple[str, Access], tuple[Future[Fetched], float]] = {}
-        self._executor = ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
+        self._limits = limits
+        self._threads = threads
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
 
     def fetch(self, url: str, access: Access = ANONYMOUS, /) -> Fetched:
         """Return the document of a URL, from the fetch under way if there is one.
@@ -84,11 +98,11 @@ class DocumentFetcher:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self, url: str, parsed: Url, access: Access) -> tuple[Future[Fetched], float]:
-        claims, threads = self._lookups.thread_claims(parsed.host, FETCH_THREADS)
+        claims, threads = self._lookups.thread_claims(parsed.host, self._threads)
         if self._places.obstacle(claims, threads - self._places.held) is not None:
             raise self._lookups.rejection("threads")
         own = self._own.get(parsed.origin)
-        work = partial(own, url) if own else partial(self._https.fetch, parsed, access)
+        work = partial(own, url) if own else partial(self._https.fetch, parsed, access, self._limits)
         try:
             future = self._executor.submit(self._carry_out, (url, access), claims, work)
         except RuntimeError:  # closed, or the system gives no more threads

@@ -1,4 +1,4 @@
-"""Small documents over HTTPS from hosts that strangers name.
+"""Documents of limited size over HTTPS from hosts that strangers name.
 
 The rules against server-side request forgery:
 
@@ -36,7 +36,7 @@ from persona_profile.emails import is_canonical_domain
 
 MAX_DOCUMENT_BYTES: Final = 64 * 1024
 MAX_RESPONSE_BYTES: Final = 256 * 1024
-"""Of a connection: certificates, interim responses, headers, framing of chunks, the document."""
+"""Of a connection; see `Limits`."""
 
 MAX_PROXY_BYTES: Final = 16 * 1024
 """Of a proxy's answer to the request for a tunnel."""
@@ -51,12 +51,28 @@ _URL = re.compile(
     r"((?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*)?)"
 )
 
-# Any other type too: some servers have another type for their JSON, and would answer 406.
-_HEADERS: Final = {
-    "Accept": "application/json, */*;q=0.1",
-    "Connection": "close",
-    "User-Agent": "persona-profile",
-}
+_HEADERS: Final = {"Connection": "close", "User-Agent": "persona-profile"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bytes that a fetch receives at most, and the media types that it asks for.
+
+    Attributes:
+        document_bytes: of the document.
+        response_bytes: of a connection: certificates, interim responses, headers, framing of chunks,
+            the document.
+        accept: the `Accept` header.
+    """
+
+    document_bytes: int = MAX_DOCUMENT_BYTES
+    response_bytes: int = MAX_RESPONSE_BYTES
+    # Any other type too: some servers have another type for their JSON, and would answer 406.
+    accept: str = "application/json, */*;q=0.1"
+
+
+DOCUMENTS: Final = Limits()
+"""Of the documents of identity providers."""
 
 
 class FetchError(Exception):
@@ -131,7 +147,16 @@ def resolve(name: str) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def exchange(connection: MeteredSocket, url: Url, bearer: str = "") -> Fetched:
+def is_permitted(url: Url, route: Route) -> bool:
+    """Return whether a URL may be fetched by the way to its host, whatever its addresses are."""
+    return (url.scheme == "https" or route.is_plain) and (
+        is_canonical_domain(url.host) or route.allows_private_addresses
+    )
+
+
+def exchange(
+    connection: MeteredSocket, url: Url, bearer: str = "", limits: Limits = DOCUMENTS
+) -> Fetched:
     """Request a document over a connection and return the response, a redirect too.
 
     The request has the access token `bearer`, unless it is empty.
@@ -142,15 +167,16 @@ def exchange(connection: MeteredSocket, url: Url, bearer: str = "") -> Fetched:
     """
     client = http.client.HTTPConnection(url.authority)
     client.sock = connection
-    headers = _HEADERS | ({"Authorization": f"Bearer {bearer}"} if bearer else {})
+    headers = _HEADERS | {"Accept": limits.accept}
+    headers |= {"Authorization": f"Bearer {bearer}"} if bearer else {}
     try:
         client.request("GET", url.target, headers=headers)
         with client.getresponse() as response:
-            body = response.read(MAX_DOCUMENT_BYTES + 1)
+            body = response.read(limits.document_bytes + 1)
     except ResponseTooLong:
         raise FetchError("support_document_too_large", "the response is too long") from None
-    if len(body) > MAX_DOCUMENT_BYTES:
-        raise FetchError("support_document_too_large", f"over {MAX_DOCUMENT_BYTES} bytes")
+    if len(body) > limits.document_bytes:
+        raise FetchError("support_document_too_large", f"over {limits.document_bytes} bytes")
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Fetched(response.status, media_type, body)
 
@@ -221,28 +247,26 @@ class HttpsFetcher:
         self._context = context or _authorities()
         self.deadline_seconds = deadline
 
-    def fetch(self, url: Url, access: Access = ANONYMOUS) -> Fetched:
+    def fetch(self, url: Url, access: Access = ANONYMOUS, limits: Limits = DOCUMENTS) -> Fetched:
         """Return the response to a request for a document.
 
         Raises:
             FetchError: `issuer_address_forbidden`, `issuer_unreachable`, `support_document_too_large`.
         """
         route = access.route.to(url.host)
-        if not (url.scheme == "https" or route.is_plain) or not (
-            is_canonical_domain(url.host) or route.allows_private_addresses
-        ):
+        if not is_permitted(url, route):
             raise FetchError("issuer_address_forbidden", "no https URL of a public host name")
         port = self._port if url.port == HTTPS_PORT else url.port
         deadline = time.monotonic() + self.deadline_seconds
         try:
             with self._reach(url, port, route, deadline) as plain:
                 if url.scheme == "http":
-                    metered = MeteredSocket(plain, MAX_RESPONSE_BYTES, deadline)
-                    return exchange(metered, url, access.bearer)
+                    metered = MeteredSocket(plain, limits.response_bytes, deadline)
+                    return exchange(metered, url, access.bearer, limits)
                 own = route.authorities
                 context = _private_authorities(own) if own else self._context
-                secure = MeteredTls(plain, MAX_RESPONSE_BYTES, deadline, context, url.host)
-                return exchange(secure, url, access.bearer)
+                secure = MeteredTls(plain, limits.response_bytes, deadline, context, url.host)
+                return exchange(secure, url, access.bearer, limits)
         except ResponseTooLong:
             raise FetchError("support_document_too_large", "the response is too long") from None
         except (OSError, http.client.HTTPException, ValueError, RuntimeError) as error:

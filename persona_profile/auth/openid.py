@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final
 
 from persona_profile.auth import Authenticator, ProvedEmail
+from persona_profile.auth.access import Route
 from persona_profile.auth.authenticators import AuthenticatorContext
 from persona_profile.auth.jose_keys import read_key_id
 from persona_profile.auth.jws import InvalidJws, Jws, parse_jws
@@ -22,6 +23,7 @@ from persona_profile.auth.nonces import read_nonce
 from persona_profile.auth.openid_discovery import ProviderKeys
 from persona_profile.auth.openid_issuers import ALGORITHMS, OpenIDIssuer, OpenIDIssuers
 from persona_profile.auth.openid_userinfo import RequestLimit, check_access_token
+from persona_profile.auth.suggestions import read_suggestions
 from persona_profile.auth.trust_file import TrustFile
 from persona_profile.characters import nfc
 from persona_profile.emails import InvalidEmail, canonical_email
@@ -83,6 +85,11 @@ class OpenIDVerifier(Authenticator):
         """Return the proved email. See `auth.Authenticator`."""
         return self._check(_parse(proof), access_token)
 
+    def route(self, issuer: str) -> Route | None:
+        """Return the way to the hosts of a provider that is still trusted."""
+        found = self._issuers.get(issuer)
+        return found.route if found else None
+
     def prepare(self) -> None:
         """Begin to fetch the keys of all providers, beside requests."""
         self._keys.prepare(self._issuers.urls)
@@ -109,9 +116,10 @@ class OpenIDVerifier(Authenticator):
             check_access_token(access_token, token)
             self._keys.check(issuer.url, token, key_id)
             self._userinfo_requests.count(nonce.digest)
-            claims = self._keys.read_userinfo(issuer.url, access_token, payload["sub"])
-            email = _email(issuer, claims)
+            userinfo = self._keys.read_userinfo(issuer.url, access_token, payload["sub"])
+            email = _email(issuer, userinfo)
         else:
+            userinfo = {}
             email = _email(issuer, payload)
             self._keys.check(issuer.url, token, key_id)
         # The nonce identifies the proof: the token is used up with its nonce, expires with it, and was
@@ -123,6 +131,7 @@ class OpenIDVerifier(Authenticator):
             nonce.expires_at,
             token.algorithm,
             revoked_from=nonce.revoked_from,
+            suggestions=read_suggestions(payload, userinfo),
         )
 
     def _issuer(self, payload: Mapping[str, Json]) -> OpenIDIssuer:

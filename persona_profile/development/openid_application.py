@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pyramid.request import Request
 from pyramid.response import Response
 
+from persona_profile.development import openid_people
 from persona_profile.development.answers import (
     Handler,
     RoutedApplication,
@@ -21,7 +22,11 @@ from persona_profile.development.answers import (
     text,
 )
 from persona_profile.development.identity_provider import EXAMPLE_EMAILS
-from persona_profile.development.openid_provider import DevelopmentOpenIDProvider, TokenError
+from persona_profile.development.openid_provider import (
+    PICTURE_PATH,
+    DevelopmentOpenIDProvider,
+    TokenError,
+)
 from persona_profile.development.openid_requests import (
     AuthorizationError,
     AuthorizationRequest,
@@ -42,6 +47,7 @@ class ProviderApplication(RoutedApplication):
             "/jwks.json": {"GET": lambda _: published(provider.key_set())},
             "/authorize": {"GET": self._authorize, "POST": self._authorize},
             "/decision": {"POST": self._decide},
+            PICTURE_PATH: {"GET": _picture},
             "/token": {"POST": self._exchange},
             "/development/rotate": {"POST": self._rotate},
         }
@@ -101,6 +107,14 @@ class ProviderApplication(RoutedApplication):
         if not self.is_own_page(request):
             return text(403, "A page of another origin sent this.")
         return json_answer({"kid": self._provider.rotate()})
+
+
+def _picture(request: Request) -> Response:
+    """Return the picture of a person."""
+    subject = request.GET.get("of", "")
+    if not openid_people.SUBJECT.fullmatch(subject):
+        return text(404, "Nobody is here.")
+    return Response(openid_people.portrait(subject), content_type="image/jpeg")
 
 
 def _origin(url: str) -> str:

@@ -33,6 +33,7 @@ from persona_profile.auth.fetch import (
 )
 from persona_profile.auth.openid_issuers import OpenIDIssuer
 from persona_profile.bounded_http import MeteredSocket
+from persona_profile.development import openid_people
 from persona_profile.development.identity_provider import (
     PINNED_PATTERNS,
     read_example_email,
@@ -58,9 +59,13 @@ PUBLISHED_KEYS: Final = 2
 CLAIMS: Final = (
     *("iss", "sub", "aud", "iat", "exp", "auth_time"),
     *("email", "email_verified", "nonce"),
+    *openid_people.CLAIMS,
 )
-"""The claims of ID tokens."""
+"""The claims of ID tokens; a request for the scope `profile` gets the last ones."""
 
+PICTURE_PATH: Final = "/picture"
+
+_SCOPES: Final = ("openid", "email", "profile")
 _FETCH_SECONDS: Final = 5
 _MAX_CODES: Final = 1000
 _VERIFIER: Final = re.compile(r"[A-Za-z0-9._~-]{43,128}")
@@ -140,7 +145,7 @@ class DevelopmentOpenIDProvider:
             "authorization_endpoint": self.authorization_endpoint,
             "token_endpoint": f"{self.issuer}/token",
             "jwks_uri": f"{self.issuer}/jwks.json",
-            "scopes_supported": ["openid", "email"],
+            "scopes_supported": list(_SCOPES),
             "response_types_supported": [CODE, ID_TOKEN],
             "response_modes_supported": [QUERY, FRAGMENT],
             "grant_types_supported": ["authorization_code", "implicit"],
@@ -259,15 +264,15 @@ class DevelopmentOpenIDProvider:
             "access_token": secrets.token_urlsafe(32),
             "token_type": "Bearer",
             "expires_in": TOKEN_LIFE_SECONDS,
-            "scope": "openid email",
+            "scope": " ".join(each for each in _SCOPES if each in grant.request.scopes | {"email"}),
             "id_token": self._id_token(grant.request, grant.email),
         }
 
     def _id_token(self, request: AuthorizationRequest, email: str) -> str:
-        now = int(self._clock())
+        now, subject = int(self._clock()), openid_people.subject_of(email)
         payload: dict[str, Any] = {
             "iss": self.issuer,
-            "sub": hashlib.sha256(email.encode()).hexdigest()[:32],
+            "sub": subject,
             "aud": CLIENT_ID,
             "iat": now,
             "exp": now + TOKEN_LIFE_SECONDS,
@@ -277,6 +282,9 @@ class DevelopmentOpenIDProvider:
         }
         if "nonce" in request.parameters:
             payload["nonce"] = request.parameters["nonce"]
+        if "profile" in request.scopes:
+            picture = f"{self.issuer}{PICTURE_PATH}?of={subject}"
+            payload |= openid_people.profile_of(email, picture)
         signing = self._keys[-1]
         return sign_jws(payload, signing.key, {"kid": signing.id, "typ": "JWT"})
 

@@ -64,6 +64,11 @@ class AuthorizationRequest:
         return frozenset(self.parameters.get("prompt", "").split())
 
     @property
+    def scopes(self) -> frozenset[str]:
+        """The values of `scope`."""
+        return frozenset(self.parameters.get("scope", "").split())
+
+    @property
     def is_silent(self) -> bool:
         """Whether no page may be shown."""
         return "none" in self.prompts
@@ -123,7 +128,7 @@ def _rules(request: AuthorizationRequest, repeated: set[str]) -> list[tuple[bool
         (not kind, "invalid_request", "response_type is needed."),
         (kind not in (CODE, ID_TOKEN), "unsupported_response_type", "Ask for id_token or code."),
         (mode != request.response_mode, "invalid_request", "response_mode does not fit."),
-        ("openid" not in sent.get("scope", "").split(), "invalid_scope", "Ask for openid."),
+        ("openid" not in request.scopes, "invalid_scope", "Ask for openid."),
         (kind == ID_TOKEN and "nonce" not in sent, "invalid_request", "nonce is needed."),
         (kind == CODE and not has_challenge, "invalid_request", "PKCE with S256 is needed."),
         (

@@ -1,4 +1,4 @@
-"""Sealed, stateless tokens, which clients keep: sessions, picture capabilities, nonces."""
+"""Sealed, stateless tokens, which clients keep: sessions, pictures to read or to take, nonces."""
 
 from __future__ import annotations
 
@@ -236,6 +236,52 @@ class PictureCapabilities:
             return protection.expires_at // 1000
         offset = int.from_bytes(partition[-4:]) % self._window
         return ((int(self._clock()) + offset) // self._window + 2) * self._window - offset
+
+
+@dataclass(frozen=True, slots=True)
+class SuggestedPicture:
+    """A picture that an issuer has named for a new profile.
+
+    Attributes:
+        email: the canonical address, whose profile may take the picture.
+        member: the kind of the proof.
+        issuer: the domain or URL that has named it.
+        url: its address.
+        expires_at: milliseconds since 1970.
+    """
+
+    email: str
+    member: str
+    issuer: str
+    url: str
+    expires_at: int
+
+
+class SuggestedPictureTokens:
+    """References to suggested pictures, by which a client takes one without its URL."""
+
+    _PURPOSE = "suggestion"
+
+    def __init__(self, keys: KeyWrapper, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._clock = clock
+
+    def seal(self, picture: SuggestedPicture) -> str:
+        """Return the text of a reference."""
+        members = [picture.expires_at, picture.email, picture.member, picture.issuer, picture.url]
+        return self._keys.seal_token(self._PURPOSE, json_encode(members))
+
+    def open(self, text: str) -> SuggestedPicture:
+        """Return the picture of a reference.
+
+        Raises:
+            Unreadable: the text is invalid, or has expired.
+        """
+        members = json.loads(_open(self._keys, self._PURPOSE, text))
+        expires_at, email, member, issuer, url = members
+        if expires_at <= 1000 * self._clock():
+            raise Unreadable
+        return SuggestedPicture(email, member, issuer, url, expires_at)
 
 
 def _protection(payload: bytes, expires_at: int) -> Protection:

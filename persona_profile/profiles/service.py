@@ -347,27 +347,14 @@ class ProfileService:
         self._homes.reserve(before.home, self._clock())
         return KeyItem.create(self._keys, before.home.partition, before.email)
 
-    def _renewed_key(self, home: Home) -> KeyItem | None:
-        """Return the `key` item in the present format; None if it has it.
-
-        Otherwise the length of the item would show whose keys were changed since.
-        """
-        assert home.key is not None
-        key_item = KeyItem.parse(home.key.value, self._keys)
-        if key_item.has_current_format:
-            return None
-        data_key = key_item.data_key(self._keys, home.partition)
-        return key_item.with_owner(key_item.open_owner(data_key), data_key)
-
     def _store_key(self, before: StoredProfile, key_item: KeyItem) -> None:
         """Write a `key` item over the one that was read.
 
         Raises:
             Conflict: another write was faster.
         """
-        home = before.home
-        put = Put(KEY_ITEM, key_item.to_bytes(), _version(home.key))
-        self._backend.apply(home.partition, [put])
+        put = Put(KEY_ITEM, key_item.to_bytes(), _version(before.home.key))
+        self._backend.apply(before.home.partition, [put])
 
     def _store(
         self,
@@ -387,7 +374,10 @@ class ProfileService:
         home = before.home
         if home.key is None and new_key is None:
             new_key = self._new_key(before)
-        key_item, key = new_key or (self._renewed_key(home), before.key)
+        key_item, key = new_key or (None, before.key)
+        if new_key is None and home.key is not None:
+            # Else the length of the item would show whose keys were changed since.
+            key_item = KeyItem.parse(home.key.value, self._keys).renewed(self._keys, home.partition)
         assert key is not None
         document = replace(document, version=document.version + 1, updated_at=int(1000 * self._clock()))
         record = key.seal(PROFILE_ITEM, document.to_bytes())

@@ -163,6 +163,16 @@ class KeyItem:
         """Whether the owner record has the present format, by its length."""
         return len(self.owner) == OVERHEAD_BYTES + _OWNER.size
 
+    def renewed(self, keys: KeyWrapper, partition: bytes) -> KeyItem | None:
+        """Return the item in the present format; None if it has it, or if the owner does not open."""
+        if self.has_current_format:
+            return None
+        try:
+            data_key = self.data_key(keys, partition)
+            return self.with_owner(self.open_owner(data_key), data_key)
+        except Unreadable:
+            return None  # only `storage verify` and a move need the owner of a plain profile
+
     def with_owner(self, owner: Owner, data_key: RecordKey) -> KeyItem:
         """Return the item with another owner."""
         return replace(self, owner=owner.seal(data_key))

@@ -129,6 +129,11 @@ class StoredProfile:
     problem: str | None = None
 
     @property
+    def is_blank(self) -> bool:
+        """Whether nothing is stored for the email."""
+        return self.home.key is None and self.home.profile is None
+
+    @property
     def state(self) -> str:
         """The name of the stored record, different after each write; BLANK_STATE if there is none."""
         if self.home.profile is None:
@@ -149,8 +154,9 @@ class _Locked(Exception):
 
 def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | None) -> StoredProfile:
     """Return the profile of an email; if it does not open, with a problem."""
-    if home.key is None and home.profile is None:
-        return StoredProfile(email, home)
+    blank = StoredProfile(email, home)
+    if blank.is_blank:
+        return blank
     is_protected = False
     try:
         if home.key is None or home.profile is None:

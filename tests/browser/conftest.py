@@ -1,80 +1,70 @@
-"""A real Chromium, and the front page in it."""
+"""Real browsers, and the front page in them: Chromium, or that of the parameter `engine`."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+from support.browsers.abilities import REPORT_STATUS
+from support.browsers.engines import Engine
+from support.browsers.screenshots import save
+from support.browsers.starting import START, chromium
 
 PATIENCE_SECONDS = 20
 POLL_SECONDS = 0.05
 
-# Outside version control, for people to look at after a run.
-SCREENSHOTS = Path(__file__).parents[2] / "var" / "screenshots"
-
-_SWITCHES = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # Fading elements count as invisible at first.
-    "--force-prefers-reduced-motion",
-)
+_PAINTED = """
+const [done] = arguments;
+Promise.all(document.getAnimations().map((each) => each.finished)).then(() => {
+  requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50)));
+});
+"""
 
 
 class FrontPage:
     """The front page in a browser, with the browser's complaints."""
 
-    def __init__(self, browser: webdriver.Chrome, downloads: Path) -> None:
-        self.browser = browser
+    def __init__(self, engine: Engine, downloads: Path) -> None:
+        self.engine = engine
+        self.browser: Any = engine.driver
         self.downloads = downloads
         self._complaints: list[str] = []
 
     def open(self, origin: str) -> None:
         """Load the page of a server."""
         self.browser.get(origin)
+        self.engine.opened()
 
     def reload(self) -> WebElement:
         """Reload the page; return the shown profile once the server has answered."""
         self.browser.refresh()
-        profile = self.profile()
-        self.wait_for(lambda: not self.shown(profile, "updated").startswith("Waiting"))
+        self.engine.opened()
+        profile: WebElement = self.wait_for(self.profile)
+        # The template's text, empty or of the cache, is replaced.
+        answered = r"return /^(?!Waiting)./.test(arguments[0].textContent.trim())"
+        updated = profile.find_element(By.CSS_SELECTOR, "[data-show=updated]")
+        self.wait_for(lambda: self.browser.execute_script(answered, updated))
         return profile
 
     def resize(self, width: int, height: int = 800) -> None:
-        """Emulate a screen of a width; windows can't be as narrow as phones."""
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        # Phones' scrollbars take no room; screenshots would leave that room out.
-        self.browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": width < 400})
+        """Show the page on a screen of a width."""
+        self.engine.resize(width, height)
 
     def prefer(self, **features: str) -> None:
         """Emulate preferences such as `color_scheme="dark"`."""
-        media = [{"name": f"prefers-{k.replace('_', '-')}", "value": v} for k, v in features.items()]
-        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+        self.engine.prefer({f"prefers-{k.replace('_', '-')}": value for k, value in features.items()})
 
     def photograph(self, name: str) -> None:
         """Save a screenshot of the whole page, or of the open dialog, for people to look at."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.browser.execute_script(
-            "return Promise.all(document.getAnimations().map((a) => a.finished))"
-        )
-        shot = self.browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-        (SCREENSHOTS / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+        self.browser.execute_async_script(_PAINTED)
+        save(self.engine, name)
 
     def find(self, selector: str) -> WebElement:
         """Return the first element of a CSS selector."""
@@ -99,7 +89,10 @@ class FrontPage:
     def on_card(self, email: str, part: str) -> str:
         """Return the text of a card's part."""
         root = self.card(email).shadow_root
-        return root.find_element(By.CSS_SELECTOR, f"[part~={part}]").text
+        # WebKit's driver takes what is in a shadow tree for invisible.
+        return str(
+            root.find_element(By.CSS_SELECTOR, f"[part~={part}]").get_property("innerText")
+        ).strip()
 
     def profile(self) -> WebElement:
         """Return the shown profile."""
@@ -110,7 +103,7 @@ class FrontPage:
         if len(emails) > 1:
             self.find("#several").click()
         for email in emails:
-            self.card(email).click()
+            self.wait_for(lambda email=email: self.card(email)).click()
         if len(emails) > 1:
             self.find("#continue").click()
         self.wait_for_notice("Signed in as")
@@ -181,94 +174,80 @@ class FrontPage:
         return str(image.get_property("currentSrc"))
 
     def expect_complaint(self, words: str) -> None:
-        """Wait for an intended complaint of the browser."""
+        """Wait for an intended complaint of the browser: a status, if it reports those."""
+        if not self.engine.can(REPORT_STATUS):
+            return
         expected = self.wait_for(lambda: [each for each in self.complaints() if words in each])
         self._complaints.remove(expected[0])
 
     def complaints(self) -> list[str]:
         """Return the console's errors: violated policies, exceptions, failed requests."""
-        for entry in self.browser.get_log("browser"):
-            if entry["level"] == "SEVERE":
-                self._complaints.append(entry["message"])
+        self._complaints += self.engine.complaints()
         return self._complaints
 
 
 @pytest.fixture(scope="session")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The browser's folder of downloads."""
+    """The browsers' folder of downloads."""
     return tmp_path_factory.mktemp("downloads")
 
 
 @pytest.fixture(scope="session")
-def new_browser(
+def engines(
     tmp_path_factory: pytest.TempPathFactory, downloads: Path
-) -> Callable[..., contextlib.AbstractContextManager[webdriver.Chrome]]:
-    """Start a Chromium with a new profile and further switches; it ends with the context."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.fail(
-            "The browser tests need the Debian packages chromium and chromium-driver. "
-            "Install them: sudo apt-get install --no-install-recommends chromium chromium-driver",
-            pytrace=False,
-        )
+) -> Iterator[Callable[[str], Engine]]:
+    """Returns the browser of an engine, which starts once for all tests: that takes seconds."""
+    started: dict[str, Engine] = {}
+    with contextlib.ExitStack() as stack:
 
-    @contextlib.contextmanager
-    def start(*switches: str) -> Iterator[webdriver.Chrome]:
-        options = webdriver.ChromeOptions()
-        options.binary_location = chromium
-        for switch in (*_SWITCHES, *switches):
-            options.add_argument(switch)
-        options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        # Tests press the buttons of the browser's own account chooser (FedCM).
-        options.set_capability("fedcm:accounts", True)
-        # With a given driver Selenium searches and downloads none.
-        started = webdriver.Chrome(options=options, service=Service(executable_path=driver))
-        try:
-            yield started
-        finally:
-            started.quit()
+        def engine_of(name: str) -> Engine:
+            if name not in started:
+                folder = tmp_path_factory.mktemp(name)
+                started[name] = stack.enter_context(START[name](folder, downloads))
+            return started[name]
 
-    return start
+        yield engine_of
 
 
-@pytest.fixture(scope="session")
-def browser(
-    new_browser: Callable[..., contextlib.AbstractContextManager[webdriver.Chrome]],
-) -> Iterator[webdriver.Chrome]:
-    """A Chromium with a profile of its own, shared by all tests: it takes a second to start."""
-    with new_browser() as started:
-        yield started
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest, engines: Callable[[str], Engine]) -> Engine:
+    """The browser of a test: Chromium, unless a test names other engines."""
+    return engines(getattr(request, "param", "chromium"))
+
+
+@pytest.fixture(scope="module")
+def browser(engine: Engine) -> WebDriver:
+    """The driver of a test's browser."""
+    return engine.driver
 
 
 @pytest.fixture
 def new_page(
-    new_browser: Callable[..., contextlib.AbstractContextManager[webdriver.Chrome]], downloads: Path
+    tmp_path_factory: pytest.TempPathFactory, downloads: Path
 ) -> Callable[..., contextlib.AbstractContextManager[FrontPage]]:
     """Start a Chromium of its own for a front page; further switches are arguments."""
 
     @contextlib.contextmanager
     def start(*switches: str) -> Iterator[FrontPage]:
-        with new_browser(*switches) as started:
+        with chromium(tmp_path_factory.mktemp("chromium"), downloads, *switches) as started:
             yield FrontPage(started, downloads)
 
     return start
 
 
 @pytest.fixture
-def unopened(browser: webdriver.Chrome, downloads: Path) -> Iterator[FrontPage]:
+def unopened(engine: Engine, downloads: Path) -> Iterator[FrontPage]:
     """A front page, not opened yet, with the usual size and preferences."""
-    browser.get_log("browser")
-    yield FrontPage(browser, downloads)
-    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": False})
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    engine.complaints()
+    yield FrontPage(engine, downloads)
+    engine.reset()
 
 
 @pytest.fixture
 def page(unopened: FrontPage, server: str) -> Iterator[FrontPage]:
     """The front page of a server with an empty store; errors in the console fail the test."""
     unopened.open(server)
+    # WebKit reports a page as loaded before its modules have run.
+    unopened.wait_for(unopened.cards)
     yield unopened
     assert not unopened.complaints()

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from limits import RateLimitItemPerHour, RateLimitItemPerMinute
 
-from persona_profile.settings import InvalidSettings, parse_settings
+from persona_profile.settings import InvalidSettings, changed_limits, parse_settings
 
 GOOD = {"development": "true", "public_origins": "https://profiles.example"}
 
@@ -216,3 +216,26 @@ class TestEmailVerification:
         """Validating resolvers are on loopback."""
         given = {**GOOD, "evp.domains": "*", "evp.dnssec": "true", "evp.dns": "127.0.0.53 [::1]:53"}
         assert parse_settings(given, {}).evp_dnssec
+
+
+def test_changed_limits():
+    """Limits that are not the defaults are listed by name and value; secrets are no limits."""
+    settings = parse_settings(
+        {
+            **GOOD,
+            "pictures.workers": "3",
+            "pictures.formats": "avif jpeg",
+            "ratelimit.writes_per_email": "off",
+            "ratelimit.sessions_per_address": "5/minute",
+            "ratelimit.url": "redis://:hunter2@db/0",
+            "backend.url": "hunter2",
+        },
+        {},
+    )
+    assert changed_limits(settings) == [
+        "pictures.formats = avif jpeg",
+        "pictures.workers = 3",
+        "ratelimit.sessions_per_address = 5 per 1 minute",
+        "ratelimit.writes_per_email = off",
+    ]
+    assert changed_limits(parse_settings(GOOD, {})) == []

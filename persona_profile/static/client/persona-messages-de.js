@@ -19,6 +19,10 @@ export default {
   },
   "description.https": "muss eine https-URL sein",
   "description.key": {
+    one: "muss base64url von {count} Byte sein",
+    other: "muss base64url von {count} Bytes sein",
+  },
+  "description.key_or_null": {
     one: "muss base64url von {count} Byte sein oder null",
     other: "muss base64url von {count} Bytes sein oder null",
   },
@@ -113,8 +117,12 @@ export default {
   picture_empty: "Diese Datei ist leer. Wählen Sie eine andere.",
   picture_too_complex:
     "Dieses Bild ist zu komplex. Speichern Sie es als JPEG, oder wählen Sie ein anderes.",
+  picture_too_large:
+    "Das Bild Ihres Anbieters ist [größer als {limit_bytes}|zu groß]. Wählen Sie stattdessen eine kleinere Datei.",
   picture_too_many_pixels:
     "Dieses Bild hat zu viele Pixel[ ({pixels})].[ Höchstens {limit_pixels} sind möglich.] Wählen Sie ein kleineres.",
+  picture_unreachable:
+    "Das Bild Ihres Anbieters kann nicht abgerufen werden. Wählen Sie stattdessen eine Datei.",
   precondition_failed:
     "Dieses Profil wurde inzwischen an anderer Stelle geändert. Sehen Sie sich den jetzigen Stand an, und speichern Sie dann noch einmal.",
   profile_key_required:
@@ -154,6 +162,8 @@ export default {
     "Die Antwort des Anbieters gehört zu keiner Anmeldung in diesem Fenster. Es hat sich nichts geändert. Melden Sie sich erneut an.",
   storage_unavailable:
     "Profile sind gerade nicht erreichbar. Es ist nichts verloren. Versuchen Sie es [in {wait}|in Kürze] noch einmal.",
+  suggestion_invalid:
+    "Das Bild Ihres Anbieters kann nicht mehr übernommen werden. Wählen Sie eine Datei, oder melden Sie sich beim Anbieter neu an.",
   timeout:
     "Der Profilserver braucht zu lange für eine Antwort, oder die Verbindung ist unterbrochen. Versuchen Sie es in Kürze noch einmal.",
   too_many_profile_keys:

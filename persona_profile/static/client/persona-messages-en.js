@@ -17,6 +17,10 @@ export default {
   },
   "description.https": "must be an https URL",
   "description.key": {
+    one: "must be base64url of {count} byte",
+    other: "must be base64url of {count} bytes",
+  },
+  "description.key_or_null": {
     one: "must be base64url of {count} byte, or null",
     other: "must be base64url of {count} bytes, or null",
   },
@@ -103,8 +107,11 @@ export default {
   picture_empty: "This file is empty. Choose another one.",
   picture_too_complex:
     "This picture is too complex to be used. Save it as a JPEG, or choose another one.",
+  picture_too_large:
+    "The picture of your provider is [larger than {limit_bytes}|too large]. Choose a smaller file instead.",
   picture_too_many_pixels:
     "This picture has too many pixels[ ({pixels})].[ At most {limit_pixels} can be used.] Choose a smaller one.",
+  picture_unreachable: "The picture of your provider can’t be fetched. Choose a file instead.",
   precondition_failed:
     "This profile was changed elsewhere meanwhile. Look at its present state, then save again.",
   profile_key_required: "This profile opens only with your own key. Enter the key to see or change it.",
@@ -141,6 +148,8 @@ export default {
     "The provider’s answer belongs to no sign-in of this window. Nothing has changed; sign in again.",
   storage_unavailable:
     "Profiles can’t be reached just now. Nothing is lost. Try again in [{wait}|a moment].",
+  suggestion_invalid:
+    "The picture of your provider can’t be taken any more. Choose a file, or sign in at the provider again.",
   timeout:
     "The profile server takes too long to answer, or the connection is interrupted. Try again in a moment.",
   too_many_profile_keys: "This profile has as many keys as it can have. Remove one first.",

@@ -19,6 +19,11 @@ export default {
   },
   "description.https": "debe ser una URL https",
   "description.key": {
+    one: "debe ser {count} byte en base64url",
+    many: "debe ser {count} de bytes en base64url",
+    other: "debe ser {count} bytes en base64url",
+  },
+  "description.key_or_null": {
     one: "debe ser {count} byte en base64url, o null",
     many: "debe ser {count} de bytes en base64url, o null",
     other: "debe ser {count} bytes en base64url, o null",
@@ -112,8 +117,11 @@ export default {
   picture_empty: "Este archivo está vacío. Elija otro.",
   picture_too_complex:
     "Esta imagen es demasiado compleja para usarla. Guárdela como JPEG o elija otra.",
+  picture_too_large:
+    "La imagen de su proveedor [supera {limit_bytes}|es demasiado grande]. Elija un archivo más pequeño en su lugar.",
   picture_too_many_pixels:
     "Esta imagen tiene demasiados píxeles[ ({pixels})].[ El máximo es de {limit_pixels}.] Elija una más pequeña.",
+  picture_unreachable: "No se puede obtener la imagen de su proveedor. Elija un archivo en su lugar.",
   precondition_failed:
     "Mientras tanto, este perfil se ha cambiado en otro lugar. Revise su estado actual y guárdelo de nuevo.",
   profile_key_required:
@@ -154,6 +162,8 @@ export default {
     "La respuesta del proveedor no corresponde a ningún inicio de sesión de esta ventana. No ha cambiado nada. Vuelva a iniciar sesión.",
   storage_unavailable:
     "En este momento no se puede acceder a los perfiles. No se ha perdido nada. Inténtelo de nuevo [en {wait}|en un momento].",
+  suggestion_invalid:
+    "La imagen de su proveedor ya no se puede usar. Elija un archivo o vuelva a iniciar sesión con el proveedor.",
   timeout:
     "El servidor de perfiles tarda demasiado en responder o la conexión se ha interrumpido. Inténtelo de nuevo en un momento.",
   too_many_profile_keys: "Este perfil ya tiene todas las claves que puede tener. Quite una primero.",

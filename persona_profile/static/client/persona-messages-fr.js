@@ -18,6 +18,11 @@ export default {
   },
   "description.https": "doit être une URL https",
   "description.key": {
+    one: "doit être {count} octet en base64url",
+    many: "doit être {count} d’octets en base64url",
+    other: "doit être {count} octets en base64url",
+  },
+  "description.key_or_null": {
     one: "doit être {count} octet en base64url, ou null",
     many: "doit être {count} d’octets en base64url, ou null",
     other: "doit être {count} octets en base64url, ou null",
@@ -111,8 +116,12 @@ export default {
   picture_empty: "Ce fichier est vide. Choisissez-en un autre.",
   picture_too_complex:
     "Cette image est trop complexe pour être utilisée. Enregistrez-la en JPEG ou choisissez-en une autre.",
+  picture_too_large:
+    "L’image de votre fournisseur [dépasse {limit_bytes}|est trop grande]. Choisissez plutôt un fichier plus petit.",
   picture_too_many_pixels:
     "Cette image a trop de pixels[ ({pixels})].[ Le maximum est de {limit_pixels}.] Choisissez-en une plus petite.",
+  picture_unreachable:
+    "L’image de votre fournisseur ne peut pas être récupérée. Choisissez plutôt un fichier.",
   precondition_failed:
     "Ce profil a été modifié ailleurs entre-temps. Regardez son état actuel, puis enregistrez de nouveau.",
   profile_key_required:
@@ -152,6 +161,8 @@ export default {
     "La réponse du fournisseur ne correspond à aucune connexion de cette fenêtre. Rien n’a changé. Reconnectez-vous.",
   storage_unavailable:
     "Les profils sont inaccessibles pour le moment. Rien n’est perdu. Réessayez dans [{wait}|un instant].",
+  suggestion_invalid:
+    "L’image de votre fournisseur ne peut plus être reprise. Choisissez un fichier ou reconnectez-vous chez le fournisseur.",
   timeout:
     "Le serveur de profils met trop de temps à répondre, ou la connexion est interrompue. Réessayez dans un instant.",
   too_many_profile_keys: "Ce profil a déjà autant de clés qu’il peut en avoir. Retirez-en une d’abord.",

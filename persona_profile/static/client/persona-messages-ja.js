@@ -18,6 +18,9 @@ export default {
   },
   "description.https": "https の URL を入力してください",
   "description.key": {
+    other: "base64url 形式の {count} バイトにしてください",
+  },
+  "description.key_or_null": {
     other: "base64url 形式の {count} バイト、または null にしてください",
   },
   "description.language_tag": "{example} のような言語タグを入力してください",
@@ -105,8 +108,11 @@ export default {
   picture_empty: "このファイルは空です。別のファイルを選んでください。",
   picture_too_complex:
     "この画像は複雑すぎて使用できません。JPEG で保存するか、別の画像を選んでください。",
+  picture_too_large:
+    "プロバイダーの画像は[{limit_bytes}を超えています|大きすぎます]。代わりにもっと小さいファイルを選んでください。",
   picture_too_many_pixels:
     "この画像は画素数が多すぎます[（{pixels}）]。[使用できるのは {limit_pixels}までです。]もっと小さい画像を選んでください。",
+  picture_unreachable: "プロバイダーの画像を取得できません。代わりにファイルを選んでください。",
   precondition_failed:
     "このプロフィールは、ほかの場所で変更されました。現在の内容を確認してから、もう一度保存してください。",
   profile_key_required:
@@ -146,6 +152,8 @@ export default {
     "プロバイダーの応答が、このウィンドウでのサインインと一致しません。何も変更されていません。もう一度サインインしてください。",
   storage_unavailable:
     "現在、プロフィールを利用できません。データは失われていません。[{wait}後に|しばらくしてから]もう一度お試しください。",
+  suggestion_invalid:
+    "プロバイダーの画像はもう使用できません。ファイルを選ぶか、プロバイダーでもう一度ログインしてください。",
   timeout:
     "プロフィールサーバーの応答に時間がかかっているか、接続が中断しています。しばらくしてからもう一度お試しください。",
   too_many_profile_keys: "このプロフィールの鍵の数は上限に達しています。先に一つ削除してください。",

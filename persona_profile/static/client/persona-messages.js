@@ -32,7 +32,8 @@ const CODES = {
     token_signature_invalid domain_not_accepted issuer_record_missing issuer_record_ambiguous
     issuer_record_invalid issuer_record_unsigned`,
   "choose-file": `file_unreadable body_too_large unsupported_media_type picture_empty picture_broken
-    picture_too_many_pixels picture_too_complex crop_outside_picture crop_of_other_picture`,
+    picture_too_many_pixels picture_too_complex crop_outside_picture crop_of_other_picture
+    suggestion_invalid picture_unreachable picture_too_large`,
   correct: "validation_failed",
   "look-again": `not_found precondition_failed profile_not_protected too_many_profile_keys
     last_profile_key`,

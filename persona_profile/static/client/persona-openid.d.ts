@@ -11,6 +11,8 @@ export interface BeginOptions extends CallOptions {
   clientId: string;
   /** The page of the answer, registered at the provider; `/` of this origin by default. */
   redirectUri?: string;
+  /** The requested scopes; `openid email` by default. With `profile` too, a blank profile gets `suggestions`. */
+  scope?: string;
   /** The address that the person has chosen, if any. */
   loginHint?: string;
   /** `none` fails unless the person is signed in at the provider; `select_account` always lets them choose. */

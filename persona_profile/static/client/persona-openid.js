@@ -15,7 +15,7 @@ export async function beginSignIn(options) {
     clientId,
     redirectUri = `${location.origin}/`,
   } = options;
-  const { loginHint, prompt, storage = sessionStorage, signal } = options;
+  const { scope = "openid email", loginHint, prompt, storage = sessionStorage, signal } = options;
   const { nonce } = await client.nonce({ signal });
   const state = randomText();
   storage.setItem(ITEM, JSON.stringify({ state, nonce, issuer }));
@@ -25,7 +25,7 @@ export async function beginSignIn(options) {
     redirect_uri: redirectUri,
     response_type: "id_token",
     response_mode: "fragment",
-    scope: "openid email",
+    scope,
     state,
     nonce,
     login_hint: loginHint,

@@ -9,7 +9,7 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 const STALL_MS = 15_000; // without a byte, after which progress is stalled
 const SILENCE = 8; // timeouts without a byte sent, after which an upload ends
-const PROCESSING = 6; // timeouts until the answer to an upload
+export const PROCESSING = 6; // timeouts until the answer to an upload
 // Bytes that count as sent may wait in the system, which sends them at the pace of the line.
 const MAX_BUFFERED_BYTES = 2 ** 20;
 const SLOW_BYTES_PER_MS = 16;
@@ -304,9 +304,11 @@ export function profileOf(answer) {
     protected: false,
     ...answer,
   };
-  const { email, etag, picture } = profile;
+  const { email, etag, picture, suggestions } = profile;
   demand(isText(email) && isText(etag) && CLAIMS.every((name) => isTextOrNull(profile[name])));
   demand(picture === null || (isText(picture.id) && Object.values(picture.urls).every(isText)));
+  const { claims = {}, picture: reference = "" } = suggestions ?? {};
+  demand(Object.values(claims).every(isText) && isText(reference));
   return profile;
 }
 

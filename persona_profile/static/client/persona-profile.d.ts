@@ -31,6 +31,15 @@ export interface Profile extends Claims {
   etag: string;
   /** Why the stored data could not be opened. The profile is blank then, and can be erased. */
   error?: "profile_unreadable" | "profile_key_required" | "profile_key_wrong";
+  /** The provider's words for a blank profile; returned by `signIn` alone. Nothing of them is stored. */
+  suggestions?: Suggestions;
+}
+
+/** To show to the person, who may take them by `takeSuggestions`. */
+export interface Suggestions {
+  claims?: Partial<Claims>;
+  /** A reference to the provider's picture, for the server alone, until the session expires. It has no URL. */
+  picture?: string;
 }
 
 /** One of the keys that open a protected profile. */
@@ -182,7 +191,7 @@ export class ProfileError extends Error {
   readonly requestId: string | null;
   /** Whether the same call may succeed later. */
   readonly isTemporary: boolean;
-  /** For `precondition_failed`: the profile as it is now. */
+  /** For `precondition_failed`, and for a picture that `takeSuggestions` can't take: the profile as it is now. */
   readonly current: Profile | null;
 }
 
@@ -221,6 +230,12 @@ export class ProfileClient extends EventTarget {
    * claims, the change is applied to the newer state; else the error is `precondition_failed` with `current`.
    */
   update(email: string, claims: Partial<Claims>, options?: UpdateOptions): Promise<Profile>;
+  /**
+   * Takes the suggestions of a profile that `signIn` returned: its claims, then its picture, which the server
+   * fetches from the provider's host. A profile that was changed meanwhile keeps its changes. If the picture can't
+   * be taken, the claims stay, and the error has the profile as `current`.
+   */
+  takeSuggestions(profile: Profile, options?: CallOptions): Promise<Profile>;
   /** Reduces the picture in the browser where possible, and uploads it. */
   uploadPicture(email: string, file: Blob, options?: UploadOptions): Promise<Profile>;
   /**

@@ -3,6 +3,7 @@
 import {
   Call,
   MAX_TIMER_MS,
+  PROCESSING,
   ProfileError,
   aborted,
   demand,
@@ -221,6 +222,29 @@ export class ProfileClient extends EventTarget {
         }
       }
     });
+  }
+
+  /** @type {Client["takeSuggestions"]} */
+  async takeSuggestions({ email, etag, suggestions = {} }, { signal } = {}) {
+    const { claims, picture } = suggestions;
+    const named = claims ? await this.update(email, claims, { etag, signal }) : null;
+    if (named?.picture || !picture) {
+      return named ?? this.profile(email, { signal });
+    }
+    const take = async (/** @type {Call} */ call) => {
+      try {
+        const request = { json: { suggestion: picture }, match: named?.etag ?? etag };
+        return await this.#profile(call, "PUT", email, request, "/picture");
+      } catch (error) {
+        const isChanged = error.code === "precondition_failed";
+        const current = isChanged ? await this.#profile(call, "GET", email) : named;
+        if (current?.picture) {
+          return current; // the person's own; or this one, whose first answer was lost
+        }
+        throw new ProfileError(error.code, error.message, { ...error, current });
+      }
+    };
+    return this.#call(signal, take, PROCESSING * this.#timeout);
   }
 
   /** @type {Client["uploadPicture"]} */

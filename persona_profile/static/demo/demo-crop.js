@@ -29,6 +29,7 @@ export class Cropper {
     this.#image = find(this.#viewport, "img", HTMLImageElement);
     this.#slider = find(dialog, "[type=range]", HTMLInputElement);
     this.#slider.addEventListener("input", () => this.#slide());
+    this.#slider.addEventListener("keydown", (event) => this.#enter(event)); // submits nothing in Firefox
     this.#viewport.addEventListener("keydown", (event) => this.#press(event));
     this.#viewport.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     this.#viewport.addEventListener("pointerdown", (event) => this.#touch(event));
@@ -124,17 +125,22 @@ export class Cropper {
       this.#square.zoomTo(this.#square.zoom / ZOOM_STEP);
     } else if (key === "0") {
       this.#square.reset();
-    } else if (key === "Enter") {
-      event.preventDefault();
-      if (!event.repeat) {
-        this.#dialog.close("use"); // a key that is still held down from before chooses nothing
-      }
-      return;
     } else {
+      this.#enter(event);
       return;
     }
     event.preventDefault();
     this.#changed();
+  }
+
+  /** @param {KeyboardEvent} event */
+  #enter(event) {
+    if (event.key === "Enter") {
+      event.preventDefault();
+      if (!event.repeat) {
+        this.#dialog.close("use"); // a key that is still held down from before chooses nothing
+      }
+    }
   }
 
   /** @param {WheelEvent} event */

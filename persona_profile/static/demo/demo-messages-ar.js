@@ -165,4 +165,13 @@ export default {
   "session.sign_out": "تسجيل الخروج",
   "session.signed_out": "سُجّل خروجك من كل الأجهزة.",
   "session.signed_out_here": "سُجّل خروجك هنا. لم يردّ الخادم، فقد تبقى جلسات على أجهزة أخرى.",
+  "suggestion.dismiss": "لا، شكرًا",
+  "suggestion.heading": "يقترح مزوّدك",
+  "suggestion.hint": "لا يُحفظ شيء منه ما لم تستخدمه.",
+  "suggestion.label": "اقتراح مزوّدك",
+  "suggestion.picture": "صورة حسابك هناك؛ تراها بعد أن تستخدمها.",
+  "suggestion.take_both": "استخدام هذا الاسم وهذه الصورة",
+  "suggestion.take_name": "استخدام هذا الاسم",
+  "suggestion.take_other": "استخدام هذا الاقتراح",
+  "suggestion.take_picture": "استخدام هذه الصورة",
 };

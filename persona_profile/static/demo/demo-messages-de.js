@@ -17,12 +17,12 @@ export default {
   "cards.your_title": "Ihre Karten",
   "claim.label_example": "Arbeit",
   "claim.picture_alt_example": "Eine Beschreibung des Bildes",
-  "crop.heading": "Wählen Sie den sichtbaren Ausschnitt",
+  "crop.heading": "Ausschnitt wählen",
   "crop.hint":
-    "Ziehen Sie das Bild, oder nutzen Sie die Pfeiltasten; zoomen Sie mit Mausrad, zwei Fingern, + und −. 0 beginnt von vorn.",
+    "Bild ziehen oder Pfeiltasten nutzen; zoomen mit Mausrad, zwei Fingern, + und −. 0 beginnt von vorn.",
   "crop.place": "Zoom {zoom}, Mitte bei {across} von links und {down} von oben.",
   "crop.role": "Bildausschnitt",
-  "crop.use": "Diesen Ausschnitt verwenden",
+  "crop.use": "Übernehmen",
   "crop.zoom": "Zoom",
   "development.no_email": "das ist keine E-Mail-Adresse",
   "development.not_vouched_for":
@@ -155,4 +155,13 @@ export default {
   "session.signed_out": "Sie sind überall abgemeldet.",
   "session.signed_out_here":
     "Sie sind hier abgemeldet. Der Server hat nicht geantwortet; Sitzungen auf anderen Geräten bestehen daher vielleicht weiter.",
+  "suggestion.dismiss": "Nein, danke",
+  "suggestion.heading": "Ihr Anbieter schlägt vor",
+  "suggestion.hint": "Nichts davon wird gespeichert, solange Sie es nicht übernehmen.",
+  "suggestion.label": "Vorschlag Ihres Anbieters",
+  "suggestion.picture": "Das Bild Ihres Kontos dort; Sie sehen es, sobald Sie es übernehmen.",
+  "suggestion.take_both": "Namen und Bild übernehmen",
+  "suggestion.take_name": "Namen übernehmen",
+  "suggestion.take_other": "Vorschlag übernehmen",
+  "suggestion.take_picture": "Bild übernehmen",
 };

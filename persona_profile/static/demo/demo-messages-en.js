@@ -151,4 +151,13 @@ export default {
   "session.signed_out": "You are signed out, everywhere.",
   "session.signed_out_here":
     "You are signed out here. The server did not answer, so sessions on other devices may go on.",
+  "suggestion.dismiss": "No, thanks",
+  "suggestion.heading": "Your provider suggests",
+  "suggestion.hint": "Nothing of it is stored unless you take it.",
+  "suggestion.label": "Suggestion of your provider",
+  "suggestion.picture": "The one of your account there; you see it once you take it.",
+  "suggestion.take_both": "Take this name and picture",
+  "suggestion.take_name": "Take this name",
+  "suggestion.take_other": "Take this suggestion",
+  "suggestion.take_picture": "Take this picture",
 };

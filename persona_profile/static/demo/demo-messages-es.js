@@ -18,7 +18,7 @@ export default {
   "cards.your_title": "Sus tarjetas",
   "claim.label_example": "Trabajo",
   "claim.picture_alt_example": "Lo que muestra la imagen",
-  "crop.heading": "Elija la parte que se mostrará",
+  "crop.heading": "Elija la parte visible",
   "crop.hint":
     "Arrastre la imagen o use las teclas de flecha; amplíe con la rueda, dos dedos, + y −. 0 vuelve a empezar.",
   "crop.place": "Zoom {zoom}, centro a {across} de la izquierda y {down} de arriba.",
@@ -158,4 +158,13 @@ export default {
   "session.signed_out": "Se ha cerrado su sesión en todas partes.",
   "session.signed_out_here":
     "Se ha cerrado su sesión aquí. El servidor no respondió, así que puede que sigan abiertas sesiones en otros dispositivos.",
+  "suggestion.dismiss": "No, gracias",
+  "suggestion.heading": "Su proveedor sugiere",
+  "suggestion.hint": "No se guarda nada mientras usted no lo use.",
+  "suggestion.label": "Sugerencia de su proveedor",
+  "suggestion.picture": "La de su cuenta allí; la verá en cuanto la use.",
+  "suggestion.take_both": "Usar este nombre y esta imagen",
+  "suggestion.take_name": "Usar este nombre",
+  "suggestion.take_other": "Usar esta sugerencia",
+  "suggestion.take_picture": "Usar esta imagen",
 };

@@ -18,12 +18,12 @@ export default {
   "cards.your_title": "Vos cartes",
   "claim.label_example": "Travail",
   "claim.picture_alt_example": "Ce que montre l’image",
-  "crop.heading": "Choisissez la partie à montrer",
+  "crop.heading": "Choisissez le cadrage",
   "crop.hint":
-    "Faites glisser l’image ou utilisez les touches fléchées ; zoomez avec la molette, deux doigts, + et −. 0 pour recommencer.",
+    "Faites glisser l’image ou utilisez les flèches ; zoomez avec la molette, deux doigts, + et −. 0 pour recommencer.",
   "crop.place": "Zoom {zoom}, centre à {across} de la gauche et {down} du haut.",
   "crop.role": "recadrage de l’image",
-  "crop.use": "Utiliser cette partie",
+  "crop.use": "Utiliser",
   "crop.zoom": "Zoom",
   "development.no_email": "ce n’est pas une adresse e-mail",
   "development.not_vouched_for":
@@ -158,4 +158,13 @@ export default {
   "session.signed_out": "Vous êtes déconnecté partout.",
   "session.signed_out_here":
     "Vous êtes déconnecté ici. Le serveur n’a pas répondu : des sessions peuvent continuer sur d’autres appareils.",
+  "suggestion.dismiss": "Non merci",
+  "suggestion.heading": "Votre fournisseur suggère",
+  "suggestion.hint": "Rien n’est enregistré tant que vous ne le reprenez pas.",
+  "suggestion.label": "Suggestion de votre fournisseur",
+  "suggestion.picture": "Celle de votre compte là-bas ; vous la verrez une fois reprise.",
+  "suggestion.take_both": "Reprendre ce nom et cette image",
+  "suggestion.take_name": "Reprendre ce nom",
+  "suggestion.take_other": "Reprendre cette suggestion",
+  "suggestion.take_picture": "Reprendre cette image",
 };

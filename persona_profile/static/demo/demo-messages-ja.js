@@ -148,4 +148,13 @@ export default {
   "session.signed_out": "すべての端末でサインアウトしました。",
   "session.signed_out_here":
     "この端末ではサインアウトしました。サーバーが応答しなかったため、ほかの端末のセッションは続いている可能性があります。",
+  "suggestion.dismiss": "使わない",
+  "suggestion.heading": "プロバイダーからの提案",
+  "suggestion.hint": "使わない限り、何も保存されません。",
+  "suggestion.label": "プロバイダーからの提案",
+  "suggestion.picture": "プロバイダーのアカウントの画像です。使用すると表示されます。",
+  "suggestion.take_both": "この名前と画像を使う",
+  "suggestion.take_name": "この名前を使う",
+  "suggestion.take_other": "この提案を使う",
+  "suggestion.take_picture": "この画像を使う",
 };

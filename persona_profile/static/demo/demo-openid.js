@@ -43,6 +43,7 @@ export class OpenIDSignIn {
       issuer,
       authorizationEndpoint: authorization_endpoint,
       clientId: client_id,
+      scope: "openid email profile",
       loginHint,
     };
     await beginSignIn({ client: this.#client, ...options });

@@ -6,6 +6,7 @@ import { attempt, byId, clearProblems, find, notify, openDialog, report } from "
 import { filesOf } from "./demo-files.js";
 import { ProfileKeys } from "./demo-keys.js";
 import { PictureEditor } from "./demo-picture.js";
+import { Suggestion } from "./demo-suggestion.js";
 import { dateAndTime, explained, text } from "./demo-texts.js";
 
 /** @import { Claims, Profile, ProfileClient, SendOptions, UploadOptions } from "./persona-profile.js" */
@@ -24,6 +25,7 @@ export class ProfilePanel {
   /** @type {Profile} */
   #profile;
   #picture;
+  #suggestion;
   #keys;
 
   /**
@@ -48,6 +50,11 @@ export class ProfilePanel {
       upload: (file, settings) => this.#upload(file, settings),
       preview: (file, settings) => this.#preview(file, settings),
       remove: async () => options.onChange(await this.#client.removePicture(email)),
+    });
+    this.#suggestion = new Suggestion(this.#find(".suggestion"), {
+      take: (profile) => this.#client.takeSuggestions(profile),
+      onChange: options.onChange,
+      onEnd: () => this.#find("h2").focus(),
     });
     this.#keys = new ProfileKeys(this.element, { ...options, email });
     this.#profile = blank(email);
@@ -165,6 +172,7 @@ export class ProfilePanel {
     this.#find("[data-action=remove-picture]").hidden = !picture;
     this.#keys.show(profile);
     this.#find(".picture").hidden = this.#find(".editor").hidden = this.locked;
+    this.#suggestion.show(profile);
     this.#showPicture(previous.picture);
     this.#fillForm(previous);
   }

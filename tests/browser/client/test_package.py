@@ -10,8 +10,9 @@ import subprocess
 import time
 
 import pytest
+from selenium.webdriver.common.by import By
 from support import ROOT
-from support.clients.other_browsers import firefox, webkit
+from support.browsers.abilities import in_three_engines
 from support.servers.dialogs import dialog_of
 from support.servers.services import Service
 
@@ -97,47 +98,12 @@ def dialog(bundles, tmp_path_factory):
         yield origin, service.origin
 
 
-class Chromium:
-    """The Chromium of all tests, with the interface of the other browsers."""
-
-    def __init__(self, browser):
-        self._browser = browser
-        browser.get_log("browser")
-
-    def open(self, url):
-        """Load a page."""
-        self._browser.get(url)
-
-    def evaluate(self, expression):
-        """Return the value of an expression of JavaScript."""
-        return self._browser.execute_script(f"return {expression}")
-
-    def click(self, selector):
-        """Click an element."""
-        self._browser.find_element("css selector", selector).click()
-
-    @property
-    def errors(self):
-        """The new errors of the console."""
-        return [each["message"] for each in self._browser.get_log("browser")]
-
-
-@pytest.fixture(scope="module", params=["chromium", "firefox", "webkit"])
-def any_browser(request, tmp_path_factory):
-    """A browser of each engine."""
-    if request.param == "chromium":
-        yield Chromium(request.getfixturevalue("browser"))
-        return
-    start = {"firefox": firefox, "webkit": webkit}[request.param]
-    with start(tmp_path_factory.mktemp(request.param)) as started:
-        yield started
-
-
 def value_of(opened, expression):
     """Return the value of an expression once it is true."""
     end = time.monotonic() + PATIENCE_SECONDS
-    while not (value := opened.evaluate(expression)):
-        assert time.monotonic() < end, (expression, opened.evaluate("document.body.outerHTML"))
+    while not (value := opened.execute_script(f"return {expression}")):
+        if time.monotonic() > end:
+            pytest.fail(f"{expression}: {opened.page_source}")
         time.sleep(0.05)
     return value
 
@@ -181,35 +147,39 @@ def test_import_without_dom(project):
     assert printed.count("]") == len(MODULES)
 
 
+@in_three_engines
 @pytest.mark.parametrize("bundler", BUNDLERS)
-def test_bundle(any_browser, dialog, bundler):
+def test_bundle(engine, browser, dialog, bundler):
     """A bundle signs in, shows a card, reduces in a worker and without, and explains errors."""
     origin, server = dialog
-    any_browser.open("about:blank")
-    any_browser.open(f"{origin}/{bundler}/index.html#{server}")
-    assert value_of(any_browser, "globalThis.outcome") == {
+    browser.get("about:blank")
+    engine.complaints()
+    browser.get(f"{origin}/{bundler}/index.html#{server}")
+    assert value_of(browser, "globalThis.outcome") == {
         "card": ["ready", "Alice Liddell", True],
         "inWorker": 1024,
         "onPage": 1024,
         "english": "Cancelled.",
         "german": "Webseite: must be an https URL.",
     }
-    assert not unexpected(any_browser.errors)
+    assert not unexpected(engine.complaints())
 
 
-def test_react(any_browser, dialog):
+@in_three_engines
+def test_react(engine, browser, dialog):
     """The guide's components show cards and the chosen card, in the guide's style."""
     origin, server = dialog
-    any_browser.open("about:blank")
-    any_browser.open(f"{origin}/vite/react.html#{server}")
+    browser.get("about:blank")
+    engine.complaints()
+    browser.get(f"{origin}/vite/react.html#{server}")
     cards = "[...document.querySelectorAll('persona-card')]"
-    value_of(any_browser, f"{cards}.filter(({{ state }}) => state === 'ready').length === 2")
+    value_of(browser, f"{cards}.filter(({{ state }}) => state === 'ready').length === 2")
     card = "document.querySelector('persona-card')"
     weight = f"getComputedStyle({card}.shadowRoot.querySelector('[part~=name]')).fontWeight"
-    assert any_browser.evaluate(weight) == "700"
-    any_browser.click("persona-card[email='bob@example.org']")
+    assert browser.execute_script(f"return {weight}") == "700"
+    browser.find_element(By.CSS_SELECTOR, "persona-card[email='bob@example.org']").click()
     chosen = "document.querySelector('#chosen persona-card')"
-    assert value_of(any_browser, f"{chosen}?.profile?.email") == "bob@example.org"
-    any_browser.click("#chosen persona-card")
-    value_of(any_browser, f"{cards}.length === 2")
-    assert not unexpected(any_browser.errors)
+    assert value_of(browser, f"{chosen}?.profile?.email") == "bob@example.org"
+    browser.find_element(By.CSS_SELECTOR, "#chosen persona-card").click()
+    value_of(browser, f"{cards}.length === 2")
+    assert not unexpected(engine.complaints())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import urllib.request
 
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from support.browsers.abilities import PINCH, in_three_engines
 from support.clients.accessibility import violations
 from support.pictures.pictures import BLUE, RED, WHITE, encode, exif_orientation, photo, quadrants
 
@@ -109,37 +111,63 @@ class TestWholePath:
         assert page.on_card(ALICE, "name") == page.shown(profile, "title") == "Alice Liddell"
         assert page.shown_picture(profile).startswith("data:image/")
 
+    @in_three_engines
     def test_by_keyboard(self, page, tmp_path):
-        """Sign-in, editing, cropping and erasing work by keyboard; the focus is never lost."""
+        """The whole dialog works by keyboard, from sign-in to sign-out; the focus is never lost."""
         path = tmp_path / "picture.jpg"
         path.write_bytes(encode(quadrants()))
-        ActionChains(page.browser).send_keys(Keys.TAB, Keys.ENTER).perform()
-        page.wait_for_notice("Signed in as")
+        page.resize(1280, 800)
+        page.photograph("engines-1-cards")
 
-        def tab_to(selector):
-            wanted = page.profile().find_element(By.CSS_SELECTOR, selector)
+        def press(*keys):
+            ActionChains(page.browser).send_keys(*keys).perform()
+
+        def tab_to(selector, *keys, back=False):
+            # Never around through the browser's own buttons: drivers send further keys to the page.
+            wanted = page.find(selector)
             for _ in range(20):
-                ActionChains(page.browser).send_keys(Keys.TAB).perform()
+                if back:
+                    ActionChains(page.browser).key_down(Keys.SHIFT).send_keys(Keys.TAB).key_up(
+                        Keys.SHIFT
+                    ).perform()
+                else:
+                    press(Keys.TAB)
                 if page.focused() == wanted:
-                    return wanted
+                    press(*keys)
+                    return
             raise AssertionError(selector)
 
-        tab_to(".editor summary").send_keys(Keys.ENTER)
-        tab_to("[name=name]").send_keys("Alice Liddell", Keys.ENTER)
+        press(Keys.TAB, Keys.ENTER)
+        page.wait_for_notice("Signed in as")
+
+        tab_to(".profile:not([hidden]) .editor summary", Keys.ENTER)
+        page.photograph("engines-2-editor")
+        tab_to(".profile:not([hidden]) [name=name]", "Alice Liddell", Keys.ENTER)
         page.wait_for_notice("Saved.")
         assert page.focused().tag_name == "summary"
         page.choose_file(page.profile(), path)
         page.cropper()
         assert page.focused().get_dom_attribute("class") == "viewport"
-        page.focused().send_keys("++", Keys.ARROW_LEFT, Keys.ENTER)
+        press("++", Keys.ARROW_LEFT)
+        page.photograph("engines-3-crop")
+        press(Keys.ENTER)
         page.wait_for_notice("The picture is saved.")
-        tab_to("[data-action=erase]").send_keys(Keys.ENTER)
-        ActionChains(page.browser).send_keys(Keys.TAB, Keys.ENTER).perform()
+        page.shown_picture(page.profile())
+        page.photograph("engines-4-profile")
+        tab_to("#another summary", Keys.ENTER, back=True)
+        tab_to("#other-email [name=email]", "carol@team.example", Keys.ENTER)
+        page.wait_for_notice("Signed in as carol@team.example.")
+        tab_to(".profile:not([hidden]) [data-action=erase]", Keys.ENTER)
+        press(Keys.TAB, Keys.ENTER)
         page.wait_for_notice("is erased")
         assert page.focused().tag_name == "h2"
+        tab_to("#sign-out", Keys.ENTER, back=True)
+        page.wait_for_notice("signed out, everywhere")
+        assert page.focused().get_dom_attribute("id") == "heading"
 
 
 class TestCropping:
+    @in_three_engines
     def test_by_keys(self, page, colour, tmp_path):
         """A crop by keyboard is kept; it honours the orientation, and its position is announced."""
         # The orientation turns it right by a quarter: the lower left quarter goes to the upper left.
@@ -157,6 +185,7 @@ class TestCropping:
         page.wait_for_notice("The picture is saved.")
         assert all(is_like(pixel, BLUE) for pixel in colour(profile))
 
+    @in_three_engines
     @pytest.mark.parametrize(("across", "down", "wanted"), [(1, 1, RED), (-1, -1, WHITE)])
     def test_by_pointer(self, page, colour, tmp_path, across, down, wanted):
         """The wheel zooms at the pointer; dragging moves the picture up to its edge."""
@@ -165,14 +194,30 @@ class TestCropping:
         profile = page.sign_in(ALICE)
         page.choose_file(profile, path)
         viewport = page.cropper().find_element(By.CSS_SELECTOR, ".viewport")
-        turn = "arguments[0].dispatchEvent(new WheelEvent('wheel', {deltaY: -500, cancelable: true}))"
-        page.browser.execute_script(turn, viewport)
+        page.engine.turn_wheel(viewport, -500)
         for _ in range(5):
             drag = ActionChains(page.browser, duration=0).move_to_element(viewport).click_and_hold()
             drag.move_by_offset(120 * across, 120 * down).release().perform()
         page.find("#crop [value=use]").click()
         page.wait_for_notice("The picture is saved.")
         assert all(is_like(pixel, wanted) for pixel in colour(profile))
+
+    @in_three_engines
+    def test_by_two_fingers(self, page, colour, tmp_path):
+        """Two fingers zoom by their distance, around the point between them."""
+        page.engine.require(PINCH)
+        path = tmp_path / "wide.jpg"
+        path.write_bytes(encode(quadrants(1600, 1200)))
+        profile = page.sign_in(ALICE)
+        page.choose_file(profile, path)
+        cropper = page.cropper()
+        page.engine.pinch(cropper.find_element(By.CSS_SELECTOR, ".viewport"), 60, 150)
+        status = cropper.find_element(By.CSS_SELECTOR, "[role=status]")
+        page.wait_for(lambda: "Zoom 250 %" in status.get_property("textContent"))
+        cropper.find_element(By.CSS_SELECTOR, "[value=use]").click()
+        page.wait_for_notice("The picture is saved.")
+        corners = [colour(profile)[index] for index in (0, 2, 6, 8)]
+        assert not any(is_like(one, other) for one, other in itertools.combinations(corners, 2))
 
     def test_calling_it_off(self, page, tmp_path):
         """Escape and Cancel upload nothing, and the same file can be chosen again."""

@@ -9,6 +9,7 @@ import urllib.request
 
 import pytest
 from selenium.webdriver.common.by import By
+from support.browsers.abilities import PASTE_PICTURE, in_three_engines
 from support.pictures.pictures import encode, quadrants
 
 ALICE = "alice@example.com"
@@ -54,10 +55,12 @@ def picture_file(tmp_path):
 
 
 class TestWaysIn:
-    def test_paste(self, page, give):
+    @in_three_engines
+    def test_paste(self, page):
         """A picture pasted anywhere goes to the shown profile."""
+        page.engine.require(PASTE_PICTURE)
         page.sign_in(ALICE)
-        give("paste", page.find("body"))
+        page.engine.paste_picture(encode(quadrants(), "PNG"))
         page.cropper().find_element(By.CSS_SELECTOR, "[value=use]").click()
         page.wait_for_notice("The picture is saved.")
         page.shown_picture(page.profile())
@@ -67,6 +70,7 @@ class TestWaysIn:
         give("paste", page.find("body"))
         assert not page.find("#crop").is_displayed()
 
+    @in_three_engines
     def test_drop(self, page, give):
         """The profile shows that it accepts a dragged file; a drop elsewhere has no effect."""
         profile = page.sign_in(ALICE)

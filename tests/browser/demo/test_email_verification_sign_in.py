@@ -16,8 +16,7 @@ import pytest
 from pyevp import EVPError, Verifier
 from pyevp.profile import PROFILES
 from selenium.webdriver.common.keys import Keys
-from support.clients.other_browsers import firefox, webkit
-from support.servers.applications import wait_for
+from support.browsers.abilities import EMAIL_VERIFICATION, in_other_engines
 from support.servers.dialogs import dialog_of
 from support.servers.services import Service, development_server, free_port
 
@@ -233,17 +232,16 @@ def test_guide(new_page, tmp_path, email):
             assert not page.complaints()
 
 
-@pytest.mark.parametrize("start", [firefox, webkit])
-def test_other_browsers(start, service, tmp_path):
+@in_other_engines
+def test_other_browsers(unopened, service):
     """In a browser without the protocol the next way proves the address, without an error."""
-    with start(tmp_path) as browser:
-        browser.open(service.origin)
-        browser.evaluate("(document.querySelector('#another').open = true)")
-        browser.type("#other-email [name=email]", STRANGER + Keys.ENTER)
-        notice = "document.querySelector('#notice').textContent"
-        wait_for(lambda: browser.evaluate(notice))
-        assert browser.evaluate(notice) == f"Signed in as {STRANGER}."
-        assert not browser.evaluate(
-            "[...document.querySelectorAll('.problem')].map((each) => each.textContent).join('')"
-        )
-        assert browser.errors == []
+    assert not unopened.engine.can(EMAIL_VERIFICATION)
+    unopened.open(service.origin)
+    unopened.wait_for(unopened.cards)
+    unopened.find("#another summary").click()
+    unopened.find("#other-email [name=email]").send_keys(STRANGER, Keys.ENTER)
+    unopened.wait_for_notice(f"Signed in as {STRANGER}.")
+    assert unopened.find("#chooser .problem").text == ""
+    unopened.find("#sign-out").click()
+    unopened.wait_for_notice("signed out, everywhere")
+    assert not unopened.complaints()

@@ -8,6 +8,7 @@ import zipfile
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from support.browsers.abilities import in_three_engines
 from support.pictures.pictures import encode, quadrants
 
 ALICE, BOB = "alice@example.com", "bob@example.org"
@@ -62,6 +63,7 @@ class TestSigningIn:
         assert profile.find_element(By.CSS_SELECTOR, ".portrait .monogram").text == "A"
         assert not profile.find_element(By.CSS_SELECTOR, ".portrait img").is_displayed()
 
+    @in_three_engines
     def test_adding_bob(self, page):
         """A second address joins the session, is no longer offered, and survives a reload."""
         page.sign_in(ALICE)
@@ -112,6 +114,7 @@ class TestSigningIn:
         page.wait_for_notice("Signed in as")
         assert page.focused().get_dom_attribute("id") == "heading"
 
+    @in_three_engines
     def test_with_an_address_that_nobody_vouches_for(self, page):
         """The reason of a rejected address is at the field, which is marked and focused."""
         page.find("#another summary").click()
@@ -125,6 +128,7 @@ class TestSigningIn:
         assert page.focused() == field
         page.expect_complaint("400")
 
+    @in_three_engines
     def test_signing_out(self, page):
         """A sign-out removes the cards from page and device, also after a reload."""
         page.save(page.sign_in(ALICE), name="Alice Liddell")
@@ -132,8 +136,8 @@ class TestSigningIn:
         page.wait_for_notice("signed out, everywhere")
         assert page.browser.execute_script("return localStorage.length + sessionStorage.length") == 0
         page.browser.refresh()
-        assert page.find("#heading").text == "Choose a card"
-        assert page.on_card(ALICE, "name") == "alice"
+        page.wait_for(lambda: page.find("#heading").text == "Choose a card")
+        page.wait_for(lambda: page.on_card(ALICE, "name") == "alice")
 
     def test_session_that_was_ended_elsewhere(self, page, server):
         """A session ended elsewhere leads to sign-in with the reason, and leaves no data behind."""
@@ -204,6 +208,7 @@ class TestEditing:
         assert root.get_property("scrollWidth") <= width
         assert profile.size["height"] < 700
 
+    @in_three_engines
     def test_claims_that_are_refused(self, page):
         """Each rejected claim has its reason at the field, until it is valid."""
         profile = page.sign_in(ALICE)
@@ -243,6 +248,7 @@ class TestEditing:
 
 
 class TestPictures:
+    @in_three_engines
     def test_upload(self, page, server, picture_file):
         """A picture is shown from its URL; after a reload its thumbnail needs no request."""
         profile = page.sign_in(ALICE)
@@ -310,6 +316,7 @@ class TestPictures:
 
 
 class TestOwnData:
+    @in_three_engines
     def test_taking_it_away(self, page, picture_file):
         """The export is downloaded as a zip with claims and picture."""
         profile = page.sign_in(ALICE)
@@ -322,6 +329,7 @@ class TestOwnData:
             assert json.loads(archive.read("profile.json"))["name"] == "Alice Liddell"
             assert "picture/64.jpeg" in archive.namelist()
 
+    @in_three_engines
     def test_erasing_asks_first(self, page):
         """Escape, and the focused button, cancel the erasure."""
         profile = page.sign_in(ALICE)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from support.browsers.abilities import in_three_engines
 from support.clients.accessibility import violations
 from support.servers.applications import Clock, application, running
 from support.servers.dialogs import dialog_of
@@ -64,6 +65,7 @@ def is_clean(page, service):
 
 
 class TestSigningIn:
+    @in_three_engines
     def test_there_and_back(self, page, service):
         """The redirect gives a session and its card, and leaves no trace of the token."""
         go(page, service)
@@ -108,7 +110,71 @@ class TestSigningIn:
                 rotation = None
 
 
+class TestSuggestions:
+    """A blank profile after the first sign-in."""
+
+    def offered(self, page, service, email):
+        """Sign in; return the visible suggestion."""
+        go(page, service)
+        page.find("[type=email]").send_keys(email, Keys.ENTER)
+        page.wait_for_notice(f"Signed in as {email}.")
+        return page.wait_for(lambda: page.profile().find_element(By.CSS_SELECTOR, ".suggestion"))
+
+    def press(self, suggestion, action):
+        """Press a button of a suggestion."""
+        suggestion.find_element(By.CSS_SELECTOR, f"[data-action={action}]").click()
+
+    def test_taken(self, page, service):
+        """One click takes name and picture; the browser itself never calls the picture's host."""
+        suggestion = self.offered(page, service, "dora.day@team.example")
+        assert "Dora Day Example" in suggestion.text
+        assert "Take this name and picture" in suggestion.text
+        assert not violations(page.browser)
+        page.photograph("suggestion")
+        assert page.shown(page.profile(), "title") == "dora.day"
+        self.press(suggestion, "take")
+        page.wait_for_notice("Saved.")
+        assert page.shown(page.profile(), "title") == "Dora Day Example"
+        image = page.profile().find_element(By.CSS_SELECTOR, ".portrait img")
+        page.wait_for(lambda: image.get_property("naturalWidth"))
+        assert not suggestion.is_displayed()
+        assert page.focused().tag_name == "h2"
+        fetched = page.browser.execute_script(
+            "return performance.getEntriesByType('resource').map(({ name }) => name)"
+        )
+        assert not [url for url in fetched if url.startswith(service.provider)]
+        stored = page.browser.execute_script(
+            "return JSON.stringify([{...sessionStorage}, {...localStorage}])"
+        )
+        assert service.provider not in stored
+
+    def test_dismissed(self, page, service):
+        """A dismissed suggestion leaves nothing, and comes again with the next sign-in."""
+        for _ in range(2):
+            suggestion = self.offered(page, service, "emil@team.example")
+            self.press(suggestion, "dismiss")
+            assert not suggestion.is_displayed()
+            assert page.shown(page.profile(), "updated") == "Nothing stored yet"
+            page.find("#sign-out").click()
+            page.wait_for_notice("signed out, everywhere")
+
+    def test_picture_that_cannot_be_fetched(self, page, service):
+        """The name stays when the picture can't be fetched, and the page asks for a file."""
+        suggestion = self.offered(page, service, "flora@team.example")
+        page.browser.execute_script("""
+            const send = window.fetch;
+            window.fetch = (url, options) => send(url, String(url).endsWith("/picture")
+              ? { ...options, body: JSON.stringify({ suggestion: "gone" }) } : options);
+        """)
+        self.press(suggestion, "take")
+        page.wait_for_notice("The picture of your provider")
+        assert page.shown(page.profile(), "title") == "Flora Example"
+        assert not suggestion.is_displayed()
+        page.expect_complaint("422")
+
+
 class TestUnhappyPaths:
+    @in_three_engines
     def test_refused(self, page, service):
         """A denied sign-in changes nothing, says so, and offers the cards."""
         go(page, service)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from support.browsers.abilities import in_three_engines
 from support.pictures.pictures import encode, heic, photo, quadrants
 from support.pictures.shown import FOREIGN
 
@@ -42,21 +43,8 @@ def profile(page):
 
 @pytest.fixture
 def drop(page):
-    """Drops files of this machine on the middle of an element, as a file manager does."""
-
-    def send(element, *paths):
-        page.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
-        box = page.browser.execute_script(
-            "const {x, y, width, height} = arguments[0].getBoundingClientRect();"
-            "return [x + width / 2, y + height / 2]",
-            element,
-        )
-        data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
-        for kind in ("dragEnter", "dragOver", "drop"):
-            event = {"type": kind, "x": box[0], "y": box[1], "data": data}
-            page.browser.execute_cdp_cmd("Input.dispatchDragEvent", event)
-
-    return send
+    """Drops files of this machine on the middle of an element."""
+    return page.engine.drop
 
 
 @pytest.fixture
@@ -195,6 +183,7 @@ class TestAccepted:
         accept = profile.find_element(By.NAME, "picture").get_dom_attribute("accept").split(",")
         assert {"image/*", ".heic", ".heif", ".hif", ".avif", ".jxl", ".dng"} <= set(accept)
 
+    @in_three_engines
     def test_several(self, page, profile, drop, tmp_path):
         """Of several files the first picture is used; the cropper and the page say so."""
         (tmp_path / "a.txt").write_bytes(b"A text.")
@@ -276,6 +265,7 @@ class TestEnter:
             ["Continue", "Open the profile", "Save", "erase", "use"]
         )
 
+    @in_three_engines
     @pytest.mark.parametrize("place", [".viewport", "#crop-zoom", "[value=use]"])
     def test_in_the_cropper(self, page, profile, place):
         """Enter anywhere in the cropper uses the square; the cancel button and Escape cancel."""

@@ -24,6 +24,7 @@ from persona_profile.api.schemas import (
     session_body,
     validate,
 )
+from persona_profile.auth import suggestions
 from persona_profile.encoding import base64url_encode
 from persona_profile.errors import ValidationFailed
 from persona_profile.images.formats import ACCEPTED_MEDIA_TYPES, MEDIA_TYPES, SIZES, THUMBNAIL_SIZES
@@ -256,7 +257,10 @@ class TestSchemas:
         claims = schemas["Claims"]["properties"]
         assert service["claims"] == list(claims) == list(CLAIMS)
         assert {*claims} <= schemas["Profile"]["properties"].keys()
-        assert {*schemas["Profile"]["required"], "error"} == schemas["Profile"]["properties"].keys()
+        optional = {"error", "suggestions"}
+        assert {*schemas["Profile"]["required"], *optional} == schemas["Profile"]["properties"].keys()
+        offered = schemas["Suggestions"]["properties"]["claims"]["propertyNames"]["enum"]
+        assert sorted(offered) == sorted(suggestions.CLAIMS)
         assert claims["locale"]["pattern"] == f"^({LANGUAGE_TAG})?$"
         assert parameters["crop"]["schema"]["pattern"] == f"^{CROP_PATTERN}$"
         assert parameters["of"]["schema"]["pattern"] == f"^{OF_PATTERN}$"

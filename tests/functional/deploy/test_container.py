@@ -112,13 +112,13 @@ def test_life_of_a_container(container):
     client = Client(container, "alice@example.com")
     client.sign_in()
     assert client.set_name("Alice").status == 200
-    assert client.upload(photo(seed=1)).status == 200
+    assert client.upload(photo(800, 600, seed=1)).status == 200
     # The engine's own filter permits what picture workers confine themselves by.
     inside = client.call("GET", "/__heartbeat__").json["details"]["pictures"]
     assert inside == Confinement()._states
     assert client.call("GET", "/__version__").json["commit"] == COMMIT
     before = client.call("GET", client.profile).json["picture"]
-    upload = SlowUpload(container, client, photo(seed=2))
+    upload = SlowUpload(container, client, photo(1600, 1200, seed=2))
     container.terminate()
     wait_for(lambda: container.status("/__lbheartbeat__") != http.client.OK)
     assert container.check_health().returncode != 0

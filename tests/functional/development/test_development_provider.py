@@ -14,12 +14,14 @@ import pytest
 import webtest
 from joserfc import jwt
 from joserfc.jwk import KeySet
+from support.pictures.pictures import decoded
 from support.servers.applications import Clock, application, wait_for
 from support.servers.services import free_port
 from support.servers.tls import flooding
 from support.servers.tls import serving as serving_bytes
 
 from persona_profile.auth.fetch import FetchError
+from persona_profile.development import openid_people
 from persona_profile.development.openid_application import ProviderApplication
 from persona_profile.development.openid_provider import DevelopmentOpenIDProvider
 from persona_profile.encoding import base64url_encode
@@ -158,6 +160,21 @@ class TestAuthorization:
             "email": ALICE,
             "email_verified": True,
         }
+
+    def test_profile(self, client):
+        """The scope `profile` adds a name, and a picture that the provider serves."""
+        found = answer_of(
+            ask(client, scope="openid profile email").forms[0].submit("email", value=ALICE)
+        )
+        claims = claims_of(client, found["id_token"])
+        assert claims["name"] == "Alice Example"
+        assert set(openid_people.CLAIMS) < claims.keys()
+        assert claims["picture"].startswith(f"{ISSUER}/picture?of=")
+        picture = client.get(claims["picture"].removeprefix(ISSUER))
+        assert (picture.content_type, decoded(picture.body).size) == ("image/jpeg", (256, 256))
+        for query in ("", "?of=x", f"?of={'g' * 32}", "?of=%00"):
+            client.get(f"/picture{query}", status=404)
+        client.get("/picture?of=%ff", status=400)
 
     def test_refusal(self, client):
         """A person who denies goes back with that, and the state."""

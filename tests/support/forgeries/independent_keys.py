@@ -392,6 +392,20 @@ def split_nonce(payload: bytes) -> tuple[bytes, int, int]:
     return payload[:16], int.from_bytes(payload[16:24]), int.from_bytes(payload[24:])
 
 
+def pack_suggestion(expires_at: int, *texts: str) -> bytes:
+    """Write the payload of a reference to a suggested picture."""
+    return _json([expires_at, *texts])
+
+
+def split_suggestion(payload: bytes) -> tuple[int, str, str, str, str]:
+    """Parse the payload of a reference: expires at, email, kind of proof, issuer, URL."""
+    suggestion = _from_json(payload)
+    _require(isinstance(suggestion, list) and len(suggestion) == 5, "not a suggestion")
+    expires_at, email, member, issuer, url = suggestion
+    _require(type(expires_at) is int, "a suggestion's end")
+    return expires_at, _text(email), _text(member), _text(issuer), _text(url)
+
+
 def pack_picture(picture: PictureToken) -> bytes:
     """Write the payload of a picture's URL."""
     numbers = picture.size.to_bytes(2) + bytes([picture.formats]) + picture.expires_at.to_bytes(4)

@@ -18,7 +18,7 @@ SOURCE = "".join(path.read_text() for path in (ROOT / "persona_profile").rglob("
 def test_every_code_is_documented():
     """The errors' codes in the code are those of the OpenAPI document."""
     raised = re.findall(
-        r"(?:InvalidProof|LookupFailed|InvalidSession|InvalidJws|FetchError|Unauthorized|UnprocessablePicture|_Failure)"
+        r"(?:InvalidProof|LookupFailed|InvalidSession|InvalidJws|FetchError|Unauthorized|UnprocessablePicture|SuggestionRejected|_Failure)"
         r'\(\s*"([a-z_0-9]+)"',
         SOURCE,
     )

@@ -23,6 +23,8 @@ from persona_profile.keys.tokens import (
     PictureCapability,
     Protection,
     SessionTokens,
+    SuggestedPicture,
+    SuggestedPictureTokens,
 )
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import KeyItem, Owner
@@ -228,10 +230,13 @@ class TestKeyItems:
 SESSIONS = SessionTokens(KEYS)
 CAPABILITIES = PictureCapabilities(KEYS, 86400, lambda: NOW)
 PROTECTION = Protection(RecordKey(KeyRole.PICTURE, b"r" * 32), ((HOME, 7),), 1000 * NOW + 3_600_000)
+SUGGESTIONS = SuggestedPictureTokens(KEYS, lambda: NOW)
+SUGGESTION = SuggestedPicture(ALICE, "id_token", "https://a.test", "https://b.test/c", 1001 * NOW)
 PERMISSION = PictureCapability(HOME, b"i" * 16, 64, ("webp", "jpeg"))
 TOKENS = {
     "session": (SESSIONS, SESSIONS.seal(session_of(ALICE, BOB))),
     "protected session": (SESSIONS, SESSIONS.seal(session_of(ALICE, profile_key=PROFILE_KEY))),
+    "suggestion": (SUGGESTIONS, SUGGESTIONS.seal(SUGGESTION)),
     "picture": (CAPABILITIES, CAPABILITIES.seal(PERMISSION)),
     "protected picture": (
         CAPABILITIES,
@@ -277,7 +282,9 @@ def test_tokens_without_their_key():
     before = KeyWrapper(Keyring([key(DESTROYED)], [key(9)]))
     session = SessionTokens(before).seal(session_of(ALICE))
     picture = PictureCapabilities(before, 86400, lambda: NOW).seal(PERMISSION)
-    for tokens, token in ((SESSIONS, session), (CAPABILITIES, picture)):
+    suggestion = SuggestedPictureTokens(before, lambda: NOW).seal(SUGGESTION)
+    sealed = ((SESSIONS, session), (CAPABILITIES, picture), (SUGGESTIONS, suggestion))
+    for tokens, token in sealed:
         with pytest.raises(Unreadable):
             tokens.open(token)
 

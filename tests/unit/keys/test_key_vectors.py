@@ -23,6 +23,8 @@ from persona_profile.keys.tokens import (
     Protection,
     Session,
     SessionTokens,
+    SuggestedPicture,
+    SuggestedPictureTokens,
 )
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.items import Forward, KeyItem, Moving, Owner
@@ -168,6 +170,10 @@ class TestTheIndependentImplementation:
             "session": (independent.pack_session, independent.split_session),
             "picture": (independent.pack_picture, independent.split_picture),
             "nonce": (lambda held: independent.pack_nonce(*held), independent.split_nonce),
+            "suggestion": (
+                lambda held: independent.pack_suggestion(*held),
+                independent.split_suggestion,
+            ),
         }[purpose]
         assert pack(split(payload)) == payload
 
@@ -308,6 +314,17 @@ class TestTheService:
         _, *times = independent.split_nonce(payload)
         nonce = Nonces(wrapper, 600).open(vector["token"])
         assert nonce == Nonce(sha256(b"nonce" + payload).digest(), *times)
+
+    def test_seals_and_opens_the_suggestion(self, wrapper):
+        """A picture gives the token of the vectors, and the token the picture, until its end."""
+        [vector] = of_purpose("suggestion")
+        expires_at, *texts = independent.split_suggestion(*unhex(vector, "payload"))
+        picture = SuggestedPicture(*texts, expires_at)
+        tokens = SuggestedPictureTokens(wrapper, lambda: expires_at / 1000 - 1)
+        assert tokens.seal(picture) == vector["token"]
+        assert tokens.open(vector["token"]) == picture
+        with pytest.raises(Unreadable):
+            SuggestedPictureTokens(wrapper, lambda: expires_at / 1000).open(vector["token"])
 
     def test_makes_nonces(self, wrapper):
         """A new nonce is sealed as the page says, and lives for its time."""

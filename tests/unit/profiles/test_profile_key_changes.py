@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from support.stores.sealed_store import ALICE, BOB, FOREVER, Store, key
 from support.stores.stepping import Actor, Killed, Stepped, killing_after
 
 from backends import Backend
+from backends.copying.archive import backup, restore
+from backends.copying.copy_state import CopyState
+from backends.copying.online_copy import copy
 from backends.copying.transfer import read_partition
 from backends.engines.memory import MemoryBackend
 from backends.engines.sqlite import SqliteBackend
@@ -33,6 +36,7 @@ from persona_profile.keys.keyring import Keyring, KeyState
 from persona_profile.keys.tokens import Session
 from persona_profile.profiles.preconditions import Precondition
 from persona_profile.store.items import KEY_ITEM, KeyItem, Owner
+from persona_profile.store.maintenance.archived_homes import ArchivedHomes
 from persona_profile.store.maintenance.rewrapping import Rewrapping
 
 KEYRING = Keyring([key(1)], [key(9)])
@@ -254,6 +258,26 @@ class TestMaintenance:
         world.ended.profiles.add_profile_key(holding(SECOND), ALICE, THIRD)
         assert opening(world.promoted) == {FIRST, SECOND, THIRD}
 
+    def test_backup_and_copy(self, store, tmp_path):
+        """All keys open the profile in a restored archive and in a copy, also in the older format."""
+        store.write(BOB)
+        store.profiles.set_profile_key(FOREVER, BOB, FIRST)
+        to_first_format(store, BOB)
+        store.profiles.add_profile_key(holding(FIRST), ALICE, SECOND)
+        with closing(ArchivedHomes(store.keys)) as homes:
+            backup(store.backend, tmp_path / "archive", software="test", related=homes.related)
+        restored, copied = Store(KEYRING), Store(KEYRING)
+        with closing(ArchivedHomes(store.keys)) as homes:
+            archive = tmp_path / "archive"
+            restore(archive, restored.backend, inspect=homes.check)
+        with CopyState(tmp_path / "state") as state:
+            assert copy(store.backend, copied.backend, state).equal
+        for other in (restored, copied):
+            assert opening(other) == {FIRST, SECOND}
+            assert ids(other) == ids(store)
+            assert other.profiles.profile(holding(FIRST), BOB).document.claims == {"name": "N"}
+            assert other.verify()[0] == []
+
     def test_erasure(self, store):
         """Erasing removes all keys with the profile; a new profile has none of them."""
         store.profiles.add_profile_key(holding(FIRST), ALICE, SECOND)
@@ -324,6 +348,17 @@ class TestFirstFormat:
         after = store.backend.list(store.keys.partition(BOB))
         kept = {info.version for info in version} & {info.version for info in after}
         assert len(kept) == 1  # the key item is written once
+
+    def test_damaged_owner(self, store):
+        """A plain profile whose owner record does not open can be written; the record stays."""
+        store.write(BOB)
+        to_first_format(store, BOB, None)
+        value = store.get(BOB, KEY_ITEM)
+        for damaged in (value[:-1] + b"x", value[:-1], value + b"x"):
+            store.put(BOB, KEY_ITEM, damaged)
+            store.write(BOB, "B")
+            assert store.get(BOB, KEY_ITEM) == damaged
+            assert store.only_finding() == ("unreadable_key", BOB, KEY_ITEM)
 
     def test_removed(self, store):
         """The key of an earlier build is removed like any other."""

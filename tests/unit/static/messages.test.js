@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { describe, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import {
   codes,
   explain,
@@ -101,6 +102,28 @@ for (const [part, prefix] of Object.entries(PARTS)) {
     });
   }
 }
+
+describe("size", () => {
+  const size = (name) =>
+    gzipSync(readFileSync(new URL(`client/${name}.js`, STATIC)), { level: 9 }).length;
+
+  test("of the messages with English is less than 8.5 kB compressed", () => {
+    const names = [
+      "persona-messages",
+      "persona-translation",
+      "persona-languages",
+      "persona-messages-en",
+    ];
+    assert.ok(names.map(size).reduce((sum, each) => sum + each) < 8_500);
+  });
+
+  test("of each language is less than 5 kB compressed", () => {
+    assert.deepEqual(
+      languages.filter((language) => size(`persona-messages-${language}`) >= 5_000),
+      [],
+    );
+  });
+});
 
 describe("texts", () => {
   const clientKeys = Object.keys(read("client", "en"));
