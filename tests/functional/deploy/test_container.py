@@ -124,6 +124,7 @@ def test_life_of_a_container(container):
     assert container.check_health().returncode != 0
     assert upload.finish().status == http.client.OK
     assert container.wait() == 0
+    client.close()
     container.start()
     client.sign_in()
     after = client.call("GET", client.profile).json
