@@ -303,9 +303,10 @@ def test_deployment(container, engine, tmp_path):
     manifest.write_text(yaml.safe_dump_all(playable(container)))
     engine.output("play", "kube", "--start=false", "--network", "host", manifest)
     try:
-        # As kubelet does: podman ignores the mode of a secret, and the group of the volumes.
+        # As kubelet does: podman 4.3 leaves Base64 in secrets, and ignores their mode and group.
         [secrets] = json.loads(engine.output("volume", "inspect", "persona-profile"))
         for path in Path(secrets["Mountpoint"]).iterdir():
+            path.write_bytes(secret_files(container)[path.name])
             os.chown(path, 0, container.user)
             path.chmod(0o440)
         engine.output("pod", "start", "persona-profile-pod-0")
@@ -315,6 +316,14 @@ def test_deployment(container, engine, tmp_path):
         assert inspected["EffectiveCaps"] in (None, [])
     finally:
         engine.output("play", "kube", "--down", manifest)
+
+
+def secret_files(container: Container) -> dict[str, bytes]:
+    """Return the content of the Secret of the Deployment."""
+    return {
+        "keyring.json": (container.secrets / "keyring.json").read_bytes(),
+        "backend.url": b"sqlite:////data/items.sqlite",
+    }
 
 
 def playable(container: Container) -> list[dict[str, Any]]:
@@ -337,14 +346,10 @@ def playable(container: Container) -> list[dict[str, Any]]:
     played["image"] = IMAGE
     pod["volumes"].append({"name": "data", "hostPath": {"path": str(container.data)}})
     played["volumeMounts"].append({"name": "data", "mountPath": "/data"})
-    content = {
-        "keyring.json": (container.secrets / "keyring.json").read_bytes(),
-        "backend.url": b"sqlite:////data/items.sqlite",
-    }
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": "persona-profile"},
-        "data": {name: b64encode(each).decode() for name, each in content.items()},
+        "data": {name: b64encode(each).decode() for name, each in secret_files(container).items()},
     }
     return [secret, settings, deployment]
