@@ -43,10 +43,6 @@ def engine() -> Iterator[Engine]:
     # In memory: less than 1 GB, of which most is written once.
     with tempfile.TemporaryDirectory(prefix="c-", dir="/dev/shm", ignore_cleanup_errors=True) as folder:
         made = Engine(Path(folder))
-        if os.environ.get("KEEP"):
-            made = Engine(Path("/dev/shm/kept"))
-            yield made
-            return
         try:
             made.make_base()
             made.build(COMMIT)

@@ -114,7 +114,7 @@ def test_commands_of_distributions(source, tmp_path):
     more = f"backend.url = sqlite:///{elsewhere}/s\npublic_origins = https://p.example.com\n"
     ini.write_text(text.replace("[server:main]", f"{more}\n[server:main]"))
     (elsewhere / "a.png").write_bytes((ROOT / "docs" / "images" / "demo.png").read_bytes())
-    for line in ("keys init", "storage init", "keys status", "pictures process --out . a.png"):
+    for line in ("keys init", "storage init", "keys status", "pictures process --out out a.png"):
         run(command, "-c", ini, *line.split(), cwd=elsewhere)
 
 
