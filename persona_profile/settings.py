@@ -47,7 +47,10 @@ EVERY_DOMAIN: Final = "*"
 
 ENVIRONMENT_PREFIX: Final = "PERSONA_"
 
-SERVER_VARIABLES: Final = {"PERSONA_LISTEN"}
+SERVER_VARIABLES: Final = {
+    f"PERSONA_{name.upper()}": name
+    for name in ("listen", "threads", "trusted_proxy", "trusted_proxy_count", "trusted_proxy_headers")
+}
 """Variables that override settings of [server:main]."""
 
 _ONE_OF_TWO: Final = {
@@ -274,6 +277,7 @@ class Settings:
     backend_read_url: str | None = _setting(str)
     backend_read_url_file: Path | None = _setting(Path)
     keyring_path: Path | None = _setting(Path)
+    keyring_group_readable: bool = _setting(_boolean, False)
     key_service: str = _setting(_one_of(KEY_SERVICES), KEY_SERVICES[0])
     key_service_cache_seconds: int = _setting(_whole(1, 24 * 3600), 300)
     key_service_cache_keys: int = _setting(_whole(1, 10_000_000), 10_000)
@@ -405,7 +409,7 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
     unknown = {name if _NAME.fullmatch(name) else "a name" for name in merged.keys() - known}
     problems = dict.fromkeys(unknown, "there is no such setting")
     ours = {name for name in environ if name.startswith(ENVIRONMENT_PREFIX)}
-    for variable in ours - SERVER_VARIABLES - service_variables(environ):
+    for variable in ours - SERVER_VARIABLES.keys() - service_variables(environ):
         if variable in variables:
             merged[variables[variable]] = environ[variable]
         else:

@@ -19,15 +19,13 @@ from persona_profile.runtime.control import ControlChannel
 from persona_profile.runtime.exposition import listen
 from persona_profile.runtime.lifecycle import LATER_SIGNALS
 from persona_profile.serving.waitress_settings import ADDRESSES, DEFAULT_ADDRESS, adjustments
-from persona_profile.settings import InvalidSettings, Settings, parse_settings
+from persona_profile.settings import SERVER_VARIABLES, InvalidSettings, Settings, parse_settings
 
 MAX_PROCESSES: Final = 64
 # -P: like the command itself, ignore Python files of the current folder.
 _MODULE: Final = (sys.executable, "-P", "-m")
 _RUNNER: Final = "egg:persona-profile-server"
 _FOREIGN: Final = {"use", "here", "__file__"}
-LISTEN: Final = "PERSONA_LISTEN"
-"""The variable that overrides where the server listens."""
 
 
 def add_to(commands: Any) -> None:
@@ -136,14 +134,14 @@ def _supervise(options: argparse.Namespace, ini: plaster.ILoader) -> NoReturn:
 
 
 def _server_settings(ini: plaster.ILoader) -> dict[str, str]:
-    """Return the settings of waitress, with the addresses of the environment."""
+    """Return the settings of waitress, overridden from the environment."""
     if not _is_ours(ini):
         raise InvalidSettings(f"--processes needs `use = {_RUNNER}` in [server:main]")
     settings = {name: value for name, value in ini.get_settings(SERVER).items() if name not in _FOREIGN}
-    if os.environ.get(LISTEN):
+    given = {name: os.environ[each] for each, name in SERVER_VARIABLES.items() if os.environ.get(each)}
+    if "listen" in given:
         settings = {name: value for name, value in settings.items() if name not in ADDRESSES}
-        settings["listen"] = os.environ[LISTEN]
-    return settings
+    return settings | given
 
 
 def _is_ours(ini: plaster.ILoader) -> bool:

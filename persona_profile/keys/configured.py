@@ -41,7 +41,7 @@ def open_keyring(settings: Settings) -> tuple[KeyringFile | None, Keyring]:
 def keyring_file(settings: Settings) -> KeyringFile | None:
     """Return the file of the keyring; None for a keyring in memory."""
     if settings.keyring_path is not None:
-        return KeyringFile(settings.keyring_path)
+        return KeyringFile(settings.keyring_path, group_readable=settings.keyring_group_readable)
     if settings.backend == "memory":
         return None
     return KeyringFile(settings.development_folder / "keyring.json")

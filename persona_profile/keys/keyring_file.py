@@ -2,7 +2,7 @@
 
 The file is a JSON object `{"format": 1, "encryption_keys": [KEY, ...], "index_keys": [KEY, ...]}`. A
 KEY is `{"version": 1, "state": "primary", "secret": "base64url of 32 bytes"}`; its other members are
-notes. The mode is 0600.
+notes. The mode is 0600; a mounted secret, owned by root, may be 0440 if that is configured.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ logger = logging.getLogger(__name__)
 class KeyringFile:
     """A keyring on disk. After a crash there is the old file or the new one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, group_readable: bool = False) -> None:
         self.path = path
+        self._group_readable = group_readable
 
     def load(self) -> Keyring:
         """Read the keyring.
@@ -106,13 +107,14 @@ class KeyringFile:
             except BlockingIOError:
                 message = f"{self.path}: another `keys` command is at work on it"
                 raise KeyringError(message) from None
-            yield KeyringFile(path)
+            yield KeyringFile(path, group_readable=self._group_readable)
         finally:
             os.close(handle)
 
     def _read(self) -> bytes:
         with self.path.open("rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+            forbidden = 0o037 if self._group_readable else 0o077
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & forbidden:
                 raise KeyringError("others can read it; run chmod 600 on it")
             text = file.read(MAX_FILE_BYTES + 1)
         if len(text) > MAX_FILE_BYTES:

@@ -279,6 +279,11 @@ OF_THE_SERVER = [
     ),
     Mistake("listen by a variable", (SERVER, PORTS), environ={"PERSONA_LISTEN": "127.0.0.1:99999"}),
     Mistake(
+        "threads by a variable",
+        (SERVER, "threads: must be a whole number of at least 5"),
+        environ={"PERSONA_THREADS": "0"},
+    ),
+    Mistake(
         "a port",
         (SERVER, "port: must be a port from 0 to 65535"),
         instead("listen = LISTEN", "port = 65536"),

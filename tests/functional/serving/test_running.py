@@ -21,7 +21,7 @@ from support.clients.metrics import Exposition
 from support.pictures.pictures import encode, quadrants
 from support.pictures.workers import fork_server_pids, is_alive
 from support.servers.applications import wait_for
-from support.servers.services import Client, Service, free_port
+from support.servers.services import Client, Service, SlowUpload, free_port
 
 TESTS = ROOT / "tests"
 MORE = "pictures.formats = jpeg\nmetrics.listen = 127.0.0.1:{port}\n"
@@ -68,29 +68,6 @@ def get(service: Service, path: str = "/v1/") -> int:
         return client.call("GET", path).status
     finally:
         client.close()
-
-
-class SlowUpload:
-    """An upload of which a part was sent."""
-
-    def __init__(self, service: Service, client: Client, body: bytes) -> None:
-        self._rest = body[len(body) // 4 :]
-        self._connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)
-        self._connection.putrequest("PUT", client.picture)
-        self._connection.putheader("Authorization", f"Bearer {client.token}")
-        self._connection.putheader("Content-Type", "image/jpeg")
-        self._connection.putheader("Content-Length", str(len(body)))
-        self._connection.endheaders(body[: len(body) // 4])
-        self.close = self._connection.close
-        service.clients.append(self)
-
-    def finish(self) -> http.client.HTTPResponse:
-        """Send the rest; return the answer."""
-        self._connection.send(self._rest)
-        response = self._connection.getresponse()
-        response.read()
-        self._connection.close()
-        return response
 
 
 class TestStopping:

@@ -100,6 +100,23 @@ class TestKeyringFile:
         with pytest.raises(KeyringError, match="chmod 600"):
             load(path)
 
+    def test_open_to_its_group(self, tmp_path):
+        """A mounted secret of mode 0440 is accepted only if that is configured."""
+        path = self.write(tmp_path, self.document(), 0o440)
+        with pytest.raises(KeyringError, match="chmod 600"):
+            load(path)
+        configured = KeyringFile(path, group_readable=True)
+        assert configured.load().primary(KeyKind.ENCRYPTION).version == 1
+        with configured.lock() as locked:
+            assert locked.holds(configured.load())
+
+    @pytest.mark.parametrize("mode", [0o444, 0o441, 0o460, 0o450])
+    def test_open_to_more_than_its_group(self, tmp_path, mode):
+        """A group that can write, or others that can read, are never accepted."""
+        path = self.write(tmp_path, self.document(), mode)
+        with pytest.raises(KeyringError, match="chmod 600"):
+            KeyringFile(path, group_readable=True).load()
+
     def test_absent(self, tmp_path):
         """A file that is not there is an error that names it."""
         with pytest.raises(KeyringError, match=r"absent\.json: No such file"):
