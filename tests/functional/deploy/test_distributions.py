@@ -61,7 +61,7 @@ keys rotate --promote
 keys status
 keys rewrap
 storage upgrade
-keys destroy --revoke 1
+keys destroy --revoke 1 --yes
 storage backup backup
 -c other.ini storage restore backup
 storage copy --overwrite test.ini other.ini
