@@ -56,6 +56,7 @@ setup(
         "persona_profile.capacity",
         "persona_profile.cli",
         "persona_profile.development",
+        "persona_profile.doctor",
         "persona_profile.images",
         "persona_profile.images.colours",
         "persona_profile.images.readers",
