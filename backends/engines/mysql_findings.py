@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from sqlalchemy import Connection, delete, false, text, update
+from sqlalchemy import Connection, delete, false, insert, select, text, update
 
 from backends.engines.statements import BULK, CONTENT, KEY, SMALL
 from backends.findings import Finding, failed, ok, warning
@@ -46,9 +46,8 @@ _ON: Final = {"ON", "1"}
 def write_nothing(connection: Connection) -> None:
     """Carry out writes of no row: the database checks rights as for all other writes."""
     for table in (SMALL, BULK):
-        columns = ", ".join((*KEY, *CONTENT))
-        rows = f"SELECT {columns} FROM {table.name} WHERE 1 = 0"  # noqa: S608 - constants
-        connection.execute(text(f"INSERT INTO {table.name} ({columns}) {rows}"))
+        columns = [table.c[name] for name in (*KEY, *CONTENT)]
+        connection.execute(insert(table).from_select(columns, select(*columns).where(false())))
         connection.execute(update(table).values(version=1).where(false()))
         connection.execute(delete(table).where(false()))
 
