@@ -34,7 +34,7 @@ class Installation:
         (folder / "database").mkdir()
         (folder / "redis").mkdir()
         self.mariadb = MariaDB(folder / "database", log_bin="on", binlog_format="MIXED")
-        self.redis = RedisServer(folder / "redis")
+        self.redis = RedisServer(folder / "redis", loglevel="warning")  # others name addresses
         self.url = f"mysql://service:{SECRET}@127.0.0.1:{self.mariadb.port}/persona"
         more = "\n".join(
             [
@@ -137,10 +137,11 @@ def test_right_installation(installation):
 
 
 def test_json(installation):
-    """`--json` prints the same findings as one document."""
+    """`--json` prints the findings as one document."""
     document = json.loads(installation.doctor("--json").stdout)
     assert document["status"] == "ok"
-    assert len(document["findings"]) == len(installation.doctor().stdout.splitlines()) - 1
+    parts = {each["part"] for each in document["findings"]}
+    assert {"settings", "keyring", "storage", "rate limits", "BrowserID"} < parts
     members = {"part", "subject", "level", "message", "advice"}
     assert all(each.keys() == members for each in document["findings"])
 
@@ -274,8 +275,7 @@ def replica_of_redis(installation: Installation) -> Iterator[None]:
 
 
 BROKEN = (
-    Broken("service-stopped", "process: it does not answer", breaking=without_service),
-    Broken("upstream-down", "it does not reach the service", breaking=without_service),
+    Broken("service-stopped", "it does not reach the service", breaking=without_service),
     Broken("nginx-stopped", "TLS: no answer: Connection refused", breaking=without_nginx),
     Broken("certificate", "TLS: certificate: ", lambda _: {"SSL_CERT_FILE": os.devnull}),
     Broken("database-frozen", "storage: ", breaking=frozen_database),
@@ -316,7 +316,7 @@ BROKEN = (
     Broken("redis-replica", "Redis: it is a replica", breaking=replica_of_redis),
     Broken("keyring-mode", "others can read it", breaking=open_keyring),
     Broken("issuers-file", "issuers.json: ", breaking=issuers(domains=[])),
-    Broken("issuer-keys", "it publishes none for EdDSA", breaking=issuers(algorithms=["EdDSA"])),
+    Broken("issuer-keys", "it publishes none for Ed25519", breaking=issuers(algorithms=["EdDSA"])),
     Broken(
         "issuer-down",
         "keys: discovery document: ",
