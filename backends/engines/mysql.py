@@ -8,9 +8,10 @@ sharding proxies support none of them well.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -109,6 +110,10 @@ class Rejected(Unavailable):
     """The database answered that it can't do it."""
 
 
+class _RollBack(Exception):
+    """Ends a transaction that shall have no effect."""
+
+
 class MysqlBackend(SqlBackend):
     """A MySQL-compatible database."""
 
@@ -188,10 +193,20 @@ class MysqlBackend(SqlBackend):
 
     def _examine_rights(self) -> Finding:
         try:
-            self._retrying(mysql_findings.write_nothing)
+            self._retrying(self._try_writes)
         except Rejected as error:
             return failed("rights", str(error), mysql_findings.ADVICE_RIGHTS)
-        return mysql_findings.of_privileges({row[0] for row in self._read(mysql_findings.PRIVILEGES)})
+        try:
+            rows = self._read(mysql_findings.PRIVILEGES)
+        except Rejected:  # not every compatible database has these tables
+            rows = []
+        return mysql_findings.of_privileges({row[0] for row in rows})
+
+    def _try_writes(self, connection: Connection) -> None:
+        with suppress(_RollBack), self._transaction(connection):
+            for statement in mysql_findings.trial_writes(secrets.token_hex(16).encode()):
+                connection.execute(statement)
+            raise _RollBack
 
     def ping(self) -> None:
         # A read of a table: a node outside of its cluster answers a SELECT without a table.

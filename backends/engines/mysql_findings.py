@@ -6,9 +6,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from sqlalchemy import Connection, delete, false, insert, select, text, update
+from sqlalchemy import delete, insert, text, update
+from sqlalchemy.sql import Executable
 
-from backends.engines.statements import BULK, CONTENT, KEY, SMALL
+from backends.engines.statements import BULK, SMALL, by_key
 from backends.findings import Finding, failed, ok, warning
 
 NAMES: Final = (
@@ -40,16 +41,17 @@ ADVICE_RIGHTS: Final = "GRANT SELECT, INSERT, UPDATE, DELETE on the database to 
 _OLDEST_MARIADB: Final = (10, 11)
 _OLDEST_MYSQL: Final = (8, 0)
 _NEEDED: Final = {"USAGE", "SELECT", "INSERT", "UPDATE", "DELETE"}
+_PARTITION: Final = b"\x00"
 _ON: Final = {"ON", "1"}
 
 
-def write_nothing(connection: Connection) -> None:
-    """Carry out writes of no row: the database checks rights as for all other writes."""
+def trial_writes(name: bytes) -> Iterator[Executable]:
+    """Yield one write of each kind to an item that no email has, for a transaction to roll back."""
     for table in (SMALL, BULK):
-        columns = [table.c[name] for name in (*KEY, *CONTENT)]
-        connection.execute(insert(table).from_select(columns, select(*columns).where(false())))
-        connection.execute(update(table).values(version=1).where(false()))
-        connection.execute(delete(table).where(false()))
+        key = {"partition": _PARTITION, "name": name}
+        yield insert(table).values(**key, version=1, value=b"")
+        yield by_key(update(table).values(version=2), table, **key)
+        yield by_key(delete(table), table, **key)
 
 
 def of_variables(found: Mapping[str, str], packet_bytes: int) -> Iterator[Finding]:
