@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     crashes = "crashes in each test of crashes; tests of keys under load share the number"
     parser.addoption("--crashes", type=int, default=20, help=crashes)
     parser.addoption("--node-losses", type=int, default=1, help="losses of a node of each kind")
-    parser.addoption("--examples", type=int, default=20_000, help="generated API calls")
+    parser.addoption("--examples", type=int, default=5_000, help="generated API calls")
     parser.addoption(
         "--store-examples",
         type=int,

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +37,7 @@ from support.pictures.pictures import (
 from support.pictures.shown import FOREIGN, foreign
 from support.pictures.workers import LIMITS
 from support.servers.answering import answering
+from support.servers.applications import development_server
 
 from persona_profile.errors import ServiceError
 from persona_profile.images import Crop, Encoding, PictureOptions
@@ -45,6 +49,13 @@ REDUCE = """
 const { blob, side } = await module.reduce(file ?? tools.file(), crop);
 return [side, blob.type, await tools.base64(blob)];
 """
+
+
+@pytest.fixture(scope="module")
+def server(development_folder: Path) -> Iterator[str]:
+    """The origin of one server for all tests: it serves the modules, and nothing is stored."""
+    with development_server(development_folder) as origin:
+        yield origin
 
 
 @pytest.fixture
@@ -95,14 +106,21 @@ def square(data, crop=None):
     return squares_of(io.BytesIO(data), place, OPTIONS)[512]
 
 
+@cache
 def scene(width=3000, height=2000):
     """Return a photo with coloured quarters."""
     return Image.blend(decoded(photo(width, height)), patterned(width, height), 0.4)
 
 
+@cache
+def scene_jpeg():
+    """Return the scene as a JPEG that is reduced."""
+    return encode(scene(), quality=90)
+
+
 def photo_jpeg(*segments):
     """Return a JPEG that is reduced, with segments at its start."""
-    data = encode(scene(), quality=90)
+    data = scene_jpeg()
     return data[:2] + b"".join(segments) + data[2:]
 
 

@@ -42,11 +42,10 @@ _CHECKS = [
 ]
 """A second judge beside the application's own contract."""
 
-_ROUND = 200
-"""Examples of one kind per round."""
+_MIN_ROUND, _MAX_ROUND = 40, 200
+"""Examples of one kind per round: as many as a single round of all kinds needs, within limits."""
 
 _SETTINGS = settings(
-    max_examples=_ROUND,
     database=None,
     deadline=None,
     phases=[Phase.generate, Phase.shrink],
@@ -121,6 +120,7 @@ def fuzz(folder: Path, examples: int, number: int) -> Counter[tuple[str, str, in
     schemathesis.openapi.media_type("image/*", files)
     seen: Counter[tuple[str, str, int]] = Counter()
     kinds, turn = list(_kinds(schema, owner.app)), 0
+    share = min(max(-(-examples // len(kinds)), _MIN_ROUND), _MAX_ROUND)
     while seen.total() < examples:
         turn += 1
         lively = []
@@ -129,11 +129,11 @@ def fuzz(folder: Path, examples: int, number: int) -> Counter[tuple[str, str, in
             if turn > 1 and before >= examples:
                 break
             try:
-                _make_up(kind, owner, seen, f"{number}/{turn}/{position}")
+                _make_up(kind, owner, seen, share, f"{number}/{turn}/{position}")
             except Exception as error:  # noqa: BLE001 - the waiting process must get any error
                 trace = "".join(traceback.format_exception(error))
                 raise AssertionError(f"{kind.operation.label} by {kind.caller}: {trace}") from None
-            if seen.total() - before >= _ROUND:
+            if seen.total() - before >= share:
                 lively.append(kind)
         kinds = lively
     owner.app.close()
@@ -155,7 +155,9 @@ def _kinds(schema: Any, app: Any) -> Iterator[Kind]:
             yield Kind(operation, GenerationMode.POSITIVE, ANONYMOUS)
 
 
-def _make_up(kind: Kind, owner: Owner, seen: Counter[tuple[str, str, int]], name: str) -> None:
+def _make_up(
+    kind: Kind, owner: Owner, seen: Counter[tuple[str, str, int]], share: int, name: str
+) -> None:
     operation, mode, caller = kind
     owner.start_again()
     variables = {"email": EMAILS[0], "capability": owner.capability()} if caller == OWNER else {}
@@ -165,7 +167,7 @@ def _make_up(kind: Kind, owner: Owner, seen: Counter[tuple[str, str, int]], name
     proves = caller == OWNER and mode.is_positive and operation.label == "POST /v1/sessions"
 
     @seed(name)
-    @_SETTINGS
+    @settings(_SETTINGS, max_examples=share)
     @given(operation.as_strategy(generation_mode=mode, path_parameters=fixed or None))
     def call(case: Any) -> None:
         if proves:

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.clients.commands import WRITE_SECONDS
 from support.servers.applications import wait_for
 from support.servers.mariadb import MariaDB
 from support.servers.services import Client, Service
@@ -42,6 +43,15 @@ def client(service: Service) -> Client:
     client.sign_in()
     assert client.set_name("Alice").status == 200
     return client
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes end soon, so that `destroy` waits three seconds instead of eighteen.
+
+    `TestWriteInFlight` tests the wait, and a rotation waits for the whole bound of SQLite.
+    """
+    monkeypatch.setenv(WRITE_SECONDS, "0")
 
 
 def run(service: Service, *arguments: str, status: int = 0) -> str:
@@ -127,8 +137,10 @@ class TestStatus:
 
 class TestRotation:
     @pytest.mark.parametrize("flag", [[], ["--index"]], ids=["encryption", "index"])
-    def test_each_step_names_the_next(self, service, client, flag):
+    def test_each_step_names_the_next(self, service, client, flag, request):
         """Each step names the next one, and the last destroys the old key."""
+        if flag:
+            request.getfixturevalue("brief")
         output = run(service, "rotate", *flag)
         for _ in range(3):
             commands = re.findall(r"persona-profile -c \S+ keys (.*)", output)
@@ -155,6 +167,7 @@ class TestRotation:
         assert "--promote` first" in run(service, "rewrap", "--index", status=1)
         assert "waits to be promoted" in run(service, "rotate", "--index", status=1)
 
+    @pytest.mark.usefixtures("brief")
     def test_destroying_what_is_needed(self, service, client):
         """A key that items, sessions or picture URLs still need is not destroyed."""
         run(service, "rotate")
@@ -176,6 +189,7 @@ class TestRotation:
             service, "rewrap", status=1
         )
 
+    @pytest.mark.usefixtures("brief")
     def test_destroying_a_key_without_a_date(self, service, client):
         """A keyring that was edited by hand may have no date of a retirement: `--revoke` is needed."""
         run(service, "rotate")
@@ -197,6 +211,7 @@ class TestRotation:
         output = run(service, "destroy", "--index", "1", status=1)
         assert "1 marks of sign-outs are under it, and expire" in output
 
+    @pytest.mark.usefixtures("brief")
     def test_destroying_an_index_key_while_a_copy_is_left(self, service, client, tmp_path):
         """While the copy of a killed run is left, its key stays; `rewrap` removes the copy."""
         run(service, "rotate", "--index")
@@ -326,6 +341,7 @@ class TestWriteInFlight:
 
 
 class TestNames:
+    @pytest.mark.usefixtures("brief")
     def test_symbolic_link(self, service, client):
         """A key that is destroyed through a symbolic link is in no file any more."""
         real = service.folder / "secrets" / "keyring.json"

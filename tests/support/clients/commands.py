@@ -21,6 +21,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+WRITE_SECONDS = "TESTS_SQLITE_WRITE_SECONDS"
+"""A variable of a command: the bound of a write in SQLite, for which `keys destroy` waits."""
+
 SECONDS = 110
 """The limit of a run: less than that of a test."""
 
@@ -119,6 +122,8 @@ def _attend(connection: socket.socket) -> int:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    if seconds := os.environ.pop(WRITE_SECONDS, None):
+        SqliteBackend.write_seconds = float(seconds)  # type: ignore[assignment,method-assign]
     sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = ["persona-profile", *request["arguments"]]
     return main()
@@ -126,8 +131,8 @@ def _attend(connection: socket.socket) -> int:
 
 if __name__ == "__main__":
     # Modules that commands import late, or by the name of a backend.
-    import backends.engines.mysql
-    import backends.engines.sqlite  # noqa: F401
+    import backends.engines.mysql  # noqa: F401
+    from backends.engines.sqlite import SqliteBackend
     from persona_profile.cli import main
 
     gc.freeze()  # otherwise each run collects all these objects as it ends
