@@ -28,10 +28,7 @@ def checks(settings: Settings) -> list[Check]:
         Check("settings", partial(_settings, settings)),
         Check("keyring", partial(_keyring, settings)),
         Check("storage", partial(_storage, settings)),
-        *(
-            Check(f"replica {number}", partial(_replica, replica))
-            for number, replica in _replicas(settings)
-        ),
+        *_replicas(settings),
         Check("rate limits", partial(_rate_limits, settings)),
     ]
 
@@ -82,11 +79,15 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         yield from backend.examine()
 
 
-def _replicas(settings: Settings) -> list[tuple[int, Backend]]:
+def _replicas(settings: Settings) -> list[Check]:
     try:
-        return list(enumerate(open_replicas(settings), 1))
-    except InvalidSettings:  # `_storage` reports the same mistake, or the service does not start
-        return []
+        replicas = open_replicas(settings)
+    except InvalidSettings as error:
+        finding = failed("use", str(error), "correct it: the service does not start")
+        return [Check("replicas", partial(iter, (finding,)))]
+    return [
+        Check(f"replica {number}", partial(_replica, each)) for number, each in enumerate(replicas, 1)
+    ]
 
 
 def _replica(replica: Backend) -> Iterator[Finding]:

@@ -404,6 +404,17 @@ def test_rights_beyond_need(installation):
     assert "warning storage: rights: the user can do more" in done.stdout
 
 
+def test_replicas(installation):
+    """A replica that does not answer is a warning, and a wrong URL of one a failure."""
+    silent_one = f"mysql://a:{SECRET}@127.0.0.1:{free_port()}/persona"
+    done = installation.doctor(PERSONA_BACKEND_READ_URL=f"{installation.url} {silent_one}")
+    assert done.returncode == 0, done.stdout
+    assert "ok      replica 1: use: it answers" in done.stdout
+    assert "warning replica 2: use: the database can't be used: it can't be reached" in done.stdout
+    done = installation.doctor(PERSONA_BACKEND_READ_URL=f"mysql://{SECRET}")
+    assert "failed  replicas: use: backend.read_url: must be mysql://" in done.stdout
+
+
 def test_another_release(installation):
     """Settings of another limit than the running service's are a warning."""
     done = installation.doctor(PERSONA_PICTURES_MAX_BYTES="1000000")
