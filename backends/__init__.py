@@ -133,7 +133,8 @@ class BackendStats:
     Attributes:
         retries: repeated attempts by reason: `transient`, `connection_lost`.
         max_connections: size of the connection pool; 0 for a backend without connections.
-        is_unreachable: whether the store does not answer, so that operations are rejected at once.
+        is_unreachable: whether the store did not answer the last operation, or operations are rejected
+            at once as it does not answer.
     """
 
     retries: Mapping[str, int] = field(default_factory=dict)

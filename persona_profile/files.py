@@ -5,15 +5,18 @@ from __future__ import annotations
 import codecs
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, Final, TypeVar, cast
 
 from persona_profile.encoding import Json, json_decode
 
 Parsed = TypeVar("Parsed")
+
+_MAX_LINKS: Final = 40
 
 
 def read_json(path: Path, parse: Callable[[Json], Parsed]) -> Parsed:
@@ -90,6 +93,53 @@ def replace(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+@contextmanager
+def output(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing; a regular file is replaced as a whole, atomically.
+
+    It gets its name, with mode 0600, when the block has ended and the content is on disk; until then
+    there is the older file or none. The target of a symbolic link is replaced, not the link. Devices,
+    FIFOs and open descriptors such as `/dev/stdout` are written through (`is_written_through`).
+
+    Raises:
+        OSError: the file can't be written. Its `filename` is the path, also for an error of a write.
+    """
+    try:
+        target = _target(path)
+        if is_written_through(target):
+            with _opened(target, os.O_WRONLY | os.O_NOCTTY, "wb") as file:
+                yield file
+                _sync(file)
+        else:
+            with _replaced(target) as file:
+                yield file
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def opened_input(path: Path) -> BinaryIO:
+    """Open a file for reading; the name of an own descriptor, such as `/dev/stdin`, opens a copy of it.
+
+    Raises:
+        OSError: the file can't be opened.
+    """
+    return _opened(_target(path), os.O_RDONLY | os.O_NOCTTY, "rb")
+
+
+def is_written_through(path: Path) -> bool:
+    """Return whether `output` writes into the existing file instead of replacing it."""
+    target = _target(path)
+    if target.is_relative_to("/proc"):
+        return True
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
 class OtherNames(OSError):
     """The file to replace has more than one hard link."""
 
@@ -125,3 +175,52 @@ def _sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _target(path: Path) -> Path:
+    """Return a path without symbolic links, except for the descriptors of processes in `/proc`.
+
+    Those look like links: to a name that a redirected file may have, or to no name at all.
+    """
+    for _ in range(_MAX_LINKS):
+        path = real_path(path.parent) / path.name
+        if path.is_relative_to("/proc") or not path.is_symlink():
+            return path
+        path = path.parent / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _opened(target: Path, flags: int, mode: str) -> BinaryIO:
+    if target.parent == Path(f"/proc/{os.getpid()}/fd") and target.name.isdigit():
+        # A copy of the descriptor goes on at its position; an opened file would begin at byte 0.
+        handle = os.dup(int(target.name))
+    else:
+        handle = os.open(target, flags | os.O_CLOEXEC)
+    return cast(BinaryIO, os.fdopen(handle, mode))
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[BinaryIO]:
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            _sync(file)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink()
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync(file: BinaryIO) -> None:
+    """Write everything to the disk, if there is one."""
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EROFS):  # pipes, terminals, /dev/null
+            raise

@@ -72,6 +72,8 @@ class CopyResult:
         differing: number of these partitions in which the stores differed.
         written: number of writes of whole partitions, of all passes.
         bytes: bytes of the values in these writes.
+        last_pass_seconds: the duration of the last pass that began with the first partition; 0 if none
+            did.
     """
 
     equal: bool = False
@@ -80,6 +82,7 @@ class CopyResult:
     differing: int = 0
     written: int = 0
     bytes: int = 0
+    last_pass_seconds: float = field(default=0.0, compare=False)
 
 
 def copy(  # noqa: PLR0913 - the last two are for tests
@@ -111,8 +114,10 @@ def copy(  # noqa: PLR0913 - the last two are for tests
         raise NotEmpty("the destination is not empty; nothing was written")
     job = _Copy(source, destination, state, overwrite, report, clock, workers, patience)
     for _ in range(passes):
-        is_whole = state.position() is None
+        is_whole, began_at = state.position() is None, time.monotonic()
         job.make_pass()
+        if is_whole:
+            job.result.last_pass_seconds = round(time.monotonic() - began_at, 3)
         if is_whole and job.result.equal:
             break
     return job.result

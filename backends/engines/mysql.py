@@ -129,6 +129,7 @@ class MysqlBackend(SqlBackend):
     ) -> None:
         super().__init__(engine, time_limit, clock)
         self._breaker = new_breaker()
+        self._is_lost = False
         self._hosts = hosts
         self._connect_seconds = connect_seconds
 
@@ -213,7 +214,8 @@ class MysqlBackend(SqlBackend):
         self._read(by_key(select(literal(1)).select_from(SMALL), SMALL, b"\x00", b"ping"))
 
     def stats(self) -> BackendStats:
-        return replace(super().stats(), is_unreachable=self._breaker.is_open)
+        # A stopped server rejects connections at once: that never opens the circuit breaker.
+        return replace(super().stats(), is_unreachable=self._breaker.is_open or self._is_lost)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -222,6 +224,12 @@ class MysqlBackend(SqlBackend):
                 yield connection
         except CircuitOpen:
             raise Unavailable("the database does not answer") from None
+        except Exception as error:
+            self._is_lost = _is_loss(error) or (
+                self._is_lost and isinstance(error, AllInUse | HostLost)
+            )
+            raise
+        self._is_lost = False
 
     @contextmanager
     def _on_host(self, connection: Connection) -> Iterator[None]:
@@ -273,10 +281,15 @@ def new_breaker(clock: Callable[[], float] = time.monotonic) -> CircuitBreaker:
 def _outcome(error: BaseException, seconds: float) -> Outcome:
     if isinstance(error, Rejected) or not isinstance(error, (ConnectionLost, Unavailable)):
         return Outcome.ANSWERED
-    # These two waited for other operations, or for a host that is no longer used.
-    if isinstance(error, (AllInUse, HostLost)) or seconds <= SILENCE_SECONDS:
-        return Outcome.UNKNOWN
-    return Outcome.FAILED
+    return Outcome.FAILED if _is_loss(error) and seconds > SILENCE_SECONDS else Outcome.UNKNOWN
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Return whether an operation had no answer of the database."""
+    # The last two waited for other operations, or for a host that is no longer used.
+    return isinstance(error, (ConnectionLost, Unavailable)) and not isinstance(
+        error, (Rejected, AllInUse, HostLost)
+    )
 
 
 def _listen(engine: Engine, hosts: Hosts, timeouts: Mapping[str, int]) -> None:

@@ -33,9 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, message = failure.status, str(failure)
     except (BackendError, KeyringError, KeysUnavailable) as error:
         message = "" if str(error) in log.said else str(error)
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         # The reader of the output has closed it: discard the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        message = f"{error.filename}: {error.strerror}" if error.filename else ""
     except OSError as error:
         message = f"{error.filename or 'a file'}: {error.strerror}"
     except KeyboardInterrupt:

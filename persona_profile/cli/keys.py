@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 from backends import Backend
+from backends.copying.archive_format import ArchiveError
 from persona_profile.cli import keys_status
 from persona_profile.cli.config import load_settings
+from persona_profile.cli.confirmation import confirm
+from persona_profile.cli.failures import CommandFailed
 from persona_profile.cli.opening import open_keyring_file, opened_store_with_keys
 from persona_profile.cli.progress import WalkProgress, shown
+from persona_profile.files import opened_input
 from persona_profile.keys.keyring import KeyKind, Keyring, KeyringError
 from persona_profile.keys.keyring_file import KeyringFile
 from persona_profile.keys.wrapping import KeyWrapper
@@ -26,6 +31,7 @@ from persona_profile.store.maintenance.key_use import (
     check_unused,
     write_seconds,
 )
+from persona_profile.store.maintenance.needed_keys import NeededKeys
 from persona_profile.store.maintenance.reindexing import Reindexing
 from persona_profile.store.maintenance.rewrapping import Pace, Rewrapping
 
@@ -63,8 +69,17 @@ def add_to(commands: Any) -> None:
 
     job = jobs.add_parser("destroy", help="destroy a key that no item needs")
     job.add_argument("version", metavar="VERSION", type=int)
+    job.add_argument(
+        "--archives",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="a backup: the command shows whether it needs the key",
+    )
     _add_kind(job)
     job.add_argument("--revoke", action="store_true", help="end its sessions and picture URLs now")
+    job.add_argument("--yes", action="store_true", help="don't ask; required without a terminal")
     job.set_defaults(run=_destroy)
 
 
@@ -188,6 +203,7 @@ def _destroy(options: argparse.Namespace) -> int:
         after = before.destroying(kind, options.version, _now())
         if kind is KeyKind.ENCRYPTION and not options.revoke:
             _check_tokens(settings, before, options.version)
+        _check_archives(before, kind, options.version, options.archives, is_agreed=options.yes)
         with _store(settings) as (backend, keys), Lease(backend, MOVING) as lease:
             _check_unused(backend, keys, kind, options.version, lease)
             if options.version < before.primary(kind).version:
@@ -199,8 +215,8 @@ def _destroy(options: argparse.Namespace) -> int:
         _replace(file, before, after)
     print(
         f"Destroyed {kind} key {options.version} in {file.path}.\n"
-        "Copy the keyring to every machine, and destroy its older copies. Backups that were made under "
-        "this key need one of them."
+        "Copy the keyring to every machine. Keep one older copy as long as the archives that need this "
+        "key, and destroy the others."
     )
     return 0
 
@@ -222,6 +238,34 @@ def _check_tokens(settings: Settings, keyring: Keyring, version: int) -> None:
             f"sessions and picture URLs under encryption key {version} work until "
             f"{until:%Y-%m-%d %H:%M} UTC; --revoke ends them now"
         )
+
+
+def _check_archives(
+    keyring: Keyring, kind: KeyKind, version: int, archives: Sequence[Path], *, is_agreed: bool
+) -> None:
+    """Print which archives need a key; return if the operator agrees that they won't open.
+
+    Raises:
+        CommandFailed: a file is no archive, or the operator does not agree.
+    """
+    if version > keyring.primary(kind).version:
+        return  # it was never primary: nothing is under it
+    key = keyring.find(kind, version)
+    made = key.created_at if key else None
+    print(
+        f"Archives{f' since {made:%Y-%m-%d %H:%M} UTC' if made else ''} may need {kind} key {version}; "
+        "without a copy of it they can't be read."
+    )
+    for path in archives:
+        with closing(opened_input(path)) as file:
+            try:
+                needed = NeededKeys.of_archive(file)
+            except ArchiveError as error:
+                raise CommandFailed(f"{path}: {error}") from None
+        does_need = "NEEDS THIS KEY" if needed.counts[kind][str(version)] else "does not need this key"
+        print(f"  {path} {does_need} ({needed})")
+    if not is_agreed:
+        confirm(f"This destroys {kind} key {version} for good.", "nothing was destroyed")
 
 
 def _check_unused(

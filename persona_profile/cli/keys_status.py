@@ -11,7 +11,7 @@ from persona_profile.cli.config import load_settings
 from persona_profile.cli.opening import open_keyring_file, opened_store_with_keys
 from persona_profile.cli.progress import WalkProgress, shown
 from persona_profile.keys.keyring import CREATED, RETIRED, KeyKind, Keyring
-from persona_profile.store.maintenance.key_use import KeyUse, count_use
+from persona_profile.store.maintenance.key_use import KeyUse, count_use, missing_keys
 
 
 def add_to(jobs: Any) -> None:
@@ -40,23 +40,10 @@ def _status(options: argparse.Namespace) -> int:
 
 def _problems(keyring: Keyring, use: KeyUse) -> list[str]:
     """Return why a keyring can't open all items of a store."""
-    missing = {
-        f"data keys are under encryption key {version}, which the keyring lacks": count
-        for version, count in use.wraps.items()
-        if version.isdigit() and not _is_live(keyring, KeyKind.ENCRYPTION, int(version))
-    }
-    missing |= {
-        f"profiles are under index key {version}, which the keyring lacks": count
-        for version, count in use.profiles.items()
-        if not _is_live(keyring, KeyKind.INDEX, version)
-    }
-    missing["data keys have an unknown layout"] = use.unreadable
-    return [f"{count:,} {problem}" for problem, count in missing.items() if count]
-
-
-def _is_live(keyring: Keyring, kind: KeyKind, version: int) -> bool:
-    key = keyring.find(kind, version)
-    return key is not None and key.is_live
+    problems = missing_keys(keyring, use.wraps, use.profiles)
+    if use.unreadable:
+        problems.append(f"{use.unreadable:,} data keys have an unknown layout")
+    return problems
 
 
 def _document(keyring: Keyring, use: KeyUse, problems: list[str]) -> dict[str, Any]:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
+from backends import BackendError
 from persona_profile import files
 from persona_profile.cli.config import load_settings
+from persona_profile.cli.confirmation import confirm
 from persona_profile.cli.failures import CommandFailed, WrongUsage
 from persona_profile.cli.opening import opened_store_with_keys
+from persona_profile.cli.paths import input_path, output_path
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
+from persona_profile.keys.service import KeysUnavailable
 from persona_profile.profiles.export import export_zip
 from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
@@ -23,7 +29,8 @@ from persona_profile.store.homes import Homes
 from persona_profile.store.profile import BLANK_STATE, PROFILE_KEY_REQUIRED, StoredProfile
 
 _EMAIL_HELP: Final = (
-    "of the person; `-` reads it from the standard input, as all users of a machine can see arguments"
+    "of the person; `-` reads one or more, one a line, from the standard input, as all users of a "
+    "machine can see arguments"
 )
 
 
@@ -31,7 +38,13 @@ def add_to(commands: Any) -> None:
     """Add the commands to a parser's."""
     export = commands.add_parser("export", help="write all data of an email into a zip")
     export.add_argument("email", metavar="EMAIL", help=_EMAIL_HELP)
-    export.add_argument("--out", metavar="FILE", type=Path, required=True, help="a new file, mode 0600")
+    export.add_argument(
+        "--out",
+        metavar="FILE",
+        type=output_path,
+        required=True,
+        help="a new file, mode 0600; a folder for several emails; `-` is the standard output",
+    )
     export.set_defaults(run=_export)
 
     erase = commands.add_parser("erase", help="erase all data of an email")
@@ -41,62 +54,139 @@ def add_to(commands: Any) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    with _services(options) as (email, profiles, pictures):
-        session, [found] = profiles.open_session([Vouched(email, "operator")])
-        if _is_blank(found):
-            raise CommandFailed("nothing is stored for this email")
-        archive = export_zip(profiles, pictures, session, email)
-        try:
-            files.create(options.out, archive)
-        except OSError as error:
-            raise CommandFailed(f"{options.out}: {error.strerror}") from None
-    print(f"Written: {options.out}, {len(archive):,} bytes.")
-    return 0
+    emails = _emails(options.email)
+    files_of = _export_files(options.out, emails)
+    with _services(options) as (profiles, pictures):
+
+        def export(number: int, email: str) -> str:
+            session, [found] = profiles.open_session([Vouched(email, "operator")])
+            if _is_blank(found):
+                raise CommandFailed("nothing is stored for this email")
+            archive = export_zip(profiles, pictures, session, email)
+            _write(files_of[number], archive)
+            return f"Written: {files_of[number]}, {len(archive):,} bytes."
+
+        output = sys.stderr if files.is_written_through(options.out) else sys.stdout
+        return _for_each(emails, export, output, is_numbered=options.email == "-")
+
+
+def _export_files(out: Path, emails: Mapping[int, str]) -> Mapping[int, Path]:
+    """Return the file for each email, by the number of its line.
+
+    Raises:
+        CommandFailed: a file exists.
+        WrongUsage: one file is named for several emails.
+    """
+    if not out.is_dir():
+        if len(emails) > 1:
+            raise WrongUsage(f"{out}: must be a folder, as there are several emails")
+        named = dict.fromkeys(emails, out)
+    else:
+        named = {number: out / f"{number}.zip" for number in emails}
+    for path in named.values():
+        if not files.is_written_through(path) and path.exists():
+            raise CommandFailed(f"{path}: {os.strerror(errno.EEXIST)}")
+    return named
+
+
+def _write(path: Path, archive: bytes) -> None:
+    try:
+        if not files.is_written_through(path):
+            files.create(path, archive)
+            return
+        with files.output(path) as file:
+            if file.isatty():
+                raise WrongUsage(f"{path}: a zip can't be written to a terminal")
+            file.write(archive)
+    except OSError as error:
+        raise CommandFailed(f"{path}: {error.strerror}") from None
 
 
 def _erase(options: argparse.Namespace) -> int:
-    with _services(options) as (email, profiles, _):
+    emails = _emails(options.email)
+    with _services(options) as (profiles, _):
         if not options.yes:
-            _ask()
-        session, [found] = profiles.open_session([Vouched(email, "operator")])
-        profiles.erase(session, email)
-    print("Nothing was stored for this email." if _is_blank(found) else "Erased.")
-    return 0
+            noun = "this email" if len(emails) == 1 else f"{len(emails):,} emails"
+            confirm(f"This erases all data of {noun} for good.", "nothing was erased")
+
+        def erase(_: int, email: str) -> str:
+            session, [found] = profiles.open_session([Vouched(email, "operator")])
+            profiles.erase(session, email)
+            return "Nothing was stored for this email." if _is_blank(found) else "Erased."
+
+        return _for_each(emails, erase, sys.stdout, is_numbered=options.email == "-")
+
+
+def _emails(argument: str) -> Mapping[int, str]:
+    """Return the canonical emails of an argument, or of the standard input by the numbers of lines.
+
+    Blank lines are left out.
+
+    Raises:
+        WrongUsage: an email is not accepted, or there is none. The message does not repeat it.
+    """
+    if argument != "-":
+        return {1: _canonical("EMAIL", argument.encode("utf-8", "surrogateescape"))}
+    with closing(files.opened_input(input_path("-"))) as file:
+        lines = {number: line.strip() for number, line in enumerate(file, 1)}
+    emails = {number: _canonical(f"line {number}", line) for number, line in lines.items() if line}
+    if not emails:
+        raise WrongUsage("there is no email in the standard input")
+    return emails
+
+
+def _canonical(where: str, text: bytes) -> str:
+    try:
+        return canonical_email(text.decode())
+    except UnicodeDecodeError:
+        raise WrongUsage(f"{where}: not UTF-8") from None
+    except InvalidEmail as error:
+        raise WrongUsage(f"{where}: not an accepted address: {error}") from None
+
+
+def _for_each(
+    emails: Mapping[int, str], do: Callable[[int, str], str], output: TextIO, *, is_numbered: bool
+) -> int:
+    """Do a job for each email and report its result; return the exit status.
+
+    The first failure of the store or of a key service ends the command.
+    """
+    status = 0
+    for number, email in emails.items():
+        prefix = f"line {number}: " if is_numbered else ""
+        try:
+            print(f"{prefix}{do(number, email)}", file=output, flush=True)
+        except (CommandFailed, ServiceError) as error:
+            print(f"persona-profile: {prefix}{_reason(error)}", file=sys.stderr, flush=True)
+            status = 1
+        except (BackendError, KeysUnavailable):
+            if is_numbered:
+                print(f"{prefix}failed, and nothing was done for later lines", file=sys.stderr)
+            raise
+    return status
+
+
+def _reason(error: CommandFailed | ServiceError) -> str:
+    if isinstance(error, UnreadableProfile):
+        return "the profile does not open: see `storage verify`; erase works nevertheless"
+    if isinstance(error, ProfileKeyRequired) and error.code == PROFILE_KEY_REQUIRED:
+        return (
+            "this profile is protected by the person's own key, which is not stored: "
+            "only they can export it, in the dialog; erase works without the key"
+        )
+    return str(error)
 
 
 def _is_blank(profile: StoredProfile) -> bool:
     return profile.state == BLANK_STATE and profile.problem is None
 
 
-def _ask() -> None:
-    if not sys.stdin.isatty():
-        raise CommandFailed("--yes is required without a terminal")
-    print("This erases all data of this email for good. Type yes: ", end="", flush=True)
-    if sys.stdin.readline().strip() != "yes":
-        raise CommandFailed("nothing was erased")
-
-
 @contextmanager
-def _services(options: argparse.Namespace) -> Iterator[tuple[str, ProfileService, PictureService]]:
-    """Open the services of the settings file; their errors end the command."""
+def _services(options: argparse.Namespace) -> Iterator[tuple[ProfileService, PictureService]]:
+    """Open the services of the settings file."""
     settings = load_settings(options.config)
-    try:
-        email = canonical_email(sys.stdin.readline().strip() if options.email == "-" else options.email)
-        with opened_store_with_keys(settings) as (backend, keys):
-            homes = Homes(backend, keys, settings.forward_seconds)
-            lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
-            profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
-            yield email, profiles, PictureService(backend, homes, keys, url_window=window)
-    except InvalidEmail as error:
-        raise WrongUsage(f"EMAIL: not an accepted address: {error}") from None
-    except UnreadableProfile:
-        message = "the profile does not open: see `storage verify`; erase works nevertheless"
-        raise CommandFailed(message) from None
-    except ServiceError as error:
-        message = str(error)
-        if isinstance(error, ProfileKeyRequired) and error.code == PROFILE_KEY_REQUIRED:
-            message = (
-                "this profile is protected by the person's own key, which is not stored: "
-                "only they can export it, in the dialog; erase works without the key"
-            )
-        raise CommandFailed(message) from None
+    with opened_store_with_keys(settings) as (backend, keys):
+        homes = Homes(backend, keys, settings.forward_seconds)
+        lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
+        profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
+        yield profiles, PictureService(backend, homes, keys, url_window=window)

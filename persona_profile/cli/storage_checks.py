@@ -11,9 +11,14 @@ from typing import Any
 from backends import MAX_PARTITION_BYTES
 from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings
-from persona_profile.cli.opening import opened_store, opened_store_with_keys
+from persona_profile.cli.opening import (
+    open_keyring_file,
+    opened_store,
+    opened_store_with_keys,
+)
 from persona_profile.cli.plot_option import add_plot_option, drawing
 from persona_profile.cli.progress import STOPPED, WalkProgress, shown
+from persona_profile.store.maintenance.key_use import count_use, missing_keys
 from persona_profile.store.maintenance.partition_check import Finding
 from persona_profile.store.maintenance.statistics import Distribution, Statistics, measure
 from persona_profile.store.maintenance.verification import MEANINGS, Verification, Verified
@@ -45,6 +50,10 @@ def _verify(options: argparse.Namespace) -> int:
         opened_store_with_keys(settings) as (backend, keys),
         shown(WalkProgress(sys.stderr)) as progress,
     ):
+        keyring = open_keyring_file(settings).load()
+        use = count_use(backend, keys)
+        for problem in missing_keys(keyring, use.wraps, use.profiles):
+            print(f"persona-profile: {problem}", file=sys.stderr)
         output = _JsonFindings() if options.json else _TextFindings(progress)
         try:
             verified = Verification(backend, keys, output.finding).run(options.after, progress)

@@ -7,22 +7,25 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, BinaryIO, Final, cast
 
-from backends import Backend, BackendError
-from backends.copying.archive import Contents, backup, check, restore
+from backends import Backend, BackendError, Item
+from backends.copying.archive import Restored, backup, check, restore
+from backends.copying.archive_format import Contents
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import PASSES, CopyResult, copy
+from persona_profile import files
 from persona_profile.capacity.units import byte_count
 from persona_profile.cli.config import load_settings, loader
-from persona_profile.cli.failures import WrongUsage
+from persona_profile.cli.failures import CommandFailed, WrongUsage
 from persona_profile.cli.opening import open_shared_backend, opened_store
+from persona_profile.cli.paths import input_path, is_standard_output, output_path
 from persona_profile.cli.progress import CopyProgress, shown
 from persona_profile.keys.configured import keyring_file, make_key_wrapper
 from persona_profile.keys.keyring import KeyringError
@@ -31,6 +34,7 @@ from persona_profile.runtime.build import PACKAGE
 from persona_profile.settings import InvalidSettings, Settings, parse_settings
 from persona_profile.store.configured import BACKENDS_GROUP
 from persona_profile.store.maintenance.archived_homes import ArchivedHomes
+from persona_profile.store.maintenance.needed_keys import NeededKeys
 
 STATE_FILE: Final = "storage-copy.state"
 
@@ -68,16 +72,19 @@ def add_to(jobs: Any) -> None:
     _finish(job, _copy)
 
     job = jobs.add_parser("backup", help="write everything into one file")
-    job.add_argument("file", metavar="FILE", type=Path)
+    job.add_argument("file", metavar="FILE", type=output_path, help="`-` is the standard output")
     _finish(job, _backup)
 
     job = jobs.add_parser("restore", help="write a backup into an empty store")
-    job.add_argument("file", metavar="FILE", type=Path)
+    job.add_argument("file", metavar="FILE", type=input_path, help="`-` is the standard input")
     choice = job.add_mutually_exclusive_group()
     choice.add_argument(
         "--overwrite", action="store_true", help="replace the items of a store that is not empty"
     )
     choice.add_argument("--check", action="store_true", help="check FILE, write nothing")
+    job.add_argument(
+        "--without-keys", action="store_true", help="restore also what this keyring can't open"
+    )
     _finish(job, _restore)
 
 
@@ -132,59 +139,130 @@ def _print_copied(result: CopyResult, seconds: float, *, as_json: bool) -> None:
             f"The last pass still found {_count(result.differing, 'partition')} with differences: "
             "the source is being written to. Stop the service, and start the copy again."
         )
+    if one := result.last_pass_seconds:
+        # Writes since this run need a pass that copies them, and one that finds no difference.
+        print(
+            f"A pass took {one:.1f} s. The last run, with a stopped service, takes one or two: "
+            f"the service stops for about {2 * one:.1f} s."
+        )
 
 
 def _backup(options: argparse.Namespace) -> int:
-    if options.file.is_dir() or not options.file.parent.is_dir():
-        raise WrongUsage(f"{options.file}: must be a file in a folder that exists")
-    settings = load_settings(options.config)
+    needed = NeededKeys()
     with (
-        opened_store(settings) as source,
-        _archived_homes(settings) as homes,
         shown(CopyProgress(sys.stderr), "there is no archive; start it again") as progress,
+        # Before the store: with a closed standard output, the store could get its number.
+        _archive_output(options.file) as file,
     ):
-        software = f"{PACKAGE} {version(PACKAGE)}"
-        contents = backup(
-            source, options.file, software=software, related=homes.related, report=progress
-        )
+        settings = load_settings(options.config)
+        with opened_store(settings) as source, _archived_homes(settings) as homes:
+            contents = backup(
+                source,
+                file,
+                software=f"{PACKAGE} {version(PACKAGE)}",
+                related=homes.related,
+                inspect=needed.add,
+                keys=needed.record,
+                report=progress,
+            )
         seconds = progress.seconds
-        size = options.file.stat().st_size
+        # The archive itself may be the standard output.
+        report = sys.stderr if is_standard_output(file) else sys.stdout
     if options.json:
-        print(json.dumps(asdict(contents) | {"file_bytes": size, "seconds": seconds}))
-    else:
-        print(f"Wrote {_contents_text(contents)} into {byte_count(size)}, in {seconds:.1f} s.")
+        print(json.dumps(asdict(contents) | {"seconds": seconds}), file=report)
+        return 0
+    size = byte_count(contents.file_bytes)
+    print(f"Wrote {_contents_text(contents)} into {size}, in {seconds:.1f} s.", file=report)
+    print(f"Opening it needs {needed}; keep the keyring of today as long.", file=report)
     return 0
 
 
+@contextmanager
+def _archive_output(path: Path) -> Iterator[BinaryIO]:
+    if path.is_dir() or not path.parent.is_dir():
+        raise WrongUsage(f"{path}: must be a file in a folder that exists")
+    with files.output(path) as file:
+        if file.isatty():
+            raise WrongUsage(f"{path}: an archive can't be written to a terminal")
+        yield file
+
+
 def _restore(options: argparse.Namespace) -> int:
-    if not options.file.is_file():
-        raise WrongUsage(f"{options.file}: there is no such file")
-    with shown(CopyProgress(sys.stderr), "start it again with --overwrite to go on") as progress:
+    try:
+        opened = files.opened_input(options.file)
+    except FileNotFoundError:
+        raise WrongUsage(f"{options.file}: there is no such file") from None
+    except IsADirectoryError:
+        raise WrongUsage(f"{options.file}: this is a folder") from None
+    needed = NeededKeys()
+    again = "start it again with --overwrite to go on"
+    with opened as file, shown(CopyProgress(sys.stderr), again) as progress:
         if options.check:
-            contents, written = check(options.file, report=progress), 0
+            contents, written = check(file, inspect=needed.add, report=progress), 0
         else:
-            settings = load_settings(options.config)
-            with opened_store(settings) as destination, _archived_homes(settings) as homes:
-                restored = restore(
-                    options.file,
-                    destination,
-                    overwrite=options.overwrite,
-                    inspect=homes.check,
-                    prepare=partial(homes.make_room, destination),
-                    report=progress,
-                )
-            contents, written = restored.contents, restored.written
+            contents, written = _restore_from(file, options, needed, progress)
         seconds = progress.seconds
     if options.json:
-        print(json.dumps(asdict(contents) | {"written": written, "seconds": seconds}))
+        document = asdict(contents) | {"keys": needed.record(), "written": written, "seconds": seconds}
+        print(json.dumps(document))
         return 0
     print(
         f"The archive is whole: {_contents_text(contents)}, "
-        f"of {contents.created_at} by {contents.software}."
+        f"of {contents.created_at} by {contents.software}.\n"
+        f"Opening it needs {needed}."
     )
     if not options.check:
         print(f"Wrote {_count(written, 'partition')} in {seconds:.1f} s.")
     return 0
+
+
+def _restore_from(
+    file: BinaryIO, options: argparse.Namespace, needed: NeededKeys, progress: CopyProgress
+) -> Restored:
+    settings = load_settings(options.config)
+    with opened_store(settings) as destination, _archived_homes(settings) as homes:
+
+        def inspect(partition: bytes, items: Mapping[str, Item]) -> None:
+            homes.check(partition, items)
+            needed.add(partition, items)
+
+        def accept() -> None:
+            progress.clear()
+            _check_keys(settings, needed, is_agreed=options.without_keys)
+
+        return restore(
+            file,
+            destination,
+            overwrite=options.overwrite,
+            inspect=inspect,
+            accept=accept,
+            prepare=partial(homes.make_room, destination),
+            report=progress,
+        )
+
+
+def _check_keys(settings: Settings, needed: NeededKeys, *, is_agreed: bool) -> None:
+    """Check that the keyring, if it can be read, has the keys of an archive.
+
+    Raises:
+        CommandFailed: it lacks some, and the operator has not agreed.
+    """
+    file = keyring_file(settings)
+    try:
+        keyring = file.load() if file else None
+    except KeyringError:
+        keyring = None
+    if keyring is None and needed:
+        print(f"persona-profile: no keyring here; opening needs {needed}", file=sys.stderr)
+    if keyring is None:
+        return
+    problems = "; ".join(needed.missing(keyring, has_service=settings.transit_url is not None))
+    if problems and not is_agreed:
+        raise CommandFailed(
+            f"{problems}: nothing was written; use the keyring of that time, or --without-keys"
+        )
+    if problems:
+        print(f"persona-profile: {problems}", file=sys.stderr)
 
 
 def _open(role: str, place: str) -> Backend:

@@ -1,4 +1,4 @@
-"""Routes of a development server: the demo dialog and its identity provider."""
+"""Routes of a development server: the demo dialog, its identity provider, and the states of a card."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ _PAGE: Final = {
     for path in Path(persona_profile.__file__).with_name("static").glob("*/*")
     if path.suffix in _TYPES
 }
+_START_PAGES: Final = {"demo": "index.html", "demo-cards": "cards.html"}
+"""The file of each page, by route."""
+
 _CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -103,8 +106,8 @@ def resolve(request: Request) -> Response:
 
 
 def page(request: Request) -> Response:
-    """Return a file of the demo dialog."""
-    name = request.matchdict.get("name", "index.html")
+    """Return a file of the demo dialog, or of the page of all states of a card."""
+    name = _START_PAGES.get(request.matched_route.name) or request.matchdict["name"]
     if name not in _PAGE:
         raise NotFound
     path = _PAGE[name]
@@ -122,6 +125,7 @@ def includeme(config: Configurator) -> None:
     config.add_cornice_service(openid)
     config.add_cornice_service(dns)
     config.add_route("demo", "/")
+    config.add_route("demo-cards", "/development/cards")
     config.add_route("demo-file", "/static/{name}")
-    for route in ("demo", "demo-file"):
+    for route in (*_START_PAGES, "demo-file"):
         config.add_view(page, route_name=route, request_method="GET")

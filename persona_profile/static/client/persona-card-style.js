@@ -13,10 +13,10 @@ export function cardStyle() {
 }
 
 const STYLE = `
-:host {
-  display: block;
-  min-inline-size: 0;
+:host { display: block; min-inline-size: 0; }
 
+/* Not of the host, where they would replace properties of the same names that the page has. */
+.card {
   /* System colours follow the colour scheme in every browser; light-dark() replaces them where supported. */
   --surface: Canvas;
   --ink: CanvasText;
@@ -25,10 +25,13 @@ const STYLE = `
   --line: color-mix(in srgb, CanvasText 16%, Canvas);
   --hover: color-mix(in srgb, CanvasText 4%, Canvas);
   --shadow: rgb(0 0 0 / 10%);
+
+  /* Of transparent pictures: the contrast with black and with white is above 3:1. */
+  --ground: #85828f;
 }
 
 @supports (color: light-dark(red, red)) {
-  :host {
+  .card {
     --surface: light-dark(#fff, #1e1c26);
     --ink: light-dark(#1d1b26, #eeecf4);
     --muted: light-dark(#5f5b6e, #aaa6ba);
@@ -45,10 +48,10 @@ const STYLE = `
 /* The height follows from the number of lines, not from their texts: a late answer moves nothing. */
 .card {
   color: var(--persona-card-ink, var(--ink));
-  display: grid;
-  grid-template-columns: minmax(0, min(4rem, 24%)) minmax(0, 1fr);
+  display: flex;
+  flex-wrap: wrap;
   align-items: center;
-  column-gap: clamp(.75rem, 4%, 1rem);
+  gap: .5rem clamp(.75rem, 4%, 1rem);
   inline-size: 100%;
   min-block-size: 44px;
   margin: 0;
@@ -82,7 +85,14 @@ const STYLE = `
   box-shadow: inset 0 0 0 1px var(--persona-card-accent, var(--accent)), 0 1px 2px var(--shadow);
 }
 
-.portrait { position: relative; display: grid; aspect-ratio: 1; container-type: inline-size; }
+.portrait {
+  position: relative;
+  flex: 0 0 min(4rem, 24%);
+  display: grid;
+  aspect-ratio: 1;
+  container-type: inline-size;
+}
+
 .portrait > * { grid-area: 1 / 1; inline-size: 100%; block-size: 100%; min-block-size: 0; border-radius: 50%; }
 
 .monogram {
@@ -104,7 +114,8 @@ const STYLE = `
 img {
   display: block;
   object-fit: cover;
-  background: var(--persona-card-ground, var(--persona-card-surface, var(--surface)));
+  background: var(--persona-card-ground, var(--ground));
+  forced-color-adjust: none; /* or the ground would be left out, and a dark logo be lost */
 }
 
 /* A mark shows the selection, not colour alone. */
@@ -132,7 +143,10 @@ img {
 
 .card[aria-pressed="true"] .mark { display: block; }
 
+/* Where there is little room for large text, the texts are below the portrait. */
 .texts {
+  flex: 1 1 7rem;
+  min-inline-size: 0;
   display: grid;
   grid-template: 2.625rem 1.25rem 1.375rem / fit-content(60%) minmax(0, 1fr);
   row-gap: .125rem;
@@ -168,6 +182,7 @@ img {
 
 .address { display: flex; min-inline-size: 0; }
 .local, .domain { overflow: hidden; text-overflow: ellipsis; }
+.at { flex: none; }
 
 /* Shrinks first, to one letter; then the domain shrinks. */
 .local { flex: 0 10000 auto; min-inline-size: 3ch; }
@@ -176,17 +191,14 @@ img {
 /* The end of a domain counts most, so the ellipsis is at its start: the end of a right-to-left line. */
 .domain { flex: 0 1 auto; min-inline-size: 0; direction: rtl; }
 
-.label, .about {
-  grid-row: 3;
-  overflow: hidden;
-  font-size: .75rem;
-  line-height: 1.375rem;
-  text-overflow: ellipsis;
-  white-space: nowrap;
-}
+.label, .about { grid-row: 3; font-size: .75rem; line-height: 1.375rem; white-space: nowrap; }
+
+/* The ellipsis is at the end of the text, whose direction may differ from that of the card. */
+.label > bdi, .about { display: block; overflow: hidden; text-overflow: ellipsis; }
 
 .label {
   grid-column: 1;
+  min-inline-size: 0;
   margin-inline-end: .5rem;
   padding-inline: .5625rem;
   border-radius: 1rem;
@@ -215,6 +227,7 @@ img {
   .card[aria-pressed="true"] { border-color: Highlight; outline: 2px solid Highlight; }
   .card:focus-visible { outline: 3px solid Highlight; }
   .card:disabled { color: GrayText; }
+  .card:disabled :is(.portrait, .texts) { opacity: 1; }
   .email, .about, .label { color: inherit; }
   .monogram, .label { border: 1px solid currentcolor; }
   .portrait .mark { forced-color-adjust: none; border-color: ButtonFace; background: Highlight; }

@@ -61,15 +61,19 @@ const oneLine = (text) =>
   text.replace(/\s+/gu, " ").replace(HARMFUL, "$1").replace(STACKED, "$1").trim();
 
 /**
- * Returns the two parts of an email as they are shown; the `@` belongs to the domain.
+ * Returns the parts of an email as they are shown; the `@` is apart, because it is never cut.
  * @param {string} email
- * @returns {{local: string, domain: string}}
+ * @returns {{local: string, at: string, domain: string}}
  */
 export function emailParts(email) {
   // Not cut as other texts are: the end of an email identifies its domain.
   const whole = oneLine(email);
-  const at = whole.lastIndexOf("@");
-  return at < 0 ? { local: "", domain: whole } : { local: whole.slice(0, at), domain: whole.slice(at) };
+  const end = whole.lastIndexOf("@");
+  return {
+    local: whole.slice(0, Math.max(end, 0)),
+    at: end < 0 ? "" : "@",
+    domain: whole.slice(end + 1),
+  };
 }
 
 /**
@@ -100,8 +104,8 @@ export function canonicalEmail(email) {
 export function displayName(email, profile) {
   const claim = (/** @type {keyof Claims} */ name) => visibleText(profile?.[name]);
   const parts = [claim("given_name"), claim("family_name")].filter(Boolean).join(" ");
-  const { local, domain } = emailParts(email);
-  return claim("name") || parts || claim("nickname") || visibleText(local) || visibleText(domain);
+  const { local, at, domain } = emailParts(email);
+  return claim("name") || parts || claim("nickname") || visibleText(local) || visibleText(at + domain);
 }
 
 /**

@@ -64,7 +64,7 @@ declare global {
  * Attributes: `email`; `selected` (shown, and announced as pressed, if `selectable` is set); `disabled`.
  * CSS custom properties: `--persona-card-surface`, `--persona-card-ink`, `--persona-card-muted`,
  * `--persona-card-accent`, `--persona-card-radius`, `--persona-card-ground` (the background of transparent
- * pictures; the surface by default). Parts: `card`, `portrait`, `name`, `email`, `label`, `about`.
+ * pictures; by default a grey on which black and white are seen). Parts: `card`, `portrait`, `name`, `email`, `label`, `about`.
  */
 export class PersonaCard extends HTMLElement {
   email: string;

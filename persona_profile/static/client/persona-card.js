@@ -202,27 +202,32 @@ export class PersonaCard extends BaseElement {
     const parts = this.#parts;
     const { card, email } = parts;
     const profile = this.#profile;
-    const { local, domain } = emailParts(this.email);
+    const { local, at, domain } = emailParts(this.email);
     const name = displayName(this.email, profile);
     const label = visibleText(profile?.label);
-    const about = aboutTexts(profile, name).join(" · ");
+    const about = aboutTexts(profile, name);
     const initials = monogram(this.email, visibleText(profile?.name));
     if (parts.line.textContent !== name) {
       renew(parts, "line").textContent = name;
     }
     write(parts.local, local);
     parts.local.classList.toggle("short", local.length < 5);
+    write(parts.at, at);
     write(parts.domain, domain);
-    write(parts.label, label);
+    if (parts.label.textContent !== label) {
+      parts.label.textContent = label;
+      renew(parts, "about");
+    }
     parts.chip.hidden = !label;
-    write(parts.about, about);
+    write(parts.about, about.join(" · "));
     if (parts.monogram.dataset.text !== initials.text) {
       renew(parts, "monogram").dataset.text = initials.text;
     }
     parts.monogram.style.setProperty("--hue", String(initials.hue));
-    email.title = local + domain;
+    const address = local + at + domain;
+    email.title = address;
     // All visible texts in the order of the elements; without it, the parts of the email would be read apart.
-    card.setAttribute("aria-label", [name, label, local + domain, about].filter(Boolean).join(", "));
+    card.setAttribute("aria-label", [name, label, address, ...about].filter(Boolean).join(", "));
   }
 
   async #renderPicture() {
@@ -299,7 +304,8 @@ function makeParts() {
   const monogramPart = make("span", "monogram");
   const portrait = part(make("span", "portrait", monogramPart, make("span", "mark")));
   monogramPart.setAttribute("aria-hidden", "true");
-  const address = make("bdi", "address", local, make("span", "domain", domain));
+  const at = make("span", "at");
+  const address = make("bdi", "address", local, at, make("span", "domain", domain));
   address.dir = "ltr";
   const email = part(make("span", "email", address));
   const name = part(make("span", "name", line));
@@ -308,13 +314,14 @@ function makeParts() {
   const texts = make("span", "texts", name, " ", chip, " ", email, " ", part(about));
   const card = part(make("button", "card", portrait, texts));
   card.type = "button";
-  return { card, monogram: monogramPart, line, email, local, domain, chip, label, about };
+  return { card, monogram: monogramPart, line, email, local, at, domain, chip, label, about };
 }
 
 /**
- * Replaces a part by a copy: text that is centred, or grows upwards, would count as a layout shift.
+ * Replaces a part by an empty copy: text that is centred, grows upwards or follows a text of another width would
+ * count as a layout shift.
  * @param {ReturnType<typeof makeParts>} parts
- * @param {"line" | "monogram"} name
+ * @param {"line" | "monogram" | "about"} name
  */
 function renew(parts, name) {
   const fresh = /** @type {HTMLElement} */ (parts[name].cloneNode(false));

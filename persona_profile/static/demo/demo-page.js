@@ -44,12 +44,14 @@ export function notify(text, kind = "done") {
 }
 
 /**
- * Runs one action at a time in a part of the page. An error is shown there: at its fields, or else in `.problem`.
+ * Runs one action at a time in a part of the page. An error is shown there, or in a smaller part: at its fields, or
+ * else in `.problem`.
  * @param {Element} scope
  * @param {() => unknown} work
+ * @param {Element} [place] of an error
  * @returns {Promise<Explanation | null>} of the error, if there was one
  */
-export async function attempt(scope, work) {
+export async function attempt(scope, work, place = scope) {
   if (scope.getAttribute("aria-busy") === "true") {
     return null;
   }
@@ -59,7 +61,7 @@ export async function attempt(scope, work) {
     await work();
     return null;
   } catch (error) {
-    return report(error, scope);
+    return report(error, place);
   } finally {
     scope.removeAttribute("aria-busy");
   }
@@ -87,6 +89,8 @@ export function report(error, scope) {
   const place = scope.querySelector(".problem");
   if (place && explanation.action !== "sign-in") {
     place.textContent = text;
+    place.scrollIntoView({ block: "nearest" });
+    marked?.closest(".field")?.scrollIntoView({ block: "nearest" });
   } else {
     notify(text, "error");
   }

@@ -74,6 +74,13 @@ export class PictureEditor {
     return this.#root.getAttribute("aria-busy") === "true";
   }
 
+  /** Removes an error after the person went on, unless it belongs to a button to try again. */
+  settle() {
+    if (!this.#again) {
+      clearProblems(this.#root);
+    }
+  }
+
   /**
    * Uses the first picture of some files, or shows why there is none. In the cropper it replaces the picture
    * before; during an upload it waits for the person to decide.

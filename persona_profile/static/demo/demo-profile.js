@@ -49,7 +49,7 @@ export class ProfilePanel {
       cropper: options.cropper,
       upload: (file, settings) => this.#upload(file, settings),
       preview: (file, settings) => this.#preview(file, settings),
-      remove: async () => options.onChange(await this.#client.removePicture(email)),
+      remove: async () => this.#changed(await this.#client.removePicture(email)),
     });
     this.#suggestion = new Suggestion(this.#find(".suggestion"), {
       take: (profile) => this.#client.takeSuggestions(profile),
@@ -236,6 +236,16 @@ export class ProfilePanel {
     });
   }
 
+  /**
+   * Shows the answer to a change. Errors of earlier actions are over, but for those of the form, whose input stays.
+   * @param {Profile} profile
+   */
+  #changed(profile) {
+    this.#picture.settle();
+    clearProblems(this.#find("footer"));
+    this.#options.onChange(profile);
+  }
+
   #closeForm() {
     this.#fillForm(null);
     const editor = this.#find(".editor", HTMLDetailsElement);
@@ -254,7 +264,7 @@ export class ProfilePanel {
     if (Object.keys(changes).length) {
       try {
         const { etag } = this.#profile;
-        this.#options.onChange(await this.#client.update(this.email, changes, etag ? { etag } : {}));
+        this.#changed(await this.#client.update(this.email, changes, etag ? { etag } : {}));
       } catch (error) {
         if (error.code === "precondition_failed" && error.current) {
           this.#options.onChange(error.current);
@@ -285,7 +295,7 @@ export class ProfilePanel {
    * @param {UploadOptions} settings
    */
   async #upload(file, settings) {
-    this.#options.onChange(await this.#client.uploadPicture(this.email, file, settings));
+    this.#changed(await this.#client.uploadPicture(this.email, file, settings));
   }
 
   async #export() {
@@ -304,6 +314,7 @@ export class ProfilePanel {
       return;
     }
     await this.#client.remove(this.email);
+    this.#picture.settle();
     this.#options.onErase();
     this.#fillForm(null);
     this.#find("h2").focus();

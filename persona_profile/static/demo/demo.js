@@ -341,14 +341,16 @@ function listen() {
   byId("openid").addEventListener("click", () => {
     attempt(chooser, () => (openid.hasReturned ? finishOpenID() : openid.begin()));
   });
-  const input = find(byId("other-email"), "[name=email]", HTMLInputElement);
-  byId("other-email").addEventListener("submit", (event) => {
+  const form = byId("other-email");
+  const input = find(form, "[name=email]", HTMLInputElement);
+  form.addEventListener("submit", (event) => {
     event.preventDefault();
     const proof = verification.take(); // at once: the browser fills the field for the submit alone
-    attempt(chooser, async () => {
+    const use = async () => {
       await useAddress(input.value.trim(), proof);
       input.value = "";
-    });
+    };
+    attempt(chooser, use, form);
   });
   byId("sign-out").addEventListener("click", () => attempt(document.body, signOut));
   client.addEventListener("profiles", (event) =>

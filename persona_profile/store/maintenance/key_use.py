@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from backends import Backend, Item
-from persona_profile.keys.keyring import KeyKind, KeyringError
+from persona_profile.keys.keyring import KeyKind, Keyring, KeyringError
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.lifetimes import MARK_MARGIN_SECONDS
@@ -111,6 +112,26 @@ def check_unused(
     reasons = [f"{count:,} {reason}" for reason, count in counts.items() if count]
     if reasons:
         raise KeyringError(f"{kind} key {version} is needed: {'; '.join(reasons)}")
+
+
+def missing_keys(keyring: Keyring, wraps: Mapping[str, int], profiles: Mapping[int, int]) -> list[str]:
+    """Return why a keyring can't open all data keys and find all profiles, counted by version."""
+    missing = {
+        f"data keys are under encryption key {version}, which the keyring lacks": count
+        for version, count in wraps.items()
+        if version.isdigit() and not _is_live(keyring, KeyKind.ENCRYPTION, int(version))
+    }
+    missing |= {
+        f"profiles are under index key {version}, which the keyring lacks": count
+        for version, count in profiles.items()
+        if not _is_live(keyring, KeyKind.INDEX, version)
+    }
+    return [f"{count:,} {problem}" for problem, count in missing.items() if count]
+
+
+def _is_live(keyring: Keyring, kind: KeyKind, version: int) -> bool:
+    key = keyring.find(kind, version)
+    return key is not None and key.is_live
 
 
 def write_seconds(backend: Backend) -> int:

@@ -1,15 +1,20 @@
 """Archives, without the command."""
 
+import os
 import stat
 import struct
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 from zlib import crc32
 
 import pytest
 from support.servers.applications import Clock
+from support.stores.archives import backup, check, restore
 from support.stores.stores import (
     FUTURE,
     NAMES,
@@ -21,7 +26,9 @@ from support.stores.stores import (
 )
 
 from backends import MAX_VALUE_BYTES, Put, Unavailable
-from backends.copying.archive import ArchiveError, Contents, backup, check, restore
+from backends.copying.archive import read_keys
+from backends.copying.archive import restore as restore_file
+from backends.copying.archive_format import ArchiveError, Contents
 from backends.copying.transfer import NotEmpty, NotWritten
 from backends.engines.memory import MemoryBackend
 
@@ -34,6 +41,22 @@ def archive(tmp_path: Path) -> Path:
     source.apply(b"\x01a", [Put("key", b"k" * 20), Put("picture/1", b"p" * 30)])
     backup(source, tmp_path / "small.archive", software="test 1.0")
     return tmp_path / "small.archive"
+
+
+@contextmanager
+def piped(data: bytes) -> Iterator[BinaryIO]:
+    """Open the end of a pipe from which the data come."""
+    read, write = os.pipe()
+
+    def send() -> None:
+        with suppress(BrokenPipeError), os.fdopen(write, "wb") as file:
+            file.write(data)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with os.fdopen(read, "rb") as file:
+        yield file
+    sender.join()
 
 
 class TestArchive:
@@ -62,7 +85,8 @@ class TestArchive:
         contents = backup(MemoryBackend(), tmp_path / "archive", software="test 1.0")
         destination = MemoryBackend()
         assert restore(tmp_path / "archive", destination).contents == contents
-        assert contents == Contents(contents.created_at, "test 1.0", 0, 0, 0)
+        size = (tmp_path / "archive").stat().st_size
+        assert contents == Contents(contents.created_at, "test 1.0", 0, 0, 0, {}, size)
 
     def test_big_partitions(self, tmp_path):
         """The largest values, and more items than fit in a batch, are kept."""
@@ -79,19 +103,78 @@ class TestArchive:
         source = MemoryBackend(Clock(1_700_000_000))
         source.apply(b"\x01a", [Put("key", b"k"), Put("p/1", b"", expires_at=1_700_000_099)])
         path = tmp_path / "archive"
-        backup(source, path, software="test 1.0", clock=Clock(1_700_000_000))
+        keys = {"encryption": {"1": 1}}
+        backup(source, path, software="test 1.0", keys=lambda: keys, clock=Clock(1_700_000_000))
         data = path.read_bytes()
         header = b'{"created_at": "2023-11-14T22:13:20Z", "software": "test 1.0"}'
         items = b"\x02\x01a" + b"\x03key" + struct.pack(">qI", 0, 1) + b"k"
         items += b"\x03p/1" + struct.pack(">qI", 1_700_000_099, 0)
-        expected = b"\x89PPS\r\n\x1a\n\x00\x01"
-        for kind, body in ((b"H", header), (b"P", items)):
-            head = kind + struct.pack(">Q", len(body))
-            expected += head + struct.pack(">I", crc32(head))
-            expected += body + struct.pack(">I", crc32(body))
-        assert data.startswith(expected)
-        assert data[len(expected) :].startswith(b"E" + struct.pack(">Q", 56))
-        assert len(data) == len(expected) + 9 + 4 + 56 + 4
+        expected = b"\x89PPS\r\n\x1a\n\x00\x02"
+        expected += self.record(b"H", header) + self.record(b"P", items)
+        position = len(expected)
+        expected += self.record(b"K", b'{"encryption": {"1": 1}}')
+        head = self.record(b"E", bytes(64))[:13]
+        counts = struct.pack(">QQQQ", 1, 2, 1, position)
+        digest = sha256(expected + head + counts).digest()
+        assert data == expected + self.record(b"E", counts + digest)
+        with path.open("rb") as file:
+            assert read_keys(file) == check(path).keys == keys
+
+    def test_format_1(self, tmp_path):
+        """An archive of format 1, which has no record about keys, is restored too."""
+        before = b"\x89PPS\r\n\x1a\n\x00\x01" + self.record(b"H", b"{}")
+        before += self.record(b"P", b"\x02\x01a" + b"\x03key" + struct.pack(">qI", 0, 1) + b"k")
+        counts = struct.pack(">QQQ", 1, 1, 1)
+        digest = sha256(before + self.record(b"E", bytes(56))[:13] + counts).digest()
+        path = tmp_path / "archive"
+        path.write_bytes(before + self.record(b"E", counts + digest))
+        destination = MemoryBackend()
+        assert restore(path, destination).contents.keys == {}
+        assert everything(destination) == {b"\x01a": {"key": (b"k", None)}}
+        with path.open("rb") as file:
+            assert read_keys(file) is None
+
+    def test_keys_of_a_damaged_archive(self, archive):
+        """The record about keys is found by an undamaged end alone."""
+        data = archive.read_bytes()
+        end = data.rindex(b"E" + struct.pack(">Q", 64))
+        elsewhere = struct.pack(">QQQQ", 2, 3, 50, 10)
+        for wrong in (
+            data[: end - 1] + b"?" + data[end:],
+            data[:-9] + b"?" + data[-8:],
+            data[:-1],
+            data[:end],
+            data[:end] + self.record(b"E", elsewhere + bytes(32)),
+            data[:end] + self.record(b"E", elsewhere[:-8] + b"\xff" * 8 + bytes(32)),
+        ):
+            archive.write_bytes(wrong)
+            with archive.open("rb") as file, pytest.raises(ArchiveError):
+                read_keys(file)
+
+    def test_through_pipes(self, archive, tmp_path):
+        """An archive goes through pipes; a restore from a pipe writes nothing before all is checked."""
+        source, destination = MemoryBackend(), Watched()
+        fill(source)
+        path = tmp_path / "archive"
+        contents = backup(source, path, software="test")
+        data = path.read_bytes()
+        for sent, is_whole in ((data[:-1], False), (data + b"?", False), (data, True)):
+            with piped(sent) as file, nullcontext() if is_whole else pytest.raises(ArchiveError):
+                assert restore_file(file, destination).contents == contents
+            assert bool(destination.writes) == is_whole
+        assert everything(destination) == everything(source)
+
+    def test_rejected_at_the_end_of_the_check(self, archive):
+        """What rejects an archive once all of it was seen keeps everything from being written."""
+        destination, seen = Watched(), []
+
+        def accept() -> None:
+            assert [partition for partition, _ in seen] == [b"\x00m", b"\x01a"]
+            raise NotEmpty
+
+        with pytest.raises(NotEmpty):
+            restore(archive, destination, inspect=lambda *each: seen.append(each), accept=accept)
+        assert destination.writes == 0
 
     def test_every_flipped_bit(self, archive, tmp_path):
         """An archive with any flipped bit is rejected, and nothing is written."""
@@ -182,10 +265,10 @@ class TestArchive:
     def test_wrong_counts(self, archive):
         """An end with a right digest and the counts of another archive is rejected."""
         data = archive.read_bytes()
-        before = data[: data.index(b"E" + struct.pack(">Q", 56))]
-        head = b"E" + struct.pack(">Q", 56)
+        before = data[: data.index(b"E" + struct.pack(">Q", 64))]
+        head = b"E" + struct.pack(">Q", 64)
         head += struct.pack(">I", crc32(head))
-        counts = struct.pack(">QQQ", 9, 9, 9)
+        counts = struct.pack(">QQQQ", 9, 9, 9, 9)
         digest = sha256(before + head + counts).digest()
         archive.write_bytes(before + self.record(b"E", counts + digest))
         with pytest.raises(ArchiveError, match="does not hold as much as its end says"):
@@ -194,8 +277,8 @@ class TestArchive:
     def test_other_formats(self, archive):
         """A later format and other files have messages of their own."""
         data = archive.read_bytes()
-        archive.write_bytes(data[:8] + b"\x00\x02" + data[10:])
-        with pytest.raises(ArchiveError, match="format 2; this version reads format 1"):
+        archive.write_bytes(data[:8] + b"\x00\x03" + data[10:])
+        with pytest.raises(ArchiveError, match="format 3; this version reads formats up to 2"):
             check(archive)
         archive.write_bytes(b"SQLite format 3\0" * 10)
         with pytest.raises(ArchiveError, match="no archive of a store"):

@@ -61,6 +61,28 @@ class TestUnreachable:
                 with fails("can't be reached"):
                     work()
 
+    def test_stats_while_the_server_is_away(self, connect, mariadb):
+        """The stats show a server that is away, also if that costs no time, until it answers again."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        backend = connect(port=port)
+        assert not backend.stats().is_unreachable
+        with fails("can't be reached"):
+            backend.ping()
+        assert backend.stats().is_unreachable
+        with proxy(mariadb.port, port) as server:
+            backend.ping()
+            assert not backend.stats().is_unreachable
+            server.close()
+            with pytest.raises(Unavailable):
+                backend.ping()
+            assert backend.stats().is_unreachable
+        rejecting = MysqlBackend.from_url(mariadb.url.replace("secret", "wrong"))
+        with contextlib.closing(rejecting), fails("rejects the user or the password"):
+            rejecting.ping()
+        assert not rejecting.stats().is_unreachable  # it answers
+
     def test_no_such_host(self, connect):
         """A host without an address is reported."""
         with fails("can't be reached"):

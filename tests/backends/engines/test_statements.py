@@ -25,11 +25,11 @@ from support.clients.identities import AUDIENCE
 from support.pictures.pictures import encode, quadrants
 from support.servers.applications import application
 from support.servers.mariadb import MariaDB
+from support.stores.archives import backup, restore
 from support.stores.statements import StatementLog, transactions
 from support.stores.stores import fill, partition_of
 
 from backends import ABSENT, MAX_OPERATIONS, Put
-from backends.copying.archive import backup, restore
 from backends.engines.mysql import MysqlBackend
 from backends.engines.statements import SMALL, row_of
 from backends.testing.conformance import BackendConformance

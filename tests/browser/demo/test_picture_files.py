@@ -262,7 +262,7 @@ class TestEnter:
     def test_default_buttons(self, page):
         """No form of the page has a button that cancels as its default."""
         assert sorted(page.browser.execute_script(DEFAULT_BUTTONS)) == sorted(
-            ["Continue", "Open the profile", "Save", "erase", "use"]
+            ["Continue", "Open the profile", "Save", "erase", "kept", "remove", "use"]
         )
 
     @in_three_engines

@@ -186,9 +186,10 @@ class TestDevelopment:
         problem = app.post_json("/development/assertions", {"email": email}, status=400).json
         assert problem["errors"][0]["name"] == "email"
 
-    def test_page(self, app):
-        """The demo page has a strict content security policy."""
-        response = app.get("/")
+    @pytest.mark.parametrize("path", ["/", "/development/cards"])
+    def test_page(self, app, path):
+        """The demo, and the page of all states of a card, have a strict content security policy."""
+        response = app.get(path)
         assert response.content_type == "text/html"
         assert "script-src 'self'" in response.headers["Content-Security-Policy"]
         assert "unsafe" not in response.headers["Content-Security-Policy"]

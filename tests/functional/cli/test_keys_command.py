@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import signal
 import stat
@@ -12,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.clients.commands import WRITE_SECONDS
+from support.clients.commands import WRITE_SECONDS, run_command
 from support.servers.applications import wait_for
 from support.servers.mariadb import MariaDB
 from support.servers.services import Client, Service
@@ -144,7 +146,7 @@ class TestRotation:
         output = run(service, "rotate", *flag)
         for _ in range(3):
             commands = re.findall(r"persona-profile -c \S+ keys (.*)", output)
-            output = "".join(run(service, *command.split(), *_revoke(command)) for command in commands)
+            output = "".join(run(service, *command.split(), *_options(command)) for command in commands)
         status = json.loads(run(service, "status", "--json"))
         kind = "index" if flag else "encryption"
         states = {key["version"]: key["state"] for key in status["keys"] if key["kind"] == kind}
@@ -173,10 +175,70 @@ class TestRotation:
         run(service, "rotate")
         run(service, "rotate", "--promote")
         assert "work until" in run(service, "destroy", "1", status=1)
-        assert "1 data keys are under it" in run(service, "destroy", "1", "--revoke", status=1)
+        assert "1 data keys are under it" in run(service, "destroy", "1", "--revoke", "--yes", status=1)
         run(service, "rewrap")
-        run(service, "destroy", "1", "--revoke")
+        run(service, "destroy", "1", "--revoke", "--yes")
         assert "destroyed already" in run(service, "destroy", "1", "--revoke", status=1)
+
+    def test_archives_that_need_the_key(self, service, client, tmp_path):
+        """Before a key is destroyed, the command names the archives that need it, and asks."""
+        old, new = tmp_path / "old.archive", tmp_path / "new.archive"
+        document = json.loads(service.keyring.read_text())
+        document["encryption_keys"][0]["created_at"] = "2026-01-02T03:04:05Z"
+        service.keyring.write_text(json.dumps(document))
+        assert service.run("storage", "backup", str(old)).returncode == 0
+        run(service, "rotate")
+        run(service, "rotate", "--promote")
+        run(service, "rewrap")
+        assert service.run("storage", "backup", str(new)).returncode == 0
+        before = service.keyring.read_bytes()
+        destroy = ["destroy", "1", "--revoke", "--archives", str(old), str(new)]
+        rejected = run(service, *destroy, status=1)
+        assert "Archives since 2026-01-02 03:04 UTC may need encryption key 1; without" in rejected
+        assert f"{old} NEEDS THIS KEY (encryption key 1 and index key 1)\n" in rejected
+        assert f"{new} does not need this key (encryption key 2 and index key 1)\n" in rejected
+        assert "--yes is required without a terminal" in rejected
+        damaged = tmp_path / "damaged.archive"
+        damaged.write_bytes(old.read_bytes()[:-1])
+        output = run(service, *destroy, str(damaged), "--yes", status=1)
+        assert f"{damaged}: the archive is damaged" in output
+        assert "no.archive: No such file" in run(service, *destroy, "no.archive", "--yes", status=1)
+        assert service.keyring.read_bytes() == before
+        document = json.loads(before)
+        document["encryption_keys"][0] |= {"state": "destroyed", "secret": None}
+        service.keyring.write_text(json.dumps(document))
+        empty = service.folder / "empty.ini"
+        text = (service.folder / "test.ini").read_text()
+        empty.write_text(text.replace(service.url, f"sqlite:///{tmp_path}/empty.sqlite"))
+        for archive, status in ((old, 1), (new, 0)):
+            assert run_command("-c", empty, "storage", "init").returncode == 0
+            restored = run_command("-c", empty, "storage", "restore", archive)
+            assert restored.returncode == status
+            missing = "1 data keys are under encryption key 1, which the keyring lacks"
+            assert (f"{missing}: nothing was written" in restored.stderr) == bool(status)
+        forced = run_command(
+            "-c", empty, "storage", "restore", old, "--without-keys", "--overwrite", "--json"
+        )
+        assert (forced.returncode, forced.stderr) == (0, f"persona-profile: {missing}\n")
+        assert json.loads(forced.stdout)["keys"] == {"encryption": {"1": 1}, "index": {"1": 1}}
+        verified = run_command("-c", empty, "storage", "verify")
+        assert (verified.returncode, verified.stderr) == (1, f"persona-profile: {missing}\n")
+
+    def test_destroying_at_a_terminal(self, service):
+        """At a terminal the command asks, and destroys nothing without the whole word."""
+        run(service, "rotate")
+        run(service, "rotate", "--promote")
+        before = service.keyring.read_bytes()
+        ours, theirs = pty.openpty()
+        with os.fdopen(ours, "wb", buffering=0) as terminal:
+            process = service.spawn("keys", "destroy", "1", "--revoke", stdin=theirs)
+            os.close(theirs)
+            terminal.write(b"y\n")
+            output, errors = process.communicate(timeout=110)
+        assert process.returncode == 1
+        assert output.endswith("This destroys encryption key 1 for good. Type yes: ")
+        assert "nothing was destroyed" in errors
+        assert service.keyring.read_bytes() == before
 
     def test_data_key_that_does_not_open(self, service, client):
         """A damaged data key is counted by `rewrap`, and stays."""
@@ -200,7 +262,7 @@ class TestRotation:
             key.pop("retired_at", None)
         service.keyring.write_text(json.dumps(document))
         assert "no date of its retirement" in run(service, "destroy", "1", status=1)
-        run(service, "destroy", "1", "--revoke")
+        run(service, "destroy", "1", "--revoke", "--yes")
 
     def test_destroying_an_index_key_with_marks(self, service, client):
         """A mark of a sign-out keeps its index key: without the mark, tokens would be valid again."""
@@ -208,7 +270,7 @@ class TestRotation:
         run(service, "rotate", "--index")
         run(service, "rotate", "--index", "--promote")
         run(service, "rewrap", "--index")
-        output = run(service, "destroy", "--index", "1", status=1)
+        output = run(service, "destroy", "--index", "1", "--yes", status=1)
         assert "1 marks of sign-outs are under it, and expire" in output
 
     @pytest.mark.usefixtures("brief")
@@ -226,10 +288,10 @@ class TestRotation:
         assert re.search(
             r"moves that have not ended +1$", service.run("storage", "verify").stdout, re.MULTILINE
         )
-        output = run(service, "destroy", "--index", "1", status=1)
+        output = run(service, "destroy", "--index", "1", "--yes", status=1)
         assert "1 moves to another index key have not ended" in output
         assert "removed 1 copies" in run(service, "rewrap", "--index")
-        run(service, "destroy", "--index", "1")
+        run(service, "destroy", "--index", "1", "--yes")
 
     def test_profiles_under_both_index_keys(self, service, client):
         """Two profiles of an email stay and are reported; an erasure removes both."""
@@ -312,7 +374,7 @@ def held_up(tmp_path: Path, mariadb: MariaDB) -> Iterator[HeldUp]:
 class TestWriteInFlight:
     def test_is_waited_for(self, held_up):
         """The command waits before it destroys a key, and a write that ends meanwhile stays."""
-        with held_up.operator.spawn("keys", "destroy", "1", "--revoke") as command:
+        with held_up.operator.spawn("keys", "destroy", "1", "--revoke", "--yes") as command:
             line = command.stderr.readline()
             assert re.fullmatch(r"persona-profile: waiting \d+ s for writes that may .*\n", line)
             assert json.loads(held_up.service.keyring.read_text())["encryption_keys"][0]["secret"]
@@ -324,7 +386,7 @@ class TestWriteInFlight:
 
     def test_that_takes_longer(self, held_up):
         """A write that is stored after its key was destroyed is repeated under the next key."""
-        run(held_up.operator, "destroy", "1", "--revoke")
+        run(held_up.operator, "destroy", "1", "--revoke", "--yes")
         held_up.release()
         assert held_up.answer.result().status == 200
         self.expect_readable(held_up)
@@ -349,7 +411,12 @@ class TestNames:
         service.keyring.rename(real)
         service.keyring.symlink_to("secrets/keyring.json")
         secret = json.loads(real.read_text())["encryption_keys"][0]["secret"].encode()
-        for job in (["rotate"], ["rotate", "--promote"], ["rewrap"], ["destroy", "1", "--revoke"]):
+        for job in (
+            ["rotate"],
+            ["rotate", "--promote"],
+            ["rewrap"],
+            ["destroy", "1", "--revoke", "--yes"],
+        ):
             run(service, *job)
         files = [path for path in service.folder.rglob("*") if path.is_file()]
         assert real in files
@@ -417,5 +484,7 @@ class TestUsage:
         assert "usage:" in run(service, *arguments, status=2)
 
 
-def _revoke(command: str) -> list[str]:
-    return ["--revoke"] if command.startswith("destroy ") and "--index" not in command else []
+def _options(command: str) -> list[str]:
+    if not command.startswith("destroy "):
+        return []
+    return ["--yes"] if "--index" in command else ["--yes", "--revoke"]

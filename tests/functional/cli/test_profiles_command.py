@@ -6,11 +6,14 @@ import io
 import json
 import os
 import pty
+import sqlite3
 import stat
+import subprocess
 import zipfile
 from contextlib import closing
 
 import pytest
+from support.clients.commands import run_command
 from support.pictures.pictures import encode, quadrants
 from support.servers.disks import leave_free, small_disk
 from support.servers.services import Client, Service
@@ -134,3 +137,90 @@ def test_wrong_use(service, tmp_path):
     rejected = service.run("export", "secret-name", "--out", str(tmp_path / "a.zip"))
     assert (rejected.returncode, "no @" in rejected.stderr) == (2, True)
     assert "secret-name" not in rejected.stderr
+
+
+def give(service: Service, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that reads emails from its standard input."""
+    return run_command("-c", service.folder / "test.ini", *arguments, stdin=text.encode())
+
+
+def test_several_emails(service, alice, tmp_path):
+    """Each line of the standard input is exported, then erased, and reported by its number."""
+    lines = f"{EMAIL}\n\nnobody@example.com\n  Alice@Example.com  "
+    done = give(service, lines, "export", "-", "--out", str(tmp_path))
+    assert done.returncode == 1
+    assert [line.partition(",")[0] for line in done.stdout.splitlines()] == [
+        f"line 1: Written: {tmp_path}/1.zip",
+        f"line 4: Written: {tmp_path}/4.zip",
+    ]
+    assert done.stderr == "persona-profile: line 3: nothing is stored for this email\n"
+    names = {path.name: contents(path.read_bytes()) for path in tmp_path.iterdir()}
+    assert names["1.zip"] == names["4.zip"]
+    assert json.loads(names["1.zip"]["profile.json"])["name"] == "Alice"
+    erased = give(service, lines, "erase", "-", "--yes")
+    assert (erased.returncode, erased.stderr) == (0, "")
+    assert erased.stdout.splitlines() == [
+        "line 1: Erased.",
+        "line 3: Nothing was stored for this email.",
+        "line 4: Nothing was stored for this email.",
+    ]
+    assert "example.com" not in done.stdout + done.stderr + erased.stdout
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (f"{EMAIL}\nsecret-name\n", "line 2: not an accepted address: no @"),
+        (f"{EMAIL}\n\udcff@example.com\n", "line 2: not UTF-8"),
+        ("\n \n", "there is no email in the standard input"),
+    ],
+)
+def test_line_that_is_no_email(service, alice, tmp_path, lines, message):
+    """A wrong line is reported by its number before anything is done."""
+    given = lines.encode("utf-8", "surrogateescape")
+    for more in (("erase", "-", "--yes"), ("export", "-", "--out", tmp_path)):
+        rejected = run_command("-c", service.folder / "test.ini", *more, stdin=given)
+        assert (rejected.returncode, rejected.stdout) == (2, "")
+        assert rejected.stderr == f"persona-profile: {message}\n"
+    assert not list(tmp_path.iterdir())
+    assert alice.call("GET", alice.profile).json["name"] == "Alice"
+
+
+def test_files_for_several_emails(service, alice, tmp_path):
+    """Several emails need a folder, and no file of it is overwritten."""
+    lines = f"{EMAIL}\n{EMAIL}\n"
+    rejected = give(service, lines, "export", "-", "--out", str(tmp_path / "one.zip"))
+    assert (rejected.returncode, "must be a folder" in rejected.stderr) == (2, True)
+    (tmp_path / "2.zip").write_bytes(b"older")
+    rejected = give(service, lines, "export", "-", "--out", str(tmp_path))
+    assert (rejected.returncode, "2.zip: File exists" in rejected.stderr) == (1, True)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"older"]
+
+
+def test_store_that_fails_at_a_line(service, alice, tmp_path):
+    """A failure of the store ends the command and names the line; the lines before it are done."""
+    bob = Client(service, "bob@example.com")
+    bob.sign_in()
+    assert bob.set_name("Bob").status == 200
+    with closing(sqlite3.connect(service.url.removeprefix("sqlite:///"))) as database:
+        partition = KeyWrapper(KeyringFile(service.keyring).load()).partition("bob@example.com")
+        database.execute(
+            f"CREATE TRIGGER full BEFORE DELETE ON items WHEN OLD.partition = x'{partition.hex()}' "
+            "BEGIN SELECT RAISE(FAIL, 'full'); END"
+        )
+        try:
+            lines = f"{EMAIL}\nbob@example.com\ncarol@example.com\n"
+            failed = give(service, lines, "erase", "-", "--yes")
+        finally:
+            database.execute("DROP TRIGGER full")
+    assert (failed.returncode, failed.stdout) == (1, "line 1: Erased.\n")
+    assert "line 2: failed, and nothing was done for later lines\n" in failed.stderr
+
+
+def test_export_to_the_standard_output(service, alice):
+    """An export goes into a pipe, and its report elsewhere."""
+    with service.spawn("export", EMAIL, "--out", "-", is_text=False) as process:
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(contents(output)["profile.json"])["name"] == "Alice"
+    assert errors.decode() == f"Written: /dev/stdout, {len(output):,} bytes.\n"

@@ -1,6 +1,8 @@
 """`persona-profile storage copy`, `backup` and `restore`, as an operator runs them."""
 
 import json
+import os
+import pty
 import random
 import re
 import signal
@@ -124,10 +126,13 @@ class TestCopy:
         assert (result.returncode, result.stderr) == (0, "")
         assert re.match(r"Wrote 20 partitions \([\d.]+ kB\) in 2 passes", result.stdout)
         assert "The stores are equal: 20 partitions." in result.stdout
+        said = re.search(r"A pass took ([\d.]+) s\. .* for about ([\d.]+) s\.\n$", result.stdout)
+        assert said
+        assert float(said[2]) == pytest.approx(2 * float(said[1]), abs=0.11)
         assert everything(destination) == everything(source)
         again = run("storage", "copy", stores.url("a"), stores.ini("b"), "--json")
         document = json.loads(again.stdout)
-        assert document.pop("seconds") > 0
+        assert document.pop("seconds") >= document.pop("last_pass_seconds") > 0
         assert document == {
             "equal": True,
             "passes": 1,
@@ -319,6 +324,72 @@ class TestBackup:
         document = json.loads(forced.stdout)
         assert (document["written"], document["bytes"]) == (0, 24000)
 
+    def test_through_pipes(self, stores):
+        """A backup into a pipe is restored at its other end; both report elsewhere or there."""
+        source, destination = stores.open("a"), stores.open("b")
+        fill(source, 20)
+        config = stores.ini("a"), stores.ini("b")
+        with (
+            subprocess.Popen(
+                [*COMMAND, "-c", config[0], "storage", "backup", "-", "--json"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            ) as made,
+            subprocess.Popen(
+                [*COMMAND, "-c", config[1], "storage", "restore", "-"],
+                stdin=made.stdout,
+                stdout=subprocess.PIPE,
+                text=True,
+            ) as restored,
+        ):
+            output, _ = restored.communicate(timeout=60)
+            assert made.stderr
+            report = json.loads(made.stderr.read())
+        assert (made.returncode, restored.returncode) == (0, 0)
+        assert (report["items"], report["keys"]) == (80, {"encryption": {}, "index": {}})
+        assert "The archive is whole: 20 partitions" in output
+        assert everything(destination) == everything(source)
+        assert report["file_bytes"] > 24000
+
+    def test_onto_a_fifo(self, stores):
+        """A backup onto a FIFO leaves the FIFO, and reports a reader that leaves."""
+        fill(stores.open("a"), 100)
+        config, fifo = stores.ini("a"), stores.folder / "fifo"
+        os.mkfifo(fifo)
+        process = start("-c", config, "storage", "backup", fifo)
+        data = fifo.read_bytes()
+        assert (process.communicate(timeout=60)[1], process.returncode) == ("", 0)
+        (stores.folder / "archive").write_bytes(data)
+        checked = run("storage", "restore", "archive", "--check")
+        assert "The archive is whole: 100 partitions" in checked.stdout
+        process = start("-c", config, "storage", "backup", fifo)
+        with fifo.open("rb") as file:
+            file.read(1)
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (1, f"persona-profile: {fifo}: Broken pipe\n")
+        assert fifo.is_fifo()
+
+    def test_onto_a_device(self, stores):
+        """A backup onto a device that is full is reported with the name of the device."""
+        fill(stores.open("a"), 100)
+        for name, status in (("/dev/null", 0), ("/dev/full", 1)):
+            done = run("-c", stores.ini("a"), "storage", "backup", name)
+            assert done.returncode == status
+            assert ("/dev/full: No space left" in done.stderr) == bool(status)
+            assert Path(name).is_char_device()
+
+    def test_onto_a_terminal(self, stores):
+        """An archive is not written to a terminal."""
+        stores.open("a")
+        ours, theirs = pty.openpty()
+        command = [*COMMAND, "-c", stores.ini("a"), "storage", "backup", "-"]
+        done = subprocess.run(
+            command, stdout=theirs, stderr=subprocess.PIPE, check=False, text=True, timeout=60
+        )
+        for each in (ours, theirs):
+            os.close(each)
+        assert (done.returncode, "can't be written to a terminal" in done.stderr) == (2, True)
+
     def test_damaged(self, stores):
         """A damaged archive is reported with the place of the damage, and nothing of it is restored."""
         source, destination = stores.open("a"), stores.open("b")
@@ -383,6 +454,7 @@ class TestBackup:
             (["backup", "absent/archive"], "must be a file in a folder that exists"),
             (["backup", "."], "must be a file in a folder that exists"),
             (["restore", "absent"], "absent: there is no such file"),
+            (["restore", "."], ".: this is a folder"),
             (["restore", "a.ini", "--check", "--overwrite"], "not allowed with"),
             (["-c", "memory.ini", "backup", "x"], "a store in memory belongs to the server"),
         ],

@@ -330,7 +330,7 @@ def test_keyring_walks_over_machines(machines):
         machines.run("keys", "rotate", "--promote")
         walk()
         machines.run("keys", "rewrap", "--rate", "100000")
-        machines.run("keys", "destroy", "1", "--revoke")
+        machines.run("keys", "destroy", "1", "--revoke", "--yes")
         walk()
     assert [wrong for each in people for wrong in each.wrong] == []
     machines.run("storage", "verify")

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from persona_profile.runtime.supervisor import SPARE_SECONDS
 from persona_profile.serving.waitress_settings import CONNECTIONS, SPARE_FILES
 
 UNIT = ROOT / "deploy" / "persona-profile.service"
+BACKUP = UNIT.with_name("persona-profile-backup.service")
+INSTALLED = "/opt/persona-profile/venv/bin/persona-profile"
 EXPOSURE_LIMIT = 20
 """Tenths of the exposure by `systemd-analyze security`: 0 is confined, 100 is open."""
 
@@ -35,7 +38,7 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_unit(tmp_path):
     """The shipped unit and the cluster's drop-in are valid and confined by systemd's own checks."""
     program = Path(sys.executable).with_name("persona-profile")
-    text = UNIT.read_text().replace("/opt/persona-profile/venv/bin/persona-profile", str(program))
+    text = UNIT.read_text().replace(INSTALLED, str(program))
     text = re.sub("^Documentation=.*\n", "", text, flags=re.MULTILINE)
     unit = tmp_path / UNIT.name
     unit.write_text(text)
@@ -46,6 +49,51 @@ def test_unit(tmp_path):
     assert (verified.returncode, verified.stderr) == (0, "")
     rated = analyze("security", "--offline=true", f"--threshold={EXPOSURE_LIMIT}", str(unit))
     assert rated.returncode == 0, rated.stdout[-500:]
+
+
+def test_backup_units(tmp_path):
+    """The units of the backup are valid and confined by systemd's own checks."""
+    program = Path(sys.executable).with_name("persona-profile")
+    for name in ("service", "timer"):
+        text = BACKUP.with_suffix(f".{name}").read_text()
+        text = re.sub("^Documentation=.*\n", "", text, flags=re.MULTILINE)
+        (tmp_path / f"{BACKUP.stem}.{name}").write_text(text.replace(INSTALLED, str(program)))
+    units = [tmp_path / f"{BACKUP.stem}.{name}" for name in ("service", "timer")]
+    verified = analyze("verify", *map(str, units))
+    assert (verified.returncode, verified.stderr) == (0, "")
+    rated = analyze("security", "--offline=true", f"--threshold={EXPOSURE_LIMIT}", str(units[0]))
+    assert rated.returncode == 0, rated.stdout[-500:]
+
+
+def test_backup_of_the_unit(tmp_path):
+    """The unit's command writes an archive of today, checks it, and deletes archives of last month."""
+    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    assert service.run("storage", "init").returncode == 0
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    for name, days in (("young.archive", 29), ("old.archive", 31), (".a.partial", 2), ("notes", 99)):
+        (folder / name).write_bytes(b"")
+        changed = time.time() - days * 86_400
+        os.utime(folder / name, (changed, changed))
+    [command] = re.findall(
+        r"^ExecStart=/bin/sh -ec '(.*?)'$", BACKUP.read_text(), re.MULTILINE | re.DOTALL
+    )
+    command = command.replace(INSTALLED, str(Path(sys.executable).with_name("persona-profile")))
+    command = command.replace("/etc/persona-profile/production.ini", str(service.folder / "test.ini"))
+    command = command.replace("\\\n", "").replace("%%", "%").replace("$$", "$")
+    done = subprocess.run(
+        ["/bin/sh", "-ec", command],
+        env=os.environ | {"STATE_DIRECTORY": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "The archive is whole" in done.stdout
+    names = sorted(path.name for path in folder.iterdir())
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d\.archive", names[0])
+    assert names[1:] == ["notes", "young.archive"]
 
 
 def test_unit_permits_the_confinement_of_workers():

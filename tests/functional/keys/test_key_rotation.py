@@ -188,7 +188,7 @@ def test_rotation_under_load(site, kind, share, request):
         site.run("keys", "rotate", *flag, "--promote")
         site.hand_out_keyring()
         assert left(site.use()) > PROFILES
-        rejected = site.run("keys", "destroy", *flag, "1", "--revoke", status=1)
+        rejected = site.run("keys", "destroy", *flag, "1", "--revoke", "--yes", status=1)
         assert "is needed" in rejected
         times = -(-request.config.getoption("--crashes") // share)
         site.kill_half_way(times, left, "keys", "rewrap", *flag, "--rate", SLOW)
@@ -197,11 +197,11 @@ def test_rotation_under_load(site, kind, share, request):
         status = json.loads(site.run("keys", "status", "--json"))
         assert (status["stale"], status["moving"], status["problems"]) == (0, 0, [])
         if flag:
-            site.run("keys", "destroy", *flag, "1")
+            site.run("keys", "destroy", *flag, "1", "--yes")
             site.hand_out_keyring()
     site.run("storage", "verify")
     if not flag:
-        site.run("keys", "destroy", "1", "--revoke")
+        site.run("keys", "destroy", "1", "--revoke", "--yes")
         site.hand_out_keyring()
         for person in people:
             assert person.clients[0].call("GET", person.clients[0].profile).status == 401
@@ -248,7 +248,7 @@ def test_one_mover_at_a_time(promoted):
     with first.spawn("keys", "rewrap", "--index", "--rate", "1") as slow:
         try:
             wait_for(lambda: promoted.use().profiles[1] < PROFILES)
-            for job in (["rewrap"], ["destroy", "1"]):
+            for job in (["rewrap"], ["destroy", "1", "--yes"]):
                 rejected = second.run("keys", *job, "--index")
                 assert (rejected.returncode, rejected.stdout) == (1, "")
                 assert "`keys rewrap --index` is at work" in rejected.stderr

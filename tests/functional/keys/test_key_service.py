@@ -162,7 +162,7 @@ def test_there_and_back(service, use_transit, fake):
 
 def test_moves_to_another_index_key(service, client):
     """With another index key the engine wraps for the new partition."""
-    for step in (["rotate"], ["rotate", "--promote"], ["rewrap"], ["destroy", "1"]):
+    for step in (["rotate"], ["rotate", "--promote"], ["rewrap"], ["destroy", "1", "--yes"]):
         result = service.run("keys", step[0], "--index", *step[1:])
         assert result.returncode == 0, result
     restart(service, client)

@@ -32,12 +32,12 @@ from hypothesis.stateful import (
 from second_store import SecondStore
 from store_runner import TO_END, How, Runner, Until
 from support.servers.applications import Clock
+from support.stores.archives import restore
 from support.stores.store_jobs import Backup, Copy, Destroy, Move, Rewrap
 from support.stores.store_requests import WRITES, Edit, Erase, SignIn, SignOut, Token, Upload, Write
 from support.stores.store_world import BLANK, EMAILS, Machine, World
 
 from backends import Backend
-from backends.copying.archive import restore
 from backends.engines.memory import MemoryBackend
 from backends.engines.sqlite import SqliteBackend
 from persona_profile.errors import InvalidSession, NotFound

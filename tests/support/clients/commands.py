@@ -29,13 +29,14 @@ SECONDS = 110
 
 
 def run_command(
-    *arguments: object, folder: Path | None = None, **environment: str
+    *arguments: object, folder: Path | None = None, stdin: bytes = b"", **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Run `persona-profile` with arguments; return its status and output.
 
     Args:
         *arguments: arguments of the command.
         folder: the working directory; by default the tests' own.
+        stdin: the standard input.
         **environment: variables in addition to those of the tests.
 
     Raises:
@@ -47,11 +48,15 @@ def run_command(
     with (
         tempfile.TemporaryFile("w+") as output,
         tempfile.TemporaryFile("w+") as errors,
+        tempfile.TemporaryFile() as given,
         socket.socket(socket.AF_UNIX) as connection,
     ):
         connection.connect(_prepared())
         connection.settimeout(SECONDS)
-        socket.send_fds(connection, [b"."], [output.fileno(), errors.fileno()])
+        given.write(stdin)
+        given.seek(0)
+        standard = [each.fileno() for each in (given, output, errors)]
+        socket.send_fds(connection, [b"."], standard)
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile() as replies:
             process = int(replies.readline())
@@ -105,7 +110,7 @@ def _fork_for(listener: socket.socket) -> int:
 
 
 def _attend(connection: socket.socket) -> int:
-    _, outputs, _, _ = socket.recv_fds(connection, 1, 2)
+    _, files, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile() as asked:
         request = json.loads(asked.readline())
     if process := os.fork():
@@ -115,10 +120,9 @@ def _attend(connection: socket.socket) -> int:
             connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
         os._exit(0)
     connection.close()
-    for descriptor, standard in zip(outputs, (1, 2), strict=True):
+    for standard, descriptor in enumerate(files):
         os.dup2(descriptor, standard)
         os.close(descriptor)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

@@ -36,7 +36,7 @@ PROOF_CODES = tuple(openapi_source()["x-problems"]["proofs"])
 """The reasons for rejected proofs."""
 
 UNDOCUMENTED = {
-    *("/", "/static/{name}"),
+    *("/", "/static/{name}", "/development/cards"),
     *("/development/assertions", "/development/openid", "/development/dns"),
 }
 """Routes of the development server alone."""

@@ -201,14 +201,16 @@ class Service:
         """Run another command with the same settings."""
         return printed(run_command("-c", self._ini, *arguments))
 
-    def spawn(self, *arguments: str, stdin: int | None = None) -> subprocess.Popen[str]:
+    def spawn(
+        self, *arguments: str, stdin: int | None = None, is_text: bool = True
+    ) -> subprocess.Popen[Any]:
         """Start another command with the same settings."""
         return subprocess.Popen(
             [_COMMAND, "-c", self._ini, *arguments],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            text=is_text,
         )
 
     def close(self) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends import Backend
-from backends.copying.archive import backup
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import CopyResult, copy
 from backends.copying.transfer import NotEmpty, NotWritten
@@ -19,6 +18,7 @@ from persona_profile.store.maintenance.archived_homes import ArchivedHomes, Home
 from persona_profile.store.maintenance.key_use import MOVING, check_unused, write_seconds
 from persona_profile.store.maintenance.reindexing import Reindexing
 from persona_profile.store.maintenance.rewrapping import Rewrapping
+from support.stores.archives import backup
 from support.stores.stepping import Stepped
 from support.stores.store_work import Work
 from support.stores.store_world import FORWARD_SECONDS, World

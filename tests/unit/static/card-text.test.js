@@ -41,14 +41,15 @@ describe("visible text", () => {
 });
 
 describe("parts of an email", () => {
-  for (const [email, local, domain] of [
-    [ALICE, "alice", "@example.com"],
-    ['"a@b"@example.com', '"a@b"', "@example.com"],
-    ["example.com", "", "example.com"],
-    ["\u202Ealice@example.com", "alice", "@example.com"],
-    [`${"a".repeat(300)}@example.com`, "a".repeat(300), "@example.com"],
+  for (const [email, local, at, domain] of [
+    [ALICE, "alice", "@", "example.com"],
+    ['"a@b"@example.com', '"a@b"', "@", "example.com"],
+    ["example.com", "", "", "example.com"],
+    ["@example.com", "", "@", "example.com"],
+    ["\u202Ealice@example.com", "alice", "@", "example.com"],
+    [`${"a".repeat(300)}@example.com`, "a".repeat(300), "@", "example.com"],
   ]) {
-    test(email.slice(0, 30), () => assert.deepEqual(emailParts(email), { local, domain }));
+    test(email.slice(0, 30), () => assert.deepEqual(emailParts(email), { local, at, domain }));
   }
 });
 

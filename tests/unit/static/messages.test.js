@@ -149,7 +149,7 @@ describe("texts", () => {
       page.includes(`"${key}"`) || composed.includes(key) || key.startsWith("development.");
     const unused = keys.filter((key) => !isUsed(key));
     const named = Array.from(
-      page.matchAll(/data-text(?:-[a-z-]+)?="([\w.]+)"|text(?:Of)?\("([\w.]+)"/g),
+      page.matchAll(/data-text(?:-[a-z-]+)?="([\w.]+)"|\btext(?:Of)?\("([\w.]+)"/g),
     );
     const missing = named
       .map(([, attribute, argument]) => attribute ?? argument)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from support.stores.archives import backup, restore
 from support.stores.moving import (
     ACTIONS,
     ENDED,
@@ -28,7 +29,6 @@ from support.stores.stepping import Actor
 from support.stores.stores import everything
 
 from backends import Backend, Put
-from backends.copying.archive import backup, restore
 from backends.engines.memory import MemoryBackend
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.wrapping import KeyWrapper

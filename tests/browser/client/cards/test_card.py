@@ -48,6 +48,33 @@ class TestFallback:
         assert page.run("return document.getElementById('below').getBoundingClientRect().top") == before
         assert page.seen("states") == [[ALICE, "fallback"], [BOB, "fallback"], [ALICE, "ready"]]
 
+    def test_answers_in_a_row(self, page, thumbnail):
+        """Texts of another length or direction, and a picture that comes and goes, shift nothing."""
+        page.run("addCard(arguments[0]); await painted(); seen.shifts.length = 0", ALICE)
+        picture = {"id": "1", "urls": {}, "thumbnail": thumbnail}
+        for width in (320, 1280):
+            page.resize(width)
+            page.run("await painted(); await painted(); seen.shifts.length = 0")
+            for claims in (
+                {"name": "Alice", "label": "Work", "pronouns": "she/her"},
+                {"name": "Alice Pleasance Liddell of Christ Church, Oxford", "label": "A longer label"},
+                {
+                    "label": "A longer label",
+                    "pronouns": "she/her",
+                    "nickname": "Al",
+                    "picture": picture,
+                },
+                {"name": "ليلى", "label": "العمل", "nickname": "ليلى بنت عبد الله", "picture": picture},
+                {"pronouns": "she/her"},
+            ):
+                page.run(
+                    "container.firstChild.profile = arguments[0]; await painted()",
+                    profile(ALICE, **claims),
+                )
+                has_picture = "return Boolean(part(container.firstChild, 'img')) === arguments[0]"
+                page.wait_for(has_picture, "picture" in claims)
+                assert page.seen("shifts") == [], claims
+
     def test_refusals(self, page):
         """403, 404, and errors within a profile show the monogram at once, without a message."""
         states = page.run(
@@ -296,6 +323,21 @@ class TestButton:
         page.emulate(forced_colors="active")
         image = "return getComputedStyle(part(container.firstChild, '.monogram')).backgroundImage"
         assert page.run(image) == "none"
+
+    def test_properties_of_the_page(self, page):
+        """A page gives a card its own properties, also if their names are those inside the card."""
+        page.run(
+            """
+            const sheet = new CSSStyleSheet();
+            sheet.replaceSync(":root { --surface: rgb(1, 2, 3) }"
+              + "persona-card { --persona-card-surface: var(--surface) }");
+            document.adoptedStyleSheets.push(sheet);
+            addCard(arguments[0]);
+            """,
+            ALICE,
+        )
+        surface = "return getComputedStyle(part(container.firstChild, '.card')).backgroundColor"
+        assert page.run(surface) == "rgb(1, 2, 3)"
 
     def test_text_of_twice_the_size(self, page):
         """With text of twice the size on a narrow page, nothing overflows."""
