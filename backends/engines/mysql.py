@@ -198,7 +198,7 @@ class MysqlBackend(SqlBackend):
         except Rejected as error:
             return failed("rights", str(error), mysql_findings.ADVICE_RIGHTS)
         try:
-            rows = self._read(mysql_findings.PRIVILEGES)
+            rows = [row for each in mysql_findings.PRIVILEGES for row in self._read(each)]
         except Rejected:  # not every compatible database has these tables
             rows = []
         return mysql_findings.of_privileges({row[0] for row in rows})
