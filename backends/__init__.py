@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeVar
 
+from backends.findings import Finding, failed, ok
+
 MAX_PARTITION_BYTES: Final = 33
 MAX_NAME_BYTES: Final = 64
 MAX_VALUE_BYTES: Final = 4 * 1024 * 1024
@@ -197,6 +199,13 @@ class Backend(ABC):
     def check_schema(self) -> None:
         """Check that the store has this version's schema, or raise `WrongSchema`; write nothing."""
 
+    def examine(self) -> Iterator[Finding]:
+        """Yield findings about the store for its operator; write nothing, and create nothing.
+
+        Engines add findings of their own: rights, versions, clocks, room.
+        """
+        yield of_schema(self.check_schema)
+
     def stats(self) -> BackendStats:
         """Return measurements, without asking the store."""
         return BackendStats()
@@ -204,6 +213,16 @@ class Backend(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release connections and files; the instance can't be used any more."""
+
+
+def of_schema(check: Callable[[], None]) -> Finding:
+    """Return the finding about a schema, by a check that may raise `WrongSchema`."""
+    try:
+        check()
+    except WrongSchema as error:
+        message, _, advice = str(error).partition(": ")
+        return failed("schema", message, advice)
+    return ok("schema", "it is this version's")
 
 
 def new_version() -> int:

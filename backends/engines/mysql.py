@@ -8,9 +8,10 @@ sharding proxies support none of them well.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,8 +20,16 @@ from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
-from backends import MAX_VALUE_BYTES, BackendError, BackendStats, Unavailable, WrongSchema
+from backends import (
+    MAX_VALUE_BYTES,
+    BackendError,
+    BackendStats,
+    Unavailable,
+    WrongSchema,
+    of_schema,
+)
 from backends.breaker import CircuitBreaker, CircuitOpen, Outcome
+from backends.engines import mysql_findings
 from backends.engines.hosts import NOT_READY, Hosts, error_number, host_of, is_of_client
 from backends.engines.mysql_connections import (
     CONNECTIONS,
@@ -33,6 +42,7 @@ from backends.engines.mysql_connections import (
 )
 from backends.engines.sql import AllInUse, ConnectionLost, SqlBackend, Transient, open_engine
 from backends.engines.statements import CONTENT, SMALL, by_key
+from backends.findings import Finding, Level, failed, of_clock
 
 POOL_SECONDS: Final = 1
 """How long an operation waits for a connection of the pool."""
@@ -59,6 +69,7 @@ _REASONS: Final = {
     1142: "its user may not do this",
     1153: "its max_allowed_packet is too small",
     1203: "it has too many connections of its user",
+    1665: "its binlog_format is STATEMENT",
     2003: "it can't be reached",
     2026: "it does not speak TLS",
     2027: "the server there does not speak MySQL",
@@ -97,6 +108,10 @@ class HostLost(ConnectionLost):
 
 class Rejected(Unavailable):
     """The database answered that it can't do it."""
+
+
+class _RollBack(Exception):
+    """Ends a transaction that shall have no effect."""
 
 
 class MysqlBackend(SqlBackend):
@@ -166,6 +181,33 @@ class MysqlBackend(SqlBackend):
                     f"the database's {row.Variable_name} of {row.Value} bytes must be at least "
                     f"{PACKET_BYTES}"
                 )
+
+    def examine(self) -> Iterator[Finding]:
+        found = {row.Variable_name: row.Value for row in self._read(mysql_findings.VARIABLES)}
+        yield from mysql_findings.of_variables(found, PACKET_BYTES)
+        [now] = self._read(mysql_findings.CLOCK)
+        yield of_clock("clock", float(now[0]) - self._clock())
+        schema = of_schema(super().check_schema)
+        yield schema
+        if schema.level is Level.OK and mysql_findings.may_write(found):
+            yield self._examine_rights()
+
+    def _examine_rights(self) -> Finding:
+        try:
+            self._retrying(self._try_writes)
+        except Rejected as error:
+            return failed("rights", str(error), mysql_findings.ADVICE_RIGHTS)
+        try:
+            rows = [row for each in mysql_findings.PRIVILEGES for row in self._read(each)]
+        except Rejected:  # not every compatible database has these tables
+            rows = []
+        return mysql_findings.of_privileges({row[0] for row in rows})
+
+    def _try_writes(self, connection: Connection) -> None:
+        with suppress(_RollBack), self._transaction(connection):
+            for statement in mysql_findings.trial_writes(secrets.token_hex(16).encode()):
+                connection.execute(statement)
+            raise _RollBack
 
     def ping(self) -> None:
         # A read of a table: a node outside of its cluster answers a SELECT without a table.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from backends import BackendError, Operation, Unavailable
 from backends.engines.sql import SqlBackend, Transient, open_engine
+from backends.engines.sqlite_findings import of_file
 from backends.engines.statements import CONTENT, KEY
+from backends.findings import Finding, failed, ok
 
 BUSY_SECONDS: Final = 5
 CONNECTIONS: Final = 16
@@ -40,7 +42,9 @@ class SqliteBackend(SqlBackend):
 
     @classmethod
     def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> SqliteBackend:
-        """Open `sqlite:///relative/path` or `sqlite:////absolute/path`; create an absent file.
+        """Open `sqlite:///relative/path` or `sqlite:////absolute/path`.
+
+        The first connection creates an absent file.
 
         Raises `ValueError` if the URL has another form.
         """
@@ -55,22 +59,20 @@ class SqliteBackend(SqlBackend):
         path = Path(str(parsed.database)).absolute()
         if not path.parent.is_dir():
             raise ValueError("names a file in a folder that is not there")
-        with suppress(OSError):  # connecting fails with a better message
-            # Readable by its owner alone; SQLite gives its other files the same mode.
-            path.touch(mode=0o600)
         engine = open_engine(
             parsed,
             pool_size=CONNECTIONS,
             pool_timeout=BUSY_SECONDS,
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
         )
-        event.listen(engine, "connect", _set_up)
         return cls(engine, path, clock)
 
     def __init__(self, engine: Engine, path: Path, clock: Callable[[], float] = time.time) -> None:
         super().__init__(engine, BUSY_SECONDS, clock)
         self._path = path
         self._file = _identity(path)
+        event.listen(engine, "do_connect", self._create)
+        event.listen(engine, "connect", _set_up)
 
     @property
     def write_seconds(self) -> float:
@@ -85,9 +87,25 @@ class SqliteBackend(SqlBackend):
         self._check_file()
         super().ping()
 
+    def examine(self) -> Iterator[Finding]:
+        if self._file is None:
+            yield failed("schema", "there is no database file", "run `persona-profile storage init`")
+            return
+        yield ok("version", f"SQLite {sqlite3.sqlite_version}")
+        yield from of_file(self._path)
+        yield from super().examine()
+
+    def _create(self, *_: object) -> None:
+        """Create an absent file before the first connection."""
+        if self._file is None:
+            with suppress(OSError):  # connecting fails with a better message
+                # Readable by its owner alone; SQLite gives its other files the same mode.
+                self._path.touch(mode=0o600)
+            self._file = _identity(self._path)
+
     def _check_file(self) -> None:
         """Raise `Unavailable` if open connections write to a file that has lost its name."""
-        if _identity(self._path) != self._file:
+        if self._file is not None and _identity(self._path) != self._file:
             logger.error("SQLite: the database file was moved, replaced or deleted")
             raise Unavailable(
                 "the database file was moved, replaced or deleted; restart the service", retry_after=60

@@ -281,6 +281,15 @@ class BackendConformance:
         backend.initialize()
         assert read(backend, "x") is not None
 
+    def test_examine(self, backend: Backend) -> None:
+        """The examination of a working store finds no failure, and changes nothing."""
+        write(backend, "x", b"1")
+        before = backend.list(P1), backend.scan(None, 10)
+        found = list(backend.examine())
+        assert found
+        assert "failed" not in {each.level for each in found}, found
+        assert (backend.list(P1), backend.scan(None, 10)) == before
+
     def test_no_acknowledged_write_is_lost(self, backend: Backend) -> None:
         """Writers that increment five counters by compare-and-set end with the exact sums."""
         names = [f"counter{number}" for number in range(5)]

@@ -91,11 +91,12 @@ class FetchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A response: HTTP status, media type in lower case without parameters, body."""
+    """A response: HTTP status, media type in lower case without parameters, body, `Date` header."""
 
     status: int
     media_type: str
     body: bytes
+    date: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +179,10 @@ def exchange(
     if len(body) > limits.document_bytes:
         raise FetchError("support_document_too_large", f"over {limits.document_bytes} bytes")
     media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return Fetched(response.status, media_type, body)
+    return Fetched(response.status, media_type, body, response.headers.get("Date", ""))
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return why a fetch failed, without bytes of the server."""
     match error:
         case ssl.SSLCertVerificationError():
@@ -270,7 +271,7 @@ class HttpsFetcher:
         except ResponseTooLong:
             raise FetchError("support_document_too_large", "the response is too long") from None
         except (OSError, http.client.HTTPException, ValueError, RuntimeError) as error:
-            raise FetchError("issuer_unreachable", _reason(error)) from None
+            raise FetchError("issuer_unreachable", reason_of(error)) from None
 
     def _reach(self, url: Url, port: int, route: Route, deadline: float) -> socket.socket:
         """Return a connection to a host; a proxy is where its operator put it, on any address."""

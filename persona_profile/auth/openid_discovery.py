@@ -139,6 +139,14 @@ class Provider:
             raise InvalidProof(state.failure)
         return state.keys
 
+    def published_keys(self) -> tuple[VerificationKey, ...]:
+        """Fetch and return the keys as they are published now; remember and count nothing.
+
+        Raises:
+            LookupFailed: there are none; with the reason.
+        """
+        return self._find_keys(self._clock())
+
     def prepare(self) -> None:
         """Look the keys up if none are known. A failure is not remembered."""
         with self._refreshing:

@@ -59,7 +59,7 @@ def _processes(text: str) -> int:
 def _serve(options: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, LATER_SIGNALS)  # until the handlers are set
     ini = loader(options.config, SERVER)
-    _check(ini)
+    check_settings(ini)
     try:
         if options.processes is not None:
             _supervise(options, ini)
@@ -75,16 +75,35 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(ini: plaster.ILoader) -> None:
-    """Check the settings of application and server together, before anything is opened."""
+def check_settings(ini: plaster.ILoader) -> Settings:
+    """Return the application's settings; the server's are checked too, before anything is opened.
+
+    Raises:
+        InvalidSettings: one can't be used; the message has the faults of both.
+    """
     faults = []
-    for check in (_app_settings, _server_adjustments):
-        try:
-            check(ini)
-        except InvalidSettings as error:
-            faults.append(str(error))
+    try:
+        _server_adjustments(ini)
+    except InvalidSettings as error:
+        faults.append(str(error))
+    try:
+        settings = _app_settings(ini)
+    except InvalidSettings as error:
+        faults.insert(0, str(error))
     if faults:
         raise InvalidSettings("\n".join(faults))
+    return settings
+
+
+def listening(ini: plaster.ILoader) -> list[Any]:
+    """Return the addresses of the server: those of sockets, or the path of a Unix socket."""
+    if not _is_ours(ini):
+        return []
+    settings = _server_settings(ini)
+    if not settings.keys() & ADDRESSES:
+        settings["listen"] = DEFAULT_ADDRESS
+    wanted = adjustments(settings)
+    return [wanted.unix_socket] if wanted.unix_socket else [each[3] for each in wanted.listen]
 
 
 def _app_settings(ini: plaster.ILoader) -> Settings:

@@ -91,6 +91,10 @@ class Window(NamedTuple):
         return floor(max(0.0, seconds) + _CLOCK_NOISE) + 1
 
 
+class CountersOut(Exception):
+    """Redis can't count; the message says why."""
+
+
 class Counters(Protocol):
     """The counts of keys by policy."""
 
@@ -225,6 +229,20 @@ class RedisCounters:
             return found
         return self._fallback.hit(policy, limit, costs, spent=spent)
 
+    def check(self) -> None:
+        """Check that Redis runs our script and accepts writes; write nothing.
+
+        Raises:
+            CountersOut: it does not; with the reason.
+        """
+        try:
+            self._storage.script([], [0, 1])
+            role = self._storage.role()
+        except Exception as error:  # noqa: BLE001 - as in `hit`
+            raise CountersOut(_reason(error)) from None
+        if role not in ("", "master"):
+            raise CountersOut("it is a replica, which accepts no writes")
+
     def close(self) -> None:
         """Close the connections."""
         self._storage.storage.close()
@@ -263,6 +281,15 @@ class _Storage(RedisStorage):
             _SCRIPT % {b"acquire": acquire, b"standing": standing}
         )
 
+    def role(self) -> str:
+        """Return the role of the server; empty if the user may not ask for it."""
+        from redis.exceptions import ResponseError  # noqa: PLC0415 - an extra
+
+        try:
+            return str(self.storage.info("replication").get("role", ""))
+        except ResponseError:
+            return ""
+
     def window_keys(self, key: str) -> tuple[str, str]:
         """Return the keys of the previous window and of the current one."""
         previous, current = self._previous_window_key(key), self._current_window_key(key)
@@ -289,6 +316,22 @@ def _storage(url: str, timeout: float) -> _Storage:
     except Exception:  # noqa: BLE001 - messages quote values
         raise ValueError("has an option that the client of Redis does not know") from None
     return storage
+
+
+def _reason(error: Exception) -> str:
+    """Return why Redis does not count, in words of ours: the client's messages may quote values."""
+    from redis import exceptions  # noqa: PLC0415 - an extra
+
+    match error:
+        case exceptions.AuthenticationError():
+            return "it rejects the user or the password"
+        case exceptions.NoPermissionError():
+            return "its user may not run scripts (EVALSHA, SCRIPT LOAD)"
+        case exceptions.TimeoutError():
+            return "it does not answer in time"
+        case exceptions.ConnectionError():
+            return "it can't be reached"
+    return f"it fails ({type(error).__name__})"
 
 
 def _window(answer: list[Any], length: int) -> Window:

@@ -133,6 +133,7 @@ def test_install_page(machine):
     output = machine.paste([blocks[0], *commands("sh check")])
     assert '"Persona Profile Server"' in output
     assert "No findings." in output
+    assert re.search(r"^\d+ ok, 1 warnings, 0 failed\.$", output, re.MULTILINE), output
     proof = bundle("alice@example.com", f"https://{DOMAIN}")
     body = json.dumps({"proofs": [{"assertion": proof}]}).encode()
     status, answer = machine.nginx.ask("POST", "/v1/sessions", body)
