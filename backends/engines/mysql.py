@@ -35,6 +35,7 @@ from backends.engines.mysql_connections import (
     CONNECTIONS,
     LOCK_SECONDS,
     TIME_LIMITS,
+    UNTRUSTED,
     Opener,
     hosts_of,
     parse_url,
@@ -71,7 +72,8 @@ _REASONS: Final = {
     1203: "it has too many connections of its user",
     1665: "its binlog_format is STATEMENT",
     2003: "it can't be reached",
-    2026: "it does not speak TLS",
+    UNTRUSTED: "it does not speak TLS, or its certificate is not the expected one",
+    2059: "its user's authentication plugin needs a library (ed25519: the Python package PyNaCl)",
     2027: "the server there does not speak MySQL",
 }
 
@@ -212,6 +214,9 @@ class MysqlBackend(SqlBackend):
     def ping(self) -> None:
         # A read of a table: a node outside of its cluster answers a SELECT without a table.
         self._read(by_key(select(literal(1)).select_from(SMALL), SMALL, b"\x00", b"ping"))
+        found = {row.Variable_name: row.Value for row in self._read(mysql_findings.WRITABLE)}
+        if not mysql_findings.may_write(found):
+            raise Rejected("the database takes no writes: it is read-only, or logs statements")
 
     def stats(self) -> BackendStats:
         # A stopped server rejects connections at once: that never opens the circuit breaker.

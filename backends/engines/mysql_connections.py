@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -54,6 +55,12 @@ _SYNCED: Final = "4"
 _MALFORMED: Final = 2027
 """The error for an answer in another protocol."""
 
+_NO_PLUGIN: Final = 2059
+"""The error for a user whose authentication plugin the driver does not have."""
+
+UNTRUSTED: Final = 2026
+"""The error for a connection without trust: no TLS, or a certificate that is not accepted."""
+
 _PORT: Final = 3306
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^\s:\[\]]+)(?::(?P<port>\d{1,5}))?")
 
@@ -93,8 +100,13 @@ class Opener:
             except BaseException:
                 connection.close()
                 raise
-        except pymysql.MySQLError:
+        except pymysql.MySQLError as error:
+            if isinstance(getattr(error, "original_exception", None), ssl.SSLError):
+                # The driver reports it like a host that can't be reached.
+                raise pymysql.err.OperationalError(UNTRUSTED, "TLS failed") from None
             raise
+        except RuntimeError:  # the driver's only one: a library of a plugin is missing
+            raise pymysql.err.OperationalError(_NO_PLUGIN, "a library is missing") from None
         except Exception as error:  # noqa: BLE001 - the driver does not check the protocol
             raise pymysql.err.OperationalError(_MALFORMED, type(error).__name__) from None
         return connection
@@ -127,7 +139,8 @@ def parse_url(url: str | None) -> URL:
         raise ValueError(form) from None
     if parsed.get_backend_name() not in ("mysql", "mariadb") or not parsed.database:
         raise ValueError(form)
-    if bool(parsed.host) == ("host" in parsed.query) or (parsed.port and not parsed.host):
+    ways = bool(parsed.host) + ("host" in parsed.query)
+    if ways > 1 or (not ways and "unix_socket" not in parsed.query) or (parsed.port and not parsed.host):
         raise ValueError(form)
     if not parsed.query.keys() <= _OPTIONS:
         raise ValueError("has an unknown option after the question mark")
@@ -143,7 +156,7 @@ def hosts_of(url: URL) -> Sequence[Host]:
     if url.host:
         return [_host(url.host, url.port or _PORT)]
     hosts = []
-    for each in url.normalized_query["host"]:
+    for each in url.normalized_query.get("host", ["localhost"]):  # of a Unix socket: this machine
         match = _HOST.fullmatch(each)
         if match is None:
             raise ValueError("a host must be name:port, name or [IPv6 address]:port")

@@ -28,6 +28,12 @@ NAMES: Final = (
 VARIABLES: Final = text(
     f"SHOW VARIABLES WHERE Variable_name IN ({', '.join(map(repr, NAMES))})"  # no value of others
 )
+WRITABLE: Final = text(
+    "SHOW GLOBAL VARIABLES WHERE Variable_name IN "
+    "('binlog_format', 'innodb_read_only', 'log_bin', 'read_only')"
+)
+"""What `may_write` looks at, for sessions that begin now."""
+
 CLOCK: Final = text("SELECT UNIX_TIMESTAMP(NOW(6))")
 PRIVILEGES: Final = (
     text("SELECT privilege_type FROM information_schema.user_privileges"),

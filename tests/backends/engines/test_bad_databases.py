@@ -118,6 +118,32 @@ class TestUnreachable:
             connect(**changes).ping()
         assert not any(value in str(raised.value) for value in ("wrong", "nobody", "other", "secret"))
 
+    def test_a_plugin_without_its_library(self, connect, mariadb):
+        """A user of a plugin that the driver lacks a library for is reported by what is missing."""
+        mariadb.query("INSTALL SONAME 'auth_ed25519'")
+        try:
+            mariadb.query("CREATE USER e@'127.0.0.1' IDENTIFIED VIA ed25519 USING PASSWORD('secret')")
+            with fails("authentication plugin needs a library"):
+                connect(user="e").ping()
+        finally:
+            mariadb.query("DROP USER IF EXISTS e@'127.0.0.1'")
+            mariadb.query("UNINSTALL SONAME 'auth_ed25519'")
+
+    def test_unix_socket(self, mariadb, connect):
+        """A Unix socket needs no host; with neither the URL is invalid."""
+        connect()
+        mariadb.query("CREATE USER persona@localhost IDENTIFIED BY 'secret'")
+        try:
+            mariadb.query("GRANT ALL ON persona.* TO persona@localhost")
+            url = f"mysql://persona:secret@/persona?unix_socket={mariadb.folder}/s"
+            with contextlib.closing(MysqlBackend.from_url(url)) as backend:
+                backend.apply(PARTITION, [Put("a", b"")])
+                assert backend.get_many([A])
+        finally:
+            mariadb.query("DROP USER persona@localhost")
+        with pytest.raises(ValueError, match="must be mysql://"):
+            MysqlBackend.from_url("mysql://persona:secret@/persona")
+
     @pytest.mark.parametrize(
         "query",
         [
@@ -407,3 +433,37 @@ class TestSilence:
             assert secret.decode("latin-1") not in text
             assert secret.hex() not in text
         assert "secret@" not in text
+
+
+class TestWithoutWrites:
+    """A store that takes no writes is not healthy, though reads succeed."""
+
+    def test_read_only(self, connect, mariadb):
+        """A server that has become read-only is noticed by the next check."""
+        backend = connect()
+        backend.ping()
+        with variable(mariadb, "read_only", 1), fails("takes no writes"):
+            backend.ping()
+        backend.ping()
+
+    def test_logged_statements(self, tmp_path):
+        """A server that logs statements rejects every write; the check notices it without a write."""
+        server = MariaDB(tmp_path / "logged", log_bin="log", server_id="1")
+        server.folder.mkdir()
+        server.install()
+        server.start()
+        try:
+            server.create_database()
+            server.query("SET GLOBAL binlog_format = 'MIXED'")
+            with contextlib.closing(MysqlBackend.from_url(server.url)) as backend:
+                backend.initialize()
+                backend.apply(PARTITION, [Put("a", b"")])
+                backend.ping()
+                server.query("SET GLOBAL binlog_format = 'STATEMENT'")
+                with fails("takes no writes"):
+                    backend.ping()
+            with contextlib.closing(MysqlBackend.from_url(server.url)) as backend:
+                with fails("its binlog_format is STATEMENT"):
+                    backend.apply(PARTITION, [Put("a", b"")])
+        finally:
+            server.stop()
