@@ -140,7 +140,11 @@ def parse_url(url: str | None) -> URL:
     if parsed.get_backend_name() not in ("mysql", "mariadb") or not parsed.database:
         raise ValueError(form)
     ways = bool(parsed.host) + ("host" in parsed.query)
-    if ways > 1 or (not ways and "unix_socket" not in parsed.query) or (parsed.port and not parsed.host):
+    if (
+        ways > 1
+        or (not ways and "unix_socket" not in parsed.query)
+        or (parsed.port and not parsed.host)
+    ):
         raise ValueError(form)
     if not parsed.query.keys() <= _OPTIONS:
         raise ValueError("has an unknown option after the question mark")

@@ -8,8 +8,6 @@ import io
 import re
 from typing import Final
 
-from PIL import Image, ImageDraw
-
 CLAIMS: Final = ("name", "given_name", "family_name", "locale", "zoneinfo", "picture")
 """The claims of the scope `profile` (OpenID Connect Core 1.0, 5.4)."""
 
@@ -41,6 +39,8 @@ def profile_of(email: str, picture_url: str) -> dict[str, str]:
 
 def portrait(subject: str) -> bytes:
     """Return the picture of a person as JPEG: a bust in colours of their own."""
+    from PIL import Image, ImageDraw  # noqa: PLC0415 - servers load no image library
+
     hue = int(subject[:4], 16) / 0x10000
     picture = Image.new("RGB", (_SIDE, _SIDE), _colour(hue, 0.35, 0.95))
     draw = ImageDraw.Draw(picture)

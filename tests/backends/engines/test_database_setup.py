@@ -58,14 +58,20 @@ class TestTLS:
         """A certificate of an unknown authority is rejected."""
         trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
         url = f"{tls_server.url}?ssl_ca={tmp_path}/ca.pem"
-        with closing(MysqlBackend.from_url(url)) as backend, fails("certificate is not the expected one"):
+        with (
+            closing(MysqlBackend.from_url(url)) as backend,
+            fails("certificate is not the expected one"),
+        ):
             backend.ping()
 
     def test_wrong_name(self, tls_server, authority, tmp_path):
         """A certificate for another name is rejected."""
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
         url = f"{tls_server.url}?ssl_ca={tmp_path}/ca.pem".replace("127.0.0.1", "localhost")
-        with closing(MysqlBackend.from_url(url)) as backend, fails("certificate is not the expected one"):
+        with (
+            closing(MysqlBackend.from_url(url)) as backend,
+            fails("certificate is not the expected one"),
+        ):
             backend.ping()
 
     def test_several_hosts(self, tls_server, authority, tmp_path):

@@ -208,6 +208,7 @@ def test_every_text_is_translated(page, speak, picture_file, tmp_path, language)
     page.wait_for(lambda: page.find("#chooser .field-error").text)
     assert english_left(page) == []
     page.expect_complaint("400")
+    page.browser.execute_script("scrollTo(0, 0)")  # the error's field has been scrolled into view
     page.find("#several").click()
     profile = sign_in(page)
     assert english_left(page) == []

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from conftest import FrontPage
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -15,7 +15,7 @@ ALICE = "alice@example.com"
 
 
 @pytest.fixture
-def named(unopened: FrontPage, server: str) -> FrontPage:
+def named(unopened: Any, server: str) -> Any:
     """The front page of a server by its name, which passkeys need."""
     unopened.open(server.replace("127.0.0.1", "localhost"))
     unopened.browser.execute_script("localStorage.clear(); sessionStorage.clear()")
@@ -24,21 +24,21 @@ def named(unopened: FrontPage, server: str) -> FrontPage:
 
 
 @pytest.fixture
-def authenticators(named: FrontPage) -> Iterator[Authenticators]:
+def authenticators(named: Any) -> Iterator[Authenticators]:
     """The authenticators of the page; none at first."""
     plugged = Authenticators(named.browser)
     yield plugged
     plugged.close()
 
 
-def press(page: FrontPage, profile: WebElement, action: str) -> None:
+def press(page: Any, profile: WebElement, action: str) -> None:
     """Press a button of the profile once it is there."""
     button = profile.find_element(By.CSS_SELECTOR, f"[data-action={action}]")
     page.wait_for(button.is_displayed)
     button.click()
 
 
-def kept_code(page: FrontPage) -> str:
+def kept_code(page: Any) -> str:
     """Return the recovery code that is shown, and keep it."""
     dialog = page.find("#recovery")
     page.wait_for(dialog.is_displayed)
@@ -47,7 +47,7 @@ def kept_code(page: FrontPage) -> str:
     return code
 
 
-def protect(page: FrontPage, profile: WebElement) -> str:
+def protect(page: Any, profile: WebElement) -> str:
     """Protect a profile with a passkey; return the recovery code."""
     profile.find_element(By.CSS_SELECTOR, ".protection summary").click()
     press(page, profile, "protect-passkey")
@@ -56,7 +56,7 @@ def protect(page: FrontPage, profile: WebElement) -> str:
     return code
 
 
-def sign_in_again(page: FrontPage) -> WebElement:
+def sign_in_again(page: Any) -> WebElement:
     """Sign out, and in again without a key; return the profile."""
     page.find("#sign-out").click()
     page.wait_for_notice("You are signed out, everywhere.")
@@ -68,14 +68,14 @@ def is_locked(profile: WebElement) -> bool:
     return profile.find_element(By.CSS_SELECTOR, ".unlock").is_displayed()
 
 
-def unlock_by_code(page: FrontPage, profile: WebElement, code: str) -> None:
+def unlock_by_code(page: Any, profile: WebElement, code: str) -> None:
     """Open the profile with a typed code."""
     field = profile.find_element(By.NAME, "profile_key")
     field.clear()
     field.send_keys(code, Keys.ENTER)
 
 
-def keys(page: FrontPage, profile: WebElement, count: int) -> list[WebElement]:
+def keys(page: Any, profile: WebElement, count: int) -> list[WebElement]:
     """Return the listed keys once there are that many."""
     section = profile.find_element(By.CSS_SELECTOR, ".protection")
     if not section.get_property("open"):

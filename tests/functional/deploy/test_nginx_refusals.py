@@ -323,6 +323,8 @@ def test_route_of_every_call(front):
     assert "other" not in names.values()
     upload = "/v1/profiles/{email}/picture"
     assert names.pop(f"{upload}/preview") == names[upload]
+    keys = "/v1/profiles/{email}/profile-keys"
+    assert names.pop(f"{keys}/{{id}}") == names[keys]
     assert len(set(names.values())) == len(names) > 9
 
 

@@ -257,14 +257,14 @@ class TestSeveralProcesses:
         assert service.metrics().value("persona_process_deaths_total") == 1
 
     def test_giving_up(self, tmp_path):
-        """If no process can begin its work, that is the end, with status 1 and the reason."""
+        """If no process can begin its work, that is the end, with the status of its reason."""
         service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/absent/items")
         try:
             result = service.run("serve", "--processes", "2")
         finally:
             service.close()
-        assert result.returncode == 1
-        assert "the database file can't be used" in result.stderr
+        assert result.returncode == 2
+        assert "names a file in a folder that is not there" in result.stderr
         assert "Traceback" not in result.stderr
 
 

@@ -210,5 +210,5 @@ def test_crowd(world):
 
 def test_too_few_threads(world):
     """A server whose threads would all wait does not start."""
-    with pytest.raises(InvalidSettings, match="threads: must be at least 5"):
+    with pytest.raises(InvalidSettings, match="threads: must be a whole number of at least 5"):
         make_server(world.app, listen="127.0.0.1:0", threads=4)

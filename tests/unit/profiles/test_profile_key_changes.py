@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from support.forgeries import independent_keys as independent
+from support.stores.archives import backup, restore
 from support.stores.moving import PROMOTED, World, mover
 from support.stores.sealed_store import ALICE, BOB, FOREVER, Store, key
 from support.stores.stepping import Actor, Killed, Stepped, killing_after
 
 from backends import Backend
-from backends.copying.archive import backup, restore
 from backends.copying.copy_state import CopyState
 from backends.copying.online_copy import copy
 from backends.copying.transfer import read_partition
