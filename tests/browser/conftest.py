@@ -140,7 +140,10 @@ class FrontPage:
 
     def press(self, profile: WebElement, action: str) -> None:
         """Press the button of a profile's action."""
-        profile.find_element(By.CSS_SELECTOR, f"[data-action={action}]").click()
+        button = profile.find_element(By.CSS_SELECTOR, f"[data-action={action}]")
+        # Drivers scroll to what is out of sight, but not to what the page's head covers.
+        self.browser.execute_script("arguments[0].scrollIntoView({ block: 'center' })", button)
+        button.click()
 
     def shown(self, profile: WebElement, part: str) -> str:
         """Return the text of a profile's part."""

@@ -462,8 +462,10 @@ class TestWithoutWrites:
                 server.query("SET GLOBAL binlog_format = 'STATEMENT'")
                 with fails("takes no writes"):
                     backend.ping()
-            with contextlib.closing(MysqlBackend.from_url(server.url)) as backend:
-                with fails("its binlog_format is STATEMENT"):
-                    backend.apply(PARTITION, [Put("a", b"")])
+            with (
+                contextlib.closing(MysqlBackend.from_url(server.url)) as backend,
+                fails("its binlog_format is STATEMENT"),
+            ):
+                backend.apply(PARTITION, [Put("a", b"")])
         finally:
             server.stop()
