@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=250,
         help="generated runs of people and operators on one store",
     )
-    parser.addoption("--mutations", type=int, default=20_000, help="damaged pictures that are uploaded")
+    parser.addoption("--mutations", type=int, default=10_000, help="damaged pictures that are uploaded")
     parser.addoption(
         "--slow-connections", type=int, default=300, help="slow uploads while other people sign in"
     )
