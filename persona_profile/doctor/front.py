@@ -208,11 +208,11 @@ def _private_paths(server: Server) -> Iterator[Finding]:
 
 def _sizes(settings: Settings, server: Server) -> Iterator[Finding]:
     """Announce the largest picture and a larger one, and send neither."""
-    largest = settings.pictures_max_bytes + FORM_BYTES
+    largest = settings.pictures_max_bytes
     if server.first_status("PUT", _UPLOAD, largest) == 413:
         message = f"it rejects pictures of pictures.max_bytes ({settings.pictures_max_bytes:,})"
         yield failed("sizes", message, "raise client_max_body_size of both picture locations")
-    elif server.first_status("PUT", _UPLOAD, largest + 1) == 100:
+    elif server.first_status("PUT", _UPLOAD, largest + FORM_BYTES + 1) == 100:
         message = "it reads uploads above pictures.max_bytes"
         yield warning("sizes", message, "set client_max_body_size of both picture locations")
     else:

@@ -458,3 +458,15 @@ def test_absent_sqlite_file(installation, tmp_path):
     assert (done.returncode, "ok      storage: disk: " in done.stdout) == (0, True)
     path.chmod(0o644)
     assert "warning storage: rights: other users can read" in installation.doctor(**sqlite).stdout
+
+
+def test_development_server(tmp_path):
+    """A development server, without nginx, has warnings alone: it is no installation."""
+    service = Service(tmp_path / "service", "sqlite", f"sqlite:///{tmp_path}/items.sqlite")
+    try:
+        service.start()
+        done = service.run("doctor")
+    finally:
+        service.close()
+    assert "failed  " not in done.stdout, done.stdout
+    assert "warning settings: use: development = true" in done.stdout
