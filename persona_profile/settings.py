@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import colander
-from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, parse_many
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 
-from persona_profile.emails import InvalidDomain, canonical_domain, canonical_pattern
 from persona_profile.images import Encoding, Limits, PictureOptions
 from persona_profile.images.formats import DEFAULT_EFFORT, DEFAULT_QUALITIES, EFFORTS, FORMATS
 from persona_profile.lifetimes import (
@@ -27,6 +26,25 @@ from persona_profile.lifetimes import (
 )
 from persona_profile.runtime.logs import FORMATS as LOG_FORMATS
 from persona_profile.runtime.logs import LEVELS as LOG_LEVELS
+from persona_profile.setting_values import (
+    OFF,
+    address,
+    boolean,
+    collector,
+    dns_server,
+    domain,
+    domain_pattern,
+    loopback,
+    one_of,
+    origin,
+    rate_limit,
+    rate_limit_url,
+    ratio,
+    service_name,
+    transit_url,
+    whole,
+    words,
+)
 
 KEY_SERVICES: Final = ("keyring", "transit")
 """The services that can wrap the data keys of emails."""
@@ -36,14 +54,12 @@ DEVELOPMENT_LISTEN: Final = {
     "development.issuer_listen": ("127.0.0.1", 6545),
 }
 """The default addresses of a development server's providers."""
-OFF: Final = "off"
 
 BROWSERID_ALGORITHMS: Final = ("RS256", "DS128", "DS256")
 
 AUTHENTICATORS: Final = ("browserid", "openid", "evp")
 """The default of `authenticators`; entry points have the names of all."""
 
-EVERY_DOMAIN: Final = "*"
 
 ENVIRONMENT_PREFIX: Final = "PERSONA_"
 
@@ -56,13 +72,9 @@ SERVER_VARIABLES: Final = {
 _ONE_OF_TWO: Final = {
     *("backend.url", "backend.url_file", "backend.read_url", "backend.read_url_file"),
 }
-MAX_PORT: Final = 65535
-MAX_HOST: Final = 253
 MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
 JPEG_PIXELS: Final = 100_000_000
 OTHER_PIXELS: Final = 50_000_000
-MAX_RATE_AMOUNT: Final = 10**12
-MAX_RATE_SECONDS: Final = 7 * 24 * 3600
 _MIB: Final = 1024 * 1024
 
 # Settings of Pyramid, and the place of the file, which PasteDeploy adds.
@@ -80,8 +92,6 @@ _GROUP = re.compile(
     "^(backend|browserid|development|evp|key_service|keyring|logging|metrics|openid|pictures|ratelimit"
     "|sessions|shutdown|traces|transit|version)_"
 )
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_ORIGIN = re.compile(r"(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
 
 
 class InvalidSettings(Exception):
@@ -103,161 +113,17 @@ class _Type:
             raise colander.Invalid(node, str(error)) from None
 
 
-def _boolean(value: str) -> bool:
-    if value not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return value == "true"
-
-
-def _whole(minimum: int, maximum: int) -> Any:
-    def read(value: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,12}", value) or not minimum <= int(value) <= maximum:
-            raise ValueError(f"must be a whole number from {minimum} to {maximum}")
-        return int(value)
-
-    return read
-
-
-def _words(read: Any) -> Any:
-    return lambda value: tuple(dict.fromkeys(read(word) for word in value.split()))
-
-
-def _origin(value: str) -> str:
-    """Read an origin; a default port is removed, as browsers do (RFC 6454, 6.2)."""
-    match = _ORIGIN.fullmatch(value.lower())
-    if match is None or not _is_host(match[2]) or int((match[3] or ":0")[1:]) > MAX_PORT:
-        raise ValueError("must be origins such as https://profiles.example.com, without a path")
-    scheme, host, port = match.groups()
-    default = {"http": ":80", "https": ":443"}[scheme]
-    return f"{scheme}://{host}{'' if port in (None, default) else port}"
-
-
-def _is_host(host: str) -> bool:
-    """Return whether this is an IP address, or a name that DNS can have."""
-    if host.startswith("[") or re.fullmatch(r"[0-9.]+", host):
-        try:
-            ip_address(host.strip("[]"))
-        except ValueError:
-            return False
-        return True
-    return len(host) <= MAX_HOST and all(_LABEL.fullmatch(label) for label in host.split("."))
-
-
-def _transit_url(value: str) -> str:
-    """Read a URL with TLS, or of this machine."""
-    if not re.match(r"https://|http://(127\.0\.0\.1|localhost|\[::1\])(:|/|$)", value):
-        raise ValueError("must begin with https://, or http:// for an agent on this machine")
-    return value
-
-
-def _address(value: str) -> tuple[str, int]:
-    """Read the host and port of an interface of this machine."""
-    match = re.fullmatch(r"([0-9.]+|\[[0-9a-f:]+\]):([1-9][0-9]{0,4})", value)
-    if match is None or int(match[2]) > MAX_PORT:
-        raise ValueError("must be the IP address and port of one interface, such as 127.0.0.1:9464")
-    return match[1].strip("[]"), int(match[2])
-
-
-def _loopback(value: str) -> tuple[str, int] | str:
-    """Read a host and port of loopback, or `off`."""
-    if value == OFF:
-        return OFF
-    host, port = _address(value)
-    if not re.fullmatch(r"127(\.[0-9]{1,3}){3}", host):
-        raise ValueError("must be off, or an address of loopback such as 127.0.0.1:6544")
-    return host, port
-
-
-def _collector(value: str) -> str:
-    """Read the URL of a collector, which has no secret."""
-    match = re.fullmatch(rf"({_ORIGIN.pattern})/[A-Za-z0-9._~/-]*", value)
-    if match is None:
-        raise ValueError("must be a URL with a path, such as http://127.0.0.1:4318/v1/traces")
-    _origin(match[1])
-    return value
-
-
-def _service_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
-        raise ValueError("must be up to 64 letters, digits, points, underscores and hyphens")
-    return value
-
-
-def _ratio(value: str) -> float:
-    if not re.fullmatch(r"0(\.[0-9]{1,9})?|1(\.0{1,9})?", value):
-        raise ValueError("must be a number from 0 to 1, such as 0.05")
-    return float(value)
-
-
-def _rate_limit_url(value: str) -> str:
-    """Read the place of the counts of rate limits."""
-    if not re.fullmatch(r"off|memory://|(redis|rediss|redis\+unix)://\S+", value):
-        raise ValueError("must be off, memory://, or begin with redis://, rediss:// or redis+unix://")
-    return value
-
-
-def _rate_limit(value: str) -> RateLimitItem | None:
-    """Read a limit in the notation of the library `limits`."""
-    if value == "off":
-        return None
-    try:
-        [limit] = parse_many(value)
-    except ValueError:
-        raise ValueError("must be off, or such as 300/minute or 2000/6hour") from None
-    if not 1 <= limit.amount <= MAX_RATE_AMOUNT or not 1 <= limit.get_expiry() <= MAX_RATE_SECONDS:
-        raise ValueError(f"must be from 1 to {MAX_RATE_AMOUNT}, in up to {MAX_RATE_SECONDS} seconds")
-    return limit
-
-
-def _domain(value: str) -> str:
-    try:
-        return canonical_domain(value)
-    except InvalidDomain:
-        raise ValueError("must be domain names") from None
-
-
-def _domain_pattern(value: str) -> str:
-    if value == EVERY_DOMAIN:
-        return value
-    try:
-        return canonical_pattern(value)
-    except InvalidDomain:
-        raise ValueError('must be "*", names such as example.com, or *.example.com') from None
-
-
-def _dns_server(value: str) -> tuple[str, int]:
-    """Read the IP address of a resolver, and its port if that is not 53."""
-    has_port = value.startswith("[") or value.count(":") == 1
-    host, _, port = value.rpartition(":") if has_port else (value, "", "53")
-    try:
-        address = str(ip_address(host.strip("[]")))
-    except ValueError:
-        address = ""
-    if not address or not re.fullmatch("[1-9][0-9]{0,4}", port) or int(port) > MAX_PORT:
-        raise ValueError("must be IP addresses such as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353")
-    return address, int(port)
-
-
-def _one_of(choices: tuple[str, ...]) -> Any:
-    def read(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"must be of {', '.join(choices)}")
-        return value
-
-    return read
-
-
 def _setting(read: Any, default: Any = None) -> Any:
     """Return the field of a setting: the function that reads it, and its default."""
     return field(metadata={"typ": _Type(read), "missing": default})
 
 
 def _per_minute(amount: int, minutes: int = 1) -> Any:
-    return _setting(_rate_limit, RateLimitItemPerMinute(amount, minutes))
+    return _setting(rate_limit, RateLimitItemPerMinute(amount, minutes))
 
 
 def _per_hour(amount: int) -> Any:
-    return _setting(_rate_limit, RateLimitItemPerHour(amount))
+    return _setting(rate_limit, RateLimitItemPerHour(amount))
 
 
 _Limit = RateLimitItem | None
@@ -267,70 +133,70 @@ _Limit = RateLimitItem | None
 class Settings:
     """The decisions of an operator; `production.ini` explains each, with unit, default and reason."""
 
-    development: bool = _setting(_boolean, False)
+    development: bool = _setting(boolean, False)
     development_folder: Path = _setting(Path, Path("var"))
-    development_provider_listen: tuple[str, int] | None = _setting(_loopback)
-    development_issuer_listen: tuple[str, int] | None = _setting(_loopback)
+    development_provider_listen: tuple[str, int] | None = _setting(loopback)
+    development_issuer_listen: tuple[str, int] | None = _setting(loopback)
     backend: str = _setting(str, "memory")
     backend_url: str | None = _setting(str)
     backend_url_file: Path | None = _setting(Path)
     backend_read_url: str | None = _setting(str)
     backend_read_url_file: Path | None = _setting(Path)
     keyring_path: Path | None = _setting(Path)
-    keyring_group_readable: bool = _setting(_boolean, False)
-    key_service: str = _setting(_one_of(KEY_SERVICES), KEY_SERVICES[0])
-    key_service_cache_seconds: int = _setting(_whole(1, 24 * 3600), 300)
-    key_service_cache_keys: int = _setting(_whole(1, 10_000_000), 10_000)
-    transit_url: str | None = _setting(_transit_url)
+    keyring_group_readable: bool = _setting(boolean, False)
+    key_service: str = _setting(one_of(KEY_SERVICES), KEY_SERVICES[0])
+    key_service_cache_seconds: int = _setting(whole(1, 24 * 3600), 300)
+    key_service_cache_keys: int = _setting(whole(1, 10_000_000), 10_000)
+    transit_url: str | None = _setting(transit_url)
     transit_key: str = _setting(str, "persona-profile")
     transit_mount: str = _setting(str, "transit")
     transit_namespace: str | None = _setting(str)
     transit_token_file: Path | None = _setting(Path)
     transit_ca_file: Path | None = _setting(Path)
-    transit_timeout_seconds: int = _setting(_whole(1, 60), 2)
-    public_origins: tuple[str, ...] = _setting(_words(_origin), colander.required)
-    dialog_origins: tuple[str, ...] = _setting(_words(_origin), ())
-    authenticators: tuple[str, ...] = _setting(_words(str), AUTHENTICATORS)
+    transit_timeout_seconds: int = _setting(whole(1, 60), 2)
+    public_origins: tuple[str, ...] = _setting(words(origin), colander.required)
+    dialog_origins: tuple[str, ...] = _setting(words(origin), ())
+    authenticators: tuple[str, ...] = _setting(words(str), AUTHENTICATORS)
     browserid_algorithms: tuple[str, ...] = _setting(
-        _words(_one_of(BROWSERID_ALGORITHMS)), BROWSERID_ALGORITHMS
+        words(one_of(BROWSERID_ALGORITHMS)), BROWSERID_ALGORITHMS
     )
     browserid_pinned_issuers: Path | None = _setting(Path)
-    browserid_fallback_issuers: tuple[str, ...] = _setting(_words(_domain), ())
-    browserid_clock_skew_seconds: int = _setting(_whole(0, MAX_BROWSERID_SKEW_SECONDS), 60)
+    browserid_fallback_issuers: tuple[str, ...] = _setting(words(domain), ())
+    browserid_clock_skew_seconds: int = _setting(whole(0, MAX_BROWSERID_SKEW_SECONDS), 60)
     openid_issuers: Path | None = _setting(Path)
-    openid_clock_skew_seconds: int = _setting(_whole(0, MAX_OPENID_SKEW_SECONDS), 60)
-    openid_nonce_lifetime_seconds: int = _setting(_whole(60, 3600), 600)
-    evp_domains: tuple[str, ...] = _setting(_words(_domain_pattern), ())
-    evp_denied_domains: tuple[str, ...] = _setting(_words(_domain_pattern), ())
-    evp_dns: tuple[tuple[str, int], ...] = _setting(_words(_dns_server), ())
-    evp_dnssec: bool = _setting(_boolean, False)
-    sessions_lifetime: int = _setting(_whole(60, MAX_SESSION_SECONDS), 3600)
-    pictures_max_bytes: int = _setting(_whole(1024, 200 * 1024 * 1024), MAX_PICTURE_BYTES)
-    pictures_max_pixels_jpeg: int = _setting(_whole(1, 1_000_000_000), JPEG_PIXELS)
-    pictures_max_pixels_other: int = _setting(_whole(1, 1_000_000_000), OTHER_PIXELS)
-    pictures_formats: tuple[str, ...] = _setting(_words(_one_of(FORMATS)), FORMATS)
-    pictures_effort: str = _setting(_one_of(EFFORTS), DEFAULT_EFFORT)
-    pictures_quality_avif: int = _setting(_whole(1, 100), DEFAULT_QUALITIES["avif"])
-    pictures_quality_webp: int = _setting(_whole(1, 100), DEFAULT_QUALITIES["webp"])
-    pictures_quality_jpeg: int = _setting(_whole(1, 100), DEFAULT_QUALITIES["jpeg"])
-    pictures_workers: int = _setting(_whole(1, 256), 2)
-    pictures_max_queued: int = _setting(_whole(0, 1024), 2)
-    pictures_max_wait_seconds: int = _setting(_whole(0, 60), 3)
-    pictures_worker_memory_mib: int = _setting(_whole(64, 65536), 864)
-    pictures_max_cpu_seconds: int = _setting(_whole(1, 600), 10)
-    pictures_deadline_seconds: int = _setting(_whole(1, 600), 30)
-    pictures_url_window_seconds: int = _setting(_whole(60, 90 * 24 * 3600), 24 * 3600)
-    metrics_listen: tuple[str, int] | None = _setting(_address)
-    logging_format: str = _setting(_one_of(LOG_FORMATS))
-    logging_level: str = _setting(_one_of(LOG_LEVELS), "info")
-    shutdown_drain_seconds: int = _setting(_whole(0, 600), 0)
-    shutdown_grace_seconds: int = _setting(_whole(0, 3600), 30)
-    traces_endpoint: str | None = _setting(_collector)
-    traces_service_name: str = _setting(_service_name, "persona-profile")
-    traces_sampling_ratio: float = _setting(_ratio, 0.05)
+    openid_clock_skew_seconds: int = _setting(whole(0, MAX_OPENID_SKEW_SECONDS), 60)
+    openid_nonce_lifetime_seconds: int = _setting(whole(60, 3600), 600)
+    evp_domains: tuple[str, ...] = _setting(words(domain_pattern), ())
+    evp_denied_domains: tuple[str, ...] = _setting(words(domain_pattern), ())
+    evp_dns: tuple[tuple[str, int], ...] = _setting(words(dns_server), ())
+    evp_dnssec: bool = _setting(boolean, False)
+    sessions_lifetime: int = _setting(whole(60, MAX_SESSION_SECONDS), 3600)
+    pictures_max_bytes: int = _setting(whole(1024, 200 * 1024 * 1024), MAX_PICTURE_BYTES)
+    pictures_max_pixels_jpeg: int = _setting(whole(1, 1_000_000_000), JPEG_PIXELS)
+    pictures_max_pixels_other: int = _setting(whole(1, 1_000_000_000), OTHER_PIXELS)
+    pictures_formats: tuple[str, ...] = _setting(words(one_of(FORMATS)), FORMATS)
+    pictures_effort: str = _setting(one_of(EFFORTS), DEFAULT_EFFORT)
+    pictures_quality_avif: int = _setting(whole(1, 100), DEFAULT_QUALITIES["avif"])
+    pictures_quality_webp: int = _setting(whole(1, 100), DEFAULT_QUALITIES["webp"])
+    pictures_quality_jpeg: int = _setting(whole(1, 100), DEFAULT_QUALITIES["jpeg"])
+    pictures_workers: int = _setting(whole(1, 256), 2)
+    pictures_max_queued: int = _setting(whole(0, 1024), 2)
+    pictures_max_wait_seconds: int = _setting(whole(0, 60), 3)
+    pictures_worker_memory_mib: int = _setting(whole(64, 65536), 864)
+    pictures_max_cpu_seconds: int = _setting(whole(1, 600), 10)
+    pictures_deadline_seconds: int = _setting(whole(1, 600), 30)
+    pictures_url_window_seconds: int = _setting(whole(60, 90 * 24 * 3600), 24 * 3600)
+    metrics_listen: tuple[str, int] | None = _setting(address)
+    logging_format: str = _setting(one_of(LOG_FORMATS))
+    logging_level: str = _setting(one_of(LOG_LEVELS), "info")
+    shutdown_drain_seconds: int = _setting(whole(0, 600), 0)
+    shutdown_grace_seconds: int = _setting(whole(0, 3600), 30)
+    traces_endpoint: str | None = _setting(collector)
+    traces_service_name: str = _setting(service_name, "persona-profile")
+    traces_sampling_ratio: float = _setting(ratio, 0.05)
     version_path: Path | None = _setting(Path)
-    ratelimit_url: str | None = _setting(_rate_limit_url)
-    ratelimit_timeout_ms: int = _setting(_whole(1, 10_000), 100)
+    ratelimit_url: str | None = _setting(rate_limit_url)
+    ratelimit_timeout_ms: int = _setting(whole(1, 10_000), 100)
     ratelimit_sessions_per_address: _Limit = _per_minute(300)
     ratelimit_failures_per_address: _Limit = _per_minute(6_000)
     ratelimit_proofs_per_issuer: _Limit = _per_minute(12_000)
@@ -422,8 +288,8 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
     if problems:
         lines = (f"  {name}: {problem}" for name, problem in sorted(problems.items()))
         raise InvalidSettings("\n".join(["these settings can't be used:", *lines]))
-    for name, address in DEVELOPMENT_LISTEN.items():
-        values[name] = _development_listen(values, name, address)
+    for name, default in DEVELOPMENT_LISTEN.items():
+        values[name] = _development_listen(values, name, default)
     values["logging.format"] = values["logging.format"] or (
         "text" if values["development"] else "mozlog"
     )

@@ -25,7 +25,7 @@ from persona_profile.emails import InvalidEmail, canonical_email, patterns_of
 from persona_profile.encoding import Json, base64url_encode
 from persona_profile.errors import InvalidProof
 from persona_profile.keys.tokens import Nonce, Nonces
-from persona_profile.settings import EVERY_DOMAIN
+from persona_profile.setting_values import EVERY_DOMAIN
 
 MAX_PROOF_CHARACTERS: Final = 16_384
 MAX_AGE_SECONDS: Final = 300

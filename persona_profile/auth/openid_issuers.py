@@ -12,13 +12,13 @@ from persona_profile.auth.openid_routes import MEMBERS as ROUTE_MEMBERS
 from persona_profile.auth.openid_routes import parse_flag, parse_route
 from persona_profile.emails import InvalidDomain, canonical_pattern, patterns_of
 from persona_profile.encoding import Json
+from persona_profile.setting_values import EVERY_DOMAIN
 
 OPENID: Final = "openid"
 PORTIER: Final = "portier"
 ALGORITHMS: Final = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
 DEFAULT_ALGORITHMS: Final = ("RS256", "ES256")
 PORTIER_ALGORITHMS: Final = ("RS256",)
-EVERY_DOMAIN: Final = "*"
 
 _MEMBERS: Final = ROUTE_MEMBERS | {
     "issuer",
