@@ -36,7 +36,7 @@ export default {
   email_not_verified:
     "The provider has not checked that the address is yours. Use another address, or ask its provider.",
   fedcm_direct_call:
-    "The browser requested something that the profile server does not give to browsers. This is a mistake of this page, not yours. Reload it; if that does not help, tell the operators of this website.",
+    "The browser requested something that the profile server does not give to browsers. This is a mistake of this page, not yours. Reload it; if that does not help, report it to the operators of this website.",
   field: "{label}: {description}.",
   "field.email": "Address",
   "field.family_name": "Family name",
@@ -53,7 +53,7 @@ export default {
   "field.zoneinfo": "Time zone",
   file_unreadable: "This file can’t be read. It may have been moved or deleted; choose it again.",
   internal_error:
-    "The server made a mistake. Try again; if that does not help, tell its operators[ and give them this number: {request_id}].",
+    "The server made a mistake. Try again; if that does not help, report it to its operators[ with this number: {request_id}].",
   issuer_disabled:
     "The provider of your address has switched off this way to sign in. Use another address, or ask its provider.",
   issuer_not_authoritative:
@@ -71,28 +71,28 @@ export default {
   last_profile_key:
     "This is the last key of this profile, and stays. To open the profile without a key, remove the protection.",
   malformed_request:
-    "The server did not understand this page. This is a mistake of this page, not yours. Reload it; if that does not help, tell the operators of this website.",
+    "The server did not understand this page. This is a mistake of this page, not yours. Reload it; if that does not help, report it to the operators of this website.",
   megapixels: {
     one: "{count} megapixel",
     other: "{count} megapixels",
   },
   method_not_allowed:
-    "The server can’t do this. This is a mistake of this page, not yours. Reload it; if that does not help, tell the operators of this website.",
+    "The server can’t do this. This is a mistake of this page, not yours. Reload it; if that does not help, report it to the operators of this website.",
   misdirected_request:
-    "The server does not know the address that was used. This is a mistake of this page, not yours. Reload it; if that does not help, tell the operators of this website.",
+    "The server does not know the address that was used. This is a mistake of this page, not yours. Reload it; if that does not help, report it to the operators of this website.",
   no_answer: "The profile server does not answer. Nothing is lost; try again in a moment.",
   no_code:
-    "Something went wrong here. This is a mistake of this page, not yours. Reload it; if that does not help, tell the operators of this website.",
+    "Something went wrong here. This is a mistake of this page, not yours. Reload it; if that does not help, report it to the operators of this website.",
   nonce_expired: "Signing in at the provider took too long. Sign in again.",
   nonce_invalid: "The proof of your address was not made for this sign-in. Sign in again.",
   not_acceptable:
-    "The server has no picture in a format for this browser. This is a mistake of this page, not yours. Reload it; if that does not help, tell the operators of this website.",
+    "The server has no picture in a format for this browser. This is a mistake of this page, not yours. Reload it; if that does not help, report it to the operators of this website.",
   not_found: "This is not there any more. Load the profile again.",
   not_implemented:
     "Something between this browser and the server is in the way. Try another connection.",
   offline: "You are offline. Connect to the internet, then try again.",
   origin_refused:
-    "The profile server does not work with this website. Tell the operators of the website.",
+    "The profile server does not work with this website. Report it to the operators of the website.",
   overloaded: "The server is busy just now. Try again in [{wait}|a moment].",
   passkey_cancelled: "No passkey was used. Nothing has changed.",
   passkey_exists:
@@ -153,7 +153,7 @@ export default {
   timeout:
     "The profile server takes too long to answer, or the connection is interrupted. Try again in a moment.",
   too_many_profile_keys: "This profile has as many keys as it can have. Remove one first.",
-  unknown_code: "That did not work ({code}). Tell the operators of this website.",
+  unknown_code: "That did not work ({code}). Report it to the operators of this website.",
   unsupported_media_type:
     "This is not a picture that can be used. Choose a JPEG, PNG, WebP, GIF, AVIF, HEIC, JPEG XL or DNG file.",
   validation_failed: "[{fields}|Something is not right yet. Check what you entered.]",

@@ -82,7 +82,7 @@ class TestExplaining:
                 {"code": "internal_error", "requestId": "abc"},
                 (
                     "The server made a mistake. Try again; if that does not help, "
-                    "tell its operators and give them this number: abc."
+                    "report it to its operators with this number: abc."
                 ),
             ),
         ],

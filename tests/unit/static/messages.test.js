@@ -180,7 +180,7 @@ describe("explanation", () => {
       { code: "body_too_large", limit: 5000 },
       "This picture is larger than 4 kB. Choose a smaller one.",
     ],
-    [{ code: "{wait}[" }, "That did not work ({wait}[). Tell the operators of this website."],
+    [{ code: "{wait}[" }, "That did not work ({wait}[). Report it to the operators of this website."],
   ]) {
     test(JSON.stringify(error), () => assert.equal(explain(error).text, text));
   }
