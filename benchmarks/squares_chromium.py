@@ -23,18 +23,12 @@ from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from support.browsers.starting import SWITCHES
+
 SCRIPT_SECONDS = 30
 MEDIA_TYPES = {".apng": "image/apng", ".avif": "image/avif", ".jxl": "image/jxl", ".webp": "image/webp"}
-SWITCHES = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 DRAW = """
 const [url, size, done] = arguments;

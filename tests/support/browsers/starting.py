@@ -19,7 +19,7 @@ from support.browsers.engines import Chromium, Engine, Firefox, WebKit, WebKitEl
 from support.browsers.marionette import FirefoxDriver
 from support.servers.services import free_port
 
-_SWITCHES = (
+SWITCHES = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -62,7 +62,7 @@ def chromium(folder: Path, downloads: Path, *switches: str) -> Iterator[Chromium
     """Start a Chromium with a profile in a folder, and further switches."""
     options = webdriver.ChromeOptions()
     options.binary_location = program("chromium", "chromium")
-    for switch in (*_SWITCHES, *switches):
+    for switch in (*SWITCHES, *switches):
         options.add_argument(switch)
     options.add_argument(f"--user-data-dir={folder}")
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
