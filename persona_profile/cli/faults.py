@@ -15,8 +15,7 @@ from typing import Final, Protocol
 from backends import Unavailable
 from persona_profile.app import configured_build
 from persona_profile.auth.authenticators import AuthenticatorContext, load_authenticators
-from persona_profile.development.configured import open_development
-from persona_profile.keys.configured import keyring_file, make_key_wrapper, open_keyring
+from persona_profile.keys.configured import make_key_wrapper, open_keyring
 from persona_profile.keys.keyring import Keyring
 from persona_profile.keys.tokens import Nonces
 from persona_profile.keys.wrapping import KeyWrapper
@@ -66,7 +65,7 @@ def _faults(settings: Settings, wrong: Mapping[str, str]) -> Iterator[str]:
 
 
 def _keyring(settings: Settings) -> None:
-    if keyring_file(settings) is not None:
+    if settings.keyring_path is not None:  # in development a start makes the file
         open_keyring(settings)
 
 
@@ -85,11 +84,6 @@ def _backend(settings: Settings) -> None:
 def _replicas(settings: Settings) -> None:
     for each in open_replicas(settings):
         each.close()
-
-
-def _development(settings: Settings) -> None:
-    if settings.development:
-        open_development(settings, time.time)
 
 
 def _authenticators(settings: Settings) -> None:
@@ -113,7 +107,6 @@ _PARTS: Final[dict[_Part, tuple[str, ...]]] = {
     _key_service: ("key_service", "transit"),
     _backend: ("backend",),
     _replicas: ("backend",),
-    _development: (),
     _authenticators: ("authenticators", "evp"),
     _rate_limits: ("ratelimit",),
 }

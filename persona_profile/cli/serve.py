@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import plaster
@@ -60,14 +62,21 @@ def _processes(text: str) -> int:
 def _serve(options: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, LATER_SIGNALS)  # until the handlers are set
     ini = loader(options.config, SERVER)
-    try:
+    with reporting_all_faults(ini):
         check_settings(ini)
         _start(options, ini)
+    return 0
+
+
+@contextmanager
+def reporting_all_faults(ini: plaster.ILoader) -> Iterator[None]:
+    """Add to an error of the settings the faults of all files and URLs that they name."""
+    try:
+        yield
     except (InvalidSettings, Unavailable) as error:
         from persona_profile.cli.faults import with_all_faults  # noqa: PLC0415 - it loads all parts
 
         raise with_all_faults(error, ini.get_wsgi_app_settings()) from None
-    return 0
 
 
 def _start(options: argparse.Namespace, ini: plaster.ILoader) -> None:
