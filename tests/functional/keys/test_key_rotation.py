@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.clients.commands import WRITE_SECONDS
 from support.servers.applications import wait_for
 from support.servers.services import Client, Service
 from support.stores.sealed_store import fill
@@ -154,8 +155,11 @@ def living(people: list[Person]) -> Iterator[None]:
 
 
 @pytest.fixture
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    """Two machines before one database."""
+def site(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Site]:
+    """Two machines before one database, where `keys destroy` waits for three seconds."""
+    monkeypatch.setenv(WRITE_SECONDS, "0")
     url = f"sqlite:///{tmp_path}/items.sqlite"
     if request.param == "mysql":
         mariadb = request.getfixturevalue("mariadb")
