@@ -30,7 +30,7 @@ from persona_profile.images.workers.confinement import Confinement
 from persona_profile.runtime.supervisor import SPARE_SECONDS
 from persona_profile.settings import parse_settings
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MAX_MB = 220
