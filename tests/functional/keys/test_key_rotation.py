@@ -25,7 +25,7 @@ from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.maintenance.key_use import KeyUse, count_use
 
 CLIENTS = 20
-PROFILES = 400
+PROFILES = 200
 """How many there are besides those of the clients."""
 
 SLOW = "20"
