@@ -35,10 +35,11 @@ _LISTENS = re.compile(
     r"listens on http://\S+(?: and http://\S+)*|^Try first: .*$|OpenID provider.* for development.*$"
     r"|provider for development.*$"
     r"|\bIP: '[0-9.:]+'|\bhost: '127\.0\.0\.1'|'?\w+'?@'?127\.0\.0\.1'?(?::\d+)?"
-    r"|\bmaster(?:_host=|:)? ?'?127\.0\.0\.1'?(?::\d+)?",
+    r"|\bmaster(?:_host=|:)? ?'?127\.0\.0\.1'?(?::\d+)?"
+    r"|^(?:ok|warning|failed) +(?:service|front) \S+:",
     re.MULTILINE,
 )
-"""Lines about a server's own addresses, and MariaDB's lines about its clients and replicas."""
+"""Lines about a server's own addresses, MariaDB's about its clients and replicas, and doctor's."""
 
 _SOURCES = "\n".join(
     path.read_text()
