@@ -181,7 +181,7 @@ class TestCopy:
         destination = stores.open("b")
         arguments = ("storage", "copy", full_store, stores.url("b"))
         kills = 0
-        for _ in range(8):
+        for _ in range(4):
             before = len(everything(destination))
             process = start(*arguments)
             while process.poll() is None and len(everything(destination)) == before:
