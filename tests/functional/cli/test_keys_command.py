@@ -328,7 +328,9 @@ class HeldUp:
         # Whoever waits for a lock is not given up while the test goes on.
         self.service = Service(folder / "service", "mysql", f"{mariadb.url}?read_timeout=300")
         # The bound of a command comes from its own time limits.
-        self.operator = Service(folder / "operator", "mysql", f"{mariadb.url}?read_timeout=1")
+        self.operator = Service(
+            folder / "operator", "mysql", f"{mariadb.url}?read_timeout=1&connect_timeout=1"
+        )
         self.operator.keyring.unlink()
         self.operator.keyring.symlink_to(self.service.keyring)
         self.service.start()
