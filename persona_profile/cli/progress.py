@@ -95,6 +95,26 @@ class CopyProgress(_ProgressLine):
             self._show(f"{stage}: {partitions:,} partitions, {byte_count(size)}")
 
 
+class RowProgress(_ProgressLine):
+    """The progress of an import, on a terminal or in a log."""
+
+    log_seconds = LOG_SECONDS
+
+    def __init__(self, stream: TextIO, rows: int, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock)
+        self._rows = rows
+
+    def __call__(self, done: int, rejected: int) -> None:
+        """Show the progress."""
+        if self._is_due():
+            rate = done / self.seconds
+            left = (self._rows - done) / rate if rate else math.inf
+            self._show(
+                f"{done:,} of {self._rows:,} rows, {rejected:,} rejected, {rate:,.0f} per second, "
+                f"{left:,.0f} s left"
+            )
+
+
 _Shown = TypeVar("_Shown", bound=_ProgressLine)
 
 

@@ -209,6 +209,22 @@ class ProfileService:
         return self._store(before, replace(before.document, picture=picture), renditions)
 
     @_repeated
+    def import_profile(
+        self,
+        session: Session,
+        email: str,
+        claims: Mapping[str, str],
+        renditions: Sequence[Rendition],
+        precondition: Precondition,
+    ) -> StoredProfile:
+        """Merge claims, and replace the picture if there are renditions, in one write."""
+        before = self._settled(session, email, precondition)
+        document = replace(before.document, claims={**before.document.claims, **claims})
+        if renditions:
+            document = replace(document, picture=Picture.of(os.urandom(PICTURE_ID_BYTES), renditions))
+        return self._store(before, document, renditions)
+
+    @_repeated
     def delete_picture(
         self, session: Session, email: str, precondition: Precondition = UNCONDITIONAL
     ) -> None:
