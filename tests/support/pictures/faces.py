@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import colorsys
 import io
+import math
 import random
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from support.pictures.pictures import encode, png_bomb
+from support.pictures.pictures import encode, resized_header
 
 HUES = 40
 
@@ -34,13 +35,10 @@ def colour_of(number: int) -> tuple[int, int, int]:
 
 
 def shows(data: bytes, number: int) -> bool:
-    """Return whether a picture has the colour of a face in its centre."""
+    """Return whether the colour in a picture's centre is nearest to that of a face."""
     with Image.open(io.BytesIO(data)) as picture:
         found = picture.convert("RGB").getpixel((picture.width // 2, picture.height // 2))
-    return all(
-        abs(one - other) < 12  # neighbouring hues differ by more
-        for one, other in zip(found, colour_of(number), strict=True)
-    )
+    return min(range(HUES), key=lambda each: math.dist(found, colour_of(each))) == number % HUES
 
 
 def broken(number: int) -> bytes:
@@ -49,9 +47,9 @@ def broken(number: int) -> bytes:
     return data[: len(data) // 3]
 
 
-def huge() -> bytes:
-    """Return a small file whose header claims more pixels than any limit."""
-    return png_bomb(100_000, 100_000)
+def huge(number: int) -> bytes:
+    """Return a face whose header claims more pixels than the limits."""
+    return resized_header(encode(face(number)), 60_000, 60_000)
 
 
 def write_people(folder: Path, count: int, max_bytes: int) -> dict[int, str]:
@@ -74,7 +72,7 @@ def write_people(folder: Path, count: int, max_bytes: int) -> dict[int, str]:
             email = f"P{number - 1}@Example.com"
         content = encode(face(number), quality=90)
         content = broken(number) if code == "picture_broken" else content
-        content = huge() if code == "picture_too_many_pixels" else content
+        content = huge(number) if code == "picture_too_many_pixels" else content
         with (faces / name).open("wb") as file:
             file.write(content)
             if code == "body_too_large":
