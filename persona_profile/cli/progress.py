@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final, TextIO, TypeVar
 
 from backends import Unavailable
@@ -108,11 +109,10 @@ class RowProgress(_ProgressLine):
         """Show the progress."""
         if self._is_due():
             rate = done / self.seconds
-            left = (self._rows - done) / rate if rate else math.inf
-            self._show(
-                f"{done:,} of {self._rows:,} rows, {rejected:,} rejected, {rate:,.0f} per second, "
-                f"{left:,.0f} s left"
-            )
+            text = f"{done:,} of {self._rows:,} rows, {rejected:,} rejected, {rate:,.1f} per second"
+            if rate:
+                text += f", {timedelta(seconds=round((self._rows - done) / rate))} left"
+            self._show(text)
 
 
 _Shown = TypeVar("_Shown", bound=_ProgressLine)

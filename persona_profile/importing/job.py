@@ -162,21 +162,22 @@ class Importer:
     ) -> None:
         """Wait for the rows of a batch, and keep their outcomes."""
         undone = []
+        outcome.imported += len(batch.imported)
+        outcome.earlier += batch.earlier
         for ready, future in batch.begun:
             rejection = future.result()
             if rejection is None:
                 batch.imported.append(ready.partition)
+                outcome.imported += 1
             else:
                 batch.rejected[ready.line] = rejection
                 undone.append(ready.partition)
+            report(outcome)
         if not self._is_trial:
             self._progress_file.settle(batch.imported, undone)
-        outcome.imported += len(batch.imported)
-        outcome.earlier += batch.earlier
         for line, rejection in sorted(batch.rejected.items()):
             outcome.rejected[rejection.code] += 1
             reject(line, rejection)
-        report(outcome)
 
     def _emails(self, rows: Iterable[Row], batch: _Batch) -> Iterator[tuple[int, str]]:
         """Yield line and email of each row that has one."""

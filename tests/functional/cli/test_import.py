@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import signal
 import sqlite3
 import stat
 import time
@@ -329,13 +330,17 @@ def test_kills(tmp_path, pytestconfig):
     randomness = random.Random(count)
     points = sorted(randomness.sample(range(good * 9 // 10), kills))
     for point in points:
+        number = signal.SIGINT if point == points[0] else signal.SIGKILL
         importing = service.spawn(*arguments)
         while importing.poll() is None and stored(tmp_path / "items.sqlite") <= point:
             time.sleep(0.005)
         assert importing.poll() is None, importing.communicate()
         time.sleep(randomness.uniform(0, 0.02))
-        importing.kill()
-        importing.communicate()
+        importing.send_signal(number)
+        _, errors = importing.communicate()
+        if number == signal.SIGINT:
+            goes_on = "persona-profile: stopped; start it again, and it goes on\n"
+            assert (importing.returncode, errors) == (130, goes_on)
     before = stored(tmp_path / "items.sqlite")
     done = run_command("-c", tmp_path / "test.ini", *arguments)
     assert done.returncode == 1, done.stderr
