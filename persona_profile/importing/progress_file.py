@@ -1,8 +1,8 @@
 """The file that makes an import resumable: which emails were imported, and which are about to be.
 
-It names emails by their partitions, which are keyed digests: alone it tells a thief nothing. Before a
-profile is written, the file has its present state. After a kill, another state shows that it was
-written.
+It names emails by their partitions, which are keyed digests: a thief of the file alone learns nothing.
+Before a profile is written, the file has its present state. After a kill, another state shows that it
+was written.
 """
 
 from __future__ import annotations
