@@ -17,6 +17,7 @@ from persona_profile import files
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.failures import CommandFailed, WrongUsage
 from persona_profile.cli.opening import opened_store_with_keys
+from persona_profile.cli.paths import output_path
 from persona_profile.cli.progress import RowProgress, shown
 from persona_profile.images.admission import Admission
 from persona_profile.images.renderer import Renderer
@@ -63,7 +64,7 @@ def add_to(commands: Any) -> None:
     job.add_argument(
         "--rejected",
         metavar="FILE",
-        type=Path,
+        type=output_path,
         help="a CSV of rejected rows: line, code, reason (default: the CSV's name, with .rejected.csv)",
     )
     job.add_argument(
@@ -87,12 +88,13 @@ def _import(options: argparse.Namespace) -> int:
     settings = load_settings(options.config)
     rejected = options.rejected or options.csv.with_suffix(".rejected.csv")
     progress = options.progress or options.csv.with_suffix(".progress")
-    if len({options.csv.absolute(), rejected.absolute(), progress.absolute()}) < 3:
+    if len({files.real_path(each) for each in (options.csv, rejected, progress)}) < 3:
         raise WrongUsage("--csv, --progress and --rejected must be three files")
+    goes_on = "" if options.dry_run else "start it again, and it goes on"
     with _table(options.csv) as (table, rows), _folder(options.folder, settings) as folder:
         try:
             with (
-                shown(RowProgress(sys.stderr, rows), "start it again, and it goes on") as line,
+                shown(RowProgress(sys.stderr, rows), goes_on) as line,
                 _rejections(rejected) as report,
                 ProgressFile(progress, is_kept=not options.dry_run) as kept,
                 _importer(options, settings, folder, kept) as importer,
@@ -212,19 +214,22 @@ def _rejections(path: Path) -> Iterator[_Rejections]:
 
 def _print(options: argparse.Namespace, outcome: Outcome, seconds: float, rejected: Path) -> None:
     codes = dict(sorted(outcome.rejected.items()))
+    # The rejected rows may be the standard output.
+    output = sys.stderr if files.is_written_through(rejected) else sys.stdout
     if options.json:
         document = {"imported": outcome.imported, "earlier": outcome.earlier, "rejected": codes}
-        print(json.dumps({"rows": outcome.rows} | document | {"seconds": seconds}))
+        print(json.dumps({"rows": outcome.rows} | document | {"seconds": seconds}), file=output)
         return
     verb = "Would import" if options.dry_run else "Imported"
     text = f"{verb} {outcome.imported:,} of {outcome.rows:,} rows in {seconds:.1f} s."
     if outcome.earlier:
         text += f" An earlier run had imported {outcome.earlier:,}."
-    print(text)
+    print(text, file=output)
     if codes:
-        print(f"Rejected {outcome.rejected.total():,} rows; lines and reasons are in {rejected}:")
+        total = outcome.rejected.total()
+        print(f"Rejected {total:,} rows; lines and reasons are in {rejected}:", file=output)
     for code, count in codes.items():
-        print(f"{count:>9,}  {code}")
+        print(f"{count:>9,}  {code}", file=output)
 
 
 def _workers(text: str) -> int:

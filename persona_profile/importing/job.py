@@ -231,9 +231,7 @@ class Importer:
         try:
             renditions = self._rendered(row.picture_file) if row.picture_file else ()
             if not self._is_trial:
-                session, _ = self._profiles.open_session([Vouched(row.email, _OPERATOR)])
-                expected = Precondition(if_match=frozenset({row.state}))
-                self._profiles.import_profile(session, row.email, row.claims, renditions, expected)
+                self._write(row, renditions)
         except RowRejected as rejection:
             return rejection
         except PreconditionFailed:
@@ -241,6 +239,16 @@ class Importer:
         except ServiceError as error:
             return RowRejected(error.code, error.detail)
         return None
+
+    def _write(self, row: _Ready, renditions: Sequence[Rendition]) -> None:
+        """Write claims and picture in one batch, over the state that was noted."""
+        email, claims = row.email, row.claims
+        session, _ = self._profiles.open_session([Vouched(email, _OPERATOR)])
+        expected = Precondition(if_match=frozenset({row.state}))
+        if renditions:
+            self._profiles.write_picture(session, email, renditions, expected, claims)
+        else:
+            self._profiles.write_claims(session, email, claims, expected, merge=True)
 
     def _rendered(self, name: str) -> Sequence[Rendition]:
         for attempt in range(ATTEMPTS):

@@ -127,7 +127,6 @@ def test_import(moving):
     again = moving.run()
     assert (again["imported"], again["earlier"]) == (0, 3)
     assert moving.profile("alice")["version"] == 1
-    assert moving.service.run("storage", "verify").returncode == 0
 
 
 def test_picture(moving):
@@ -279,14 +278,16 @@ def test_progress_of_something_else(moving):
     assert (moving.profile("alice")["version"], other.stat().st_size) == (0, 8000)
 
 
-def test_store_fails(moving):
-    """A store that does not answer ends the import; started again, it goes on."""
-    moving.write("alice@,Alice,1.jpg")
-    with closing(sqlite3.connect(moving.service.folder / "items.sqlite")) as locking:
-        locking.execute("BEGIN EXCLUSIVE")
-        message = moving.fail(status=1)
-    assert "start it again, and it goes on" in message
-    assert moving.run()["imported"] == 1
+def test_report_on_standard_output(moving):
+    """The rejected rows can be the standard output; then the summary is on the standard error."""
+    moving.write("alice@,Alice,", "nobody,,")
+    arguments = ("import", str(moving.faces), "--csv", str(moving.csv), "--rejected", "-")
+    done = moving.service.run(*arguments)
+    assert (done.returncode, done.stdout.splitlines()) == (
+        1,
+        ["line,code,reason", "3,email_invalid,email: no @"],
+    )
+    assert done.stderr.startswith("Imported 1 of 2 rows in ")
 
 
 def stored(store: Path) -> int:
