@@ -23,6 +23,7 @@ from persona_profile.images.admission import Admission
 from persona_profile.images.renderer import Renderer
 from persona_profile.images.workers.channel import MalformedMessage
 from persona_profile.images.workers.pool import NoWorker, WorkerPool
+from persona_profile.images.workers.worker_process import ALL_CORES_COMMAND, WorkerProcess
 from persona_profile.importing import RowRejected
 from persona_profile.importing.folder import Folder
 from persona_profile.importing.job import Importer, Outcome
@@ -159,7 +160,7 @@ def _importer(
     threads = _THREADS_PER_WORKER * options.workers
     with (
         opened_store_with_keys(settings) as (backend, keys),
-        closing(WorkerPool(options.workers)) as workers,
+        closing(WorkerPool(options.workers, _worker_process)) as workers,
     ):
         try:
             workers.check()
@@ -185,6 +186,10 @@ def _importer(
             overwrite=options.overwrite,
             is_trial=options.dry_run,
         )
+
+
+def _worker_process() -> WorkerProcess:
+    return WorkerProcess(ALL_CORES_COMMAND)
 
 
 class _Rejections:

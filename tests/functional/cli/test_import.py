@@ -15,9 +15,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from support.clients.commands import run_command
 from support.pictures.faces import face, shows, write_people
 from support.pictures.pictures import encode
+from support.pictures.workers import fork_server_pids
 from support.servers.services import Client, Service
 
 from backends.engines.sqlite import SqliteBackend
@@ -316,10 +316,18 @@ def smallest(backend: SqliteBackend, found: StoredProfile) -> bytes:
     return found.picture_key().open(name, read_items(backend, found.home.partition, [name])[name].value)
 
 
+def finished(service: Service, *arguments: str) -> Mapping[str, int]:
+    """Run an import to its end; return its document."""
+    importing = service.spawn(*arguments)
+    output, errors = importing.communicate()
+    assert importing.returncode == 1, errors
+    return json.loads(output)
+
+
 def test_kills(tmp_path, pytestconfig):
     """Killed at any instant and started again, an import has each face once, and of the right person.
 
-    With `--faces 10000` it takes some ten minutes on two cores.
+    With `--faces 10000 --timeout 3600` it takes some ten minutes on two cores.
     """
     count = pytestconfig.getoption("--faces")
     kills = max(3, count // 1000)
@@ -328,6 +336,7 @@ def test_kills(tmp_path, pytestconfig):
     expected = write_people(tmp_path, count, MAX_BYTES)
     good = count - len(expected)
     arguments = ("import", str(tmp_path / "faces"), "--csv", str(tmp_path / "people.csv"), "--json")
+    cores = frozenset(os.sched_getaffinity(0))
     randomness = random.Random(count)
     points = sorted(randomness.sample(range(good * 9 // 10), kills))
     for point in points:
@@ -336,16 +345,17 @@ def test_kills(tmp_path, pytestconfig):
         while importing.poll() is None and stored(tmp_path / "items.sqlite") <= point:
             time.sleep(0.005)
         assert importing.poll() is None, importing.communicate()
+        servers = fork_server_pids(importing.pid)
+        assert servers
+        assert {frozenset(os.sched_getaffinity(each)) for each in servers} == {cores}
         time.sleep(randomness.uniform(0, 0.02))
         importing.send_signal(number)
         _, errors = importing.communicate()
         if number == signal.SIGINT:
             goes_on = "persona-profile: stopped; start it again, and it goes on\n"
-            assert (importing.returncode, errors) == (130, goes_on)
+            assert (importing.returncode, errors[-len(goes_on) :]) == (130, goes_on)
     before = stored(tmp_path / "items.sqlite")
-    done = run_command("-c", tmp_path / "test.ini", *arguments)
-    assert done.returncode == 1, done.stderr
-    document = json.loads(done.stdout)
+    document = finished(service, *arguments)
     assert (document["imported"] + document["earlier"], document["rows"]) == (good, count)
     assert document["earlier"] >= before - 200  # two batches, whose profiles count as imported now
     with (tmp_path / "people.rejected.csv").open() as file:
@@ -358,6 +368,6 @@ def test_kills(tmp_path, pytestconfig):
                 continue
             assert (found.document.claims["name"], found.document.version) == (f"Person {number}", 1)
             assert shows(smallest(backend, found), number), number
-    again = json.loads(run_command("-c", tmp_path / "test.ini", *arguments).stdout)
+    again = finished(service, *arguments)
     assert (again["imported"], again["earlier"]) == (0, good)
     assert service.run("storage", "verify").returncode == 0
