@@ -71,7 +71,7 @@ class Table:
         count = 0
         for line, cells in self._records(faults):
             if len(cells) != len(self._columns):
-                reason = f"has {len(cells)} cells, not {len(self._columns)} as the header"
+                reason = f"number of cells: {len(cells)}, of the header: {len(self._columns)}"
                 faults.append(Fault(line, reason))
             count += 1
             if len(faults) >= MAX_FAULTS:

@@ -245,7 +245,7 @@ def test_unusable_csv(moving):
     assert message.splitlines() == [
         f"persona-profile: {moving.csv}: nothing was imported, as this file can't be read:",
         "  line 2: not UTF-8: save the file as UTF-8",
-        "  line 3: has 1 cells, not 2 as the header",
+        "  line 3: number of cells: 1, of the header: 2",
     ]
     assert not moving.rejected.exists()
 

@@ -85,8 +85,8 @@ def test_read_twice(written):
         (b"secret@b.example,A,1.jpg\n", 1, "column 1 is unknown"),
         (b'"email,name\n', 1, "the header can't be read"),
         (b"\xff\xfee\0m\0", 1, "UTF-16"),
-        (HEADER + b"a@b.example,A\n", 2, "has 2 cells, not 3 as the header"),
-        (HEADER + b"\na@b.example,secret,A,\n", 3, "has 4 cells, not 3"),
+        (HEADER + b"a@b.example,A\n", 2, "number of cells: 2, of the header: 3"),
+        (HEADER + b"\na@b.example,secret,A,\n", 3, "number of cells: 4, of the header: 3"),
         (HEADER + "a@b.example,secreté,\n".encode("latin-1"), 2, "not UTF-8"),
         (HEADER + b"a@b.example,sec\0ret,\n", 2, "has a NUL character"),
         (HEADER + b'a@b.example,"secret,\nb@b.example,B,\n', 2, "wrong quotes"),
@@ -109,7 +109,7 @@ def test_many_mistakes(written):
     content = HEADER + b"a@b.example,\xe9,\nb@b.example\n" + b"c@b.example,\xe9,\n" * 100
     found = faults(written, content)
     assert [line for line, _ in found] == list(range(2, 2 + MAX_FAULTS))
-    assert [reason[:9] for _, reason in found[:3]] == ["not UTF-8", "has 1 cel", "not UTF-8"]
+    assert [reason[:9] for _, reason in found[:3]] == ["not UTF-8", "number of", "not UTF-8"]
 
 
 @pytest.mark.parametrize("start", [b"", b'a@b.example,"'], ids=["line", "open quote"])
