@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from threading import BoundedSemaphore
 from typing import Final, NamedTuple
 
 from persona_profile.emails import InvalidEmail, canonical_email
@@ -29,6 +30,9 @@ from persona_profile.store.profile import UNREADABLE, StoredProfile
 BATCH_ROWS: Final = 64
 ATTEMPTS: Final = 2
 """Attempts at a picture whose worker was ended, as for want of memory."""
+
+WRITERS: Final = 4
+"""Profiles that are written at once: fewer than a backend's connections, on any number of cores."""
 
 _OPERATOR: Final = "operator"
 
@@ -102,6 +106,7 @@ class Importer:
         self._folder = folder
         self._progress_file = progress_file
         self._threads = threads
+        self._writers = BoundedSemaphore(WRITERS)
         self._overwrite = overwrite
         self._is_trial = is_trial
 
@@ -243,12 +248,13 @@ class Importer:
     def _write(self, row: _Ready, renditions: Sequence[Rendition]) -> None:
         """Write claims and picture in one batch, over the state that was noted."""
         email, claims = row.email, row.claims
-        session, _ = self._profiles.open_session([Vouched(email, _OPERATOR)])
         expected = Precondition(if_match=frozenset({row.state}))
-        if renditions:
-            self._profiles.write_picture(session, email, renditions, expected, claims)
-        else:
-            self._profiles.write_claims(session, email, claims, expected, merge=True)
+        with self._writers:
+            session, _ = self._profiles.open_session([Vouched(email, _OPERATOR)])
+            if renditions:
+                self._profiles.write_picture(session, email, renditions, expected, claims)
+            else:
+                self._profiles.write_claims(session, email, claims, expected, merge=True)
 
     def _rendered(self, name: str) -> Sequence[Rendition]:
         for attempt in range(ATTEMPTS):
