@@ -330,7 +330,7 @@ def test_kills(tmp_path, pytestconfig):
     With `--faces 10000 --timeout 3600` it takes some ten minutes on two cores.
     """
     count = pytestconfig.getoption("--faces")
-    kills = max(3, count // 1000)
+    kills = max(2, count // 1000)
     service = Service(tmp_path, "sqlite", f"sqlite:///{tmp_path}/items.sqlite", more=MORE)
     assert service.run("storage", "init").returncode == 0
     expected = write_people(tmp_path, count, MAX_BYTES)
