@@ -48,6 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slow-connections", type=int, default=300, help="slow uploads while other people sign in"
     )
+    parser.addoption("--faces", type=int, default=40, help="generated faces that are imported")
     parser.addoption("--profiles", type=int, default=1000, help="profiles in the search for leaks")
 
 

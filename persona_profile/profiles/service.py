@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, wraps
+from types import MappingProxyType
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from backends import ABSENT, Backend, Conflict, Delete, Expectation, Item, Operation, Put
@@ -202,11 +203,13 @@ class ProfileService:
         email: str,
         renditions: Sequence[Rendition],
         precondition: Precondition = UNCONDITIONAL,
+        claims: Mapping[str, str] = MappingProxyType({}),
     ) -> StoredProfile:
-        """Replace the picture, all renditions at once; return the new profile."""
+        """Replace the picture, all renditions at once, and merge claims; return the new profile."""
         before = self._settled(session, email, precondition)
+        merged = {**before.document.claims, **claims}
         picture = Picture.of(os.urandom(PICTURE_ID_BYTES), renditions)
-        return self._store(before, replace(before.document, picture=picture), renditions)
+        return self._store(before, replace(before.document, claims=merged, picture=picture), renditions)
 
     @_repeated
     def delete_picture(
