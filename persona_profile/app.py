@@ -186,7 +186,7 @@ class _Base(NamedTuple):
 
 
 def _base(settings: Settings) -> _Base:
-    build = _build(settings)
+    build = configured_build(settings)
     metrics = Metrics(build["version"], build["commit"])
     waiting = WaitingBudget()
     file, keyring = open_keyring(settings)
@@ -354,7 +354,12 @@ def _heartbeat(
     return Heartbeat(checks, advisory={"replicas"})
 
 
-def _build(settings: Settings) -> Mapping[str, str]:
+def configured_build(settings: Settings) -> Mapping[str, str]:
+    """Return the members of Dockerflow's version object, of the configured file if there is one.
+
+    Raises:
+        InvalidSettings: the file can't be used.
+    """
     try:
         return describe_build(settings.version_path)
     except ValueError as error:

@@ -248,28 +248,54 @@ def _name(attribute: str) -> str:
     return _GROUP.sub(r"\1.", attribute)
 
 
-_SCHEMA: Final = colander.SchemaNode(
-    colander.Mapping(),
-    *(
-        colander.SchemaNode(name=_name(each.name), **each.metadata)
-        for each in fields(Settings)
-        if each.metadata
-    ),
-)
+_SCHEMA: Final = {
+    _name(each.name): colander.SchemaNode(name=_name(each.name), **each.metadata)
+    for each in fields(Settings)
+    if each.metadata
+}
 
-NAMES: Final = frozenset(node.name for node in _SCHEMA.children)
+NAMES: Final = frozenset(_SCHEMA)
 
 
 def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
     """Return the settings of a file, overridden from the environment, or raise `InvalidSettings`."""
+    parsed, problems = read_settings(settings, environ)
+    if problems:
+        lines = (f"  {name}: {problem}" for name, problem in sorted(problems.items()))
+        raise InvalidSettings("\n".join(["these settings can't be used:", *lines]))
+    return parsed
+
+
+def read_settings(
+    settings: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[Settings, dict[str, str]]:
+    """Return the settings as `parse_settings` does, and the problems by the names of settings.
+
+    Settings with problems may have their defaults.
+    """
+    given, problems = _merge(settings, environ)
+    values, invalid = _deserialize(given)
+    problems |= invalid or _contradictions(values)
+    for name, default in DEVELOPMENT_LISTEN.items():
+        values[name] = _development_listen(values, name, default)
+    values["logging.format"] = values["logging.format"] or (
+        "text" if values["development"] else "mozlog"
+    )
+    values["authenticator_options"] = {name: given[name] for name in given.keys() - NAMES}
+    return Settings(**{name.replace(".", "_"): value for name, value in values.items()}), problems
+
+
+def _merge(
+    settings: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the known settings of a file and the environment, and the problems of unknown ones."""
     merged = {name: value for name, value in settings.items() if not _FOREIGN.fullmatch(name)}
     for name in _ONE_OF_TWO & merged.keys():
         # A variable replaces the file's setting, in either form.
         other = name.removesuffix("_file") if name.endswith("_file") else f"{name}_file"
         if _variable(other) in environ and _variable(name) not in environ:
             del merged[name]
-    options = {name for name in merged if _OPTION.fullmatch(name)}
-    known = NAMES | options
+    known = NAMES | {name for name in merged if _OPTION.fullmatch(name)}
     variables = {_variable(name): name for name in known}
     # A name of other characters may be a part of a value that lost its indentation.
     unknown = {name if _NAME.fullmatch(name) else "a name" for name in merged.keys() - known}
@@ -280,21 +306,20 @@ def parse_settings(settings: Mapping[str, str], environ: Mapping[str, str]) -> S
             merged[variables[variable]] = environ[variable]
         else:
             problems[variable] = "there is no such setting"
-    try:
-        values = _SCHEMA.deserialize({name: merged[name] for name in merged.keys() & NAMES})
-        problems |= _contradictions(values)
-    except colander.Invalid as invalid:
-        problems |= invalid.asdict()
-    if problems:
-        lines = (f"  {name}: {problem}" for name, problem in sorted(problems.items()))
-        raise InvalidSettings("\n".join(["these settings can't be used:", *lines]))
-    for name, default in DEVELOPMENT_LISTEN.items():
-        values[name] = _development_listen(values, name, default)
-    values["logging.format"] = values["logging.format"] or (
-        "text" if values["development"] else "mozlog"
-    )
-    values["authenticator_options"] = {name: merged[name] for name in options}
-    return Settings(**{name.replace(".", "_"): value for name, value in values.items()})
+    return {name: merged[name] for name in merged.keys() & known}, problems
+
+
+def _deserialize(given: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the value of each setting, by default if it is invalid, and the problems of these."""
+    values: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, node in _SCHEMA.items():
+        try:
+            values[name] = node.deserialize(given.get(name, colander.null))
+        except colander.Invalid as invalid:
+            problems |= invalid.asdict()
+            values[name] = () if node.required else node.missing
+    return values, problems
 
 
 def service_variables(environ: Mapping[str, str]) -> set[str]:

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,17 +37,10 @@ MAX_MB = 220
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    """An engine with the image; a short path, as runc's sockets are in it."""
-    # In memory: less than 1 GB, of which most is written once.
-    with tempfile.TemporaryDirectory(prefix="c-", dir="/dev/shm", ignore_cleanup_errors=True) as folder:
-        made = Engine(Path(folder))
-        try:
-            made.make_base()
-            made.build(COMMIT)
-            yield made
-        finally:
-            made.close()
+def engine(base_engine: Engine) -> Engine:
+    """An engine with the image."""
+    base_engine.build(COMMIT)
+    return base_engine
 
 
 @pytest.fixture

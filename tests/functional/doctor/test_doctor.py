@@ -440,10 +440,12 @@ def test_dns(installation):
 
 
 def test_wrong_settings(installation):
-    """Wrong settings are reported as by `serve`, with status 2."""
-    done = installation.doctor(PERSONA_PICTURES_MAX_BYTES="many")
+    """Wrong settings and the files that they name are reported as by `serve`, with status 2."""
+    absent = str(installation.folder / "absent.json")
+    done = installation.doctor(PERSONA_PICTURES_MAX_BYTES="many", PERSONA_OPENID_ISSUERS=absent)
     assert (done.returncode, done.stdout) == (2, "")
     assert "pictures.max_bytes: must be a whole number" in done.stderr
+    assert f"openid.issuers: {absent}: No such file" in done.stderr
 
 
 def test_absent_sqlite_file(installation, tmp_path):
