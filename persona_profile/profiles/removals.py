@@ -1,0 +1,131 @@
+"""Pictures that an operator removes, and addresses that an operator locks for pictures.
+
+No profile is opened: that of a protected one could not be. The profile goes on naming the removed
+picture; its id in the `key` item hides it (see `items`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from backends import Backend, Conflict, Delete, ItemInfo, Operation, Put
+from backends.copying.transfer import batches
+from persona_profile.keys.service import Unreadable
+from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.profiles.repeating import WRITE_PATIENCE_SECONDS, repeated
+from persona_profile.store.homes import Home, Homes
+from persona_profile.store.items import (
+    KEY_ITEM,
+    PROFILE_ITEM,
+    KeyItem,
+    parse_picture_item,
+    picture_id_of,
+)
+from persona_profile.store.removals import PictureRemoval, forget_removal
+
+NOTICE_SECONDS: Final = 30 * 24 * 3600
+"""How long the owner sees the reason of a removal without a lock."""
+
+
+class PictureRemovals:
+    """Removes pictures and locks addresses at an operator's command.
+
+    Both methods raise `WriteConflict` if others kept writing for `write_patience`.
+
+    Args:
+        clock: seconds since 1970.
+        write_patience: seconds during which a write is repeated while others write to the profile.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        homes: Homes,
+        keys: KeyWrapper,
+        *,
+        clock: Callable[[], float] = time.time,
+        write_patience: float = WRITE_PATIENCE_SECONDS,
+    ) -> None:
+        self._backend = backend
+        self._homes = homes
+        self._keys = keys
+        self._clock = clock
+        self.write_patience = write_patience
+
+    @repeated
+    def remove(self, email: str, lock_seconds: int | None, reason: str) -> tuple[PictureRemoval, bool]:
+        """Remove the picture of an email; with `lock_seconds`, accept no other one for that time.
+
+        Returns:
+            The removal; whether there was a picture.
+        """
+        now = self._clock()
+        expires_at = int(now) + (lock_seconds or NOTICE_SECONDS)
+        removal = PictureRemoval(email, int(1000 * now), expires_at, lock_seconds is not None, reason)
+        # The lock first, so that no picture follows the removed one.
+        *older, newest = (removal.put(self._keys, each) for each in self._keys.partitions(email))
+        partitions = self._keys.partitions(email)
+        for partition, put in zip(reversed(partitions), [newest, *reversed(older)], strict=True):
+            self._backend.apply(partition, [put])
+        wrapped, _ = self._keys.split(newest.value)
+        if not self._keys.is_lasting(partitions[-1], wrapped):
+            raise Conflict("the keys were replaced meanwhile")
+        return removal, self._remove_renditions(self._settled(email))
+
+    @repeated
+    def unlock(self, email: str) -> PictureRemoval | None:
+        """Forget the removal of an email's picture, which ends its lock.
+
+        Returns:
+            The removal; None if there was none, or if it does not open.
+        """
+        [home], _ = self._homes.find([email], [])
+        if not home.removals:
+            return None
+        partition, item = home.removals[0]
+        try:
+            removal = PictureRemoval.open(item.value, self._keys, partition)
+        except Unreadable:
+            removal = None
+        forget_removal(self._backend, home)
+        return removal
+
+    def _settled(self, email: str) -> Home:
+        """Return the home of an email, its items under their usual names."""
+        [home], _ = self._homes.find([email], [])
+        if home.move_id is not None:
+            self._homes.settle(home.partition, home.move_id)
+            [home], _ = self._homes.find([email], [])
+        return home
+
+    def _remove_renditions(self, home: Home) -> bool:
+        """Remove all renditions in a home, and hide their picture; return whether there were any.
+
+        Raises:
+            Conflict: another process has written the profile.
+        """
+        renditions = [
+            info for info in self._backend.list(home.partition) if parse_picture_item(info.name)
+        ]
+        operations = self._hiding(home, renditions)
+        operations += (Delete(each.name, each.version) for each in renditions)
+        for batch in batches(operations):
+            self._backend.apply(home.partition, batch)
+        return bool(renditions)
+
+    def _hiding(self, home: Home, renditions: Sequence[ItemInfo]) -> list[Operation]:
+        operations: list[Operation] = []
+        if home.profile is not None:
+            # Unchanged, but with a new version: an upload that has read the profile before fails.
+            operations.append(Put(PROFILE_ITEM, home.profile.value, home.profile.version))
+        if home.key is not None and renditions:
+            try:
+                key_item = KeyItem.parse(home.key.value, self._keys)
+            except Unreadable:
+                return operations  # the profile does not open either
+            removed = sorted({picture_id_of(each.name) or b"" for each in renditions})
+            value = key_item.hiding(removed).to_bytes()
+            operations.append(Put(KEY_ITEM, value, home.key.version))
+        return operations
