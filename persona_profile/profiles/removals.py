@@ -23,7 +23,7 @@ from persona_profile.store.items import (
     parse_picture_item,
     picture_id_of,
 )
-from persona_profile.store.removals import PictureRemoval, forget_removal
+from persona_profile.store.removals import PictureRemoval, forget_removal, open_removal
 
 NOTICE_SECONDS: Final = 30 * 24 * 3600
 """How long the owner sees the reason of a removal without a lock."""
@@ -75,22 +75,21 @@ class PictureRemovals:
         return removal, self._remove_renditions(self._settled(email))
 
     @repeated
-    def unlock(self, email: str) -> PictureRemoval | None:
+    def unlock(self, email: str) -> bool:
         """Forget the removal of an email's picture, which ends its lock.
 
         Returns:
-            The removal; None if there was none, or if it does not open.
+            Whether there was a lock, or a removal that does not open.
         """
         [home], _ = self._homes.find([email], [])
-        if not home.removals:
-            return None
-        partition, item = home.removals[0]
         try:
-            removal = PictureRemoval.open(item.value, self._keys, partition)
+            removal = open_removal(email, home, self._keys)
         except Unreadable:
-            removal = None
+            is_locked = True
+        else:
+            is_locked = removal is not None and removal.is_locked
         forget_removal(self._backend, home)
-        return removal
+        return is_locked
 
     def _settled(self, email: str) -> Home:
         """Return the home of an email, its items under their usual names."""

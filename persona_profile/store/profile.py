@@ -17,7 +17,7 @@ from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.homes import Home
 from persona_profile.store.items import PROFILE_ITEM, KeyItem, picture_item
-from persona_profile.store.removals import PictureRemoval
+from persona_profile.store.removals import PictureRemoval, open_removal
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | 
     """Return the profile of an email; if it does not open, with a problem."""
     is_protected, removal = False, None
     try:
-        removal = _open_removal(email, home, keys)
+        removal = open_removal(email, home, keys)
         blank = StoredProfile(email, home, removal=removal)
         if blank.is_blank:
             return blank
@@ -185,16 +185,6 @@ def open_profile(email: str, home: Home, keys: KeyWrapper, profile_key: bytes | 
             email, home, is_protected=is_protected, problem=UNREADABLE, removal=removal
         )
     return StoredProfile(email, home, document, key, is_protected, removal=removal)
-
-
-def _open_removal(email: str, home: Home, keys: KeyWrapper) -> PictureRemoval | None:
-    if not home.removals:
-        return None
-    partition, item = home.removals[0]
-    removal = PictureRemoval.open(item.value, keys, partition)
-    if removal.email != email:
-        raise Unreadable
-    return removal
 
 
 def _open(data_key: RecordKey, record: bytes) -> bytes | None:

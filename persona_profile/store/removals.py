@@ -1,8 +1,8 @@
 """The item of an operator's removal of a picture, in every partition of the email.
 
-It tells the owner why, and may lock the address: no picture is accepted until the item expires. It
-belongs to the address: it needs no profile, stays when the profile is erased, and opens by a key of its
-own, never by the person's. Integers are big-endian:
+It holds the reason for the owner, and may lock the address: no picture is accepted until the item
+expires. It belongs to the address: it needs no profile, stays when the profile is erased, and opens by
+a key of its own, never by the person's. Integers are big-endian:
 
     removal     wrapped removal key | removal record
     plaintext   0x01 | 0x01 of a lock, else 0x00 (1) | removed at, in milliseconds since 1970 (8)
@@ -98,6 +98,21 @@ class PictureRemoval:
             len(reason),
             reason,
         )
+
+
+def open_removal(email: str, home: Home, keys: KeyWrapper) -> PictureRemoval | None:
+    """Return the removal of an email's picture; None if there is none.
+
+    Raises:
+        Unreadable: it does not open, or is of another email.
+    """
+    if not home.removals:
+        return None
+    partition, item = home.removals[0]
+    removal = PictureRemoval.open(item.value, keys, partition)
+    if removal.email != email:
+        raise Unreadable
+    return removal
 
 
 def forget_removal(backend: Backend, home: Home) -> None:

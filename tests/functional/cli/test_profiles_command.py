@@ -132,6 +132,52 @@ def test_protected(service, alice, tmp_path):
     assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
 
 
+def test_remove_picture(service, alice):
+    """The picture goes, the email is locked, and the owner sees both; `unlock` ends it."""
+    assert "--yes" in service.run("pictures", "remove", EMAIL).stderr
+    assert alice.call("GET", alice.profile).json["picture"] is not None
+    removed = service.run("pictures", "remove", EMAIL, "--lock", "30d", "--reason", "No.", "--yes")
+    assert (removed.returncode, removed.stderr) == (0, "")
+    found = alice.call("GET", alice.profile).json
+    until = found["picture_removal"]["locked_until"]
+    assert removed.stdout == f"Removed. Locked until {until}.\n"
+    assert (found["name"], found["picture"]) == ("Alice", None)
+    assert alice.upload(encode(quadrants())).json["reason"] == "No."
+    assert service.run("storage", "verify").returncode == 0
+    assert service.run("erase", EMAIL, "--yes").stdout == "Erased.\n"
+    assert alice.upload(encode(quadrants())).status == 403
+    assert service.run("pictures", "unlock", EMAIL).stdout == "Unlocked.\n"
+    assert service.run("pictures", "unlock", EMAIL).stdout == "This email was not locked.\n"
+    assert alice.upload(encode(quadrants())).status == 200
+
+
+def test_remove_several_pictures(service, alice):
+    """Each line of the standard input is done and reported by its number, without the email."""
+    lines = f"{EMAIL}\nnobody@example.com\n"
+    removed = give(service, lines, "pictures", "remove", "-", "--yes")
+    assert removed.stdout == "line 1: Removed.\nline 2: There was no picture.\n"
+    unlocked = give(service, lines, "pictures", "unlock", "-")
+    assert unlocked.stdout.count("This email was not locked.") == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--lock", "30", "must be hours or days"),
+        ("--lock", "0d", "must be hours or days"),
+        ("--lock", "3651d", "must be hours or days"),
+        ("--reason", "a" * 201, "at most 200 characters"),
+        ("--reason", "a\u202eb", "U+202E"),
+        ("--reason", "a\udcffb", "U+DCFF"),
+    ],
+)
+def test_wrong_lock_or_reason(service, alice, option, value, message):
+    """A lock or reason that can't be used is rejected before anything is done."""
+    rejected = service.run("pictures", "remove", EMAIL, option, value, "--yes")
+    assert (rejected.returncode, message in rejected.stderr) == (2, True)
+    assert alice.call("GET", alice.profile).json["picture"] is not None
+
+
 def test_wrong_use(service, tmp_path):
     """An argument that is no email is rejected with status 2, and not repeated."""
     rejected = service.run("export", "secret-name", "--out", str(tmp_path / "a.zip"))
