@@ -21,6 +21,7 @@ The keys of an email, by role:
   The URL of a picture holds it (sealed). It opens that picture alone.
 - 4, a **removal key**: 256 random bits, wrapped by a key service. It seals an operator's removal of a
   picture alone, which stays when the profile is erased.
+- 5, a key derived from the key of the ledger, for records about an email beside it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class KeyRole(IntEnum):
     CONTENT = 2
     PICTURE = 3
     REMOVAL = 4
+    LEDGER = 5
 
 
 @dataclass(frozen=True, slots=True)
