@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -14,12 +15,26 @@ from persona_profile.cli.paths import input_path
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
 from persona_profile.keys.service import KeysUnavailable
+from persona_profile.profiles.claims import InvalidClaim, text
 from persona_profile.store.profile import PROFILE_KEY_REQUIRED
+from persona_profile.store.removals import MAX_REASON_CHARACTERS
 
 EMAIL_HELP: Final = (
     "of the person; `-` reads one or more, one a line, from the standard input, as all users of a "
     "machine can see arguments"
 )
+
+
+def add_reason_to(parser: argparse.ArgumentParser, purpose: str) -> None:
+    """Add the option `--reason` to a command on people's data."""
+    parser.add_argument("--reason", metavar="TEXT", type=_visible_text, default="", help=purpose)
+
+
+def _visible_text(value: str) -> str:
+    try:
+        return text(value, MAX_REASON_CHARACTERS)
+    except (InvalidClaim, UnicodeEncodeError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def emails_of(argument: str) -> Mapping[int, str]:

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.confirmation import confirm
-from persona_profile.cli.emails import EMAIL_HELP, emails_of, for_each
-from persona_profile.cli.opening import opened_store_with_keys
+from persona_profile.cli.emails import EMAIL_HELP, add_reason_to, emails_of, for_each
+from persona_profile.cli.opening import opened_ledger, opened_store_with_keys
 from persona_profile.encoding import timestamp
-from persona_profile.profiles.claims import InvalidClaim, text
 from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.store.homes import Homes
-from persona_profile.store.removals import MAX_REASON_CHARACTERS, PictureRemoval
+from persona_profile.store.operator_acts import OperatorAct, OperatorActs
+from persona_profile.store.removals import PictureRemoval
 
 MAX_LOCK_DAYS: Final = 3650
 _UNITS: Final = {"h": 3600, "d": 24 * 3600}
@@ -32,23 +32,27 @@ def add_to(jobs: Any) -> None:
     remove.add_argument(
         "--lock", metavar="TIME", type=_lock_seconds, help="accept no other picture for 12h, 30d, ..."
     )
-    remove.add_argument("--reason", metavar="TEXT", type=_reason, default="", help="shown to the owner")
+    add_reason_to(remove, "shown to the owner, and kept in the record of operators' acts")
     remove.add_argument("--yes", action="store_true", help="don't ask; required without a terminal")
     remove.set_defaults(run=_remove)
 
     unlock = jobs.add_parser("unlock", help="end the lock of an email, and forget the reason")
     unlock.add_argument("email", metavar="EMAIL", help=EMAIL_HELP)
+    add_reason_to(unlock, "kept in the record of operators' acts")
     unlock.set_defaults(run=_unlock)
 
 
 def _remove(options: argparse.Namespace) -> int:
     emails = emails_of(options.email)
-    with _removals(options) as removals:
+    with _opened(options) as (removals, acts):
         if not options.yes:
             noun = "this email" if len(emails) == 1 else f"{len(emails):,} emails"
             confirm(f"This removes the picture of {noun} for good.", "nothing was removed")
 
         def remove(_: int, email: str) -> str:
+            acts.append(email, OperatorAct.PICTURE_REMOVED, options.reason)
+            if options.lock:
+                acts.append(email, OperatorAct.LOCKED, options.reason)
             removal, had_picture = removals.remove(email, options.lock, options.reason)
             return f"{'Removed.' if had_picture else 'There was no picture.'}{_lock(removal)}"
 
@@ -57,11 +61,14 @@ def _remove(options: argparse.Namespace) -> int:
 
 def _unlock(options: argparse.Namespace) -> int:
     emails = emails_of(options.email)
-    with _removals(options) as removals:
+    with _opened(options) as (removals, acts):
 
         def unlock(_: int, email: str) -> str:
-            is_locked = removals.unlock(email)
-            return "Unlocked." if is_locked else "This email was not locked."
+            if not removals.is_locked(email):
+                return "This email was not locked."
+            acts.append(email, OperatorAct.UNLOCKED, options.reason)
+            removals.unlock(email)
+            return "Unlocked."
 
         return for_each(emails, unlock, sys.stdout, is_numbered=options.email == "-")
 
@@ -78,17 +85,14 @@ def _lock_seconds(value: str) -> int:
     return seconds
 
 
-def _reason(value: str) -> str:
-    try:
-        return text(value, MAX_REASON_CHARACTERS)
-    except (InvalidClaim, UnicodeEncodeError) as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 @contextmanager
-def _removals(options: argparse.Namespace) -> Iterator[PictureRemovals]:
-    """Open the removals of the settings file's store."""
+def _opened(options: argparse.Namespace) -> Iterator[tuple[PictureRemovals, OperatorActs]]:
+    """Open the removals of the settings file's store, and the record of acts."""
     settings = load_settings(options.config)
-    with opened_store_with_keys(settings) as (backend, keys):
+    with (
+        opened_store_with_keys(settings) as (backend, keys),
+        opened_ledger(settings, keys) as ledger,
+    ):
         homes = Homes(backend, keys, settings.forward_seconds)
-        yield PictureRemovals(backend, homes, keys)
+        acts = OperatorActs(ledger, settings.ledger_keep_acts_seconds)
+        yield PictureRemovals(backend, homes, keys, ledger=ledger), acts

@@ -15,6 +15,7 @@ from persona_profile.profiles.claims import CLAIMS
 from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.profile_keys import ProfileKey
 from persona_profile.profiles.service import ProfileService
+from persona_profile.store.operator_acts import OperatorActs, RecordedAct
 from persona_profile.store.profile import StoredProfile
 from persona_profile.store.removals import PictureRemoval
 
@@ -53,13 +54,26 @@ def key_json(key: ProfileKey) -> dict[str, Any]:
     return {"id": base64url_encode(key.id), "added_at": added_at}
 
 
+def act_json(act: RecordedAct) -> dict[str, Any]:
+    """Return an operator's act as a JSON object."""
+    return {"at": timestamp(act.at), "act": act.act, "reason": act.reason or None}
+
+
 def export_zip(
-    profiles: ProfileService, pictures: PictureService, session: Session, email: str
+    profiles: ProfileService,
+    pictures: PictureService,
+    acts: OperatorActs,
+    session: Session,
+    email: str,
 ) -> bytes:
-    """Return a zip: `profile.json`, and `picture/<size>.<format>` for each rendition; see `export`."""
+    """Return a zip: `profile.json`, and `picture/<size>.<format>` for each rendition; see `export`.
+
+    `profile.json` has the profile's keys and the acts of operators too.
+    """
     profile, renditions = export(profiles, pictures, session, email)
     document = profile_json(profile) | {
-        "profile_keys": [key_json(each) for each in profiles.keys_of(profile, session)]
+        "profile_keys": [key_json(each) for each in profiles.keys_of(profile, session)],
+        "operator_acts": [act_json(each) for each in acts.of(email)],
     }
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as files:

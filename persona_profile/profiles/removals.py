@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from backends import Backend, Conflict, Delete, ItemInfo, Operation, Put
@@ -23,6 +24,7 @@ from persona_profile.store.items import (
     parse_picture_item,
     picture_id_of,
 )
+from persona_profile.store.ledger import Act, Ledger
 from persona_profile.store.removals import PictureRemoval, forget_removal, open_removal
 
 NOTICE_SECONDS: Final = 30 * 24 * 3600
@@ -35,6 +37,7 @@ class PictureRemovals:
     Both methods raise `WriteConflict` if others kept writing for `write_patience`.
 
     Args:
+        ledger: records what is removed, for restores; None where the ledger itself demands it.
         clock: seconds since 1970.
         write_patience: seconds during which a write is repeated while others write to the profile.
     """
@@ -45,12 +48,14 @@ class PictureRemovals:
         homes: Homes,
         keys: KeyWrapper,
         *,
+        ledger: Ledger | None,
         clock: Callable[[], float] = time.time,
         write_patience: float = WRITE_PATIENCE_SECONDS,
     ) -> None:
         self._backend = backend
         self._homes = homes
         self._keys = keys
+        self._ledger = ledger
         self._clock = clock
         self.write_patience = write_patience
 
@@ -72,24 +77,22 @@ class PictureRemovals:
         wrapped, _ = self._keys.split(newest.value)
         if not self._keys.is_lasting(partitions[-1], wrapped):
             raise Conflict("the keys were replaced meanwhile")
-        return removal, self._remove_renditions(self._settled(email))
+        return removal, self.remove_renditions(email)
 
-    @repeated
-    def unlock(self, email: str) -> bool:
-        """Forget the removal of an email's picture, which ends its lock.
-
-        Returns:
-            Whether there was a lock, or a removal that does not open.
-        """
+    def is_locked(self, email: str) -> bool:
+        """Return whether an email is locked, or has a removal that does not open."""
         [home], _ = self._homes.find([email], [])
         try:
             removal = open_removal(email, home, self._keys)
         except Unreadable:
-            is_locked = True
-        else:
-            is_locked = removal is not None and removal.is_locked
+            return True
+        return removal is not None and removal.is_locked
+
+    @repeated
+    def unlock(self, email: str) -> None:
+        """Forget the removal of an email's picture, which ends its lock."""
+        [home], _ = self._homes.find([email], [])
         forget_removal(self._backend, home)
-        return is_locked
 
     def _settled(self, email: str) -> Home:
         """Return the home of an email, its items under their usual names."""
@@ -98,6 +101,15 @@ class PictureRemovals:
             self._homes.settle(home.partition, home.move_id)
             [home], _ = self._homes.find([email], [])
         return home
+
+    @repeated
+    def remove_renditions(self, email: str) -> bool:
+        """Remove the picture of an email alone; return whether there was one."""
+        recorded: AbstractContextManager[None] = nullcontext()
+        if self._ledger is not None:
+            recorded = self._ledger.recording(Act.PICTURE_REMOVED, email)
+        with recorded:
+            return self._remove_renditions(self._settled(email))
 
     def _remove_renditions(self, home: Home) -> bool:
         """Remove all renditions in a home, and hide their picture; return whether there were any.

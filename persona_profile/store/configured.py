@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, cast
 
 from backends import Backend
 from persona_profile.keys.configured import keyring_file
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.plugins import PluginNotFound, load_plugin
 from persona_profile.settings import InvalidSettings, Settings
+from persona_profile.store.ledger import Ledger
 
 BACKENDS_GROUP: Final = "persona_profile.backends"
 """The entry points of backends."""
+
+SELF_MADE: Final = ("memory", "sqlite")
+"""The backends of ledgers that the service itself creates."""
 
 LEDGER_FILE: Final = "ledger.sqlite"
 """The default name of the ledger, in the folder of the keyring."""
@@ -41,6 +48,17 @@ def open_ledger_store(settings: Settings) -> Backend:
             return _open("memory", "ledger.url", None)
         name, url = "sqlite", f"sqlite:///{file.path.absolute().with_name(LEDGER_FILE)}"
     return _open(name, "ledger.url", url)
+
+
+def open_ledger(settings: Settings, keys: KeyWrapper, clock: Callable[[], float] = time.time) -> Ledger:
+    """Open the ledger. `begin` makes files and memory ready; `storage init` makes tables.
+
+    Raises:
+        InvalidSettings: see `open_ledger_store`.
+    """
+    makes_schema = settings.ledger_backend is None or settings.ledger_backend in SELF_MADE
+    store, keep_seconds = open_ledger_store(settings), settings.ledger_keep_seconds
+    return Ledger(store, keys, keep_seconds, makes_schema=makes_schema, clock=clock)
 
 
 def open_replicas(settings: Settings) -> list[Backend]:

@@ -78,6 +78,7 @@ class Ledger:
         backend: the store of the ledger, never the store of the profiles.
         keys: wrap the ledger key.
         keep_seconds: the life of an entry: as long as any older backup is kept.
+        makes_schema: whether `begin` initializes the store.
         clock: seconds since 1970.
     """
 
@@ -86,15 +87,26 @@ class Ledger:
         backend: Backend,
         keys: KeyWrapper,
         keep_seconds: int,
+        *,
+        makes_schema: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._backend = backend
         self._keys = keys
         self._keep_seconds = keep_seconds
+        self._makes_schema = makes_schema
         self._clock = clock
 
     def begin(self) -> None:
-        """Make the ledger key if there is none, wrap it for each index key, and note the time."""
+        """Make the ledger key if there is none, wrap it for each index key, and note the time.
+
+        Raises:
+            WrongSchema: the store has another schema, or none.
+        """
+        if self._makes_schema:
+            self._backend.initialize()
+            self._makes_schema = False
+        self._backend.check_schema()
         self._open_key()
         put = Put(_SEEN, self._now().to_bytes(8))
         self._backend.apply(HEAD_PARTITION, [put])
@@ -146,14 +158,14 @@ class Ledger:
             times[Act(address.name)] = _instant(item)
         return found
 
-    def count_since(self, instant: int) -> int:
-        """Return the number of entries of this time and later."""
-        count = 0
+    def has_since(self, instant: int) -> bool:
+        """Return whether there is an entry of this time or later."""
         for partition, items in walk_items(self._backend, list(Act), after=ENTRIES):
             if not partition.startswith(ENTRIES):
                 break
-            count += sum(_instant(item) >= instant for item in items.values())
-        return count
+            if any(_instant(item) >= instant for item in items.values()):
+                return True
+        return False
 
     def partition(self, prefix: bytes, email: str) -> bytes:
         """Return the partition of an email in the ledger; `prefix` is its first byte."""

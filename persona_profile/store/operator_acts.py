@@ -28,6 +28,8 @@ from persona_profile.store.ledger import Ledger
 ACTS: Final = b"\x02"
 """First byte of the partitions of acts."""
 
+UNREADABLE: Final = "unreadable"
+
 _PLAINTEXT_BYTES: Final = 1024
 _PAGE: Final = 100
 _ITEM: Final = re.compile(r"act\.([0-9]{15})\.[0-9a-f]{16}")
@@ -49,7 +51,7 @@ class RecordedAct:
 
     Attributes:
         at: milliseconds since 1970.
-        act: the kind; one of an earlier or later build may be another text.
+        act: the kind; UNREADABLE if the entry was altered, or is of another email.
         reason: may be empty.
     """
 
@@ -90,21 +92,14 @@ class OperatorActs:
         self._ledger.backend.apply(partition, [put])
 
     def of(self, email: str) -> list[RecordedAct]:
-        """Return the acts on the data of an email, the oldest first.
-
-        Raises:
-            Unreadable: an entry does not open.
-        """
+        """Return the acts on the data of an email, the oldest first."""
         partition, key = self._place(email)
         backend = self._ledger.backend
         names = (info.name for info in backend.list(partition) if _ITEM.fullmatch(info.name))
         acts = []
         for page in chunks(names, len, _PAGE * _PLAINTEXT_BYTES, _PAGE):
             items = backend.get_many([Address(partition, name) for name in page])
-            acts += [
-                _opened(address.name, key.open(address.name, item.value))
-                for address, item in sorted(items.items())
-            ]
+            acts += [_opened(key, address.name, item.value) for address, item in sorted(items.items())]
         return acts
 
     def _place(self, email: str) -> tuple[bytes, RecordKey]:
@@ -112,9 +107,10 @@ class OperatorActs:
         return partition, self._ledger.record_key(b"persona-profile/acts/v1" + partition)
 
 
-def _opened(name: str, plaintext: bytes) -> RecordedAct:
+def _opened(key: RecordKey, name: str, record: bytes) -> RecordedAct:
+    at = int(name.split(".")[1])
     try:
-        document = json.loads(plaintext)
-        return RecordedAct(int(name.split(".")[1]), document["act"], document["reason"])
-    except (ValueError, LookupError, TypeError):
-        raise Unreadable from None
+        document = json.loads(key.open(name, record))
+        return RecordedAct(at, document["act"], document["reason"])
+    except (Unreadable, ValueError, LookupError, TypeError):
+        return RecordedAct(at, UNREADABLE, "")

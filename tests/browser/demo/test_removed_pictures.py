@@ -40,7 +40,7 @@ def server(app):
 def operator(app):
     """The operator's commands on the store of the application."""
     profiles = app[0].services.profiles
-    return PictureRemovals(app[0].backend, profiles._homes, profiles._keys)
+    return PictureRemovals(app[0].backend, profiles._homes, profiles._keys, ledger=app[0].ledger)
 
 
 def test_locked(page, operator, tmp_path):

@@ -41,7 +41,7 @@ def app(served) -> webtest.TestApp:
 def operator(served) -> PictureRemovals:
     """The operator's commands on the store of the application; at the end nothing is locked."""
     profiles = served.services.profiles
-    removals = PictureRemovals(served.backend, profiles._homes, profiles._keys)
+    removals = PictureRemovals(served.backend, profiles._homes, profiles._keys, ledger=served.ledger)
     removals.unlock(EMAIL)
     yield removals
     removals.unlock(EMAIL)

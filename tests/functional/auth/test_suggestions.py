@@ -526,7 +526,7 @@ def test_locked_for_pictures(app, site, provider):
     reference, headers = suggested(site)
     before = provider.asked_for(URL)
     profiles = app.services.profiles
-    operator = PictureRemovals(app.backend, profiles._homes, profiles._keys)
+    operator = PictureRemovals(app.backend, profiles._homes, profiles._keys, ledger=app.ledger)
     operator.remove(EMAIL, 3600, "")
     try:
         profile, _ = opened(site, **WORDS, picture=URL)
