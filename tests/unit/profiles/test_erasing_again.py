@@ -19,6 +19,7 @@ from persona_profile.errors import PreconditionFailed
 from persona_profile.keys.keyring import Keyring, KeyState
 from persona_profile.profiles.erasing_again import CLOCK_SECONDS, ErasedAgain, ErasingAgain
 from persona_profile.profiles.preconditions import Precondition
+from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.store.ledger import Act
 
 PROFILE_KEY = b"p" * 32
@@ -178,7 +179,25 @@ class TestProtected:
         assert done == ErasedAgain(erased=1, pictures=1)
         assert made.keys.partition(ALICE) not in list(walk(made.backend))
         assert made.pictures(BOB) == []
-        assert made.profiles.profile(PROTECTED, BOB).document.claims == {"name": BOB}
+        document = made.profiles.profile(PROTECTED, BOB).document
+        assert (document.claims, document.picture) == ({"name": BOB}, None)
+
+    def test_removed_by_an_operator(self, world):
+        """The picture that an operator has removed since the archive is removed again."""
+        self.protect(world, BOB)
+        world.archive()
+        world.clock.now += 60
+        removals = PictureRemovals(
+            world.store.backend,
+            world.store.homes,
+            world.store.keys,
+            ledger=world.store.ledger,
+            clock=world.clock,
+        )
+        removals.remove(BOB, None, "")
+        made, done = world.restored()
+        assert (done, made.pictures(BOB)) == (ErasedAgain(pictures=1), [])
+        assert made.profiles.profile(PROTECTED, BOB).document.picture is None
 
     def test_protected_after_coming_back(self, world):
         """A later profile stays, as its key is younger than the entry."""
