@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from types import SimpleNamespace
 
 import pytest
+from support.forgeries import independent_keys as independent
 from support.stores.moving import (
     ACTIONS,
     ENDED,
@@ -298,6 +299,29 @@ class TestSealing:
             assert email.encode() not in value
             lengths.add(len(value))
         assert len(lengths) == 1
+
+
+class TestIndependent:
+    """An implementation written from docs/reference/key-formats.md alone."""
+
+    def test_opens_ours(self, store):
+        """It opens our removal, and finds the removed picture behind the `key` item."""
+        picture = store.profiles.profile(FOREVER, ALICE).document.picture
+        removal, _ = store.removals.remove(ALICE, DAY, "Ä reason")
+        partition = store.keys.partition(ALICE)
+        opened = independent.open_removal({1: b"\1" * 32}, partition, store.get(ALICE, REMOVAL_ITEM))
+        assert opened == astuple(removal)
+        key_item, removed = independent.split_removed(store.get(ALICE, KEY_ITEM))
+        assert removed == [picture.id]
+        assert independent.split_key_item(key_item).wrapped_key == store.key_item(ALICE).wrapped
+
+    def test_seals_for_us(self, store):
+        """We open its removal."""
+        made = independent.Removal(ALICE, 1_000_000_000_000, 2_000_000_000, True, "Ä reason")
+        partition = store.keys.partition(ALICE)
+        item = independent.pack_removal(1, b"\1" * 32, partition, b"r" * 32, made, b"s" * 32)
+        store.put(ALICE, REMOVAL_ITEM, item)
+        assert astuple(removal_of(store)) == made
 
 
 class TestKeys:
