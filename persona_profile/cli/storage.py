@@ -7,9 +7,9 @@ from contextlib import closing
 from typing import Any
 
 from backends import Backend
-from persona_profile.cli import storage_checks, storage_copies
+from persona_profile.cli import storage_checks, storage_copies, storage_ledger
 from persona_profile.cli.config import load_settings
-from persona_profile.store.configured import SELF_MADE, open_backend, open_ledger_store
+from persona_profile.store.configured import is_self_made, open_backend, open_ledger_store
 
 
 def add_to(commands: Any) -> None:
@@ -25,6 +25,7 @@ def add_to(commands: Any) -> None:
         job.set_defaults(run=_initialize)
     storage_checks.add_to(jobs)
     storage_copies.add_to(jobs)
+    storage_ledger.add_to(jobs)
 
 
 def _initialize(options: argparse.Namespace) -> int:
@@ -32,7 +33,7 @@ def _initialize(options: argparse.Namespace) -> int:
     with closing(open_backend(settings)) as backend:
         _make_ready(backend)
     print("The store is ready.")
-    if settings.ledger_backend and settings.ledger_backend not in SELF_MADE:
+    if not is_self_made(settings):
         with closing(open_ledger_store(settings)) as backend:
             _make_ready(backend)
         print("The ledger is ready.")

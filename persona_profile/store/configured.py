@@ -17,9 +17,6 @@ from persona_profile.store.ledger import Ledger
 BACKENDS_GROUP: Final = "persona_profile.backends"
 """The entry points of backends."""
 
-SELF_MADE: Final = ("memory", "sqlite")
-"""The backends of ledgers that the service itself creates."""
-
 LEDGER_FILE: Final = "ledger.sqlite"
 """The default name of the ledger, in the folder of the keyring."""
 
@@ -56,9 +53,18 @@ def open_ledger(settings: Settings, keys: KeyWrapper, clock: Callable[[], float]
     Raises:
         InvalidSettings: see `open_ledger_store`.
     """
-    makes_schema = settings.ledger_backend is None or settings.ledger_backend in SELF_MADE
-    store, keep_seconds = open_ledger_store(settings), settings.ledger_keep_seconds
-    return Ledger(store, keys, keep_seconds, makes_schema=makes_schema, clock=clock)
+    return Ledger(
+        open_ledger_store(settings),
+        keys,
+        settings.ledger_keep_seconds,
+        makes_schema=is_self_made(settings),
+        clock=clock,
+    )
+
+
+def is_self_made(settings: Settings) -> bool:
+    """Return whether the service itself creates the store of its ledger."""
+    return settings.ledger_backend in (None, "memory", "sqlite")
 
 
 def open_replicas(settings: Settings) -> list[Backend]:
