@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -51,9 +52,10 @@ def _remove(options: argparse.Namespace) -> int:
 
         def remove(_: int, email: str) -> str:
             acts.append(email, OperatorAct.PICTURE_REMOVED, options.reason)
+            now = time.time()
             if options.lock:
-                acts.append(email, OperatorAct.LOCKED, options.reason)
-            removal, had_picture = removals.remove(email, options.lock, options.reason)
+                acts.append(email, OperatorAct.LOCKED, options.reason, int(now) + options.lock)
+            removal, had_picture = removals.remove(email, options.lock, options.reason, now)
             return f"{'Removed.' if had_picture else 'There was no picture.'}{_lock(removal)}"
 
         return for_each(emails, remove, sys.stdout, is_numbered=options.email == "-")

@@ -21,8 +21,10 @@ from persona_profile.profiles.sessions import Vouched
 from persona_profile.store.homes import Homes
 from persona_profile.store.items import KEY_ITEM, Forward, KeyItem, Moving
 from persona_profile.store.ledger import Act, Ledger
+from persona_profile.store.operator_acts import OperatorAct, acts_on
 from persona_profile.store.partitions import WalkReport, walk_items
 from persona_profile.store.profile import open_profile
+from persona_profile.store.removals import PictureRemoval
 
 CLOCK_SECONDS: Final = 300
 """The accepted difference between the clocks of the service and of its backups."""
@@ -37,11 +39,13 @@ class ErasedAgain:
     Attributes:
         erased: erased again.
         pictures: whose picture was removed again.
+        locks: that were locked again, as an operator had.
         unreadable: whose owner does not open with this keyring, so that the ledger was not asked.
     """
 
     erased: int = 0
     pictures: int = 0
+    locks: int = 0
     unreadable: int = 0
 
 
@@ -115,3 +119,17 @@ class ErasingAgain:
             self.done.erased += 1
         elif Act.PICTURE_REMOVED in acts and self._removals.remove_renditions(email):
             self.done.pictures += 1
+        self._renew_lock(email)
+
+    def _renew_lock(self, email: str) -> None:
+        """Bring back the state of an operator's lock, which the archive may not have."""
+        kinds = OperatorAct.LOCKED, OperatorAct.UNLOCKED
+        acts = [each for each in acts_on(self._ledger, email) if each.act in kinds]
+        if not acts or acts[-1].at < self._since:
+            return  # the archive has it
+        last = acts[-1]
+        if last.act == OperatorAct.UNLOCKED:
+            self._removals.unlock(email)
+        elif last.until is not None:
+            removal = PictureRemoval(email, last.at, last.until, is_locked=True, reason=last.reason)
+            self.done.locks += self._removals.lock_again(removal)

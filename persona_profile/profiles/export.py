@@ -56,7 +56,8 @@ def key_json(key: ProfileKey) -> dict[str, Any]:
 
 def act_json(act: RecordedAct) -> dict[str, Any]:
     """Return an operator's act as a JSON object."""
-    return {"at": timestamp(act.at), "act": act.act, "reason": act.reason or None}
+    until = None if act.until is None else timestamp(1000 * act.until)
+    return {"at": timestamp(act.at), "act": act.act, "reason": act.reason or None, "until": until}
 
 
 def export_zip(

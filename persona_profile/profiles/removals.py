@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Final
 
 from backends import Backend, Conflict, Delete, ItemInfo, Operation, Put
@@ -60,24 +60,50 @@ class PictureRemovals:
         self.write_patience = write_patience
 
     @repeated
-    def remove(self, email: str, lock_seconds: int | None, reason: str) -> tuple[PictureRemoval, bool]:
+    def remove(
+        self, email: str, lock_seconds: int | None, reason: str, now: float | None = None
+    ) -> tuple[PictureRemoval, bool]:
         """Remove the picture of an email; with `lock_seconds`, accept no other one for that time.
+
+        It begins at `now`, by default the clock's.
 
         Returns:
             The removal; whether there was a picture.
         """
-        now = self._clock()
+        now = self._clock() if now is None else now
         expires_at = int(now) + (lock_seconds or NOTICE_SECONDS)
         removal = PictureRemoval(email, int(1000 * now), expires_at, lock_seconds is not None, reason)
         # The lock first, so that no picture follows the removed one.
-        *older, newest = (removal.put(self._keys, each) for each in self._keys.partitions(email))
-        partitions = self._keys.partitions(email)
-        for partition, put in zip(reversed(partitions), [newest, *reversed(older)], strict=True):
-            self._backend.apply(partition, [put])
-        wrapped, _ = self._keys.split(newest.value)
-        if not self._keys.is_lasting(partitions[-1], wrapped):
-            raise Conflict("the keys were replaced meanwhile")
+        self._put(removal)
         return removal, self.remove_renditions(email)
+
+    @repeated
+    def lock_again(self, removal: PictureRemoval) -> bool:
+        """Bring a lock back that a restore has lost; return whether it was lost, and has not ended."""
+        [home], _ = self._homes.find([removal.email], [])
+        with suppress(Unreadable):
+            found = open_removal(removal.email, home, self._keys)
+            if found is not None and found.removed_at >= removal.removed_at:
+                return False
+        if removal.expires_at <= self._clock():
+            return False
+        self._put(removal)
+        return True
+
+    def _put(self, removal: PictureRemoval) -> None:
+        """Write a removal, over an earlier one.
+
+        Raises:
+            Conflict: the keys were replaced meanwhile.
+        """
+        *older, newest = self._keys.partitions(removal.email)
+        put = removal.put(self._keys, newest)
+        self._backend.apply(newest, [put])
+        for partition in older:
+            self._backend.apply(partition, [removal.put(self._keys, partition)])
+        wrapped, _ = self._keys.split(put.value)
+        if not self._keys.is_lasting(newest, wrapped):
+            raise Conflict("the keys were replaced meanwhile")
 
     def is_locked(self, email: str) -> bool:
         """Return whether an email is locked, or has a removal that does not open."""

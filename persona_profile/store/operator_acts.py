@@ -4,8 +4,8 @@
 
 An entry is appended before the act, only if its item is absent, and is never changed; it expires after
 its retention. The pseudonym is the ledger's. The record is under HKDF-SHA256 of the ledger key, info =
-`"persona-profile/acts/v1"` | partition. Its plaintext is `{"act": ..., "reason": ...}`, padded with
-spaces to 1,024 bytes. So the store alone shows times, but not of whom, which act, or why.
+`"persona-profile/acts/v1"` | partition. Its plaintext is `{"act": ..., "reason": ..., "until": ...}`,
+padded with spaces to 1,024 bytes. So the store alone shows times, but not of whom, which act, or why.
 """
 
 from __future__ import annotations
@@ -53,11 +53,13 @@ class RecordedAct:
         at: milliseconds since 1970.
         act: the kind; UNREADABLE if the entry was altered, or is of another email.
         reason: may be empty.
+        until: the end of a lock, in seconds since 1970.
     """
 
     at: int
     act: str
     reason: str
+    until: int | None = None
 
 
 class OperatorActs:
@@ -81,36 +83,45 @@ class OperatorActs:
         self._keep_seconds = keep_seconds
         self._clock = clock
 
-    def append(self, email: str, act: OperatorAct, reason: str = "") -> None:
-        """Record an act before it is done."""
+    def append(self, email: str, act: OperatorAct, reason: str = "", until: int | None = None) -> None:
+        """Record an act before it is done; `until` is the end of a lock, in seconds since 1970."""
         now = self._clock()
-        partition, key = self._place(email)
+        partition, key = _place(self._ledger, email)
         name = f"act.{int(1000 * now):015}.{secrets.token_hex(8)}"
-        plaintext = json_encode({"act": act, "reason": reason}).ljust(_PLAINTEXT_BYTES)
+        plaintext = json_encode({"act": act, "reason": reason, "until": until}).ljust(_PLAINTEXT_BYTES)
         record = key.seal(name, plaintext)
         put = Put(name, record, ABSENT, expires_at=int(now) + self._keep_seconds)
         self._ledger.backend.apply(partition, [put])
 
     def of(self, email: str) -> list[RecordedAct]:
         """Return the acts on the data of an email, the oldest first."""
-        partition, key = self._place(email)
-        backend = self._ledger.backend
-        names = (info.name for info in backend.list(partition) if _ITEM.fullmatch(info.name))
-        acts = []
-        for page in chunks(names, len, _PAGE * _PLAINTEXT_BYTES, _PAGE):
-            items = backend.get_many([Address(partition, name) for name in page])
-            acts += [_opened(key, address.name, item.value) for address, item in sorted(items.items())]
-        return acts
+        return acts_on(self._ledger, email)
 
-    def _place(self, email: str) -> tuple[bytes, RecordKey]:
-        partition = self._ledger.partition(ACTS, email)
-        return partition, self._ledger.record_key(b"persona-profile/acts/v1" + partition)
+
+def acts_on(ledger: Ledger, email: str) -> list[RecordedAct]:
+    """Return the acts on the data of an email, the oldest first.
+
+    Raises:
+        Unavailable: the store does not answer.
+    """
+    partition, key = _place(ledger, email)
+    names = (info.name for info in ledger.backend.list(partition) if _ITEM.fullmatch(info.name))
+    acts = []
+    for page in chunks(names, lambda _: 1, _PAGE):
+        items = ledger.backend.get_many([Address(partition, name) for name in page])
+        acts += [_opened(key, address.name, item.value) for address, item in sorted(items.items())]
+    return acts
+
+
+def _place(ledger: Ledger, email: str) -> tuple[bytes, RecordKey]:
+    partition = ledger.partition(ACTS, email)
+    return partition, ledger.record_key(b"persona-profile/acts/v1" + partition)
 
 
 def _opened(key: RecordKey, name: str, record: bytes) -> RecordedAct:
     at = int(name.split(".")[1])
     try:
         document = json.loads(key.open(name, record))
-        return RecordedAct(at, document["act"], document["reason"])
-    except (Unreadable, ValueError, LookupError, TypeError):
+        return RecordedAct(at, document["act"], document["reason"], document.get("until"))
+    except (Unreadable, ValueError, LookupError, TypeError, AttributeError):
         return RecordedAct(at, UNREADABLE, "")
