@@ -71,6 +71,7 @@ SERVER_VARIABLES: Final = {
 
 _ONE_OF_TWO: Final = {
     *("backend.url", "backend.url_file", "backend.read_url", "backend.read_url_file"),
+    *("ledger.url", "ledger.url_file"),
 }
 MAX_PICTURE_BYTES: Final = 20 * 1024 * 1024
 JPEG_PIXELS: Final = 100_000_000
@@ -89,7 +90,7 @@ _OF_A_SERVICE = (
 )
 # Groups of settings: the attribute `backend_url` is the setting `backend.url`.
 _GROUP = re.compile(
-    "^(backend|browserid|development|evp|key_service|keyring|logging|metrics|openid|pictures|ratelimit"
+    "^(backend|browserid|development|evp|key_service|keyring|ledger|logging|metrics|openid|pictures|ratelimit"
     "|sessions|shutdown|traces|transit|version)_"
 )
 
@@ -144,6 +145,10 @@ class Settings:
     backend_read_url_file: Path | None = _setting(Path)
     keyring_path: Path | None = _setting(Path)
     keyring_group_readable: bool = _setting(boolean, False)
+    ledger_backend: str | None = _setting(str)
+    ledger_url: str | None = _setting(str)
+    ledger_url_file: Path | None = _setting(Path)
+    ledger_keep_days: int = _setting(whole(1, 3650), 35)
     key_service: str = _setting(one_of(KEY_SERVICES), KEY_SERVICES[0])
     key_service_cache_seconds: int = _setting(whole(1, 24 * 3600), 300)
     key_service_cache_keys: int = _setting(whole(1, 10_000_000), 10_000)
@@ -224,6 +229,11 @@ class Settings:
     def picture_url_seconds(self) -> int:
         """The longest time for which the URL of a picture works."""
         return 2 * self.pictures_url_window_seconds
+
+    @property
+    def ledger_keep_seconds(self) -> int:
+        """The time for which an entry of the ledger is kept."""
+        return self.ledger_keep_days * 24 * 3600
 
     @property
     def forward_seconds(self) -> int:
@@ -323,12 +333,13 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     if not values["development"]:
         started = [name for name in DEVELOPMENT_LISTEN if values[name] not in (None, OFF)]
         problems |= dict.fromkeys(started, "only with development = true: it vouches for anybody")
-    for name in ("backend.url", "backend.read_url"):
+    for name in ("backend.url", "backend.read_url", "ledger.url"):
         if values[name] and values[f"{name}_file"]:
             problems[f"{name}_file"] = f"not together with {name}"
     for name in ("backend.read_url", "backend.read_url_file"):
         if values[name] and values["backend"] == "memory":
             problems[name] = "not with backend = memory, which has no replicas"
+    problems |= _ledger_contradictions(values)
     if values["key_service"] == "transit" and not values["transit.url"]:
         problems["transit.url"] = "needed for key_service = transit"
     if values["transit.url"] and not values["transit.token_file"]:
@@ -339,6 +350,17 @@ def _contradictions(values: Mapping[str, Any]) -> dict[str, str]:
     if pixels and pixels.amount < largest:
         problems["ratelimit.pixels_per_email"] = "must let the largest picture and its preview pass"
     return problems | _evp_contradictions(values)
+
+
+def _ledger_contradictions(values: Mapping[str, Any]) -> dict[str, str]:
+    problems = {}
+    place = values["ledger.url"] or values["ledger.url_file"]
+    if place and not values["ledger.backend"]:
+        problems["ledger.backend"] = "needed for ledger.url"
+    for name in ("url", "url_file"):
+        if values[f"ledger.{name}"] and values[f"ledger.{name}"] == values[f"backend.{name}"]:
+            problems[f"ledger.{name}"] = f"must not be backend.{name}: a restore would replace it"
+    return problems
 
 
 def _evp_contradictions(values: Mapping[str, Any]) -> dict[str, str]:

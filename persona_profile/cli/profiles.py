@@ -6,26 +6,29 @@ import argparse
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from backends import BackendError
+from backends import Backend, BackendError
 from persona_profile import files
 from persona_profile.cli.config import load_settings
 from persona_profile.cli.confirmation import confirm
 from persona_profile.cli.failures import CommandFailed, WrongUsage
-from persona_profile.cli.opening import opened_store_with_keys
+from persona_profile.cli.opening import opened_ledger, opened_store_with_keys
 from persona_profile.cli.paths import input_path, output_path
 from persona_profile.emails import InvalidEmail, canonical_email
 from persona_profile.errors import ProfileKeyRequired, ServiceError, UnreadableProfile
 from persona_profile.keys.service import KeysUnavailable
+from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.profiles.export import export_zip
 from persona_profile.profiles.pictures import PictureService
 from persona_profile.profiles.service import ProfileService
 from persona_profile.profiles.sessions import Vouched
+from persona_profile.settings import Settings
 from persona_profile.store.homes import Homes
+from persona_profile.store.ledger import Ledger
 from persona_profile.store.profile import BLANK_STATE, PROFILE_KEY_REQUIRED, StoredProfile
 
 _EMAIL_HELP: Final = (
@@ -56,7 +59,9 @@ def add_to(commands: Any) -> None:
 def _export(options: argparse.Namespace) -> int:
     emails = _emails(options.email)
     files_of = _export_files(options.out, emails)
-    with _services(options) as (profiles, pictures):
+    settings = load_settings(options.config)
+    with opened_store_with_keys(settings) as opened:
+        profiles, pictures = _services(settings, *opened, None)
 
         def export(number: int, email: str) -> str:
             session, [found] = profiles.open_session([Vouched(email, "operator")])
@@ -104,7 +109,9 @@ def _write(path: Path, archive: bytes) -> None:
 
 def _erase(options: argparse.Namespace) -> int:
     emails = _emails(options.email)
-    with _services(options) as (profiles, _):
+    settings = load_settings(options.config)
+    with opened_store_with_keys(settings) as opened, opened_ledger(settings, opened[1]) as ledger:
+        profiles, _ = _services(settings, *opened, ledger)
         if not options.yes:
             noun = "this email" if len(emails) == 1 else f"{len(emails):,} emails"
             confirm(f"This erases all data of {noun} for good.", "nothing was erased")
@@ -181,12 +188,10 @@ def _is_blank(profile: StoredProfile) -> bool:
     return profile.state == BLANK_STATE and profile.problem is None
 
 
-@contextmanager
-def _services(options: argparse.Namespace) -> Iterator[tuple[ProfileService, PictureService]]:
-    """Open the services of the settings file."""
-    settings = load_settings(options.config)
-    with opened_store_with_keys(settings) as (backend, keys):
-        homes = Homes(backend, keys, settings.forward_seconds)
-        lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
-        profiles = ProfileService(backend, homes, keys, session_lifetime=lifetime)
-        yield profiles, PictureService(backend, homes, keys, url_window=window)
+def _services(
+    settings: Settings, backend: Backend, keys: KeyWrapper, ledger: Ledger | None
+) -> tuple[ProfileService, PictureService]:
+    homes = Homes(backend, keys, settings.forward_seconds)
+    lifetime, window = settings.sessions_lifetime, settings.pictures_url_window_seconds
+    profiles = ProfileService(backend, homes, keys, ledger=ledger, session_lifetime=lifetime)
+    return profiles, PictureService(backend, homes, keys, url_window=window)

@@ -20,6 +20,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial, wraps
 from types import MappingProxyType
@@ -50,6 +51,7 @@ from persona_profile.store.items import (
     parse_picture_item,
     picture_item,
 )
+from persona_profile.store.ledger import Act, Ledger
 from persona_profile.store.profile import (
     UNREADABLE,
     Picture,
@@ -96,9 +98,11 @@ class ProfileService:
     `UnreadableProfile` if it does not open, and `ProfileKeyRequired` if it opens only with a key that
     the session does not hold; `erase` needs neither. Writes also raise `PreconditionFailed` if the
     state of the profile is not expected, and `WriteConflict` if others kept writing for
-    `write_patience`.
+    `write_patience`. Erasures and removals of pictures raise `Unavailable` before they do anything if
+    the ledger does not answer.
 
     Args:
+        ledger: records what is removed; None where the ledger itself demands it, after a restore.
         session_lifetime: of a new session, in seconds; at most MAX_SESSION_SECONDS.
         clock: seconds since 1970.
         write_patience: seconds during which a write is repeated while others write to the profile.
@@ -110,6 +114,7 @@ class ProfileService:
         homes: Homes,
         keys: KeyWrapper,
         *,
+        ledger: Ledger | None,
         session_lifetime: int,
         clock: Callable[[], float] = time.time,
         write_patience: float = WRITE_PATIENCE_SECONDS,
@@ -117,6 +122,7 @@ class ProfileService:
         self._backend = backend
         self._homes = homes
         self._keys = keys
+        self._ledger = ledger
         self._session_lifetime = session_lifetime
         self._clock = clock
         self._renditions = Renditions(backend, homes, Replicas())
@@ -218,7 +224,8 @@ class ProfileService:
         """Remove the picture, if there is one."""
         before = self._settled(session, email, precondition)
         if before.document.picture is not None:
-            self._store(before, replace(before.document, picture=None))
+            with self._recorded(Act.PICTURE_REMOVED, before):
+                self._store(before, replace(before.document, picture=None))
 
     @_repeated
     def set_profile_key(
@@ -292,8 +299,10 @@ class ProfileService:
         """Remove everything about an email, readable or not: the profile is blank again."""
         [profile] = self._read(session, [email])
         precondition.check(profile.state)
-        # At the versions of the checked state.
-        self._homes.erase(profile.home)
+        # Also of a blank profile: an older backup may have another.
+        with self._recorded(Act.ERASED, profile):
+            # At the versions of the checked state.
+            self._homes.erase(profile.home)
 
     @_repeated
     def _end_sessions(self, proof: EmailProof) -> None:
@@ -311,6 +320,12 @@ class ProfileService:
             open_profile(email, home, self._keys, session.profile_key)
             for email, home in zip(emails, homes, strict=True)
         ]
+
+    def _recorded(self, act: Act, profile: StoredProfile) -> AbstractContextManager[None]:
+        """Return the entry of an act in the ledger, which is written before the act."""
+        if self._ledger is None:
+            return nullcontext()
+        return self._ledger.recording(act, profile.email, profile.document.updated_at or 0)
 
     def _settled(self, session: Session, email: str, precondition: Precondition) -> StoredProfile:
         """Return a profile before a write: in an expected state, its items under their usual names."""
@@ -382,7 +397,9 @@ class ProfileService:
             # Else the length of the item would show whose keys were changed since.
             key_item = KeyItem.parse(home.key.value, self._keys).renewed(self._keys, home.partition)
         assert key is not None
-        document = replace(document, version=document.version + 1, updated_at=int(1000 * self._clock()))
+        # The ledger compares these times, which may come from the clocks of different machines.
+        updated_at = max(int(1000 * self._clock()), (document.updated_at or 0) + 1)
+        document = replace(document, version=document.version + 1, updated_at=updated_at)
         record = key.seal(PROFILE_ITEM, document.to_bytes())
         batch: list[Operation] = [Put(PROFILE_ITEM, record, _version(home.profile))]
         if key_item is not None:

@@ -212,12 +212,20 @@ class TestRotation:
         empty.write_text(text.replace(service.url, f"sqlite:///{tmp_path}/empty.sqlite"))
         for archive, status in ((old, 1), (new, 0)):
             assert run_command("-c", empty, "storage", "init").returncode == 0
-            restored = run_command("-c", empty, "storage", "restore", archive)
+            restored = run_command("-c", empty, "storage", "restore", archive, "--without-ledger")
             assert restored.returncode == status
             missing = "1 data keys are under encryption key 1, which the keyring lacks"
             assert (f"{missing}: nothing was written" in restored.stderr) == bool(status)
         forced = run_command(
-            "-c", empty, "storage", "restore", old, "--without-keys", "--overwrite", "--json"
+            "-c",
+            empty,
+            "storage",
+            "restore",
+            old,
+            "--without-keys",
+            "--overwrite",
+            "--json",
+            "--without-ledger",
         )
         assert (forced.returncode, forced.stderr) == (0, f"persona-profile: {missing}\n")
         assert json.loads(forced.stdout)["keys"] == {"encryption": {"1": 1}, "index": {"1": 1}}

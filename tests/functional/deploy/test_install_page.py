@@ -49,6 +49,7 @@ class Machine:
             "PREFIX": str(self.prefix),
             "CONFIG": str(self.config),
             "NGINX": str(folder / "nginx"),
+            "STATE": str(folder / "state"),
             "TLS": str(folder / "tls"),
             "MARIADB": f"mariadb --no-defaults --user=root --socket={folder}/database/s",
             "DATABASE": f"127.0.0.1:{self.mariadb.port}",
