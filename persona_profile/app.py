@@ -55,6 +55,7 @@ from persona_profile.settings import (
 from persona_profile.store.configured import open_backend, open_ledger, open_replicas
 from persona_profile.store.homes import Homes
 from persona_profile.store.ledger import Ledger
+from persona_profile.store.operator_acts import OperatorActs
 from persona_profile.store.replicas import Replicas
 
 if TYPE_CHECKING:
@@ -233,6 +234,7 @@ def _services(
         pictures=PictureService(
             backend, homes, keys, url_window=window, replicas=replicas, clock=clock
         ),
+        acts=OperatorActs(base.ledger, settings.ledger_keep_acts_seconds, clock),
         authenticators=authenticators,
         nonces=context.nonces,
         used_proofs=UsedProofs(backend, authenticators.outcomes),

@@ -149,6 +149,7 @@ class Settings:
     ledger_url: str | None = _setting(str)
     ledger_url_file: Path | None = _setting(Path)
     ledger_keep_days: int = _setting(whole(1, 3650), 35)
+    ledger_keep_acts_days: int = _setting(whole(1, 3650), 1095)
     key_service: str = _setting(one_of(KEY_SERVICES), KEY_SERVICES[0])
     key_service_cache_seconds: int = _setting(whole(1, 24 * 3600), 300)
     key_service_cache_keys: int = _setting(whole(1, 10_000_000), 10_000)
@@ -234,6 +235,11 @@ class Settings:
     def ledger_keep_seconds(self) -> int:
         """The time for which an entry of the ledger is kept."""
         return self.ledger_keep_days * 24 * 3600
+
+    @property
+    def ledger_keep_acts_seconds(self) -> int:
+        """The time for which an operator's act is kept."""
+        return self.ledger_keep_acts_days * 24 * 3600
 
     @property
     def forward_seconds(self) -> int:

@@ -182,6 +182,8 @@ def _reindex(settings: Settings, backend: Backend, keys: KeyWrapper, rate: float
         f"Moved {done.moved:,} profiles; of earlier runs, finished {done.finished:,} moves and removed "
         f"{done.cleaned:,} copies."
     )
+    if done.removals:
+        print(f"Moved {done.removals:,} removals of pictures.")
     _print_unreadable(len(done.unreadable))
     if done.doubled:
         print(

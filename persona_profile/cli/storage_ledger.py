@@ -115,7 +115,8 @@ class Demands:
         """Return the result for people."""
         done = self._done
         text = (
-            f"The ledger: {done.erased:,} erased and {done.pictures:,} pictures removed again.\n"
+            f"The ledger: {done.erased:,} erased and {done.pictures:,} pictures removed again, "
+            f"{done.locks:,} locks renewed.\n"
             f"It was last in use at {self._seen_at}: later erasures are not in it."
         )
         if done.unreadable:

@@ -9,22 +9,22 @@ time of the last write is in the sealed document; of a protected profile, the ne
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from backends import Backend, Conflict, Delete, Item, chunks
-from backends.copying.transfer import batches
-from persona_profile.errors import ProfileKeyRequired, UnreadableProfile
+from backends import Backend, Item, chunks
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
+from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.profiles.service import ProfileService
 from persona_profile.profiles.sessions import Vouched
 from persona_profile.store.homes import Homes
-from persona_profile.store.items import KEY_ITEM, Forward, KeyItem, Moving, parse_picture_item
+from persona_profile.store.items import KEY_ITEM, Forward, KeyItem, Moving
 from persona_profile.store.ledger import Act, Ledger
+from persona_profile.store.operator_acts import OperatorAct, acts_on
 from persona_profile.store.partitions import WalkReport, walk_items
-from persona_profile.store.profile import StoredProfile, open_profile
+from persona_profile.store.profile import open_profile
+from persona_profile.store.removals import PictureRemoval
 
 CLOCK_SECONDS: Final = 300
 """The accepted difference between the clocks of the service and of its backups."""
@@ -39,11 +39,13 @@ class ErasedAgain:
     Attributes:
         erased: erased again.
         pictures: whose picture was removed again.
+        locks: that were locked again, as an operator had.
         unreadable: whose owner does not open with this keyring, so that the ledger was not asked.
     """
 
     erased: int = 0
     pictures: int = 0
+    locks: int = 0
     unreadable: int = 0
 
 
@@ -72,6 +74,7 @@ class ErasingAgain:
         self._homes = Homes(backend, keys, forward_seconds)
         # Without the ledger: its entries keep their times.
         self._profiles = ProfileService(backend, self._homes, keys, ledger=None, session_lifetime=3600)
+        self._removals = PictureRemovals(backend, self._homes, keys, ledger=None)
         self.done = ErasedAgain()
 
     def run(self, report: WalkReport = lambda _: None) -> ErasedAgain:
@@ -114,23 +117,19 @@ class ErasingAgain:
         if Act.ERASED in acts:
             self._profiles.erase(session, email)
             self.done.erased += 1
-        elif Act.PICTURE_REMOVED in acts and self._has_picture(profile):
-            try:
-                self._profiles.delete_picture(session, email)
-            except (ProfileKeyRequired, UnreadableProfile):
-                self._delete_renditions(profile)
+        elif Act.PICTURE_REMOVED in acts and self._removals.remove_renditions(email):
             self.done.pictures += 1
+        self._renew_lock(email)
 
-    def _has_picture(self, profile: StoredProfile) -> bool:
-        return bool(profile.document.picture or self._renditions(profile))
-
-    def _renditions(self, profile: StoredProfile) -> list[Delete]:
-        infos = self._backend.list(profile.home.partition)
-        return [Delete(each.name, each.version) for each in infos if parse_picture_item(each.name)]
-
-    def _delete_renditions(self, profile: StoredProfile) -> None:
-        """Delete the bytes of a picture whose profile does not open; its card shows a monogram."""
-        while deletes := self._renditions(profile):
-            with suppress(Conflict):  # its owner has written it meanwhile
-                for batch in batches(deletes):
-                    self._backend.apply(profile.home.partition, batch)
+    def _renew_lock(self, email: str) -> None:
+        """Bring back the state of an operator's lock, which the archive may not have."""
+        kinds = OperatorAct.LOCKED, OperatorAct.UNLOCKED
+        acts = [each for each in acts_on(self._ledger, email) if each.act in kinds]
+        if not acts or acts[-1].at < self._since:
+            return  # the archive has it
+        last = acts[-1]
+        if last.act == OperatorAct.UNLOCKED:
+            self._removals.unlock(email)
+        elif last.until is not None:
+            removal = PictureRemoval(email, last.at, last.until, is_locked=True, reason=last.reason)
+            self.done.locks += self._removals.lock_again(removal)

@@ -37,6 +37,7 @@ from backends import (
     Put,
     Unavailable,
 )
+from persona_profile.keys.records import KeyRole, RecordKey, hkdf_sha256
 from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.partitions import read_items, walk_items
@@ -169,6 +170,15 @@ class Ledger:
     def partition(self, prefix: bytes, email: str) -> bytes:
         """Return the partition of an email in the ledger; `prefix` is its first byte."""
         return _pseudonym(self._open_key(), prefix, email)
+
+    @property
+    def backend(self) -> Backend:
+        """The store, in which other records about emails may have partitions of their own."""
+        return self._backend
+
+    def record_key(self, info: bytes) -> RecordKey:
+        """Return a key for records beside the ledger, derived from the ledger key."""
+        return RecordKey(KeyRole.LEDGER, hkdf_sha256(self._open_key(), None, info))
 
     def carry(self) -> None:
         """Wrap the ledger key for each index key of the keyring."""

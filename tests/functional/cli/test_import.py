@@ -226,6 +226,17 @@ def test_erased_people(moving):
     assert moving.run("--with-erased")["imported"] == 1
 
 
+def test_locked_pictures(moving):
+    """A row with a picture for an email that is locked for pictures is rejected; names are not."""
+    moving.write("alice@,Alice,1.jpg", "bob@,Bob,")
+    for local in ("alice", "bob"):
+        email = f"{local}@{moving.domain}"
+        locked = moving.service.run("pictures", "remove", email, "--lock", "30d", "--yes")
+        assert locked.returncode == 0, locked.stderr
+    assert moving.run(status=1)["rejected"] == {"picture_locked": 1}
+    assert (moving.profile("alice")["version"], moving.profile("bob")["name"]) == (0, "Bob")
+
+
 def test_dry_run(moving):
     """A dry run finds what an import finds, and leaves nothing but the report."""
     (moving.faces / "broken.jpg").write_bytes((moving.faces / "1.jpg").read_bytes()[:300])

@@ -116,7 +116,7 @@ def test_nobody_is_back(site):
     assert rejected.returncode == 1
     assert "ledger: it began at" in rejected.stderr
     done = run_command("-c", target, *forced)
-    assert "The ledger: 2 erased and 1 pictures removed again.\n" in done.stdout
+    assert "The ledger: 2 erased and 1 pictures removed again, 0 locks renewed.\n" in done.stdout
 
 
 @pytest.mark.parametrize(

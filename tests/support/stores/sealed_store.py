@@ -12,6 +12,7 @@ from persona_profile.keys.keyring import Key, Keyring, KeyState
 from persona_profile.keys.records import RecordKey
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.profiles.pictures import PictureService
+from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.profiles.service import ProfileService
 from persona_profile.store.homes import Homes
 from persona_profile.store.items import KEY_ITEM, KeyItem
@@ -59,6 +60,7 @@ class Store:
         self.profiles = ProfileService(
             self.backend, self.homes, self.keys, ledger=self.ledger, session_lifetime=3600, clock=clock
         )
+        self.removals = PictureRemovals(self.backend, self.homes, self.keys, ledger=None, clock=clock)
         self.pictures_service = PictureService(
             self.backend, self.homes, self.keys, url_window=3600, clock=clock
         )

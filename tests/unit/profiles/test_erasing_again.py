@@ -19,7 +19,9 @@ from persona_profile.errors import PreconditionFailed
 from persona_profile.keys.keyring import Keyring, KeyState
 from persona_profile.profiles.erasing_again import CLOCK_SECONDS, ErasedAgain, ErasingAgain
 from persona_profile.profiles.preconditions import Precondition
+from persona_profile.profiles.removals import PictureRemovals
 from persona_profile.store.ledger import Act
+from persona_profile.store.operator_acts import OperatorAct, OperatorActs
 
 PROFILE_KEY = b"p" * 32
 PROTECTED = replace(FOREVER, profile_key=PROFILE_KEY)
@@ -178,7 +180,55 @@ class TestProtected:
         assert done == ErasedAgain(erased=1, pictures=1)
         assert made.keys.partition(ALICE) not in list(walk(made.backend))
         assert made.pictures(BOB) == []
-        assert made.profiles.profile(PROTECTED, BOB).document.claims == {"name": BOB}
+        document = made.profiles.profile(PROTECTED, BOB).document
+        assert (document.claims, document.picture) == ({"name": BOB}, None)
+
+    def test_removed_by_an_operator(self, world):
+        """The picture that an operator has removed since the archive is removed again."""
+        self.protect(world, BOB)
+        world.archive()
+        world.clock.now += 60
+        removals = PictureRemovals(
+            world.store.backend,
+            world.store.homes,
+            world.store.keys,
+            ledger=world.store.ledger,
+            clock=world.clock,
+        )
+        removals.remove(BOB, None, "")
+        made, done = world.restored()
+        assert (done, made.pictures(BOB)) == (ErasedAgain(pictures=1), [])
+        assert made.profiles.profile(PROTECTED, BOB).document.picture is None
+
+    @pytest.mark.parametrize("is_erased", [False, True])
+    def test_locked_by_an_operator(self, world, is_erased):
+        """A lock since the archive is back after the restore; one that was ended since is not."""
+        store = world.store
+        removals = PictureRemovals(
+            store.backend, store.homes, store.keys, ledger=store.ledger, clock=world.clock
+        )
+        acts = OperatorActs(store.ledger, 100 * DAY, world.clock)
+        removals.remove(BOB, 10 * DAY, "before")
+        world.archive()
+        world.clock.now += DAY
+        for email, reason in ((ALICE, "first"), (ALICE, "second")):
+            world.clock.now += 60
+            until = int(world.clock.now) + 30 * DAY
+            acts.append(email, OperatorAct.LOCKED, reason, until)
+            removals.remove(email, 30 * DAY, reason)
+        acts.append(BOB, OperatorAct.UNLOCKED)
+        removals.unlock(BOB)
+        if is_erased:
+            world.erase(ALICE)
+        made, done = world.restored()
+        assert (done.locks, done.erased) == (1, int(is_erased))
+        found = made.profiles.profile(FOREVER, ALICE).removal
+        assert found is not None
+        assert (found.reason, found.expires_at, found.is_locked) == ("second", until, True)
+        assert made.profiles.profile(FOREVER, BOB).removal is None
+        assert made.profiles.profile(FOREVER, ALICE).document.picture is None
+        job = ErasingAgain(made.backend, made.keys, store.ledger, world.started, 3600)
+        assert job.run() == ErasedAgain()
 
     def test_protected_after_coming_back(self, world):
         """A later profile stays, as its key is younger than the entry."""
