@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
@@ -43,20 +44,25 @@ BULK: Final = _table("bulk_items")
 class Step:
     """A statement of a batch.
 
-    With `must_match` it is a conflict unless the statement finds exactly one row. If the row of an
-    INSERT exists already, `if_exists` is carried out instead.
+    With `must_match` it is a conflict unless the statement finds exactly one row. If a row of an
+    INSERT exists already, the steps of `if_exists` are carried out instead.
     """
 
     statement: Executable
     must_match: bool = False
-    if_exists: Step | None = None
+    if_exists: Sequence[Step] = ()
+
+    @property
+    def is_atomic(self) -> bool:
+        """Whether at most one statement takes effect."""
+        return len(self.if_exists) <= 1
 
     def carry_out(self, connection: sa.Connection) -> None:
         """Send the statement; raise `Conflict` if an expectation was not met."""
         try:
             result = connection.execute(self.statement)
         except IntegrityError:
-            if self.if_exists is None:
+            if not self.if_exists:
                 raise
         else:
             if self.must_match and cast("sa.CursorResult[Any]", result).rowcount != 1:
@@ -64,7 +70,8 @@ class Step:
             return
         # Not in the handler: the message of an IntegrityError has the partition, and would be the
         # context of a conflict.
-        self.if_exists.carry_out(connection)
+        for step in self.if_exists:
+            step.carry_out(connection)
 
 
 def table_of(name: str) -> sa.TableClause:
@@ -87,16 +94,32 @@ def read(addresses: Iterable[Address], now: int) -> Executable | None:
     return sa.union_all(*reads)
 
 
-def list_items(partition: bytes, now: int) -> Executable:
-    """Return a SELECT of the live items of a partition, with the sizes of their values."""
-    return sa.union_all(
-        *(
-            sa.select(table.c.name, table.c.version, sa.func.length(table.c.value), table.c.expires_at)
-            .where(table.c.partition == partition)
-            .where(_is_live(table, now))
-            for table in (SMALL, BULK)
-        )
+def list_items(partitions: Sequence[bytes], now: int) -> Executable:
+    """Return a SELECT of the live items of partitions, with the sizes of their values."""
+    return _of_both(
+        partitions,
+        now,
+        lambda table: sa.select(
+            *(table.c[name] for name in (*KEY, "version")),
+            sa.func.length(table.c.value),
+            table.c.expires_at,
+        ),
     )
+
+
+def read_items(partitions: Sequence[bytes], now: int) -> Executable:
+    """Return a SELECT of the live items of partitions."""
+    return _of_both(partitions, now, sa.select)
+
+
+def sizes(partitions: Sequence[bytes], now: int) -> Executable:
+    """Return a SELECT of the bytes of live values in each table of partitions."""
+
+    def of_table(table: sa.TableClause) -> sa.Select[Any]:
+        size = sa.func.sum(sa.func.length(table.c.value))
+        return sa.select(table.c.partition, size).group_by(table.c.partition)
+
+    return _of_both(partitions, now, of_table)
 
 
 def scan(table: sa.TableClause, after: bytes | None, limit: int, now: int) -> sa.Select[Any]:
@@ -134,9 +157,13 @@ def batch(
     Both groups are in the order of tables and names: two batches seldom lock rows in opposite orders.
     """
     ordered = sorted(operations, key=lambda each: ("/" in each.name, each.name))
-    for each in ordered:
-        if each.if_version is not ANYTHING:
-            yield _expecting(partition, each, versions, now)
+    expecting = [each for each in ordered if each.if_version is not ANYTHING]
+    for is_new, group in groupby(expecting, lambda each: each.if_version is ABSENT):
+        if is_new:
+            yield from _inserting(partition, cast("Iterable[Put]", group), versions, now)
+        else:
+            for each in group:
+                yield _expecting(partition, each, versions, now)
     for table in (SMALL, BULK):
         free = [
             each for each in ordered if each.if_version is ANYTHING and table_of(each.name) is table
@@ -167,6 +194,18 @@ def row_of(partition: bytes, put: Put, versions: Mapping[str, int]) -> dict[str,
     }
 
 
+def _of_both(
+    partitions: Sequence[bytes], now: int, select: Callable[[sa.TableClause], sa.Select[Any]]
+) -> Executable:
+    """Return one SELECT of both tables: it sees each partition whole."""
+    return sa.union_all(
+        *(
+            select(table).where(table.c.partition.in_(partitions), _is_live(table, now))
+            for table in (SMALL, BULK)
+        )
+    )
+
+
 def _is_live(table: sa.TableClause, now: int) -> sa.ColumnElement[bool]:
     return sa.or_(table.c.expires_at.is_(None), table.c.expires_at > now)
 
@@ -188,6 +227,20 @@ def _addressed(table: sa.TableClause, wanted: Mapping[bytes, set[bytes]]) -> sa.
     return sa.and_(table.c.partition.in_(sorted(wanted)), sa.or_(*groups))
 
 
+def _inserting(
+    partition: bytes, puts: Iterable[Put], versions: Mapping[str, int], now: int
+) -> Iterator[Step]:
+    """Yield the statements of puts that expect absence, in order: one for many rows."""
+    for table, group in groupby(puts, lambda put: table_of(put.name)):
+        for chunk in chunks(group, lambda put: len(put.value), MAX_STATEMENT_BYTES):
+            each_alone = [_expecting(partition, put, versions, now) for put in chunk]
+            if len(chunk) == 1:
+                yield from each_alone
+            else:
+                rows = [row_of(partition, put, versions) for put in chunk]
+                yield Step(sa.insert(table).values(rows), if_exists=each_alone)
+
+
 def _expecting(partition: bytes, operation: Operation, versions: Mapping[str, int], now: int) -> Step:
     table = table_of(operation.name)
     name = operation.name.encode("ascii")
@@ -203,5 +256,5 @@ def _expecting(partition: bytes, operation: Operation, versions: Mapping[str, in
         return Step(replace.where(*at_version), must_match=True)
     return Step(
         sa.insert(table).values(row),
-        if_exists=Step(replace.where(table.c.expires_at <= now), must_match=True),
+        if_exists=[Step(replace.where(table.c.expires_at <= now), must_match=True)],
     )

@@ -159,12 +159,12 @@ def test_other_versions():
 
 
 def test_most_statements(backend, database):
-    """The largest transaction has two statements for each operation."""
+    """The largest transaction has two statements for each operation, after one for all of them."""
     names = [f"n{number}" for number in range(MAX_OPERATIONS)]
     backend.apply(partition_of(1), [Put(name, b"", expires_at=1) for name in names])
     backend.apply(partition_of(1), [Put(name, b"", ABSENT) for name in names])
     largest = max(transactions(database.log.statements()), key=lambda each: len(each.statements))
-    assert len(largest.statements) == TRANSACTION_STATEMENTS
+    assert len(largest.statements) == 2 * MAX_OPERATIONS + 1 <= TRANSACTION_STATEMENTS
 
 
 def test_all_that_the_service_does(database, tmp_path):
@@ -266,7 +266,7 @@ PLANTED = {
     "several partitions": ["START TRANSACTION", f"DELETE FROM items {WHERE}", "COMMIT"],
     "transaction too large": ["START TRANSACTION"]
     + [f"UPDATE items SET value = X'{'00' * MIB}' {WHERE}"] * 4,
-    "too many statements": ["START TRANSACTION"] + [f"DELETE FROM items {WHERE}"] * 201,
+    "too many statements": ["START TRANSACTION"] + [f"DELETE FROM items {WHERE}"] * 251,
     FULL_SCAN: ["SELECT value FROM items WHERE value = X'01'"],
 }
 """A statement for each rule that breaks it; the user of the schema sends changes of the schema."""

@@ -59,6 +59,12 @@ def write_all(backend: Backend, partitions: list[bytes], stop: threading.Event, 
             backend.apply(partition, [Put(name, value) for name in NAMES])
 
 
+class WithDefaults(MemoryBackend):
+    """An engine of somebody else, which implements the abstract methods alone."""
+
+    read_many = Backend.read_many
+
+
 class Watched(MemoryBackend):
     """A store that calls a test before each write or read."""
 
