@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, ClassVar, Final, TypeVar, cast
 
-from sqlalchemy import URL, Connection, Engine, TableClause, create_engine, literal, select
+from sqlalchemy import URL, Connection, Engine, TableClause, create_engine, insert, literal, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
@@ -92,6 +92,7 @@ class SqlBackend(Backend):
         self._clock = clock
         self._lock = threading.Lock()
         self._retries: Counter[str] = Counter()
+        self._insert_texts: dict[tuple[str, int, bool], str] = {}
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
         statement = statements.read(addresses, self._now())
@@ -184,8 +185,17 @@ class SqlBackend(Backend):
         """Return the versions and the statements of a batch within the limits."""
         check_batch(partition, operations)
         versions = {each.name: new_version() for each in operations if isinstance(each, Put)}
-        steps = statements.batch(partition, operations, versions, self._upsert, self._now())
+        steps = statements.batch(partition, operations, versions, self._insert_text, self._now())
         return versions, [*steps]
+
+    def _insert_text(self, table: TableClause, rows: int, replaces: bool) -> str:  # noqa: FBT001
+        """Return the text of an INSERT; SQLAlchemy takes longer to make it than a server to do it."""
+        key = table.name, rows, replaces
+        if key not in self._insert_texts:
+            statement = self._upsert(table) if replaces else insert(table)
+            text = statements.insert_of_rows(statement, rows, self._engine.dialect)
+            self._insert_texts[key] = text
+        return self._insert_texts[key]
 
     def _now(self) -> int:
         return int(self._clock())
@@ -220,12 +230,14 @@ class SqlBackend(Backend):
 
         def carry_out(connection: Connection) -> bool:
             nonlocal is_in_doubt
-            if len(steps) == 1 and steps[0].is_atomic:
+            to_do = steps
+            while len(to_do) == 1:
                 is_in_doubt = True
-                steps[0].carry_out(connection)
+                to_do = to_do[0].attempt(connection)
+            if not to_do:
                 return True
             with self._transaction(connection):
-                for step in steps:
+                for step in to_do:
                     if time.monotonic() > deadline:  # each statement may take the whole time limit
                         raise Transient("the statements take too long")
                     step.carry_out(connection)

@@ -130,7 +130,6 @@ class TestVerify:
             "stale_keys": 0,
             "protected": 0,
             "moving": 0,
-            "unsettled": 0,
         }
 
     def test_damage(self, folder, backend):

@@ -65,7 +65,7 @@ class WithDefaults(MemoryBackend):
     read_many = Backend.read_many
 
 
-class Watched(MemoryBackend):
+class Watched(WithDefaults):
     """A store that calls a test before each write or read."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
