@@ -19,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 WRITE_SECONDS = "TESTS_SQLITE_WRITE_SECONDS"
@@ -29,7 +30,11 @@ SECONDS = 110
 
 
 def run_command(
-    *arguments: object, folder: Path | None = None, stdin: bytes = b"", **environment: str
+    *arguments: object,
+    folder: Path | None = None,
+    stdin: bytes = b"",
+    during: Callable[[int], None] = lambda _process: None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run `persona-profile` with arguments; return its status and output.
 
@@ -37,6 +42,7 @@ def run_command(
         *arguments: arguments of the command.
         folder: the working directory; by default the tests' own.
         stdin: the standard input.
+        during: called with the id of the process while it runs.
         **environment: variables in addition to those of the tests.
 
     Raises:
@@ -61,6 +67,7 @@ def run_command(
         with connection.makefile() as replies:
             process = int(replies.readline())
             try:
+                during(process)
                 status = int(replies.readline())
             except BaseException as failure:  # nobody waits for the command any more
                 with contextlib.suppress(ProcessLookupError):

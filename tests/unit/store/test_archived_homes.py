@@ -118,14 +118,14 @@ def test_moved_and_written_between_the_partitions(world, tmp_path):
     """A profile that moves after its old partition was saved is in the backup once."""
     seen_keys = [1]
 
-    def move_and_write(partition, _items) -> None:
+    def move_and_write(_stage, _number, _size, partition) -> None:
         # The walk comes to the partitions under the new key: all that was saved moves now.
         if partition[0] != seen_keys[-1]:
             seen_keys.append(partition[0])
             world.move()
             writes(world.promoted)
 
-    back_up(world.backend, tmp_path / "archive", inspect=move_and_write)
+    back_up(world.backend, tmp_path / "archive", report=move_and_write)
     assert seen_keys == [1, 2]
     assert seen(world.promoted, ALICE) == ("second", PICTURE)
     store = restored(tmp_path / "archive", world.backend.now)
