@@ -57,6 +57,10 @@ REQUESTS_PER_SECOND: Final = 40
 CALM_SECONDS: Final = 15.0
 BUSY_SECONDS: Final = 60.0
 COMMAND: Final = [sys.executable, "-m", "persona_profile.cli"]
+NICE: Final = ["nice", "-n", "10"]
+"""As in the unit of the nightly backup."""
+
+BACKUP: Final = ["storage", "backup", "-"]
 AIMS: Final = {"backup": 4, "restore": 8, "stats": 2, "verify": 6, "copy": 10}
 """The seconds of jobs over those of the dump; twice that is the limit."""
 
@@ -245,7 +249,7 @@ def feel(databases: Databases, rates: Sequence[float | None]) -> None:
             before = latencies(client, CALM_SECONDS, lambda: False)
             option = [] if rate is None else ["--rate", str(rate)]
             job = subprocess.Popen(
-                [*COMMAND, "-c", f"{databases.folder}/full.ini", "storage", "backup", "-", *option],
+                [*NICE, *COMMAND, "-c", f"{databases.folder}/full.ini", *BACKUP, *option],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,8 @@ PORTION_PARTITIONS: Final = 200
 """The partitions that are written at once."""
 
 _FIRST_READ: Final = 32
+_USUAL_BYTES: Final = 8 * 1024
+"""Roughly the bytes of a partition, to list as many as a portion has."""
 
 Items = Mapping[str, Item]
 """All items of a partition by name."""
@@ -78,15 +81,12 @@ def walk_listings(
     backend: Backend, after: bytes | None = None, pace: Pace = UNLIMITED
 ) -> Iterator[tuple[bytes, Sequence[ItemInfo]]]:
     """Yield the partitions that follow `after` with their listings, in order, read ahead."""
-
-    def pages() -> Iterator[Mapping[bytes, Sequence[ItemInfo]]]:
-        for page in chunks(walk(backend, after), lambda _: 1, PAGE_PARTITIONS):
-            listed = backend.list_many(page)
-            pace(sum(info.size for infos in listed.values() for info in infos))
-            yield listed
-
-    for page in ahead(pages()):
-        yield from page.items()
+    # The store reads values for their sizes.
+    most = max(1, pace.portion(READ_BYTES) // _USUAL_BYTES)
+    pages = chunks(walk(backend, after), lambda _: 1, most)
+    for listed in ahead(backend.list_many(page) for page in pages):
+        yield from listed.items()
+        pace(sum(info.size for infos in listed.values() for info in infos))
 
 
 def walk_items(
@@ -96,29 +96,27 @@ def walk_items(
 
     Each partition is as it was at one instant. In memory are the items of two reads at most.
     """
-
-    def pages() -> Iterator[Mapping[bytes, Items]]:
-        for page in chunks(walk(backend, after), lambda _: 1, PAGE_PARTITIONS):
-            yield from _reads(backend, page, pace)
-
-    for page in ahead(pages()):
-        yield from page.items()
+    pages = chunks(walk(backend, after), lambda _: 1, PAGE_PARTITIONS)
+    portions = (_reads(backend, page, pace.portion(READ_BYTES)) for page in pages)
+    # The pace is kept by the thread that can be interrupted.
+    for found in ahead(itertools.chain.from_iterable(portions)):
+        yield from found.items()
+        pace(sum(map(size_of, found.values())))
 
 
 def read_items(backend: Backend, partitions: Sequence[bytes]) -> Iterator[tuple[bytes, Items]]:
     """Yield partitions with all of their items, in the given order, by as few reads as fit."""
-    for found in _reads(backend, partitions, UNLIMITED):
+    for found in _reads(backend, partitions, READ_BYTES):
         yield from found.items()
 
 
 def _reads(
-    backend: Backend, partitions: Sequence[bytes], pace: Pace
+    backend: Backend, partitions: Sequence[bytes], max_bytes: int
 ) -> Iterator[Mapping[bytes, Items]]:
     # The store sums up the sizes of all that it is asked for: about twice as many as fit.
     limit = _FIRST_READ
     while partitions:
-        found = backend.read_many(partitions[:limit], pace.portion(READ_BYTES))
-        pace(sum(map(size_of, found.values())))
+        found = backend.read_many(partitions[:limit], max_bytes)
         yield found
         partitions = partitions[len(found) :]
         limit = 2 * len(found)
