@@ -103,7 +103,7 @@ def restore(  # noqa: PLR0913 - all but two are options
     *,
     overwrite: bool = False,
     inspect: Visit = lambda *_: None,
-    accept: Callable[[], None] = lambda: None,
+    accept: Callable[[Contents], None] = lambda _: None,
     prepare: Visit = lambda *_: None,
     report: Report = lambda *_: None,
     pace: Pace = UNLIMITED,
@@ -129,9 +129,10 @@ def restore(  # noqa: PLR0913 - all but two are options
     start = file.tell() if is_seekable else 0
     with nullcontext(file) if is_seekable else tempfile.TemporaryFile() as second:
         first = file if is_seekable else _Kept(file, second)
-        for partition, items in _reported(ArchiveReader(first), "checking", report):
+        reader = ArchiveReader(first)
+        for partition, items in _reported(reader, "checking", report):
             inspect(partition, items)
-        accept()
+        accept(reader.contents)
         second.seek(start)
         reader = ArchiveReader(second)
         written = 0

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final, TextIO, TypeVar
 
 from backends import Unavailable
@@ -116,7 +117,7 @@ class JobProgress(_ProgressLine):
         done = _share(last) - self._first_share
         if done > 0:
             left = (1 - _share(last)) * (self._clock() - self._part_began) / done
-            text += f", {_duration(left)} left"
+            text += f", {timedelta(seconds=round(left))} left"
         self._show(text)
 
 
@@ -125,11 +126,23 @@ def _share(partition: bytes) -> float:
     return int.from_bytes(partition[1:5].ljust(4, b"\0")) / 2**32
 
 
-def _duration(seconds: float) -> str:
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
+class RowProgress(_ProgressLine):
+    """The progress of an import, on a terminal or in a log."""
+
+    log_seconds = LOG_SECONDS
+
+    def __init__(self, stream: TextIO, rows: int, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock)
+        self._rows = rows
+
+    def __call__(self, done: int, rejected: int) -> None:
+        """Show the progress."""
+        if self._is_due():
+            rate = done / self.seconds
+            text = f"{done:,} of {self._rows:,} rows, {rejected:,} rejected, {rate:,.1f} per second"
+            if rate:
+                text += f", {timedelta(seconds=round((self._rows - done) / rate))} left"
+            self._show(text)
 
 
 _Shown = TypeVar("_Shown", bound=_ProgressLine)

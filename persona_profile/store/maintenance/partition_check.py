@@ -5,7 +5,7 @@ The items are those of one instant.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -16,9 +16,10 @@ from persona_profile.keys.service import Unreadable
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.store.homes import is_profile
 from persona_profile.store.items import (
+    ITEMS_OF_THE_ADDRESS,
     KEY_ITEM,
-    NOT_BEFORE_ITEM,
     PROFILE_ITEM,
+    REMOVAL_ITEM,
     Forward,
     KeyItem,
     Moving,
@@ -26,8 +27,9 @@ from persona_profile.store.items import (
 )
 from persona_profile.store.partitions import read_items
 from persona_profile.store.profile import Picture, ProfileDocument
+from persona_profile.store.removals import PictureRemoval
 
-_KNOWN_ITEMS: Final = {KEY_ITEM, PROFILE_ITEM, NOT_BEFORE_ITEM}
+_KNOWN_ITEMS: Final = {KEY_ITEM, PROFILE_ITEM, *ITEMS_OF_THE_ADDRESS}
 
 
 class FindingKind(StrEnum):
@@ -40,6 +42,7 @@ class FindingKind(StrEnum):
     TWO_HOMES = "two_homes"
     DANGLING_PICTURE = "dangling_picture"
     UNREADABLE_PICTURE = "unreadable_picture"
+    UNREADABLE_REMOVAL = "unreadable_removal"
     ORPHAN_ITEM = "orphan_item"
     UNKNOWN_ITEM = "unknown_item"
     UNKNOWN_PARTITION = "unknown_partition"
@@ -77,6 +80,7 @@ class PartitionCheck:
         self._keys = keys
         self._partition = partition
         self._items = items
+        self._hides: Callable[[bytes], bool] = lambda _: False
         self.findings: list[Finding] = []
         self.wrapped: bytes | None = None
         self.is_empty = not items
@@ -94,6 +98,7 @@ class PartitionCheck:
             if name not in _KNOWN_ITEMS and parse_picture_item(name) is None:
                 self._found(FindingKind.UNKNOWN_ITEM, name)
         key, profile = self._items.get(KEY_ITEM), self._items.get(PROFILE_ITEM)
+        self._check_removal(self._items.get(REMOVAL_ITEM))
         if key is None and profile is None:
             self._check_orphans(())
         elif key is not None and Forward.parse(key.value) is not None:
@@ -105,6 +110,18 @@ class PartitionCheck:
             self._found(FindingKind.HALF_PROFILE, PROFILE_ITEM if key else KEY_ITEM)
         else:
             self._check_profile(self._open_key(key), profile)
+
+    def _check_removal(self, item: Item | None) -> None:
+        if item is None:
+            return
+        try:
+            removal = PictureRemoval.open(item.value, self._keys, self._partition)
+        except Unreadable:
+            is_readable = False
+        else:
+            is_readable = self._partition in self._keys.partitions(removal.email)
+        if not is_readable:
+            self._found(FindingKind.UNREADABLE_REMOVAL, REMOVAL_ITEM)
 
     def _check_forward(self, key: Item, profile: Item | None) -> None:
         self.is_forward = True
@@ -153,6 +170,7 @@ class PartitionCheck:
             self.wrapped = key_item.wrapped
             data_key = key_item.data_key(self._keys, self._partition)
             owner = key_item.open_owner(data_key)
+            self._hides = key_item.hides
         except Unreadable:
             self._found(FindingKind.UNREADABLE_KEY, KEY_ITEM)
             return None
@@ -180,7 +198,8 @@ class PartitionCheck:
         """Return the names of a profile's renditions; None if it does not open."""
         try:
             plaintext = data_key.open(PROFILE_ITEM, item.value)
-            return _names(ProfileDocument.parse(plaintext).picture)
+            picture = ProfileDocument.parse(plaintext).picture
+            return [] if picture and self._hides(picture.id) else _names(picture)
         except Unreadable:
             self._found(FindingKind.UNREADABLE_PROFILE, PROFILE_ITEM)
             return None

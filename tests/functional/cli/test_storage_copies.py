@@ -289,17 +289,24 @@ class TestBackup:
         document = json.loads(made.stdout)
         assert (document["partitions"], document["items"]) == (20, 80)
         assert document["file_bytes"] == (stores.folder / "second.archive").stat().st_size
-        restored = run("-c", stores.ini("b"), "storage", "restore", "today.archive")
+        restored = run("-c", stores.ini("b"), "storage", "restore", "today.archive", "--without-ledger")
         assert (restored.returncode, restored.stderr) == (0, "")
         assert "The archive is whole: 20 partitions, 80 items" in restored.stdout
         assert "by persona-profile-server" in restored.stdout
         assert "Wrote 20 partitions" in restored.stdout
         assert everything(destination) == everything(source)
-        again = run("-c", stores.ini("b"), "storage", "restore", "today.archive")
+        again = run("-c", stores.ini("b"), "storage", "restore", "today.archive", "--without-ledger")
         assert again.returncode == 1
         assert "the store is not empty; nothing was written" in again.stderr
         forced = run(
-            "-c", stores.ini("b"), "storage", "restore", "today.archive", "--overwrite", "--json"
+            "-c",
+            stores.ini("b"),
+            "storage",
+            "restore",
+            "today.archive",
+            "--without-ledger",
+            "--overwrite",
+            "--json",
         )
         document = json.loads(forced.stdout)
         assert (document["written"], document["bytes"]) == (0, 24000)
@@ -316,7 +323,7 @@ class TestBackup:
                 stderr=subprocess.PIPE,
             ) as made,
             subprocess.Popen(
-                [*COMMAND, "-c", config[1], "storage", "restore", "-"],
+                [*COMMAND, "-c", config[1], "storage", "restore", "-", "--without-ledger"],
                 stdin=made.stdout,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -380,7 +387,9 @@ class TestBackup:
         data[-500] ^= 1
         path.write_bytes(data)
         for more in ([], ["--check"]):
-            result = run("-c", stores.ini("b"), "storage", "restore", "archive", *more)
+            result = run(
+                "-c", stores.ini("b"), "storage", "restore", "archive", "--without-ledger", *more
+            )
             assert result.returncode == 1
             assert "the archive is damaged in the record at byte" in result.stderr
         assert not everything(destination)
@@ -467,7 +476,7 @@ def test_service_on_the_copy(stores, way):
     else:
         results = [
             run("-c", stores.ini("a"), "storage", "backup", "archive"),
-            run("-c", stores.ini("b"), "storage", "restore", "archive"),
+            run("-c", stores.ini("b"), "storage", "restore", "archive", "--without-ledger"),
         ]
         stored = (stores.folder / "archive").read_bytes()
         assert EMAIL.encode() not in stored

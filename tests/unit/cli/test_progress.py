@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from persona_profile.cli.progress import JobProgress, WalkProgress
+from persona_profile.cli.progress import JobProgress, RowProgress, WalkProgress
 
 
 class Terminal(io.StringIO):
@@ -45,8 +45,8 @@ class TestProgress:
 LINES = (
     "writing: 25% of the used proofs, 50 used proofs, 0 B",
     "writing: 0% of the emails, 1 emails, 0 B",
-    "writing: 25% of the emails, 101 emails, 10.0 MB, 15 s left",
-    "writing: 50% of the emails, 201 emails, 20.0 MB, 10 s left",
+    "writing: 25% of the emails, 101 emails, 10.0 MB, 0:00:15 left",
+    "writing: 50% of the emails, 201 emails, 20.0 MB, 0:00:10 left",
 )
 
 
@@ -87,6 +87,20 @@ def test_next_stage():
             seconds[0] += 7000
             progress(stage, number, 0, partition)
     lines = terminal.getvalue().split("\r\x1b[K")
-    assert lines[3] == "checking: 50% of the emails, 2 emails, 0 B, 4 h left"
-    assert lines[6] == "writing: 50% of the emails, 2 emails, 0 B, 4 h left"
+    assert lines[3] == "checking: 50% of the emails, 2 emails, 0 B, 3:53:20 left"
+    assert lines[6] == "writing: 50% of the emails, 2 emails, 0 B, 3:53:20 left"
     assert lines[4] == "writing: 50% of the used proofs, 1 used proofs, 0 B"
+
+
+def test_rows():
+    """An import shows how much is done, and how long the rest takes at this pace."""
+    stream = io.StringIO()
+    now = [100.0]
+    progress = RowProgress(stream, 10_000, lambda: now[0])
+    for seconds, done in ((9.9, 1), (10, 0), (60, 1_500)):
+        now[0] = 100 + seconds
+        progress(done, 20)
+    assert stream.getvalue() == (
+        "0 of 10,000 rows, 20 rejected, 0.0 per second\n"
+        "1,500 of 10,000 rows, 20 rejected, 25.0 per second, 0:05:40 left\n"
+    )
