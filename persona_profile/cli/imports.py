@@ -178,7 +178,8 @@ def _importer(
         homes = Homes(backend, keys, settings.forward_seconds)
         lifetime = settings.sessions_lifetime
         yield Importer(
-            ProfileService(backend, homes, keys, session_lifetime=lifetime),
+            # Without the ledger: an import removes nothing that it has not written itself.
+            ProfileService(backend, homes, keys, ledger=None, session_lifetime=lifetime),
             renderer,
             folder,
             kept,
