@@ -306,7 +306,7 @@ def reader(service: Service) -> Iterator[tuple[SqliteBackend, ProfileService]]:
     keys = KeyWrapper(KeyringFile(service.keyring).load())
     with closing(SqliteBackend.from_url(service.url)) as backend, closing(keys):
         homes = Homes(backend, keys, 3600)
-        yield backend, ProfileService(backend, homes, keys, session_lifetime=60)
+        yield backend, ProfileService(backend, homes, keys, ledger=None, session_lifetime=60)
 
 
 def smallest(backend: SqliteBackend, found: StoredProfile) -> bytes:

@@ -32,7 +32,7 @@ class World:
         self.backend = Watched()
         self.keys = KeyWrapper(Keyring.generate())
         homes = Homes(self.backend, self.keys, 3600)
-        self.profiles = ProfileService(self.backend, homes, self.keys, session_lifetime=60)
+        self.profiles = ProfileService(self.backend, homes, self.keys, ledger=None, session_lifetime=60)
         self.folder = folder
         self.reasons: list[tuple[int, str]] = []
         (folder / "1.jpg").write_bytes(encode(quadrants(60, 60)))
