@@ -21,7 +21,7 @@ from persona_profile.keys.tokens import Nonces
 from persona_profile.keys.wrapping import KeyWrapper
 from persona_profile.rate_limits.configured import make_rate_limits
 from persona_profile.settings import InvalidSettings, Settings, read_settings
-from persona_profile.store.configured import open_backend, open_replicas
+from persona_profile.store.configured import open_backend, open_ledger_store, open_replicas
 
 HEADING: Final = "these files and URLs can't be used:"
 
@@ -81,6 +81,10 @@ def _backend(settings: Settings) -> None:
     open_backend(settings).close()
 
 
+def _ledger(settings: Settings) -> None:
+    open_ledger_store(settings).close()
+
+
 def _replicas(settings: Settings) -> None:
     for each in open_replicas(settings):
         each.close()
@@ -107,6 +111,7 @@ _PARTS: Final[dict[_Part, tuple[str, ...]]] = {
     _key_service: ("key_service", "transit"),
     _backend: ("backend",),
     _replicas: ("backend",),
+    _ledger: ("ledger", "keyring"),
     _authenticators: ("authenticators", "evp"),
     _rate_limits: ("ratelimit",),
 }

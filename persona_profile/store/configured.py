@@ -91,6 +91,7 @@ def _open(backend: str, url_name: str, url: str | None) -> Backend:
     try:
         return cast(Backend, load_plugin(BACKENDS_GROUP, backend)(url))
     except PluginNotFound as error:
-        raise InvalidSettings(f"{url_name.partition('.')[0]}: {error}") from None
+        name = "backend" if url_name.startswith("backend.") else "ledger.backend"
+        raise InvalidSettings(f"{name}: {error}") from None
     except ValueError as error:
         raise InvalidSettings(f"{url_name}: {error}") from None

@@ -239,3 +239,16 @@ def test_changed_limits():
         "ratelimit.writes_per_email = off",
     ]
     assert changed_limits(parse_settings(GOOD, {})) == []
+
+
+def test_ledger():
+    """The ledger has a kind and a place of its own; an emptied variable removes the file's place."""
+    given = GOOD | {"backend": "sqlite", "backend.url": "sqlite:///a", "ledger.backend": "sqlite"}
+    settings = parse_settings({**given, "ledger.url": "sqlite:///b"}, {})
+    assert settings.ledger_keep_seconds == 35 * 24 * 3600
+    message = problems({**given, "ledger.url": "sqlite:///a"})
+    assert "ledger.url: must not be backend.url: a restore would replace it" in message
+    both = {**given, "ledger.url": "sqlite:///b", "ledger.url_file": "c"}
+    assert "ledger.url_file: not together with ledger.url" in problems(both)
+    environ = {"PERSONA_LEDGER_URL_FILE": "d"}
+    assert parse_settings({**given, "ledger.url": "sqlite:///b"}, environ).ledger_url is None

@@ -151,3 +151,30 @@ class TestSchema:
             assert result.returncode == status
             assert "9999 is newer than this version knows: upgrade the software" in result.stderr
             assert "Traceback" not in result.stderr
+
+
+def test_ledger_in_a_database(mariadb, tmp_path):
+    """`storage init` makes the tables of the ledger too; without them nothing is erased or served."""
+    mariadb.create_database()
+    mariadb.query("CREATE DATABASE ledger CHARACTER SET binary")
+    try:
+        mariadb.query("GRANT ALL ON ledger.* TO persona@'127.0.0.1'")
+        place = mariadb.url.removesuffix("persona") + "ledger"
+        more = f"ledger.backend = mysql\nledger.url = {place}"
+        service = Service(tmp_path / "service", "mysql", mariadb.url, development=False, more=more)
+        with closing(MysqlBackend.from_url(mariadb.url)) as backend:
+            backend.initialize()
+        for command, status in ((("serve",), 2), (("erase", "a@example.com", "--yes"), 1)):
+            result = service.run(*command)
+            assert (result.returncode, "ledger: the database has no tables" in result.stderr) == (
+                status,
+                True,
+            )
+        result = service.run("storage", "init")
+        assert result.stdout == "The store is ready.\nThe ledger is ready.\n"
+        assert service.run("erase", "a@example.com", "--yes").returncode == 0
+        with closing(MysqlBackend.from_url(place)) as ledger:
+            [_head, entry] = ledger.scan(None, 10)
+            assert [info.name for info in ledger.list(entry)] == ["erased"]
+    finally:
+        mariadb.query("DROP DATABASE ledger")

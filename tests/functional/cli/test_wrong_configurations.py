@@ -338,6 +338,15 @@ OF_OTHER_FILES = [
         "ratelimit.url = redis://h:hunter2/0",
         "ratelimit.url: can't be read as the URL of a Redis server",
     ),
+    setting("ledger.url = sqlite:///hunter2", "ledger.backend: needed for ledger.url"),
+    setting_later(
+        "ledger.backend = hunter2",
+        "ledger.backend: neither one of memory, mysql, sqlite nor a dotted name that can be imported",
+    ),
+    setting_later(
+        "ledger.backend = sqlite\nledger.url = sqlite:///%(here)s/hunter2/x",
+        "ledger.url: names a file in a folder that is not there",
+    ),
     setting_later(
         "backend = sqlite\nbackend.url = sqlite:///%(here)s/hunter2/x",
         "backend.url: names a file in a folder that is not there",
