@@ -12,9 +12,10 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, ClassVar, Final, TypeVar, cast
 
-from sqlalchemy import URL, Connection, Engine, TableClause, create_engine, literal, select
+from sqlalchemy import URL, Connection, Engine, Select, TableClause, create_engine, literal, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool
@@ -82,6 +83,9 @@ class SqlBackend(Backend):
     BEGIN: ClassVar[str]
     """The statement that begins a transaction with writes."""
 
+    COUNTS_DELETED: ClassVar[bool] = True
+    """Whether a DELETE returns the number of rows that it has deleted."""
+
     def __init__(
         self, engine: Engine, time_limit: float, clock: Callable[[], float] = time.time
     ) -> None:
@@ -93,7 +97,7 @@ class SqlBackend(Backend):
 
     def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
         statement = statements.read(addresses, self._now())
-        rows = self._read(statement) if statement is not None else ()
+        rows = self._read_whole(statement) if statement is not None else ()
         return {
             Address(partition, name.decode("ascii")): Item(value, version, expires_at)
             for partition, name, version, expires_at, value in rows
@@ -102,13 +106,17 @@ class SqlBackend(Backend):
     def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
         check_batch(partition, operations)
         versions = {each.name: new_version() for each in operations if isinstance(each, Put)}
-        steps = list(statements.batch(partition, operations, versions, self._upsert, self._now()))
+        steps = list(
+            statements.batch(
+                partition, operations, versions, self._upsert, self._now(), self.COUNTS_DELETED
+            )
+        )
         if steps:
             self._write(steps, lambda: self._has_arrived(partition, operations, versions))
         return versions
 
     def list(self, partition: bytes) -> Sequence[ItemInfo]:
-        rows = self._read(statements.list_items(partition, self._now()))
+        rows = self._read_whole(statements.list_items(partition, self._now()))
         return [ItemInfo(name.decode("ascii"), *rest) for name, *rest in sorted(rows)]
 
     def scan(self, after: bytes | None, limit: int) -> Sequence[bytes]:
@@ -116,18 +124,24 @@ class SqlBackend(Backend):
         found = {
             row.partition
             for table in (SMALL, BULK)
-            for row in self._read(statements.scan(table, after, limit, self._now()))
+            for select in self._parts(table, statements.scan(table, after, limit, self._now()))
+            for row in self._read(select)
         }
         return sorted(found)[:limit]
 
     def purge_expired(self, limit: int) -> int:
+        found = (
+            (table, row)
+            for table in (SMALL, BULK)
+            for select in self._parts(table, statements.expired(table, limit, self._now()))
+            for row in self._read(select)
+        )
         purged = 0
-        for table in (SMALL, BULK):
-            for row in self._read(statements.expired(table, limit - purged, self._now())):
-                # One short statement each, by primary key: a purge blocks nobody.
-                statement = statements.delete_version(table, row.partition, row.name, row.version)
-                self._write([Step(statement)], lambda: True)
-                purged += 1
+        for table, row in islice(found, limit):
+            # One short statement each, by primary key: a purge blocks nobody.
+            statement = statements.delete_version(table, row.partition, row.name, row.version)
+            self._write([Step(statement)], lambda: True)
+            purged += 1
         return purged
 
     def ping(self) -> None:
@@ -179,6 +193,14 @@ class SqlBackend(Backend):
             if expected is not ANYTHING and stored.get(each.name) != expected:
                 raise Unavailable("the connection broke and somebody else wrote", retry_after=1)
         return not versions and not stored
+
+    def _parts(self, table: TableClause, select: Select[Any]) -> Iterator[Select[Any]]:  # noqa: ARG002
+        """Yield a SELECT over all partitions for each part of a table that is asked on its own."""
+        yield select
+
+    def _read_whole(self, statement: Executable) -> Sequence[Any]:
+        """Return the rows of a SELECT that may read two tables, as they were at one instant."""
+        return self._read(statement)  # one statement has one view of the data
 
     def _read(self, statement: Executable) -> Sequence[Any]:
         return self._retrying(lambda connection: connection.execute(statement).all())

@@ -128,15 +128,17 @@ def batch(
     versions: Mapping[str, int],
     upsert: Callable[[sa.TableClause], Any],
     now: int,
+    counts_deleted: bool,  # noqa: FBT001 - a property of the engine
 ) -> Iterator[Step]:
     """Yield the statements of a batch; the statements that can fail come first.
 
-    Both groups are in the order of tables and names: two batches seldom lock rows in opposite orders.
+    `counts_deleted`: whether a DELETE returns the number of its rows. Both groups are in the order of
+    tables and names: two batches seldom lock rows in opposite orders.
     """
     ordered = sorted(operations, key=lambda each: ("/" in each.name, each.name))
     for each in ordered:
         if each.if_version is not ANYTHING:
-            yield _expecting(partition, each, versions, now)
+            yield from _expecting(partition, each, versions, now, counts_deleted)
     for table in (SMALL, BULK):
         free = [
             each for each in ordered if each.if_version is ANYTHING and table_of(each.name) is table
@@ -188,20 +190,33 @@ def _addressed(table: sa.TableClause, wanted: Mapping[bytes, set[bytes]]) -> sa.
     return sa.and_(table.c.partition.in_(sorted(wanted)), sa.or_(*groups))
 
 
-def _expecting(partition: bytes, operation: Operation, versions: Mapping[str, int], now: int) -> Step:
+def _expecting(
+    partition: bytes,
+    operation: Operation,
+    versions: Mapping[str, int],
+    now: int,
+    counts_deleted: bool,  # noqa: FBT001 - private
+) -> Iterator[Step]:
     table = table_of(operation.name)
     name = operation.name.encode("ascii")
     at_version = (table.c.version == operation.if_version, _is_live(table, now))
     if isinstance(operation, Delete):
-        statement = by_key(sa.delete(table), table, partition, name)
-        return Step(statement.where(*at_version), must_match=True)
+        delete = by_key(sa.delete(table), table, partition, name)
+        if counts_deleted:
+            yield Step(delete.where(*at_version), must_match=True)
+        else:  # it expires first, by a statement that returns its rows
+            expire = by_key(sa.update(table), table, partition, name).values(expires_at=0)
+            yield Step(expire.where(*at_version), must_match=True)
+            yield Step(delete)
+        return
     row = row_of(partition, operation, versions)
     # Without the key: a sharded database can't change the columns that place a row.
     changed = {each: row[each] for each in CONTENT}
     replace = by_key(sa.update(table), table, partition, name).values(changed)
     if operation.if_version is not ABSENT:
-        return Step(replace.where(*at_version), must_match=True)
-    return Step(
+        yield Step(replace.where(*at_version), must_match=True)
+        return
+    yield Step(
         sa.insert(table).values(row),
         if_exists=Step(replace.where(table.c.expires_at <= now), must_match=True),
     )

@@ -12,7 +12,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Column, Connection, MetaData, String, Table
+from sqlalchemy import Column, Connection, MetaData, String, Table, delete, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
@@ -35,15 +35,37 @@ _VERSIONS: Final = Table(
 )
 
 
+def newest() -> str:
+    """Return the newest schema."""
+    return str(_SCRIPT.get_current_head())
+
+
+def current(connection: Connection) -> str | None:
+    """Return the schema of a database, None without one; `WrongSchema` if it is of a newer version."""
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    found = context.get_current_revision()
+    if found is not None and found not in {each.revision for each in _SCRIPT.walk_revisions()}:
+        raise WrongSchema(
+            f"the database's schema {found} is newer than this version knows: upgrade the software"
+        )
+    return found
+
+
+def stamp(connection: Connection) -> None:
+    """Record that a database without own data has the newest schema."""
+    connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
+    connection.execute(delete(_VERSIONS))
+    connection.execute(insert(_VERSIONS).values(version_num=newest()))
+
+
 def check(connection: Connection) -> None:
     """Check that the database has the newest schema, or raise `WrongSchema`; write nothing."""
-    current = _current(connection)
-    newest = _SCRIPT.get_current_head()
-    if current is None:
+    found = current(connection)
+    if found is None:
         raise WrongSchema("the database has no tables yet: run `persona-profile storage init`")
-    if current != newest:
+    if found != newest():
         raise WrongSchema(
-            f"the database's schema {current} is older than this version's {newest}: "
+            f"the database's schema {found} is older than this version's {newest()}: "
             "run `persona-profile storage upgrade`"
         )
 
@@ -67,19 +89,9 @@ def upgrade(connection: Connection) -> None:
 
 
 def _upgrade_once(connection: Connection) -> None:
-    _current(connection)
+    current(connection)
     connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
     steps = _SCRIPT._upgrade_revs  # noqa: SLF001 - as Alembic's own commands do
     with EnvironmentContext(Config(), _SCRIPT, fn=lambda at, _: steps("head", at)) as environment:
         environment.configure(connection=connection, version_table=VERSION_TABLE)
         environment.run_migrations()
-
-
-def _current(connection: Connection) -> str | None:
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-    current = context.get_current_revision()
-    if current is not None and current not in {each.revision for each in _SCRIPT.walk_revisions()}:
-        raise WrongSchema(
-            f"the database's schema {current} is newer than this version knows: upgrade the software"
-        )
-    return current

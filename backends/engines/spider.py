@@ -1,0 +1,182 @@
+"""Items in several MariaDB servers, the shards, behind heads with MariaDB's Spider engine.
+
+A head routes statements by partition. Each statement is for one shard: Spider sends that whole. Of a
+statement for several shards Spider makes others, and pages of a scan lack partitions. Nor does Spider
+count the rows of a DELETE, or read two tables at one instant (MariaDB 10.11; ADR 64).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
+
+from sqlalchemy import CompoundSelect, Connection, Select, TableClause
+
+from backends import Address, BackendStats, Item, ItemInfo, Operation, Unavailable
+from backends.breaker import CircuitBreaker, CircuitOpen, Outcome
+from backends.engines.mysql import POOL_SECONDS, SILENCE_SECONDS, new_breaker
+from backends.engines.mysql_connections import CONNECTIONS, whole_number
+from backends.engines.spider_heads import (
+    Head,
+    ShardSilent,
+    compare,
+    opened_heads,
+    parse,
+    reject_others,
+)
+from backends.engines.sql import AllInUse
+from backends.findings import Finding
+
+MAX_SILENT_OPERATIONS: Final = 2
+"""So many operations wait for a shard that answers none; further ones are rejected at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Guard:
+    """The circuit breaker of a shard, and the bound of the pool's connections that it may occupy."""
+
+    name: str
+    places: threading.BoundedSemaphore
+    breaker: CircuitBreaker
+    is_silent: threading.Event = field(default_factory=threading.Event)
+    inside: threading.local = field(default_factory=threading.local)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch over an operation, or raise `ShardSilent` as others wait in vain."""
+        if getattr(self.inside, "is_watched", False):  # it looks up its own write
+            yield
+            return
+        try:
+            with self.breaker.call(), self._place():
+                yield
+        except (CircuitOpen, ShardSilent):
+            self.is_silent.set()
+            raise ShardSilent(f"{self.name} does not answer") from None
+        self.is_silent.clear()
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        if not self.places.acquire(timeout=POOL_SECONDS):
+            raise AllInUse(f"all connections for {self.name} are in use", retry_after=1)
+        self.inside.is_watched = True
+        try:
+            yield
+        finally:
+            self.inside.is_watched = False
+            self.places.release()
+
+
+class SpiderBackend(Head):
+    """The service's side of heads."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # A silent shard leaves connections to the others, and never seems to be a silent head.
+        places = max(1, whole_number(self._url, "connections", CONNECTIONS) // 2)
+        self._breaker = new_breaker(max_stalled=places + 1)
+        self._guards = [
+            _Guard(name, threading.BoundedSemaphore(places), _new_breaker()) for name in self._shards
+        ]
+
+    @classmethod
+    def from_url(cls, url: str | None, clock: Callable[[], float] = time.time) -> Self:
+        """Open `spider://user:password@/database?host=head1&host=head2&shards=one,two,three`.
+
+        The shards are servers that `CREATE SERVER` has made at each head; their order decides where
+        items are. Further options are those of `MysqlBackend.from_url`. A head gives up a silent data
+        server after half of `read_timeout`.
+
+        Raises `ValueError` if the URL has another form, or names a file that can't be used.
+        """
+        parsed, shards = parse(url)
+        return cls.open_at(parsed, shards, clock, reject_others(shards))
+
+    def get_many(self, addresses: Iterable[Address]) -> Mapping[Address, Item]:
+        by_shard: dict[int, list[Address]] = {}
+        for each in addresses:
+            by_shard.setdefault(self._shard_of(each.partition), []).append(each)
+        found: dict[Address, Item] = {}
+        for shard, wanted in by_shard.items():
+            with self._guards[shard].watching():
+                found |= super().get_many(wanted)
+        return found
+
+    def apply(self, partition: bytes, operations: Sequence[Operation]) -> Mapping[str, int]:
+        with self._guards[self._shard_of(partition)].watching():
+            return super().apply(partition, operations)
+
+    def list(self, partition: bytes) -> Sequence[ItemInfo]:
+        with self._guards[self._shard_of(partition)].watching():
+            return super().list(partition)
+
+    def ping(self) -> None:
+        failure = Unavailable()
+        for shard, guard in enumerate(self._guards):
+            try:
+                with guard.watching():
+                    self._read_nothing(self._probe(shard))
+            except Unavailable as error:  # the others may serve
+                failure = error
+            else:
+                self._check_writable()
+                return
+        raise failure
+
+    def initialize(self) -> None:
+        with opened_heads(self._url, self._shards, self._clock) as heads:
+            for head in heads:
+                head.initialize()
+            compare(heads)
+
+    def check_schema(self) -> None:
+        lost: list[Unavailable] = []
+        with opened_heads(self._url, self._shards, self._clock) as heads:
+            for head in heads:
+                try:
+                    head.check_schema()
+                except Unavailable as error:
+                    lost.append(error)
+        if len(lost) == len(heads):
+            raise lost[0]
+
+    def examine(self) -> Iterator[Finding]:
+        yield from super().examine()
+        with opened_heads(self._url, self._shards, self._clock) as heads:
+            for number, head in enumerate(heads, 1):
+                yield from head.examine_shards(f"head {number} of {len(heads)}")
+
+    def stats(self) -> BackendStats:
+        found = super().stats()
+        is_silent = any(each.is_silent.is_set() for each in self._guards)
+        return replace(found, is_unreachable=found.is_unreachable or is_silent)
+
+    def _parts(self, table: TableClause, select: Select[Any]) -> Iterator[Select[Any]]:
+        for name in self._shards:
+            yield select.with_hint(table, f"PARTITION ({name})")
+
+    def _read_whole(self, statement: Any) -> Sequence[Any]:
+        if not isinstance(statement, CompoundSelect):
+            return self._read(statement)
+
+        def read(connection: Connection) -> Sequence[Any]:
+            # Spider sends a SELECT for each table: a transaction gives them one view of the data.
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            with self._transaction(connection):
+                return connection.execute(statement).all()
+
+        return self._retrying(read)
+
+
+def _new_breaker() -> CircuitBreaker:
+    return CircuitBreaker(_outcome, max_stalled=MAX_SILENT_OPERATIONS, stall_seconds=SILENCE_SECONDS)
+
+
+def _outcome(error: BaseException, seconds: float) -> Outcome:
+    if isinstance(error, ShardSilent):
+        return Outcome.FAILED if seconds > SILENCE_SECONDS else Outcome.UNKNOWN
+    return Outcome.UNKNOWN if isinstance(error, Unavailable) else Outcome.ANSWERED
