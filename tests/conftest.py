@@ -15,8 +15,8 @@ from support.clients.recording import RECORD, prepare
 from support.servers.applications import application, development_server
 from support.servers.galera import Galera, galera_cluster
 from support.servers.mariadb import MariaDB
-from support.servers.spider import Shards, running_shards
 from support.servers.redis import RedisServer
+from support.servers.spider import Shards, running_shards
 
 AUDIENCE = "http://127.0.0.1:6543"
 MAX_LEAKS = 20

@@ -130,8 +130,10 @@ class SpiderBackend(Head):
     def initialize(self) -> None:
         with opened_heads(self._url, self._shards, self._clock) as heads:
             for head in heads:
-                head.initialize()
+                head.make_tables()
             compare(heads)
+            for head in heads:
+                head.stamp()
 
     def check_schema(self) -> None:
         lost: list[Unavailable] = []

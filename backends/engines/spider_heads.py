@@ -14,7 +14,7 @@ from sqlalchemy import URL, select
 from sqlalchemy.exc import DBAPIError
 
 from backends import BackendError, Delete, Put, Unavailable, WrongSchema
-from backends.engines import spider_tables
+from backends.engines import migrations, spider_tables
 from backends.engines.hosts import Host, error_number
 from backends.engines.mysql import MISPLACED, HostLost, MysqlBackend, Rejected
 from backends.engines.mysql_connections import TIME_LIMITS, hosts_of, parse_url, whole_number
@@ -62,6 +62,7 @@ class Head(MysqlBackend):
     """A database at one or several equal heads; statements may be for any of the shards."""
 
     COUNTS_DELETED = False
+    SCHEMA_PREFIX = migrations.HEAD
 
     def __init__(self, *arguments: Any, url: URL, shards: Sequence[str]) -> None:
         super().__init__(*arguments)
@@ -99,11 +100,16 @@ class Head(MysqlBackend):
         except (ShardSilent, ShardBroken):
             raise ShardSilent(f"{name} does not answer") from None
 
-    def initialize(self) -> None:
+    def make_tables(self) -> None:
+        """Make the tables, if all data servers have the newest schema; `stamp` completes them."""
         self._retrying(lambda at: spider_tables.prepare(at, self._shards))
         for name in self._shards:
             self.check_shard(name)
         self._retrying(lambda at: spider_tables.make(at, self._shards))
+
+    def stamp(self) -> None:
+        """Record that the tables are complete: without that no service uses them."""
+        self._retrying(lambda at: migrations.stamp(at, self.SCHEMA_PREFIX))
 
     def examine_shards(self, subject: str) -> Iterator[Finding]:
         """Yield findings about the tables of one head, and about the data servers behind it."""

@@ -20,7 +20,9 @@ from backends.engines.statements import BULK, SMALL
 
 TABLES: Final = (SMALL.name, BULK.name)
 
-_NO_TABLE: Final = 1146
+_NO_TABLE: Final = {1146, 12702}
+"""A table is missing, here or at a data server."""
+
 _VERSIONS: Final = "shard_versions"
 _PARTITION: Final = re.compile(r"PARTITION `(\w+)` COMMENT = 'srv \"(\w+)\"' ENGINE = SPIDER")
 
@@ -107,18 +109,17 @@ def prepare(connection: Connection, shards: Sequence[str]) -> None:
     if connection.execute(text(query)).scalar() not in ("YES", "DEFAULT"):
         raise WrongSchema("the head has no Spider engine: install mariadb-plugin-spider")
     _check_same(find_shards(connection) or tuple(shards), shards)
-    migrations.current(connection)
+    migrations.current(connection, migrations.HEAD)
     connection.exec_driver_sql(_VERSION_ROWS.format(parts=_parts(shards)))
 
 
 def make(connection: Connection, shards: Sequence[str]) -> None:
     """Make the tables of a head, or renew those of an older schema; items at data servers stay."""
-    is_current = migrations.current(connection) == migrations.newest()
+    is_current = migrations.current(connection, migrations.HEAD) == migrations.newest()
     if is_current and find_shards(connection) is not None:
         return
     for name in TABLES:
         connection.exec_driver_sql(_ITEMS.format(name=name, parts=_parts(shards)))
-    migrations.stamp(connection)
 
 
 def check_version(connection: Connection, shard: str) -> None:
@@ -131,7 +132,7 @@ def check_version(connection: Connection, shard: str) -> None:
     try:
         found = connection.exec_driver_sql(query).scalars().all()
     except DBAPIError as error:
-        if error_number(error.orig) != _NO_TABLE:
+        if error_number(error.orig) not in _NO_TABLE:
             raise
         found = []
     if found != [migrations.newest()]:
@@ -157,6 +158,6 @@ def _definition(connection: Connection, name: str) -> str | None:
     try:
         return str(connection.exec_driver_sql(f"SHOW CREATE TABLE {name}").one()[1])
     except DBAPIError as error:
-        if error_number(error.orig) == _NO_TABLE:
+        if error_number(error.orig) in _NO_TABLE:
             return None
         raise

@@ -86,6 +86,9 @@ class SqlBackend(Backend):
     COUNTS_DELETED: ClassVar[bool] = True
     """Whether a DELETE returns the number of rows that it has deleted."""
 
+    SCHEMA_PREFIX: ClassVar[str] = ""
+    """Before the schema's version: databases of other kinds are rejected."""
+
     def __init__(
         self, engine: Engine, time_limit: float, clock: Callable[[], float] = time.time
     ) -> None:
@@ -151,7 +154,7 @@ class SqlBackend(Backend):
         self._retrying(migrations.upgrade)
 
     def check_schema(self) -> None:
-        self._retrying(migrations.check)
+        self._retrying(lambda at: migrations.check(at, self.SCHEMA_PREFIX))
 
     def stats(self) -> BackendStats:
         with self._lock:

@@ -23,6 +23,9 @@ RACE_ATTEMPTS: Final = 10
 
 VERSION_TABLE: Final = "schema_version"
 
+HEAD: Final = "head-"
+"""Before the version at a head of shards: its tables are not those of the migrations."""
+
 _SCRIPT: Final = ScriptDirectory(str(Path(__file__).parent))
 
 # As Alembic creates it, but with a fixed character set.
@@ -40,27 +43,38 @@ def newest() -> str:
     return str(_SCRIPT.get_current_head())
 
 
-def current(connection: Connection) -> str | None:
-    """Return the schema of a database, None without one; `WrongSchema` if it is of a newer version."""
+def current(connection: Connection, prefix: str = "") -> str | None:
+    """Return the schema of a database, None without one.
+
+    Raises:
+        WrongSchema: it is of a newer version, or the database is of another kind than `prefix` says.
+    """
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
     found = context.get_current_revision()
-    if found is not None and found not in {each.revision for each in _SCRIPT.walk_revisions()}:
+    if found is None:
+        return None
+    if found.startswith(HEAD) != (prefix == HEAD):
+        kinds = ("a head of shards", "spider") if found.startswith(HEAD) else ("no head", "mysql")
+        raise WrongSchema(f"the database is {kinds[0]}: set `backend = {kinds[1]}`")
+    found = found.removeprefix(prefix)
+    if found not in {each.revision for each in _SCRIPT.walk_revisions()}:
         raise WrongSchema(
             f"the database's schema {found} is newer than this version knows: upgrade the software"
         )
     return found
 
 
-def stamp(connection: Connection) -> None:
-    """Record that a database without own data has the newest schema."""
-    connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
-    connection.execute(delete(_VERSIONS))
-    connection.execute(insert(_VERSIONS).values(version_num=newest()))
+def stamp(connection: Connection, prefix: str) -> None:
+    """Record that a database, whose tables were made without migrations, has the newest schema."""
+    if current(connection, prefix) != newest():
+        connection.execute(CreateTable(_VERSIONS, if_not_exists=True))
+        connection.execute(delete(_VERSIONS))
+        connection.execute(insert(_VERSIONS).values(version_num=prefix + newest()))
 
 
-def check(connection: Connection) -> None:
+def check(connection: Connection, prefix: str = "") -> None:
     """Check that the database has the newest schema, or raise `WrongSchema`; write nothing."""
-    found = current(connection)
+    found = current(connection, prefix)
     if found is None:
         raise WrongSchema("the database has no tables yet: run `persona-profile storage init`")
     if found != newest():

@@ -18,7 +18,6 @@ _DATA = _SMALL | {
     "innodb_flush_log_at_trx_commit": "2",  # tests kill processes, not machines
     "innodb_lock_wait_timeout": "3",
 }
-_RIGHTS = "GRANT SELECT, INSERT, UPDATE, DELETE ON persona.* TO persona@'127.0.0.1'"
 
 
 class Shards:
@@ -78,32 +77,30 @@ class Shards:
         for each in (first, *others):
             each.query("CREATE USER admin@'127.0.0.1' IDENTIFIED BY 'secret'")
 
-    def make_databases(self, name: str = "persona", shards: Sequence[int] | None = None) -> None:
-        """Make empty databases at all servers, the tables of data servers, and the heads' servers."""
+    def make_databases(self) -> None:
+        """Make an empty database at each server, the tables of data servers, and the heads' servers."""
         for each in (*self.servers, *self.heads):
-            each.query(f"DROP DATABASE IF EXISTS {name}")
-            each.query(f"CREATE DATABASE {name} CHARACTER SET binary")
-            each.query("CREATE USER IF NOT EXISTS persona@'127.0.0.1' IDENTIFIED BY 'secret'")
-            each.query(_RIGHTS.replace("persona.*", f"{name}.*"))
-            each.query(f"GRANT ALL ON {name}.* TO admin@'127.0.0.1'")
+            each.create_database()
+            each.query("REVOKE ALL ON persona.* FROM persona@'127.0.0.1'")
+            each.query("GRANT SELECT, INSERT, UPDATE, DELETE ON persona.* TO persona@'127.0.0.1'")
+            each.query("GRANT ALL ON persona.* TO admin@'127.0.0.1'")
+        for server in self.servers:
+            url = f"mysql://admin:secret@127.0.0.1:{server.port}/persona"
+            with contextlib.closing(MysqlBackend.from_url(url)) as backend:
+                backend.initialize()
+        for head in self.heads:
+            self.name_servers(head)
+
+    def name_servers(self, head: MariaDB) -> None:
+        """Name all data servers at a head."""
         for number in range(len(self.servers)):
-            self.make_tables(number, name)
-            for head in self.heads:
-                self.name_server(head, f"shard{number}", number, name)
+            self.name_server(head, f"shard{number}", number)
 
-    def make_tables(self, number: int, database: str = "persona") -> None:
-        """Make the tables of a data server."""
-        port = self.servers[number].port
-        url = f"mysql://admin:secret@127.0.0.1:{port}/{database}"
-        with contextlib.closing(MysqlBackend.from_url(url)) as backend:
-            backend.initialize()
-
-    def name_server(self, head: MariaDB, name: str, number: int, database: str = "persona") -> None:
+    def name_server(self, head: MariaDB, name: str, number: int) -> None:
         """Name a data server at a head."""
-        port = self.servers[number].port
         head.query(
             f"CREATE OR REPLACE SERVER {name} FOREIGN DATA WRAPPER mysql OPTIONS (HOST '127.0.0.1', "
-            f"PORT {port}, USER 'persona', PASSWORD 'secret', DATABASE '{database}')"
+            f"PORT {self.servers[number].port}, USER 'persona', PASSWORD 'secret', DATABASE 'persona')"
         )
 
     def empty(self) -> None:
